@@ -1,0 +1,154 @@
+"""Which addresses our own requests may go to. Pure: no Django, no network, no name resolution.
+
+Endpoint URLs come from users. Without this check a user could make the server talk to itself, to its neighbours in the private
+network, or to the metadata service of its cloud, which hands out credentials (server-side request forgery).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+def _table(rows: list[tuple[str, str]]) -> tuple[tuple[Network, str], ...]:
+    return tuple((ipaddress.ip_network(network), words) for network, words in rows)
+
+
+# Credentials are for the asking at these. Opened by naming their network only, never by a host name.
+_METADATA = _table(
+    [
+        ("169.254.169.254/32", "a cloud metadata address"),
+        ("169.254.170.0/24", "a cloud metadata address"),  # AWS ECS and EKS
+        ("168.63.129.16/32", "a cloud metadata address"),  # Azure: a public address, answered by the host machine
+        ("100.100.100.200/32", "a cloud metadata address"),  # Alibaba
+        ("192.0.0.192/32", "a cloud metadata address"),  # Oracle
+        ("fd00:ec2::/32", "a cloud metadata address"),  # AWS
+        ("fd20:ce::254/128", "a cloud metadata address"),  # Google
+        ("169.254.0.0/16", "a link-local address"),
+        ("fe80::/10", "a link-local address"),
+    ]
+)
+
+# IANA's special-purpose address registries (RFC 6890 and successors), by what each block is for.
+_SPECIAL = _table(
+    [
+        ("0.0.0.0/8", "an unspecified address"),
+        ("10.0.0.0/8", "a private address"),
+        ("100.64.0.0/10", "a carrier-grade NAT address"),
+        ("127.0.0.0/8", "a loopback address"),
+        ("172.16.0.0/12", "a private address"),
+        ("192.0.0.0/24", "a reserved address"),
+        ("192.0.2.0/24", "a documentation address"),
+        ("192.88.99.0/24", "a 6to4 relay address"),
+        ("192.168.0.0/16", "a private address"),
+        ("198.18.0.0/15", "a benchmarking address"),
+        ("198.51.100.0/24", "a documentation address"),
+        ("203.0.113.0/24", "a documentation address"),
+        ("224.0.0.0/4", "a multicast address"),
+        ("240.0.0.0/4", "a reserved address"),
+        ("::/128", "an unspecified address"),
+        ("::1/128", "a loopback address"),
+        ("::ffff:0:0/96", "an IPv4-mapped address"),
+        ("::/96", "an IPv4-compatible address"),
+        ("64:ff9b::/96", "a NAT64 address"),
+        ("64:ff9b:1::/48", "a NAT64 address"),
+        ("2001::/32", "a Teredo address"),
+        ("2001::/23", "a reserved address"),
+        ("2001:db8::/32", "a documentation address"),
+        ("2002::/16", "a 6to4 address"),
+        ("3fff::/20", "a documentation address"),
+        ("fc00::/7", "a private address"),
+        ("fec0::/10", "a site-local address"),
+        ("ff00::/8", "a multicast address"),
+    ]
+)
+
+# Everything that IANA has handed out as public IPv6 lies in here; what it may hand out one day can wait.
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+
+
+@dataclass(frozen=True)
+class AllowList:
+    """What the operator lets through although it is not public: networks, and names of hosts."""
+
+    networks: tuple[Network, ...] = ()
+    hosts: frozenset[str] = frozenset()
+    suffixes: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, setting: str) -> AllowList:
+        """From `10.0.0.0/8, .internal.example, 127.0.0.1`, comma-separated.
+
+        `.internal.example` lets that name and all names under it through, `app.example` that name only.
+        Raises ValueError naming the item that is neither.
+        """
+        networks: list[Network] = []
+        hosts: set[str] = set()
+        suffixes: list[str] = []
+        for item in filter(None, (part.strip().lower() for part in setting.split(","))):
+            if "/" in item or ":" in item or re.fullmatch(r"[0-9.]+", item):
+                networks.append(_parse_network(item))
+            elif not _HOST.fullmatch(item.removeprefix(".")):
+                raise ValueError(
+                    f"{item!r} is neither a network (10.0.0.0/8), a host (app.example) nor a suffix (.example)"
+                )
+            elif item.startswith("."):
+                suffixes.append(item)
+            else:
+                hosts.add(item)
+        return cls(tuple(networks), frozenset(hosts), tuple(suffixes))
+
+    def has_address(self, address: Address) -> bool:
+        """Whether one of the networks contains the address."""
+        return any(address in network for network in self.networks)
+
+    def has_host(self, host: str) -> bool:
+        """Whether the name itself is listed, or a suffix of it."""
+        name = host.lower().rstrip(".")
+        return name in self.hosts or any(f".{name}".endswith(suffix) for suffix in self.suffixes)
+
+
+def _parse_network(item: str) -> Network:
+    try:
+        return ipaddress.ip_network(item)
+    except ValueError as error:
+        raise ValueError(f"{item!r} is not a network: {error}") from None
+
+
+def refusal(ip: str | Address, allow: AllowList, host: str = "") -> str | None:
+    """Why no request may go to `ip`, in words ("10.0.0.5 is a private address"); None if it may.
+
+    `host` is the name that led to the address. A listed name opens every address except link-local ones and the metadata services
+    of clouds: these take a network in the list, so that whoever controls a name cannot point it there.
+    """
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return f"{ip} is not an IP address"
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    if allow.has_address(address) or (mapped is not None and allow.has_address(mapped)):
+        return None
+    for network, words in _METADATA:
+        if address in network or (mapped is not None and mapped in network):
+            return f"{address} is {words}"
+    words_found = _special_use(address)
+    if words_found is None or allow.has_host(host):
+        return None
+    return f"{address} is {words_found}"
+
+
+def _special_use(address: Address) -> str | None:
+    for network, words in _SPECIAL:
+        if address in network:
+            return words
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return "not a public address"
+    return None

@@ -1,0 +1,111 @@
+"""URLs that we are asked to call, checked in form. Pure: no network; which address a host leads to is checked when connecting."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
+
+import idna
+
+MAX_URL_LENGTH = 2048
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_SPLIT = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<fragment>#.*)?"
+)
+_AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+# RFC 3986: pchar, "/" and "?"; a percent sign only in front of two hexadecimal digits.
+_NOT_IN_PATH = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2})")
+
+
+class EndpointError(ValueError):
+    """A URL that cannot be called; the text names the problem."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A checked URL, in the form in which it is sent."""
+
+    scheme: str  # http or https
+    host: str  # lower case, ASCII; IPv6 without brackets
+    port: int
+    path: str  # starts with "/"
+    query: str  # with its "?", or empty
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a person reads them: `metrics.example:8080`, `[::1]:80`; the port is always there."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The URL; the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path}{self.query}"
+
+
+def parse_endpoint(url: str) -> Endpoint:
+    """Check an absolute http(s) URL and take it apart. Raises EndpointError."""
+    if len(url) > MAX_URL_LENGTH:
+        raise EndpointError(f"The URL is {len(url)} characters long; {MAX_URL_LENGTH} are allowed.")
+    for character in url:
+        if character <= " " or character == "\x7f" or character.isspace() or not character.isprintable():
+            raise EndpointError(f"The URL contains the character U+{ord(character):04X}, which no URL may contain.")
+    parts = _SPLIT.fullmatch(url)
+    if parts is None:
+        raise EndpointError("The URL is not absolute: it must start with http:// or https:// and name a host.")
+    scheme = parts["scheme"].lower()
+    if scheme not in DEFAULT_PORTS:
+        raise EndpointError(f"The URL's scheme is {parts['scheme']}; only http and https are allowed.")
+    if parts["fragment"] is not None:
+        raise EndpointError("The URL has a fragment (#...), which is never sent: leave it out.")
+    if "@" in parts["authority"]:
+        raise EndpointError("The URL contains a user name or password: leave them out.")
+    authority = _AUTHORITY.fullmatch(parts["authority"])
+    if authority is None:
+        raise EndpointError("The URL's host and port cannot be read: write host:port, an IPv6 address in [brackets].")
+    bad = _NOT_IN_PATH.search(parts["path"] + (parts["query"] or ""))
+    if bad is not None:
+        raise EndpointError(f"The URL's path contains {bad[0]!r}, which must be percent-encoded.")
+    return Endpoint(
+        scheme=scheme,
+        host=_host(authority["host"]),
+        port=_port(authority["port"], scheme),
+        path=parts["path"] or "/",
+        query=parts["query"] or "",
+    )
+
+
+def _port(text: str | None, scheme: str) -> int:
+    if not text:
+        return DEFAULT_PORTS[scheme]
+    port = int(text[:6])
+    if not 1 <= port <= 65535:
+        raise EndpointError(f"The URL's port is {text[:6]}; it must be between 1 and 65535.")
+    return port
+
+
+def _host(text: str) -> str:
+    if not text:
+        raise EndpointError("The URL names no host.")
+    if text.startswith("["):
+        try:
+            address = IPv6Address(text[1:-1])
+        except AddressValueError:
+            raise EndpointError(f"The URL's host {text} is not an IPv6 address.") from None
+        if address.scope_id is not None:
+            raise EndpointError("The URL's IPv6 address has a zone (%...): leave it out.")
+        return str(address)
+    host = text.lower()
+    if not host.isascii():
+        try:
+            host = idna.encode(host, uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError):
+            raise EndpointError(f"The URL's host {text!r} is not a valid name.") from None
+    labels = host.removesuffix(".").split(".")
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise EndpointError(f"The URL's host {text!r} is not a valid name.")
+    return host

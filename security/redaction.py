@@ -1,0 +1,34 @@
+"""Keeping secrets out of whatever is written: logs, job errors, messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "[redacted]"
+# By the name of the key that a value stands under.
+SECRET_NAMES = re.compile(r"secret|password|passwd|token|api_?-?key|authorization|cookie|signature|private", re.IGNORECASE)
+# By its own look: our API keys and HMAC secrets, and credentials inside a URL.
+SECRET_VALUES = re.compile(r"\b(sp_|sphs_)[A-Za-z0-9_-]{6,}")
+URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+# Names that hold the word and no secret.
+HARMLESS_NAMES = frozenset({"api_key_prefix", "idempotency_key", "api_key_id"})
+
+
+def redact_text(text: str) -> str:
+    """The text with everything that looks like a secret masked."""
+    return URL_CREDENTIALS.sub(MASK, SECRET_VALUES.sub(lambda found: found.group(1) + MASK, text))
+
+
+def redact(value: Any, name: str = "") -> Any:
+    """A JSON-like value with secrets masked, by key and by value, at any depth."""
+    if name not in HARMLESS_NAMES and SECRET_NAMES.search(name) and value not in (None, "", False, True):
+        return MASK
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, Mapping):
+        return {key: redact(item, str(key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact(item) for item in value]
+    return value

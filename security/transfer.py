@@ -1,0 +1,251 @@
+"""One GET of `security.outbound.Fetcher`: a reusable libcurl handle with its guards, and its failures in words."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pycurl
+
+from security.addresses import AllowList, refusal
+from security.endpoints import Endpoint
+
+Reason = Literal["blocked", "dns", "refused", "timeout", "tls", "too_large", "protocol", "other"]
+
+_TLS_CODES = frozenset(
+    getattr(pycurl, name)
+    for name in (
+        "E_SSL_CONNECT_ERROR E_PEER_FAILED_VERIFICATION E_SSL_CERTPROBLEM E_SSL_CIPHER E_USE_SSL_FAILED E_SSL_CACERT_BADFILE "
+        "E_SSL_CRL_BADFILE E_SSL_ISSUER_ERROR E_SSL_INVALIDCERTSTATUS E_SSL_PINNEDPUBKEYNOTMATCH E_SSL_ENGINE_NOTFOUND"
+    ).split()
+    if hasattr(pycurl, name)
+)
+_BROKEN_CODES = {
+    pycurl.E_UNSUPPORTED_PROTOCOL: "the answer is not HTTP",
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is not HTTP",
+    pycurl.E_GOT_NOTHING: "the connection was closed without an answer",
+    pycurl.E_SEND_ERROR: "the connection broke while the request was being sent",
+    pycurl.E_RECV_ERROR: "the connection broke before the answer was complete",
+    pycurl.E_PARTIAL_FILE: "the connection was closed before the answer was complete",
+    pycurl.E_BAD_CONTENT_ENCODING: "the answer's encoding is broken",
+}
+
+
+class OutboundError(Exception):
+    """A request without an answer. `reason` is for programs; `message` is for the user: no header, no secret is in it."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer, of whatever status. `elapsed_ms`: from starting to connect (or to send) until the last byte."""
+
+    status: int
+    body: bytes
+    content_type: str
+    elapsed_ms: float
+    remote_ip: str
+
+
+class Transfer:
+    """A libcurl handle that carries one request after another. Its future becomes the Response, None (send again), or an error."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, allow: AllowList, *, ca_file: str, max_header_bytes: int
+    ) -> None:
+        self._loop = loop
+        self._allow = allow
+        self._max_header_bytes = max_header_bytes
+        self._future: asyncio.Future[Response | None] = loop.create_future()
+        self.easy = self._make_handle(ca_file)
+
+    def _make_handle(self, ca_file: str) -> pycurl.Curl:
+        easy = pycurl.Curl()
+        options: dict[int, Any] = {
+            pycurl.NOSIGNAL: 1,
+            pycurl.HTTPGET: 1,
+            pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+            pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+            pycurl.FOLLOWLOCATION: 0,
+            pycurl.PROXY: "",
+            pycurl.NOPROXY: "*",
+            pycurl.NETRC: pycurl.NETRC_IGNORED,
+            pycurl.SSL_VERIFYPEER: 1,
+            pycurl.SSL_VERIFYHOST: 2,
+            pycurl.CAINFO: ca_file,
+            pycurl.PATH_AS_IS: 1,  # what is signed is what is sent
+            pycurl.HTTP09_ALLOWED: 0,
+            pycurl.OPENSOCKETFUNCTION: self._on_open,
+            pycurl.PREREQFUNCTION: self._on_request,
+            pycurl.HEADERFUNCTION: self._on_header,
+            pycurl.WRITEFUNCTION: self._on_body,
+        }
+        for option, value in options.items():
+            easy.setopt(option, value)
+        return easy
+
+    def prepare(
+        self, endpoint: Endpoint, headers: list[str], timeout_s: float, max_bytes: int, *, fresh: bool
+    ) -> asyncio.Future[Response | None]:
+        """Set up the next request. `fresh`: on a new connection."""
+        self._endpoint = endpoint
+        self._max_bytes = max_bytes
+        self._body: list[bytes] = []
+        self._body_bytes = self._header_bytes = 0
+        self._encoding = ""
+        self._sent = False
+        self._again = False
+        self._refusal: str | None = None
+        self._open_error: OSError | None = None
+        self._too_large: str | None = None
+        milliseconds = max(1, int(timeout_s * 1000))
+        setopt = self.easy.setopt
+        setopt(pycurl.URL, endpoint.url)
+        setopt(pycurl.HTTPHEADER, headers)
+        setopt(pycurl.TIMEOUT_MS, milliseconds)
+        setopt(pycurl.CONNECTTIMEOUT_MS, milliseconds)
+        setopt(pycurl.MAXFILESIZE_LARGE, max_bytes)
+        setopt(pycurl.FRESH_CONNECT, int(fresh))
+        self._future = self._loop.create_future()
+        return self._future
+
+    def close(self) -> None:
+        """Give the handle back to libcurl. It must not be in use."""
+        self.easy.close()
+
+    # ------------------------------------------------------------------------------------------ called by libcurl
+
+    def _on_open(self, _purpose: int, address: Any) -> socket.socket | int:
+        family, kind, protocol, target = address
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            self._refusal = "it is not an internet address"
+            return int(pycurl.SOCKET_BAD)
+        host = target[0].decode() if isinstance(target[0], bytes) else target[0]
+        reason = refusal(host, self._allow, self._endpoint.host)
+        if reason is not None:
+            self._refusal = reason
+            return int(pycurl.SOCKET_BAD)
+        try:
+            return socket.socket(family, kind, protocol)
+        except OSError as error:
+            self._open_error = error
+            return int(pycurl.SOCKET_BAD)
+
+    def _on_request(self, *_connection: Any) -> int:
+        if self._sent:  # libcurl starts anew by itself when a kept connection turns out to be dead
+            self._again = True
+            return int(pycurl.PREREQFUNC_ABORT)
+        self._sent = True
+        return int(pycurl.PREREQFUNC_OK)
+
+    def _on_header(self, line: bytes) -> int:
+        self._header_bytes += len(line)
+        if self._header_bytes > self._max_header_bytes:
+            self._too_large = f"headers of more than {self._max_header_bytes // 1024} KiB"
+            return -1
+        if line[:1] in b"cC" and line[:17].lower() == b"content-encoding:":
+            self._encoding = line[17:].strip().decode("latin-1").lower()
+        elif line[:5] == b"HTTP/":
+            self._encoding = ""
+        return len(line)
+
+    def _on_body(self, chunk: bytes) -> int:
+        self._body_bytes += len(chunk)
+        if self._body_bytes > self._max_bytes:
+            self._too_large = self._body_too_large()
+            return -1
+        self._body.append(chunk)
+        return len(chunk)
+
+    # -------------------------------------------------------------------------------------------------- endings
+
+    def succeed(self) -> None:
+        """The transfer is complete: hand over the response."""
+        if self._encoding not in ("", "identity"):
+            self._fail("protocol", f"it sent the encoding {self._encoding[:40]!r} although none was asked for")
+            return
+        easy = self.easy
+        response = Response(
+            status=easy.getinfo(pycurl.RESPONSE_CODE),
+            body=b"".join(self._body),
+            content_type=easy.getinfo(pycurl.CONTENT_TYPE) or "",
+            elapsed_ms=easy.getinfo(pycurl.TOTAL_TIME) * 1000,
+            remote_ip=easy.getinfo(pycurl.PRIMARY_IP),
+        )
+        if not self._future.done():
+            self._future.set_result(response)
+
+    def fail(self, error: Exception) -> None:
+        """End the request with `error`, unless it has ended already."""
+        if not self._future.done():
+            self._future.set_exception(error)
+
+    def fail_with_code(self, code: int, text: str) -> None:
+        """End the request with libcurl's error `code`; `text` is libcurl's explanation."""
+        authority = self._endpoint.authority
+        if self._again:
+            if not self._future.done():
+                self._future.set_result(None)
+        elif code == pycurl.E_OPERATION_TIMEDOUT:
+            self.fail(TimeoutError())
+        elif self._too_large is not None:
+            self._fail("too_large", f"it sent {self._too_large}")
+        elif code == pycurl.E_FILESIZE_EXCEEDED:
+            self._fail("too_large", f"it sent {self._body_too_large()}")
+        elif code == pycurl.E_COULDNT_RESOLVE_HOST:
+            self.fail(OutboundError("dns", f"the name {self._endpoint.host} could not be resolved"))
+        elif self._refusal is not None and code == pycurl.E_COULDNT_CONNECT:
+            self.fail(OutboundError("blocked", self._blocked()))
+        elif self._open_error is not None:
+            self.fail(
+                OutboundError("other", f"no connection to {authority} could be opened: {self._open_error.strerror}")
+            )
+        elif code == pycurl.E_COULDNT_CONNECT:
+            self.fail(OutboundError("refused", f"could not connect to {authority}: {self._connect_problem()}"))
+        elif code in _TLS_CODES:
+            self.fail(OutboundError("tls", f"no secure connection to {authority}: {_shown(text)}"))
+        elif code in _BROKEN_CODES:
+            self._fail("protocol", _BROKEN_CODES[code])
+        else:
+            self._fail("other", f"{_shown(text)} (libcurl error {code})")
+
+    def phase(self) -> str:
+        """What the request is waiting for, in words."""
+        getinfo = self.easy.getinfo
+        if self._header_bytes:
+            return "the answer was not complete"
+        if self._sent:
+            return "no answer"
+        if getinfo(pycurl.CONNECT_TIME) > 0 and self._endpoint.scheme == "https":
+            return "while agreeing on encryption"
+        return "while connecting" if getinfo(pycurl.NAMELOOKUP_TIME) > 0 else "while resolving the name"
+
+    def _fail(self, reason: Reason, what: str) -> None:
+        self.fail(OutboundError(reason, f"no usable answer from {self._endpoint.authority}: {what}"))
+
+    def _body_too_large(self) -> str:
+        size = f"{self._max_bytes // 1024} KiB" if self._max_bytes >= 1024 else f"{self._max_bytes} bytes"
+        return f"a body of more than {size}"
+
+    def _blocked(self) -> str:
+        return (
+            f"{self._endpoint.authority} may not be called: {self._refusal}. "
+            "An operator can let it through with SEQPULSE_OUTBOUND_ALLOW."
+        )
+
+    def _connect_problem(self) -> str:
+        number = self.easy.getinfo(pycurl.OS_ERRNO)
+        return os.strerror(number).lower() if number in errno.errorcode else "the connection failed"
+
+
+def _shown(text: str) -> str:
+    """libcurl's words on one line of bounded length, without control characters: part of them may come from the other side."""
+    return "".join(character if character.isprintable() else " " for character in text)[:300].strip()
