@@ -1,0 +1,110 @@
+"""What all of the API shares: how a body is read, how an error looks (WIRE §1)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import structlog
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+from django.views import defaults
+from rest_framework import exceptions, status
+from rest_framework.parsers import BaseParser
+from rest_framework.response import Response
+
+logger = structlog.get_logger(__name__)
+
+API_PREFIXES = ("/deployments", "/sdh", "/api/", "/health", "/ds-metrics")
+RETRY_AFTER_SECONDS = 5
+DATABASE_AWAY = "The database does not answer at the moment. Try again in a few seconds."
+
+
+class PayloadTooLarge(exceptions.APIException):
+    """413: the body is larger than the API reads."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+class StrictJSONParser(BaseParser):
+    """Strict JSON of a bounded size; whatever else is refused with words, never with a 500."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        limit = settings.SEQPULSE_API_BODY_MAX_BYTES
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise PayloadTooLarge(f"The body is larger than {limit // 1024} KiB.")
+        try:
+            return json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            # RecursionError: arrays nested a few thousand deep.
+            raise exceptions.ParseError(f"The body is not valid JSON: {error}") from None
+
+
+def is_api_path(path: str) -> bool:
+    """Whether callers of this path expect JSON."""
+    return path.startswith(API_PREFIXES)
+
+
+def error_body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The shape of every API error: ours, and `detail` for scripts that already read that."""
+    return {"error": {"code": code, "message": message, "fields": fields or {}}, "detail": message}
+
+
+def error_response(code_number: int, code: str, message: str) -> JsonResponse:
+    return JsonResponse(error_body(code, message), status=code_number)
+
+
+def first_words(detail: Any, name: str = "") -> str:
+    """The first field error as one sentence: "env: This field is required."."""
+    while isinstance(detail, (dict, list)) and detail:
+        if isinstance(detail, dict):
+            key, detail = next(iter(detail.items()))
+            name = name if key == "non_field_errors" else str(key)
+        else:
+            detail = detail[0]
+    return f"{name}: {detail}" if name else str(detail)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Every API error in the shape of WIRE §1; None (a 500, logged) only for what is our own fault."""
+    if isinstance(error, (OperationalError, InterfaceError)):
+        logger.error("database_away", error=str(error))
+        body = error_body("database_unavailable", DATABASE_AWAY)
+        return Response(body, status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    elif isinstance(error, RequestDataTooBig):
+        error = PayloadTooLarge("The body is too large.")
+    if not isinstance(error, exceptions.APIException):
+        return None
+    headers = {}
+    if getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = error.auth_header
+    if getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(error.wait) + 1)
+    if isinstance(error, exceptions.ValidationError):
+        fields = error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
+        body = error_body("invalid", first_words(error.detail), fields)
+    else:
+        extra = getattr(error, "fields", {})
+        body = error_body(error.get_codes() if isinstance(error.get_codes(), str) else "error", str(error.detail), extra)
+    return Response(body, status=error.status_code, headers=headers)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> Any:
+    """handler404: JSON for API paths, a page for people."""
+    if is_api_path(request.path):
+        return error_response(404, "not_found", "There is nothing at this address.")
+    return defaults.page_not_found(request, exception)

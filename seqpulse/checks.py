@@ -1,0 +1,41 @@
+"""System checks of the settings. The id of each names the environment variable: `seqpulse.E_<VARIABLE>`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from cryptography.fernet import Fernet
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from security.addresses import AllowList
+
+
+def problem(variable: str, what: str) -> CheckMessage:
+    return Error(f"{variable}: {what}", id=f"seqpulse.E_{variable}")
+
+
+def wrong_values() -> Iterator[CheckMessage]:
+    """What no parser in seqpulse/environment.py could take, and what only the value's user can judge."""
+    for variable, what in settings.ENVIRONMENT.problems.items():
+        yield problem(variable, what)
+    try:
+        AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW)
+    except ValueError as error:
+        yield problem("SEQPULSE_OUTBOUND_ALLOW", str(error))
+    for number, key in enumerate(settings.SEQPULSE_ENCRYPTION_KEYS, start=1):
+        try:
+            Fernet(key)
+        except ValueError:
+            yield problem(
+                "SEQPULSE_ENCRYPTION_KEYS",
+                f"key {number} is no Fernet key: it has to be 32 bytes in URL-safe base64 (docs/settings.md has the command)",
+            )
+    if not settings.SEQPULSE_ENCRYPTION_KEYS:
+        yield problem("SEQPULSE_ENCRYPTION_KEYS", "it holds no key")
+
+
+@register("seqpulse")
+def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    return list(wrong_values())

@@ -1,0 +1,81 @@
+"""Which process is the embedded PostgreSQL of a directory: process ids get reused, so a number in a file proves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+STOP_TIMEOUT_S = 60.0
+
+
+class ProcessError(Exception):
+    """A server process does not do what it must; the text says what."""
+
+
+def pid_file_lines(path: Path) -> list[str]:
+    """The lines of a postmaster.pid (process id, data directory, start time, port, socket directory, ...), or none."""
+    try:
+        return [line.strip() for line in path.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []
+
+
+def pid_in(path: Path) -> int | None:
+    """The process id that a lock file of PostgreSQL names, None if there is none."""
+    lines = pid_file_lines(path)
+    return int(lines[0]) if lines and lines[0].isdigit() and int(lines[0]) > 1 else None
+
+
+def exists(pid: int) -> bool:
+    """As PostgreSQL looks at it: zombies count, other users' processes do, too."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def alive(pid: int) -> bool:
+    """Whether the process exists; a zombie (the first process of many containers reaps none) does not count."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return not Path("/proc/self/stat").exists()
+
+
+def is_server_of(pid: int, pgdata: Path) -> bool:
+    """Whether `pid` really is a postgres process working in `pgdata`, not somebody who got its number later."""
+    if Path("/proc/self/cwd").exists():
+        try:
+            directory, program = os.readlink(f"/proc/{pid}/cwd"), os.readlink(f"/proc/{pid}/exe")
+        except OSError:
+            return False
+        return directory == str(pgdata) and Path(program).name.startswith("postgres")
+    shown = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return "postgres" in shown and str(pgdata) in shown
+
+
+def terminate(pid: int) -> None:
+    """Fast shutdown (SIGINT), after a while immediate shutdown (SIGQUIT); returns when the process is gone."""
+    for how in (signal.SIGINT, signal.SIGQUIT):
+        try:
+            os.kill(pid, how)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if not alive(pid):
+                return
+            time.sleep(0.02)
+    raise ProcessError(f"The embedded PostgreSQL (process {pid}) does not stop.")

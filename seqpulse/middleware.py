@@ -1,0 +1,40 @@
+"""What every answer shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from seqpulse.api import DATABASE_AWAY, RETRY_AFTER_SECONDS, error_response, is_api_path
+
+logger = structlog.get_logger(__name__)
+
+
+class DatabaseAwayMiddleware:
+    """503 with Retry-After while the database does not answer, instead of a 500, on pages and API alike."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, (OperationalError, InterfaceError)):
+            return None
+        logger.error("database_away", error=str(exception))
+        return database_away(request)
+
+
+def database_away(request: HttpRequest) -> HttpResponse:
+    """The answer while the database is away, in the form that the path's callers read."""
+    if is_api_path(request.path):
+        response: HttpResponse = error_response(503, "database_unavailable", DATABASE_AWAY)
+    else:
+        response = render(None, "503.html", status=503)  # type: ignore[arg-type]
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response

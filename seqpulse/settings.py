@@ -1,0 +1,204 @@
+"""Django settings. Everything that differs between installations comes from the environment (docs/settings.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from seqpulse.environment import Environment
+from seqpulse.keys import generated_keys
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ENVIRONMENT = Environment()
+
+DEBUG = ENVIRONMENT.boolean("DEBUG", False)
+SEQPULSE_DATA_DIR = ENVIRONMENT.directory("SEQPULSE_DATA_DIR", BASE_DIR / "var")
+
+# Without DATABASE_URL SeqPulse is being tried out: embedded server, generated keys.
+EMBEDDED_DATABASE = not ENVIRONMENT.text("DATABASE_URL")
+
+
+def required_key(name: str) -> str:
+    """A key from the environment; generated only where SeqPulse is being tried out or debugged."""
+    value = ENVIRONMENT.text(name)
+    if value:
+        return value
+    if EMBEDDED_DATABASE or DEBUG:
+        return generated_keys(SEQPULSE_DATA_DIR)[name]
+    raise ImproperlyConfigured(
+        f"{name} is not set. Production (DATABASE_URL is set, DEBUG is off) needs its own: see docs/settings.md."
+    )
+
+
+SECRET_KEY = required_key("SECRET_KEY")
+SEQPULSE_ENCRYPTION_KEYS = [key.strip() for key in required_key("SEQPULSE_ENCRYPTION_KEYS").split(",") if key.strip()]
+
+ALLOWED_HOSTS = ENVIRONMENT.items("ALLOWED_HOSTS") or (["*"] if DEBUG else ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = ENVIRONMENT.origins("CSRF_TRUSTED_ORIGINS")
+SEQPULSE_TRUSTED_PROXIES = ENVIRONMENT.networks("SEQPULSE_TRUSTED_PROXIES")
+
+SEQPULSE_SAMPLE_INTERVAL_SECONDS = ENVIRONMENT.number("SEQPULSE_SAMPLE_INTERVAL_SECONDS", 60.0, low=0.1, high=3600)
+SEQPULSE_OUTBOUND_ALLOW = ENVIRONMENT.text("SEQPULSE_OUTBOUND_ALLOW")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "csp",
+    "django_filters",
+    "django_structlog",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "seqpulse",
+    "projects",
+    "scheduler",
+    "deployments",
+    "metrics",
+    "analysis",
+    "dashboard",
+]
+
+MIDDLEWARE = [
+    "django_structlog.middlewares.RequestMiddleware",
+    "seqpulse.middleware.DatabaseAwayMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "seqpulse.urls"
+WSGI_APPLICATION = "seqpulse.wsgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# The embedded server's socket is where seqpulse.embedded puts it; naming it here starts nothing.
+if EMBEDDED_DATABASE:
+    from seqpulse.embedded import dsn_parameters
+
+    _database: dict[str, object] = {"ENGINE": "django.db.backends.postgresql", **dsn_parameters(SEQPULSE_DATA_DIR)}
+else:
+    _database = ENVIRONMENT.database("DATABASE_URL", {"ENGINE": "django.db.backends.postgresql", "NAME": "seqpulse"})
+DATABASES = {
+    "default": {
+        **_database,
+        # Connecting costs 2.7 ms: keep connections, and check one before each request or job batch uses it again.
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5, **_database.get("OPTIONS", {})},  # type: ignore[dict-item]
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "projects.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "dashboard:login"
+LOGIN_REDIRECT_URL = "dashboard:deployments"
+LOGOUT_REDIRECT_URL = "dashboard:login"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = SEQPULSE_DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+# Over HTTPS where a trusted proxy says so; SeqPulse on a laptop speaks plain HTTP.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SEQPULSE_TRUSTED_PROXIES else None
+_https = ENVIRONMENT.boolean("SEQPULSE_HTTPS", not (DEBUG or EMBEDDED_DATABASE))
+SECURE_SSL_REDIRECT = False
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+SECURE_HSTS_SECONDS = 31536000 if _https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+# Redirecting is the proxy's work (W008), and whether subdomains follow is its owner's choice (W005, W021).
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+SEQPULSE_API_BODY_MAX_BYTES = 64 * 1024
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["projects.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["seqpulse.api.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "EXCEPTION_HANDLER": "seqpulse.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "SeqPulse API",
+    "DESCRIPTION": "Post-deployment verification: tell SeqPulse about a deployment, ask it for the verdict.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {"SeverityEnum": "analysis.models.Severity"},
+}
+
+LOG_FORMAT = ENVIRONMENT.choice("LOG_FORMAT", "json", ("json", "console"))
+LOG_LEVEL = ENVIRONMENT.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical"))
+from seqpulse.logging import configure_logging  # noqa: E402  (needs the two settings above)
+
+LOGGING_CONFIG = None
+LOGGING = configure_logging(LOG_FORMAT, LOG_LEVEL)

@@ -1,0 +1,36 @@
+"""Every address of SeqPulse."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from analysis.api import DeploymentDetailView, DeploymentListView, HintListView, VerdictView
+from deployments.api import FinishView, TriggerView
+from metrics.api import DeploymentMetricsView
+from seqpulse.health import HealthView
+
+UUID = r"(?P<uuid>[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12})"
+
+# WIRE §1: no trailing slash, and one does no harm.
+api: list[URLPattern | URLResolver] = [
+    re_path(r"^deployments/trigger/?$", TriggerView.as_view(), name="trigger"),
+    re_path(r"^deployments/finish/?$", FinishView.as_view(), name="finish"),
+    re_path(r"^deployments/?$", DeploymentListView.as_view(), name="deployment-list"),
+    re_path(rf"^deployments/{UUID}/?$", DeploymentDetailView.as_view(), name="deployment-detail"),
+    re_path(rf"^deployments/{UUID}/verdict/?$", VerdictView.as_view(), name="deployment-verdict"),
+    re_path(rf"^deployments/{UUID}/metrics/?$", DeploymentMetricsView.as_view(), name="deployment-metrics"),
+    re_path(r"^sdh/?$", HintListView.as_view(), name="sdh"),
+    re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
+    re_path(r"^api/docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+]
+
+urlpatterns = [
+    *api,
+    re_path(r"^health/?$", HealthView.as_view(), name="health"),
+    path("admin/", admin.site.urls),
+    path("", include("dashboard.urls")),
+]
+
+handler404 = "seqpulse.api.page_not_found"
