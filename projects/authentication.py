@@ -1,0 +1,56 @@
+"""Who calls the API: the project that an API key names."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from projects.models import ApiKey, Project
+
+# "Last used" is for people who clean up keys: to the minute, so that a busy pipeline does not write on every call.
+LAST_USED_RESOLUTION = timedelta(minutes=1)
+
+
+class Caller:
+    """The caller of one request: an API key and the project that it belongs to."""
+
+    is_authenticated = True
+
+    def __init__(self, key: ApiKey) -> None:
+        self.key = key
+        self.project: Project = key.project
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """Header X-API-Key: sp_… (WIRE §1). A missing, unknown and revoked key answer 401 alike."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, ApiKey] | None:
+        secret = request.headers.get("X-API-Key", "").strip()
+        if not secret:
+            return None
+        key = ApiKey.objects.matching(secret).select_related("project").first()
+        if key is None:
+            raise AuthenticationFailed("This API key is not known. Check the header X-API-Key.")
+        now = timezone.now()
+        if key.last_used_at is None or now - key.last_used_at > LAST_USED_RESOLUTION:
+            ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+        return Caller(key), key
+
+    def authenticate_header(self, request: Request) -> str:
+        return "ApiKey"
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):
+    """How the OpenAPI document shows it."""
+
+    target_class = "projects.authentication.ApiKeyAuthentication"
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": "X-API-Key"}

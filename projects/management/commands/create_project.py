@@ -1,0 +1,70 @@
+"""manage.py create_project: a project, its environment, and the secrets that are shown this once."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from projects.models import User
+from projects.plans import PLANS
+from projects.services import DEFAULT_TEAM, NewProject, create_project
+
+
+class Command(BaseCommand):
+    help = "Creates a project with one environment; prints its API key and HMAC secret once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name")
+        parser.add_argument("--env", default="prod", help="name of the environment (default: prod)")
+        parser.add_argument("--endpoint", default="", help="URL of its metrics endpoint")
+        parser.add_argument("--plan", choices=list(PLANS), default="free")
+        parser.add_argument("--hmac", action="store_true", help="sign the requests to the metrics endpoint")
+        parser.add_argument("--team", default=DEFAULT_TEAM, help="name of the team, made if missing")
+        parser.add_argument("--owner", help="user name of somebody who becomes an owner of the team")
+        parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        owner = None
+        if options["owner"]:
+            owner = User.objects.filter(username=options["owner"]).first()
+            if owner is None:
+                raise CommandError(f"--owner: there is no user {options['owner']!r}. Make one with createsuperuser.")
+        try:
+            made = create_project(
+                options["name"],
+                environment=options["env"],
+                endpoint=options["endpoint"],
+                plan=options["plan"],
+                signed=options["hmac"],
+                team=options["team"],
+                owner=owner,
+            )
+        except ValidationError as error:
+            raise CommandError("; ".join(error.messages)) from None
+        self.stdout.write(self.as_json(made) if options["json"] else self.as_text(made))
+
+    def as_json(self, made: NewProject) -> str:
+        return json.dumps(
+            {
+                "project": made.project.name,
+                "project_id": str(made.project.uuid),
+                "environment": made.environment.name,
+                "api_key": made.api_key,
+                "hmac_secret": made.hmac_secret,
+            }
+        )
+
+    def as_text(self, made: NewProject) -> str:
+        lines = [
+            f"Project      {made.project.name} ({made.project.plan})",
+            f"Environment  {made.environment.name}",
+            f"Endpoint     {made.environment.metrics_endpoint or '(the first one that a call brings)'}",
+            f"API key      {made.api_key}",
+            f"HMAC secret  {made.hmac_secret or '(requests are not signed; --hmac makes one)'}",
+            "Keys and secrets are shown this once: store them in your CI's secrets now.",
+        ]
+        return "\n".join(lines)

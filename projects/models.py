@@ -1,0 +1,204 @@
+"""Teams, their projects, the environments of a project and the keys that CI uses."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from projects.plans import PLAN_CHOICES, PLANS, Plan
+from security.encryption import EncryptedTextField
+from security.outbound import parse_endpoint
+
+API_KEY_PREFIX = "sp_"
+HMAC_SECRET_PREFIX = "sphs_"
+
+
+class User(AbstractUser):
+    """A person who signs in."""
+
+
+class Team(models.Model):
+    """People who share projects."""
+
+    name = models.CharField(max_length=100)
+    members = models.ManyToManyField(User, through="Membership", related_name="teams")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
+
+
+class Membership(models.Model):
+    """What a person may do in a team."""
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["team", "user"], name="one_membership_per_person")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.team} ({self.role})"
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def visible_to(self, user: Any) -> ProjectQuerySet:
+        """The projects of the person's teams; all of them for a superuser, who runs this installation."""
+        if user.is_superuser:
+            return self
+        return self.filter(team__members=user)
+
+
+class Project(models.Model):
+    """One service under verification, in one or more environments."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="projects")
+    name = models.CharField(max_length=100)
+    plan = models.CharField(max_length=12, choices=PLAN_CHOICES, default="free")
+    window_minutes = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Minutes of observation after a deployment; empty: what the plan gives. Never more than that.",
+    )
+    retention_days = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Days that samples are kept; empty: what the plan gives. Never more than that.",
+    )
+    adopt_endpoints = models.BooleanField(
+        default=True,
+        help_text="An environment without a metrics endpoint takes the first one that a call with a valid key brings.",
+    )
+    last_number = models.PositiveIntegerField(default=0, editable=False, help_text="Number of the latest deployment.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ProjectQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(Lower("name"), "team", name="one_project_name_per_team"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def plan_limits(self) -> Plan:
+        return PLANS[self.plan]
+
+    @property
+    def effective_window_minutes(self) -> int:
+        """Minutes of observation: the project's own within what its plan gives."""
+        return min(self.window_minutes or self.plan_limits.window_minutes, self.plan_limits.window_minutes)
+
+    @property
+    def effective_retention_days(self) -> int:
+        """Days that samples are kept: the project's own within what its plan gives."""
+        return min(self.retention_days or self.plan_limits.retention_days, self.plan_limits.retention_days)
+
+    def clean(self) -> None:
+        limits = PLANS.get(self.plan)
+        if limits is None:
+            return
+        for name, most in (("window_minutes", limits.window_minutes), ("retention_days", limits.retention_days)):
+            value = getattr(self, name)
+            if value is not None and value > most:
+                raise ValidationError({name: f"The plan {self.plan} allows at most {most}."})
+
+
+def validate_endpoint(url: str) -> None:
+    """Raises ValidationError where the URL cannot be a metrics endpoint."""
+    try:
+        parse_endpoint(url)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+
+
+class Environment(models.Model):
+    """Where a project runs: prod, staging, … Each has its own metrics endpoint."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="environments")
+    name = models.CharField(max_length=100)
+    metrics_endpoint = models.CharField(max_length=2048, blank=True, validators=[validate_endpoint])
+    hmac_secret = EncryptedTextField(blank=True, editable=False)
+    policy = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='What differs from the default policy, for example {"limits": {"latency_p95": 800}}.',
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="one_environment_name_per_project")]
+
+    def __str__(self) -> str:
+        return f"{self.project} / {self.name}"
+
+    @property
+    def signs(self) -> bool:
+        """Whether requests to the metrics endpoint are signed."""
+        return bool(self.hmac_secret)
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def usable(self) -> ApiKeyQuerySet:
+        return self.filter(revoked_at__isnull=True)
+
+    def matching(self, secret: str) -> ApiKeyQuerySet:
+        """The usable key with this secret, if there is one."""
+        return self.usable().filter(key_hash=hash_key(secret))
+
+
+class ApiKey(models.Model):
+    """A key that CI calls the API with. Only its hash is stored."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100, default="default")
+    prefix = models.CharField(max_length=16, editable=False, help_text="The first characters, to recognise it by.")
+    key_hash = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.prefix}… ({self.name})"
+
+    def revoke(self) -> bool:
+        """Ends the key now; False where it had already ended."""
+        return ApiKey.objects.usable().filter(pk=self.pk).update(revoked_at=timezone.now()) == 1
+
+
+def hash_key(secret: str) -> str:
+    """SHA-256 in hex. A key holds 256 random bits, so nothing slower is needed against guessing."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def new_api_key() -> str:
+    return API_KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def new_hmac_secret() -> str:
+    return HMAC_SECRET_PREFIX + secrets.token_urlsafe(32)
+
