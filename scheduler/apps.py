@@ -1,0 +1,14 @@
+from importlib import import_module
+from importlib.util import find_spec
+
+from django.apps import AppConfig, apps
+
+
+class SchedulerConfig(AppConfig):
+    name = "scheduler"
+
+    def ready(self) -> None:
+        """Every app announces its job kinds in a module `jobs`."""
+        for app in apps.get_app_configs():
+            if find_spec(f"{app.name}.jobs"):
+                import_module(f"{app.name}.jobs")

@@ -1,0 +1,95 @@
+"""The job table and the processes that work on it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+
+# A poller that has not been heard of for this long is taken for gone in health answers.
+HEARTBEAT_STALE_AFTER = timedelta(seconds=30)
+
+
+class JobStatus(models.TextChoices):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING)
+
+
+class ScheduledJobQuerySet(models.QuerySet["ScheduledJob"]):
+    def open(self) -> ScheduledJobQuerySet:
+        return self.filter(status__in=OPEN_STATUSES)
+
+    def due(self) -> ScheduledJobQuerySet:
+        """Pending and not in the future, by the database's clock."""
+        return self.filter(status=JobStatus.PENDING, scheduled_at__lte=Now())
+
+
+class ScheduledJob(models.Model):
+    """One thing to do at one time. Written by SQL in scheduler/store.py; the meanings are in DESIGN §3."""
+
+    deployment = models.ForeignKey(
+        "deployments.Deployment", on_delete=models.CASCADE, null=True, blank=True, related_name="jobs"
+    )
+    job_type = models.CharField(max_length=50)
+    phase = models.CharField(max_length=10, blank=True)
+    sequence_index = models.PositiveIntegerField(default=0)
+    scheduled_at = models.DateTimeField()
+    status = models.CharField(max_length=10, choices=JobStatus, default=JobStatus.PENDING)
+    retry_count = models.PositiveSmallIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    job_metadata = models.JSONField(default=dict, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    locked_by = models.CharField(max_length=100, blank=True)
+    locked_until = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ScheduledJobQuerySet.as_manager()
+
+    class Meta:
+        db_table = "scheduled_jobs"
+        indexes = [
+            models.Index(fields=["scheduled_at", "id"], condition=models.Q(status="pending"), name="jobs_due"),
+            # locked_until stays out of it, so that renewing leases is a HOT update.
+            models.Index(fields=["locked_by"], condition=models.Q(status="running"), name="jobs_running"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["deployment", "job_type", "sequence_index"],
+                condition=models.Q(deployment__isnull=False),
+                name="one_job_per_place",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_type} #{self.pk} ({self.status})"
+
+
+class Poller(models.Model):
+    """A poller process, as its heartbeat shows it."""
+
+    name = models.CharField(max_length=100, unique=True)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "pollers"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_fresh(self) -> bool:
+        return timezone.now() - self.heartbeat_at < HEARTBEAT_STALE_AFTER

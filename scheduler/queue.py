@@ -1,0 +1,133 @@
+"""Asking for work: enqueue it, cancel it, wake it. Called inside the transaction of whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from scheduler.models import ScheduledJob
+from scheduler.registry import Ended, kind_of, known_kind
+
+CHANNEL = "seqpulse_jobs"
+# Whoever sleeps wakes by itself for what is further off than this.
+NOTIFY_WITHIN = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be. scheduled_at: when it is due; None: now, by the database's clock. metadata: ids only."""
+
+    job_type: str
+    scheduled_at: datetime | None = None
+    deployment_id: int | None = None
+    phase: str = ""
+    sequence_index: int = 0
+    expires_at: datetime | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def database_now() -> datetime:
+    """The database's clock: the one that jobs and leases go by (start of the transaction, aware UTC)."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
+def enqueue(jobs: Iterable[NewJob], *, now: datetime | None = None) -> list[ScheduledJob]:
+    """Writes the jobs in one statement and wakes the pollers once where one of them is due soon.
+
+    now: the database's clock where the caller has it already. Raises UnknownJobKind before anything is written.
+    """
+    wanted = list(jobs)
+    for name in {job.job_type for job in wanted}:
+        kind_of(name)
+    now = now or database_now()
+    rows = ScheduledJob.objects.bulk_create(
+        ScheduledJob(
+            job_type=job.job_type,
+            scheduled_at=job.scheduled_at or now,
+            deployment_id=job.deployment_id,
+            phase=job.phase,
+            sequence_index=job.sequence_index,
+            expires_at=job.expires_at,
+            job_metadata=job.metadata,
+        )
+        for job in wanted
+    )
+    if any(row.scheduled_at - now <= NOTIFY_WITHIN for row in rows):
+        notify()
+    return rows
+
+
+def notify() -> None:
+    """Wakes the pollers when the current transaction commits."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+
+
+def cancel(
+    deployment_ids: Sequence[int], job_types: Sequence[str], *, code: str = "cancelled", reason: str = ""
+) -> list[Ended]:
+    """Cancels what is still pending of these deployments and kinds; returns the cancelled ones.
+
+    A job that runs just now ends by itself. The kinds' `ended` hears of the cancelled ones.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE scheduled_jobs SET status = 'cancelled', finished_at = now(), last_error = %s, error_code = %s"
+            # Locked in the order of ids: two pollers may cancel for the same deployment at once.
+            " WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s)"
+            "  AND status = 'pending' ORDER BY id FOR UPDATE)"
+            " RETURNING id, job_type, status, deployment_id, sequence_index, error_code",
+            [reason, code, list(deployment_ids), list(job_types)],
+        )
+        cancelled = [Ended(*row) for row in cursor.fetchall()]
+    announce_ended(cancelled)
+    return cancelled
+
+
+def announce_ended(jobs: Sequence[Ended]) -> None:
+    """Tells each kind of its jobs that came to their end, inside the current transaction."""
+    by_kind: dict[str, list[Ended]] = {}
+    for job in jobs:
+        by_kind.setdefault(job.job_type, []).append(job)
+    for name, ended in by_kind.items():
+        kind = known_kind(name)
+        if kind is not None and kind.ended is not None:
+            kind.ended(ended)
+
+
+def wake_when_done(waiting: str, deployment_ids: Sequence[int], *, awaited: Sequence[str]) -> int:
+    """Makes the pending `waiting` jobs of these deployments due now where no `awaited` job is open any more.
+
+    The waiting rows are locked first, in the order of their ids: of two transactions that each end one of the last two
+    awaited jobs, the later one then sees the other's work, so that one of them wakes the waiting job. Returns how many.
+    """
+    if not deployment_ids:
+        return 0
+    ids = list(deployment_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = %s AND status = 'pending'"
+            " ORDER BY id FOR UPDATE",
+            [ids, waiting],
+        )
+        locked = [row[0] for row in cursor.fetchall()]
+        if not locked:
+            return 0
+        cursor.execute(
+            "UPDATE scheduled_jobs AS waiting SET scheduled_at = least(scheduled_at, clock_timestamp())"
+            " WHERE waiting.id = ANY(%s) AND NOT EXISTS (SELECT 1 FROM scheduled_jobs AS awaited"
+            "  WHERE awaited.deployment_id = waiting.deployment_id AND awaited.job_type = ANY(%s)"
+            "  AND awaited.status IN ('pending', 'running'))",
+            [locked, list(awaited)],
+        )
+        woken: int = cursor.rowcount
+    if woken:
+        notify()
+    return woken

@@ -1,0 +1,116 @@
+"""Job kinds: how an app announces what is to be done for a job, without the scheduler knowing the app.
+
+A kind has up to four parts, because a batch of jobs is loaded, run and recorded together:
+
+- `prepare(jobs)` loads what the runs need, in one go, on the database thread;
+- `run(job, prepared)` does the work outside any transaction: `async def` on the event loop, `def` on a thread;
+- `record(done)` writes the results, in the transaction that completes those jobs, and only for jobs still ours;
+- `ended(jobs)` hears, in the same transaction, of every job that came to its end, whichever way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from scheduler.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed row of scheduled_jobs, as handlers see it. claimed_at: the database's clock at the claim."""
+
+    id: int
+    job_type: str
+    phase: str
+    sequence_index: int
+    deployment_id: int | None
+    scheduled_at: datetime
+    expires_at: datetime | None
+    retry_count: int
+    metadata: dict[str, Any]
+    claimed_at: datetime
+    claimed_monotonic: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that came to its end: status is completed, failed, cancelled or expired; error_code says why not completed."""
+
+    id: int
+    job_type: str
+    status: str
+    deployment_id: int | None
+    sequence_index: int
+    error_code: str = ""
+
+
+class JobError(Exception):
+    """A run that failed in a way the job's owner understands.
+
+    code: short and stable, for counting; the message tells a person what to mend; retry: whether trying again can help.
+    """
+
+    def __init__(self, code: str, message: str, *, retry: bool = True) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry = retry
+
+
+def _nothing_to_prepare(jobs: Sequence[Job]) -> Mapping[int, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """A kind of job and its parts. prepare: job id → whatever its run takes; a job without an entry gets None."""
+
+    name: str
+    run: Callable[[Job, Any], Any]
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    prepare: Callable[[Sequence[Job]], Mapping[int, Any]] = _nothing_to_prepare
+    record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None
+    ended: Callable[[Sequence[Ended]], None] | None = None
+
+
+class UnknownJobKind(LookupError):
+    """A job type that no app has announced."""
+
+
+_kinds: dict[str, JobKind] = {}
+
+
+def job_kind(
+    name: str,
+    *,
+    retry: RetryPolicy | None = None,
+    prepare: Callable[[Sequence[Job]], Mapping[int, Any]] = _nothing_to_prepare,
+    record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None,
+    ended: Callable[[Sequence[Ended]], None] | None = None,
+) -> Callable[[Callable[[Job, Any], Any]], Callable[[Job, Any], Any]]:
+    """Decorates the `run` of a kind and announces it. Raises ValueError where the name is taken by another."""
+
+    def register(run: Callable[[Job, Any], Any]) -> Callable[[Job, Any], Any]:
+        taken = _kinds.get(name)
+        if taken is not None and taken.run.__qualname__ != run.__qualname__:
+            raise ValueError(f"job kind {name!r} is announced twice: by {taken.run!r} and {run!r}")
+        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended)
+        return run
+
+    return register
+
+
+def known_kind(name: str) -> JobKind | None:
+    """The announced kind, None where no app has announced it."""
+    return _kinds.get(name)
+
+
+def kind_of(name: str) -> JobKind:
+    """The announced kind; raises UnknownJobKind."""
+    try:
+        return _kinds[name]
+    except KeyError:
+        known = ", ".join(sorted(_kinds)) or "none"
+        raise UnknownJobKind(f"no app has announced the job kind {name!r}; known: {known}") from None
