@@ -1,0 +1,93 @@
+"""What CI calls: trigger and finish (WIRE §1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
+from deployments.services import EndpointConflict, Trigger, UnknownEnvironment, finish_deployment, start_deployment
+
+FACTS = ("branch", "commit_sha", "version", "author", "url")
+
+
+class Conflict(APIException):
+    """409: the call contradicts what is configured. fields: both values, by name."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+
+    def __init__(self, error: EndpointConflict) -> None:
+        super().__init__(str(error), code="endpoint_conflict")
+        self.fields = {"metrics_endpoint": {"configured": error.configured or None, "given": error.given}}
+
+
+def checked(serializer_class: type, request: Request, **overrides: Any) -> dict[str, Any]:
+    """The validated body; raises ValidationError."""
+    body = request.data
+    if overrides and isinstance(body, dict):
+        body = {**body, **overrides}
+    serializer = serializer_class(data=body)
+    serializer.is_valid(raise_exception=True)
+    validated: dict[str, Any] = serializer.validated_data
+    return validated
+
+
+class TriggerView(APIView):
+    """A deployment begins."""
+
+    @extend_schema(
+        operation_id="trigger",
+        request=TriggerRequest,
+        responses=TriggerResponse,
+        parameters=[OpenApiParameter("X-Idempotency-Key", str, OpenApiParameter.HEADER)],
+    )
+    def post(self, request: Request) -> Response:
+        """Tells SeqPulse that a deployment begins: it takes a sample of the service as it is now."""
+        header = request.headers.get("X-Idempotency-Key", "").strip()
+        body = checked(TriggerRequest, request, **({"idempotency_key": header} if header else {}))
+        trigger = Trigger(
+            env=body["env"],
+            idempotency_key=body["idempotency_key"] or None,
+            metrics_endpoint=body["metrics_endpoint"],
+            facts={name: body[name] for name in FACTS},
+        )
+        try:
+            started = start_deployment(request.user.project, trigger)
+        except UnknownEnvironment as error:
+            raise ValidationError({"env": [str(error)]}) from None
+        except EndpointConflict as error:
+            raise Conflict(error) from None
+        return Response(
+            {
+                "deployment_id": str(started.deployment.uuid),
+                "status": started.status,
+                "message": started.message,
+                "number": started.deployment.number,
+            }
+        )
+
+
+class FinishView(APIView):
+    """A deployment is done."""
+
+    @extend_schema(operation_id="finish", request=FinishRequest, responses=FinishResponse)
+    def post(self, request: Request) -> Response:
+        """Tells SeqPulse that the deployment is done: it begins to observe the new version."""
+        body = checked(FinishRequest, request)
+        try:
+            finished = finish_deployment(
+                request.user.project,
+                body["deployment_id"],
+                result=body["result"],
+                metrics_endpoint=body["metrics_endpoint"],
+            )
+        except EndpointConflict as error:
+            raise Conflict(error) from None
+        return Response({"status": finished.status, "message": finished.message})

@@ -1,0 +1,80 @@
+"""Deployments: what CI told us about, from trigger to verdict."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+
+from projects.models import Environment, Project
+
+
+class State(models.TextChoices):
+    PENDING = "pending"
+    RUNNING = "running"
+    FINISHED = "finished"
+    ANALYZED = "analyzed"
+
+
+class PipelineResult(models.TextChoices):
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class DeploymentQuerySet(models.QuerySet["Deployment"]):
+    def of(self, project: Project) -> DeploymentQuerySet:
+        return self.filter(project=project)
+
+    def visible_to(self, user: Any) -> DeploymentQuerySet:
+        return self.filter(project__in=Project.objects.visible_to(user))
+
+    def running_in(self, environment: Environment) -> DeploymentQuerySet:
+        return self.filter(environment=environment, state=State.RUNNING)
+
+
+class Deployment(models.Model):
+    """One deployment of a project into an environment.
+
+    window_samples and interval_s are fixed at finish, so that a later change of settings does not change what this
+    deployment is waiting for. duration_ms: from trigger to finish.
+    """
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    number = models.PositiveIntegerField()
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="deployments")
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="deployments")
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)
+    branch = models.CharField(max_length=255, blank=True)
+    commit_sha = models.CharField(max_length=64, blank=True)
+    version = models.CharField(max_length=255, blank=True)
+    author = models.CharField(max_length=255, blank=True)
+    url = models.CharField(max_length=2048, blank=True)
+    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    pipeline_result = models.CharField(max_length=10, choices=PipelineResult, blank=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    duration_ms = models.PositiveBigIntegerField(null=True, blank=True)
+    window_samples = models.PositiveSmallIntegerField(default=0)
+    interval_s = models.FloatField(default=60.0)
+
+    objects = DeploymentQuerySet.as_manager()
+
+    class Meta:
+        db_table = "deployments"
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number"], name="one_number_per_project"),
+            models.UniqueConstraint(
+                fields=["project", "idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False),
+                name="one_deployment_per_idempotency_key",
+            ),
+            models.UniqueConstraint(
+                fields=["environment"], condition=models.Q(state="running"), name="one_running_per_environment"
+            ),
+        ]
+        indexes = [models.Index(fields=["project", "-id"], name="deployments_latest")]
+
+    def __str__(self) -> str:
+        return f"{self.project} #{self.number}"

@@ -1,0 +1,71 @@
+"""What trigger and finish read and answer (WIRE §1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from deployments.models import PipelineResult
+from security.outbound import parse_endpoint
+
+
+def checked_endpoint(url: str) -> str:
+    """The URL, if it can be a metrics endpoint; raises serializers.ValidationError with the reason."""
+    if url:
+        try:
+            parse_endpoint(url)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from None
+    return url
+
+
+class OptionalText(serializers.CharField):
+    """A text that may be missing, null or empty; reads as the empty string."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_blank=True, allow_null=True, default="", **kwargs)
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        empty, value = super().validate_empty_values(data)
+        return empty, "" if empty and value is None else value
+
+
+class TriggerRequest(serializers.Serializer[Any]):
+    env = serializers.CharField(max_length=100, help_text="Name of the environment that is deployed to.")
+    idempotency_key = OptionalText(max_length=255, help_text="One deployment per key; X-Idempotency-Key wins.")
+    branch = OptionalText(max_length=255)
+    metrics_endpoint = OptionalText(max_length=2048, help_text="Must be the environment's own, where it has one.")
+    commit_sha = OptionalText(max_length=64)
+    version = OptionalText(max_length=255)
+    author = OptionalText(max_length=255)
+    url = OptionalText(max_length=2048, help_text="Link to the CI run (http or https).")
+
+    def validate_metrics_endpoint(self, value: str) -> str:
+        return checked_endpoint(value)
+
+    def validate_url(self, value: str) -> str:
+        if value and not value.lower().startswith(("http://", "https://")):
+            raise serializers.ValidationError("This has to be a link that starts with http:// or https://.")
+        return value
+
+
+class TriggerResponse(serializers.Serializer[Any]):
+    deployment_id = serializers.UUIDField()
+    status = serializers.ChoiceField(["created", "existing"])
+    message = serializers.CharField(allow_null=True)
+    number = serializers.IntegerField()
+
+
+class FinishRequest(serializers.Serializer[Any]):
+    deployment_id = serializers.UUIDField()
+    result = serializers.ChoiceField(PipelineResult.choices)
+    metrics_endpoint = OptionalText(max_length=2048)
+
+    def validate_metrics_endpoint(self, value: str) -> str:
+        return checked_endpoint(value)
+
+
+class FinishResponse(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(["accepted", "ignored", "not_found"])
+    message = serializers.CharField()

@@ -1,0 +1,204 @@
+"""What CI makes happen: start and finish. Each call is one transaction; the database's constraints decide races."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from deployments.models import Deployment, State
+from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
+from projects.models import Environment, Project
+from projects.services import adopt_endpoint
+from scheduler.queue import NewJob, database_now, enqueue
+from security.outbound import parse_endpoint
+
+logger = structlog.get_logger(__name__)
+
+# Losing a race to insert shows a winner, unless that one has finished meanwhile: then we try again.
+INSERT_ATTEMPTS = 5
+
+
+class EndpointConflict(Exception):
+    """The metrics endpoint of a call is not the environment's. configured is "" where there is none and none may come."""
+
+    def __init__(self, environment: Environment, given: str) -> None:
+        self.configured = environment.metrics_endpoint
+        self.given = given
+        if self.configured:
+            message = (
+                f"The environment {environment.name!r} has the metrics endpoint {self.configured!r}, but this call names "
+                f"{given!r}. Leave metrics_endpoint out, or change the environment's."
+            )
+        else:
+            message = (
+                f"The environment {environment.name!r} has no metrics endpoint (configured: none, given: {given!r}), and "
+                "the project takes none from calls. Set it in the environment."
+            )
+        super().__init__(message)
+
+
+class UnknownEnvironment(Exception):
+    """The project has no environment of that name."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(f"This project has no environment {name!r}. It has: {', '.join(known) or 'none yet'}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What a trigger call says, checked. Empty strings where it says nothing."""
+
+    env: str
+    idempotency_key: str | None = None
+    metrics_endpoint: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The deployment a trigger call ends up with; message tells what the caller should know."""
+
+    deployment: Deployment
+    status: Literal["created", "existing"]
+    message: str | None
+
+
+def start_deployment(project: Project, trigger: Trigger) -> Started:
+    """The deployment of this call: by its key, else the running one of the environment, else a new one.
+
+    Raises UnknownEnvironment, EndpointConflict.
+    """
+    with transaction.atomic():
+        environment = environment_of(project, trigger.env)
+        for _ in range(INSERT_ATTEMPTS):
+            found = existing(project, environment, trigger)
+            if found is not None:
+                return found
+            notes = settle_endpoint(project, environment, trigger.metrics_endpoint)
+            try:
+                with transaction.atomic():
+                    deployment = insert(project, environment, trigger)
+            except IntegrityError:
+                continue
+            logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
+            return Started(deployment, "created", " ".join(notes) or None)
+    raise RuntimeError(f"no deployment could be written for {environment} in {INSERT_ATTEMPTS} attempts")
+
+
+def environment_of(project: Project, name: str) -> Environment:
+    environments = {environment.name: environment for environment in project.environments.all()}
+    if name not in environments:
+        raise UnknownEnvironment(name, sorted(environments))
+    return environments[name]
+
+
+def existing(project: Project, environment: Environment, trigger: Trigger) -> Started | None:
+    """The deployment that the call already has, if there is one."""
+    if trigger.idempotency_key is not None:
+        same_key = Deployment.objects.of(project).filter(idempotency_key=trigger.idempotency_key).first()
+        if same_key is not None:
+            return Started(same_key, "existing", f"Deployment #{same_key.number} has this idempotency key already.")
+    running = Deployment.objects.running_in(environment).first()
+    if running is not None:
+        message = f"Deployment #{running.number} of {environment.name} is still running; finish it first."
+        return Started(running, "existing", message)
+    return None
+
+
+def settle_endpoint(project: Project, environment: Environment, given: str) -> list[str]:
+    """Compares the endpoint of a call with the environment's, or adopts it; returns what to tell the caller."""
+    if not given:
+        if environment.metrics_endpoint:
+            return []
+        return ["This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."]
+    if environment.metrics_endpoint:
+        if parse_endpoint(given) != parse_endpoint(environment.metrics_endpoint):
+            raise EndpointConflict(environment, given)
+        return []
+    if not project.adopt_endpoints:
+        raise EndpointConflict(environment, given)
+    if parse_endpoint(adopt_endpoint(environment, given)) != parse_endpoint(given):
+        raise EndpointConflict(environment, given)
+    return [f"The environment {environment.name!r} has taken {given} as its metrics endpoint."]
+
+
+def insert(project: Project, environment: Environment, trigger: Trigger) -> Deployment:
+    """A new running deployment with its pre_collect job. Raises IntegrityError where another call was faster."""
+    # The counter's row lock queues the triggers of a project, so that their numbers have no gaps.
+    Project.objects.filter(pk=project.pk).update(last_number=F("last_number") + 1)
+    number = Project.objects.values_list("last_number", flat=True).get(pk=project.pk)
+    now = database_now()
+    deployment = Deployment.objects.create(
+        project=project,
+        environment=environment,
+        number=number,
+        idempotency_key=trigger.idempotency_key,
+        started_at=now,
+        window_samples=project.effective_window_minutes,
+        interval_s=settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS,
+        **trigger.facts,
+    )
+    expires_at = pre_sample_expires_at(now, deployment.window_samples, deployment.interval_s)
+    enqueue([NewJob("pre_collect", now, deployment.pk, "pre", 0, expires_at)], now=now)
+    return deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of a finish call."""
+
+    status: Literal["accepted", "ignored", "not_found"]
+    message: str
+
+
+def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endpoint: str = "") -> Finished:
+    """Closes the running deployment and plans its samples and its analysis, once, however many calls come.
+
+    Raises EndpointConflict.
+    """
+    with transaction.atomic():
+        deployment = (
+            Deployment.objects.of(project).select_related("environment", "project").filter(uuid=uuid).first()
+        )
+        if deployment is None:
+            return Finished("not_found", "This project has no deployment with this id.")
+        if deployment.state != State.RUNNING:
+            return ignored(deployment)
+        notes = settle_endpoint(project, deployment.environment, metrics_endpoint)
+        now = database_now()
+        closed = Deployment.objects.filter(pk=deployment.pk, state=State.RUNNING).update(
+            state=State.FINISHED,
+            pipeline_result=result,
+            finished_at=now,
+            duration_ms=round((now - deployment.started_at).total_seconds() * 1000),
+            window_samples=project.effective_window_minutes,
+            interval_s=settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS,
+        )
+        if closed != 1:
+            return ignored(deployment)
+        plan_observation(deployment.pk, now, project.effective_window_minutes)
+    logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
+    seconds = project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
+    return Finished("accepted", " ".join([f"Under observation; the verdict stands in about {seconds:g} s.", *notes]))
+
+
+def ignored(deployment: Deployment) -> Finished:
+    return Finished("ignored", f"Deployment #{deployment.number} is not running any more.")
+
+
+def plan_observation(deployment_id: int, finished_at: datetime, samples: int) -> None:
+    """Writes one post_collect job per sample and the analysis job."""
+    interval_s = settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
+    jobs = [
+        NewJob("post_collect", sample.scheduled_at, deployment_id, "post", sample.sequence_index, sample.expires_at)
+        for sample in post_samples(finished_at, samples, interval_s)
+    ]
+    due_at = analysis_due_at(finished_at, samples, interval_s)
+    enqueue([*jobs, NewJob("analysis", due_at, deployment_id)], now=finished_at)
