@@ -1,0 +1,29 @@
+"""GET /deployments/{id}/metrics: the samples of one deployment."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from deployments.models import Deployment
+from metrics.models import MetricSample
+from metrics.serializers import SampleSerializer
+
+
+class DeploymentMetricsView(APIView):
+    """Samples, oldest first."""
+
+    @extend_schema(
+        operation_id="deployment_metrics",
+        responses=inline_serializer("DeploymentMetrics", {"samples": SampleSerializer(many=True)}),
+    )
+    def get(self, request: Request, uuid: UUID) -> Response:
+        """The samples of the deployment, before and after, oldest first. Units: 1/s, ms, ratios 0..1."""
+        deployment = get_object_or_404(Deployment.objects.of(request.user.project), uuid=uuid)
+        samples = MetricSample.objects.of(deployment)
+        return Response({"samples": SampleSerializer(samples, many=True).data})

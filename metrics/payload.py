@@ -1,0 +1,76 @@
+"""Reading the body of a metrics endpoint (WIRE §2). Pure, and strict: what is not surely a measurement is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+# Metric → its greatest value; None: no bound above.
+BOUNDS: dict[str, float | None] = {
+    "requests_per_sec": None,
+    "latency_p95": None,
+    "error_rate": 1.0,
+    "cpu_usage": 1.0,
+    "memory_usage": 1.0,
+}
+
+
+class InvalidPayload(ValueError):
+    """The body is no set of metrics. code: invalid_json or invalid_payload; the message tells what to mend."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """One set of the five metrics: requests per second, ms, and three ratios 0..1."""
+
+    requests_per_sec: float
+    latency_p95: float
+    error_rate: float
+    cpu_usage: float
+    memory_usage: float
+
+
+def parse_metrics(body: bytes) -> Metrics:
+    """The five metrics of a body; raises InvalidPayload that names the field and what it may be."""
+    try:
+        document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidPayload("invalid_json", f"the answer is not valid JSON: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("metrics"), dict):
+        raise InvalidPayload("invalid_payload", 'the answer has no object "metrics" with the five metrics')
+    return Metrics(**{name: checked(document["metrics"], name) for name in BOUNDS})
+
+
+def checked(metrics: dict[str, Any], name: str) -> float:
+    """One metric of the object, as a number within its bounds."""
+    bound = BOUNDS[name]
+    allowed = "at least 0" if bound is None else f"0..{bound:g}"
+    if name not in metrics:
+        raise InvalidPayload("invalid_payload", f"{name} is missing, it has to be a number, {allowed}")
+    value = metrics[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidPayload("invalid_payload", f"{name} is {short(value)}, it has to be a number, {allowed}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidPayload("invalid_payload", f"{name} is not finite, it has to be a number, {allowed}")
+    if number < 0 or (bound is not None and number > bound):
+        raise InvalidPayload("invalid_payload", f"{name} is {number:g}, allowed {allowed}")
+    return number
+
+
+def short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number in JSON")

@@ -1,0 +1,22 @@
+"""Samples as the API shows them."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from metrics.models import MetricSample
+
+
+class SampleSerializer(serializers.ModelSerializer[MetricSample]):
+    class Meta:
+        model = MetricSample
+        fields = [
+            "phase",
+            "sequence_index",
+            "collected_at",
+            "requests_per_sec",
+            "latency_p95",
+            "error_rate",
+            "cpu_usage",
+            "memory_usage",
+        ]
