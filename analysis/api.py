@@ -1,0 +1,146 @@
+"""Reading deployments, verdicts and hints (WIRE §1)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from analysis.filters import DeploymentFilter, HintFilter
+from analysis.models import Hint
+from analysis.pagination import NewestFirst
+from analysis.serializers import (
+    DeploymentSerializer,
+    HintSerializer,
+    PendingVerdict,
+    ProjectHintSerializer,
+    StandingVerdict,
+    VerdictSerializer,
+)
+from deployments.models import Deployment
+
+MAX_WAIT_S = 60
+# How often a held answer looks again, and how many answers one process holds at most: each keeps a thread.
+LOOK_AGAIN_S = 0.5
+waiting = threading.BoundedSemaphore(16)
+
+
+def deployments_of(request: Request) -> QuerySet[Deployment]:
+    return Deployment.objects.of(request.user.project).select_related("environment", "verdict")
+
+
+class DeploymentListView(ListAPIView[Deployment]):
+    """The project's deployments, newest first."""
+
+    serializer_class = DeploymentSerializer
+    pagination_class = NewestFirst
+    filterset_class = DeploymentFilter
+    queryset = Deployment.objects.none()
+
+    def get_queryset(self) -> QuerySet[Deployment]:
+        return deployments_of(self.request) if self.request.user else self.queryset
+
+
+class DeploymentDetailView(APIView):
+    """One deployment."""
+
+    @extend_schema(operation_id="deployment", responses=DeploymentSerializer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        """The deployment; its verdict is null until it stands."""
+        deployment = get_object_or_404(deployments_of(request), uuid=uuid)
+        return Response({**DeploymentSerializer(deployment).data, "samples": sample_count(deployment)})
+
+
+class HintListView(ListAPIView[Hint]):
+    """The project's hints (SDH), newest first."""
+
+    serializer_class = ProjectHintSerializer
+    pagination_class = NewestFirst
+    filterset_class = HintFilter
+    queryset = Hint.objects.none()
+
+    def get_queryset(self) -> QuerySet[Hint]:
+        if not self.request.user:
+            return self.queryset
+        return Hint.objects.filter(deployment__project=self.request.user.project).select_related("deployment")
+
+
+class WaitRequest(serializers.Serializer[Any]):
+    wait = serializers.FloatField(min_value=0, max_value=MAX_WAIT_S, default=0)
+
+    def validate_wait(self, value: float) -> float:
+        if value != value:
+            raise serializers.ValidationError(f"This has to be a number from 0 to {MAX_WAIT_S}.")
+        return value
+
+
+class VerdictView(APIView):
+    """The gate for pipelines."""
+
+    @extend_schema(
+        operation_id="verdict",
+        parameters=[OpenApiParameter("wait", float, description="Hold the answer for up to so many seconds (≤ 60).")],
+        responses={
+            200: StandingVerdict,
+            202: OpenApiResponse(PendingVerdict, description="No verdict yet; Retry-After says when to ask again."),
+        },
+    )
+    def get(self, request: Request, uuid: UUID) -> Response:
+        """The verdict: 202 until it stands, then 200."""
+        query = WaitRequest(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        deployment = get_object_or_404(deployments_of(request), uuid=uuid)
+        deadline = time.monotonic() + query.validated_data["wait"]
+        if not stands(deployment) and query.validated_data["wait"] and waiting.acquire(blocking=False):
+            try:
+                deployment = wait_for_verdict(deployment, deadline)
+            finally:
+                waiting.release()
+        head = {
+            "deployment_id": str(deployment.uuid),
+            "state": deployment.state,
+            "samples": sample_count(deployment),
+        }
+        if not stands(deployment):
+            retry_after = str(retry_after_s(deployment))
+            return Response({**head, "verdict": None}, status=202, headers={"Retry-After": retry_after})
+        verdict = VerdictSerializer(deployment.verdict).data  # type: ignore[attr-defined]
+        hints = HintSerializer(deployment.hints.all(), many=True).data  # type: ignore[attr-defined]
+        return Response({**head, **verdict, "hints": hints})
+
+
+def stands(deployment: Deployment) -> bool:
+    return hasattr(deployment, "verdict")
+
+
+def wait_for_verdict(deployment: Deployment, deadline: float) -> Deployment:
+    """The deployment as it is when its verdict stands or the time (time.monotonic()) is up."""
+    while not stands(deployment) and (left := deadline - time.monotonic()) > 0:
+        # A held answer holds no connection: there may be more of them than the database has to give.
+        if not connection.in_atomic_block:
+            connection.close()
+        time.sleep(min(LOOK_AGAIN_S, left))
+        deployment = Deployment.objects.select_related("environment", "verdict").get(pk=deployment.pk)
+    return deployment
+
+
+def sample_count(deployment: Deployment) -> dict[str, int]:
+    """POST samples that are in, and how many there are to be."""
+    collected = deployment.samples.filter(phase="post").count()  # type: ignore[attr-defined]
+    return {"collected": collected, "expected": deployment.window_samples}
+
+
+def retry_after_s(deployment: Deployment) -> int:
+    """Seconds after which asking again may show something new: a sample's distance, between 1 and 15 s."""
+    return max(1, min(15, round(deployment.interval_s)))

@@ -1,0 +1,31 @@
+"""The error rate failed."""
+
+from __future__ import annotations
+
+from analysis.hints.base import Findings, HintText, from_checks
+from analysis.types import Hint
+
+TEXT = HintText(
+    key="high_error_rate",
+    title="Error rate over {threshold} in {over} of {samples}",
+    cause=(
+        "Requests fail: {observed} in the mean, {worst} in the worst sample, {baseline} before. Errors in some samples "
+        "only point at one bad instance, a rolling restart that dropped connections, or a code path that few requests "
+        "take; errors in all of them at a defect or a wrong setting on every instance."
+    ),
+    impact="Up to {worst} of the requests failed at a time; those users saw error pages or had to retry.",
+    actions=(
+        "Group the errors since the deployment by instance, endpoint and exception; what stands out tells which of the "
+        "causes it is.",
+        "Compare the times of the errors with those of restarts and of the rollout's steps.",
+        "If it is one instance, take it out of the load balancer and replace it.",
+        "If the restart dropped requests, make the old instances drain: readiness off, wait, then SIGTERM.",
+        "If errors go on, roll back.",
+    ),
+)
+
+
+def rule(findings: Findings) -> Hint | None:
+    """When error_rate failed."""
+    check = findings.failed("error_rate")
+    return from_checks(findings, TEXT, (check,)) if check else None

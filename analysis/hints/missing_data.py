@@ -1,0 +1,89 @@
+"""Samples that should be there are not."""
+
+from __future__ import annotations
+
+from analysis.hints.base import Findings, HintText, build
+from analysis.types import Hint
+from analysis.wording import plural, reasons
+
+CODES = ("no_post", "no_pre", "few_post_samples", "incomplete_window", "expired_jobs", "failed_collections")
+
+NO_POST = HintText(
+    key="missing_data.no_post",
+    title="No sample since the deployment",
+    cause=(
+        "None of the {expected} planned collections after the deployment brought a sample. Reasons: {reasons}. Either "
+        "the service or its metrics endpoint does not answer since the deployment, or no poller ran."
+    ),
+    impact="Nothing is known about the service since the deployment; it may be down.",
+    actions=(
+        "Check now, by hand, whether the service answers its users.",
+        "Call the metrics endpoint from the poller's host (curl -i) and read its status and body.",
+        "Check that the new version still serves the endpoint under the same path and with the same signing secret.",
+        "Check that a poller runs: its heartbeat is on the health page (/health).",
+    ),
+)
+
+NO_PRE = HintText(
+    key="missing_data.no_pre",
+    title="No sample from before the deployment",
+    cause=(
+        "There is nothing to compare with: no sample was taken before the deployment. Reasons: {reasons}. Typical: a "
+        "first deployment, a pipeline that calls trigger and deploys at once, or an endpoint that did not answer then."
+    ),
+    impact="What was measured after it ({collected} of {expected} samples) cannot be told from how it always was.",
+    actions=(
+        "Compare the service with its usual level by hand, on your own dashboards.",
+        "Call trigger before the deployment begins, some seconds at least, so that a sample can be taken.",
+        "If there are reasons above, mend the endpoint: the next deployment will have the same gap.",
+    ),
+)
+
+PARTIAL = HintText(
+    key="missing_data.partial",
+    title="{collected} of {expected} samples after the deployment",
+    cause=(
+        "Some collections brought nothing. Reasons: {reasons}. An endpoint that fails now and then may mean instances "
+        "that restart or are too busy to answer; expired collections mean that no poller ran in time."
+    ),
+    impact="The verdict rests on fewer samples than planned; a fault between them would not be seen.",
+    actions=(
+        "Compare the times of the missing samples with restarts and errors of the service.",
+        "Call the metrics endpoint ten times (curl -w '%{{time_total}}') and see whether it is slow or fails.",
+        "If collections expired, check the pollers' heartbeats and start another one.",
+    ),
+)
+
+TEXTS = (NO_POST, NO_PRE, PARTIAL)
+
+
+def rule(findings: Findings) -> Hint | None:
+    """When samples are missing; a warning where the verdict is not conclusive, else for information."""
+    issues = [issue for issue in findings.verdict.quality.issues if issue.code in CODES]
+    if not issues:
+        return None
+    text = NO_POST if not findings.post else NO_PRE if not findings.pre else PARTIAL
+    collected, expected = len(findings.post), findings.window.expected
+    return build(
+        findings,
+        text,
+        severity="info" if findings.verdict.conclusive else "warning",
+        # Not a guess: the samples are missing. What is less sure is how much that matters.
+        confidence=min(0.99, 0.6 + sum(issue.penalty for issue in issues) / 2),
+        observed=float(collected),
+        threshold=float(expected),
+        evidence=tuple(issue.message for issue in issues),
+        numbers={
+            "collected": collected,
+            "expected": expected,
+            "pre": len(findings.pre),
+            "quality": findings.verdict.quality.score,
+            "issues": [issue.code for issue in issues],
+        },
+        values={
+            "collected": str(collected),
+            "expected": str(expected),
+            "reasons": reasons(findings.window.misses) or "none recorded",
+            "samples": plural(collected, "sample"),
+        },
+    )

@@ -1,0 +1,89 @@
+"""Critical metrics over their lines in (nearly) every sample: not a blip, it will not pass by itself."""
+
+from __future__ import annotations
+
+from analysis.hints.base import Findings, HintText, from_checks
+from analysis.types import METRICS, ROLLBACK, Check, Hint
+from analysis.wording import percent
+
+# What "persistent" means here, not a limit of a metric: enough samples to speak of a course of time, and nearly all
+# of them over the judge's line.
+MIN_SAMPLES = 3
+MIN_SHARE = 0.8
+
+ERRORS = HintText(
+    key="persistent_breach.error_rate",
+    title="Errors in {share} of all samples: {observed} of requests fail",
+    cause=(
+        "The error rate was over {threshold} in {over} of {samples} (before: {baseline}), so neither a restart nor a "
+        "cold cache explains it: the new version fails for a constant part of the requests, typically one endpoint, "
+        "one code path or one setting that is wrong on every instance."
+    ),
+    impact="{observed} of all requests fail (before: {baseline}), and nothing suggests that it will pass by itself.",
+    actions=(
+        "Roll back now; waiting has been tried for the whole window.",
+        "Group the errors since the deployment by exception, endpoint and status code; the top group is the defect.",
+        "Compare configuration and secrets of the new version with the old one's: a missing variable or an expired "
+        "credential fails in just this way.",
+        "Check that the migrations of this version were applied, and that the old version still runs on the new schema "
+        "before rolling back.",
+    ),
+    replaces=("high_error_rate",),
+)
+
+TRAFFIC = HintText(
+    key="persistent_breach.requests_per_sec",
+    title="Traffic stays at {observed}, before it was {baseline}",
+    cause=(
+        "Traffic was below {threshold} in {over} of {samples} although the service answers without errors: requests no "
+        "longer reach it. Typical: instances that fail their readiness check, a route, host name or path that changed "
+        "with the deployment, a certificate, or callers that were switched off."
+    ),
+    impact="About {change} of the traffic is missing; these users get their errors elsewhere, unseen by the service.",
+    actions=(
+        "Call the public address from outside, through DNS, TLS and the load balancer, not the instance itself.",
+        "Check that all instances are registered and healthy at the load balancer or ingress, and that its routes "
+        "match the paths and ports of the new version.",
+        "Look at 404, 502, 503 and TLS errors in the load balancer's log since the deployment.",
+        "Ask whether a caller, campaign, cron or batch ended at this time: compare with the same hour yesterday and a "
+        "week ago.",
+        "Roll back if no such reason is found within minutes.",
+    ),
+    replaces=("traffic_below_baseline",),
+)
+
+OTHER = HintText(
+    key="persistent_breach.other",
+    title="Critical metrics over their lines in {share} of all samples: {metrics}",
+    cause=(
+        "What this environment's policy calls critical ({metrics}) stayed over its line in {over} of {samples}, from "
+        "the first samples on. A warm-up or a blip looks different: it passes."
+    ),
+    impact="The service runs outside the limits its team has set for it ({observed}, line {threshold}) all the time.",
+    actions=(
+        "Roll back, unless the change was meant to cost this much.",
+        "Compare the level with before the deployment ({baseline}): a step at the deployment is the new version, a "
+        "level that was there before is not.",
+        "If this level is normal for the service, raise the limit in the environment's policy, so that it alarms for a "
+        "reason.",
+    ),
+)
+
+TEXTS = (ERRORS, TRAFFIC, OTHER)
+_BY_METRIC = {"error_rate": ERRORS, "requests_per_sec": TRAFFIC}
+
+
+def rule(findings: Findings) -> Hint | None:
+    """When critical checks failed in at least 80 % of at least three samples, and the verdict is a rollback."""
+    if findings.verdict.verdict != ROLLBACK or len(findings.post) < MIN_SAMPLES:
+        return None
+    checks = [check for metric in METRICS if (check := findings.failed(metric)) is not None and _persists(check)]
+    if not checks:
+        return None
+    checks.sort(key=lambda check: tuple(_BY_METRIC).index(check.metric) if check.metric in _BY_METRIC else len(METRICS))
+    text = _BY_METRIC.get(checks[0].metric, OTHER)
+    return from_checks(findings, text, checks, values={"share": percent(checks[0].share or 0.0)})
+
+
+def _persists(check: Check) -> bool:
+    return check.outcome == "critical" and (check.share or 0.0) >= MIN_SHARE

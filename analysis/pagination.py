@@ -1,0 +1,28 @@
+"""Pages of a list that stay right while new rows come in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
+
+MAX_ID = 2**63 - 1
+
+
+class NewestFirst(CursorPagination):
+    """By descending id; `limit` rows a page."""
+
+    ordering = "-id"
+    page_size = 25
+    page_size_query_param = "limit"
+    max_page_size = 100
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """The cursor of the query; raises ValidationError also for one whose position is no id of ours."""
+        cursor: Any = super().decode_cursor(request)
+        position = getattr(cursor, "position", None)
+        if position is not None and not (position.isascii() and position.isdigit() and int(position) <= MAX_ID):
+            raise ValidationError({"cursor": ["This is no cursor of this list. Begin without one."]})
+        return cursor

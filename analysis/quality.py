@@ -1,0 +1,146 @@
+"""How far the samples can be trusted. Pure.
+
+The score starts at 1 and each named issue takes its penalty off. The penalties are set so that with the default
+threshold of 0.6 (`FixedPolicy.min_quality`) a full window with one weakness of form (one lost sample, a gap, a late
+analysis) still carries a verdict, while two of five samples, a missing side or an order of times that cannot be right
+does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from analysis.types import Miss, Quality, QualityIssue, Sample, Window
+from analysis.wording import duration, plural, reasons
+
+ENOUGH_POST_SAMPLES = 5
+GAP_INTERVALS = 1.8
+
+# Clocks of two pollers may differ by a little; what lies further ahead than this is wrong.
+CLOCK_TOLERANCE = timedelta(seconds=5)
+
+# PRE describes the service just before the deployment; traffic half an hour ago may have been another one.
+PRE_MAX_AGE = timedelta(minutes=30)
+
+# A window of a few seconds (demo, tests) is not stale because the analysis waited for a busy machine.
+POST_MIN_STALE_AGE = timedelta(seconds=60)
+
+
+def assess(pre: Sequence[Sample], post: Sequence[Sample], window: Window) -> Quality:
+    """Score (0..1) and issues of the evidence for one deployment; samples in any order.
+
+    Stale means: at evaluated_at the newest POST sample is older than a whole window (and than 60 s), or the newest
+    PRE sample is more than 30 min older than the deployment's start (first POST sample where the start is unknown).
+    """
+    before = sorted(sample.collected_at for sample in pre)
+    after = sorted(sample.collected_at for sample in post)
+    issues = [
+        *_missing_sides(before, after, window),
+        *_too_few(after, window),
+        *_gaps(after, window),
+        *_wrong_order(before, after),
+        *_future(before, after, window),
+        *_stale(before, after, window),
+        *_misses(window),
+    ]
+    score = max(0.0, 1.0 - sum(issue.penalty for issue in issues))
+    return Quality(score=round(score, 4), issues=tuple(issues))
+
+
+def _missing_sides(before: list[datetime], after: list[datetime], window: Window) -> list[QualityIssue]:
+    issues = []
+    if not after:
+        why = _because(window, "post")
+        issues.append(QualityIssue("no_post", f"no sample after the deployment, {window.expected} planned{why}", 1.0))
+    if not before:
+        why = _because(window, "pre")
+        issues.append(QualityIssue("no_pre", f"no sample from before the deployment to compare with{why}", 0.5))
+    return issues
+
+
+def _because(window: Window, phase: str) -> str:
+    misses = [miss for miss in window.misses if miss.phase == phase]
+    return f": {reasons(misses)}" if misses else ""
+
+
+def _too_few(after: list[datetime], window: Window) -> list[QualityIssue]:
+    count, needed = len(after), min(ENOUGH_POST_SAMPLES, window.expected)
+    if not count:
+        return []
+    if count < needed:
+        message = f"only {plural(count, 'sample')} after the deployment, at least {needed} needed"
+        return [QualityIssue("few_post_samples", message, round(0.8 * (1 - count / needed), 4))]
+    if count < window.expected and window.final:
+        message = f"{count} of {window.expected} planned samples after the deployment"
+        return [QualityIssue("incomplete_window", message, round(0.5 * (1 - count / window.expected), 4))]
+    return []
+
+
+def _gaps(after: list[datetime], window: Window) -> list[QualityIssue]:
+    # The first POST sample is due at finish itself, so waiting for it can be a gap as well.
+    starts_late = window.finished_at is not None and bool(after) and after[0] > window.finished_at
+    times = [window.finished_at, *after] if starts_late and window.finished_at else after
+    allowed = timedelta(seconds=GAP_INTERVALS * window.interval_s)
+    gaps = [later - earlier for earlier, later in pairwise(times) if later - earlier > allowed]
+    if not gaps:
+        return []
+    message = (
+        f"{plural(len(gaps), 'gap')} between samples after the deployment, the longest {duration(_s(max(gaps)))} "
+        f"(planned: every {duration(window.interval_s)})"
+    )
+    return [QualityIssue("gap", message, round(min(0.1 * len(gaps), 0.3), 4))]
+
+
+def _wrong_order(before: list[datetime], after: list[datetime]) -> list[QualityIssue]:
+    early = sum(1 for time in after if before and time < before[-1])
+    if not early:
+        return []
+    message = f"{early} of {len(after)} samples after the deployment are older than the newest one from before it"
+    return [QualityIssue("post_before_pre", message, 0.5)]
+
+
+def _future(before: list[datetime], after: list[datetime], window: Window) -> list[QualityIssue]:
+    if window.evaluated_at is None:
+        return []
+    ahead = [time - window.evaluated_at for time in (*before, *after) if time - window.evaluated_at > CLOCK_TOLERANCE]
+    if not ahead:
+        return []
+    message = f"{plural(len(ahead), 'sample')} from the future, up to {duration(_s(max(ahead)))} ahead of the analysis"
+    return [QualityIssue("future_samples", message, 0.5)]
+
+
+def _stale(before: list[datetime], after: list[datetime], window: Window) -> list[QualityIssue]:
+    said = []
+    if after and window.evaluated_at is not None:
+        age = window.evaluated_at - after[-1]
+        if age > max(timedelta(seconds=window.expected * window.interval_s), POST_MIN_STALE_AGE):
+            said.append(f"the last sample was {duration(_s(age))} old when it was analyzed")
+    start = window.started_at or (after[0] if after else window.finished_at)
+    if before and start is not None and start - before[-1] > PRE_MAX_AGE:
+        said.append(f"the newest sample from before is {duration(_s(start - before[-1]))} older than the deployment")
+    return [QualityIssue("stale_samples", "; ".join(said), round(0.2 * len(said), 4))] if said else []
+
+
+def _misses(window: Window) -> list[QualityIssue]:
+    # The samples that are missing are counted above; here it is only a little more, for the reason.
+    expired = [miss for miss in window.misses if miss.reason == "expired"]
+    failed = [miss for miss in window.misses if miss.reason != "expired"]
+    issues = []
+    if expired:
+        message = f"{plural(len(expired), 'collection')} expired: no poller ran in time ({_phases(expired)})"
+        issues.append(QualityIssue("expired_jobs", message, round(min(0.03 * len(expired), 0.1), 4)))
+    if failed:
+        message = f"{plural(len(failed), 'collection')} brought no sample ({_phases(failed)}): {reasons(failed)}"
+        issues.append(QualityIssue("failed_collections", message, round(min(0.03 * len(failed), 0.1), 4)))
+    return issues
+
+
+def _phases(misses: list[Miss]) -> str:
+    before = sum(1 for miss in misses if miss.phase == "pre")
+    return f"{before} before, {len(misses) - before} after the deployment"
+
+
+def _s(delta: timedelta) -> float:
+    return delta.total_seconds()

@@ -1,0 +1,129 @@
+"""Deployments, verdicts and hints as the API shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from analysis.models import DeploymentVerdict, Hint
+from deployments.models import Deployment
+
+
+class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
+    """A deployment. verdict is null until it stands."""
+
+    deployment_id = serializers.UUIDField(source="uuid")
+    environment = serializers.CharField(source="environment.name")
+    verdict = serializers.SerializerMethodField()
+    confidence = serializers.SerializerMethodField()
+    conclusive = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Deployment
+        fields = [
+            "deployment_id",
+            "number",
+            "environment",
+            "idempotency_key",
+            "branch",
+            "commit_sha",
+            "version",
+            "author",
+            "url",
+            "state",
+            "pipeline_result",
+            "started_at",
+            "finished_at",
+            "duration_ms",
+            "verdict",
+            "confidence",
+            "conclusive",
+        ]
+
+    def get_verdict(self, deployment: Deployment) -> str | None:
+        return self._of_verdict(deployment, "verdict")
+
+    def get_confidence(self, deployment: Deployment) -> float | None:
+        return self._of_verdict(deployment, "confidence")
+
+    def get_conclusive(self, deployment: Deployment) -> bool | None:
+        return self._of_verdict(deployment, "conclusive")
+
+    def _of_verdict(self, deployment: Deployment, name: str) -> Any:
+        return getattr(getattr(deployment, "verdict", None), name, None)
+
+
+class HintSerializer(serializers.ModelSerializer[Hint]):
+    metric = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Hint
+        fields = [
+            "code",
+            "metric",
+            "severity",
+            "confidence",
+            "observed",
+            "threshold",
+            "title",
+            "cause",
+            "impact",
+            "evidence",
+            "actions",
+            "created_at",
+        ]
+
+    def get_metric(self, hint: Hint) -> str | None:
+        return hint.metric or None
+
+
+class ProjectHintSerializer(HintSerializer):
+    """A hint in the list of all of a project's hints."""
+
+    deployment_id = serializers.UUIDField(source="deployment.uuid")
+
+    class Meta(HintSerializer.Meta):
+        fields = ["deployment_id", *HintSerializer.Meta.fields]
+
+
+class VerdictSerializer(serializers.ModelSerializer[DeploymentVerdict]):
+    class Meta:
+        model = DeploymentVerdict
+        fields = [
+            "verdict",
+            "confidence",
+            "conclusive",
+            "score",
+            "summary",
+            "failed_metrics",
+            "checks",
+            "quality",
+            "policy",
+            "evidence",
+            "created_at",
+        ]
+
+
+class SampleCount(serializers.Serializer[Any]):
+    collected = serializers.IntegerField()
+    expected = serializers.IntegerField()
+
+
+class PendingVerdict(serializers.Serializer[Any]):
+    deployment_id = serializers.UUIDField()
+    state = serializers.CharField()
+    samples = SampleCount()
+    verdict = serializers.CharField(allow_null=True, help_text="null until the verdict stands")
+
+
+class StandingVerdict(VerdictSerializer):
+    """The answer of the gate once the verdict stands."""
+
+    deployment_id = serializers.UUIDField()
+    state = serializers.CharField()
+    samples = SampleCount()
+    hints = HintSerializer(many=True)
+
+    class Meta(VerdictSerializer.Meta):
+        fields = ["deployment_id", "state", "samples", *VerdictSerializer.Meta.fields, "hints"]

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import string
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from analysis.hints import RULES, TEXTS, hints
+from analysis.judge import judge
+from analysis.policy import policy_from_dict
+from analysis.quality import assess
+from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
+from analysis.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
+
+
+def hints_of(
+    post: list[Sample], pre: list[Sample] | None = None, policy: dict[str, Any] | None = None, **window: Any
+) -> list[Hint]:
+    pre = make_pre(3) if pre is None else pre
+    seen = make_window(**window)
+    return hints(judge(pre, post, policy_from_dict(policy or {}), seen), pre, post, seen)
+
+
+def codes(found: list[Hint]) -> list[str]:
+    return [hint.code for hint in found]
+
+
+def test_a_healthy_deployment_needs_no_hint() -> None:
+    assert hints_of(make_post()) == []
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ({"error_rate": 0.2, "latency_p95": 900.0}, [("service_degradation", "error_rate", "critical")]),
+        ({"cpu_usage": 0.95, "latency_p95": 900.0}, [("compute_saturation", "cpu_usage", "warning")]),
+        ({"error_rate": 0.2, "requests_per_sec": 9.0}, [("partial_outage", "requests_per_sec", "critical")]),
+        ({"error_rate": 0.2}, [("persistent_breach", "error_rate", "critical")]),
+        ({"requests_per_sec": 9.0}, [("persistent_breach", "requests_per_sec", "critical")]),
+        ({"error_rate": [0.2, 0, 0, 0.1, 0]}, [("high_error_rate", "error_rate", "critical")]),
+        ({"requests_per_sec": [50, 50, 9, 9, 9]}, [("traffic_below_baseline", "requests_per_sec", "critical")]),
+        ({"latency_p95": 900.0}, [("high_latency", "latency_p95", "warning")]),
+        ({"latency_p95": 60.0}, [("latency_improved", "latency_p95", "info")]),
+        ({"cpu_usage": 0.95}, [("cpu_spike", "cpu_usage", "warning")]),
+        ({"memory_usage": 0.85}, [("memory_above_limit", "memory_usage", "warning")]),
+        ({"memory_usage": 0.75}, [("memory_near_limit", "memory_usage", "warning")]),
+        ({"memory_usage": 0.72}, [("memory_near_limit", "memory_usage", "info")]),
+        (
+            {"error_rate": 0.2, "latency_p95": 900.0, "cpu_usage": 0.95},
+            [("service_degradation", "error_rate", "critical"), ("compute_saturation", "cpu_usage", "warning")],
+        ),
+        (
+            {"error_rate": 0.2, "memory_usage": 0.9},
+            [("persistent_breach", "error_rate", "critical"), ("memory_above_limit", "memory_usage", "warning")],
+        ),
+        (
+            {"error_rate": 0.2, "latency_p95": 900.0, "requests_per_sec": 9.0},
+            [("service_degradation", "error_rate", "critical"), ("partial_outage", "requests_per_sec", "critical")],
+        ),
+    ],
+)
+def test_the_signals_name_the_hints(levels: dict[str, Any], expected: list[tuple[str, str, str]]) -> None:
+    found = hints_of(make_post(**levels))
+    assert [(hint.code, hint.metric, hint.severity) for hint in found] == expected
+
+
+def test_every_rule_can_be_reached_by_real_samples() -> None:
+    late = FINISH + timedelta(hours=2)
+    bad: list[dict[str, Any]] = [
+        {"error_rate": 0.2, "latency_p95": 900.0},
+        {"cpu_usage": 0.95, "latency_p95": 900.0},
+        {"error_rate": 0.2, "requests_per_sec": 9.0},
+        {"error_rate": 0.2},
+        {"requests_per_sec": 9.0},
+        {"error_rate": [0.2, 0, 0, 0, 0]},
+        {"requests_per_sec": [50, 50, 9, 9, 9]},
+        {"latency_p95": 900.0},
+        {"latency_p95": 60.0},
+        {"cpu_usage": 0.95},
+        {"memory_usage": 0.85},
+        {"memory_usage": 0.75},
+    ]
+    found = [hint for levels in bad for hint in hints_of(make_post(**levels))]
+    found += hints_of(make_post(latency_p95=900.0), policy={"critical_metrics": ["latency_p95"]})
+    found += [
+        *hints_of([]),
+        *hints_of(make_post(), pre=[]),
+        *hints_of(make_post(2)),
+        *hints_of(make_post(), evaluated_at=late),
+    ]
+    assert {hint.text_key for hint in found} == set(TEXTS) - {"critical_finding"}
+    assert len({TEXTS[hint.text_key].code for hint in found}) == len(RULES)
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=lambda text: text.key)
+def test_every_text_is_complete_and_gives_three_to_five_actions(text: Any) -> None:
+    assert 3 <= len(text.actions) <= 5
+    assert all((text.title, text.cause, text.impact, *text.actions))
+    fields = [field for part in (text.title, text.cause, text.impact, *text.actions) for field in _fields(part)]
+    assert all(field.isidentifier() for field in fields), "placeholders are named"
+
+
+def _fields(template: str) -> list[str]:
+    return [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+
+
+def test_a_hint_can_be_rendered_again_from_its_template_and_values() -> None:
+    for hint in hints_of(make_post(error_rate=0.2, latency_p95=900.0)):
+        text = TEXTS[hint.text_key]
+        assert text.cause.format_map(hint.values) == hint.cause
+        assert tuple(action.format_map(hint.values) for action in text.actions) == hint.actions
+
+
+def test_a_hint_names_the_numbers_it_rests_on() -> None:
+    (hint,) = hints_of(make_post(latency_p95=[342, 342, 342, 342, 100]))
+    assert hint.observed == pytest.approx(293.6)
+    assert hint.threshold == 270.0
+    assert hint.title == "p95 latency over 270 ms in 4 of 5 samples"
+    assert "before 120 ms" in hint.cause
+    assert "4 of 5 samples" in hint.evidence[0]
+    assert hint.numbers["latency_p95"]["share"] == 0.8
+
+
+def test_memory_hints_speak_of_the_limit_itself() -> None:
+    (hint,) = hints_of(make_post(memory_usage=0.75))
+    assert hint.threshold == 0.80
+    assert hint.title == "Memory close to its limit: 75.0 % of 80.0 %"
+
+
+def test_one_sample_above_the_memory_limit_among_many_near_it_is_not_yet_above() -> None:
+    post = make_post(10, memory_usage=[0.75] * 9 + [0.81])
+    assert codes(hints_of(post, expected=10, evaluated_at=FINISH + timedelta(seconds=545))) == ["memory_near_limit"]
+
+
+def test_confidence_grows_with_the_deviation() -> None:
+    confidences = [hints_of(make_post(latency_p95=value))[0].confidence for value in (280.0, 400.0, 900.0, 5000.0)]
+    assert confidences == sorted(set(confidences))
+
+
+def test_confidence_grows_with_the_number_of_signals() -> None:
+    (single,) = hints_of(make_post(latency_p95=540.0))
+    (both,) = hints_of(make_post(latency_p95=540.0, cpu_usage=0.99), policy={"cpu_usage": {"limit": 0.55}})
+    assert both.code == "compute_saturation"
+    assert both.confidence > single.confidence
+
+
+def test_poor_data_make_a_hint_less_sure() -> None:
+    good = hints_of(make_post(3, latency_p95=900.0), expected=3)
+    poor = hints_of(make_post(3, latency_p95=900.0), expected=5)
+    assert poor[0].code == good[0].code == "high_latency"
+    assert poor[0].confidence < good[0].confidence
+
+
+def test_faster_failures_are_no_improvement() -> None:
+    assert "latency_improved" not in codes(hints_of(make_post(latency_p95=5.0, error_rate=0.9)))
+
+
+@pytest.mark.parametrize(("before", "after"), [(120.0, 100.0), (12.0, 4.0), (0.0, 0.0)])
+def test_small_gains_are_not_announced(before: float, after: float) -> None:
+    assert hints_of(make_post(latency_p95=after), make_pre(3, latency_p95=before)) == []
+
+
+def test_without_post_the_hint_gives_the_reasons_of_the_misses() -> None:
+    misses = tuple(make_miss(index, "refused") for index in range(5))
+    (hint,) = hints_of([], misses=misses)
+    assert (hint.code, hint.severity, hint.observed, hint.threshold) == ("missing_data", "warning", 0.0, 5.0)
+    assert "connection refused (5)" in hint.cause
+
+
+def test_one_lost_sample_of_a_sound_window_is_only_information() -> None:
+    post = [sample for index, sample in enumerate(make_post()) if index != 4]
+    (hint,) = hints_of(post, misses=(make_miss(4, "timeout"),))
+    assert (hint.code, hint.severity) == ("missing_data", "info")
+    assert hint.title == "4 of 5 samples after the deployment"
+
+
+def test_a_gap_that_missing_samples_explain_is_said_once() -> None:
+    post = [sample for index, sample in enumerate(make_post()) if index != 2]
+    assert codes(hints_of(post, misses=(make_miss(2, "timeout"),))) == ["missing_data"]
+
+
+def test_samples_of_the_wrong_order_are_doubtful_data() -> None:
+    (hint,) = hints_of(make_post(), [make_sample(90, origin="pre")])
+    assert (hint.code, hint.severity) == ("poor_data", "warning")
+    assert "2 of 5" in hint.cause
+
+
+def test_errors_without_pre_warn_but_do_not_call_for_a_rollback() -> None:
+    found = hints_of(make_post(error_rate=0.5), pre=[])
+    assert codes(found) == ["high_error_rate", "missing_data"]
+    assert {hint.severity for hint in found} == {"warning"}
+
+
+def test_a_metric_that_the_policy_calls_critical_gets_a_critical_hint() -> None:
+    for metric, level in [("latency_p95", 900.0), ("cpu_usage", 0.95), ("memory_usage", 0.95)]:
+        found = hints_of(make_post(5, **{metric: level}), policy={"critical_metrics": [metric]})
+        assert found[0].severity == "critical"
+        assert {hint.metric for hint in found} == {metric}
+
+
+def test_the_most_severe_hint_comes_first() -> None:
+    found = hints_of(make_post(error_rate=[0.2, 0, 0, 0, 0], cpu_usage=0.95, memory_usage=0.72))
+    assert [hint.severity for hint in found] == ["critical", "warning", "info"]
+
+
+# --- another judge, with checks that the fixed one does not make ---------------------------------------------------
+
+
+def verdict_by_another_judge(verdict: Any, *checks: Check) -> Verdict:
+    return Verdict(
+        verdict=verdict,
+        confidence=0.9,
+        conclusive=True,
+        score=0.9,
+        summary="The endpoint stopped answering right after the deployment.",
+        checks=checks,
+        quality=assess(make_pre(), make_post(), make_window()),
+        policy={"kind": "other"},
+    )
+
+
+def given_hints(verdict: Verdict) -> list[Hint]:
+    return hints(verdict, make_pre(), make_post(), Window())
+
+
+def test_a_rollback_for_an_unknown_reason_shows_the_judges_own_words() -> None:
+    (hint,) = given_hints(verdict_by_another_judge(ROLLBACK))
+    assert (hint.code, hint.severity) == ("critical_finding", "critical")
+    assert hint.cause == "The endpoint stopped answering right after the deployment."
+    check = Check(metric="endpoint", rule="silence", outcome="critical", sentence="no answer in 5 of 5 {tries}")
+    (hint,) = given_hints(verdict_by_another_judge(ROLLBACK, check))
+    assert (hint.metric, hint.cause) == ("endpoint", "no answer in 5 of 5 {tries}")
+
+
+def test_a_check_with_nothing_but_its_outcome_still_makes_a_hint() -> None:
+    check = Check(metric="memory_usage", rule="leak", outcome="critical", sentence="memory climbs by 2 % per minute")
+    (hint,) = given_hints(verdict_by_another_judge(ROLLBACK, check))
+    assert (hint.code, hint.severity, hint.observed) == ("memory_above_limit", "critical", None)
+    assert hint.evidence == ("memory climbs by 2 % per minute",)
+
+
+def test_the_gravest_of_several_checks_of_a_metric_leads() -> None:
+    steady = Check(metric="latency_p95", rule="whole", outcome="ok", observed=1.0, limit=2.0)
+    late = Check(metric="latency_p95", rule="tail", outcome="warning", observed=9.0, limit=2.0, share=0.4, margin=4.5)
+    for checks in [(steady, late), (late, steady)]:
+        (hint,) = given_hints(verdict_by_another_judge(WARNING, *checks))
+        assert (hint.code, hint.observed) == ("high_latency", 9.0)
+
+
+def test_an_ok_never_comes_with_a_critical_hint_whatever_a_judge_reports() -> None:
+    check = Check(metric="error_rate", rule="odd", outcome="critical", observed=0.5, limit=0.1, margin=5.0)
+    assert {hint.severity for hint in given_hints(verdict_by_another_judge(OK, check))} == {"info"}

@@ -1,0 +1,163 @@
+"""The values that analysis works on. Pure: no Django, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+METRICS = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
+
+OK: Final = "ok"
+WARNING: Final = "warning"
+ROLLBACK: Final = "rollback_recommended"
+VerdictName = Literal["ok", "warning", "rollback_recommended"]
+VERDICTS: tuple[VerdictName, ...] = (OK, WARNING, ROLLBACK)
+
+# Where a sample that the judge compares with was taken.
+Origin = Literal["pre", "baseline", "history", "post"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer of a metrics endpoint.
+
+    collected_at is aware UTC; requests_per_sec ≥ 0; latency_p95 in ms ≥ 0; error_rate, cpu_usage and memory_usage
+    are ratios 0..1. origin: pre (at trigger), baseline (before, between deployments), history (POST of earlier good
+    deployments), post (after finish).
+    """
+
+    collected_at: datetime
+    requests_per_sec: float
+    latency_p95: float
+    error_rate: float
+    cpu_usage: float
+    memory_usage: float
+    origin: Origin = "post"
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """A collection that brought no sample: when it was due, why (a reason code such as http_5xx, timeout, refused,
+    invalid_payload, unauthorized, expired, cancelled), in which phase and at which place of the window (0-based)."""
+
+    scheduled_at: datetime | None
+    reason: str
+    phase: Literal["pre", "post"] = "post"
+    sequence_index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the observation was meant to be, for judging how complete the evidence is.
+
+    expected: number of POST samples planned; interval_s: seconds between them; evaluated_at: the judge's "now";
+    started_at and finished_at bound the deployment itself, where known. final is false while samples are still to come.
+    """
+
+    expected: int = 5
+    interval_s: float = 60.0
+    evaluated_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    misses: tuple[Miss, ...] = ()
+    final: bool = True
+
+
+CheckOutcome = Literal["ok", "warning", "critical", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing the judge looked at, with every number needed to recompute it.
+
+    metric; rule: name of the test; outcome; observed and baseline: the two levels compared (metric's unit, None where
+    unknown); spread: of the baseline; limit: the line that was or would be crossed; share and tolerance: of POST
+    samples over the line, 0..1; margin: how far over the line, 1.0 = exactly on it; sentence: what a person reads;
+    details: whatever else the rule used, JSON values only.
+    """
+
+    metric: str
+    rule: str
+    outcome: CheckOutcome
+    observed: float | None = None
+    baseline: float | None = None
+    spread: float | None = None
+    limit: float | None = None
+    share: float | None = None
+    tolerance: float | None = None
+    margin: float | None = None
+    sentence: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QualityIssue:
+    """One named weakness of the data: code, the sentence a person reads, and what it takes off the score (0..1)."""
+
+    code: str
+    message: str
+    penalty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How far the samples can be trusted: score 0..1 and the issues that lowered it."""
+
+    score: float
+    issues: tuple[QualityIssue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the judge says of a deployment.
+
+    confidence 0..1 is the probability that the verdict is right; conclusive is false where the evidence does not carry
+    a verdict; score is 0 = surely healthy … 1 = surely to roll back; early: issued before the window ended.
+    """
+
+    verdict: VerdictName
+    confidence: float
+    conclusive: bool
+    score: float
+    summary: str
+    checks: tuple[Check, ...]
+    quality: Quality
+    policy: dict[str, Any]
+    early: bool = False
+
+    @property
+    def failed_metrics(self) -> tuple[str, ...]:
+        """Metrics with a warning or critical check, in the order of METRICS."""
+        failed = {check.metric for check in self.checks if check.outcome in ("warning", "critical")}
+        return tuple(metric for metric in METRICS if metric in failed)
+
+
+Severity = Literal["info", "warning", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A debug hint (SDH): what probably happened, what it does to users, what to do next.
+
+    metric: the leading one, whose unit observed and threshold have (None for hints about the data); metrics: all that
+    the hint explains; confidence 0..1; evidence: sentences; numbers: the same as JSON values, by metric; text_key and
+    values: the template and what was filled in, so that the same hint can be rendered in another language.
+    """
+
+    code: str
+    metric: str | None
+    severity: Severity
+    confidence: float
+    observed: float | None
+    threshold: float | None
+    title: str
+    cause: str
+    impact: str
+    actions: tuple[str, ...]
+    evidence: tuple[str, ...] = ()
+    numbers: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    text_key: str = ""
+    values: dict[str, str] = field(default_factory=dict)
