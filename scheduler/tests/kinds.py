@@ -1,0 +1,102 @@
+"""Job kinds that only tests know."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from scheduler import registry
+from scheduler.models import ScheduledJob
+from scheduler.queue import database_now
+from scheduler.registry import Ended, Job, JobError, JobKind
+from scheduler.retry import NO_RETRY, RetryPolicy
+
+
+class Journal:
+    """What the test kinds did, by job id."""
+
+    def __init__(self) -> None:
+        self.ran: Counter[int] = Counter()
+        self.recorded: list[tuple[int, Any]] = []
+        self.ended: list[Ended] = []
+        self.gate = threading.Event()
+        self.lock = threading.Lock()
+
+    def saw(self, job: Job) -> None:
+        with self.lock:
+            self.ran[job.id] += 1
+
+
+@contextmanager
+def announced_kinds() -> Iterator[Journal]:
+    """Announces the kinds quick, slow, held, computing, failing, raising and unrecordable for the time of a test."""
+    journal = Journal()
+
+    async def quick(job: Job, prepared: Any) -> str:
+        journal.saw(job)
+        return f"result of {job.id}"
+
+    async def slow(job: Job, prepared: Any) -> None:
+        journal.saw(job)
+        await asyncio.sleep(0.3)
+
+    async def held(job: Job, prepared: Any) -> None:
+        journal.saw(job)
+        while not journal.gate.is_set():
+            await asyncio.sleep(0.01)
+
+    def computing(job: Job, prepared: Any) -> str:
+        journal.saw(job)
+        return threading.current_thread().name
+
+    async def failing(job: Job, prepared: Any) -> None:
+        journal.saw(job)
+        raise JobError("http_5xx", "HTTP 503 from the endpoint", retry=job.metadata.get("retry", True))
+
+    async def raising(job: Job, prepared: Any) -> None:
+        journal.saw(job)
+        raise ZeroDivisionError("broken\0handler")
+
+    def record(done: Sequence[tuple[Job, Any]]) -> None:
+        for job, result in done:
+            if job.metadata.get("unrecordable"):
+                raise ValueError("this one cannot be recorded")
+            journal.recorded.append((job.id, result))
+
+    def prepare(jobs: Sequence[Job]) -> dict[int, Any]:
+        for job in jobs:
+            if job.metadata.get("unpreparable"):
+                raise KeyError("this one cannot be prepared")
+        return {job.id: "ready" for job in jobs}
+
+    kinds = [
+        JobKind("quick", quick, RetryPolicy(), prepare, record, journal.ended.extend),
+        JobKind("slow", slow, RetryPolicy(), ended=journal.ended.extend),
+        JobKind("held", held, NO_RETRY, ended=journal.ended.extend),
+        JobKind("computing", computing, RetryPolicy(), record=record, ended=journal.ended.extend),
+        JobKind("failing", failing, RetryPolicy(), ended=journal.ended.extend),
+        JobKind("raising", raising, NO_RETRY, ended=journal.ended.extend),
+    ]
+    registry._kinds.update({kind.name: kind for kind in kinds})
+    try:
+        yield journal
+    finally:
+        for kind in kinds:
+            del registry._kinds[kind.name]
+
+
+def make_job(job_type: str = "quick", *, due_in_s: float = -0.001, **columns: Any) -> ScheduledJob:
+    """A pending job that is due so many seconds from now by the database's clock (negative: in the past)."""
+    now = database_now()
+    expires_in_s = columns.pop("expires_in_s", None)
+    return ScheduledJob.objects.create(
+        job_type=job_type,
+        scheduled_at=now + timedelta(seconds=due_in_s),
+        expires_at=None if expires_in_s is None else now + timedelta(seconds=expires_in_s),
+        **columns,
+    )
