@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from analysis.types import METRICS
@@ -58,7 +58,22 @@ class FixedPolicy:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values; `policy_from_dict` reads them back to an equal policy."""
-        return {"kind": self.kind, **asdict(self), "critical_metrics": list(self.critical_metrics)}
+        traffic = self.requests_per_sec
+        return {
+            "kind": self.kind,
+            **{
+                metric: {"limit": self.limit_of(metric).limit, "tolerance": self.limit_of(metric).tolerance}
+                for metric in LIMITED_METRICS
+            },
+            "requests_per_sec": {
+                "drop": traffic.drop,
+                "tolerance": traffic.tolerance,
+                "min_pre_mean": traffic.min_pre_mean,
+            },
+            "secured_factor": self.secured_factor,
+            "critical_metrics": list(self.critical_metrics),
+            "min_quality": self.min_quality,
+        }
 
 
 Policy: TypeAlias = FixedPolicy

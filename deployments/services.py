@@ -77,11 +77,11 @@ def start_deployment(project: Project, trigger: Trigger) -> Started:
     """
     with transaction.atomic():
         environment = environment_of(project, trigger.env)
+        notes = settle_endpoint(project, environment, trigger.metrics_endpoint)
         for _ in range(INSERT_ATTEMPTS):
             found = existing(project, environment, trigger)
             if found is not None:
                 return found
-            notes = settle_endpoint(project, environment, trigger.metrics_endpoint)
             try:
                 with transaction.atomic():
                     deployment = insert(project, environment, trigger)
@@ -169,9 +169,9 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
         )
         if deployment is None:
             return Finished("not_found", "This project has no deployment with this id.")
+        notes = settle_endpoint(project, deployment.environment, metrics_endpoint)
         if deployment.state != State.RUNNING:
             return ignored(deployment)
-        notes = settle_endpoint(project, deployment.environment, metrics_endpoint)
         now = database_now()
         closed = Deployment.objects.filter(pk=deployment.pk, state=State.RUNNING).update(
             state=State.FINISHED,

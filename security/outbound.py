@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import selectors
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ import pycurl
 
 from security.addresses import AllowList
 from security.endpoints import Endpoint, EndpointError, parse_endpoint
-from security.transfer import OutboundError, Response, Transfer
+from security.transfer import Limits, OutboundError, Response, Transfer, timed_out
 
 __all__ = ["Endpoint", "EndpointError", "Fetcher", "Headers", "OutboundError", "Response", "parse_endpoint"]
 
@@ -34,6 +35,12 @@ _OURS = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"}
 )
 _DEFAULT_HEADERS = {"User-Agent": "SeqPulse", "Accept": "application/json, */*;q=0.5"}
+
+_EVENTS = {
+    pycurl.POLL_IN: selectors.EVENT_READ,
+    pycurl.POLL_OUT: selectors.EVENT_WRITE,
+    pycurl.POLL_INOUT: selectors.EVENT_READ | selectors.EVENT_WRITE,
+}
 
 _parsed = lru_cache(maxsize=4096)(parse_endpoint)
 
@@ -70,8 +77,12 @@ class Fetcher:
         self._hosts: dict[str, _Places] = {}
         self._idle: list[Transfer] = []
         self._active: dict[pycurl.Curl, Transfer] = {}
-        self._watched: dict[int, int] = {}
-        self._timer: asyncio.Handle | None = None
+        # One selector of our own inside the loop's: registering there costs a third of loop.add_reader, once per request.
+        self._selector = selectors.DefaultSelector()
+        self._watched: set[int] = set()
+        self._due: float | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._soon = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._ca_file = os.environ.get("SSL_CERT_FILE") or certifi.where()
@@ -89,33 +100,36 @@ class Fetcher:
         """
         if self._closed:
             raise OutboundError("other", "the program is shutting down")
-        self._loop = self._loop or asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._selector.fileno(), self._on_ready)
         try:
             endpoint = _parsed(url)
         except EndpointError as error:
             raise OutboundError("other", str(error)) from None
         deadline = self._loop.time() + timeout_s
-        transfer: Transfer | None = None
-        host = self._hosts.setdefault(endpoint.authority, _Places(asyncio.Semaphore(self._per_host)))
+        host = self._hosts.get(endpoint.authority)
+        if host is None:
+            host = self._hosts[endpoint.authority] = _Places(asyncio.Semaphore(self._per_host))
         host.users += 1
         try:
-            async with asyncio.timeout_at(deadline), host.semaphore, self._places:
-                transfer = self._idle.pop() if self._idle else self._new_transfer()
-                return await self._run(transfer, endpoint, headers, deadline, max_bytes)
-        except TimeoutError:
-            where = transfer.phase() if transfer is not None else "waiting for its turn"
-            raise OutboundError(
-                "timeout", f"no complete answer from {endpoint.authority} within {timeout_s:g} s ({where})"
-            ) from None
+            await self._wait_for_a_place(host, endpoint, deadline, timeout_s)
+            try:
+                return await self._run(
+                    endpoint, headers, deadline, Limits(timeout_s, max_bytes, self._max_header_bytes)
+                )
+            finally:
+                self._places.release()
+                host.semaphore.release()
         finally:
             host.users -= 1
             if not host.users:
                 self._hosts.pop(endpoint.authority, None)
-            if transfer is not None:
-                self._recycle(transfer)
 
     async def aclose(self) -> None:
-        """Close all connections. Requests under way fail; so do later ones."""
+        """Close all connections. Requests under way fail; so do later ones. A second call does nothing."""
+        if self._closed:
+            return
         self._closed = True
         for transfer in list(self._active.values()):
             self._remove(transfer)
@@ -124,88 +138,122 @@ class Fetcher:
         for transfer in self._idle:
             transfer.close()
         self._idle.clear()
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._loop is not None:
+            self._loop.remove_reader(self._selector.fileno())
         self._multi.close()
-        for descriptor in list(self._watched):
-            self._watch(descriptor, 0)
+        self._selector.close()
 
     # ---------------------------------------------------------------------------------------------- one request
 
-    async def _run(
-        self, transfer: Transfer, endpoint: Endpoint, headers: Headers, deadline: float, max_bytes: int
-    ) -> Response:
+    async def _wait_for_a_place(self, host: _Places, endpoint: Endpoint, deadline: float, timeout_s: float) -> None:
+        if not host.semaphore.locked() and not self._places.locked():
+            await host.semaphore.acquire()  # neither waits; a timer would cost more than all the rest here
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await host.semaphore.acquire()
+                try:
+                    await self._places.acquire()
+                except BaseException:
+                    host.semaphore.release()
+                    raise
+        except TimeoutError:
+            raise timed_out(endpoint, timeout_s, "while waiting for its turn: too many requests under way") from None
+
+    async def _run(self, endpoint: Endpoint, headers: Headers, deadline: float, limits: Limits) -> Response:
         assert self._loop is not None
-        for first in (True, False):
-            lines = _header_lines(headers() if callable(headers) else headers)
-            remaining = deadline - self._loop.time()
-            if remaining <= 0:
-                raise TimeoutError
-            future = transfer.prepare(endpoint, lines, remaining, max_bytes, fresh=not first)
-            self._active[transfer.easy] = transfer
-            self._multi.add_handle(transfer.easy)
-            response = await future
-            # A kept connection had died: the same bytes must not be sent twice, a nonce is valid once.
-            if response is not None:
-                return response
-        raise OutboundError("protocol", f"{endpoint.authority} closed the connection without an answer")
+        transfer = self._idle.pop() if self._idle else self._new_transfer()
+        expiry = self._loop.call_at(deadline, transfer.expire)
+        try:
+            for first in (True, False):
+                lines = _header_lines(headers() if callable(headers) else headers)
+                future = transfer.prepare(endpoint, lines, limits, fresh=not first)
+                self._active[transfer.easy] = transfer
+                self._multi.add_handle(transfer.easy)
+                response = await future
+                # None: a kept connection had died. The same bytes must not be sent twice, a nonce is valid once.
+                if response is not None:
+                    return response
+            raise OutboundError("protocol", f"{endpoint.authority} closed the connection without an answer")
+        finally:
+            expiry.cancel()
+            self._remove(transfer)
+            if self._closed:
+                transfer.close()
+            else:
+                self._idle.append(transfer)
 
     def _new_transfer(self) -> Transfer:
         assert self._loop is not None
-        return Transfer(self._loop, self._allow, ca_file=self._ca_file, max_header_bytes=self._max_header_bytes)
+        return Transfer(self._loop, self._allow, ca_file=self._ca_file)
 
     def _remove(self, transfer: Transfer) -> None:
         if self._active.pop(transfer.easy, None) is not None:
             self._multi.remove_handle(transfer.easy)
 
-    def _recycle(self, transfer: Transfer) -> None:
-        self._remove(transfer)
-        if self._closed:
-            transfer.close()
-        else:
-            self._idle.append(transfer)
-
     # ------------------------------------------------------------------------------------- libcurl on the event loop
 
     def _on_socket(self, what: int, descriptor: int, _multi: Any, _data: Any) -> None:
-        self._watch(descriptor, 0 if what == pycurl.POLL_REMOVE else what)
-
-    def _watch(self, descriptor: int, wanted: int) -> None:
-        assert self._loop is not None
-        changed = self._watched.get(descriptor, 0) ^ wanted
-        if changed & pycurl.POLL_IN:
-            if wanted & pycurl.POLL_IN:
-                self._loop.add_reader(descriptor, self._on_ready, descriptor, pycurl.CSELECT_IN)
-            else:
-                self._loop.remove_reader(descriptor)
-        if changed & pycurl.POLL_OUT:
-            if wanted & pycurl.POLL_OUT:
-                self._loop.add_writer(descriptor, self._on_ready, descriptor, pycurl.CSELECT_OUT)
-            else:
-                self._loop.remove_writer(descriptor)
-        if wanted:
-            self._watched[descriptor] = wanted
+        events = _EVENTS.get(what, 0)
+        known = descriptor in self._watched
+        if not events:
+            if known:
+                self._watched.discard(descriptor)
+                self._selector.unregister(descriptor)
+        elif known:
+            self._selector.modify(descriptor, events)
         else:
-            self._watched.pop(descriptor, None)
+            self._watched.add(descriptor)
+            self._selector.register(descriptor, events)
 
     def _on_timer(self, milliseconds: int) -> None:
+        """libcurl's one timer. It changes with every request, so an earlier alarm stays and looks again when it rings."""
         assert self._loop is not None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if milliseconds == 0:  # libcurl must not be called from its own callback
-            self._timer = self._loop.call_soon(self._on_timeout)
-        elif milliseconds > 0:
-            self._timer = self._loop.call_later(milliseconds / 1000, self._on_timeout)
+        if milliseconds < 0:
+            self._due = None
+            return
+        self._due = self._loop.time() + milliseconds / 1000
+        if milliseconds == 0:
+            if not self._soon:  # libcurl must not be called from its own callback
+                self._soon = True
+                self._loop.call_soon(self._on_due)
+        elif self._alarm is None or self._alarm.when() > self._due:
+            self._set_alarm(self._due)
 
-    def _on_timeout(self) -> None:
-        self._timer = None
-        self._on_ready(pycurl.SOCKET_TIMEOUT, 0)
+    def _set_alarm(self, when: float) -> None:
+        assert self._loop is not None
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(when, self._on_alarm)
 
-    def _on_ready(self, descriptor: int, events: int) -> None:
+    def _on_alarm(self) -> None:
+        assert self._loop is not None
+        self._alarm = None
+        if self._due is None:
+            return
+        if self._due > self._loop.time():
+            self._set_alarm(self._due)
+        else:
+            self._on_due()
+
+    def _on_due(self) -> None:
+        self._soon = False
         if self._closed:
             return
-        self._multi.socket_action(descriptor, events)
+        self._due = None
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._collect()
+
+    def _on_ready(self) -> None:
+        for key, events in self._selector.select(0):
+            if key.fd in self._watched:  # it may have gone in the same round
+                self._multi.socket_action(key.fd, events)
+        self._collect()
+
+    def _collect(self) -> None:
         while True:
             queued, succeeded, failed = self._multi.info_read()
             for easy in succeeded:
@@ -222,13 +270,18 @@ class Fetcher:
 
 def _header_lines(headers: Mapping[str, str]) -> list[str]:
     """The header lines for libcurl. Raises ValueError, without the value, if one is not fit to be sent: a caller's mistake."""
-    lines = ["Accept-Encoding: identity"]
-    for name, value in headers.items():
+    if not _VALUE.fullmatch("".join(headers.values())):
+        raise ValueError("A header's value contains a character that is not allowed there.")
+    lines = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers.items()]
+    return lines + _default_lines(tuple(headers))
+
+
+@lru_cache(maxsize=256)
+def _default_lines(names: tuple[str, ...]) -> list[str]:
+    """Check the names; return what is sent beside them. (Cached: a program uses few sets of names.)"""
+    given = {name.lower() for name in names}
+    for name in names:
         if not _NAME.fullmatch(name) or name.lower() in _OURS:
             raise ValueError(f"The header {name!r} cannot be set.")
-        if not _VALUE.fullmatch(value):
-            raise ValueError(f"The value of the header {name} contains a character that is not allowed there.")
-        lines.append(f"{name}: {value}" if value.strip() else f"{name};")
-    given = {name.lower() for name in headers}
-    lines += [f"{name}: {value}" for name, value in _DEFAULT_HEADERS.items() if name.lower() not in given]
-    return lines
+    defaults = [f"{name}: {value}" for name, value in _DEFAULT_HEADERS.items() if name.lower() not in given]
+    return ["Accept-Encoding: identity", *defaults]

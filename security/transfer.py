@@ -17,12 +17,16 @@ from security.endpoints import Endpoint
 Reason = Literal["blocked", "dns", "refused", "timeout", "tls", "too_large", "protocol", "other"]
 
 _TLS_CODES = frozenset(
-    getattr(pycurl, name)
-    for name in (
-        "E_SSL_CONNECT_ERROR E_PEER_FAILED_VERIFICATION E_SSL_CERTPROBLEM E_SSL_CIPHER E_USE_SSL_FAILED E_SSL_CACERT_BADFILE "
-        "E_SSL_CRL_BADFILE E_SSL_ISSUER_ERROR E_SSL_INVALIDCERTSTATUS E_SSL_PINNEDPUBKEYNOTMATCH E_SSL_ENGINE_NOTFOUND"
-    ).split()
-    if hasattr(pycurl, name)
+    {
+        pycurl.E_SSL_CONNECT_ERROR,
+        pycurl.E_PEER_FAILED_VERIFICATION,
+        pycurl.E_SSL_CERTPROBLEM,
+        pycurl.E_SSL_CIPHER,
+        pycurl.E_USE_SSL_FAILED,
+        pycurl.E_SSL_CACERT_BADFILE,
+        pycurl.E_SSL_ISSUER_ERROR,
+        pycurl.E_SSL_INVALIDCERTSTATUS,
+    }
 )
 _BROKEN_CODES = {
     pycurl.E_UNSUPPORTED_PROTOCOL: "the answer is not HTTP",
@@ -55,15 +59,26 @@ class Response:
     remote_ip: str
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one request may take."""
+
+    timeout_s: float
+    max_bytes: int
+    max_header_bytes: int
+
+
+def timed_out(endpoint: Endpoint, timeout_s: float, phase: str) -> OutboundError:
+    """The error of a request whose time ran out; `phase` says what it was waiting for."""
+    return OutboundError("timeout", f"no complete answer from {endpoint.authority} within {timeout_s:g} s ({phase})")
+
+
 class Transfer:
     """A libcurl handle that carries one request after another. Its future becomes the Response, None (send again), or an error."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, allow: AllowList, *, ca_file: str, max_header_bytes: int
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, allow: AllowList, *, ca_file: str) -> None:
         self._loop = loop
         self._allow = allow
-        self._max_header_bytes = max_header_bytes
         self._future: asyncio.Future[Response | None] = loop.create_future()
         self.easy = self._make_handle(ca_file)
 
@@ -93,26 +108,28 @@ class Transfer:
         return easy
 
     def prepare(
-        self, endpoint: Endpoint, headers: list[str], timeout_s: float, max_bytes: int, *, fresh: bool
+        self, endpoint: Endpoint, headers: list[str], limits: Limits, *, fresh: bool
     ) -> asyncio.Future[Response | None]:
         """Set up the next request. `fresh`: on a new connection."""
         self._endpoint = endpoint
-        self._max_bytes = max_bytes
+        self._limits = limits
         self._body: list[bytes] = []
         self._body_bytes = self._header_bytes = 0
         self._encoding = ""
+        self._headers_complete = False
         self._sent = False
         self._again = False
         self._refusal: str | None = None
         self._open_error: OSError | None = None
         self._too_large: str | None = None
-        milliseconds = max(1, int(timeout_s * 1000))
+        # `expire` comes first. This is the second line, should the event loop's timer fail us.
+        milliseconds = max(1, int(limits.timeout_s * 1000)) + 500
         setopt = self.easy.setopt
         setopt(pycurl.URL, endpoint.url)
         setopt(pycurl.HTTPHEADER, headers)
         setopt(pycurl.TIMEOUT_MS, milliseconds)
         setopt(pycurl.CONNECTTIMEOUT_MS, milliseconds)
-        setopt(pycurl.MAXFILESIZE_LARGE, max_bytes)
+        setopt(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
         setopt(pycurl.FRESH_CONNECT, int(fresh))
         self._future = self._loop.create_future()
         return self._future
@@ -148,18 +165,21 @@ class Transfer:
 
     def _on_header(self, line: bytes) -> int:
         self._header_bytes += len(line)
-        if self._header_bytes > self._max_header_bytes:
-            self._too_large = f"headers of more than {self._max_header_bytes // 1024} KiB"
+        if self._header_bytes > self._limits.max_header_bytes:
+            self._too_large = self._headers_too_large()
             return -1
-        if line[:1] in b"cC" and line[:17].lower() == b"content-encoding:":
+        if line in (b"\r\n", b"\n"):
+            self._headers_complete = True
+        elif line[:1] in b"cC" and line[:17].lower() == b"content-encoding:":
             self._encoding = line[17:].strip().decode("latin-1").lower()
-        elif line[:5] == b"HTTP/":
+        elif line[:5] == b"HTTP/":  # a final answer after an informational one
             self._encoding = ""
+            self._headers_complete = False
         return len(line)
 
     def _on_body(self, chunk: bytes) -> int:
         self._body_bytes += len(chunk)
-        if self._body_bytes > self._max_bytes:
+        if self._body_bytes > self._limits.max_bytes:
             self._too_large = self._body_too_large()
             return -1
         self._body.append(chunk)
@@ -169,6 +189,9 @@ class Transfer:
 
     def succeed(self) -> None:
         """The transfer is complete: hand over the response."""
+        if not self._headers_complete:
+            self._fail("protocol", _BROKEN_CODES[pycurl.E_PARTIAL_FILE])
+            return
         if self._encoding not in ("", "identity"):
             self._fail("protocol", f"it sent the encoding {self._encoding[:40]!r} although none was asked for")
             return
@@ -188,6 +211,11 @@ class Transfer:
         if not self._future.done():
             self._future.set_exception(error)
 
+    def expire(self) -> None:
+        """End the request because its time is over, unless it has ended already."""
+        if not self._future.done():
+            self.fail(timed_out(self._endpoint, self._limits.timeout_s, self._phase()))
+
     def fail_with_code(self, code: int, text: str) -> None:
         """End the request with libcurl's error `code`; `text` is libcurl's explanation."""
         authority = self._endpoint.authority
@@ -195,11 +223,13 @@ class Transfer:
             if not self._future.done():
                 self._future.set_result(None)
         elif code == pycurl.E_OPERATION_TIMEDOUT:
-            self.fail(TimeoutError())
+            self.expire()
         elif self._too_large is not None:
             self._fail("too_large", f"it sent {self._too_large}")
         elif code == pycurl.E_FILESIZE_EXCEEDED:
             self._fail("too_large", f"it sent {self._body_too_large()}")
+        elif code == pycurl.E_TOO_LARGE:  # libcurl's own limits on headers: 5,000 of them, 100 KB each
+            self._fail("too_large", f"it sent {self._headers_too_large()}")
         elif code == pycurl.E_COULDNT_RESOLVE_HOST:
             self.fail(OutboundError("dns", f"the name {self._endpoint.host} could not be resolved"))
         elif self._refusal is not None and code == pycurl.E_COULDNT_CONNECT:
@@ -217,7 +247,7 @@ class Transfer:
         else:
             self._fail("other", f"{_shown(text)} (libcurl error {code})")
 
-    def phase(self) -> str:
+    def _phase(self) -> str:
         """What the request is waiting for, in words."""
         getinfo = self.easy.getinfo
         if self._header_bytes:
@@ -232,8 +262,15 @@ class Transfer:
         self.fail(OutboundError(reason, f"no usable answer from {self._endpoint.authority}: {what}"))
 
     def _body_too_large(self) -> str:
-        size = f"{self._max_bytes // 1024} KiB" if self._max_bytes >= 1024 else f"{self._max_bytes} bytes"
+        size = (
+            f"{self._limits.max_bytes // 1024} KiB"
+            if self._limits.max_bytes >= 1024
+            else f"{self._limits.max_bytes} bytes"
+        )
         return f"a body of more than {size}"
+
+    def _headers_too_large(self) -> str:
+        return f"headers of more than {self._limits.max_header_bytes // 1024} KiB"
 
     def _blocked(self) -> str:
         return (

@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views import defaults
 from rest_framework import exceptions, status
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 
@@ -48,6 +49,17 @@ class StrictJSONParser(BaseParser):
         except (ValueError, RecursionError) as error:
             # RecursionError: arrays nested a few thousand deep.
             raise exceptions.ParseError(f"The body is not valid JSON: {error}") from None
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """JSON in, JSON out, whatever a caller's Accept header says."""
+
+    def select_parser(self, request: Any, parsers: Any) -> Any:
+        kind = (request.content_type or "").split(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == kind), None)
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
 
 
 def is_api_path(path: str) -> bool:

@@ -35,7 +35,7 @@ def configure_logging(log_format: str, level: str, *, stream: Any = None) -> dic
     log_format: json (one object a line) or console (for people); level: a standard level name.
     """
     renderer: Any = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
+        structlog.processors.JSONRenderer()
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=False)
     )

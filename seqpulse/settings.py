@@ -41,6 +41,10 @@ SEQPULSE_TRUSTED_PROXIES = ENVIRONMENT.networks("SEQPULSE_TRUSTED_PROXIES")
 SEQPULSE_SAMPLE_INTERVAL_SECONDS = ENVIRONMENT.number("SEQPULSE_SAMPLE_INTERVAL_SECONDS", 60.0, low=0.1, high=3600)
 SEQPULSE_OUTBOUND_ALLOW = ENVIRONMENT.text("SEQPULSE_OUTBOUND_ALLOW")
 
+# Of `make run` and gunicorn (seqpulse/gunicorn_config.py).
+SEQPULSE_PORT = ENVIRONMENT.integer("PORT", 8000, low=1, high=65535)
+SEQPULSE_WEB_CONCURRENCY = ENVIRONMENT.integer("WEB_CONCURRENCY", 2, low=1, high=64)
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -178,10 +182,13 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["seqpulse.api.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "seqpulse.api.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "seqpulse.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    # Escaped, so that a lone surrogate quoted back in an error can be written at all.
+    "UNICODE_JSON": False,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "SeqPulse API",

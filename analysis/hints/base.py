@@ -7,7 +7,7 @@ with named placeholders, kept at module level in plain English, so that the same
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -161,8 +161,7 @@ def _margin(check: Check) -> float:
 
 
 def _numbers(check: Check) -> dict[str, Any]:
-    kept = asdict(check)
-    return {name: kept[name] for name in ("observed", "baseline", "limit", "share", "tolerance", "margin")}
+    return {name: getattr(check, name) for name in ("observed", "baseline", "limit", "share", "tolerance", "margin")}
 
 
 def _placeholders(findings: Findings, checks: Sequence[Check], limit: float | None) -> dict[str, str]:

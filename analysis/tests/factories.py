@@ -1,0 +1,50 @@
+"""Verdicts and hints for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis.models import DeploymentVerdict, Hint, Severity, VerdictName
+from analysis.policy import policy_from_dict
+from deployments.models import Deployment, State
+
+
+def make_verdict(deployment: Deployment, **kwargs: Any) -> DeploymentVerdict:
+    """A verdict (ok unless said otherwise) with no checks; the deployment becomes analyzed.
+
+    For a verdict that follows from samples, store the samples and call analysis.services instead.
+    """
+    deployment.state = State.ANALYZED
+    deployment.save(update_fields=["state"])
+    values: dict[str, Any] = {
+        "verdict": VerdictName.OK,
+        "confidence": 0.9,
+        "conclusive": True,
+        "score": 0.1,
+        "summary": "Keep it: no metric broke its limit.",
+        "quality": {"score": 1.0, "issues": []},
+        "policy": policy_from_dict({}).as_dict(),
+        "evidence": {},
+        **kwargs,
+    }
+    return DeploymentVerdict.objects.create(deployment=deployment, **values)
+
+
+def make_hint(deployment: Deployment, **kwargs: Any) -> Hint:
+    """A hint after those that the deployment has already."""
+    values: dict[str, Any] = {
+        "position": Hint.objects.filter(deployment=deployment).count(),
+        "code": "high_latency",
+        "metric": "latency_p95",
+        "severity": Severity.WARNING,
+        "confidence": 0.8,
+        "observed": 480.0,
+        "threshold": 300.0,
+        "title": "p95 latency over 300 ms",
+        "cause": "The slowest requests wait for something.",
+        "impact": "Pages feel slow.",
+        "evidence": ["p95 latency above 270 ms in 5 of 5 samples"],
+        "actions": ["Look at the slowest statements.", "Compare p95 per endpoint.", "Roll back."],
+        **kwargs,
+    }
+    return Hint.objects.create(deployment=deployment, **values)

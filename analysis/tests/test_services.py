@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from analysis.models import DeploymentVerdict
+from analysis.models import Hint as StoredHint
+from analysis.services import assess, load_evidence, store_judgement
+from deployments.models import Deployment
+from deployments.services import Trigger, finish_deployment, start_deployment
+from metrics.models import MetricSample
+from projects.services import NewProject, create_project
+from scheduler.models import ScheduledJob
+from scheduler.queue import cancel
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def made() -> NewProject:
+    return create_project("shop", environment="prod", endpoint="http://metrics.example/m")
+
+
+def finished(made: NewProject) -> Deployment:
+    started = start_deployment(made.project, Trigger(env="prod")).deployment
+    finish_deployment(made.project, started.uuid, result="success")
+    return Deployment.objects.select_related("environment").get(pk=started.pk)
+
+
+def add_samples(deployment: Deployment, *, post: int = 5, **metrics: float) -> None:
+    good = {"requests_per_sec": 20, "latency_p95": 100, "error_rate": 0, "cpu_usage": 0.3, "memory_usage": 0.4}
+    common = {"environment": deployment.environment, "deployment": deployment}
+    before = deployment.started_at
+    MetricSample.objects.create(**common, phase="pre", collected_at=before, **good)  # type: ignore[arg-type]
+    assert deployment.finished_at is not None
+    for index in range(1, post + 1):
+        at = deployment.finished_at + timedelta(minutes=index)
+        MetricSample.objects.create(
+            **common, phase="post", sequence_index=index, collected_at=at, **{**good, **metrics}  # type: ignore[arg-type]
+        )
+
+
+def judge_it(deployment: Deployment) -> bool:
+    now = timezone.now() + timedelta(minutes=6)
+    return store_judgement(deployment.pk, assess(load_evidence([deployment], now)[deployment.pk]))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "verdict"),
+    [({}, "ok"), ({"latency_p95": 500}, "warning"), ({"error_rate": 0.2}, "rollback_recommended")],
+)
+def test_stored_samples_become_a_stored_verdict(made: NewProject, metrics: dict[str, float], verdict: str) -> None:
+    deployment = finished(made)
+    add_samples(deployment, **metrics)
+    assert judge_it(deployment)
+    stored = DeploymentVerdict.objects.get()
+    deployment.refresh_from_db()
+    assert (stored.verdict, stored.conclusive, deployment.state) == (verdict, True, "analyzed")
+    severities = set(StoredHint.objects.values_list("severity", flat=True))
+    assert ("critical" in severities) == (verdict == "rollback_recommended")
+    assert [failed["metric"] for failed in stored.failed_metrics] == list(metrics)
+
+
+def test_a_verdict_is_written_once_whatever_runs_twice(made: NewProject) -> None:
+    deployment = finished(made)
+    add_samples(deployment, error_rate=0.2)
+    assert judge_it(deployment)
+    hints = StoredHint.objects.count()
+    assert not judge_it(deployment)
+    assert (DeploymentVerdict.objects.count(), StoredHint.objects.count()) == (1, hints)
+
+
+def test_without_any_sample_it_is_an_inconclusive_warning(made: NewProject) -> None:
+    deployment = finished(made)
+    ScheduledJob.objects.filter(job_type="post_collect").update(status="failed", error_code="refused")
+    assert judge_it(deployment)
+    stored = DeploymentVerdict.objects.get()
+    assert (stored.verdict, stored.conclusive) == ("warning", False)
+    assert {miss["reason"] for miss in stored.evidence["misses"]} == {"refused"}
+
+
+def test_the_environments_own_limits_are_used_and_stored(made: NewProject) -> None:
+    made.environment.policy = {"kind": "fixed", "latency_p95": {"limit": 800}}
+    made.environment.save()
+    deployment = finished(made)
+    add_samples(deployment, latency_p95=500)
+    judge_it(deployment)
+    stored = DeploymentVerdict.objects.get()
+    assert (stored.verdict, stored.policy["latency_p95"]["limit"]) == ("ok", 800)
+
+
+def test_an_analysis_that_was_given_up_still_leaves_a_verdict(made: NewProject) -> None:
+    deployment = finished(made)
+    cancel([deployment.pk], ["analysis"])
+    stored = DeploymentVerdict.objects.get()
+    deployment.refresh_from_db()
+    assert (stored.verdict, stored.conclusive, deployment.state) == ("warning", False, "analyzed")
+
+
+def test_the_gate_answers_with_verdict_and_hints(client: Client, made: NewProject) -> None:
+    deployment = finished(made)
+    add_samples(deployment, error_rate=0.2)
+    judge_it(deployment)
+    headers = {"X-API-Key": made.api_key}
+    answer = client.get(f"/deployments/{deployment.uuid}/verdict", headers=headers)
+    body = answer.json()
+    assert (answer.status_code, body["verdict"], body["state"]) == (200, "rollback_recommended", "analyzed")
+    assert body["samples"] == {"collected": 5, "expected": 5}
+    assert body["hints"][0]["severity"] == "critical"
+    assert 3 <= len(body["hints"][0]["actions"]) <= 5
+    listed = client.get("/deployments?verdict=rollback_recommended", headers=headers).json()["results"]
+    assert [row["verdict"] for row in listed] == ["rollback_recommended"]
+    hints = client.get(f"/sdh?severity=critical&deployment={deployment.uuid}", headers=headers).json()["results"]
+    assert {hint["deployment_id"] for hint in hints} == {str(deployment.uuid)}
+    samples = client.get(f"/deployments/{deployment.uuid}/metrics", headers=headers).json()["samples"]
+    assert [sample["phase"] for sample in samples] == ["pre"] + ["post"] * 5
+
+
+def test_another_projects_hints_are_not_shown(client: Client, made: NewProject) -> None:
+    deployment = finished(made)
+    add_samples(deployment, error_rate=0.2)
+    judge_it(deployment)
+    other = create_project("blog", environment="prod")
+    headers = {"X-API-Key": other.api_key}
+    assert client.get("/sdh", headers=headers).json()["results"] == []
+    assert client.get(f"/sdh?deployment={deployment.uuid}", headers=headers).json()["results"] == []

@@ -1,0 +1,94 @@
+"""Races, on the database's own constraints: real connections, real threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+from django.db import connections
+
+from deployments.models import Deployment
+from deployments.services import Finished, Started, Trigger, finish_deployment, start_deployment
+from projects.models import Project
+from projects.services import create_project
+from scheduler.models import ScheduledJob
+
+pytestmark = pytest.mark.django_db(transaction=True)
+T = TypeVar("T")
+
+
+def at_once(count: int, work: Callable[[int], T]) -> list[T]:
+    """The results of `count` calls that start together, each on a connection of its own."""
+    barrier = threading.Barrier(count)
+
+    def call(number: int) -> T:
+        try:
+            barrier.wait()
+            return work(number)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(call, range(count)))
+
+
+@pytest.fixture
+def project() -> Project:
+    return create_project("shop", environment="prod", endpoint="http://metrics.example/m").project
+
+
+def test_fifty_parallel_triggers_with_one_key_make_one_deployment(project: Project) -> None:
+    def start(_: int) -> Started:
+        return start_deployment(project, Trigger(env="prod", idempotency_key="run-1"))
+
+    started = at_once(50, start)
+    assert Deployment.objects.count() == 1
+    assert ScheduledJob.objects.count() == 1
+    assert [one.status for one in started].count("created") == 1
+    assert {one.deployment.pk for one in started} == {Deployment.objects.get().pk}
+
+
+def test_fifty_parallel_triggers_with_fifty_keys_make_one_running_deployment(project: Project) -> None:
+    def start(number: int) -> Started:
+        return start_deployment(project, Trigger(env="prod", idempotency_key=f"run-{number}"))
+
+    started = at_once(50, start)
+    assert Deployment.objects.count() == 1
+    assert [one.status for one in started].count("created") == 1
+
+
+def test_parallel_triggers_of_many_environments_get_numbers_without_gaps(project: Project) -> None:
+    for number in range(20):
+        project.environments.create(name=f"env-{number}", metrics_endpoint="http://metrics.example/m")
+    started = at_once(20, lambda number: start_deployment(project, Trigger(env=f"env-{number}")))
+    assert sorted(one.deployment.number for one in started) == list(range(1, 21))
+
+
+def test_twenty_parallel_finishes_close_it_once_and_plan_once(project: Project) -> None:
+    deployment = start_deployment(project, Trigger(env="prod")).deployment
+
+    def finish(_: int) -> Finished:
+        return finish_deployment(project, deployment.uuid, result="success")
+
+    finished = at_once(20, finish)
+    statuses = [one.status for one in finished]
+    assert (statuses.count("accepted"), statuses.count("ignored")) == (1, 19)
+    planned = ScheduledJob.objects.exclude(job_type="pre_collect")
+    assert (planned.filter(job_type="post_collect").count(), planned.filter(job_type="analysis").count()) == (5, 1)
+
+
+def test_parallel_calls_that_bring_different_endpoints_settle_on_one(project: Project) -> None:
+    bare = create_project("bare", environment="prod").project
+
+    def start(number: int) -> str:
+        try:
+            given = f"http://metrics-{number}.example/m"
+            return start_deployment(bare, Trigger(env="prod", metrics_endpoint=given)).status
+        except Exception as error:
+            return type(error).__name__
+
+    outcomes = at_once(10, start)
+    assert (outcomes.count("created"), outcomes.count("EndpointConflict")) == (1, 9)

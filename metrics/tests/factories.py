@@ -1,0 +1,49 @@
+"""Samples for tests."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from deployments.models import Deployment
+from metrics.models import MetricSample, Phase
+
+HEALTHY = {
+    "requests_per_sec": 42.0,
+    "latency_p95": 118.0,
+    "error_rate": 0.002,
+    "cpu_usage": 0.41,
+    "memory_usage": 0.55,
+}
+
+
+def make_sample(deployment: Deployment, **kwargs: Any) -> MetricSample:
+    """One healthy sample. PRE: at the deployment's start; POST number i (from 1): i intervals after its finish."""
+    phase = kwargs.get("phase", Phase.POST)
+    index = kwargs.get("sequence_index", 0 if phase == Phase.PRE else 1)
+    start = deployment.finished_at or deployment.started_at
+    if phase == Phase.PRE:
+        start = deployment.started_at
+    values: dict[str, Any] = {
+        "environment": deployment.environment,
+        "deployment": deployment,
+        "phase": phase,
+        "sequence_index": index,
+        "collected_at": start + timedelta(seconds=index * deployment.interval_s),
+        **HEALTHY,
+        **kwargs,
+    }
+    return MetricSample.objects.create(**values)
+
+
+def make_samples(deployment: Deployment, *, post: int | None = None, **kwargs: Any) -> list[MetricSample]:
+    """One PRE sample and `post` POST samples (default: the whole window).
+
+    kwargs: a metric's POST values, one number for all of them or a list with one per sample.
+    """
+    count = deployment.window_samples if post is None else post
+    rows = [make_sample(deployment, phase=Phase.PRE)]
+    for place in range(count):
+        values = {name: value[place] if isinstance(value, list) else value for name, value in kwargs.items()}
+        rows.append(make_sample(deployment, phase=Phase.POST, sequence_index=place + 1, **values))
+    return rows

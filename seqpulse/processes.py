@@ -1,0 +1,83 @@
+"""Child processes that end with their parent: what `make run` and `make demo` start."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+PR_SET_PDEATHSIG = 1
+STOP_TIMEOUT_S = 15.0
+
+
+class Stopped(BaseException):
+    """SIGTERM or Ctrl-C has come. Like KeyboardInterrupt no Exception: nothing may take it for a failure."""
+
+
+def stop_on_signals() -> None:
+    """From now on SIGTERM, SIGINT and SIGHUP raise Stopped in the main thread, once; later ones change nothing."""
+
+    def on_signal(number: int, _frame: object) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signal.Signals(number).name)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, on_signal)
+
+
+class Children:
+    """Processes started by this one. `stop()` ends all of them: SIGTERM, some time, then SIGKILL.
+
+    Each gets a session of its own, so that a Ctrl-C reaches only this process, which then ends them in order. Where the
+    kernel can (Linux), they also hear SIGTERM when this process is killed.
+    """
+
+    def __init__(self) -> None:
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: IO[bytes] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Starts the process; output: where both its streams go (None: where ours go). To be called on the main thread."""
+        process = subprocess.Popen(
+            command,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output is not None else None,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
+        self.running[name] = process
+        return process
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Ends every child, all at the same time; returns when none is left."""
+        for process in self.running.values():
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + timeout_s
+        for process in self.running.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _kill_session(process)
+                process.wait()
+        self.running.clear()
+
+
+def _kill_session(process: subprocess.Popen[bytes]) -> None:
+    # The session: a web server's workers must not outlive it. Not reaped yet, so the id is still its own.
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

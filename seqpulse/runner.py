@@ -1,0 +1,204 @@
+"""`make run`: the web server and one poller in the foreground, with everything they need.
+
+Starts the embedded PostgreSQL where no DATABASE_URL is set, migrates, collects the static files, then runs gunicorn and
+`manage.py run_poller` as child processes. SIGTERM and Ctrl-C stop both. Progress for people goes to standard error, the
+children's logs to standard output.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import django
+from django.conf import settings
+from django.core.checks import ERROR, run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import OperationalError, connections
+
+from seqpulse import embedded, keys
+from seqpulse.environment import Environment
+from seqpulse.processes import Children, Stopped, stop_on_signals
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+WEB = [sys.executable, "-m", "gunicorn", "-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi:application"]
+POLLER = [sys.executable, "manage.py", "run_poller"]
+LOOK_EVERY_S = 0.2
+# A poller that dies at once is not started in a tight loop; one that ran for a while starts again without a wait.
+RESTART_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+RAN_WELL_AFTER_S = 60.0
+
+
+class RunError(Exception):
+    """SeqPulse cannot be run here; the text says why and what to do."""
+
+
+def say(text: str) -> None:
+    """A line for the person in front of the terminal."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def data_dir() -> Path:
+    """The data directory as the settings will have it, without loading them."""
+    return Environment().directory("SEQPULSE_DATA_DIR", BASE_DIR / "var")
+
+
+@contextmanager
+def database(directory: Path) -> Iterator[None]:
+    """The embedded server where no DATABASE_URL is set; stopped at the end if it was started here. Raises RunError."""
+    started = False
+    if not Environment().text("DATABASE_URL"):
+        say(f"Database: embedded PostgreSQL in {directory}")
+        try:
+            started = embedded.start(directory)
+        except embedded.EmbeddedError as error:
+            raise RunError(str(error)) from error
+    try:
+        yield
+    finally:
+        if started:
+            embedded.stop(directory)
+
+
+def prepare(directory: Path) -> None:
+    """Keys, settings, checks, migrations, static files: all that comes before the first request. Raises RunError."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
+    if any(not Environment().text(name) for name in keys.NAMES):
+        for name, value in keys.generated_keys(directory).items():
+            if not Environment().text(name):
+                os.environ[name] = value
+    try:
+        django.setup()
+        problems = [issue for issue in run_checks() if issue.level >= ERROR]
+        if problems:
+            raise RunError("\n".join(f"{issue.msg} ({issue.id})" for issue in problems))
+        migrate()
+        collect_static_files(directory)
+    except ImproperlyConfigured as error:
+        raise RunError(str(error)) from error
+    finally:
+        connections.close_all()
+
+
+def migrate() -> None:
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except OperationalError as error:
+        raise RunError(f"The database does not answer: {str(error).strip()}") from error
+
+
+def collect_static_files(directory: Path) -> None:
+    """Runs collectstatic where a file has changed since it ran last."""
+    if settings.DEBUG:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "static.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted, stamp = static_fingerprint(), Path(settings.STATIC_ROOT) / ".collected"
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        say("Static files: collecting")
+        call_command("collectstatic", interactive=False, verbosity=0)
+        stamp.write_text(wanted)
+
+
+def static_fingerprint() -> str:
+    """Changes with every static file that is added, removed or written."""
+    from django.contrib.staticfiles.finders import get_finders  # noqa: PLC0415  (needs the apps)
+
+    digest = hashlib.sha256(settings.STORAGES["staticfiles"]["BACKEND"].encode())
+    for finder in get_finders():
+        for path, storage in sorted(finder.list([]), key=lambda item: str(item[0])):
+            status = Path(storage.path(path)).stat()
+            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raises RunError where something listens there already: gunicorn would only keep trying."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise RunError(
+                f"Port {port} of {host} cannot be used: {error.strerror}. Choose another one: PORT={port + 1} make run"
+            ) from error
+
+
+class Supervisor:
+    """Runs web and poller until told to stop or the web server ends."""
+
+    def __init__(self, children: Children, env: dict[str, str]) -> None:
+        self.children = children
+        self.env = env
+        self.restarts = 0
+
+    def run(self) -> int:
+        """Returns the web server's exit code. A poller that ends on its own is started again."""
+        web = self.children.start("web", WEB, env=self.env, cwd=BASE_DIR)
+        self.start_poller()
+        while True:
+            code = web.poll()
+            if code is not None:
+                say(f"The web server has ended by itself (exit code {code}).")
+                return code if code > 0 else 1
+            if self.poller.poll() is not None:
+                self.poller_ended()
+            time.sleep(LOOK_EVERY_S)
+
+    def start_poller(self) -> None:
+        self.poller = self.children.start("poller", POLLER, env=self.env, cwd=BASE_DIR)
+        self.started_at = time.monotonic()
+        self.next_start: float | None = None
+
+    def poller_ended(self) -> None:
+        """Plans the restart of a poller that is gone, and does it when its time has come."""
+        if self.next_start is None:
+            if time.monotonic() - self.started_at > RAN_WELL_AFTER_S:
+                self.restarts = 0
+            pause = RESTART_PAUSES_S[min(self.restarts, len(RESTART_PAUSES_S) - 1)]
+            self.restarts += 1
+            self.next_start = time.monotonic() + pause
+            say(f"The poller has ended by itself (exit code {self.poller.returncode}); the next one starts in {pause:g} s.")
+        elif time.monotonic() >= self.next_start:
+            self.start_poller()
+
+
+def serve() -> int:
+    """Everything, from the database to the last child's end. Returns the exit code; raises RunError, Stopped."""
+    directory = data_dir()
+    with database(directory):
+        prepare(directory)
+        host, port = Environment().text("SEQPULSE_BIND", "127.0.0.1"), settings.SEQPULSE_PORT
+        refuse_taken_port(host, port)
+        children = Children()
+        try:
+            say(f"Serving at http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}  (Ctrl-C stops)")  # noqa: S104
+            return Supervisor(children, dict(os.environ)).run()
+        finally:
+            children.stop()
+
+
+def main() -> int:
+    stop_on_signals()
+    try:
+        return serve()
+    except Stopped as stopped:
+        say(f"Stopped by {stopped}.")
+        return 0
+    except RunError as error:
+        say(str(error))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""Hostile inputs to every endpoint: none answers 5xx, none tells whether a foreign id exists."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+
+from deployments.models import Deployment
+from projects.models import User
+from projects.services import NewProject, create_project
+
+pytestmark = pytest.mark.django_db
+
+ENDPOINT = "http://metrics.example/m"
+LONG = "x" * 1_000_000
+VALUES: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    10**400,
+    "",
+    " ",
+    "\0",
+    "a\0b",
+    "\ud800",
+    "é\u202e",
+    "'; DROP TABLE deployments; --",
+    "<script>alert(1)</script>",
+    "../../etc/passwd",
+    "http://",
+    "ftp://x/",
+    "http://a b/",
+    "http://[::1",
+    "http://user:pw@host/",
+    "http://host:99999/",
+    [],
+    [1],
+    {},
+    {"a": {"b": []}},
+    "x" * 256,
+    "x" * 5000,
+]
+FIELDS = {
+    "/deployments/trigger": [
+        "env",
+        "idempotency_key",
+        "branch",
+        "metrics_endpoint",
+        "commit_sha",
+        "version",
+        "author",
+        "url",
+    ],
+    "/deployments/finish": ["deployment_id", "result", "metrics_endpoint"],
+}
+BODIES: list[bytes] = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b'"text"',
+    b"12",
+    b"NaN",
+    b'{"env": NaN}',
+    b'{"env": Infinity}',
+    b"\xff\xfe",
+    b'{"env": "\xff"}',
+    b'{"env": "\\ud800"}',
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b'{"env": "' + b"x" * 1_000_000 + b'"}',
+    b'{"env": ' + b"9" * 10_000 + b"}",
+    b'{"env": 1e999}',
+    b'{"env": "prod", "env": "x"}',
+]
+
+
+@pytest.fixture
+def made() -> NewProject:
+    return create_project("shop", environment="prod", endpoint=ENDPOINT)
+
+
+def no_crash(answer: Any) -> Any:
+    """The answer, if it is none of our faults and, where it is an error, has the shape of WIRE."""
+    assert answer.status_code < 500, answer.content[:500]
+    is_head = answer.request["REQUEST_METHOD"] == "HEAD"
+    if answer.status_code >= 400 and answer["Content-Type"] == "application/json" and not is_head:
+        body = answer.json()
+        assert body["detail"] == body["error"]["message"]
+        assert set(body["error"]) == {"code", "message", "fields"}
+    return answer
+
+
+@pytest.mark.parametrize("path", FIELDS)
+def test_every_field_takes_every_hostile_value(client: Client, made: NewProject, path: str) -> None:
+    headers = {"X-API-Key": made.api_key}
+    for field in FIELDS[path]:
+        for value in VALUES:
+            good = {"env": "prod", "deployment_id": str(uuid4()), "result": "success"}
+            body = json.dumps({**good, field: value})
+            answer = no_crash(client.post(path, body, content_type="application/json", headers=headers))
+            if answer.status_code == 400:
+                assert field in answer.json()["error"]["fields"], (field, value, answer.json())
+
+
+@pytest.mark.parametrize("path", FIELDS)
+@pytest.mark.parametrize("missing", ["env", "deployment_id", "result"])
+def test_a_missing_field_is_named(client: Client, made: NewProject, path: str, missing: str) -> None:
+    body = {"env": "prod", "deployment_id": str(uuid4()), "result": "success"}
+    del body[missing]
+    answer = client.post(path, body, content_type="application/json", headers={"X-API-Key": made.api_key})
+    needed = {"/deployments/trigger": {"env"}, "/deployments/finish": {"deployment_id", "result"}}[path]
+    if missing in needed:
+        assert answer.status_code == 400
+        assert missing in answer.json()["error"]["fields"]
+    else:
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", FIELDS)
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:20]))
+def test_a_broken_body_is_refused_with_words(client: Client, made: NewProject, path: str, body: bytes) -> None:
+    answer = client.post(path, body, content_type="application/json", headers={"X-API-Key": made.api_key})
+    no_crash(answer)
+    assert answer.status_code in (400, 413)
+    assert not Deployment.objects.exists()
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "x"])
+def test_another_content_type_is_refused_with_words(client: Client, made: NewProject, content_type: str) -> None:
+    headers = {"X-API-Key": made.api_key}
+    answer = no_crash(client.post("/deployments/trigger", "env=prod", content_type=content_type, headers=headers))
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("value", ["x" * 256, "x" * 100_000, "\xff", "\x01", "sp_" + "é" * 50, "'"])
+def test_hostile_headers_are_refused(client: Client, made: NewProject, value: str) -> None:
+    body = {"env": "prod"}
+    keyed = {"X-API-Key": made.api_key, "X-Idempotency-Key": value}
+    no_crash(client.post("/deployments/trigger", body, content_type="application/json", headers=keyed))
+    answer = client.post("/deployments/trigger", body, content_type="application/json", headers={"X-API-Key": value})
+    assert no_crash(answer).status_code == 401
+    no_crash(client.get("/deployments", headers={"X-API-Key": made.api_key, "Accept": value}))
+
+
+HOSTILE_TEXTS = ["", "\0", "a\0b", "é\u202e", "-1", "1e400", "9" * 500, "x" * 5000, "' OR 1=1", "[]", "%00", "null"]
+MOMENTS = [
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-12:00",
+    "2026-02-30T00:00:00Z",
+    "10000-01-01",
+    "now",
+    "1700000000",
+    "-infinity",
+]
+QUERIES = {
+    "/deployments": ["environment", "state", "verdict", "started_after", "started_before", "cursor", "limit", "page"],
+    "/sdh": ["severity", "deployment", "code", "cursor", "limit"],
+}
+
+
+@pytest.mark.parametrize("path", QUERIES)
+def test_every_query_parameter_takes_every_hostile_text(client: Client, made: NewProject, path: str) -> None:
+    headers = {"X-API-Key": made.api_key}
+    for name in QUERIES[path]:
+        for text in [*HOSTILE_TEXTS, *MOMENTS, "cD14", "cD0x", "bz0tMQ==", "cD0lMDA=", "cD05OTk5OTk5OTk5OTk5OTk5OTk5OTk="]:
+            no_crash(client.get(path, {name: text}, headers=headers))
+
+
+IDS = ["0", "1", "%00", "..", "null", "a" * 36, "x" * 3000, str(uuid4()), uuid4().hex, f"{{{uuid4()}}}", "é", "'"]
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/verdict", "/verdict/", "/metrics", "/nothing"])
+def test_bad_ids_answer_404_like_foreign_ones(client: Client, made: NewProject, suffix: str) -> None:
+    headers = {"X-API-Key": made.api_key}
+    for bad in IDS:
+        answer = no_crash(client.get(f"/deployments/{bad}{suffix}", headers=headers))
+        assert answer.status_code == 404, bad
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"])
+@pytest.mark.parametrize("path", ["/deployments/trigger", "/deployments/finish", "/deployments", "/sdh", "/health", "/"])
+def test_other_methods_are_answered_in_words(client: Client, made: NewProject, method: str, path: str) -> None:
+    no_crash(client.generic(method, path, b"{", headers={"X-API-Key": made.api_key}))
+
+
+LOGINS: list[dict[str, str]] = [
+    {},
+    {"username": "\0", "password": "\0"},
+    {"username": "x" * 1_000_00, "password": "y"},
+    {"username": "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "password": "p"},
+    {"username": "' OR 1=1 --", "password": "' OR 1=1 --"},
+    {"username": "a", "password": "b", "next": "https://evil.example/"},
+]
+
+
+@pytest.mark.parametrize("path", ["/login/", "/admin/login/"])
+@pytest.mark.parametrize("form", LOGINS, ids=range(len(LOGINS)))
+def test_the_login_forms_take_hostile_values(client: Client, path: str, form: dict[str, str]) -> None:
+    answer = no_crash(client.post(path, form))
+    assert answer.status_code == 200
+    assert "_auth_user_id" not in client.session
+
+
+def test_the_login_does_not_lead_elsewhere(client: Client) -> None:
+    User.objects.create_user("ada", password="correct horse battery")
+    form = {"username": "ada", "password": "correct horse battery", "next": "https://evil.example/"}
+    answer = client.post("/login/", form)
+    assert answer.status_code == 302
+    assert "evil.example" not in answer["Location"]
+
+
+ADMIN_PATHS = [
+    "/admin/projects/project/%00/change/",
+    "/admin/projects/project/99999999999999999999/change/",
+    "/admin/projects/environment/x/change/",
+    "/admin/scheduler/scheduledjob/?status__exact=%00",
+    "/admin/scheduler/scheduledjob/?q=%00",
+    "/admin/deployments/deployment/?q=" + "x" * 3000,
+    "/admin/deployments/deployment/?id__exact=abc",
+    "/admin/deployments/deployment/?started_at__year=99999",
+    "/admin/deployments/deployment/?p=-5",
+    "/admin/deployments/deployment/?o=9.9.9",
+    "/admin/deployments/deployment/?project__id__exact=%00",
+    "/admin/nothing/",
+]
+
+
+@pytest.mark.parametrize("path", ADMIN_PATHS, ids=lambda path: path[:70])
+def test_the_admin_takes_hostile_addresses(admin_client: Client, path: str) -> None:
+    no_crash(admin_client.get(path))
+
+
+@pytest.mark.parametrize("value", ["", "\0", "x" * 1_000_00, "é\u202e", "-1", "9" * 100, "{", "[[[", '{"a": NaN}'])
+def test_the_admins_forms_take_hostile_values(admin_client: Client, made: NewProject, value: str) -> None:
+    changes = [
+        ("/admin/projects/team/add/", ["name"]),
+        ("/admin/projects/project/add/", ["name", "plan", "team", "window_minutes", "retention_days"]),
+        ("/admin/projects/environment/add/", ["name", "project", "metrics_endpoint", "policy"]),
+        (f"/admin/projects/environment/{made.environment.pk}/change/", ["name", "metrics_endpoint", "policy"]),
+        ("/admin/projects/apikey/add/", ["name", "project"]),
+        ("/admin/projects/user/add/", ["username", "password1", "password2"]),
+    ]
+    for path, fields in changes:
+        no_crash(admin_client.post(path, {field: value for field in fields}))
