@@ -48,6 +48,9 @@ class ScheduledJob(models.Model):
     last_error = models.TextField(blank=True)
     error_code = models.CharField(max_length=40, blank=True)
     job_metadata = models.JSONField(default=dict, blank=True)
+    unique_key = models.CharField(
+        max_length=200, null=True, blank=True, help_text="At most one job ever has it: for work that recurs, one per tick."
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     locked_by = models.CharField(max_length=100, blank=True)
     locked_until = models.DateTimeField(null=True, blank=True)
@@ -68,6 +71,9 @@ class ScheduledJob(models.Model):
                 fields=["deployment", "job_type", "sequence_index"],
                 condition=models.Q(deployment__isnull=False),
                 name="one_job_per_place",
+            ),
+            models.UniqueConstraint(
+                fields=["unique_key"], condition=models.Q(unique_key__isnull=False), name="one_job_per_unique_key"
             ),
         ]
 

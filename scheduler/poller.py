@@ -22,6 +22,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection, connections
 
 from scheduler.listener import Listener
+from scheduler.recurring import plan_recurring
 from scheduler.registry import Job, JobError, JobKind, UnknownJobKind, kind_of
 from scheduler.store import Failure, JobStore, Tick, grouped
 
@@ -33,6 +34,8 @@ CLAIM_BATCH = 200
 WRITE_BATCH = 100
 WRITE_AFTER_S = 0.03
 MAX_ERROR_CHARS = 2000
+# Recurring work plans itself; this only mends a chain that was broken.
+PLAN_RECURRING_EVERY_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Poller:
         self.running: set[asyncio.Task[None]] = set()
         self.results: list[tuple[Job, Any]] = []
         self.failures: list[Failure] = []
+        self.plan_recurring_at = 0.0
         self.stopping = False
 
     async def run(self) -> None:
@@ -117,6 +121,9 @@ class Poller:
             await self._on_database(self.listener.connect)
             self.listener.watch()
         await self._start()
+        if time.monotonic() >= self.plan_recurring_at:
+            await self._on_database(plan_recurring)
+            self.plan_recurring_at = time.monotonic() + PLAN_RECURRING_EVERY_S
         tick = await self._on_database(self._tick)
         if tick.lapsed:
             for job in await self._on_database(self.store.recover):

@@ -19,7 +19,10 @@ NOTIFY_WITHIN = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be. scheduled_at: when it is due; None: now, by the database's clock. metadata: ids only."""
+    """A job to be. scheduled_at: when it is due; None: now, by the database's clock. metadata: ids only.
+
+    unique_key: where a job with this key was ever written, this one is left out.
+    """
 
     job_type: str
     scheduled_at: datetime | None = None
@@ -27,6 +30,7 @@ class NewJob:
     phase: str = ""
     sequence_index: int = 0
     expires_at: datetime | None = None
+    unique_key: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -38,7 +42,7 @@ def database_now() -> datetime:
         return now
 
 
-def enqueue(jobs: Iterable[NewJob], *, now: datetime | None = None) -> list[ScheduledJob]:
+def enqueue(jobs: Iterable[NewJob], *, now: datetime | None = None) -> None:
     """Writes the jobs in one statement and wakes the pollers once where one of them is due soon.
 
     now: the database's clock where the caller has it already. Raises UnknownJobKind before anything is written.
@@ -47,7 +51,7 @@ def enqueue(jobs: Iterable[NewJob], *, now: datetime | None = None) -> list[Sche
     for name in {job.job_type for job in wanted}:
         kind_of(name)
     now = now or database_now()
-    rows = ScheduledJob.objects.bulk_create(
+    rows = [
         ScheduledJob(
             job_type=job.job_type,
             scheduled_at=job.scheduled_at or now,
@@ -55,13 +59,15 @@ def enqueue(jobs: Iterable[NewJob], *, now: datetime | None = None) -> list[Sche
             phase=job.phase,
             sequence_index=job.sequence_index,
             expires_at=job.expires_at,
+            unique_key=job.unique_key,
             job_metadata=job.metadata,
         )
         for job in wanted
-    )
+    ]
+    ScheduledJob.objects.bulk_create([row for row in rows if row.unique_key is None])
+    ScheduledJob.objects.bulk_create([row for row in rows if row.unique_key is not None], ignore_conflicts=True)
     if any(row.scheduled_at - now <= NOTIFY_WITHIN for row in rows):
         notify()
-    return rows
 
 
 def notify() -> None:
