@@ -1,7 +1,7 @@
 """Which addresses our own requests may go to. Pure: no Django, no network, no name resolution.
 
-Endpoint URLs come from users. Without this check a user could make the server talk to itself, to its neighbours in the private
-network, or to the metadata service of its cloud, which hands out credentials (server-side request forgery).
+Endpoint URLs come from users. Without this check a user could make the server talk to itself, to its neighbours in the
+private network, or to the metadata service of its cloud, which hands out credentials (server-side request forgery).
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def _parse_network(item: str) -> Network:
 def refusal(ip: str | Address, allow: AllowList, host: str = "") -> str | None:
     """Why no request may go to `ip`, in words ("10.0.0.5 is a private address"); None if it may.
 
-    `host` is the name that led to the address. A listed name opens every address except link-local ones and the metadata services
-    of clouds: these take a network in the list, so that whoever controls a name cannot point it there.
+    `host` is the name that led to the address. A listed name opens every address except link-local ones and the
+    metadata services of clouds: these take a network in the list, so that who controls a name cannot point it there.
     """
     try:
         address = ipaddress.ip_address(ip)

@@ -1,4 +1,7 @@
-"""URLs that we are asked to call, checked in form. Pure: no network; which address a host leads to is checked when connecting."""
+"""URLs that we are asked to call, checked in form. Pure: no network.
+
+Which address a host leads to is checked when connecting.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ _SPLIT = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<fragment>#.*)?"
 )
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
+# WHATWG URL, "ends in a number": such a host is an address (127.0.0.1, 127.1, 0x7f.1, 2130706433) or nothing at all.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 # RFC 3986: pchar, "/" and "?"; a percent sign only in front of two hexadecimal digits.
 _NOT_IN_PATH = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2})")
@@ -38,6 +43,12 @@ class Endpoint:
     def authority(self) -> str:
         """Host and port as a person reads them: `metrics.example:8080`, `[::1]:80`; the port is always there."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def needs_look_up(self) -> bool:
+        """Whether the host is a name that has to be looked up: not an address in any spelling, and not localhost."""
+        last = self.host.rstrip(".").rpartition(".")[2]
+        return ":" not in self.host and last != "localhost" and not _NUMBER.fullmatch(last)
 
     @property
     def url(self) -> str:

@@ -14,6 +14,9 @@ import pycurl
 from security.addresses import AllowList, refusal
 from security.endpoints import Endpoint
 
+# CURLE_TOO_LARGE, which pycurl does not name: libcurl's own limits on headers (5,000 of them, 100 KB each).
+E_TOO_LARGE = 100
+
 Reason = Literal["blocked", "dns", "refused", "timeout", "tls", "too_large", "protocol", "other"]
 
 _TLS_CODES = frozenset(
@@ -40,7 +43,7 @@ _BROKEN_CODES = {
 
 
 class OutboundError(Exception):
-    """A request without an answer. `reason` is for programs; `message` is for the user: no header, no secret is in it."""
+    """A request without an answer. `reason` is for programs, `message` for the user: no header, no secret is in it."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -73,13 +76,24 @@ def timed_out(endpoint: Endpoint, timeout_s: float, phase: str) -> OutboundError
     return OutboundError("timeout", f"no complete answer from {endpoint.authority} within {timeout_s:g} s ({phase})")
 
 
+class _Handed(socket.socket):
+    """A socket for libcurl, which duplicates it: the original goes, without a warning, when nobody holds it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Transfer:
-    """A libcurl handle that carries one request after another. Its future becomes the Response, None (send again), or an error."""
+    """A libcurl handle that carries one request after another.
+
+    The future of a request becomes its Response, or None (send it again), or an OutboundError.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, allow: AllowList, *, ca_file: str) -> None:
         self._loop = loop
         self._allow = allow
         self._future: asyncio.Future[Response | None] = loop.create_future()
+        self._pinned = False
         self.easy = self._make_handle(ca_file)
 
     def _make_handle(self, ca_file: str) -> pycurl.Curl:
@@ -108,9 +122,9 @@ class Transfer:
         return easy
 
     def prepare(
-        self, endpoint: Endpoint, headers: list[str], limits: Limits, *, fresh: bool
+        self, endpoint: Endpoint, addresses: tuple[str, ...], headers: list[str], limits: Limits, *, fresh: bool
     ) -> asyncio.Future[Response | None]:
-        """Set up the next request. `fresh`: on a new connection."""
+        """Set up the next request, to one of `addresses` if given. `fresh`: on a new connection."""
         self._endpoint = endpoint
         self._limits = limits
         self._body: list[bytes] = []
@@ -131,6 +145,11 @@ class Transfer:
         setopt(pycurl.CONNECTTIMEOUT_MS, milliseconds)
         setopt(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
         setopt(pycurl.FRESH_CONNECT, int(fresh))
+        if addresses or self._pinned:
+            # The plus sign: forgotten after a minute, so that old addresses do not pile up in libcurl.
+            pins = [f"+{endpoint.host}:{endpoint.port}:{','.join(addresses)}"] if addresses else []
+            setopt(pycurl.RESOLVE, pins)
+            self._pinned = bool(pins)
         self._future = self._loop.create_future()
         return self._future
 
@@ -151,7 +170,7 @@ class Transfer:
             self._refusal = reason
             return int(pycurl.SOCKET_BAD)
         try:
-            return socket.socket(family, kind, protocol)
+            return _Handed(family, kind, protocol)
         except OSError as error:
             self._open_error = error
             return int(pycurl.SOCKET_BAD)
@@ -190,10 +209,12 @@ class Transfer:
     def succeed(self) -> None:
         """The transfer is complete: hand over the response."""
         if not self._headers_complete:
-            self._fail("protocol", _BROKEN_CODES[pycurl.E_PARTIAL_FILE])
+            self.fail(self._unusable("protocol", _BROKEN_CODES[pycurl.E_PARTIAL_FILE]))
             return
         if self._encoding not in ("", "identity"):
-            self._fail("protocol", f"it sent the encoding {self._encoding[:40]!r} although none was asked for")
+            self.fail(
+                self._unusable("protocol", f"it sent the encoding {self._encoding[:40]!r} although none was asked for")
+            )
             return
         easy = self.easy
         response = Response(
@@ -218,34 +239,40 @@ class Transfer:
 
     def fail_with_code(self, code: int, text: str) -> None:
         """End the request with libcurl's error `code`; `text` is libcurl's explanation."""
-        authority = self._endpoint.authority
         if self._again:
             if not self._future.done():
                 self._future.set_result(None)
         elif code == pycurl.E_OPERATION_TIMEDOUT:
             self.expire()
-        elif self._too_large is not None:
-            self._fail("too_large", f"it sent {self._too_large}")
-        elif code == pycurl.E_FILESIZE_EXCEEDED:
-            self._fail("too_large", f"it sent {self._body_too_large()}")
-        elif code == pycurl.E_TOO_LARGE:  # libcurl's own limits on headers: 5,000 of them, 100 KB each
-            self._fail("too_large", f"it sent {self._headers_too_large()}")
-        elif code == pycurl.E_COULDNT_RESOLVE_HOST:
-            self.fail(OutboundError("dns", f"the name {self._endpoint.host} could not be resolved"))
-        elif self._refusal is not None and code == pycurl.E_COULDNT_CONNECT:
-            self.fail(OutboundError("blocked", self._blocked()))
-        elif self._open_error is not None:
-            self.fail(
-                OutboundError("other", f"no connection to {authority} could be opened: {self._open_error.strerror}")
-            )
-        elif code == pycurl.E_COULDNT_CONNECT:
-            self.fail(OutboundError("refused", f"could not connect to {authority}: {self._connect_problem()}"))
-        elif code in _TLS_CODES:
-            self.fail(OutboundError("tls", f"no secure connection to {authority}: {_shown(text)}"))
-        elif code in _BROKEN_CODES:
-            self._fail("protocol", _BROKEN_CODES[code])
         else:
-            self._fail("other", f"{_shown(text)} (libcurl error {code})")
+            self.fail(self._stopped_by_us(code) or self._failed_there(code, text))
+
+    def _stopped_by_us(self, code: int) -> OutboundError | None:
+        if self._too_large is not None:
+            return self._unusable("too_large", f"it sent {self._too_large}")
+        if code == pycurl.E_FILESIZE_EXCEEDED:
+            return self._unusable("too_large", f"it sent {self._body_too_large()}")
+        if code == E_TOO_LARGE:
+            return self._unusable("too_large", f"it sent {self._headers_too_large()}")
+        if self._refusal is not None and code == pycurl.E_COULDNT_CONNECT:
+            may_not = f"{self._endpoint.authority} may not be called: {self._refusal}. "
+            return OutboundError("blocked", may_not + "An operator can let it through with SEQPULSE_OUTBOUND_ALLOW.")
+        if self._open_error is not None:
+            problem = f"no connection to {self._endpoint.authority} could be opened: {self._open_error.strerror}"
+            return OutboundError("other", problem)
+        return None
+
+    def _failed_there(self, code: int, text: str) -> OutboundError:
+        authority = self._endpoint.authority
+        if code == pycurl.E_COULDNT_RESOLVE_HOST:
+            return OutboundError("dns", f"the name {self._endpoint.host} could not be resolved")
+        if code == pycurl.E_COULDNT_CONNECT:
+            return OutboundError("refused", f"could not connect to {authority}: {self._connect_problem()}")
+        if code in _TLS_CODES:
+            return OutboundError("tls", f"no secure connection to {authority}: {_shown(text)}")
+        if code in _BROKEN_CODES:
+            return self._unusable("protocol", _BROKEN_CODES[code])
+        return self._unusable("other", f"{_shown(text)} (libcurl error {code})")
 
     def _phase(self) -> str:
         """What the request is waiting for, in words."""
@@ -258,8 +285,8 @@ class Transfer:
             return "while agreeing on encryption"
         return "while connecting" if getinfo(pycurl.NAMELOOKUP_TIME) > 0 else "while resolving the name"
 
-    def _fail(self, reason: Reason, what: str) -> None:
-        self.fail(OutboundError(reason, f"no usable answer from {self._endpoint.authority}: {what}"))
+    def _unusable(self, reason: Reason, what: str) -> OutboundError:
+        return OutboundError(reason, f"no usable answer from {self._endpoint.authority}: {what}")
 
     def _body_too_large(self) -> str:
         size = (
@@ -272,17 +299,11 @@ class Transfer:
     def _headers_too_large(self) -> str:
         return f"headers of more than {self._limits.max_header_bytes // 1024} KiB"
 
-    def _blocked(self) -> str:
-        return (
-            f"{self._endpoint.authority} may not be called: {self._refusal}. "
-            "An operator can let it through with SEQPULSE_OUTBOUND_ALLOW."
-        )
-
     def _connect_problem(self) -> str:
         number = self.easy.getinfo(pycurl.OS_ERRNO)
         return os.strerror(number).lower() if number in errno.errorcode else "the connection failed"
 
 
 def _shown(text: str) -> str:
-    """libcurl's words on one line of bounded length, without control characters: part of them may come from the other side."""
+    """libcurl's words, bounded and without control characters: part of them may come from the other side."""
     return "".join(character if character.isprintable() else " " for character in text)[:300].strip()

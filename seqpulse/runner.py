@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import django
+import psycopg
 from django.conf import settings
 from django.core.checks import ERROR, run_checks
 from django.core.exceptions import ImproperlyConfigured
@@ -31,10 +33,13 @@ from seqpulse.processes import Children, Stopped, stop_on_signals
 BASE_DIR = Path(__file__).resolve().parent.parent
 WEB = [sys.executable, "-m", "gunicorn", "-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi:application"]
 POLLER = [sys.executable, "manage.py", "run_poller"]
+LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104  (shown as localhost)
 LOOK_EVERY_S = 0.2
 # A poller that dies at once is not started in a tight loop; one that ran for a while starts again without a wait.
 RESTART_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 RAN_WELL_AFTER_S = 60.0
+LINGER_S = 2.0
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
 class RunError(Exception):
@@ -64,8 +69,27 @@ def database(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if started:
+        if started and not used_by_others(directory):
             embedded.stop(directory)
+
+
+def used_by_others(directory: Path) -> bool:
+    """Whether somebody else works on the embedded server: commands, another run. Then it stays, for them."""
+    deadline = time.monotonic() + LINGER_S
+    while True:
+        try:
+            with psycopg.connect(embedded.url(directory), connect_timeout=5) as link:
+                row = link.execute(OTHERS).fetchone()
+        except psycopg.Error:
+            return False
+        # The connections of children that have just ended take a moment to go.
+        if not row or not row[0] or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    if row and row[0]:
+        say("The embedded PostgreSQL goes on for others who use it. To stop it: python -m seqpulse.embedded stop")
+        return True
+    return False
 
 
 def prepare(directory: Path) -> None:
@@ -135,42 +159,55 @@ def refuse_taken_port(host: str, port: int) -> None:
 
 
 class Supervisor:
-    """Runs web and poller until told to stop or the web server ends."""
+    """Web server and poller. log_dir: where their logs go; None: where ours go."""
 
-    def __init__(self, children: Children, env: dict[str, str]) -> None:
+    def __init__(self, children: Children, env: dict[str, str], log_dir: Path | None = None) -> None:
         self.children = children
         self.env = env
+        self.log_dir = log_dir
         self.restarts = 0
-
-    def run(self) -> int:
-        """Returns the web server's exit code. A poller that ends on its own is started again."""
-        web = self.children.start("web", WEB, env=self.env, cwd=BASE_DIR)
-        self.start_poller()
-        while True:
-            code = web.poll()
-            if code is not None:
-                say(f"The web server has ended by itself (exit code {code}).")
-                return code if code > 0 else 1
-            if self.poller.poll() is not None:
-                self.poller_ended()
-            time.sleep(LOOK_EVERY_S)
-
-    def start_poller(self) -> None:
-        self.poller = self.children.start("poller", POLLER, env=self.env, cwd=BASE_DIR)
-        self.started_at = time.monotonic()
         self.next_start: float | None = None
 
-    def poller_ended(self) -> None:
+    def start(self) -> None:
+        self.web = self._start("web", WEB)
+        self._start_poller()
+
+    def look(self) -> int | None:
+        """The web server's exit code (never 0) once it is gone, else None. Starts a poller that has ended again."""
+        code = self.web.poll()
+        if code is not None:
+            say(f"The web server has ended by itself (exit code {code}).")
+            return code if code > 0 else 1
+        if self.poller.poll() is not None:
+            self._poller_ended()
+        return None
+
+    def run(self) -> int:
+        """Looks after both until the web server is gone; returns its exit code."""
+        while (code := self.look()) is None:
+            time.sleep(LOOK_EVERY_S)
+        return code
+
+    def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        return self.children.start(name, command, env=self.env, cwd=BASE_DIR, log_dir=self.log_dir)
+
+    def _start_poller(self) -> None:
+        self.poller = self._start("poller", POLLER)
+        self.started_at = time.monotonic()
+        self.next_start = None
+
+    def _poller_ended(self) -> None:
         """Plans the restart of a poller that is gone, and does it when its time has come."""
+        now = time.monotonic()
         if self.next_start is None:
-            if time.monotonic() - self.started_at > RAN_WELL_AFTER_S:
+            if now - self.started_at > RAN_WELL_AFTER_S:
                 self.restarts = 0
             pause = RESTART_PAUSES_S[min(self.restarts, len(RESTART_PAUSES_S) - 1)]
             self.restarts += 1
-            self.next_start = time.monotonic() + pause
-            say(f"The poller has ended by itself (exit code {self.poller.returncode}); the next one starts in {pause:g} s.")
-        elif time.monotonic() >= self.next_start:
-            self.start_poller()
+            self.next_start = now + pause
+            say(f"The poller has ended by itself (exit code {self.poller.returncode}); the next starts in {pause:g} s.")
+        elif now >= self.next_start:
+            self._start_poller()
 
 
 def serve() -> int:
@@ -178,12 +215,14 @@ def serve() -> int:
     directory = data_dir()
     with database(directory):
         prepare(directory)
-        host, port = Environment().text("SEQPULSE_BIND", "127.0.0.1"), settings.SEQPULSE_PORT
+        host, port = settings.SEQPULSE_BIND, settings.SEQPULSE_PORT
         refuse_taken_port(host, port)
         children = Children()
         try:
-            say(f"Serving at http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}  (Ctrl-C stops)")  # noqa: S104
-            return Supervisor(children, dict(os.environ)).run()
+            say(f"Web server and poller: http://{'localhost' if host in LOCAL else host}:{port}  (Ctrl-C stops)")
+            supervisor = Supervisor(children, dict(os.environ))
+            supervisor.start()
+            return supervisor.run()
         finally:
             children.stop()
 

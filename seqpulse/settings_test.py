@@ -1,7 +1,21 @@
 """Settings of the test runs: what production uses, less what only costs time in a test."""
 
-from seqpulse.settings import *  # noqa: F403
-from seqpulse.settings import STORAGES
+import os
+from pathlib import Path
+
+# A data directory of their own: a demo that is running must not be disturbed. conftest.py starts the server in it.
+_VAR = Path(__file__).resolve().parent.parent / "var"
+os.environ["SEQPULSE_DATA_DIR"] = os.environ.get("SEQPULSE_TEST_DATA_DIR") or str(_VAR / "test")
+# With a DATABASE_URL, too, tests need no keys of somebody's own, and the browser speaks plain HTTP.
+os.environ.setdefault("SEQPULSE_HTTPS", "off")
+
+from seqpulse.keys import generated_keys  # noqa: E402
+
+for _name, _key in generated_keys(Path(os.environ["SEQPULSE_DATA_DIR"])).items():
+    os.environ.setdefault(_name, _key)
+
+from seqpulse.settings import *  # noqa: E402, F403
+from seqpulse.settings import STORAGES  # noqa: E402
 
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

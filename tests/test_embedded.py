@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from seqpulse import embedded
+from seqpulse.embedded_account import account_for
 
 as_root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: PostgreSQL then runs as another account")
 
@@ -103,8 +104,9 @@ def test_a_new_directory_gets_a_server_with_our_database(tmp_path: Path) -> None
             host=parameters["HOST"], port=parameters["PORT"], user=parameters["USER"], dbname=parameters["NAME"]
         ) as connection:
             settings = connection.execute(
-                "SELECT current_setting('jit'), current_setting('max_connections')::int, current_setting('listen_addresses'),"
-                " pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()"
+                "SELECT current_setting('jit'), current_setting('max_connections')::int,"
+                " current_setting('listen_addresses'), pg_encoding_to_char(encoding)"
+                " FROM pg_database WHERE datname = current_database()"
             ).fetchone()
         assert settings == ("off", 200, "", "UTF8")
     finally:
@@ -186,7 +188,7 @@ def test_a_server_killed_under_its_clients_is_started_again(data_dir: Path) -> N
 
 
 def test_pid_files_that_name_an_innocent_process_do_not_prevent_a_start(data_dir: Path) -> None:
-    with subprocess.Popen(["sleep", "600"]) as innocent:
+    with subprocess.Popen(["/bin/sleep", "600"]) as innocent:
         try:
             write_pid_files_of_another_process(data_dir, innocent.pid)
             assert embedded.start(data_dir)
@@ -197,7 +199,7 @@ def test_pid_files_that_name_an_innocent_process_do_not_prevent_a_start(data_dir
 
 
 def test_stop_does_not_touch_the_innocent_process_in_a_stale_pid_file(data_dir: Path) -> None:
-    with subprocess.Popen(["sleep", "600"]) as innocent:
+    with subprocess.Popen(["/bin/sleep", "600"]) as innocent:
         try:
             write_pid_files_of_another_process(data_dir, innocent.pid)
             assert not embedded.stop(data_dir)
@@ -290,8 +292,8 @@ def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path: Path) -> No
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")
     if os.geteuid() == 0:
-        status = (embedded.account_for(None).uid, embedded.account_for(None).gid)
-        os.chown(precious.parent, *status)
+        account = account_for(None)
+        os.chown(precious.parent, account.uid, account.gid)
     with pytest.raises(embedded.EmbeddedError, match="not empty"):
         embedded.start(tmp_path / "var")
     assert precious.read_text() == "mine"
@@ -324,7 +326,7 @@ def test_as_root_the_server_runs_as_another_account_and_opens_no_directory_to_ot
         assert closed.stat().st_mode & 0o007 == 0
         assert (data_dir / "postgres").stat().st_mode & 0o777 == 0o700
         stranger = subprocess.run(
-            ["ls", str(closed)], user=54321, group=54321, extra_groups=[], capture_output=True, check=False
+            ["/bin/ls", str(closed)], user=54321, group=54321, extra_groups=[], capture_output=True, check=False
         )
         assert stranger.returncode != 0
     finally:

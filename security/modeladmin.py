@@ -1,0 +1,125 @@
+"""What the admin classes of all apps share. It knows no model; Django's admin is all it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import SuspiciousOperation
+from django.db import DataError, models
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+
+# A search of more characters finds nothing that a shorter one would not, and each of its words is one more condition.
+LONGEST_PARAMETER = 500
+# Digits of the greatest BIGINT.
+LONGEST_ID = 19
+MODEL_NAMES_SHOWN = 50
+
+
+class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """A ModelAdmin whose list answers hostile query strings and selections with the list, not with a 500.
+
+    PostgreSQL refuses NUL in text, and dates and ids out of range only show when the query runs.
+    """
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if any(_hostile(value) for values in request.GET.lists() for value in (values[0], *values[1])):
+            return HttpResponseRedirect(f"{request.path}?e=1")
+        try:
+            return super().changelist_view(request, extra_context)
+        except (DataError, OverflowError):
+            return HttpResponseRedirect(f"{request.path}?e=1")
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        try:
+            return super().get_changelist_instance(request)
+        except (DataError, OverflowError) as error:
+            raise IncorrectLookupParameters(error) from None
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> HttpResponse | None:
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if any(not (value.isascii() and value.isdigit() and len(value) <= LONGEST_ID) for value in chosen):
+            raise SuspiciousOperation("A selected id is not one.")
+        return super().response_action(request, queryset, *args)
+
+
+def _hostile(value: str) -> bool:
+    return "\x00" in value or len(value) > LONGEST_PARAMETER
+
+
+class MachineMadeAdmin(GuardedAdmin):
+    """Rows that SeqPulse writes: to look at. They are deleted only with what they belong to."""
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class OwnerAdmin(GuardedAdmin):
+    """Rows that own machine-made ones, which go with them.
+
+    Django's own page would ask for the right to delete each of those, and list every sample of a project by name.
+    """
+
+    def get_deleted_objects(
+        self, objs: Iterable[Any], request: HttpRequest
+    ) -> tuple[list[Any], Any, set[str], list[str]]:
+        rows = list(objs)
+        counts = Counter({str(self.model._meta.verbose_name_plural): len(rows)})
+        for model, number in owned_counts(self.model, [row.pk for row in rows]).items():
+            counts[str(model._meta.verbose_name_plural)] += number
+        return [str(row) for row in rows[:MODEL_NAMES_SHOWN]], counts.items(), set(), []
+
+
+def owned_counts(model: type[Model], ids: list[int]) -> dict[type[Model], int]:
+    """How many rows of which models go with these, by their cascading foreign keys; each model by its shortest way."""
+    found: dict[type[Model], int] = {}
+    seen: set[type[Model]] = {model}
+    waiting: list[tuple[type[Model], QuerySet[Any]]] = [(model, model._base_manager.filter(pk__in=ids))]
+    while waiting:
+        owner, rows = waiting.pop(0)
+        for relation in owner._meta.related_objects:
+            owned = relation.related_model
+            if relation.on_delete is not models.CASCADE or owned in seen or not isinstance(owned, type):
+                continue
+            seen.add(owned)
+            theirs = owned._base_manager.filter(**{f"{relation.field.name}__in": rows.values("pk")})
+            number = theirs.count()
+            if number:
+                found[owned] = number
+                waiting.append((owned, theirs))
+    return found
+
+
+def shown_once(
+    request: HttpRequest, model_admin: GuardedAdmin, title: str, secrets: list[tuple[str, str]]
+) -> TemplateResponse:
+    """The page with new secrets: (what it is of, the secret).
+
+    They stand in this answer alone: Django's messages would first put them into a cookie or the session.
+    """
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "opts": model_admin.opts,
+        "title": title,
+        "secrets": secrets,
+        "explanation": _("Store it now where it is needed: it cannot be shown again."),
+    }
+    response = TemplateResponse(request, "admin/shown_once.html", context)
+    response["Cache-Control"] = "no-store, private"
+    return response

@@ -1,0 +1,91 @@
+"""Names to addresses, without letting a name that hangs hold up anybody.
+
+A look-up cannot be interrupted, and libcurl's own threads for them are few: twenty names with a dead server would keep
+all others waiting, and the program from ending. Here every look-up has a daemon thread of its own, one per name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from dataclasses import dataclass
+
+MAX_CACHED = 10_000
+
+
+@dataclass(frozen=True)
+class _Known:
+    addresses: tuple[str, ...]
+    until: float  # the loop's time
+
+
+class Resolver:
+    """Looks names up for one event loop, and remembers them for a while. Not thread-safe, as the loop is not."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, ttl_s: float = 60.0, max_threads: int = 256) -> None:
+        self._loop = loop
+        self._ttl_s = ttl_s
+        self._free = asyncio.Semaphore(max_threads)
+        self._known: dict[str, _Known] = {}
+        self._running: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+
+    def known(self, host: str) -> tuple[str, ...] | None:
+        """The addresses of `host` if they were looked up a moment ago."""
+        entry = self._known.get(host)
+        return entry.addresses if entry is not None and entry.until > self._loop.time() else None
+
+    async def look_up(self, host: str) -> tuple[str, ...]:
+        """The addresses of `host`, in the order in which they should be tried. Raises OSError; may take long.
+
+        A caller that is cancelled leaves the look-up running: the next caller for this name waits for the same one.
+        """
+        task = self._running.get(host)
+        if task is None:
+            task = self._running[host] = self._loop.create_task(self._look_up(host))
+            task.add_done_callback(lambda done: self._finished(host, done))
+        return await asyncio.shield(task)
+
+    async def aclose(self) -> None:
+        """Wait for nothing: threads that still hang end by themselves, and do not keep the process."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _finished(self, host: str, task: asyncio.Task[tuple[str, ...]]) -> None:
+        self._running.pop(host, None)
+        if task.cancelled() or task.exception() is not None:
+            return
+        if len(self._known) >= MAX_CACHED:
+            self._known.clear()
+        self._known[host] = _Known(task.result(), self._loop.time() + self._ttl_s)
+
+    async def _look_up(self, host: str) -> tuple[str, ...]:
+        await self._free.acquire()
+        future: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
+        # The place is free when the thread ends, not when nobody waits for it any more.
+        threading.Thread(target=self._work, args=(host, future), name=f"resolve {host}", daemon=True).start()
+        return await future
+
+    def _work(self, host: str, future: asyncio.Future[tuple[str, ...]]) -> None:
+        found: tuple[str, ...] | OSError
+        try:
+            answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            found = tuple(dict.fromkeys(str(address[0]) for *_, address in answers))
+        except OSError as error:
+            found = error
+        except UnicodeError as error:  # from Python's own encoding of odd names
+            found = OSError(str(error))
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            self._loop.call_soon_threadsafe(self._deliver, future, found)
+
+    def _deliver(self, future: asyncio.Future[tuple[str, ...]], found: tuple[str, ...] | OSError) -> None:
+        self._free.release()
+        if future.done():
+            return
+        if isinstance(found, OSError):
+            future.set_exception(found)
+        else:
+            future.set_result(found)

@@ -1,0 +1,118 @@
+"""Servers of raw bytes, and how to let a Fetcher meet them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import pytest
+
+from security.addresses import AllowList
+from security.outbound import Fetcher, OutboundError, Response
+
+LOCAL = AllowList.parse("127.0.0.0/8, ::1")
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+T = TypeVar("T")
+Scenario = Callable[["Server", Fetcher], Awaitable[T]]
+
+
+class Server:
+    """A server of raw bytes that counts what it sees."""
+
+    def __init__(self, answer: Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
+        self.answer = answer
+        self.connections = self.active = self.most_active = self.ended_by_client = 0
+        self.requests: list[bytes] = []
+        self.port = 0
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self.answer(self, reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.ended_by_client += 1
+        finally:
+            writer.close()
+
+    async def request(self, reader: asyncio.StreamReader) -> bytes:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.requests.append(head)
+        return head
+
+    def header(self, index: int, name: str) -> list[str]:
+        lines = self.requests[index].decode().split("\r\n")
+        return [line.partition(": ")[2] for line in lines if line.lower().startswith(f"{name.lower()}:")]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds."""
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def serving(server: Server, tls: ssl.SSLContext | None = None) -> Any:
+    listener = await asyncio.start_server(server.handle, "127.0.0.1", 0, ssl=tls)
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+
+
+def play(server: Server, scenario: Scenario[T], *, tls: ssl.SSLContext | None = None, **options: Any) -> T:
+    """Run `scenario` with the server and a fetcher on one event loop."""
+
+    async def main() -> T:
+        fetcher = Fetcher(**{"allow": LOCAL, **options})
+        async with serving(server, tls):
+            try:
+                return await scenario(server, fetcher)
+            finally:
+                await fetcher.aclose()
+
+    return asyncio.run(main())
+
+
+def says(raw: bytes) -> Server:
+    """A server that sends these bytes after each request and keeps the connection open."""
+
+    async def answer(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.request(reader)
+            writer.write(raw)
+            await writer.drain()
+
+    return Server(answer)
+
+
+def goes_on_with(raw: bytes, chunk: bytes, pause_s: float) -> Server:
+    """A server that sends `raw` and then `chunk` again and again."""
+
+    async def answer(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(raw)
+        while not reader.at_eof():
+            writer.write(chunk)
+            await writer.drain()
+            await asyncio.sleep(pause_s)
+        raise ConnectionError
+
+    return Server(answer)
+
+
+def fetch(
+    server: Server, path: str = "/", *, host: str = "127.0.0.1", scheme: str = "http", **options: Any
+) -> Response:
+    call = {name: options.pop(name) for name in ("timeout_s", "max_bytes") if name in options}
+    return play(server, lambda s, f: f.get(f"{scheme}://{host}:{s.port}{path}", {}, **call), **options)
+
+
+def failure(server: Server, path: str = "/", **options: Any) -> OutboundError:
+    with pytest.raises(OutboundError) as caught:
+        fetch(server, path, **options)
+    assert caught.value.message == str(caught.value)
+    return caught.value
