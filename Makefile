@@ -1,0 +1,70 @@
+# What people and CI call. Needs python3 (3.11 or newer), make and git; everything else is set up below.
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+CLIENT_VENV := .venv-client
+PY := $(VENV)/bin/python
+
+.PHONY: help setup setup-client demo run test check clean
+
+help:
+	@echo "make setup            virtual environment and dependencies (nothing twice)"
+	@echo "make demo             three deployments of a simulated service, then the dashboard; ARGS=--exit ends by itself"
+	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
+	@echo "make test             all tests; ARGS goes to pytest"
+	@echo "make check            style, types, imports, migrations, templates, settings of production"
+	@echo "make clean            removes what these made, except the data in var/"
+
+# $(call environment,directory,lock file): the lock file's packages in a virtual environment, installed once per change.
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SeqPulse needs Python 3.11 or newer; $(PYTHON) is "\
+	 + sys.version.split()[0] + ". Name a newer one: make setup PYTHON=python3.12")'
+	@want="$$(cksum < $(2))"; \
+	if [ "$$(cat $(1)/.installed 2>/dev/null)" = "$$want" ] && $(1)/bin/python -c '' 2>/dev/null; then exit 0; fi; \
+	if ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
+	  if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+	  fi; \
+	  rm -rf $(1); $(PYTHON) -m venv $(1) || exit 1; \
+	fi; \
+	echo "Installing $(2) into $(1) ..." >&2; \
+	rm -f $(1)/.installed; \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r $(2) || exit 1; \
+	echo "$$want" > $(1)/.installed
+endef
+
+setup:
+	$(call environment,$(VENV),requirements/dev.txt)
+
+# The public client imports under our package's name, so it lives in an environment of its own.
+setup-client:
+	$(call environment,$(CLIENT_VENV),requirements/client.txt)
+
+# exec: the signals that make forwards, and a supervisor's SIGTERM, reach Python itself.
+demo: setup
+	@exec $(PY) -m demo $(ARGS)
+
+run: setup
+	@exec $(PY) -m seqpulse.runner $(ARGS)
+
+test: setup setup-client
+	@exec $(PY) -m pytest -n 2 --dist loadfile --cov --cov-report term:skip-covered $(ARGS)
+
+check: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m djlint --quiet --check --lint templates
+	$(PY) -m seqpulse.embedded start
+	$(PY) manage.py makemigrations --check --dry-run
+	@echo "manage.py check --deploy, with the settings of production"
+	@DATABASE_URL=postgres://seqpulse@db.example/seqpulse ALLOWED_HOSTS=seqpulse.example \
+	 SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
+	 SEQPULSE_ENCRYPTION_KEYS="$$($(PY) -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())')" \
+	 $(PY) manage.py check --deploy --fail-level WARNING
+
+clean:
+	rm -rf $(VENV) $(CLIENT_VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
