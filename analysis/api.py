@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
@@ -29,6 +30,7 @@ from analysis.serializers import (
     VerdictSerializer,
 )
 from deployments.models import Deployment
+from projects.authentication import project_of
 
 MAX_WAIT_S = 60
 # How often a held answer looks again, and how many answers one process holds at most: each keeps a thread.
@@ -37,7 +39,7 @@ waiting = threading.BoundedSemaphore(16)
 
 
 def deployments_of(request: Request) -> QuerySet[Deployment]:
-    return Deployment.objects.of(request.user.project).select_related("environment", "verdict")
+    return Deployment.objects.of(project_of(request)).select_related("environment", "verdict")
 
 
 class DeploymentListView(ListAPIView[Deployment]):
@@ -73,14 +75,14 @@ class HintListView(ListAPIView[Hint]):
     def get_queryset(self) -> QuerySet[Hint]:
         if not self.request.user:
             return self.queryset
-        return Hint.objects.filter(deployment__project=self.request.user.project).select_related("deployment")
+        return Hint.objects.filter(deployment__project=project_of(self.request)).select_related("deployment")
 
 
 class WaitRequest(serializers.Serializer[Any]):
     wait = serializers.FloatField(min_value=0, max_value=MAX_WAIT_S, default=0)
 
     def validate_wait(self, value: float) -> float:
-        if value != value:
+        if math.isnan(value):
             raise serializers.ValidationError(f"This has to be a number from 0 to {MAX_WAIT_S}.")
         return value
 
@@ -115,8 +117,8 @@ class VerdictView(APIView):
         if not stands(deployment):
             retry_after = str(retry_after_s(deployment))
             return Response({**head, "verdict": None}, status=202, headers={"Retry-After": retry_after})
-        verdict = VerdictSerializer(deployment.verdict).data  # type: ignore[attr-defined]
-        hints = HintSerializer(deployment.hints.all(), many=True).data  # type: ignore[attr-defined]
+        verdict = VerdictSerializer(deployment.verdict).data
+        hints = HintSerializer(deployment.hints.all(), many=True).data
         return Response({**head, **verdict, "hints": hints})
 
 
@@ -137,7 +139,7 @@ def wait_for_verdict(deployment: Deployment, deadline: float) -> Deployment:
 
 def sample_count(deployment: Deployment) -> dict[str, int]:
     """POST samples that are in, and how many there are to be."""
-    collected = deployment.samples.filter(phase="post").count()  # type: ignore[attr-defined]
+    collected = deployment.samples.filter(phase="post").count()
     return {"collected": collected, "expected": deployment.window_samples}
 
 

@@ -24,7 +24,7 @@ class Severity(models.TextChoices):
 class DeploymentVerdict(models.Model):
     """What the judge said of a deployment, with everything needed to recompute it.
 
-    failed_metrics: list of {"metric", "value", "limit", "share", "tolerance"}; checks: every check (analysis.types.Check);
+    failed_metrics: list of {"metric", "value", "limit", "share", "tolerance"}; checks: each one (analysis.types.Check);
     policy: the policy as it was; quality: {"score", "issues"}; evidence: the window and the misses as they were judged.
     """
 

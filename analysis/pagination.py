@@ -21,8 +21,8 @@ class NewestFirst(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         """The cursor of the query; raises ValidationError also for one whose position is no id of ours."""
-        cursor: Any = super().decode_cursor(request)
-        position = getattr(cursor, "position", None)
+        cursor: Cursor | None = super().decode_cursor(request)
+        position: Any = getattr(cursor, "position", None)
         if position is not None and not (position.isascii() and position.isdigit() and int(position) <= MAX_ID):
             raise ValidationError({"cursor": ["This is no cursor of this list. Begin without one."]})
         return cursor

@@ -10,6 +10,12 @@ from analysis.models import DeploymentVerdict, Hint
 from deployments.models import Deployment
 
 
+def standing_verdict(deployment: Deployment) -> DeploymentVerdict | None:
+    """The deployment's verdict, None until it stands."""
+    verdict: DeploymentVerdict | None = getattr(deployment, "verdict", None)
+    return verdict
+
+
 class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     """A deployment. verdict is null until it stands."""
 
@@ -42,16 +48,16 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
         ]
 
     def get_verdict(self, deployment: Deployment) -> str | None:
-        return self._of_verdict(deployment, "verdict")
+        verdict = standing_verdict(deployment)
+        return verdict.verdict if verdict else None
 
     def get_confidence(self, deployment: Deployment) -> float | None:
-        return self._of_verdict(deployment, "confidence")
+        verdict = standing_verdict(deployment)
+        return verdict.confidence if verdict else None
 
     def get_conclusive(self, deployment: Deployment) -> bool | None:
-        return self._of_verdict(deployment, "conclusive")
-
-    def _of_verdict(self, deployment: Deployment, name: str) -> Any:
-        return getattr(getattr(deployment, "verdict", None), name, None)
+        verdict = standing_verdict(deployment)
+        return verdict.conclusive if verdict else None
 
 
 class HintSerializer(serializers.ModelSerializer[Hint]):

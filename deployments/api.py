@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
 from deployments.services import EndpointConflict, Trigger, UnknownEnvironment, finish_deployment, start_deployment
+from projects.authentication import project_of
 
 FACTS = ("branch", "commit_sha", "version", "author", "url")
 
@@ -59,7 +60,7 @@ class TriggerView(APIView):
             facts={name: body[name] for name in FACTS},
         )
         try:
-            started = start_deployment(request.user.project, trigger)
+            started = start_deployment(project_of(request), trigger)
         except UnknownEnvironment as error:
             raise ValidationError({"env": [str(error)]}) from None
         except EndpointConflict as error:
@@ -83,7 +84,7 @@ class FinishView(APIView):
         body = checked(FinishRequest, request)
         try:
             finished = finish_deployment(
-                request.user.project,
+                project_of(request),
                 body["deployment_id"],
                 result=body["result"],
                 metrics_endpoint=body["metrics_endpoint"],

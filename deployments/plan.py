@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-
 # However short the interval, a busy machine may start a job this much late.
 SHORTEST_USE_S = 3.0
 

@@ -26,20 +26,20 @@ INSERT_ATTEMPTS = 5
 
 
 class EndpointConflict(Exception):
-    """The metrics endpoint of a call is not the environment's. configured is "" where there is none and none may come."""
+    """The metrics endpoint of a call is not the environment's; configured is "" where none is set and none may come."""
 
     def __init__(self, environment: Environment, given: str) -> None:
         self.configured = environment.metrics_endpoint
         self.given = given
         if self.configured:
             message = (
-                f"The environment {environment.name!r} has the metrics endpoint {self.configured!r}, but this call names "
-                f"{given!r}. Leave metrics_endpoint out, or change the environment's."
+                f"The environment {environment.name!r} has the metrics endpoint {self.configured!r}, but this call "
+                f"names {given!r}. Leave metrics_endpoint out, or change the environment's."
             )
         else:
             message = (
-                f"The environment {environment.name!r} has no metrics endpoint (configured: none, given: {given!r}), and "
-                "the project takes none from calls. Set it in the environment."
+                f"The environment {environment.name!r} has no metrics endpoint (configured: none, given: {given!r}), "
+                "and the project takes none from calls. Set it in the environment."
             )
         super().__init__(message)
 
@@ -164,9 +164,7 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
     Raises EndpointConflict.
     """
     with transaction.atomic():
-        deployment = (
-            Deployment.objects.of(project).select_related("environment", "project").filter(uuid=uuid).first()
-        )
+        deployment = Deployment.objects.of(project).select_related("environment", "project").filter(uuid=uuid).first()
         if deployment is None:
             return Finished("not_found", "This project has no deployment with this id.")
         notes = settle_endpoint(project, deployment.environment, metrics_endpoint)

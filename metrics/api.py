@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from deployments.models import Deployment
 from metrics.models import MetricSample
 from metrics.serializers import SampleSerializer
+from projects.authentication import project_of
 
 
 class DeploymentMetricsView(APIView):
@@ -24,6 +25,6 @@ class DeploymentMetricsView(APIView):
     )
     def get(self, request: Request, uuid: UUID) -> Response:
         """The samples of the deployment, before and after, oldest first. Units: 1/s, ms, ratios 0..1."""
-        deployment = get_object_or_404(Deployment.objects.of(request.user.project), uuid=uuid)
+        deployment = get_object_or_404(Deployment.objects.of(project_of(request)), uuid=uuid)
         samples = MetricSample.objects.of(deployment)
         return Response({"samples": SampleSerializer(samples, many=True).data})

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from deployments.models import Deployment
+from metrics.fetching import shared_fetcher
 from metrics.models import MetricSample
 from metrics.payload import Metrics
 from metrics.sources.http_endpoint import Endpoint, collect
-from metrics.fetching import shared_fetcher
 from scheduler.queue import cancel, wake_when_done
 from scheduler.registry import Ended, Job, job_kind
 
@@ -42,7 +42,7 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
     )
     targets = {}
     for job in jobs:
-        deployment = deployments[job.deployment_id]  # type: ignore[index]
+        deployment = deployments[job.deployment_id]
         environment = deployment.environment
         endpoint = Endpoint(environment.metrics_endpoint, str(deployment.project.uuid), environment.hmac_secret)
         targets[job.id] = Target(environment.pk, endpoint)

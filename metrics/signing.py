@@ -14,8 +14,8 @@ VERSION = "v2"
 
 def canonical_path(url_or_path: str) -> str:
     """The path that is signed: starts with "/", no trailing slash unless it is just "/", no query, no fragment."""
-    path = urlsplit(url_or_path).path if "://" in url_or_path else url_or_path.split("#")[0].split("?")[0]
-    return "/" + path.strip("/") if path.strip("/") else "/"
+    path = urlsplit(url_or_path).path if "://" in url_or_path else url_or_path.partition("#")[0].partition("?")[0]
+    return "/" + path.strip("/")
 
 
 def signature(secret: str, *, timestamp: str, method: str, path: str, nonce: str) -> str:

@@ -27,6 +27,13 @@ class Caller:
         self.project: Project = key.project
 
 
+def project_of(request: Request) -> Project:
+    """The project whose key made this call; for views that only keys may call."""
+    caller: Any = request.user
+    project: Project = caller.project
+    return project
+
+
 class ApiKeyAuthentication(BaseAuthentication):
     """Header X-API-Key: sp_… (WIRE §1). A missing, unknown and revoked key answer 401 alike."""
 
@@ -46,7 +53,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         return "ApiKey"
 
 
-class ApiKeyScheme(OpenApiAuthenticationExtension):
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """How the OpenAPI document shows it."""
 
     target_class = "projects.authentication.ApiKeyAuthentication"

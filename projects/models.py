@@ -19,7 +19,7 @@ from security.encryption import EncryptedTextField
 from security.outbound import parse_endpoint
 
 API_KEY_PREFIX = "sp_"
-HMAC_SECRET_PREFIX = "sphs_"
+HMAC_SECRET_PREFIX = "sphs_"  # noqa: S105  (how secrets begin, not one)
 
 
 class User(AbstractUser):
@@ -201,4 +201,3 @@ def new_api_key() -> str:
 
 def new_hmac_secret() -> str:
     return HMAC_SECRET_PREFIX + secrets.token_urlsafe(32)
-

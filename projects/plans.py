@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """window_minutes: how long a deployment is observed, one sample a minute; retention_days: how long samples are kept."""
+    """window_minutes: how long a deployment is observed; retention_days: how long samples are kept."""
 
     name: str
     window_minutes: int

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from projects.models import ApiKey, Environment, Membership, Project, Role, Team, User, hash_key, new_api_key, new_hmac_secret
+from projects.models import (
+    ApiKey,
+    Environment,
+    Membership,
+    Project,
+    Role,
+    Team,
+    User,
+    hash_key,
+    new_api_key,
+    new_hmac_secret,
+)
 
 DEFAULT_TEAM = "Default team"
 

@@ -15,7 +15,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Listener:
-    """Calls `wake` on the loop whenever work was announced. Without it the poller still looks every fallback interval."""
+    """Calls `wake` on the loop whenever work is announced. Without it the poller still looks now and then."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
         self.loop = loop

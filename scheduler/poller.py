@@ -317,9 +317,7 @@ def prepare_each(kind: JobKind, jobs: Sequence[Job]) -> tuple[dict[int, Any], li
     return ready, broken
 
 
-def complete_each(
-    store: JobStore, done: Sequence[tuple[Job, Any]]
-) -> tuple[list[int], list[tuple[Job, Exception]]]:
+def complete_each(store: JobStore, done: Sequence[tuple[Job, Any]]) -> tuple[list[int], list[tuple[Job, Exception]]]:
     """Completes the runs together, or, where one cannot be recorded, each by itself, so that only that one fails."""
     try:
         return store.complete(done), []

@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job that came to its end: status is completed, failed, cancelled or expired; error_code says why not completed."""
+    """A job that came to its end: completed, failed, cancelled or expired; error_code says why, unless completed."""
 
     id: int
     job_type: str

@@ -1,4 +1,4 @@
-"""The job table as a poller works on it: claim, settle, renew, recover. SQL, because it runs thousands of times a second.
+"""The job table as a poller works on it: claim, settle, renew, recover. SQL, as it runs thousands of times a second.
 
 Every time here is the database's clock: a poller's own may be wrong. Each function is one transaction.
 """

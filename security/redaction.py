@@ -8,7 +8,9 @@ from typing import Any
 
 MASK = "[redacted]"
 # By the name of the key that a value stands under.
-SECRET_NAMES = re.compile(r"secret|password|passwd|token|api_?-?key|authorization|cookie|signature|private", re.IGNORECASE)
+SECRET_NAMES = re.compile(
+    r"secret|password|passwd|token|api_?-?key|authorization|cookie|signature|private", re.IGNORECASE
+)
 # By its own look: our API keys and HMAC secrets, and credentials inside a URL.
 SECRET_VALUES = re.compile(r"\b(sp_|sphs_)[A-Za-z0-9_-]{6,}")
 URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")

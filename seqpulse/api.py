@@ -102,16 +102,17 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if not isinstance(error, exceptions.APIException):
         return None
     headers = {}
-    if getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = error.auth_header
-    if getattr(error, "wait", None):
-        headers["Retry-After"] = str(int(error.wait) + 1)
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = str(challenge)
+    if (wait_s := getattr(error, "wait", None)) is not None:
+        headers["Retry-After"] = str(int(wait_s) + 1)
     if isinstance(error, exceptions.ValidationError):
         fields = error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
         body = error_body("invalid", first_words(error.detail), fields)
     else:
-        extra = getattr(error, "fields", {})
-        body = error_body(error.get_codes() if isinstance(error.get_codes(), str) else "error", str(error.detail), extra)
+        codes = error.get_codes()
+        code = codes if isinstance(codes, str) else "error"
+        body = error_body(code, str(error.detail), getattr(error, "fields", {}))
     return Response(body, status=error.status_code, headers=headers)
 
 

@@ -30,7 +30,7 @@ def wrong_values() -> Iterator[CheckMessage]:
         except ValueError:
             yield problem(
                 "SEQPULSE_ENCRYPTION_KEYS",
-                f"key {number} is no Fernet key: it has to be 32 bytes in URL-safe base64 (docs/settings.md has the command)",
+                f"key {number} is no Fernet key: 32 bytes in URL-safe base64 (docs/settings.md has the command)",
             )
     if not settings.SEQPULSE_ENCRYPTION_KEYS:
         yield problem("SEQPULSE_ENCRYPTION_KEYS", "it holds no key")

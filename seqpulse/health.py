@@ -21,11 +21,11 @@ class HealthView(View):
             pollers = fresh.count()
         except (DatabaseError, InterfaceError):
             checks = {"database": "down", "poller": "unknown"}
-            body = {"status": "down", "checks": checks, "reasons": ["The database does not answer."]}
-            return JsonResponse(body, status=503, headers={"Retry-After": "5"})
+            down = {"status": "down", "checks": checks, "reasons": ["The database does not answer."]}
+            return JsonResponse(down, status=503, headers={"Retry-After": "5"})
         checks = {"database": "ok", "poller": "ok" if pollers else "down"}
         reasons = [] if pollers else ["No poller has been heard of: start one with manage.py run_poller."]
-        body = {
+        body: dict[str, object] = {
             "status": "ok" if pollers else "degraded",
             "checks": checks,
             "reasons": reasons,

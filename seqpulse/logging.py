@@ -16,7 +16,7 @@ def redact_event(logger: Any, method: str, event: dict[str, Any]) -> dict[str, A
     return {key: redact(value, key) for key, value in event.items()}
 
 
-SHARED = [
+SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
@@ -35,9 +35,7 @@ def configure_logging(log_format: str, level: str, *, stream: Any = None) -> dic
     log_format: json (one object a line) or console (for people); level: a standard level name.
     """
     renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=False)
+        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=False)
     )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

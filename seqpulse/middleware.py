@@ -35,6 +35,6 @@ def database_away(request: HttpRequest) -> HttpResponse:
     if is_api_path(request.path):
         response: HttpResponse = error_response(503, "database_unavailable", DATABASE_AWAY)
     else:
-        response = render(None, "503.html", status=503)  # type: ignore[arg-type]
+        response = render(None, "503.html", status=503)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

@@ -201,7 +201,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"SeverityEnum": "analysis.models.Severity"},
+    "ENUM_NAME_OVERRIDES": {
+        "SeverityEnum": "analysis.models.Severity",
+        "PipelineResultEnum": "deployments.models.PipelineResult",
+    },
 }
 
 LOG_FORMAT = ENVIRONMENT.choice("LOG_FORMAT", "json", ("json", "console"))

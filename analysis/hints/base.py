@@ -102,7 +102,7 @@ def from_checks(
     )
 
 
-def build(
+def build(  # noqa: PLR0913  (one argument per column of a hint)
     findings: Findings,
     text: HintText,
     *,

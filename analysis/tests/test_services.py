@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -30,16 +31,16 @@ def finished(made: NewProject) -> Deployment:
     return Deployment.objects.select_related("environment").get(pk=started.pk)
 
 
-def add_samples(deployment: Deployment, *, post: int = 5, **metrics: float) -> None:
+def add_samples(deployment: Deployment, *, post: int = 5, **metrics: Any) -> None:
     good = {"requests_per_sec": 20, "latency_p95": 100, "error_rate": 0, "cpu_usage": 0.3, "memory_usage": 0.4}
     common = {"environment": deployment.environment, "deployment": deployment}
     before = deployment.started_at
-    MetricSample.objects.create(**common, phase="pre", collected_at=before, **good)  # type: ignore[arg-type]
+    MetricSample.objects.create(**common, phase="pre", collected_at=before, **good)
     assert deployment.finished_at is not None
     for index in range(1, post + 1):
         at = deployment.finished_at + timedelta(minutes=index)
         MetricSample.objects.create(
-            **common, phase="post", sequence_index=index, collected_at=at, **{**good, **metrics}  # type: ignore[arg-type]
+            **common, phase="post", sequence_index=index, collected_at=at, **{**good, **metrics}
         )
 
 
@@ -52,7 +53,7 @@ def judge_it(deployment: Deployment) -> bool:
     ("metrics", "verdict"),
     [({}, "ok"), ({"latency_p95": 500}, "warning"), ({"error_rate": 0.2}, "rollback_recommended")],
 )
-def test_stored_samples_become_a_stored_verdict(made: NewProject, metrics: dict[str, float], verdict: str) -> None:
+def test_stored_samples_become_a_stored_verdict(made: NewProject, metrics: dict[str, Any], verdict: str) -> None:
     deployment = finished(made)
     add_samples(deployment, **metrics)
     assert judge_it(deployment)

@@ -142,9 +142,7 @@ class TestEndpoints:
     @pytest.mark.parametrize(
         "given", ["http://metrics.example/ds-metrics", "http://metrics.example:8081/ds-metrics", "http://evil.example/"]
     )
-    def test_another_endpoint_is_a_conflict_that_names_both(
-        self, client: Client, made: NewProject, given: str
-    ) -> None:
+    def test_another_endpoint_is_a_conflict_that_names_both(self, client: Client, made: NewProject, given: str) -> None:
         answer = trigger(client, made.api_key, metrics_endpoint=given)
         error = answer.json()["error"]
         assert answer.status_code == 409

@@ -71,7 +71,9 @@ def test_the_analysis_is_due_as_soon_as_the_last_sample_is_in(deployment: Deploy
     jobs = claim(store)
     done = [(job, Collected(deployment.environment_id, METRICS, job.scheduled_at)) for job in jobs]
     # Samples of one instant would be one sample: make_due has put all of them there.
-    done = [(job, replace(one, collected_at=one.collected_at + timedelta(seconds=at))) for at, (job, one) in enumerate(done)]
+    done = [
+        (job, replace(one, collected_at=one.collected_at + timedelta(seconds=at))) for at, (job, one) in enumerate(done)
+    ]
     store.complete(done[:4])
     assert not analysis_is_due()
     store.complete(done[4:])

@@ -25,11 +25,11 @@ def claim_one(store: JobStore) -> Job:
     return job
 
 
-def test_the_claim_takes_due_jobs_in_the_order_of_their_time(journal: Journal) -> None:
+def test_the_claim_takes_what_is_due_and_nothing_else(journal: Journal) -> None:
     later, sooner = make_job(due_in_s=-1), make_job(due_in_s=-9)
     make_job(due_in_s=60)
     jobs, touched = JobStore("a", 30).claim(10)
-    assert [job.id for job in jobs] == [sooner.pk, later.pk] or {job.id for job in jobs} == {sooner.pk, later.pk}
+    assert {job.id for job in jobs} == {sooner.pk, later.pk}
     assert touched == 2
     assert ScheduledJob.objects.get(pk=sooner.pk).locked_by == "a"
 
@@ -156,14 +156,16 @@ def test_the_tick_tells_when_the_next_job_is_due(journal: Journal) -> None:
     assert store.tick([]).next_due_s is None
     make_job(due_in_s=5)
     tick = store.tick([])
-    assert tick.alive and tick.next_due_s is not None and 4 < tick.next_due_s <= 5
+    assert tick.alive
+    assert tick.next_due_s is not None
+    assert 4 < tick.next_due_s <= 5
 
 
 def test_the_partial_index_serves_the_claim() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO scheduled_jobs (job_type, phase, sequence_index, scheduled_at, status, retry_count, last_error,"
-            " error_code, job_metadata, locked_by) SELECT 'quick', '', 0, now() - n * interval '1 second',"
+            "INSERT INTO scheduled_jobs (job_type, phase, sequence_index, scheduled_at, status, retry_count,"
+            " last_error, error_code, job_metadata, locked_by) SELECT 'quick', '', 0, now() - n * interval '1 second',"
             " CASE WHEN n % 500 = 0 THEN 'pending' ELSE 'completed' END, 0, '', '', '{}', ''"
             " FROM generate_series(1, 50000) AS n"
         )

@@ -22,8 +22,8 @@ class Command(BaseCommand):
         default = PollerOptions()
         parser.add_argument("--capacity", type=int, default=default.capacity, help="jobs at the same time")
         parser.add_argument("--threads", type=int, default=default.threads, help="threads for analysis")
-        parser.add_argument("--lease", type=float, default=default.lease_s, help="seconds until a silent poller's jobs go")
-        parser.add_argument("--poll", type=float, default=default.poll_s, help="longest sleep between two looks, seconds")
+        parser.add_argument("--lease", type=float, default=default.lease_s, help="seconds until its jobs go to another")
+        parser.add_argument("--poll", type=float, default=default.poll_s, help="longest sleep between looks, seconds")
 
     def handle(self, *args: Any, **options: Any) -> None:
         asyncio.run(
