@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import structlog
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -16,11 +17,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
+logger = structlog.get_logger(__name__)
+
 # A search of more characters finds nothing that a shorter one would not, and each of its words is one more condition.
 LONGEST_PARAMETER = 500
 # Digits of the greatest BIGINT.
 LONGEST_ID = 19
-MODEL_NAMES_SHOWN = 50
+NAMES_SHOWN = 50
 
 
 class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
@@ -35,15 +38,13 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if any(_hostile(value) for values in request.GET.lists() for value in (values[0], *values[1])):
             return HttpResponseRedirect(f"{request.path}?e=1")
-        try:
-            return super().changelist_view(request, extra_context)
-        except (DataError, OverflowError):
-            return HttpResponseRedirect(f"{request.path}?e=1")
+        return super().changelist_view(request, extra_context)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         try:
             return super().get_changelist_instance(request)
-        except (DataError, OverflowError) as error:
+        except (DataError, OverflowError, ValueError) as error:
+            logger.warning("bad_admin_query", path=request.path, error=str(error))
             raise IncorrectLookupParameters(error) from None
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> HttpResponse | None:
@@ -83,7 +84,7 @@ class OwnerAdmin(GuardedAdmin):
         counts = Counter({str(self.model._meta.verbose_name_plural): len(rows)})
         for model, number in owned_counts(self.model, [row.pk for row in rows]).items():
             counts[str(model._meta.verbose_name_plural)] += number
-        return [str(row) for row in rows[:MODEL_NAMES_SHOWN]], counts.items(), set(), []
+        return [str(row) for row in rows[:NAMES_SHOWN]], counts.items(), set(), []
 
 
 def owned_counts(model: type[Model], ids: list[int]) -> dict[type[Model], int]:

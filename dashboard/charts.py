@@ -1,0 +1,239 @@
+"""Charts as geometry: samples in, coordinates out; templates/includes/_chart.html draws them as SVG. Pure.
+
+The time axis has three zones, each with a scale of its own: before, the deployment itself, after. On one common scale
+a deployment of an hour would press a window of five minutes into a corner, and that window is what people look at.
+Coordinates are text with a full stop, whatever the language of the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from analysis.levels import mean_of
+from analysis.quality import GAP_INTERVALS
+
+WIDTH, HEIGHT = 400, 212
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 392.0, 20.0, 170.0
+BEFORE_END, AFTER_START = 112.0, 160.0
+# Of the room between zero and the top of the plot, the part that stays free above the highest value.
+HEADROOM = 1.12
+RATIOS = ("error_rate", "cpu_usage", "memory_usage")
+UNITS = {"requests_per_sec": "req/s", "latency_p95": "ms", **dict.fromkeys(RATIOS, "%")}
+# A drop is what hurts here; of all the others, a rise.
+LOWER_BOUND = ("requests_per_sec",)
+# Above it a scale of floats has no room left; an endpoint may report such nonsense and still has a page.
+LARGEST = 1e300
+
+
+class SampleLike(Protocol):
+    phase: str
+    sequence_index: int
+    collected_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The observation: finished_at is None while the pipeline runs; missed: seconds after finish of lost samples."""
+
+    started_at: datetime
+    finished_at: datetime | None
+    samples: int
+    interval_s: float
+    missed: tuple[float, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        return max(self.samples * self.interval_s, self.interval_s, 1e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One sample. over: beyond the limit; x and y as SVG text."""
+
+    x: str
+    y: str
+    value: float
+    at: datetime
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis: where, and what it says."""
+
+    at: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One metric before and after. before, after: means in the metric's unit; change: relative (latency, traffic) or
+    in percentage points (ratios), None where there is nothing to compare; limit and baseline: heights of lines."""
+
+    metric: str
+    unit: str
+    outcome: str
+    pre: tuple[Point, ...]
+    post: tuple[Point, ...]
+    lines: tuple[str, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    misses: tuple[str, ...]
+    limit: str | None
+    limit_value: float | None
+    baseline: str | None
+    before: float | None
+    after: float | None
+    change: float | None
+    points_change: bool
+
+    @property
+    def over(self) -> int:
+        """POST samples beyond the limit."""
+        return sum(point.over for point in self.post)
+
+    @property
+    def limit_is_floor(self) -> bool:
+        return self.metric in LOWER_BOUND
+
+
+def draw(metric: str, samples: Sequence[SampleLike], span: Span, check: Mapping[str, Any] | None = None) -> Chart:
+    """The chart of one metric. check: what the judge found on it, as it is stored; its limit becomes a line."""
+    pre = [sample for sample in samples if sample.phase != "post"]
+    post = [sample for sample in samples if sample.phase == "post"]
+    values = {id(sample): float(getattr(sample, metric)) for sample in samples}
+    limit = _number((check or {}).get("limit"))
+    top, step = scale([*values.values(), *([limit] if limit is not None else [])], ratio=metric in RATIOS)
+    before = mean_of([values[id(sample)] for sample in pre]) if pre else None
+    after = mean_of([values[id(sample)] for sample in post]) if post else None
+
+    def point(sample: SampleLike, x: float) -> Point:
+        value = values[id(sample)]
+        beyond = limit is not None and (value < limit if metric in LOWER_BOUND else value > limit)
+        over = beyond and sample.phase == "post"
+        return Point(text(x), text(height(value, top)), value, sample.collected_at, over)
+
+    reach = _reach(post, span)
+    before_points = tuple(point(sample, x) for sample, x in zip(pre, _before_places(pre), strict=True))
+    after_points = tuple(point(sample, _after_place(_offset(sample, span), reach)) for sample in post)
+    return Chart(
+        metric=metric,
+        unit=UNITS[metric],
+        outcome=str((check or {}).get("outcome", "")),
+        pre=before_points,
+        post=after_points,
+        lines=_lines(post, after_points, span),
+        x_ticks=_x_ticks(span, reach),
+        y_ticks=tuple(Tick(text(height(value, top)), label) for value, label in y_labels(top, step, metric)),
+        misses=tuple(text(_after_place(offset, reach)) for offset in span.missed),
+        limit=text(height(limit, top)) if limit is not None else None,
+        limit_value=limit,
+        baseline=text(height(before, top)) if before is not None else None,
+        before=before,
+        after=after,
+        change=_change(before, after, ratio=metric in RATIOS),
+        points_change=metric in RATIOS,
+    )
+
+
+def text(number: float) -> str:
+    return f"{number:.1f}"
+
+
+def height(value: float, top: float) -> float:
+    """Where a value lies between the axis (0) and the top of the scale."""
+    return BOTTOM - (BOTTOM - TOP) * min(max(value / top, 0.0), 1.0)
+
+
+def scale(values: Sequence[float], *, ratio: bool) -> tuple[float, float]:
+    """Top of the axis and distance of its ticks: 1, 2, 2.5 or 5 times a power of ten."""
+    most = min(max((value for value in values if math.isfinite(value)), default=0.0), LARGEST)
+    if most <= 0:
+        most = 0.01 if ratio else 1.0
+    # Finer than any figure is shown; and a subnormal number has no power of ten to divide by.
+    most = max(most, 1e-5 if ratio else 1e-3)
+    rough = most * HEADROOM / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next((power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= rough), power * 10)
+    top = max(most * HEADROOM, step)
+    return (min(top, 1.0) if ratio and most <= 1.0 else top), step
+
+
+def y_labels(top: float, step: float, metric: str) -> list[tuple[float, str]]:
+    """The ticks from 0 to the top; ratios are labelled as percentages."""
+    factor = 100 if metric in RATIOS else 1
+    digits = max(0, min(6, -math.floor(math.log10(step * factor) + 1e-9)))
+    if step * factor * 10**digits % 1 > 1e-9 and digits < 6:
+        digits += 1
+    shown = []
+    for count in range(6):
+        value = count * step
+        if value > top * (1 + 1e-9):
+            break
+        number = value * factor
+        shown.append((value, f"{number:.0e}" if number >= 1e5 else f"{number:.{digits}f}"))
+    return shown
+
+
+def _number(value: Any) -> float | None:
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
+
+
+def _change(before: float | None, after: float | None, *, ratio: bool) -> float | None:
+    if before is None or after is None:
+        return None
+    if ratio:
+        return after - before
+    change = after / before - 1 if before > 0 else None
+    return change if change is not None and math.isfinite(change) else None
+
+
+def _offset(sample: SampleLike, span: Span) -> float:
+    """Seconds from finish to the sample."""
+    return (sample.collected_at - (span.finished_at or span.started_at)).total_seconds()
+
+
+def _reach(post: Sequence[SampleLike], span: Span) -> float:
+    """Seconds that the zone after the deployment covers."""
+    return max([span.seconds, *(_offset(sample, span) for sample in post)]) * 1.04
+
+
+def _after_place(offset: float, reach: float) -> float:
+    return AFTER_START + (RIGHT - AFTER_START) * min(max(offset / reach, 0.0), 1.0)
+
+
+def _before_places(pre: Sequence[SampleLike]) -> list[float]:
+    """PRE samples in their order, at equal distances: their number is small and their times say little."""
+    room = BEFORE_END - LEFT
+    return [LEFT + room * (place + 1) / (len(pre) + 1) for place in range(len(pre))]
+
+
+def _lines(post: Sequence[SampleLike], points: Sequence[Point], span: Span) -> tuple[str, ...]:
+    """Polylines through the POST samples, broken at gaps: no line where nothing was measured."""
+    runs: list[list[str]] = []
+    previous: SampleLike | None = None
+    for sample, point in zip(post, points, strict=True):
+        apart = (sample.collected_at - previous.collected_at).total_seconds() if previous else math.inf
+        if apart > GAP_INTERVALS * span.interval_s:
+            runs.append([])
+        runs[-1].append(f"{point.x},{point.y}")
+        previous = sample
+    return tuple(" ".join(run) for run in runs if len(run) > 1)
+
+
+def _x_ticks(span: Span, reach: float) -> tuple[Tick, ...]:
+    """At most four marks after finish, at planned samples."""
+    every = max(1, math.ceil(span.samples / 4))
+    marks = [place * span.interval_s for place in range(every, span.samples + 1, every)]
+    return tuple(Tick(text(_after_place(at, reach)), f"+{_time(at)}") for at in marks)
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 60 and seconds % 60 == 0:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.3g} s"

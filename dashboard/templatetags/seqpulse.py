@@ -1,0 +1,121 @@
+"""How pages write numbers, times and badges."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from analysis import wording
+from dashboard import words
+
+register = template.Library()
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+@register.filter
+def seconds_in_words(seconds: float | None) -> str:
+    """A duration in s as "0.8 s", "45 s", "3 min 20 s", "1 h 5 min" or "2 d 3 h"; "" for None."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return _("%(n)s s") % {"n": f"{max(seconds, 0):.1f}".removesuffix(".0")}
+    whole = round(seconds)
+    units = ((DAY, _("%(n)s d")), (HOUR, _("%(n)s h")), (MINUTE, _("%(n)s min")), (1, _("%(n)s s")))
+    first = next(place for place, (size, _text) in enumerate(units) if whole >= size)
+    shown = []
+    for size, text in units[first : first + 2]:
+        count, whole = divmod(whole, size)
+        if count:
+            shown.append(text % {"n": count})
+    return " ".join(shown)
+
+
+@register.filter
+def ms_in_words(ms: int | None) -> str:
+    """A duration in ms, written as seconds_in_words does."""
+    return seconds_in_words(None if ms is None else ms / 1000)
+
+
+@register.filter
+def ago(moment: datetime | None) -> str:
+    """How long ago, in one unit: "just now", "40 s ago", "3 min ago", "5 h ago", "12 d ago"."""
+    if moment is None:
+        return ""
+    seconds = (timezone.now() - moment).total_seconds()
+    if seconds < 5:
+        return _("just now")
+    for unit, words_of_unit in ((DAY, _("%(n)s d ago")), (HOUR, _("%(n)s h ago")), (MINUTE, _("%(n)s min ago"))):
+        if seconds >= unit:
+            return words_of_unit % {"n": int(seconds // unit)}
+    return _("%(n)s s ago") % {"n": int(seconds)}
+
+
+@register.filter
+def level(value: float | None, metric: str) -> str:
+    """A metric's value with its unit; a dash where there is none."""
+    return "–" if value is None else wording.level(metric, value)
+
+
+@register.filter
+def percent(ratio: float | None) -> str:
+    """A ratio 0..1 as "12 %"; a dash where there is none."""
+    return "–" if ratio is None else wording.percent(ratio)
+
+
+@register.filter
+def change(value: float | None, is_points: bool) -> str:
+    """A difference with its sign: "+12 %" of a relative change, "+1.4 pts" of percentage points."""
+    if value is None:
+        return ""
+    if is_points:
+        return _("%(n)s pts") % {"n": signed(value * 100, 1)}
+    return f"{signed(value * 100, 0)} %" if abs(value) < 100 else f"×{value + 1:.3g}"
+
+
+def signed(number: float, digits: int) -> str:
+    """A number with its sign, typographically: "+3", "−3", "±0"."""
+    shown = f"{abs(number):.{digits}f}"
+    if float(shown) == 0:
+        return "±0"
+    return f"{'+' if number > 0 else '−'}{shown}"
+
+
+@register.filter
+def metric_label(metric: str) -> Any:
+    """The metric's name for people; an unknown one as it is."""
+    return words.METRICS.get(metric, metric)
+
+
+@register.filter
+def confidence_word(confidence: float) -> Any:
+    """Confidence 0..1 as "high", "moderate" or "low"."""
+    return words.confidence_word(confidence)
+
+
+@register.filter
+def outcome(name: str) -> words.Status:
+    """How a check ended, as a badge."""
+    return words.OUTCOMES.get(name, words.UNKNOWN)
+
+
+@register.filter
+def severity(name: str) -> words.Status:
+    """How severe a hint is, as a badge."""
+    return words.SEVERITIES.get(name, words.UNKNOWN)
+
+
+@register.filter
+def result(name: str) -> Any:
+    """The pipeline's result for people."""
+    return words.RESULTS.get(name, name)
+
+
+@register.filter
+def phase(name: str) -> Any:
+    """The phase of a sample for people."""
+    return words.PHASES.get(name, name)

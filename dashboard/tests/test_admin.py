@@ -1,0 +1,366 @@
+"""Django admin: what ops staff can look at, what they can change, and what it does with hostile input."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from analysis.models import DeploymentVerdict, Hint
+from analysis.tests.factories import make_hint
+from dashboard.tests import scenes
+from deployments.models import Deployment
+from metrics.models import MetricSample
+from projects.models import ApiKey, Environment, Membership, Project, Team, User
+from projects.services import enable_signing
+from projects.tests.factories import make_api_key, make_environment, make_membership, make_project, make_user
+from scheduler.models import Poller, ScheduledJob
+
+pytestmark = pytest.mark.django_db
+
+OUR_APPS = ("auth", "projects", "scheduler", "deployments", "metrics", "analysis")
+MACHINE_MADE = (ScheduledJob, Poller, Deployment, MetricSample, DeploymentVerdict, Hint)
+SECRET = re.compile(r"\b(sphs|sp)_[A-Za-z0-9_-]{40,}")
+
+
+@pytest.fixture
+def staff(client: Client) -> Client:
+    client.force_login(make_user(username="root", is_staff=True, is_superuser=True))
+    return client
+
+
+@pytest.fixture
+def environment() -> Environment:
+    """An environment with rows of every machine-made model below it."""
+    owner = make_user()
+    environment = scenes.environment_of(owner)
+    make_hint(scenes.judged(environment, **scenes.BROKEN))
+    scenes.half_observed(environment)
+    now = timezone.now()
+    Poller.objects.create(name="poller-1", host="host-1", pid=4711, started_at=now, heartbeat_at=now)
+    return environment
+
+
+def address(model: Any, page: str, *args: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+def registered() -> list[Any]:
+    return [model for model in admin.site._registry if model._meta.app_label in OUR_APPS]
+
+
+def run_action(staff: Client, model: Any, action: str, *ids: Any) -> Any:
+    return staff.post(address(model, "changelist"), {"action": action, "_selected_action": ids}, follow=True)
+
+
+# --- looking -------------------------------------------------------------------------------------------------------
+
+
+def test_every_model_of_ours_is_there(staff, environment):
+    expected = {"Group", "User", "Team", "Membership", "Project", "Environment", "ApiKey"} | {
+        model.__name__ for model in MACHINE_MADE
+    }
+    assert {model.__name__ for model in registered()} == expected
+
+
+@pytest.mark.parametrize("number", range(13))
+def test_list_search_and_page_of_every_model_open(staff, environment, number):
+    make_api_key(project=environment.project)
+    Group.objects.create(name="ops")
+    model = registered()[number]
+    assert staff.get(address(model, "changelist")).status_code == 200
+    assert staff.get(address(model, "changelist"), {"q": "shop prod"}).status_code == 200
+    assert staff.get(address(model, "change", model.objects.latest("pk").pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", MACHINE_MADE)
+def test_machine_made_rows_are_only_looked_at(staff, environment, model):
+    row = model.objects.latest("pk")
+    assert staff.get(address(model, "add")).status_code == 403
+    assert staff.post(address(model, "change", row.pk), {"state": "pending"}).status_code == 403
+    assert staff.post(address(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    run_action(staff, model, "delete_selected", row.pk)
+    assert model.objects.filter(pk=row.pk).exists()
+    assert 'name="_save"' not in staff.get(address(model, "change", row.pk)).content.decode()
+
+
+@pytest.mark.parametrize("model", [Deployment, ScheduledJob, MetricSample, DeploymentVerdict, Hint, Environment])
+def test_a_list_takes_the_same_queries_however_many_rows(staff, environment, model, django_assert_max_num_queries):
+    for _ in range(3):
+        make_hint(scenes.judged(environment, **scenes.SLOW))
+        scenes.half_observed(environment)
+        make_environment()
+    with django_assert_max_num_queries(8):
+        assert staff.get(address(model, "changelist")).status_code == 200
+
+
+def test_staff_without_rights_see_nothing(client):
+    client.force_login(make_user(is_staff=True))
+    assert client.get(address(Project, "changelist")).status_code == 403
+
+
+def test_people_who_are_no_staff_do_not_get_in(client):
+    client.force_login(make_user())
+    assert client.get(address(Project, "changelist")).status_code == 302
+
+
+# --- deleting what owns machine-made rows --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [Team, Project, Environment])
+def test_an_owner_is_deleted_with_all_that_belongs_to_it(staff, environment, model):
+    row = model.objects.latest("pk")
+    asked = staff.get(address(model, "delete", row.pk)).content.decode()
+    assert "Metric samples: 9" in re.sub(r"<[^>]+>|\s+", " ", asked).replace("  ", " ")
+    assert staff.post(address(model, "delete", row.pk), {"post": "yes"}).status_code == 302
+    assert not any(gone.objects.exists() for gone in (Deployment, MetricSample, ScheduledJob, DeploymentVerdict, Hint))
+
+
+def test_deleting_one_project_leaves_the_others(staff, environment):
+    kept = scenes.judged(scenes.environment_of(make_user(), project="kept"))
+    run_action(staff, Project, "delete_selected", environment.project.pk)  # asks first
+    assert Project.objects.count() == 2
+    data = {"action": "delete_selected", "_selected_action": environment.project.pk, "post": "yes"}
+    staff.post(address(Project, "changelist"), data)
+    assert list(Deployment.objects.all()) == [kept]
+
+
+# --- keys and secrets ----------------------------------------------------------------------------------------------
+
+
+def test_a_new_key_is_shown_once_and_works(staff, environment):
+    answer = staff.post(address(ApiKey, "add"), {"project": environment.project.pk, "name": "ci"})
+    found = SECRET.search(answer.content.decode())
+    assert found is not None
+    key = ApiKey.objects.matching(found.group(0)).get()
+    assert (key.project, key.name) == (environment.project, "ci")
+    assert "no-store" in answer["Cache-Control"]
+    assert not any(SECRET.search(cookie.value) for cookie in staff.cookies.values())
+    for path in (address(ApiKey, "changelist"), address(ApiKey, "change", key.pk), address(ApiKey, "history", key.pk)):
+        body = staff.get(path).content.decode()
+        assert not SECRET.search(body)
+        assert key.key_hash not in body
+    assert not any(SECRET.search(entry.change_message) for entry in LogEntry.objects.all())
+
+
+def test_revoking_ends_a_key(staff, environment):
+    key, secret = make_api_key(project=environment.project)
+    assert "1 key revoked." in run_action(staff, ApiKey, "revoke_keys", key.pk).content.decode()
+    assert not ApiKey.objects.matching(secret).exists()
+    assert "0 keys revoked." in run_action(staff, ApiKey, "revoke_keys", key.pk).content.decode()
+
+
+def test_a_key_stays_with_its_project(staff, environment):
+    key, secret = make_api_key(project=environment.project)
+    staff.post(address(ApiKey, "change", key.pk), {"project": make_project().pk, "name": "renamed", "key_hash": "x"})
+    key.refresh_from_db()
+    assert (key.project, key.name) == (environment.project, "renamed")
+    assert ApiKey.objects.matching(secret).exists()
+
+
+def test_a_new_signing_secret_is_shown_once(staff, environment):
+    answer = run_action(staff, Environment, "issue_secret", environment.pk)
+    found = SECRET.search(answer.content.decode())
+    assert found is not None
+    environment.refresh_from_db()
+    assert environment.hmac_secret == found.group(0)
+    pages = ("changelist",), ("change", environment.pk), ("history", environment.pk)
+    for page in pages:
+        assert not SECRET.search(staff.get(address(Environment, *page)).content.decode())
+    assert not SECRET.search(staff.get(address(Project, "change", environment.project.pk)).content.decode())
+
+
+def test_signing_is_turned_off(staff, environment):
+    enable_signing(environment)
+    run_action(staff, Environment, "turn_signing_off", environment.pk)
+    environment.refresh_from_db()
+    assert not environment.signs
+
+
+def test_saving_an_environment_keeps_its_secret(staff, environment):
+    secret = enable_signing(environment)
+    save_environment(staff, environment, "{}")
+    environment.refresh_from_db()
+    assert environment.hmac_secret == secret
+
+
+def test_environments_open_when_the_key_that_encrypted_their_secret_is_lost(staff, environment, settings):
+    enable_signing(environment)
+    settings.SEQPULSE_ENCRYPTION_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
+    paths = [
+        address(Environment, "changelist"),
+        address(Environment, "change", environment.pk),
+        address(Project, "change", environment.project.pk),
+        address(Deployment, "changelist"),
+        address(MetricSample, "changelist"),
+    ]
+    assert [staff.get(path).status_code for path in paths] == [200] * len(paths)
+
+
+# --- policy --------------------------------------------------------------------------------------------------------
+
+
+def save_environment(staff: Client, environment: Environment, policy: str) -> Any:
+    data = {"name": environment.name, "metrics_endpoint": "", "policy": policy}
+    return staff.post(address(Environment, "change", environment.pk), data)
+
+
+@pytest.mark.parametrize("text", ["{}", "", '{"latency_p95": {"limit": 800}}'])
+def test_a_policy_that_reads_is_saved(staff, environment, text):
+    assert save_environment(staff, environment, text).status_code == 302
+    environment.refresh_from_db()
+    assert environment.policy == ({"latency_p95": {"limit": 800}} if text and text != "{}" else {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"latency": 800}',
+        '{"latency_p95": {"limit": -1}}',
+        '{"latency_p95": {"limit": NaN}}',
+        '{"latency_p95": {"limit": ' + "9" * 6000 + "}}",
+        '{"kind": "unheard-of"}',
+        "[1]",
+        "null null",
+        "{",
+        "[" * 5000,
+        '{"\\ud800": 1}',
+        '{"critical_metrics": ["\\u0000", "\\udfff"]}',
+        '{"' + "x" * 5000 + '": 1}',
+        "\x00",
+        "x" * 900_000,
+    ],
+)
+def test_a_policy_that_does_not_read_is_refused_with_words(staff, environment, text):
+    answer = save_environment(staff, environment, text)
+    assert answer.status_code == 200
+    assert "errorlist" in answer.content.decode()
+    environment.refresh_from_db()
+    assert environment.policy == {}
+
+
+# --- projects and people -------------------------------------------------------------------------------------------
+
+
+def test_a_project_is_made_with_its_environments(staff):
+    team = make_membership().team
+    data = {
+        "team": team.pk,
+        "name": "billing",
+        "plan": "pro",
+        "adopt_endpoints": "on",
+        "environments-TOTAL_FORMS": "1",
+        "environments-INITIAL_FORMS": "0",
+        "environments-0-name": "prod",
+        "environments-0-metrics_endpoint": "https://billing.example.com/ds-metrics",
+    }
+    assert staff.post(address(Project, "add"), data).status_code == 302
+    assert Environment.objects.get(project__name="billing").metrics_endpoint == "https://billing.example.com/ds-metrics"
+    refused = staff.post(address(Project, "add"), {**data, "name": "other", "window_minutes": "11"})
+    assert "allows at most 10" in refused.content.decode()
+
+
+def test_a_person_is_made_with_a_password_that_works(staff, client):
+    data = {"username": "grace", "usable_password": "true", "password1": "a long one 42", "password2": "a long one 42"}
+    assert staff.post(address(User, "add"), data).status_code == 302
+    assert User.objects.get(username="grace").check_password("a long one 42")
+
+
+# --- hostile input -------------------------------------------------------------------------------------------------
+
+BAD_IDS = ["\x00", "x", "-1", "9" * 30, "1e3", "_00", "%2e%2e", "1" * 3000, "é", "\ud800".encode("utf-8", "replace")]
+BAD_QUERIES = [
+    {"q": "\x00"},
+    {"q": "x " * 50_000},
+    {"q": "\\%_'\""},
+    {"o": "99.-99.x"},
+    {"p": "9" * 30},
+    {"p": "-1"},
+    {"all": "\x00"},
+    {"id__exact": "\x00"},
+    {"id__exact": "9" * 40},
+    {"id__in": "1,x"},
+    {"password__startswith": "a"},
+    {"hmac_secret__startswith": "a"},
+    {"key_hash__startswith": "a"},
+    {"created_at__year": "9" * 30},
+    {"created_at__year": "0"},
+    {"created_at__gte": "\x00"},
+    {"status__exact": "\x00"},
+    {"status__exact": "x" * 100_000},
+    {"state__exact": "\x00"},
+    {"\x00": "\x00"},
+    {"e": "1"},
+    {"_popup": "1", "_to_field": "\x00"},
+    {"_facets": "True"},
+]
+
+
+@pytest.mark.parametrize("bad", BAD_IDS)
+@pytest.mark.parametrize("page", ["change", "delete", "history"])
+def test_bad_ids_are_not_found(staff, environment, bad, page):
+    for model in registered():
+        path = address(model, page, 1).replace("/1/", "/{}/")
+        quoted = "".join(f"%{byte:02x}" for byte in (bad if isinstance(bad, bytes) else bad.encode()))
+        assert staff.get(path.format(quoted)).status_code in (302, 403, 404)
+
+
+@pytest.mark.parametrize("query", BAD_QUERIES, ids=lambda query: str(query)[:40])
+def test_bad_queries_never_break_a_list(staff, environment, query):
+    for model in registered():
+        answer = staff.get(address(model, "changelist"), query, follow=True)
+        assert answer.status_code in (200, 400), model
+
+
+@pytest.mark.parametrize("bad", ["\x00", "x", "9" * 30, "-1", "1 OR 1=1"])
+def test_bad_selections_change_nothing(staff, environment, bad):
+    secret = enable_signing(environment)
+    for model, action in ((Environment, "turn_signing_off"), (ApiKey, "revoke_keys"), (Project, "delete_selected")):
+        assert run_action(staff, model, action, bad).status_code in (200, 400)
+    environment.refresh_from_db()
+    assert environment.hmac_secret == secret
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "x" * 900_000, "\udc80", "<script>alert(1)</script>"])
+def test_bad_text_in_forms_is_refused_or_shown_as_text(staff, environment, text):
+    value = text.encode("utf-8", "surrogateescape").decode("latin-1")
+    project = environment.project
+    forms = [
+        (address(Team, "add"), {"name": value}),
+        (address(Membership, "add"), {"team": value, "user": value, "role": value}),
+        (address(Project, "add"), {"name": value, "team": value, "plan": value, "window_minutes": value}),
+        (
+            address(Environment, "add"),
+            {"name": value, "project": project.pk, "metrics_endpoint": value, "policy": value},
+        ),
+        (address(Environment, "change", environment.pk), {"name": value, "metrics_endpoint": value, "policy": "{}"}),
+        (address(ApiKey, "add"), {"name": value, "project": project.pk}),
+        (address(ApiKey, "add"), {"name": "n", "project": value}),
+        (address(User, "add"), {"username": value, "password1": value, "password2": value}),
+        (reverse("admin:login"), {"username": value, "password": value, "next": value}),
+    ]
+    for path, data in forms:
+        prefixes = ("environments", "memberships")
+        management = {f"{prefix}-{name}_FORMS": "0" for prefix in prefixes for name in ("TOTAL", "INITIAL")}
+        answer = staff.post(path, {**management, **data}, follow=True)
+        assert answer.status_code in (200, 400), path
+        assert "<script>alert(1)" not in answer.content.decode()
+
+
+def test_a_form_of_more_than_a_megabyte_is_refused(staff):
+    assert staff.post(address(Team, "add"), {"name": "x" * 1_200_000}).status_code in (200, 400, 413)
+
+
+@pytest.mark.parametrize("prefix", ["environments"])
+@pytest.mark.parametrize("count", ["", "x", "-1", "9" * 30, "\x00"])
+def test_a_broken_inline_is_refused(staff, environment, prefix, count):
+    data = {"name": "n", "plan": "free", f"{prefix}-TOTAL_FORMS": count, f"{prefix}-INITIAL_FORMS": count}
+    answer = staff.post(address(Project, "change", environment.project.pk), data)
+    assert answer.status_code in (200, 400)

@@ -1,0 +1,241 @@
+"""The pages in headless Chromium. Screenshots go to SEQPULSE_SCREENSHOTS (default: build/screenshots)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from analysis.tests.factories import make_verdict
+from dashboard.tests import scenes
+from deployments.models import State
+from deployments.tests.factories import make_deployment
+from metrics.models import Phase
+from metrics.tests.factories import make_sample
+from projects.models import User
+from projects.tests.factories import PASSWORD, make_user
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+SCREENSHOTS = Path(os.environ.get("SEQPULSE_SCREENSHOTS", "build/screenshots"))
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
+LOOKS = [(scheme, size) for scheme in ("light", "dark") for size in ("wide", "phone")]
+PATIENCE_MS = 15_000
+
+
+@pytest.fixture
+def user(transactional_db) -> User:
+    return make_user(username="ada")
+
+
+@pytest.fixture
+def site(page: Page, live_server, user: User) -> Iterator[Page]:
+    """A page that notes errors, refused answers and requests to other hosts; the test fails if there was any."""
+    wrong: list[str] = []
+    host = urlsplit(live_server.url).netloc
+
+    def note(what: str, *, is_wrong: bool = True) -> None:
+        if is_wrong:
+            wrong.append(what)
+
+    page.on("console", lambda message: note(message.text, is_wrong=message.type in ("error", "warning")))
+    page.on("pageerror", lambda error: note(str(error)))
+    page.on("request", lambda request: note(f"to {request.url}", is_wrong=urlsplit(request.url).netloc != host))
+    page.on("response", lambda got: note(f"{got.status} {got.url}", is_wrong=got.status >= 400))
+    yield page
+    page.close()
+    assert wrong == []
+
+
+def sign_in(page: Page, live_server) -> None:
+    page.goto(f"{live_server.url}/login/")
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Deployments")).to_be_visible()
+
+
+def look(page: Page, name: str) -> None:
+    """Screenshots in light and dark, wide and narrow; no width may scroll sideways."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for scheme, size in LOOKS:
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.set_viewport_size(WIDE if size == "wide" else PHONE)  # type: ignore[arg-type]
+        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size}.png", full_page=True)
+        widest = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert widest[0] <= widest[1], f"{name} scrolls sideways ({size})"
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+
+
+def test_a_person_signs_in_and_out(site, live_server):
+    site.goto(f"{live_server.url}/")
+    expect(site).to_have_url(re.compile(r"/login/\?next="))
+    look(site, "login")
+    sign_in(site, live_server)
+    look(site, "list-empty-no-project")
+    site.get_by_role("button", name="Sign out").click()
+    expect(site.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_a_wrong_password_is_told(site, live_server):
+    site.goto(f"{live_server.url}/login/")
+    site.get_by_label("Username").fill("ada")
+    site.get_by_label("Password").fill("wrong")
+    site.get_by_role("button", name="Sign in").click()
+    expect(site.get_by_role("alert")).to_contain_text("correct username and password")
+    look(site, "login-refused")
+
+
+def test_a_project_without_deployments_shows_the_next_step(site, live_server, user):
+    scenes.environment_of(user)
+    sign_in(site, live_server)
+    expect(site.get_by_text("deployments/trigger")).to_be_visible()
+    look(site, "list-empty")
+
+
+def test_the_list_shows_every_state_and_leads_to_the_deployment(site, live_server, user):
+    shop = scenes.environment_of(user)
+    search = scenes.environment_of(user, project="search-indexer with a rather long name", name="production-eu-west")
+    scenes.judged(shop)
+    scenes.judged(shop, **scenes.SLOW)
+    scenes.poorly_observed(search)
+    rollback = scenes.judged(shop, **scenes.BROKEN)
+    make_deployment(environment=search, branch="renovate/" + "very-long-dependency-name-" * 9, author="renovate[bot]")
+    scenes.half_observed(shop)
+    sign_in(site, live_server)
+    expect(site.get_by_role("row")).to_have_count(7)
+    look(site, "list")
+    site.get_by_role("link", name=f"#{rollback.number} shop").click()
+    expect(site.get_by_role("heading", name="Rollback recommended")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "heading", "metrics"),
+    [("ok", "OK", {}), ("warning", "Warning", scenes.SLOW), ("rollback", "Rollback recommended", scenes.BROKEN)],
+)
+def test_a_deployment_shows_its_verdict_first(site, live_server, user, name, heading, metrics):
+    deployment = scenes.judged(scenes.environment_of(user), **metrics)
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    title = site.locator("#verdict-title")
+    expect(title).to_have_text(heading)
+    assert title.bounding_box()["y"] < 250
+    expect(site.get_by_role("img", name="before and after the deployment")).to_have_count(5)
+    site.get_by_text("All samples as a table").click()
+    expect(site.get_by_role("rowheader", name="After 5")).to_be_visible()
+    look(site, f"deployment-{name}")
+
+
+def test_an_unsure_verdict_shows_what_was_missed(site, live_server, user):
+    deployment = scenes.poorly_observed(scenes.environment_of(user))
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    expect(site.get_by_text("Not conclusive")).to_be_visible()
+    look(site, "deployment-inconclusive")
+
+
+def test_a_running_deployment_waits_for_finish(site, live_server, user):
+    deployment = make_deployment(environment=scenes.environment_of(user), **scenes.FACTS)
+    make_sample(deployment, phase=Phase.PRE)
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    expect(site.locator("#verdict-title")).to_have_text("Deploying")
+    look(site, "deployment-running")
+
+
+def test_samples_and_the_verdict_appear_without_a_reload(site, live_server, user):
+    deployment = scenes.half_observed(scenes.environment_of(user))
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    expect(site.get_by_text("2 of 5 samples")).to_be_visible()
+    look(site, "deployment-observing")
+    site.get_by_text("All samples as a table").click()
+    site.evaluate("window.notReloaded = true")
+
+    make_sample(deployment, sequence_index=4)
+    expect(site.get_by_text("3 of 5 samples")).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.locator("details#samples")).to_have_attribute("open", "")
+
+    make_verdict(deployment)
+    expect(site.locator("#verdict-title")).to_have_text("OK", timeout=PATIENCE_MS)
+    expect(site).to_have_title(re.compile("^OK"))
+    expect(site.locator("[data-live-announcer]")).to_have_text("OK")
+    assert site.evaluate("window.notReloaded") is True
+
+    asked: list[str] = []
+    site.on("request", lambda request: asked.append(request.url))
+    site.wait_for_timeout(2500)
+    assert asked == []
+
+
+def test_the_list_shows_a_new_verdict_without_a_reload(site, live_server, user):
+    deployment = make_deployment(environment=scenes.environment_of(user), state=State.FINISHED)
+    sign_in(site, live_server)
+    expect(site.get_by_text("Under observation")).to_be_visible()
+    make_verdict(deployment)
+    expect(site.get_by_role("cell", name="OK", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_a_lost_connection_is_shown_and_mends_itself(page, live_server, user):
+    deployment = make_deployment(environment=scenes.environment_of(user), state=State.FINISHED)
+    sign_in(page, live_server)
+    page.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    page.route("**/live/", lambda route: route.abort())
+    expect(page.get_by_text("Connection lost, retrying…")).to_be_visible(timeout=PATIENCE_MS)
+    look(page, "deployment-connection-lost")
+    page.unroute("**/live/")
+    make_verdict(deployment)
+    expect(page.locator("#verdict-title")).to_have_text("OK", timeout=30_000)
+    expect(page.get_by_text("Connection lost, retrying…")).to_be_hidden()
+
+
+def test_a_page_left_open_says_when_its_session_has_ended(page, live_server, user):
+    deployment = make_deployment(environment=scenes.environment_of(user), state=State.FINISHED)
+    sign_in(page, live_server)
+    page.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    page.context.clear_cookies()
+    expect(page.get_by_text("You are signed out.")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#verdict-title")).to_have_text("Under observation")
+
+
+def test_the_keyboard_reaches_content_and_focus_is_visible(site, live_server, user):
+    scenes.judged(scenes.environment_of(user))
+    sign_in(site, live_server)
+    site.reload()
+    site.keyboard.press("Tab")
+    skip = site.get_by_role("link", name="Skip to content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    site.keyboard.press("Enter")
+    site.keyboard.press("Tab")
+    link = site.get_by_role("link", name="#1 shop")
+    expect(link).to_be_focused()
+    assert link.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+
+
+def test_the_admin_works_under_the_content_security_policy(site, live_server, user):
+    environment = scenes.environment_of(user)
+    scenes.judged(environment, **scenes.BROKEN)
+    User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True)
+    sign_in(site, live_server)
+    site.get_by_role("link", name="Admin").click()
+    expect(site.get_by_role("heading", name="Site administration")).to_be_visible()
+    look(site, "admin")
+    site.get_by_role("link", name="Environments").first.click()
+    site.locator("input.action-select").check()
+    site.get_by_label("Action:").select_option(label="Turn signing on, or issue a new secret")
+    site.get_by_role("button", name="Run").or_(site.get_by_role("button", name="Go")).click()
+    expect(site.get_by_text("it cannot be shown again")).to_be_visible()
+    look(site, "admin-shown-once")
+
+
+def test_an_unknown_address_has_a_page(page, live_server, user):
+    page.goto(f"{live_server.url}/nowhere/")
+    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+    look(page, "not-found")

@@ -1,0 +1,102 @@
+"""Where charts put things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dashboard.charts import BOTTOM, LEFT, RIGHT, TOP, Span, draw, scale, y_labels
+
+START = datetime(2026, 2, 13, 10, 0, tzinfo=UTC)
+FINISH = START + timedelta(minutes=3)
+
+
+@dataclass
+class FakeSample:
+    phase: str
+    sequence_index: int
+    collected_at: datetime
+    latency_p95: float = 100.0
+    requests_per_sec: float = 10.0
+
+
+def post(minute: float, value: float = 100.0, **kwargs: float) -> FakeSample:
+    return FakeSample("post", round(minute), FINISH + timedelta(minutes=minute), value, **kwargs)
+
+
+def pre(value: float = 100.0) -> FakeSample:
+    return FakeSample("pre", 0, START, value)
+
+
+def span(samples: int = 5, missed: tuple[float, ...] = ()) -> Span:
+    return Span(START, FINISH, samples, 60.0, missed)
+
+
+def test_samples_before_and_after_stand_on_their_sides_of_the_deployment():
+    chart = draw("latency_p95", [pre(), pre(), *(post(minute) for minute in range(1, 6))], span())
+    assert all(LEFT < float(point.x) < 112 for point in chart.pre)
+    xs = [float(point.x) for point in chart.post]
+    assert xs == sorted(xs)
+    assert xs[0] > 160
+    assert xs[-1] <= RIGHT
+
+
+def test_a_higher_value_stands_higher_and_all_stay_in_the_plot():
+    chart = draw("latency_p95", [pre(0.0), post(1, 100.0), post(2, 250.0)], span())
+    heights = [float(point.y) for point in (*chart.pre, *chart.post)]
+    assert heights == sorted(heights, reverse=True)
+    assert heights[0] == BOTTOM
+    assert heights[-1] > TOP
+
+
+def test_the_line_is_broken_where_samples_are_missing():
+    chart = draw("latency_p95", [post(1), post(2), post(4), post(5)], span())
+    assert [line.count(",") for line in chart.lines] == [2, 2]
+
+
+def test_a_latency_above_its_limit_is_marked_and_one_on_it_is_not():
+    check = {"limit": 270.0, "outcome": "warning"}
+    chart = draw("latency_p95", [pre(900.0), post(1, 270.0), post(2, 270.1)], span(), check)
+    assert [point.over for point in chart.post] == [False, True]
+    assert not chart.pre[0].over
+
+
+def test_traffic_is_marked_below_its_limit():
+    samples = [post(1, requests_per_sec=7.9), post(2, requests_per_sec=8.0)]
+    chart = draw("requests_per_sec", samples, span(), {"limit": 8.0, "outcome": "critical"})
+    assert [point.over for point in chart.post] == [True, False]
+
+
+def test_lost_samples_have_their_place_on_the_axis():
+    chart = draw("latency_p95", [post(1), post(3)], span(missed=(120.0,)))
+    first, third = (float(point.x) for point in chart.post)
+    assert first < float(chart.misses[0]) < third
+
+
+def test_the_change_of_latency_is_relative():
+    chart = draw("latency_p95", [pre(100.0), post(1, 150.0)], span())
+    assert chart.change == pytest.approx(0.5)
+    assert not chart.points_change
+
+
+def test_nothing_is_compared_without_a_sample_from_before():
+    chart = draw("latency_p95", [post(1)], span())
+    assert (chart.before, chart.change, chart.baseline) == (None, None, None)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5, 10, 15, 720])
+def test_the_time_axis_has_at_most_four_marks(samples):
+    chart = draw("latency_p95", [post(1)], span(samples))
+    assert 1 <= len(chart.x_ticks) <= 4
+
+
+@pytest.mark.parametrize("most", [0.0, 5e-324, 1e-9, 0.003, 0.5, 1.0, 3.0, 7.7, 99.0, 301.0, 1e6, 1e22, 1.79e308])
+@pytest.mark.parametrize("metric", ["latency_p95", "error_rate"])
+def test_every_scale_has_readable_ticks(most, metric):
+    top, step = scale([most], ratio=metric == "error_rate")
+    labels = [label for _, label in y_labels(top, step, metric)]
+    assert 2 <= len(labels) <= 5
+    assert len(set(labels)) == len(labels)
+    assert all(len(label) <= 9 for label in labels)

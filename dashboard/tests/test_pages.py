@@ -1,0 +1,405 @@
+"""The pages as a browser without JavaScript gets them."""
+
+from __future__ import annotations
+
+import html
+import re
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.template.loader import get_template
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from analysis.models import VerdictName
+from analysis.tests.factories import make_hint, make_verdict
+from dashboard.queries import PAGE_SIZE
+from dashboard.tests import scenes
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
+from metrics.tests.factories import make_samples
+from projects.models import Environment, User
+from projects.tests.factories import PASSWORD, make_environment, make_project, make_user
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/dashboard/deployments/"
+HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}{% x %}"
+
+
+@pytest.fixture
+def user() -> User:
+    return make_user(username="ada")
+
+
+@pytest.fixture
+def environment(user: User) -> Environment:
+    return scenes.environment_of(user)
+
+
+@pytest.fixture
+def browser_of(client: Client, user: User) -> Client:
+    client.force_login(user)
+    return client
+
+
+def address(deployment: Deployment) -> str:
+    return f"{LIST}{deployment.uuid}/"
+
+
+def words(response) -> str:
+    """The text of the page without tags, white space folded."""
+    body = re.sub(r"<(script|style).*?</\1>", " ", response.content.decode(), flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+# --- who gets in ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/dashboard/", LIST, f"{LIST}live/", f"{LIST}{uuid4()}/", f"{LIST}{uuid4()}/live/"]
+)
+def test_a_page_asks_for_a_login_first(client, path):
+    response = client.get(path, follow=True)
+    assert response.redirect_chain[-1][0].startswith("/login/?next=")
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/login", "/dashboard", "/dashboard/deployments", "/dashboard/deployments/live"])
+def test_a_page_answers_without_its_trailing_slash(browser_of, path):
+    assert browser_of.get(path).status_code in (200, 302)
+
+
+def test_signing_in_leads_to_the_deployments(client, user):
+    response = client.post("/login/", {"username": "ada", "password": PASSWORD})
+    assert (response.status_code, response["Location"]) == (302, LIST)
+
+
+def test_a_wrong_password_is_told_without_saying_which_part_is_wrong(client, user):
+    known = client.post("/login/", {"username": "ada", "password": "wrong"})
+    unknown = client.post("/login/", {"username": "nobody", "password": "wrong"})
+    assert known.status_code == unknown.status_code == 200
+    notice = re.compile(r'role="alert">.*?</div></div>', re.S)
+    assert notice.findall(known.content.decode()) == notice.findall(unknown.content.decode()) != []
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.example/", "//evil.example/", "javascript:alert(1)", "/\\evil.example"]
+)
+def test_signing_in_never_leads_elsewhere(client, user, target):
+    response = client.post("/login/", {"username": "ada", "password": PASSWORD, "next": target})
+    assert response["Location"] == LIST
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"username": "\x00", "password": "\x00"},
+        {"username": "a" * 900_000, "password": "x"},
+        {"username": "ada", "password": "\udcff".encode("utf-8", "surrogateescape")},
+        {},
+        {"username": "ada", "password": PASSWORD, "next": "/\x00\r\nSet-Cookie: a=b"},
+    ],
+)
+def test_hostile_login_forms_are_refused_or_ignored(client, user, data):
+    response = client.post("/login/", data)
+    assert response.status_code in (200, 302, 400)
+    assert "a" not in response.cookies
+
+
+def test_signing_out_needs_a_post(browser_of):
+    assert browser_of.get("/logout/").status_code == 405
+    assert browser_of.post("/logout/")["Location"] == "/login/"
+    assert browser_of.get(LIST).status_code == 302
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+def test_pages_are_only_read(browser_of, method):
+    assert getattr(browser_of, method)(LIST).status_code == 405
+
+
+def test_pages_are_not_kept_by_caches(browser_of):
+    assert "no-store" in browser_of.get(LIST)["Cache-Control"]
+
+
+# --- the list ------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_shows_my_deployments_newest_first(browser_of, environment):
+    for _ in range(3):
+        make_deployment(environment=environment, state=State.FINISHED)
+    make_deployment()
+    numbers = re.findall(r'cell-number">#(\d+)<', browser_of.get(LIST).content.decode())
+    assert numbers == ["3", "2", "1"]
+
+
+def test_another_teams_deployments_are_not_listed(browser_of, environment):
+    make_deployment(branch="their-secret-branch")
+    assert "their-secret-branch" not in browser_of.get(LIST).content.decode()
+
+
+def test_a_superuser_sees_all_projects(client):
+    make_deployment(branch="of-some-team")
+    client.force_login(make_user(is_superuser=True))
+    assert "of-some-team" in words(client.get(LIST))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        (VerdictName.OK, "OK"),
+        (VerdictName.WARNING, "Warning"),
+        (VerdictName.ROLLBACK_RECOMMENDED, "Rollback recommended"),
+    ],
+)
+def test_a_verdict_is_listed_as_text_and_shape(browser_of, environment, verdict, text):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_verdict(deployment, verdict=verdict, confidence=0.87)
+    page = browser_of.get(LIST)
+    badge = re.search(r'<span class="badge \w+"><svg.*?</svg>(.*?)</span>', page.content.decode(), re.S)
+    assert badge is not None
+    assert badge.group(1).strip() == text
+    assert "87 % high" in words(page)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (State.PENDING, "Pending"),
+        (State.RUNNING, "Deploying"),
+        (State.FINISHED, "Under observation"),
+        (State.ANALYZED, "No verdict stored"),
+    ],
+)
+def test_without_a_verdict_the_state_is_shown_and_never_ok(browser_of, environment, state, text):
+    deployment = make_deployment(environment=environment, state=state)
+    for path in (LIST, address(deployment)):
+        page = browser_of.get(path)
+        assert text in words(page)
+        assert 'class="badge ok"' not in page.content.decode()
+        assert 'class="verdict ok"' not in page.content.decode()
+        assert not re.search(r"\b(OK|Keep it)\b", words(page))
+
+
+def test_progress_is_shown_while_samples_come_in(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_samples(deployment, post=3)
+    assert "3 of 5 samples" in words(browser_of.get(LIST))
+    assert "3 of 5 samples" in words(browser_of.get(address(deployment)))
+
+
+def test_a_verdict_that_is_not_conclusive_says_so(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_verdict(deployment, verdict=VerdictName.WARNING, conclusive=False, confidence=0.25)
+    assert "not conclusive" in words(browser_of.get(LIST))
+    detail = words(browser_of.get(address(deployment)))
+    assert "Not conclusive" in detail
+    assert "Confidence: low , 25 %" in detail
+
+
+def test_paging_shows_every_deployment_once(browser_of, environment):
+    for _ in range(PAGE_SIZE * 2 + 3):
+        make_deployment(environment=environment, state=State.FINISHED)
+    seen: list[int] = []
+    path: str | None = LIST
+    while path:
+        body = browser_of.get(path).content.decode()
+        seen += [int(number) for number in re.findall(r'cell-number">#(\d+)<', body)]
+        older = re.search(r'rel="next" href="([^"]+)"', body)
+        path = older.group(1) if older else None
+    assert seen == list(range(PAGE_SIZE * 2 + 3, 0, -1))
+
+
+@pytest.mark.parametrize("before", ["", "x", "-1", "1e9", "\x00", "9" * 400, "٣", "0"])
+def test_a_cursor_that_is_none_does_no_harm(browser_of, environment, before):
+    make_deployment(environment=environment)
+    assert browser_of.get(LIST, {"before": before}).status_code == 200
+
+
+def test_the_list_takes_the_same_queries_for_one_row_as_for_many(browser_of, environment):
+    def add() -> None:
+        judged = make_deployment(environment=environment, state=State.FINISHED)
+        make_verdict(judged)
+        make_samples(make_deployment(environment=environment, state=State.FINISHED), post=2)
+
+    def queries() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            assert browser_of.get(LIST).status_code == 200
+        return len(captured)
+
+    add()
+    with_one = queries()
+    for _ in range(6):
+        add()
+    # The session, the person, the deployments, their samples.
+    assert queries() == with_one == 4
+
+
+def test_without_a_project_the_list_tells_how_to_make_one(browser_of):
+    text = words(browser_of.get(LIST))
+    assert "manage.py create_project" in text
+    assert "--owner ada" in text
+
+
+def test_without_a_deployment_the_list_tells_what_ci_calls(browser_of, environment):
+    make_environment(project=make_project(), name="someone-elses")
+    text = words(browser_of.get(LIST, headers={"host": "localhost:8000"}))
+    assert "curl -X POST http://localhost:8000/deployments/trigger" in text
+    assert '"env": "prod"' in text
+    assert "someone-elses" not in text
+
+
+# --- one deployment ------------------------------------------------------------------------------------------------
+
+
+def test_a_foreign_deployment_answers_as_an_unknown_one(browser_of, environment):
+    foreign, unknown = make_deployment(), uuid4()
+    for suffix in ("", "live/"):
+        one = browser_of.get(f"{address(foreign)}{suffix}")
+        other = browser_of.get(f"{LIST}{unknown}/{suffix}")
+        assert one.status_code == other.status_code == 404
+        assert one.content == other.content
+
+
+@pytest.mark.parametrize("path", [f"{LIST}x/", f"{LIST}%00/", f"{LIST}{'1' * 5000}/", f"{LIST}{uuid4()}/x/", "/%ff/"])
+def test_bad_addresses_are_not_found(browser_of, path):
+    assert browser_of.get(path).status_code == 404
+
+
+def test_the_verdict_comes_before_hints_charts_and_checks(browser_of, environment):
+    page = browser_of.get(address(scenes.judged(environment, **scenes.BROKEN))).content.decode()
+    places = [
+        page.index(mark)
+        for mark in ('id="verdict-title"', 'id="hints-title"', 'id="charts-title"', 'id="checks-title"')
+    ]
+    assert places == sorted(places)
+
+
+def test_a_rollback_shows_its_numbers_hints_and_actions(browser_of, environment):
+    deployment = scenes.judged(environment, **scenes.BROKEN)
+    text = words(browser_of.get(address(deployment)))
+    assert "Rollback recommended" in text
+    assert deployment.verdict.summary in text
+    hints = list(deployment.hints.all())
+    assert hints
+    for hint in hints:
+        for told in (hint.title, hint.cause, hint.impact, hint.code, *hint.evidence, *hint.actions):
+            assert " ".join(told.split()) in text
+    for check in deployment.verdict.checks:
+        assert check["sentence"] in text
+
+
+def test_all_five_metrics_are_drawn_with_their_samples_and_limits(browser_of, environment):
+    page = browser_of.get(address(scenes.judged(environment, **scenes.SLOW))).content.decode()
+    assert page.count('role="img"') == 5
+    assert page.count('class="dot-pre"') == 5 + 1
+    assert page.count('class="dot-post"') + page.count('class="dot-over"') == 25 + 2
+    assert page.count('class="limit-line"') == 5 + 1
+    # latency: 310, 355, 402 and 398 ms lie above 270 ms.
+    assert page.count('class="dot-over"') == 4 + 1
+
+
+def test_the_table_of_samples_holds_what_the_charts_show(browser_of, environment):
+    page = browser_of.get(address(scenes.judged(environment, **scenes.SLOW))).content.decode()
+    table = page[page.index('id="samples"') :]
+    table = table[: table.index("</details>")]
+    for value in ("240 ms", "310 ms", "355 ms", "402 ms", "398 ms", "118 ms"):
+        assert value in table
+
+
+def test_missed_samples_are_listed_with_their_reason(browser_of, environment):
+    text = words(browser_of.get(address(scenes.poorly_observed(environment))))
+    assert "After 3 connection refused by the endpoint" in text
+    assert "After 4 expired: no poller ran in time" in text
+    assert "few_post_samples" in text
+
+
+def test_misses_are_still_told_when_their_jobs_are_gone(browser_of, environment):
+    deployment = scenes.poorly_observed(environment)
+    deployment.jobs.all().delete()
+    assert "After 4 expired: no poller ran in time" in words(browser_of.get(address(deployment)))
+
+
+def test_what_is_being_retried_is_told_while_it_is_observed(browser_of, environment):
+    text = words(browser_of.get(address(scenes.half_observed(environment))))
+    assert "Being retried After 4 no answer within 5 s" in text
+    assert "2 of 5 samples · 1 missed" in text
+
+
+def test_a_deployment_takes_a_fixed_number_of_queries(browser_of, environment, django_assert_num_queries):
+    small = make_deployment(environment=environment, state=State.FINISHED)
+    large = scenes.judged(environment, **scenes.BROKEN)
+    make_hint(large)
+    for deployment in (small, large):
+        # The session, the person; the deployment, its hints, samples and jobs.
+        with django_assert_num_queries(6):
+            assert browser_of.get(address(deployment)).status_code == 200
+
+
+@pytest.mark.parametrize("field", ["branch", "version", "author", "url", "commit_sha"])
+def test_hostile_text_from_ci_is_shown_as_text(browser_of, environment, field):
+    deployment = make_deployment(environment=environment, state=State.FINISHED, **{field: HOSTILE})
+    make_verdict(deployment, summary=HOSTILE)
+    make_hint(deployment, title=HOSTILE, cause=HOSTILE, evidence=[HOSTILE], actions=[HOSTILE])
+    bodies = [browser_of.get(path).content.decode() for path in (LIST, address(deployment))]
+    assert not any("<script>alert" in body for body in bodies)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;{{7*7}}{% x %}" in bodies[1]
+
+
+@pytest.mark.parametrize(
+    ("url", "linked"),
+    [
+        ("https://ci.example.com/run/1", True),
+        ("HTTP://ci.example.com/run/1", True),
+        ("javascript:alert(1)", False),
+        ("data:text/html,x", False),
+        (" https://ci.example.com", False),
+    ],
+)
+def test_only_web_addresses_become_links(browser_of, environment, url, linked):
+    deployment = make_deployment(environment=environment, url=url)
+    body = browser_of.get(address(deployment)).content.decode()
+    assert (f'href="{url}" rel="noopener' in body) is linked
+
+
+def test_values_no_service_has_do_not_break_the_page(browser_of, environment):
+    deployment = scenes.judged(
+        environment, requests_per_sec=[0.0, 1e308, 1.7e308, 5e-324, 1e22], latency_p95=1e300, error_rate=0.0
+    )
+    assert browser_of.get(address(deployment)).status_code == 200
+
+
+def test_pages_hold_no_inline_script_or_style(browser_of, environment):
+    for path in (LIST, address(scenes.judged(environment, **scenes.BROKEN)), "/nowhere"):
+        body = browser_of.get(path).content.decode()
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", body)
+
+
+def test_the_fragment_says_whether_to_go_on_asking(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    path = reverse("dashboard:deployment-live", args=[deployment.uuid])
+    assert 'data-live="running"' in browser_of.get(path).content.decode()
+    make_verdict(deployment)
+    fragment = browser_of.get(path).content.decode()
+    assert 'data-live="done"' in fragment
+    assert "<html" not in fragment
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["400.html", "403.html", "403_csrf.html", "404.html", "500.html", "503.html"])
+def test_error_pages_need_no_context_and_no_database(name, django_db_blocker):
+    with django_db_blocker.block():
+        assert "<h1>" in get_template(name).render()
+
+
+def test_a_form_without_its_token_is_refused_with_a_page(user):
+    strict = Client(enforce_csrf_checks=True)
+    response = strict.post("/login/", {"username": "ada", "password": PASSWORD})
+    assert response.status_code == 403
+    assert "Please try again" in words(response)

@@ -1,0 +1,73 @@
+"""The pages, each with its fragment for what changes without a reload. What they read is in queries.py."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from dashboard.detail import page_context
+from dashboard.queries import deployment_detail, deployments_page, first_environment
+
+# More digits than this are no id of ours.
+LONGEST_ID = 18
+
+
+def cursor(value: str | None) -> int | None:
+    """The id in a paging parameter; None (the first page) where it is none."""
+    usable = value is not None and value.isascii() and value.isdigit() and len(value) <= LONGEST_ID
+    return int(value) if usable and value else None
+
+
+@require_safe
+def favicon(request: HttpRequest) -> HttpResponse:
+    """The icon, for pages that name none (admin, API documentation)."""
+    return redirect(static("seqpulse/icon.svg"))
+
+
+@require_safe
+@never_cache
+@login_required
+def deployments(request: HttpRequest) -> HttpResponse:
+    """The deployments of the person's projects, newest first."""
+    return _deployments(request, "dashboard/deployments.html")
+
+
+@require_safe
+@never_cache
+@login_required
+def deployments_live(request: HttpRequest) -> HttpResponse:
+    """The part of the list that changes while something is under observation."""
+    return _deployments(request, "includes/_deployments.html")
+
+
+def _deployments(request: HttpRequest, template: str) -> HttpResponse:
+    before = cursor(request.GET.get("before"))
+    page = deployments_page(request.user, before=before)  # type: ignore[arg-type]  # signed in
+    context = {"page": page, "before": before}
+    if not page.rows and before is None:
+        context["project"], context["environment"] = first_environment(request.user)  # type: ignore[arg-type,assignment]
+    return render(request, template, context)
+
+
+@require_safe
+@never_cache
+@login_required
+def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """One deployment: verdict, hints, charts, checks."""
+    detail = deployment_detail(request.user, uuid)  # type: ignore[arg-type]  # signed in
+    return render(request, "dashboard/deployment.html", page_context(detail))
+
+
+@require_safe
+@never_cache
+@login_required
+def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """The part of a deployment's page that changes until the verdict stands."""
+    detail = deployment_detail(request.user, uuid)  # type: ignore[arg-type]  # signed in
+    return render(request, "includes/_deployment.html", page_context(detail))

@@ -1,0 +1,88 @@
+"""What pages call things: states, verdicts, metrics, outcomes. Every text here is translated when it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from analysis.models import DeploymentVerdict
+from analysis.types import OK, ROLLBACK, WARNING
+from deployments.models import Deployment, State
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a deployment stands: `key` picks the colour and `icon` the shape, `label` is the text beside it."""
+
+    key: str
+    icon: str
+    label: Any
+
+
+VERDICTS = {
+    OK: Status("ok", "ok", _("OK")),
+    WARNING: Status("warning", "warning", _("Warning")),
+    ROLLBACK: Status("critical", "rollback", _("Rollback recommended")),
+}
+STATES = {
+    State.PENDING: Status("neutral", "pending", _("Pending")),
+    State.RUNNING: Status("info", "running", _("Deploying")),
+    State.FINISHED: Status("info", "observing", _("Under observation")),
+    State.ANALYZED: Status("neutral", "unknown", _("No verdict stored")),
+}
+UNKNOWN = Status("neutral", "unknown", _("Unknown"))
+
+SEVERITIES = {
+    "critical": Status("critical", "rollback", _("Critical")),
+    "warning": Status("warning", "warning", _("Warning")),
+    "info": Status("info", "info", _("Info")),
+}
+OUTCOMES = {
+    "critical": Status("critical", "rollback", _("Failed, critical")),
+    "warning": Status("warning", "warning", _("Failed")),
+    "ok": Status("ok", "ok", _("Passed")),
+    "skipped": Status("neutral", "unknown", _("Not judged")),
+}
+METRICS = {
+    "requests_per_sec": _("Traffic"),
+    "latency_p95": _("p95 latency"),
+    "error_rate": _("Error rate"),
+    "cpu_usage": _("CPU usage"),
+    "memory_usage": _("Memory usage"),
+}
+RESULTS = {
+    "success": _("Success"),
+    "failed": _("Failed"),
+    "cancelled": _("Cancelled"),
+}
+PHASES = {"baseline": _("Baseline"), "pre": _("Before"), "post": _("After")}
+
+# Why a collection brought nothing, where its job kept no words of its own.
+REASONS = {
+    "timeout": _("no answer in time"),
+    "refused": _("connection refused"),
+    "unauthorized": _("not authorized: the HMAC secret is wrong"),
+    "invalid_payload": _("invalid metrics payload"),
+    "http_4xx": _("HTTP 4xx"),
+    "http_5xx": _("HTTP 5xx"),
+    "failed": _("failed"),
+    "expired": _("expired: no poller ran in time"),
+    "cancelled": _("cancelled"),
+}
+
+# From which confidence (0..1) it is called so.
+CONFIDENCE = ((0.85, _("high")), (0.6, _("moderate")), (0.0, _("low")))
+
+
+def status_of(deployment: Deployment, verdict: DeploymentVerdict | None) -> Status:
+    """The verdict if one stands, else the state: a deployment without a verdict never reads as ok."""
+    if verdict is not None:
+        return VERDICTS.get(verdict.verdict, UNKNOWN)
+    return STATES.get(State(deployment.state), UNKNOWN) if deployment.state in State.values else UNKNOWN
+
+
+def confidence_word(confidence: float) -> Any:
+    """Confidence 0..1 in a word."""
+    return next(word for least, word in CONFIDENCE if confidence >= least or least == 0.0)

@@ -1,0 +1,38 @@
+"""Deployments in Django admin, to look at."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from deployments.models import Deployment
+from security.modeladmin import MachineMadeAdmin
+
+
+@admin.register(Deployment)
+class DeploymentAdmin(MachineMadeAdmin):
+    list_display = (
+        "number",
+        "project",
+        "environment_name",
+        "branch",
+        "version",
+        "state",
+        "pipeline_result",
+        "started_at",
+        "duration_ms",
+    )
+    list_display_links = ("number", "project")
+    list_filter = ("state", "pipeline_result")
+    list_select_related = ("project", "environment")
+    search_fields = ("uuid", "project__name", "branch", "commit_sha", "version", "author")
+    ordering = ("-id",)
+    readonly_fields = ("uuid",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Deployment]:
+        return super().get_queryset(request).defer("environment__hmac_secret")
+
+    @admin.display(description="environment", ordering="environment__name")
+    def environment_name(self, deployment: Deployment) -> str:
+        return deployment.environment.name

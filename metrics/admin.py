@@ -1,0 +1,32 @@
+"""Samples in Django admin, to look at."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from metrics.models import MetricSample
+from security.modeladmin import MachineMadeAdmin
+
+
+@admin.register(MetricSample)
+class MetricSampleAdmin(MachineMadeAdmin):
+    list_display = (
+        "collected_at",
+        "deployment",
+        "phase",
+        "sequence_index",
+        "requests_per_sec",
+        "latency_p95",
+        "error_rate",
+        "cpu_usage",
+        "memory_usage",
+    )
+    list_filter = ("phase",)
+    list_select_related = ("deployment__project", "environment")
+    search_fields = ("deployment__uuid", "environment__name", "deployment__project__name")
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[MetricSample]:
+        return super().get_queryset(request).defer("environment__hmac_secret")
