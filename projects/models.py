@@ -144,7 +144,7 @@ class Environment(models.Model):
     policy = models.JSONField(
         default=dict,
         blank=True,
-        help_text='What differs from the default policy, for example {"limits": {"latency_p95": 800}}.',
+        help_text='What differs from the default policy, for example {"latency_p95": {"limit": 800}}.',
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -12,6 +13,19 @@ from django.shortcuts import render
 from seqpulse.api import DATABASE_AWAY, RETRY_AFTER_SECONDS, error_response, is_api_path
 
 logger = structlog.get_logger(__name__)
+
+
+class SessionCookieMiddleware:
+    """Drops a session cookie that cannot be a session key: PostgreSQL refuses NUL, and the look-up would be a 500."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+        if key and not (key.isascii() and key.isalnum()):
+            del request.COOKIES[settings.SESSION_COOKIE_NAME]
+        return self.get_response(request)
 
 
 class DatabaseAwayMiddleware:

@@ -69,17 +69,13 @@ class Children:
                 process.terminate()
         deadline = time.monotonic() + timeout_s
         for process in self.running.values():
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _kill_session(process)
-                process.wait()
+            # The whole session: the workers of a web server that was killed must not outlive it.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         self.running.clear()
-
-
-def _kill_session(process: subprocess.Popen[bytes]) -> None:
-    # The session: a web server's workers must not outlive it. Not reaped yet, so the id is still its own.
-    os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:

@@ -209,6 +209,14 @@ def test_the_login_forms_take_hostile_values(client: Client, path: str, form: di
     assert "_auth_user_id" not in client.session
 
 
+@pytest.mark.parametrize("path", ["/login/", "/dashboard/deployments/", "/admin/"])
+@pytest.mark.parametrize("cookie", ["\\000" * 8 + "aa", "\xff" * 20, "x" * 5000, "' OR 1=1"])
+def test_hostile_session_cookies_are_no_session(client: Client, path: str, cookie: str) -> None:
+    # As it comes over the wire: a quoted cookie value may hold any byte in octal.
+    answer = client.get(path, headers={"Cookie": f'sessionid="{cookie}"; csrftoken="{cookie}"'})
+    assert no_crash(answer).status_code in (200, 302)
+
+
 def test_the_login_does_not_lead_elsewhere(client: Client) -> None:
     User.objects.create_user("ada", password="correct horse battery")
     form = {"username": "ada", "password": "correct horse battery", "next": "https://evil.example/"}

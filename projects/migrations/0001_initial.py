@@ -109,7 +109,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=100)),
                 ('metrics_endpoint', models.CharField(blank=True, max_length=2048, validators=[projects.models.validate_endpoint])),
                 ('hmac_secret', security.encryption.EncryptedTextField(blank=True, editable=False)),
-                ('policy', models.JSONField(blank=True, default=dict, help_text='What differs from the default policy, for example {"limits": {"latency_p95": 800}}.')),
+                ('policy', models.JSONField(blank=True, default=dict, help_text='What differs from the default policy, for example {"latency_p95": {"limit": 800}}.')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='environments', to='projects.project')),
             ],

@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='scheduledjob',
             name='unique_key',
-            field=models.CharField(blank=True, help_text='At most one job ever has it: for work that recurs, one per tick.', max_length=200, null=True),
+            field=models.CharField(blank=True, help_text='At most one job ever has it: for recurring work, one a tick.', max_length=200, null=True),
         ),
         migrations.AddConstraint(
             model_name='scheduledjob',
