@@ -56,7 +56,7 @@ check: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
-	$(PY) -m djlint --quiet --check --lint templates
+	$(PY) -m djlint --quiet --lint templates
 	$(PY) -m seqpulse.embedded start
 	$(PY) manage.py makemigrations --check --dry-run
 	@echo "manage.py check --deploy, with the settings of production"

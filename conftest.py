@@ -1,0 +1,39 @@
+"""What every test run needs: a real PostgreSQL, the embedded one unless DATABASE_URL names another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from seqpulse import embedded
+from tests.processes import Installation, live_installation
+
+STARTED = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the embedded server: once, by the process that hands out the tests."""
+    if not settings.EMBEDDED_DATABASE:
+        return
+    os.environ["SEQPULSE_EMBEDDED_FAST"] = "1"
+    try:
+        if embedded.start(settings.SEQPULSE_DATA_DIR):
+            config.stash[STARTED] = settings.SEQPULSE_DATA_DIR
+    except embedded.EmbeddedError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if STARTED in config.stash:
+        embedded.stop(config.stash[STARTED])
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A SeqPulse of its own, in its own database, for tests that look at it from outside: its processes are real."""
+    with live_installation(tmp_path_factory.mktemp("installation")) as made:
+        yield made

@@ -1,0 +1,1 @@
+"""`make demo`: a simulated service, three deployments of it, three verdicts."""

@@ -1,0 +1,208 @@
+"""`make demo`: python -m demo [--exit]."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from demo.http import CallFailed, call
+from demo.load import Load
+from demo.play import Outcome, Play, PlayFailed, table
+from demo.service import SECRET_VARIABLE
+from seqpulse import embedded
+from seqpulse.environment import Environment
+from seqpulse.processes import Children, Stopped, stop_on_signals
+from seqpulse.runner import BASE_DIR, RunError, Supervisor, data_dir, database, prepare, say
+
+READY_TIMEOUT_S = 60.0
+LOG_LINES_SHOWN = 15
+PORTS_TRIED = 20
+# host and pid of whoever works on this database now. The same age as in health answers (scheduler.models).
+AT_WORK = "SELECT host, pid FROM pollers WHERE heartbeat_at > now() - interval '30 seconds'"
+
+
+def main() -> int:
+    """Returns the exit code: with --exit 0 only if the three verdicts are the expected ones."""
+    parser = argparse.ArgumentParser(prog="make demo", description="Three deployments of a simulated service.")
+    parser.add_argument("--exit", action="store_true", help="end after the play; exit code 0: verdicts as expected")
+    options = parser.parse_args()
+    stop_on_signals()
+    try:
+        return run(stay=not options.exit)
+    except Stopped as stopped:
+        say(f"\nStopped by {stopped}.")
+        return 0 if not options.exit else 130
+    except (RunError, PlayFailed) as error:
+        say(f"\nThe demo has failed: {error}")
+        return 1
+
+
+def run(*, stay: bool) -> int:
+    """The demo from the database to the last process' end. Raises RunError, PlayFailed, Stopped."""
+    started = time.monotonic()
+    set_environment()
+    directory = data_dir()
+    with database(directory):
+        prepare(directory)
+        logging.getLogger().setLevel(logging.WARNING)
+        log_dir = directory / "demo"
+        log_dir.mkdir(exist_ok=True)
+        with on_stage(directory, log_dir) as (play, supervisor, password):
+            say(f"Ready after {time.monotonic() - started:.0f} s.")
+            outcomes = play.run()
+            as_expected = conclude(outcomes, play.site, password, time.monotonic() - started)
+            if not stay:
+                return 0 if as_expected else 1
+            say("Serving until Ctrl-C.")
+            return supervisor.run()
+
+
+def set_environment() -> None:
+    """Settings of this process and its children, before anything reads them."""
+    os.environ.setdefault("SEQPULSE_SAMPLE_INTERVAL_SECONDS", "1")
+    os.environ["SEQPULSE_OUTBOUND_ALLOW"] = with_items("SEQPULSE_OUTBOUND_ALLOW", "127.0.0.0/8")
+    os.environ["ALLOWED_HOSTS"] = with_items("ALLOWED_HOSTS", "localhost", "127.0.0.1")
+    os.environ["SEQPULSE_BIND"] = "127.0.0.1"
+    # Plain HTTP on this machine: with secure cookies nobody could sign in.
+    os.environ.setdefault("SEQPULSE_HTTPS", "off")
+    wanted = Environment().integer("PORT", 8000, low=1, high=65535)
+    near = range(wanted, min(wanted + PORTS_TRIED, 65536))
+    port = next(filter(is_free, near), None) or free_port()
+    if port != wanted:
+        say(f"Port {wanted} is taken; the demo uses {port}.")
+    os.environ["PORT"] = str(port)
+    avoid_other_pollers()
+
+
+def with_items(name: str, *items: str) -> str:
+    return ",".join(dict.fromkeys([*Environment().items(name), *items]))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def avoid_other_pollers() -> None:
+    """Another poller would take the demo's jobs, and refuse to call this machine. Raises RunError."""
+    given = Environment().text("DATABASE_URL")
+    directory = data_dir()
+    if given and poller_at_work(given):
+        raise RunError("A poller works on the database of DATABASE_URL. Stop it, or name another database.")
+    if not given and embedded.is_running(directory) and poller_at_work(embedded.url(directory)):
+        os.environ["SEQPULSE_DATA_DIR"] = str(directory / "demo" / "data")
+        say(f"SeqPulse is running on {directory} already; the demo uses a database of its own.")
+
+
+def poller_at_work(url: str) -> bool:
+    """Whether a poller lives on this database; one of this machine that was killed does not count."""
+    try:
+        with psycopg.connect(url, connect_timeout=5) as link:
+            rows = link.execute(AT_WORK).fetchall()
+    except psycopg.Error:
+        return False  # no table yet, or no database: prepare() will say so
+    return any(host != socket.gethostname() or alive(pid) for host, pid in rows)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextmanager
+def on_stage(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Supervisor, str]]:
+    """Everything that the play needs, running; all of it ended on the way out."""
+    from demo.stage import set_up  # noqa: PLC0415  (models: only after prepare())
+
+    service_port = free_port()
+    service = f"http://127.0.0.1:{service_port}"
+    made, password = set_up(f"{service}/ds-metrics", directory)
+    for log in log_dir.glob("*.log"):
+        log.unlink()
+    children, load = Children(), Load(service_port)
+    try:
+        secret = {SECRET_VARIABLE: made.hmac_secret or ""}
+        command = [sys.executable, "-m", "demo.service", "--port", str(service_port)]
+        simulated = children.start("service", command, env={**os.environ, **secret}, cwd=BASE_DIR, log_dir=log_dir)
+        supervisor = Supervisor(children, dict(os.environ), log_dir)
+        supervisor.start()
+        load.start()
+
+        def look() -> None:
+            if simulated.poll() is not None or supervisor.look() is not None:
+                raise PlayFailed(f"a process has ended by itself.\n{last_lines(log_dir)}")
+
+        site = f"http://127.0.0.1:{os.environ['PORT']}"
+        wait_until_ready(site, look)
+        say(f"Project {made.project.name!r}: web server, poller and simulated service are up (logs: {log_dir})")
+        yield Play(site, service, made.api_key, look), supervisor, password
+    finally:
+        load.stop()
+        children.stop()
+
+
+def wait_until_ready(site: str, look: Callable[[], None]) -> None:
+    """Until the site answers and a poller is at work. Raises PlayFailed."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    answer: object = "nothing"
+    while time.monotonic() < deadline:
+        look()
+        try:
+            health = call("GET", f"{site}/health")
+            if health["status"] == "ok":
+                return
+            answer = health
+        except CallFailed as error:
+            answer = error
+        time.sleep(0.1)
+    raise PlayFailed(f"SeqPulse is not ready after {READY_TIMEOUT_S:.0f} s: {answer}")
+
+
+def last_lines(log_dir: Path) -> str:
+    """The ends of the processes' logs."""
+    parts = []
+    for log in sorted(log_dir.glob("*.log")):
+        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        parts.append("\n".join([f"--- {log}", *lines]))
+    return "\n".join(parts)
+
+
+def conclude(outcomes: list[Outcome], site: str, password: str, took_s: float) -> bool:
+    """Shows what came of it; tells whether the verdicts are the expected ones."""
+    print(f"\n{table(outcomes)}\n")
+    address = site.replace("127.0.0.1", "localhost")
+    print(f"Dashboard  {address}/\nLogin      demo\nPassword   {password}\n\nThe demo took {took_s:.0f} s.", flush=True)
+    wrong = [outcome for outcome in outcomes if not outcome.as_expected]
+    for outcome in wrong:
+        say(f"Not as expected: version {outcome.act.version!r} should be {outcome.act.expected!r}.")
+    return not wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The simulated service: a process of its own that answers real requests, and measures itself while it does.
+
+GET /work            a request of a user: sleeps as long as the version takes, fails as often as it fails
+GET /ds-metrics      the metrics endpoint, signed (signature v2)
+GET /level           the same numbers unsigned, for the play
+POST /deploy/NAME    another version takes over
+
+Nothing here is invented for the verdict's sake: latency, errors and traffic are counted over the last two seconds of
+requests, CPU is this process's, memory its resident set as a share of a container of MEMORY_LIMIT_BYTES.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import math
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from demo.signature import Refused, Verifier
+
+WINDOW_S = 2.0
+CPU_LOOK_EVERY_S = 0.25
+HEAD_TIMEOUT_S = 10.0
+MEMORY_LIMIT_BYTES = 256 * 1024 * 1024
+SECRET_VARIABLE = "DEMO_HMAC_SECRET"  # noqa: S105  (the name of a variable)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """latency_ms: the fastest and the slowest answer; fails: this many of every five requests answer 500."""
+
+    latency_ms: tuple[float, float]
+    fails: int = 0
+
+
+# p95 of about 180 ms and 380 ms: more than twice as slow, far from three times. 40 % of errors leave no doubt.
+VERSIONS = {"good": Version((150, 180)), "slow": Version((340, 385)), "broken": Version((150, 180), fails=2)}
+
+
+@dataclass
+class Meter:
+    """What happened in the last WINDOW_S seconds. Times in seconds of one monotonic clock."""
+
+    arrivals: deque[float] = field(default_factory=deque)
+    answers: deque[tuple[float, float, bool]] = field(default_factory=deque)
+    cpu: deque[tuple[float, float]] = field(default_factory=deque)
+
+    def arrived(self, now: float) -> None:
+        self.arrivals.append(now)
+
+    def answered(self, now: float, latency_ms: float, failed: bool) -> None:
+        self.answers.append((now, latency_ms, failed))
+
+    def cpu_used(self, now: float, seconds: float) -> None:
+        self.cpu.append((now, seconds))
+
+    def metrics(self, now: float) -> dict[str, float]:
+        """The five metrics ms, ratios 0..1 and requests per second."""
+        while self.arrivals and self.arrivals[0] < now - WINDOW_S:
+            self.arrivals.popleft()
+        while self.answers and self.answers[0][0] < now - WINDOW_S:
+            self.answers.popleft()
+        while len(self.cpu) > 2 and self.cpu[0][0] < now - WINDOW_S:
+            self.cpu.popleft()
+        latencies = sorted(latency for _, latency, _ in self.answers)
+        failed = sum(1 for _, _, failed in self.answers if failed)
+        return {
+            "requests_per_sec": len(self.arrivals) / WINDOW_S,
+            "latency_p95": latencies[math.ceil(0.95 * len(latencies)) - 1] if latencies else 0.0,
+            "error_rate": failed / len(latencies) if latencies else 0.0,
+            "cpu_usage": self._cpu_usage(),
+            "memory_usage": min(1.0, resident_bytes() / MEMORY_LIMIT_BYTES),
+        }
+
+    def _cpu_usage(self) -> float:
+        if len(self.cpu) < 2 or self.cpu[-1][0] <= self.cpu[0][0]:
+            return 0.0
+        (start, before), (end, after) = self.cpu[0], self.cpu[-1]
+        return min(1.0, max(0.0, (after - before) / (end - start)) / (os.cpu_count() or 1))
+
+
+def resident_bytes() -> int:
+    """Memory of this process now; where there is no /proc, the most it ever had."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Service:
+    """The service and its HTTP. One event loop, a coroutine per connection, one request per connection."""
+
+    def __init__(self, secret: str) -> None:
+        self.meter = Meter()
+        self.verifier = Verifier(secret)
+        self.version = VERSIONS["good"]
+        self.random = random.Random(20)  # noqa: S311
+        self.numbers = itertools.count()
+
+    async def work(self) -> int:
+        """A user's request; returns the HTTP status."""
+        version, started = self.version, time.monotonic()
+        self.meter.arrived(started)
+        failed = next(self.numbers) % 5 < version.fails
+        await asyncio.sleep(self.random.uniform(*version.latency_ms) / 1000)
+        now = time.monotonic()
+        self.meter.answered(now, (now - started) * 1000, failed)
+        return 500 if failed else 200
+
+    async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[int, dict[str, object]]:
+        """Status and JSON body for one request."""
+        path = target.partition("?")[0].rstrip("/") or "/"
+        if (method, path) == ("GET", "/work"):
+            status = await self.work()
+            return status, {"ok": status == 200}
+        if (method, path) == ("GET", "/ds-metrics"):
+            try:
+                self.verifier.check(method, target, headers, time.time())
+            except Refused as refused:
+                return 401, {"error": str(refused)}
+            return 200, {"metrics": self.meter.metrics(time.monotonic())}
+        if (method, path) == ("GET", "/level"):
+            return 200, {"metrics": self.meter.metrics(time.monotonic())}
+        name = path.removeprefix("/deploy/")
+        if method == "POST" and name in VERSIONS:
+            self.version = VERSIONS[name]
+            return 200, {"version": name}
+        return 404, {"error": "nothing here"}
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: one request, one answer."""
+        try:
+            async with asyncio.timeout(HEAD_TIMEOUT_S):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            request, *lines = head.rstrip().split("\r\n")
+            method, target, _ = request.split(" ", 2)
+            headers = {
+                name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+            }
+            status, body = await self.answer(method, target, headers)
+            payload = json.dumps(body).encode()
+            writer.write(
+                f"HTTP/1.1 {status} {'OK' if status == 200 else 'Error'}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(payload)}\r\nConnection: close\r\n\r\n".encode()
+                + payload
+            )
+            await writer.drain()
+        except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # a caller that does not speak HTTP or has gone
+        finally:
+            writer.close()
+
+    async def watch_cpu(self) -> None:
+        while True:
+            self.meter.cpu_used(time.monotonic(), time.process_time())
+            await asyncio.sleep(CPU_LOOK_EVERY_S)
+
+
+async def serve(port: int, secret: str) -> None:
+    """Serves on the loopback address until SIGTERM."""
+    service = Service(secret)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    watcher = asyncio.create_task(service.watch_cpu())
+    server = await asyncio.start_server(service.handle, "127.0.0.1", port)
+    await stop.wait()
+    server.close()
+    watcher.cancel()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m demo.service")
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    secret = os.environ.get(SECRET_VARIABLE, "")
+    if not secret:
+        parser.error(f"{SECRET_VARIABLE} is not set")
+    asyncio.run(serve(options.port, secret))
+
+
+if __name__ == "__main__":
+    main()

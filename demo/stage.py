@@ -1,0 +1,74 @@
+"""What the play needs in the database: a project with its key and secret, and somebody to sign in."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import connections
+
+from projects.models import Project, User
+from projects.services import NewProject, create_project
+
+TEAM = "Demo"
+PROJECT = "Demo shop"
+USER = "demo"
+ATTEMPTS = 5
+
+
+def set_up(endpoint: str, directory: Path) -> tuple[NewProject, str]:
+    """A new project of the demo's team whose endpoint this is, and the password of the user `demo`."""
+    user, password = demo_user(directory)
+    try:
+        return new_project(endpoint, user), password
+    finally:
+        connections.close_all()
+
+
+def new_project(endpoint: str, owner: User) -> NewProject:
+    """Named "Demo shop", "Demo shop 2" and so on: every run tells its own story."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return create_project(
+                free_name(), environment="prod", endpoint=endpoint, signed=True, team=TEAM, owner=owner
+            )
+        except ValidationError:
+            # Another demo may have taken the name in between.
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def free_name() -> str:
+    taken = set(Project.objects.filter(team__name=TEAM).values_list("name", flat=True))
+    names = (PROJECT if number == 1 else f"{PROJECT} {number}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken)
+
+
+def demo_user(directory: Path) -> tuple[User, str]:
+    """The user `demo` with the password kept in the data directory: every run shows the same one."""
+    password = kept_password(directory / "demo" / "login.json")
+    # Where SeqPulse is being tried out, the login shows everything; on a PostgreSQL of somebody's own, only the demo.
+    everything = settings.EMBEDDED_DATABASE
+    user, _ = User.objects.get_or_create(username=USER, defaults={"is_staff": everything, "is_superuser": everything})
+    if not user.check_password(password):
+        user.set_password(password)
+        user.save(update_fields=["password"])
+    return user, password
+
+
+def kept_password(path: Path) -> str:
+    """The password in the file, made on first use, readable by its owner only."""
+    try:
+        return str(json.loads(path.read_text())["password"])
+    except (FileNotFoundError, ValueError, KeyError):
+        password = secrets.token_urlsafe(9)
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            json.dump({"user": USER, "password": password}, out)
+        return password

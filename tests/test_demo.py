@@ -1,0 +1,188 @@
+"""`make demo`: the play itself with all its processes, and the parts of the simulated service."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from demo.__main__ import avoid_other_pollers
+from demo.play import ACTS, IN_PLACE, Outcome, table
+from demo.service import Meter
+from demo.signature import Refused, Verifier
+from seqpulse import embedded
+from seqpulse.runner import RunError
+from tests.processes import ROOT, Installation, environment, free_port, processes_with, wait_for
+
+SECRET = "hmac_test_secret"
+NOW = datetime(2026, 2, 13, 10, 0, tzinfo=UTC).timestamp()
+
+
+class Demo:
+    """A demo in a process of its own."""
+
+    def __init__(self, directory: Path, *arguments: str, **env: str) -> None:
+        self.directory = directory
+        self.output = directory / "output"
+        self.mark = f"DEMO_TEST={directory}"
+        given = {"SEQPULSE_DATA_DIR": str(directory), "SEQPULSE_EMBEDDED_FAST": "1", "DEMO_TEST": str(directory)}
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "demo", *arguments],
+                cwd=ROOT,
+                env=environment(**given, **env),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
+    made: list[Demo] = []
+
+    def start_one(*arguments: str, **env: str) -> Demo:
+        made.append(Demo(tmp_path, *arguments, **env))
+        return made[-1]
+
+    yield start_one
+    for demo in made:
+        demo.process.kill()
+        demo.process.wait()
+        wait_for(lambda demo=demo: not processes_with(demo.mark) or embedded.stop(tmp_path), "everything to end")  # type: ignore[misc]
+
+
+def test_the_demo_comes_to_three_verdicts_and_leaves_nothing_running(start: Callable[..., Demo]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        demo = start("--exit", PORT=str(taken))
+        assert demo.process.wait(180) == 0, demo.text()
+    text = demo.text()
+    rows = re.findall(r"^\d  (\S+) +\S+ +(\S+) +\d+%", text, flags=re.MULTILINE)
+    assert rows == [("good", "ok"), ("slow", "warning"), ("broken", "rollback_recommended")], text
+    assert f"Port {taken} is taken" in text
+    assert "5 of 5 collected" in text
+    assert re.search(r"^Dashboard  http://localhost:\d+/$", text, flags=re.MULTILINE)
+    assert processes_with(demo.mark) == []
+    assert not embedded.is_running(demo.directory)
+
+
+def test_a_demo_stopped_in_the_middle_ends_everything_it_started(start: Callable[..., Demo]) -> None:
+    demo = start(PORT=str(free_port()))
+    wait_for(lambda: "trigger   deployment #1" in demo.text() or demo.process.poll(), "the play", 120)
+    assert demo.process.poll() is None, demo.text()
+    assert len(processes_with(demo.mark)) >= 5  # the demo, the service, web with a worker, poller
+    demo.process.send_signal(signal.SIGTERM)
+    assert demo.process.wait(30) == 0
+    assert processes_with(demo.mark) == []
+    assert not embedded.is_running(demo.directory)
+
+
+def test_the_demo_does_not_share_a_database_with_another_poller(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", installation.database_url)
+    avoid_other_pollers()
+    poller = installation.start_poller()
+    with pytest.raises(RunError, match="A poller works on the database"):
+        avoid_other_pollers()
+    poller.kill()
+    poller.wait()
+    # Its row is still fresh, but nobody is there.
+    avoid_other_pollers()
+
+
+# ------------------------------------------------------------------------------------------------- the service's parts
+
+
+def signed(**changes: str) -> dict[str, str]:
+    """Headers as WIRE has them, signed here by hand; changes come after signing."""
+    payload = "2026-02-13T10:00:00Z|GET|/ds-metrics|abc123"
+    digest = hmac.new(SECRET.encode(), payload.encode(), hashlib.sha256).hexdigest()
+    headers = {
+        "x-seqpulse-timestamp": "2026-02-13T10:00:00Z",
+        "x-seqpulse-nonce": "abc123",
+        "x-seqpulse-signature": f"sha256={digest}",
+        "x-seqpulse-signature-version": "v2",
+    }
+    return {**headers, **{f"x-seqpulse-{name}": value for name, value in changes.items()}}
+
+
+def test_the_service_accepts_the_published_test_vector() -> None:
+    assert signed()["x-seqpulse-signature"].endswith("821ad4c61c727112d1f87f32a6af88eb327d28ab725894f87d748d6ca73271ff")
+    Verifier(SECRET).check("GET", "/ds-metrics/?x=1", signed(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "method", "path", "now", "words"),
+    [
+        ({"signature": "sha256=" + 64 * "0"}, "GET", "/ds-metrics", NOW, "signature is wrong"),
+        ({"signature": "é"}, "GET", "/ds-metrics", NOW, "signature is wrong"),
+        ({"nonce": "other"}, "GET", "/ds-metrics", NOW, "signature is wrong"),
+        ({"nonce": ""}, "GET", "/ds-metrics", NOW, "nonce"),
+        ({"timestamp": "yesterday"}, "GET", "/ds-metrics", NOW, "cannot be read"),
+        ({"signature-version": "v1"}, "GET", "/ds-metrics", NOW, "not v2"),
+        ({}, "POST", "/ds-metrics", NOW, "signature is wrong"),
+        ({}, "GET", "/other", NOW, "signature is wrong"),
+        ({}, "GET", "/ds-metrics", NOW + 301, "too old"),
+        ({}, "GET", "/ds-metrics", NOW - 31, "in the future"),
+    ],
+)
+def test_the_service_refuses_what_is_not_signed_right(
+    changes: dict[str, str], method: str, path: str, now: float, words: str
+) -> None:
+    with pytest.raises(Refused, match=words):
+        Verifier(SECRET).check(method, path, signed(**changes), now)
+
+
+def test_the_service_takes_a_nonce_once() -> None:
+    verifier = Verifier(SECRET)
+    verifier.check("GET", "/ds-metrics", signed(), NOW)
+    with pytest.raises(Refused, match="used before"):
+        verifier.check("GET", "/ds-metrics", signed(), NOW + 10)
+
+
+def test_the_service_measures_the_last_two_seconds() -> None:
+    meter = Meter()
+    for number in range(100):
+        meter.arrived(10 + number / 50)
+        meter.answered(10 + number / 50, 100.0 + number, failed=number % 5 == 0)
+    meter.cpu_used(10, 1.0)
+    meter.cpu_used(12, 1.0)
+    metrics = meter.metrics(12)
+    assert metrics["requests_per_sec"] == 50
+    assert metrics["latency_p95"] == 194
+    assert metrics["error_rate"] == pytest.approx(0.2)
+    assert metrics["cpu_usage"] == 0
+    assert 0 < metrics["memory_usage"] <= 1
+    assert meter.metrics(13)["requests_per_sec"] == 25
+    later = meter.metrics(20)
+    assert (later["requests_per_sec"], later["latency_p95"], later["error_rate"]) == (0, 0, 0)
+
+
+def test_every_act_has_a_version_that_the_service_can_show() -> None:
+    assert [act.version for act in ACTS] == list(IN_PLACE)
+
+
+def test_the_table_shows_each_verdict_with_its_top_hint() -> None:
+    hints = [{"title": "Errors", "severity": "critical"}, {"title": "Latency", "severity": "warning"}]
+    answer = {"verdict": "rollback_recommended", "confidence": 0.9, "hints": hints}
+    text = table([Outcome(ACTS[0], {**answer, "hints": []}), Outcome(ACTS[2], answer)])
+    assert "90%" in text
+    assert text.splitlines()[2].endswith("none")
+    assert text.splitlines()[3].endswith("Errors (critical)")
+    assert Outcome(ACTS[2], answer).as_expected
+    assert not Outcome(ACTS[0], answer).as_expected

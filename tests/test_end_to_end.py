@@ -1,0 +1,178 @@
+"""The main flow across real processes: web, pollers, endpoints. Also with a poller killed, and with bad endpoints."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from tests.processes import Installation, free_port, wait_for
+
+OPEN = "SELECT count(*) FROM scheduled_jobs WHERE status IN ('pending', 'running')"
+
+
+@pytest.fixture(scope="module")
+def site(installation: Installation) -> Installation:
+    """The installation with its web server; pollers are up to the tests."""
+    installation.start_web()
+    return installation
+
+
+def test_a_deployment_is_measured_and_judged_over_http_alone(site: Installation) -> None:
+    made = site.project("whole flow", "--hmac")
+    endpoint = site.start_endpoint(made["hmac_secret"])
+    poller = site.start_poller()
+
+    started = {"env": "prod", "metrics_endpoint": f"{endpoint}/signed", "version": "2.1", "idempotency_key": "run-1"}
+    first = site.call("POST", "/deployments/trigger", made["api_key"], started).json()
+    again = site.call("POST", "/deployments/trigger", made["api_key"], started).json()
+    assert (first["status"], again["status"]) == ("created", "existing")
+    assert again["deployment_id"] == first["deployment_id"]
+    deployment = first["deployment_id"]
+    path = f"/deployments/{deployment}"
+    wait_for(lambda: site.call("GET", f"{path}/metrics", made["api_key"]).json()["samples"], "the sample from before")
+
+    finish = {"deployment_id": deployment, "result": "success"}
+    assert site.call("POST", "/deployments/finish", made["api_key"], finish).json()["status"] == "accepted"
+    pending = site.call("GET", f"{path}/verdict", made["api_key"])
+    assert pending.status_code == 202
+    assert pending.headers["Retry-After"]
+    assert pending.json()["verdict"] is None
+
+    verdict = site.verdict_of(deployment, made["api_key"])
+    assert verdict["verdict"] == "ok", verdict["summary"]
+    assert verdict["samples"] == {"collected": 5, "expected": 5}
+    samples = site.call("GET", f"{path}/metrics", made["api_key"]).json()["samples"]
+    assert [sample["phase"] for sample in samples] == ["pre"] + 5 * ["post"]
+    assert {sample["latency_p95"] for sample in samples} == {120.0}
+    # Signed anew each time: a nonce used twice would have been refused.
+    assert requests.get(f"{endpoint}/requests", timeout=5).json()["/signed"] == 6
+    stop(poller)
+
+
+def stop(poller: object) -> None:
+    poller.terminate()  # type: ignore[attr-defined]
+    assert poller.wait(20) == 0  # type: ignore[attr-defined]
+
+
+BAD_ENDPOINTS = {
+    "/500": "HTTP 500 from",
+    "/401": "HTTP 401 from",
+    "/hang": "within 5 s",
+    "/drip": "within 5 s",
+    "/invalid-json": "not valid JSON",
+    "/nan": "NaN is not a number in JSON",
+    "/wrong-types": 'latency_p95 is "120", it has to be a number',
+    "/out-of-range": "error_rate is 4.2, allowed 0..1",
+    "/huge": "a body of more than 64 KiB",
+    "/redirect": "redirects are not followed",
+    "closed port": "refused",
+}
+
+
+def test_a_bad_endpoint_costs_no_deployment_its_verdict(site: Installation) -> None:
+    endpoint = site.start_endpoint()
+    addresses = {
+        case: f"http://127.0.0.1:{free_port()}/ds-metrics" if case == "closed port" else endpoint + case
+        for case in [*BAD_ENDPOINTS, "/good"]
+    }
+    wanted = [
+        {"name": f"bad endpoint {case}", "endpoint": addresses[case], "signed": case == "/401"} for case in addresses
+    ]
+    keys = dict(zip(addresses, site.projects(wanted), strict=True))
+    poller = site.start_poller()
+    with ThreadPoolExecutor(len(keys)) as pool:
+        deployments = dict(zip(keys, pool.map(site.deploy, keys.values()), strict=True))
+        verdicts = dict(zip(keys, pool.map(site.verdict_of, deployments.values(), keys.values()), strict=True))
+    wait_for(lambda: site.rows(OPEN)[0][0] == 0, "every job to end")
+    stop(poller)
+
+    assert verdicts.pop("/good")["verdict"] == "ok"
+    for case, words in BAD_ENDPOINTS.items():
+        verdict = verdicts[case]
+        assert verdict["verdict"] == "warning", case
+        assert verdict["conclusive"] is False, case
+        assert verdict["samples"] == {"collected": 0, "expected": 5}, case
+        errors = errors_of(site, deployments[case])
+        assert errors, case
+        assert any(words in error for error in errors), (case, errors)
+
+
+def errors_of(site: Installation, deployment: str) -> list[str]:
+    query = (
+        "SELECT last_error FROM scheduled_jobs JOIN deployments ON deployments.id = deployment_id"
+        " WHERE deployments.uuid = %s AND job_type = 'post_collect'"
+    )
+    return [row[0] for row in site.rows(query, deployment)]
+
+
+def test_a_refused_signature_ends_the_remaining_collections(site: Installation) -> None:
+    endpoint = site.start_endpoint()
+    wanted = {"name": "wrong secret", "endpoint": f"{endpoint}/401", "signed": True, "plan": "enterprise"}
+    [key] = site.projects([wanted])
+    poller = site.start_poller()
+    deployment = site.deploy(key)
+    verdict = site.verdict_of(deployment, key)
+    stop(poller)
+
+    assert verdict["conclusive"] is False
+    query = (
+        "SELECT status, count(*) FROM scheduled_jobs JOIN deployments ON deployments.id = deployment_id"
+        " WHERE deployments.uuid = %s AND job_type = 'post_collect' GROUP BY status"
+    )
+    statuses = dict(site.rows(query, deployment))
+    assert set(statuses) <= {"failed", "cancelled"}
+    assert statuses["cancelled"] >= 12
+    assert requests.get(f"{endpoint}/requests", timeout=5).json()["/401"] <= 3
+
+
+def test_a_killed_poller_loses_nothing_and_doubles_nothing(site: Installation) -> None:
+    endpoint = site.start_endpoint()
+    keys = site.projects(
+        [{"name": f"killed {n}", "endpoint": f"{endpoint}/slow-{n}", "plan": "enterprise"} for n in range(4)]
+    )
+    before = site.rows("SELECT coalesce(max(id), 0) FROM scheduled_jobs")[0][0]
+    doomed = site.start_poller("doomed", "--lease", "1.5", "--poll", "0.5")
+    deployments = [site.deploy(key) for key in keys]
+    caught = "SELECT id FROM scheduled_jobs WHERE id > %s AND status = 'running' AND job_type = 'post_collect'"
+    wait_for(lambda: len(site.rows(caught, before)) >= 3, "jobs to be running")
+    os.kill(doomed.pid, signal.SIGKILL)
+    doomed.wait(10)
+    orphans = [row[0] for row in site.rows(caught, before)]
+    assert orphans, "the poller was not killed in the middle of its work"
+
+    heir = site.start_poller("heir", "--lease", "1.5", "--poll", "0.5")
+    verdicts = [site.verdict_of(*each) for each in zip(deployments, keys, strict=True)]
+    wait_for(lambda: site.rows(OPEN)[0][0] == 0, "every job to end")
+    stop(heir)
+
+    jobs = site.rows("SELECT id, job_type, status, retry_count FROM scheduled_jobs WHERE id > %s", before)
+    assert len(jobs) == 4 * (1 + 15 + 1)
+    assert {status for _, _, status, _ in jobs} <= {"completed", "expired"}
+    assert {status for _, kind, status, _ in jobs if kind == "analysis"} == {"completed"}
+    # The jobs that the dead poller held were taken back and run again, not left behind.
+    assert all(retries == 1 for job, _, _, retries in jobs if job in orphans)
+
+    for deployment, verdict in zip(deployments, verdicts, strict=True):
+        assert verdict["state"] == "analyzed"
+        places = site.rows(
+            "SELECT phase, sequence_index FROM metric_samples JOIN deployments ON deployments.id = deployment_id"
+            " WHERE uuid = %s",
+            deployment,
+        )
+        assert len(places) == len(set(places))
+        done = site.rows(
+            "SELECT count(*) FROM scheduled_jobs JOIN deployments ON deployments.id = deployment_id"
+            " WHERE uuid = %s AND status = 'completed' AND job_type <> 'analysis'",
+            deployment,
+        )[0][0]
+        assert len(places) == done
+        stored = site.rows(
+            "SELECT count(*) FROM deployment_verdicts JOIN deployments ON deployments.id = deployment_id"
+            " WHERE uuid = %s",
+            deployment,
+        )
+        assert stored == [(1,)]

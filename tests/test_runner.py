@@ -1,0 +1,210 @@
+"""`make run`: web server and poller in the foreground, started and ended together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import requests
+
+from seqpulse import embedded
+from tests.processes import (
+    ROOT,
+    environment,
+    free_port,
+    own_database,
+    processes_with,
+    wait_for,
+)
+
+MARK = "RUNNER_TEST"
+
+
+class Run:
+    """A runner in a process of its own, and what it leaves to look at."""
+
+    def __init__(self, directory: Path, database_url: str, **env: str) -> None:
+        self.port = free_port()
+        self.site = f"http://127.0.0.1:{self.port}"
+        self.directory = directory
+        self.database_url = database_url
+        self.mark = f"{MARK}={directory}-{self.port}"
+        name, _, value = self.mark.partition("=")
+        given = {
+            "SEQPULSE_DATA_DIR": str(directory),
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": "1",
+            "DATABASE_URL": database_url,
+            "SEQPULSE_EMBEDDED_FAST": "1",
+            # Static files have their own test; collecting takes seconds.
+            "DEBUG": "on",
+            name: value,
+        }
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "seqpulse.runner"],
+                cwd=ROOT,
+                env=environment(**{**given, **env}),
+                stdout=out,
+                stderr=err,
+            )
+
+    @property
+    def out(self) -> Path:
+        return self.directory / f"out-{self.port}"
+
+    @property
+    def err(self) -> Path:
+        return self.directory / f"err-{self.port}"
+
+    def wait_until_ready(self) -> dict[str, object]:
+        def ready() -> dict[str, object] | None:
+            assert self.process.poll() is None, self.err.read_text()
+            try:
+                health: dict[str, object] = requests.get(f"{self.site}/health", timeout=5).json()
+            except requests.RequestException:
+                return None
+            # Health also counts a poller of an earlier test whose heartbeat is still fresh.
+            return health if health["status"] == "ok" and set(self.pollers()) & set(self.left_over()) else None
+
+        return wait_for(ready, "web server and poller")
+
+    def pollers(self) -> list[int]:
+        with psycopg.connect(self.database_url or embedded.url(self.directory), autocommit=True) as link:
+            return [row[0] for row in link.execute("SELECT pid FROM pollers").fetchall()]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def left_over(self) -> list[int]:
+        """Processes of this run that are still there."""
+        return processes_with(self.mark)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Starts runners; whatever is left of them at the end is killed."""
+    made: list[Run] = []
+
+    def start_one(database_url: str = "", **env: str) -> Run:
+        made.append(Run(tmp_path, database_url, **env))
+        return made[-1]
+
+    yield start_one
+    for run in made:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
+        for pid in run.left_over():
+            os.kill(pid, signal.SIGKILL)
+    embedded.stop(tmp_path)
+
+
+@pytest.fixture
+def database_url() -> Iterator[str]:
+    with own_database() as url:
+        yield url
+
+
+def test_it_serves_restarts_its_poller_and_ends_both(start: Callable[..., Run], database_url: str) -> None:
+    run = start(database_url)
+    run.wait_until_ready()
+    [first] = run.pollers()
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: set(run.pollers()) - {first}, "the next poller")
+    assert requests.get(f"{run.site}/health", timeout=5).json()["status"] == "ok"
+
+    assert run.end() == 0
+    assert run.left_over() == []
+    assert "The poller has ended by itself" in run.err.read_text()
+    lines = [json.loads(line) for line in run.out.read_text().splitlines()]
+    assert {"gunicorn.error", "scheduler.poller"} <= {line["logger"] for line in lines}
+    # It signed off: health does not take it for alive until its heartbeat is stale.
+    assert run.pollers() == [first]
+
+
+def test_ctrl_c_ends_both_in_order(start: Callable[..., Run], database_url: str) -> None:
+    run = start(database_url)
+    run.wait_until_ready()
+    assert run.end(signal.SIGINT) == 0
+    assert run.left_over() == []
+    assert "poller_stopped" in run.out.read_text()
+
+
+def test_without_its_web_server_it_ends_with_an_error(start: Callable[..., Run], database_url: str) -> None:
+    run = start(database_url)
+    run.wait_until_ready()
+    master = next(
+        pid for pid in run.left_over() if pid != run.process.pid and parent(pid) == run.process.pid and is_gunicorn(pid)
+    )
+    os.kill(master, signal.SIGKILL)
+    assert run.process.wait(30) != 0
+    assert run.left_over() == []
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_gunicorn(pid: int) -> bool:
+    return b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel to tell children that their parent died")
+def test_its_children_do_not_outlive_a_killed_runner(start: Callable[..., Run], database_url: str) -> None:
+    run = start(database_url)
+    run.wait_until_ready()
+    run.process.kill()
+    run.process.wait()
+    wait_for(lambda: not run.left_over(), "the children to end", 30)
+
+
+def test_it_stops_the_embedded_server_that_it_started(start: Callable[..., Run], tmp_path: Path) -> None:
+    run = start()
+    run.wait_until_ready()
+    assert embedded.is_running(tmp_path)
+    assert run.end() == 0
+    assert not embedded.is_running(tmp_path)
+
+    embedded.start(tmp_path)
+    second = start()
+    second.wait_until_ready()
+    assert second.end() == 0
+    assert embedded.is_running(tmp_path)
+
+
+def test_a_taken_port_is_told_with_the_way_out(start: Callable[..., Run], database_url: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        run = start(database_url, PORT=str(port))
+        assert run.process.wait(30) == 1
+    assert f"Port {port} of 127.0.0.1 cannot be used" in run.err.read_text()
+    assert f"PORT={port + 1} make run" in run.err.read_text()
+    assert run.left_over() == []
+
+
+def test_wrong_variables_are_told_before_anything_starts(start: Callable[..., Run], database_url: str) -> None:
+    run = start(database_url, PORT="some", WEB_CONCURRENCY="-1", SEQPULSE_SAMPLE_INTERVAL_SECONDS="0")
+    assert run.process.wait(30) == 1
+    for variable in ("PORT", "WEB_CONCURRENCY", "SEQPULSE_SAMPLE_INTERVAL_SECONDS"):
+        assert f"(seqpulse.E_{variable})" in run.err.read_text()
+    assert run.left_over() == []
+    assert "Traceback" not in run.err.read_text()
+
+
+def test_a_database_that_does_not_answer_is_told_in_words(start: Callable[..., Run]) -> None:
+    run = start(f"postgres://seqpulse@127.0.0.1:{free_port()}/seqpulse")
+    assert run.process.wait(30) == 1
+    assert "The database does not answer" in run.err.read_text()
+    assert "Traceback" not in run.err.read_text()

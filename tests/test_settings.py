@@ -1,0 +1,110 @@
+"""Settings come from the environment, typed; a wrong one names its variable, and nothing serves with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from seqpulse.environment import Environment
+from tests.processes import ROOT, environment
+
+URL = "postgres://seqpulse:pass@db.example:5432/seqpulse"
+KEYS = {"SECRET_KEY": "x" * 60 + "aB3$", "SEQPULSE_ENCRYPTION_KEYS": Fernet.generate_key().decode()}
+
+WRONG = {
+    "DATABASE_URL": "mysql://db.example/seqpulse",
+    "DEBUG": "maybe",
+    "CSRF_TRUSTED_ORIGINS": "seqpulse.example",
+    "SEQPULSE_TRUSTED_PROXIES": "10.0.0.0/99",
+    "SEQPULSE_SAMPLE_INTERVAL_SECONDS": "often",
+    "SEQPULSE_OUTBOUND_ALLOW": "10.0.0.0/8, not a host!",
+    "SEQPULSE_ENCRYPTION_KEYS": "short",
+    "SEQPULSE_HTTPS": "perhaps",
+    "LOG_FORMAT": "xml",
+    "LOG_LEVEL": "loud",
+    "PORT": "http",
+    "WEB_CONCURRENCY": "0",
+}
+
+
+def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_every_wrong_variable_is_an_error_whose_id_names_it(tmp_path: Path) -> None:
+    result = run("manage.py", "check", **{"SEQPULSE_DATA_DIR": str(tmp_path), **KEYS, **WRONG})
+    assert result.returncode != 0
+    for variable in WRONG:
+        assert f"(seqpulse.E_{variable}) {variable}: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_right_values_pass_the_checks_of_production() -> None:
+    right = {"ALLOWED_HOSTS": "seqpulse.example", "SEQPULSE_TRUSTED_PROXIES": "10.0.0.0/8", "PORT": "8080"}
+    result = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", DATABASE_URL=URL, **KEYS, **right)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("missing", KEYS)
+def test_production_without_a_key_refuses_to_start(missing: str) -> None:
+    given = {name: value for name, value in KEYS.items() if name != missing}
+    result = run("-c", "import seqpulse.wsgi", DATABASE_URL=URL, **given)
+    assert result.returncode != 0
+    assert f"{missing} is not set" in result.stderr
+
+
+def test_nothing_serves_with_a_wrong_setting(tmp_path: Path) -> None:
+    result = run("-c", "import seqpulse.wsgi", SEQPULSE_DATA_DIR=str(tmp_path), SEQPULSE_SAMPLE_INTERVAL_SECONDS="0")
+    assert result.returncode != 0
+    assert "seqpulse.E_SEQPULSE_SAMPLE_INTERVAL_SECONDS" in result.stderr
+
+
+def test_debug_is_off_unless_asked_for(tmp_path: Path) -> None:
+    show = "from django.conf import settings; print(settings.DEBUG, settings.ALLOWED_HOSTS)"
+    env = {"SEQPULSE_DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "seqpulse.settings"}
+    assert run("-c", show, **env).stdout.startswith("False ['localhost'")
+    assert run("-c", show, DEBUG="on", **env).stdout.startswith("True ['*']")
+
+
+def test_loading_the_settings_starts_no_database_and_keeps_the_keys_it_made(tmp_path: Path) -> None:
+    show = "from seqpulse import settings; print(settings.SECRET_KEY, settings.SEQPULSE_ENCRYPTION_KEYS)"
+    first, second = (run("-c", show, SEQPULSE_DATA_DIR=str(tmp_path)) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert not (tmp_path / "postgres").exists()
+    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:///x.db", "only PostgreSQL"),
+        ("postgres://db.example", "the database name is missing"),
+        ("postgres://db.example:port/seqpulse", "port"),
+        ("postgres://[::1/seqpulse", ""),
+    ],
+)
+def test_a_wrong_database_address_is_told_in_words(url: str, words: str) -> None:
+    environ = Environment({"DATABASE_URL": url})
+    assert environ.database("DATABASE_URL", {"NAME": "kept"}) == {"NAME": "kept"}
+    assert words in environ.problems["DATABASE_URL"].lower() or words in environ.problems["DATABASE_URL"]
+
+
+@pytest.mark.parametrize("raw", ["nan", "inf", "-1", "0", "1e9", "", "7", " 7 "])
+def test_a_number_is_taken_only_within_its_bounds(raw: str) -> None:
+    environ = Environment({"X": raw})
+    value = environ.number("X", 60.0, low=0.1, high=3600)
+    assert value == (7.0 if raw.strip() == "7" else 60.0)
+    assert bool(environ.problems) == (raw.strip() not in ("7", ""))
