@@ -37,6 +37,7 @@ class MetricSample(models.Model):
 
     class Meta:
         db_table = "metric_samples"
+        indexes = [models.Index(fields=["environment", "phase", "collected_at"], name="samples_of_environment")]
         constraints = [
             models.UniqueConstraint(fields=["deployment", "phase", "collected_at"], name="one_sample_per_instant"),
             models.UniqueConstraint(fields=["deployment", "phase", "sequence_index"], name="one_sample_per_place"),

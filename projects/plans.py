@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """window_minutes: how long a deployment is observed; retention_days: how long samples are kept."""
+    """window_minutes: how long a deployment is observed; retention_days: how long samples are kept;
+    baseline_interval_s: seconds between two samples of the service's everyday level."""
 
     name: str
     window_minutes: int
     retention_days: int
+    baseline_interval_s: int
 
 
 PLANS = {
     plan.name: plan
     for plan in (
-        Plan("free", window_minutes=5, retention_days=7),
-        Plan("pro", window_minutes=10, retention_days=30),
-        Plan("enterprise", window_minutes=15, retention_days=90),
+        Plan("free", window_minutes=5, retention_days=7, baseline_interval_s=300),
+        Plan("pro", window_minutes=10, retention_days=30, baseline_interval_s=60),
+        Plan("enterprise", window_minutes=15, retention_days=90, baseline_interval_s=60),
     )
 }
 PLAN_CHOICES = [(name, name.capitalize()) for name in PLANS]

@@ -1,0 +1,91 @@
+"""Baseline sampling: the everyday level of each environment, taken while nothing is deployed or under observation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from deployments.models import Deployment, State
+from metrics.collecting import Collected, Target, as_sample, collect_from, database_time, target_of
+from metrics.models import MetricSample, Phase
+from projects.models import Environment
+from scheduler.models import ScheduledJob
+from scheduler.queue import NewJob, database_now, enqueue
+from scheduler.recurring import recurring
+from scheduler.registry import Ended, Job, job_kind
+from scheduler.retry import NO_RETRY
+
+KIND = "baseline_collect"
+SWEEP_EVERY_S = 60.0
+# A prime, to spread the environments over the interval.
+SPREAD = 7919
+
+
+def next_tick(environment: Environment, now: datetime) -> NewJob | None:
+    """The environment's next baseline job after now; None where it takes none."""
+    every = environment.effective_baseline_interval_s
+    if not every:
+        return None
+    offset = environment.pk * SPREAD % every
+    number = math.floor((now.timestamp() - offset) / every) + 1
+    due = datetime.fromtimestamp(number * every + offset, UTC)
+    return NewJob(
+        KIND,
+        due,
+        phase=Phase.BASELINE,
+        expires_at=due + timedelta(seconds=every),
+        unique_key=f"{KIND}:{environment.pk}:{every}:{number}",
+        metadata={"environment_id": environment.pk},
+    )
+
+
+def plan_next(environments: Iterable[Environment]) -> None:
+    """Writes the next job of each of them, where it is not there yet."""
+    now = database_now()
+    jobs = [job for environment in environments if (job := next_tick(environment, now)) is not None]
+    if jobs:
+        enqueue(jobs, now=now)
+
+
+@recurring("baseline_sweep", every_s=SWEEP_EVERY_S)
+def sweep() -> None:
+    """Begins the chain of every environment that has none: it is new, was switched on, or its chain broke."""
+    going = ScheduledJob.objects.open().filter(job_type=KIND)
+    ids = [row["environment_id"] for row in going.values_list("job_metadata", flat=True) if "environment_id" in row]
+    plan_next(Environment.objects.exclude(metrics_endpoint="").exclude(pk__in=ids).select_related("project"))
+
+
+def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
+    """Where to collect; none for an environment that is gone, or in which something is deployed or observed."""
+    wanted = {job.id: job.metadata.get("environment_id") for job in jobs}
+    busy = set(
+        Deployment.objects.filter(
+            environment_id__in=wanted.values(), state__in=[State.RUNNING, State.FINISHED]
+        ).values_list("environment_id", flat=True)
+    )
+    environments = Environment.objects.select_related("project").in_bulk(
+        [pk for pk in wanted.values() if pk is not None and pk not in busy]
+    )
+    return {job_id: target_of(environments[pk]) for job_id, pk in wanted.items() if pk in environments}
+
+
+def store(done: Sequence[tuple[Job, Collected | None]]) -> None:
+    MetricSample.objects.bulk_create([as_sample(job, collected) for job, collected in done if collected is not None])
+
+
+def follow_up(jobs: Sequence[Ended]) -> None:
+    """Writes the next job of each environment, in the transaction that ends this one."""
+    ids = ScheduledJob.objects.filter(pk__in=[job.id for job in jobs]).values_list(
+        "job_metadata__environment_id", flat=True
+    )
+    plan_next(Environment.objects.filter(pk__in=[pk for pk in ids if pk]).select_related("project"))
+
+
+@job_kind(KIND, retry=NO_RETRY, prepare=load_targets, record=store, ended=follow_up)
+async def collect_baseline(job: Job, target: Target | None) -> Collected | None:
+    """One baseline sample, or nothing while the environment is busy."""
+    if target is None:
+        return None
+    metrics = await collect_from(target, job)
+    return Collected(target.environment_id, metrics, database_time(job))
