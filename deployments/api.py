@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from django.core.exceptions import ValidationError as InvalidPolicy
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
@@ -12,9 +14,18 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
-from deployments.services import EndpointConflict, Trigger, UnknownEnvironment, finish_deployment, start_deployment
+from deployments.services import (
+    EndpointConflict,
+    Trigger,
+    UnknownEnvironment,
+    finish_deployment,
+    start_deployment,
+    wait_for_pre_sample,
+)
 from projects.authentication import project_of
+from projects.policies import for_environment, policy_from_toml
 
+MAX_WAIT_FOR_PRE_S = 10.0
 FACTS = ("branch", "commit_sha", "version", "author", "url")
 
 
@@ -40,6 +51,19 @@ def checked(serializer_class: type, request: Request, **overrides: Any) -> dict[
     return validated
 
 
+def policy_of(body: dict[str, Any]) -> dict[str, Any] | None:
+    """The policy that the call's seqpulse.toml gives to its environment; raises ValidationError."""
+    given = body["policy"]
+    if given is None or given == "":
+        return None
+    try:
+        if isinstance(given, str):
+            return policy_from_toml(given, body["env"])
+        return for_environment(given, body["env"])
+    except InvalidPolicy as error:
+        raise ValidationError({"policy": error.messages}) from None
+
+
 class TriggerView(APIView):
     """A deployment begins."""
 
@@ -58,6 +82,7 @@ class TriggerView(APIView):
             idempotency_key=body["idempotency_key"] or None,
             metrics_endpoint=body["metrics_endpoint"],
             facts={name: body[name] for name in FACTS},
+            policy=policy_of(body),
         )
         try:
             started = start_deployment(project_of(request), trigger)
@@ -65,14 +90,15 @@ class TriggerView(APIView):
             raise ValidationError({"env": [str(error)]}) from None
         except EndpointConflict as error:
             raise Conflict(error) from None
-        return Response(
-            {
-                "deployment_id": str(started.deployment.uuid),
-                "status": started.status,
-                "message": started.message,
-                "number": started.deployment.number,
-            }
-        )
+        answer: dict[str, Any] = {
+            "deployment_id": str(started.deployment.uuid),
+            "status": started.status,
+            "message": started.message,
+            "number": started.deployment.number,
+        }
+        if body["wait_for_pre"]:
+            answer["pre"] = asdict(wait_for_pre_sample(started.deployment, MAX_WAIT_FOR_PRE_S))
+        return Response(answer)
 
 
 class FinishView(APIView):

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models
 
-from projects.models import Environment, Project
+from projects.models import Environment, PolicyVersion, Project
 
 
 class State(models.TextChoices):
@@ -58,6 +58,14 @@ class Deployment(models.Model):
     duration_ms = models.PositiveBigIntegerField(null=True, blank=True)
     window_samples = models.PositiveSmallIntegerField(default=0)
     interval_s = models.FloatField(default=60.0)
+    policy_version = models.ForeignKey(
+        PolicyVersion,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The policy that its trigger call brought; empty: the environment's.",
+    )
 
     objects = DeploymentQuerySet.as_manager()
 

@@ -31,6 +31,18 @@ class OptionalText(serializers.CharField):
         return empty, "" if empty and value is None else value
 
 
+class PolicyField(serializers.Field[Any, Any, Any, Any]):
+    """The content of a seqpulse.toml: its text, or the same as a JSON object."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, (str, dict)):
+            raise serializers.ValidationError("This has to be the text of a seqpulse.toml, or the same as an object.")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
 class TriggerRequest(serializers.Serializer[Any]):
     env = serializers.CharField(max_length=100, help_text="Name of the environment that is deployed to.")
     idempotency_key = OptionalText(max_length=255, help_text="One deployment per key; X-Idempotency-Key wins.")
@@ -40,6 +52,10 @@ class TriggerRequest(serializers.Serializer[Any]):
     version = OptionalText(max_length=255)
     author = OptionalText(max_length=255)
     url = OptionalText(max_length=2048, help_text="Link to the CI run (http or https).")
+    policy = PolicyField(required=False, allow_null=True, default=None, help_text="The text of a seqpulse.toml.")
+    wait_for_pre = serializers.BooleanField(
+        default=False, help_text="Answer when the sample from before is in or has failed; 10 s at most."
+    )
 
     def validate_metrics_endpoint(self, value: str) -> str:
         return checked_endpoint(value)
@@ -50,11 +66,17 @@ class TriggerRequest(serializers.Serializer[Any]):
         return value
 
 
+class PreSampleState(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(["collected", "failed", "pending"])
+    message = serializers.CharField(allow_null=True)
+
+
 class TriggerResponse(serializers.Serializer[Any]):
     deployment_id = serializers.UUIDField()
     status = serializers.ChoiceField(["created", "existing"])
     message = serializers.CharField(allow_null=True)
     number = serializers.IntegerField()
+    pre = PreSampleState(required=False, help_text="With wait_for_pre only.")
 
 
 class FinishRequest(serializers.Serializer[Any]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import structlog
@@ -14,8 +14,10 @@ from django.db.models import F
 
 from deployments.models import Deployment, State
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
-from projects.models import Environment, Project
-from projects.services import adopt_endpoint
+from deployments.waiting import hold
+from projects.models import Environment, PolicySource, Project
+from projects.services import adopt_endpoint, set_policy
+from scheduler.models import OPEN_STATUSES, JobStatus, ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue
 from security.outbound import parse_endpoint
 
@@ -53,12 +55,13 @@ class UnknownEnvironment(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What a trigger call says, checked. Empty strings where it says nothing."""
+    """What a trigger call says, checked. Empty strings where it says nothing. policy: what its seqpulse.toml gives."""
 
     env: str
     idempotency_key: str | None = None
     metrics_endpoint: str = ""
     facts: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,9 @@ def insert(project: Project, environment: Environment, trigger: Trigger) -> Depl
     # The counter's row lock queues the triggers of a project, so that their numbers have no gaps.
     Project.objects.filter(pk=project.pk).update(last_number=F("last_number") + 1)
     number = Project.objects.values_list("last_number", flat=True).get(pk=project.pk)
+    version = None
+    if trigger.policy is not None:
+        version = set_policy(environment, trigger.policy, source=PolicySource.FILE)
     now = database_now()
     deployment = Deployment.objects.create(
         project=project,
@@ -143,11 +149,39 @@ def insert(project: Project, environment: Environment, trigger: Trigger) -> Depl
         started_at=now,
         window_samples=project.effective_window_minutes,
         interval_s=settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS,
+        policy_version=version,
         **trigger.facts,
     )
     expires_at = pre_sample_expires_at(now, deployment.window_samples, deployment.interval_s)
     enqueue([NewJob("pre_collect", now, deployment.pk, "pre", 0, expires_at)], now=now)
     return deployment
+
+
+@dataclass(frozen=True, slots=True)
+class PreSample:
+    """How far the sample from before is; message: why it failed."""
+
+    status: Literal["collected", "failed", "pending"]
+    message: str | None = None
+
+
+def settled_pre_sample(deployment: Deployment) -> PreSample | None:
+    """The sample from before, once it is in or its first try has failed."""
+    job = ScheduledJob.objects.filter(deployment=deployment, job_type="pre_collect").first()
+    if job is None:
+        return PreSample("failed", "This deployment has no job for the sample from before.")
+    if job.status == JobStatus.COMPLETED:
+        return PreSample("collected")
+    if job.status not in OPEN_STATUSES or job.retry_count:
+        return PreSample("failed", job.last_error)
+    return None
+
+
+def wait_for_pre_sample(deployment: Deployment, seconds: float) -> PreSample:
+    """The sample from before, waiting for it for so many seconds at most."""
+    return hold(lambda: settled_pre_sample(deployment), seconds) or PreSample(
+        "pending", f"The sample from before was not in after {seconds:g} s. Is a poller running?"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from projects.plans import PLAN_CHOICES, PLANS, Plan
+from projects.policies import validate_policy
 from security.encryption import EncryptedTextField
 from security.outbound import parse_endpoint
 
@@ -134,6 +135,11 @@ def validate_endpoint(url: str) -> None:
         raise ValidationError(str(error)) from None
 
 
+class EnvironmentQuerySet(models.QuerySet["Environment"]):
+    def visible_to(self, user: Any) -> EnvironmentQuerySet:
+        return self.filter(project__in=Project.objects.visible_to(user))
+
+
 class Environment(models.Model):
     """Where a project runs: prod, staging, … Each has its own metrics endpoint."""
 
@@ -144,9 +150,17 @@ class Environment(models.Model):
     policy = models.JSONField(
         default=dict,
         blank=True,
-        help_text='What differs from the default policy, for example {"latency_p95": {"limit": 800}}.',
+        validators=[validate_policy],
+        help_text='What differs from the default policy, for example {"limits": {"latency_p95": 800}}.',
+    )
+    baseline_interval_s = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="Seconds between two baseline samples; empty: what the plan gives, never less than that; 0: none.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = EnvironmentQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "name"], name="one_environment_name_per_project")]
@@ -158,6 +172,61 @@ class Environment(models.Model):
     def signs(self) -> bool:
         """Whether requests to the metrics endpoint are signed."""
         return bool(self.hmac_secret)
+
+    @property
+    def effective_baseline_interval_s(self) -> int:
+        """Seconds between two baseline samples; 0: none are taken."""
+        if self.baseline_interval_s == 0 or not self.metrics_endpoint:
+            return 0
+        return max(self.baseline_interval_s or 0, self.project.plan_limits.baseline_interval_s)
+
+
+class PolicySource(models.TextChoices):
+    DASHBOARD = "dashboard"
+    FILE = "file"
+    ADMIN = "admin"
+
+
+class PolicyVersion(models.Model):
+    """A policy that an environment has or had. Verdicts name the one that they were judged by."""
+
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="policy_versions")
+    number = models.PositiveIntegerField()
+    policy = models.JSONField(default=dict)
+    source = models.CharField(max_length=10, choices=PolicySource)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["environment", "number"], name="one_policy_per_number")]
+
+    def __str__(self) -> str:
+        return f"policy {self.number} of {self.environment}"
+
+
+class ExcludedWindow(models.Model):
+    """A time that an operator has taken out of an environment's baseline: an incident, a load test."""
+
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="excluded_windows")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    reason = models.CharField(max_length=200, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(ends_at__gt=models.F("starts_at")), name="window_ends_after_start"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.environment} from {self.starts_at:%Y-%m-%d %H:%M} to {self.ends_at:%Y-%m-%d %H:%M}"
+
+    def clean(self) -> None:
+        if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
+            raise ValidationError({"ends_at": "The window has to end after it starts."})
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 
@@ -10,6 +11,7 @@ from projects.models import (
     ApiKey,
     Environment,
     Membership,
+    PolicyVersion,
     Project,
     Role,
     Team,
@@ -18,6 +20,7 @@ from projects.models import (
     new_api_key,
     new_hmac_secret,
 )
+from projects.policies import validate_policy
 
 DEFAULT_TEAM = "Default team"
 
@@ -73,6 +76,26 @@ def create_project(
         place.save()
         secret = enable_signing(place) if signed else None
         return NewProject(project, place, issue_api_key(project), secret)
+
+
+def set_policy(
+    environment: Environment, policy: dict[str, Any], *, source: str, by: User | None = None
+) -> PolicyVersion:
+    """Makes this the environment's policy and returns its version: the current one where nothing changes.
+
+    Raises ValidationError where the judges do not understand it.
+    """
+    validate_policy(policy)
+    with transaction.atomic():
+        Environment.objects.select_for_update().get(pk=environment.pk)
+        latest = environment.policy_versions.order_by("-number").first()
+        if latest is not None and latest.policy == policy:
+            return latest
+        number = latest.number + 1 if latest is not None else 1
+        version = environment.policy_versions.create(number=number, policy=policy, source=source, created_by=by)
+        Environment.objects.filter(pk=environment.pk).update(policy=policy)
+    environment.policy = policy
+    return version
 
 
 def adopt_endpoint(environment: Environment, endpoint: str) -> str:

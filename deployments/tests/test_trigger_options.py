@@ -1,0 +1,108 @@
+"""What a trigger call may bring besides: a policy file, and the wish to wait for the sample from before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from deployments import api
+from deployments.models import Deployment
+from projects.models import PolicyVersion
+from projects.services import NewProject, create_project
+from scheduler.models import ScheduledJob
+
+FILE = """
+sensitivity = "high"
+[limits]
+latency_p95 = 800
+
+[environments.prod.limits]
+error_rate = 0.02
+
+[environments.staging]
+sensitivity = "low"
+"""
+
+
+@pytest.fixture
+def made(db: None) -> NewProject:
+    return create_project("shop", environment="prod", endpoint="http://metrics.example/m")
+
+
+def trigger(client: Client, made: NewProject, **body: Any) -> Any:
+    body = {"env": "prod", **body}
+    headers = {"X-API-Key": made.api_key}
+    return client.post("/deployments/trigger", body, content_type="application/json", headers=headers)
+
+
+def test_a_policy_file_becomes_the_environments_policy_and_is_pinned(client: Client, made: NewProject) -> None:
+    assert trigger(client, made, policy=FILE).status_code == 200
+    made.environment.refresh_from_db()
+    wanted = {"sensitivity": "high", "limits": {"latency_p95": 800, "error_rate": 0.02}}
+    assert made.environment.policy == wanted
+    pinned = Deployment.objects.get().policy_version
+    assert pinned is not None
+    assert (pinned.policy, pinned.number, pinned.source) == (wanted, 1, "file")
+
+
+def test_the_same_file_again_makes_no_new_version(client: Client, made: NewProject) -> None:
+    for _ in range(2):
+        trigger(client, made, policy=FILE)
+        Deployment.objects.update(state="finished")
+    assert PolicyVersion.objects.count() == 1
+    trigger(client, made, policy={"sensitivity": "low"})
+    assert list(PolicyVersion.objects.order_by("number").values_list("number", flat=True)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("policy", "named"),
+    [
+        ("sensitivity = ", "TOML"),
+        ('sensitivity = "extreme"', "sensitivity"),
+        ("[limits]\nlatency_p95 = -5", "limits.latency_p95"),
+        ("[limits]\nlatencyp95 = 5", "latencyp95"),
+        ("environments = 3", "environments"),
+        ({"limits": {"error_rate": "high"}}, "limits.error_rate"),
+        ("x" * 20_000, "longer"),
+        (5, "seqpulse.toml"),
+        ("a = " + "[" * 5000, "TOML"),
+        ("\0", "TOML"),
+    ],
+)
+def test_a_wrong_policy_is_refused_by_name_and_nothing_starts(
+    client: Client, made: NewProject, policy: Any, named: str
+) -> None:
+    answer = trigger(client, made, policy=policy)
+    assert answer.status_code == 400
+    assert named in str(answer.json()["error"]["fields"]["policy"])
+    assert not Deployment.objects.exists()
+    assert not PolicyVersion.objects.exists()
+
+
+def test_without_the_wish_to_wait_nothing_is_said_of_the_sample(client: Client, made: NewProject) -> None:
+    assert "pre" not in trigger(client, made).json()
+
+
+@pytest.mark.parametrize(
+    ("columns", "status", "message"),
+    [
+        ({"status": "completed"}, "collected", None),
+        ({"status": "failed", "last_error": "HTTP 503 from x"}, "failed", "HTTP 503 from x"),
+        ({"status": "pending", "retry_count": 1, "last_error": "HTTP 503 from x"}, "failed", "HTTP 503 from x"),
+    ],
+)
+def test_who_waits_is_told_what_became_of_the_sample(
+    client: Client, made: NewProject, columns: dict[str, Any], status: str, message: str | None
+) -> None:
+    trigger(client, made)
+    ScheduledJob.objects.filter(job_type="pre_collect").update(**columns)
+    assert trigger(client, made, wait_for_pre=True).json()["pre"] == {"status": status, "message": message}
+
+
+def test_the_wait_has_an_end(client: Client, made: NewProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MAX_WAIT_FOR_PRE_S", 0.3)
+    pre = trigger(client, made, wait_for_pre=True).json()["pre"]
+    assert pre["status"] == "pending"
+    assert "poller" in pre["message"]
