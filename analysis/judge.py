@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from analysis import adaptive
 from analysis.fixed import judge_fixed
-from analysis.policy import Policy
+from analysis.policy import FixedPolicy, Policy
 from analysis.types import Sample, Verdict, Window
-
-# By Policy.kind. Each takes (pre, post, policy of its kind, window).
-_JUDGES: dict[str, Callable[[Sequence[Sample], Sequence[Sample], Policy, Window], Verdict]] = {
-    "fixed": judge_fixed,
-}
 
 
 def judge(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, window: Window) -> Verdict:
     """The verdict on one deployment; the same input always gives the same verdict.
 
     pre: samples from before it; post: samples from after it, both in any order and possibly empty; window: what was
-    planned and what went missing. Raises KeyError for a kind of policy that has no judge.
+    planned and what went missing.
     """
-    return _JUDGES[policy.kind](pre, post, policy, window)
+    if isinstance(policy, FixedPolicy):
+        return judge_fixed(pre, post, policy, window)
+    return adaptive.judge_adaptive(pre, post, policy, window)
+
+
+def judge_early(pre: Sequence[Sample], post_so_far: Sequence[Sample], policy: Policy, window: Window) -> Verdict | None:
+    """A rollback that need not wait for the end of the window; None: it has to wait.
+
+    Only the adaptive policy looks early: the fixed one counts shares of a whole window.
+    """
+    if isinstance(policy, FixedPolicy):
+        return None
+    return adaptive.judge_early(pre, post_so_far, policy, window)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+from analysis.adaptive.policy import AdaptivePolicy
 from analysis.types import METRICS
 
 LIMITED_METRICS = ("latency_p95", "error_rate", "cpu_usage", "memory_usage")
-DEFAULT_KIND = "fixed"
+DEFAULT_KIND = "adaptive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class FixedPolicy:
         }
 
 
-Policy: TypeAlias = FixedPolicy
+Policy: TypeAlias = FixedPolicy | AdaptivePolicy
 
 
 def policy_from_dict(data: Mapping[str, Any]) -> Policy:
@@ -110,7 +111,10 @@ def _read_fixed(data: Mapping[str, Any]) -> FixedPolicy:
     )
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any]], Policy]] = {"fixed": _read_fixed}
+_READERS: dict[str, Callable[[Mapping[str, Any]], Policy]] = {
+    "adaptive": AdaptivePolicy.from_dict,
+    "fixed": _read_fixed,
+}
 
 
 def _limit(data: Mapping[str, Any], name: str, base: Limit, *, most: float) -> Limit:

@@ -1,0 +1,29 @@
+"""Switches of the judge's single ideas, so that the benchmark can show what each of them is worth.
+
+Production always uses the defaults; they are no part of a policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """One switch per idea; all on. Off means: the judge does without it (see docs/verdicts.md, ablations)."""
+
+    practical_margin: bool = True
+    noise_guard: bool = True
+    last_part: bool = True
+    robust: bool = True
+    forgive_warmup: bool = True
+    error_counts: bool = True
+    explain_load: bool = True
+    follow_drift: bool = True
+    memory_trend: bool = True
+    together: bool = True
+    missing_data: bool = True
+    calibrated: bool = True
+
+
+ALL_ON = Knobs()

@@ -1,0 +1,60 @@
+"""requests_per_sec: lost traffic against what the service had, and how much it naturally varies. Growth is no fault."""
+
+from __future__ import annotations
+
+import math
+
+from analysis.adaptive import sentences
+from analysis.adaptive.evidence import Evidence, Finding, outcome
+from analysis.adaptive.levels import Series, contrast, level
+from analysis.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
+from analysis.types import Check
+
+PRIOR_NOISE = 0.10
+
+# Below this many requests in all of PRE there is no traffic to lose.
+FEW_REQUESTS = 5.0
+
+
+def judge_traffic(evidence: Evidence) -> Finding | None:
+    """Share of the expected traffic that is gone; None where PRE had next to none."""
+    if not evidence.pre or not evidence.body:
+        return None
+    base = evidence.base_rate()
+    interval = max(1.0, evidence.window.interval_s)
+    if base * interval * len(evidence.pre) < FEW_REQUESTS:
+        return None
+    scaled = [[s.requests_per_sec / base for s in part] for part in (evidence.pre, evidence.body, evidence.last)]
+    series = Series(scaled[0], evidence.pre_minutes, scaled[1], evidence.body_minutes, scaled[2])
+    result = contrast(
+        series,
+        sign=-1.0,
+        prior_noise=math.sqrt(PRIOR_NOISE**2 + 1.0 / (base * interval)),
+        knobs=evidence.knobs,
+    )
+    expected = max(0.2, result.base)
+    lines = evidence.lines
+    strength = result.strength(lines.traffic * WARNING_SHARE * expected, evidence.guard, evidence.knobs)
+    critical = min(
+        strength, result.strength(lines.traffic_rollback * ROLLBACK_SHARE * expected, evidence.guard, evidence.knobs)
+    )
+    lost = max(0.0, min(1.0, result.sustained / expected))
+    observed = level([s.requests_per_sec for s in evidence.body])
+    if result.last > 1.5 * result.whole and strength >= 1.0:
+        observed = level([s.requests_per_sec for s in evidence.last])
+    under = sum(value < expected * (1 - lines.traffic * WARNING_SHARE) for value in scaled[1])
+    story = sentences.Story(expected * base, observed, under, len(evidence.body), lines, strength, critical)
+    check = Check(
+        metric="requests_per_sec",
+        rule="traffic_lost",
+        outcome=outcome(strength, critical),
+        observed=observed,
+        baseline=expected * base,
+        spread=result.spread * base,
+        limit=expected * base * (1 - (lines.traffic_rollback if critical >= 1.0 else lines.traffic)),
+        share=under / len(evidence.body),
+        margin=critical if critical >= 1.0 else strength,
+        sentence=sentences.traffic(story, lost),
+        details={"lost": round(lost, 3), "drift": round(result.drift, 3)},
+    )
+    return Finding(check, strength, critical, strength, result.plain / (lines.traffic * expected))

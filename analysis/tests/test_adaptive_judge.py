@@ -1,0 +1,191 @@
+"""What deserves what: the table of the policy, one row per test case."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series, make_window
+from analysis.types import OK, ROLLBACK, WARNING
+
+HEALTHY: list[tuple[str, dict[str, Any]]] = [
+    ("nothing changed", {}),
+    ("a little slower", {"latency_p95": 128.0}),
+    ("faster", {"latency_p95": 60.0, "cpu_usage": 0.3}),
+    ("a few more errors", {"error_rate": 0.004}),
+    ("no more errors", {"error_rate": 0.0}),
+    ("a little more cpu", {"cpu_usage": 0.46}),
+    ("twice the traffic, and cpu with it", {"requests_per_sec": 100.0, "cpu_usage": 0.78}),
+    ("a tenth less traffic", {"requests_per_sec": 45.0}),
+    ("a little more memory", {"memory_usage": 0.55}),
+    ("a cold start", {"latency_p95": lambda i: 118.0 * (1 + 4 * math.exp(-i / 0.7))}),
+    ("one bad minute", {"latency_p95": lambda i: 900.0 if i == 5 else 118.0, "error_rate": lambda i: 0.4 * (i == 5)}),
+    ("a bad first minute", {"error_rate": lambda i: 0.5 if i == 0 else 0.002}),
+    ("memory refilled after a restart", {"memory_usage": lambda i: 0.5 - 0.3 * math.exp(-i / 3)}),
+]
+DEGRADED: list[tuple[str, dict[str, Any]]] = [
+    ("latency ×1.4", {"latency_p95": 165.0}),
+    ("latency ×2.5", {"latency_p95": 300.0}),
+    ("errors 0.2 → 1.5 %", {"error_rate": 0.015}),
+    ("cpu without load", {"cpu_usage": 0.75}),
+    ("a leak", {"memory_usage": lambda i: 0.5 + 0.008 * i}),
+    ("a memory step", {"memory_usage": 0.66}),
+    ("40 % of the traffic lost", {"requests_per_sec": 30.0}),
+    ("slower from mid-window on", {"latency_p95": lambda i: 118.0 if i < 6 else 250.0}),
+]
+CRITICAL: list[tuple[str, dict[str, Any]]] = [
+    ("errors 0.2 → 6 %", {"error_rate": 0.06}),
+    ("only errors", {"error_rate": 1.0}),
+    ("latency ×5", {"latency_p95": 590.0}),
+    ("traffic gone", {"requests_per_sec": 0.0, "latency_p95": 0.0, "error_rate": 0.0}),
+    ("70 % of the traffic lost", {"requests_per_sec": 15.0}),
+    ("memory full before the hour", {"memory_usage": lambda i: min(1.0, 0.5 + 0.05 * i)}),
+    ("slower and failing", {"latency_p95": 260.0, "error_rate": 0.02}),
+    ("failing and losing traffic", {"error_rate": 0.02, "requests_per_sec": 30.0}),
+    ("errors from mid-window on", {"error_rate": lambda i: 0.002 if i < 6 else 0.3}),
+    ("a crash loop", {"error_rate": lambda i: 0.6 if i % 3 == 0 else 0.002}),
+]
+
+
+@pytest.mark.parametrize(("what", "levels"), HEALTHY, ids=[row[0] for row in HEALTHY])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_is_no_regression_is_ok(what: str, levels: dict[str, Any], seed: int) -> None:
+    verdict = judged(make_pre(seed=seed), make_series(10, seed=seed, **levels))
+    assert verdict.verdict == OK, verdict.summary
+    assert verdict.conclusive
+    assert verdict.failed_metrics == ()
+
+
+@pytest.mark.parametrize(("what", "levels"), DEGRADED, ids=[row[0] for row in DEGRADED])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_degradation_is_a_warning(what: str, levels: dict[str, Any], seed: int) -> None:
+    verdict = judged(make_pre(seed=seed), make_series(10, seed=seed, **levels))
+    assert verdict.verdict == WARNING, verdict.summary
+    assert verdict.failed_metrics
+
+
+@pytest.mark.parametrize(("what", "levels"), CRITICAL, ids=[row[0] for row in CRITICAL])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_critical_fault_recommends_a_rollback(what: str, levels: dict[str, Any], seed: int) -> None:
+    verdict = judged(make_pre(seed=seed), make_series(10, seed=seed, **levels))
+    assert verdict.verdict == ROLLBACK, verdict.summary
+    assert verdict.summary.startswith("Roll back: ")
+
+
+def test_a_service_that_always_runs_high_is_ok() -> None:
+    high = {"latency_p95": 900.0, "cpu_usage": 0.85, "error_rate": 0.012}
+    assert judged(make_pre(**high), make_series(10, **high)).verdict == OK
+
+
+def test_a_fast_service_may_become_slower_by_a_few_milliseconds() -> None:
+    assert judged(make_pre(latency_p95=8.0), make_series(10, latency_p95=20.0)).verdict == OK
+
+
+def test_cpu_alone_never_recommends_a_rollback() -> None:
+    verdict = judged(make_pre(cpu_usage=0.1), make_series(10, cpu_usage=1.0))
+    assert verdict.verdict == WARNING
+    assert verdict.failed_metrics == ("cpu_usage",)
+
+
+def test_one_failed_request_at_night_is_no_incident() -> None:
+    night = {"requests_per_sec": 0.3, "error_rate": 0.0}
+    post = make_series(10, noisy=False, requests_per_sec=0.3, error_rate=lambda i: 1 / 18 if i == 6 else 0.0)
+    assert judged(make_pre(**night), post).verdict == OK
+
+
+def test_many_failed_requests_at_night_are_one() -> None:
+    night = {"requests_per_sec": 0.3, "error_rate": 0.0}
+    verdict = judged(make_pre(**night), make_series(10, requests_per_sec=0.3, error_rate=0.5))
+    assert verdict.verdict == ROLLBACK
+
+
+def test_a_drift_that_began_before_goes_on_without_alarm() -> None:
+    pre = make_series(30, start=-31, origin="baseline", requests_per_sec=lambda i: 90.0 - 1.2 * i)
+    post = make_series(10, requests_per_sec=lambda i: 53.0 - 1.2 * i)
+    assert judged(pre, post).verdict == OK
+
+
+def test_a_fault_at_the_level_of_a_past_blip_is_still_found() -> None:
+    pre = make_series(20, start=-21, origin="baseline", error_rate=lambda i: 0.3 if i in {4, 5} else 0.002)
+    assert judged(pre, make_series(10, error_rate=0.06)).verdict == ROLLBACK
+
+
+def test_two_user_facing_regressions_are_named_together() -> None:
+    verdict = judged(make_pre(), make_series(10, latency_p95=260.0, error_rate=0.02))
+    together = [check for check in verdict.checks if check.rule == "together"]
+    assert len(together) == 1
+    assert together[0].details["metrics"] == ["latency_p95", "error_rate"]
+    assert together[0].outcome == "critical"
+
+
+def test_the_sentence_tells_levels_ratio_share_and_line() -> None:
+    pre = make_pre(noisy=False)
+    check = check_of(judged(pre, make_series(10, noisy=False, latency_p95=342.2)), "latency_p95")
+    assert check.sentence == (
+        "p95 rose from 118 ms to 342 ms (×2.9) in 8 of 8 samples; the line for a rollback is ×3.2 and +250 ms"
+    )
+
+
+def test_every_check_can_be_recomputed_from_its_numbers() -> None:
+    verdict = judged(make_pre(), make_series(10, latency_p95=300.0))
+    for metric in ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage"):
+        check = check_of(verdict, metric)
+        assert check.observed is not None
+        assert check.baseline is not None
+        assert check.spread is not None
+        assert check.limit is not None
+        assert check.margin is not None
+        assert check.share is not None
+        assert check.sentence
+    assert verdict.policy["kind"] == "adaptive"
+
+
+def test_more_evidence_gives_more_confidence() -> None:
+    post = make_series(10)
+    thin, rich = judged(make_pre(1), post), judged(make_pre(25), post)
+    assert thin.verdict == rich.verdict == OK
+    assert thin.confidence < rich.confidence
+
+
+def test_an_effect_near_a_line_gives_less_confidence() -> None:
+    near = judged(make_pre(noisy=False), make_series(10, noisy=False, latency_p95=145.0))
+    far = judged(make_pre(noisy=False), make_series(10, noisy=False, latency_p95=118.0))
+    assert near.verdict == far.verdict == OK
+    assert near.confidence < far.confidence
+
+
+def test_the_score_rises_with_the_verdict() -> None:
+    scores = [
+        judged(make_pre(), make_series(10, latency_p95=level)).score for level in (100.0, 140.0, 180.0, 300.0, 800.0)
+    ]
+    assert scores == sorted(scores)
+    assert scores[0] < 1 / 3 <= scores[2] < 2 / 3 <= scores[-1] <= 1.0
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_single_pre_sample_is_enough_for_a_clear_fault(late: bool) -> None:
+    post = make_series(10, error_rate=lambda i: 0.002 if late and i < 5 else 0.2)
+    assert judged(make_pre(1), post).verdict == ROLLBACK
+
+
+def test_time_counts_in_sampling_intervals() -> None:
+    # The demo samples every second: memory that rises by 1 point a sample is not full within a minute.
+    levels = {"memory_usage": lambda i: 0.5 + 0.01 * i}
+    by_minute = judged(make_pre(), make_series(10, **levels))
+    assert by_minute.verdict == WARNING
+    quick = [
+        type(s)(
+            make_pre(1)[0].collected_at + (s.collected_at - make_pre(1)[0].collected_at) / 60,
+            s.requests_per_sec,
+            s.latency_p95,
+            s.error_rate,
+            s.cpu_usage,
+            s.memory_usage,
+            s.origin,
+        )
+        for s in [*make_pre(), *make_series(10, **levels)]
+    ]
+    window = make_window(10, interval_s=1.0, evaluated_at=None)
+    assert judged(quick[:20], quick[20:], window=window).verdict == WARNING

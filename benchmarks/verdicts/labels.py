@@ -1,0 +1,161 @@
+"""Noise-free effects of a deployment and the verdict they deserve.
+
+Written from the published table alone, on purpose without importing the judge's lines: a slip there must show here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from analysis.types import OK, ROLLBACK, WARNING, Sample, VerdictName, Window
+
+# Where an effect lies a little under a line, either answer is fine: an effect that crosses it when it is this much larger.
+EITHER = 1.18
+FEW_ERRORS = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What was put in, beyond the service's own level and what traffic explains.
+
+    errors_before/after: ratio; latency_before/after: ms at equal load; cpu_before/after: ratio at equal load; leak: memory gained
+    per minute, leaked: in all within the window; memory_end: level at the end; step: memory step; lost: share of the
+    expected traffic; requests: expected while the fault was on.
+    """
+
+    errors_before: float = 0.0
+    errors_after: float = 0.0
+    latency_before: float = 100.0
+    latency_after: float = 100.0
+    cpu_before: float = 0.3
+    cpu_after: float = 0.3
+    leak: float = 0.0
+    leaked: float = 0.0
+    memory_before: float = 0.4
+    memory_end: float = 0.4
+    step: float = 0.0
+    lost: float = 0.0
+    requests: float = 1e6
+
+    def stretched(self, factor: float) -> Effect:
+        """The same effect, `factor` times as large."""
+        return replace(
+            self,
+            errors_after=self.errors_before + (self.errors_after - self.errors_before) * factor,
+            latency_after=self.latency_before + (self.latency_after - self.latency_before) * factor,
+            cpu_after=self.cpu_before + (self.cpu_after - self.cpu_before) * factor,
+            leak=self.leak * factor,
+            leaked=self.leaked * factor,
+            memory_end=self.memory_before + (self.memory_end - self.memory_before) * factor,
+            step=self.step * factor,
+            lost=min(1.0, self.lost * factor),
+        )
+
+
+def _errors(effect: Effect) -> int:
+    more = effect.errors_after - effect.errors_before
+    if more >= 0.035:
+        return 2
+    return int(more >= 0.006 and effect.errors_after >= 1.6 * effect.errors_before)
+
+
+def _latency(effect: Effect) -> int:
+    more, ratio = effect.latency_after - effect.latency_before, effect.latency_after / effect.latency_before
+    if ratio >= 3.2 and more >= 250.0:
+        return 2
+    return int(ratio >= 1.28 and more >= 20.0)
+
+
+def _memory(effect: Effect) -> int:
+    room = max(0.0, 1.0 - effect.memory_end)
+    # "reaches" and "from full" are about what the deployment did: a service that always runs there is its own level.
+    if effect.memory_end >= 0.98 and effect.memory_end - effect.memory_before >= 0.03:
+        return 2
+    if effect.leak > 0.0 and effect.leaked >= 0.03:
+        minutes = room / effect.leak
+        if minutes <= 8.0:
+            return 2
+        if minutes <= 240.0:
+            return 1
+    return int(effect.step >= 0.12)
+
+
+def _traffic(effect: Effect) -> int:
+    return 2 if effect.lost >= 0.55 else int(effect.lost >= 0.29)
+
+
+def deserved(effect: Effect) -> VerdictName:
+    """The verdict that an effect deserves, by the table."""
+    errors, latency, traffic = _errors(effect), _latency(effect), _traffic(effect)
+    memory = _memory(effect)
+    cpu = int(effect.cpu_after - effect.cpu_before >= 0.15 and effect.cpu_after >= 1.3 * effect.cpu_before)
+    slow = effect.latency_after >= 1.7 * effect.latency_before and effect.latency_after - effect.latency_before >= 50.0
+    together = (errors >= 1) + slow + (traffic >= 1) >= 2
+    if together or 2 in (errors, latency, memory, traffic):
+        return ROLLBACK
+    return WARNING if max(errors, latency, memory, traffic, cpu) else OK
+
+
+def countable(effect: Effect) -> Effect:
+    """The effect without what no one can count: fewer than four more failed requests in the whole window, or lost traffic
+    within 2.5 standard deviations of the number of requests itself (services with a request a minute)."""
+    errors, lost = effect.errors_after, effect.lost
+    if (errors - effect.errors_before) * effect.requests * (1.0 - lost) < FEW_ERRORS:
+        errors = effect.errors_before
+    if lost * effect.requests < 2.5 * math.sqrt(effect.requests):
+        lost = 0.0
+    return replace(effect, errors_after=errors, lost=lost)
+
+
+def accepted(effect: Effect) -> frozenset[VerdictName]:
+    """The verdicts that count as right: the deserved one; the next where the effect is a little under a line; and what
+    is deserved without the part that too few requests leave uncountable."""
+    return frozenset({deserved(effect), deserved(effect.stretched(EITHER)), deserved(countable(effect))})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One labelled deployment. kind names what was done; accepted is decided by the effect alone; late: the fault
+    began in mid-window."""
+
+    id: str
+    kind: str
+    effect: Effect
+    pre: tuple[Sample, ...]
+    post: tuple[Sample, ...]
+    window: Window
+    late: bool = False
+    tags: tuple[str, ...] = field(default=())
+
+    @property
+    def label(self) -> VerdictName:
+        return deserved(self.effect)
+
+    @property
+    def accepted(self) -> frozenset[VerdictName]:
+        return accepted(self.effect)
+
+    @property
+    def pre_band(self) -> str:
+        """one, few (2 to 7) or enough (8 and more)."""
+        return "none" if not self.pre else "one" if len(self.pre) == 1 else "few" if len(self.pre) < 8 else "enough"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The case as a line for `manage.py backtest`, with its label."""
+        keys = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
+
+        def shown(sample: Sample) -> dict[str, Any]:
+            return {"collected_at": sample.collected_at.isoformat(), **{key: getattr(sample, key) for key in keys}}
+
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "label": self.label,
+            "accepted": sorted(self.accepted),
+            "pre": [shown(sample) for sample in self.pre],
+            "post": [shown(sample) for sample in self.post],
+            "observation_minutes": self.window.expected,
+            "evaluated_at": self.window.evaluated_at.isoformat() if self.window.evaluated_at else None,
+        }

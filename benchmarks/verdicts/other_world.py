@@ -1,0 +1,321 @@
+"""The second world: not to tune on. Built from parts where the first one is built from formulas.
+
+Requests come as a doubly random process, wait in a queue and are timed one by one; errors come in episodes; memory is
+allocated by requests and collected; what is measured passes through histogram buckets, sliding windows and counters.
+Faults change the machine (work per request, capacity, a leaking allocation), and the label is worked out from the
+machine at rest, without noise.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+
+from analysis.types import Sample, Window
+from benchmarks.verdicts.labels import Case, Effect
+
+START = datetime(2026, 9, 17, 22, 30, tzinfo=timezone.utc)
+BUCKETS_MS = tuple(5.0 * 1.35**i for i in range(24))
+Q95 = 1.6449  # standard normal quantile
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A service as a machine. work_ms: median time of a request on an idle machine; scatter: of log times; capacity:
+    requests per second it could do; waiting: how strongly times grow with utilisation; base_cpu: without requests."""
+
+    arrivals: float
+    work_ms: float
+    scatter: float
+    capacity: float
+    waiting: float
+    base_cpu: float
+    cpu_per_load: float
+    failing: float
+    episode_factor: float
+    allocated: float
+    garbage: float
+    leaking: float = 0.0
+    reachable: float = 1.0
+
+    def utilisation(self, load: float) -> float:
+        return min(0.97, self.arrivals * load / self.capacity)
+
+    def median_ms(self, load: float) -> float:
+        u = self.utilisation(load)
+        return self.work_ms * (1.0 + self.waiting * u / (1.0 - u))
+
+    def p95_ms(self, load: float) -> float:
+        return self.median_ms(load) * math.exp(Q95 * self.scatter)
+
+    def cpu(self, load: float) -> float:
+        return min(1.0, self.base_cpu + self.cpu_per_load * self.utilisation(load))
+
+
+def draw_machine(rng: random.Random) -> Machine:
+    arrivals = 10 ** rng.triangular(-0.8, 3.0, 1.2)
+    u = rng.betavariate(2.0, 3.0) * 0.8
+    base_cpu = rng.uniform(0.02, 0.15)
+    return Machine(
+        arrivals=arrivals,
+        work_ms=10 ** rng.triangular(0.6, 2.6, 1.6),
+        scatter=rng.uniform(0.2, 0.8),
+        capacity=arrivals / max(u, 0.02),
+        waiting=rng.uniform(0.0, 0.5),
+        base_cpu=base_cpu,
+        cpu_per_load=rng.uniform(0.5, 0.95 - base_cpu),
+        failing=rng.choice((0.0, rng.expovariate(1 / 0.0015), rng.expovariate(1 / 0.0015), rng.uniform(0.0, 0.012))),
+        episode_factor=rng.choice((1.0, 1.0, rng.uniform(1.0, 2.5))),
+        allocated=rng.betavariate(4.0, 4.0) * 0.8 + 0.08,
+        garbage=rng.choice((0.0, rng.uniform(0.005, 0.05))),
+    )
+
+
+HEALTHY = (
+    "nothing",
+    "nothing",
+    "nothing",
+    "busier",
+    "quieter",
+    "leaner",
+    "slightly_slower",
+    "slightly_failing",
+    "bigger",
+)
+DEGRADED = ("slower", "slower", "failing", "hungry", "leaking", "much_bigger", "losing")
+CRITICAL = ("broken", "crawling", "gone", "slow_and_failing", "crashing", "bursting", "stuck")
+
+
+@dataclass(slots=True)
+class Change:
+    """What the deployment turns the machine into, what the world does at the same time, and from when."""
+
+    machine: Machine
+    load: float = 1.0
+    bigger: float = 0.0
+    onset: int = 0
+    crash_period: int = 0
+
+
+def apply(rng: random.Random, kind: str, m: Machine, minutes: int) -> Change:  # noqa: C901 - a table in words
+    """The changed machine."""
+    if kind == "busier":
+        room = 0.85 / max(0.05, m.utilisation(1.0))
+        return Change(m, load=min(max(1.0, room), rng.uniform(1.1, 2.5)))
+    if kind == "quieter":
+        return Change(m, load=rng.uniform(0.82, 0.97))
+    if kind == "leaner":
+        return Change(
+            replace(m, work_ms=m.work_ms * rng.uniform(0.4, 0.9), capacity=m.capacity * rng.uniform(1.0, 1.5))
+        )
+    if kind == "slightly_slower":
+        return Change(replace(m, work_ms=m.work_ms * rng.uniform(1.02, 1.15)))
+    if kind == "slightly_failing":
+        return Change(replace(m, failing=m.failing + rng.uniform(0.0003, 0.004)))
+    if kind == "bigger":
+        return Change(m, bigger=rng.uniform(0.01, 0.08))
+    if kind == "slower":
+        return Change(replace(m, work_ms=m.work_ms * rng.choice((1.35, 1.5, 2.0, 2.5))))
+    if kind == "failing":
+        return Change(replace(m, failing=m.failing + rng.choice((0.01, 0.013, 0.02))))
+    if kind == "hungry":
+        return Change(replace(m, capacity=m.capacity / rng.uniform(1.5, 3.0), waiting=m.waiting * 0.3))
+    if kind == "leaking":
+        return Change(replace(m, leaking=rng.choice((0.004, 0.008, 0.015)) * (10 / minutes) ** 0.5))
+    if kind == "much_bigger":
+        return Change(m, bigger=rng.uniform(0.14, 0.3))
+    if kind == "losing":
+        return Change(replace(m, reachable=rng.uniform(0.5, 0.69)))
+    if kind == "broken":
+        return Change(replace(m, failing=min(1.0, m.failing + rng.choice((0.05, 0.2, 0.5, 1.0)))))
+    if kind == "crawling":
+        return Change(replace(m, work_ms=m.work_ms * rng.uniform(4.0, 12.0)))
+    if kind == "gone":
+        return Change(replace(m, reachable=rng.choice((0.0, 0.1, 0.3))))
+    if kind == "slow_and_failing":
+        return Change(
+            replace(m, work_ms=m.work_ms * rng.uniform(2.0, 4.0), failing=m.failing + rng.uniform(0.012, 0.05))
+        )
+    if kind == "crashing":
+        return Change(
+            replace(m, failing=rng.uniform(0.3, 0.9), reachable=rng.uniform(0.1, 0.5)), crash_period=rng.choice((2, 3))
+        )
+    if kind == "bursting":
+        return Change(replace(m, leaking=(1.03 - m.allocated) / (0.8 * minutes)))
+    if kind == "stuck":
+        return Change(replace(m, failing=m.failing + 0.02, reachable=rng.uniform(0.2, 0.6)))
+    return Change(m)
+
+
+def effect_of(before: Machine, change: Change, minutes: int) -> Effect:
+    """Both machines at rest under the same load."""
+    after, load = change.machine, change.load
+    share = 1.0 if not change.crash_period else (change.crash_period - 1) / change.crash_period
+    watched = minutes - 1 - change.onset
+    leaked = min(after.leaking * watched, 1.0 - before.allocated)
+    return Effect(
+        errors_before=before.failing,
+        errors_after=before.failing + (after.failing - before.failing) * share,
+        latency_before=before.p95_ms(load),
+        latency_after=after.p95_ms(load),
+        cpu_before=before.cpu(load),
+        cpu_after=after.cpu(load),
+        leak=after.leaking,
+        leaked=leaked,
+        memory_before=before.allocated,
+        memory_end=min(1.0, before.allocated + leaked + change.bigger),
+        step=min(change.bigger, 1.0 - before.allocated),
+        lost=1.0 - (1.0 - (1.0 - after.reachable) * share),
+        requests=before.arrivals * load * 60.0 * (minutes - change.onset),
+    )
+
+
+class Probe:
+    """Runs the machine minute by minute and measures it the way agents do."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.mood = rng.gauss(0.0, 1.0)
+        self.turbulence = rng.uniform(0.02, 0.15)
+        self.bursts = rng.choice((0.0, 0.0, rng.uniform(0.02, 0.15)))
+        self.episode = False
+        self.use_buckets = rng.random() < 0.35
+        self.sliding = rng.choice((0.0, 0.0, 0.0, 0.35))
+        self.previous: dict[str, float] = {}
+        self.heap = rng.random()
+        self.neighbour = rng.uniform(0.0, 0.06)
+        self.trend = rng.choice((0.0, 0.0, rng.gauss(0.0, 0.0025)))
+
+    def quantile(self, median: float, scatter: float, count: int) -> float:
+        """p95 of `count` timed requests; of its sampling distribution where they are many."""
+        rng = self.rng
+        if count <= 150:
+            times = sorted(median * math.exp(scatter * rng.gauss(0.0, 1.0)) for _ in range(count))
+            value = times[min(count - 1, int(0.95 * count))]
+        else:
+            deviation = math.sqrt(0.95 * 0.05 / count) / 0.1031
+            value = median * math.exp(scatter * (Q95 + rng.gauss(0.0, deviation)))
+        if self.use_buckets:
+            upper = next((b for b in BUCKETS_MS if b >= value), BUCKETS_MS[-1])
+            value = upper / 1.35 * (1.0 + 0.35 * (0.5 + 0.5 * rng.random()) * (value * 1.35 / upper - 1.0) / 0.35)
+        return value
+
+    def smooth(self, name: str, value: float) -> float:
+        kept = self.previous.get(name, value)
+        self.previous[name] = self.sliding * kept + (1.0 - self.sliding) * value
+        return self.previous[name]
+
+    def measure(
+        self, machine: Machine, minute: float, load: float, extra_memory: float, fresh: float, cold: float
+    ) -> Sample:
+        rng = self.rng
+        self.mood = 0.8 * self.mood + 0.6 * rng.gauss(0.0, 1.0)
+        self.episode = rng.random() < (0.75 if self.episode else 0.08)
+        load *= math.exp(self.turbulence * self.mood + self.trend * minute)
+        if rng.random() < self.bursts:
+            load *= rng.uniform(1.1, 1.4)
+        offered = machine.arrivals * load * machine.reachable * 60.0
+        mixed = rng.gammavariate(80.0, offered / 80.0) if offered > 0 else 0.0
+        count = max(0, round(rng.gauss(mixed, math.sqrt(mixed)))) if mixed > 30 else _count(rng, mixed)
+        chance = min(1.0, machine.failing * (machine.episode_factor if self.episode else 1.0))
+        failed = _binomial(rng, count, chance)
+        wobble = math.exp(0.04 * rng.gauss(0.0, 1.0) + 0.03 * self.mood)
+        median = machine.median_ms(load) * wobble * (1.0 + cold)
+        p95 = self.quantile(median, machine.scatter, count) if count else 0.0
+        cpu = machine.cpu(load * machine.reachable) + abs(rng.gauss(0.0, self.neighbour)) + 0.2 * cold
+        self.heap = (self.heap + rng.uniform(0.05, 0.3)) % 1.0
+        memory = machine.allocated + machine.garbage * (self.heap - 0.5) + extra_memory - fresh + rng.gauss(0.0, 0.002)
+        return Sample(
+            collected_at=START + timedelta(minutes=minute),
+            requests_per_sec=round(self.smooth("rate", count / 60.0), 4),
+            latency_p95=round(self.smooth("p95", p95), 3) if count else 0.0,
+            error_rate=round(self.smooth("errors", failed / count if count else 0.0), 6),
+            cpu_usage=round(min(1.0, max(0.0, self.smooth("cpu", cpu))), 4),
+            memory_usage=round(min(1.0, max(0.01, memory)), 4),
+            origin="post" if minute >= 0 else "baseline",
+        )
+
+
+def _count(rng: random.Random, expected: float) -> int:
+    time, count = rng.expovariate(1.0), 0
+    while time < expected:
+        time += rng.expovariate(1.0)
+        count += 1
+    return count
+
+
+def _binomial(rng: random.Random, count: int, chance: float) -> int:
+    if chance <= 0.0 or count <= 0:
+        return 0
+    if chance >= 1.0:
+        return count
+    if count * min(chance, 1 - chance) > 40:
+        return max(0, min(count, round(rng.gauss(count * chance, math.sqrt(count * chance * (1 - chance))))))
+    # Waiting times between failures: exact, and quick where failures are rare.
+    if chance > 0.5:
+        return count - _binomial(rng, count, 1.0 - chance)
+    seen, failed, scale = 0, 0, math.log(1.0 - chance)
+    while True:
+        seen += int(math.log(1.0 - rng.random()) / scale) + 1
+        if seen > count:
+            return failed
+        failed += 1
+
+
+def make_case(seed: int, number: int) -> Case:
+    """Case `number` of `seed`; the same two numbers always give the same case."""
+    rng = random.Random(f"other-{seed}-{number}")
+    minutes = rng.choice((5, 10, 15))
+    machine = draw_machine(rng)
+    group = rng.choices((HEALTHY, DEGRADED, CRITICAL), (0.55, 0.25, 0.2))[0]
+    kind = rng.choice(group)
+    change = apply(rng, kind, machine, minutes)
+    gradual = kind in ("leaking", "bursting", "crashing")
+    if group is not HEALTHY and not gradual and rng.random() < 0.2:
+        change.onset = math.ceil(minutes * rng.choice((0.4, 0.5, 0.6)))
+    count = rng.choices((1, rng.randint(2, 5), rng.randint(15, 30)), (0.3, 0.15, 0.55))[0]
+    spacing = rng.choice((1.0, 1.0, 5.0))
+    probe = Probe(rng)
+    pre = [
+        probe.measure(machine, -2.0 - spacing * (count - 1 - i) - rng.random() * 0.3, 1.0, 0.0, 0.0, 0.0)
+        for i in range(count)
+    ]
+    post = _after(rng, probe, machine, change, minutes, restarts=not gradual and rng.random() < 0.4)
+    if rng.random() < 0.12:
+        drop = {rng.randrange(minutes) for _ in range(max(1, minutes // 5))}
+        affected = [i for i in range(change.onset, minutes) if i not in drop]
+        if len(affected) >= 2:
+            post = [s for i, s in enumerate(post) if i not in drop]
+    return Case(
+        id=f"b{seed}-{number}",
+        kind=kind,
+        effect=effect_of(machine, change, minutes),
+        pre=tuple(pre),
+        post=tuple(post),
+        window=Window(expected=minutes, evaluated_at=START + timedelta(minutes=minutes)),
+        late=change.onset > 0,
+    )
+
+
+def _after(
+    rng: random.Random, probe: Probe, before: Machine, change: Change, minutes: int, *, restarts: bool
+) -> list[Sample]:
+    """The POST samples: restarts refill memory and start cold; hiccups of a minute happen to anyone."""
+    emptied = rng.uniform(0.05, 0.5) * before.allocated if restarts else 0.0
+    refill = rng.uniform(0.3, 0.8)
+    cold = rng.choice((0.0, rng.uniform(0.2, 2.0))) if restarts else 0.0
+    hiccup = rng.randrange(minutes) if rng.random() < 0.12 else -1
+    samples = []
+    for i in range(minutes):
+        on = i >= change.onset and not (change.crash_period and i % change.crash_period == 0)
+        machine = change.machine if on else before
+        if i == hiccup:
+            machine = replace(
+                machine, failing=min(1.0, machine.failing + rng.uniform(0.02, 0.4)), work_ms=machine.work_ms * 3
+            )
+        grown = change.machine.leaking * max(0, i - change.onset) + (change.bigger if on else 0.0)
+        minute = i + rng.random() * 0.05
+        samples.append(probe.measure(machine, minute, change.load, grown, emptied * refill**i, cold * 0.35**i))
+    return samples

@@ -1,0 +1,115 @@
+"""Judges that are in use elsewhere, by their published rules, on the same samples.
+
+Each takes a case and names a verdict. None of them states a confidence that means anything, so none is claimed for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+
+from analysis.types import OK, ROLLBACK, WARNING, Sample
+from benchmarks.verdicts.labels import Case
+
+# The published defaults of the `fixed` policy: limit, tolerance; a secured limit of nine tenths.
+FIXED_LIMITS = {
+    "latency_p95": (300.0, 0.20),
+    "error_rate": (0.01, 0.05),
+    "cpu_usage": (0.80, 0.20),
+    "memory_usage": (0.80, 0.10),
+}
+CRITICAL = ("error_rate", "requests_per_sec")
+METRICS = (*FIXED_LIMITS, "requests_per_sec")
+_TINY = 1e-9
+
+
+def _values(samples: Sequence[Sample], metric: str) -> list[float]:
+    return [float(getattr(sample, metric)) for sample in samples]
+
+
+def fixed(case: Case) -> str:
+    """Fixed limits for every service (our own `fixed` policy, with its defaults)."""
+    if not case.pre or not case.post:
+        return WARNING
+    failed = set()
+    for metric, (limit, tolerance) in FIXED_LIMITS.items():
+        values = _values(case.post, metric)
+        if sum(value > 0.9 * limit + _TINY for value in values) / len(values) > tolerance + _TINY:
+            failed.add(metric)
+    before = sum(_values(case.pre, "requests_per_sec")) / len(case.pre)
+    after = _values(case.post, "requests_per_sec")
+    if before >= 0.5 and sum(value < 0.8 * before for value in after) / len(after) > 0.2 + _TINY:
+        failed.add("requests_per_sec")
+    if failed & set(CRITICAL):
+        return ROLLBACK
+    return WARNING if failed or len(case.post) < 3 else OK
+
+
+def mann_whitney_worse(pre: Sequence[float], post: Sequence[float], *, sign: float, tolerated: float) -> bool:
+    """Whether POST is worse at 98 % (Mann-Whitney U, normal limit with ties), and the Hodges-Lehmann shift beyond
+    `tolerated` of the PRE median: the usual canary test."""
+    count, other = len(pre), len(post)
+    differences = sorted(sign * (b - a) for a, b in product(pre, post))
+    wins = sum(d > 0 for d in differences) + 0.5 * sum(d == 0 for d in differences)
+    everything = sorted([*pre, *post])
+    ties, run = 0.0, 1
+    for a, b in zip(everything, everything[1:], strict=False):
+        run = run + 1 if a == b else 1
+        ties += 3 * run * (run - 1) if run > 1 else 0  # adds up to t³ - t per run of t
+    total = count + other
+    variance = count * other / 12.0 * (total + 1 - ties / (total * (total - 1))) if total > 1 else 0.0
+    if variance <= 0.0:
+        return False
+    z = (wins - count * other / 2.0 - 0.5) / math.sqrt(variance)
+    middle = sorted(pre)[count // 2]
+    shift = differences[len(differences) // 2]
+    return z > 2.0537 and shift > tolerated * abs(middle)
+
+
+def canary_scores(case: Case) -> str:
+    """A canary judge: each metric passes or fails a 98 % Mann-Whitney test; the share that passes is the score; below 75
+    fails, below 95 is marginal."""
+    if not case.pre or not case.post:
+        return WARNING
+    passed = 0
+    for metric in METRICS:
+        sign = -1.0 if metric == "requests_per_sec" else 1.0
+        worse = mann_whitney_worse(_values(case.pre, metric), _values(case.post, metric), sign=sign, tolerated=0.0)
+        passed += not worse
+    score = 100.0 * passed / len(METRICS)
+    return ROLLBACK if score < 75.0 else WARNING if score < 95.0 else OK
+
+
+def canary_with_effect(case: Case) -> str:
+    """The same with a tolerated effect of a tenth, and errors and traffic marked critical: the tuned form."""
+    if not case.pre or not case.post:
+        return WARNING
+    failed = set()
+    for metric in METRICS:
+        sign = -1.0 if metric == "requests_per_sec" else 1.0
+        if mann_whitney_worse(_values(case.pre, metric), _values(case.post, metric), sign=sign, tolerated=0.1):
+            failed.add(metric)
+    score = 100.0 * (len(METRICS) - len(failed)) / len(METRICS)
+    if failed & set(CRITICAL) or score < 75.0:
+        return ROLLBACK
+    return WARNING if score < 95.0 else OK
+
+
+def failure_limit(case: Case) -> str:
+    """Fixed success conditions per measurement and a failure limit: more than two failed measurements of a metric abort
+    the rollout, one or two are inconclusive."""
+    if not case.post:
+        return WARNING
+    worst = 0
+    for sample in case.post:
+        worst += sample.error_rate > 0.05 or sample.latency_p95 > 500.0
+    return ROLLBACK if worst > 2 else WARNING if worst else OK
+
+
+PEERS: dict[str, Callable[[Case], str]] = {
+    "fixed limits": fixed,
+    "Mann-Whitney 98 %, 75/95": canary_scores,
+    "… with effect and critical": canary_with_effect,
+    "conditions, failure limit": failure_limit,
+}

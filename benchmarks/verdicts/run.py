@@ -1,0 +1,102 @@
+"""Running judges over many cases, on all cores; what comes back is small."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+
+from analysis.adaptive import AdaptivePolicy, judge_adaptive, judge_early
+from analysis.adaptive.knobs import ALL_ON, Knobs
+from analysis.types import ROLLBACK
+from benchmarks.verdicts import other_world, world
+from benchmarks.verdicts.figures import Answer
+from benchmarks.verdicts.labels import Case
+from benchmarks.verdicts.peers import PEERS
+
+ADAPTIVE = "adaptive"
+ABLATIONS: dict[str, tuple[str, Knobs]] = {
+    "own_level": ("levels of all services instead of the service's own", replace(ALL_ON, own_level=False)),
+    "practical_margin": ("significance only, no practical margin", replace(ALL_ON, practical_margin=False)),
+    "noise_guard": ("margin only, no guard against noise", replace(ALL_ON, noise_guard=False)),
+    "last_part": ("the window as a whole, its last part not looked at", replace(ALL_ON, last_part=False)),
+    "robust": ("means; findings need not survive their worst samples", replace(ALL_ON, robust=False)),
+    "forgive_warmup": ("first samples not forgiven", replace(ALL_ON, forgive_warmup=False)),
+    "error_counts": ("error rates as numbers, not as counts", replace(ALL_ON, error_counts=False)),
+    "explain_load": ("cpu and latency not explained by load", replace(ALL_ON, explain_load=False)),
+    "follow_drift": ("what drifts already is not followed", replace(ALL_ON, follow_drift=False)),
+    "memory_trend": ("memory by its level only", replace(ALL_ON, memory_trend=False)),
+    "together": ("regressions counted one by one", replace(ALL_ON, together=False)),
+    "missing_data": ("missing samples say nothing", replace(ALL_ON, missing_data=False)),
+    "calibrated": ("confidence from the margin alone", replace(ALL_ON, calibrated=False)),
+}
+WORLDS: dict[str, Callable[[int, int], Case]] = {"first": world.make_case, "second": other_world.make_case}
+POLICY = AdaptivePolicy()
+
+
+@dataclass(slots=True)
+class Judged:
+    """What the judges said: answers per judge name, seconds that ours took per case, and early verdicts (sample count at
+    which one came, None where none came), in the order of the cases."""
+
+    answers: dict[str, list[Answer]]
+    seconds: list[float]
+    early: list[int | None]
+
+
+def _early(case: Case) -> int | None:
+    for count in range(1, len(case.post)):
+        verdict = judge_early(case.pre, case.post[:count], POLICY, case.window)
+        if verdict is not None and verdict.verdict == ROLLBACK:
+            return count
+    return None
+
+
+def judge_cases(cases: Sequence[Case], *, peers: bool, ablations: bool) -> Judged:
+    """All judges on all cases, in this process."""
+    answers: dict[str, list[Answer]] = {ADAPTIVE: []}
+    seconds, early = [], []
+    for case in cases:
+        started = time.perf_counter()
+        verdict = judge_adaptive(case.pre, case.post, POLICY, case.window)
+        seconds.append(time.perf_counter() - started)
+        answers[ADAPTIVE].append(Answer(case, verdict.verdict, verdict.confidence))
+        early.append(_early(case))
+        if peers:
+            for name, peer in PEERS.items():
+                answers.setdefault(name, []).append(Answer(case, peer(case)))
+        if ablations:
+            for name, (_, knobs) in ABLATIONS.items():
+                other = judge_adaptive(case.pre, case.post, POLICY, case.window, knobs=knobs)
+                answers.setdefault(name, []).append(Answer(case, other.verdict, other.confidence))
+    return Judged(answers, seconds, early)
+
+
+def _part(task: tuple[str, int, int, int, bool, bool]) -> Judged:
+    name, seed, first, last, peers, ablations = task
+    make = WORLDS[name]
+    return judge_cases([make(seed, number) for number in range(first, last)], peers=peers, ablations=ablations)
+
+
+def judge_world(
+    name: str,
+    *,
+    seed: int,
+    first: int,
+    last: int,
+    peers: bool = False,
+    ablations: bool = False,
+    workers: int | None = None,
+) -> Judged:
+    """Cases `first` to `last` - 1 of a world, judged; the same arguments give the same answers on any number of cores."""
+    step = 200
+    tasks = [(name, seed, at, min(at + step, last), peers, ablations) for at in range(first, last, step)]
+    whole = Judged({}, [], [])
+    with ProcessPoolExecutor(max_workers=workers) as pool:
+        for part in pool.map(_part, tasks):
+            for judge, answers in part.answers.items():
+                whole.answers.setdefault(judge, []).extend(answers)
+            whole.seconds += part.seconds
+            whole.early += part.early
+    return whole

@@ -1,0 +1,368 @@
+"""The first world: services drawn at random, each metric with a noise family of its own, and faults put on top.
+
+Time is in minutes from `finish`; every case comes from its own seed, so one case can be made again alone.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+
+from analysis.types import Sample, Window
+from benchmarks.verdicts.labels import Case, Effect
+
+START = datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc)
+DAY = 24 * 60.0
+
+
+def log_uniform(rng: random.Random, low: float, high: float) -> float:
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def binomial(rng: random.Random, n: int, p: float) -> int:
+    """A binomial draw; by its normal limit where that is as good."""
+    p = min(max(p, 0.0), 1.0)
+    if n <= 0 or p <= 0.0:
+        return 0
+    if n < 60:
+        return sum(rng.random() < p for _ in range(n))
+    expected = n * p
+    if expected < 30.0:
+        return min(n, poisson(rng, expected))
+    return max(0, min(n, round(rng.gauss(expected, math.sqrt(expected * (1.0 - p))))))
+
+
+def poisson(rng: random.Random, expected: float) -> int:
+    if expected > 60.0:
+        return max(0, round(rng.gauss(expected, math.sqrt(expected))))
+    limit, product, count = math.exp(-expected), rng.random(), 0
+    while product > limit:
+        product *= rng.random()
+        count += 1
+    return count
+
+
+class Noise:
+    """Deviations from a level, one call per sample, in a family chosen by the service."""
+
+    def __init__(self, rng: random.Random, scale: float) -> None:
+        self.rng, self.scale = rng, scale
+        self.family = rng.choice(("plain", "autocorrelated", "autocorrelated", "heavy", "mixed"))
+        self.rho = rng.uniform(0.3, 0.85)
+        self.state = rng.gauss(0.0, 1.0)
+
+    def __call__(self) -> float:
+        rng = self.rng
+        if self.family == "plain":
+            return self.scale * rng.gauss(0.0, 1.0)
+        if self.family == "heavy":  # Student's t with 4 degrees of freedom
+            chi = sum(rng.gauss(0.0, 1.0) ** 2 for _ in range(4)) / 4.0
+            return self.scale * max(-6.0, min(6.0, 0.75 * rng.gauss(0.0, 1.0) / math.sqrt(max(chi, 0.02))))
+        self.state = self.rho * self.state + math.sqrt(1 - self.rho**2) * rng.gauss(0.0, 1.0)
+        if self.family == "mixed" and rng.random() < 0.05:
+            return self.scale * (self.state + rng.uniform(2.0, 4.0))
+        return self.scale * self.state
+
+
+@dataclass(slots=True)
+class Service:
+    """A service at rest."""
+
+    rate: float
+    latency: float
+    errors: float
+    cpu: float
+    memory: float
+    rate_noise: float
+    latency_noise: float
+    cpu_noise: float
+    memory_noise: float
+    swing: float
+    swing_phase: float
+    drift: float
+    load_exponent: float
+    cpu_share: float
+    sawtooth: float
+    sawtooth_period: float
+    quantum: float
+    burst: float
+
+
+def draw_service(rng: random.Random) -> Service:
+    low_volume = rng.random() < 0.22
+    errors = rng.choice(
+        (0.0, 0.0, log_uniform(rng, 1e-4, 3e-3), log_uniform(rng, 1e-4, 3e-3), rng.uniform(0.002, 0.012))
+    )
+    return Service(
+        rate=rng.uniform(0.1, 2.0) if low_volume else log_uniform(rng, 2.0, 800.0),
+        latency=log_uniform(rng, 8.0, 900.0),
+        errors=errors,
+        cpu=rng.uniform(0.05, 0.85),
+        memory=rng.uniform(0.15, 0.85),
+        rate_noise=rng.uniform(0.02, 0.12),
+        latency_noise=log_uniform(rng, 0.015, 0.13),
+        cpu_noise=rng.uniform(0.004, 0.04),
+        memory_noise=rng.uniform(0.001, 0.01),
+        swing=rng.uniform(0.0, 0.5),
+        swing_phase=rng.uniform(0.0, 2 * math.pi),
+        drift=rng.choice((0.0, 0.0, rng.gauss(0.0, 0.002))),
+        load_exponent=rng.choice((0.0, 0.1, 0.3, 0.6)),
+        cpu_share=rng.uniform(0.4, 1.0),
+        sawtooth=rng.choice((0.0, 0.0, rng.uniform(0.01, 0.06))),
+        sawtooth_period=rng.uniform(3.0, 25.0),
+        quantum=rng.choice((0.0, 0.0, 0.0, 1.0, 5.0)),
+        burst=rng.choice((0.0, 0.0, 0.5)),
+    )
+
+
+@dataclass(slots=True)
+class Fault:
+    """What the deployment does, from `onset` minutes on. Factors and steps against the service at equal load."""
+
+    kind: str = "steady"
+    onset: float = 0.0
+    errors: float = 0.0
+    latency: float = 1.0
+    cpu: float = 0.0
+    step: float = 0.0
+    leak: float = 0.0
+    lost: float = 0.0
+    growth: float = 1.0
+    errors_factor: float = 1.0
+    flapping: float = 0.0
+
+
+HEALTHY: dict[str, Callable[[random.Random, Service], Fault]] = {
+    "steady": lambda r, s: Fault(),
+    "steady_again": lambda r, s: Fault(),
+    "growth": lambda r, s: Fault(growth=r.uniform(1.15, 2.2) if s.cpu < 0.4 else r.uniform(1.05, 1.3)),
+    "dip": lambda r, s: Fault(lost=r.uniform(0.03, 0.2)),
+    "small_errors": lambda r, s: Fault(errors=r.uniform(0.0005, 0.0042)),
+    "small_latency": lambda r, s: Fault(latency=r.uniform(1.03, 1.17)),
+    "fast_but_slower": lambda r, s: (
+        Fault(latency=1.0 + r.uniform(3.0, 13.0) / s.latency) if s.latency < 60 else Fault()
+    ),
+    "small_cpu": lambda r, s: Fault(cpu=r.uniform(0.02, 0.09)),
+    "small_memory": lambda r, s: Fault(step=r.uniform(0.01, 0.07)),
+    "faster": lambda r, s: Fault(latency=r.uniform(0.3, 0.9), cpu=-0.3 * s.cpu * r.random(), errors_factor=r.random()),
+}
+DEGRADED: dict[str, Callable[[random.Random, Service], Fault]] = {
+    "errors_some": lambda r, s: Fault(errors=r.uniform(0.009, 0.025)),
+    "latency_x1.3": lambda r, s: Fault(latency=r.uniform(1.3, 1.5)),
+    "latency_x2": lambda r, s: Fault(latency=r.uniform(1.7, 2.6)),
+    "cpu_high": lambda r, s: Fault(cpu=r.uniform(0.2, 0.5)),
+    "saturation": lambda r, s: Fault(cpu=max(0.2, 0.93 - s.cpu), latency=r.uniform(1.4, 2.2)),
+    "leak": lambda r, s: Fault(leak=r.uniform(0.006, 0.02)),
+    "memory_step": lambda r, s: Fault(step=r.uniform(0.13, 0.3)),
+    "traffic_some": lambda r, s: Fault(lost=r.uniform(0.31, 0.5)),
+}
+CRITICAL: dict[str, Callable[[random.Random, Service], Fault]] = {
+    "errors_5": lambda r, s: Fault(errors=r.uniform(0.04, 0.09)),
+    "errors_many": lambda r, s: Fault(errors=r.uniform(0.1, 0.95)),
+    "latency_x5": lambda r, s: Fault(latency=r.uniform(3.6, 9.0)),
+    "traffic_most": lambda r, s: Fault(lost=r.choice((r.uniform(0.58, 0.95), 1.0))),
+    "crash_loop": lambda r, s: Fault(
+        errors=r.uniform(0.2, 0.8), lost=r.uniform(0.3, 0.8), flapping=r.choice((2.0, 2.0, 3.0))
+    ),
+    "errors_and_latency": lambda r, s: Fault(errors=r.uniform(0.01, 0.03), latency=r.uniform(1.9, 3.0)),
+    "errors_and_traffic": lambda r, s: Fault(errors=r.uniform(0.01, 0.03), lost=r.uniform(0.33, 0.5)),
+    "latency_and_traffic": lambda r, s: Fault(latency=r.uniform(1.9, 3.0), lost=r.uniform(0.33, 0.5)),
+    "memory_full": lambda r, s: Fault(leak=max(0.03, (1.02 - s.memory) / r.uniform(4.0, 9.0))),
+}
+
+
+def is_up(fault: Fault, minute: float) -> bool:
+    """Whether a flapping fault shows in this minute: `flapping` minutes of every three (one to three of them)."""
+    return int(minute + 0.5) % 3 < fault.flapping
+
+
+def effect_of(service: Service, fault: Fault, minutes: int) -> Effect:
+    """The fault without noise, at the end of the window."""
+    on = sum(is_up(fault, float(i)) for i in range(minutes)) / minutes if fault.flapping else 1.0
+    errors = min(1.0, service.errors * fault.errors_factor + fault.errors * on)
+    leaked = fault.leak * max(0.0, minutes - 1 - fault.onset)
+    end = min(1.0, service.memory + leaked + fault.step)
+    return Effect(
+        errors_before=service.errors,
+        errors_after=errors,
+        latency_before=service.latency,
+        latency_after=service.latency * fault.latency,
+        cpu_before=service.cpu,
+        cpu_after=min(1.0, service.cpu + fault.cpu),
+        leak=fault.leak,
+        leaked=min(leaked, 1.0 - service.memory),
+        memory_before=service.memory,
+        memory_end=end,
+        step=min(fault.step, 1.0 - service.memory),
+        lost=fault.lost * on,
+        requests=service.rate * 60.0 * max(0.0, minutes - fault.onset),
+    )
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What happens around the deployment and is nobody's fault."""
+
+    cold_latency: float
+    cold_minutes: float
+    restart_drop: float
+    refill_minutes: float
+    startup_cpu: float
+    swap_samples: int
+    blips: dict[int, str]
+
+
+def draw_surroundings(rng: random.Random, pre: int, post: int) -> Surroundings:
+    blips: dict[int, str] = {}
+    for first, count, chance in ((-pre, pre, 0.012 * pre), (0, post, 0.15)):
+        if count > 3 and rng.random() < chance:
+            at = first + rng.randrange(count)
+            for i in range(at, min(first + count, at + (2 if rng.random() < 0.3 and count >= 10 else 1))):
+                blips[i] = rng.choice(("latency", "errors", "both"))
+    cold = rng.random() < 0.3
+    restart = rng.random() < 0.35
+    return Surroundings(
+        cold_latency=rng.uniform(0.3, 3.0) if cold else 0.0,
+        cold_minutes=rng.uniform(0.2, 0.9),
+        restart_drop=rng.uniform(0.03, 0.3) if restart else 0.0,
+        refill_minutes=rng.uniform(0.5, 8.0),
+        startup_cpu=rng.uniform(0.05, 0.4) if restart else 0.0,
+        swap_samples=1 if rng.random() < 0.15 else 0,
+        blips=blips,
+    )
+
+
+class Meter:
+    """Reads one sample after the other from a service; holds the state of its noise."""
+
+    def __init__(self, rng: random.Random, service: Service, fault: Fault, around: Surroundings, minutes: int) -> None:
+        self.rng, self.service, self.fault, self.around, self.minutes = rng, service, fault, around, minutes
+        self.rate_noise = Noise(rng, service.rate_noise)
+        self.latency_noise = Noise(rng, service.latency_noise)
+        self.cpu_noise = Noise(rng, service.cpu_noise)
+        self.memory_noise = Noise(rng, service.memory_noise)
+        self.saw = rng.random()
+
+    def read(self, minute: float, index: int) -> Sample:
+        rng, service, fault, around = self.rng, self.service, self.fault, self.around
+        after = minute >= 0.0
+        active = after and minute >= fault.onset
+        if active and fault.flapping:
+            active = is_up(fault, minute)
+        since = max(0.0, minute)
+        day = 2 * math.pi * minute / DAY + service.swing_phase
+        swing = (1.0 + service.swing * math.sin(day)) / (1.0 + service.swing * math.sin(service.swing_phase))
+        load = swing * (1.0 + service.drift * minute) * (fault.growth if after else 1.0)
+        blip = around.blips.get(index)
+
+        load *= math.exp(self.rate_noise())
+        rate = service.rate * load * (1.0 - (fault.lost if active else 0.0))
+        if after and index < around.swap_samples:
+            rate *= 0.6
+        requests = poisson(rng, max(0.0, rate) * 60.0)
+        rate = requests / 60.0
+
+        errors = service.errors * math.exp(service.burst * rng.gauss(0, 1) - service.burst**2 / 2)
+        if active:
+            errors = errors * fault.errors_factor + fault.errors
+        if blip in ("errors", "both"):
+            errors += rng.uniform(0.03, 0.5)
+        if after and index < around.swap_samples:
+            errors += rng.uniform(0.0, 0.3)
+        errors = binomial(rng, requests, errors) / requests if requests else 0.0
+
+        noise = self.latency_noise()
+        if requests:
+            noise += rng.gauss(0.0, min(0.5, 0.9 / math.sqrt(requests)))
+        latency = service.latency * max(load, 0.2) ** service.load_exponent * math.exp(noise)
+        latency *= fault.latency if active else 1.0
+        if after:
+            latency *= 1.0 + around.cold_latency * math.exp(-since / around.cold_minutes)
+        if blip in ("latency", "both"):
+            latency *= rng.uniform(2.0, 7.0)
+        if service.quantum and latency > 4 * service.quantum:
+            latency = service.quantum * round(latency / service.quantum)
+
+        actual = rate / service.rate
+        cpu = service.cpu * (1 - service.cpu_share + service.cpu_share * actual) + self.cpu_noise()
+        cpu += fault.cpu if active else 0.0
+        cpu += around.startup_cpu * math.exp(-since / around.cold_minutes) if after else 0.0
+
+        saw = service.sawtooth * (((minute / service.sawtooth_period) + self.saw) % 1.0 - 0.5)
+        memory = service.memory + saw + self.memory_noise()
+        if after:
+            memory -= around.restart_drop * math.exp(-since / around.refill_minutes)
+            memory += fault.leak * max(0.0, minute - fault.onset) + (fault.step if active else 0.0)
+        return Sample(
+            collected_at=START + timedelta(minutes=minute),
+            requests_per_sec=round(rate, 3),
+            latency_p95=round(max(0.5, latency), 2) if requests else 0.0,
+            error_rate=round(errors, 5),
+            cpu_usage=round(min(1.0, max(0.01, cpu)), 4),
+            memory_usage=round(min(1.0, max(0.02, memory)), 4),
+            origin="post" if after else "baseline",
+        )
+
+
+def draw_fault(rng: random.Random, service: Service, minutes: int) -> Fault:
+    """A deployment: half of them healthy, the others with a fault, a quarter of those from mid-window on."""
+    group = rng.choices((HEALTHY, DEGRADED, CRITICAL), (0.5, 0.27, 0.23))[0]
+    kind = rng.choice(tuple(group))
+    fault = group[kind](rng, service)
+    fault.kind = kind.removesuffix("_again")
+    if group is not HEALTHY and rng.random() < 0.25 and kind not in ("leak", "memory_full", "crash_loop"):
+        fault.onset = math.ceil(minutes * rng.uniform(0.4, 0.6))
+    return fault
+
+
+def draw_pre_count(rng: random.Random) -> int:
+    """PRE of 1, 2 to 5, and (most) 15 to 30 samples."""
+    return rng.choices((1, rng.randint(2, 5), rng.randint(15, 30)), (0.3, 0.15, 0.55))[0]
+
+
+def times(rng: random.Random, pre: int, minutes: int) -> tuple[list[float], list[float]]:
+    """When samples are taken: PRE each minute or every five, POST each minute; jittered, sometimes with a clock gap."""
+    spacing = rng.choice((1.0, 1.0, 1.0, 5.0))
+    deployment = rng.uniform(0.5, 6.0)
+    jitter = rng.choice((0.0, 0.02, 0.2))
+    before = [-deployment - spacing * (pre - 1 - i) - abs(rng.gauss(0.0, jitter)) for i in range(pre)]
+    after = [i + abs(rng.gauss(0.0, jitter)) for i in range(minutes)]
+    if rng.random() < 0.05:
+        at, gap = rng.randrange(1, minutes), rng.uniform(2.0, 6.0)
+        after = [t + (gap if i >= at else 0.0) for i, t in enumerate(after)]
+    return before, after
+
+
+def make_case(seed: int, number: int) -> Case:
+    """Case `number` of `seed`; the same two numbers always give the same case."""
+    rng = random.Random(seed * 1_000_003 + number)
+    minutes = rng.choice((5, 10, 15))
+    pre_count = draw_pre_count(rng)
+    service = draw_service(rng)
+    fault = draw_fault(rng, service, minutes)
+    around = draw_surroundings(rng, pre_count, minutes)
+    if fault.kind in ("leak", "memory_full"):
+        # What a refill hides within the window nobody can see: leaks are drawn without a big one.
+        around = replace(around, restart_drop=min(around.restart_drop, 0.01))
+    before, after = times(rng, pre_count, minutes)
+    meter = Meter(rng, service, fault, around, minutes)
+    pre = [meter.read(minute, i - pre_count) for i, minute in enumerate(before)]
+    post = [meter.read(minute, i) for i, minute in enumerate(after)]
+    loss = rng.choice((0.0, 0.0, 0.0, 0.1, 0.2))
+    kept_pre = [s for s in pre if rng.random() >= loss] or pre[-1:]
+    kept_post = [s for s in post if rng.random() >= loss]
+    if fault.onset and sum(after[post.index(s)] >= fault.onset for s in kept_post) < 2:
+        kept_post = post  # a case must hold the fault it is labelled by
+    end = START + timedelta(minutes=max(after[-1], minutes - 1.0) + 1.0)
+    return Case(
+        id=f"a{seed}-{number}",
+        kind=fault.kind,
+        effect=effect_of(service, fault, minutes),
+        pre=tuple(kept_pre),
+        post=tuple(kept_post),
+        window=Window(expected=minutes, evaluated_at=end),
+        late=fault.onset > 0.0,
+    )
