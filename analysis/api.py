@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
-import time
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -30,12 +27,10 @@ from analysis.serializers import (
     VerdictSerializer,
 )
 from deployments.models import Deployment
+from deployments.waiting import hold
 from projects.authentication import project_of
 
 MAX_WAIT_S = 60
-# How often a held answer looks again, and how many answers one process holds at most: each keeps a thread.
-LOOK_AGAIN_S = 0.5
-waiting = threading.BoundedSemaphore(16)
 
 
 def deployments_of(request: Request) -> QuerySet[Deployment]:
@@ -102,13 +97,9 @@ class VerdictView(APIView):
         """The verdict: 202 until it stands, then 200."""
         query = WaitRequest(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        deployment = get_object_or_404(deployments_of(request), uuid=uuid)
-        deadline = time.monotonic() + query.validated_data["wait"]
-        if not stands(deployment) and query.validated_data["wait"] and waiting.acquire(blocking=False):
-            try:
-                deployment = wait_for_verdict(deployment, deadline)
-            finally:
-                waiting.release()
+        get_object_or_404(deployments_of(request), uuid=uuid)
+        standing = hold(lambda: standing_in(deployments_of(request), uuid), query.validated_data["wait"])
+        deployment = standing or get_object_or_404(deployments_of(request), uuid=uuid)
         head = {
             "deployment_id": str(deployment.uuid),
             "state": deployment.state,
@@ -126,15 +117,9 @@ def stands(deployment: Deployment) -> bool:
     return hasattr(deployment, "verdict")
 
 
-def wait_for_verdict(deployment: Deployment, deadline: float) -> Deployment:
-    """The deployment as it is when its verdict stands or the time (time.monotonic()) is up."""
-    while not stands(deployment) and (left := deadline - time.monotonic()) > 0:
-        # A held answer holds no connection: there may be more of them than the database has to give.
-        if not connection.in_atomic_block:
-            connection.close()
-        time.sleep(min(LOOK_AGAIN_S, left))
-        deployment = Deployment.objects.select_related("environment", "verdict").get(pk=deployment.pk)
-    return deployment
+def standing_in(deployments: QuerySet[Deployment], uuid: UUID) -> Deployment | None:
+    """The deployment, once its verdict stands."""
+    return deployments.filter(uuid=uuid, verdict__isnull=False).first()
 
 
 def sample_count(deployment: Deployment) -> dict[str, int]:

@@ -1,23 +1,30 @@
-"""Judging a deployment: the job kind analysis."""
+"""Judging a deployment: the job kinds analysis and early_analysis."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from analysis.services import Evidence, Judgement, assess, load_evidence, store_judgement, store_unjudged
-from deployments.models import Deployment
+from analysis.evidence import Evidence, load_evidence
+from analysis.services import Judgement, assess, assess_early, store_early, store_judgement, store_unjudged
+from deployments.models import Deployment, State
+from scheduler.models import ScheduledJob
 from scheduler.queue import database_now
 from scheduler.registry import Ended, Job, JobError, job_kind
-from scheduler.retry import RetryPolicy
+from scheduler.retry import NO_RETRY, RetryPolicy
+
+RETRY = RetryPolicy((1.0, 5.0, 30.0, 120.0, 300.0))
+
+
+def evidence_by_job(jobs: Sequence[Job], deployments: Sequence[Deployment]) -> dict[int, Evidence]:
+    evidence = load_evidence(deployments, database_now())
+    return {job.id: evidence[job.deployment_id] for job in jobs if job.deployment_id in evidence}
 
 
 def load(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
     """The evidence of each job's deployment."""
-    deployments = Deployment.objects.select_related("environment").in_bulk(
-        [job.deployment_id for job in jobs if job.deployment_id is not None]
-    )
-    evidence = load_evidence(list(deployments.values()), database_now())
-    return {job.id: evidence[job.deployment_id] for job in jobs if job.deployment_id in evidence}
+    ids = {job.deployment_id for job in jobs}
+    rows = Deployment.objects.filter(pk__in=ids).select_related("environment", "policy_version")
+    return evidence_by_job(jobs, list(rows))
 
 
 def store(done: Sequence[tuple[Job, Judgement]]) -> None:
@@ -33,11 +40,29 @@ def after_analyses(jobs: Sequence[Ended]) -> None:
             store_unjudged(job.deployment_id, f"its analysis ended as {job.status}")
 
 
-RETRY = RetryPolicy((1.0, 5.0, 30.0, 120.0, 300.0))
-
-
 @job_kind("analysis", retry=RETRY, prepare=load, record=store, ended=after_analyses)
 def analyse(job: Job, evidence: Evidence | None) -> Judgement:
     if evidence is None:
         raise JobError("no_deployment", "this analysis has no deployment to judge", retry=False)
     return assess(evidence)
+
+
+def load_early(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
+    """The evidence so far of each deployment whose window goes on and that has no verdict yet."""
+    ids = {job.deployment_id for job in jobs}
+    going_on = ScheduledJob.objects.open().filter(deployment_id__in=ids, job_type="post_collect")
+    rows = Deployment.objects.filter(
+        pk__in=going_on.values("deployment_id"), state=State.FINISHED, verdict__isnull=True
+    ).select_related("environment", "policy_version")
+    return evidence_by_job(jobs, list(rows))
+
+
+def record_early(done: Sequence[tuple[Job, Judgement | None]]) -> None:
+    for job, judgement in done:
+        if judgement is not None and job.deployment_id is not None:
+            store_early(job.deployment_id, judgement)
+
+
+@job_kind("early_analysis", retry=NO_RETRY, prepare=load_early, record=record_early)
+def look_early(job: Job, evidence: Evidence | None) -> Judgement | None:
+    return assess_early(evidence) if evidence is not None else None

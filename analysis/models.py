@@ -7,6 +7,7 @@ from typing import Any
 from django.db import models
 
 from deployments.models import Deployment
+from projects.models import User
 
 
 class VerdictName(models.TextChoices):
@@ -26,6 +27,8 @@ class DeploymentVerdict(models.Model):
 
     failed_metrics: list of {"metric", "value", "limit", "share", "tolerance"}; checks: each one (analysis.types.Check);
     policy: the policy as it was; quality: {"score", "issues"}; evidence: the window and the misses as they were judged.
+    early: issued before the window ended. An early verdict stays on record; final is then what the judge said at the
+    end ({"verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "evidence", "at"}).
     """
 
     deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="verdict")
@@ -39,6 +42,9 @@ class DeploymentVerdict(models.Model):
     quality = models.JSONField(default=dict)
     policy = models.JSONField(default=dict)
     evidence = models.JSONField(default=dict)
+    early = models.BooleanField(default=False)
+    final = models.JSONField(null=True, blank=True)
+    shadow = models.BooleanField(default=False, help_text="Recorded, but never to gate a pipeline.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -46,6 +52,33 @@ class DeploymentVerdict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verdict} for {self.deployment}"
+
+    @property
+    def gate(self) -> str:
+        """What a pipeline should do: fail only on a recommended rollback, and never in shadow mode."""
+        return "fail" if self.verdict == VerdictName.ROLLBACK_RECOMMENDED and not self.shadow else "pass"
+
+
+class Feedback(models.Model):
+    """What a person says of a verdict: right or wrong. should_have_been: the right verdict, where it was wrong."""
+
+    verdict = models.OneToOneField(DeploymentVerdict, on_delete=models.CASCADE, related_name="feedback")
+    right = models.BooleanField()
+    should_have_been = models.CharField(max_length=24, choices=VerdictName, blank=True)
+    reason = models.CharField(max_length=500, blank=True)
+    given_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
+    given_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "verdict_feedback"
+
+    def __str__(self) -> str:
+        return f"{'right' if self.right else 'wrong'}: {self.verdict}"
+
+    @property
+    def label(self) -> str:
+        """The verdict that the deployment deserved, "" where the person did not say."""
+        return self.verdict.verdict if self.right else self.should_have_been
 
 
 class HintQuerySet(models.QuerySet["Hint"]):

@@ -24,6 +24,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     verdict = serializers.SerializerMethodField()
     confidence = serializers.SerializerMethodField()
     conclusive = serializers.SerializerMethodField()
+    early = serializers.SerializerMethodField()
 
     class Meta:
         model = Deployment
@@ -45,6 +46,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "verdict",
             "confidence",
             "conclusive",
+            "early",
         ]
 
     def get_verdict(self, deployment: Deployment) -> str | None:
@@ -58,6 +60,10 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     def get_conclusive(self, deployment: Deployment) -> bool | None:
         verdict = standing_verdict(deployment)
         return verdict.conclusive if verdict else None
+
+    def get_early(self, deployment: Deployment) -> bool | None:
+        verdict = standing_verdict(deployment)
+        return verdict.early if verdict else None
 
 
 class HintSerializer(serializers.ModelSerializer[Hint]):
@@ -94,10 +100,15 @@ class ProjectHintSerializer(HintSerializer):
 
 
 class VerdictSerializer(serializers.ModelSerializer[DeploymentVerdict]):
+    gate = serializers.CharField(help_text="pass or fail: what a pipeline should do; always pass in shadow mode")
+
     class Meta:
         model = DeploymentVerdict
         fields = [
             "verdict",
+            "gate",
+            "early",
+            "shadow",
             "confidence",
             "conclusive",
             "score",
@@ -107,6 +118,7 @@ class VerdictSerializer(serializers.ModelSerializer[DeploymentVerdict]):
             "quality",
             "policy",
             "evidence",
+            "final",
             "created_at",
         ]
 

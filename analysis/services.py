@@ -1,36 +1,26 @@
-"""From stored samples to a stored verdict."""
+"""From evidence to a stored verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 import structlog
 from django.db import transaction
+from django.utils import timezone
 
+from analysis.evidence import Evidence
 from analysis.hints import hints
-from analysis.judge import judge
-from analysis.models import DeploymentVerdict
+from analysis.judge import judge, judge_early
+from analysis.models import DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
-from analysis.policy import Policy, policy_from_dict
-from analysis.types import METRICS, Hint, Miss, Quality, QualityIssue, Sample, Verdict, Window
+from analysis.policy import policy_from_dict
+from analysis.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from deployments.models import Deployment, State
-from metrics.models import MetricSample
-from scheduler.models import JobStatus, ScheduledJob
+from projects.models import User
 
 logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Everything that the judge is given about one deployment."""
-
-    pre: tuple[Sample, ...]
-    post: tuple[Sample, ...]
-    window: Window
-    policy: Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,154 +32,65 @@ class Judgement:
     hints: tuple[Hint, ...]
 
 
-def load_evidence(deployments: Sequence[Deployment], now: datetime) -> dict[int, Evidence]:
-    """The evidence of each deployment by its id, in three queries. now: the time of the verdict."""
-    ids = [deployment.pk for deployment in deployments]
-    samples: dict[int, list[MetricSample]] = {}
-    for sample in MetricSample.objects.filter(deployment_id__in=ids).order_by("collected_at", "id"):
-        samples.setdefault(sample.deployment_id, []).append(sample)  # type: ignore[arg-type]
-    lost: dict[int, list[ScheduledJob]] = {}
-    missed = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
-    collections = ("pre_collect", "post_collect")
-    for job in ScheduledJob.objects.filter(deployment_id__in=ids, job_type__in=collections, status__in=missed):
-        lost.setdefault(job.deployment_id, []).append(job)  # type: ignore[arg-type]
-    return {
-        deployment.pk: evidence_of(deployment, samples.get(deployment.pk, []), lost.get(deployment.pk, []), now)
-        for deployment in deployments
-    }
-
-
-def evidence_of(
-    deployment: Deployment, samples: Sequence[MetricSample], lost: Sequence[ScheduledJob], now: datetime
-) -> Evidence:
-    """One deployment's samples, misses and policy as the judge takes them."""
-    window = Window(
-        expected=deployment.window_samples,
-        interval_s=deployment.interval_s,
-        evaluated_at=now,
-        started_at=deployment.started_at,
-        finished_at=deployment.finished_at,
-        misses=tuple(
-            Miss(job.scheduled_at, reason_of(job), phase_of(job), job.sequence_index)
-            for job in sorted(lost, key=lambda job: (job.phase, job.sequence_index))
-        ),
-    )
-    return Evidence(
-        pre=tuple(as_value(sample) for sample in samples if sample.phase == "pre"),
-        post=tuple(as_value(sample) for sample in samples if sample.phase == "post"),
-        window=window,
-        policy=policy_of(deployment),
-    )
-
-
-def reason_of(job: ScheduledJob) -> str:
-    """Why a collection brought nothing: its last failure if it had one, else its status."""
-    return job.error_code or str(job.status)
-
-
-def phase_of(job: ScheduledJob) -> Any:
-    return "pre" if job.job_type == "pre_collect" else "post"
-
-
-def as_value(sample: MetricSample) -> Sample:
-    """A stored sample as the pure value."""
-    values = {name: getattr(sample, name) for name in METRICS}
-    return Sample(collected_at=sample.collected_at, origin=sample.phase, **values)  # type: ignore[arg-type]
-
-
-def policy_of(deployment: Deployment) -> Policy:
-    """The environment's policy; one that cannot be read any more gives way to the default, loudly."""
-    try:
-        return policy_from_dict(deployment.environment.policy)
-    except ValueError as error:
-        logger.error("policy_unreadable", environment=str(deployment.environment), error=str(error))
-        return policy_from_dict({})
-
-
 def assess(evidence: Evidence) -> Judgement:
     """Judges and explains. Pure."""
-    verdict = judge(evidence.pre, evidence.post, evidence.policy, evidence.window)
-    found = hints(verdict, evidence.pre, evidence.post, evidence.window)
-    return Judgement(evidence, verdict, tuple(found))
+    return explained(evidence, judge(evidence.pre, evidence.post, evidence.policy, evidence.window))
+
+
+def assess_early(evidence: Evidence) -> Judgement | None:
+    """A rollback that need not wait for the end of the window; None: it has to wait. Pure."""
+    verdict = judge_early(evidence.pre, evidence.post, evidence.policy, evidence.window)
+    return explained(evidence, verdict) if verdict is not None else None
+
+
+def explained(evidence: Evidence, verdict: Verdict) -> Judgement:
+    return Judgement(evidence, verdict, tuple(hints(verdict, evidence.pre, evidence.post, evidence.window)))
+
+
+def store_early(deployment_id: int, judgement: Judgement) -> bool:
+    """Issues the verdict while the window goes on; False where one stands already or the window is over."""
+    with transaction.atomic():
+        observed = Deployment.objects.select_for_update().filter(pk=deployment_id, state=State.FINISHED)
+        if not observed.exists() or DeploymentVerdict.objects.filter(deployment_id=deployment_id).exists():
+            return False
+        verdict_row(deployment_id, judgement).save()
+        StoredHint.objects.bulk_create(hint_rows(deployment_id, judgement.hints))
+    log_verdict(deployment_id, judgement)
+    return True
 
 
 def store_judgement(deployment_id: int, judgement: Judgement) -> bool:
-    """Writes verdict, hints and the state in one transaction; False where a verdict stands already."""
-    verdict = judgement.verdict
+    """Writes verdict, hints and the state in one transaction; False where that was done already.
+
+    Where an early verdict stands it stays, and this one is kept beside it as the final word.
+    """
     with transaction.atomic():
-        DeploymentVerdict.objects.bulk_create([verdict_row(deployment_id, judgement)], ignore_conflicts=True)
-        first = Deployment.objects.filter(pk=deployment_id, state=State.FINISHED).update(state=State.ANALYZED) == 1
-        if first:
+        ended = Deployment.objects.filter(pk=deployment_id, state=State.FINISHED).update(state=State.ANALYZED)
+        if ended != 1:
+            return False
+        early = DeploymentVerdict.objects.filter(deployment_id=deployment_id).first()
+        if early is None:
+            DeploymentVerdict.objects.bulk_create([verdict_row(deployment_id, judgement)], ignore_conflicts=True)
             StoredHint.objects.bulk_create(hint_rows(deployment_id, judgement.hints))
-    if first:
-        logger.info(
-            "verdict_issued",
-            deployment_id=deployment_id,
-            verdict=verdict.verdict,
-            confidence=verdict.confidence,
-            conclusive=verdict.conclusive,
-            hints=[hint.code for hint in judgement.hints],
-        )
-    return first
+        else:
+            early.final = final_word(judgement)
+            early.save(update_fields=["final"])
+            add_hints(deployment_id, judgement.hints)
+    log_verdict(deployment_id, judgement)
+    return True
 
 
-def verdict_row(deployment_id: int, judgement: Judgement) -> DeploymentVerdict:
-    verdict, window = judgement.verdict, judgement.evidence.window
-    failed = [asdict(check) for check in verdict.checks if check.outcome in ("warning", "critical")]
-    return DeploymentVerdict(
+def log_verdict(deployment_id: int, judgement: Judgement) -> None:
+    verdict = judgement.verdict
+    logger.info(
+        "verdict_issued",
         deployment_id=deployment_id,
         verdict=verdict.verdict,
         confidence=verdict.confidence,
         conclusive=verdict.conclusive,
-        score=verdict.score,
-        summary=verdict.summary,
-        failed_metrics=[
-            {
-                "metric": check["metric"],
-                "value": check["observed"],
-                "limit": check["limit"],
-                "share": check["share"],
-                "tolerance": check["tolerance"],
-            }
-            for check in failed
-        ],
-        checks=[asdict(check) for check in verdict.checks],
-        quality=asdict(verdict.quality),
-        policy=verdict.policy,
-        evidence={
-            "pre_samples": len(judgement.evidence.pre),
-            "post_samples": len(judgement.evidence.post),
-            "expected_samples": window.expected,
-            "interval_s": window.interval_s,
-            "evaluated_at": window.evaluated_at.isoformat() if window.evaluated_at else None,
-            "misses": [
-                {"phase": miss.phase, "sequence_index": miss.sequence_index, "reason": miss.reason}
-                for miss in window.misses
-            ],
-        },
+        early=verdict.early,
+        hints=[hint.code for hint in judgement.hints],
     )
-
-
-def hint_rows(deployment_id: int, found: Sequence[Hint]) -> list[StoredHint]:
-    return [
-        StoredHint(
-            deployment_id=deployment_id,
-            position=position,
-            code=hint.code,
-            metric=hint.metric or "",
-            severity=hint.severity,
-            confidence=hint.confidence,
-            observed=hint.observed,
-            threshold=hint.threshold,
-            title=hint.title,
-            cause=hint.cause,
-            impact=hint.impact,
-            evidence=list(hint.evidence),
-            actions=list(hint.actions),
-            details={"text_key": hint.text_key, "values": hint.values, "numbers": hint.numbers},
-        )
-        for position, hint in enumerate(found)
-    ]
 
 
 def store_unjudged(deployment_id: int, why: str) -> bool:
@@ -207,3 +108,114 @@ def store_unjudged(deployment_id: int, why: str) -> bool:
     )
     evidence = Evidence(pre=(), post=(), window=Window(expected=0), policy=policy_from_dict({}))
     return store_judgement(deployment_id, Judgement(evidence, verdict, ()))
+
+
+def verdict_row(deployment_id: int, judgement: Judgement) -> DeploymentVerdict:
+    """The row of a verdict."""
+    verdict = judgement.verdict
+    return DeploymentVerdict(
+        deployment_id=deployment_id,
+        verdict=verdict.verdict,
+        confidence=verdict.confidence,
+        conclusive=verdict.conclusive,
+        score=verdict.score,
+        summary=verdict.summary,
+        failed_metrics=failed_metrics(verdict.checks),
+        checks=[asdict(check) for check in verdict.checks],
+        quality=asdict(verdict.quality),
+        policy=verdict.policy,
+        evidence=told_evidence(judgement.evidence),
+        early=verdict.early,
+        shadow=bool(verdict.policy.get("shadow", False)),
+    )
+
+
+def failed_metrics(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    return [
+        {
+            "metric": check.metric,
+            "value": check.observed,
+            "limit": check.limit,
+            "share": check.share,
+            "tolerance": check.tolerance,
+        }
+        for check in checks
+        if check.outcome in ("warning", "critical")
+    ]
+
+
+def told_evidence(evidence: Evidence) -> dict[str, Any]:
+    """What the verdict was judged on, so that it can be followed and recomputed."""
+    window = evidence.window
+    origins = [sample.origin for sample in evidence.pre]
+    return {
+        "pre_samples": len(evidence.pre),
+        "pre_origins": {origin: origins.count(origin) for origin in sorted(set(origins))},
+        "post_samples": len(evidence.post),
+        "expected_samples": window.expected,
+        "interval_s": window.interval_s,
+        "evaluated_at": window.evaluated_at.isoformat() if window.evaluated_at else None,
+        "misses": [
+            {"phase": miss.phase, "sequence_index": miss.sequence_index, "reason": miss.reason}
+            for miss in window.misses
+        ],
+        "excluded": list(evidence.excluded),
+        "history_of": list(evidence.history_of),
+        "policy_version": evidence.policy_number,
+    }
+
+
+def final_word(judgement: Judgement) -> dict[str, Any]:
+    """What the judge said at the end of a window whose verdict had been issued early."""
+    verdict = judgement.verdict
+    return {
+        "verdict": verdict.verdict,
+        "confidence": verdict.confidence,
+        "conclusive": verdict.conclusive,
+        "score": verdict.score,
+        "summary": verdict.summary,
+        "checks": [asdict(check) for check in verdict.checks],
+        "quality": asdict(verdict.quality),
+        "evidence": told_evidence(judgement.evidence),
+        "at": timezone.now().isoformat(),
+    }
+
+
+def hint_rows(deployment_id: int, found: Sequence[Hint], *, first: int = 0) -> list[StoredHint]:
+    """The rows of hints, at positions from `first` on."""
+    return [
+        StoredHint(
+            deployment_id=deployment_id,
+            position=position,
+            code=hint.code,
+            metric=hint.metric or "",
+            severity=hint.severity,
+            confidence=hint.confidence,
+            observed=hint.observed,
+            threshold=hint.threshold,
+            title=hint.title,
+            cause=hint.cause,
+            impact=hint.impact,
+            evidence=list(hint.evidence),
+            actions=list(hint.actions),
+            details={"text_key": hint.text_key, "values": hint.values, "numbers": hint.numbers},
+        )
+        for position, hint in enumerate(found, start=first)
+    ]
+
+
+def add_hints(deployment_id: int, found: Sequence[Hint]) -> None:
+    """Adds the hints that the early verdict did not have yet."""
+    known = set(StoredHint.objects.filter(deployment_id=deployment_id).values_list("code", flat=True))
+    new = [hint for hint in found if hint.code not in known]
+    StoredHint.objects.bulk_create(hint_rows(deployment_id, new, first=len(known)))
+
+
+def give_feedback(
+    verdict: DeploymentVerdict, *, right: bool, by: User | None, reason: str = "", should_have_been: str = ""
+) -> Feedback:
+    """Marks a verdict right or wrong; a later mark replaces an earlier one."""
+    values = {"right": right, "reason": reason, "given_by": by, "should_have_been": "" if right else should_have_been}
+    feedback, _ = Feedback.objects.update_or_create(verdict=verdict, defaults=values)
+    logger.info("verdict_marked", deployment_id=verdict.deployment_id, right=right)
+    return feedback

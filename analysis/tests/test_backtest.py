@@ -196,13 +196,13 @@ def test_the_same_cases_give_the_same_results(tmp_path: Path) -> None:
 
 def test_a_policy_file_changes_the_judgement(tmp_path: Path) -> None:
     policy = tmp_path / "policy.json"
-    policy.write_text('{"latency_p95": {"limit": 100}}')
+    policy.write_text('{"kind": "fixed", "latency_p95": {"limit": 100}}')
     assert run(tmp_path, make_case())[0][0]["verdict"] == "ok"
     assert run(tmp_path, make_case(), policy="fixed")[0][0]["verdict"] == "ok"
     assert run(tmp_path, make_case(), policy=str(policy))[0][0]["verdict"] == "warning"
 
 
-@pytest.mark.parametrize("text", ['{"latency_p95": {"limit": -1}}', "{", "[1]"])
+@pytest.mark.parametrize("text", ['{"kind": "fixed", "latency_p95": {"limit": -1}}', "{", "[1]"])
 def test_a_wrong_policy_judges_nothing(tmp_path: Path, text: str) -> None:
     policy = tmp_path / "policy.json"
     policy.write_text(text)

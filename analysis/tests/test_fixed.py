@@ -17,7 +17,7 @@ from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdic
 
 def verdict_of(post: list[Sample], pre: list[Sample] | None = None, policy: Any = None, **window: Any) -> Verdict:
     pre = make_pre(3) if pre is None else pre
-    return judge(pre, post, policy_from_dict(policy or {}), make_window(**window))
+    return judge(pre, post, policy_from_dict({"kind": "fixed", **(policy or {})}), make_window(**window))
 
 
 def check_of(verdict: Verdict, metric: str) -> Check:
@@ -168,7 +168,7 @@ def test_which_metrics_are_critical_is_the_policys_choice() -> None:
 def test_an_override_replaces_one_number_and_keeps_the_others() -> None:
     post = make_post(latency_p95=900.0)
     assert verdict_of(post, policy={"latency_p95": {"limit": 1000.5}}).verdict == OK
-    policy = policy_from_dict({"latency_p95": {"limit": 1000}})
+    policy = policy_from_dict({"kind": "fixed", "latency_p95": {"limit": 1000}})
     assert (policy.latency_p95.tolerance, policy.error_rate) == (0.20, FixedPolicy().error_rate)
 
 
@@ -227,11 +227,13 @@ def test_nonsense_of_any_size_still_gets_a_verdict() -> None:
 )
 def test_a_wrong_policy_is_refused_with_the_field_named(data: Any, field: str) -> None:
     with pytest.raises(ValueError, match=f"^{field}: "):
-        policy_from_dict(data)
+        policy_from_dict({"kind": "fixed", **data} if isinstance(data, dict) else data)
 
 
 def test_a_policy_survives_json() -> None:
-    policy = policy_from_dict({"error_rate": {"limit": 0.05}, "critical_metrics": ["cpu_usage", "error_rate"]})
+    policy = policy_from_dict(
+        {"kind": "fixed", "error_rate": {"limit": 0.05}, "critical_metrics": ["cpu_usage", "error_rate"]}
+    )
     assert policy_from_dict(json.loads(json.dumps(policy.as_dict()))) == policy
 
 

@@ -19,7 +19,7 @@ def hints_of(
 ) -> list[Hint]:
     pre = make_pre(3) if pre is None else pre
     seen = make_window(**window)
-    return hints(judge(pre, post, policy_from_dict(policy or {}), seen), pre, post, seen)
+    return hints(judge(pre, post, policy_from_dict({"kind": "fixed", **(policy or {})}), seen), pre, post, seen)
 
 
 def codes(found: list[Hint]) -> list[str]:

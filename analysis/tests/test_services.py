@@ -7,13 +7,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from analysis.evidence import load_evidence
 from analysis.models import DeploymentVerdict
 from analysis.models import Hint as StoredHint
-from analysis.services import assess, load_evidence, store_judgement
+from analysis.services import assess, store_judgement
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
 from metrics.models import MetricSample
-from projects.services import NewProject, create_project
+from projects.services import NewProject, create_project, set_policy
 from scheduler.models import ScheduledJob
 from scheduler.queue import cancel
 
@@ -34,7 +35,7 @@ def finished(made: NewProject) -> Deployment:
 def add_samples(deployment: Deployment, *, post: int = 5, **metrics: Any) -> None:
     good = {"requests_per_sec": 20, "latency_p95": 100, "error_rate": 0, "cpu_usage": 0.3, "memory_usage": 0.4}
     common = {"environment": deployment.environment, "deployment": deployment}
-    before = deployment.started_at
+    before = deployment.started_at - timedelta(seconds=1)
     MetricSample.objects.create(**common, phase="pre", collected_at=before, **good)
     assert deployment.finished_at is not None
     for index in range(1, post + 1):
@@ -51,7 +52,7 @@ def judge_it(deployment: Deployment) -> bool:
 
 @pytest.mark.parametrize(
     ("metrics", "verdict"),
-    [({}, "ok"), ({"latency_p95": 500}, "warning"), ({"error_rate": 0.2}, "rollback_recommended")],
+    [({}, "ok"), ({"latency_p95": 200}, "warning"), ({"error_rate": 0.2}, "rollback_recommended")],
 )
 def test_stored_samples_become_a_stored_verdict(made: NewProject, metrics: dict[str, Any], verdict: str) -> None:
     deployment = finished(made)
@@ -84,8 +85,7 @@ def test_without_any_sample_it_is_an_inconclusive_warning(made: NewProject) -> N
 
 
 def test_the_environments_own_limits_are_used_and_stored(made: NewProject) -> None:
-    made.environment.policy = {"kind": "fixed", "latency_p95": {"limit": 800}}
-    made.environment.save()
+    set_policy(made.environment, {"kind": "fixed", "latency_p95": {"limit": 800}}, source="admin")
     deployment = finished(made)
     add_samples(deployment, latency_p95=500)
     judge_it(deployment)

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from analysis.services import assess, load_evidence, store_judgement
+from analysis.evidence import load_evidence
+from analysis.services import assess, store_judgement
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples

@@ -1,22 +1,28 @@
-"""`manage.py backtest CASES.jsonl`: judges recorded cases again, without a database."""
+"""`manage.py backtest`: judges recorded cases again, without a database, or a project's stored deployments."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+import tomllib
 import traceback
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.dateparse import parse_date
 
 from analysis.cases import CaseError, error_result, judge_case, parse_case, to_line
 from analysis.policy import Policy, policy_from_dict
+from analysis.replay import compare, judged, replay
+from deployments.models import Deployment, DeploymentQuerySet
+from projects.models import Project
 
 PROGRESS_EVERY_S = 2.0
 ERRORS_SHOWN = 50
@@ -24,31 +30,39 @@ ERRORS_SHOWN = 50
 
 class Command(BaseCommand):
     help = (
-        "Judge cases from a file, one JSON object per line, and write one result per line in the same order. Needs no "
-        "database. Exit code 1 if any line could not be judged; the others are judged all the same. Blank lines are "
-        "skipped."
+        "Judge cases from a file, one JSON object per line, and write one result per line in the same order; that "
+        "needs no database. Or, with --project, judge its stored deployments again. Exit code 1 if any line could not "
+        "be judged; the others are judged all the same. Blank lines are skipped."
     )
     # Neither checks nor migrations: the command must work where no database can be reached.
     requires_system_checks = ()
     requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("cases", metavar="CASES.jsonl", help='file with one case per line; "-" reads stdin')
+        parser.add_argument("cases", nargs="?", metavar="CASES.jsonl", help='one case per line; "-" reads stdin')
+        parser.add_argument("--project", metavar="NAME", help="replay this project's deployments instead of cases")
+        parser.add_argument("--env", metavar="NAME", help="with --project: only this environment's")
+        parser.add_argument("--since", metavar="DATE", help="with --project: only those begun since then, YYYY-MM-DD")
         parser.add_argument("--output", metavar="FILE", help="write results here instead of stdout")
         parser.add_argument(
             "--policy",
-            default="fixed",
             metavar="POLICY",
-            help='a kind of policy with its defaults ("fixed"), or a JSON file with overrides (default: fixed)',
+            help="a kind of policy with its defaults (adaptive, fixed), or a JSON or TOML file with one; default: "
+            "adaptive for cases, each environment's own for --project",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        policy = _read_policy(options["policy"])
+        if bool(options["project"]) == bool(options["cases"]):
+            raise CommandError("give either a file of cases or --project NAME")
+        policy = _read_policy(options["policy"]) if options["policy"] else None
+        if options["project"]:
+            self._replay(policy, options)
+            return
         _refuse_same_file(options["cases"], options["output"])
         tally: Counter[str] = Counter()
         try:
             with _cases(options["cases"]) as cases, self._output(options["output"]) as output:
-                for result in self._results(cases, policy):
+                for result in self._results(cases, policy or policy_from_dict({})):
                     tally[result.get("verdict", "error")] += 1
                     output.write(to_line(result) + "\n")
         except OSError as error:
@@ -57,6 +71,21 @@ class Command(BaseCommand):
         if tally["error"]:
             raise CommandError(
                 f"{tally['error']} of {tally.total()} lines could not be judged, see above", returncode=1
+            )
+
+    def _replay(self, policy: Policy | None, options: dict[str, Any]) -> None:
+        rows = replay(list(_stored(options)), policy)
+        with self._output(options["output"]) as output:
+            for row in rows:
+                output.write(to_line(row.as_dict()) + "\n")
+        found = compare(rows)
+        self.stderr.write(f"{found.deployments} deployments, {found.changed} with another verdict")
+        for before, after, count in found.moves:
+            self.stderr.write(f"  {before} -> {after}: {count}")
+        if found.marked:
+            self.stderr.write(
+                f"of {found.marked} that people marked: {found.right_before} right on record,"
+                f" {found.right_after} right now"
             )
 
     def _results(self, cases: BinaryIO, policy: Policy) -> Iterator[dict[str, Any]]:
@@ -100,12 +129,31 @@ def _refuse_same_file(cases: str, output: str | None) -> None:
         raise CommandError("--output is the file of the cases; it would be overwritten before it is read")
 
 
+def _stored(options: dict[str, Any]) -> DeploymentQuerySet:
+    """The deployments that --project, --env and --since name, oldest first."""
+    projects = Project.objects.filter(name__iexact=options["project"])
+    if not projects:
+        raise CommandError(f"--project: there is no project {options['project']!r}")
+    if len(projects) > 1:
+        raise CommandError(f"--project: several teams have a project {options['project']!r}")
+    found = judged(Deployment.objects.of(projects[0])).order_by("pk")
+    if options["env"]:
+        found = found.filter(environment__name=options["env"])
+    if options["since"]:
+        day = parse_date(options["since"])
+        if day is None:
+            raise CommandError(f"--since: {options['since']!r} is no date; write it as 2026-01-31")
+        found = found.filter(started_at__gte=datetime.combine(day, datetime.min.time(), UTC))
+    return found
+
+
 def _read_policy(name: str) -> Policy:
-    """The policy of a kind's name or of a JSON file."""
+    """The policy of a kind's name or of a JSON or TOML file."""
     try:
         if Path(name).is_file():
-            return policy_from_dict(json.loads(Path(name).read_text(encoding="utf-8")))
-        if name.endswith(".json"):
+            text = Path(name).read_text(encoding="utf-8")
+            return policy_from_dict(tomllib.loads(text) if name.endswith(".toml") else json.loads(text))
+        if name.endswith((".json", ".toml")):
             raise CommandError(f"--policy {name}: no such file")
         return policy_from_dict({"kind": name})
     except (ValueError, RecursionError, OSError) as error:

@@ -1,0 +1,231 @@
+"""What the judge is given: gathered from what is stored, with every choice told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db.models import Q
+
+from analysis.models import VerdictName
+from analysis.policy import Policy, policy_from_dict
+from analysis.types import METRICS, Miss, Origin, Sample, Window
+from deployments.models import Deployment
+from metrics.models import MetricSample, Phase
+from projects.models import ExcludedWindow
+from scheduler.models import JobStatus, ScheduledJob
+
+logger = structlog.get_logger(__name__)
+
+# The baseline that a deployment is compared with.
+BASELINE_SPAN = timedelta(minutes=30)
+# A sample from before counts as such if it was in this soon after trigger: what waits for it waits as long.
+PRE_WITHIN = timedelta(seconds=10)
+# Below so many samples from before, the last good deployments help out.
+THIN_PRE = 5
+# How far back a deployment may have begun whose window still reaches into the baseline.
+LONGEST_DEPLOYMENT = timedelta(hours=6)
+HISTORY_SPAN = timedelta(days=14)
+HISTORY_DEPLOYMENTS = 3
+HISTORY_SAMPLES = 15
+
+Period = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that the judge is given about one deployment; excluded: what was left out of PRE, and why."""
+
+    pre: tuple[Sample, ...]
+    post: tuple[Sample, ...]
+    window: Window
+    policy: Policy
+    policy_number: int | None = None
+    excluded: tuple[dict[str, Any], ...] = ()
+    history_of: tuple[int, ...] = ()
+
+
+def load_evidence(
+    deployments: Sequence[Deployment], now: datetime, *, policy: Policy | None = None
+) -> dict[int, Evidence]:
+    """The evidence of each deployment by its id. now: the time of the verdict; policy: instead of their own."""
+    own = group(MetricSample.objects.filter(deployment__in=deployments).order_by("collected_at", "id"), "deployment_id")
+    missed = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
+    collections = ("pre_collect", "post_collect")
+    lost = group(
+        ScheduledJob.objects.filter(deployment__in=deployments, job_type__in=collections, status__in=missed),
+        "deployment_id",
+    )
+    baselines = load_baselines(deployments)
+    left_out = load_left_out(deployments)
+    found = {}
+    for deployment in deployments:
+        samples = own.get(deployment.pk, [])
+        periods = left_out.get(deployment.environment_id, [])
+        pre, excluded = pre_samples(deployment, samples, baselines.get(deployment.environment_id, []), periods)
+        history: list[MetricSample] = load_history(deployment) if len(pre) < THIN_PRE else []
+        found[deployment.pk] = Evidence(
+            pre=(*pre, *(as_value(sample, "history") for sample in history)),
+            post=tuple(as_value(sample, "post") for sample in samples if sample.phase == Phase.POST),
+            window=window_of(deployment, lost.get(deployment.pk, []), now),
+            policy=policy or policy_of(deployment),
+            policy_number=deployment.policy_version.number if deployment.policy_version else None,
+            excluded=tuple(excluded),
+            history_of=tuple(sorted({sample.deployment_id for sample in history if sample.deployment_id})),
+        )
+    return found
+
+
+def group(rows: Iterable[Any], name: str) -> dict[int, list[Any]]:
+    """The rows by one of their attributes, each list in the order given."""
+    groups: dict[int, list[Any]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, name), []).append(row)
+    return groups
+
+
+def load_baselines(deployments: Sequence[Deployment]) -> dict[int, list[MetricSample]]:
+    """By environment: the baseline samples of the half hour before each of these deployments."""
+    spans = Q(pk__in=[])
+    for deployment in deployments:
+        since = deployment.started_at - BASELINE_SPAN
+        spans |= Q(
+            environment_id=deployment.environment_id, collected_at__gte=since, collected_at__lte=deployment.started_at
+        )
+    rows = MetricSample.objects.filter(spans, phase=Phase.BASELINE).order_by("collected_at", "id")
+    return group(rows, "environment_id")
+
+
+def load_left_out(deployments: Sequence[Deployment]) -> dict[int, list[tuple[Period, str]]]:
+    """By environment: the times that feed no baseline, each with its reason."""
+    environments = {deployment.environment_id for deployment in deployments}
+    since = min((deployment.started_at for deployment in deployments), default=None)
+    periods: dict[int, list[tuple[Period, str]]] = {}
+    if since is None:
+        return periods
+    others = Deployment.objects.filter(
+        environment_id__in=environments, started_at__gte=since - BASELINE_SPAN - LONGEST_DEPLOYMENT
+    ).select_related("verdict__feedback")
+    for other in others:
+        if ended_ok(other):
+            continue
+        period = (other.started_at, observed_until(other))
+        periods.setdefault(other.environment_id, []).append((period, f"deployment #{other.number} did not end ok"))
+    for window in ExcludedWindow.objects.filter(environment_id__in=environments, ends_at__gte=since - BASELINE_SPAN):
+        why = f"excluded by hand: {window.reason}" if window.reason else "excluded by hand"
+        periods.setdefault(window.environment_id, []).append(((window.starts_at, window.ends_at), why))
+    return periods
+
+
+def ended_ok(deployment: Deployment) -> bool:
+    """Whether its window shows the service in good health: conclusively ok, and not marked wrong since."""
+    verdict = getattr(deployment, "verdict", None)
+    if verdict is None or verdict.verdict != VerdictName.OK or not verdict.conclusive:
+        return False
+    feedback = getattr(verdict, "feedback", None)
+    return feedback is None or feedback.right
+
+
+def observed_until(deployment: Deployment) -> datetime:
+    """When the deployment's window ended, or will."""
+    begin = deployment.finished_at or deployment.started_at
+    return begin + timedelta(seconds=deployment.window_samples * deployment.interval_s)
+
+
+def pre_samples(
+    deployment: Deployment,
+    own: Sequence[MetricSample],
+    baseline: Sequence[MetricSample],
+    left_out: Sequence[tuple[Period, str]],
+) -> tuple[list[Sample], list[dict[str, Any]]]:
+    """What shows the service as it was before this deployment, and what was left out of that, with the reason."""
+    kept: list[Sample] = []
+    excluded: list[dict[str, Any]] = []
+
+    def leave_out(sample: MetricSample, why: str) -> None:
+        excluded.append({"phase": sample.phase, "collected_at": sample.collected_at.isoformat(), "why": why})
+
+    for sample in baseline:
+        if not deployment.started_at - BASELINE_SPAN <= sample.collected_at <= deployment.started_at:
+            continue
+        reasons = [
+            why
+            for (begin, end), why in left_out
+            # Its own period begins where its baseline ends.
+            if begin <= sample.collected_at <= end and begin < deployment.started_at
+        ]
+        if reasons:
+            leave_out(sample, reasons[0])
+        else:
+            kept.append(as_value(sample, "baseline"))
+    for sample in own:
+        if sample.phase != Phase.PRE:
+            continue
+        if deployment.finished_at is not None and sample.collected_at >= deployment.finished_at:
+            leave_out(sample, "taken after finish: it may show the new version")
+        elif sample.collected_at > deployment.started_at + PRE_WITHIN:
+            late = (sample.collected_at - deployment.started_at).total_seconds()
+            leave_out(sample, f"taken {late:.0f} s after trigger, by a late try: it may show the new version")
+        else:
+            kept.append(as_value(sample, "pre"))
+    return kept, excluded
+
+
+def load_history(deployment: Deployment) -> list[MetricSample]:
+    """POST samples of the environment's last good deployments: conclusive, ok, and not marked wrong since."""
+    good = list(
+        Deployment.objects.filter(
+            environment_id=deployment.environment_id,
+            finished_at__lt=deployment.started_at,
+            finished_at__gte=deployment.started_at - HISTORY_SPAN,
+            verdict__verdict=VerdictName.OK,
+            verdict__conclusive=True,
+        )
+        .exclude(verdict__feedback__right=False)
+        .order_by("-finished_at")
+        .values_list("pk", flat=True)[:HISTORY_DEPLOYMENTS]
+    )
+    if not good:
+        return []
+    rows = MetricSample.objects.filter(deployment_id__in=good, phase=Phase.POST).order_by("-collected_at")
+    return list(rows[:HISTORY_SAMPLES])
+
+
+def window_of(deployment: Deployment, lost: Sequence[ScheduledJob], now: datetime) -> Window:
+    """What the observation was meant to be, and what of it is missing."""
+    return Window(
+        expected=deployment.window_samples,
+        interval_s=deployment.interval_s,
+        evaluated_at=now,
+        started_at=deployment.started_at,
+        finished_at=deployment.finished_at,
+        misses=tuple(
+            Miss(
+                scheduled_at=job.scheduled_at,
+                reason=job.error_code or str(job.status),
+                phase="pre" if job.job_type == "pre_collect" else "post",
+                sequence_index=job.sequence_index,
+            )
+            for job in sorted(lost, key=lambda job: (job.phase, job.sequence_index))
+        ),
+    )
+
+
+def as_value(sample: MetricSample, origin: Origin) -> Sample:
+    """A stored sample as the pure value."""
+    values = {name: getattr(sample, name) for name in METRICS}
+    return Sample(collected_at=sample.collected_at, origin=origin, **values)
+
+
+def policy_of(deployment: Deployment) -> Policy:
+    """The policy that its trigger brought, else the environment's; an unreadable one gives way to the default."""
+    pinned = deployment.policy_version
+    data = pinned.policy if pinned is not None else deployment.environment.policy
+    try:
+        return policy_from_dict(data)
+    except ValueError as error:
+        logger.error("policy_unreadable", environment=str(deployment.environment), error=str(error))
+        return policy_from_dict({})

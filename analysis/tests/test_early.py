@@ -1,0 +1,146 @@
+"""Early verdicts, stored: issued once, kept on record, with the final word beside them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from analysis.evidence import load_evidence
+from analysis.jobs import load_early, look_early, record_early
+from analysis.models import DeploymentVerdict
+from analysis.models import Hint as StoredHint
+from analysis.services import assess, store_judgement
+from deployments.models import Deployment
+from deployments.services import Trigger, finish_deployment, start_deployment
+from metrics.models import MetricSample
+from projects.services import NewProject, create_project
+from scheduler.models import ScheduledJob
+from scheduler.queue import announce_ended
+from scheduler.registry import Ended, Job
+from scheduler.store import JobStore
+
+pytestmark = pytest.mark.django_db
+GOOD: dict[str, Any] = {
+    "requests_per_sec": 20,
+    "latency_p95": 100,
+    "error_rate": 0,
+    "cpu_usage": 0.3,
+    "memory_usage": 0.4,
+}
+
+
+@pytest.fixture
+def made() -> NewProject:
+    return create_project("shop", environment="prod", endpoint="http://metrics.example/m")
+
+
+@pytest.fixture
+def deployment(made: NewProject) -> Deployment:
+    started = start_deployment(made.project, Trigger(env="prod")).deployment
+    finish_deployment(made.project, started.uuid, result="success")
+    add_sample(started, "pre", 0, minutes=-1)
+    return started
+
+
+def add_sample(deployment: Deployment, phase: str, index: int, *, minutes: float, **metrics: Any) -> None:
+    MetricSample.objects.create(
+        environment=deployment.environment,
+        deployment=deployment,
+        phase=phase,
+        sequence_index=index,
+        collected_at=deployment.started_at + timedelta(minutes=minutes),
+        **{**GOOD, **metrics},
+    )
+
+
+def end_collection(*indexes: int) -> None:
+    """Completes these post_collect jobs as a poller would, with whatever that sets off."""
+    jobs = ScheduledJob.objects.filter(job_type="post_collect", sequence_index__in=indexes)
+    jobs.update(scheduled_at=timezone.now() - timedelta(minutes=1), expires_at=None)
+    store = JobStore("collector", 30)
+    mine = [job for job in store.claim(50)[0] if job.job_type == "post_collect"]
+    ScheduledJob.objects.filter(pk__in=[job.id for job in mine]).update(status="completed")
+    announce_ended([Ended(job.id, job.job_type, "completed", job.deployment_id, job.sequence_index) for job in mine])
+
+
+def look() -> bool:
+    """Runs the early looks that are due; whether one of them brought a verdict."""
+    jobs = [job for job in JobStore("judge", 30).claim(50)[0] if job.job_type == "early_analysis"]
+    evidence = load_early(jobs)
+    results: list[tuple[Job, Any]] = [(job, look_early(job, evidence.get(job.id))) for job in jobs]
+    record_early(results)
+    return any(result is not None for _, result in results)
+
+
+def test_each_sample_makes_the_judge_look_again(deployment: Deployment) -> None:
+    add_sample(deployment, "post", 1, minutes=1)
+    end_collection(1)
+    assert ScheduledJob.objects.filter(job_type="early_analysis").count() == 1
+    assert look() is False
+    assert not DeploymentVerdict.objects.exists()
+
+
+def test_a_service_that_answers_only_errors_is_called_out_on_its_second_sample(
+    client: Client, made: NewProject, deployment: Deployment
+) -> None:
+    add_sample(deployment, "post", 1, minutes=1, error_rate=1.0)
+    end_collection(1)
+    assert look() is False
+    add_sample(deployment, "post", 2, minutes=2, error_rate=1.0)
+    end_collection(2)
+    assert look() is True
+    verdict = DeploymentVerdict.objects.get()
+    deployment.refresh_from_db()
+    assert (verdict.verdict, verdict.early, deployment.state) == ("rollback_recommended", True, "finished")
+    assert StoredHint.objects.filter(severity="critical").exists()
+    answer = client.get(f"/deployments/{deployment.uuid}/verdict", headers={"X-API-Key": made.api_key})
+    body = answer.json()
+    assert (answer.status_code, body["verdict"], body["early"], body["gate"]) == (200, verdict.verdict, True, "fail")
+    assert body["final"] is None
+
+
+def test_the_final_word_is_kept_beside_the_early_verdict(deployment: Deployment) -> None:
+    for index in (1, 2):
+        add_sample(deployment, "post", index, minutes=index, error_rate=1.0)
+    end_collection(1, 2)
+    assert look()
+    for index in (3, 4, 5):
+        add_sample(deployment, "post", index, minutes=index, error_rate=1.0)
+    row = Deployment.objects.select_related("environment", "policy_version").get(pk=deployment.pk)
+    later = timezone.now() + timedelta(minutes=6)
+    assert store_judgement(row.pk, assess(load_evidence([row], later)[row.pk]))
+    verdict = DeploymentVerdict.objects.get()
+    row.refresh_from_db()
+    assert (verdict.early, verdict.verdict, row.state) == (True, "rollback_recommended", "analyzed")
+    assert verdict.final["verdict"] == "rollback_recommended"
+    assert verdict.final["evidence"]["post_samples"] == 5
+    positions = list(StoredHint.objects.values_list("position", flat=True))
+    assert positions == sorted(set(positions))
+
+
+def test_no_early_look_is_recorded_once_the_verdict_stands(deployment: Deployment) -> None:
+    for index in (1, 2):
+        add_sample(deployment, "post", index, minutes=index, error_rate=1.0)
+    end_collection(1, 2)
+    assert look()
+    add_sample(deployment, "post", 3, minutes=3, error_rate=1.0)
+    end_collection(3)
+    assert look() is False
+
+
+def test_in_shadow_mode_the_verdict_is_recorded_and_never_gates(
+    client: Client, made: NewProject, deployment: Deployment
+) -> None:
+    made.environment.policy = {"shadow": True}
+    made.environment.save()
+    for index in range(1, 6):
+        add_sample(deployment, "post", index, minutes=index, error_rate=0.5)
+    row = Deployment.objects.select_related("environment", "policy_version").get(pk=deployment.pk)
+    later = timezone.now() + timedelta(minutes=6)
+    store_judgement(row.pk, assess(load_evidence([row], later)[row.pk]))
+    body = client.get(f"/deployments/{row.uuid}/verdict", headers={"X-API-Key": made.api_key}).json()
+    assert (body["verdict"], body["shadow"], body["gate"]) == ("rollback_recommended", True, "pass")

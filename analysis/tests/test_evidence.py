@@ -1,0 +1,155 @@
+"""What is compared with what: PRE, baseline, history, and what is left out of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from analysis.evidence import Evidence, load_evidence
+from analysis.models import DeploymentVerdict
+from analysis.services import give_feedback
+from deployments.models import Deployment
+from metrics.models import MetricSample
+from projects.models import Environment
+from projects.services import create_project
+
+pytestmark = pytest.mark.django_db
+NOW = timezone.now()
+GOOD: dict[str, Any] = {
+    "requests_per_sec": 20,
+    "latency_p95": 100,
+    "error_rate": 0,
+    "cpu_usage": 0.3,
+    "memory_usage": 0.4,
+}
+
+
+@pytest.fixture
+def environment() -> Environment:
+    return create_project("shop", environment="prod", endpoint="http://metrics.example/m").environment
+
+
+def deployed(
+    environment: Environment, number: int, *, minutes_ago: float, verdict: str = "", **columns: Any
+) -> Deployment:
+    """A finished deployment that began so many minutes ago, took one, and was observed for five."""
+    started = NOW - timedelta(minutes=minutes_ago)
+    deployment = Deployment.objects.create(
+        project=environment.project,
+        environment=environment,
+        number=number,
+        state="analyzed" if verdict else "finished",
+        started_at=started,
+        finished_at=started + timedelta(minutes=1),
+        window_samples=5,
+        interval_s=60,
+    )
+    if verdict:
+        values = {"confidence": 0.9, "conclusive": True, "score": 0.1, "summary": "", **columns}
+        DeploymentVerdict.objects.create(deployment=deployment, verdict=verdict, **values)
+    return deployment
+
+
+def sample(environment: Environment, *, minutes_ago: float, phase: str = "baseline", **columns: Any) -> MetricSample:
+    at = NOW - timedelta(minutes=minutes_ago)
+    return MetricSample.objects.create(environment=environment, phase=phase, collected_at=at, **{**GOOD, **columns})
+
+
+def evidence_of(deployment: Deployment) -> Evidence:
+    row = Deployment.objects.select_related("environment", "policy_version").get(pk=deployment.pk)
+    return load_evidence([row], NOW)[deployment.pk]
+
+
+def origins(evidence: Evidence) -> list[str]:
+    return [one.origin for one in evidence.pre]
+
+
+def test_pre_is_the_own_sample_and_the_baseline_of_half_an_hour(environment: Environment) -> None:
+    deployment = deployed(environment, 1, minutes_ago=10)
+    for minutes_ago in (45, 41, 39, 20, 10.5, 9):
+        sample(environment, minutes_ago=minutes_ago)
+    sample(environment, minutes_ago=10, phase="pre", deployment=deployment)
+    assert origins(evidence_of(deployment)) == ["baseline"] * 3 + ["pre"]
+
+
+def test_a_window_that_did_not_end_ok_feeds_no_baseline(environment: Environment) -> None:
+    deployed(environment, 1, minutes_ago=30, verdict="rollback_recommended")
+    deployment = deployed(environment, 2, minutes_ago=10)
+    inside, outside = sample(environment, minutes_ago=27), sample(environment, minutes_ago=15)
+    evidence = evidence_of(deployment)
+    assert [one.collected_at for one in evidence.pre] == [outside.collected_at]
+    assert [left_out["collected_at"] for left_out in evidence.excluded] == [inside.collected_at.isoformat()]
+    assert "#1 did not end ok" in evidence.excluded[0]["why"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "conclusive", "marked_wrong", "used"),
+    [
+        ("ok", True, False, True),
+        ("ok", True, True, False),
+        ("ok", False, False, False),
+        ("warning", True, False, False),
+        ("", True, False, False),
+    ],
+)
+def test_only_a_good_earlier_window_feeds_the_baseline(
+    environment: Environment, verdict: str, conclusive: bool, marked_wrong: bool, used: bool
+) -> None:
+    earlier = deployed(environment, 1, minutes_ago=30, verdict=verdict, conclusive=conclusive)
+    if marked_wrong:
+        give_feedback(earlier.verdict, right=False, by=None)
+    sample(environment, minutes_ago=27)
+    assert bool(evidence_of(deployed(environment, 2, minutes_ago=10)).pre) is used
+
+
+def test_a_window_excluded_by_hand_feeds_no_baseline(environment: Environment) -> None:
+    sample(environment, minutes_ago=20)
+    kept = sample(environment, minutes_ago=12)
+    times = {"starts_at": NOW - timedelta(minutes=25), "ends_at": NOW - timedelta(minutes=15)}
+    environment.excluded_windows.create(reason="load test", **times)
+    evidence = evidence_of(deployed(environment, 1, minutes_ago=10))
+    assert [one.collected_at for one in evidence.pre] == [kept.collected_at]
+    assert evidence.excluded[0]["why"] == "excluded by hand: load test"
+
+
+@pytest.mark.parametrize(("minutes_ago", "why"), [(9.5, "late try"), (8.5, "after finish")])
+def test_a_pre_sample_that_may_show_the_new_version_is_left_out(
+    environment: Environment, minutes_ago: float, why: str
+) -> None:
+    deployment = deployed(environment, 1, minutes_ago=10)
+    sample(environment, minutes_ago=minutes_ago, phase="pre", deployment=deployment)
+    evidence = evidence_of(deployment)
+    assert evidence.pre == ()
+    assert why in evidence.excluded[0]["why"]
+
+
+def test_where_pre_is_thin_the_last_good_deployments_help(environment: Environment) -> None:
+    for number, verdict in enumerate(["ok", "rollback_recommended", "ok", "warning"], start=1):
+        earlier = deployed(environment, number, minutes_ago=600 - 60 * number, verdict=verdict)
+        for index in range(1, 4):
+            at = 590 - 60 * number - index
+            sample(environment, minutes_ago=at, phase="post", deployment=earlier, sequence_index=index)
+    deployment = deployed(environment, 9, minutes_ago=10)
+    sample(environment, minutes_ago=10, phase="pre", deployment=deployment)
+    evidence = evidence_of(deployment)
+    assert origins(evidence).count("history") == 6
+    good = Deployment.objects.filter(number__in=[1, 3]).values_list("pk", flat=True)
+    assert set(evidence.history_of) == set(good)
+
+
+def test_a_rich_baseline_needs_no_history(environment: Environment) -> None:
+    earlier = deployed(environment, 1, minutes_ago=500, verdict="ok")
+    sample(environment, minutes_ago=495, phase="post", deployment=earlier, sequence_index=1)
+    deployment = deployed(environment, 2, minutes_ago=10)
+    for minutes_ago in range(11, 17):
+        sample(environment, minutes_ago=minutes_ago)
+    assert set(origins(evidence_of(deployment))) == {"baseline"}
+
+
+def test_another_environments_samples_are_never_used(environment: Environment) -> None:
+    staging = environment.project.environments.create(name="staging", metrics_endpoint="http://metrics.example/s")
+    sample(staging, minutes_ago=12)
+    assert evidence_of(deployed(environment, 1, minutes_ago=10)).pre == ()
