@@ -6,7 +6,7 @@ VENV := .venv
 CLIENT_VENV := .venv-client
 PY := $(VENV)/bin/python
 
-.PHONY: help setup setup-client demo run test check clean
+.PHONY: help setup setup-client demo run test check bench-verdicts clean
 
 help:
 	@echo "make setup            virtual environment and dependencies (nothing twice)"
@@ -14,6 +14,7 @@ help:
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests; ARGS goes to pytest"
 	@echo "make check            style, types, imports, migrations, templates, settings of production"
+	@echo "make bench-verdicts   how often the verdicts are right, beside other judges (minutes)"
 	@echo "make clean            removes what these made, except the data in var/"
 
 # $(call environment,directory,lock file): the lock file's packages in a virtual environment, installed once per change.
@@ -50,6 +51,9 @@ run: setup
 
 test: setup setup-client
 	@exec $(PY) -m pytest -n 2 --dist loadfile --cov --cov-report term:skip-covered $(ARGS)
+
+bench-verdicts: setup
+	@exec $(PY) -m benchmarks.verdicts $(ARGS)
 
 check: setup
 	$(PY) -m ruff check .

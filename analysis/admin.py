@@ -1,4 +1,4 @@
-"""Verdicts and hints in Django admin, to look at; and the policy of an environment, checked before it is saved."""
+"""Verdicts, hints and marks in Django admin, to look at; and the policy of an environment, checked and versioned."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
+from django.http import HttpRequest
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
-from analysis.models import DeploymentVerdict, Hint
+from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.policy import policy_from_dict
 from projects.admin import EnvironmentAdmin
-from projects.models import Environment
+from projects.models import Environment, PolicySource
+from projects.services import set_policy
 from security.modeladmin import MachineMadeAdmin
 
 POLICY_HELP = _(
-    'What differs from the default policy, for example {"latency_p95": {"limit": 800}}. Empty: {}, the default policy.'
+    "What differs from the default policy. Of the adaptive one: sensitivity (low, normal, high), limits and "
+    "tolerances by metric, warmup_samples, critical_metrics, left_out, shadow; for example "
+    '{"sensitivity": "high", "limits": {"latency_p95": 800}}. '
+    'Fixed limits: {"kind": "fixed", "latency_p95": {"limit": 800}}. Empty: {}, the default.'
 )
 LONGEST_POLICY = 10_000
 
@@ -54,7 +59,7 @@ class EnvironmentPolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # not g
 
     class Meta:
         model = Environment
-        fields = ("project", "name", "metrics_endpoint", "policy")
+        fields = ("project", "name", "metrics_endpoint", "policy", "baseline_interval_s")
 
     def clean_policy(self) -> Any:
         policy = self.cleaned_data["policy"]
@@ -77,11 +82,16 @@ admin.site.unregister(Environment)
 class JudgedEnvironmentAdmin(EnvironmentAdmin):
     form = EnvironmentPolicyForm
 
+    def save_model(self, request: HttpRequest, obj: Environment, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "policy" in form.changed_data:
+            set_policy(obj, obj.policy, source=PolicySource.ADMIN, by=request.user)  # type: ignore[arg-type]  # staff
+
 
 @admin.register(DeploymentVerdict)
 class DeploymentVerdictAdmin(MachineMadeAdmin):
-    list_display = ("deployment", "verdict", "confidence", "conclusive", "score", "created_at")
-    list_filter = ("verdict", "conclusive")
+    list_display = ("deployment", "verdict", "confidence", "conclusive", "early", "shadow", "score", "created_at")
+    list_filter = ("verdict", "conclusive", "early", "shadow")
     list_select_related = ("deployment__project",)
     search_fields = ("deployment__uuid", "deployment__project__name", "summary")
     ordering = ("-id",)
@@ -93,4 +103,15 @@ class HintAdmin(MachineMadeAdmin):
     list_filter = ("severity", "code")
     list_select_related = ("deployment__project",)
     search_fields = ("deployment__uuid", "deployment__project__name", "title")
+    ordering = ("-id",)
+
+
+@admin.register(Feedback)
+class FeedbackAdmin(MachineMadeAdmin):
+    """What people said on the deployments' pages; there it can be changed."""
+
+    list_display = ("verdict", "right", "should_have_been", "reason", "given_by", "given_at")
+    list_filter = ("right", "should_have_been")
+    list_select_related = ("verdict__deployment__project", "given_by")
+    search_fields = ("verdict__deployment__uuid", "verdict__deployment__project__name", "reason")
     ordering = ("-id",)

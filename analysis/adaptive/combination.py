@@ -12,6 +12,11 @@ from analysis.adaptive.policy import AdaptivePolicy
 from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, VerdictName
 
 USER_FACING = ("error_rate", "latency_p95", "requests_per_sec")
+
+# Strength from which a regression is clear, and what then is enough for a second one.
+CLEAR = 1.5
+BELIEVABLE = 0.85
+
 _NAMES = {
     "error_rate": "errors",
     "latency_p95": "latency",
@@ -42,16 +47,27 @@ def _capped(finding: Finding, policy: AdaptivePolicy) -> Finding:
 
 
 def _pair(findings: Sequence[Finding], policy: AdaptivePolicy) -> tuple[float, tuple[str, ...]]:
-    """The second strongest of the user-facing regressions, and the two metrics: both must be there."""
+    """How clearly two user-facing regressions are there at once (1.0 = just enough), and the two metrics.
+
+    One that is clear makes another one believable that is a little short of its line.
+    """
     best: dict[str, float] = {}
     for finding in findings:
         metric = finding.check.metric
         if metric in USER_FACING:
             best[metric] = max(best.get(metric, 0.0), finding.together)
-    ranked = sorted(best, key=lambda metric: -best[metric])
-    if len(ranked) < 2 or not any(metric in policy.critical_metrics for metric in ranked[:2]):
+    ranked = sorted(best, key=lambda metric: -best[metric])[:2]
+    if len(ranked) < 2 or not any(metric in policy.critical_metrics for metric in ranked):
         return 0.0, ()
-    return best[ranked[1]], tuple(metric for metric in METRICS if metric in ranked[:2])
+    first, second = (best[metric] for metric in ranked)
+    pair = max(second, min(first / CLEAR, second / BELIEVABLE))
+    return pair, tuple(metric for metric in METRICS if metric in ranked)
+
+
+def _counted(check: Check, metrics: tuple[str, ...]) -> Check:
+    """A check that a rollback rests on is no longer called ok."""
+    counts = check.metric in metrics and check.outcome == "ok" and (check.margin or 0.0) > 0.5
+    return replace(check, outcome="warning") if counts else check
 
 
 def _together(checks: Sequence[Check], metrics: tuple[str, ...], pair: float) -> Check:
@@ -77,6 +93,7 @@ def combine(findings: Sequence[Finding], policy: AdaptivePolicy, knobs: Knobs) -
     if knobs.together:
         pair, metrics = _pair(capped, policy)
         if pair >= 1.0:
+            checks = [_counted(check, metrics) for check in checks]
             checks.append(_together(checks, metrics, pair))
         critical = max(critical, pair)
     verdict: VerdictName = OK

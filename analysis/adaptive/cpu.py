@@ -15,6 +15,7 @@ PRIOR_NOISE = 0.025
 # Without better knowledge cpu grows nearly in proportion to load.
 PRIOR_PROPORTION = 0.85
 PROPORTION_SCATTER = 0.35
+MOST_LOAD_LOST = 0.5
 CLEAR_GROWTH = 0.15
 
 
@@ -33,6 +34,12 @@ def _slope(loads: Sequence[float], values: Sequence[float], base: float, spread:
     scatter = max(PROPORTION_SCATTER * base, 1e-6)
     pull = (spread / scatter) ** 2
     return max(0.0, min(1.2 * base, (both + PRIOR_PROPORTION * base * pull) / (power + pull)))
+
+
+def _explaining(load_change: float) -> float:
+    """The relative change of load that cpu is explained by: less of it accuses only half, and no further than half the
+    load, because part of the work does not depend on requests; a service without traffic is not busy."""
+    return load_change if load_change > 0 else 0.5 * max(load_change, -MOST_LOAD_LOST)
 
 
 def _growth(loads: Sequence[Sequence[float]], slope: float, base: float) -> list[float]:
@@ -59,9 +66,8 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
         slope = PRIOR_PROPORTION * plain[0]
         if len(evidence.pre) >= 10:
             slope = _slope(loads[0], values[0], plain[0], spread)
-        # Less load accuses only half: part of the work does not depend on requests.
         values = [
-            [y - slope * (x if x > 0 else 0.5 * x) - extra for x, y in zip(xs, ys, strict=True)]
+            [y - slope * _explaining(x) - extra for x, y in zip(xs, ys, strict=True)]
             for xs, ys, extra in zip(loads, values, _growth(loads, slope, plain[0]), strict=True)
         ]
     series = Series(values[0], evidence.pre_minutes, values[1], evidence.body_minutes, values[2])
@@ -91,6 +97,10 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
         share=over / len(evidence.body),
         margin=strength,
         sentence=sentences.cpu(story, result.sustained, load_ratio),
-        details={"load_ratio": round(load_ratio, 3) if load_ratio is not None else None},
+        details={
+            "over": over,
+            "samples": len(evidence.body),
+            "load_ratio": round(load_ratio, 3) if load_ratio is not None else None,
+        },
     )
     return Finding(check, strength)

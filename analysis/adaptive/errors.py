@@ -25,7 +25,7 @@ FEW_ERRORS = 2.7
 FEW_FOR_ROLLBACK = 6.0
 
 # Small counts are skewed: their normal standard error promises a little too much.
-COUNT_GUARD = 0.2
+COUNT_GUARD = 0.4
 _PRIOR_DISPERSION = 1.3
 
 # Separate bursts of errors within one window: blips are single.
@@ -249,6 +249,12 @@ def judge_errors(evidence: Evidence) -> Finding | None:
         share=over / len(post),
         margin=critical if critical >= 1.0 else strength,
         sentence=sentences.errors(story, total),
-        details={"errors": round(total.errors, 1), "requests": round(total.requests), "late": late},
+        details={
+            "over": over,
+            "samples": len(post),
+            "errors": round(total.errors, 1),
+            "requests": round(total.requests),
+            "late": late,
+        },
     )
     return Finding(check, strength, critical, strength, min(whole.effect / need, whole.excess / FEW_FOR_ROLLBACK))

@@ -25,7 +25,7 @@ LONG_WINDOW = 8
 # A finding takes this many standard errors. Less where PRE is thin: everything is uncertain there, and waiting for
 # certainty would miss more than it spares.
 GUARD = 2.0
-THIN_GUARD = 1.6
+THIN_GUARD = 1.4
 ENOUGH_PRE = 8
 
 _HUGE = 1e9

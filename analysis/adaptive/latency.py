@@ -17,6 +17,7 @@ PRIOR_NOISE = 0.08
 # Twice the load makes an unsaturated service about 2**0.3 = 1.23 times as slow; learned from PRE where load varies.
 PRIOR_LOAD_EXPONENT = 0.3
 QUEUEING_SHARE = 0.6
+MOST_LOAD_LOST = math.log(2.0)
 MAX_BUSY = 0.95
 CLEAR_GROWTH = 1.15
 # PRE shows how latency follows small changes of load; how it follows a jump is never surer than this.
@@ -79,9 +80,14 @@ def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: li
             unknown = min(1.0, 0.25 + uncertain / LOAD_EXPONENT_SCATTER)
             queued = unknown * queueing(math.exp(usual), busy)
             extra = max(max(uncertain, LEAST_UNCERTAIN) * usual, queued - exponent * usual)
-        # Less load accuses only half: not every service gets faster when it idles.
-        cleaned.append([y - exponent * (x if x > 0 else 0.5 * x) - extra for x, y in zip(xs, ys, strict=True)])
+        cleaned.append([y - exponent * _explaining(x) - extra for x, y in zip(xs, ys, strict=True)])
     return cleaned
+
+
+def _explaining(load_change: float) -> float:
+    """The change of load (log) that latency is explained by: less of it accuses only half, and no further than half the
+    load, because few services get faster when they idle; a service without traffic is not slow."""
+    return load_change if load_change > 0 else 0.5 * max(load_change, -MOST_LOAD_LOST)
 
 
 def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
@@ -140,6 +146,8 @@ def judge_latency(evidence: Evidence) -> Finding | None:
         margin=critical if critical >= 1.0 else warn,
         sentence=sentences.latency(sentences.Story(base, observed, over, len(body), lines, warn, critical)),
         details={
+            "over": over,
+            "samples": len(body),
             "ratio": round(observed / base, 3),
             "beyond_load": round(math.exp(min(25.0, result.sustained)), 3),
             "drift": round(math.exp(max(-25.0, min(25.0, result.drift))), 3),

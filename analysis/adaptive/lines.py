@@ -11,7 +11,7 @@ SENSITIVITY_SCALE = {"low": 1.4, "normal": 1.0, "high": 0.75}
 
 # A measured effect scatters around the true one. Deciding a little under a line catches the faults that lie on it; what
 # lies there without crossing it is near enough for either answer. Rollback lines get less of that: they cost more.
-WARNING_SHARE = 0.9
+WARNING_SHARE = 0.92
 ROLLBACK_SHARE = 0.95
 
 

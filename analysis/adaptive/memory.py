@@ -26,6 +26,10 @@ OFF_LEVEL = 0.006
 FEW_AFTER_RESTART = 4
 FEW_FOR_RANGE = 5
 
+# From this many samples on the later half tells by itself; a leak that scatters may show this share of its slope there.
+ENOUGH_FOR_HALVES = 7
+GOES_ON = 0.7
+
 # A service that always runs this near to full is not filled up by the deployment.
 NEARLY_FULL = 0.03
 _ROUNDING = 0.004
@@ -119,24 +123,28 @@ def _leak(evidence: Evidence, usual: _Usual) -> _Leak:
     if len(values) < (FEW_AFTER_RESTART if restarted else 3):
         return _Leak()
     half = min(len(values) // 2, max(0, len(values) - 3)) or 1
-    starts = (0, half) if len(values) - half >= 4 and not settling else (0,)
-    leaks = [_leak_strength(values[i:], minutes[i:], usual, evidence.lines) for i in starts]
-    best = max(leaks, key=lambda leak: leak.strength)
-    if settling and best.line is not None:
-        # What settles after a restart flattens, a leak does not.
-        goes_on = _slope(values[half:], minutes[half:]) / (0.7 * best.line.slope)
-        best = _Leak(min(best.strength, goes_on), best.minutes_left, best.line)
-    return best
+    later = math.inf
+    if settling or len(values) >= ENOUGH_FOR_HALVES:
+        # What settles flattens, a leak does not: the trend counts as far as the later half still has it.
+        later = _slope(values[half:], minutes[half:]) / (1.0 if settling else GOES_ON)
+    whole = _leak_strength(values, minutes, usual=usual, lines=evidence.lines, at_most=later)
+    if settling or len(values) - half < 4:
+        return whole
+    late = _leak_strength(values[half:], minutes[half:], usual=usual, lines=evidence.lines)
+    return max(whole, late, key=lambda leak: leak.strength)
 
 
-def _leak_strength(values: Sequence[float], minutes: Sequence[float], usual: _Usual, lines: Lines) -> _Leak:
+def _leak_strength(
+    values: Sequence[float], minutes: Sequence[float], *, usual: _Usual, lines: Lines, at_most: float = math.inf
+) -> _Leak:
     line = trend(values, minutes)
-    if line is None or line.slope <= 0.0:
+    if line is None or line.slope <= 0.0 or at_most <= 0.0:
         return _Leak()
     needed = lines.leak * WARNING_SHARE
-    minutes_left = max(0.0, 1.0 - line.end) / line.slope
+    slope = min(line.slope, at_most)
+    minutes_left = max(0.0, 1.0 - line.end) / slope
     strength = min(
-        (line.slope - max(0.0, usual.slope)) * line.minutes / max(needed, usual.top - usual.bottom),
+        (slope - max(0.0, usual.slope)) * line.minutes / max(needed, usual.top - usual.bottom),
         line.slope / (TREND_GUARD * line.slope_error + 1e-9),
         (line.end - usual.base) / (0.8 * needed),
         max(0.0, line.end - usual.top) / (0.3 * needed),
@@ -206,6 +214,8 @@ def judge_memory(evidence: Evidence) -> Finding | None:
         margin=critical if critical >= 1.0 else strength,
         sentence=sentences.memory(story, leak.minutes_left if leaking else None),
         details={
+            "over": over,
+            "samples": len(body),
             "slope_per_minute": round(leak.line.slope, 6) if leak.line else None,
             "minutes_until_full": round(leak.minutes_left, 1) if math.isfinite(leak.minutes_left) else None,
             "pre_top": round(usual.top, 4),

@@ -8,7 +8,7 @@ from analysis.adaptive.evidence import Evidence, Finding
 from analysis.types import Check, CheckOutcome, Miss
 
 # The service did not answer, or answered that it cannot: the sign of an outage.
-SERVICE_DOWN = frozenset({"refused", "timeout", "http_5xx", "dns", "tls"})
+SERVICE_DOWN = frozenset({"refused", "timeout", "http_5xx", "dns", "tls", "protocol"})
 # It answered, but no longer with metrics: a broken endpoint, perhaps a broken service.
 ENDPOINT_BROKEN = frozenset({"http_4xx", "redirect", "invalid_json", "invalid_payload", "too_large"})
 # Everything else (expired, cancelled, unauthorized, blocked, other) is ours or a matter of configuration.
@@ -84,12 +84,11 @@ def _check(result: CheckOutcome, sentence: str, *, missing: int, expected: int, 
         metric="requests_per_sec",
         rule=ENDPOINT_DOWN,
         outcome=result,
-        observed=float(missing),
-        limit=float(max(DOWN_IN_A_ROW, round(DOWN_SHARE * expected))),
         share=min(1.0, missing / expected),
         tolerance=DOWN_SHARE,
         margin=margin,
         sentence=sentence,
+        details={"missing": missing, "expected": expected},
     )
 
 

@@ -55,6 +55,11 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
         share=under / len(evidence.body),
         margin=critical if critical >= 1.0 else strength,
         sentence=sentences.traffic(story, lost),
-        details={"lost": round(lost, 3), "drift": round(result.drift, 3)},
+        details={
+            "over": under,
+            "samples": len(evidence.body),
+            "lost": round(lost, 3),
+            "drift": round(result.drift, 3),
+        },
     )
     return Finding(check, strength, critical, strength, result.plain / (lines.traffic * expected))

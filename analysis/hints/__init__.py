@@ -15,12 +15,14 @@ from analysis.hints import (
     high_latency,
     latency_improved,
     memory_above_limit,
+    memory_growth,
     memory_near_limit,
     missing_data,
     partial_outage,
     persistent_breach,
     poor_data,
     service_degradation,
+    service_unreachable,
     traffic_below_baseline,
 )
 from analysis.hints.base import Findings, HintText, Rule
@@ -29,6 +31,7 @@ from analysis.types import ROLLBACK, SEVERITIES, Hint, Sample, Verdict, Window
 # Composites first: a hint is left out when an earlier one explains it. Also the order in which equally severe hints
 # are shown.
 RULES: tuple[Rule, ...] = (
+    service_unreachable.rule,
     service_degradation.rule,
     partial_outage.rule,
     compute_saturation.rule,
@@ -36,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     high_error_rate.rule,
     traffic_below_baseline.rule,
     high_latency.rule,
+    memory_growth.rule,
     memory_above_limit.rule,
     cpu_spike.rule,
     memory_near_limit.rule,
@@ -47,6 +51,7 @@ RULES: tuple[Rule, ...] = (
 TEXTS: dict[str, HintText] = {
     text.key: text
     for text in (
+        service_unreachable.TEXT,
         service_degradation.TEXT,
         partial_outage.TEXT,
         compute_saturation.TEXT,
@@ -54,6 +59,7 @@ TEXTS: dict[str, HintText] = {
         high_error_rate.TEXT,
         traffic_below_baseline.TEXT,
         high_latency.TEXT,
+        *memory_growth.TEXTS,
         memory_above_limit.TEXT,
         cpu_spike.TEXT,
         memory_near_limit.TEXT,

@@ -15,6 +15,9 @@ from analysis.levels import mean_of
 from analysis.types import OK, ROLLBACK, Check, Hint, Sample, Severity, Verdict, Window
 from analysis.wording import label, level, percent, plural
 
+# A rule of judges that count failed collections as evidence: the endpoint answers no more.
+UNREACHABLE = "endpoint_stopped_answering"
+
 MAX_CONFIDENCE = 0.99
 
 
@@ -47,8 +50,9 @@ class Findings:
 
     @cached_property
     def _worst(self) -> dict[str, Check]:
+        checks = [check for check in self.verdict.checks if check.rule != UNREACHABLE]
         rank = {"critical": 3, "warning": 2, "ok": 1, "skipped": 0}
-        ordered = sorted(self.verdict.checks, key=lambda check: (rank[check.outcome], check.margin or 0.0))
+        ordered = sorted(checks, key=lambda check: (rank[check.outcome], check.margin or 0.0))
         return {check.metric: check for check in ordered}
 
     def check(self, metric: str) -> Check | None:
@@ -59,6 +63,11 @@ class Findings:
         """The metric's check if it failed, as warning or critical."""
         check = self.check(metric)
         return check if check is not None and check.outcome in ("warning", "critical") else None
+
+    def unreachable(self) -> Check | None:
+        """The check that found the endpoint answering no more, if it failed. It is about no metric's level."""
+        found = (check for check in self.verdict.checks if check.rule == UNREACHABLE)
+        return next((check for check in found if check.outcome in ("warning", "critical")), None)
 
     def all_failed(self, *metrics: str) -> tuple[Check, ...]:
         """Their checks if every one of the metrics failed, else nothing."""

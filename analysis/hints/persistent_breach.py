@@ -52,6 +52,24 @@ TRAFFIC = HintText(
     replaces=("traffic_below_baseline",),
 )
 
+LATENCY = HintText(
+    key="persistent_breach.latency_p95",
+    title="p95 latency stays at {observed}, before it was {baseline}",
+    cause=(
+        "p95 latency was over {threshold} in {over} of {samples}, so it is neither warm-up nor a blip: requests wait "
+        "for something that the old version did not wait for. Typical: a new or unindexed query, a remote call added "
+        "to each request, a pool or a number of workers that became too small."
+    ),
+    impact="One request in twenty takes longer than {observed}: users leave, callers time out and try again.",
+    actions=(
+        "Roll back now; waiting has been tried for the whole window.",
+        "Compare p95 per endpoint before and after: one slow endpoint is code, all of them a shared dependency.",
+        "Look at the database's slowest statements since the deployment, and EXPLAIN the ones that are new.",
+        "Look for requests that wait on a connection pool, a lock or a remote service (traces, pool metrics).",
+    ),
+    replaces=("high_latency",),
+)
+
 OTHER = HintText(
     key="persistent_breach.other",
     title="Critical metrics over their lines in {share} of all samples: {metrics}",
@@ -69,8 +87,8 @@ OTHER = HintText(
     ),
 )
 
-TEXTS = (ERRORS, TRAFFIC, OTHER)
-_BY_METRIC = {"error_rate": ERRORS, "requests_per_sec": TRAFFIC}
+TEXTS = (ERRORS, TRAFFIC, LATENCY, OTHER)
+_BY_METRIC = {"error_rate": ERRORS, "requests_per_sec": TRAFFIC, "latency_p95": LATENCY}
 
 
 def rule(findings: Findings) -> Hint | None:

@@ -143,8 +143,8 @@ def test_every_check_can_be_recomputed_from_its_numbers() -> None:
 
 
 def test_more_evidence_gives_more_confidence() -> None:
-    post = make_series(10)
-    thin, rich = judged(make_pre(1), post), judged(make_pre(25), post)
+    post = make_series(10, noisy=False, latency_p95=132.0)
+    thin, rich = judged(make_pre(1, noisy=False), post), judged(make_pre(25, noisy=False), post)
     assert thin.verdict == rich.verdict == OK
     assert thin.confidence < rich.confidence
 

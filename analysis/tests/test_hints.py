@@ -13,6 +13,8 @@ from analysis.quality import assess
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
 
+ADAPTIVE = {"kind": "adaptive"}
+
 
 def hints_of(
     post: list[Sample], pre: list[Sample] | None = None, policy: dict[str, Any] | None = None, **window: Any
@@ -83,6 +85,12 @@ def test_every_rule_can_be_reached_by_real_samples() -> None:
     ]
     found = [hint for levels in bad for hint in hints_of(make_post(**levels))]
     found += hints_of(make_post(latency_p95=900.0), policy={"critical_metrics": ["latency_p95"]})
+    found += hints_of(make_post(cpu_usage=0.95), policy={"critical_metrics": ["cpu_usage"]})
+    # What only a judge finds that follows memory over time and counts failed collections.
+    gone = [make_miss(index, "refused") for index in range(1, 5)]
+    found += hints_of(make_post(memory_usage=[0.5, 0.54, 0.58, 0.62, 0.66]), policy=ADAPTIVE)
+    found += hints_of(make_post(memory_usage=0.75), policy=ADAPTIVE)
+    found += hints_of(make_post(1), policy=ADAPTIVE, misses=tuple(gone))
     found += [
         *hints_of([]),
         *hints_of(make_post(), pre=[]),

@@ -11,13 +11,16 @@ from benchmarks.verdicts.calibrate import calibration
 from benchmarks.verdicts.report import report
 from benchmarks.verdicts.run import WORLDS, judge_world
 
+# The judge was built looking at cases of seeds 1, 3, 7, 11 and 21; calibration used seed 1. This one was left alone.
+REPORT_SEED = 20261123
+
 
 def main() -> int:
     """Run the benchmark; exit code 1 where a floor is not met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__)
-    parser.add_argument("--cases", type=int, default=8000, help="cases of the first world; half of them are reported")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--second", type=int, default=3000, help="cases of the second world; 0 leaves it out")
+    parser.add_argument("--cases", type=int, default=10_000, help="cases of the first world; half of them are reported")
+    parser.add_argument("--seed", type=int, default=REPORT_SEED)
+    parser.add_argument("--second", type=int, default=2000, help="cases of the second world; 0 leaves it out")
     parser.add_argument("--calibrate", action="store_true", help="print the confidence table of half A, and stop")
     parser.add_argument(
         "--write", type=Path, help="write the labelled cases of half B as lines for `backtest`, and stop"

@@ -41,9 +41,9 @@ def _row(members: Sequence[tuple[float, bool]]) -> list[float]:
     weight = [PRIOR_CASES] * len(DISTANCES)
     right = [PRIOR_CASES * PRIOR_RIGHT] * len(DISTANCES)
     for far, good in members:
-        far = min(far, DISTANCES[-1])
-        at = max(i for i, low in enumerate(DISTANCES[:-1]) if far >= low)
-        part = (far - DISTANCES[at]) / (DISTANCES[at + 1] - DISTANCES[at])
+        capped = min(far, DISTANCES[-1])
+        at = max(i for i, low in enumerate(DISTANCES[:-1]) if capped >= low)
+        part = (capped - DISTANCES[at]) / (DISTANCES[at + 1] - DISTANCES[at])
         for i, share in ((at, 1.0 - part), (at + 1, part)):
             weight[i] += share
             right[i] += share * good

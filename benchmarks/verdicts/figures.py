@@ -73,9 +73,9 @@ def calibration_error(answers: Sequence[Answer]) -> float:
 def figures(answers: Sequence[Answer]) -> Figures:
     """The figures over `answers`.
 
-    False alarms: healthy (label ok) not answered ok; false rollbacks: healthy answered rollback; missed criticals: label
-    rollback answered ok; recall of degraded: label warning answered warning or rollback. A case where either answer is
-    fine counts by its label, and both of its answers are right.
+    False alarms: healthy (label ok) not answered ok; false rollbacks: healthy answered rollback; missed criticals:
+    label rollback answered ok; recall of degraded: label warning answered warning or rollback. A case where either
+    answer is fine counts by its label, and both of its answers are right.
     """
     if not answers:
         return Figures(cases=0)

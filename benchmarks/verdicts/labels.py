@@ -11,18 +11,19 @@ from typing import Any
 
 from analysis.types import OK, ROLLBACK, WARNING, Sample, VerdictName, Window
 
-# Where an effect lies a little under a line, either answer is fine: an effect that crosses it when it is this much larger.
+# Where an effect lies a little under a line, either answer is fine: an effect that crosses it when it is this much
+# larger.
 EITHER = 1.18
-FEW_ERRORS = 4.0
+FEW_ERRORS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What was put in, beyond the service's own level and what traffic explains.
 
-    errors_before/after: ratio; latency_before/after: ms at equal load; cpu_before/after: ratio at equal load; leak: memory gained
-    per minute, leaked: in all within the window; memory_end: level at the end; step: memory step; lost: share of the
-    expected traffic; requests: expected while the fault was on.
+    errors_before/after: ratio; latency_before/after: ms at equal load; cpu_before/after: ratio at equal load; leak:
+    memory gained per minute, leaked: in all within the window; memory_end: level at the end; step: memory step; lost:
+    share of the expected traffic; requests: expected while the fault was on.
     """
 
     errors_before: float = 0.0
@@ -98,21 +99,22 @@ def deserved(effect: Effect) -> VerdictName:
     return WARNING if max(errors, latency, memory, traffic, cpu) else OK
 
 
-def countable(effect: Effect) -> Effect:
-    """The effect without what no one can count: fewer than four more failed requests in the whole window, or lost traffic
-    within 2.5 standard deviations of the number of requests itself (services with a request a minute)."""
-    errors, lost = effect.errors_after, effect.lost
-    if (errors - effect.errors_before) * effect.requests * (1.0 - lost) < FEW_ERRORS:
-        errors = effect.errors_before
-    if lost * effect.requests < 2.5 * math.sqrt(effect.requests):
-        lost = 0.0
-    return replace(effect, errors_after=errors, lost=lost)
+def _uncountable(effect: Effect) -> list[Effect]:
+    """The effect without each part that no one can count: fewer than six more failed requests in all (of which chance
+    often shows two), or lost traffic within three standard deviations of the number of requests."""
+    parts = [effect]
+    failed = (effect.errors_after - effect.errors_before) * effect.requests * (1.0 - effect.lost)
+    if 0.0 < failed < FEW_ERRORS:
+        parts += [replace(part, errors_after=part.errors_before) for part in parts]
+    if 0.0 < effect.lost * effect.requests < 3.0 * math.sqrt(effect.requests):
+        parts += [replace(part, lost=0.0) for part in parts]
+    return parts
 
 
 def accepted(effect: Effect) -> frozenset[VerdictName]:
     """The verdicts that count as right: the deserved one; the next where the effect is a little under a line; and what
-    is deserved without the part that too few requests leave uncountable."""
-    return frozenset({deserved(effect), deserved(effect.stretched(EITHER)), deserved(countable(effect))})
+    is deserved without the parts that too few requests leave uncountable."""
+    return frozenset({deserved(effect.stretched(EITHER)), *map(deserved, _uncountable(effect))})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from analysis.types import Sample, Window
 from benchmarks.verdicts.labels import Case, Effect
 
-START = datetime(2026, 9, 17, 22, 30, tzinfo=timezone.utc)
+START = datetime(2026, 9, 17, 22, 30, tzinfo=UTC)
 BUCKETS_MS = tuple(5.0 * 1.35**i for i in range(24))
 Q95 = 1.6449  # standard normal quantile
 
@@ -99,54 +100,39 @@ class Change:
     crash_period: int = 0
 
 
-def apply(rng: random.Random, kind: str, m: Machine, minutes: int) -> Change:  # noqa: C901 - a table in words
-    """The changed machine."""
-    if kind == "busier":
-        room = 0.85 / max(0.05, m.utilisation(1.0))
-        return Change(m, load=min(max(1.0, room), rng.uniform(1.1, 2.5)))
-    if kind == "quieter":
-        return Change(m, load=rng.uniform(0.82, 0.97))
-    if kind == "leaner":
-        return Change(
-            replace(m, work_ms=m.work_ms * rng.uniform(0.4, 0.9), capacity=m.capacity * rng.uniform(1.0, 1.5))
-        )
-    if kind == "slightly_slower":
-        return Change(replace(m, work_ms=m.work_ms * rng.uniform(1.02, 1.15)))
-    if kind == "slightly_failing":
-        return Change(replace(m, failing=m.failing + rng.uniform(0.0003, 0.004)))
-    if kind == "bigger":
-        return Change(m, bigger=rng.uniform(0.01, 0.08))
-    if kind == "slower":
-        return Change(replace(m, work_ms=m.work_ms * rng.choice((1.35, 1.5, 2.0, 2.5))))
-    if kind == "failing":
-        return Change(replace(m, failing=m.failing + rng.choice((0.01, 0.013, 0.02))))
-    if kind == "hungry":
-        return Change(replace(m, capacity=m.capacity / rng.uniform(1.5, 3.0), waiting=m.waiting * 0.3))
-    if kind == "leaking":
-        return Change(replace(m, leaking=rng.choice((0.004, 0.008, 0.015)) * (10 / minutes) ** 0.5))
-    if kind == "much_bigger":
-        return Change(m, bigger=rng.uniform(0.14, 0.3))
-    if kind == "losing":
-        return Change(replace(m, reachable=rng.uniform(0.5, 0.69)))
-    if kind == "broken":
-        return Change(replace(m, failing=min(1.0, m.failing + rng.choice((0.05, 0.2, 0.5, 1.0)))))
-    if kind == "crawling":
-        return Change(replace(m, work_ms=m.work_ms * rng.uniform(4.0, 12.0)))
-    if kind == "gone":
-        return Change(replace(m, reachable=rng.choice((0.0, 0.1, 0.3))))
-    if kind == "slow_and_failing":
-        return Change(
-            replace(m, work_ms=m.work_ms * rng.uniform(2.0, 4.0), failing=m.failing + rng.uniform(0.012, 0.05))
-        )
-    if kind == "crashing":
-        return Change(
-            replace(m, failing=rng.uniform(0.3, 0.9), reachable=rng.uniform(0.1, 0.5)), crash_period=rng.choice((2, 3))
-        )
-    if kind == "bursting":
-        return Change(replace(m, leaking=(1.03 - m.allocated) / (0.8 * minutes)))
-    if kind == "stuck":
-        return Change(replace(m, failing=m.failing + 0.02, reachable=rng.uniform(0.2, 0.6)))
-    return Change(m)
+def _busier(rng: random.Random, m: Machine, minutes: int) -> Change:
+    room = 0.85 / max(0.05, m.utilisation(1.0))
+    return Change(m, load=min(max(1.0, room), rng.uniform(1.1, 2.5)))
+
+
+def _worse(m: Machine, *, work: float = 1.0, failing: float = 0.0, reachable: float = 1.0) -> Machine:
+    return replace(m, work_ms=m.work_ms * work, failing=min(1.0, m.failing + failing), reachable=reachable)
+
+
+CHANGES: dict[str, Callable[[random.Random, Machine, int], Change]] = {
+    "nothing": lambda r, m, n: Change(m),
+    "busier": _busier,
+    "quieter": lambda r, m, n: Change(m, load=r.uniform(0.82, 0.97)),
+    "leaner": lambda r, m, n: Change(replace(_worse(m, work=r.uniform(0.4, 0.9)), capacity=m.capacity * 1.2)),
+    "slightly_slower": lambda r, m, n: Change(_worse(m, work=r.uniform(1.02, 1.15))),
+    "slightly_failing": lambda r, m, n: Change(_worse(m, failing=r.uniform(0.0003, 0.004))),
+    "bigger": lambda r, m, n: Change(m, bigger=r.uniform(0.01, 0.08)),
+    "slower": lambda r, m, n: Change(_worse(m, work=r.choice((1.35, 1.5, 2.0, 2.5)))),
+    "failing": lambda r, m, n: Change(_worse(m, failing=r.choice((0.01, 0.013, 0.02)))),
+    "hungry": lambda r, m, n: Change(replace(m, capacity=m.capacity / r.uniform(1.5, 3.0), waiting=m.waiting * 0.3)),
+    "leaking": lambda r, m, n: Change(replace(m, leaking=r.choice((0.004, 0.008, 0.015)) * (10 / n) ** 0.5)),
+    "much_bigger": lambda r, m, n: Change(m, bigger=r.uniform(0.14, 0.3)),
+    "losing": lambda r, m, n: Change(_worse(m, reachable=r.uniform(0.5, 0.69))),
+    "broken": lambda r, m, n: Change(_worse(m, failing=r.choice((0.05, 0.2, 0.5, 1.0)))),
+    "crawling": lambda r, m, n: Change(_worse(m, work=r.uniform(4.0, 12.0))),
+    "gone": lambda r, m, n: Change(_worse(m, reachable=r.choice((0.0, 0.1, 0.3)))),
+    "slow_and_failing": lambda r, m, n: Change(_worse(m, work=r.uniform(2.0, 4.0), failing=r.uniform(0.012, 0.05))),
+    "crashing": lambda r, m, n: Change(
+        _worse(m, failing=r.uniform(0.3, 0.9), reachable=r.uniform(0.1, 0.5)), crash_period=r.choice((2, 3))
+    ),
+    "bursting": lambda r, m, n: Change(replace(m, leaking=(1.03 - m.allocated) / (0.8 * n))),
+    "stuck": lambda r, m, n: Change(_worse(m, failing=0.02, reachable=r.uniform(0.2, 0.6))),
+}
 
 
 def effect_of(before: Machine, change: Change, minutes: int) -> Effect:
@@ -208,8 +194,9 @@ class Probe:
         return self.previous[name]
 
     def measure(
-        self, machine: Machine, minute: float, load: float, extra_memory: float, fresh: float, cold: float
+        self, machine: Machine, minute: float, *, load: float = 1.0, extra: float = 0.0, cold: float = 0.0
     ) -> Sample:
+        """The sample of a minute; extra: memory on top of the machine's own; cold: how much slower it still is."""
         rng = self.rng
         self.mood = 0.8 * self.mood + 0.6 * rng.gauss(0.0, 1.0)
         self.episode = rng.random() < (0.75 if self.episode else 0.08)
@@ -226,7 +213,7 @@ class Probe:
         p95 = self.quantile(median, machine.scatter, count) if count else 0.0
         cpu = machine.cpu(load * machine.reachable) + abs(rng.gauss(0.0, self.neighbour)) + 0.2 * cold
         self.heap = (self.heap + rng.uniform(0.05, 0.3)) % 1.0
-        memory = machine.allocated + machine.garbage * (self.heap - 0.5) + extra_memory - fresh + rng.gauss(0.0, 0.002)
+        memory = machine.allocated + machine.garbage * (self.heap - 0.5) + extra + rng.gauss(0.0, 0.002)
         return Sample(
             collected_at=START + timedelta(minutes=minute),
             requests_per_sec=round(self.smooth("rate", count / 60.0), 4),
@@ -271,18 +258,15 @@ def make_case(seed: int, number: int) -> Case:
     machine = draw_machine(rng)
     group = rng.choices((HEALTHY, DEGRADED, CRITICAL), (0.55, 0.25, 0.2))[0]
     kind = rng.choice(group)
-    change = apply(rng, kind, machine, minutes)
+    change = CHANGES[kind](rng, machine, minutes)
     gradual = kind in ("leaking", "bursting", "crashing")
     if group is not HEALTHY and not gradual and rng.random() < 0.2:
         change.onset = math.ceil(minutes * rng.choice((0.4, 0.5, 0.6)))
     count = rng.choices((1, rng.randint(2, 5), rng.randint(15, 30)), (0.3, 0.15, 0.55))[0]
     spacing = rng.choice((1.0, 1.0, 5.0))
     probe = Probe(rng)
-    pre = [
-        probe.measure(machine, -2.0 - spacing * (count - 1 - i) - rng.random() * 0.3, 1.0, 0.0, 0.0, 0.0)
-        for i in range(count)
-    ]
-    post = _after(rng, probe, machine, change, minutes, restarts=not gradual and rng.random() < 0.4)
+    pre = [probe.measure(machine, -2.0 - spacing * (count - 1 - i) - rng.random() * 0.3) for i in range(count)]
+    post = _after(probe, machine, change, minutes=minutes, restarts=not gradual and rng.random() < 0.4)
     if rng.random() < 0.12:
         drop = {rng.randrange(minutes) for _ in range(max(1, minutes // 5))}
         affected = [i for i in range(change.onset, minutes) if i not in drop]
@@ -299,10 +283,9 @@ def make_case(seed: int, number: int) -> Case:
     )
 
 
-def _after(
-    rng: random.Random, probe: Probe, before: Machine, change: Change, minutes: int, *, restarts: bool
-) -> list[Sample]:
+def _after(probe: Probe, before: Machine, change: Change, *, minutes: int, restarts: bool) -> list[Sample]:
     """The POST samples: restarts refill memory and start cold; hiccups of a minute happen to anyone."""
+    rng = probe.rng
     emptied = rng.uniform(0.05, 0.5) * before.allocated if restarts else 0.0
     refill = rng.uniform(0.3, 0.8)
     cold = rng.choice((0.0, rng.uniform(0.2, 2.0))) if restarts else 0.0
@@ -317,5 +300,6 @@ def _after(
             )
         grown = change.machine.leaking * max(0, i - change.onset) + (change.bigger if on else 0.0)
         minute = i + rng.random() * 0.05
-        samples.append(probe.measure(machine, minute, change.load, grown, emptied * refill**i, cold * 0.35**i))
+        extra = grown - emptied * refill**i
+        samples.append(probe.measure(machine, minute, load=change.load, extra=extra, cold=cold * 0.35**i))
     return samples

@@ -1,13 +1,14 @@
 """Judges that are in use elsewhere, by their published rules, on the same samples.
 
-Each takes a case and names a verdict. None of them states a confidence that means anything, so none is claimed for them.
+Each takes a case and names a verdict. None of them states a confidence that means anything, so none is claimed for
+them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import pairwise, product
 
 from analysis.types import OK, ROLLBACK, WARNING, Sample
 from benchmarks.verdicts.labels import Case
@@ -54,7 +55,7 @@ def mann_whitney_worse(pre: Sequence[float], post: Sequence[float], *, sign: flo
     wins = sum(d > 0 for d in differences) + 0.5 * sum(d == 0 for d in differences)
     everything = sorted([*pre, *post])
     ties, run = 0.0, 1
-    for a, b in zip(everything, everything[1:], strict=False):
+    for a, b in pairwise(everything):
         run = run + 1 if a == b else 1
         ties += 3 * run * (run - 1) if run > 1 else 0  # adds up to t³ - t per run of t
     total = count + other
@@ -68,8 +69,8 @@ def mann_whitney_worse(pre: Sequence[float], post: Sequence[float], *, sign: flo
 
 
 def canary_scores(case: Case) -> str:
-    """A canary judge: each metric passes or fails a 98 % Mann-Whitney test; the share that passes is the score; below 75
-    fails, below 95 is marginal."""
+    """A canary judge: each metric passes or fails a 98 % Mann-Whitney test; the share that passes is the score; below
+    75 fails, below 95 is marginal."""
     if not case.pre or not case.post:
         return WARNING
     passed = 0

@@ -71,9 +71,8 @@ def confusion(answers: Sequence[Answer]) -> list[str]:
     """The table of label against answer. Answers that are fine near a line count where they fell."""
     found = figures(answers)
     lines = ["", "label \\ answer (PRE enough)" + "".join(f"{verdict:>24s}" for verdict in VERDICTS)]
-    for label in VERDICTS:
-        lines.append(f"{label:27s}" + "".join(f"{found.confusion[label][verdict]:24d}" for verdict in VERDICTS))
-    return lines
+    rows = (f"{label:27s}" + "".join(f"{found.confusion[label][v]:24d}" for v in VERDICTS) for label in VERDICTS)
+    return [*lines, *rows]
 
 
 def by_kind(answers: Sequence[Answer]) -> tuple[list[str], dict[str, Any]]:
@@ -110,38 +109,43 @@ def early(judged: Judged) -> tuple[list[str], dict[str, Any]]:
         "called_early": len(called),
         "median_samples": called[len(called) // 2] if called else None,
     }
-    lines = [
-        "",
-        f"early verdicts: {alarms} of {len(healthy)} healthy deployments (false), {len(called)} of {len(critical)} critical "
-        f"ones, after {data['median_samples']} samples (median)",
-    ]
-    return lines, data
+    line = (
+        f"early verdicts: {alarms} of {len(healthy)} healthy deployments (false), "
+        f"{len(called)} of {len(critical)} critical ones, after {data['median_samples']} samples (median)"
+    )
+    return ["", line], data
 
 
 def timing(seconds: Sequence[float]) -> tuple[list[str], dict[str, Any]]:
     """Milliseconds per case."""
     cuts = quantiles(seconds, n=100)
     data = {"median_ms": 1000 * cuts[49], "p95_ms": 1000 * cuts[94], "p99_ms": 1000 * cuts[98]}
+
     text = ", ".join(f"{name.removesuffix('_ms')} {value:.2f} ms" for name, value in data.items())
-    return ["", f"time per case (on this machine, all cores busy): {text}"], data
+    return ["", f"processor time per case: {text}"], data
 
 
 def ablations(judged: Judged) -> tuple[list[str], dict[str, Any]]:
     """The judge without one of its ideas at a time."""
-    lines = _head("without one idea (PRE enough)")
-    full = figures(in_band(judged.answers[ADAPTIVE], "enough"))
-    lines.append(_row("the judge", full))
-    data = {"all": asdict(full)}
-    for name, (words, _) in ABLATIONS.items():
-        found = figures(in_band(judged.answers[name], "enough"))
-        lines.append(_row(f"- {name}", found) + f"  {words}")
-        data[name] = asdict(found)
+    lines: list[str] = []
+    data: dict[str, Any] = {}
+    same = {answer.case.id for answer in judged.answers[next(iter(ABLATIONS))]}
+    everything = [answer for answer in judged.answers[ADAPTIVE] if answer.case.id in same]
+    for band in ("enough", "one"):
+        full = figures(in_band(everything, band))
+        lines += [*_head(f"without one idea, PRE {band} (every second case)"), _row("the judge", full)]
+        data[band] = {"all": asdict(full)}
+        for name, (words, _) in ABLATIONS.items():
+            found = figures(in_band(judged.answers[name], band))
+            lines.append(_row(f"- {name}", found) + f"  {words}")
+            data[band][name] = asdict(found)
     return lines, data
 
 
 def peers(judged: Judged) -> tuple[list[str], dict[str, Any]]:
     """All judges on the same cases."""
-    lines, data = [], {}
+    lines: list[str] = []
+    data: dict[str, dict[str, Any]] = {}
     for band in BANDS:
         lines += _head(f"judges compared, PRE {band}")
         for name, answers in judged.answers.items():
@@ -171,12 +175,12 @@ def report(
     tuned: Judged, reported: Judged, second: Judged | None, *, cases: int, seed: int
 ) -> tuple[list[str], dict[str, Any]]:
     """The whole report: lines to print, and the figures."""
-    lines = [f"verdict benchmark: seed {seed}, {cases} cases of the first world (half A tuned on, half B reported)"]
+    lines = [f"verdict benchmark: seed {seed}, {cases} cases of the first world (half B reported)"]
     data: dict[str, Any] = {"seed": seed, "cases": cases}
     answers = reported.answers[ADAPTIVE]
     sections = {
         "half_b": _bands("half B, reported", answers),
-        "half_a": _bands("half A, tuned on", tuned.answers[ADAPTIVE]),
+        "half_a": _bands("half A", tuned.answers[ADAPTIVE]),
         "peers": peers(reported),
         "kinds": by_kind(answers),
         "early": early(reported),
@@ -189,7 +193,7 @@ def report(
     lines += confusion(in_band(answers, "enough"))
     if second is not None:
         more, data["second_world"] = _bands(
-            "second world: other noise, other faults, never tuned on", second.answers[ADAPTIVE]
+            "second world: other noise, other faults, no constant fitted to it", second.answers[ADAPTIVE]
         )
         lines += more
         more, data["second_world_peers"] = peers(second)

@@ -9,12 +9,12 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from analysis.types import Sample, Window
 from benchmarks.verdicts.labels import Case, Effect
 
-START = datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc)
+START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 DAY = 24 * 60.0
 
 
@@ -235,11 +235,21 @@ def draw_surroundings(rng: random.Random, pre: int, post: int) -> Surroundings:
     )
 
 
+@dataclass(slots=True)
+class Deployment:
+    """Everything that makes a case: the service, what was done to it, and what happened around it."""
+
+    service: Service
+    fault: Fault
+    around: Surroundings
+
+
 class Meter:
     """Reads one sample after the other from a service; holds the state of its noise."""
 
-    def __init__(self, rng: random.Random, service: Service, fault: Fault, around: Surroundings, minutes: int) -> None:
-        self.rng, self.service, self.fault, self.around, self.minutes = rng, service, fault, around, minutes
+    def __init__(self, rng: random.Random, deployment: Deployment) -> None:
+        self.rng, self.it = rng, deployment
+        service = deployment.service
         self.rate_noise = Noise(rng, service.rate_noise)
         self.latency_noise = Noise(rng, service.latency_noise)
         self.cpu_noise = Noise(rng, service.cpu_noise)
@@ -247,64 +257,73 @@ class Meter:
         self.saw = rng.random()
 
     def read(self, minute: float, index: int) -> Sample:
-        rng, service, fault, around = self.rng, self.service, self.fault, self.around
+        """The sample of a minute; index: its place, negative before the deployment."""
+        fault, around = self.it.fault, self.it.around
         after = minute >= 0.0
-        active = after and minute >= fault.onset
-        if active and fault.flapping:
-            active = is_up(fault, minute)
-        since = max(0.0, minute)
-        day = 2 * math.pi * minute / DAY + service.swing_phase
-        swing = (1.0 + service.swing * math.sin(day)) / (1.0 + service.swing * math.sin(service.swing_phase))
-        load = swing * (1.0 + service.drift * minute) * (fault.growth if after else 1.0)
-        blip = around.blips.get(index)
-
-        load *= math.exp(self.rate_noise())
-        rate = service.rate * load * (1.0 - (fault.lost if active else 0.0))
-        if after and index < around.swap_samples:
-            rate *= 0.6
-        requests = poisson(rng, max(0.0, rate) * 60.0)
-        rate = requests / 60.0
-
-        errors = service.errors * math.exp(service.burst * rng.gauss(0, 1) - service.burst**2 / 2)
-        if active:
-            errors = errors * fault.errors_factor + fault.errors
-        if blip in ("errors", "both"):
-            errors += rng.uniform(0.03, 0.5)
-        if after and index < around.swap_samples:
-            errors += rng.uniform(0.0, 0.3)
-        errors = binomial(rng, requests, errors) / requests if requests else 0.0
-
-        noise = self.latency_noise()
-        if requests:
-            noise += rng.gauss(0.0, min(0.5, 0.9 / math.sqrt(requests)))
-        latency = service.latency * max(load, 0.2) ** service.load_exponent * math.exp(noise)
-        latency *= fault.latency if active else 1.0
-        if after:
-            latency *= 1.0 + around.cold_latency * math.exp(-since / around.cold_minutes)
-        if blip in ("latency", "both"):
-            latency *= rng.uniform(2.0, 7.0)
-        if service.quantum and latency > 4 * service.quantum:
-            latency = service.quantum * round(latency / service.quantum)
-
-        actual = rate / service.rate
-        cpu = service.cpu * (1 - service.cpu_share + service.cpu_share * actual) + self.cpu_noise()
-        cpu += fault.cpu if active else 0.0
-        cpu += around.startup_cpu * math.exp(-since / around.cold_minutes) if after else 0.0
-
-        saw = service.sawtooth * (((minute / service.sawtooth_period) + self.saw) % 1.0 - 0.5)
-        memory = service.memory + saw + self.memory_noise()
-        if after:
-            memory -= around.restart_drop * math.exp(-since / around.refill_minutes)
-            memory += fault.leak * max(0.0, minute - fault.onset) + (fault.step if active else 0.0)
+        active = after and minute >= fault.onset and (not fault.flapping or is_up(fault, minute))
+        swapping = after and index < around.swap_samples
+        blip = around.blips.get(index, "")
+        load = self._load(minute) * (fault.growth if after else 1.0)
+        served = load * (1.0 - (fault.lost if active else 0.0)) * (0.6 if swapping else 1.0)
+        requests = poisson(self.rng, max(0.0, self.it.service.rate * served) * 60.0)
+        latency = self._latency(minute, requests, load, active=active, blip=blip in ("latency", "both"))
+        errors = self._errors(requests, active=active, blip=blip in ("errors", "both"), swapping=swapping)
         return Sample(
             collected_at=START + timedelta(minutes=minute),
-            requests_per_sec=round(rate, 3),
+            requests_per_sec=round(requests / 60.0, 3),
             latency_p95=round(max(0.5, latency), 2) if requests else 0.0,
             error_rate=round(errors, 5),
-            cpu_usage=round(min(1.0, max(0.01, cpu)), 4),
-            memory_usage=round(min(1.0, max(0.02, memory)), 4),
+            cpu_usage=round(min(1.0, max(0.01, self._cpu(minute, requests, active=active))), 4),
+            memory_usage=round(min(1.0, max(0.02, self._memory(minute, active=active))), 4),
             origin="post" if after else "baseline",
         )
+
+    def _load(self, minute: float) -> float:
+        service = self.it.service
+        phase = service.swing_phase
+        swing = (1.0 + service.swing * math.sin(2 * math.pi * minute / DAY + phase)) / (
+            1.0 + service.swing * math.sin(phase)
+        )
+        return swing * (1.0 + service.drift * minute) * math.exp(self.rate_noise())
+
+    def _errors(self, requests: int, *, active: bool, blip: bool, swapping: bool) -> float:
+        service, fault, rng = self.it.service, self.it.fault, self.rng
+        chance = service.errors * math.exp(service.burst * rng.gauss(0, 1) - service.burst**2 / 2)
+        if active:
+            chance = chance * fault.errors_factor + fault.errors
+        chance += rng.uniform(0.03, 0.5) if blip else 0.0
+        chance += rng.uniform(0.0, 0.3) if swapping else 0.0
+        return binomial(rng, requests, chance) / requests if requests else 0.0
+
+    def _latency(self, minute: float, requests: int, load: float, *, active: bool, blip: bool) -> float:
+        service, around, rng = self.it.service, self.it.around, self.rng
+        noise = self.latency_noise()
+        if requests:  # a p95 of few requests is one of the slowest of them
+            noise += rng.gauss(0.0, min(0.5, 0.9 / math.sqrt(requests)))
+        latency: float = service.latency * max(load, 0.2) ** service.load_exponent * math.exp(noise)
+        latency *= self.it.fault.latency if active else 1.0
+        if minute >= 0.0:
+            latency *= 1.0 + around.cold_latency * math.exp(-minute / around.cold_minutes)
+        latency *= rng.uniform(2.0, 7.0) if blip else 1.0
+        if service.quantum and latency > 4 * service.quantum:
+            latency = service.quantum * round(latency / service.quantum)
+        return latency
+
+    def _cpu(self, minute: float, requests: int, *, active: bool) -> float:
+        service, around = self.it.service, self.it.around
+        actual = requests / 60.0 / service.rate
+        cpu = service.cpu * (1 - service.cpu_share + service.cpu_share * actual) + self.cpu_noise()
+        cpu += self.it.fault.cpu if active else 0.0
+        return cpu + (around.startup_cpu * math.exp(-minute / around.cold_minutes) if minute >= 0.0 else 0.0)
+
+    def _memory(self, minute: float, *, active: bool) -> float:
+        service, fault, around = self.it.service, self.it.fault, self.it.around
+        saw = service.sawtooth * (((minute / service.sawtooth_period) + self.saw) % 1.0 - 0.5)
+        memory = service.memory + saw + self.memory_noise()
+        if minute < 0.0:
+            return memory
+        memory -= around.restart_drop * math.exp(-minute / around.refill_minutes)
+        return memory + fault.leak * max(0.0, minute - fault.onset) + (fault.step if active else 0.0)
 
 
 def draw_fault(rng: random.Random, service: Service, minutes: int) -> Fault:
@@ -348,7 +367,7 @@ def make_case(seed: int, number: int) -> Case:
         # What a refill hides within the window nobody can see: leaks are drawn without a big one.
         around = replace(around, restart_drop=min(around.restart_drop, 0.01))
     before, after = times(rng, pre_count, minutes)
-    meter = Meter(rng, service, fault, around, minutes)
+    meter = Meter(rng, Deployment(service, fault, around))
     pre = [meter.read(minute, i - pre_count) for i, minute in enumerate(before)]
     post = [meter.read(minute, i) for i, minute in enumerate(after)]
     loss = rng.choice((0.0, 0.0, 0.0, 0.1, 0.2))
