@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -12,7 +13,12 @@ from django.db import models
 
 def cipher() -> MultiFernet:
     """The cipher of the configured keys."""
-    return MultiFernet([Fernet(key) for key in settings.SEQPULSE_ENCRYPTION_KEYS])
+    return _cipher(tuple(settings.SEQPULSE_ENCRYPTION_KEYS))
+
+
+@lru_cache(maxsize=8)
+def _cipher(keys: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in keys])
 
 
 def encrypt(text: str) -> str:
