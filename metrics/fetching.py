@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
 from security.addresses import AllowList
 from security.outbound import Fetcher
+
+# A poller has at most its capacity (scheduler.poller.PollerOptions) of collections under way: none of them is to wait
+# here for a place, where it would lose its time. libcurl needs about 40 KB for each.
+MAX_CONNECTIONS = 2000
+# One host must not get all of them; several projects may share a host (a gateway), though.
+PER_HOST = 500
+KEEP_ALIVE = 1000
+# What else has files open: PostgreSQL, the log, libraries, the event loop.
+OTHER_FILES = 100
 
 _fetchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Fetcher] = WeakKeyDictionary()
 
@@ -17,5 +27,17 @@ def shared_fetcher() -> Fetcher:
     """The fetcher of the running event loop: connections and TLS sessions are kept for as long as the loop runs."""
     loop = asyncio.get_running_loop()
     if loop not in _fetchers:
-        _fetchers[loop] = Fetcher(allow=AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW))
+        connections = min(MAX_CONNECTIONS, max(open_file_limit() - OTHER_FILES, 16))
+        _fetchers[loop] = Fetcher(
+            AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW),
+            max_connections=connections,
+            per_host=min(PER_HOST, connections),
+            keep_alive=min(KEEP_ALIVE, connections // 2),
+        )
     return _fetchers[loop]
+
+
+def open_file_limit() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS + OTHER_FILES if soft == resource.RLIM_INFINITY else soft
