@@ -49,13 +49,22 @@ class ScheduledJob(models.Model):
     error_code = models.CharField(max_length=40, blank=True)
     job_metadata = models.JSONField(default=dict, blank=True)
     unique_key = models.CharField(
-        max_length=200, null=True, blank=True, help_text="At most one job ever has it: for recurring work, one a tick."
+        max_length=200,
+        null=True,
+        blank=True,
+        help_text="At most one job ever has it: for work that recurs, one per tick.",
+    )
+    fair_key = models.BigIntegerField(
+        null=True, blank=True, help_text="Whose job it is, where pollers are to be shared fairly: the project's id."
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     locked_by = models.CharField(max_length=100, blank=True)
     locked_until = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    history = models.JSONField(
+        null=True, blank=True, help_text="Failures, recoveries and what people did with it: the last ten, oldest first."
+    )
 
     objects = ScheduledJobQuerySet.as_manager()
 
@@ -89,6 +98,10 @@ class Poller(models.Model):
     pid = models.PositiveIntegerField()
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()
+    session_locked = models.BooleanField(
+        default=False,
+        help_text="It holds the advisory lock of its name: who can take that knows that the poller is gone.",
+    )
 
     class Meta:
         db_table = "pollers"

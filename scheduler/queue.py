@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
+import structlog
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from scheduler.models import ScheduledJob
 from scheduler.registry import Ended, kind_of, known_kind
+
+logger = structlog.get_logger(__name__)
 
 CHANNEL = "seqpulse_jobs"
 # Whoever sleeps wakes by itself for what is further off than this.
@@ -21,7 +24,8 @@ NOTIFY_WITHIN = timedelta(seconds=1)
 class NewJob:
     """A job to be. scheduled_at: when it is due; None: now, by the database's clock. metadata: ids only.
 
-    unique_key: where a job with this key was ever written, this one is left out.
+    unique_key: where a job with this key was ever written, this one is left out. fair_key: whose job it is, so that one
+    project's many do not keep another's few waiting; None: it shares with nobody.
     """
 
     job_type: str
@@ -31,6 +35,7 @@ class NewJob:
     sequence_index: int = 0
     expires_at: datetime | None = None
     unique_key: str | None = None
+    fair_key: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,6 +65,7 @@ def enqueue(jobs: Iterable[NewJob], *, now: datetime | None = None) -> None:
             sequence_index=job.sequence_index,
             expires_at=job.expires_at,
             unique_key=job.unique_key,
+            fair_key=job.fair_key,
             job_metadata=job.metadata,
         )
         for job in wanted
@@ -98,14 +104,31 @@ def cancel(
 
 
 def announce_ended(jobs: Sequence[Ended]) -> None:
-    """Tells each kind of its jobs that came to their end, inside the current transaction."""
+    """Tells each kind of its jobs that came to their end, inside the current transaction.
+
+    A callback that raises is told of each job by itself: that the jobs have ended must not depend on it.
+    """
     by_kind: dict[str, list[Ended]] = {}
     for job in jobs:
         by_kind.setdefault(job.job_type, []).append(job)
     for name, ended in by_kind.items():
         kind = known_kind(name)
         if kind is not None and kind.ended is not None:
-            kind.ended(ended)
+            _announce(kind.ended, ended)
+
+
+def _announce(callback: Callable[[Sequence[Ended]], None], jobs: Sequence[Ended]) -> None:
+    try:
+        with transaction.atomic():
+            callback(jobs)
+    except (OperationalError, InterfaceError):
+        raise  # the database's trouble, not the callback's: all of it is tried again
+    except Exception:
+        if len(jobs) == 1:
+            logger.exception("ended_callback_raised", job_id=jobs[0].id, job_type=jobs[0].job_type)
+            return
+        for job in jobs:
+            _announce(callback, [job])
 
 
 def wake_when_done(waiting: str, deployment_ids: Sequence[int], *, awaited: Sequence[str]) -> int:

@@ -5,11 +5,13 @@ A kind has up to four parts, because a batch of jobs is loaded, run and recorded
 - `prepare(jobs)` loads what the runs need, in one go, on the database thread;
 - `run(job, prepared)` does the work outside any transaction: `async def` on the event loop, `def` on a thread;
 - `record(done)` writes the results, in the transaction that completes those jobs, and only for jobs still ours;
-- `ended(jobs)` hears, in the same transaction, of every job that came to its end, whichever way.
+- `ended(jobs)` hears, in the same transaction, of every job that came to its end, whichever way. One that raises is
+  logged and loses its effects; the jobs have ended all the same.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +22,10 @@ from scheduler.retry import RetryPolicy
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed row of scheduled_jobs, as handlers see it. claimed_at: the database's clock at the claim."""
+    """A claimed row of scheduled_jobs, as handlers see it. claimed_at: the database's clock at the claim.
+
+    fair_key: whose job it is (scheduler/shares.py); defect: why the row cannot be run, in words, else "".
+    """
 
     id: int
     job_type: str
@@ -33,11 +38,13 @@ class Job:
     metadata: dict[str, Any]
     claimed_at: datetime
     claimed_monotonic: float = 0.0
+    fair_key: int | None = None
+    defect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job that came to its end: completed, failed, cancelled or expired; error_code says why, unless completed."""
+    """A job that came to its end: completed, failed, cancelled or expired; error_code says why it was not completed."""
 
     id: int
     job_type: str
@@ -65,7 +72,10 @@ def _nothing_to_prepare(jobs: Sequence[Job]) -> Mapping[int, Any]:
 
 @dataclass(frozen=True, slots=True)
 class JobKind:
-    """A kind of job and its parts. prepare: job id → whatever its run takes; a job without an entry gets None."""
+    """A kind of job and its parts. prepare: job id → whatever its run takes; a job without an entry gets None.
+
+    at_once: how many of them one poller runs at the same time; None: as many as it has room for.
+    """
 
     name: str
     run: Callable[[Job, Any], Any]
@@ -73,6 +83,12 @@ class JobKind:
     prepare: Callable[[Sequence[Job]], Mapping[int, Any]] = _nothing_to_prepare
     record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None
     ended: Callable[[Sequence[Ended]], None] | None = None
+    at_once: int | None = None
+
+    @property
+    def on_thread(self) -> bool:
+        """Whether it runs on a thread, and not on the event loop."""
+        return not inspect.iscoroutinefunction(self.run)
 
 
 class UnknownJobKind(LookupError):
@@ -89,6 +105,7 @@ def job_kind(
     prepare: Callable[[Sequence[Job]], Mapping[int, Any]] = _nothing_to_prepare,
     record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None,
     ended: Callable[[Sequence[Ended]], None] | None = None,
+    at_once: int | None = None,
 ) -> Callable[[Callable[[Job, Any], Any]], Callable[[Job, Any], Any]]:
     """Decorates the `run` of a kind and announces it. Raises ValueError where the name is taken by another."""
 
@@ -96,7 +113,7 @@ def job_kind(
         taken = _kinds.get(name)
         if taken is not None and taken.run.__qualname__ != run.__qualname__:
             raise ValueError(f"job kind {name!r} is announced twice: by {taken.run!r} and {run!r}")
-        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended)
+        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended, at_once)
         return run
 
     return register
@@ -105,6 +122,10 @@ def job_kind(
 def known_kind(name: str) -> JobKind | None:
     """The announced kind, None where no app has announced it."""
     return _kinds.get(name)
+
+
+def kind_names() -> list[str]:
+    return list(_kinds)
 
 
 def kind_of(name: str) -> JobKind:

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from scheduler.registry import Job
+from scheduler.shares import Opening, Shares, lane_of
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+KINDS = ["collect", "compute"]
+
+
+def a_job(key: int | None, job_type: str = "collect") -> Job:
+    return Job(1, job_type, "", 0, None, NOON, None, 0, {}, NOON, fair_key=key)
+
+
+def shares(capacity: int = 100, thread_places: int = 10) -> Shares:
+    return Shares(capacity, thread_places, lambda name: name == "compute")
+
+
+def fill(pool: Shares, keys: list[int], demand: int) -> dict[int, int]:
+    """What each key gets when all of them want that much, one job after another."""
+    got = dict.fromkeys(keys, 0)
+    for _ in range(demand):
+        for key in keys:
+            opening = pool.opening(KINDS, 1)
+            if opening and lane_of("collect", key) not in opening.full_lanes:
+                pool.add(a_job(key))
+                got[key] += 1
+    return got
+
+
+def test_a_project_alone_gets_half_of_the_places() -> None:
+    assert fill(shares(), [1], 100) == {1: 50}
+
+
+def test_two_greedy_projects_get_a_third_each_and_a_newcomer_finds_room() -> None:
+    pool = shares()
+    got = fill(pool, [1, 2], 100)
+    assert got[1] + got[2] in (66, 67)
+    assert abs(got[1] - got[2]) <= 1
+    assert fill(pool, [3], 5) == {3: 5}
+
+
+def test_many_modest_projects_hold_nobody_back() -> None:
+    pool = shares()
+    assert set(fill(pool, list(range(50)), 1).values()) == {1}
+
+
+def test_places_come_back() -> None:
+    pool = shares()
+    fill(pool, [1], 100)
+    pool.remove(a_job(1))
+    opening = pool.opening(KINDS, 200)
+    assert opening is not None
+    assert "collect:1" not in opening.full_lanes
+
+
+def test_jobs_of_nobody_share_with_nobody() -> None:
+    pool = shares(capacity=3)
+    for _ in range(2):
+        pool.add(a_job(None))
+    assert pool.opening(KINDS, 200) == Opening(1, [], [])
+
+
+def test_a_full_event_loop_leaves_the_threads_open_and_the_other_way_round() -> None:
+    pool = shares(capacity=1, thread_places=1)
+    pool.add(a_job(None))
+    opening = pool.opening(KINDS, 200)
+    assert opening is not None
+    assert opening.full_kinds == ["collect"]
+    pool.add(a_job(None, "compute"))
+    assert pool.opening(KINDS, 200) is None
+    pool.remove(a_job(None))
+    opening = pool.opening(KINDS, 200)
+    assert opening is not None
+    assert opening.full_kinds == ["compute"]
+
+
+def test_a_claim_takes_no_more_than_half_of_what_is_free() -> None:
+    opening = shares().opening(KINDS, 200)
+    assert opening is not None
+    assert opening.limit == 50
+
+
+def test_a_projects_kinds_are_lanes_of_their_own() -> None:
+    pool = shares()
+    fill(pool, [1], 100)
+    pool.add(replace(a_job(1), job_type="compute"))
+    opening = pool.opening(KINDS, 200)
+    assert opening is not None
+    assert opening.full_lanes == ["collect:1"]
