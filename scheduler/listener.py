@@ -1,45 +1,81 @@
-"""Hearing of new work: LISTEN on a connection of its own, watched by the event loop."""
+"""A connection of its own, watched by the event loop: it hears of new work, and it holds the poller's lock."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import structlog
 from django.db import connection
 
 from scheduler.queue import CHANNEL
+from scheduler.store import JobStore
 
 logger = structlog.get_logger(__name__)
 
+RECONNECT_AFTER_S = 5.0
+# Nobody keeps the lock of our name for longer than a look at whether we are gone.
+LOCK_TIMEOUT = "2s"
+
 
 class Listener:
-    """Calls `wake` on the loop whenever work is announced. Without it the poller still looks now and then."""
+    """Calls `wake` on the loop whenever work was announced, or the connection is lost."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, store: JobStore, wake: Callable[[], None]) -> None:
         self.loop = loop
+        self.store = store
         self.wake = wake
         self.link: psycopg.Connection | None = None
         self.watched: int | None = None
-
-    def connect(self) -> None:
-        """Opens the connection and listens; called on the database thread. Raises psycopg.OperationalError."""
-        parameters = connection.get_connection_params()
-        for name in ("context", "cursor_factory", "prepare_threshold", "client_encoding"):
-            parameters.pop(name, None)
-        self.link = psycopg.connect(**parameters, autocommit=True)
-        self.link.execute(f"LISTEN {CHANNEL}")
-
-    def watch(self) -> None:
-        """Starts hearing; called on the loop's thread."""
-        if self.link is not None:
-            self.watched = self.link.fileno()
-            self.loop.add_reader(self.watched, self._readable)
+        self.since = self.retry_at = 0.0
+        self.lock_is_trusted = True
 
     @property
     def connected(self) -> bool:
         return self.link is not None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is time to connect."""
+        return self.link is None and self.loop.time() >= self.retry_at
+
+    def connect(self) -> None:
+        """Opens the connection, listens, takes the lock and tells the others; called on the database thread.
+
+        Where no connection is to be had, the poller goes on without and looks more often.
+        """
+        try:
+            self.link = psycopg.connect(**self._parameters(), autocommit=True)
+            self.link.execute(f"LISTEN {CHANNEL}")
+            self.link.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+            self.link.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [self.store.owner])
+            if self.lock_is_trusted and not self.store.prove_session_lock():
+                self.lock_is_trusted = False
+                logger.warning("session_lock_unusable", advice="connect pollers to PostgreSQL itself, not a pooler")
+        except psycopg.Error as error:
+            logger.warning("listener_refused", error=str(error).strip(), next_try_s=RECONNECT_AFTER_S)
+            self._drop()
+        except Exception:
+            self._drop()
+            raise
+
+    def _parameters(self) -> dict[str, Any]:
+        parameters: dict[str, Any] = connection.get_connection_params()
+        for name in ("context", "cursor_factory", "prepare_threshold", "client_encoding"):
+            parameters.pop(name, None)
+        return parameters
+
+    def watch(self) -> None:
+        """Starts hearing; called on the loop's thread."""
+        if self.link is not None:
+            self.since = time.monotonic()
+            self.watched = self.link.fileno()
+            self.loop.add_reader(self.watched, self._readable)
+        else:
+            self.retry_at = self.loop.time() + RECONNECT_AFTER_S
 
     def _readable(self) -> None:
         if self.link is None:
@@ -47,15 +83,19 @@ class Listener:
         try:
             for _ in self.link.notifies(timeout=0):
                 pass
-        except psycopg.OperationalError as error:
-            logger.warning("listener_lost", error=str(error))
+        except psycopg.Error as error:
+            logger.warning("listener_lost", error=str(error).strip())
             self.close()
         self.wake()
 
     def close(self) -> None:
+        """Gives up the connection, and with it the lock."""
         if self.watched is not None:
             self.loop.remove_reader(self.watched)
             self.watched = None
+        self._drop()
+
+    def _drop(self) -> None:
         if self.link is not None:
             self.link.close()
             self.link = None

@@ -1,41 +1,46 @@
 """The poller: claims due jobs in batches, runs them at the same time, records what they brought in batches.
 
 One event loop for what waits (collections), threads for what computes (`def` handlers), one thread that alone speaks
-to the database about jobs. DESIGN §4 has the rules; scheduler/store.py has the SQL.
+to the database about jobs. DESIGN §4 has the rules, store.py the SQL, shares.py what is fair, recorder.py the writing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection, connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connections
 
+from scheduler.database import DatabaseAway, DatabaseThread, connection_lost
 from scheduler.listener import Listener
+from scheduler.recorder import Recorder
 from scheduler.recurring import plan_recurring
-from scheduler.registry import Job, JobError, JobKind, UnknownJobKind, kind_of
-from scheduler.store import Failure, JobStore, Tick, grouped
+from scheduler.registry import Job, JobError, JobKind, UnknownJobKind, kind_names, kind_of, known_kind
+from scheduler.shares import Opening, Shares
+from scheduler.store import JobStore, Outlook, grouped
+from scheduler.words import describe, facts
 
-T = TypeVar("T")
 logger = structlog.get_logger(__name__)
 
 # Larger batches gained nothing end to end (CHOICES, "The job table, measured").
 CLAIM_BATCH = 200
-WRITE_BATCH = 100
-WRITE_AFTER_S = 0.03
-MAX_ERROR_CHARS = 2000
 # Recurring work plans itself; this only mends a chain that was broken.
 PLAN_RECURRING_EVERY_S = 300.0
+# While others hold jobs: how often we look whether they still live. Without a listener: how often we look for work.
+LOOK_AFTER_OTHERS_S = 1.0
+LOOK_UNTOLD_S = 1.0
+# Due jobs that we do not get are in somebody's claim that is not committed yet.
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.1
+LONGEST_TROUBLE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,21 @@ class PollerOptions:
     over; poll_s: the longest sleep between two looks at the table; grace_s: how long running jobs may take to end on
     SIGTERM before they are handed back."""
 
-    capacity: int = 2000
+    capacity: int = 1000
     threads: int = 4
     lease_s: float = 30.0
     poll_s: float = 10.0
-    grace_s: float = 7.0
+    grace_s: float = 6.0
+
+    @property
+    def thread_places(self) -> int:
+        """Jobs of one `def` kind that are held at once: enough to prepare and record them in batches."""
+        return self.threads * 32
+
+    @property
+    def beat_s(self) -> float:
+        """Seconds between heartbeats; each renews the leases as well."""
+        return min(self.poll_s, self.lease_s / 3)
 
 
 class Poller:
@@ -59,215 +74,236 @@ class Poller:
         self.host = socket.gethostname()
         self.name = f"{self.host}-{os.getpid()}-{secrets.token_hex(3)}"
         self.store = JobStore(self.name, self.options.lease_s)
-        self.database = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self.database = DatabaseThread()
         self.workers = ThreadPoolExecutor(self.options.threads, thread_name_prefix="worker")
-        self.held: set[int] = set()
+        self.shares = Shares(self.options.capacity, self.options.thread_places, runs_on_thread)
+        self.held: dict[int, Job] = {}
         self.unstarted: list[Job] = []
         self.running: set[asyncio.Task[None]] = set()
-        self.results: list[tuple[Job, Any]] = []
-        self.failures: list[Failure] = []
-        self.plan_recurring_at = 0.0
-        self.stopping = False
+        self.gates: dict[str, asyncio.Semaphore] = {}
+        self.claim_in_doubt = self.stopping = self.restricted = self.others_work = False
+        self.beat_at = self.recover_at = self.plan_recurring_at = 0.0
+        self.empty_claims = 0
 
     async def run(self) -> None:
         """Works until stop() is called, then lets running jobs end, records them and hands back the rest."""
-        loop = asyncio.get_running_loop()
-        self.woken = asyncio.Event()
-        self.unwritten = asyncio.Event()
-        self.listener = Listener(loop, self.woken.set)
-        logger.info("poller_started", poller=self.name, lease_s=self.options.lease_s)
-        writer = asyncio.create_task(self._write_forever())
-        renewer = asyncio.create_task(self._renew_forever())
+        self.woken, self.stopped = asyncio.Event(), asyncio.Event()
+        self.recorder = Recorder(self.store, self.database, self)
+        self.listener = Listener(asyncio.get_running_loop(), self.store, self.woken.set)
+        logger.info("poller_started", poller=self.name, lease_s=self.options.lease_s, capacity=self.options.capacity)
+        writer = asyncio.create_task(self.recorder.run())
         try:
-            await self._claim_forever()
-            await self._drain(writer)
+            await self._work()
+            await self._drain()
         finally:
-            for task in (writer, renewer, *self.running):
+            for task in (writer, *self.running):
                 task.cancel()
             self.listener.close()
-            with contextlib.suppress(DatabaseError, InterfaceError):
-                handed_back = await self._on_database(self._sign_off)
+            with contextlib.suppress(DatabaseAway, OperationalError, InterfaceError, TimeoutError):
+                handed_back = await asyncio.wait_for(self.database(self._sign_off), 2.0)
                 logger.info("poller_stopped", poller=self.name, handed_back=handed_back)
             self.workers.shutdown(wait=False, cancel_futures=True)
-            self.database.shutdown(wait=True)
+            self.database.shutdown()
 
     def stop(self) -> None:
         """Asks run() to end; to be called on the loop's thread."""
         self.stopping = True
+        self.stopped.set()
         self.woken.set()
 
     # Claiming
 
-    async def _claim_forever(self) -> None:
-        pause = 0.5
+    async def _work(self) -> None:
+        troubles = 0
         while not self.stopping:
             try:
                 wait_s = await self._look()
-                pause = 0.5
-            except (OperationalError, InterfaceError) as error:
-                logger.error("database_away", error=str(error).strip(), next_try_s=pause)
-                wait_s, pause = pause, min(pause * 2, 5.0)
-            except DatabaseError as error:
-                logger.error("claim_failed", error=str(error).strip(), next_try_s=pause)
-                wait_s, pause = pause, min(pause * 2, 5.0)
+                troubles = 0
+            except Exception as error:
+                # Whatever it is, it must not end the poller: what it holds would wait for others to take it over.
+                wait_s = min(0.25 * 2**troubles, LONGEST_TROUBLE_S)
+                if isinstance(error, DatabaseAway):
+                    logger.error("database_away", error=str(error), next_try_s=wait_s)
+                else:
+                    logger.exception("looking_failed", next_try_s=wait_s)
+                troubles = min(troubles + 1, 10)
+            # In trouble, news of more work changes nothing.
+            event = self.stopped if troubles else self.woken
             if wait_s > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.woken.wait(), wait_s)
+                    await asyncio.wait_for(event.wait(), wait_s)
             self.woken.clear()
 
     async def _look(self) -> float:
-        """One round: recover, claim and start what is due; returns for how long there is nothing more to do."""
-        if not self.listener.connected:
-            await self._on_database(self.listener.connect)
+        """One round: what is due is claimed and started; returns for how long there is nothing more to do."""
+        if self.listener.wanted:
+            await self.database(self._connect_listener)
             self.listener.watch()
+        if self.claim_in_doubt:
+            await self.database(self._drop_unknown, list(self.held))
+            self.claim_in_doubt = False
         await self._start()
-        if time.monotonic() >= self.plan_recurring_at:
-            await self._on_database(plan_recurring)
-            self.plan_recurring_at = time.monotonic() + PLAN_RECURRING_EVERY_S
-        tick = await self._on_database(self._tick)
-        if tick.lapsed:
-            for job in await self._on_database(self.store.recover):
-                logger.warning("job_recovered", job_id=job.id, job_type=job.job_type, status=job.status)
-            tick = await self._on_database(self._tick)
-        due = tick.next_due_s is not None and tick.next_due_s <= 0
-        while due and not self.stopping:
-            free = self.options.capacity - len(self.running)
-            if free <= 0:
-                # A job that ends wakes us; a pause keeps that from meaning one claim per job.
-                return 0.02
-            limit = min(free, CLAIM_BATCH)
-            jobs, touched = await self._on_database(self.store.claim, limit)
-            now = time.monotonic()
-            self.unstarted += [replace(job, claimed_monotonic=now) for job in jobs]
-            self.held.update(job.id for job in jobs)
-            await self._start()
-            due = touched == limit
-            if not due:
-                tick = await self._on_database(self._tick)
-        if tick.next_due_s is None:
-            return self.options.poll_s
-        return min(max(tick.next_due_s, 0.002), self.options.poll_s)
+        now = time.monotonic()
+        if now >= self.plan_recurring_at:
+            await self.database(plan_recurring)
+            self.plan_recurring_at = now + PLAN_RECURRING_EVERY_S
+        opening = self.shares.opening(kind_names(), CLAIM_BATCH)
+        outlook = await self._beat(opening) if now >= self.beat_at else None
+        if self.others_work and now >= self.recover_at:
+            self.recover_at = now + LOOK_AFTER_OTHERS_S
+            outlook = None if await self._recover() else outlook
+        if opening is None:
+            return min(self._until_beat(), LOOK_AFTER_OTHERS_S)  # whatever ends wakes us
+        touched = 0
+        if outlook is None or is_due(outlook):
+            touched = await self._claim(opening)
+            if touched == opening.limit:
+                self.others_work = True  # for all we know
+                return 0
+            opening = self.shares.opening(kind_names(), CLAIM_BATCH) or opening
+            outlook = await self.database(self.store.outlook, opening)
+        self.restricted = opening.restricted
+        return self._sleep_for(outlook, touched)
 
-    def _tick(self) -> Tick:
-        tick = self.store.tick(self.held.copy())
-        if not tick.alive:
+    def _sleep_for(self, outlook: Outlook, touched: int) -> float:
+        self.others_work = outlook.elsewhere
+        longest = self._until_beat()
+        if self.others_work:
+            longest = min(longest, LOOK_AFTER_OTHERS_S)
+        if not self.listener.connected:
+            longest = min(longest, LOOK_UNTOLD_S)
+        if outlook.next_due_s is None:
+            return longest
+        if outlook.next_due_s > 0:
+            return min(max(outlook.next_due_s, SHORTEST_PAUSE_S), longest)
+        self.empty_claims = 0 if touched else self.empty_claims + 1
+        return min(SHORTEST_PAUSE_S * float(2 ** min(self.empty_claims, 10)), LONGEST_PAUSE_S)
+
+    def _until_beat(self) -> float:
+        return max(self.beat_at - time.monotonic(), SHORTEST_PAUSE_S)
+
+    async def _beat(self, opening: Opening | None) -> Outlook:
+        outlook = await self.database(self._beat_and_register, list(self.held), opening)
+        self.beat_at = time.monotonic() + self.options.beat_s
+        self.others_work = outlook.elsewhere
+        return outlook
+
+    def _beat_and_register(self, held: list[int], opening: Opening | None) -> Outlook:
+        outlook = self.store.beat(held, opening) if opening is not None else self.store.beat(held)
+        if not outlook.alive:
             self.store.register(self.host, os.getpid())
-        return tick
+        return outlook
+
+    def _connect_listener(self) -> None:
+        # First of all: as long as we have no session lock, nobody may conclude from it that we are gone.
+        self.store.register(self.host, os.getpid())
+        self.listener.connect()
+
+    def _drop_unknown(self, held: list[int]) -> None:
+        """The answer to a claim was lost: what the table calls ours without our knowing goes back at once."""
+        dropped = self.store.release(keep=held)
+        if dropped:
+            logger.warning("unknown_claim_released", jobs=dropped)
+
+    async def _recover(self) -> bool:
+        recovered = await self.database(self.store.recover)
+        for job in recovered:
+            logger.warning("job_recovered", job_id=job.id, job_type=job.job_type, status=job.status)
+        return bool(recovered)
+
+    async def _claim(self, opening: Opening) -> int:
+        self.claim_in_doubt = True
+        jobs, touched = await self.database(self.store.claim, opening.limit, opening)
+        self.claim_in_doubt = False
+        now = time.monotonic()
+        for job in jobs:
+            self._hold(replace(job, claimed_monotonic=now))
+        await self._start()
+        return touched
+
+    # Holding
+
+    def _hold(self, job: Job) -> None:
+        if job.id in self.held:  # an earlier run of ours, taken over by somebody and handed back, still goes on
+            self.shares.remove(self.held[job.id])
+        self.held[job.id] = job
+        self.shares.add(job)
+        self.unstarted.append(job)
+
+    def let_go(self, jobs: Sequence[Job], *, may_have_woken: bool) -> None:
+        """These jobs are written, or not ours any more."""
+        for job in jobs:
+            if self.held.get(job.id) is job:
+                del self.held[job.id]
+                self.shares.remove(job)
+        if may_have_woken or self.restricted or self.shares.free("") <= len(jobs):
+            self.woken.set()
+
+    def was_taken_over(self, jobs: Sequence[Job]) -> None:
+        """Where that happened in the time of a lease, our session lock is not to be relied on: others could take it."""
+        young = time.monotonic() - self.options.lease_s / 2
+        if self.listener.connected and any(job.claimed_monotonic > max(self.listener.since, young) for job in jobs):
+            logger.warning("session_lock_distrusted", poller=self.name)
+            self.listener.lock_is_trusted = False
+            self.listener.close()
+            self.woken.set()
+
+    # Running
 
     async def _start(self) -> None:
         """Loads what the claimed jobs need, kind by kind, and sets them running."""
         for name, batch in grouped(self.unstarted, lambda job: job.job_type).items():
-            prepared: dict[int, Any] = {}
-            try:
-                kind = kind_of(name)
-            except UnknownJobKind as error:
-                self._failed(batch, "unknown_kind", str(error), retry=False)
-            else:
-                prepared, unprepared = await self._on_database(prepare_each, kind, batch)
+            ready: list[tuple[Job, Any]] = []
+            kind = known_kind(name)
+            broken = [job for job in batch if job.defect]
+            sound = [job for job in batch if not job.defect]
+            if kind is not None and sound:
+                prepared, unprepared = await self.database(prepare_each, kind, sound)
+                ready = [(job, prepared[job.id]) for job in sound if job.id in prepared]
                 for job, problem in unprepared:
-                    self._failed([job], "cannot_prepare", describe(problem))
+                    self.recorder.failed([job], "cannot_prepare", describe(problem))
             # Only now: where preparing failed for want of a database, they wait for the next round.
-            self.unstarted = [job for job in self.unstarted if job.job_type != name]
-            for job in batch:
-                if job.id in prepared:
-                    task = asyncio.create_task(self._run(kind, job, prepared[job.id]))
-                    self.running.add(task)
-                    task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if len(self.running) >= self.options.capacity:
-            self.woken.set()
-        self.running.discard(task)
-
-    # Running
+            started = {id(job) for job in batch}
+            self.unstarted = [job for job in self.unstarted if id(job) not in started]
+            for job in broken:
+                self.recorder.failed([job], "broken_row", job.defect, retry=False)
+            if kind is None:
+                self.recorder.failed(sound, "unknown_kind", unknown(name), retry=False)
+            for job, load in ready:
+                task = asyncio.create_task(self._run(kind, job, load))  # type: ignore[arg-type]
+                self.running.add(task)
+                task.add_done_callback(self.running.discard)
 
     async def _run(self, kind: JobKind, job: Job, prepared: Any) -> None:
         try:
-            if inspect.iscoroutinefunction(kind.run):
-                result = await kind.run(job, prepared)
-            else:
-                loop = asyncio.get_running_loop()
-                result = await loop.run_in_executor(self.workers, run_on_thread, kind, job, prepared)
+            async with self._gate(kind):
+                if kind.on_thread:
+                    loop = asyncio.get_running_loop()
+                    result = await loop.run_in_executor(self.workers, run_on_thread, kind, job, prepared)
+                else:
+                    result = await kind.run(job, prepared)
         except JobError as error:
-            self._failed([job], error.code, str(error), retry=error.retry)
+            self.recorder.failed([job], error.code, str(error), retry=error.retry)
         except Exception as error:
             logger.exception("job_raised", **facts(job))
-            self._failed([job], "raised", describe(error))
+            self.recorder.failed([job], "raised", describe(error))
         else:
-            self.results.append((job, result))
-            self.unwritten.set()
+            self.recorder.succeeded(job, result)
 
-    def _failed(self, jobs: Sequence[Job], code: str, message: str, *, retry: bool = True) -> None:
-        for job in jobs:
-            delay = None
-            with contextlib.suppress(UnknownJobKind):
-                delay = kind_of(job.job_type).retry.delay_after(job.retry_count) if retry else None
-            # NUL has no place in a PostgreSQL text.
-            self.failures.append(Failure(job, code, message.replace("\0", "\\0")[:MAX_ERROR_CHARS], delay))
-        self.unwritten.set()
+    def _gate(self, kind: JobKind) -> contextlib.AbstractAsyncContextManager[Any]:
+        if kind.at_once is None:
+            return contextlib.nullcontext()
+        return self.gates.setdefault(kind.name, asyncio.Semaphore(kind.at_once))
 
-    # Recording
+    # Ending
 
-    async def _write_forever(self) -> None:
-        """Writes results by number or after a moment; keeps them while the database is away."""
-        while True:
-            await self.unwritten.wait()
-            if len(self.results) < WRITE_BATCH:
-                await asyncio.sleep(WRITE_AFTER_S)
-            self.unwritten.clear()
-            while self.results or self.failures:
-                try:
-                    await self._write_batch()
-                except (OperationalError, InterfaceError) as error:
-                    logger.error("database_away", error=str(error).strip(), unwritten=len(self.results))
-                    await asyncio.sleep(0.5)
-
-    async def _write_batch(self) -> None:
-        done, failed = self.results[:WRITE_BATCH], self.failures[:WRITE_BATCH]
-        if done:
-            ours, refused = await self._on_database(complete_each, self.store, done)
-            del self.results[: len(done)]
-            self.held.difference_update(job.id for job, _ in done)
-            for job, error in refused:
-                self._failed([job], "cannot_record", describe(error))
-            self._log_completed(done, set(ours))
-        if failed:
-            changed = {job.id: job for job in await self._on_database(self.store.fail, failed)}
-            del self.failures[: len(failed)]
-            self.held.difference_update(failure.job.id for failure in failed)
-            for failure in failed:
-                status = changed[failure.job.id].status if failure.job.id in changed else "taken_over"
-                logger.warning(
-                    "job_failed", **facts(failure.job), status=status, code=failure.code, error=failure.message
-                )
-        if failed or any(kind_of(job.job_type).ended for job, _ in done):
-            # What just ended may have made another job due.
-            self.woken.set()
-
-    def _log_completed(self, done: Sequence[tuple[Job, Any]], ours: set[int]) -> None:
-        for job, _ in done:
-            if job.id in ours:
-                logger.info("job_completed", **facts(job))
-            else:
-                logger.warning("job_discarded", **facts(job), reason="another poller had taken it over")
-
-    # Living and ending
-
-    async def _renew_forever(self) -> None:
-        """Renews leases in time, also while nothing else makes us look at the table."""
-        while True:
-            await asyncio.sleep(self.options.lease_s / 3)
-            if self.running:
-                with contextlib.suppress(DatabaseError, InterfaceError):
-                    await self._on_database(self._tick)
-
-    async def _drain(self, writer: asyncio.Task[None]) -> None:
-        logger.info("poller_stopping", poller=self.name, running=len(self.running))
+    async def _drain(self) -> None:
+        logger.info("poller_stopping", poller=self.name, held=len(self.held))
         deadline = time.monotonic() + self.options.grace_s
         if self.running:
             await asyncio.wait(set(self.running), timeout=self.options.grace_s)
-        while (self.results or self.failures) and time.monotonic() < deadline + 1:
-            self.unwritten.set()
+        while not self.recorder.empty and time.monotonic() < deadline + 1:
+            self.recorder.unwritten.set()
             await asyncio.sleep(0.01)
 
     def _sign_off(self) -> int:
@@ -276,17 +312,22 @@ class Poller:
         connections.close_all()
         return handed_back
 
-    async def _on_database(self, work: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.database, on_database_thread, work, args)
+
+def is_due(outlook: Outlook) -> bool:
+    return outlook.next_due_s is not None and outlook.next_due_s <= 0
 
 
-def on_database_thread(work: Callable[..., T], args: tuple[Any, ...]) -> T:
-    """Runs work with the thread's connection; a broken one is dropped, so that the next call opens a new one."""
+def runs_on_thread(job_type: str) -> bool:
+    kind = known_kind(job_type)
+    return kind is not None and kind.on_thread
+
+
+def unknown(name: str) -> str:
     try:
-        return work(*args)
-    except (OperationalError, InterfaceError):
-        connection.close()
-        raise
+        kind_of(name)
+    except UnknownJobKind as error:
+        return str(error)
+    return ""
 
 
 def run_on_thread(kind: JobKind, job: Job, prepared: Any) -> Any:
@@ -303,9 +344,9 @@ def prepare_each(kind: JobKind, jobs: Sequence[Job]) -> tuple[dict[int, Any], li
     try:
         prepared = kind.prepare(jobs)
         return {job.id: prepared.get(job.id) for job in jobs}, []
-    except (OperationalError, InterfaceError):
-        raise
     except Exception as error:
+        if isinstance(error, (OperationalError, InterfaceError)) and connection_lost():
+            raise
         if len(jobs) == 1:
             return {}, [(jobs[0], error)]
     ready: dict[int, Any] = {}
@@ -315,38 +356,3 @@ def prepare_each(kind: JobKind, jobs: Sequence[Job]) -> tuple[dict[int, Any], li
         ready.update(one)
         broken.extend(failed)
     return ready, broken
-
-
-def complete_each(store: JobStore, done: Sequence[tuple[Job, Any]]) -> tuple[list[int], list[tuple[Job, Exception]]]:
-    """Completes the runs together, or, where one cannot be recorded, each by itself, so that only that one fails."""
-    try:
-        return store.complete(done), []
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception as error:
-        if len(done) == 1:
-            return [], [(done[0][0], error)]
-    ours: list[int] = []
-    refused: list[tuple[Job, Exception]] = []
-    for item in done:
-        one, failed = complete_each(store, [item])
-        ours.extend(one)
-        refused.extend(failed)
-    return ours, refused
-
-
-def describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def facts(job: Job) -> dict[str, Any]:
-    """What every log line about a job says of it. lag_ms: how late it was claimed; duration_ms: since then."""
-    return {
-        "job_id": job.id,
-        "job_type": job.job_type,
-        "deployment_id": job.deployment_id,
-        "phase": job.phase,
-        "sequence_index": job.sequence_index,
-        "lag_ms": round((job.claimed_at - job.scheduled_at).total_seconds() * 1000, 1),
-        "duration_ms": round((time.monotonic() - job.claimed_monotonic) * 1000, 1),
-    }

@@ -1,4 +1,4 @@
-"""The job table as a poller works on it: claim, settle, renew, recover. SQL, as it runs thousands of times a second.
+"""The job table as a poller works on it: claim, settle, renew, recover. SQL, for thousands of jobs a second.
 
 Every time here is the database's clock: a poller's own may be wrong. Each function is one transaction.
 """
@@ -12,15 +12,20 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from scheduler.queue import announce_ended
+from scheduler.queue import announce_ended, notify
 from scheduler.registry import Ended, Job, kind_of, known_kind
+from scheduler.shares import Opening
 
 ENDED_COLUMNS = "id, job_type, status, deployment_id, sequence_index, error_code"
+
+# What a poller may claim: scheduler/shares.py says which kinds and lanes are full.
+CLAIMABLE = """status = 'pending' AND job_type <> ALL(%(full_kinds)s)
+        AND coalesce(job_type || ':' || fair_key, '') <> ALL(%(full_lanes)s)"""
 
 CLAIM = f"""
 WITH due AS (
     SELECT id FROM scheduled_jobs
-    WHERE status = 'pending' AND scheduled_at <= now()
+    WHERE {CLAIMABLE} AND scheduled_at <= now()
     ORDER BY scheduled_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 UPDATE scheduled_jobs AS job SET
     status = CASE WHEN expires_at <= now() THEN 'expired' ELSE 'running' END,
@@ -34,24 +39,51 @@ UPDATE scheduled_jobs AS job SET
         ELSE last_error END
 FROM due WHERE job.id = due.id
 RETURNING job.{ENDED_COLUMNS.replace(", ", ", job.")}, job.phase, job.scheduled_at, job.expires_at, job.retry_count,
-    job.job_metadata, now()
+    job.job_metadata, now(), job.fair_key
+"""
+
+# Two ranges instead of <>, so that the index on locked_by answers at once, however many jobs are our own.
+OUTLOOK = f"""
+(SELECT extract(epoch FROM scheduled_at - now())::float8 FROM scheduled_jobs WHERE {CLAIMABLE}
+    ORDER BY scheduled_at, id LIMIT 1),
+EXISTS (SELECT 1 FROM scheduled_jobs WHERE status = 'running' AND locked_by < %(owner)s)
+    OR EXISTS (SELECT 1 FROM scheduled_jobs WHERE status = 'running' AND locked_by > %(owner)s)
 """
 
 # One statement, so that an idle poller asks one question per fallback interval.
-TICK = """
+BEAT = f"""
 WITH beat AS (UPDATE pollers SET heartbeat_at = now() WHERE name = %(owner)s RETURNING 1),
 renewed AS (UPDATE scheduled_jobs SET locked_until = now() + %(lease)s * interval '1 second'
     WHERE locked_by = %(owner)s AND status = 'running' AND id = ANY(%(held)s) RETURNING 1)
-SELECT EXISTS (SELECT 1 FROM beat),
-    (SELECT extract(epoch FROM min(scheduled_at) - now())::float8 FROM scheduled_jobs WHERE status = 'pending'),
-    EXISTS (SELECT 1 FROM scheduled_jobs WHERE status = 'running' AND locked_until < now())
+SELECT {OUTLOOK}, EXISTS (SELECT 1 FROM beat)
 """
 
-COMPLETE = """
-UPDATE scheduled_jobs SET status = 'completed', finished_at = now(), locked_by = '', locked_until = NULL,
-    last_error = '', error_code = ''
-WHERE id = ANY(%s) AND locked_by = %s AND status = 'running' RETURNING id
+# Pollers that work now and can be proven to be gone: we get the lock that they hold while their connection lives. Right
+# after a start of the server nobody has it yet.
+GONE = """
+SELECT name FROM pollers WHERE session_locked AND name <> %s
+    AND name IN (SELECT locked_by FROM scheduled_jobs WHERE status = 'running')
+    AND now() > pg_postmaster_start_time() + interval '5 seconds'
+    AND pg_try_advisory_xact_lock(hashtextextended(name, 0))
 """
+
+# started_at is fenced as well: after an answer that was lost, the same poller may have claimed the same job once more.
+COMPLETE = """
+UPDATE scheduled_jobs AS job SET status = 'completed', finished_at = now(), locked_by = '', locked_until = NULL,
+    last_error = '', error_code = ''
+FROM unnest(%s::bigint[], %s::timestamptz[]) AS done(done_id, since)
+WHERE job.id = done_id AND started_at = since AND locked_by = %s AND status = 'running' RETURNING job.id
+"""
+
+
+def with_entry(event: str, code: str, error: str) -> str:
+    """SQL: the job's history with one more entry, the last ten of them. Arguments: SQL expressions."""
+    return (
+        "CASE WHEN jsonb_array_length(job.history) >= 10 THEN job.history - 0 ELSE coalesce(job.history, '[]') END"
+        f" || jsonb_build_array(jsonb_build_object('at', now(), 'event', {event}, 'code', {code},"
+        f" 'error', left({error}, 500), 'poller', job.locked_by))"
+    )
+
 
 FAIL = f"""
 UPDATE scheduled_jobs AS job SET
@@ -59,13 +91,25 @@ UPDATE scheduled_jobs AS job SET
     retry_count = retry_count + again::int,
     scheduled_at = CASE WHEN again THEN now() + delay * interval '1 second' ELSE scheduled_at END,
     finished_at = CASE WHEN again THEN NULL ELSE now() END,
-    last_error = message, error_code = code, locked_by = '', locked_until = NULL
+    last_error = message, error_code = code, locked_by = '', locked_until = NULL,
+    history = {with_entry("CASE WHEN again THEN 'put off' ELSE 'failed' END", "code", "message")}
 FROM (SELECT given.*, delay IS NOT NULL
         AND (expires_at IS NULL OR now() + delay * interval '1 second' < expires_at) AS again
-    FROM unnest(%s::bigint[], %s::float8[], %s::text[], %s::text[]) AS given(failed_id, delay, message, code)
+    FROM unnest(%s::bigint[], %s::timestamptz[], %s::float8[], %s::text[], %s::text[])
+        AS given(failed_id, since, delay, message, code)
     JOIN scheduled_jobs ON id = failed_id) AS failure
-WHERE job.id = failed_id AND locked_by = %s AND status = 'running'
+WHERE job.id = failed_id AND started_at = since AND locked_by = %s AND status = 'running'
 RETURNING job.{ENDED_COLUMNS.replace(", ", ", job.")}
+"""
+
+RECOVER = f"""
+UPDATE scheduled_jobs AS job SET retry_count = retry_count + 1, locked_by = '', locked_until = NULL,
+    status = CASE WHEN again THEN 'pending' ELSE 'failed' END,
+    finished_at = CASE WHEN again THEN NULL ELSE now() END,
+    error_code = 'poller_lost', last_error = words,
+    history = {with_entry("'recovered'", "'poller_lost'", "words")}
+FROM unnest(%s::bigint[], %s::boolean[], %s::text[]) AS lost(lost_id, again, words)
+WHERE job.id = lost_id RETURNING job.{ENDED_COLUMNS.replace(", ", ", job.")}
 """
 
 
@@ -80,13 +124,16 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
-    """alive: our heartbeat row is there; next_due_s: seconds until the next pending job is due (negative: it is late;
-    None: there is none); lapsed: some job's lease has run out."""
+class Outlook:
+    """next_due_s: seconds until the next pending job that may be claimed is due (negative: it is late; None: there is
+    none); elsewhere: other pollers hold jobs; alive: our heartbeat row is there (only a beat finds out)."""
 
-    alive: bool
     next_due_s: float | None
-    lapsed: bool
+    elsewhere: bool
+    alive: bool = True
+
+
+EVERYTHING = Opening(0, [], [])
 
 
 class JobStore:
@@ -97,33 +144,57 @@ class JobStore:
         self.lease_s = lease_s
 
     def register(self, host: str, pid: int) -> None:
-        """Writes the poller's row; rows of pollers that have been silent for a day go."""
+        """Writes the poller's row, without a session lock; rows of pollers that have been silent for a day go."""
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("DELETE FROM pollers WHERE heartbeat_at < now() - interval '1 day'")
             cursor.execute(
-                "INSERT INTO pollers (name, host, pid, started_at, heartbeat_at) VALUES (%s, %s, %s, now(), now())"
-                " ON CONFLICT (name) DO UPDATE SET heartbeat_at = now()",
+                "INSERT INTO pollers (name, host, pid, started_at, heartbeat_at, session_locked)"
+                " VALUES (%s, %s, %s, now(), now(), false)"
+                " ON CONFLICT (name) DO UPDATE SET heartbeat_at = now(), session_locked = false",
                 [self.owner, host, pid],
             )
+
+    def prove_session_lock(self) -> bool:
+        """Tells the others that our session lock may be relied on, if it is held: a pooler may have let it go.
+
+        Called while the listener's connection holds it; asked here, on another one.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE pollers SET session_locked = true"
+                " WHERE name = %s AND NOT pg_try_advisory_xact_lock(hashtextextended(name, 0))",
+                [self.owner],
+            )
+            return bool(cursor.rowcount)
 
     def unregister(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM pollers WHERE name = %s", [self.owner])
 
-    def tick(self, held: Collection[int]) -> Tick:
+    def beat(self, held: Collection[int], opening: Opening = EVERYTHING) -> Outlook:
         """Heartbeat, renewal of the leases of the jobs that we know to hold, and what there is to wait for.
 
-        A job that the table calls ours but that we do not know (the answer to a claim was lost) is not renewed, so that
-        its lease runs out and it is recovered.
+        A job that the table calls ours but that we do not know is not renewed, so that its lease runs out.
         """
         with connection.cursor() as cursor:
-            cursor.execute(TICK, {"owner": self.owner, "lease": self.lease_s, "held": list(held)})
-            return Tick(*cursor.fetchone())
+            parameters: dict[str, Any] = {"lease": self.lease_s, "held": list(held)}
+            cursor.execute(BEAT, parameters | self._parameters(opening))
+            return Outlook(*cursor.fetchone())
 
-    def claim(self, limit: int) -> tuple[list[Job], int]:
+    def outlook(self, opening: Opening = EVERYTHING) -> Outlook:
+        """What there is to wait for, of what the opening lets through."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT" + OUTLOOK, self._parameters(opening))
+            return Outlook(*cursor.fetchone())
+
+    def _parameters(self, opening: Opening) -> dict[str, Any]:
+        return {"owner": self.owner, "full_kinds": opening.full_kinds, "full_lanes": opening.full_lanes}
+
+    def claim(self, limit: int, opening: Opening = EVERYTHING) -> tuple[list[Job], int]:
         """Up to `limit` due jobs, now ours, and how many rows were touched: those past expires_at ended as expired."""
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(CLAIM, {"limit": limit, "owner": self.owner, "lease": self.lease_s})
+            parameters: dict[str, Any] = {"limit": limit, "lease": self.lease_s}
+            cursor.execute(CLAIM, parameters | self._parameters(opening))
             rows = cursor.fetchall()
             announce_ended([Ended(*row[:6]) for row in rows if row[2] == "expired"])
         return [job_of(row) for row in rows if row[2] == "running"], len(rows)
@@ -134,7 +205,8 @@ class JobStore:
         What another poller has taken over meanwhile is left alone: neither completed nor recorded.
         """
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(COMPLETE, [[job.id for job, _ in done], self.owner])
+            ids, stamps = [job.id for job, _ in done], [job.claimed_at for job, _ in done]
+            cursor.execute(COMPLETE, [ids, stamps, self.owner])
             ours = {row[0] for row in cursor.fetchall()}
             kept = [(job, result) for job, result in done if job.id in ours]
             for name, results in grouped(kept, lambda item: item[0].job_type).items():
@@ -156,6 +228,7 @@ class JobStore:
                 FAIL,
                 [
                     [failure.job.id for failure in failures],
+                    [failure.job.claimed_at for failure in failures],
                     [failure.delay_s for failure in failures],
                     [failure.message for failure in failures],
                     [failure.code for failure in failures],
@@ -166,40 +239,49 @@ class JobStore:
             announce_ended([job for job in changed if job.status == "failed"])
         return changed
 
-    def release(self) -> int:
-        """Hands back every job that is still ours, as if it had not been claimed; returns how many."""
-        with connection.cursor() as cursor:
+    def release(self, *, keep: Collection[int] = ()) -> int:
+        """Hands back the jobs that are still ours, less those to keep, as if not claimed; returns how many."""
+        with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE scheduled_jobs SET status = 'pending', locked_by = '', locked_until = NULL, started_at = NULL"
-                " WHERE locked_by = %s AND status = 'running'",
-                [self.owner],
+                " WHERE locked_by = %s AND status = 'running' AND id <> ALL(%s)",
+                [self.owner, list(keep)],
             )
             released: int = cursor.rowcount
+            if released:
+                notify()
             return released
 
     def recover(self) -> list[Ended]:
-        """Takes back the jobs whose lease ran out: to pending, or to failed where their retries are used up."""
+        """Takes back the jobs of pollers that are gone or silent: to pending, or to failed, their retries used up.
+
+        Gone: the server has released their session lock. Silent (frozen, cut off): the lease ran out.
+        """
         with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(GONE, [self.owner])
+            gone = [row[0] for row in cursor.fetchall()]
             cursor.execute(
-                "SELECT id, job_type, retry_count, locked_by FROM scheduled_jobs"
-                " WHERE status = 'running' AND locked_until < now() ORDER BY id LIMIT 5000 FOR UPDATE SKIP LOCKED"
+                "SELECT id, job_type, retry_count, locked_by FROM scheduled_jobs WHERE status = 'running'"
+                " AND (locked_until < now() OR locked_by = ANY(%s)) ORDER BY id LIMIT 5000 FOR UPDATE SKIP LOCKED",
+                [gone],
             )
-            lapsed = cursor.fetchall()
+            lost = cursor.fetchall()
+            if not lost:
+                return []
             cursor.execute(
-                "UPDATE scheduled_jobs AS job SET retry_count = retry_count + 1, locked_by = '', locked_until = NULL,"
-                " status = CASE WHEN again THEN 'pending' ELSE 'failed' END,"
-                " finished_at = CASE WHEN again THEN NULL ELSE now() END,"
-                " error_code = 'poller_lost', last_error = words"
-                " FROM unnest(%s::bigint[], %s::boolean[], %s::text[]) AS l(lapsed_id, again, words)"
-                f" WHERE job.id = lapsed_id RETURNING job.{ENDED_COLUMNS.replace(', ', ', job.')}",
+                RECOVER,
                 [
-                    [row[0] for row in lapsed],
-                    [tries_left(row[1], row[2]) for row in lapsed],
-                    [f"the poller {row[3]} that ran it was not heard of any more" for row in lapsed],
+                    [row[0] for row in lost],
+                    [tries_left(row[1], row[2]) for row in lost],
+                    [
+                        f"the poller {row[3]} that ran it {'is gone' if row[3] in gone else 'fell silent'}"
+                        for row in lost
+                    ],
                 ],
             )
             recovered = [Ended(*row) for row in cursor.fetchall()]
             announce_ended([job for job in recovered if job.status == "failed"])
+            notify()
         return recovered
 
 
@@ -211,9 +293,9 @@ def tries_left(job_type: str, retry_count: int) -> bool:
 
 
 def job_of(row: Sequence[Any]) -> Job:
-    """A row of CLAIM as the value that handlers take."""
-    job_id, job_type, _, deployment_id, index, _, phase, scheduled_at, expires_at, retry_count, metadata, now = row
-    values = json.loads(metadata) if isinstance(metadata, str) else metadata
+    """A row of CLAIM as the value that handlers take. It never raises: the row is ours already."""
+    job_id, job_type, _, deployment_id, index, _, phase, scheduled_at, expires_at, retry_count, raw, now, key = row
+    metadata, defect = metadata_of(raw)
     return Job(
         id=job_id,
         job_type=job_type,
@@ -223,9 +305,22 @@ def job_of(row: Sequence[Any]) -> Job:
         scheduled_at=scheduled_at,
         expires_at=expires_at,
         retry_count=retry_count,
-        metadata=values if isinstance(values, dict) else {},
+        metadata=metadata,
         claimed_at=now,
+        fair_key=key,
+        defect=defect,
     )
+
+
+def metadata_of(raw: Any) -> tuple[dict[str, Any], str]:
+    """A row's job_metadata, and what is wrong with it."""
+    try:
+        values = json.loads(raw) if isinstance(raw, str) else raw
+    except (ValueError, RecursionError) as error:
+        return {}, f"its job_metadata cannot be read: {error}"
+    if not isinstance(values, dict):
+        return {}, f"its job_metadata is not an object but {type(values).__name__}"
+    return values, ""
 
 
 def grouped(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:

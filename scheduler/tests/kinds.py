@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -34,7 +35,7 @@ class Journal:
 
 @contextmanager
 def announced_kinds() -> Iterator[Journal]:
-    """Announces the kinds quick, slow, held, computing, failing, raising and unrecordable for the time of a test."""
+    """Announces the kinds listed below for the time of a test."""
     journal = Journal()
 
     async def quick(job: Job, prepared: Any) -> str:
@@ -60,7 +61,7 @@ def announced_kinds() -> Iterator[Journal]:
 
     async def raising(job: Job, prepared: Any) -> None:
         journal.saw(job)
-        raise ZeroDivisionError("broken\0handler")
+        raise ZeroDivisionError("half a pair: \ud800" if job.phase else "broken\0handler")
 
     def record(done: Sequence[tuple[Job, Any]]) -> None:
         for job, result in done:
@@ -74,6 +75,15 @@ def announced_kinds() -> Iterator[Journal]:
                 raise KeyError("this one cannot be prepared")
         return {job.id: "ready" for job in jobs}
 
+    def cursed(jobs: Sequence[Ended]) -> None:
+        if any(job.sequence_index == 13 for job in jobs):
+            raise ValueError("the thirteenth")
+        journal.ended.extend(jobs)
+
+    def blocking(job: Job, prepared: Any) -> None:
+        journal.saw(job)
+        journal.gate.wait(30)
+
     kinds = [
         JobKind("quick", quick, RetryPolicy(), prepare, record, journal.ended.extend),
         JobKind("slow", slow, RetryPolicy(), ended=journal.ended.extend),
@@ -81,6 +91,8 @@ def announced_kinds() -> Iterator[Journal]:
         JobKind("computing", computing, RetryPolicy(), record=record, ended=journal.ended.extend),
         JobKind("failing", failing, RetryPolicy(), ended=journal.ended.extend),
         JobKind("raising", raising, NO_RETRY, ended=journal.ended.extend),
+        JobKind("cursed", quick, RetryPolicy(), ended=cursed),
+        JobKind("blocking", blocking, NO_RETRY, at_once=1),
     ]
     registry._kinds.update({kind.name: kind for kind in kinds})
     try:
@@ -100,3 +112,10 @@ def make_job(job_type: str = "quick", *, due_in_s: float = -0.001, **columns: An
         expires_at=None if expires_in_s is None else now + timedelta(seconds=expires_in_s),
         **columns,
     )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

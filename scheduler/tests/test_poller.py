@@ -3,18 +3,22 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
+from django.db.models import JSONField, Value
 
 from scheduler.models import Poller as PollerRow
 from scheduler.models import ScheduledJob
 from scheduler.poller import Poller, PollerOptions
 from scheduler.queue import NewJob, enqueue
 from scheduler.registry import UnknownJobKind
-from scheduler.tests.kinds import Journal, announced_kinds, make_job
+from scheduler.store import JobStore
+from scheduler.tests.kinds import Journal, announced_kinds, make_job, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,13 +55,6 @@ def running_poller(**options: float) -> Iterator[Poller]:
         loops[0].call_soon_threadsafe(poller.stop)
         thread.join(30)
         assert not thread.is_alive()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def statuses(*jobs: ScheduledJob) -> list[str]:
@@ -99,8 +96,7 @@ def test_a_job_in_the_future_is_run_when_it_is_due(journal: Journal) -> None:
         assert not journal.ran
         wait_until(all_done)
     job = ScheduledJob.objects.get()
-    assert job.started_at is not None
-    assert job.started_at >= job.scheduled_at
+    assert job.started_at is not None and (job.started_at - job.scheduled_at).total_seconds() >= 0
 
 
 def test_an_enqueued_job_wakes_a_sleeping_poller(journal: Journal) -> None:
@@ -196,3 +192,157 @@ def test_no_more_jobs_run_at_once_than_the_capacity(journal: Journal) -> None:
         journal.gate.set()
         wait_until(all_done)
     assert len(journal.ran) == 9
+
+
+def test_a_row_with_broken_metadata_fails_with_words_and_the_others_go_on(journal: Journal) -> None:
+    broken, fine = make_job(job_metadata=Value([1], JSONField())), make_job()
+    with running_poller():
+        wait_until(all_done)
+    broken.refresh_from_db()
+    assert (broken.status, broken.error_code) == ("failed", "broken_row")
+    assert "not an object but list" in broken.last_error
+    assert statuses(fine) == ["completed"]
+
+
+def test_a_project_whose_jobs_hang_leaves_room_for_another(journal: Journal) -> None:
+    for _ in range(30):
+        make_job("held", due_in_s=-10, fair_key=1)
+    others = [make_job("held", due_in_s=-5, fair_key=2)] + [make_job(fair_key=2) for _ in range(20)]
+    with running_poller(capacity=8):
+        wait_until(lambda: set(statuses(*others[1:])) == {"completed"} and journal.ran[others[0].pk] == 1)
+        journal.gate.set()
+        wait_until(all_done)
+
+
+def test_a_full_project_does_not_make_the_poller_spin(journal: Journal) -> None:
+    for _ in range(30):
+        make_job("held", fair_key=1)
+    with running_poller(capacity=8, poll_s=5) as poller:
+        wait_until(lambda: len(journal.ran) >= 4)
+        time.sleep(0.5)
+        looks = counted_looks(poller)
+        time.sleep(2)
+        assert len(looks) <= 10
+        journal.gate.set()
+        wait_until(all_done)
+
+
+def counted_looks(poller: Poller) -> list[str]:
+    """Grows by one with every query that the poller asks from now on."""
+    asked: list[str] = []
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            asked.append(repr(args))
+            return original.submit(fn, *args, **kwargs)
+
+    original, poller.database.executor = poller.database.executor, Counting(1)
+    return asked
+
+
+def test_an_idle_poller_asks_one_question_per_fallback_interval(journal: Journal) -> None:
+    with running_poller(poll_s=0.5) as poller:
+        time.sleep(0.3)
+        looks = counted_looks(poller)
+        time.sleep(2.6)
+        assert 1 <= len(looks) <= 6
+
+
+def test_a_kind_that_blocks_its_threads_leaves_the_others_theirs(journal: Journal) -> None:
+    blocking = [make_job("blocking", due_in_s=-9) for _ in range(6)]
+    computing = make_job("computing")
+    with running_poller(threads=2):
+        wait_until(lambda: statuses(computing) == ["completed"])
+        assert sum(journal.ran[job.pk] for job in blocking) == 1
+        journal.gate.set()
+        wait_until(all_done)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No job can be completed: the database says that its disk is full."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left' USING ERRCODE = '53100'; END $$;"
+            "CREATE TRIGGER disk_full BEFORE UPDATE ON scheduled_jobs FOR EACH ROW"
+            " WHEN (NEW.status = 'completed') EXECUTE FUNCTION disk_full()"
+        )
+        try:
+            yield
+        finally:
+            cursor.execute("DROP TRIGGER disk_full ON scheduled_jobs; DROP FUNCTION disk_full()")
+
+
+def test_what_was_measured_survives_a_full_disk(journal: Journal) -> None:
+    jobs = [make_job() for _ in range(150)]
+    with running_poller() as poller:
+        with full_disk():
+            wait_until(lambda: len(poller.recorder.results) >= 1 and poller.recorder.failures == [])
+            time.sleep(1)
+            assert set(statuses(*jobs)) == {"running"}
+        wait_until(all_done)
+    assert set(statuses(*jobs)) == {"completed"}
+    assert set(journal.ran.values()) == {1}
+
+
+def test_a_poller_that_cannot_write_stops_claiming_more_than_it_can_hold(journal: Journal) -> None:
+    for _ in range(60):
+        make_job()
+    with running_poller(capacity=20) as poller:
+        with full_disk():
+            wait_until(lambda: len(poller.recorder.results) >= 20)
+            time.sleep(0.5)
+            assert len(poller.held) == 20
+        wait_until(all_done)
+
+
+def terminate_others() -> int:
+    """Ends all connections to this database but ours; returns how many there were."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        ended: int = cursor.fetchone()[0]
+        return ended
+
+
+def test_lost_connections_lose_no_job_and_run_none_twice(journal: Journal) -> None:
+    for _ in range(300):
+        make_job("slow")
+    with running_poller(capacity=40):
+        for _ in range(5):
+            wait_until(lambda: terminate_others() >= 2)
+            time.sleep(0.3)
+        wait_until(all_done, 40)
+    assert ScheduledJob.objects.filter(status="completed").count() == 300
+    assert len(journal.ran) == 300
+
+
+def test_a_poller_hears_of_work_again_after_its_connections_were_lost(journal: Journal) -> None:
+    with running_poller(poll_s=3600) as poller:
+        wait_until(lambda: poller.listener.connected)
+        assert terminate_others() >= 2
+        wait_until(lambda: PollerRow.objects.filter(session_locked=True).exists())
+        time.sleep(0.3)
+        enqueue([NewJob("quick")])
+        wait_until(all_done)
+
+
+def test_an_idle_poller_takes_over_from_a_dead_one_within_seconds(journal: Journal) -> None:
+    job = make_job()
+    dead = JobStore("dead", 3600)
+    dead.register("host", 1)
+    PollerRow.objects.update(session_locked=True)
+    dead.claim(1)
+    with running_poller(poll_s=3600, lease_s=3600):
+        wait_until(all_done)
+    assert statuses(job) == ["completed"]
+
+
+def test_words_that_no_database_takes_are_written_all_the_same(journal: Journal) -> None:
+    job = make_job("raising", phase="surrogate")
+    with running_poller():
+        wait_until(all_done)
+    assert statuses(job) == ["failed"]

@@ -9,7 +9,8 @@ from scheduler import recurring as module
 from scheduler import registry
 from scheduler.models import ScheduledJob
 from scheduler.recurring import Recurring, plan_recurring, recurring
-from scheduler.tests.test_poller import running_poller, wait_until
+from scheduler.tests.kinds import wait_until
+from scheduler.tests.test_poller import running_poller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
+import sys
+import threading
 from argparse import ArgumentParser
 from typing import Any
 
+import structlog
 from django.core.management.base import BaseCommand
 
 from scheduler.poller import Poller, PollerOptions
 
+logger = structlog.get_logger(__name__)
+
 FORCED_EXIT_CODE = 130
+# Supervisors kill after ten seconds; before that we go ourselves, and leave the rest to whoever takes it over.
+LATEST_EXIT_S = 9.5
+
+
+def raise_open_file_limit() -> None:
+    """As many open files as the system allows: every collection under way is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def exit_now(code: int) -> None:
+    """Ends the process without waiting for threads that hang."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class Command(BaseCommand):
@@ -22,10 +44,15 @@ class Command(BaseCommand):
         default = PollerOptions()
         parser.add_argument("--capacity", type=int, default=default.capacity, help="jobs at the same time")
         parser.add_argument("--threads", type=int, default=default.threads, help="threads for analysis")
-        parser.add_argument("--lease", type=float, default=default.lease_s, help="seconds until its jobs go to another")
-        parser.add_argument("--poll", type=float, default=default.poll_s, help="longest sleep between looks, seconds")
+        parser.add_argument(
+            "--lease", type=float, default=default.lease_s, help="seconds until a silent poller's jobs go"
+        )
+        parser.add_argument(
+            "--poll", type=float, default=default.poll_s, help="longest sleep between two looks, seconds"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        raise_open_file_limit()
         asyncio.run(
             self.work(
                 PollerOptions(
@@ -36,14 +63,24 @@ class Command(BaseCommand):
                 )
             )
         )
+        if any(thread.name.startswith(("worker", "database")) for thread in threading.enumerate()):
+            # What still computes would keep the interpreter; its jobs have been handed back.
+            exit_now(0)
 
     async def work(self, options: PollerOptions) -> None:
         poller = Poller(options)
         loop = asyncio.get_running_loop()
 
+        def give_up() -> None:
+            logger.error("poller_ended_late", poller=poller.name, held=len(poller.held))
+            exit_now(1)
+
         def on_signal() -> None:
             if poller.stopping:
-                os._exit(FORCED_EXIT_CODE)
+                exit_now(FORCED_EXIT_CODE)
+            watchdog = threading.Timer(LATEST_EXIT_S, give_up)
+            watchdog.daemon = True
+            watchdog.start()
             poller.stop()
 
         for number in (signal.SIGTERM, signal.SIGINT):

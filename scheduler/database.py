@@ -1,0 +1,51 @@
+"""The thread that alone speaks to the database about jobs, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from django.db import InterfaceError, OperationalError, connection
+
+T = TypeVar("T")
+
+# Who freezes or is cut off in the middle of a transaction must not keep its locks: the others work on the same rows.
+SESSION = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '10s'; SET statement_timeout = '60s'"
+
+
+class DatabaseAway(Exception):
+    """There is no connection any more, or none is to be had: to be tried again. What was asked may have happened."""
+
+
+def connection_lost() -> bool:
+    """Whether this thread's connection is gone (and not just its last statement refused)."""
+    return connection.connection is None or connection.connection.closed
+
+
+class DatabaseThread:
+    """Runs functions one after another on one thread, with one connection that is opened anew when it was lost."""
+
+    def __init__(self) -> None:
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="database")
+
+    async def __call__(self, work: Callable[..., T], *args: object) -> T:
+        """What work returns. Raises DatabaseAway, and whatever else work raises."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, self._call, work, args)
+
+    def _call(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
+        try:
+            if connection.connection is None:
+                with connection.cursor() as cursor:
+                    cursor.execute(SESSION)
+            return work(*args)
+        except (OperationalError, InterfaceError) as error:
+            if not connection_lost():
+                raise
+            connection.close()
+            raise DatabaseAway(str(error).strip()) from error
+
+    def shutdown(self) -> None:
+        """Ends the thread, without waiting for a call that hangs."""
+        self.executor.shutdown(wait=False)
