@@ -153,7 +153,7 @@ def insert(project: Project, environment: Environment, trigger: Trigger) -> Depl
         **trigger.facts,
     )
     expires_at = pre_sample_expires_at(now, deployment.window_samples, deployment.interval_s)
-    enqueue([NewJob("pre_collect", now, deployment.pk, "pre", 0, expires_at)], now=now)
+    enqueue([NewJob("pre_collect", now, deployment.pk, "pre", expires_at=expires_at, fair_key=project.pk)], now=now)
     return deployment
 
 
@@ -215,7 +215,7 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
         )
         if closed != 1:
             return ignored(deployment)
-        plan_observation(deployment.pk, now, project.effective_window_minutes)
+        plan_observation(deployment, now, project.effective_window_minutes)
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
     seconds = project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
     return Finished("accepted", " ".join([f"Under observation; the verdict stands in about {seconds:g} s.", *notes]))
@@ -225,12 +225,20 @@ def ignored(deployment: Deployment) -> Finished:
     return Finished("ignored", f"Deployment #{deployment.number} is not running any more.")
 
 
-def plan_observation(deployment_id: int, finished_at: datetime, samples: int) -> None:
+def plan_observation(deployment: Deployment, finished_at: datetime, samples: int) -> None:
     """Writes one post_collect job per sample and the analysis job."""
     interval_s = settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
+    common: dict[str, Any] = {"deployment_id": deployment.pk, "fair_key": deployment.project_id}
     jobs = [
-        NewJob("post_collect", sample.scheduled_at, deployment_id, "post", sample.sequence_index, sample.expires_at)
+        NewJob(
+            "post_collect",
+            sample.scheduled_at,
+            phase="post",
+            sequence_index=sample.sequence_index,
+            expires_at=sample.expires_at,
+            **common,
+        )
         for sample in post_samples(finished_at, samples, interval_s)
     ]
     due_at = analysis_due_at(finished_at, samples, interval_s)
-    enqueue([*jobs, NewJob("analysis", due_at, deployment_id)], now=finished_at)
+    enqueue([*jobs, NewJob("analysis", due_at, **common)], now=finished_at)
