@@ -19,9 +19,21 @@ class DatabaseAway(Exception):
     """There is no connection any more, or none is to be had: to be tried again. What was asked may have happened."""
 
 
-def connection_lost() -> bool:
-    """Whether this thread's connection is gone (and not just its last statement refused)."""
-    return connection.connection is None or connection.connection.closed
+# OperationalErrors that refuse a statement and leave the connection usable (PostgreSQL's SQLSTATE codes): deadlock,
+# serialization failure, disk full, out of memory, lock timeout, statement timeout.
+STATEMENT_REFUSED = frozenset({"40P01", "40001", "53100", "53200", "55P03", "57014"})
+
+
+def connection_lost(error: Exception) -> bool:
+    """Whether the error tells that this thread's connection is gone, and not just that a statement was refused.
+
+    In doubt it is gone: a terminated connection is still "open" for a while, and says the same on every statement.
+    """
+    if not isinstance(error, (OperationalError, InterfaceError)):
+        return False
+    if connection.connection is None or connection.connection.closed:
+        return True
+    return getattr(error.__cause__, "sqlstate", None) not in STATEMENT_REFUSED
 
 
 class DatabaseThread:
@@ -40,8 +52,8 @@ class DatabaseThread:
                 with connection.cursor() as cursor:
                     cursor.execute(SESSION)
             return work(*args)
-        except (OperationalError, InterfaceError) as error:
-            if not connection_lost():
+        except Exception as error:
+            if not connection_lost(error):
                 raise
             connection.close()
             raise DatabaseAway(str(error).strip()) from error

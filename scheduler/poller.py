@@ -345,7 +345,7 @@ def prepare_each(kind: JobKind, jobs: Sequence[Job]) -> tuple[dict[int, Any], li
         prepared = kind.prepare(jobs)
         return {job.id: prepared.get(job.id) for job in jobs}, []
     except Exception as error:
-        if isinstance(error, (OperationalError, InterfaceError)) and connection_lost():
+        if connection_lost(error):
             raise
         if len(jobs) == 1:
             return {}, [(jobs[0], error)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
-from django.db import InterfaceError, OperationalError
+from django.db import OperationalError
 
 from scheduler.database import DatabaseAway, DatabaseThread, connection_lost
 from scheduler.registry import Ended, Job, UnknownJobKind, kind_of
@@ -159,11 +159,9 @@ def complete_each(store: JobStore, done: Sequence[tuple[Job, Any]]) -> Recorded:
         outcome.ours = store.complete(done)
         outcome.settled = list(done)
         return outcome
-    except (OperationalError, InterfaceError) as error:
-        if connection_lost():
-            raise
-        problem: Exception = error
     except Exception as error:
+        if connection_lost(error):
+            raise
         problem = error
     if len(done) == 1:
         if isinstance(problem, OperationalError):
@@ -186,11 +184,9 @@ def fail_each(store: JobStore, failures: Sequence[Failure]) -> tuple[list[Ended]
     """Writes the failures together, or each by itself: what was changed, what is put off, and why."""
     try:
         return store.fail(failures), [], None
-    except (OperationalError, InterfaceError) as error:
-        if connection_lost():
-            raise
-        problem: Exception = error
     except Exception as error:
+        if connection_lost(error):
+            raise
         problem = error
     if len(failures) == 1:
         return [], list(failures), problem

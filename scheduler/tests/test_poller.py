@@ -297,15 +297,17 @@ def test_a_poller_that_cannot_write_stops_claiming_more_than_it_can_hold(journal
         wait_until(all_done)
 
 
-def terminate_others() -> int:
-    """Ends all connections to this database but ours; returns how many there were."""
+def terminate_others(at_least: int) -> None:
+    """Ends all connections to this database but ours, once there are so many."""
+    others = " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        ended: int = cursor.fetchone()[0]
-        return ended
+
+        def there() -> bool:
+            cursor.execute("SELECT count(*)" + others)
+            return bool(cursor.fetchone()[0] >= at_least)
+
+        wait_until(there)
+        cursor.execute("SELECT pg_terminate_backend(pid)" + others)
 
 
 def test_lost_connections_lose_no_job_and_run_none_twice(journal: Journal) -> None:
@@ -313,7 +315,7 @@ def test_lost_connections_lose_no_job_and_run_none_twice(journal: Journal) -> No
         make_job("slow")
     with running_poller(capacity=40):
         for _ in range(5):
-            wait_until(lambda: terminate_others() >= 2)
+            terminate_others(at_least=2)
             time.sleep(0.3)
         wait_until(all_done, 40)
     assert ScheduledJob.objects.filter(status="completed").count() == 300
@@ -323,7 +325,7 @@ def test_lost_connections_lose_no_job_and_run_none_twice(journal: Journal) -> No
 def test_a_poller_hears_of_work_again_after_its_connections_were_lost(journal: Journal) -> None:
     with running_poller(poll_s=3600) as poller:
         wait_until(lambda: poller.listener.connected)
-        assert terminate_others() >= 2
+        terminate_others(at_least=2)
         wait_until(lambda: PollerRow.objects.filter(session_locked=True).exists())
         time.sleep(0.3)
         enqueue([NewJob("quick")])
