@@ -36,6 +36,7 @@ def next_tick(environment: Environment, now: datetime) -> NewJob | None:
         phase=Phase.BASELINE,
         expires_at=due + timedelta(seconds=every),
         unique_key=f"{KIND}:{environment.pk}:{every}:{number}",
+        fair_key=environment.project_id,
         metadata={"environment_id": environment.pk},
     )
 

@@ -49,10 +49,7 @@ class ScheduledJob(models.Model):
     error_code = models.CharField(max_length=40, blank=True)
     job_metadata = models.JSONField(default=dict, blank=True)
     unique_key = models.CharField(
-        max_length=200,
-        null=True,
-        blank=True,
-        help_text="At most one job ever has it: for work that recurs, one per tick.",
+        max_length=200, null=True, blank=True, help_text="At most one job ever has it: for recurring work, one a tick."
     )
     fair_key = models.BigIntegerField(
         null=True, blank=True, help_text="Whose job it is, where pollers are to be shared fairly: the project's id."

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from scheduler import registry
+from scheduler import recurring, registry
 from scheduler.models import ScheduledJob
 from scheduler.queue import database_now
 from scheduler.registry import Ended, Job, JobError, JobKind
@@ -35,7 +35,7 @@ class Journal:
 
 @contextmanager
 def announced_kinds() -> Iterator[Journal]:
-    """Announces the kinds listed below for the time of a test."""
+    """Announces the kinds listed below for the time of a test; the apps' recurring work rests meanwhile."""
     journal = Journal()
 
     async def quick(job: Job, prepared: Any) -> str:
@@ -95,9 +95,12 @@ def announced_kinds() -> Iterator[Journal]:
         JobKind("blocking", blocking, NO_RETRY, at_once=1),
     ]
     registry._kinds.update({kind.name: kind for kind in kinds})
+    others = dict(recurring._recurring)
+    recurring._recurring.clear()
     try:
         yield journal
     finally:
+        recurring._recurring.update(others)
         for kind in kinds:
             del registry._kinds[kind.name]
 
