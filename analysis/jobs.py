@@ -22,7 +22,7 @@ def evidence_by_job(jobs: Sequence[Job], deployments: Sequence[Deployment]) -> d
 
 def load(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
     """The evidence of each job's deployment."""
-    ids = {job.deployment_id for job in jobs}
+    ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
     rows = Deployment.objects.filter(pk__in=ids).select_related("environment", "policy_version")
     return evidence_by_job(jobs, list(rows))
 
@@ -49,7 +49,7 @@ def analyse(job: Job, evidence: Evidence | None) -> Judgement:
 
 def load_early(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
     """The evidence so far of each deployment whose window goes on and that has no verdict yet."""
-    ids = {job.deployment_id for job in jobs}
+    ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
     going_on = ScheduledJob.objects.open().filter(deployment_id__in=ids, job_type="post_collect")
     rows = Deployment.objects.filter(
         pk__in=going_on.values("deployment_id"), state=State.FINISHED, verdict__isnull=True

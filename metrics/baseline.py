@@ -60,14 +60,10 @@ def sweep() -> None:
 def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
     """Where to collect; none for an environment that is gone, or in which something is deployed or observed."""
     wanted = {job.id: job.metadata.get("environment_id") for job in jobs}
-    busy = set(
-        Deployment.objects.filter(
-            environment_id__in=wanted.values(), state__in=[State.RUNNING, State.FINISHED]
-        ).values_list("environment_id", flat=True)
-    )
-    environments = Environment.objects.select_related("project").in_bulk(
-        [pk for pk in wanted.values() if pk is not None and pk not in busy]
-    )
+    ids = [pk for pk in wanted.values() if pk is not None]
+    under_way = Deployment.objects.filter(environment_id__in=ids, state__in=[State.RUNNING, State.FINISHED])
+    busy = set(under_way.values_list("environment_id", flat=True))
+    environments = Environment.objects.select_related("project").in_bulk([pk for pk in ids if pk not in busy])
     return {job_id: target_of(environments[pk]) for job_id, pk in wanted.items() if pk in environments}
 
 

@@ -116,6 +116,7 @@ def test_the_final_word_is_kept_beside_the_early_verdict(deployment: Deployment)
     verdict = DeploymentVerdict.objects.get()
     row.refresh_from_db()
     assert (verdict.early, verdict.verdict, row.state) == (True, "rollback_recommended", "analyzed")
+    assert verdict.final is not None
     assert verdict.final["verdict"] == "rollback_recommended"
     assert verdict.final["evidence"]["post_samples"] == 5
     positions = list(StoredHint.objects.values_list("position", flat=True))

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
-from metrics.jobs import Collected, database_time, load_targets, store_samples
+from metrics.collecting import Collected, database_time
+from metrics.jobs import load_targets, store_samples
 from metrics.models import MetricSample
 from metrics.payload import Metrics
 from projects.services import create_project
