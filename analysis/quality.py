@@ -51,7 +51,7 @@ def assess(pre: Sequence[Sample], post: Sequence[Sample], window: Window) -> Qua
 
 def _missing_sides(before: list[datetime], after: list[datetime], window: Window) -> list[QualityIssue]:
     issues = []
-    if not after:
+    if not after and window.final:
         why = _because(window, "post")
         issues.append(QualityIssue("no_post", f"no sample after the deployment, {window.expected} planned{why}", 1.0))
     if not before:
@@ -67,12 +67,13 @@ def _because(window: Window, phase: str) -> str:
 
 def _too_few(after: list[datetime], window: Window) -> list[QualityIssue]:
     count, needed = len(after), min(ENOUGH_POST_SAMPLES, window.expected)
-    if not count:
+    if not count or not window.final:
+        # While samples are still to come, those that are not there yet are not missing.
         return []
     if count < needed:
         message = f"only {plural(count, 'sample')} after the deployment, at least {needed} needed"
         return [QualityIssue("few_post_samples", message, round(0.8 * (1 - count / needed), 4))]
-    if count < window.expected and window.final:
+    if count < window.expected:
         message = f"{count} of {window.expected} planned samples after the deployment"
         return [QualityIssue("incomplete_window", message, round(0.5 * (1 - count / window.expected), 4))]
     return []

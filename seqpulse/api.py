@@ -62,6 +62,12 @@ class AlwaysJSON(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+def without_trailing_slashes(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """The OpenAPI document with the paths as WIRE names them; the slash that is let through is not advertised."""
+    result["paths"] = {path.rstrip("/") or "/": calls for path, calls in result["paths"].items()}
+    return result
+
+
 def is_api_path(path: str) -> bool:
     """Whether callers of this path expect JSON."""
     return path.startswith(API_PREFIXES)

@@ -202,6 +202,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "seqpulse.api.without_trailing_slashes",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "SeverityEnum": "analysis.models.Severity",
         "PipelineResultEnum": "deployments.models.PipelineResult",

@@ -21,7 +21,7 @@ ERRORS = HintText(
     ),
     impact="{observed} of all requests fail (before: {baseline}), and nothing suggests that it will pass by itself.",
     actions=(
-        "Roll back now; waiting has been tried for the whole window.",
+        "Roll back now: it did not pass in {samples}, and waiting longer costs users.",
         "Group the errors since the deployment by exception, endpoint and status code; the top group is the defect.",
         "Compare configuration and secrets of the new version with the old one's: a missing variable or an expired "
         "credential fails in just this way.",
@@ -62,7 +62,7 @@ LATENCY = HintText(
     ),
     impact="One request in twenty takes longer than {observed}: users leave, callers time out and try again.",
     actions=(
-        "Roll back now; waiting has been tried for the whole window.",
+        "Roll back now: it did not pass in {samples}, and waiting longer costs users.",
         "Compare p95 per endpoint before and after: one slow endpoint is code, all of them a shared dependency.",
         "Look at the database's slowest statements since the deployment, and EXPLAIN the ones that are new.",
         "Look for requests that wait on a connection pool, a lock or a remote service (traces, pool metrics).",
