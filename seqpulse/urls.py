@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.negotiation import DefaultContentNegotiation
 
 from analysis.api import DeploymentDetailView, DeploymentListView, HintListView, VerdictView
 from deployments.api import FinishView, TriggerView
@@ -22,7 +23,12 @@ api: list[URLPattern | URLResolver] = [
     re_path(rf"^deployments/{UUID}/verdict/?$", VerdictView.as_view(), name="deployment-verdict"),
     re_path(rf"^deployments/{UUID}/metrics/?$", DeploymentMetricsView.as_view(), name="deployment-metrics"),
     re_path(r"^sdh/?$", HintListView.as_view(), name="sdh"),
-    re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
+    # YAML or JSON, as the caller likes.
+    re_path(
+        r"^api/schema/?$",
+        SpectacularAPIView.as_view(content_negotiation_class=DefaultContentNegotiation),
+        name="schema",
+    ),
     re_path(r"^api/docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
 ]
 
