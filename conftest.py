@@ -15,6 +15,25 @@ from tests.processes import Installation, live_installation
 STARTED = pytest.StashKey[Path]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--alone",
+        choices=("with", "without", "only"),
+        default="with",
+        help="tests marked `alone` (they time or kill real processes, and want the machine for themselves)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`make test` runs the tests marked `alone` after the others, one by one."""
+    wanted = config.getoption("--alone")
+    if wanted == "with":
+        return
+    left_out = [item for item in items if (item.get_closest_marker("alone") is not None) != (wanted == "only")]
+    items[:] = [item for item in items if item not in set(left_out)]
+    config.hook.pytest_deselected(items=left_out)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Starts the embedded server: once, by the process that hands out the tests."""
     if not settings.EMBEDDED_DATABASE:

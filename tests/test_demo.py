@@ -23,6 +23,7 @@ from seqpulse import embedded
 from seqpulse.runner import RunError
 from tests.processes import ROOT, Installation, environment, free_port, processes_with, wait_for
 
+pytestmark = pytest.mark.alone
 SECRET = "hmac_test_secret"
 NOW = datetime(2026, 2, 13, 10, 0, tzinfo=UTC).timestamp()
 

@@ -11,6 +11,7 @@ import requests
 
 from tests.processes import Installation, free_port, wait_for
 
+pytestmark = pytest.mark.alone
 OPEN = "SELECT count(*) FROM scheduled_jobs WHERE status IN ('pending', 'running')"
 
 
