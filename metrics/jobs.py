@@ -51,7 +51,7 @@ def look_early(jobs: Sequence[Ended]) -> None:
     enqueue(
         NewJob("early_analysis", deployment_id=job.deployment_id, sequence_index=job.sequence_index)
         for job in jobs
-        if job.job_type == "post_collect" and job.status in ("completed", "failed")
+        if job.job_type == "post_collect" and job.status in ("completed", "failed") and job.deployment_id is not None
     )
 
 

@@ -1,0 +1,44 @@
+"""Deployments under observation, many at once, made in a process of the installation under test."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from django.db import connection, transaction
+
+from deployments.services import Trigger, finish_deployment, start_deployment
+from projects.services import create_project
+from scheduler.models import ScheduledJob
+from scheduler.queue import cancel
+
+
+def plant(name: str, endpoint: str, *, deployments: int, within_s: float, of_use_s: float = 120.0) -> None:
+    """A project with so many deployments of one endpoint, whose samples are due evenly within the next `within_s` s.
+
+    of_use_s: how long after its time a sample is still taken. The samples from before are cancelled.
+    """
+    made = create_project(name, environment="prod", endpoint=endpoint)
+    with transaction.atomic():
+        ids = []
+        for _ in range(deployments):
+            deployment = start_deployment(made.project, Trigger(env="prod")).deployment
+            finish_deployment(made.project, deployment.uuid, result="success")
+            ids.append(deployment.pk)
+        cancel(ids, ["pre_collect"])
+        jobs = ScheduledJob.objects.filter(deployment_id__in=ids, job_type="post_collect")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE scheduled_jobs AS job SET scheduled_at = now() + place * %s * interval '1 second',"
+                " expires_at = now() + (place * %s + %s) * interval '1 second'"
+                " FROM (SELECT id, (row_number() OVER (ORDER BY sequence_index, id))::float8 / %s AS place"
+                "   FROM scheduled_jobs WHERE id = ANY(%s)) AS spread WHERE job.id = spread.id",
+                [within_s, within_s, of_use_s, jobs.count(), list(jobs.values_list("pk", flat=True))],
+            )
+            cursor.execute("SELECT pg_notify('seqpulse_jobs', '')")
+
+
+def plant_all() -> None:
+    """What the variable WANTED lists."""
+    for each in json.loads(os.environ["WANTED"]):
+        plant(**each)

@@ -1,0 +1,164 @@
+"""The database that goes away, refuses connections or takes no more rows."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+import requests
+from django.conf import settings
+
+from seqpulse import embedded
+from tests.crash.scene import (
+    LONG_LEASE_S,
+    assert_all_is_told,
+    count_events,
+    execute,
+    one,
+    plant,
+    server_pid,
+    wait_until_settled,
+)
+from tests.processes import Installation, environment, wait_for
+
+# A poller whose database is away tries again after pauses of up to two seconds, its writer after up to five.
+LINES_PER_SECOND = 4
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Installation]:
+    """An installation whose PostgreSQL is its own, to be ended and started again."""
+    data_dir = tmp_path / "server"
+    url = embedded.ensure_running(data_dir)
+    env = environment(
+        DATABASE_URL=url,
+        SECRET_KEY=settings.SECRET_KEY,
+        SEQPULSE_ENCRYPTION_KEYS=",".join(settings.SEQPULSE_ENCRYPTION_KEYS),
+        SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8",
+        SEQPULSE_DATA_DIR=str(tmp_path / "data"),
+        SEQPULSE_HTTPS="off",
+    )
+    made = Installation(url, env, tmp_path)
+    try:
+        made.manage("migrate", "--verbosity", "0")
+        yield made
+    finally:
+        made.children.stop()
+        embedded.stop(data_dir)
+
+
+def end_server(data_dir: Path, how: signal.Signals) -> None:
+    """Ends the server: SIGINT is a fast shutdown, SIGQUIT an immediate one."""
+    pid = server_pid(data_dir)
+    os.kill(pid, how)
+    wait_for(lambda: not embedded.is_running(data_dir), "the server to be gone")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+def test_a_restart_of_postgresql_loses_nothing(own_server: Installation, tmp_path: Path, how: signal.Signals) -> None:
+    scene, data_dir = own_server, tmp_path / "server"
+    endpoint = scene.start_endpoint()
+    site = scene.start_web()
+    pollers = [scene.start_poller(f"poller-{number}", "--lease", LONG_LEASE_S) for number in range(2)]
+    plant(scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 120, "within_s": 2})
+    wait_for(lambda: one(scene, "SELECT count(*) > 100 FROM scheduled_jobs WHERE status = 'running'"), "jobs in flight")
+    end_server(data_dir, how)
+    for path in ("/health", "/deployments"):
+        answer = requests.get(site + path, headers={"X-API-Key": "sp_nobody"}, timeout=30)
+        assert (answer.status_code, answer.headers.get("Retry-After") is not None) == (503, True), path
+    time.sleep(2)
+    embedded.start(data_dir)
+    wait_for(lambda: requests.get(f"{site}/health", timeout=30).status_code == 200, "the web server to recover")
+    told = assert_all_is_told(scene)
+    assert told == {"completed": 600, "cancelled": 120}
+    for number, poller in enumerate(pollers):
+        assert poller.poll() is None
+        assert 1 <= count_events(scene, f"poller-{number}", "database_away") <= 40
+
+
+@contextmanager
+def all_connections(url: str) -> Iterator[None]:
+    """Every connection that the server gives, ours; whoever had one has lost it."""
+    with ExitStack() as stack:
+        first = stack.enter_context(psycopg.connect(url, autocommit=True))
+        # Whoever is quicker than we are is ended once more.
+        for _ in range(3):
+            first.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name <> 'hog' AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+            try:
+                while True:
+                    stack.enter_context(psycopg.connect(url, application_name="hog"))
+            except psycopg.OperationalError:
+                pass
+        yield
+
+
+def test_without_connections_pollers_wait_with_words_and_then_go_on(own_server: Installation) -> None:
+    scene = own_server
+    endpoint = scene.start_endpoint()
+    poller = scene.start_poller("poller", "--lease", LONG_LEASE_S)
+    plant(scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 40, "within_s": 6})
+    wait_for(lambda: one(scene, "SELECT count(*) > 10 FROM scheduled_jobs WHERE status = 'running'"), "jobs in flight")
+    with all_connections(scene.database_url):
+        time.sleep(5)
+    assert 1 <= count_events(scene, "poller", "database_away") <= 5 * LINES_PER_SECOND
+    told = assert_all_is_told(scene)
+    assert told == {"completed": 200, "cancelled": 40}
+    assert poller.poll() is None
+
+
+REFUSING = (
+    "CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
+    "CREATE TRIGGER disk_full BEFORE INSERT ON metric_samples FOR EACH ROW EXECUTE FUNCTION disk_full()",
+)
+MENDED = ("DROP TRIGGER disk_full ON metric_samples", "DROP FUNCTION disk_full()")
+
+
+def test_samples_survive_a_disk_that_was_full(scene: Installation, endpoint: str) -> None:
+    poller = scene.start_poller("poller")
+    execute(scene.database_url, *REFUSING)
+    plant(scene, {"name": "shop", "endpoint": f"{endpoint}/good", "deployments": 30, "within_s": 1})
+    wait_for(lambda: count_events(scene, "poller", "put_off") >= 2, "it to be refused")
+    time.sleep(4)
+    asked = requests.get(f"{endpoint}/requests", timeout=5).json()["/good"]
+    assert count_events(scene, "poller", "put_off") <= 8 * LINES_PER_SECOND
+    assert "No space left on device" in scene.log("poller")
+    execute(scene.database_url, *MENDED)
+    told = assert_all_is_told(scene)
+    assert told == {"completed": 150, "cancelled": 30}
+    # What had been measured was not measured again.
+    assert requests.get(f"{endpoint}/requests", timeout=5).json()["/good"] == asked
+    assert poller.poll() is None
+
+
+def test_rows_that_cannot_be_run_fail_with_words_and_the_others_go_on(scene: Installation, endpoint: str) -> None:
+    plant(scene, {"name": "shop", "endpoint": f"{endpoint}/good", "deployments": 5, "within_s": 0.1})
+    row = (
+        "INSERT INTO scheduled_jobs (job_type, phase, sequence_index, scheduled_at, status, retry_count, last_error,"
+        " error_code, job_metadata, locked_by) VALUES ('{}', '', 0, now(), 'pending', 0, '', '', '{}', '')"
+    )
+    broken = [("nobody_knows_me", "{}"), ("post_collect", "[1]"), ("post_collect", "null"), ("post_collect", "{}")]
+    execute(scene.database_url, *(row.format(*each) for each in [*broken, ("analysis", '"text"')]))
+    scene.start_poller("poller")
+    wait_until_settled(scene)
+    ended = scene.rows(
+        "SELECT job_type, status, error_code, last_error <> '' FROM scheduled_jobs WHERE deployment_id IS NULL"
+        " AND unique_key IS NULL ORDER BY id"
+    )
+    assert ended == [
+        ("nobody_knows_me", "failed", "unknown_kind", True),
+        ("post_collect", "failed", "broken_row", True),
+        ("post_collect", "failed", "broken_row", True),
+        ("post_collect", "failed", "no_deployment", True),
+        ("analysis", "failed", "broken_row", True),
+    ]
+    assert one(scene, "SELECT count(*) FROM metric_samples WHERE phase = 'post'") == 25

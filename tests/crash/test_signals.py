@@ -1,0 +1,152 @@
+"""Pollers that are killed, frozen or told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.crash.scene import (
+    LONG_LEASE_S,
+    assert_all_is_told,
+    count_events,
+    events,
+    one,
+    plant,
+    poller_names,
+    running_jobs,
+    took,
+    wait_until_busy,
+    wait_until_settled,
+)
+from tests.processes import Installation, wait_for
+
+KILLS = 4
+
+
+def owner_of(scene: Installation, process: subprocess.Popen[bytes]) -> str:
+    return poller_names(scene)[process.pid]
+
+
+def test_jobs_of_killed_pollers_are_taken_over_at_once(scene: Installation, endpoint: str) -> None:
+    pollers = [scene.start_poller(f"poller-{number}", "--lease", LONG_LEASE_S) for number in range(3)]
+    plant(scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 200, "within_s": 20})
+    for number in range(KILLS):
+        pid, name = wait_for(lambda: busiest(scene, [poller.pid for poller in pollers]), "a poller to have work")
+        [victim] = [poller for poller in pollers if poller.pid == pid]
+        victim.kill()
+        victim.wait()
+        pollers.remove(victim)
+        with took("taken over after SIGKILL"):
+            # Far below its lease: the others know by its lock.
+            wait_for(lambda name=name: running_jobs(scene, name) == 0, "its jobs to be taken over", 20)  # type: ignore[misc]
+        options = ("--lease", LONG_LEASE_S)
+        pollers.append(scene.start(f"poller-{number + 3}", sys.executable, "manage.py", "run_poller", *options))
+    told = assert_all_is_told(scene)
+    assert told == {"completed": 1000, "cancelled": 200}
+    assert one(scene, """SELECT count(*) FROM scheduled_jobs WHERE history @> '[{"code": "poller_lost"}]'""") > 0
+
+
+def busiest(scene: Installation, pids: list[int]) -> tuple[int, str] | None:
+    """The poller with the most jobs, if one has any."""
+    rows = scene.rows(
+        "SELECT pid, name FROM pollers JOIN scheduled_jobs ON locked_by = name WHERE status = 'running'"
+        " AND pid = ANY(%s) GROUP BY 1, 2 ORDER BY count(*) DESC LIMIT 1",
+        pids,
+    )
+    return rows[0] if rows else None
+
+
+def test_a_frozen_pollers_late_results_are_discarded(scene: Installation, endpoint: str) -> None:
+    frozen = scene.start_poller("frozen", "--lease", "2")
+    plant(scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 60, "within_s": 4})
+    name = owner_of(scene, frozen)
+    wait_until_busy(scene, name)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    held = running_jobs(scene, name)
+    scene.start_poller("taker", "--lease", "2")
+    wait_until_settled(scene)
+    assert held > 0
+    os.kill(frozen.pid, signal.SIGCONT)
+    # What was under way meanwhile has its answer, or ran into its own time limit: neither is written over the taker's.
+    late = ("results_discarded", "taken_over")
+    wait_for(
+        lambda: any(line.get("event") in late or line.get("status") in late for line in events(scene, "frozen")),
+        "it to find out",
+    )
+    # It goes on working.
+    plant(scene, {"name": "later", "endpoint": f"{endpoint}/slow", "deployments": 10, "within_s": 1})
+    told = assert_all_is_told(scene)
+    assert told == {"completed": 350, "cancelled": 70}
+    assert frozen.poll() is None
+
+
+def test_sigterm_ends_what_runs_hands_back_the_rest_and_exits_in_time(scene: Installation, endpoint: str) -> None:
+    poller = scene.start_poller("poller", "--capacity", "60")
+    plant(
+        scene,
+        {"name": "slow", "endpoint": f"{endpoint}/slow", "deployments": 40, "within_s": 0.1},
+        {"name": "hanging", "endpoint": f"{endpoint}/hang", "deployments": 10, "within_s": 0.1},
+    )
+    wait_until_busy(scene, owner_of(scene, poller), 20)
+    poller.terminate()
+    assert poller.wait(timeout=10) == 0
+    assert one(scene, "SELECT count(*) FROM scheduled_jobs WHERE status = 'running'") == 0
+    assert poller_names(scene) == {}
+    scene.start_poller("next")
+    told = wait_for(
+        lambda: one(
+            scene,
+            "SELECT bool_and(status = 'completed') FROM scheduled_jobs j JOIN deployments d ON d.id = j.deployment_id"
+            " JOIN projects_project p ON p.id = d.project_id WHERE p.name = 'slow' AND job_type = 'post_collect'",
+        ),
+        "the rest to be done",
+    )
+    assert told
+
+
+def test_a_second_sigterm_ends_at_once_and_loses_nothing(scene: Installation, endpoint: str) -> None:
+    poller = scene.start_poller("poller", "--lease", LONG_LEASE_S)
+    plant(scene, {"name": "shop", "endpoint": f"{endpoint}/hang", "deployments": 4, "within_s": 0.1})
+    wait_until_busy(scene, owner_of(scene, poller))
+    poller.terminate()
+    wait_for(lambda: count_events(scene, "poller", "poller_stopping") or None, "it to begin to stop")
+    begun = time.monotonic()
+    poller.terminate()
+    assert poller.wait(timeout=10) == 130
+    # What hangs takes five seconds to end, and nobody waited for that.
+    assert time.monotonic() - begun < 4
+    scene.start_poller("next")
+    wait_for(
+        lambda: one(
+            scene,
+            "SELECT bool_and(history IS NOT NULL AND (status = 'failed' OR retry_count > 1)) FROM scheduled_jobs"
+            " WHERE job_type = 'post_collect'",
+        ),
+        "the next one to have tried them",
+        30,
+    )
+
+
+@pytest.mark.parametrize("ahead_s", [60, -60])
+def test_a_wrong_clock_changes_neither_due_times_nor_leases(scene: Installation, endpoint: str, ahead_s: int) -> None:
+    right = scene.start_poller("right", "--lease", "5")
+    wrong = scene.start("wrong", sys.executable, "-m", "tests.crash.skewed", str(ahead_s), "--lease", "5")
+    wait_for(lambda: wrong.pid in poller_names(scene), "the poller with the wrong clock")
+    plant(scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 40, "within_s": 4})
+    told = assert_all_is_told(scene)
+    assert told == {"completed": 200, "cancelled": 40}
+    odd = scene.rows(
+        "SELECT j.id FROM scheduled_jobs j JOIN metric_samples s ON s.deployment_id = j.deployment_id"
+        " AND s.phase = j.phase AND s.sequence_index = j.sequence_index"
+        " WHERE j.started_at < j.scheduled_at OR s.collected_at < j.started_at OR s.collected_at > j.finished_at"
+    )
+    assert odd == []
+    assert one(scene, "SELECT count(*) FROM scheduled_jobs WHERE history IS NOT NULL OR retry_count > 0") == 0
+    for process, name in ((right, "right"), (wrong, "wrong")):
+        assert process.poll() is None
+        assert count_events(scene, name, "jobs_completed") > 0, f"{name} has done nothing"
