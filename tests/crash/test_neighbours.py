@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.crash.scene import one, plant
 from tests.processes import Installation, wait_for
+
+pytestmark = pytest.mark.alone
 
 OF_PROJECT = (
     " FROM scheduled_jobs j JOIN deployments d ON d.id = j.deployment_id JOIN projects_project p ON p.id = d.project_id"

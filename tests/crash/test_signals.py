@@ -25,6 +25,8 @@ from tests.crash.scene import (
 )
 from tests.processes import Installation, wait_for
 
+pytestmark = pytest.mark.alone
+
 KILLS = 4
 
 
