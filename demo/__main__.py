@@ -69,6 +69,8 @@ def run(*, stay: bool) -> int:
 def set_environment() -> None:
     """Settings of this process and its children, before anything reads them."""
     os.environ.setdefault("SEQPULSE_SAMPLE_INTERVAL_SECONDS", "1")
+    # It shows every sample as it comes in, so it asks more often than a pipeline does.
+    os.environ.setdefault("SEQPULSE_RATE_DEPLOYMENTS", "1000/m")
     os.environ["SEQPULSE_OUTBOUND_ALLOW"] = with_items("SEQPULSE_OUTBOUND_ALLOW", "127.0.0.0/8")
     os.environ["ALLOWED_HOSTS"] = with_items("ALLOWED_HOSTS", "localhost", "127.0.0.1")
     os.environ["SEQPULSE_BIND"] = "127.0.0.1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.http import HttpRequest
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
@@ -34,14 +35,23 @@ def project_of(request: Request) -> Project:
     return project
 
 
+def key_of(request: HttpRequest) -> ApiKey | None:
+    """The usable key that the call brings, looked up once however often it is asked for."""
+    if not hasattr(request, "seqpulse_key"):
+        secret = request.headers.get("X-API-Key", "").strip()
+        found = ApiKey.objects.matching(secret).select_related("project").first() if secret else None
+        request.seqpulse_key = found  # type: ignore[attr-defined]
+    key: ApiKey | None = request.seqpulse_key  # type: ignore[attr-defined]
+    return key
+
+
 class ApiKeyAuthentication(BaseAuthentication):
     """Header X-API-Key: sp_… (WIRE §1). A missing, unknown and revoked key answer 401 alike."""
 
     def authenticate(self, request: Request) -> tuple[Caller, ApiKey] | None:
-        secret = request.headers.get("X-API-Key", "").strip()
-        if not secret:
+        if not request.headers.get("X-API-Key", "").strip():
             return None
-        key = ApiKey.objects.matching(secret).select_related("project").first()
+        key = key_of(request._request)
         if key is None:
             raise AuthenticationFailed("This API key is not known. Check the header X-API-Key.")
         now = timezone.now()

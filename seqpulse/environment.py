@@ -9,11 +9,14 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import environ
+
+from security.limits import Rate
 
 T = TypeVar("T")
 
@@ -104,10 +107,26 @@ class Environment:
 
         return self.parsed(name, [], parse)
 
+    def rate(self, name: str, default: str) -> Rate:
+        """A rate limit: 100/m is a hundred per minute; also s, h and d."""
+        return self.parsed(name, Rate.parse(default), Rate.parse)
+
     def directory(self, name: str, default: Path) -> Path:
         """A directory; relative ones count from where the default lies."""
         raw = self.text(name)
         return (default.parent / raw).resolve() if raw else default
+
+    def redis(self, name: str) -> str:
+        """The address of a Redis server, "" where there is none."""
+
+        def parse(raw: str) -> str:
+            if urlsplit(raw).scheme not in ("redis", "rediss", "unix"):
+                raise ValueError("this is no Redis server: write redis://:password@host:6379/0")
+            if find_spec("redis") is None:
+                raise ValueError("the package redis is not installed")
+            return raw
+
+        return self.parsed(name, "", parse)
 
     def database(self, name: str, default: dict[str, object]) -> dict[str, object]:
         """A PostgreSQL address (postgres://user:password@host:port/name) as Django's dictionary."""

@@ -41,6 +41,26 @@ SEQPULSE_TRUSTED_PROXIES = ENVIRONMENT.networks("SEQPULSE_TRUSTED_PROXIES")
 SEQPULSE_SAMPLE_INTERVAL_SECONDS = ENVIRONMENT.number("SEQPULSE_SAMPLE_INTERVAL_SECONDS", 60.0, low=0.1, high=3600)
 SEQPULSE_OUTBOUND_ALLOW = ENVIRONMENT.text("SEQPULSE_OUTBOUND_ALLOW")
 
+# Counted exactly across processes and hosts (security/counting.py); "off" is for tests and load tests.
+SEQPULSE_RATE_LIMITS = ENVIRONMENT.boolean("SEQPULSE_RATE_LIMITS", True)
+SEQPULSE_RATES = {
+    "login": ENVIRONMENT.rate("SEQPULSE_RATE_LOGIN", "5/m"),
+    "ds-metrics": ENVIRONMENT.rate("SEQPULSE_RATE_DS_METRICS", "10/m"),
+    "deployments": ENVIRONMENT.rate("SEQPULSE_RATE_DEPLOYMENTS", "100/m"),
+    "api": ENVIRONMENT.rate("SEQPULSE_RATE_API", "1000/h"),
+    "dashboard": ENVIRONMENT.rate("SEQPULSE_RATE_DASHBOARD", "1000/m"),
+}
+REDIS_URL = ENVIRONMENT.redis("REDIS_URL")
+RATELIMIT_USE_CACHE = "counters"
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "counters": {
+        "BACKEND": "security.counting.RedisCounters" if REDIS_URL else "security.counting.PostgresCounters",
+        "LOCATION": "rate_counters",
+        "OPTIONS": {"redis_url": REDIS_URL},
+    },
+}
+
 # Of `make run` and gunicorn (seqpulse/gunicorn_config.py).
 SEQPULSE_BIND = ENVIRONMENT.text("SEQPULSE_BIND", "127.0.0.1")
 SEQPULSE_PORT = ENVIRONMENT.integer("PORT", 8000, low=1, high=65535)
@@ -80,6 +100,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "seqpulse.limits.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -8,6 +8,8 @@ _VAR = Path(__file__).resolve().parent.parent / "var"
 os.environ["SEQPULSE_DATA_DIR"] = os.environ.get("SEQPULSE_TEST_DATA_DIR") or str(_VAR / "test")
 # With a DATABASE_URL, too, tests need no keys of somebody's own, and the browser speaks plain HTTP.
 os.environ.setdefault("SEQPULSE_HTTPS", "off")
+# Tests make calls by the hundred; those of the limits themselves switch them on.
+os.environ.setdefault("SEQPULSE_RATE_LIMITS", "off")
 
 from seqpulse.keys import generated_keys  # noqa: E402
 

@@ -205,15 +205,16 @@ class Installation:
 def live_installation(log_dir: Path, **variables: str) -> Iterator[Installation]:
     """A migrated database and its variables; whatever is started in it is ended. Samples come every 0.4 s."""
     with own_database() as url:
-        env = environment(
-            DATABASE_URL=url,
-            SECRET_KEY=settings.SECRET_KEY,
-            SEQPULSE_ENCRYPTION_KEYS=",".join(settings.SEQPULSE_ENCRYPTION_KEYS),
-            SEQPULSE_SAMPLE_INTERVAL_SECONDS="0.4",
-            SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8",
-            SEQPULSE_DATA_DIR=str(log_dir / "data"),
-            **variables,
-        )
+        values = {
+            "DATABASE_URL": url,
+            "SECRET_KEY": settings.SECRET_KEY,
+            "SEQPULSE_ENCRYPTION_KEYS": ",".join(settings.SEQPULSE_ENCRYPTION_KEYS),
+            "SEQPULSE_SAMPLE_INTERVAL_SECONDS": "0.4",
+            "SEQPULSE_OUTBOUND_ALLOW": "127.0.0.0/8",
+            "SEQPULSE_RATE_LIMITS": "off",
+            "SEQPULSE_DATA_DIR": str(log_dir / "data"),
+        }
+        env = environment(**{**values, **variables})
         made = Installation(url, env, log_dir)
         try:
             made.manage("migrate", "--verbosity", "0")

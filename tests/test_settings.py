@@ -28,6 +28,9 @@ WRONG = {
     "LOG_LEVEL": "loud",
     "PORT": "http",
     "WEB_CONCURRENCY": "0",
+    "SEQPULSE_RATE_LIMITS": "sometimes",
+    "SEQPULSE_RATE_LOGIN": "5 per minute",
+    "REDIS_URL": "http://redis.example",
 }
 
 

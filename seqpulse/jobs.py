@@ -1,0 +1,14 @@
+"""What recurs for the installation itself."""
+
+from __future__ import annotations
+
+from django.db.models.functions import Now
+
+from scheduler.recurring import recurring
+from seqpulse.models import RateCounter
+
+
+@recurring("forget_counters", every_s=300)
+def forget_counters() -> int:
+    """Removes the counters of periods that are over; returns how many."""
+    return RateCounter.objects.filter(expires_at__lt=Now()).delete()[0]

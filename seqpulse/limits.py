@@ -1,0 +1,122 @@
+"""Which calls are limited, and whom each one counts on."""
+
+from __future__ import annotations
+
+import re
+import time
+import unicodedata
+from collections.abc import Callable
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.shortcuts import render
+from django_ratelimit.core import get_usage
+
+from projects.authentication import key_of
+from security.limits import Usage, bucket_of, client_address
+from seqpulse.api import error_response, is_api_path
+from seqpulse.middleware import database_away
+
+logger = structlog.get_logger(__name__)
+
+# Asked by load balancers and monitoring, as often as they like; each of them is cheap by itself.
+UNLIMITED = ("/health", "/metrics", "/db-check")
+# Everything that takes a password or sends a mail, wherever it stands.
+LOGIN = re.compile(
+    r"/(admin/|accounts/)?(login|signup|sign-up|register|reset|password[-_/]?(reset|change)?|2fa/authenticate)(/.*)?"
+)
+# Of the forms above, whom they are about.
+ACCOUNT_FIELDS = ("username", "login", "email")
+
+
+def address_of(request: HttpRequest) -> str:
+    """The caller's address, through our own proxies only (SEQPULSE_TRUSTED_PROXIES)."""
+    remote = request.META.get("REMOTE_ADDR", "")
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    return client_address(remote, forwarded, settings.SEQPULSE_TRUSTED_PROXIES)
+
+
+def account_of(request: HttpRequest) -> str:
+    """The account that a login form names, "" where it names none."""
+    try:
+        given = next((request.POST[name] for name in ACCOUNT_FIELDS if request.POST.get(name)), "")
+    except UnreadablePostError:
+        return ""
+    return unicodedata.normalize("NFKC", given).strip().casefold()
+
+
+def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
+    """What the call counts on: (group of SEQPULSE_RATES, whom), the first one first."""
+    path = request.path_info
+    address = f"address:{bucket_of(address_of(request))}"
+    if path.startswith(UNLIMITED):
+        return []
+    if request.method == "POST" and LOGIN.fullmatch(path):
+        account = account_of(request)
+        return [("login", address), *([("login", f"account:{account}")] if account else [])]
+    if path.startswith("/ds-metrics"):
+        return [("ds-metrics", address)]
+    if is_api_path(path):
+        # Only a key that is known is a bucket of its own: else each call could bring a new one.
+        key = key_of(request)
+        group = "deployments" if path.startswith("/deployments") else "api"
+        return [(group, f"key:{key.pk}" if key is not None else address)]
+    return [("dashboard", f"user:{request.user.pk}" if request.user.is_authenticated else address)]
+
+
+def count(request: HttpRequest) -> Usage | None:
+    """Counts the call; how its caller stands with the limit that is nearest, None where there is none.
+
+    After a limit that is exceeded nothing more is counted: whoever is stopped by address must not lock out accounts.
+    """
+    nearest: Usage | None = None
+    for group, whom in buckets_of(request):
+        rate = settings.SEQPULSE_RATES[group]
+        found = get_usage(
+            request,
+            group=f"{group}|",
+            key=lambda _group, _request, whom=whom: whom,
+            rate=(rate.limit, rate.period_s),
+            increment=True,
+        )
+        if found is None:
+            continue
+        usage = Usage(found["limit"], found["count"], int(time.time()) + max(0, found["time_left"]))
+        if nearest is None or usage.remaining < nearest.remaining or usage.exceeded:
+            nearest = usage
+        if usage.exceeded:
+            logger.warning("rate_limited", group=group, limit=usage.limit, used=usage.used)
+            break
+    return nearest
+
+
+def too_many(request: HttpRequest, usage: Usage) -> HttpResponse:
+    """429, in the form that the path's callers read."""
+    seconds = int(usage.headers()["Retry-After"])
+    if is_api_path(request.path_info):
+        return error_response(429, "rate_limited", f"Too many calls: try again in {seconds} s.")
+    return render(None, "429.html", {"seconds": seconds}, status=429)
+
+
+class RateLimitMiddleware:
+    """Counts each call before anything is done for it, and tells every caller how it stands."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not settings.SEQPULSE_RATE_LIMITS:
+            return self.get_response(request)
+        try:
+            usage = count(request)
+        except (OperationalError, InterfaceError) as error:
+            logger.error("database_away", error=str(error))
+            return database_away(request)
+        if usage is None:
+            return self.get_response(request)
+        response = too_many(request, usage) if usage.exceeded else self.get_response(request)
+        for name, value in usage.headers().items():
+            response.headers.setdefault(name, value)
+        return response

@@ -1,0 +1,166 @@
+"""Rate limits from outside: who is limited, on whose account, and that nobody chooses a bucket."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from projects.tests.factories import PASSWORD, make_api_key, make_user
+from security.limits import Rate
+from seqpulse.jobs import forget_counters
+from seqpulse.models import RateCounter
+
+pytestmark = pytest.mark.django_db
+LIMIT = 3
+
+
+@pytest.fixture(autouse=True)
+def limited(settings: Any) -> None:
+    """Every limit is small, and its period does not end during a test."""
+    settings.SEQPULSE_RATE_LIMITS = True
+    settings.SEQPULSE_RATES = dict.fromkeys(settings.SEQPULSE_RATES, Rate(LIMIT, 86400 * 365))
+
+
+def statuses(client: Client, path: str, times: int, **headers: str) -> list[int]:
+    return [client.get(path, headers=headers).status_code for _ in range(times)]
+
+
+def sign_in(client: Client, username: str, path: str = "/login/", **extra: Any) -> int:
+    return client.post(path, {"username": username, "password": "wrong"}, **extra).status_code
+
+
+def test_a_key_has_its_calls_and_every_answer_says_how_it_stands(client: Client) -> None:
+    _, key = make_api_key()
+    for used in range(1, LIMIT + 1):
+        answer = client.get("/deployments", headers={"X-API-Key": key})
+        assert answer.status_code == 200
+        assert answer["X-RateLimit-Limit"] == str(LIMIT)
+        assert answer["X-RateLimit-Remaining"] == str(LIMIT - used)
+        assert int(answer["X-RateLimit-Reset"]) > timezone.now().timestamp()
+    refused = client.get("/deployments", headers={"X-API-Key": key})
+    assert refused.status_code == 429
+    assert int(refused["Retry-After"]) > 0
+    assert refused["X-RateLimit-Remaining"] == "0"
+    assert refused.json()["error"]["code"] == "rate_limited"
+    assert refused.json()["detail"] == refused.json()["error"]["message"]
+
+
+def test_keys_do_not_share_calls(client: Client) -> None:
+    first, second = make_api_key()[1], make_api_key()[1]
+    assert statuses(client, "/deployments", LIMIT + 1, **{"X-API-Key": first})[-1] == 429
+    assert client.get("/deployments", headers={"X-API-Key": second}).status_code == 200
+
+
+def test_unknown_keys_count_on_the_address_however_many_there_are(client: Client) -> None:
+    found = [
+        client.get("/deployments", headers={"X-API-Key": f"sp_unknown{number}"}).status_code
+        for number in range(LIMIT + 1)
+    ]
+    assert found == [401] * LIMIT + [429]
+    # Without a key and at another address of the group: still the same caller.
+    assert client.post("/deployments/trigger").status_code == 429
+    assert client.get("/deployments", headers={"X-API-Key": make_api_key()[1]}).status_code == 200
+
+
+def test_a_revoked_key_counts_on_the_address(client: Client) -> None:
+    key, secret = make_api_key()
+    key.revoke()
+    assert statuses(client, "/deployments", LIMIT + 1, **{"X-API-Key": secret})[-1] == 429
+    assert client.get("/deployments").status_code == 429
+
+
+@pytest.mark.parametrize("path", ["/sdh", "/api/schema"])
+def test_the_rest_of_the_api_has_a_limit_of_its_own(client: Client, path: str) -> None:
+    _, key = make_api_key()
+    assert statuses(client, path, LIMIT + 1, **{"X-API-Key": key})[-1] == 429
+    assert client.get("/deployments", headers={"X-API-Key": key}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/login/", "/login", "/admin/login/"])
+def test_sign_in_is_limited_by_address_whatever_headers_come(client: Client, path: str) -> None:
+    _, key = make_api_key()
+    tricks = [
+        {},
+        {"X-API-Key": key},
+        {"X-Forwarded-For": "192.0.2.7"},
+        {"X-Real-IP": "192.0.2.8", "Forwarded": "for=192.0.2.9", "X-API-Key": "sp_other"},
+        {"X-HTTP-Method-Override": "GET"},
+    ]
+    found = [sign_in(client, f"user{number}", path, headers=trick) for number, trick in enumerate(tricks)]
+    assert found == [200] * LIMIT + [429] * (len(tricks) - LIMIT)
+
+
+def test_one_account_is_limited_from_all_addresses(client: Client) -> None:
+    spellings = ["Ada", "ada", " ADA ", "\uff41da", "ada"]
+    found = [
+        sign_in(client, spelling, REMOTE_ADDR=f"192.0.2.{number}") for number, spelling in enumerate(spellings, start=1)
+    ]
+    assert found == [200] * LIMIT + [429, 429]
+    assert sign_in(client, "grace", REMOTE_ADDR="192.0.2.77") == 200
+
+
+def test_who_is_stopped_by_address_locks_nobody_out(client: Client) -> None:
+    for number in range(LIMIT + 5):
+        sign_in(client, "grace" if number >= LIMIT else f"user{number}")
+    assert sign_in(client, "grace", REMOTE_ADDR="192.0.2.77") == 200
+
+
+def test_a_right_password_does_not_help_once_the_limit_is_reached(client: Client) -> None:
+    user = make_user()
+    for _ in range(LIMIT):
+        sign_in(client, user.username)
+    answer = client.post("/login/", {"username": user.username, "password": PASSWORD})
+    assert answer.status_code == 429
+    assert b"Try again in" in answer.content
+    assert "sessionid" not in answer.cookies
+
+
+def test_pages_count_on_the_person(client: Client) -> None:
+    client.force_login(make_user())
+    assert statuses(client, "/dashboard/deployments/", LIMIT + 1) == [200] * LIMIT + [429]
+    other = Client()
+    other.force_login(make_user())
+    assert other.get("/dashboard/deployments/").status_code == 200
+
+
+def test_behind_a_proxy_callers_are_told_apart(client: Client, settings: Any) -> None:
+    settings.SEQPULSE_TRUSTED_PROXIES = [ip_network("127.0.0.1")]
+    assert statuses(client, "/deployments", LIMIT + 1, **{"X-Forwarded-For": "192.0.2.7"})[-1] == 429
+    assert statuses(client, "/deployments", 1, **{"X-Forwarded-For": "9.9.9.9, 192.0.2.7"}) == [429]
+    assert statuses(client, "/deployments", 1, **{"X-Forwarded-For": "192.0.2.8"}) == [401]
+
+
+def test_health_is_not_limited_and_says_nothing_of_limits(client: Client) -> None:
+    answers = [client.get("/health") for _ in range(LIMIT + 2)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert "X-RateLimit-Limit" not in answers[0]
+
+
+def test_hostile_forms_do_not_break_the_count(client: Client) -> None:
+    bodies: list[dict[str, Any]] = [
+        {"data": {"username": "a\0b", "password": "x"}},
+        {"data": b"\xff\xfe", "content_type": "application/x-www-form-urlencoded"},
+        {"data": b"--x", "content_type": "multipart/form-data; boundary=x"},
+    ]
+    assert all(client.post("/login/", **body).status_code < 500 for body in bodies)
+
+
+def test_switched_off_nothing_is_counted(client: Client, settings: Any) -> None:
+    settings.SEQPULSE_RATE_LIMITS = False
+    _, key = make_api_key()
+    answer = client.get("/deployments", headers={"X-API-Key": key})
+    assert "X-RateLimit-Limit" not in answer
+    assert not RateCounter.objects.exists()
+
+
+def test_counters_of_periods_that_are_over_go(client: Client) -> None:
+    client.get("/deployments")
+    RateCounter.objects.create(key="old", value=1, expires_at=timezone.now() - timedelta(seconds=1))
+    assert forget_counters() == 1
+    assert not RateCounter.objects.filter(key="old").exists()
+    assert RateCounter.objects.count() == 1
