@@ -28,6 +28,7 @@ from analysis.serializers import (
 )
 from deployments.models import Deployment
 from deployments.waiting import hold
+from metrics.models import MetricSample, Phase
 from projects.authentication import project_of
 
 MAX_WAIT_S = 60
@@ -124,7 +125,7 @@ def standing_in(deployments: QuerySet[Deployment], uuid: UUID) -> Deployment | N
 
 def sample_count(deployment: Deployment) -> dict[str, int]:
     """POST samples that are in, and how many there are to be."""
-    collected = deployment.samples.filter(phase="post").count()
+    collected = MetricSample.objects.of(deployment).filter(phase=Phase.POST).count()
     return {"collected": collected, "expected": deployment.window_samples}
 
 

@@ -52,7 +52,7 @@ def load_evidence(
     deployments: Sequence[Deployment], now: datetime, *, policy: Policy | None = None
 ) -> dict[int, Evidence]:
     """The evidence of each deployment by its id. now: the time of the verdict; policy: instead of their own."""
-    own = group(MetricSample.objects.filter(deployment__in=deployments).order_by("collected_at", "id"), "deployment_id")
+    own = group(MetricSample.objects.of_all(deployments).order_by("collected_at", "id"), "deployment_id")
     missed = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
     collections = ("pre_collect", "post_collect")
     lost = group(
@@ -190,7 +190,10 @@ def load_history(deployment: Deployment) -> list[MetricSample]:
     )
     if not good:
         return []
-    rows = MetricSample.objects.filter(deployment_id__in=good, phase=Phase.POST).order_by("-collected_at")
+    since = deployment.started_at - HISTORY_SPAN
+    rows = MetricSample.objects.filter(deployment_id__in=good, phase=Phase.POST, collected_at__gte=since).order_by(
+        "-collected_at"
+    )
     return list(rows[:HISTORY_SAMPLES])
 
 

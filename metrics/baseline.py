@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from deployments.models import Deployment, State
 from metrics.collecting import Collected, Target, as_sample, collect_from, database_time, target_of
-from metrics.models import MetricSample, Phase
+from metrics.models import Phase
+from metrics.storing import store as store_samples
 from projects.models import Environment
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue
@@ -68,7 +69,7 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
 
 
 def store(done: Sequence[tuple[Job, Collected | None]]) -> None:
-    MetricSample.objects.bulk_create([as_sample(job, collected) for job, collected in done if collected is not None])
+    store_samples([as_sample(job, collected) for job, collected in done if collected is not None])
 
 
 def follow_up(jobs: Sequence[Ended]) -> None:

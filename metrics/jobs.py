@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deployments.models import Deployment
-from metrics import baseline
+from metrics import baseline, partitions, retention
 from metrics.collecting import Collected, Target, as_sample, collect_from, database_time
-from metrics.models import MetricSample
 from metrics.sources.http_endpoint import Endpoint
+from metrics.storing import store
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, job_kind
 
-__all__ = ["baseline"]
+__all__ = ["baseline", "partitions", "retention"]
 
 COLLECTIONS = ("pre_collect", "post_collect")
 
@@ -31,8 +31,8 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
 
 
 def store_samples(done: Sequence[tuple[Job, Collected]]) -> None:
-    """Writes the samples; the one of a job that ran twice is kept once, by the table's constraints."""
-    MetricSample.objects.bulk_create([as_sample(job, collected) for job, collected in done], ignore_conflicts=True)
+    """Writes the samples; the one of a job that ran twice is kept once."""
+    store([as_sample(job, collected) for job, collected in done])
 
 
 def after_collections(jobs: Sequence[Ended]) -> None:

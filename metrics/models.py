@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 from django.db import models
 
 from deployments.models import Deployment
@@ -14,16 +17,51 @@ class Phase(models.TextChoices):
     POST = "post"
 
 
+# Samples of a deployment lie between its trigger and its window's end; this much is left to clocks and late tries.
+MARGIN = timedelta(hours=1)
+
+
 class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
     def of(self, deployment: Deployment) -> MetricSampleQuerySet:
-        return self.filter(deployment=deployment).order_by("collected_at", "id")
+        """The deployment's samples, oldest first."""
+        return self.of_all([deployment]).order_by("collected_at", "id")
+
+    def of_all(self, deployments: Sequence[Deployment]) -> MetricSampleQuerySet:
+        """The samples of all of them; their times are named, so that only those days' partitions are read."""
+        if not deployments:
+            return self.none()
+        rows = self.filter(
+            deployment_id__in=[deployment.pk for deployment in deployments],
+            collected_at__gte=min(deployment.started_at for deployment in deployments) - MARGIN,
+        )
+        ends = [
+            deployment.finished_at + timedelta(seconds=deployment.window_samples * deployment.interval_s)
+            for deployment in deployments
+            if deployment.finished_at is not None
+        ]
+        # One that is not finished, as far as we know, may have samples from now on.
+        return rows.filter(collected_at__lt=max(ends) + MARGIN) if len(ends) == len(deployments) else rows
 
 
 class MetricSample(models.Model):
-    """One answer of a metrics endpoint. Units as in WIRE §2; collected_at: the database's clock when it came in."""
+    """One answer of a metrics endpoint. Units as in WIRE §2; collected_at: the database's clock when it came in.
 
-    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="samples")
-    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, null=True, blank=True, related_name="samples")
+    The table is partitioned by day (metrics/partitions.py). Its foreign keys are kept by us, not by the database: to
+    drop a partition that has one, PostgreSQL locks out every reader of the table that it points to.
+    """
+
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="samples", db_constraint=False, db_index=False
+    )
+    deployment = models.ForeignKey(
+        Deployment,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="samples",
+        db_constraint=False,
+        db_index=False,
+    )
     phase = models.CharField(max_length=10, choices=Phase)
     sequence_index = models.PositiveIntegerField(default=0)
     requests_per_sec = models.FloatField()
@@ -40,8 +78,25 @@ class MetricSample(models.Model):
         indexes = [models.Index(fields=["environment", "phase", "collected_at"], name="samples_of_environment")]
         constraints = [
             models.UniqueConstraint(fields=["deployment", "phase", "collected_at"], name="one_sample_per_instant"),
-            models.UniqueConstraint(fields=["deployment", "phase", "sequence_index"], name="one_sample_per_place"),
         ]
 
     def __str__(self) -> str:
         return f"{self.phase} {self.sequence_index} at {self.collected_at:%Y-%m-%d %H:%M:%S}"
+
+
+class SamplePlace(models.Model):
+    """A place in a deployment's observation that has its sample: a job that runs twice leaves one.
+
+    A table of its own, because a unique constraint of a partitioned table has to contain the partition's key, the time.
+    """
+
+    pk = models.CompositePrimaryKey("deployment_id", "phase", "sequence_index")
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="+", db_index=False)
+    phase = models.CharField(max_length=10, choices=Phase)
+    sequence_index = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "sample_places"
+
+    def __str__(self) -> str:
+        return f"{self.phase} {self.sequence_index} of {self.deployment_id}"
