@@ -1,7 +1,7 @@
 """The days of metric_samples: one partition each (UTC), made ahead, and dropped as a whole.
 
-There is no default partition: with one, PostgreSQL refuses DETACH CONCURRENTLY, and a plain DETACH holds up every writer
-until the last reader is done. Instead whoever writes makes the day that is missing.
+There is no default partition: with one, PostgreSQL refuses DETACH CONCURRENTLY, and a plain DETACH holds up every
+writer until the last reader is done. Instead whoever writes makes the day that is missing.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from django.db import connection
@@ -55,14 +56,34 @@ class Retention:
         """Days after which nobody needs a sample."""
         return max(self.days.values(), default=max(plan.retention_days for plan in PLANS.values()))
 
-    def shorter(self) -> dict[int, list[int]]:
-        """Environment ids by days, of those that are kept for less than the longest."""
-        found: dict[int, list[int]] = {}
+    def cuts(self, now: datetime) -> list[Cut]:
+        """What is to go: by project, and whatever is older than the longest retention."""
+        shorter: dict[int, list[int]] = {}
         for environment, project in self.project_of.items():
             days = self.days.get(project, self.longest)
             if days < self.longest:
-                found.setdefault(days, []).append(environment)
-        return found
+                shorter.setdefault(days, []).append(environment)
+        found = [Cut(days, now - timedelta(days=days), "= ANY", ids) for days, ids in sorted(shorter.items())]
+        others = [environment for ids in shorter.values() for environment in ids]
+        return [*found, Cut(self.longest, now - timedelta(days=self.longest), "<> ALL", others)]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Samples from before a time, of these environments ("= ANY") or of all others ("<> ALL")."""
+
+    days: int
+    before: datetime
+    which: str
+    environments: list[int]
+
+    @property
+    def where(self) -> str:
+        return f"collected_at < %s AND environment_id {self.which} (%s)"
+
+    @property
+    def values(self) -> list[Any]:
+        return [self.before, self.environments]
 
 
 def sweep(*, dry_run: bool = False, now: datetime | None = None, say: Callable[[str], None] | None = None) -> Swept:
@@ -94,7 +115,7 @@ def sweep(*, dry_run: bool = False, now: datetime | None = None, say: Callable[[
 def _drop(
     partition: Partition, retention: Retention, swept: Swept, *, dry_run: bool, tell: Callable[[str], None]
 ) -> None:
-    counts = _by_project(_count(partition), retention)
+    counts = Counter() if partition.detaching else _by_project(_count(partition), retention)
     if not dry_run and not drop(partition):
         tell(f"{partition.name}: still in use, to be dropped by the next run")
         return
@@ -113,56 +134,39 @@ def _thin(
     tell: Callable[[str], None],
 ) -> None:
     """Deletes from one partition what its projects' plans do not need."""
-    cuts: list[tuple[int, list[int] | None]] = [*retention.shorter().items(), (retention.longest, None)]
-    for days, environments in cuts:
-        before = now - timedelta(days=days)
-        if partition.since is not None and partition.since >= before:
+    for cut in retention.cuts(now):
+        if partition.since is not None and partition.since >= cut.before:
             continue
         removed: Counter[int] = Counter()
         if dry_run:
-            removed += _by_project(_count(partition, environments, before), retention)
-        while not dry_run and (batch := _delete(partition, environments, before)):
+            removed += _by_project(_count(partition, cut), retention)
+        while not dry_run and (batch := _delete(partition, cut)):
             removed += _by_project(batch, retention)
-            tell(f"{partition.name}: {removed.total()} samples older than {days} days deleted")
+            tell(f"{partition.name}: {removed.total()} samples older than {cut.days} days deleted")
         swept.samples.update(removed)
 
 
-def _condition(environments: list[int] | None, before: datetime | None) -> tuple[str, list[object]]:
-    conditions, values = ["true"], list[object]()
-    if environments is not None:
-        conditions.append("environment_id = ANY(%s)")
-        values.append(environments)
-    if before is not None:
-        conditions.append("collected_at < %s")
-        values.append(before)
-    return " AND ".join(conditions), values
-
-
-def _count(
-    partition: Partition, environments: list[int] | None = None, before: datetime | None = None
-) -> list[tuple[int, int]]:
-    if partition.detaching:
-        return []
-    where, values = _condition(environments, before)
+def _count(partition: Partition, cut: Cut | None = None) -> list[tuple[int, int]]:
+    """(environment id, how many), of all samples or of those that a cut takes."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT environment_id, count(*) FROM {partition.name} WHERE {where} GROUP BY 1",  # noqa: S608
-            values,
+            f"SELECT environment_id, count(*) FROM {partition.name}"  # noqa: S608  (names and conditions are ours)
+            f" WHERE {cut.where if cut else 'true'} GROUP BY 1",
+            cut.values if cut else [],
         )
         rows: list[tuple[int, int]] = cursor.fetchall()
         return rows
 
 
-def _delete(partition: Partition, environments: list[int] | None, before: datetime) -> list[tuple[int, int]]:
+def _delete(partition: Partition, cut: Cut) -> list[tuple[int, int]]:
     """One batch; (environment id, how many) of what went."""
-    where, values = _condition(environments, before)
     with connection.cursor() as cursor:
         # By place in the table: samples are never updated, so a row is where it was found.
         cursor.execute(
-            f"WITH gone AS (DELETE FROM {partition.name} WHERE ctid = ANY(ARRAY("  # noqa: S608
-            f"SELECT ctid FROM {partition.name} WHERE {where} LIMIT {BATCH})) RETURNING environment_id)"
+            f"WITH gone AS (DELETE FROM {partition.name} WHERE ctid = ANY(ARRAY("  # noqa: S608  (as above)
+            f"SELECT ctid FROM {partition.name} WHERE {cut.where} LIMIT {BATCH})) RETURNING environment_id)"
             " SELECT environment_id, count(*) FROM gone GROUP BY 1",
-            values,
+            cut.values,
         )
         rows: list[tuple[int, int]] = cursor.fetchall()
         return rows

@@ -1,0 +1,265 @@
+"""The days of metric_samples: made ahead, read only where needed, dropped without holding up anybody."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from deployments.tests.factories import make_deployment
+from metrics import partitions
+from metrics.models import MetricSample, SamplePlace
+from metrics.storing import store
+from metrics.tests.factories import HEALTHY, make_samples
+from projects.models import Environment
+from projects.tests.factories import make_environment
+from tests.processes import live_installation, wait_for
+
+FAR = datetime(2031, 5, 17, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def environment() -> Environment:
+    return make_environment()
+
+
+@pytest.fixture
+def far_day(transactional_db: None) -> Iterator[date]:
+    """A day that is not made ahead; gone afterwards, as a truncated table keeps its partitions."""
+    day = partitions.utc_day(FAR)
+    yield day
+    partitions._known.discard(day)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {partitions.name_of(day)}")
+
+
+def baseline(environment: Environment, at: datetime) -> MetricSample:
+    return MetricSample(environment=environment, phase="baseline", collected_at=at, **HEALTHY)
+
+
+def names() -> list[str]:
+    return [partition.name for partition in partitions.partitions()]
+
+
+@contextmanager
+def own_connection() -> Iterator[psycopg.Connection[Any]]:
+    """Another session in the tests' database."""
+    known = connection.get_connection_params()
+    names = ("host", "port", "dbname", "user", "password")
+    with psycopg.connect(**{name: known[name] for name in names if known.get(name)}) as link:
+        yield link
+
+
+@pytest.mark.django_db
+def test_two_weeks_are_there_ahead_and_making_them_again_changes_nothing() -> None:
+    partitions.make_ahead()
+    today = partitions.utc_day(timezone.now())
+    ends = max(partition.until for partition in partitions.partitions())
+    assert ends >= partitions.begin_of(today + timedelta(days=partitions.DAYS_AHEAD))
+    before = names()
+    assert partitions.make_ahead() == []
+    assert names() == before
+
+
+@pytest.mark.django_db
+def test_days_follow_each_other_without_a_gap() -> None:
+    partitions.make_ahead()
+    found = partitions.partitions()
+    assert found[0].since is None
+    assert [one.until for one in found[:-1]] == [one.since for one in found[1:]]
+
+
+@pytest.mark.django_db
+def test_whoever_writes_makes_the_day_that_is_missing(environment: Environment) -> None:
+    assert store([baseline(environment, FAR)]) == 1
+    assert partitions.name_of(partitions.utc_day(FAR)) in names()
+
+
+def test_a_day_whose_making_was_rolled_back_is_made_again(far_day: date, environment: Environment) -> None:
+    with transaction.atomic():
+        store([baseline(environment, FAR)])
+        transaction.set_rollback(True)
+    assert partitions.name_of(far_day) not in names()
+    assert store([baseline(environment, FAR)]) == 1
+
+
+def test_two_who_make_the_same_day_at_once_make_it_once(far_day: date) -> None:
+    made: list[list[str]] = []
+
+    def make() -> None:
+        made.append(partitions.ensure_days({far_day}))
+        connection.close()
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(len, made)) == [0, 0, 0, 1]
+
+
+@pytest.mark.django_db
+def test_a_place_has_one_sample_whatever_its_time() -> None:
+    deployment = make_deployment()
+    sample = MetricSample(
+        environment=deployment.environment, deployment=deployment, phase="post", sequence_index=3, **HEALTHY
+    )
+    for days in (0, 0, 1):
+        sample.collected_at = timezone.now() + timedelta(days=days)
+        store([sample, sample])
+    assert MetricSample.objects.count() == SamplePlace.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_baseline_samples_take_no_place(environment: Environment) -> None:
+    now = timezone.now()
+    assert store([baseline(environment, now + timedelta(minutes=minute)) for minute in range(3)]) == 3
+    assert not SamplePlace.objects.exists()
+
+
+def test_two_writers_of_the_same_places_leave_one_sample_each(transactional_db: None) -> None:
+    deployment = make_deployment()
+    written: list[int] = []
+    start = threading.Barrier(4)
+
+    def write(number: int) -> None:
+        samples = [
+            MetricSample(
+                environment=deployment.environment,
+                deployment=deployment,
+                phase="post",
+                sequence_index=index,
+                collected_at=timezone.now() + timedelta(seconds=index, milliseconds=number),
+                **HEALTHY,
+            )
+            for index in range(50)
+        ]
+        start.wait()
+        written.append(store(samples[:: 1 if number % 2 else -1]))
+        connection.close()
+
+    threads = [threading.Thread(target=write, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(written) == MetricSample.objects.count() == 50
+
+
+@pytest.mark.django_db
+def test_deleting_a_deployment_takes_its_samples_and_places_along() -> None:
+    deployment = make_deployment(state="finished")
+    make_samples(deployment)
+    SamplePlace.objects.create(deployment=deployment, phase="post", sequence_index=1)
+    deployment.delete()
+    assert not MetricSample.objects.exists()
+    assert not SamplePlace.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_deployments_samples_are_read_from_the_partitions_of_its_days_only() -> None:
+    partitions.make_ahead()
+    at = timezone.now() + timedelta(days=5)
+    finished = make_deployment(state="finished", started_at=at)
+    plan = MetricSample.objects.of(finished).explain()
+    expected = {partitions.name_of(partitions.utc_day(at + timedelta(minutes=minutes))) for minutes in (-60, 0, 66)}
+    read = {name for name in names() if name in plan}
+    assert read <= expected
+    assert partitions.name_of(partitions.utc_day(at)) in read
+    # Of one that may still get samples, nothing older is read.
+    running = make_deployment(started_at=at)
+    read = {name for name in names() if name in MetricSample.objects.of(running).explain()}
+    assert names()[0] not in read
+    assert names()[-1] in read
+
+
+def drop_and_close(partition: partitions.Partition) -> None:
+    partitions.drop(partition)
+    connection.close()
+
+
+def test_a_reader_and_a_writer_are_not_held_up_by_a_drop(far_day: date, environment: Environment) -> None:
+    store([baseline(environment, FAR)])
+    [partition] = [one for one in partitions.partitions() if one.name == partitions.name_of(far_day)]
+    with own_connection() as reader, own_connection() as writer:
+        reader.execute("SELECT count(*) FROM metric_samples")
+        dropping = threading.Thread(target=drop_and_close, args=[partition])
+        dropping.start()
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE%DETACH%' AND wait_event_type = 'Lock'"
+        with own_connection() as watcher:
+            watcher.autocommit = True
+            wait_for(lambda: watcher.execute(waiting).fetchone(), "the detach to wait for the reader")
+        writer.execute("SET lock_timeout = '2s'")
+        writer.execute(
+            "INSERT INTO metric_samples (environment_id, phase, sequence_index, requests_per_sec, latency_p95,"
+            " error_rate, cpu_usage, memory_usage, collected_at) VALUES (%s, 'baseline', 0, 1, 1, 0, 0, 0, now())",
+            [environment.pk],
+        )
+        writer.commit()
+        reader.rollback()
+        dropping.join(20)
+    assert partition.name not in names()
+    assert MetricSample.objects.count() == 1
+
+
+def test_an_interrupted_drop_is_carried_on_with(
+    far_day: date, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store([baseline(environment, FAR)])
+    name = partitions.name_of(far_day)
+    [partition] = [one for one in partitions.partitions() if one.name == name]
+    monkeypatch.setattr(partitions, "DETACH_TIMEOUT_S", 0.2)
+    with own_connection() as reader:
+        reader.execute("SELECT count(*) FROM metric_samples")
+        assert partitions.drop(partition) is False
+    [pending] = [one for one in partitions.partitions() if one.name == name]
+    assert pending.detaching
+    assert partitions.drop(pending) is True
+    assert name not in names()
+    assert partitions.left_over() == []
+
+
+def test_the_migration_keeps_what_is_there_and_can_be_taken_back(tmp_path: Path) -> None:
+    with live_installation(tmp_path) as made:
+        made.manage("migrate", "metrics", "0002", "--verbosity", "0")
+        made.project("shop")
+        with psycopg.connect(made.database_url) as link:
+            link.execute(
+                "INSERT INTO deployments (uuid, number, project_id, environment_id, state, started_at, branch,"
+                " commit_sha, version, author, url, pipeline_result, window_samples, interval_s)"
+                " SELECT gen_random_uuid(), 1, project_id, id, 'running', now(), '', '', '', '', '', '', 5, 60"
+                " FROM projects_environment"
+            )
+            link.execute(
+                "INSERT INTO metric_samples (environment_id, deployment_id, phase, sequence_index, requests_per_sec,"
+                " latency_p95, error_rate, cpu_usage, memory_usage, collected_at)"
+                " SELECT environment_id, deployments.id, 'post', place, 1, 2, 0, 0.1, 0.2,"
+                " now() - place * interval '1 day' FROM deployments, generate_series(0, 9) AS place"
+            )
+        rows = (
+            "SELECT id, environment_id, deployment_id, phase, sequence_index, latency_p95, collected_at"
+            " FROM metric_samples ORDER BY id"
+        )
+        before = made.rows(rows)
+        assert len(before) == 10
+        made.manage("migrate", "--verbosity", "0")
+        assert made.rows(rows) == before
+        assert made.rows("SELECT count(*) FROM sample_places") == [(10,)]
+        new = made.rows(
+            "INSERT INTO metric_samples (environment_id, phase, sequence_index, requests_per_sec, latency_p95,"
+            " error_rate, cpu_usage, memory_usage, collected_at) SELECT id, 'baseline', 0, 1, 1, 0, 0, 0,"
+            " now() + interval '3 days' FROM projects_environment RETURNING id"
+        )
+        assert new[0][0] > max(row[0] for row in before)
+        made.manage("migrate", "metrics", "0002", "--verbosity", "0")
+        assert made.rows(rows)[:10] == before
+        made.manage("migrate", "--verbosity", "0")
+        assert len(made.rows(rows)) == 11

@@ -1,0 +1,151 @@
+"""What becomes of old samples: gone by plan, counted by project; what was concluded from them stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from structlog.testing import capture_logs
+
+from metrics import partitions, retention
+from metrics.models import MetricSample
+from metrics.retention import NOBODY, sweep
+from metrics.storing import store
+from metrics.tests.factories import HEALTHY
+from projects.models import Environment
+from projects.tests.factories import make_environment, make_project
+
+# Beyond what is made ahead, so that each day is a partition of its own.
+NOW = datetime(2031, 5, 17, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def database(transactional_db: None) -> Iterator[None]:
+    """Sweeps run outside any transaction; the partitions they leave are gone afterwards."""
+    before = {partition.name for partition in partitions.partitions()}
+    yield
+    partitions._known.clear()
+    with connection.cursor() as cursor:
+        for name in [one.name for one in partitions.partitions() if one.name not in before]:
+            cursor.execute(f"DROP TABLE {name}")
+    # In 2031 those of today were over.
+    partitions.make_ahead()
+
+
+def environment_on(plan: str, **project: int) -> Environment:
+    return make_environment(project=make_project(plan=plan, **project))
+
+
+def fill(environment: Environment, *ages_days: float, each: int = 1) -> None:
+    store(
+        [
+            MetricSample(
+                environment=environment,
+                phase="baseline",
+                collected_at=NOW - age * DAY + timedelta(seconds=number),
+                **HEALTHY,
+            )
+            for age in ages_days
+            for number in range(each)
+        ]
+    )
+
+
+def ages(environment: Environment) -> list[int]:
+    times = MetricSample.objects.filter(environment=environment).values_list("collected_at", flat=True)
+    return sorted({round((NOW - time) / DAY) for time in times})
+
+
+def days_with_a_partition() -> set[str]:
+    return {one.name for one in partitions.partitions()}
+
+
+def test_each_project_keeps_what_its_plan_gives() -> None:
+    free, pro, own = environment_on("free"), environment_on("pro"), environment_on("pro", retention_days=2)
+    for environment in (free, pro, own):
+        fill(environment, 1, 6, 8, 29, 31)
+    sweep(now=NOW)
+    assert (ages(free), ages(pro), ages(own)) == ([1, 6], [1, 6, 8, 29], [1])
+
+
+def test_days_that_no_plan_needs_go_as_a_whole_and_others_do_not() -> None:
+    fill(environment_on("pro"), 1, 29, 40)
+    fill(environment_on("free"), 29)
+    swept = sweep(now=NOW)
+    # Those that are there ahead are of days long before 2031.
+    assert [name for name in swept.partitions if "_2031" in name] == [partitions.name_of((NOW - 40 * DAY).date())]
+    assert partitions.name_of((NOW - 29 * DAY).date()) in days_with_a_partition()
+    assert partitions.left_over() == []
+
+
+def test_more_than_a_batch_goes_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH", 10)
+    free = environment_on("free")
+    fill(environment_on("pro"), 9)
+    fill(free, 9, each=35)
+    steps: list[str] = []
+    swept = sweep(now=NOW, say=steps.append)
+    assert ages(free) == []
+    assert swept.samples == {free.project_id: 35}
+    assert [step.split()[1] for step in steps if "older than" in step] == ["10", "20", "30", "35"]
+
+
+def test_a_dry_run_counts_the_same_and_removes_nothing() -> None:
+    free, pro = environment_on("free"), environment_on("pro")
+    fill(free, 1, 9, 40)
+    fill(pro, 1, 40)
+    told = sweep(now=NOW, dry_run=True)
+    assert (ages(free), ages(pro)) == ([1, 9, 40], [1, 40])
+    done = sweep(now=NOW)
+    assert (told.samples, told.partitions) == (done.samples, done.partitions)
+    assert done.samples == {free.project_id: 2, pro.project_id: 1}
+    assert sweep(now=NOW).samples == {}
+
+
+def test_samples_whose_project_is_gone_go_too() -> None:
+    gone = environment_on("pro")
+    fill(gone, 1, 40)
+    fill(environment_on("pro"), 1)
+    Environment.objects.filter(pk=gone.pk)._raw_delete("default")  # type: ignore[attr-defined]
+    assert sweep(now=NOW).samples == {NOBODY: 1}
+
+
+def test_what_was_interrupted_after_the_detach_is_dropped_by_the_next_run() -> None:
+    fill(environment_on("free"), 20)
+    name = partitions.name_of((NOW - 20 * DAY).date())
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE metric_samples DETACH PARTITION {name} CONCURRENTLY")
+    assert partitions.left_over() == [name]
+    sweep(now=NOW)
+    assert partitions.left_over() == []
+
+
+def test_each_project_has_a_line_in_the_log() -> None:
+    free = environment_on("free")
+    fill(free, 9, each=3)
+    with capture_logs() as logs:
+        sweep(now=NOW)
+    lines = [line for line in logs if line["event"] == "samples_expired"]
+    assert [(line["project_id"], line["samples"], line["retention_days"]) for line in lines] == [
+        (free.project_id, 3, 7)
+    ]
+
+
+def test_the_command_says_how_many_of_whom() -> None:
+    free = environment_on("free")
+    make_environment(project=make_project(plan="enterprise"))
+    MetricSample.objects.create(
+        environment=free, phase="baseline", collected_at=datetime(2020, 1, 1, tzinfo=UTC), **HEALTHY
+    )
+    out = StringIO()
+    call_command("cleanup_metrics", "--dry-run", stdout=out)
+    assert f"{free.project}: 1 samples to be removed" in out.getvalue()
+    assert MetricSample.objects.count() == 1
+    call_command("cleanup_metrics", stdout=out)
+    assert f"{free.project}: 1 samples removed" in out.getvalue()
+    assert not MetricSample.objects.exists()
