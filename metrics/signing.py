@@ -5,11 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 NONCE_TTL_S = 330
 VERSION = "v2"
+# What a receiver accepts (WIRE §2).
+MAX_AGE_S = 300
+MAX_AHEAD_S = 30
+NONCE_MAX_CHARS = 200
+
+
+class SignatureRefused(Exception):
+    """A request that is not signed as it should be; the text says what is wrong."""
 
 
 def canonical_path(url_or_path: str) -> str:
@@ -39,3 +48,31 @@ def signed_headers(secret: str, *, url: str, now: datetime, project_id: str, met
         "X-SeqPulse-Nonce-TTL": str(NONCE_TTL_S),
         "X-SeqPulse-Project-Id": project_id,
     }
+
+
+def verified_nonce(secret: str, *, method: str, path: str, headers: Mapping[str, str], now: datetime) -> str:
+    """The nonce of a rightly signed request: its receiver has to refuse one that it has seen before.
+
+    headers: by any case-insensitive mapping; now: aware. Raises SignatureRefused.
+    """
+    if headers.get("X-SeqPulse-Signature-Version") != VERSION:
+        raise SignatureRefused(f"The signature's version is not {VERSION}.")
+    timestamp, nonce = headers.get("X-SeqPulse-Timestamp", ""), headers.get("X-SeqPulse-Nonce", "")
+    try:
+        sent = datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise SignatureRefused("The timestamp is missing or cannot be read.") from None
+    age_s = (now - sent).total_seconds()
+    if not -MAX_AHEAD_S <= age_s <= MAX_AGE_S:
+        raise SignatureRefused("The timestamp is too old or in the future: compare the clocks.")
+    if not 0 < len(nonce) <= NONCE_MAX_CHARS:
+        raise SignatureRefused("The nonce is missing or too long.")
+    # Text from headers may hold what UTF-8 cannot: such a signature or nonce is simply wrong.
+    try:
+        expected = signature(secret, timestamp=timestamp, method=method, path=path, nonce=nonce).encode()
+        given = headers.get("X-SeqPulse-Signature", "").encode()
+    except UnicodeEncodeError:
+        raise SignatureRefused("The signature is wrong.") from None
+    if not hmac.compare_digest(expected, given):
+        raise SignatureRefused("The signature is wrong.")
+    return nonce

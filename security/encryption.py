@@ -36,6 +36,15 @@ def decrypt(token: str) -> str:
         ) from None
 
 
+def rotated(token: str) -> str | None:
+    """The same secret encrypted with the first key; None where it is already. Raises ImproperlyConfigured as decrypt."""
+    try:
+        Fernet(settings.SEQPULSE_ENCRYPTION_KEYS[0]).decrypt(token.encode())
+    except InvalidToken:
+        return encrypt(decrypt(token))
+    return None
+
+
 class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
     """Text that the database only ever sees encrypted. It cannot be searched; the empty string stays empty."""
 

@@ -39,3 +39,10 @@ preload_app = False
 control_socket_disable = True
 accesslog = None
 logger_class = StructuredLogger
+
+
+def post_worker_init(worker: Any) -> None:
+    """From its first second each worker shares what it counts (seqpulse/own_requests.py)."""
+    from seqpulse.own_requests import start_flushing  # noqa: PLC0415  (needs the settings)
+
+    start_flushing()

@@ -17,3 +17,35 @@ class RateCounter(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class UsedNonce(models.Model):
+    """A nonce of a signed request to /ds-metrics (its SHA-256): it is taken once, by whichever process it reaches."""
+
+    digest = models.BinaryField(primary_key=True, max_length=32)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "used_nonces"
+
+    def __str__(self) -> str:
+        return bytes(self.digest).hex()
+
+
+class RequestCount(models.Model):
+    """Requests of one second that took about as long, over all web processes. Unlogged, kept for minutes.
+
+    second: since the epoch; step: of the latency scale (seqpulse/own_requests.py); errors: answered 5xx.
+    """
+
+    pk = models.CompositePrimaryKey("second", "step")
+    second = models.BigIntegerField()
+    step = models.SmallIntegerField()
+    requests = models.PositiveBigIntegerField()
+    errors = models.PositiveBigIntegerField()
+
+    class Meta:
+        db_table = "own_requests"
+
+    def __str__(self) -> str:
+        return f"{self.requests} requests in second {self.second}"

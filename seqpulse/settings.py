@@ -50,6 +50,7 @@ SEQPULSE_RATES = {
     "api": ENVIRONMENT.rate("SEQPULSE_RATE_API", "1000/h"),
     "dashboard": ENVIRONMENT.rate("SEQPULSE_RATE_DASHBOARD", "1000/m"),
 }
+SEQPULSE_DS_METRICS_SECRET = ENVIRONMENT.text("SEQPULSE_DS_METRICS_SECRET")
 REDIS_URL = ENVIRONMENT.redis("REDIS_URL")
 RATELIMIT_USE_CACHE = "counters"
 CACHES = {
@@ -95,6 +96,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "seqpulse.own_requests.RequestRecorderMiddleware",
     "seqpulse.middleware.SessionCookieMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -10,6 +10,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from analysis.api import DeploymentDetailView, DeploymentListView, HintListView, VerdictView
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
+from seqpulse.ds_metrics import DsMetricsView
 from seqpulse.health import HealthView
 
 UUID = r"(?P<uuid>[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12})"
@@ -34,6 +35,7 @@ api: list[URLPattern | URLResolver] = [
 
 urlpatterns = [
     *api,
+    re_path(r"^ds-metrics/?$", DsMetricsView.as_view(), name="ds-metrics"),
     re_path(r"^health/?$", HealthView.as_view(), name="health"),
     path("admin/", admin.site.urls),
     path("", include("dashboard.urls")),

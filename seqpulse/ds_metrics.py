@@ -1,0 +1,73 @@
+"""GET /ds-metrics: how SeqPulse itself is doing, in the form that it reads from others (WIRE §2, §3)."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+import structlog
+from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import never_cache
+
+from metrics.signing import NONCE_TTL_S, SignatureRefused, verified_nonce
+from seqpulse.api import error_response
+from seqpulse.machine import processor_meter, read_memory
+from seqpulse.own_requests import recorder, served
+
+logger = structlog.get_logger(__name__)
+
+
+@method_decorator(never_cache, name="dispatch")
+class DsMetricsView(View):
+    """The last 60 s: requests over all web processes; processor and memory of the machine that answers."""
+
+    http_method_names = ["get", "head"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        try:
+            check_signature(request)
+        except SignatureRefused as refused:
+            logger.warning("ds_metrics_refused", reason=str(refused))
+            return error_response(401, "signature_refused", str(refused))
+        recorder.flush()
+        requests = served()
+        return JsonResponse(
+            {
+                "metrics": {
+                    "requests_per_sec": round(requests.requests_per_sec, 4),
+                    "latency_p95": round(requests.latency_p95, 3),
+                    "error_rate": round(requests.error_rate, 6),
+                    "cpu_usage": round(processor_meter().usage(), 4),
+                    "memory_usage": round(read_memory(), 4),
+                }
+            }
+        )
+
+
+def check_signature(request: HttpRequest) -> None:
+    """Raises SignatureRefused, also for a nonce that some process of ours has taken before."""
+    secret = settings.SEQPULSE_DS_METRICS_SECRET
+    if not secret:
+        return
+    nonce = verified_nonce(
+        secret, method=request.method or "", path=request.path, headers=request.headers, now=datetime.now(UTC)
+    )
+    # Last: only the holder of the secret may fill the table.
+    if not take_nonce(nonce):
+        raise SignatureRefused("The nonce was used before.")
+
+
+def take_nonce(nonce: str) -> bool:
+    """Takes the nonce; False where it is taken."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO used_nonces (digest, expires_at) VALUES (%s, now() + %s * interval '1 second')"
+            " ON CONFLICT DO NOTHING",
+            [hashlib.sha256(nonce.encode()).digest(), NONCE_TTL_S],
+        )
+        taken: bool = cursor.rowcount == 1
+        return taken

@@ -1,0 +1,182 @@
+"""How many requests our web processes answer, how fast and how well: counted in memory, shared every few seconds.
+
+Each process adds its counts, second by second, to one small table, so that whichever process is asked knows them all.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.http import HttpRequest, HttpResponse
+
+from deployments.waiting import held_s
+from seqpulse.machine import processor_meter
+
+logger = structlog.get_logger(__name__)
+
+SPAN_S = 60
+FLUSH_EVERY_S = 2.0
+# By then every process has shared the counts of a second; until then they are not looked at.
+SETTLED_AFTER_S = 3
+KEPT_S = 180
+# Latency is kept on a scale whose steps are 8 % apart, from 0.1 ms to 100 s: a p95 read from it is off by half of that.
+RATIO, LOWEST_MS, STEPS = 1.08, 0.1, 180
+# What watches us says nothing about how we serve.
+UNCOUNTED = ("/ds-metrics", "/health", "/metrics", "/db-check")
+
+ADD = """
+INSERT INTO own_requests AS own (second, step, requests, errors)
+SELECT * FROM unnest(%s::bigint[], %s::smallint[], %s::bigint[], %s::bigint[])
+ON CONFLICT (second, step) DO UPDATE
+    SET requests = own.requests + excluded.requests, errors = own.errors + excluded.errors
+"""
+
+
+def step_of(latency_ms: float) -> int:
+    """The step of the latency scale that a duration falls into."""
+    if latency_ms <= LOWEST_MS:
+        return 0
+    return min(STEPS, math.ceil(math.log(latency_ms / LOWEST_MS) / math.log(RATIO)))
+
+
+def latency_of(step: int) -> float:
+    """The middle of a step, in ms."""
+    return float(LOWEST_MS * RATIO ** (step - 0.5))
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """requests_per_sec; latency_p95 in ms, 0 without requests; error_rate 0..1."""
+
+    requests_per_sec: float
+    latency_p95: float
+    error_rate: float
+
+
+class RequestRecorder:
+    """The counts of this process that are not shared yet. For use by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: Counter[tuple[int, int]] = Counter()
+        self._errors: Counter[tuple[int, int]] = Counter()
+
+    def add(self, latency_ms: float, status: int, at: float | None = None) -> None:
+        """One answered request. at: seconds since the epoch."""
+        key = (int(at or time.time()), step_of(latency_ms))
+        with self._lock:
+            self._requests[key] += 1
+            self._errors[key] += status >= 500
+
+    def flush(self) -> int:
+        """Shares what is new; returns how many requests that were. Raises DatabaseError; nothing is lost then."""
+        with self._lock:
+            requests, errors = self._requests, self._errors
+            self._requests, self._errors = Counter(), Counter()
+        if not requests:
+            return 0
+        # In one order for all processes, or two of them could wait for each other.
+        keys = sorted(requests)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    ADD,
+                    [
+                        [second for second, _ in keys],
+                        [step for _, step in keys],
+                        [requests[key] for key in keys],
+                        [errors[key] for key in keys],
+                    ],
+                )
+        except (DatabaseError, InterfaceError):
+            oldest = int(time.time()) - KEPT_S
+            with self._lock:
+                for key in keys:
+                    if key[0] > oldest:
+                        self._requests[key] += requests[key]
+                        self._errors[key] += errors[key]
+            raise
+        return requests.total()
+
+
+recorder = RequestRecorder()
+
+
+def served(now: float | None = None) -> Served:
+    """What all web processes answered in the last 60 s that are settled. now: seconds since the epoch."""
+    end = int(now or time.time()) - SETTLED_AFTER_S
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT step, sum(requests)::bigint, sum(errors)::bigint FROM own_requests"
+            " WHERE second > %s AND second <= %s GROUP BY step ORDER BY step",
+            [end - SPAN_S, end],
+        )
+        rows = cursor.fetchall()
+    total = sum(requests for _, requests, _ in rows)
+    if not total:
+        return Served(0.0, 0.0, 0.0)
+    errors = sum(failed for _, _, failed in rows)
+    return Served(total / SPAN_S, percentile({step: requests for step, requests, _ in rows}, 0.95), errors / total)
+
+
+def percentile(counts: Mapping[int, int], share: float) -> float:
+    """The latency in ms that this share of the requests does not exceed. counts: by step, in ascending order."""
+    wanted = math.ceil(sum(counts.values()) * share)
+    for step in sorted(counts):
+        wanted -= counts[step]
+        if wanted <= 0:
+            return latency_of(step)
+    return 0.0
+
+
+def forget(now: float | None = None) -> None:
+    """Removes the counts that nobody looks at any more."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM own_requests WHERE second < %s", [int(now or time.time()) - KEPT_S])
+
+
+class RequestRecorderMiddleware:
+    """Counts each answer. Time for which an answer was held on the caller's wish is not slowness."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info.startswith(UNCOUNTED):
+            return self.get_response(request)
+        held_s.set(0.0)
+        started = time.perf_counter()
+        response = self.get_response(request)
+        recorder.add((time.perf_counter() - started - held_s.get()) * 1000, response.status_code)
+        return response
+
+
+def start_flushing() -> threading.Thread:
+    """Shares this process's counts every two seconds, from a thread that ends with the process."""
+    thread = threading.Thread(target=_flush_forever, name=f"own-requests-{os.getpid()}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _flush_forever() -> None:
+    turns = 0
+    while True:
+        time.sleep(FLUSH_EVERY_S)
+        turns += 1
+        try:
+            processor_meter().usage()
+            close_old_connections()
+            recorder.flush()
+            if turns % 30 == 0:
+                forget()
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("own_requests_not_shared", error=str(error).strip())
+            connection.close()
