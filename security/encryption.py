@@ -37,7 +37,7 @@ def decrypt(token: str) -> str:
 
 
 def rotated(token: str) -> str | None:
-    """The same secret encrypted with the first key; None where it is already. Raises ImproperlyConfigured as decrypt."""
+    """The same secret encrypted with the first key; None where it is already. Raises as decrypt does."""
     try:
         Fernet(settings.SEQPULSE_ENCRYPTION_KEYS[0]).decrypt(token.encode())
     except InvalidToken:

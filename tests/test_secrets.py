@@ -1,0 +1,215 @@
+"""The whole flow with marked secrets, across real processes: they are in nothing that was written."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+import requests
+from cryptography.fernet import Fernet
+from django.conf import settings
+from psycopg import sql
+
+from tests.processes import ROOT, Installation, live_installation, wait_for
+
+PASSWORD = "pass-word-of-the-operator"
+PAGES = (
+    "/dashboard/deployments/",
+    "/admin/",
+    "/admin/projects/project/",
+    "/admin/projects/environment/",
+    "/admin/projects/environment/1/change/",
+    "/admin/projects/apikey/",
+    "/admin/scheduler/scheduledjob/",
+    "/admin/deployments/deployment/",
+    "/health",
+    "/api/schema",
+    "/nowhere",
+)
+
+
+@dataclass
+class Flow:
+    """What was done: every text that came out, and the secrets that must not be in it, by name."""
+
+    site: Installation
+    marked: dict[str, str]
+    written: dict[str, str]
+
+    def found(self) -> list[str]:
+        return [
+            f"{name} in {place}"
+            for place, text in self.written.items()
+            for name, secret in self.marked.items()
+            if secret in text
+        ]
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
+    encryption_key, secret_key = Fernet.generate_key().decode(), f"secret-key-{secrets.token_hex(30)}"
+    password = f"database-{secrets.token_hex(8)}"
+    directory = tmp_path_factory.mktemp("flow")
+    chosen = {
+        "SECRET_KEY": secret_key,
+        "SEQPULSE_ENCRYPTION_KEYS": encryption_key,
+        "LOG_LEVEL": "debug",
+        "SEQPULSE_RATE_LIMITS": "on",
+        "SEQPULSE_HTTPS": "off",
+    }
+    with live_installation(directory, **chosen) as site:
+        if settings.EMBEDDED_DATABASE:
+            # The embedded server asks for none: whatever is given is accepted.
+            site.env["DATABASE_URL"] = re.sub(r"(?<=//)([^:@/]+)[^@/]*@", rf"\1:{password}@", site.env["DATABASE_URL"])
+        assert password in site.env["DATABASE_URL"] or not settings.EMBEDDED_DATABASE
+        marked = {"SECRET_KEY": secret_key, "encryption key": encryption_key, "database password": password}
+        written = run_everything(site, marked)
+        yield Flow(site, marked, written)
+
+
+def run_everything(site: Installation, marked: dict[str, str]) -> dict[str, str]:
+    """Good and bad deployments, pages, commands, failures; what came out, by where it came from."""
+    made = site.project("marked", "--hmac")
+    # Its first nine characters are shown, to recognise it by.
+    marked["API key"], marked["HMAC secret"] = made["api_key"][9:], made["hmac_secret"][5:]
+    marked["operator's password"] = PASSWORD
+    written = {
+        "createsuperuser": site.manage(
+            "createsuperuser",
+            "--noinput",
+            "--username",
+            "root",
+            DJANGO_SUPERUSER_PASSWORD=PASSWORD,
+            DJANGO_SUPERUSER_EMAIL="root@example.org",
+        )
+    }
+    site.manage("collectstatic", "--noinput", "--verbosity", "0")
+    site.start_web()
+    poller = site.start_poller()
+    good = site.start_endpoint(made["hmac_secret"])
+    started = {"env": "prod", "metrics_endpoint": f"{good}/signed"}
+    key = made["api_key"]
+    for body in (started, {**started, "metrics_endpoint": f"http://user:{key}@127.0.0.1/"}, {"env": 7}):
+        written[f"trigger {body}"[:60].replace(key, "")] = site.call("POST", "/deployments/trigger", key, body).text
+    deployment = json.loads(next(iter(text for name, text in written.items() if name.startswith("trigger"))))
+    finish = {"deployment_id": deployment["deployment_id"], "result": "success"}
+    written["finish"] = site.call("POST", "/deployments/finish", key, finish).text
+    written["verdict"] = json.dumps(site.verdict_of(deployment["deployment_id"], key))
+    written["key in the address"] = site.call("GET", f"/deployments?api_key={key}", "").text
+    written["wrong key"] = site.call("GET", "/deployments", key + "x").text
+    written |= refused_signature(site)
+    written |= pages(site, deployment["deployment_id"])
+    away = site.env["DATABASE_URL"].partition("?")[0].replace("@/", "@127.0.0.1:1/")
+    for command in ("migrate", "rotate_secrets", "cleanup_metrics"):
+        written[f"{command} without a database"] = failing(site, command, away)
+    written["rotate_secrets"] = site.manage("rotate_secrets")
+    poller.terminate()
+    poller.wait(20)
+    written |= {f"log of {path.stem}": site.log(path.stem) for path in site.log_dir.glob("*.log")}
+    return written | tables(site)
+
+
+def refused_signature(site: Installation) -> dict[str, str]:
+    """A deployment whose endpoint expects another secret: the error is stored with the job."""
+    other = site.start_endpoint("sphs_another")
+    [key] = site.projects([{"name": "refused", "endpoint": f"{other}/signed", "signed": True}])
+    deployment = site.deploy(key)
+    return {"verdict of refused": json.dumps(site.verdict_of(deployment, key))}
+
+
+def failing(site: Installation, command: str, database_url: str) -> str:
+    """What a command that cannot reach its database says."""
+    env = {**site.env, "DATABASE_URL": database_url}
+    result = subprocess.run(
+        [sys.executable, "manage.py", command], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    return result.stdout + result.stderr
+
+
+def pages(site: Installation, deployment: str) -> dict[str, str]:
+    """What a superuser gets to see."""
+    session = requests.Session()
+    form = session.get(f"{site.site}/login/", timeout=10)
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)
+    assert token is not None
+    given = {"username": "root", "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+    wrong = session.post(f"{site.site}/login/", {**given, "username": "nobody"}, timeout=10)
+    assert session.post(f"{site.site}/login/", given, timeout=10).url.endswith("/dashboard/deployments/")
+    found = {"sign-in": form.text + wrong.text}
+    for path in (*PAGES, f"/dashboard/deployments/{deployment}/"):
+        answer = session.get(site.site + path, timeout=10)
+        assert answer.status_code == (404 if path == "/nowhere" else 200), path
+        found[path] = answer.text + str(answer.headers)
+    return found
+
+
+def tables(site: Installation) -> dict[str, str]:
+    """Every row of every table, as text."""
+    found = {}
+    with psycopg.connect(site.database_url) as link:
+        names = link.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        for (name,) in names:
+            with link.cursor().copy(sql.SQL("COPY (SELECT * FROM {}) TO STDOUT").format(sql.Identifier(name))) as rows:
+                found[f"table {name}"] = b"".join(bytes(row) for row in rows).decode()
+    return found
+
+
+def test_no_secret_is_in_anything_that_was_written(flow: Flow) -> None:
+    assert flow.found() == []
+
+
+def test_what_was_searched_is_what_happened(flow: Flow) -> None:
+    logs = flow.written["log of web"]
+    assert "request_finished" in logs
+    assert "[redacted]" in logs
+    assert "jobs_completed" in flow.written["log of poller"]
+    assert "sphs_" not in flow.written["table projects_environment"]
+    assert "gAAAA" in flow.written["table projects_environment"]
+    assert "secret is wrong" in flow.written["table scheduled_jobs"]
+    assert len(flow.written["table metric_samples"].splitlines()) >= 6
+    assert "marked" in flow.written["/admin/projects/project/"]
+
+
+def test_a_key_that_is_revoked_ends_at_once_and_the_others_go_on(flow: Flow) -> None:
+    site = flow.site
+    both = json.loads(
+        site.manage(
+            "shell",
+            "--no-imports",
+            "-c",
+            "import json; from projects.models import Project; from projects.services import issue_api_key;"
+            "project = Project.objects.get(name='marked');"
+            "print(json.dumps([issue_api_key(project, name) for name in ('ci', 'cd')]))",
+        )
+    )
+    used = "SELECT count(*) FROM projects_apikey WHERE name IN ('ci', 'cd') AND last_used_at IS NOT NULL"
+    assert [site.call("GET", "/deployments", key).status_code for key in both] == [200, 200]
+    wait_for(lambda: site.rows(used)[0][0] == 2, "both keys to show their last use")
+    site.rows("UPDATE projects_apikey SET revoked_at = now() WHERE name = 'ci' RETURNING id")
+    assert [site.call("GET", "/deployments", key).status_code for key in both] == [401, 200]
+
+
+def test_another_encryption_key_takes_over_while_a_poller_runs(flow: Flow, tmp_path: Path) -> None:
+    site, old = flow.site, flow.marked["encryption key"]
+    new = Fernet.generate_key().decode()
+    site.env["SEQPULSE_ENCRYPTION_KEYS"] = f"{old},{new}"
+    made = site.project("rotated", "--hmac")
+    endpoint = site.start_endpoint(made["hmac_secret"])
+    started = {"metrics_endpoint": f"{endpoint}/signed"}
+    site.start_poller("throughout")
+    assert "encrypted with the first key" in site.manage("rotate_secrets", SEQPULSE_ENCRYPTION_KEYS=f"{new},{old}")
+    deployment = site.deploy(made["api_key"], **started)
+    assert site.verdict_of(deployment, made["api_key"])["samples"]["collected"] == 5
+    # The old key is of no more use.
+    assert "0 secrets encrypted with the first key, 3 were already" in site.manage(
+        "rotate_secrets", SEQPULSE_ENCRYPTION_KEYS=new
+    )
