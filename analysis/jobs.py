@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from time import perf_counter
 
 from analysis.evidence import Evidence, load_evidence
 from analysis.services import Judgement, assess, assess_early, store_early, store_judgement, store_unjudged
@@ -44,7 +46,9 @@ def after_analyses(jobs: Sequence[Ended]) -> None:
 def analyse(job: Job, evidence: Evidence | None) -> Judgement:
     if evidence is None:
         raise JobError("no_deployment", "this analysis has no deployment to judge", retry=False)
-    return assess(evidence)
+    began = perf_counter()
+    judgement = assess(evidence)
+    return replace(judgement, took_s=perf_counter() - began)
 
 
 def load_early(jobs: Sequence[Job]) -> Mapping[int, Evidence]:

@@ -10,6 +10,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
+from analysis.counting import count_hints, count_verdict
 from analysis.evidence import Evidence
 from analysis.hints import hints
 from analysis.judge import judge, judge_early
@@ -25,11 +26,12 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What analysis made of the evidence."""
+    """What analysis made of the evidence. took_s: how long that took, where somebody measured."""
 
     evidence: Evidence
     verdict: Verdict
     hints: tuple[Hint, ...]
+    took_s: float | None = None
 
 
 def assess(evidence: Evidence) -> Judgement:
@@ -55,6 +57,8 @@ def store_early(deployment_id: int, judgement: Judgement) -> bool:
             return False
         verdict_row(deployment_id, judgement).save()
         StoredHint.objects.bulk_create(hint_rows(deployment_id, judgement.hints))
+        count_verdict(deployment_id, judgement.verdict, took_s=judgement.took_s)
+        count_hints(judgement.hints)
     log_verdict(deployment_id, judgement)
     return True
 
@@ -72,6 +76,8 @@ def store_judgement(deployment_id: int, judgement: Judgement) -> bool:
         if early is None:
             DeploymentVerdict.objects.bulk_create([verdict_row(deployment_id, judgement)], ignore_conflicts=True)
             StoredHint.objects.bulk_create(hint_rows(deployment_id, judgement.hints))
+            count_verdict(deployment_id, judgement.verdict, took_s=judgement.took_s)
+            count_hints(judgement.hints)
         else:
             early.final = final_word(judgement)
             early.save(update_fields=["final"])
@@ -82,14 +88,17 @@ def store_judgement(deployment_id: int, judgement: Judgement) -> bool:
 
 def log_verdict(deployment_id: int, judgement: Judgement) -> None:
     verdict = judgement.verdict
+    deployment, project = Deployment.objects.values_list("uuid", "project__uuid").get(pk=deployment_id)
     logger.info(
         "verdict_issued",
-        deployment_id=deployment_id,
+        deployment_id=str(deployment),
+        project_id=str(project),
         verdict=verdict.verdict,
         confidence=verdict.confidence,
         conclusive=verdict.conclusive,
         early=verdict.early,
         hints=[hint.code for hint in judgement.hints],
+        duration_ms=round(judgement.took_s * 1000, 1) if judgement.took_s is not None else None,
     )
 
 
@@ -209,6 +218,7 @@ def add_hints(deployment_id: int, found: Sequence[Hint]) -> None:
     known = set(StoredHint.objects.filter(deployment_id=deployment_id).values_list("code", flat=True))
     new = [hint for hint in found if hint.code not in known]
     StoredHint.objects.bulk_create(hint_rows(deployment_id, new, first=len(known)))
+    count_hints(new)
 
 
 def give_feedback(
@@ -217,5 +227,5 @@ def give_feedback(
     """Marks a verdict right or wrong; a later mark replaces an earlier one."""
     values = {"right": right, "reason": reason, "given_by": by, "should_have_been": "" if right else should_have_been}
     feedback, _ = Feedback.objects.update_or_create(verdict=verdict, defaults=values)
-    logger.info("verdict_marked", deployment_id=verdict.deployment_id, right=right)
+    logger.info("verdict_marked", deployment_id=str(verdict.deployment.uuid), right=right)
     return feedback

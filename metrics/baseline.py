@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from deployments.models import Deployment, State
 from metrics.collecting import Collected, Target, as_sample, collect_from, database_time, target_of
+from metrics.counting import count_lost, count_samples
 from metrics.models import Phase
 from metrics.storing import store as store_samples
 from projects.models import Environment
@@ -70,10 +71,12 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
 
 def store(done: Sequence[tuple[Job, Collected | None]]) -> None:
     store_samples([as_sample(job, collected) for job, collected in done if collected is not None])
+    count_samples(job for job, collected in done if collected is not None)
 
 
 def follow_up(jobs: Sequence[Ended]) -> None:
     """Writes the next job of each environment, in the transaction that ends this one."""
+    count_lost(jobs)
     ids = ScheduledJob.objects.filter(pk__in=[job.id for job in jobs]).values_list(
         "job_metadata__environment_id", flat=True
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from deployments.models import Deployment
 from metrics import baseline, partitions, retention
 from metrics.collecting import Collected, Target, as_sample, collect_from, database_time
+from metrics.counting import count_lost, count_samples
 from metrics.sources.http_endpoint import Endpoint
 from metrics.storing import store
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
@@ -33,10 +34,12 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
 def store_samples(done: Sequence[tuple[Job, Collected]]) -> None:
     """Writes the samples; the one of a job that ran twice is kept once."""
     store([as_sample(job, collected) for job, collected in done])
+    count_samples(job for job, _ in done)
 
 
 def after_collections(jobs: Sequence[Ended]) -> None:
     """Once nothing more can come, the analysis is due; once the secret is known to be wrong, nothing more is asked."""
+    count_lost(jobs)
     refused = [job.deployment_id for job in jobs if job.error_code == "unauthorized" and job.deployment_id is not None]
     if refused:
         reason = "not collected: an earlier request was refused with 401 or 403, so the HMAC secret is wrong"

@@ -71,6 +71,8 @@ class ScheduledJob(models.Model):
             models.Index(fields=["scheduled_at", "id"], condition=models.Q(status="pending"), name="jobs_due"),
             # locked_until stays out of it, so that renewing leases is a HOT update.
             models.Index(fields=["locked_by"], condition=models.Q(status="running"), name="jobs_running"),
+            # For health: few jobs fail, so that it stays small.
+            models.Index(fields=["finished_at"], condition=models.Q(status="failed"), name="jobs_failed"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -109,3 +111,18 @@ class Poller(models.Model):
     @property
     def is_fresh(self) -> bool:
         return timezone.now() - self.heartbeat_at < HEARTBEAT_STALE_AFTER
+
+
+class RunningTotal(models.Model):
+    """A piece of a counter or histogram; what counts is the sum per name, labels and part (scheduler/totals.py)."""
+
+    name = models.CharField(max_length=100)
+    labels = models.CharField(max_length=200, blank=True)
+    part = models.CharField(max_length=20, blank=True)
+    value = models.FloatField()
+
+    class Meta:
+        db_table = "running_totals"
+
+    def __str__(self) -> str:
+        return f"{self.name}{{{self.labels}}} {self.part} +{self.value:g}"

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from scheduler.counting import count_ended
 from scheduler.models import ScheduledJob
 from scheduler.registry import Ended, kind_of, known_kind
 
@@ -108,6 +109,7 @@ def announce_ended(jobs: Sequence[Ended]) -> None:
 
     A callback that raises is told of each job by itself: that the jobs have ended must not depend on it.
     """
+    count_ended(jobs)
     by_kind: dict[str, list[Ended]] = {}
     for job in jobs:
         by_kind.setdefault(job.job_type, []).append(job)

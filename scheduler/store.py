@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from scheduler.counting import count_put_off, count_runs
 from scheduler.queue import announce_ended, notify
 from scheduler.registry import Ended, Job, kind_of, known_kind
 from scheduler.shares import Opening
@@ -213,6 +214,7 @@ class JobStore:
                 record = kind_of(name).record
                 if record is not None:
                     record(results)
+            count_runs(job for job, _ in kept)
             announce_ended(
                 [Ended(job.id, job.job_type, "completed", job.deployment_id, job.sequence_index) for job, _ in kept]
             )
@@ -236,6 +238,9 @@ class JobStore:
                 ],
             )
             changed = [Ended(*row) for row in cursor.fetchall()]
+            ours = {job.id for job in changed}
+            count_runs(failure.job for failure in failures if failure.job.id in ours)
+            count_put_off(job for job in changed if job.status == "pending")
             announce_ended([job for job in changed if job.status == "failed"])
         return changed
 

@@ -1,0 +1,29 @@
+"""What is counted of collections: samples stored, and samples that never came."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from metrics.models import Phase
+from scheduler import totals
+from scheduler.registry import Ended, Job
+
+COLLECTED = totals.counter(
+    "seqpulse_metrics_collected_total", "Samples stored.", ("phase",), [(phase,) for phase in Phase.values]
+)
+LOST = totals.counter(
+    "seqpulse_collection_failures_total",
+    "Samples that were given up, by the reason of the last attempt.",
+    ("reason",),
+)
+
+
+def count_samples(jobs: Iterable[Job]) -> None:
+    """Counts the samples that these jobs brought, in the transaction that stores them."""
+    COLLECTED.add(Counter((job.phase,) for job in jobs))
+
+
+def count_lost(jobs: Sequence[Ended]) -> None:
+    """Counts the collections among these that ended without a sample."""
+    LOST.add(Counter((job.error_code or job.status,) for job in jobs if job.status != "completed"))

@@ -1,0 +1,40 @@
+"""What the scheduler counts: how jobs ended, and how late they began."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from scheduler import totals
+from scheduler.registry import Ended, Job
+
+JOBS_ENDED = totals.counter(
+    "seqpulse_scheduler_jobs_ended_total", "Jobs that came to their end, by how.", ("job_type", "status")
+)
+JOBS_PUT_OFF = totals.counter(
+    "seqpulse_scheduler_jobs_retried_total", "Failed runs that are to be tried again.", ("job_type",)
+)
+# The service level is 1 s (p99); beyond a minute only "much too late" matters.
+START_DELAY = totals.histogram(
+    "seqpulse_scheduler_job_start_delay_seconds",
+    "From the time a job was due to its start.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300),
+    labels=("job_type",),
+)
+
+
+def count_ended(jobs: Sequence[Ended]) -> None:
+    """Counts jobs that ended, inside the transaction that ends them."""
+    JOBS_ENDED.add(Counter((job.job_type, job.status) for job in jobs))
+
+
+def count_put_off(jobs: Iterable[Ended]) -> None:
+    """Counts failed runs that get another try, inside the transaction that plans it."""
+    JOBS_PUT_OFF.add(Counter((job.job_type,) for job in jobs))
+
+
+def count_runs(jobs: Iterable[Job]) -> None:
+    """Notes how late the runs began, inside the transaction that records them."""
+    START_DELAY.observe(
+        ((job.job_type,), max(0.0, (job.claimed_at - job.scheduled_at).total_seconds())) for job in jobs
+    )

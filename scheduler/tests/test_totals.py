@@ -1,0 +1,131 @@
+"""Totals: exact under concurrency and crashes, and never falling."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.db import connection, transaction
+
+from deployments.tests.factories import make_deployment
+from scheduler import totals
+from scheduler.models import RunningTotal, ScheduledJob
+from scheduler.queue import cancel
+from scheduler.store import Failure, JobStore
+from scheduler.tests.kinds import announced_kinds, make_job
+from scheduler.totals import Measure
+
+COUNT = Measure("test_things_total", "Things.", ("kind",))
+DELAY = Measure("test_delay_seconds", "Delays.", ("kind",), buckets=(0.1, 1, 10))
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def total(name: str, *labels: str, part: str = "") -> float:
+    return totals.read().get(name, {}).get((labels, part), 0.0)
+
+
+def test_what_is_rolled_back_is_not_counted() -> None:
+    with transaction.atomic():
+        COUNT.add({("a",): 1})
+        transaction.set_rollback(True)
+    assert total("test_things_total", "a") == 0
+
+
+def test_a_histogram_holds_each_value_at_its_bound_and_their_sum() -> None:
+    DELAY.observe([(("a",), 0.1), (("a",), 0.5), (("a",), 99), (("b",), 2)])
+    assert totals.read()["test_delay_seconds"] == {
+        (("a",), "0.1"): 1,
+        (("a",), "1"): 1,
+        (("a",), "+Inf"): 1,
+        (("a",), "sum"): pytest.approx(99.6),
+        (("b",), "10"): 1,
+        (("b",), "sum"): 2,
+    }
+
+
+def test_folding_keeps_every_sum_and_leaves_one_row_each() -> None:
+    for _ in range(50):
+        COUNT.add({("a",): 1, ("b",): 2})
+    assert RunningTotal.objects.count() == 100
+    assert totals.fold() == 2
+    assert (total("test_things_total", "a"), total("test_things_total", "b")) == (50, 100)
+
+
+def test_counting_while_folding_loses_and_doubles_nothing() -> None:
+    stop = threading.Event()
+    seen: list[float] = []
+
+    def count() -> None:
+        for _ in range(200):
+            COUNT.add({("a",): 1})
+        connection.close()
+
+    def fold() -> None:
+        while not stop.is_set():
+            totals.fold()
+            seen.append(total("test_things_total", "a"))
+        connection.close()
+
+    folders = [threading.Thread(target=fold) for _ in range(2)]
+    writers = [threading.Thread(target=count) for _ in range(3)]
+    for thread in folders + writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    stop.set()
+    for thread in folders:
+        thread.join()
+    totals.fold()
+    assert total("test_things_total", "a") == 600
+    assert seen, "nothing was folded meanwhile"
+    assert max(seen) <= 600
+
+
+def test_the_ends_of_jobs_stay_counted_when_the_jobs_are_deleted() -> None:
+    with announced_kinds():
+        store = JobStore("a", 30)
+        make_job(due_in_s=-3)
+        [job] = store.claim(10)[0]
+        store.complete([(job, "done")])
+        ScheduledJob.objects.all().delete()
+    assert total("seqpulse_scheduler_jobs_ended_total", job.job_type, "completed") == 1
+    assert total("seqpulse_scheduler_job_start_delay_seconds", job.job_type, part="sum") == pytest.approx(3, abs=1)
+    assert total("seqpulse_scheduler_job_start_delay_seconds", job.job_type, part="5") == 1
+
+
+def test_a_try_that_failed_counts_as_retried_and_the_last_one_as_failed() -> None:
+    with announced_kinds():
+        store = JobStore("a", 30)
+        make_job(due_in_s=-3)
+        [job] = store.claim(10)[0]
+        store.fail([Failure(job, "http_5xx", "oh", delay_s=0.0)])
+        [again] = store.claim(10)[0]
+        store.fail([Failure(again, "http_5xx", "oh", delay_s=None)])
+    assert total("seqpulse_scheduler_jobs_retried_total", job.job_type) == 1
+    assert total("seqpulse_scheduler_jobs_ended_total", job.job_type, "failed") == 1
+
+
+def test_a_result_that_comes_after_a_take_over_is_not_counted() -> None:
+    with announced_kinds():
+        store = JobStore("a", 30)
+        make_job(due_in_s=-3)
+        [job] = store.claim(10)[0]
+        ScheduledJob.objects.update(locked_by="b")
+        store.complete([(job, "late")])
+        store.fail([Failure(job, "raised", "late", delay_s=None)])
+    assert totals.read() == {}
+
+
+def test_expired_and_cancelled_jobs_are_counted_as_such() -> None:
+    with announced_kinds():
+        late = make_job(due_in_s=-9)
+        ScheduledJob.objects.filter(pk=late.pk).update(expires_at=late.scheduled_at)
+        JobStore("a", 30).claim(10)
+        deployment = make_deployment()
+        waiting = make_job(due_in_s=60)
+        ScheduledJob.objects.filter(pk=waiting.pk).update(deployment=deployment)
+        cancel([deployment.pk], [waiting.job_type])
+    ended = "seqpulse_scheduler_jobs_ended_total"
+    assert total(ended, late.job_type, "expired") == 1
+    assert total(ended, waiting.job_type, "cancelled") == 1
