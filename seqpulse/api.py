@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 logger = structlog.get_logger(__name__)
 
-API_PREFIXES = ("/deployments", "/sdh", "/api/", "/health", "/ds-metrics")
+API_PREFIXES = ("/deployments", "/sdh", "/api/", "/health", "/db-check", "/metrics", "/ds-metrics")
 RETRY_AFTER_SECONDS = 5
 DATABASE_AWAY = "The database does not answer at the moment. Try again in a few seconds."
 

@@ -5,6 +5,8 @@ Variables: PORT, WEB_CONCURRENCY (worker processes), SEQPULSE_BIND (address to l
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -13,6 +15,8 @@ from seqpulse.environment import Environment
 from seqpulse.logging import configure_logging
 
 ENVIRONMENT = Environment()
+DATA_DIR = ENVIRONMENT.directory("SEQPULSE_DATA_DIR", Path(__file__).resolve().parent.parent / "var")
+MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class StructuredLogger(Logger):
@@ -46,3 +50,25 @@ def post_worker_init(worker: Any) -> None:
     from seqpulse.own_requests import start_flushing  # noqa: PLC0415  (needs the settings)
 
     start_flushing()
+
+
+def on_starting(server: Any) -> None:
+    """Gives the workers a directory to count requests in side by side, emptied of what the last run left.
+
+    Before any worker is there: prometheus_client decides on import whether it counts in files. A master that replaces
+    another one (USR2, it has GUNICORN_PID) keeps the directory: the old workers still write there.
+    """
+    if "GUNICORN_PID" in os.environ:
+        return
+    directory = Path(os.environ.get(MULTIPROC) or DATA_DIR / "run" / f"http-metrics-{bind.rpartition(':')[2]}")
+    directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+    for left in directory.glob("*.db"):
+        left.unlink(missing_ok=True)
+    os.environ[MULTIPROC] = str(directory)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Drops what only a living worker may tell; its counters stay in the sum."""
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  (not before on_starting)
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

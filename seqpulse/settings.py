@@ -39,6 +39,7 @@ CSRF_TRUSTED_ORIGINS = ENVIRONMENT.origins("CSRF_TRUSTED_ORIGINS")
 SEQPULSE_TRUSTED_PROXIES = ENVIRONMENT.networks("SEQPULSE_TRUSTED_PROXIES")
 
 SEQPULSE_SAMPLE_INTERVAL_SECONDS = ENVIRONMENT.number("SEQPULSE_SAMPLE_INTERVAL_SECONDS", 60.0, low=0.1, high=3600)
+SEQPULSE_METRICS_TOKEN = ENVIRONMENT.text("SEQPULSE_METRICS_TOKEN")
 SEQPULSE_OUTBOUND_ALLOW = ENVIRONMENT.text("SEQPULSE_OUTBOUND_ALLOW")
 
 # Counted exactly across processes and hosts (security/counting.py); "off" is for tests and load tests.
@@ -77,6 +78,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "django_filters",
+    "django_prometheus",
     "django_structlog",
     "rest_framework",
     "drf_spectacular",
@@ -91,6 +93,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "seqpulse.http_metrics.HttpMetricsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "seqpulse.middleware.DatabaseAwayMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -136,12 +139,17 @@ else:
 DATABASES = {
     "default": {
         **_database,
+        # Counts statements, errors and connections, and how long statements take (/metrics).
+        "ENGINE": "django_prometheus.db.backends.postgresql",
         # Connecting costs 2.7 ms: keep connections, and check one before each request or job batch uses it again.
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"connect_timeout": 5, **_database.get("OPTIONS", {})},  # type: ignore[dict-item]
     }
 }
+# Its buckets, in seconds, for statements: ours take a millisecond or so.
+PROMETHEUS_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, float("inf"))
+PROMETHEUS_EXPORT_MIGRATIONS = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "projects.User"

@@ -11,7 +11,8 @@ from analysis.api import DeploymentDetailView, DeploymentListView, HintListView,
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
 from seqpulse.ds_metrics import DsMetricsView
-from seqpulse.health import HealthView
+from seqpulse.exposition import MetricsView
+from seqpulse.health import DatabaseView, HealthView, LiveView, SchedulerHealthView
 
 UUID = r"(?P<uuid>[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12})"
 
@@ -37,6 +38,10 @@ urlpatterns = [
     *api,
     re_path(r"^ds-metrics/?$", DsMetricsView.as_view(), name="ds-metrics"),
     re_path(r"^health/?$", HealthView.as_view(), name="health"),
+    re_path(r"^health/scheduler/?$", SchedulerHealthView.as_view(), name="health-scheduler"),
+    re_path(r"^health/live/?$", LiveView.as_view(), name="health-live"),
+    re_path(r"^db-check/?$", DatabaseView.as_view(), name="db-check"),
+    re_path(r"^metrics/?$", MetricsView.as_view(), name="metrics"),
     path("admin/", admin.site.urls),
     path("", include("dashboard.urls")),
 ]

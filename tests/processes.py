@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -139,6 +140,15 @@ class Installation:
         web = self.start("web", *gunicorn, PORT=str(port))
         self.wait_until_answers(web, f"{self.site}/health")
         return self.site
+
+    def workers(self) -> list[int]:
+        """Process ids of the web server's workers."""
+        web = self.children.running["web"].pid
+        children = Path(f"/proc/{web}/task/{web}/children").read_text().split()
+        return [int(pid) for pid in children]
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
 
     def start_poller(self, name: str = "poller", *options: str) -> subprocess.Popen[bytes]:
         """Starts a poller; returns once it has announced itself."""

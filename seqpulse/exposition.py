@@ -1,0 +1,163 @@
+"""GET /metrics: SeqPulse's own metrics for Prometheus.
+
+Three sources: totals, which the database keeps for all processes and hosts together (scheduler/totals.py); gauges of
+this moment, asked of the database; and the requests and statements of this web server's workers. The first two are the
+same wherever they are asked, so with several web servers take the maximum over instances, not the sum.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import structlog
+from django.db import DatabaseError, InterfaceError, connection
+from django.http import HttpRequest, HttpResponse
+from django.views import View
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from scheduler import totals
+from scheduler.registry import kind_names
+from scheduler.totals import Measure, Parts
+from seqpulse.api import error_response
+from seqpulse.cached import Cached
+from seqpulse.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges
+from seqpulse.watching import may_scrape
+
+logger = structlog.get_logger(__name__)
+CACHE_S = 5.0
+JOBS_ENDED = "seqpulse_scheduler_jobs_ended_total"
+JOBS_FAILED = "seqpulse_scheduler_jobs_failed_total"
+
+
+def from_database() -> list[Metric]:
+    """Everything that the database knows; where it does not answer, only that."""
+    up = GaugeMetricFamily("seqpulse_database_up", "1 where the database answers, else 0.")
+    try:
+        counted, gauges = totals.read(), read_gauges()
+    except (DatabaseError, InterfaceError) as error:
+        logger.error("metrics_without_database", error=str(error).strip())
+        connection.close()
+        up.add_metric([], 0)
+        return [up]
+    up.add_metric([], 1)
+    return [up, *counters(counted), *now(gauges)]
+
+
+database = Cached(from_database, CACHE_S)
+
+
+def counters(counted: dict[str, Parts]) -> Iterator[Metric]:
+    """The totals in Prometheus' form."""
+    for measure in totals.measures():
+        parts = dict(counted.get(measure.name, {}))
+        yield histogram(measure, parts) if measure.buckets else counter(measure, parts)
+    failed = CounterMetricFamily(JOBS_FAILED, "Jobs that failed for good.", labels=["job_type"])
+    ended = counted.get(JOBS_ENDED, {})
+    for name in kind_names():
+        failed.add_metric([name], ended.get(((name, "failed"), ""), 0.0))
+    yield failed
+
+
+def known_labels(measure: Measure) -> list[tuple[str, ...]]:
+    """The label values that a measure tells of from the start: an increase counts only from a value that was there."""
+    if measure.labels == ("job_type",):
+        return [(name,) for name in kind_names()]
+    return list(measure.known)
+
+
+def counter(measure: Measure, parts: Parts) -> Metric:
+    family = CounterMetricFamily(measure.name, measure.help, labels=list(measure.labels))
+    values = {**{(labels, ""): 0.0 for labels in known_labels(measure)}, **parts}
+    for (labels, _), value in sorted(values.items()):
+        family.add_metric(list(labels), value)
+    return family
+
+
+def histogram(measure: Measure, parts: Parts) -> Metric:
+    family = HistogramMetricFamily(measure.name, measure.help, labels=list(measure.labels))
+    for labels in sorted({*known_labels(measure), *(labels for labels, _ in parts)}):
+        # Bounds that an earlier version counted by stay in the sum.
+        found = {part for key, part in parts if key == labels and part != totals.SUM}
+        bounds = sorted(found | {f"{bound:g}" for bound in measure.buckets} | {"+Inf"}, key=float)
+        below, buckets = 0.0, []
+        for bound in bounds:
+            below += parts.get((labels, bound), 0.0)
+            buckets.append((bound, below))
+        family.add_metric(list(labels), buckets=buckets, sum_value=parts.get((labels, totals.SUM), 0.0))
+    return family
+
+
+def now(gauges: Gauges) -> Iterator[Metric]:
+    """The gauges in Prometheus' form."""
+    pending = GaugeMetricFamily("seqpulse_scheduler_jobs_pending", "Jobs that wait, due or not.", labels=["job_type"])
+    for name in sorted({*kind_names(), *gauges.pending}):
+        pending.add_metric([name], gauges.pending.get(name, 0))
+    yield pending
+    connections = GaugeMetricFamily(
+        "seqpulse_database_connections", "Connections to the database server, whoever has them.", labels=["state"]
+    )
+    for state in sorted({"active", "idle", *gauges.connections}):
+        connections.add_metric([state], gauges.connections.get(state, 0))
+    yield connections
+    age = GaugeMetricFamily(
+        "seqpulse_scheduler_poller_heartbeat_age_seconds", "Since a host's last heartbeat.", labels=["host"]
+    )
+    for host, age_s in heartbeat_ages(gauges.pollers).items():
+        age.add_metric([host], age_s)
+    yield age
+    queue = gauges.queue
+    plain = {
+        "seqpulse_scheduler_pollers_alive": ("Pollers with a fresh heartbeat.", sum(p.fresh for p in gauges.pollers)),
+        "seqpulse_scheduler_jobs_running": ("Jobs that run.", gauges.running),
+        "seqpulse_scheduler_jobs_late": ("Jobs that nobody has begun 2 s after they were due.", queue.late),
+        "seqpulse_scheduler_jobs_stuck": ("Running jobs whose lease ran out a minute ago and more.", queue.stuck),
+        "seqpulse_scheduler_queue_lag_seconds": ("How long the oldest due job has waited.", queue.lag_s),
+        "seqpulse_analysis_verdicts_overdue": ("Analyses not done 2 s after the last sample.", gauges.verdicts_overdue),
+        "seqpulse_database_connections_max": ("Connections that the server allows.", gauges.max_connections),
+    }
+    for name, (words, value) in plain.items():
+        family = GaugeMetricFamily(name, words)
+        family.add_metric([], value)
+        yield family
+
+
+def heartbeat_ages(pollers: list[PollerState]) -> dict[str, float]:
+    """Seconds since each host's freshest heartbeat. Hosts that are long gone are left out, all but the last one."""
+    ages: dict[str, float] = {}
+    for poller in sorted(pollers, key=lambda poller: poller.age_s):
+        if poller.host not in ages and (not ages or poller.age_s < HOSTS_FOR_S):
+            ages[poller.host] = poller.age_s
+    return ages
+
+
+class DatabaseCollector:
+    """What prometheus_client asks for the database's part."""
+
+    def collect(self) -> list[Metric]:
+        return database.get()
+
+
+def exposition() -> bytes:
+    """All metrics as text."""
+    shared = CollectorRegistry()
+    shared.register(DatabaseCollector())
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+        return generate_latest(shared)
+    return generate_latest(shared) + generate_latest(REGISTRY)
+
+
+class MetricsView(View):
+    """The metrics, for those who carry the token, or for this machine where no token is set."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        if not may_scrape(request):
+            refused = error_response(401, "not_authenticated", "Send SEQPULSE_METRICS_TOKEN as a bearer token.")
+            refused["WWW-Authenticate"] = "Bearer"
+            return refused
+        return HttpResponse(exposition(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

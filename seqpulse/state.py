@@ -1,0 +1,142 @@
+"""How SeqPulse is doing, as the database shows it: one look for health, one for the gauges of /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from django.db.migrations.loader import MigrationLoader
+
+from scheduler.models import HEARTBEAT_STALE_AFTER
+
+STALE_AFTER_S = HEARTBEAT_STALE_AFTER.total_seconds()
+# A job that nobody has begun this long after its time is late; pollers begin theirs within 1 s (p99).
+LATE_AFTER_S = 2.0
+# A lease that ran out is taken over within seconds; if not, something keeps the pollers from it.
+STUCK_AFTER_S = 60.0
+# A verdict stands within 2 s of the last sample.
+VERDICT_WITHIN_S = 2.0
+# A poller that stopped in order has no row; one that was killed is told of for so long.
+HOSTS_FOR_S = 900.0
+HEALTH_TIMEOUT_MS = 2000
+GAUGES_TIMEOUT_MS = 5000
+
+QUEUE = """
+SELECT (SELECT count(*) FROM scheduled_jobs
+        WHERE status = 'pending' AND scheduled_at < now() - %(late)s * interval '1 s'),
+    (SELECT greatest(0, extract(epoch FROM now() - min(scheduled_at)))::float8 FROM scheduled_jobs
+        WHERE status = 'pending'),
+    (SELECT count(*) FROM scheduled_jobs
+        WHERE status = 'running' AND locked_until < now() - %(stuck)s * interval '1 s'),
+    (SELECT count(*) FROM scheduled_jobs WHERE status = 'failed' AND finished_at > now() - interval '1 hour')
+"""
+POLLERS = """
+SELECT name, host, pid, started_at, heartbeat_at, extract(epoch FROM now() - heartbeat_at)::float8,
+    (SELECT count(*) FROM scheduled_jobs WHERE status = 'running' AND locked_by = name)
+FROM pollers ORDER BY heartbeat_at DESC, name
+"""
+GAUGES = """
+SELECT (SELECT count(*) FROM scheduled_jobs WHERE status = 'running'),
+    (SELECT count(*) FROM scheduled_jobs WHERE status IN ('pending', 'running') AND job_type = 'analysis'
+        AND (scheduled_at < now() - %(verdict)s * interval '1 s' OR retry_count > 0)),
+    (SELECT setting::int FROM pg_settings WHERE name = 'max_connections')
+"""
+PENDING = "SELECT job_type, count(*) FROM scheduled_jobs WHERE status = 'pending' GROUP BY job_type"
+CONNECTIONS = """
+SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' GROUP BY 1
+"""
+PARAMETERS = {"late": LATE_AFTER_S, "stuck": STUCK_AFTER_S, "verdict": VERDICT_WITHIN_S}
+
+
+@dataclass(frozen=True, slots=True)
+class PollerState:
+    """A poller as its row shows it. age_s: since its last heartbeat, by the database's clock."""
+
+    name: str
+    host: str
+    pid: int
+    started_at: datetime
+    heartbeat_at: datetime
+    age_s: float
+    running: int
+
+    @property
+    def fresh(self) -> bool:
+        return self.age_s < STALE_AFTER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """late: jobs that are due for LATE_AFTER_S and more; lag_s: how long the oldest due one has been; stuck: running
+    with a lease that ran out STUCK_AFTER_S ago; failed: within the last hour."""
+
+    late: int
+    lag_s: float
+    stuck: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Numbers of this moment. pending: by job type; connections: of the whole database server, by state."""
+
+    queue: Queue
+    pollers: list[PollerState]
+    running: int
+    verdicts_overdue: int
+    max_connections: int
+    pending: dict[str, int] = field(default_factory=dict)
+    connections: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def bounded(milliseconds: int) -> Iterator[CursorWrapper]:
+    """A cursor whose statements may take so long at most; raises OperationalError beyond that."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
+        yield cursor
+
+
+def read_queue(cursor: CursorWrapper) -> Queue:
+    cursor.execute(QUEUE, PARAMETERS)
+    late, lag_s, stuck, failed = cursor.fetchone()
+    return Queue(late, lag_s or 0.0, stuck, failed)
+
+
+def read_pollers(cursor: CursorWrapper) -> list[PollerState]:
+    cursor.execute(POLLERS)
+    return [PollerState(*row) for row in cursor.fetchall()]
+
+
+def read_health() -> tuple[Queue, list[PollerState], list[str]]:
+    """Queue, pollers, and the migrations that this version has and the database has not."""
+    with bounded(HEALTH_TIMEOUT_MS) as cursor:
+        cursor.execute("SELECT app, name FROM django_migrations")
+        missing = known_migrations().difference(cursor.fetchall())
+        if missing:
+            return Queue(0, 0.0, 0, 0), [], sorted(f"{app}.{name}" for app, name in missing)
+        return read_queue(cursor), read_pollers(cursor), []
+
+
+def read_gauges() -> Gauges:
+    with bounded(GAUGES_TIMEOUT_MS) as cursor:
+        queue, pollers = read_queue(cursor), read_pollers(cursor)
+        cursor.execute(GAUGES, PARAMETERS)
+        running, overdue, allowed = cursor.fetchone()
+        cursor.execute(PENDING)
+        pending = dict(cursor.fetchall())
+        cursor.execute(CONNECTIONS)
+        return Gauges(queue, pollers, running, overdue, allowed, pending, dict(cursor.fetchall()))
+
+
+@lru_cache(maxsize=1)
+def known_migrations() -> frozenset[tuple[str, str]]:
+    """The migrations of this version, read from its files once: what runs does not change."""
+    loader = MigrationLoader(None, load=False)
+    loader.load_disk()
+    return frozenset(loader.disk_migrations)

@@ -1,0 +1,195 @@
+"""Health: what is told, to whom, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from projects.tests.factories import make_user
+from scheduler.models import Poller, ScheduledJob
+from seqpulse import health, state
+from seqpulse.cached import Cached
+
+TOKEN = {"Authorization": "Bearer watch-me"}
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def fresh_answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(settings, "SEQPULSE_METRICS_TOKEN", "watch-me")
+    for cached in (health.health, health.database):
+        cached.forget()
+    yield
+    for cached in (health.health, health.database):
+        cached.forget()
+
+
+def make_poller(*, age_s: float = 0.0, name: str = "a") -> Poller:
+    now = timezone.now()
+    beat = now - timedelta(seconds=age_s)
+    return Poller.objects.create(name=name, host="host", pid=1, started_at=now, heartbeat_at=beat)
+
+
+def make_job(*, late_s: float = 0.0, **columns: Any) -> ScheduledJob:
+    now = timezone.now()
+    return ScheduledJob.objects.create(
+        job_type="baseline_sweep", scheduled_at=now - timedelta(seconds=late_s), **columns
+    )
+
+
+def ask(client: Client, path: str = "/health", **headers: str) -> tuple[int, dict[str, Any]]:
+    answer = client.get(path, headers=headers or TOKEN)
+    return answer.status_code, answer.json()
+
+
+def test_with_a_poller_and_no_arrears_all_is_well(client: Client) -> None:
+    make_poller()
+    make_job(late_s=-60)
+    code, body = ask(client)
+    assert (code, body["status"], body["reasons"]) == (200, "ok", [])
+    assert set(body["checks"]) == {"database", "migrations", "pollers", "queue", "jobs"}
+    assert set(body["checks"].values()) == {"ok"}
+
+
+def test_a_poller_that_fell_silent_is_told(client: Client) -> None:
+    make_poller(age_s=31)
+    code, body = ask(client)
+    assert (code, body["status"], body["checks"]["pollers"]) == (200, "degraded", "degraded")
+    code, body = ask(client, "/health/scheduler")
+    [poller] = body["pollers"]
+    assert (poller["status"], poller["stale_after_s"], poller["running_jobs"]) == ("stale", 30, 0)
+    assert poller["heartbeat_age_s"] == pytest.approx(31, abs=2)
+
+
+def test_the_scheduler_page_counts_what_each_poller_runs(client: Client) -> None:
+    make_poller(name="a")
+    make_poller(name="b")
+    later = timezone.now() + timedelta(seconds=30)
+    for _ in range(3):
+        make_job(status="running", locked_by="b", locked_until=later)
+    _, body = ask(client, "/health/scheduler")
+    assert {poller["name"]: poller["running_jobs"] for poller in body["pollers"]} == {"a": 0, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "name", "status"),
+    [
+        ([{"late_s": 3.0}] * 11, "queue", "degraded"),
+        ([{"late_s": 3.0}] * 10, "queue", "ok"),
+        ([{"late_s": 90.0}], "queue", "degraded"),
+        ([{"status": "failed", "finished_at": timezone.now()}], "jobs", "ok"),
+        ([{"status": "running", "locked_until": timezone.now() - timedelta(seconds=90)}], "jobs", "degraded"),
+    ],
+)
+def test_arrears_degrade_and_failed_jobs_are_told(
+    client: Client, jobs: list[dict[str, Any]], name: str, status: str
+) -> None:
+    make_poller()
+    for columns in jobs:
+        make_job(**columns)
+    _, body = ask(client)
+    assert body["status"] == status
+    assert (body["checks"][name] == "degraded") == bool(body["reasons"])
+    if name == "jobs":
+        assert body["checks"]["jobs"] == "degraded"
+
+
+def test_a_missing_migration_is_down(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = state.known_migrations() | {("metrics", "0099_next")}
+    monkeypatch.setattr(state, "known_migrations", lambda: newer)
+    code, body = ask(client)
+    assert (code, body["status"], body["checks"]["migrations"]) == (503, "down", "down")
+    assert "metrics.0099_next" in body["reasons"][0]
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/scheduler", "/db-check"])
+def test_without_its_database_it_is_down_and_says_when_to_ask_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def away(*args: Any) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(connection, "ensure_connection", away)
+    monkeypatch.setattr(connection, "cursor", away)
+    monkeypatch.setattr(connection, "close", lambda: None)
+    answer = client.get(path, headers=TOKEN)
+    assert (answer.status_code, answer.json()["status"]) == (503, "down")
+    assert answer["Retry-After"]
+    assert client.get("/health/live").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/scheduler", "/db-check"])
+def test_strangers_get_the_status_and_nothing_else(client: Client, path: str) -> None:
+    make_poller()
+    assert client.get(path).json() == {"status": "ok"}
+    assert ask(client, path, Authorization="Bearer wrong")[1] == {"status": "ok"}
+    assert ask(client, path, Authorization="watch-me")[1] == {"status": "ok"}
+    assert len(ask(client, path)[1]) > 1
+
+
+def test_staff_see_the_details_and_other_people_do_not(client: Client) -> None:
+    make_poller()
+    client.force_login(make_user())
+    assert client.get("/health").json() == {"status": "ok"}
+    client.force_login(make_user(is_staff=True))
+    assert client.get("/health").json()["checks"]["database"] == "ok"
+
+
+def test_an_empty_token_opens_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "SEQPULSE_METRICS_TOKEN", "")
+    assert ask(client, Authorization="Bearer ")[1].keys() == {"status"}
+
+
+def test_a_thousand_calls_are_one_look_at_the_database(client: Client) -> None:
+    make_poller()
+    client.get("/health")
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(1000):
+            client.get("/health")
+    # They take longer than the second that an answer is kept for.
+    looks = sum("django_migrations" in query["sql"] for query in queries)
+    assert len(queries) <= 6 * looks
+    assert looks < 50
+
+
+def test_live_asks_no_database(client: Client, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        assert client.get("/health/live").status_code == 200
+
+
+def test_an_answer_is_worked_out_once_and_again_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("seqpulse.cached.time.monotonic", lambda: clock[0])
+    numbers = count(1)
+    cached = Cached(lambda: next(numbers), 1.0)
+    assert [cached.get(), cached.get()] == [1, 1]
+    clock[0] += 1.1
+    assert cached.get() == 2
+
+
+def test_while_an_answer_is_worked_out_the_last_one_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("seqpulse.cached.time.monotonic", lambda: clock[0])
+    seen: list[int] = []
+
+    def work() -> int:
+        # As another thread would, while this one is at work.
+        if cached.kept is not None:
+            seen.append(cached.get())
+        return len(seen) + 1
+
+    cached: Cached[int] = Cached(work, 1.0)
+    assert cached.get() == 1
+    clock[0] += 1.1
+    assert cached.get() == 2
+    assert seen == [1]
