@@ -104,10 +104,11 @@ def cancel(
     return cancelled
 
 
-def announce_ended(jobs: Sequence[Ended]) -> None:
+def announce_ended(jobs: Sequence[Ended], *, guarded: bool = True) -> None:
     """Tells each kind of its jobs that came to their end, inside the current transaction.
 
-    A callback that raises is told of each job by itself: that the jobs have ended must not depend on it.
+    guarded: a callback that raises is told of each job by itself: that the jobs have ended must not depend on it.
+    Without (it costs two round trips) whatever it raises ends the transaction.
     """
     count_ended(jobs)
     by_kind: dict[str, list[Ended]] = {}
@@ -116,7 +117,10 @@ def announce_ended(jobs: Sequence[Ended]) -> None:
     for name, ended in by_kind.items():
         kind = known_kind(name)
         if kind is not None and kind.ended is not None:
-            _announce(kind.ended, ended)
+            if guarded:
+                _announce(kind.ended, ended)
+            else:
+                kind.ended(ended)
 
 
 def _announce(callback: Callable[[Sequence[Ended]], None], jobs: Sequence[Ended]) -> None:

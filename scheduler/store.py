@@ -200,8 +200,10 @@ class JobStore:
             announce_ended([Ended(*row[:6]) for row in rows if row[2] == "expired"])
         return [job_of(row) for row in rows if row[2] == "running"], len(rows)
 
-    def complete(self, done: Sequence[tuple[Job, Any]]) -> list[int]:
+    def complete(self, done: Sequence[tuple[Job, Any]], *, guarded: bool = True) -> list[int]:
         """Completes the runs and records their results, in one transaction; returns the ids that were still ours.
+
+        guarded: as for scheduler.queue.announce_ended.
 
         What another poller has taken over meanwhile is left alone: neither completed nor recorded.
         """
@@ -216,7 +218,8 @@ class JobStore:
                     record(results)
             count_runs(job for job, _ in kept)
             announce_ended(
-                [Ended(job.id, job.job_type, "completed", job.deployment_id, job.sequence_index) for job, _ in kept]
+                [Ended(job.id, job.job_type, "completed", job.deployment_id, job.sequence_index) for job, _ in kept],
+                guarded=guarded,
             )
         return sorted(ours)
 
