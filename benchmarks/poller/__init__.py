@@ -1,0 +1,1 @@
+"""How fast pollers are, side by side with other ways to do it: `make bench-poller`."""

@@ -1,0 +1,98 @@
+"""python -m benchmarks.poller [--quick] [--only NAME …] [--rival PYTHON]: a table, then one JSON object."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from benchmarks.poller import cases
+from benchmarks.poller.world import ROOT, World
+
+# figure: what it is, its target ("at least" or "at most")
+ROWS: dict[str, tuple[str, str, float | None]] = {
+    "collections_per_s_1": ("collections/s, one poller, 50 ms endpoints", ">=", None),
+    "collections_per_s_2": ("collections/s, two pollers", ">=", 4000),
+    "naive_collections_per_s": ("collections/s, requests, one row at a time, 32 threads", ">=", None),
+    "tls_collections_per_s": ("collections/s over fresh TLS, two pollers", ">=", 500),
+    "slow_completed_share": ("2 s endpoints at 400/s: share completed", ">=", 1.0),
+    "slow_start_lag_p99_ms": ("2 s endpoints at 400/s: start lag p99, ms", "<=", None),
+    "lag_100_per_s_p50_ms": ("start lag at 100 due/s, p50, ms", "<=", 50),
+    "lag_100_per_s_p99_ms": ("start lag at 100 due/s, p99, ms", "<=", 250),
+    "due_now_p50_ms": ("due now, idle system, p50, ms", "<=", None),
+    "due_now_p99_ms": ("due now, idle system, p99, ms", "<=", 50),
+    "idle_cpu_percent": ("idle poller, % of a core", "<=", 0.5),
+    "idle_queries_per_interval": ("idle poller, queries per fallback interval", "<=", 1.05),
+    "claim_p50_ms": ("claim in the large table, p50, ms", "<=", None),
+    "claim_p99_ms": ("claim in the large table, p99, ms", "<=", 5),
+    "claim_past_5000_p50_ms": ("claim past 5,000 due of a full project, p50, ms", "<=", None),
+    "claim_past_5000_p99_ms": ("claim past 5,000 due of a full project, p99, ms", "<=", None),
+    "verdict_max_s": ("200 last samples at once: sample to verdict, max, s", "<=", 2),
+    "last_samples_within_s": ("  (those samples arrived within, s)", "<=", None),
+    "noop_per_s": ("no-op jobs/s, one poller", ">=", None),
+    "procrastinate_noop_per_s": ("no-op jobs/s, procrastinate", ">=", None),
+    "noop_times_procrastinate": ("  times procrastinate", ">=", 10),
+    "rss_mb": ("memory of a poller at full load, MB", "<=", 200),
+    "slow_rss_mb": ("memory of a poller, 400 requests open, MB", "<=", 200),
+    "tls_rss_mb": ("memory of a poller, TLS, MB", "<=", 200),
+}
+
+
+def verdict(kind: str, target: float | None, value: float) -> str:
+    if target is None:
+        return ""
+    met = value >= target if kind == ">=" else value <= target
+    return f"{kind} {target:g} {'met' if met else 'MISSED'}"
+
+
+def main() -> int:
+    """Runs the bench; exit code 0 whatever the figures are: they are for people to judge."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.poller", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute instead of five; figures are rougher")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="collections tls slow lag idle claims verdicts noops naive"
+    )
+    parser.add_argument("--rival", type=Path, default=ROOT / ".venv-bench/bin/python", help="Python with procrastinate")
+    options = parser.parse_args()
+    size = cases.QUICK if options.quick else cases.FULL
+    wanted = {
+        "collections": cases.collections,
+        "naive": cases.naive,
+        "tls": cases.fresh_tls,
+        "slow": cases.slow_endpoints,
+        "lag": cases.start_lag,
+        "idle": cases.idle,
+        "verdicts": cases.verdicts,
+        "noops": partial(cases.noops, rival=options.rival),
+        "claims": cases.claims,
+    }
+    figures: cases.Figures = {}
+    with tempfile.TemporaryDirectory(prefix="seqpulse-bench-") as directory:
+        world = World(Path(directory))
+        try:
+            import django  # noqa: PLC0415
+
+            django.setup()
+            for name, run in wanted.items():
+                if not options.only or name in options.only:
+                    begun = time.monotonic()
+                    figures |= run(world, size)
+                    print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        finally:
+            world.close()
+    for name, (words, kind, target) in ROWS.items():
+        value = figures.get(name)
+        if value is not None:
+            print(f"{words:<58} {value:>12,.2f}   {verdict(kind, target, value)}")
+        elif name in figures:
+            print(f"{words:<58} {'not installed':>12}")
+    print(json.dumps({name: None if value is None else round(value, 3) for name, value in figures.items()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

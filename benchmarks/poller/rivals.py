@@ -1,0 +1,101 @@
+"""Other ways to do the same, in the same run: procrastinate, and requests with one row at a time."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+PROCRASTINATE = """
+import asyncio, sys, time, procrastinate
+app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=sys.argv[1]))
+
+@app.task(name="noop")
+async def noop():
+    pass
+
+async def main(count):
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await app.tasks["noop"].batch_defer_async(*[{}] * count)
+        begun = time.perf_counter()
+        await app.run_worker_async(wait=False, concurrency=30, install_signal_handlers=False)
+        print(count / (time.perf_counter() - begun))
+
+asyncio.run(main(int(sys.argv[2])))
+"""
+
+
+def procrastinate_rate(python: Path, url: str, count: int) -> float | None:
+    """No-op jobs/s of one procrastinate worker, best concurrency of those tried; None where it is not installed."""
+    if not python.exists():
+        return None
+    done = subprocess.run(
+        [str(python), "-c", PROCRASTINATE, url, str(count)], capture_output=True, text=True, check=False, timeout=120
+    )
+    if done.returncode:
+        print(done.stderr[-2000:], file=sys.stderr)
+        return None
+    return float(done.stdout.split()[-1])
+
+
+def naive_rate(threads: int, count: int) -> float:
+    """Collections/s of the obvious poller: threads that each claim one row, ask with requests, and save one row."""
+    import django  # noqa: PLC0415
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
+    django.setup()
+    claimed: queue.SimpleQueue[int] = queue.SimpleQueue()
+    begun = time.perf_counter()
+    workers = [threading.Thread(target=_naive_worker, args=(claimed, count)) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return count / (time.perf_counter() - begun)
+
+
+def _naive_worker(claimed: queue.SimpleQueue[int], count: int) -> None:
+    import requests  # noqa: PLC0415
+    from django.db import connections, transaction  # noqa: PLC0415
+    from django.utils import timezone  # noqa: PLC0415
+
+    from deployments.models import Deployment  # noqa: PLC0415
+    from metrics.models import MetricSample  # noqa: PLC0415
+    from metrics.signing import signed_headers  # noqa: PLC0415
+    from scheduler.models import ScheduledJob  # noqa: PLC0415
+
+    while claimed.qsize() < count:
+        with transaction.atomic():
+            job = ScheduledJob.objects.due().select_for_update(skip_locked=True).order_by("scheduled_at").first()
+            if job is None:
+                break
+            claimed.put(job.pk)
+            job.status, job.locked_until = "running", timezone.now() + timedelta(seconds=30)
+            job.save()
+        deployment = Deployment.objects.select_related("environment", "project").get(pk=job.deployment_id)
+        url, now = deployment.environment.metrics_endpoint, timezone.now()
+        headers = signed_headers(
+            deployment.environment.hmac_secret, url=url, now=now, project_id=str(deployment.project.uuid)
+        )
+        metrics = requests.get(url, headers=headers, timeout=5).json()["metrics"]
+        MetricSample.objects.create(
+            environment=deployment.environment,
+            deployment=deployment,
+            phase=job.phase,
+            sequence_index=job.sequence_index,
+            collected_at=timezone.now(),
+            **metrics,
+        )
+        job.status, job.finished_at = "completed", timezone.now()
+        job.save()
+    connections.close_all()
+
+
+if __name__ == "__main__":
+    print(naive_rate(int(sys.argv[1]), int(sys.argv[2])))
