@@ -4,9 +4,10 @@ ARGS ?=
 
 VENV := .venv
 CLIENT_VENV := .venv-client
+BENCH_VENV := .venv-bench
 PY := $(VENV)/bin/python
 
-.PHONY: help setup setup-client demo run test check bench-verdicts clean
+.PHONY: help setup setup-bench setup-client demo run test check bench-poller bench-verdicts clean
 
 help:
 	@echo "make setup            virtual environment and dependencies (nothing twice)"
@@ -14,6 +15,7 @@ help:
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests; ARGS goes to pytest"
 	@echo "make check            style, types, imports, migrations, templates, settings of production"
+	@echo "make bench-poller     how fast pollers are, beside other ways to do it (minutes; ARGS=--quick: one)"
 	@echo "make bench-verdicts   how often the verdicts are right, beside other judges (minutes)"
 	@echo "make clean            removes what these made, except the data in var/"
 
@@ -56,6 +58,13 @@ test: setup setup-client
 	$(PY) -m pytest --alone=only --cov --cov-append --cov-report term:skip-covered $(ARGS) \
 	|| { alone=$$?; [ $$alone-$$status = 5-0 ] || exit $$alone; }
 
+# procrastinate, to compare with: not in the project's own environment.
+setup-bench:
+	$(call environment,$(BENCH_VENV),requirements/bench.txt)
+
+bench-poller: setup setup-bench
+	@exec $(PY) -m benchmarks.poller $(ARGS)
+
 bench-verdicts: setup
 	@exec $(PY) -m benchmarks.verdicts $(ARGS)
 
@@ -74,5 +83,5 @@ check: setup
 	 $(PY) manage.py check --deploy --fail-level WARNING
 
 clean:
-	rm -rf $(VENV) $(CLIENT_VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(BENCH_VENV) $(CLIENT_VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from analysis.evidence import Evidence, load_evidence
-from analysis.services import Judgement, assess, assess_early, store_early, store_judgement, store_unjudged
+from analysis.services import Judgement, assess, assess_early, store_early, store_judgements, store_unjudged
 from deployments.models import Deployment, State
 from scheduler.models import ScheduledJob
 from scheduler.queue import database_now
@@ -30,9 +30,7 @@ def load(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
 
 
 def store(done: Sequence[tuple[Job, Judgement]]) -> None:
-    for job, judgement in done:
-        if job.deployment_id is not None:
-            store_judgement(job.deployment_id, judgement)
+    store_judgements({job.deployment_id: judgement for job, judgement in done if job.deployment_id is not None})
 
 
 def after_analyses(jobs: Sequence[Ended]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,26 +64,39 @@ def store_early(deployment_id: int, judgement: Judgement) -> bool:
 
 
 def store_judgement(deployment_id: int, judgement: Judgement) -> bool:
-    """Writes verdict, hints and the state in one transaction; False where that was done already.
+    """As `store_judgements`, for one deployment; False where that was done already."""
+    return bool(store_judgements({deployment_id: judgement}))
 
-    Where an early verdict stands it stays, and this one is kept beside it as the final word.
+
+def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
+    """Writes verdicts, hints and states in one transaction; the deployments (keys) for which that was still to be done.
+
+    Where an early verdict stands it stays, and the new one is kept beside it as the final word. Five queries for all of
+    them: a few hundred deployments may end in the same second.
     """
     with transaction.atomic():
-        ended = Deployment.objects.filter(pk=deployment_id, state=State.FINISHED).update(state=State.ANALYZED)
-        if ended != 1:
-            return False
-        early = DeploymentVerdict.objects.filter(deployment_id=deployment_id).first()
-        if early is None:
-            DeploymentVerdict.objects.bulk_create([verdict_row(deployment_id, judgement)], ignore_conflicts=True)
-            StoredHint.objects.bulk_create(hint_rows(deployment_id, judgement.hints))
-            count_verdict(deployment_id, judgement.verdict, took_s=judgement.took_s)
-            count_hints(judgement.hints)
-        else:
-            early.final = final_word(judgement)
-            early.save(update_fields=["final"])
-            add_hints(deployment_id, judgement.hints)
-    log_verdict(deployment_id, judgement)
-    return True
+        # Locked in the order of ids: two pollers may have the same ones.
+        unjudged = Deployment.objects.select_for_update().filter(pk__in=judgements.keys(), state=State.FINISHED)
+        ids = list(unjudged.order_by("pk").values_list("pk", flat=True))
+        Deployment.objects.filter(pk__in=ids).update(state=State.ANALYZED)
+        early = {verdict.deployment_id: verdict for verdict in DeploymentVerdict.objects.filter(deployment_id__in=ids)}
+        fresh = [deployment_id for deployment_id in ids if deployment_id not in early]
+        DeploymentVerdict.objects.bulk_create(
+            [verdict_row(deployment_id, judgements[deployment_id]) for deployment_id in fresh], ignore_conflicts=True
+        )
+        StoredHint.objects.bulk_create(
+            [row for deployment_id in fresh for row in hint_rows(deployment_id, judgements[deployment_id].hints)]
+        )
+        for deployment_id in fresh:
+            count_verdict(deployment_id, judgements[deployment_id].verdict, took_s=judgements[deployment_id].took_s)
+            count_hints(judgements[deployment_id].hints)
+        for deployment_id, verdict in early.items():
+            verdict.final = final_word(judgements[deployment_id])
+            verdict.save(update_fields=["final"])
+            add_hints(deployment_id, judgements[deployment_id].hints)
+    for deployment_id in ids:
+        log_verdict(deployment_id, judgements[deployment_id])
+    return ids
 
 
 def log_verdict(deployment_id: int, judgement: Judgement) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def main() -> int:
     parser.add_argument("--rival", type=Path, default=ROOT / ".venv-bench/bin/python", help="Python with procrastinate")
     options = parser.parse_args()
     size = cases.QUICK if options.quick else cases.FULL
-    wanted = {
+    wanted: dict[str, Callable[[World, cases.Size], cases.Figures]] = {
         "collections": cases.collections,
         "naive": cases.naive,
         "tls": cases.fresh_tls,

@@ -78,7 +78,7 @@ def _naive_worker(claimed: queue.SimpleQueue[int], count: int) -> None:
             claimed.put(job.pk)
             job.status, job.locked_until = "running", timezone.now() + timedelta(seconds=30)
             job.save()
-        deployment = Deployment.objects.select_related("environment", "project").get(pk=job.deployment_id)
+        deployment = Deployment.objects.select_related("environment", "project").get(jobs=job)
         url, now = deployment.environment.metrics_endpoint, timezone.now()
         headers = signed_headers(
             deployment.environment.hmac_secret, url=url, now=now, project_id=str(deployment.project.uuid)

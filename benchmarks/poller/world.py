@@ -143,10 +143,10 @@ class World:
             b" SELECT (%(projects)s::bigint[])[1 + n %% %(projects_count)s], 'e' || n,"
             b"  (%(addresses)s::text[])[1 + n %% %(addresses_count)s] || '/' || n, %(secret)s, now(), 0, '{}'"
             b" FROM generate_series(0, %(count)s - 1) AS n RETURNING id, project_id, name)"
-            b" INSERT INTO deployments (uuid, number, project_id, environment_id, branch, commit_sha, version, author, url,"
-            b"  state, pipeline_result, started_at, finished_at, window_samples, interval_s)"
-            b" SELECT gen_random_uuid(), id, project_id, id, '', '', '', '', '', 'finished', 'success', now(), now(), 5, 60"
-            b" FROM environment RETURNING id, project_id, environment_id",
+            b" INSERT INTO deployments (uuid, number, project_id, environment_id, branch, commit_sha, version, author,"
+            b"  url, state, pipeline_result, started_at, finished_at, window_samples, interval_s)"
+            b" SELECT gen_random_uuid(), id, project_id, id, '', '', '', '', '', 'finished', 'success', now(), now(),"
+            b"  5, 60 FROM environment RETURNING id, project_id, environment_id",
             {
                 "projects": [project.pk for project in projects],
                 "projects_count": len(projects),
@@ -163,10 +163,10 @@ class World:
     ) -> None:
         """So many collections over all deployments, due together or evenly. They stay of use."""
         self.database.execute(
-            b"INSERT INTO scheduled_jobs (job_type, phase, deployment_id, sequence_index, scheduled_at, status, retry_count,"
-            b"  last_error, error_code, job_metadata, locked_by, fair_key)"
-            b" SELECT %s, 'pre', d.id, n / total, now() + (%s + n * %s) * interval '1 second', 'pending', 0, '', '', '{}',"
-            b"  '', d.project_id"
+            b"INSERT INTO scheduled_jobs (job_type, phase, deployment_id, sequence_index, scheduled_at, status,"
+            b"  retry_count, last_error, error_code, job_metadata, locked_by, fair_key)"
+            b" SELECT %s, 'pre', d.id, n / total, now() + (%s + n * %s) * interval '1 second', 'pending', 0, '', '',"
+            b"  '{}', '', d.project_id"
             b" FROM generate_series(0, %s - 1) AS n, (SELECT count(*) AS total FROM deployments) AS all_of_them,"
             b"  (SELECT id, project_id, row_number() OVER (ORDER BY id) - 1 AS place FROM deployments) AS d"
             b" WHERE d.place = n %% total",
