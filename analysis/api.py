@@ -6,10 +6,11 @@ import math
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework import serializers
+from rest_framework import serializers, status
+from rest_framework.exceptions import APIException
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -26,7 +27,8 @@ from analysis.serializers import (
     StandingVerdict,
     VerdictSerializer,
 )
-from deployments.models import Deployment
+from deployments.closing import why_closed
+from deployments.models import NEVER_JUDGED, Deployment
 from deployments.waiting import hold
 from metrics.models import MetricSample, Phase
 from projects.authentication import project_of
@@ -35,7 +37,7 @@ MAX_WAIT_S = 60
 
 
 def deployments_of(request: Request) -> QuerySet[Deployment]:
-    return Deployment.objects.of(project_of(request)).select_related("environment", "verdict")
+    return Deployment.objects.of(project_of(request)).select_related("environment", "verdict", "superseded_by")
 
 
 class DeploymentListView(ListAPIView[Deployment]):
@@ -92,10 +94,11 @@ class VerdictView(APIView):
         responses={
             200: StandingVerdict,
             202: OpenApiResponse(PendingVerdict, description="No verdict yet; Retry-After says when to ask again."),
+            409: OpenApiResponse(description="Abandoned or superseded: there will be no verdict."),
         },
     )
     def get(self, request: Request, uuid: UUID) -> Response:
-        """The verdict: 202 until it stands, then 200."""
+        """The verdict: 202 until it stands, then 200; 409 where the deployment ended without a finish and gets none."""
         query = WaitRequest(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         get_object_or_404(deployments_of(request), uuid=uuid)
@@ -106,6 +109,8 @@ class VerdictView(APIView):
             "state": deployment.state,
             "samples": sample_count(deployment),
         }
+        if deployment.state in NEVER_JUDGED:
+            raise NeverJudged(deployment)
         if not stands(deployment):
             retry_after = str(retry_after_s(deployment))
             return Response({**head, "verdict": None}, status=202, headers={"Retry-After": retry_after})
@@ -114,13 +119,22 @@ class VerdictView(APIView):
         return Response({**head, **verdict, "hints": hints})
 
 
+class NeverJudged(APIException):
+    """409: the deployment ended without a finish, so there will be no verdict; that is no ok."""
+
+    status_code = status.HTTP_409_CONFLICT
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(why_closed(deployment), code=str(deployment.state))
+
+
 def stands(deployment: Deployment) -> bool:
     return hasattr(deployment, "verdict")
 
 
 def standing_in(deployments: QuerySet[Deployment], uuid: UUID) -> Deployment | None:
-    """The deployment, once its verdict stands."""
-    return deployments.filter(uuid=uuid, verdict__isnull=False).first()
+    """The deployment, once its verdict stands or it is known that none will come."""
+    return deployments.filter(Q(verdict__isnull=False) | Q(state__in=NEVER_JUDGED), uuid=uuid).first()
 
 
 def sample_count(deployment: Deployment) -> dict[str, int]:

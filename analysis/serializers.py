@@ -21,6 +21,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
 
     deployment_id = serializers.UUIDField(source="uuid")
     environment = serializers.CharField(source="environment.name")
+    superseded_by = serializers.UUIDField(source="superseded_by.uuid", default=None)
     verdict = serializers.SerializerMethodField()
     confidence = serializers.SerializerMethodField()
     conclusive = serializers.SerializerMethodField()
@@ -39,6 +40,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "author",
             "url",
             "state",
+            "superseded_by",
             "pipeline_result",
             "started_at",
             "finished_at",

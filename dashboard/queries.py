@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404
 
 from analysis.models import DeploymentVerdict, Hint
 from dashboard.words import Status, status_of
-from deployments.models import Deployment, DeploymentQuerySet, State
+from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
 from projects.models import Environment, Project, User
 from scheduler.models import JobStatus, ScheduledJob
@@ -77,7 +77,7 @@ class Detail:
 
 def is_in_progress(deployment: Deployment, verdict: DeploymentVerdict | None) -> bool:
     """Whether a verdict is still to come."""
-    return verdict is None and deployment.state != State.ANALYZED
+    return verdict is None and deployment.state not in (State.ANALYZED, *NEVER_JUDGED)
 
 
 def deployments_of(user: User) -> DeploymentQuerySet:

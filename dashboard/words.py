@@ -31,6 +31,8 @@ STATES = {
     State.RUNNING: Status("info", "running", _("Deploying")),
     State.FINISHED: Status("info", "observing", _("Under observation")),
     State.ANALYZED: Status("neutral", "unknown", _("No verdict stored")),
+    State.ABANDONED: Status("neutral", "unknown", _("Abandoned: no finish came")),
+    State.SUPERSEDED: Status("neutral", "unknown", _("Superseded by the next deployment")),
 }
 UNKNOWN = Status("neutral", "unknown", _("Unknown"))
 

@@ -83,6 +83,7 @@ class TriggerView(APIView):
             metrics_endpoint=body["metrics_endpoint"],
             facts={name: body[name] for name in FACTS},
             policy=policy_of(body),
+            force=body["force"],
         )
         try:
             started = start_deployment(project_of(request), trigger)

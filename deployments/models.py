@@ -15,6 +15,12 @@ class State(models.TextChoices):
     RUNNING = "running"
     FINISHED = "finished"
     ANALYZED = "analyzed"
+    # The two ends without a finish, and so without a verdict.
+    ABANDONED = "abandoned"
+    SUPERSEDED = "superseded"
+
+
+NEVER_JUDGED = (State.ABANDONED, State.SUPERSEDED)
 
 
 class PipelineResult(models.TextChoices):
@@ -58,6 +64,7 @@ class Deployment(models.Model):
     duration_ms = models.PositiveBigIntegerField(null=True, blank=True)
     window_samples = models.PositiveSmallIntegerField(default=0)
     interval_s = models.FloatField(default=60.0)
+    superseded_by = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     policy_version = models.ForeignKey(
         PolicyVersion,
         on_delete=models.SET_NULL,

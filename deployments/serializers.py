@@ -53,6 +53,9 @@ class TriggerRequest(serializers.Serializer[Any]):
     author = OptionalText(max_length=255)
     url = OptionalText(max_length=2048, help_text="Link to the CI run (http or https).")
     policy = PolicyField(required=False, allow_null=True, default=None, help_text="The text of a seqpulse.toml.")
+    force = serializers.BooleanField(
+        default=False, help_text="Supersede a deployment of this environment that is still running; it gets no verdict."
+    )
     wait_for_pre = serializers.BooleanField(
         default=False, help_text="Answer when the sample from before is in or has failed; 10 s at most."
     )

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
+from deployments.closing import supersede, why_closed
 from deployments.models import Deployment, State
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from deployments.waiting import hold
@@ -55,41 +56,54 @@ class UnknownEnvironment(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What a trigger call says, checked. Empty strings where it says nothing. policy: what its seqpulse.toml gives."""
+    """What a trigger call says, checked. Empty strings where it says nothing.
+
+    policy: what its seqpulse.toml gives; force: supersede a deployment that is still running.
+    """
 
     env: str
     idempotency_key: str | None = None
     metrics_endpoint: str = ""
     facts: dict[str, str] = field(default_factory=dict)
     policy: dict[str, Any] | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The deployment a trigger call ends up with; message tells what the caller should know."""
+    """The deployment a trigger call ends up with; message tells what the caller should know.
+
+    running: it is not this call's own, but the environment's, which is still running.
+    """
 
     deployment: Deployment
     status: Literal["created", "existing"]
     message: str | None
+    running: bool = False
 
 
 def start_deployment(project: Project, trigger: Trigger) -> Started:
     """The deployment of this call: by its key, else the running one of the environment, else a new one.
 
-    Raises UnknownEnvironment, EndpointConflict.
+    With force a running one is superseded by a new one. Raises UnknownEnvironment, EndpointConflict.
     """
     with transaction.atomic():
         environment = environment_of(project, trigger.env)
         notes = settle_endpoint(project, environment, trigger.metrics_endpoint)
+        if trigger.force:
+            # What every new deployment locks, before the running deployment is: else two of us deadlock.
+            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         for _ in range(INSERT_ATTEMPTS):
             found = existing(project, environment, trigger)
-            if found is not None:
+            if found is not None and not (trigger.force and found.running):
                 return found
             try:
                 with transaction.atomic():
-                    deployment = insert(project, environment, trigger)
+                    deployment = insert_after(found.deployment if found else None, project, environment, trigger)
             except IntegrityError:
                 continue
+            if found is not None:
+                notes.append(f"Deployment #{found.deployment.number} was still running and is superseded by this one.")
             logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
             return Started(deployment, "created", " ".join(notes) or None)
     raise RuntimeError(f"no deployment could be written for {environment} in {INSERT_ATTEMPTS} attempts")
@@ -111,7 +125,7 @@ def existing(project: Project, environment: Environment, trigger: Trigger) -> St
     running = Deployment.objects.running_in(environment).first()
     if running is not None:
         message = f"Deployment #{running.number} of {environment.name} is still running; finish it first."
-        return Started(running, "existing", message)
+        return Started(running, "existing", message, running=True)
     return None
 
 
@@ -130,6 +144,17 @@ def settle_endpoint(project: Project, environment: Environment, given: str) -> l
     if parse_endpoint(adopt_endpoint(environment, given)) != parse_endpoint(given):
         raise EndpointConflict(environment, given)
     return [f"The environment {environment.name!r} has taken {given} as its metrics endpoint."]
+
+
+def insert_after(
+    running: Deployment | None, project: Project, environment: Environment, trigger: Trigger
+) -> Deployment:
+    """A new running deployment, which supersedes `running`. Raises IntegrityError where another call was faster."""
+    superseded = running is not None and supersede(running)
+    deployment = insert(project, environment, trigger)
+    if running is not None and superseded:
+        Deployment.objects.filter(pk=running.pk).update(superseded_by=deployment)
+    return deployment
 
 
 def insert(project: Project, environment: Environment, trigger: Trigger) -> Deployment:
@@ -222,7 +247,7 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
 
 
 def ignored(deployment: Deployment) -> Finished:
-    return Finished("ignored", f"Deployment #{deployment.number} is not running any more.")
+    return Finished("ignored", why_closed(deployment))
 
 
 def plan_observation(deployment: Deployment, finished_at: datetime, samples: int) -> None:

@@ -67,6 +67,14 @@ def test_parallel_triggers_of_many_environments_get_numbers_without_gaps(project
     assert sorted(one.deployment.number for one in started) == list(range(1, 21))
 
 
+def test_parallel_forced_triggers_leave_one_running(project: Project) -> None:
+    start_deployment(project, Trigger(env="prod"))
+    started = at_once(10, lambda _: start_deployment(project, Trigger(env="prod", force=True)))
+    assert [one.status for one in started].count("created") == 10
+    states = list(Deployment.objects.order_by("number").values_list("state", flat=True))
+    assert states == ["superseded"] * 10 + ["running"]
+
+
 def test_twenty_parallel_finishes_close_it_once_and_plan_once(project: Project) -> None:
     deployment = start_deployment(project, Trigger(env="prod")).deployment
 

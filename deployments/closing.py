@@ -1,0 +1,62 @@
+"""Deployments that end without a finish: superseded or abandoned. They get no verdict, so they never read as ok."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+
+from deployments.models import Deployment, State
+from scheduler.queue import cancel
+
+logger = structlog.get_logger(__name__)
+
+# Of one transaction of the watch.
+BATCH = 200
+
+
+def supersede(deployment: Deployment) -> bool:
+    """Closes a running deployment for one that comes after it; False where it has just ended by itself."""
+    closed = Deployment.objects.filter(pk=deployment.pk, state=State.RUNNING).update(state=State.SUPERSEDED)
+    if closed != 1:
+        return False
+    stop_collecting([deployment.pk], "superseded", "not collected: another deployment has superseded this one")
+    logger.info("deployment_superseded", deployment_id=str(deployment.uuid))
+    return True
+
+
+def abandon_stale() -> int:
+    """Closes the deployments whose finish has not come within SEQPULSE_ABANDON_AFTER_HOURS; returns how many."""
+    hours = settings.SEQPULSE_ABANDON_AFTER_HOURS
+    total = 0
+    while True:
+        with transaction.atomic():
+            stale = Deployment.objects.filter(state=State.RUNNING, started_at__lt=Now() - timedelta(hours=hours))
+            # Whoever holds one of them is finishing it.
+            found = list(stale.select_for_update(skip_locked=True).order_by("pk")[:BATCH])
+            ids = [deployment.pk for deployment in found]
+            Deployment.objects.filter(pk__in=ids, state=State.RUNNING).update(state=State.ABANDONED)
+            stop_collecting(ids, "abandoned", f"not collected: no finish came within {hours:g} hours")
+        for deployment in found:
+            logger.warning("deployment_abandoned", deployment_id=str(deployment.uuid), after_hours=hours)
+        total += len(found)
+        if len(found) < BATCH:
+            return total
+
+
+def stop_collecting(deployment_ids: Sequence[int], code: str, reason: str) -> None:
+    cancel(deployment_ids, ["pre_collect"], code=code, reason=reason)
+
+
+def why_closed(deployment: Deployment) -> str:
+    """What to tell whoever asks for a deployment that is not running any more."""
+    if deployment.state == State.SUPERSEDED:
+        by = f" by #{deployment.superseded_by.number}" if deployment.superseded_by else ""
+        return f"Deployment #{deployment.number} was superseded{by} before it was finished; it gets no verdict."
+    if deployment.state == State.ABANDONED:
+        return f"Deployment #{deployment.number} was abandoned: its finish never came. It gets no verdict."
+    return f"Deployment #{deployment.number} is not running any more."

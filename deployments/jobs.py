@@ -1,0 +1,8 @@
+"""Recurring work on deployments."""
+
+from __future__ import annotations
+
+from deployments.closing import abandon_stale
+from scheduler.recurring import recurring
+
+recurring("abandon_stale_deployments", every_s=300)(abandon_stale)

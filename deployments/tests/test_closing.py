@@ -1,0 +1,113 @@
+"""Deployments that end without a finish: superseded or abandoned."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from deployments.closing import abandon_stale
+from deployments.models import Deployment, State
+from deployments.services import Trigger, finish_deployment, start_deployment
+from projects.services import NewProject, create_project
+from scheduler.models import ScheduledJob
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def made() -> NewProject:
+    return create_project("shop", environment="prod", endpoint="http://metrics.example/m")
+
+
+def call(client: Client, made: NewProject, path: str, **body: Any) -> Any:
+    headers = {"X-API-Key": made.api_key}
+    return client.post(path, body, content_type="application/json", headers=headers).json()
+
+
+def gate(client: Client, made: NewProject, deployment: Deployment) -> Any:
+    return client.get(f"/deployments/{deployment.uuid}/verdict", headers={"X-API-Key": made.api_key})
+
+
+def started_hours_ago(made: NewProject, hours: float) -> Deployment:
+    deployment = start_deployment(made.project, Trigger(env="prod")).deployment
+    Deployment.objects.filter(pk=deployment.pk).update(started_at=timezone.now() - timedelta(hours=hours))
+    return deployment
+
+
+def test_force_supersedes_the_running_one_and_says_so(client: Client, made: NewProject) -> None:
+    old = call(client, made, "/deployments/trigger", env="prod")
+    new = call(client, made, "/deployments/trigger", env="prod", force=True)
+    assert (new["status"], new["number"]) == ("created", 2)
+    assert "#1 was still running and is superseded" in new["message"]
+    row = Deployment.objects.get(uuid=old["deployment_id"])
+    assert (row.state, str(row.superseded_by and row.superseded_by.uuid)) == (State.SUPERSEDED, new["deployment_id"])
+    shown = client.get(f"/deployments/{row.uuid}", headers={"X-API-Key": made.api_key}).json()
+    assert (shown["state"], shown["superseded_by"], shown["verdict"]) == ("superseded", new["deployment_id"], None)
+
+
+def test_without_force_the_running_one_stays(client: Client, made: NewProject) -> None:
+    old = call(client, made, "/deployments/trigger", env="prod")
+    again = call(client, made, "/deployments/trigger", env="prod")
+    assert (again["status"], again["deployment_id"]) == ("existing", old["deployment_id"])
+
+
+def test_force_with_the_key_of_the_running_one_finds_it(client: Client, made: NewProject) -> None:
+    body = {"env": "prod", "idempotency_key": "run-1", "force": True}
+    first = call(client, made, "/deployments/trigger", **body)
+    second = call(client, made, "/deployments/trigger", **body)
+    assert (second["status"], second["deployment_id"]) == ("existing", first["deployment_id"])
+
+
+def test_force_without_a_running_one_changes_nothing(client: Client, made: NewProject) -> None:
+    new = call(client, made, "/deployments/trigger", env="prod", force=True)
+    assert (new["status"], new["message"]) == ("created", None)
+
+
+def test_the_samples_from_before_of_a_superseded_one_are_not_taken(made: NewProject) -> None:
+    old = start_deployment(made.project, Trigger(env="prod")).deployment
+    start_deployment(made.project, Trigger(env="prod", force=True))
+    job = ScheduledJob.objects.get(deployment=old)
+    assert (job.status, job.error_code) == ("cancelled", "superseded")
+
+
+def test_a_deployment_without_finish_is_abandoned_and_frees_its_environment(made: NewProject) -> None:
+    stale = started_hours_ago(made, 25)
+    assert abandon_stale() == 1
+    stale.refresh_from_db()
+    assert stale.state == State.ABANDONED
+    assert ScheduledJob.objects.get(deployment=stale).error_code == "abandoned"
+    assert start_deployment(made.project, Trigger(env="prod")).status == "created"
+
+
+@pytest.mark.parametrize(("hours", "limit", "abandoned"), [(23, 24, 0), (3, 2, 1)])
+def test_the_time_until_then_is_a_setting(
+    made: NewProject, settings: Any, hours: float, limit: float, abandoned: int
+) -> None:
+    settings.SEQPULSE_ABANDON_AFTER_HOURS = limit
+    started_hours_ago(made, hours)
+    assert abandon_stale() == abandoned
+
+
+def test_a_finished_deployment_is_never_abandoned(made: NewProject) -> None:
+    deployment = started_hours_ago(made, 99)
+    finish_deployment(made.project, deployment.uuid, result="success")
+    assert abandon_stale() == 0
+
+
+@pytest.mark.parametrize("end", ["abandoned", "superseded"])
+def test_what_ended_without_finish_is_never_judged(client: Client, made: NewProject, end: str) -> None:
+    deployment = started_hours_ago(made, 25)
+    if end == "abandoned":
+        abandon_stale()
+    else:
+        start_deployment(made.project, Trigger(env="prod", force=True))
+    finished = call(client, made, "/deployments/finish", deployment_id=str(deployment.uuid), result="success")
+    assert (finished["status"], end in finished["message"]) == ("ignored", True)
+    answer = gate(client, made, deployment)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, end)
+    assert "no verdict" in answer.json()["detail"]
+    assert not ScheduledJob.objects.filter(deployment=deployment, job_type="analysis").exists()
