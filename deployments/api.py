@@ -12,6 +12,7 @@ from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from structlog.contextvars import bind_contextvars
 
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
 from deployments.services import (
@@ -91,6 +92,7 @@ class TriggerView(APIView):
             raise ValidationError({"env": [str(error)]}) from None
         except EndpointConflict as error:
             raise Conflict(error) from None
+        bind_contextvars(deployment_id=str(started.deployment.uuid))
         answer: dict[str, Any] = {
             "deployment_id": str(started.deployment.uuid),
             "status": started.status,
@@ -109,6 +111,7 @@ class FinishView(APIView):
     def post(self, request: Request) -> Response:
         """Tells SeqPulse that the deployment is done: it begins to observe the new version."""
         body = checked(FinishRequest, request)
+        bind_contextvars(deployment_id=str(body["deployment_id"]))
         try:
             finished = finish_deployment(
                 project_of(request),

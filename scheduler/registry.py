@@ -24,7 +24,8 @@ from scheduler.retry import RetryPolicy
 class Job:
     """A claimed row of scheduled_jobs, as handlers see it. claimed_at: the database's clock at the claim.
 
-    fair_key: whose job it is (scheduler/shares.py); defect: why the row cannot be run, in words, else "".
+    fair_key: whose job it is (scheduler/shares.py); defect: why the row cannot be run, in words, else "";
+    names: what log lines about it carry (scheduler/tracing.py).
     """
 
     id: int
@@ -40,6 +41,7 @@ class Job:
     claimed_monotonic: float = 0.0
     fair_key: int | None = None
     defect: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from scheduler.counting import count_put_off, count_runs
 from scheduler.queue import announce_ended, notify
 from scheduler.registry import Ended, Job, kind_of, known_kind
 from scheduler.shares import Opening
+from scheduler.tracing import named
 
 ENDED_COLUMNS = "id, job_type, status, deployment_id, sequence_index, error_code"
 
@@ -198,7 +199,7 @@ class JobStore:
             cursor.execute(CLAIM, parameters | self._parameters(opening))
             rows = cursor.fetchall()
             announce_ended([Ended(*row[:6]) for row in rows if row[2] == "expired"])
-        return [job_of(row) for row in rows if row[2] == "running"], len(rows)
+        return named([job_of(row) for row in rows if row[2] == "running"]), len(rows)
 
     def complete(self, done: Sequence[tuple[Job, Any]], *, guarded: bool = True) -> list[int]:
         """Completes the runs and records their results, in one transaction; returns the ids that were still ours.

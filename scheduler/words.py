@@ -29,7 +29,7 @@ def facts(job: Job) -> dict[str, Any]:
     return {
         "job_id": job.id,
         "job_type": job.job_type,
-        "deployment_id": job.deployment_id,
+        **job.names,
         "phase": job.phase,
         "sequence_index": job.sequence_index,
         "lag_ms": lag_ms(job),
@@ -42,7 +42,7 @@ def facts_of_many(jobs: Sequence[Job]) -> dict[str, Any]:
     return {
         "count": len(jobs),
         "job_ids": [job.id for job in jobs],
-        "deployment_ids": sorted({job.deployment_id for job in jobs if job.deployment_id is not None}),
+        "deployment_ids": sorted({job.names["deployment_id"] for job in jobs if "deployment_id" in job.names}),
         "lag_ms_max": max(map(lag_ms, jobs)),
         "duration_ms_max": max(map(duration_ms, jobs)),
     }

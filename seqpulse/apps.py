@@ -5,4 +5,4 @@ class SeqPulseConfig(AppConfig):
     name = "seqpulse"
 
     def ready(self) -> None:
-        from seqpulse import checks  # noqa: F401  (registers the checks)
+        from seqpulse import checks, request_logging  # noqa: F401  (they register themselves)

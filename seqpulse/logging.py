@@ -68,4 +68,6 @@ def configure_logging(log_format: str, level: str, *, stream: Any = None) -> dic
         },
     }
     logging.config.dictConfig(config)
+    # Python's own warnings, which would otherwise be plain text between the lines.
+    logging.captureWarnings(True)
     return config

@@ -7,10 +7,10 @@ import threading
 import pytest
 from django.db import connection, transaction
 
-from deployments.tests.factories import make_deployment
 from scheduler import totals
 from scheduler.models import RunningTotal, ScheduledJob
-from scheduler.queue import cancel
+from scheduler.queue import announce_ended
+from scheduler.registry import Ended
 from scheduler.store import Failure, JobStore
 from scheduler.tests.kinds import announced_kinds, make_job
 from scheduler.totals import Measure
@@ -119,13 +119,9 @@ def test_a_result_that_comes_after_a_take_over_is_not_counted() -> None:
 
 def test_expired_and_cancelled_jobs_are_counted_as_such() -> None:
     with announced_kinds():
-        late = make_job(due_in_s=-9)
-        ScheduledJob.objects.filter(pk=late.pk).update(expires_at=late.scheduled_at)
+        late = make_job(due_in_s=-9, expires_in_s=-1)
         JobStore("a", 30).claim(10)
-        deployment = make_deployment()
-        waiting = make_job(due_in_s=60)
-        ScheduledJob.objects.filter(pk=waiting.pk).update(deployment=deployment)
-        cancel([deployment.pk], [waiting.job_type])
+        announce_ended([Ended(late.pk, "quick", "cancelled", None, 0, "cancelled")])
     ended = "seqpulse_scheduler_jobs_ended_total"
-    assert total(ended, late.job_type, "expired") == 1
-    assert total(ended, waiting.job_type, "cancelled") == 1
+    assert total(ended, "quick", "expired") == 1
+    assert total(ended, "quick", "cancelled") == 1

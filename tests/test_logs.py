@@ -1,0 +1,135 @@
+"""Logs of real processes: one form for all lines, one id from trigger to verdict, and no secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from scheduler.registry import Job
+from scheduler.tracing import announce_names, named, names_of
+from seqpulse.logging import redact_event
+from tests.processes import Installation, live_installation, wait_for
+
+
+@dataclass
+class Told:
+    """A deployment from trigger to verdict, and what every process wrote meanwhile."""
+
+    installation: Installation
+    made: dict[str, Any]
+    deployment: str
+
+    def lines(self, *names: str) -> list[dict[str, Any]]:
+        text = "".join(self.installation.log(name) for name in names)
+        return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    with live_installation(tmp_path_factory.mktemp("logs")) as installation:
+        installation.start_web()
+        poller = installation.start_poller()
+        made = installation.project("logged", "--hmac", "--endpoint", f"{installation.start_endpoint()}/401")
+        deployment = installation.deploy(made["api_key"])
+        installation.verdict_of(deployment, made["api_key"])
+        wait_for(lambda: "verdict_issued" in installation.log("poller"), "the line about the verdict")
+        poller.terminate()
+        poller.wait(20)
+        yield Told(installation, made, deployment)
+
+
+def test_every_line_of_every_process_is_json_with_time_level_logger_and_event(told: Told) -> None:
+    for name in ("web", "poller"):
+        lines = told.lines(name)
+        assert lines
+        for line in lines:
+            assert {"timestamp", "level", "logger", "event"} <= line.keys(), line
+    assert "gunicorn.error" in {line["logger"] for line in told.lines("web")}
+
+
+def test_a_deployment_can_be_followed_by_one_id_across_processes(told: Told) -> None:
+    def about(name: str) -> list[dict[str, Any]]:
+        return [line for line in told.lines(name) if line.get("deployment_id") == told.deployment]
+
+    web, poller = about("web"), about("poller")
+    assert [line["event"] for line in web if line["logger"] == "deployments.services"] == [
+        "deployment_started",
+        "deployment_finished",
+    ]
+    assert {"job_failed", "verdict_issued"} <= {line["event"] for line in poller}
+    [verdict] = [line for line in poller if line["event"] == "verdict_issued"]
+    assert verdict["duration_ms"] >= 0
+    projects = {line["project_id"] for line in web + poller if "project_id" in line}
+    assert len(projects) == 1
+    failed = [line for line in poller if line["event"] == "job_failed"]
+    assert all({"job_id", "job_type", "phase", "duration_ms", "project_id"} <= line.keys() for line in failed)
+    completed = [line for line in told.lines("poller") if line["event"] == "jobs_completed"]
+    assert any(told.deployment in line["deployment_ids"] for line in completed)
+
+
+def test_all_lines_of_a_request_share_its_id_and_the_last_one_tells_how_long_it_took(told: Told) -> None:
+    [started] = [line for line in told.lines("web") if line["event"] == "deployment_started"]
+    of_request = [line for line in told.lines("web") if line.get("request_id") == started["request_id"]]
+    assert [line["event"] for line in of_request] == ["request_started", "deployment_started", "request_finished"]
+    assert of_request[-1]["duration_ms"] > 0
+    assert (of_request[-1]["view"], of_request[-1]["code"]) == ("trigger", 200)
+    assert of_request[-1]["deployment_id"] == told.deployment
+
+
+def test_no_secret_is_in_any_log(told: Told) -> None:
+    for name in ("web", "poller"):
+        text = told.installation.log(name)
+        assert told.made["api_key"] not in text
+        assert told.made["hmac_secret"] not in text
+        assert told.installation.env["SECRET_KEY"] not in text
+
+
+def test_for_people_the_lines_are_no_json(tmp_path: Path) -> None:
+    with live_installation(tmp_path, LOG_FORMAT="console") as installation:
+        installation.start_poller().terminate()
+        installation.children.running["poller"].wait(20)
+        lines = installation.log("poller").splitlines()
+    assert any("poller_started" in line for line in lines)
+    assert not any(line.startswith("{") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("event", "hidden"),
+    [
+        ({"hmac_secret": "abc"}, "abc"),
+        ({"headers": {"Authorization": "Bearer abc"}}, "abc"),
+        ({"event": "refused sp_abcdefghij"}, "abcdefghij"),
+        ({"error": "cannot reach postgres://seqpulse:hunter2@db/seqpulse"}, "hunter2"),
+        ({"rows": [{"password": "abc"}, ["sphs_abcdefghij"]]}, "abc"),
+    ],
+)
+def test_secrets_are_masked_by_key_and_by_value(event: dict[str, Any], hidden: str) -> None:
+    assert hidden not in json.dumps(redact_event(None, "info", event))
+
+
+@pytest.mark.django_db
+def test_names_that_cannot_be_found_out_lose_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.db import OperationalError  # noqa: PLC0415
+
+    from deployments.tracing import public_ids  # noqa: PLC0415
+
+    def away(ids: Any) -> Any:
+        raise OperationalError("connection refused")
+
+    job = Job(1, "analysis", "", 0, 7, *[None] * 2, 0, {}, None)  # type: ignore[arg-type]
+    announce_names(away)
+    try:
+        with structlog.testing.capture_logs() as logs:
+            assert named([job])[0].names == {}
+        assert [line["event"] for line in logs] == ["names_unknown"]
+        announce_names(lambda ids: {pk: {"deployment_id": "u"} for pk in ids})
+        assert named([job])[0].names == {"deployment_id": "u"}
+        assert names_of([8]) == {8: {"deployment_id": "u"}}
+    finally:
+        announce_names(public_ids)
