@@ -170,7 +170,7 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = SEQPULSE_DATA_DIR / "static"
+STATIC_ROOT = ENVIRONMENT.directory("SEQPULSE_STATIC_ROOT", SEQPULSE_DATA_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

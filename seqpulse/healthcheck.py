@@ -1,0 +1,62 @@
+"""`python -m seqpulse.healthcheck web|poller`: for container runtimes. Exit code 0: this container's process is well.
+
+Without Django: it runs every few seconds. A web server is well while it answers; whether the database does is
+/health's business, since starting the web server anew mends no database.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import sys
+
+import psycopg
+
+TIMEOUT_S = 4
+# As scheduler.models.HEARTBEAT_STALE_AFTER.
+FRESH = "SELECT 1 FROM pollers WHERE host = %s AND heartbeat_at > now() - interval '30 seconds' LIMIT 1"
+
+
+def allowed_host(setting: str) -> str:
+    """A host name that the web server answers to, from ALLOWED_HOSTS."""
+    first = setting.split(",", maxsplit=1)[0].strip()
+    if first in ("", "*"):
+        return "localhost"
+    return f"health{first}" if first.startswith(".") else first
+
+
+def web_is_well() -> bool:
+    """Whether the web server of this container answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 8000), timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/health/live", headers={"Host": allowed_host(os.environ.get("ALLOWED_HOSTS", ""))})
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def poller_is_well() -> bool:
+    """Whether a poller of this container has been heard of lately."""
+    try:
+        with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=TIMEOUT_S) as link:
+            return link.execute(FRESH, [socket.gethostname()]).fetchone() is not None
+    except (KeyError, psycopg.Error):
+        return False
+
+
+CHECKS = {"web": web_is_well, "poller": poller_is_well}
+
+
+def main(arguments: list[str]) -> int:
+    """0: well, 1: not, 2: wrong call."""
+    if len(arguments) != 1 or arguments[0] not in CHECKS:
+        sys.stderr.write("usage: python -m seqpulse.healthcheck web|poller\n")
+        return 2
+    return 0 if CHECKS[arguments[0]]() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,315 @@
+"""Image, compose file and units: linted, and the image's very steps run, by a user without rights."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+import yaml
+from cryptography.fernet import Fernet
+
+from seqpulse.embedded import url as embedded_url
+from seqpulse.healthcheck import allowed_host
+from tests.processes import ROOT, environment, free_port, live_installation, wait_for
+from tests.system_tools import require
+
+DOCKERFILE = ROOT / "Dockerfile"
+UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))
+NOBODY = 65534
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions in order, continuation lines joined."""
+    joined = re.sub(r"\\\n\s*", " ", DOCKERFILE.read_text())
+    lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
+    return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
+
+
+def of(name: str) -> list[str]:
+    return [rest for found, rest in instructions() if found == name]
+
+
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    return loaded
+
+
+def test_hadolint_has_nothing_to_object_to() -> None:
+    hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
+    result = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_image_runs_as_a_user_without_rights_and_checks_its_health() -> None:
+    names = [name for name, _ in instructions()]
+    assert of("USER") == ["10001:10001"]
+    # From there on nothing runs as root any more.
+    assert names.index("USER") < min(place for place, name in enumerate(names) if name == "COPY")
+    assert len(of("HEALTHCHECK")) == 1
+
+
+def test_no_secret_and_no_data_gets_into_the_image() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for path in (".git", ".env", ".venv", "var", "tests"):
+        assert any(fnmatch.fnmatch(path, pattern) for pattern in ignored), path
+    assert not [name for line in of("ENV") for name in ("SECRET_KEY=", "TOKEN=", "PASSWORD=", "KEYS=") if name in line]
+
+
+def test_every_service_of_the_compose_file_can_start_in_order() -> None:
+    services = compose()["services"]
+    known = {"image", "restart", "init", "read_only", "cap_drop", "security_opt", "tmpfs", "environment", "build"}
+    known |= {"command", "healthcheck", "depends_on", "ports", "volumes", "stop_grace_period", "deploy", "secrets"}
+    conditions = {"service_healthy", "service_completed_successfully", "service_started"}
+    for name, service in services.items():
+        assert set(service) <= known | {"shm_size"}, name
+        needed = service.get("depends_on", {})
+        for other, how in needed.items() if isinstance(needed, dict) else ((each, {}) for each in needed):
+            assert other in services, (name, other)
+            assert how.get("condition", "service_started") in conditions
+            if how.get("condition") == "service_healthy":
+                assert "test" in services[other]["healthcheck"], (name, other)
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith("./") else source in compose()["volumes"], volume
+        for secret in service.get("secrets", []):
+            assert secret in compose()["secrets"]
+    assert services["poller"]["deploy"]["replicas"] == 2
+    assert {"postgres", "web", "poller", "prometheus", "grafana"} <= set(services)
+
+
+def test_the_compose_file_holds_no_password_and_publishes_nothing_beyond_this_machine() -> None:
+    for name, service in compose()["services"].items():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), (name, port)
+        for variable, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|KEY|TOKEN|DATABASE_URL", variable):
+                assert re.search(r"\$\{[A-Z_]+:\?", str(value)), f"{name}: {variable} has to be asked for"
+
+
+def test_prometheus_asks_the_web_server_under_a_name_that_it_answers_to() -> None:
+    scrape = yaml.safe_load((ROOT / "ops/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    [target] = scrape["static_configs"][0]["targets"]
+    host, _, port = target.partition(":")
+    web = compose()["services"]["web"]
+    assert host in web["environment"]["ALLOWED_HOSTS"].split(",")
+    assert port == "8000"
+    assert scrape["authorization"]["credentials_file"] == "/run/secrets/metrics_token"
+
+
+def test_grafana_finds_its_source_and_dashboards() -> None:
+    sources = yaml.safe_load((ROOT / "ops/grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    [provider] = yaml.safe_load((ROOT / "ops/grafana/provisioning/dashboards/seqpulse.yml").read_text())["providers"]
+    mounted = [volume.split(":")[1] for volume in compose()["services"]["grafana"]["volumes"]]
+    assert provider["options"]["path"] in mounted
+    dashboards = [json.loads(path.read_text()) for path in (ROOT / "ops/grafana/dashboards").glob("*.json")]
+    assert len({dashboard["uid"] for dashboard in dashboards}) == len(dashboards) == 2
+    used = {panel["datasource"]["uid"] for dashboard in dashboards for panel in dashboard["panels"]}
+    assert used == {source["uid"] for source in sources}
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_takes_the_units(unit: Path, tmp_path: Path) -> None:
+    analyze = require("systemd-analyze", "systemd")
+    # It looks for the programs: here they lie elsewhere.
+    text = unit.read_text().replace("/opt/seqpulse/.venv/bin/gunicorn", "/bin/true")
+    text = text.replace("/opt/seqpulse/.venv/bin/python", "/bin/true").replace("file:/opt/seqpulse", "file:/opt")
+    copy = tmp_path / unit.name.replace("@", "@1")
+    copy.write_text(text)
+    result = subprocess.run([analyze, "verify", copy], capture_output=True, text=True, check=False, timeout=60)
+    about = [line for line in result.stderr.splitlines() if "seqpulse" in line]
+    assert result.returncode == 0 and not about, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "host"),
+    [("", "localhost"), ("*", "localhost"), ("a.example,b", "a.example"), (".example", "health.example")],
+)
+def test_the_health_check_asks_under_a_name_that_is_allowed(setting: str, host: str) -> None:
+    assert allowed_host(setting) == host
+
+
+def test_a_pollers_health_check_knows_it_from_a_dead_one(tmp_path: Path) -> None:
+    check = [sys.executable, "-m", "seqpulse.healthcheck", "poller"]
+    with live_installation(tmp_path) as installation:
+        assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 1
+        installation.start_poller()
+        assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 0
+    # Its database is gone.
+    assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 1
+
+
+@dataclass
+class Image:
+    """A directory that stands for the image's file system, and who works in it."""
+
+    root: Path
+    user: int | None
+    python: Path
+
+    def moved(self, text: str) -> str:
+        """The text with the image's directories where they lie here."""
+        for path in ("/opt/seqpulse", "/srv/seqpulse", "/var/lib/seqpulse"):
+            text = text.replace(path, f"{self.root}{path}")
+        return text
+
+    def environment(self) -> dict[str, str]:
+        """What the Dockerfile sets."""
+        pairs = [pair.partition("=") for line in of("ENV") for pair in shlex.split(line)]
+        return {name: self.moved(value) for name, _, value in pairs}
+
+    def command(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.root / "app",
+            env=self.whole(env),
+            user=self.user,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    def whole(self, env: dict[str, str]) -> dict[str, str]:
+        home = {"HOME": str(self.root / "home"), "TMPDIR": str(self.root / "home")}
+        here = self.environment()
+        here["PATH"] = f"{here['VIRTUAL_ENV']}/bin:{self.python.parent}:/usr/bin:/bin"
+        return environment(**{**here, **home, **env})
+
+    def program(self, name: str) -> str:
+        """The PATH of `command` counts only inside: what starts it looks in its own."""
+        return f"{self.environment()['VIRTUAL_ENV']}/bin/{name}"
+
+
+def copied() -> Iterator[Path]:
+    """What COPY . . takes: everything that .dockerignore does not leave out."""
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    tops = [pattern for pattern in ignored if not pattern.startswith("**/")]
+    anywhere = {pattern.removeprefix("**/") for pattern in ignored if pattern.startswith("**/")}
+    for directory, below, files in os.walk(ROOT):
+        here = Path(directory).relative_to(ROOT)
+        below[:] = [
+            name
+            for name in below
+            if name not in anywhere and not any(fnmatch.fnmatch(str(here / name), pattern) for pattern in tops)
+        ]
+        for name in files:
+            if not any(fnmatch.fnmatch(str(here / name), pattern) for pattern in tops):
+                yield here / name
+
+
+def python_for(user: int | None) -> Path:
+    """A python3 that this user may start and that can make virtual environments: ours, else the system's."""
+    for path in (Path(sys.executable).resolve(), Path("/usr/bin/python3")):
+        try:
+            found = subprocess.run([path, "-c", "import ensurepip, venv"], user=user, check=False, capture_output=True)
+        except OSError:
+            continue
+        if found.returncode == 0 and (path.parent / "python3").exists():
+            return path
+    pytest.fail("no python3 with venv for a user without rights: apt-get install python3-venv")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """The directories that the Dockerfile's first RUN makes; code that the service's user cannot write."""
+    if os.geteuid() == 0:
+        # The temporary directories of tests are for their owner only.
+        root = Path("/var/tmp") / f"seqpulse-image-{secrets.token_hex(4)}"  # noqa: S108
+    else:
+        root = tmp_path_factory.mktemp("image")
+    user = NOBODY if os.geteuid() == 0 else None
+    made = Image(root, user, python_for(user))
+    for path in ("opt/seqpulse", "srv/seqpulse", "var/lib/seqpulse", "home"):
+        (root / path).mkdir(parents=True)
+        if made.user is not None:
+            os.chown(root / path, made.user, made.user)
+    for path in copied():
+        (root / "app" / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, root / "app" / path)
+    yield made
+    shutil.rmtree(root)
+
+
+@contextmanager
+def own_server(image: Image) -> Iterator[str]:
+    """A PostgreSQL that the user without rights may connect to: the embedded one, as that user."""
+    directory = image.root / "home/database"
+    server = {"SEQPULSE_DATA_DIR": str(directory), "SEQPULSE_EMBEDDED_FAST": "1"}
+    started = image.command(image.program("python"), "-m", "seqpulse.embedded", "start", **server)
+    assert started.returncode == 0, started.stderr
+    try:
+        yield embedded_url(directory)
+    finally:
+        image.command(image.program("python"), "-m", "seqpulse.embedded", "stop", **server)
+
+
+def test_the_images_steps_work_for_a_user_without_rights_and_what_they_make_serves(image: Image) -> None:
+    steps = [step for step in of("RUN") if step.startswith("sh ")]
+    assert len(steps) == 2
+    for step in steps:
+        result = image.command(*shlex.split(step))
+        assert result.returncode == 0, f"{step}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}"
+    assert not list(image.root.rglob("keys.json")), "keys were generated into the image"
+    assert (image.root / "srv/seqpulse/static/staticfiles.json").exists()
+
+    port = str(free_port())
+    health = json.loads(of("HEALTHCHECK")[0].partition("CMD ")[2])
+    command = json.loads(of("CMD")[0])
+    with own_server(image) as url:
+        env = {
+            "DATABASE_URL": url,
+            "SECRET_KEY": secrets.token_urlsafe(50),
+            "SEQPULSE_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+            "ALLOWED_HOSTS": "seqpulse.example",
+            "PORT": port,
+            "SEQPULSE_BIND": "127.0.0.1",
+        }
+        migrate = [part for part in compose()["services"]["migrate"]["command"] if part != "python"]
+        done = image.command(image.program("python"), *migrate, **env)
+        assert done.returncode == 0, done.stderr
+        processes = [
+            subprocess.Popen(
+                [image.program(program), *rest],
+                cwd=image.root / "app",
+                env=image.whole(env),
+                user=image.user,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for program, *rest in (command, compose()["services"]["poller"]["command"])
+        ]
+        try:
+            check = [image.program(health[0]), *health[1:]]
+            wait_for(lambda: image.command(*check, **env).returncode == 0, "the health check")
+            site, headers = f"http://127.0.0.1:{port}", {"Host": "seqpulse.example"}
+
+            def well() -> bool:
+                return requests.get(f"{site}/health", headers=headers, timeout=10).json()["status"] == "ok"
+
+            wait_for(well, "web server and poller")
+            manifest = json.loads((image.root / "srv/seqpulse/static/staticfiles.json").read_text())["paths"]
+            style = next(path for name, path in manifest.items() if name.endswith(".css"))
+            assert requests.get(f"{site}/static/{style}", headers=headers, timeout=10).ok
+            with psycopg.connect(url) as link:
+                assert link.execute("SELECT count(*) FROM pollers").fetchone() == (1,)
+        finally:
+            for process in processes:
+                process.terminate()
+            assert [process.wait(30) for process in processes] == [0, 0]
+    assert not list((image.root / "app").rglob("*.pyc")), "something could write into the code"
