@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 import structlog
+from django.db import OperationalError
+from django.utils import timezone
 
+from deployments.tracing import public_ids
 from scheduler.registry import Job
 from scheduler.tracing import announce_names, named, names_of
 from seqpulse.logging import redact_event
@@ -114,15 +117,12 @@ def test_secrets_are_masked_by_key_and_by_value(event: dict[str, Any], hidden: s
 
 
 @pytest.mark.django_db
-def test_names_that_cannot_be_found_out_lose_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    from django.db import OperationalError  # noqa: PLC0415
-
-    from deployments.tracing import public_ids  # noqa: PLC0415
-
+def test_names_that_cannot_be_found_out_lose_no_job() -> None:
     def away(ids: Any) -> Any:
         raise OperationalError("connection refused")
 
-    job = Job(1, "analysis", "", 0, 7, *[None] * 2, 0, {}, None)  # type: ignore[arg-type]
+    now = timezone.now()
+    job = Job(1, "analysis", "", 0, 7, now, None, 0, {}, now)
     announce_names(away)
     try:
         with structlog.testing.capture_logs() as logs:

@@ -239,9 +239,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
         (root / path).mkdir(parents=True)
         if made.user is not None:
             os.chown(root / path, made.user, made.user)
-    for path in copied():
-        (root / "app" / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / path, root / "app" / path)
+    for file in copied():
+        (root / "app" / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / file, root / "app" / file)
     yield made
     shutil.rmtree(root)
 
@@ -300,7 +300,8 @@ def test_the_images_steps_work_for_a_user_without_rights_and_what_they_make_serv
             site, headers = f"http://127.0.0.1:{port}", {"Host": "seqpulse.example"}
 
             def well() -> bool:
-                return requests.get(f"{site}/health", headers=headers, timeout=10).json()["status"] == "ok"
+                health: dict[str, str] = requests.get(f"{site}/health", headers=headers, timeout=10).json()
+                return health["status"] == "ok"
 
             wait_for(well, "web server and poller")
             manifest = json.loads((image.root / "srv/seqpulse/static/staticfiles.json").read_text())["paths"]
