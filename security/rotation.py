@@ -68,7 +68,7 @@ def _read(model: type[Model], column: EncryptedTextField, *, after: int) -> list
     """The next batch as it is stored; the ORM would decrypt it."""
     query = sql.SQL("SELECT {id}, {secret} FROM {table} WHERE {id} > %s AND {secret} <> '' ORDER BY {id} LIMIT %s")
     with connection.cursor() as cursor:
-        cursor.execute(query.format(**_names(model, column)), [after, BATCH])  # type: ignore[arg-type]
+        cursor.execute(query.format(**_names(model, column)), [after, BATCH])
         rows: list[tuple[int, str]] = cursor.fetchall()
         return rows
 
@@ -76,7 +76,7 @@ def _read(model: type[Model], column: EncryptedTextField, *, after: int) -> list
 def _replace(model: type[Model], column: EncryptedTextField, *, pk: int, old: str, new: str) -> bool:
     query = sql.SQL("UPDATE {table} SET {secret} = %s WHERE {id} = %s AND {secret} = %s")
     with connection.cursor() as cursor:
-        cursor.execute(query.format(**_names(model, column)), [new, pk, old])  # type: ignore[arg-type]
+        cursor.execute(query.format(**_names(model, column)), [new, pk, old])
         replaced: bool = cursor.rowcount == 1
         return replaced
 
