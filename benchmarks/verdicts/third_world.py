@@ -69,8 +69,8 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a deployment does from `onset` (minutes after it) on; the defaults do nothing. duty: share of the minutes
-    that a crash loop is down."""
+    """What a deployment does from `onset` (minutes after it) on; the defaults do nothing. cycle: a crash loop is down in
+    one minute out of so many."""
 
     onset: float = 0.0
     errors: float = 0.0
@@ -80,7 +80,7 @@ class Change:
     leak: float = 0.0
     step: float = 0.0
     lost: float = 0.0
-    duty: float = 0.0
+    cycle: int = 0
 
 
 def _log_uniform(rng: random.Random, low: float, high: float) -> float:
@@ -203,7 +203,7 @@ def _traffic(rng: random.Random, service: Service, minutes: int) -> Change:
 
 
 def _crash_loop(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(duty=rng.uniform(0.4, 0.7))
+    return Change(cycle=rng.choice((2, 2, 3)))
 
 
 def _errors_and_latency(rng: random.Random, service: Service, minutes: int) -> Change:
@@ -238,8 +238,8 @@ def effect_of(service: Service, change: Change, minutes: int) -> Effect:
     """The noise-free effect at the end of the window."""
     errors = min(1.0, service.errors * change.errors_factor + change.errors)
     lost = change.lost
-    if change.duty:
-        errors, lost = errors + change.duty * 0.8, 0.4 * change.duty
+    if change.cycle:
+        errors, lost = errors + 0.8 / change.cycle, 0.4 / change.cycle
     leaked = change.leak * (minutes - 1 - change.onset)
     memory = min(1.0, service.memory + change.step + leaked)
     return Effect(
@@ -274,9 +274,11 @@ class _Surroundings:
 
 def _surroundings(rng: random.Random, fault: str) -> _Surroundings:
     traffic, what = 1.0, rng.random()
-    # Natural changes of traffic would hide or add to what a fault does to it.
-    if fault != "traffic" and fault != "latency_and_traffic":
-        traffic = rng.uniform(0.8, 1.2) if what < 0.25 else rng.uniform(1.5, 2.2) if what < 0.32 else 1.0
+    # A jump of traffic together with a fault leaves open what explains what: only healthy deployments have it.
+    if what < 0.25 and fault != "traffic" and fault != "latency_and_traffic":
+        traffic = rng.uniform(0.8, 1.2)
+    elif what > 0.9 and fault in HEALTHY:
+        traffic = rng.uniform(1.5, 2.2)
     cold = rng.uniform(1.3, 4.0) if rng.random() < 0.35 else 1.0
     return _Surroundings(
         traffic=traffic,
@@ -296,6 +298,7 @@ class _Meter:
         self.noises = [_Noise(rng, service.rho, heavy=service.heavy and which == 0) for which in range(4)]
         self.before: float | None = None
         self.saw = rng.uniform(0.0, service.period)
+        self.turn = rng.randrange(6)
 
     def _blip(self) -> str:
         return self.rng.choice(("latency", "errors", "cpu", "traffic")) if self.rng.random() < 0.02 else ""
@@ -312,7 +315,7 @@ class _Meter:
         load = 1.0 + service.swing * math.sin(service.phase + minute * day)
         load /= 1.0 + service.swing * math.sin(service.phase)
         load *= math.exp(service.trend * minute / 60.0) * (around.traffic if index is not None else 1.0)
-        down = bool(change.duty) and rng.random() < change.duty
+        down = change.cycle > 0 and index is not None and (index + self.turn) % change.cycle == 0
         cold = {0: 1.0, 1: around.cold_second}.get(index, 0.0) if index is not None else 0.0
 
         rate = service.rate * load * (1.0 - change.lost) * math.exp(service.rate_cv * n_rate)
@@ -385,6 +388,8 @@ def make_case(seed: int, number: int, dials: Dials = AS_IT_IS) -> Case:
     kind = rng.choices(names, [FAULTS[name][0] for name in names])[0]
     change = FAULTS[kind][1](rng, service, minutes)
     late = kind not in HEALTHY and rng.random() < 0.25
+    if change.cycle and minutes < 10:
+        late = False  # one minute down in what is left of it is a blip
     if late:
         change = replace(change, onset=minutes * rng.uniform(0.3, 0.6))
     around = _surroundings(rng, kind)
