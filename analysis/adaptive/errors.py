@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 
 from analysis.adaptive import sentences
 from analysis.adaptive.evidence import LONG_WINDOW, Evidence, Finding, outcome
@@ -30,10 +31,12 @@ _PRIOR_DISPERSION = 1.3
 
 # Separate bursts of errors within one window: blips are single.
 BURSTS = 3
+# A minute in which this share of the requests fails is an outage; two separate ones are a process that crashes again.
+OUTAGE = 0.3
+CRASHES = 2
 # In so few samples two bursts already leave no calm stretch: worth a look.
 FEW_SAMPLES = 5
-# Two samples are all there is of a late fault in a short window. Where the second one's excess is less than half of the
-# first one's, and there are errors enough to tell, it is a blip on its way out.
+# So many errors in the worst sample are enough to see them become fewer afterwards.
 FADING_ERRORS = 20.0
 
 # The last part must still show this share of an effect that the whole window has; an effect of the last part alone
@@ -113,20 +116,21 @@ def _calm_share(errors_per_sample: float) -> float:
 @dataclass(frozen=True, slots=True)
 class _Part:
     """One stretch of POST against the base rate: effect, and without its worst samples, as ratios; excess: errors more
-    than expected; error: standard error of the effect; calm_share: see _calm_share."""
+    than expected; error: standard error of the effect; calm_share: see _calm_share;
+    effects: see _effects."""
 
     effect: float
     calm_effect: float
     excess: float
     error: float
     calm_share: float
-    fading: bool = False
-    latest: tuple[float, ...] = ()
+    effects: tuple[float, ...] = ()
 
 
-def _tells(items: Sequence[_Count]) -> bool:
-    """Whether there are errors enough to see them become fewer."""
-    return len(items) == 3 and items[0].errors >= FADING_ERRORS
+def _effects(items: Sequence[_Count], base: float) -> tuple[float, ...]:
+    """Effects of the single samples, where the worst one counts enough errors to see them become fewer."""
+    tells = max(item.errors for item in items) >= FADING_ERRORS
+    return tuple(item.rate - base for item in items) if tells else ()
 
 
 def _part(items: Sequence[_Count], base: _Count, dispersion: float, most: int) -> _Part:
@@ -142,10 +146,7 @@ def _part(items: Sequence[_Count], base: _Count, dispersion: float, most: int) -
         excess=total.errors - base.rate * total.requests,
         error=math.sqrt(max(variance, 1e-12)),
         calm_share=_calm_share(total.errors / len(items)),
-        fading=len(items) == 2
-        and items[0].errors >= FADING_ERRORS
-        and items[1].rate - base.rate < 0.5 * (items[0].rate - base.rate),
-        latest=tuple(item.rate - base.rate for item in items[-3:]) if _tells(items[-3:]) else (),
+        effects=_effects(items, base.rate),
     )
 
 
@@ -175,9 +176,9 @@ class _Compared:
             late = min(last.effect / need, last.excess / few)
             if knobs.robust:
                 late = min(late, last.calm_effect / (last.calm_share * need))
-            found = max(found, 0.0 if last.fading else late)
+            found = max(found, late)
         if knobs.robust:
-            found = min(found, dying_away(whole.latest, required))
+            found = min(found, dying_away(whole.effects, required))
         return found
 
     def came_and_went(self, required: float) -> tuple[float, float]:
@@ -193,7 +194,10 @@ class _Compared:
         bursts = sum(now and not before for before, now in pairwise([False, *over]))
         excess = total.errors - self.base.rate * total.requests
         overall = min((total.rate - self.base.rate) / need, excess / (2.0 * FEW_FOR_ROLLBACK))
-        if bursts >= BURSTS and overall >= 1.0:
+        outages = [item.rate > self.base.rate + OUTAGE and item.errors >= FEW_ERRORS for item in items]
+        crashes = sum(burst and any(outage for _, outage in members)
+                      for burst, members in groupby(zip(over, outages, strict=True), key=itemgetter(0)))
+        if (bursts >= BURSTS or crashes >= CRASHES) and overall >= 1.0:
             return overall, overall
         if bursts == BURSTS - 1 and len(items) <= FEW_SAMPLES and overall >= 1.0:
             return overall, ALMOST

@@ -16,9 +16,10 @@ PRIOR_NOISE = 0.08
 
 # Twice the load makes an unsaturated service about 2**0.3 = 1.23 times as slow; learned from PRE where load varies.
 PRIOR_LOAD_EXPONENT = 0.3
-QUEUEING_SHARE = 0.6
 MOST_LOAD_LOST = math.log(2.0)
 MAX_BUSY = 0.95
+# A little more load is no jam: queueing is believed in full from ×1.6 of the load on.
+JAMMED = math.log(1.6)
 CLEAR_GROWTH = 1.15
 # PRE shows how latency follows small changes of load; how it follows a jump is never surer than this.
 LEAST_UNCERTAIN = 0.15
@@ -58,10 +59,14 @@ def load_exponent(loads: Sequence[float], values: Sequence[float], spread: float
     return max(0.0, min(MAX_LOAD_EXPONENT, exponent)), spread / math.sqrt(power + pull)
 
 
-def queueing(growth: float, busy: float) -> float:
-    """How much slower (log) a service at cpu `busy` gets at `growth` times its load, by some of what queueing says."""
-    then = min(MAX_BUSY, busy * growth)
-    return QUEUEING_SHARE * math.log((1.0 - busy) / (1.0 - then)) if then > busy else 0.0
+def queueing(growth: float, busy: float, seen: float) -> float:
+    """How much slower (log) a service at cpu `busy` gets at `growth` times its load, by what queueing says.
+
+    seen: the cpu it was then seen at. A service that is not busier than before does not queue more; one that is busier
+    than its load makes it has another reason to be slow.
+    """
+    then = min(MAX_BUSY, busy * growth, seen)
+    return min(1.0, math.log(growth) / JAMMED) * math.log((1.0 - busy) / (1.0 - then)) if then > busy else 0.0
 
 
 def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: list[list[float]]) -> list[list[float]]:
@@ -72,13 +77,13 @@ def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: li
     exponent, uncertain = load_exponent(loads[0], logs[0], spread)
     busy = level([s.cpu_usage for s in parts[0]])
     cleaned = []
-    for which, (xs, ys) in enumerate(zip(loads, logs, strict=True)):
+    for which, (xs, ys, part) in enumerate(zip(loads, logs, parts, strict=True)):
         usual = level(xs) if which else 0.0
         extra = 0.0
         if usual > math.log(CLEAR_GROWTH):
             # Clearly more load than before: it is believed to explain what it well may, the less PRE has shown of it.
             unknown = min(1.0, 0.25 + uncertain / LOAD_EXPONENT_SCATTER)
-            queued = unknown * queueing(math.exp(usual), busy)
+            queued = unknown * queueing(math.exp(usual), busy, level([s.cpu_usage for s in part]))
             extra = max(max(uncertain, LEAST_UNCERTAIN) * usual, queued - exponent * usual)
         cleaned.append([y - exponent * _explaining(x) - extra for x, y in zip(xs, ys, strict=True)])
     return cleaned
@@ -128,7 +133,12 @@ def judge_latency(evidence: Evidence) -> Finding | None:
 
     warn = strength(lines.latency_ratio, lines.latency_ms, WARNING_SHARE)
     critical = min(warn, strength(lines.latency_rollback_ratio, lines.latency_rollback_ms, ROLLBACK_SHARE))
-    pair = min(warn, strength(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE))
+    pair = strength(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE)
+    if 0.0 < pair < 1.0:
+        # "A little short of the line" is meant in milliseconds: on the logarithmic scale it would be much of them.
+        together = line(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE)
+        pair = (together**pair - 1.0) / (together - 1.0)
+    pair = min(warn, pair)
     warn_line = base * line(lines.latency_ratio, lines.latency_ms)
     rollback_line = base * line(lines.latency_rollback_ratio, lines.latency_rollback_ms)
     late = result.last > 1.5 * result.whole and warn >= 1.0

@@ -27,8 +27,11 @@ ENOUGH_FOR_NOISE = 8
 
 MIN_FOR_DRIFT = 8
 
-# An effect that loses a quarter from each sample to the next is on its way out.
+# An effect that loses a quarter from each sample to the next is on its way out; of two samples only, half.
 FADES = 0.75
+FADES_AT_ONCE = 0.5
+# A blip on top of an effect that stood before it excuses nothing; standing takes this share of what a finding takes.
+STOOD = 0.75
 
 
 def mean(values: Sequence[float]) -> float:
@@ -112,10 +115,7 @@ class Contrast:
 
     base: the expected level, spread: standard deviation of single PRE values; whole and last: effect over the window
     (without warm-up) and over its last part; *_without_worst: the same without the worst sample(s); *_error: standard
-    error of these effects; fading: the last part is two samples, the second with less than half of the first one's
-    effect;
-    latest: effects of the last three samples;
-    plain: mean effect.
+    error of these effects; effects: of the single samples; plain: mean effect.
     """
 
     base: float
@@ -127,8 +127,7 @@ class Contrast:
     last: float
     last_without_worst: float
     last_error: float
-    fading: bool = False
-    latest: tuple[float, ...] = ()
+    effects: tuple[float, ...] = ()
     plain: float = 0.0
 
     def strength(self, required: float, guard: float, knobs: Knobs = ALL_ON) -> float:
@@ -151,9 +150,9 @@ class Contrast:
             last = self.last / need
             if knobs.robust:
                 last = min(last, self.last_without_worst / (0.75 * need))
-            whole = max(whole, 0.0 if self.fading else last)
+            whole = max(whole, last)
         if knobs.robust:
-            whole = min(whole, dying_away(self.latest, max(required, guard * self.whole_error)))
+            whole = min(whole, dying_away(self.effects, max(required, guard * self.whole_error)))
         return whole
 
     @property
@@ -165,15 +164,20 @@ class Contrast:
 def dying_away(effects: Sequence[float], need: float) -> float:
     """What is left of an effect that is dying away, as a multiple of `need`; infinity where it is not.
 
-    Three samples at the end, the first well above what a finding takes, each at most three quarters of the one
-    before: a cold start, or a blip seen through a sliding window. The next value of such a series is what counts.
+    At the end at least three samples, the first well above what a finding takes, each at most three quarters of the
+    one before (or two, with less than half), and nothing that was there before: a cold start, or a blip seen through a
+    sliding window. The next value of such a series is what counts.
     """
-    if len(effects) < 3:
+    tail = list(effects[-1:])
+    while len(tail) < len(effects) and tail[0] <= FADES * effects[-len(tail) - 1]:
+        tail.insert(0, effects[-len(tail) - 1])
+    if len(tail) < 2 or tail[0] < 2.0 * need or (len(tail) == 2 and tail[1] > FADES_AT_ONCE * tail[0]):
         return math.inf
-    first, second, third = effects[-3:]
-    if first < 2.0 * need or second > FADES * first or third > FADES * second:
+    before = effects[: len(effects) - len(tail)]
+    if before and max(level(before), median(before[-3:])) >= STOOD * need:
         return math.inf
-    return max(0.0, third) * (third / second if third > 0.0 else 0.0) / need
+    latest = max(0.0, tail[-1])
+    return latest * latest / tail[-2] / need if latest > 0.0 else 0.0
 
 
 def recent_shift(values: Sequence[float], base: float, spread: float, rho: float) -> float:
@@ -276,7 +280,6 @@ def contrast(series: Series, *, sign: float, prior_noise: float, knobs: Knobs = 
         last=centre(last),
         last_without_worst=centre(without_worst(last)),
         last_error=1.1 * spread * math.sqrt(pre_error + 1.0 / effective(len(last), rho)),
-        fading=len(last) == 2 and last[1] < 0.5 * last[0],
-        latest=tuple(excess[-3:]),
+        effects=tuple(excess),
         plain=mean(excess),
     )

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from analysis.adaptive import sentences
 from analysis.adaptive.evidence import Evidence, Finding, outcome
-from analysis.adaptive.levels import Contrast, Series, contrast, level
+from analysis.adaptive.levels import Contrast, Series, contrast, level, median
 from analysis.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE, Lines
 from analysis.types import Check
 
@@ -24,6 +24,8 @@ _MINUTES_PER_HOUR = 60.0
 # restart it needs this many samples at and above the old level.
 OFF_LEVEL = 0.006
 FEW_AFTER_RESTART = 4
+# One sample less will do where it has already left the range by twice the line of a leak: no refill goes that far.
+FAR_OUT = 2.0
 FEW_FOR_RANGE = 5
 
 # From this many samples on the later half tells by itself; a leak that scatters may show this share of its slope there.
@@ -100,12 +102,16 @@ def _usual(evidence: Evidence, result: Contrast) -> _Usual:
     unseen = result.spread if len(ordered) < FEW_FOR_RANGE else 0.0
     before = trend(values, evidence.pre_minutes) if len(values) >= FEW_FOR_RANGE else None
     clear = before is not None and before.slope > 2.0 * before.slope_error
+    # A sawtooth has no trend, but it rises most of the time: its ramps are the usual slope.
+    steps = [(b - a) / (u - t) for (a, b), (t, u) in zip(pairwise(values), pairwise(evidence.pre_minutes), strict=True)
+             if u > t]
+    ramp = median(steps) if len(steps) >= FEW_FOR_RANGE else 0.0
     return _Usual(
         base=result.base,
         spread=result.spread,
         bottom=ordered[tenth],
         top=ordered[-1 - tenth] + unseen,
-        slope=before.slope if before is not None and clear else 0.0,
+        slope=max(ramp, before.slope if before is not None and clear else 0.0),
     )
 
 
@@ -119,8 +125,12 @@ def _leak(evidence: Evidence, usual: _Usual) -> _Leak:
     if restarted:
         # A refill is no leak: what counts begins where the old level is reached again.
         above = next((i for i, value in enumerate(values) if value >= usual.base), len(values))
+        far_out = values[-1] >= usual.top + FAR_OUT * evidence.lines.leak
+        above -= far_out and above > 0
         values, minutes = values[above:], minutes[above:]
-    if len(values) < (FEW_AFTER_RESTART if restarted else 3):
+        if len(values) < FEW_AFTER_RESTART - far_out:
+            return _Leak()
+    if len(values) < 3:
         return _Leak()
     half = min(len(values) // 2, max(0, len(values) - 3)) or 1
     later = math.inf

@@ -13,7 +13,7 @@ from analysis.types import Check
 PRIOR_NOISE = 0.10
 
 # Below this many requests in all of PRE there is no traffic to lose.
-FEW_REQUESTS = 5.0
+FEW_REQUESTS = 3.0
 
 
 def judge_traffic(evidence: Evidence) -> Finding | None:

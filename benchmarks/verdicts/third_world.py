@@ -26,7 +26,8 @@ class Dials:
     noise: factor on all noise; spacing: seconds between PRE samples; pre, minutes: numbers of samples; lost: how many
     POST samples never came; rate: bounds of requests per second; trend: largest change of latency and traffic per hour
     (logarithm), before the deployment as after it; faults: names of FAULTS; unanswered: share of the deployments whose
-    endpoint stops answering.
+    endpoint stops answering; late, cold, growth: share of faults from mid-window on, of cold starts, of jumps of traffic
+    at healthy deployments; blips: share of samples.
     """
 
     noise: float = 1.0
@@ -38,6 +39,10 @@ class Dials:
     trend: float = 0.0
     faults: tuple[str, ...] | None = None
     unanswered: float = 0.0
+    late: float = 0.25
+    cold: float = 0.35
+    growth: float = 0.1
+    blips: float = 0.02
 
 
 AS_IT_IS = Dials()
@@ -203,7 +208,8 @@ def _traffic(rng: random.Random, service: Service, minutes: int) -> Change:
 
 
 def _crash_loop(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(cycle=rng.choice((2, 2, 3)))
+    # Every third minute of five would be one or two: no different from blips.
+    return Change(cycle=2 if minutes < 10 else rng.choice((2, 3)))
 
 
 def _errors_and_latency(rng: random.Random, service: Service, minutes: int) -> Change:
@@ -272,14 +278,14 @@ class _Surroundings:
     refill: float
 
 
-def _surroundings(rng: random.Random, fault: str) -> _Surroundings:
+def _surroundings(rng: random.Random, fault: str, dials: Dials) -> _Surroundings:
     traffic, what = 1.0, rng.random()
     # A jump of traffic together with a fault leaves open what explains what: only healthy deployments have it.
-    if what < 0.25 and fault != "traffic" and fault != "latency_and_traffic":
+    if what < min(0.25, 1.0 - dials.growth) and fault != "traffic" and fault != "latency_and_traffic":
         traffic = rng.uniform(0.8, 1.2)
-    elif what > 0.9 and fault in HEALTHY:
+    elif what > 1.0 - dials.growth and fault in HEALTHY:
         traffic = rng.uniform(1.5, 2.2)
-    cold = rng.uniform(1.3, 4.0) if rng.random() < 0.35 else 1.0
+    cold = rng.uniform(1.3, 4.0) if rng.random() < dials.cold else 1.0
     return _Surroundings(
         traffic=traffic,
         cold=cold,
@@ -293,15 +299,17 @@ def _surroundings(rng: random.Random, fault: str) -> _Surroundings:
 class _Meter:
     """Draws the samples of one case in the order of time. Minutes count from the first POST sample."""
 
-    def __init__(self, rng: random.Random, service: Service, change: Change, around: _Surroundings) -> None:
-        self.rng, self.service, self.change, self.around = rng, service, change, around
+    def __init__(
+        self, rng: random.Random, service: Service, change: Change, around: _Surroundings, *, blips: float
+    ) -> None:
+        self.rng, self.service, self.change, self.around, self.blips = rng, service, change, around, blips
         self.noises = [_Noise(rng, service.rho, heavy=service.heavy and which == 0) for which in range(4)]
         self.before: float | None = None
         self.saw = rng.uniform(0.0, service.period)
         self.turn = rng.randrange(6)
 
     def _blip(self) -> str:
-        return self.rng.choice(("latency", "errors", "cpu", "traffic")) if self.rng.random() < 0.02 else ""
+        return self.rng.choice(("latency", "errors", "cpu", "traffic")) if self.rng.random() < self.blips else ""
 
     def sample(self, minute: float, index: int | None) -> Sample:
         """The sample at `minute`; index: its place in POST, None for PRE."""
@@ -387,14 +395,14 @@ def make_case(seed: int, number: int, dials: Dials = AS_IT_IS) -> Case:
     names = dials.faults or tuple(FAULTS)
     kind = rng.choices(names, [FAULTS[name][0] for name in names])[0]
     change = FAULTS[kind][1](rng, service, minutes)
-    late = kind not in HEALTHY and rng.random() < 0.25
+    late = kind not in HEALTHY and rng.random() < dials.late
     if change.cycle and minutes < 10:
         late = False  # one minute down in what is left of it is a blip
     if late:
         change = replace(change, onset=minutes * rng.uniform(0.3, 0.6))
-    around = _surroundings(rng, kind)
+    around = _surroundings(rng, kind, dials)
     effect = effect_of(service, change, minutes)
-    meter = _Meter(rng, service, change, around)
+    meter = _Meter(rng, service, change, around, blips=dials.blips)
     pre = [meter.sample(minute, None) for minute in _pre_minutes(rng, dials)]
     post = [meter.sample(float(i), i) for i in range(minutes)]
     misses: tuple[Miss, ...] = ()
