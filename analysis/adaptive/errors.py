@@ -195,8 +195,10 @@ class _Compared:
         excess = total.errors - self.base.rate * total.requests
         overall = min((total.rate - self.base.rate) / need, excess / (2.0 * FEW_FOR_ROLLBACK))
         outages = [item.rate > self.base.rate + OUTAGE and item.errors >= FEW_ERRORS for item in items]
-        crashes = sum(burst and any(outage for _, outage in members)
-                      for burst, members in groupby(zip(over, outages, strict=True), key=itemgetter(0)))
+        crashes = sum(
+            burst and any(outage for _, outage in members)
+            for burst, members in groupby(zip(over, outages, strict=True), key=itemgetter(0))
+        )
         if (bursts >= BURSTS or crashes >= CRASHES) and overall >= 1.0:
             return overall, overall
         if bursts == BURSTS - 1 and len(items) <= FEW_SAMPLES and overall >= 1.0:

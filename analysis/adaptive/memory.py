@@ -35,6 +35,7 @@ GOES_ON = 0.7
 # A service that always runs this near to full is not filled up by the deployment.
 NEARLY_FULL = 0.03
 _ROUNDING = 0.004
+_SAME_INSTANT = 0.01
 
 # Growth of which one single jump makes up this much (or more) is a step.
 STEP_SHARE = 0.7
@@ -103,8 +104,8 @@ def _usual(evidence: Evidence, result: Contrast) -> _Usual:
     before = trend(values, evidence.pre_minutes) if len(values) >= FEW_FOR_RANGE else None
     clear = before is not None and before.slope > 2.0 * before.slope_error
     # A sawtooth has no trend, but it rises most of the time: its ramps are the usual slope.
-    steps = [(b - a) / (u - t) for (a, b), (t, u) in zip(pairwise(values), pairwise(evidence.pre_minutes), strict=True)
-             if u > t]
+    gaps = zip(pairwise(values), pairwise(evidence.pre_minutes), strict=True)
+    steps = [(b - a) / (u - t) for (a, b), (t, u) in gaps if u - t > _SAME_INSTANT]
     ramp = median(steps) if len(steps) >= FEW_FOR_RANGE else 0.0
     return _Usual(
         base=result.base,

@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.types import OK, ROLLBACK, VERDICTS
 from benchmarks.verdicts.figures import Answer, Figures, figures
-from benchmarks.verdicts.run import ABLATIONS, ADAPTIVE, Judged
+from benchmarks.verdicts.run import ABLATIONS, ADAPTIVE, STRATA, Judged
 
 BANDS = ("one", "few", "enough")
 # What the benchmark has to show (PRE 8 and more; PRE of one): figure, bound, whether it is an upper one.
@@ -142,6 +142,17 @@ def ablations(judged: Judged) -> tuple[list[str], dict[str, Any]]:
     return lines, data
 
 
+def strata(answers: dict[str, tuple[list[Answer], list[Answer]]]) -> tuple[list[str], dict[str, Any]]:
+    """Each idea where it matters: the judge with it and without it, all PRE sizes together."""
+    lines, data = _head("each idea in its own stratum of the third world, with and without it"), {}
+    for idea, (with_it, without_it) in answers.items():
+        found = [figures(with_it), figures(without_it)]
+        lines.append(_row(f"{idea}: with", found[0]) + f"  {STRATA[idea][0]}")
+        lines.append(_row(f"{idea}: without", found[1]))
+        data[idea] = {"stratum": STRATA[idea][0], "with": asdict(found[0]), "without": asdict(found[1])}
+    return lines, data
+
+
 def peers(judged: Judged) -> tuple[list[str], dict[str, Any]]:
     """All judges on the same cases."""
     lines: list[str] = []
@@ -172,7 +183,13 @@ def floors(bands: dict[str, Any]) -> tuple[list[str], bool]:
 
 
 def report(
-    tuned: Judged, reported: Judged, second: Judged | None, *, cases: int, seed: int
+    tuned: Judged,
+    reported: Judged,
+    others: dict[str, Judged],
+    by_idea: dict[str, tuple[list[Answer], list[Answer]]],
+    *,
+    cases: int,
+    seed: int,
 ) -> tuple[list[str], dict[str, Any]]:
     """The whole report: lines to print, and the figures."""
     lines = [f"verdict benchmark: seed {seed}, {cases} cases of the first world (half B reported)"]
@@ -191,14 +208,16 @@ def report(
         lines += more
         data[name] = figures_of_it
     lines += confusion(in_band(answers, "enough"))
-    if second is not None:
-        more, data["second_world"] = _bands(
-            "second world: other noise, other faults, no constant fitted to it", second.answers[ADAPTIVE]
-        )
-        lines += more
-        more, data["second_world_peers"] = peers(second)
-        lines += more
-        more, data["second_world_early"] = early(second)
+    for name, other in others.items():
+        for key, (more, found) in {
+            f"{name}_world": _bands(f"{name} world: other noise, other faults", other.answers[ADAPTIVE]),
+            f"{name}_world_peers": peers(other),
+            f"{name}_world_early": early(other),
+        }.items():
+            lines += more
+            data[key] = found
+    if by_idea:
+        more, data["strata"] = strata(by_idea)
         lines += more
     more, met = floors(data["half_b"])
     data["floors_met"] = met

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from analysis.adaptive import AdaptivePolicy, judge_adaptive, judge_early
 from analysis.adaptive.knobs import ALL_ON, Knobs
 from analysis.types import ROLLBACK
-from benchmarks.verdicts import other_world, world
+from benchmarks.verdicts import other_world, third_world, world
 from benchmarks.verdicts.figures import Answer
 from benchmarks.verdicts.labels import Case
 from benchmarks.verdicts.peers import PEERS
@@ -30,7 +30,35 @@ ABLATIONS: dict[str, tuple[str, Knobs]] = {
     "missing_data": ("missing samples say nothing", replace(ALL_ON, missing_data=False)),
     "calibrated": ("confidence from the margin alone", replace(ALL_ON, calibrated=False)),
 }
-WORLDS: dict[str, Callable[[int, int], Case]] = {"first": world.make_case, "second": other_world.make_case}
+WORLDS: dict[str, Callable[[int, int], Case]] = {
+    "first": world.make_case,
+    "second": other_world.make_case,
+    "third": third_world.make_case,
+}
+# Where each idea matters, if anywhere: the third world with one condition turned up.
+STRATA: dict[str, tuple[str, third_world.Dials]] = {
+    "practical_margin": ("as it is", third_world.Dials()),
+    "noise_guard": ("noise doubled", third_world.Dials(noise=2.0)),
+    "last_part": ("every fault from mid-window on", third_world.Dials(late=1.0)),
+    "robust": ("a blip in every twelfth sample", third_world.Dials(blips=0.08)),
+    "forgive_warmup": ("a cold start each time", third_world.Dials(cold=1.0)),
+    "error_counts": (
+        "0.1 to 2 requests/s, errors or nothing",
+        third_world.Dials(rate=(0.1, 2.0), faults=(*third_world.HEALTHY, "errors_step", "errors_large")),
+    ),
+    "explain_load": ("traffic jumps at six of ten healthy deployments", third_world.Dials(growth=0.6)),
+    "follow_drift": (
+        "traffic and latency drift, PRE of 30",
+        third_world.Dials(trend=1.5, pre=30, faults=(*third_world.HEALTHY, "latency_2", "errors_step")),
+    ),
+    "memory_trend": ("leaks or nothing", third_world.Dials(faults=("steady", "leak"))),
+    "together": (
+        "pairs of regressions, single ones, or nothing",
+        third_world.Dials(faults=("steady", "errors_and_latency", "latency_and_traffic", "latency_2", "errors_step")),
+    ),
+    "missing_data": ("three endpoints of ten stop answering", third_world.Dials(unanswered=0.3)),
+    "calibrated": ("as it is", third_world.Dials()),
+}
 POLICY = AdaptivePolicy()
 # Twelve more judges take their time: they see every second case.
 ABLATED = 2
@@ -78,6 +106,24 @@ def _part(task: tuple[str, int, int, int, bool, bool]) -> Judged:
     name, seed, first, last, peers, ablations = task
     make = WORLDS[name]
     return judge_cases([make(seed, number) for number in range(first, last)], peers=peers, ablations=ablations)
+
+
+def _stratum(task: tuple[str, int, int]) -> tuple[list[Answer], list[Answer]]:
+    idea, seed, count = task
+    dials, knobs = STRATA[idea][1], ABLATIONS[idea][1]
+    both: tuple[list[Answer], list[Answer]] = ([], [])
+    for number in range(count):
+        case = third_world.make_case(seed, number, dials)
+        for answers, with_knobs in zip(both, (ALL_ON, knobs), strict=True):
+            verdict = judge_adaptive(case.pre, case.post, POLICY, case.window, knobs=with_knobs)
+            answers.append(Answer(case, verdict.verdict, verdict.confidence))
+    return both
+
+
+def judge_strata(*, seed: int, count: int, workers: int | None = None) -> dict[str, tuple[list[Answer], list[Answer]]]:
+    """Per idea the answers with and without it, on `count` cases of its stratum."""
+    with ProcessPoolExecutor(max_workers=workers) as pool:
+        return dict(zip(STRATA, pool.map(_stratum, [(idea, seed, count) for idea in STRATA]), strict=True))
 
 
 def judge_world(
