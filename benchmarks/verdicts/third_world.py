@@ -26,8 +26,8 @@ class Dials:
     noise: factor on all noise; spacing: seconds between PRE samples; pre, minutes: numbers of samples; lost: how many
     POST samples never came; rate: bounds of requests per second; trend: largest change of latency and traffic per hour
     (logarithm), before the deployment as after it; faults: names of FAULTS; unanswered: share of the deployments whose
-    endpoint stops answering; late, cold, growth: share of faults from mid-window on, of cold starts, of jumps of traffic
-    at healthy deployments; blips: share of samples.
+    endpoint stops answering; late, cold, growth: share of faults from mid-window on, of cold starts, of traffic that
+    jumps at healthy deployments; blips: share of samples.
     """
 
     noise: float = 1.0
@@ -74,8 +74,8 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a deployment does from `onset` (minutes after it) on; the defaults do nothing. cycle: a crash loop is down in
-    one minute out of so many."""
+    """What a deployment does from `onset` (minutes after it) on; the defaults do nothing. cycle: a crash loop is
+    down in one minute out of so many."""
 
     onset: float = 0.0
     errors: float = 0.0
@@ -281,7 +281,7 @@ class _Surroundings:
 def _surroundings(rng: random.Random, fault: str, dials: Dials) -> _Surroundings:
     traffic, what = 1.0, rng.random()
     # A jump of traffic together with a fault leaves open what explains what: only healthy deployments have it.
-    if what < min(0.25, 1.0 - dials.growth) and fault != "traffic" and fault != "latency_and_traffic":
+    if what < min(0.25, 1.0 - dials.growth) and fault not in {"traffic", "latency_and_traffic"}:
         traffic = rng.uniform(0.8, 1.2)
     elif what > 1.0 - dials.growth and fault in HEALTHY:
         traffic = rng.uniform(1.5, 2.2)
