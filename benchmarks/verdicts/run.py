@@ -43,8 +43,8 @@ STRATA: dict[str, tuple[str, third_world.Dials]] = {
     "robust": ("a blip in every twelfth sample", third_world.Dials(blips=0.08)),
     "forgive_warmup": ("a cold start each time", third_world.Dials(cold=1.0)),
     "error_counts": (
-        "0.1 to 2 requests/s, errors or nothing",
-        third_world.Dials(rate=(0.1, 2.0), faults=(*third_world.HEALTHY, "errors_step", "errors_large")),
+        "0.1 to 2 requests/s, PRE of one, errors or nothing",
+        third_world.Dials(rate=(0.1, 2.0), pre=1, faults=(*third_world.HEALTHY, "errors_step", "errors_large")),
     ),
     "explain_load": ("traffic jumps at six of ten healthy deployments", third_world.Dials(growth=0.6)),
     "follow_drift": (
