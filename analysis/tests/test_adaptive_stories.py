@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series
 from analysis.types import OK, ROLLBACK, WARNING, Sample
 
