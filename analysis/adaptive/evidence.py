@@ -29,6 +29,7 @@ THIN_GUARD = 1.4
 ENOUGH_PRE = 8
 
 _HUGE = 1e9
+_CRUMB = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +101,19 @@ class Evidence:
         return level([sample.requests_per_sec for sample in self.pre]) if self.pre else 0.0
 
 
+def _within(value: float, most: float) -> float:
+    """The value within 0 .. most; what is too small to be measured is nothing."""
+    return min(value, most) if value >= _CRUMB else 0.0
+
+
 def _safe(sample: Sample) -> Sample:
-    """The sample with every value inside what its metric allows, so that no rule can overflow."""
+    """The sample with every value inside what its metric allows, so that no rule can overflow, or divide by a crumb."""
     values = (
-        min(max(sample.requests_per_sec, 0.0), _HUGE),
-        min(max(sample.latency_p95, 0.0), _HUGE),
-        min(max(sample.error_rate, 0.0), 1.0),
-        min(max(sample.cpu_usage, 0.0), 1.0),
-        min(max(sample.memory_usage, 0.0), 1.0),
+        _within(sample.requests_per_sec, _HUGE),
+        _within(sample.latency_p95, _HUGE),
+        _within(sample.error_rate, 1.0),
+        _within(sample.cpu_usage, 1.0),
+        _within(sample.memory_usage, 1.0),
     )
     return Sample(sample.collected_at, *values, origin=sample.origin)
 
