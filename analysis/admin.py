@@ -67,7 +67,7 @@ class EnvironmentPolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # not g
             return {}
         try:
             policy_from_dict(policy)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             # The message quotes what was typed, of any length and also what no page can be encoded with.
             told = str(error).encode("utf-8", "backslashreplace").decode()
             raise ValidationError(Truncator(told).chars(300)) from None

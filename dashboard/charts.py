@@ -18,7 +18,7 @@ from analysis.quality import GAP_INTERVALS
 
 WIDTH, HEIGHT = 400, 212
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 392.0, 20.0, 170.0
-BEFORE_END, AFTER_START = 112.0, 160.0
+BEFORE_END, AFTER_START = 138.0, 176.0
 # Of the room between zero and the top of the plot, the part that stays free above the highest value.
 HEADROOM = 1.12
 RATIOS = ("error_rate", "cpu_usage", "memory_usage")
@@ -51,14 +51,35 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What else is known from before: the baseline, the windows of earlier good deployments (history), and what the
+    judge did not compare with (left_out), which is drawn and counts for nothing."""
+
+    history: Sequence[SampleLike] = ()
+    baseline: Sequence[SampleLike] = ()
+    left_out: Sequence[SampleLike] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
-    """One sample. over: beyond the limit; x and y as SVG text."""
+    """One sample. over: beyond the limit; x and y as SVG text; kind: where it comes from."""
 
     x: str
     y: str
     value: float
     at: datetime
     over: bool = False
+    kind: str = "post"
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The level before: from low to high, in the metric's unit; y and height as SVG text."""
+
+    low: float
+    high: float
+    y: str
+    height: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +93,8 @@ class Tick:
 @dataclass(frozen=True, slots=True)
 class Chart:
     """One metric before and after. before, after: means in the metric's unit; change: relative (latency, traffic) or
-    in percentage points (ratios), None where there is nothing to compare; limit and baseline: heights of lines."""
+    in percentage points (ratios), None where there is nothing to compare; limit and baseline: heights of lines; band:
+    the spread before, as the judge found it, else from the lowest to the highest sample."""
 
     metric: str
     unit: str
@@ -86,6 +108,7 @@ class Chart:
     limit: str | None
     limit_value: float | None
     baseline: str | None
+    band: Band | None
     before: float | None
     after: float | None
     change: float | None
@@ -97,28 +120,54 @@ class Chart:
         return sum(point.over for point in self.post)
 
     @property
+    def compared(self) -> int:
+        """Samples from before that count."""
+        return sum(point.kind != "left-out" for point in self.pre)
+
+    @property
     def limit_is_floor(self) -> bool:
         return self.metric in LOWER_BOUND
 
 
-def draw(metric: str, samples: Sequence[SampleLike], span: Span, check: Mapping[str, Any] | None = None) -> Chart:
-    """The chart of one metric. check: what the judge found on it, as it is stored; its limit becomes a line."""
-    pre = [sample for sample in samples if sample.phase != "post"]
+NOTHING = Before()
+
+
+def draw(
+    metric: str,
+    samples: Sequence[SampleLike],
+    span: Span,
+    check: Mapping[str, Any] | None = None,
+    *,
+    earlier: Before = NOTHING,
+) -> Chart:
+    """The chart of one metric. samples: the deployment's own; check: what the judge found on it, as it is stored; its
+    limit becomes a line, its spread the band."""
     post = [sample for sample in samples if sample.phase == "post"]
-    values = {id(sample): float(getattr(sample, metric)) for sample in samples}
-    limit = _number((check or {}).get("limit"))
-    top, step = scale([*values.values(), *([limit] if limit is not None else [])], ratio=metric in RATIOS)
-    before = mean_of([values[id(sample)] for sample in pre]) if pre else None
+    known = _in_order(
+        {
+            "history": earlier.history,
+            "baseline": earlier.baseline,
+            "pre": [sample for sample in samples if sample.phase != "post"],
+            "left-out": earlier.left_out,
+        }
+    )
+    found = check or {}
+    values = {id(sample): float(getattr(sample, metric)) for sample in (*(one for _, one in known), *post)}
+    limit = _number(found.get("limit"))
+    levels = [values[id(sample)] for kind, sample in known if kind != "left-out"]
+    spread = _spread(levels, _number(found.get("baseline")), _number(found.get("spread")))
+    top, step = scale([*values.values(), *(spread or ()), *([] if limit is None else [limit])], ratio=metric in RATIOS)
+    before = mean_of(levels) if levels else None
     after = mean_of([values[id(sample)] for sample in post]) if post else None
 
-    def point(sample: SampleLike, x: float) -> Point:
+    def point(sample: SampleLike, x: float, kind: str = "post") -> Point:
         value = values[id(sample)]
         beyond = limit is not None and (value < limit if metric in LOWER_BOUND else value > limit)
-        over = beyond and sample.phase == "post"
-        return Point(text(x), text(height(value, top)), value, sample.collected_at, over)
+        return Point(text(x), text(height(value, top)), value, sample.collected_at, beyond and kind == "post", kind)
 
     reach = _reach(post, span)
-    before_points = tuple(point(sample, x) for sample, x in zip(pre, _before_places(pre), strict=True))
+    places = _before_places(len(known))
+    before_points = tuple(point(sample, x, kind) for (kind, sample), x in zip(known, places, strict=True))
     after_points = tuple(point(sample, _after_place(_offset(sample, span), reach)) for sample in post)
     return Chart(
         metric=metric,
@@ -133,6 +182,7 @@ def draw(metric: str, samples: Sequence[SampleLike], span: Span, check: Mapping[
         limit=text(height(limit, top)) if limit is not None else None,
         limit_value=limit,
         baseline=text(height(before, top)) if before is not None else None,
+        band=_band(spread, top),
         before=before,
         after=after,
         change=_change(before, after, ratio=metric in RATIOS),
@@ -207,10 +257,32 @@ def _after_place(offset: float, reach: float) -> float:
     return AFTER_START + (RIGHT - AFTER_START) * min(max(offset / reach, 0.0), 1.0)
 
 
-def _before_places(pre: Sequence[SampleLike]) -> list[float]:
-    """PRE samples in their order, at equal distances: their number is small and their times say little."""
+def _in_order(groups: Mapping[str, Sequence[SampleLike]]) -> list[tuple[str, SampleLike]]:
+    """Everything from before with where it comes from, oldest first."""
+    known = [(kind, sample) for kind, samples in groups.items() for sample in samples]
+    return sorted(known, key=lambda pair: pair[1].collected_at)
+
+
+def _spread(levels: Sequence[float], baseline: float | None, spread: float | None) -> tuple[float, float] | None:
+    """From where to where the level before reached; None where one sample or none is known."""
+    if baseline is not None and spread is not None and spread > 0:
+        return max(baseline - spread, 0.0), baseline + spread
+    return (min(levels), max(levels)) if len(levels) > 1 else None
+
+
+def _band(spread: tuple[float, float] | None, top: float) -> Band | None:
+    if spread is None:
+        return None
+    low, high = spread
+    # A level without any spread is still to be seen.
+    upper, lower = height(high, top) - 1, height(low, top) + 1
+    return Band(low, high, text(max(upper, TOP)), text(min(lower, BOTTOM) - max(upper, TOP)))
+
+
+def _before_places(count: int) -> list[float]:
+    """Samples from before in their order, at equal distances: they are of half an hour, or of other days."""
     room = BEFORE_END - LEFT
-    return [LEFT + room * (place + 1) / (len(pre) + 1) for place in range(len(pre))]
+    return [LEFT + room * (place + 1) / (count + 1) for place in range(count)]
 
 
 def _lines(post: Sequence[SampleLike], points: Sequence[Point], span: Span) -> tuple[str, ...]:

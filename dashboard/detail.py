@@ -10,13 +10,17 @@ from django.utils import timezone
 
 from analysis.types import METRICS
 from dashboard import words
-from dashboard.charts import Chart, Span, draw
+from dashboard.basis import basis_of, final_word
+from dashboard.charts import Before, Chart, Span, draw
+from dashboard.forms import FeedbackForm
 from dashboard.queries import MISSED, Detail
 from deployments.models import Deployment, State
 from metrics.models import MetricSample, Phase
+from projects.permissions import Action
 from scheduler.models import JobStatus, ScheduledJob
 
 RANK = {"critical": 0, "warning": 1, "ok": 2, "skipped": 3}
+PHASE_ORDER = ("history", Phase.BASELINE, Phase.PRE, Phase.POST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,14 @@ class SampleRow:
     miss: Miss | None
 
 
-def page_context(detail: Detail) -> dict[str, Any]:
-    """Everything that templates/dashboard/deployment.html and its fragment need."""
+def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, Any]:
+    """Everything that templates/dashboard/deployment.html and its fragment need. form: a mark that was refused."""
     deployment, verdict = detail.deployment, detail.verdict
     checks = verdict.checks if verdict is not None else []
+    final = final_word(verdict)
+    quality = final.quality if final else verdict.quality if verdict is not None else {}
+    charts = charts_of(detail, final.checks if final else checks)
+    may_mark = Action.MARK_VERDICT in detail.actions and verdict is not None
     misses = misses_of(detail)
     post = detail.samples_of(Phase.POST)
     return {
@@ -61,11 +69,19 @@ def page_context(detail: Detail) -> dict[str, Any]:
         "status": detail.status,
         "confidence_width": f"{verdict.confidence * 100:.0f}" if verdict is not None else "0",
         "in_progress": detail.in_progress,
+        "window_is_open": detail.window_is_open,
+        "final": final,
+        "basis": basis_of(detail),
+        "feedback": detail.feedback,
+        "feedback_form": form or (FeedbackForm(verdict) if may_mark and verdict is not None else None),
         "running": deployment.state in (State.PENDING, State.RUNNING),
         "hints": detail.hints,
-        "charts": charts_of(detail, checks),
-        "checks": sorted(checks, key=lambda check: RANK.get(check.get("outcome"), len(RANK))),
-        "issues": verdict.quality.get("issues", []) if verdict is not None else [],
+        "charts": charts,
+        "drawn": legend_of(charts),
+        "checks": by_gravity(checks),
+        "final_checks": by_gravity(final.checks) if final else [],
+        "quality": quality,
+        "issues": quality.get("issues", []),
         "slots": slots_of(detail),
         "collected": len(post),
         "misses": [miss for miss in misses if not miss.retrying],
@@ -77,11 +93,25 @@ def page_context(detail: Detail) -> dict[str, Any]:
     }
 
 
+def by_gravity(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The checks, the gravest first."""
+    return sorted(checks, key=lambda check: RANK.get(str(check.get("outcome")), len(RANK)))
+
+
 def charts_of(detail: Detail, checks: list[dict[str, Any]]) -> list[Chart]:
     """All five metrics, none where there is nothing to draw."""
     deployment = detail.deployment
-    samples = [sample for sample in detail.samples if sample.phase in (Phase.PRE, Phase.POST)]
-    if not samples:
+    excluded = {(one.get("phase"), one.get("collected_at")) for one in detail.excluded}
+    left_out = {
+        one.pk for one in (*detail.samples, *detail.baseline) if (one.phase, one.collected_at.isoformat()) in excluded
+    }
+    samples = [one for one in detail.samples if one.phase in (Phase.PRE, Phase.POST) and one.pk not in left_out]
+    earlier = Before(
+        history=detail.history,
+        baseline=[one for one in detail.baseline if one.pk not in left_out],
+        left_out=[one for one in (*detail.samples, *detail.baseline) if one.pk in left_out],
+    )
+    if not detail.samples and not detail.baseline:
         return []
     start = deployment.finished_at or deployment.started_at
     lost = [job for job in detail.missed if job.phase == Phase.POST]
@@ -93,7 +123,21 @@ def charts_of(detail: Detail, checks: list[dict[str, Any]]) -> list[Chart]:
         missed=tuple((job.scheduled_at - start).total_seconds() for job in lost if job.scheduled_at >= start),
     )
     by_metric = gravest(checks)
-    return [draw(metric, samples, span, by_metric.get(metric)) for metric in METRICS]
+    # A check without a limit (the endpoint stopped answering) does not hide the line of another one.
+    drawn = {**by_metric, **gravest([check for check in checks if check.get("limit") is not None])}
+    told = {metric: {**check, "outcome": by_metric[metric].get("outcome")} for metric, check in drawn.items()}
+    return [draw(metric, samples, span, told.get(metric), earlier=earlier) for metric in METRICS]
+
+
+def legend_of(charts: list[Chart]) -> dict[str, bool]:
+    """Which marks the charts use, of those that not every deployment has."""
+    kinds = {point.kind for chart in charts for point in chart.pre}
+    return {
+        "baseline": "baseline" in kinds,
+        "history": "history" in kinds,
+        "left_out": "left-out" in kinds,
+        "band": any(chart.band is not None for chart in charts),
+    }
 
 
 def gravest(checks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -159,9 +203,10 @@ def slot_state(job: ScheduledJob | None, *, collected: bool) -> str:
 
 def sample_rows(detail: Detail, misses: list[Miss]) -> list[SampleRow]:
     """Samples and misses, before first, each phase in its order."""
-    rows = [SampleRow(sample.phase, sample.sequence_index, sample, None) for sample in detail.samples]
+    rows = [SampleRow("history", 0, sample, None) for sample in detail.history]
+    rows += [SampleRow(one.phase, one.sequence_index, one, None) for one in (*detail.baseline, *detail.samples)]
     rows += [SampleRow(miss.phase, miss.index, None, miss) for miss in misses if not miss.retrying]
-    return sorted(rows, key=lambda row: (row.phase == Phase.POST, row.index))
+    return sorted(rows, key=lambda row: (PHASE_ORDER.index(row.phase) if row.phase in PHASE_ORDER else 0, row.index))
 
 
 def verdict_due_in(deployment: Deployment) -> float | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.shortcuts import get_object_or_404
 
-from analysis.models import DeploymentVerdict, Hint
+from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
+from analysis.models import DeploymentVerdict, Feedback, Hint
 from dashboard.words import Status, status_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
 from projects.models import Environment, Project, User
+from projects.permissions import Action, actions_of
 from scheduler.models import JobStatus, ScheduledJob
 
 PAGE_SIZE = 25
@@ -22,7 +25,7 @@ MISSED = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the list. collected: POST samples in so far; counted only while there is no verdict."""
+    """One line of the list. collected: POST samples in so far; counted only while the window is open."""
 
     deployment: Deployment
     verdict: DeploymentVerdict | None
@@ -51,13 +54,23 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One deployment with everything that its page shows. collections: its pre_collect and post_collect jobs."""
+    """One deployment with everything that its page shows.
+
+    samples: its own; baseline: of the half hour before it; history: POST of the earlier deployments that helped out
+    (history_of); excluded: what of all that was left out, as the evidence tells it; collections: its pre_collect and
+    post_collect jobs; actions: what the person may do.
+    """
 
     deployment: Deployment
     verdict: DeploymentVerdict | None
     hints: list[Hint]
     samples: list[MetricSample]
+    baseline: list[MetricSample]
+    history: list[MetricSample]
+    history_of: list[Deployment]
+    excluded: list[dict[str, Any]]
     collections: list[ScheduledJob]
+    actions: frozenset[Action]
 
     @property
     def status(self) -> Status:
@@ -71,13 +84,27 @@ class Detail:
         return [sample for sample in self.samples if sample.phase == phase]
 
     @property
+    def feedback(self) -> Feedback | None:
+        return getattr(self.verdict, "feedback", None)
+
+    @property
+    def window_is_open(self) -> bool:
+        return window_is_open(self.deployment, self.verdict)
+
+    @property
     def missed(self) -> list[ScheduledJob]:
         return [job for job in self.collections if job.status in MISSED]
 
 
 def is_in_progress(deployment: Deployment, verdict: DeploymentVerdict | None) -> bool:
-    """Whether a verdict is still to come."""
-    return verdict is None and deployment.state not in (State.ANALYZED, *NEVER_JUDGED)
+    """Whether a verdict, or the final word after an early one, is still to come."""
+    to_come = verdict is None and deployment.state not in (State.ANALYZED, *NEVER_JUDGED)
+    return to_come or window_is_open(deployment, verdict)
+
+
+def window_is_open(deployment: Deployment, verdict: DeploymentVerdict | None) -> bool:
+    """Whether the verdict was issued early, and the observation goes on."""
+    return verdict is not None and verdict.early and verdict.final is None and deployment.state == State.FINISHED
 
 
 def deployments_of(user: User) -> DeploymentQuerySet:
@@ -101,7 +128,7 @@ def deployments_page(user: User, *, before: int | None = None, size: int = PAGE_
     # One more than is shown tells whether there is a next page.
     found = list(rows[: size + 1])
     shown = found[:size]
-    open_ids = [deployment.pk for deployment in shown if verdict_of(deployment) is None]
+    open_ids = [one.pk for one in shown if verdict_of(one) is None or window_is_open(one, verdict_of(one))]
     counts = dict(
         MetricSample.objects.filter(deployment_id__in=open_ids, phase=Phase.POST)
         .values_list("deployment_id")
@@ -114,19 +141,72 @@ def deployments_page(user: User, *, before: int | None = None, size: int = PAGE_
 
 
 def deployment_detail(user: User, uuid: UUID) -> Detail:
-    """One deployment. Four queries. Raises Http404, the same for an unknown one and one the person may not see."""
-    deployment = get_object_or_404(deployments_of(user), uuid=uuid)
+    """One deployment. Five queries, one more where earlier deployments helped out, two more without a verdict.
+
+    Raises Http404, the same for an unknown one and one the person may not see.
+    """
+    rows = deployments_of(user).select_related("verdict__feedback__given_by", "policy_version")
+    deployment = get_object_or_404(rows, uuid=uuid)
+    verdict = verdict_of(deployment)
+    evidence = evidence_of(verdict)
+    helpers = list(evidence.get("history_of", []))
+    samples = samples_about(deployment, helpers)
+    own = [sample for sample in samples if sample.deployment_id == deployment.pk]
+    baseline = [sample for sample in samples if sample.deployment_id is None]
+    history = [sample for sample in samples if sample.deployment_id not in (None, deployment.pk)]
     return Detail(
         deployment=deployment,
-        verdict=verdict_of(deployment),
+        verdict=verdict,
         hints=list(Hint.objects.filter(deployment=deployment).order_by("position")),
-        samples=list(MetricSample.objects.of(deployment)),
+        samples=own,
+        baseline=baseline,
+        history=history[-HISTORY_SAMPLES:],
+        history_of=earlier_deployments(deployment, helpers),
+        excluded=evidence.get("excluded", []) if verdict is not None else left_out_so_far(deployment, own, baseline),
         collections=list(
             ScheduledJob.objects.filter(deployment=deployment, job_type__in=COLLECTIONS).order_by(
                 "-job_type", "sequence_index"
             )
         ),
+        actions=actions_of(user, deployment.project),
     )
+
+
+def evidence_of(verdict: DeploymentVerdict | None) -> dict[str, Any]:
+    """What a verdict rests on: the final word's evidence where there is one, else that of the verdict itself."""
+    if verdict is None:
+        return {}
+    found: dict[str, Any] = (verdict.final or {}).get("evidence") or verdict.evidence
+    return found
+
+
+def samples_about(deployment: Deployment, helpers: list[int]) -> list[MetricSample]:
+    """The deployment's own samples, the baseline before it, POST samples of these earlier ones; oldest first."""
+    since = deployment.started_at - BASELINE_SPAN
+    own = Q(deployment=deployment)
+    baseline = Q(
+        environment_id=deployment.environment_id,
+        phase=Phase.BASELINE,
+        collected_at__gte=since,
+        collected_at__lte=deployment.started_at,
+    )
+    history = Q(environment_id=deployment.environment_id, deployment_id__in=helpers, phase=Phase.POST)
+    return list(MetricSample.objects.filter(own | baseline | history).order_by("collected_at", "id"))
+
+
+def earlier_deployments(deployment: Deployment, ids: list[int]) -> list[Deployment]:
+    if not ids:
+        return []
+    rows = Deployment.objects.filter(environment_id=deployment.environment_id, pk__in=ids)
+    return list(rows.only("uuid", "number").order_by("number"))
+
+
+def left_out_so_far(
+    deployment: Deployment, own: list[MetricSample], baseline: list[MetricSample]
+) -> list[dict[str, Any]]:
+    """What the judge would not compare with, were it asked now."""
+    periods = load_left_out([deployment]).get(deployment.environment_id, [])
+    return pre_samples(deployment, own, baseline, periods)[1]
 
 
 def first_environment(user: User) -> tuple[Project | None, Environment | None]:

@@ -10,7 +10,7 @@ from django.http import HttpResponseBase
 from django.urls import URLPattern, path
 from django.views.generic import RedirectView
 
-from dashboard import views
+from dashboard import policy_views, views
 
 app_name = "dashboard"
 
@@ -33,4 +33,13 @@ urlpatterns = [
     *page("dashboard/deployments/live/", views.deployments_live, "deployments-live"),
     *page("dashboard/deployments/<uuid:uuid>/", views.deployment, "deployment"),
     *page("dashboard/deployments/<uuid:uuid>/live/", views.deployment_live, "deployment-live"),
+    *page("dashboard/deployments/<uuid:uuid>/feedback/", views.feedback, "feedback"),
+    *page("dashboard/projects/<uuid:uuid>/", policy_views.project, "project"),
+    *page("dashboard/environments/<int:environment_id>/policy/", policy_views.policy, "policy"),
+    *page("dashboard/environments/<int:environment_id>/windows/", policy_views.exclude, "exclude-window"),
+    *page(
+        "dashboard/environments/<int:environment_id>/windows/<int:window_id>/remove/",
+        policy_views.include,
+        "include-window",
+    ),
 ]

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
+from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
+from analysis.services import give_feedback
 from dashboard.detail import page_context
+from dashboard.forms import FeedbackForm
 from dashboard.queries import deployment_detail, deployments_page, first_environment
+from projects.permissions import Action, require
 
 # More digits than this are no id of ours.
 LONGEST_ID = 18
@@ -71,3 +77,20 @@ def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The part of a deployment's page that changes until the verdict stands."""
     detail = deployment_detail(request.user, uuid)  # type: ignore[arg-type]  # signed in
     return render(request, "includes/_deployment.html", page_context(detail))
+
+
+@require_POST
+@never_cache
+@login_required
+def feedback(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Marks the deployment's verdict right or wrong."""
+    detail = deployment_detail(request.user, uuid)  # type: ignore[arg-type]  # signed in
+    if detail.verdict is None:
+        raise Http404("There is no verdict to mark.")
+    require(detail.actions, Action.MARK_VERDICT)
+    form = FeedbackForm(detail.verdict, request.POST)
+    if not form.is_valid():
+        return render(request, "dashboard/deployment.html", page_context(detail, form))
+    give_feedback(detail.verdict, by=request.user, **form.values())  # type: ignore[arg-type]  # signed in
+    messages.success(request, _("Thank you. Your mark is stored."))
+    return redirect(f"{reverse('dashboard:deployment', args=[uuid])}#feedback")

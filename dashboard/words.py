@@ -59,7 +59,30 @@ RESULTS = {
     "failed": _("Failed"),
     "cancelled": _("Cancelled"),
 }
-PHASES = {"baseline": _("Baseline"), "pre": _("Before"), "post": _("After")}
+PHASES = {
+    "baseline": _("Baseline"),
+    "pre": _("Before"),
+    "post": _("After"),
+    "history": _("Earlier deployment"),
+    "left-out": _("Left out"),
+}
+# What a deployment was compared with.
+ORIGINS = {
+    "pre": _("taken when the deployment began"),
+    "baseline": _("of the baseline: the half hour before, while nothing was deployed"),
+    "history": _("from the windows of the last good deployments, because there was little else"),
+}
+
+POLICY_KINDS = {
+    "adaptive": _("Adaptive: compare with the service's own level"),
+    "fixed": _("Fixed: the same limits, whatever the service's level"),
+}
+SENSITIVITIES = {
+    "low": _("Low: only large effects count"),
+    "normal": _("Normal"),
+    "high": _("High: smaller effects count, too"),
+}
+POLICY_SOURCES = {"dashboard": _("dashboard"), "file": _("seqpulse.toml"), "admin": _("admin")}
 
 # Why a collection brought nothing, where its job kept no words of its own.
 REASONS = {

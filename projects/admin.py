@@ -14,9 +14,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from projects.models import ApiKey, Environment, Membership, Project, Team, User
+from projects.models import ApiKey, Environment, ExcludedWindow, Membership, PolicyVersion, Project, Team, User
 from projects.services import enable_signing, issue_api_key
-from security.modeladmin import GuardedAdmin, OwnerAdmin, shown_once
+from security.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
 
 
 class PersonCreationForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not generic at run time
@@ -139,6 +139,43 @@ class EnvironmentAdmin(OwnerAdmin):
             self.log_change(request, environment, "Turned signing off.")
         text = ngettext("%(n)d environment no longer signs.", "%(n)d environments no longer sign.", changed)
         self.message_user(request, text % {"n": changed}, messages.SUCCESS)
+
+
+class OfEnvironmentAdmin(GuardedAdmin):
+    """Rows that name their environment, whose HMAC secret is not read for that."""
+
+    list_select_related = ("environment__project", "created_by")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.select_related("environment__project").defer("environment__hmac_secret")
+
+
+@admin.register(PolicyVersion)
+class PolicyVersionAdmin(OfEnvironmentAdmin, MachineMadeAdmin):
+    """What environments were judged by. A new one comes from the environment's page, its policy page or a trigger."""
+
+    list_display = ("environment", "number", "source", "created_by", "created_at")
+    list_filter = ("source",)
+    search_fields = ("environment__name", "environment__project__name")
+    ordering = ("-id",)
+
+
+@admin.register(ExcludedWindow)
+class ExcludedWindowAdmin(OfEnvironmentAdmin):
+    list_display = ("environment", "starts_at", "ends_at", "reason", "created_by", "created_at")
+    search_fields = ("environment__name", "environment__project__name", "reason")
+    raw_id_fields = ("environment",)
+    readonly_fields = ("created_by", "created_at")
+    ordering = ("-starts_at",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*self.readonly_fields, "environment") if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: ExcludedWindow, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_by = request.user  # type: ignore[assignment]  # staff
+        super().save_model(request, obj, form, change)
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +13,7 @@ from django.core.exceptions import ValidationError
 PolicyReader = Callable[[Mapping[str, Any]], object]
 ENVIRONMENTS = "environments"
 MAX_POLICY_CHARS = 16_000
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 _readers: list[PolicyReader] = []
 
@@ -25,7 +28,7 @@ def validate_policy(policy: Any) -> None:
     for reader in _readers:
         try:
             reader(policy)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ValidationError(f"policy: {error}") from None
 
 
@@ -54,3 +57,42 @@ def for_environment(data: Mapping[str, Any], environment: str) -> dict[str, Any]
         policy[key] = {**policy[key], **value} if both else value
     validate_policy(policy)
     return policy
+
+
+def policy_to_toml(policy: Mapping[str, Any], environment: str | None = None) -> str:
+    """The text of a seqpulse.toml that gives this policy: to every environment, or to the one of that name.
+
+    `policy_from_toml` reads it back. What is None is left out: TOML has no such value, and to a policy both mean the
+    default. Raises TypeError for what no policy holds.
+    """
+    path = [] if environment is None else [ENVIRONMENTS, environment]
+    return "\n".join(_table(policy, path)).strip() + "\n"
+
+
+def toml_value(value: Any) -> str:
+    """A policy's value as TOML writes it. Raises TypeError for what no policy holds."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        # JSON escapes what TOML wants escaped, except DEL.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(toml_value(item) for item in value)}]"
+    raise TypeError(f"a policy holds no {type(value).__name__}")
+
+
+def _table(data: Mapping[str, Any], path: list[str]) -> list[str]:
+    """The lines of a table: its own values first, then the tables in it."""
+    values = {key: value for key, value in data.items() if not isinstance(value, Mapping) and value is not None}
+    lines = ["", f"[{'.'.join(_key(part) for part in path)}]"] if path and (values or not data) else []
+    lines += [f"{_key(key)} = {toml_value(value)}" for key, value in values.items()]
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            lines += _table(value, [*path, key])
+    return lines
+
+
+def _key(name: str) -> str:
+    return name if BARE_KEY.fullmatch(name) else toml_value(name)

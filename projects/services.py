@@ -87,9 +87,10 @@ def set_policy(
     """
     validate_policy(policy)
     with transaction.atomic():
-        Environment.objects.select_for_update().get(pk=environment.pk)
+        # Only the lock: policies can be changed also where no key opens the secret.
+        Environment.objects.select_for_update().only("pk").get(pk=environment.pk)
         latest = environment.policy_versions.order_by("-number").first()
-        if latest is not None and latest.policy == policy:
+        if latest is not None and latest.policy == policy == environment.policy:
             return latest
         number = latest.number + 1 if latest is not None else 1
         version = environment.policy_versions.create(number=number, policy=policy, source=source, created_by=by)

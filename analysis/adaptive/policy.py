@@ -101,12 +101,17 @@ _FIELDS = frozenset(AdaptivePolicy.__dataclass_fields__)
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        allowed = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more, finite"
-        raise ValueError(f"{name}: must be a number, {allowed}, not {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name}: must be a finite number, not {value!r}")
-    return float(value)
+    allowed = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more, finite"
+    wrong = ValueError(f"{name}: must be a number, {allowed}, not {value!r:.60}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong
+    try:
+        number = float(value)
+    except OverflowError:
+        raise wrong from None
+    if not math.isfinite(number) or not low <= number <= high:
+        raise wrong
+    return number
 
 
 def _per_metric(name: str, data: Any) -> Mapping[str, Any]:

@@ -62,6 +62,12 @@ def level(value: float | None, metric: str) -> str:
 
 
 @register.filter
+def times(ratio: float | None) -> str:
+    """A multiple: "×1.4"; a dash where there is none."""
+    return "–" if ratio is None else f"×{ratio:.1f}" if ratio < 100 else "×100+"
+
+
+@register.filter
 def percent(ratio: float | None) -> str:
     """A ratio 0..1 as "12 %"; a dash where there is none."""
     return "–" if ratio is None else wording.percent(ratio)
@@ -107,6 +113,24 @@ def outcome(name: str) -> words.Status:
 def severity(name: str) -> words.Status:
     """How severe a hint is, as a badge."""
     return words.SEVERITIES.get(name, words.UNKNOWN)
+
+
+@register.filter
+def verdict_label(name: str) -> Any:
+    """A verdict for people."""
+    return words.VERDICTS.get(name, words.UNKNOWN).label
+
+
+@register.filter
+def verdict_status(name: str) -> words.Status:
+    """A verdict as a badge."""
+    return words.VERDICTS.get(name, words.UNKNOWN)
+
+
+@register.filter
+def policy_source(name: str) -> Any:
+    """Where a version of a policy came from."""
+    return words.POLICY_SOURCES.get(name, name)
 
 
 @register.filter

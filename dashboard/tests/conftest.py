@@ -1,4 +1,4 @@
-"""Chromium for the browser tests."""
+"""A person with a project and a client that is signed in; Chromium for the browser tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.test import Client
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from dashboard.tests import scenes
+from projects.models import Environment, User
+from projects.tests.factories import make_user
 from tests.system_tools import require
 
 
@@ -33,3 +37,19 @@ def browser(playwright: Playwright, browser_type_launch_args: dict[str, Any]) ->
 @pytest.fixture
 def browser_context_args() -> dict[str, Any]:
     return {"locale": "en-GB", "timezone_id": "UTC"}
+
+
+@pytest.fixture
+def user() -> User:
+    return make_user(username="ada")
+
+
+@pytest.fixture
+def environment(user: User) -> Environment:
+    return scenes.environment_of(user)
+
+
+@pytest.fixture
+def browser_of(client: Client, user: User) -> Client:
+    client.force_login(user)
+    return client

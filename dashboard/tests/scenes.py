@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import sin
 from typing import Any
 
 from django.utils import timezone
 
-from analysis.evidence import load_evidence
-from analysis.services import assess, store_judgement
+from analysis.evidence import load_evidence, observed_until
+from analysis.services import assess, assess_early, store_early, store_judgement
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
-from metrics.tests.factories import make_samples
-from projects.models import Environment, User
+from metrics.models import MetricSample, Phase
+from metrics.tests.factories import HEALTHY, make_sample, make_samples
+from projects.baselines import exclude_window
+from projects.models import Environment, Role, User
 from projects.tests.factories import make_environment, make_membership, make_project, make_team
 from scheduler.models import JobStatus, ScheduledJob
 
 SLOW: dict[str, Any] = {"latency_p95": [240.0, 310.0, 355.0, 402.0, 398.0], "cpu_usage": [0.52, 0.61, 0.6, 0.63, 0.58]}
+SLOWER: dict[str, Any] = {"latency_p95": [150.0, 182.0, 196.0, 188.0, 191.0]}
 BROKEN: dict[str, Any] = {
     "error_rate": [0.04, 0.12, 0.11, 0.16, 0.14],
     "latency_p95": [320.0, 610.0, 720.0, 690.0, 805.0],
@@ -31,11 +35,13 @@ FACTS = {
 }
 
 
-def environment_of(user: User, *, project: str = "shop", name: str = "prod") -> Environment:
+def environment_of(
+    user: User, *, project: str = "shop", name: str = "prod", role: str = Role.MEMBER, **columns: Any
+) -> Environment:
     """An environment in a project of a team that the person is a member of."""
     team = make_team()
-    make_membership(team=team, user=user)
-    return make_environment(project=make_project(team=team, name=project), name=name)
+    make_membership(team=team, user=user, role=role)
+    return make_environment(project=make_project(team=team, name=project), name=name, **columns)
 
 
 def collection(deployment: Deployment, index: int, **kwargs: Any) -> ScheduledJob:
@@ -52,16 +58,65 @@ def collection(deployment: Deployment, index: int, **kwargs: Any) -> ScheduledJo
 
 
 def judge_now(deployment: Deployment) -> Deployment:
-    """Issues the verdict on what is stored."""
-    evidence = load_evidence([deployment], timezone.now())[deployment.pk]
+    """Issues the verdict on what is stored, as at the end of the window."""
+    at = observed_until(deployment) + timedelta(seconds=1)
+    evidence = load_evidence([deployment], at)[deployment.pk]
     assert store_judgement(deployment.pk, assess(evidence))
     return Deployment.objects.get(pk=deployment.pk)
 
 
-def judged(environment: Environment, *, post: int | None = None, **metrics: Any) -> Deployment:
+def judged(environment: Environment, *, post: int | None = None, minutes_ago: float = 6, **metrics: Any) -> Deployment:
     """A deployment with its samples (`metrics`: POST values) and the verdict that follows from them."""
-    deployment = make_deployment(environment=environment, state=State.FINISHED, **FACTS)
+    started = timezone.now() - timedelta(minutes=minutes_ago)
+    deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started, **FACTS)
     make_samples(deployment, post=post, **metrics)
+    return judge_now(deployment)
+
+
+def with_history(environment: Environment, **metrics: Any) -> Deployment:
+    """A deployment after three good ones, on the days before, whose samples helped out."""
+    for day in (3, 2, 1):
+        judged(environment, minutes_ago=day * 1440, latency_p95=[112.0, 121.0, 117.0, 119.0, 115.0])
+    return judged(environment, **metrics)
+
+
+def sample_baseline(environment: Environment, *, minutes_ago: float = 6, count: int = 25, **metrics: Any) -> None:
+    """Baseline samples, one a minute, up to so many minutes ago; it wavers a little, as services do."""
+    end = timezone.now() - timedelta(minutes=minutes_ago, seconds=30)
+    for place in range(count):
+        values = {name: value * (1 + 0.06 * sin(place * 1.7)) for name, value in {**HEALTHY, **metrics}.items()}
+        at = end - timedelta(minutes=place)
+        MetricSample.objects.create(environment=environment, phase=Phase.BASELINE, collected_at=at, **values)
+
+
+def with_baseline(environment: Environment, **metrics: Any) -> Deployment:
+    """A deployment compared with a baseline, out of which an operator has taken five minutes."""
+    sample_baseline(environment)
+    now = timezone.now()
+    exclude_window(environment, now - timedelta(minutes=20), now - timedelta(minutes=15), reason="load test")
+    return judged(environment, **metrics)
+
+
+def called_out_early(environment: Environment) -> Deployment:
+    """A deployment that answers only errors: two samples in, the verdict stands, the window goes on."""
+    sample_baseline(environment, minutes_ago=4)
+    started = timezone.now() - timedelta(minutes=4)
+    deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started, **FACTS)
+    make_samples(deployment, post=2, error_rate=[0.97, 1.0])
+    for index in range(1, 6):
+        collection(deployment, index, status=JobStatus.COMPLETED if index < 3 else JobStatus.PENDING)
+    at = deployment.started_at + timedelta(minutes=3, seconds=1)
+    judgement = assess_early(load_evidence([deployment], at)[deployment.pk])
+    assert judgement is not None
+    assert store_early(deployment.pk, judgement)
+    return Deployment.objects.get(pk=deployment.pk)
+
+
+def end_window(deployment: Deployment) -> Deployment:
+    """The rest of an early verdict's window: the service answers only errors to the end of it."""
+    for index in range(3, 6):
+        make_sample(deployment, sequence_index=index, error_rate=1.0)
+    deployment.jobs.update(status=JobStatus.COMPLETED)
     return judge_now(deployment)
 
 
@@ -80,10 +135,11 @@ def half_observed(environment: Environment) -> Deployment:
 
 
 def poorly_observed(environment: Environment) -> Deployment:
-    """Two of five samples, the others lost: a verdict that is not conclusive."""
+    """One of five samples, the others lost: a verdict that is not conclusive."""
     deployment = make_deployment(environment=environment, state=State.FINISHED, **FACTS)
-    make_samples(deployment, post=2)
-    for index, status in ((3, JobStatus.FAILED), (4, JobStatus.EXPIRED), (5, JobStatus.EXPIRED)):
+    make_samples(deployment, post=1)
+    lost = (JobStatus.EXPIRED, JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.EXPIRED)
+    for index, status in enumerate(lost, start=2):
         reason = "connection refused by the endpoint" if status == JobStatus.FAILED else ""
         code = "refused" if status == JobStatus.FAILED else ""
         collection(deployment, index, status=status, last_error=reason, error_code=code)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,20 +15,23 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from analysis.models import DeploymentVerdict, Hint
+from analysis.models import DeploymentVerdict, Feedback, Hint
+from analysis.policy import policy_from_dict
+from analysis.services import give_feedback
 from analysis.tests.factories import make_hint
 from dashboard.tests import scenes
 from deployments.models import Deployment
 from metrics.models import MetricSample
-from projects.models import ApiKey, Environment, Membership, Project, Team, User
-from projects.services import enable_signing
+from projects.baselines import exclude_window
+from projects.models import ApiKey, Environment, ExcludedWindow, Membership, PolicyVersion, Project, Team, User
+from projects.services import enable_signing, set_policy
 from projects.tests.factories import make_api_key, make_environment, make_membership, make_project, make_user
 from scheduler.models import Poller, ScheduledJob
 
 pytestmark = pytest.mark.django_db
 
 OUR_APPS = ("auth", "projects", "scheduler", "deployments", "metrics", "analysis")
-MACHINE_MADE = (ScheduledJob, Poller, Deployment, MetricSample, DeploymentVerdict, Hint)
+MACHINE_MADE = (ScheduledJob, Poller, Deployment, MetricSample, DeploymentVerdict, Hint, Feedback, PolicyVersion)
 SECRET = re.compile(r"\b(sphs|sp)_[A-Za-z0-9_-]{40,}")
 
 
@@ -41,9 +46,13 @@ def environment() -> Environment:
     """An environment with rows of every machine-made model below it."""
     owner = make_user()
     environment = scenes.environment_of(owner)
-    make_hint(scenes.judged(environment, **scenes.BROKEN))
+    judged = scenes.judged(environment, **scenes.BROKEN)
+    make_hint(judged)
+    give_feedback(judged.verdict, right=True, by=owner)
     scenes.half_observed(environment)
+    PolicyVersion.objects.create(environment=environment, number=1, policy={}, source="file")
     now = timezone.now()
+    exclude_window(environment, now - timedelta(hours=2), now - timedelta(hours=1), by=owner)
     Poller.objects.create(name="poller-1", host="host-1", pid=4711, started_at=now, heartbeat_at=now)
     return environment
 
@@ -64,13 +73,13 @@ def run_action(staff: Client, model: Any, action: str, *ids: Any) -> Any:
 
 
 def test_every_model_of_ours_is_there(staff, environment):
-    expected = {"Group", "User", "Team", "Membership", "Project", "Environment", "ApiKey"} | {
+    expected = {"Group", "User", "Team", "Membership", "Project", "Environment", "ApiKey", "ExcludedWindow"} | {
         model.__name__ for model in MACHINE_MADE
     }
     assert {model.__name__ for model in registered()} == expected
 
 
-@pytest.mark.parametrize("number", range(13))
+@pytest.mark.parametrize("number", range(16))
 def test_list_search_and_page_of_every_model_open(staff, environment, number):
     make_api_key(project=environment.project)
     Group.objects.create(name="ops")
@@ -91,12 +100,17 @@ def test_machine_made_rows_are_only_looked_at(staff, environment, model):
     assert 'name="_save"' not in staff.get(address(model, "change", row.pk)).content.decode()
 
 
-@pytest.mark.parametrize("model", [Deployment, ScheduledJob, MetricSample, DeploymentVerdict, Hint, Environment])
+@pytest.mark.parametrize("model", [*MACHINE_MADE, Environment, ExcludedWindow])
 def test_a_list_takes_the_same_queries_however_many_rows(staff, environment, model, django_assert_max_num_queries):
-    for _ in range(3):
-        make_hint(scenes.judged(environment, **scenes.SLOW))
+    now = timezone.now()
+    for number in range(3):
+        judged = scenes.judged(environment, **scenes.SLOW)
+        make_hint(judged)
+        give_feedback(judged.verdict, right=False, by=make_user())
         scenes.half_observed(environment)
-        make_environment()
+        other = make_environment()
+        set_policy(other, {"limits": {"latency_p95": number}}, source="file", by=make_user())
+        exclude_window(other, now - timedelta(hours=2), now - timedelta(hours=1), by=make_user())
     with django_assert_max_num_queries(8):
         assert staff.get(address(model, "changelist")).status_code == 200
 
@@ -212,20 +226,75 @@ def save_environment(staff: Client, environment: Environment, policy: str) -> An
     return staff.post(address(Environment, "change", environment.pk), data)
 
 
-@pytest.mark.parametrize("text", ["{}", "", '{"latency_p95": {"limit": 800}}'])
-def test_a_policy_that_reads_is_saved(staff, environment, text):
+LIMITED = {"limits": {"latency_p95": 800}}
+FIXED = {"kind": "fixed", "latency_p95": {"limit": 800}}
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"), [("{}", {}), ("", {}), (json.dumps(LIMITED), LIMITED), (json.dumps(FIXED), FIXED)]
+)
+def test_a_policy_that_reads_is_saved(staff, environment, text, policy):
     assert save_environment(staff, environment, text).status_code == 302
     environment.refresh_from_db()
-    assert environment.policy == ({"latency_p95": {"limit": 800}} if text and text != "{}" else {})
+    assert environment.policy == policy
+
+
+def test_a_policy_saved_here_becomes_a_version_with_its_author(staff, environment):
+    save_environment(staff, environment, json.dumps(LIMITED))
+    save_environment(staff, environment, json.dumps(LIMITED))
+    newest, older = PolicyVersion.objects.filter(environment=environment).order_by("-number")
+    assert (newest.number, newest.policy, newest.source) == (2, LIMITED, "admin")
+    assert newest.created_by is not None
+    assert newest.created_by.username == "root"
+    assert older.source == "file"
+
+
+def test_saving_something_else_makes_no_version(staff, environment):
+    data = {"name": "renamed", "metrics_endpoint": "", "policy": "{}", "baseline_interval_s": "900"}
+    staff.post(address(Environment, "change", environment.pk), data)
+    environment.refresh_from_db()
+    assert (environment.name, environment.baseline_interval_s) == ("renamed", 900)
+    assert PolicyVersion.objects.filter(environment=environment).count() == 1
+
+
+def test_a_new_environment_with_a_policy_begins_with_its_first_version(staff, environment):
+    data = {"project": environment.project.pk, "name": "new", "metrics_endpoint": "", "policy": json.dumps(LIMITED)}
+    assert staff.post(address(Environment, "add"), data).status_code == 302
+    made = Environment.objects.get(name="new")
+    assert made.policy == LIMITED
+    assert [version.source for version in made.policy_versions.all()] == ["admin"]
+
+
+def test_the_help_names_every_field_of_the_adaptive_policy(staff, environment):
+    page = staff.get(address(Environment, "change", environment.pk)).content.decode()
+    assert [name for name in policy_from_dict({}).as_dict() if name not in page] == []
+
+
+def test_a_window_excluded_here_has_its_author_and_has_to_end_after_it_starts(staff, environment):
+    data = {
+        "environment": environment.pk,
+        "starts_at_0": "2026-02-13",
+        "starts_at_1": "10:00:00",
+        "ends_at_0": "2026-02-13",
+        "ends_at_1": "09:00:00",
+    }
+    assert "has to end after it starts" in staff.post(address(ExcludedWindow, "add"), data).content.decode()
+    assert staff.post(address(ExcludedWindow, "add"), {**data, "ends_at_1": "11:00:00"}).status_code == 302
+    made = ExcludedWindow.objects.latest("pk")
+    assert made.created_by is not None
+    assert made.created_by.username == "root"
 
 
 @pytest.mark.parametrize(
     "text",
     [
         '{"latency": 800}',
-        '{"latency_p95": {"limit": -1}}',
-        '{"latency_p95": {"limit": NaN}}',
-        '{"latency_p95": {"limit": ' + "9" * 6000 + "}}",
+        '{"limits": {"latency_p95": -1}}',
+        '{"limits": {"latency_p95": NaN}}',
+        '{"limits": {"latency_p95": ' + "9" * 6000 + "}}",
+        '{"limits": {"latency_p95": ' + "9" * 400 + "}}",
+        '{"kind": "fixed", "latency_p95": {"limit": -1}}',
+        '{"kind": "fixed", "latency_p95": {"limit": ' + "9" * 400 + "}}",
         '{"kind": "unheard-of"}',
         "[1]",
         "null null",

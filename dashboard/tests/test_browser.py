@@ -11,13 +11,16 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
+from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
+from dashboard.tests.pages import moment
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.models import Phase
 from metrics.tests.factories import make_sample
-from projects.models import User
+from projects.models import Role, User
+from projects.services import set_policy
 from projects.tests.factories import PASSWORD, make_user
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -117,7 +120,7 @@ def test_the_list_shows_every_state_and_leads_to_the_deployment(site, live_serve
 
 @pytest.mark.parametrize(
     ("name", "heading", "metrics"),
-    [("ok", "OK", {}), ("warning", "Warning", scenes.SLOW), ("rollback", "Rollback recommended", scenes.BROKEN)],
+    [("ok", "OK", {}), ("warning", "Warning", scenes.SLOWER), ("rollback", "Rollback recommended", scenes.BROKEN)],
 )
 def test_a_deployment_shows_its_verdict_first(site, live_server, user, name, heading, metrics):
     deployment = scenes.judged(scenes.environment_of(user), **metrics)
@@ -233,6 +236,105 @@ def test_the_admin_works_under_the_content_security_policy(site, live_server, us
     site.get_by_role("button", name="Run").or_(site.get_by_role("button", name="Go")).click()
     expect(site.get_by_text("it cannot be shown again")).to_be_visible()
     look(site, "admin-shown-once")
+
+
+def test_an_early_verdict_keeps_its_page_up_to_date_and_a_form_as_it_was_filled_in(site, live_server, user):
+    deployment = scenes.called_out_early(scenes.environment_of(user))
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    expect(site.get_by_text("The window goes on")).to_be_visible()
+    look(site, "deployment-early")
+    site.get_by_role("radio", name="Wrong").check()
+    reason = site.get_by_label("Reason")
+    reason.fill("The load balancer")
+    site.wait_for_timeout(2500)
+    expect(reason).to_be_focused()
+    site.keyboard.type(" did that.")
+    scenes.end_window(deployment)
+    expect(site.get_by_role("heading", name="At the end of the window", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    expect(reason).to_have_value("The load balancer did that.")
+    expect(reason).to_be_focused()
+    site.get_by_label("It should have been").select_option(label="Warning")
+    site.get_by_role("button", name="Store the mark").click()
+    expect(site.get_by_text("Marked wrong, it should have been: Warning")).to_be_visible()
+    look(site, "deployment-early-ended")
+
+
+def test_a_verdict_is_marked_and_the_mark_is_changed(site, live_server, user):
+    deployment = scenes.with_baseline(scenes.environment_of(user), **scenes.SLOW)
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    expect(site.get_by_label("It should have been")).to_be_hidden()
+    look(site, "deployment-baseline")
+    site.get_by_role("radio", name="Right").check()
+    site.get_by_role("button", name="Store the mark").click()
+    expect(site.get_by_role("status").filter(has_text="Your mark is stored")).to_be_visible()
+    site.get_by_text("Change the mark").click()
+    site.get_by_role("radio", name="Wrong").check()
+    site.get_by_label("It should have been").select_option(label="OK")
+    site.get_by_role("button", name="Store the mark").click()
+    expect(site.get_by_text("Marked wrong, it should have been: OK")).to_be_visible()
+    look(site, "deployment-marked")
+
+
+def test_earlier_deployments_that_helped_out_are_drawn(site, live_server, user):
+    deployment = scenes.with_history(scenes.environment_of(user), **scenes.BROKEN)
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    expect(site.get_by_text("earlier good deployments")).to_be_visible()
+    look(site, "deployment-history")
+
+
+def test_an_owner_tries_a_policy_and_saves_it(site, live_server, user):
+    columns = {"metrics_endpoint": "https://shop.example.com/ds-metrics"}
+    environment = scenes.environment_of(user, role=Role.OWNER, **columns)
+    for minutes_ago, metrics in ((90, {}), (60, scenes.SLOW), (30, scenes.BROKEN)):
+        deployment = scenes.judged(environment, minutes_ago=minutes_ago, **metrics)
+        give_feedback(deployment.verdict, right=metrics is not scenes.SLOW, by=user, should_have_been="ok")
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/projects/{environment.project.uuid}/")
+    expect(site.get_by_text("2 of 3 marked").first).to_be_visible()
+    look(site, "project")
+    site.get_by_role("link", name="Policy prod").click()
+    expect(site.get_by_label("Traffic: tolerated share of such samples")).to_be_hidden()
+    look(site, "policy")
+    site.get_by_role("textbox", name="p95 latency: at most", exact=True).fill("500")
+    site.get_by_role("textbox", name="CPU usage: at most", exact=True).fill("90")
+    site.get_by_label("Sensitivity").select_option(label="Low: only large effects count")
+    site.get_by_role("button", name="Replay with these settings").click()
+    expect(site.get_by_text("1 of 3 verdicts would change.")).to_be_in_viewport()
+    look(site, "policy-replay")
+    site.get_by_role("button", name="Save").click()
+    expect(site.get_by_role("status").filter(has_text="The policy is saved.")).to_be_visible()
+    expect(site.locator("#toml")).to_contain_text("latency_p95 = 500")
+    site.get_by_label("From (UTC)").fill(moment(hours=1))
+    site.get_by_label("To (UTC)").fill(moment(hours=2))
+    site.get_by_role("button", name="Take this time out").click()
+    expect(site.get_by_text("The window has to end after it starts.")).to_be_visible()
+    look(site, "policy-saved")
+
+
+def test_the_fixed_policy_has_fields_of_its_own_and_errors_stand_at_them(site, live_server, user):
+    environment = scenes.environment_of(user, role=Role.OWNER)
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/environments/{environment.pk}/policy/")
+    site.get_by_label("Fixed: the same limits").check()
+    expect(site.get_by_label("Sensitivity")).to_be_hidden()
+    site.get_by_label("p95 latency: limit").fill("0")
+    site.get_by_label("Error rate: limit").fill("many")
+    site.get_by_role("button", name="Save").click()
+    expect(site.get_by_role("alert")).to_contain_text("Nothing was saved")
+    expect(site.get_by_text("This has to be greater than 0.")).to_be_visible()
+    look(site, "policy-fixed")
+
+
+def test_a_viewer_looks_at_a_policy(site, live_server, user):
+    environment = scenes.environment_of(user, role=Role.VIEWER)
+    set_policy(environment, {"sensitivity": "high", "limits": {"latency_p95": 800}}, source="file")
+    sign_in(site, live_server)
+    site.goto(f"{live_server.url}/dashboard/environments/{environment.pk}/policy/")
+    expect(site.get_by_label("Sensitivity")).to_be_disabled()
+    look(site, "policy-viewer")
 
 
 def test_an_unknown_address_has_a_page(page, live_server, user):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dashboard.charts import BOTTOM, LEFT, RIGHT, TOP, Span, draw, scale, y_labels
+from dashboard.charts import AFTER_START, BEFORE_END, BOTTOM, LEFT, RIGHT, TOP, Before, Span, draw, scale, y_labels
 
 START = datetime(2026, 2, 13, 10, 0, tzinfo=UTC)
 FINISH = START + timedelta(minutes=3)
@@ -36,10 +36,10 @@ def span(samples: int = 5, missed: tuple[float, ...] = ()) -> Span:
 
 def test_samples_before_and_after_stand_on_their_sides_of_the_deployment():
     chart = draw("latency_p95", [pre(), pre(), *(post(minute) for minute in range(1, 6))], span())
-    assert all(LEFT < float(point.x) < 112 for point in chart.pre)
+    assert all(LEFT < float(point.x) < BEFORE_END for point in chart.pre)
     xs = [float(point.x) for point in chart.post]
     assert xs == sorted(xs)
-    assert xs[0] > 160
+    assert xs[0] > AFTER_START
     assert xs[-1] <= RIGHT
 
 
@@ -84,6 +84,53 @@ def test_the_change_of_latency_is_relative():
 def test_nothing_is_compared_without_a_sample_from_before():
     chart = draw("latency_p95", [post(1)], span())
     assert (chart.before, chart.change, chart.baseline) == (None, None, None)
+
+
+def earlier() -> Before:
+    """One sample of each sort, the left-out one far above all others."""
+    old, recent, bad = (FakeSample("baseline", 0, START - timedelta(minutes=ago), value) for ago, value in PAST)
+    return Before(history=[old], baseline=[recent], left_out=[bad])
+
+
+PAST = ((60 * 24, 80.0), (10, 120.0), (5, 9000.0))
+
+
+def test_what_was_left_out_is_drawn_and_counts_for_nothing():
+    chart = draw("latency_p95", [pre(100.0), post(1, 150.0)], span(), earlier=earlier())
+    assert [point.kind for point in chart.pre] == ["history", "baseline", "left-out", "pre"]
+    assert [point.over for point in chart.pre] == [False] * 4
+    assert chart.before == pytest.approx(100.0)
+    assert chart.compared == 3
+    assert chart.band is not None
+    assert (chart.band.low, chart.band.high) == (80.0, 120.0)
+
+
+def test_everything_from_before_stands_there_in_the_order_of_time():
+    chart = draw("latency_p95", [pre(100.0), post(1, 150.0)], span(), earlier=earlier())
+    places = [float(point.x) for point in chart.pre]
+    assert places == sorted(places)
+    assert all(LEFT < place < BEFORE_END for place in places)
+
+
+def test_the_band_is_the_spread_that_the_judge_found():
+    check = {"baseline": 110.0, "spread": 15.0, "limit": 150.0, "outcome": "ok"}
+    chart = draw("latency_p95", [pre(100.0), post(1, 150.0)], span(), check, earlier=earlier())
+    assert chart.band is not None
+    assert (chart.band.low, chart.band.high) == (95.0, 125.0)
+    upper, lower = float(chart.band.y), float(chart.band.y) + float(chart.band.height)
+    assert TOP <= upper < float(chart.baseline or 0) < lower <= BOTTOM
+
+
+def test_one_sample_from_before_has_no_band():
+    assert draw("latency_p95", [pre(100.0), post(1, 150.0)], span()).band is None
+
+
+def test_a_band_stays_in_the_plot_whatever_the_judge_stored():
+    for baseline, spread in ((0.0, 1e308), (1.7e308, 1.7e308), (5.0, 100.0), (0.0, 5e-324)):
+        check = {"baseline": baseline, "spread": spread, "limit": None}
+        band = draw("latency_p95", [pre(), post(1)], span(), check).band
+        assert band is not None
+        assert TOP <= float(band.y) <= float(band.y) + float(band.height) <= BOTTOM + 0.1
 
 
 @pytest.mark.parametrize("samples", [1, 2, 5, 10, 15, 720])

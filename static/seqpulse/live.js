@@ -2,7 +2,8 @@
 
    <div id="live" data-live="running" data-live-every="2000" data-live-url="…">: the address answers with the same
    element anew; it is asked again until it says data-live="done". Optional: data-live-title (for the tab) and
-   data-live-announce (read out when it changes). */
+   data-live-announce (read out when it changes). An element with an id and data-live-keep stays as it is, once there:
+   a form that a person is filling in. */
 
 const LONGEST_PAUSE_MS = 15000;
 const PATIENCE_MS = 10000;
@@ -16,17 +17,28 @@ function say(name) {
   connection.hidden = !name;
 }
 
-/** What a person has opened, scrolled or focused survives the exchange. */
+/** The element as it stands, without what every answer has anew: the tokens in forms. */
+function sourceOf(element) {
+  const copy = element.cloneNode(true);
+  for (const form of copy.querySelectorAll("[data-live-keep]")) form.remove();
+  return copy.outerHTML;
+}
+
+/** What a person has opened, scrolled, focused or filled in survives the exchange. */
 function replace(old, fresh) {
   const opened = [...old.querySelectorAll("details[open][id]")].map((element) => element.id);
   const scrolled = [...old.querySelectorAll(".scroll")].map((element) => element.scrollLeft);
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const place = focused ? [...old.querySelectorAll("a, button, summary, [tabindex]")].indexOf(focused) : -1;
   const address = focused?.getAttribute("href");
+  for (const kept of old.querySelectorAll("[data-live-keep][id]")) {
+    fresh.querySelector(`#${CSS.escape(kept.id)}`)?.replaceWith(kept);
+  }
   old.replaceWith(fresh);
   for (const id of opened) fresh.querySelector(`details#${CSS.escape(id)}`)?.setAttribute("open", "");
   fresh.querySelectorAll(".scroll").forEach((element, index) => { element.scrollLeft = scrolled[index] ?? 0; });
   if (!focused) return;
+  if (fresh.contains(focused)) { focused.focus({ preventScroll: true }); return; }
   const candidates = [...fresh.querySelectorAll("a, button, summary, [tabindex]")];
   const same = address ? candidates.find((element) => element.getAttribute("href") === address) : candidates[place];
   same?.focus({ preventScroll: true });
@@ -37,8 +49,8 @@ function show(old, fresh) {
     announcer.textContent = fresh.dataset.liveAnnounce;
   }
   if (fresh.dataset.liveTitle) document.title = fresh.dataset.liveTitle;
-  if (fresh.outerHTML !== old.dataset.liveSource) {
-    const source = fresh.outerHTML;
+  const source = sourceOf(fresh);
+  if (source !== old.dataset.liveSource) {
     replace(old, fresh);
     fresh.dataset.liveSource = source;
     return fresh;

@@ -1,0 +1,90 @@
+"""What people fill in on a deployment's page and about an environment's baseline."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from analysis.models import DeploymentVerdict, Feedback
+from dashboard.words import VERDICTS
+
+RIGHT, WRONG = "right", "wrong"
+# Further away lies a typing mistake; longer than this, too, and it would leave the environment without a baseline.
+FARTHEST = timedelta(days=366)
+LONGEST_WINDOW = timedelta(days=31)
+
+
+class FeedbackForm(forms.Form):
+    """Whether a verdict was right, and which one it should have been."""
+
+    mark = forms.ChoiceField(
+        label=_("This verdict is"), choices=[(RIGHT, _("Right")), (WRONG, _("Wrong"))], widget=forms.RadioSelect
+    )
+    should_have_been = forms.ChoiceField(label=_("It should have been"), required=False)
+    reason = forms.CharField(
+        label=_("Reason"), required=False, max_length=500, widget=forms.Textarea({"rows": 2, "maxlength": 500})
+    )
+
+    def __init__(self, verdict: DeploymentVerdict, data: Any = None) -> None:
+        feedback: Feedback | None = getattr(verdict, "feedback", None)
+        known = {}
+        if feedback is not None:
+            known = {
+                "mark": RIGHT if feedback.right else WRONG,
+                "should_have_been": feedback.should_have_been,
+                "reason": feedback.reason,
+            }
+        super().__init__(data, initial=known, prefix="feedback")
+        others = [(name, status.label) for name, status in VERDICTS.items() if name != verdict.verdict]
+        field: Any = self.fields["should_have_been"]
+        field.choices = [("", _("I cannot say")), *others]
+
+    def values(self) -> dict[str, Any]:
+        """As analysis.services.give_feedback takes them."""
+        data = self.cleaned_data
+        return {
+            "right": data["mark"] == RIGHT,
+            "reason": data["reason"],
+            "should_have_been": data["should_have_been"],
+        }
+
+
+def moment_field(label: Any) -> forms.DateTimeField:
+    widget = forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    return forms.DateTimeField(label=label, widget=widget)
+
+
+class ExcludedWindowForm(forms.Form):
+    """A time that feeds no baseline: an incident, a load test."""
+
+    starts_at = moment_field(_("From (UTC)"))
+    ends_at = moment_field(_("To (UTC)"))
+    reason = forms.CharField(label=_("Reason"), required=False, max_length=200)
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, prefix="window")
+
+    def clean_starts_at(self) -> datetime:
+        return self._near("starts_at")
+
+    def clean_ends_at(self) -> datetime:
+        return self._near("ends_at")
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        starts_at, ends_at = data.get("starts_at"), data.get("ends_at")
+        if starts_at and ends_at and ends_at <= starts_at:
+            self.add_error("ends_at", _("The window has to end after it starts."))
+        elif starts_at and ends_at and ends_at - starts_at > LONGEST_WINDOW:
+            self.add_error("ends_at", _("A window is at most %(n)d days long.") % {"n": LONGEST_WINDOW.days})
+        return data
+
+    def _near(self, name: str) -> datetime:
+        moment: datetime = self.cleaned_data[name]
+        if abs(moment - timezone.now()) > FARTHEST:
+            raise forms.ValidationError(_("This lies more than a year away."))
+        return moment

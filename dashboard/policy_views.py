@@ -1,0 +1,153 @@
+"""The pages of a project and of an environment's policy, with what people do there."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import BadRequest, ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from analysis.policy import policy_from_dict
+from dashboard.forms import ExcludedWindowForm
+from dashboard.policy_form import PolicyForm
+from dashboard.project_queries import (
+    PolicyPage,
+    Replay,
+    environment_of,
+    policy_page,
+    project_page,
+    readable,
+    replay_recent,
+)
+from projects.baselines import exclude_window, include_window, set_baseline_interval
+from projects.models import Environment, PolicySource, User
+from projects.permissions import Action, require
+from projects.policies import policy_to_toml
+from projects.services import set_policy
+
+SAVE, REPLAY = "save", "replay"
+
+
+@require_safe
+@never_cache
+@login_required
+def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """A project: its environments and how often its verdicts were right."""
+    return render(request, "dashboard/project.html", {"page": project_page(person(request), uuid)})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def policy(request: HttpRequest, environment_id: int) -> HttpResponse:
+    """The policy of an environment: look, save, or replay with what stands in the form."""
+    environment, actions = environment_of(person(request), environment_id)
+    page = policy_page(environment, actions)
+    if request.method != "POST":
+        return show(request, page, form_of(page))
+    do = request.POST.get("do")
+    if do not in (SAVE, REPLAY):
+        raise BadRequest("do: save or replay")
+    require(actions, Action.CHANGE_POLICY if do == SAVE else Action.REPLAY)
+    form = form_of(page, request.POST)
+    if not form.is_valid():
+        return show(request, page, form)
+    if do == REPLAY:
+        return show(request, page, form, replay=replay_recent(environment, policy_from_dict(form.policy)))
+    if not form.check_seen():
+        return show(request, page, form)
+    save(environment, form, person(request))
+    messages.success(request, _("The policy is saved. It judges the deployments from now on."))
+    return redirect("dashboard:policy", environment_id=environment.pk)
+
+
+@require_POST
+@never_cache
+@login_required
+def exclude(request: HttpRequest, environment_id: int) -> HttpResponse:
+    """Takes a time out of the environment's baseline."""
+    environment, actions = environment_of(person(request), environment_id)
+    require(actions, Action.EXCLUDE_WINDOW)
+    form = ExcludedWindowForm(request.POST)
+    if form.is_valid():
+        try:
+            exclude_window(environment, **form.cleaned_data, by=person(request))
+        except ValidationError as error:
+            form.add_error(None, error.messages)
+        else:
+            messages.success(request, _("The window feeds no baseline any more."))
+            return redirect("dashboard:policy", environment_id=environment.pk)
+    page = policy_page(environment, actions)
+    return show(request, page, form_of(page), window_form=form)
+
+
+@require_POST
+@never_cache
+@login_required
+def include(request: HttpRequest, environment_id: int, window_id: int) -> HttpResponse:
+    """Puts an excluded time back; one that is gone already is put back as well."""
+    environment, actions = environment_of(person(request), environment_id)
+    require(actions, Action.EXCLUDE_WINDOW)
+    include_window(environment, window_id)
+    messages.success(request, _("The window counts again."))
+    return redirect("dashboard:policy", environment_id=environment.pk)
+
+
+def person(request: HttpRequest) -> User:
+    """Who signed in; every view here asks for that first."""
+    user: Any = request.user
+    return user  # type: ignore[no-any-return]
+
+
+def form_of(page: PolicyPage, data: Any = None) -> PolicyForm:
+    interval_s = page.environment.baseline_interval_s
+    form = PolicyForm(policy_in_force(page.environment), data, baseline_interval_s=interval_s, version=page.current)
+    if Action.REPLAY not in page.actions:
+        form.lock()
+    return form
+
+
+def policy_in_force(environment: Environment) -> dict[str, Any]:
+    """The environment's policy as it is stored; the default where no judge could read that."""
+    return environment.policy if readable(environment.policy) is not None else {}
+
+
+def save(environment: Environment, form: PolicyForm, by: User) -> None:
+    with transaction.atomic():
+        set_policy(environment, form.policy, source=PolicySource.DASHBOARD, by=by)
+        set_baseline_interval(environment, form.cleaned_data["baseline_interval_s"])
+
+
+def show(
+    request: HttpRequest,
+    page: PolicyPage,
+    form: PolicyForm,
+    *,
+    replay: Replay | None = None,
+    window_form: ExcludedWindowForm | None = None,
+) -> HttpResponse:
+    environment = page.environment
+    # Of a form that was filled in rightly, the file says the same; else, what is in force.
+    shown = form.policy if form.is_bound and form.is_valid() else policy_in_force(environment)
+    context = {
+        "page": page,
+        "environment": environment,
+        "project": environment.project,
+        "form": form,
+        "replay": replay,
+        "window_form": window_form or ExcludedWindowForm(),
+        "unreadable": readable(environment.policy) is None,
+        "toml": policy_to_toml(shown or {"kind": "adaptive"}, environment.name),
+        "may_change": Action.CHANGE_POLICY in page.actions,
+        "may_replay": Action.REPLAY in page.actions,
+        "may_exclude": Action.EXCLUDE_WINDOW in page.actions,
+    }
+    return render(request, "dashboard/policy.html", context)

@@ -1,0 +1,86 @@
+"""Looking at pages without a browser."""
+
+from __future__ import annotations
+
+import html
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.test import Client
+from django.utils import timezone
+
+from deployments.models import Deployment
+from projects.models import Environment, Role
+from projects.tests.factories import make_membership
+
+LIST = "/dashboard/deployments/"
+
+
+def address(deployment: Deployment) -> str:
+    """Of the deployment's page."""
+    return f"{LIST}{deployment.uuid}/"
+
+
+def words(response: Any) -> str:
+    """The text of the page without tags, white space folded."""
+    return words_of(re.sub(r"<(script|style).*?</\1>", " ", response.content.decode(), flags=re.S))
+
+
+def words_of(markup: str) -> str:
+    """Markup without its tags, white space folded."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
+
+
+def page_of(environment: Environment) -> str:
+    """Of the environment's policy."""
+    return f"/dashboard/environments/{environment.pk}/policy/"
+
+
+def project_page_of(environment: Environment) -> str:
+    """Of the environment's project."""
+    return f"/dashboard/projects/{environment.project.uuid}/"
+
+
+def filled_in(client: Client, environment: Environment) -> dict[str, str]:
+    """What a browser would send of the form as the page shows it."""
+    body = client.get(page_of(environment)).content.decode()
+    form = body[body.index('class="policy-form"') :]
+    form = form[: form.index("</form>")]
+    data = {}
+    for tag in re.findall(r"<input[^>]*>", form):
+        attributes = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
+        kind, chosen = attributes.get("type"), " checked" in tag
+        if kind not in ("checkbox", "radio") or chosen:
+            value = attributes.get("value", "on" if kind == "checkbox" else "")
+            data[html.unescape(attributes["name"])] = html.unescape(value)
+    for name, options in re.findall(r'<select name="([^"]+)".*?>(.*?)</select>', form, re.S):
+        data[name] = re.findall(r'value="([^"]*)" selected', options)[0]
+    data.pop("csrfmiddlewaretoken", None)
+    return data
+
+
+def send(client: Client, environment: Environment, do: str = "save", **fields: str) -> Any:
+    """The form as it stands with these fields changed; a dot in a field's name is written as __, "" empties it."""
+    changed = {name.replace("__", "."): text for name, text in fields.items()}
+    data = {**filled_in(client, environment), **changed}
+    return client.post(page_of(environment), {**{k: v for k, v in data.items() if v != "off"}, "do": do})
+
+
+def as_role(environment: Environment, role: str | None) -> Client:
+    """Signed in as a person with this role in the environment's team; None: an owner of another team."""
+    client = Client()
+    team = {} if role is None else {"team": environment.project.team}
+    client.force_login(make_membership(**team, role=role or Role.OWNER).user)
+    return client
+
+
+def exclude(client: Client, environment: Environment, **fields: str) -> Any:
+    """Sends the form for a window that feeds no baseline."""
+    data = {f"window-{name}": text for name, text in fields.items()}
+    return client.post(f"/dashboard/environments/{environment.pk}/windows/", data)
+
+
+def moment(**ago: float) -> str:
+    """A time so long ago, as a browser sends it."""
+    return f"{timezone.now() - timedelta(**ago):%Y-%m-%dT%H:%M}"

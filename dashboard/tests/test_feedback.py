@@ -1,0 +1,162 @@
+"""Marking a verdict right or wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+
+from analysis.models import Feedback, VerdictName
+from analysis.tests.factories import make_verdict
+from dashboard.tests import scenes
+from dashboard.tests.pages import address, words
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
+from projects.models import Environment, Membership, Role, User
+from projects.tests.factories import make_membership, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def deployment(environment: Environment) -> Deployment:
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_verdict(deployment, verdict=VerdictName.ROLLBACK_RECOMMENDED)
+    return deployment
+
+
+def mark(client: Client, deployment: Deployment, **fields: str) -> Any:
+    return client.post(f"{address(deployment)}feedback/", {f"feedback-{name}": text for name, text in fields.items()})
+
+
+def as_role(client: Client, environment: Environment, role: str) -> Client:
+    client.force_login(make_membership(team=environment.project.team, role=role).user)
+    return client
+
+
+def test_a_mark_is_stored_and_shown_with_who_gave_it_and_why(browser_of, deployment, user):
+    answer = mark(browser_of, deployment, mark="wrong", should_have_been="ok", reason="The load test did that.")
+    assert (answer.status_code, answer["Location"]) == (302, f"{address(deployment)}#feedback")
+    feedback = Feedback.objects.get()
+    assert (feedback.right, feedback.should_have_been, feedback.given_by) == (False, "ok", user)
+    text = words(browser_of.get(address(deployment)))
+    assert "Marked wrong , it should have been: OK · ada · just now" in text
+    assert "The load test did that." in text
+
+
+def test_a_later_mark_replaces_the_first(browser_of, client, deployment, environment):
+    mark(browser_of, deployment, mark="wrong", should_have_been="ok")
+    mark(as_role(client, environment, Role.ADMIN), deployment, mark="right", should_have_been="warning")
+    feedback = Feedback.objects.get()
+    assert (feedback.right, feedback.should_have_been, feedback.label) == (True, "", "rollback_recommended")
+    assert "Marked right" in words(client.get(address(deployment)))
+
+
+def test_the_form_to_change_a_mark_shows_it_as_it_stands(browser_of, deployment):
+    mark(browser_of, deployment, mark="wrong", should_have_been="warning", reason="Only slow.")
+    page = browser_of.get(address(deployment)).content.decode()
+    assert "Change the mark" in page
+    chosen = [tag for tag in re.findall(r"<input[^>]*>", page) if " checked" in tag]
+    assert len(chosen) == 1
+    assert 'value="wrong"' in chosen[0]
+    assert '<option value="warning" selected>' in page
+
+
+def test_a_wrong_verdict_cannot_have_been_the_right_one(browser_of, deployment):
+    answer = mark(browser_of, deployment, mark="wrong", should_have_been="rollback_recommended")
+    assert answer.status_code == 200
+    assert "Select a valid choice" in words(answer)
+    assert not Feedback.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("role", "status"),
+    [(Role.VIEWER, 403), (Role.MEMBER, 302), (Role.ADMIN, 302), (Role.OWNER, 302), (None, 404)],
+)
+def test_each_role_may_mark_what_the_table_says(client, deployment, environment, role, status):
+    if role is None:
+        client.force_login(make_membership(role=Role.OWNER).user)
+    else:
+        as_role(client, environment, role)
+    assert mark(client, deployment, mark="right").status_code == status
+    assert Feedback.objects.exists() is (status == 302)
+
+
+def test_a_superuser_may_mark_a_verdict_of_any_team(client, deployment):
+    client.force_login(make_user(is_superuser=True))
+    assert mark(client, deployment, mark="right").status_code == 302
+
+
+def test_a_viewer_sees_the_mark_and_no_form(browser_of, deployment, user):
+    mark(browser_of, deployment, mark="right", reason="I looked.")
+    Membership.objects.filter(user=user).update(role=Role.VIEWER)
+    page = browser_of.get(address(deployment))
+    assert "Marked right" in words(page)
+    assert "I looked." in words(page)
+    assert "feedback-form" not in page.content.decode()
+
+
+def test_a_viewer_reads_that_nobody_has_marked_it(client, deployment, environment):
+    page = as_role(client, environment, Role.VIEWER).get(address(deployment))
+    assert "Nobody has marked it yet." in words(page)
+
+
+def test_without_a_verdict_there_is_nothing_to_mark(browser_of, environment):
+    running = make_deployment(environment=environment, state=State.FINISHED)
+    assert mark(browser_of, running, mark="right").status_code == 404
+    assert "Was this verdict right?" not in words(browser_of.get(address(running)))
+
+
+def test_an_early_verdict_can_be_marked_while_its_window_goes_on(browser_of, environment):
+    deployment = scenes.called_out_early(environment)
+    assert mark(browser_of, deployment, mark="right").status_code == 302
+    assert "Marked right" in words(browser_of.get(address(scenes.end_window(deployment))))
+
+
+def test_a_mark_outlives_the_person_who_gave_it(browser_of, client, deployment, environment, user):
+    mark(browser_of, deployment, mark="right")
+    User.objects.filter(pk=user.pk).delete()
+    page = as_role(client, environment, Role.MEMBER).get(address(deployment))
+    assert "Marked right · – ·" in words(page)
+
+
+def test_a_mark_needs_a_post_a_login_and_a_token(client, browser_of, deployment):
+    assert browser_of.get(f"{address(deployment)}feedback/").status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(make_user(is_superuser=True))
+    assert mark(strict, deployment, mark="right").status_code == 403
+    assert mark(Client(), deployment, mark="right")["Location"].startswith("/login/")
+    assert not Feedback.objects.exists()
+
+
+def test_a_foreign_verdict_answers_as_an_unknown_one(browser_of, environment):
+    foreign = make_deployment(state=State.FINISHED)
+    make_verdict(foreign)
+    unknown = Deployment(uuid=uuid4())
+    one, other = mark(browser_of, foreign, mark="right"), mark(browser_of, unknown, mark="right")
+    assert one.status_code == other.status_code == 404
+    assert one.content == other.content
+
+
+HOSTILE = [
+    "",
+    "\x00",
+    "x" * 600,
+    "é\u202e",
+    "<script>alert(1)</script>",
+    "right\x00",
+    "9" * 5000,
+    "' OR 1=1",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:30])
+@pytest.mark.parametrize("field", ["mark", "should_have_been", "reason"])
+def test_every_field_takes_every_hostile_text(browser_of, deployment, field, text):
+    answer = mark(browser_of, deployment, **{"mark": "wrong", field: text})
+    assert answer.status_code in (200, 302)
+    assert "<script>alert(1)" not in answer.content.decode()
+    assert "<script>alert(1)" not in browser_of.get(address(deployment)).content.decode()

@@ -1,0 +1,334 @@
+"""An environment's policy: looking, saving, as a file, its versions, replaying; windows that feed no baseline."""
+
+from __future__ import annotations
+
+import html
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from analysis.models import DeploymentVerdict, VerdictName
+from analysis.policy import FixedPolicy, policy_from_dict
+from analysis.services import give_feedback
+from analysis.tests.factories import make_verdict
+from dashboard.project_queries import REPLAYED, VERSIONS_SHOWN
+from dashboard.tests import scenes
+from dashboard.tests.pages import (
+    address,
+    exclude,
+    filled_in,
+    moment,
+    page_of,
+    project_page_of,
+    send,
+    words,
+    words_of,
+)
+from deployments.models import State
+from deployments.tests.factories import make_deployment
+from metrics.models import MetricSample
+from projects.models import Environment, ExcludedWindow, PolicyVersion, Role, User
+from projects.policies import policy_from_toml
+from projects.services import set_policy
+from projects.tests.factories import make_environment
+
+pytestmark = pytest.mark.django_db
+
+EVERYTHING: dict[str, Any] = {
+    "kind": "adaptive",
+    "sensitivity": "high",
+    "limits": {"requests_per_sec": 5, "latency_p95": 800, "error_rate": 0.012, "cpu_usage": 0.07, "memory_usage": 0.9},
+    "tolerances": {"latency_p95": 0.25, "error_rate": 0},
+    "warmup_samples": 0,
+    "critical_metrics": ["error_rate", "cpu_usage"],
+    "left_out": ["memory_usage"],
+    "shadow": True,
+}
+FIXED: dict[str, Any] = {
+    "kind": "fixed",
+    "latency_p95": {"limit": 450.5, "tolerance": 0.1},
+    "error_rate": {"limit": 0.021},
+    "requests_per_sec": {"drop": 0.3, "tolerance": 0.29, "min_pre_mean": 1.5},
+    "secured_factor": 1,
+    "min_quality": 0.57,
+    "critical_metrics": ["latency_p95"],
+}
+
+
+@pytest.fixture
+def environment(user: User) -> Environment:
+    return scenes.environment_of(user, role=Role.OWNER, metrics_endpoint="https://shop.example.com/ds-metrics")
+
+
+# --- the form --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", [EVERYTHING, FIXED, {"kind": "adaptive"}, {"kind": "fixed"}])
+def test_what_is_stored_is_shown_and_saving_it_unchanged_makes_no_version(browser_of, environment, policy):
+    set_policy(environment, policy, source="dashboard")
+    assert send(browser_of, environment).status_code == 302
+    environment.refresh_from_db()
+    assert environment.policy == policy
+    assert environment.policy_versions.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "policy"),
+    [
+        ({}, {"kind": "adaptive"}),
+        ({"sensitivity": "low"}, {"kind": "adaptive", "sensitivity": "low"}),
+        ({"limits__latency_p95": "800"}, {"kind": "adaptive", "limits": {"latency_p95": 800}}),
+        ({"limits__error_rate": "1.2"}, {"kind": "adaptive", "limits": {"error_rate": 0.012}}),
+        ({"limits__cpu_usage": "7"}, {"kind": "adaptive", "limits": {"cpu_usage": 0.07}}),
+        ({"tolerances__error_rate": "0"}, {"kind": "adaptive", "tolerances": {"error_rate": 0}}),
+        ({"warmup_samples": "0"}, {"kind": "adaptive", "warmup_samples": 0}),
+        ({"left_out.cpu_usage": "on"}, {"kind": "adaptive", "left_out": ["cpu_usage"]}),
+        ({"shadow": "on"}, {"kind": "adaptive", "shadow": True}),
+        ({"kind": "fixed"}, {"kind": "fixed"}),
+        ({"kind": "fixed", "fixed__latency_p95__limit": "450"}, {"kind": "fixed", "latency_p95": {"limit": 450}}),
+        ({"kind": "fixed", "fixed__secured_factor": "100"}, {"kind": "fixed", "secured_factor": 1}),
+        ({"kind": "fixed", "limits__latency_p95": "nonsense"}, {"kind": "fixed"}),
+    ],
+)
+def test_each_field_says_what_it_says_in_the_policy(browser_of, environment, fields, policy):
+    assert send(browser_of, environment, **fields).status_code == 302
+    environment.refresh_from_db()
+    assert environment.policy == policy
+    policy_from_dict(environment.policy)
+
+
+def test_every_field_of_both_policies_is_on_the_form(browser_of, environment):
+    names = set(filled_in(browser_of, environment)) | set(
+        re.findall(r'name="([^"]+)"', browser_of.get(page_of(environment)).content.decode())
+    )
+    adaptive = policy_from_dict({}).as_dict()
+    fixed = FixedPolicy().as_dict()
+    for start, policy in (("", adaptive), ("fixed.", fixed)):
+        for name in policy:
+            path = name if name == "kind" else f"{start}{name}"
+            assert path in names or any(known.startswith(f"{path}.") for known in names), path
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"limits__latency_p95": "-1"}, "limits.latency_p95"),
+        ({"limits__error_rate": "101"}, "limits.error_rate"),
+        ({"tolerances__cpu_usage": "120"}, "tolerances.cpu_usage"),
+        ({"warmup_samples": "11"}, "warmup_samples"),
+        ({"sensitivity": "extreme"}, "sensitivity"),
+        ({"baseline_interval_s": "-5"}, "baseline_interval_s"),
+        ({"kind": "fixed", "fixed__latency_p95__limit": "0"}, "fixed.latency_p95.limit"),
+        ({"kind": "fixed", "fixed__requests_per_sec__drop": "0"}, "fixed.requests_per_sec.drop"),
+    ],
+)
+def test_a_wrong_value_is_named_at_its_field_and_nothing_is_saved(browser_of, environment, fields, place):
+    answer = send(browser_of, environment, **fields)
+    assert answer.status_code == 200
+    field = re.search(rf'name="{re.escape(place)}".*?(?=name=")', answer.content.decode(), re.S)
+    assert field is not None
+    assert 'class="field-error"' in field.group(0)
+    # And read out with it.
+    described = re.search(r'aria-describedby="([^"]+)"', field.group(0))
+    assert described is not None
+    assert f'id="{described.group(1)}"' in field.group(0)
+    assert not PolicyVersion.objects.exists()
+
+
+def test_leaving_out_every_metric_is_refused_in_words(browser_of, environment):
+    fields = {f"left_out.{metric}": "on" for metric in policy_from_dict({}).as_dict()["tolerances"]}
+    answer = send(browser_of, environment, **fields)
+    assert "leaves nothing to judge" in words(answer)
+    assert not PolicyVersion.objects.exists()
+
+
+def test_the_baseline_interval_is_saved_with_the_policy(browser_of, environment):
+    send(browser_of, environment, baseline_interval_s="900")
+    environment.refresh_from_db()
+    assert environment.baseline_interval_s == 900
+    assert "In effect: one every 15 min" in words(browser_of.get(page_of(environment)))
+    send(browser_of, environment, baseline_interval_s="0")
+    assert "No baseline is sampled." in words(browser_of.get(page_of(environment)))
+    send(browser_of, environment, baseline_interval_s="")
+    environment.refresh_from_db()
+    assert environment.baseline_interval_s is None
+
+
+def test_a_policy_that_was_changed_meanwhile_is_not_overwritten(browser_of, environment):
+    data = {**filled_in(browser_of, environment), "sensitivity": "low", "do": "save"}
+    set_policy(environment, {"sensitivity": "high"}, source="file")
+    answer = browser_of.post(page_of(environment), data)
+    assert "The policy was changed meanwhile" in words(answer)
+    environment.refresh_from_db()
+    assert environment.policy == {"sensitivity": "high"}
+
+
+@pytest.mark.parametrize("stored", [[], "text", {"kind": "unheard-of"}, {"limits": [1]}, 7])
+def test_a_stored_policy_that_does_not_read_is_told_and_can_be_replaced(browser_of, environment, stored):
+    Environment.objects.filter(pk=environment.pk).update(policy=stored)
+    assert "The stored policy cannot be read" in words(browser_of.get(page_of(environment)))
+    assert "not readable: the default judges" in words(browser_of.get(project_page_of(environment)))
+    assert send(browser_of, environment, sensitivity="low").status_code == 302
+    environment.refresh_from_db()
+    assert environment.policy == {"kind": "adaptive", "sensitivity": "low"}
+
+
+# --- as a file, versions ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", [EVERYTHING, FIXED])
+def test_the_file_that_the_page_shows_gives_the_same_policy(browser_of, environment, policy):
+    set_policy(environment, policy, source="dashboard")
+    body = browser_of.get(page_of(environment)).content.decode()
+    shown = re.search(r'id="toml"><code>(.*?)</code>', body, re.S)
+    assert shown is not None
+    assert policy_from_toml(html.unescape(shown.group(1)), environment.name) == policy
+
+
+def test_versions_tell_who_changed_what(browser_of, environment, user):
+    set_policy(environment, {"sensitivity": "high", "limits": {"latency_p95": 500}}, source="file")
+    send(browser_of, environment, sensitivity="normal", limits__latency_p95="800")
+    text = words(browser_of.get(page_of(environment)))
+    newest = text[text.index("What changed") :]
+    assert "2 just now From dashboard ada" in newest
+    assert "limits.latency_p95 : 500 → 800" in newest
+    assert 'sensitivity : "high" → default' in newest
+    assert "1 just now From seqpulse.toml" in newest
+    assert "limits.latency_p95 : default → 500" in newest
+
+
+def test_naming_the_default_kind_is_told_as_no_change(browser_of, environment):
+    set_policy(environment, {"sensitivity": "high"}, source="file")
+    send(browser_of, environment)
+    assert environment.policy_versions.count() == 2
+    text = words(browser_of.get(page_of(environment)))
+    assert "2 just now From dashboard ada What changed nothing" in text
+
+
+def test_a_policy_that_came_from_a_file_says_that_the_file_brings_it_again(browser_of, environment):
+    set_policy(environment, {"sensitivity": "high"}, source="file")
+    assert "change the file, too" in words(browser_of.get(page_of(environment)))
+
+
+def test_the_policy_page_takes_the_same_queries_however_long_its_history(browser_of, environment, user):
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert browser_of.get(page_of(environment)).status_code == 200
+        return len(captured)
+
+    def add(number: int) -> None:
+        set_policy(environment, {"limits": {"latency_p95": number}}, source="dashboard", by=user)
+        now = timezone.now()
+        ExcludedWindow.objects.create(
+            environment=environment, starts_at=now, ends_at=now + timedelta(minutes=number), created_by=user
+        )
+
+    add(1)
+    with_one = queries()
+    for number in range(2, VERSIONS_SHOWN + 5):
+        add(number)
+    # The session, the person, the environment, her role, versions, windows.
+    assert queries() == with_one == 6
+
+
+# --- replay ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_shows_what_would_change_and_writes_nothing(browser_of, environment, user):
+    kept = scenes.judged(environment, minutes_ago=60)
+    slow = scenes.judged(environment, minutes_ago=40, **scenes.SLOW)
+    give_feedback(slow.verdict, right=False, by=user, should_have_been="ok")
+    before = (slow.verdict.verdict, DeploymentVerdict.objects.count(), PolicyVersion.objects.count())
+    answer = send(browser_of, environment, "replay", limits__latency_p95="5000", limits__cpu_usage="90")
+    text = words(answer)
+    assert "1 of 2 verdicts would change." in text
+    assert "Of the 1 that people marked with what it deserved, 0 was right and 1 would be." in text
+    row = answer.content.decode().split('<section class="section" aria-labelledby="replay-title"')[1]
+    assert f'href="{address(slow)}"' in row
+    assert f'href="{address(kept)}"' not in row
+    assert "Deserved: OK" in text
+    # The form keeps what was tried, the file says it, and nothing is stored.
+    assert 'value="5000"' in answer.content.decode()
+    assert "latency_p95 = 5000" in text
+    verdict = DeploymentVerdict.objects.get(deployment=slow)
+    assert (verdict.verdict, DeploymentVerdict.objects.count(), PolicyVersion.objects.count()) == before
+    environment.refresh_from_db()
+    assert environment.policy == {}
+
+
+def test_a_replay_under_the_same_policy_changes_nothing(browser_of, environment):
+    for minutes_ago, metrics in ((80, {}), (60, scenes.SLOW), (40, scenes.BROKEN)):
+        scenes.judged(environment, minutes_ago=minutes_ago, **metrics)
+    assert "0 of 3 verdicts would change." in words(send(browser_of, environment, "replay"))
+
+
+def test_a_replay_takes_the_latest_of_its_own_environment_only(browser_of, environment):
+    other = make_environment(project=environment.project, name="staging")
+    scenes.judged(other)
+    make_deployment(environment=environment, state=State.FINISHED)
+    for _ in range(REPLAYED + 1):
+        make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.WARNING)
+    assert f"of {REPLAYED} verdicts would change" in words(send(browser_of, environment, "replay"))
+
+
+def test_deployments_whose_samples_are_gone_are_not_replayed(browser_of, environment):
+    gone = scenes.judged(environment, minutes_ago=60)
+    scenes.judged(environment, minutes_ago=40)
+    MetricSample.objects.filter(deployment=gone).delete()
+    text = words(send(browser_of, environment, "replay"))
+    assert "0 of 1 verdict would change." in text
+    assert "1 could not be replayed: its samples are gone." in text
+
+
+def test_without_deployments_a_replay_says_so(browser_of, environment):
+    assert "There is no judged deployment to replay yet." in words(send(browser_of, environment, "replay"))
+
+
+# --- windows that feed no baseline -----------------------------------------------------------------------------------
+
+
+def test_a_window_is_taken_out_and_put_back(browser_of, environment, user):
+    answer = exclude(
+        browser_of, environment, starts_at=moment(hours=2), ends_at=moment(hours=1), reason="<b>load</b> test"
+    )
+    assert answer.status_code == 302
+    window = ExcludedWindow.objects.get()
+    assert (window.environment, window.created_by) == (environment, user)
+    page = browser_of.get(page_of(environment))
+    assert "<b>load</b> test" in words_of(page.content.decode().replace("&lt;b&gt;", "&lt;b&gt;"))
+    assert "<b>load" not in page.content.decode()
+    path = f"/dashboard/environments/{environment.pk}/windows/{window.pk}/remove/"
+    assert browser_of.post(path).status_code == 302
+    assert not ExcludedWindow.objects.exists()
+    assert browser_of.post(path).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "ends_at", "told"),
+    [
+        ("", "", "This field is required"),
+        (moment(hours=1), moment(hours=2), "has to end after it starts"),
+        (moment(hours=1), moment(hours=1), "has to end after it starts"),
+        (moment(days=40), moment(days=1), "at most 31 days"),
+        (moment(days=400), moment(days=399), "more than a year away"),
+        ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "more than a year away"),
+        ("2026-02-30T00:00", "now", "Enter a valid date/time"),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused_at_its_field(browser_of, environment, starts_at, ends_at, told):
+    answer = exclude(browser_of, environment, starts_at=starts_at, ends_at=ends_at)
+    assert answer.status_code == 200
+    assert told in words(answer)
+    assert not ExcludedWindow.objects.exists()
+
+
+def test_a_window_of_another_environment_is_not_removed_through_mine(browser_of, environment):
+    now = timezone.now()
+    foreign = ExcludedWindow.objects.create(environment=make_environment(), starts_at=now, ends_at=now + timedelta(1))
+    browser_of.post(f"/dashboard/environments/{environment.pk}/windows/{foreign.pk}/remove/")
+    assert ExcludedWindow.objects.filter(pk=foreign.pk).exists()

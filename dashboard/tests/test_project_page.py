@@ -1,0 +1,96 @@
+"""The page of a project: its environments, their last verdicts and how often those were right."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from analysis.models import DeploymentVerdict, VerdictName
+from analysis.services import give_feedback
+from analysis.tests.factories import make_verdict
+from dashboard.tests import scenes
+from dashboard.tests.pages import (
+    page_of,
+    project_page_of,
+    words,
+    words_of,
+)
+from deployments.models import State
+from deployments.tests.factories import make_deployment
+from projects.models import Environment, Role, User
+from projects.tests.factories import make_environment
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def environment(user: User) -> Environment:
+    return scenes.environment_of(user, role=Role.OWNER, metrics_endpoint="https://shop.example.com/ds-metrics")
+
+
+def test_a_project_shows_its_environments_with_their_last_verdicts(browser_of, environment):
+    staging = make_environment(project=environment.project, name="staging")
+    make_environment(project=environment.project, name="empty")
+    make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.OK)
+    make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.WARNING)
+    make_deployment(environment=staging, state=State.RUNNING)
+    make_deployment(branch="of-another-project")
+    page = browser_of.get(project_page_of(environment))
+    rows = [words_of(row) for row in page.content.decode().split('<tr role="row">')[2:]]
+    assert [row.split()[0] for row in rows] == ["empty", "prod", "staging"]
+    assert "none yet" in rows[0]
+    assert "Warning #2" in rows[1]
+    assert "Deploying #3" in rows[2]
+    for one in (environment, staging):
+        assert f'href="{page_of(one)}"' in page.content.decode()
+
+
+def test_the_hit_rate_counts_marked_verdicts_ever_and_of_the_last_month(browser_of, environment, user):
+    old = timezone.now() - timedelta(days=31)
+    for right, when in ((True, None), (False, None), (True, old), (True, old), (None, None)):
+        verdict = make_verdict(make_deployment(environment=environment, state=State.FINISHED))
+        if when is not None:
+            DeploymentVerdict.objects.filter(pk=verdict.pk).update(created_at=when)
+        if right is not None:
+            give_feedback(verdict, right=right, by=user)
+    text = words(browser_of.get(project_page_of(environment)))
+    assert "Verdicts that were right 75 % 3 of 4 marked" in text
+    assert "Of the last 30 days 50 % 1 of 2 marked" in text
+    assert "Verdicts in 30 days 3 OK: 3 Warning: 0 Rollback recommended: 0" in text
+
+
+def test_without_any_mark_no_hit_rate_is_claimed(browser_of, environment):
+    make_verdict(make_deployment(environment=environment, state=State.FINISHED))
+    text = words(browser_of.get(project_page_of(environment)))
+    assert "No verdict is marked yet" in text
+    assert "Of the last 30 days – none marked" in text
+
+
+def test_a_project_takes_the_same_queries_however_many_environments(browser_of, environment, user):
+    def add(name: str) -> None:
+        place = make_environment(project=environment.project, name=name)
+        verdict = make_verdict(make_deployment(environment=place, state=State.FINISHED))
+        give_feedback(verdict, right=True, by=user)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert browser_of.get(project_page_of(environment)).status_code == 200
+        return len(captured)
+
+    add("one")
+    with_one = queries()
+    for name in "abcdef":
+        add(name)
+    # The session, the person, the project, its environments, their last deployments, marks and verdicts.
+    assert queries() == with_one == 7
+
+
+def test_pages_of_projects_open_when_the_key_that_encrypted_a_secret_is_lost(browser_of, environment, settings):
+    Environment.objects.filter(pk=environment.pk).update(hmac_secret="secret")
+    settings.SEQPULSE_ENCRYPTION_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
+    for path in (project_page_of(environment), page_of(environment)):
+        assert browser_of.get(path).status_code == 200

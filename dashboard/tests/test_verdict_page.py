@@ -1,0 +1,142 @@
+"""What the page of a verdict tells of how it came about: early or final, compared with what, by which policy."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from analysis.adaptive.missing import ENDPOINT_DOWN
+from analysis.models import VerdictName
+from analysis.tests.factories import make_verdict
+from dashboard.tests import scenes
+from dashboard.tests.pages import LIST, address, words
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
+from metrics.tests.factories import make_samples
+from projects.baselines import exclude_window
+from projects.services import set_policy
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_early_verdict_says_so_and_goes_on_until_its_window_has_ended(browser_of, environment):
+    deployment = scenes.called_out_early(environment)
+    page = browser_of.get(address(deployment))
+    assert "Early : issued after 2 of 5 samples" in words(page)
+    assert "The window goes on" in words(page)
+    assert 'data-live="running"' in page.content.decode()
+    assert "early 2 of 5 samples" in words(browser_of.get(LIST))
+
+    ended = browser_of.get(address(scenes.end_window(deployment)))
+    assert "Early : issued after 2 of 5 samples" in words(ended)
+    assert "At the end of the window Rollback recommended" in words(ended)
+    deployment = Deployment.objects.get(pk=deployment.pk)
+    assert deployment.verdict.final["summary"] in words(ended)
+    assert "Checks of the early verdict" in words(ended)
+    assert "Checks at the end of the window" in words(ended)
+    assert 'data-live="done"' in ended.content.decode()
+
+
+def test_a_final_word_that_differs_leaves_the_early_verdict_on_record(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    final = {"verdict": "ok", "confidence": 0.7, "conclusive": False, "summary": "It calmed down.", "checks": []}
+    make_verdict(deployment, verdict=VerdictName.ROLLBACK_RECOMMENDED, early=True, final=final)
+    text = words(browser_of.get(address(deployment)))
+    assert "Rollback recommended" in text
+    assert "At the end of the window OK moderate confidence, 70 %, not conclusive" in text
+    assert "It calmed down. The early verdict stays on record." in text
+
+
+def test_a_verdict_of_a_whole_window_is_called_final(browser_of, environment):
+    text = words(browser_of.get(address(scenes.judged(environment))))
+    assert "Final: issued at the end of the window" in text
+    assert "Early" not in text
+
+
+def test_a_verdict_in_shadow_mode_says_that_it_never_gates(browser_of, environment):
+    set_policy(environment, {"shadow": True}, source="dashboard")
+    deployment = scenes.judged(environment, **scenes.BROKEN)
+    assert "Shadow mode: recorded, never gates" in words(browser_of.get(address(deployment)))
+    assert "shadow mode" in words(browser_of.get(LIST))
+
+
+def test_what_it_was_compared_with_and_what_was_left_out_is_told(browser_of, environment):
+    deployment = scenes.with_baseline(environment, **scenes.SLOW)
+    text = words(browser_of.get(address(deployment)))
+    origins = deployment.verdict.evidence["pre_origins"]
+    assert origins["baseline"] > 15
+    assert f"{origins['baseline']} of the baseline" in text
+    assert "1 taken when the deployment began" in text
+    assert f"{len(deployment.verdict.evidence['excluded'])} excluded by hand: load test" in text
+
+
+def test_samples_from_before_are_drawn_apart_by_where_they_come_from(browser_of, environment):
+    deployment = scenes.with_baseline(environment)
+    page = browser_of.get(address(deployment)).content.decode()
+    left_out = len(deployment.verdict.evidence["excluded"])
+    assert left_out > 0
+    # Five charts, and the legend.
+    assert page.count('class="dot-pre"') == 5 + 1
+    assert page.count('class="dot-baseline"') == 5 * (25 - left_out) + 1
+    assert page.count('class="dot-left-out"') == 5 * left_out + 1
+    assert page.count('class="level-band"') == 5 + 1
+    assert "dot-history" not in page
+
+
+def test_earlier_deployments_that_helped_out_are_named_and_linked(browser_of, environment):
+    deployment = scenes.with_history(environment)
+    page = browser_of.get(address(deployment))
+    assert "15 from the windows of the last good deployments" in words(page)
+    assert ": #1 , #2 , #3" in words(page)
+    for helper in Deployment.objects.exclude(pk=deployment.pk):
+        assert f'href="{address(helper)}"' in page.content.decode()
+    assert page.content.decode().count('class="dot-history"') == 5 * 15 + 1
+
+
+def test_before_a_verdict_what_will_be_left_out_is_drawn_so_already(browser_of, environment):
+    scenes.sample_baseline(environment, minutes_ago=4)
+    now = timezone.now()
+    exclude_window(environment, now - timedelta(minutes=60), now)
+    page = browser_of.get(address(scenes.half_observed(environment))).content.decode()
+    assert "dot-baseline" not in page
+    # 25 of the baseline and the one of the trigger's own time: that is not of the baseline, and counts.
+    assert page.count('class="dot-left-out"') == 5 * 25 + 1
+
+
+def test_the_policy_of_a_verdict_is_told_with_its_limits_and_version(browser_of, environment):
+    policy = {"sensitivity": "high", "limits": {"latency_p95": 800, "requests_per_sec": 5}, "left_out": ["cpu_usage"]}
+    version = set_policy(environment, policy, source="file")
+    deployment = make_deployment(environment=environment, state=State.FINISHED, policy_version=version)
+    make_samples(deployment)
+    text = words(browser_of.get(address(scenes.judge_now(deployment))))
+    for told in (
+        "Adaptive: compare with the service's own level · sensitivity: High",
+        "Version 1, which its trigger call brought",
+        "p95 latency: at most 800 ms",
+        "Traffic: at least 5.0 req/s",
+        "CPU usage: not judged",
+    ):
+        assert told in text
+
+
+def test_a_check_without_a_limit_leaves_the_others_limit_in_the_chart(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_samples(deployment, post=2)
+    for index in (3, 4, 5):
+        scenes.collection(deployment, index, status="failed", error_code="refused", last_error="connection refused")
+    deployment = scenes.judge_now(deployment)
+    down = next(check for check in deployment.verdict.checks if check["rule"] == ENDPOINT_DOWN)
+    assert (down["outcome"], down["limit"]) == ("critical", None)
+    page = browser_of.get(address(deployment)).content.decode()
+    traffic = next(part for part in page.split("</figure>") if "chart-requests_per_sec-title" in part)
+    assert 'class="chart critical"' in traffic
+    assert 'class="limit-line"' in traffic
+
+
+def test_earlier_deployments_that_helped_out_take_one_query_more(browser_of, environment, django_assert_num_queries):
+    helped = scenes.with_history(environment)
+    assert len(helped.verdict.evidence["history_of"]) == 3
+    with django_assert_num_queries(8):
+        assert browser_of.get(address(helped)).status_code == 200

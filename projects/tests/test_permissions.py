@@ -1,0 +1,54 @@
+"""Who may do what."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import PermissionDenied
+
+from projects.models import Role
+from projects.permissions import Action, actions_of, allowed, require
+from projects.tests.factories import make_membership, make_project, make_user
+
+DECIDES = {Action.CHANGE_POLICY, Action.EXCLUDE_WINDOW}
+WORKS = {Action.MARK_VERDICT, Action.REPLAY}
+TABLE = {
+    None: set(),
+    "stranger": set(),
+    "viewer": {Action.SEE},
+    "member": {Action.SEE} | WORKS,
+    "admin": {Action.SEE} | WORKS | DECIDES,
+    "owner": {Action.SEE} | WORKS | DECIDES,
+}
+
+
+@pytest.mark.parametrize("role", TABLE)
+def test_each_role_may_do_what_the_table_says(role: str | None) -> None:
+    assert allowed(role) == TABLE[role]
+
+
+def test_the_table_names_every_role_and_every_action() -> None:
+    assert set(Role.values) < set(TABLE)
+    assert set().union(*TABLE.values()) == set(Action)
+
+
+def test_what_is_not_allowed_is_refused() -> None:
+    require(allowed("member"), Action.REPLAY)
+    with pytest.raises(PermissionDenied):
+        require(allowed("member"), Action.CHANGE_POLICY)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", Role.values)
+def test_a_role_counts_in_its_own_team_only(role: str) -> None:
+    membership = make_membership(role=role)
+    own, foreign = make_project(team=membership.team), make_project()
+    make_membership(team=foreign.team, role=Role.OWNER)
+    assert actions_of(membership.user, own) == TABLE[role]
+    assert actions_of(membership.user, foreign) == set()
+
+
+@pytest.mark.django_db
+def test_a_superuser_may_everything_and_one_who_was_locked_out_nothing() -> None:
+    project = make_project()
+    assert actions_of(make_user(is_superuser=True), project) == set(Action)
+    assert actions_of(make_user(is_superuser=True, is_active=False), project) == set()
