@@ -27,6 +27,8 @@ MIN_TO_LEARN = 10
 LOAD_EXPONENT_SCATTER = 0.25
 MAX_LOAD_EXPONENT = 1.2
 _FLOOR_MS = 0.1
+# Fewer requests than this per sample are no load, and ratios to them overflow.
+NO_LOAD = 0.01
 
 
 def measured(samples: Sequence[Sample]) -> list[int]:
@@ -36,9 +38,9 @@ def measured(samples: Sequence[Sample]) -> list[int]:
 
 def load(evidence: Evidence, samples: Sequence[Sample], base: float) -> list[float]:
     """Logarithm of each sample's load over the PRE level, less where few requests make the rate itself uncertain."""
-    if base <= 0.0:
-        return [0.0] * len(samples)
     requests = base * max(1.0, evidence.window.interval_s)
+    if requests < NO_LOAD:
+        return [0.0] * len(samples)
     trust = requests / (requests + 50.0)
     return [trust * math.log(max(s.requests_per_sec, 0.02 * base) / base) for s in samples]
 
