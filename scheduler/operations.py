@@ -1,0 +1,180 @@
+"""What people do with jobs: look at them, retry, cancel, prune. Answers say in words what was done and what not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+from scheduler.models import JobStatus
+from scheduler.queue import announce_ended, notify
+from scheduler.registry import Ended
+from scheduler.store import ENDED_COLUMNS, with_entry
+
+FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
+RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
+PRUNE_BATCH = 5000
+# Due for longer than this without being claimed: no poller is at work, or they cannot keep up.
+STUCK_AFTER_S = 60
+
+# Locked in the order of ids, as everywhere.
+LOCK = """
+SELECT id, status, expires_at IS NOT NULL AND expires_at <= now(), scheduled_at, expires_at FROM scheduled_jobs
+WHERE id = ANY(%s) ORDER BY id FOR UPDATE
+"""
+
+RETRY = f"""
+UPDATE scheduled_jobs AS job SET status = 'pending', scheduled_at = now(), retry_count = 0, finished_at = NULL,
+    started_at = NULL, history = {with_entry("'retried'", "error_code", "%s")}
+WHERE id = ANY(%s)
+"""  # noqa: S608  (constants)
+
+CANCEL = f"""
+UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), error_code = 'cancelled',
+    last_error = %s, history = {with_entry("'cancelled'", "'cancelled'", "%s")}
+WHERE id = ANY(%s) RETURNING {ENDED_COLUMNS}
+"""  # noqa: S608  (constants)
+
+# What a deployment that is not judged yet has lost is still evidence.
+PRUNE = """
+DELETE FROM scheduled_jobs WHERE id IN (
+    SELECT job.id FROM scheduled_jobs AS job LEFT JOIN deployments AS deployment ON deployment.id = job.deployment_id
+    WHERE job.id > %(after)s AND job.status = ANY(%(final)s)
+        AND job.finished_at < now() - %(days)s * interval '1 day'
+        AND (deployment.id IS NULL OR deployment.state <> ALL('{pending,running,finished}'))
+    ORDER BY job.id LIMIT %(limit)s)
+RETURNING id
+"""
+
+BY_KIND = """
+SELECT job_type, status, count(*),
+    max(extract(epoch FROM now() - scheduled_at)) FILTER (WHERE status = 'pending' AND scheduled_at <= now())
+FROM scheduled_jobs GROUP BY job_type, status ORDER BY job_type, status
+"""
+
+LAG = """
+SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY lag), percentile_cont(0.99) WITHIN GROUP (ORDER BY lag), count(*)
+FROM (SELECT extract(epoch FROM started_at - scheduled_at)::float8 AS lag FROM scheduled_jobs
+    WHERE started_at > now() - interval '5 minutes' AND retry_count = 0) AS recent
+"""
+
+STUCK = """
+SELECT id, job_type, status, deployment_id, extract(epoch FROM now() - scheduled_at)::float8, locked_by, last_error
+FROM scheduled_jobs
+WHERE (status = 'pending' AND scheduled_at < now() - %(after)s * interval '1 second')
+    OR (status = 'running' AND locked_until < now())
+ORDER BY scheduled_at LIMIT 20
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a wish for one job; words: why not, "" where it was done."""
+
+    job_id: int
+    done: bool
+    words: str = ""
+
+
+def retry(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
+    """Makes ended jobs due now, with all their retries.
+
+    Refused where the time of the job is over: a sample that comes too late would say something else.
+    """
+    wishes = Wishes(ids)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK, [list(ids)])
+        for job_id, status, over, due, until in cursor.fetchall():
+            if status not in RETRYABLE:
+                wishes.refuse(job_id, f"it is {status}: only failed, cancelled and expired jobs are retried")
+            elif over:
+                wishes.refuse(job_id, f"its time is over: it was due at {due:%F %T} UTC and of use until {until:%F %T}")
+            else:
+                wishes.grant(job_id)
+        cursor.execute(RETRY, [f"by {by}", wishes.granted])
+        if wishes.granted:
+            notify()
+    return wishes.outcomes()
+
+
+def cancel(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
+    """Cancels pending jobs; their kinds hear of it. A running one ends by itself."""
+    wishes = Wishes(ids)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK, [list(ids)])
+        for job_id, status, *_ in cursor.fetchall():
+            if status == JobStatus.PENDING:
+                wishes.grant(job_id)
+            elif status == JobStatus.RUNNING:
+                wishes.refuse(job_id, "it is running and ends by itself")
+            else:
+                wishes.refuse(job_id, f"it has ended already: {status}")
+        cursor.execute(CANCEL, [f"cancelled by {by}", f"by {by}", wishes.granted])
+        announce_ended([Ended(*row) for row in cursor.fetchall()])
+    return wishes.outcomes()
+
+
+class Wishes:
+    """What was asked for, and what becomes of it."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self.words = dict.fromkeys(ids, "there is no such job")
+        self.granted: list[int] = []
+
+    def refuse(self, job_id: int, words: str) -> None:
+        self.words[job_id] = words
+
+    def grant(self, job_id: int) -> None:
+        self.words[job_id] = ""
+        self.granted.append(job_id)
+
+    def outcomes(self) -> list[Outcome]:
+        return [Outcome(job_id, not words, words) for job_id, words in self.words.items()]
+
+
+def prune(older_than_days: float, *, dry_run: bool = False) -> int:
+    """Deletes jobs that ended more than so many days ago, in batches; returns how many (dry_run: would be).
+
+    Jobs of deployments that are not judged yet stay.
+    """
+    total, after = 0, 0
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                PRUNE,
+                {"after": after, "final": list(FINAL), "days": older_than_days, "limit": PRUNE_BATCH},
+            )
+            ids = [row[0] for row in cursor.fetchall()]
+            if dry_run:
+                transaction.set_rollback(True)
+        total += len(ids)
+        if len(ids) < PRUNE_BATCH:
+            return total
+        after = max(ids)
+
+
+def summary() -> dict[str, Any]:
+    """Jobs by kind and status, start lag of the last five minutes (seconds), stuck jobs, pollers.
+
+    lag: of first runs; late_s: how long the oldest due job of the kind has been waiting.
+    """
+    kinds: dict[str, dict[str, Any]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(BY_KIND)
+        for kind, status, count, late in cursor.fetchall():
+            entry = kinds.setdefault(kind, {"late_s": 0.0})
+            entry[status] = count
+            entry["late_s"] = max(entry["late_s"], round(float(late or 0), 1))
+        cursor.execute(LAG)
+        p50, p99, runs = cursor.fetchone()
+        cursor.execute(STUCK, {"after": STUCK_AFTER_S})
+        names = ("id", "job_type", "status", "deployment_id", "late_s", "locked_by", "last_error")
+        stuck = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        cursor.execute(
+            "SELECT name, extract(epoch FROM now() - heartbeat_at)::float8, session_locked FROM pollers ORDER BY name"
+        )
+        pollers = [{"name": name, "heartbeat_s_ago": round(ago, 1), "locked": lock} for name, ago, lock in cursor]
+    lag = {"p50_s": p50, "p99_s": p99, "runs": runs}
+    return {"kinds": kinds, "lag": lag, "stuck": stuck, "pollers": pollers}
