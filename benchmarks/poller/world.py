@@ -128,7 +128,10 @@ class World:
 
     def clear(self) -> None:
         """Forgets all work and all projects."""
-        self.database.execute("TRUNCATE scheduled_jobs, deployments, projects_project, projects_team CASCADE")
+        self.database.execute(
+            "TRUNCATE scheduled_jobs, metric_samples, sample_places, deployments, projects_project, projects_team"
+            " CASCADE"
+        )
 
     def plant_environments(self, addresses: list[str], count: int) -> list[tuple[int, int, int]]:
         """Signing environments /0, /1, … of PROJECTS projects, a deployment under observation in each: their ids."""
