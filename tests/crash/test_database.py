@@ -15,6 +15,7 @@ import requests
 from django.conf import settings
 
 from seqpulse import embedded
+from seqpulse.embedded_process import alive
 from tests.crash.scene import (
     LONG_LEASE_S,
     assert_all_is_told,
@@ -59,7 +60,7 @@ def end_server(data_dir: Path, how: signal.Signals) -> None:
     """Ends the server: SIGINT is a fast shutdown, SIGQUIT an immediate one."""
     pid = server_pid(data_dir)
     os.kill(pid, how)
-    wait_for(lambda: not embedded.is_running(data_dir), "the server to be gone")
+    wait_for(lambda: not alive(pid), "the server to be gone")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
