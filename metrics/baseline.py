@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from deployments.models import Deployment, State
-from metrics.collecting import Collected, Target, as_sample, collect_from, database_time, target_of
+from metrics.collecting import Collected, Target, collect_from, database_time, target_of
 from metrics.counting import count_lost, count_samples
 from metrics.models import Phase
-from metrics.storing import store as store_samples
+from metrics.storing import store_collected
 from projects.models import Environment
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue
@@ -70,7 +70,7 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
 
 
 def store(done: Sequence[tuple[Job, Collected | None]]) -> None:
-    store_samples([as_sample(job, collected) for job, collected in done if collected is not None])
+    store_collected(done)
     count_samples(job for job, collected in done if collected is not None)
 
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from metrics.fetching import shared_fetcher
-from metrics.models import MetricSample
 from metrics.payload import Metrics
 from metrics.sources.http_endpoint import Endpoint, collect
 from projects.models import Environment
@@ -45,15 +44,3 @@ async def collect_from(target: Target, job: Job) -> Metrics:
 def database_time(job: Job) -> datetime:
     """What the database's clock shows now: its time at the claim and what has passed here since."""
     return job.claimed_at + timedelta(seconds=monotonic() - job.claimed_monotonic)
-
-
-def as_sample(job: Job, collected: Collected) -> MetricSample:
-    """The row of what a job collected."""
-    return MetricSample(
-        environment_id=collected.environment_id,
-        deployment_id=job.deployment_id,
-        phase=job.phase,
-        sequence_index=job.sequence_index,
-        collected_at=collected.collected_at,
-        **{name: getattr(collected.metrics, name) for name in Metrics.__slots__},
-    )

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from deployments.models import Deployment
 from metrics import baseline, partitions, retention
-from metrics.collecting import Collected, Target, as_sample, collect_from, database_time
+from metrics.collecting import Collected, Target, collect_from, database_time
 from metrics.counting import count_lost, count_samples
 from metrics.sources.http_endpoint import Endpoint
-from metrics.storing import store
+from metrics.storing import store_collected
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, job_kind
 
@@ -33,7 +33,7 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
 
 def store_samples(done: Sequence[tuple[Job, Collected]]) -> None:
     """Writes the samples; the one of a job that ran twice is kept once."""
-    store([as_sample(job, collected) for job, collected in done])
+    store_collected(done)
     count_samples(job for job, _ in done)
 
 

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from django.db import connection
 
-from metrics.models import MetricSample
+from metrics.collecting import Collected
 from metrics.partitions import ensure_days, utc_day
+from metrics.payload import Metrics
+from scheduler.registry import Job
 
-COLUMNS = (
-    ("environment_id", "bigint"),
-    ("deployment_id", "bigint"),
-    ("phase", "text"),
-    ("sequence_index", "int"),
-    ("requests_per_sec", "float8"),
-    ("latency_p95", "float8"),
-    ("error_rate", "float8"),
-    ("cpu_usage", "float8"),
-    ("memory_usage", "float8"),
-    ("collected_at", "timestamptz"),
-)
-NAMES = ", ".join(name for name, _ in COLUMNS)
+COLUMNS = {
+    "environment_id": "bigint",
+    "deployment_id": "bigint",
+    "phase": "text",
+    "sequence_index": "int",
+    **dict.fromkeys(Metrics.__slots__, "float8"),
+    "collected_at": "timestamptz",
+}
+NAMES = ", ".join(COLUMNS)
 
 # First the places: whoever comes second finds them taken, waits for nothing and writes no sample.
 STORE = f"""
-WITH given AS (SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for _, kind in COLUMNS)}) AS given({NAMES})),
+WITH given AS (SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in COLUMNS.values())}) AS given({NAMES})),
 placed AS (
     INSERT INTO sample_places (deployment_id, phase, sequence_index)
     SELECT deployment_id, phase, sequence_index FROM given WHERE deployment_id IS NOT NULL
@@ -37,22 +38,62 @@ ON CONFLICT DO NOTHING
 """  # noqa: S608  (put together from the constants above)
 
 
-def store(samples: Sequence[MetricSample]) -> int:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A sample on its way into the table; deployment_id: None for the baseline, which belongs to none."""
+
+    environment_id: int
+    deployment_id: int | None
+    phase: str
+    sequence_index: int
+    metrics: Metrics
+    collected_at: datetime
+
+    @property
+    def place(self) -> tuple[int, str, int] | None:
+        """What may have one sample; None where there are no places."""
+        return None if self.deployment_id is None else (self.deployment_id, self.phase, self.sequence_index)
+
+
+def store_collected(done: Iterable[tuple[Job, Collected | None]]) -> int:
+    """Writes what jobs have collected; returns how many samples are new."""
+    return store(
+        [
+            Row(
+                collected.environment_id,
+                job.deployment_id,
+                job.phase,
+                job.sequence_index,
+                collected.metrics,
+                collected.collected_at,
+            )
+            for job, collected in done
+            if collected is not None
+        ]
+    )
+
+
+def store(samples: Sequence[Row]) -> int:
     """Writes the samples, those of a deployment only where their place (phase, index) is free; returns how many."""
     if not samples:
         return 0
     # Once per place, and in one order for everybody: two writers of the same places must not wait for each other.
-    once = {place_of(sample) or (number,): sample for number, sample in enumerate(samples)}
+    once = {sample.place or (number,): sample for number, sample in enumerate(samples)}
     rows = [once[key] for key in sorted(once, key=lambda key: (len(key), key))]
-    ensure_days({utc_day(sample.collected_at) for sample in rows})
+    ensure_days({utc_day(row.collected_at) for row in rows})
     with connection.cursor() as cursor:
-        cursor.execute(STORE, [[getattr(sample, name) for sample in rows] for name, _ in COLUMNS])
+        cursor.execute(STORE, columns_of(rows))
         written: int = cursor.rowcount
         return written
 
 
-def place_of(sample: MetricSample) -> tuple[int, str, int] | None:
-    """What may have one sample; None for the baseline, which belongs to no deployment."""
-    if sample.deployment_id is None:
-        return None
-    return sample.deployment_id, str(sample.phase), sample.sequence_index
+def columns_of(rows: Sequence[Row]) -> list[list[Any]]:
+    """One array per column: in batches of a hundred and more far cheaper than one parameter per value."""
+    return [
+        [row.environment_id for row in rows],
+        [row.deployment_id for row in rows],
+        [row.phase for row in rows],
+        [row.sequence_index for row in rows],
+        *([getattr(row.metrics, name) for row in rows] for name in Metrics.__slots__),
+        [row.collected_at for row in rows],
+    ]

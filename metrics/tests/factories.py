@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from deployments.models import Deployment
 from metrics.models import MetricSample, Phase
+from metrics.payload import Metrics
+from metrics.storing import Row
+from projects.models import Environment
 
 HEALTHY = {
     "requests_per_sec": 42.0,
@@ -47,3 +50,9 @@ def make_samples(deployment: Deployment, *, post: int | None = None, **kwargs: A
         values = {name: value[place] if isinstance(value, list) else value for name, value in kwargs.items()}
         rows.append(make_sample(deployment, phase=Phase.POST, sequence_index=place + 1, **values))
     return rows
+
+
+def make_row(environment: Environment, collected_at: datetime, **kwargs: Any) -> Row:
+    """A healthy sample to be stored: of the baseline unless said otherwise."""
+    values = {"deployment_id": None, "phase": Phase.BASELINE, "sequence_index": 0, **kwargs}
+    return Row(environment_id=environment.pk, metrics=Metrics(**HEALTHY), collected_at=collected_at, **values)

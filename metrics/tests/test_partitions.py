@@ -18,7 +18,7 @@ from deployments.tests.factories import make_deployment
 from metrics import partitions
 from metrics.models import MetricSample, SamplePlace
 from metrics.storing import store
-from metrics.tests.factories import HEALTHY, make_samples
+from metrics.tests.factories import make_row, make_samples
 from projects.models import Environment
 from projects.tests.factories import make_environment
 from tests.processes import live_installation, wait_for
@@ -39,10 +39,6 @@ def far_day(transactional_db: None) -> Iterator[date]:
     partitions._known.discard(day)
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {partitions.name_of(day)}")
-
-
-def baseline(environment: Environment, at: datetime) -> MetricSample:
-    return MetricSample(environment=environment, phase="baseline", collected_at=at, **HEALTHY)
 
 
 def names() -> list[str]:
@@ -79,16 +75,16 @@ def test_days_follow_each_other_without_a_gap() -> None:
 
 @pytest.mark.django_db
 def test_whoever_writes_makes_the_day_that_is_missing(environment: Environment) -> None:
-    assert store([baseline(environment, FAR)]) == 1
+    assert store([make_row(environment, FAR)]) == 1
     assert partitions.name_of(partitions.utc_day(FAR)) in names()
 
 
 def test_a_day_whose_making_was_rolled_back_is_made_again(far_day: date, environment: Environment) -> None:
     with transaction.atomic():
-        store([baseline(environment, FAR)])
+        store([make_row(environment, FAR)])
         transaction.set_rollback(True)
     assert partitions.name_of(far_day) not in names()
-    assert store([baseline(environment, FAR)]) == 1
+    assert store([make_row(environment, FAR)]) == 1
 
 
 def test_two_who_make_the_same_day_at_once_make_it_once(far_day: date) -> None:
@@ -109,19 +105,17 @@ def test_two_who_make_the_same_day_at_once_make_it_once(far_day: date) -> None:
 @pytest.mark.django_db
 def test_a_place_has_one_sample_whatever_its_time() -> None:
     deployment = make_deployment()
-    sample = MetricSample(
-        environment=deployment.environment, deployment=deployment, phase="post", sequence_index=3, **HEALTHY
-    )
     for days in (0, 0, 1):
-        sample.collected_at = timezone.now() + timedelta(days=days)
-        store([sample, sample])
+        at = timezone.now() + timedelta(days=days)
+        row = make_row(deployment.environment, at, deployment_id=deployment.pk, phase="post", sequence_index=3)
+        store([row, row])
     assert MetricSample.objects.count() == SamplePlace.objects.count() == 1
 
 
 @pytest.mark.django_db
 def test_baseline_samples_take_no_place(environment: Environment) -> None:
     now = timezone.now()
-    assert store([baseline(environment, now + timedelta(minutes=minute)) for minute in range(3)]) == 3
+    assert store([make_row(environment, now + timedelta(minutes=minute)) for minute in range(3)]) == 3
     assert not SamplePlace.objects.exists()
 
 
@@ -132,13 +126,12 @@ def test_two_writers_of_the_same_places_leave_one_sample_each(transactional_db: 
 
     def write(number: int) -> None:
         samples = [
-            MetricSample(
-                environment=deployment.environment,
-                deployment=deployment,
+            make_row(
+                deployment.environment,
+                timezone.now() + timedelta(seconds=index, milliseconds=number),
+                deployment_id=deployment.pk,
                 phase="post",
                 sequence_index=index,
-                collected_at=timezone.now() + timedelta(seconds=index, milliseconds=number),
-                **HEALTHY,
             )
             for index in range(50)
         ]
@@ -187,7 +180,7 @@ def drop_and_close(partition: partitions.Partition) -> None:
 
 
 def test_a_reader_and_a_writer_are_not_held_up_by_a_drop(far_day: date, environment: Environment) -> None:
-    store([baseline(environment, FAR)])
+    store([make_row(environment, FAR)])
     [partition] = [one for one in partitions.partitions() if one.name == partitions.name_of(far_day)]
     with own_connection() as reader, own_connection() as writer:
         reader.execute("SELECT count(*) FROM metric_samples")
@@ -213,7 +206,7 @@ def test_a_reader_and_a_writer_are_not_held_up_by_a_drop(far_day: date, environm
 def test_an_interrupted_drop_is_carried_on_with(
     far_day: date, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store([baseline(environment, FAR)])
+    store([make_row(environment, FAR)])
     name = partitions.name_of(far_day)
     [partition] = [one for one in partitions.partitions() if one.name == name]
     monkeypatch.setattr(partitions, "DETACH_TIMEOUT_S", 0.2)

@@ -15,7 +15,7 @@ from metrics import partitions, retention
 from metrics.models import MetricSample
 from metrics.retention import NOBODY, sweep
 from metrics.storing import store
-from metrics.tests.factories import HEALTHY
+from metrics.tests.factories import HEALTHY, make_row
 from projects.models import Environment
 from projects.tests.factories import make_environment, make_project
 
@@ -44,12 +44,7 @@ def environment_on(plan: str, **project: int) -> Environment:
 def fill(environment: Environment, *ages_days: float, each: int = 1) -> None:
     store(
         [
-            MetricSample(
-                environment=environment,
-                phase="baseline",
-                collected_at=NOW - age * DAY + timedelta(seconds=number),
-                **HEALTHY,
-            )
+            make_row(environment, NOW - age * DAY + timedelta(seconds=number))
             for age in ages_days
             for number in range(each)
         ]
