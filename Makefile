@@ -7,7 +7,7 @@ CLIENT_VENV := .venv-client
 BENCH_VENV := .venv-bench
 PY := $(VENV)/bin/python
 
-.PHONY: help setup setup-bench setup-client demo run test check bench-poller bench-verdicts clean
+.PHONY: help setup setup-bench setup-client demo run test check bench-api bench-data bench-poller bench-verdicts clean
 
 help:
 	@echo "make setup            virtual environment and dependencies (nothing twice)"
@@ -15,6 +15,8 @@ help:
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests; ARGS goes to pytest"
 	@echo "make check            style, types, imports, migrations, templates, settings of production"
+	@echo "make bench-api        how fast the API answers: trigger and finish, lists, overload (minutes)"
+	@echo "make bench-data       retention by partition against row deletes, with 5 M samples (minutes)"
 	@echo "make bench-poller     how fast pollers are, beside other ways to do it (minutes; ARGS=--quick: one)"
 	@echo "make bench-verdicts   how often the verdicts are right, beside other judges (minutes)"
 	@echo "make clean            removes what these made, except the data in var/"
@@ -64,6 +66,12 @@ setup-bench:
 
 bench-poller: setup setup-bench
 	@exec $(PY) -m benchmarks.poller $(ARGS)
+
+bench-api: setup
+	@exec $(PY) -m benchmarks.api $(ARGS)
+
+bench-data: setup
+	@exec $(PY) -m benchmarks.data $(ARGS)
 
 bench-verdicts: setup
 	@exec $(PY) -m benchmarks.verdicts $(ARGS)

@@ -1,0 +1,153 @@
+"""A client that costs little itself: HTTP/1.1 over connections that are kept, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+OVERLOAD_CONNECTIONS = 400
+
+
+@dataclass(slots=True)
+class Tally:
+    """Latencies in ms of answered requests, answers by status ("lost": none came), bytes of the last body."""
+
+    latencies_ms: list[float] = field(default_factory=list)
+    statuses: Counter[int | str] = field(default_factory=Counter)
+    took_s: float = 0.0
+    body_bytes: int = 0
+
+    def figures(self) -> dict[str, Any]:
+        """Requests per second, percentiles in ms, and what was not answered with 2xx."""
+        ordered = sorted(self.latencies_ms)
+        return {
+            "requests": len(ordered),
+            "req_per_s": len(ordered) / self.took_s if self.took_s else 0.0,
+            "p50_ms": percentile(ordered, 0.50),
+            "p95_ms": percentile(ordered, 0.95),
+            "p99_ms": percentile(ordered, 0.99),
+            "errors": sum(number for status, number in self.statuses.items() if status not in (200, 202)),
+        }
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+class Connection:
+    """One kept connection; opened when first used, and again where the server has closed it."""
+
+    def __init__(self, port: int, tally: Tally) -> None:
+        self.port = port
+        self.tally = tally
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def call(self, method: str, path: str, key: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer's JSON; None where there was no answer or it is not 2xx."""
+        content = json.dumps(body).encode() if body is not None else b""
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        started = time.perf_counter()
+        try:
+            status, answer = await self._exchange(head.encode() + content)
+        except (OSError, asyncio.IncompleteReadError, ValueError):
+            self.close()
+            self.tally.statuses["lost"] += 1
+            return None
+        self.tally.latencies_ms.append((time.perf_counter() - started) * 1000)
+        self.tally.statuses[status] += 1
+        self.tally.body_bytes = len(answer)
+        return json.loads(answer) if status in (200, 202) else None
+
+    async def _exchange(self, request: bytes) -> tuple[int, bytes]:
+        if self.writer is None:
+            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writer.write(request)
+        head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        answer = await self.reader.readexactly(length)
+        if b"connection: close" in head:
+            self.close()
+        return int(head.split(b" ", 2)[1]), answer
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        self.writer = None
+
+
+async def cycles(port: int, keys: Sequence[str], seconds: float) -> Tally:
+    """trigger and finish, again and again, one connection per key."""
+    tally = Tally()
+    end = time.perf_counter() + seconds
+
+    async def run(key: str) -> None:
+        connection = Connection(port, tally)
+        while time.perf_counter() < end:
+            started = await connection.call(
+                "POST", "/deployments/trigger", key, {"env": "prod", "branch": "main", "commit_sha": "0" * 40}
+            )
+            if started is not None:
+                finish = {"deployment_id": started["deployment_id"], "result": "success"}
+                await connection.call("POST", "/deployments/finish", key, finish)
+        connection.close()
+
+    started = time.perf_counter()
+    await asyncio.gather(*map(run, keys))
+    tally.took_s = time.perf_counter() - started
+    return tally
+
+
+async def reads(port: int, key: str, path: str, number: int) -> Tally:
+    """The same read so many times over one connection."""
+    tally = Tally()
+    connection = Connection(port, tally)
+    started = time.perf_counter()
+    for _ in range(number):
+        await connection.call("GET", path, key)
+    tally.took_s = time.perf_counter() - started
+    connection.close()
+    return tally
+
+
+async def overload(port: int, keys: Sequence[str], *, per_second: float, seconds: float) -> Tally:
+    """Triggers at a rate that does not wait for answers; where no connection is free the call is "not sent"."""
+    tally = Tally()
+    free = [Connection(port, tally) for _ in range(OVERLOAD_CONNECTIONS)]
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one(connection: Connection, key: str) -> None:
+        await connection.call("POST", "/deployments/trigger", key, {"env": "prod"})
+        free.append(connection)
+
+    started = time.perf_counter()
+    for number in range(int(per_second * seconds)):
+        wait_s = started + number / per_second - time.perf_counter()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        elif number % 50 == 0:
+            await asyncio.sleep(0)
+        if not free:
+            tally.statuses["not sent"] += 1
+            continue
+        task = asyncio.create_task(one(free.pop(), keys[number % len(keys)]))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await asyncio.gather(*tasks)
+    tally.took_s = time.perf_counter() - started
+    return tally
+
+
+def median_of(tallies: Sequence[Tally]) -> dict[str, Any]:
+    """Each figure's median over the runs; all of their errors."""
+    figures = [tally.figures() for tally in tallies]
+    found = {name: statistics.median(each[name] for each in figures) for name in figures[0]}
+    return {**found, "requests": sum(each["requests"] for each in figures), "errors": sum(e["errors"] for e in figures)}
