@@ -1,11 +1,38 @@
-"""Jobs and pollers in Django admin, to look at."""
+"""Jobs and pollers in Django admin: to look at, and to retry and cancel."""
 
 from __future__ import annotations
 
-from django.contrib import admin
+from datetime import timedelta
+from typing import Any
 
-from scheduler.models import Poller, ScheduledJob
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
+
+from scheduler.models import JobStatus, Poller, ScheduledJob
+from scheduler.operations import Outcome, cancel, retry
 from security.modeladmin import MachineMadeAdmin
+
+LATE_AFTER = timedelta(seconds=10)
+REFUSALS_SHOWN = 20
+
+
+class LateFilter(admin.SimpleListFilter):
+    """Due for more than ten seconds, and not begun."""
+
+    title = "lateness"
+    parameter_name = "late"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "late")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> QuerySet[ScheduledJob]:
+        if self.value() != "yes":
+            return queryset
+        return queryset.filter(status=JobStatus.PENDING, scheduled_at__lt=Now() - LATE_AFTER)
 
 
 @admin.register(ScheduledJob)
@@ -21,14 +48,49 @@ class ScheduledJobAdmin(MachineMadeAdmin):
         "finished_at",
         "short_error",
     )
-    list_filter = ("status", "job_type", "error_code")
+    list_filter = ("status", "job_type", LateFilter, "error_code", "deployment__project")
     list_select_related = ("deployment__project",)
+    actions = ("retry_jobs", "cancel_jobs")
+    readonly_fields = ("course",)
+    exclude = ("history",)
     search_fields = ("deployment__uuid", "locked_by", "last_error")
     ordering = ("-id",)
 
     @admin.display(description="last error")
     def short_error(self, job: ScheduledJob) -> str:
         return job.last_error if len(job.last_error) <= 80 else job.last_error[:79] + "…"
+
+    @admin.display(description="what happened to it")
+    def course(self, job: ScheduledJob) -> str:
+        entries = [
+            (entry.get("at", ""), entry.get("event", ""), entry.get("code", ""), entry.get("error", ""))
+            for entry in job.history or []
+        ]
+        return format_html_join(mark_safe("<br>"), "{} {} {} {}", entries) or "-"
+
+    @admin.action(description="Retry the selected jobs now", permissions=["operate"])
+    def retry_jobs(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
+        self.tell(request, retry(ids_of(queryset), by=str(request.user)), "due now")
+
+    @admin.action(description="Cancel the selected jobs", permissions=["operate"])
+    def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
+        self.tell(request, cancel(ids_of(queryset), by=str(request.user)), "cancelled")
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Rows are never edited by hand; who may change jobs may retry and cancel them."""
+        return request.user.has_perm("scheduler.change_scheduledjob")
+
+    def tell(self, request: HttpRequest, outcomes: list[Outcome], done: str) -> None:
+        """Says what became of each job."""
+        count = sum(outcome.done for outcome in outcomes)
+        if count:
+            self.message_user(request, f"{count} of {len(outcomes)} jobs: {done}.", messages.SUCCESS)
+        for outcome in [outcome for outcome in outcomes if not outcome.done][:REFUSALS_SHOWN]:
+            self.message_user(request, f"Job {outcome.job_id}: {outcome.words}.", messages.WARNING)
+
+
+def ids_of(queryset: QuerySet[ScheduledJob]) -> list[int]:
+    return list(queryset.values_list("pk", flat=True))
 
 
 @admin.register(Poller)
