@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from deployments.models import PipelineResult
@@ -31,6 +32,7 @@ class OptionalText(serializers.CharField):
         return empty, "" if empty and value is None else value
 
 
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]})
 class PolicyField(serializers.Field[Any, Any, Any, Any]):
     """The content of a seqpulse.toml: its text, or the same as a JSON object."""
 
