@@ -7,7 +7,7 @@ CLIENT_VENV := .venv-client
 BENCH_VENV := .venv-bench
 PY := $(VENV)/bin/python
 
-.PHONY: help setup setup-bench setup-client demo run test test-crash check bench-api bench-data bench-poller bench-verdicts clean
+.PHONY: help setup setup-bench setup-client demo run test check bench-api bench-data bench-poller bench-verdicts clean
 
 help:
 	@echo "make setup            virtual environment and dependencies (nothing twice)"
@@ -55,9 +55,9 @@ run: setup
 
 test: setup setup-client
 	@status=0; \
-	$(PY) -m pytest --alone=without --ignore=tests/crash -n 2 --dist loadfile --cov --cov-report= $(ARGS) || status=$$?; \
+	$(PY) -m pytest --alone=without -n 2 --dist loadfile --cov --cov-report= $(ARGS) || status=$$?; \
 	case $$status in 0|5) ;; *) exit $$status ;; esac; \
-	$(PY) -m pytest --alone=only --ignore=tests/crash --cov --cov-append --cov-report term:skip-covered $(ARGS) \
+	$(PY) -m pytest --alone=only --cov --cov-append --cov-report term:skip-covered $(ARGS) \
 	|| { alone=$$?; [ $$alone-$$status = 5-0 ] || exit $$alone; }
 
 # procrastinate, to compare with: not in the project's own environment.
@@ -75,10 +75,6 @@ bench-data: setup
 
 bench-verdicts: setup
 	@exec $(PY) -m benchmarks.verdicts $(ARGS)
-
-# Minutes of killed, frozen and restarted processes; not yet a part of `make test`.
-test-crash: setup
-	@exec $(PY) -m pytest tests/crash $(ARGS)
 
 check: setup
 	$(PY) -m ruff check .

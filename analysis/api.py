@@ -37,7 +37,11 @@ MAX_WAIT_S = 60
 
 
 def deployments_of(request: Request) -> QuerySet[Deployment]:
-    return Deployment.objects.of(project_of(request)).select_related("environment", "verdict", "superseded_by")
+    return (
+        Deployment.objects.of(project_of(request))
+        .select_related("environment", "verdict", "superseded_by")
+        .defer("environment__hmac_secret")
+    )
 
 
 class DeploymentListView(ListAPIView[Deployment]):

@@ -25,7 +25,11 @@ def evidence_by_job(jobs: Sequence[Job], deployments: Sequence[Deployment]) -> d
 def load(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
     """The evidence of each job's deployment."""
     ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
-    rows = Deployment.objects.filter(pk__in=ids).select_related("environment", "policy_version")
+    rows = (
+        Deployment.objects.filter(pk__in=ids)
+        .select_related("environment", "policy_version")
+        .defer("environment__hmac_secret")
+    )
     return evidence_by_job(jobs, list(rows))
 
 
@@ -53,9 +57,11 @@ def load_early(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
     """The evidence so far of each deployment whose window goes on and that has no verdict yet."""
     ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
     going_on = ScheduledJob.objects.open().filter(deployment_id__in=ids, job_type="post_collect")
-    rows = Deployment.objects.filter(
-        pk__in=going_on.values("deployment_id"), state=State.FINISHED, verdict__isnull=True
-    ).select_related("environment", "policy_version")
+    rows = (
+        Deployment.objects.filter(pk__in=going_on.values("deployment_id"), state=State.FINISHED, verdict__isnull=True)
+        .select_related("environment", "policy_version")
+        .defer("environment__hmac_secret")
+    )
     return evidence_by_job(jobs, list(rows))
 
 

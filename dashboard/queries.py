@@ -113,6 +113,7 @@ def deployments_of(user: User) -> DeploymentQuerySet:
         Deployment.objects.visible_to(user)
         .select_related("project", "environment", "verdict")
         .defer("environment__hmac_secret")
+        .defer("environment__hmac_secret")
     )
 
 

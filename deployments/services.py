@@ -110,7 +110,7 @@ def start_deployment(project: Project, trigger: Trigger) -> Started:
 
 
 def environment_of(project: Project, name: str) -> Environment:
-    environments = {environment.name: environment for environment in project.environments.all()}
+    environments = {environment.name: environment for environment in project.environments.defer("hmac_secret")}
     if name not in environments:
         raise UnknownEnvironment(name, sorted(environments))
     return environments[name]
@@ -223,7 +223,13 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
     Raises EndpointConflict.
     """
     with transaction.atomic():
-        deployment = Deployment.objects.of(project).select_related("environment", "project").filter(uuid=uuid).first()
+        deployment = (
+            Deployment.objects.of(project)
+            .select_related("environment", "project")
+            .defer("environment__hmac_secret")
+            .filter(uuid=uuid)
+            .first()
+        )
         if deployment is None:
             return Finished("not_found", "This project has no deployment with this id.")
         notes = settle_endpoint(project, deployment.environment, metrics_endpoint)
