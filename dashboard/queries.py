@@ -113,7 +113,6 @@ def deployments_of(user: User) -> DeploymentQuerySet:
         Deployment.objects.visible_to(user)
         .select_related("project", "environment", "verdict")
         .defer("environment__hmac_secret")
-        .defer("environment__hmac_secret")
     )
 
 

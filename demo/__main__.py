@@ -19,6 +19,7 @@ from demo.load import Load
 from demo.play import Outcome, Play, PlayFailed, table
 from demo.service import SECRET_VARIABLE
 from seqpulse import embedded
+from seqpulse.embedded_process import exists
 from seqpulse.environment import Environment
 from seqpulse.processes import Children, Stopped, stop_on_signals
 from seqpulse.runner import BASE_DIR, RunError, Supervisor, data_dir, database, prepare, say
@@ -124,17 +125,7 @@ def poller_at_work(url: str) -> bool:
             rows = link.execute(AT_WORK).fetchall()
     except psycopg.Error:
         return False  # no table yet, or no database: prepare() will say so
-    return any(host != socket.gethostname() or alive(pid) for host, pid in rows)
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    return any(host != socket.gethostname() or exists(pid) for host, pid in rows)
 
 
 @contextmanager
