@@ -36,12 +36,21 @@ from projects.authentication import project_of
 MAX_WAIT_S = 60
 
 
+# What neither lists nor single deployments show: reading it took most of their time.
+UNSHOWN = (
+    "environment__hmac_secret",
+    "environment__policy",
+    *(f"verdict__{name}" for name in ("summary", "failed_metrics", "checks", "quality", "policy", "evidence", "final")),
+)
+
+
 def deployments_of(request: Request) -> QuerySet[Deployment]:
-    return (
-        Deployment.objects.of(project_of(request))
-        .select_related("environment", "verdict", "superseded_by")
-        .defer("environment__hmac_secret")
-    )
+    related = ("environment", "verdict", "superseded_by")
+    return Deployment.objects.of(project_of(request)).select_related(*related).defer(*UNSHOWN)
+
+
+def with_verdicts(request: Request) -> QuerySet[Deployment]:
+    return Deployment.objects.of(project_of(request)).select_related("verdict")
 
 
 class DeploymentListView(ListAPIView[Deployment]):
@@ -105,9 +114,11 @@ class VerdictView(APIView):
         """The verdict: 202 until it stands, then 200; 409 where the deployment ended without a finish and gets none."""
         query = WaitRequest(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        get_object_or_404(deployments_of(request), uuid=uuid)
-        standing = hold(lambda: standing_in(deployments_of(request), uuid), query.validated_data["wait"])
-        deployment = standing or get_object_or_404(deployments_of(request), uuid=uuid)
+        deployment = get_object_or_404(with_verdicts(request), uuid=uuid)
+        wait_s = query.validated_data["wait"]
+        if wait_s and not stands(deployment):
+            hold(lambda: standing_in(with_verdicts(request), uuid), wait_s)
+            deployment = get_object_or_404(with_verdicts(request), uuid=uuid)
         head = {
             "deployment_id": str(deployment.uuid),
             "state": deployment.state,

@@ -9,17 +9,16 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db import IntegrityError, connection, transaction
 
 from deployments.closing import supersede, why_closed
-from deployments.models import Deployment, State
+from deployments.models import Deployment
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from deployments.waiting import hold
 from projects.models import Environment, PolicySource, Project
 from projects.services import adopt_endpoint, set_policy
 from scheduler.models import OPEN_STATUSES, JobStatus, ScheduledJob
-from scheduler.queue import NewJob, database_now, enqueue
+from scheduler.queue import NewJob, enqueue
 from security.outbound import parse_endpoint
 
 logger = structlog.get_logger(__name__)
@@ -87,33 +86,52 @@ def start_deployment(project: Project, trigger: Trigger) -> Started:
 
     With force a running one is superseded by a new one. Raises UnknownEnvironment, EndpointConflict.
     """
-    with transaction.atomic():
-        environment = environment_of(project, trigger.env)
-        notes = settle_endpoint(project, environment, trigger.metrics_endpoint)
-        if trigger.force:
-            # What every new deployment locks, before the running deployment is: else two of us deadlock.
-            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-        for _ in range(INSERT_ATTEMPTS):
-            found = existing(project, environment, trigger)
-            if found is not None and not (trigger.force and found.running):
-                return found
-            try:
-                with transaction.atomic():
-                    deployment = insert_after(found.deployment if found else None, project, environment, trigger)
-            except IntegrityError:
-                continue
-            if found is not None:
-                notes.append(f"Deployment #{found.deployment.number} was still running and is superseded by this one.")
-            logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
-            return Started(deployment, "created", " ".join(notes) or None)
-    raise RuntimeError(f"no deployment could be written for {environment} in {INSERT_ATTEMPTS} attempts")
+    for _ in range(INSERT_ATTEMPTS):
+        try:
+            with transaction.atomic():
+                return find_or_insert(project, trigger)
+        except IntegrityError:
+            # Another call was faster: the next look finds its deployment.
+            continue
+    raise RuntimeError(f"no deployment could be written for {trigger.env!r} in {INSERT_ATTEMPTS} attempts")
 
 
-def environment_of(project: Project, name: str) -> Environment:
-    environments = {environment.name: environment for environment in project.environments.defer("hmac_secret")}
-    if name not in environments:
-        raise UnknownEnvironment(name, sorted(environments))
-    return environments[name]
+def find_or_insert(project: Project, trigger: Trigger) -> Started:
+    """One attempt of start_deployment, in the caller's transaction. Raises IntegrityError where another was faster."""
+    environment, is_taken = environment_of(project, trigger)
+    notes = settle_endpoint(project, environment, trigger.metrics_endpoint)
+    if trigger.force:
+        # What every new deployment locks, before the running deployment is: else two of us deadlock.
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    found = existing(project, environment, trigger) if is_taken or trigger.force else None
+    if found is not None and not (trigger.force and found.running):
+        return found
+    deployment = insert_after(found.deployment if found else None, project, environment, trigger)
+    if found is not None:
+        notes.append(f"Deployment #{found.deployment.number} was still running and is superseded by this one.")
+    logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
+    return Started(deployment, "created", " ".join(notes) or None)
+
+
+# As SQL: see projects/authentication.py. Without the secret, which would be decrypted for nothing.
+ENVIRONMENT = """
+SELECT id, metrics_endpoint,
+    EXISTS (SELECT 1 FROM deployments WHERE environment_id = environment.id AND state = 'running')
+    OR EXISTS (SELECT 1 FROM deployments WHERE project_id = environment.project_id AND idempotency_key = %s)
+FROM projects_environment AS environment WHERE project_id = %s AND name = %s
+"""
+
+
+def environment_of(project: Project, trigger: Trigger) -> tuple[Environment, bool]:
+    """The environment of the call, and whether there may be a deployment that the call already has."""
+    with connection.cursor() as cursor:
+        cursor.execute(ENVIRONMENT, [trigger.idempotency_key, project.pk, trigger.env])
+        row = cursor.fetchone()
+    if row is None:
+        names = project.environments.order_by("name").values_list("name", flat=True)
+        raise UnknownEnvironment(trigger.env, list(names))
+    known = {"id": row[0], "project_id": project.pk, "name": trigger.env, "metrics_endpoint": row[1]}
+    return Environment.from_db(connection.alias, list(known), list(known.values())), row[2]
 
 
 def existing(project: Project, environment: Environment, trigger: Trigger) -> Started | None:
@@ -132,9 +150,7 @@ def existing(project: Project, environment: Environment, trigger: Trigger) -> St
 def settle_endpoint(project: Project, environment: Environment, given: str) -> list[str]:
     """Compares the endpoint of a call with the environment's, or adopts it; returns what to tell the caller."""
     if not given:
-        if environment.metrics_endpoint:
-            return []
-        return ["This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."]
+        return missing_endpoint(environment.metrics_endpoint)
     if environment.metrics_endpoint:
         if parse_endpoint(given) != parse_endpoint(environment.metrics_endpoint):
             raise EndpointConflict(environment, given)
@@ -157,29 +173,53 @@ def insert_after(
     return deployment
 
 
+def missing_endpoint(endpoint: str) -> list[str]:
+    """What to tell the caller of an environment with this metrics endpoint."""
+    if endpoint:
+        return []
+    return ["This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."]
+
+
 def insert(project: Project, environment: Environment, trigger: Trigger) -> Deployment:
     """A new running deployment with its pre_collect job. Raises IntegrityError where another call was faster."""
-    # The counter's row lock queues the triggers of a project, so that their numbers have no gaps.
-    Project.objects.filter(pk=project.pk).update(last_number=F("last_number") + 1)
-    number = Project.objects.values_list("last_number", flat=True).get(pk=project.pk)
     version = None
     if trigger.policy is not None:
         version = set_policy(environment, trigger.policy, source=PolicySource.FILE)
-    now = database_now()
-    deployment = Deployment.objects.create(
+    deployment = Deployment(
         project=project,
         environment=environment,
-        number=number,
         idempotency_key=trigger.idempotency_key,
-        started_at=now,
         window_samples=project.effective_window_minutes,
         interval_s=settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS,
         policy_version=version,
         **trigger.facts,
     )
+    write_with_number(deployment)
+    now = deployment.started_at
     expires_at = pre_sample_expires_at(now, deployment.window_samples, deployment.interval_s)
     enqueue([NewJob("pre_collect", now, deployment.pk, "pre", expires_at=expires_at, fair_key=project.pk)], now=now)
     return deployment
+
+
+# What the database decides; everything else comes from the object, whatever columns it will have one day.
+DECIDED = ("id", "number", "started_at")
+GIVEN = [field for field in Deployment._meta.concrete_fields if field.column not in DECIDED]
+# The counter's row lock queues the triggers of a project, so that their numbers have no gaps.
+INSERT = f"""
+WITH next AS (UPDATE projects_project SET last_number = last_number + 1 WHERE id = %s RETURNING last_number)
+INSERT INTO deployments ({", ".join(str(field.column) for field in GIVEN)}, number, started_at)
+SELECT {", ".join(["%s"] * len(GIVEN))}, last_number, now() FROM next
+RETURNING id, number, started_at
+"""  # noqa: S608  (names of our own columns)
+
+
+def write_with_number(deployment: Deployment) -> None:
+    """Writes the new deployment with its project's next number and the database's time, in one statement."""
+    values = [field.get_db_prep_save(getattr(deployment, field.attname), connection) for field in GIVEN]
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT, [deployment.project_id, *values])
+        deployment.pk, deployment.number, deployment.started_at = cursor.fetchone()
+    deployment._state.adding, deployment._state.db = False, connection.alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,43 +263,63 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
     Raises EndpointConflict.
     """
     with transaction.atomic():
-        deployment = (
-            Deployment.objects.of(project)
-            .select_related("environment", "project")
-            .defer("environment__hmac_secret")
-            .filter(uuid=uuid)
-            .first()
-        )
-        if deployment is None:
-            return Finished("not_found", "This project has no deployment with this id.")
-        notes = settle_endpoint(project, deployment.environment, metrics_endpoint)
-        if deployment.state != State.RUNNING:
-            return ignored(deployment)
-        now = database_now()
-        closed = Deployment.objects.filter(pk=deployment.pk, state=State.RUNNING).update(
-            state=State.FINISHED,
-            pipeline_result=result,
-            finished_at=now,
-            duration_ms=round((now - deployment.started_at).total_seconds() * 1000),
-            window_samples=project.effective_window_minutes,
-            interval_s=settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS,
-        )
-        if closed != 1:
-            return ignored(deployment)
-        plan_observation(deployment, now, project.effective_window_minutes)
+        if metrics_endpoint:
+            notes = settle_endpoint_of(project, uuid, metrics_endpoint)
+        closed = close(project, uuid, result)
+        if closed is None:
+            found = Deployment.objects.of(project).filter(uuid=uuid).first()
+            return ignored(found) if found else Finished("not_found", "This project has no deployment with this id.")
+        if not metrics_endpoint:
+            notes = missing_endpoint(closed.metrics_endpoint)
+        plan_observation(closed.deployment_id, project, closed.finished_at)
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
     seconds = project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
     return Finished("accepted", " ".join([f"Under observation; the verdict stands in about {seconds:g} s.", *notes]))
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A deployment that this call has closed; metrics_endpoint: its environment's."""
+
+    deployment_id: int
+    finished_at: datetime
+    metrics_endpoint: str
+
+
+# Only one call finds the deployment running; the time is the database's.
+CLOSE = """
+UPDATE deployments SET state = 'finished', pipeline_result = %s, finished_at = now(),
+    duration_ms = round(extract(epoch FROM now() - started_at) * 1000), window_samples = %s, interval_s = %s
+FROM projects_environment AS environment
+WHERE deployments.uuid = %s AND deployments.project_id = %s AND state = 'running' AND environment.id = environment_id
+RETURNING deployments.id, finished_at, environment.metrics_endpoint
+"""
+
+
+def close(project: Project, uuid: UUID, result: str) -> Closed | None:
+    """Closes the deployment; None where it is not the project's or not running any more."""
+    window = [project.effective_window_minutes, settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS]
+    with connection.cursor() as cursor:
+        cursor.execute(CLOSE, [result, *window, uuid, project.pk])
+        row = cursor.fetchone()
+    return Closed(*row) if row else None
+
+
+def settle_endpoint_of(project: Project, uuid: UUID, given: str) -> list[str]:
+    """settle_endpoint for the environment of a deployment. Raises EndpointConflict."""
+    environments = Environment.objects.defer("hmac_secret", "policy")
+    environment = environments.filter(deployments__uuid=uuid, deployments__project=project).first()
+    return settle_endpoint(project, environment, given) if environment is not None else []
 
 
 def ignored(deployment: Deployment) -> Finished:
     return Finished("ignored", why_closed(deployment))
 
 
-def plan_observation(deployment: Deployment, finished_at: datetime, samples: int) -> None:
+def plan_observation(deployment_id: int, project: Project, finished_at: datetime) -> None:
     """Writes one post_collect job per sample and the analysis job."""
-    interval_s = settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
-    common: dict[str, Any] = {"deployment_id": deployment.pk, "fair_key": deployment.project_id}
+    samples, interval_s = project.effective_window_minutes, settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
+    common: dict[str, Any] = {"deployment_id": deployment_id, "fair_key": project.pk}
     jobs = [
         NewJob(
             "post_collect",

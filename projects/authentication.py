@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.http import HttpRequest
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -12,10 +13,19 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from projects.models import ApiKey, Project
+from projects.models import ApiKey, Project, hash_key
 
 # "Last used" is for people who clean up keys: to the minute, so that a busy pipeline does not write on every call.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
+
+
+KEY_COLUMNS = [field.attname for field in ApiKey._meta.concrete_fields]
+PROJECT_COLUMNS = [field.attname for field in Project._meta.concrete_fields]
+LOOK_UP = f"""
+SELECT {", ".join(f"key.{name}" for name in KEY_COLUMNS)}, {", ".join(f"project.{name}" for name in PROJECT_COLUMNS)}
+FROM projects_apikey AS key JOIN projects_project AS project ON project.id = key.project_id
+WHERE key.key_hash = %s AND key.revoked_at IS NULL
+"""  # noqa: S608  (names of our own columns)
 
 
 class Caller:
@@ -35,12 +45,26 @@ def project_of(request: Request) -> Project:
     return project
 
 
+def look_up(secret: str) -> ApiKey | None:
+    """The usable key with this secret, with its project.
+
+    As SQL: every call of the API begins with it, and building the query anew cost more than running it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(LOOK_UP, [hash_key(secret)])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    key = ApiKey.from_db(connection.alias, KEY_COLUMNS, row[: len(KEY_COLUMNS)])
+    key.project = Project.from_db(connection.alias, PROJECT_COLUMNS, row[len(KEY_COLUMNS) :])
+    return key
+
+
 def key_of(request: HttpRequest) -> ApiKey | None:
     """The usable key that the call brings, looked up once however often it is asked for."""
     if not hasattr(request, "seqpulse_key"):
         secret = request.headers.get("X-API-Key", "").strip()
-        found = ApiKey.objects.matching(secret).select_related("project").first() if secret else None
-        request.seqpulse_key = found  # type: ignore[attr-defined]
+        request.seqpulse_key = look_up(secret) if secret else None  # type: ignore[attr-defined]
     key: ApiKey | None = request.seqpulse_key  # type: ignore[attr-defined]
     return key
 

@@ -107,6 +107,7 @@ class RateLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        structlog.contextvars.bind_contextvars(ip=address_of(request))
         if not settings.SEQPULSE_RATE_LIMITS:
             return self.get_response(request)
         try:

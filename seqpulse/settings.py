@@ -256,6 +256,8 @@ SPECTACULAR_SETTINGS = {
 
 LOG_FORMAT = ENVIRONMENT.choice("LOG_FORMAT", "json", ("json", "console"))
 LOG_LEVEL = ENVIRONMENT.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical"))
+# The address in log lines is ours to find: through trusted proxies only (seqpulse/limits.py).
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 from seqpulse.logging import configure_logging  # noqa: E402  (needs the two settings above)
 
 LOGGING_CONFIG = None
