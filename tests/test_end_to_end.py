@@ -12,7 +12,8 @@ import requests
 from tests.processes import Installation, free_port, wait_for
 
 pytestmark = pytest.mark.alone
-OPEN = "SELECT count(*) FROM scheduled_jobs WHERE status IN ('pending', 'running')"
+# Of deployments: recurring work always has a next time.
+OPEN = "SELECT count(*) FROM scheduled_jobs WHERE status IN ('pending', 'running') AND deployment_id IS NOT NULL"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,8 @@ def stop(poller: object) -> None:
 
 BAD_ENDPOINTS = {
     "/500": "HTTP 500 from",
-    "/401": "HTTP 401 from",
+    # Asked itself, or left out because the sample from before was refused already.
+    "/401": "401",
     "/hang": "within 5 s",
     "/drip": "within 5 s",
     "/invalid-json": "not valid JSON",
@@ -150,7 +152,11 @@ def test_a_killed_poller_loses_nothing_and_doubles_nothing(site: Installation) -
     wait_for(lambda: site.rows(OPEN)[0][0] == 0, "every job to end")
     stop(heir)
 
-    jobs = site.rows("SELECT id, job_type, status, retry_count FROM scheduled_jobs WHERE id > %s", before)
+    jobs = site.rows(
+        "SELECT id, job_type, status, retry_count FROM scheduled_jobs"
+        " WHERE id > %s AND job_type IN ('pre_collect', 'post_collect', 'analysis')",
+        before,
+    )
     assert len(jobs) == 4 * (1 + 15 + 1)
     assert {status for _, _, status, _ in jobs} <= {"completed", "expired"}
     assert {status for _, kind, status, _ in jobs if kind == "analysis"} == {"completed"}
@@ -167,7 +173,7 @@ def test_a_killed_poller_loses_nothing_and_doubles_nothing(site: Installation) -
         assert len(places) == len(set(places))
         done = site.rows(
             "SELECT count(*) FROM scheduled_jobs JOIN deployments ON deployments.id = deployment_id"
-            " WHERE uuid = %s AND status = 'completed' AND job_type <> 'analysis'",
+            " WHERE uuid = %s AND status = 'completed' AND job_type IN ('pre_collect', 'post_collect')",
             deployment,
         )[0][0]
         assert len(places) == done
