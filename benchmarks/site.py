@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import psycopg
 
 from seqpulse import embedded
-from seqpulse.processes import Children
+from seqpulse.processes import Children, stop_on_signals
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0
@@ -95,7 +95,8 @@ class Site:
 
 @contextmanager
 def bench_site() -> Iterator[Site]:
-    """A site that is gone afterwards."""
+    """A site that is gone afterwards, also after SIGTERM."""
+    stop_on_signals()
     with TemporaryDirectory(prefix="seqpulse-bench-") as directory:
         site = Site(Path(directory))
         try:

@@ -127,3 +127,10 @@ def page_not_found(request: HttpRequest, exception: Exception) -> Any:
     if is_api_path(request.path):
         return error_response(404, "not_found", "There is nothing at this address.")
     return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> Any:
+    """handler500: as page_not_found; what happened is in the log."""
+    if is_api_path(request.path):
+        return error_response(500, "internal_error", "Something broke on our side; it has been logged. Try again.")
+    return defaults.server_error(request)

@@ -47,3 +47,4 @@ urlpatterns = [
 ]
 
 handler404 = "seqpulse.api.page_not_found"
+handler500 = "seqpulse.api.server_error"

@@ -261,3 +261,23 @@ class TestReading:
         assert {"/deployments/trigger", "/deployments/finish", "/deployments", "/sdh"} <= paths
         assert {f"/deployments/{{uuid}}{suffix}" for suffix in ("", "/verdict", "/metrics")} <= paths
         assert client.get("/api/docs").status_code == 200
+
+
+def test_a_fault_of_ours_is_told_in_the_form_of_all_errors(made: NewProject, settings: Any) -> None:
+    # A setting that only breaks while the call is served.
+    settings.SEQPULSE_API_BODY_MAX_BYTES = "not a number"
+    client = Client(raise_request_exception=False)
+    answer = trigger(client, made.api_key)
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "internal_error"
+    assert answer.json()["detail"] == answer.json()["error"]["message"]
+
+
+def test_a_cycle_asks_the_database_little(made: NewProject, client: Client, django_assert_max_num_queries: Any) -> None:
+    trigger(client, made.api_key, idempotency_key="first: notes when the key was last used")
+    finish = {"deployment_id": str(Deployment.objects.get().uuid), "result": "success"}
+    # Inside the test, BEGIN and COMMIT count as well: they are savepoints of its own transaction.
+    with django_assert_max_num_queries(6):
+        assert post(client, "/deployments/finish", finish, made.api_key).json()["status"] == "accepted"
+    with django_assert_max_num_queries(8):
+        assert trigger(client, made.api_key).json()["status"] == "created"
