@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_network
@@ -12,6 +13,7 @@ import requests
 from django.conf import settings
 from django.db import OperationalError, connection
 from django.test import Client
+from django.urls import get_resolver
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,6 +21,7 @@ from scheduler import totals
 from scheduler.counting import JOBS_ENDED, START_DELAY
 from scheduler.models import Poller
 from seqpulse import exposition
+from seqpulse.http_metrics import TIMED_CALLS
 from tests.processes import Installation, wait_for
 
 DOCUMENTED = {
@@ -123,6 +126,17 @@ def test_labels_are_bounded_whatever_is_asked_for(client: Client) -> None:
     assert not {view for view in views if "page-" in view or "0000" in view}
     assert {"unmatched", "deployment-detail"} <= views
     assert not {method for labels in requested if (method := dict(labels)["method"]).startswith("METHOD")}
+
+
+@pytest.mark.django_db
+def test_what_the_recorded_p95_is_made_of_has_its_series_before_the_first_call(client: Client) -> None:
+    rules = (settings.BASE_DIR / "ops/prometheus/rules/seqpulse.yml").read_text()
+    views = set(re.search(r'duration_seconds_bucket\{view=~"([^"]+)"', rules)[1].split("|"))  # type: ignore[index]
+    assert views == {view for _, view in TIMED_CALLS}
+    name = "seqpulse_http_request_duration_seconds_count"
+    told = {dict(labels)["view"] for (each, labels), _ in scrape(client).items() if each == name}
+    assert views <= told
+    assert views <= set(get_resolver().reverse_dict)
 
 
 @pytest.mark.django_db

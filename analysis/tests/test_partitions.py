@@ -36,9 +36,10 @@ def plans_of_samples(queries: CaptureQueriesContext) -> list[str]:
 
 
 def make_history() -> Deployment:
-    """A deployment five days from now, with thousands of samples around it, analysed for the planner."""
+    """A deployment at noon five days from now, with thousands of samples around it, analysed for the planner."""
     partitions.make_ahead()
-    at = timezone.now() + timedelta(days=5)
+    # Around midnight a window would reach into a day with so few samples that the planner rightly reads them all.
+    at = (timezone.now() + timedelta(days=5)).replace(hour=12)
     environment = make_environment()
     deployment = make_deployment(environment=environment, state="finished", started_at=at)
     MetricSample.objects.bulk_create(
