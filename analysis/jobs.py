@@ -6,13 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 
+import structlog
+from django.db.models import Exists, OuterRef, Subquery
+
 from analysis.evidence import Evidence, load_evidence
 from analysis.services import Judgement, assess, assess_early, store_early, store_judgements, store_unjudged
 from deployments.models import Deployment, State
 from scheduler.models import ScheduledJob
-from scheduler.queue import database_now
+from scheduler.queue import NewJob, database_now, enqueue
+from scheduler.recurring import recurring
 from scheduler.registry import Ended, Job, JobError, job_kind
 from scheduler.retry import NO_RETRY, RetryPolicy
+
+logger = structlog.get_logger(__name__)
 
 RETRY = RetryPolicy((1.0, 5.0, 30.0, 120.0, 300.0))
 
@@ -51,6 +57,28 @@ def analyse(job: Job, evidence: Evidence | None) -> Judgement:
     began = perf_counter()
     judgement = assess(evidence)
     return replace(judgement, took_s=perf_counter() - began)
+
+
+@recurring("judge_forgotten", every_s=300)
+def judge_forgotten() -> int:
+    """Sees to finished deployments for which no analysis is open: rows were deleted by hand, or storing them failed.
+
+    Where there is no analysis it is planned; where one has ended the deployment gets its verdict without it. Returns
+    how many there were.
+    """
+    analyses = ScheduledJob.objects.filter(deployment=OuterRef("pk"), job_type="analysis")
+    forgotten = list(
+        Deployment.objects.filter(~Exists(analyses.open()), state=State.FINISHED)
+        .annotate(ended_as=Subquery(analyses.values("status")[:1]))
+        .values_list("pk", "uuid", "project_id", "ended_as")
+    )
+    for pk, uuid, project_id, ended_as in forgotten:
+        logger.warning("verdict_missing", deployment_id=str(uuid), analysis=ended_as or "none")
+        if ended_as is None:
+            enqueue([NewJob("analysis", deployment_id=pk, fair_key=project_id)])
+        else:
+            store_unjudged(pk, f"its analysis ended as {ended_as}, without a verdict")
+    return len(forgotten)
 
 
 def load_early(jobs: Sequence[Job]) -> Mapping[int, Evidence]:

@@ -177,7 +177,7 @@ def phase_of(job: ScheduledJob) -> str:
 
 
 def is_retrying(job: ScheduledJob) -> bool:
-    return job.status == JobStatus.PENDING and job.retry_count > 0
+    return job.status == JobStatus.PENDING and bool(job.last_error)
 
 
 def slots_of(detail: Detail) -> list[Slot]:

@@ -89,7 +89,11 @@ class Deployment(models.Model):
                 fields=["environment"], condition=models.Q(state="running"), name="one_running_per_environment"
             ),
         ]
-        indexes = [models.Index(fields=["project", "-id"], name="deployments_latest")]
+        indexes = [
+            models.Index(fields=["project", "-id"], name="deployments_latest"),
+            # Those that wait for their verdict, which are few.
+            models.Index(fields=["id"], condition=models.Q(state="finished"), name="deployments_observed"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.project} #{self.number}"

@@ -197,7 +197,7 @@ def insert(project: Project, environment: Environment, trigger: Trigger) -> Depl
     write_with_number(deployment)
     now = deployment.started_at
     expires_at = pre_sample_expires_at(now, deployment.window_samples, deployment.interval_s)
-    enqueue([NewJob("pre_collect", now, deployment.pk, "pre", expires_at=expires_at, fair_key=project.pk)], now=now)
+    enqueue([NewJob("pre_collect", now, deployment.pk, "pre", expires_at=expires_at, fair_key=project.pk)])
     return deployment
 
 
@@ -332,4 +332,4 @@ def plan_observation(deployment_id: int, project: Project, finished_at: datetime
         for sample in post_samples(finished_at, samples, interval_s)
     ]
     due_at = analysis_due_at(finished_at, samples, interval_s)
-    enqueue([*jobs, NewJob("analysis", due_at, **common)], now=finished_at)
+    enqueue([*jobs, NewJob("analysis", due_at, **common)])

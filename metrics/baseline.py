@@ -47,8 +47,7 @@ def plan_next(environments: Iterable[Environment]) -> None:
     """Writes the next job of each of them, where it is not there yet."""
     now = database_now()
     jobs = [job for environment in environments if (job := next_tick(environment, now)) is not None]
-    if jobs:
-        enqueue(jobs, now=now)
+    enqueue(jobs)
 
 
 @recurring("baseline_sweep", every_s=SWEEP_EVERY_S)

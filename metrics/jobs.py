@@ -16,6 +16,8 @@ from scheduler.registry import Ended, Job, JobError, job_kind
 __all__ = ["baseline", "partitions", "retention"]
 
 COLLECTIONS = ("pre_collect", "post_collect")
+# One sample alone brings no verdict (analysis/adaptive/early.py).
+EARLIEST_LOOK = 2
 
 
 def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
@@ -44,17 +46,25 @@ def after_collections(jobs: Sequence[Ended]) -> None:
     if refused:
         reason = "not collected: an earlier request was refused with 401 or 403, so the HMAC secret is wrong"
         cancel(refused, COLLECTIONS, code="unauthorized", reason=reason)
-    look_early(jobs)
     observed = [job.deployment_id for job in jobs if job.job_type == "post_collect" and job.deployment_id is not None]
-    wake_when_done("analysis", observed, awaited=("post_collect",))
+    judged_now = wake_when_done("analysis", observed, awaited=("post_collect",))
+    look_early([job for job in jobs if job.deployment_id not in judged_now])
 
 
 def look_early(jobs: Sequence[Ended]) -> None:
     """After each sample of a window that goes on, and after each that could not be taken, the judge looks again."""
     enqueue(
-        NewJob("early_analysis", deployment_id=job.deployment_id, sequence_index=job.sequence_index)
+        NewJob(
+            "early_analysis",
+            deployment_id=job.deployment_id,
+            sequence_index=job.sequence_index,
+            fair_key=job.fair_key,
+        )
         for job in jobs
-        if job.job_type == "post_collect" and job.status in ("completed", "failed") and job.deployment_id is not None
+        if job.job_type == "post_collect"
+        and job.sequence_index >= EARLIEST_LOOK
+        and job.status in ("completed", "failed")
+        and job.deployment_id is not None
     )
 
 

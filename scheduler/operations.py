@@ -10,8 +10,8 @@ from django.db import connection, transaction
 
 from scheduler.models import JobStatus
 from scheduler.queue import announce_ended, notify
-from scheduler.registry import Ended
-from scheduler.store import ENDED_COLUMNS, with_entry
+from scheduler.registry import Ended, ended_columns
+from scheduler.store import with_entry
 
 FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
 RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
@@ -34,7 +34,7 @@ WHERE id = ANY(%s)
 CANCEL = f"""
 UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), error_code = 'cancelled',
     last_error = %s, history = {with_entry("'cancelled'", "'cancelled'", "%s")}
-WHERE id = ANY(%s) RETURNING {ENDED_COLUMNS}
+WHERE id = ANY(%s) RETURNING {ended_columns("job")}
 """  # noqa: S608  (constants)
 
 # What a deployment that is not judged yet has lost is still evidence.
@@ -57,7 +57,7 @@ FROM scheduled_jobs GROUP BY job_type, status ORDER BY job_type, status
 LAG = """
 SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY lag), percentile_cont(0.99) WITHIN GROUP (ORDER BY lag), count(*)
 FROM (SELECT extract(epoch FROM started_at - scheduled_at)::float8 AS lag FROM scheduled_jobs
-    WHERE started_at > now() - interval '5 minutes' AND retry_count = 0) AS recent
+    WHERE started_at > now() - interval '5 minutes' AND history IS NULL) AS recent
 """
 
 STUCK = """

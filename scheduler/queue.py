@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from scheduler.counting import count_ended
-from scheduler.models import ScheduledJob
-from scheduler.registry import Ended, kind_of, known_kind
+from scheduler.registry import Ended, ended_columns, kind_of, known_kind
 
 logger = structlog.get_logger(__name__)
 
 CHANNEL = "seqpulse_jobs"
 # Whoever sleeps wakes by itself for what is further off than this.
-NOTIFY_WITHIN = timedelta(seconds=1)
+NOTIFY_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,39 +48,60 @@ def database_now() -> datetime:
         return now
 
 
-def enqueue(jobs: Iterable[NewJob], *, now: datetime | None = None) -> None:
+# One round trip, also where hundreds of jobs are written: it stands in every transaction that starts or ends work.
+ENQUEUE = """
+WITH written AS (
+    INSERT INTO scheduled_jobs (job_type, scheduled_at, deployment_id, phase, sequence_index, expires_at, unique_key,
+        fair_key, job_metadata, status, retry_count, last_error, error_code, locked_by)
+    SELECT job_type, coalesce(scheduled_at, now()), deployment_id, phase, sequence_index, expires_at, unique_key,
+        fair_key, job_metadata, 'pending', 0, '', '', ''
+    FROM unnest(%s::text[], %s::timestamptz[], %s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::text[],
+        %s::bigint[], %s::text[]::jsonb[]) AS new (job_type, scheduled_at, deployment_id, phase, sequence_index,
+        expires_at, unique_key, fair_key, job_metadata)
+    ON CONFLICT DO NOTHING RETURNING scheduled_at)
+SELECT pg_notify(%s, '') FROM written HAVING min(scheduled_at) <= now() + %s * interval '1 second'
+"""
+
+
+def enqueue(jobs: Iterable[NewJob]) -> None:
     """Writes the jobs in one statement and wakes the pollers once where one of them is due soon.
 
-    now: the database's clock where the caller has it already. Raises UnknownJobKind before anything is written.
+    Left out is what was ever written before: a job with the same unique_key, or with the same kind and sequence_index
+    for the same deployment. Raises UnknownJobKind before anything is written.
     """
     wanted = list(jobs)
+    if not wanted:
+        return
     for name in {job.job_type for job in wanted}:
         kind_of(name)
-    now = now or database_now()
-    rows = [
-        ScheduledJob(
-            job_type=job.job_type,
-            scheduled_at=job.scheduled_at or now,
-            deployment_id=job.deployment_id,
-            phase=job.phase,
-            sequence_index=job.sequence_index,
-            expires_at=job.expires_at,
-            unique_key=job.unique_key,
-            fair_key=job.fair_key,
-            job_metadata=job.metadata,
-        )
-        for job in wanted
+    columns: list[list[Any]] = [
+        [job.job_type for job in wanted],
+        [job.scheduled_at for job in wanted],
+        [job.deployment_id for job in wanted],
+        [job.phase for job in wanted],
+        [job.sequence_index for job in wanted],
+        [job.expires_at for job in wanted],
+        [job.unique_key for job in wanted],
+        [job.fair_key for job in wanted],
+        [json.dumps(job.metadata) for job in wanted],
     ]
-    ScheduledJob.objects.bulk_create([row for row in rows if row.unique_key is None])
-    ScheduledJob.objects.bulk_create([row for row in rows if row.unique_key is not None], ignore_conflicts=True)
-    if any(row.scheduled_at - now <= NOTIFY_WITHIN for row in rows):
-        notify()
+    with connection.cursor() as cursor:
+        cursor.execute(ENQUEUE, [*columns, CHANNEL, NOTIFY_WITHIN_S])
 
 
 def notify() -> None:
     """Wakes the pollers when the current transaction commits."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+
+
+# Locked in the order of ids: two pollers may cancel for the same deployment at once.
+CANCEL = f"""
+UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), last_error = %s, error_code = %s
+WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s) AND status = 'pending'
+    ORDER BY id FOR UPDATE)
+RETURNING {ended_columns("job")}
+"""  # noqa: S608  (names of our own columns)
 
 
 def cancel(
@@ -91,14 +112,7 @@ def cancel(
     A job that runs just now ends by itself. The kinds' `ended` hears of the cancelled ones.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE scheduled_jobs SET status = 'cancelled', finished_at = now(), last_error = %s, error_code = %s"
-            # Locked in the order of ids: two pollers may cancel for the same deployment at once.
-            " WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s)"
-            "  AND status = 'pending' ORDER BY id FOR UPDATE)"
-            " RETURNING id, job_type, status, deployment_id, sequence_index, error_code",
-            [reason, code, list(deployment_ids), list(job_types)],
-        )
+        cursor.execute(CANCEL, [reason, code, list(deployment_ids), list(job_types)])
         cancelled = [Ended(*row) for row in cursor.fetchall()]
     announce_ended(cancelled)
     return cancelled
@@ -137,14 +151,16 @@ def _announce(callback: Callable[[Sequence[Ended]], None], jobs: Sequence[Ended]
             _announce(callback, [job])
 
 
-def wake_when_done(waiting: str, deployment_ids: Sequence[int], *, awaited: Sequence[str]) -> int:
+def wake_when_done(waiting: str, deployment_ids: Sequence[int], *, awaited: Sequence[str]) -> set[int]:
     """Makes the pending `waiting` jobs of these deployments due now where no `awaited` job is open any more.
 
     The waiting rows are locked first, in the order of their ids: of two transactions that each end one of the last two
-    awaited jobs, the later one then sees the other's work, so that one of them wakes the waiting job. Returns how many.
+    awaited jobs, the later one then sees the other's work, so that one of them wakes the waiting job.
+
+    Returns the deployments whose jobs were woken.
     """
     if not deployment_ids:
-        return 0
+        return set()
     ids = list(deployment_ids)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -154,15 +170,15 @@ def wake_when_done(waiting: str, deployment_ids: Sequence[int], *, awaited: Sequ
         )
         locked = [row[0] for row in cursor.fetchall()]
         if not locked:
-            return 0
+            return set()
         cursor.execute(
             "UPDATE scheduled_jobs AS waiting SET scheduled_at = least(scheduled_at, clock_timestamp())"
             " WHERE waiting.id = ANY(%s) AND NOT EXISTS (SELECT 1 FROM scheduled_jobs AS awaited"
             "  WHERE awaited.deployment_id = waiting.deployment_id AND awaited.job_type = ANY(%s)"
-            "  AND awaited.status IN ('pending', 'running'))",
+            "  AND awaited.status IN ('pending', 'running')) RETURNING deployment_id",
             [locked, list(awaited)],
         )
-        woken: int = cursor.rowcount
+        woken = {row[0] for row in cursor.fetchall()}
     if woken:
         notify()
     return woken

@@ -57,4 +57,4 @@ def recurring(name: str, *, every_s: float) -> Callable[[Callable[[], Any]], Cal
 def plan_recurring() -> None:
     """Writes the next job of every recurring kind, where it is not there yet."""
     now = database_now()
-    enqueue([kind.tick_after(now) for kind in _recurring.values()], now=now)
+    enqueue([kind.tick_after(now) for kind in _recurring.values()])

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -46,7 +46,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job that came to its end: completed, failed, cancelled or expired; error_code says why it was not completed."""
+    """A job that came to its end: completed, failed, cancelled or expired; error_code says why it was not completed.
+
+    Statements return these fields by `ended_columns`.
+    """
 
     id: int
     job_type: str
@@ -54,6 +57,17 @@ class Ended:
     deployment_id: int | None
     sequence_index: int
     error_code: str = ""
+    fair_key: int | None = None
+
+
+def ended_columns(table: str) -> str:
+    """SQL: the columns of this table (or alias) that make an Ended, in its order."""
+    return ", ".join(f"{table}.{field.name}" for field in fields(Ended))
+
+
+def completed(job: Job) -> Ended:
+    """The end of a run that went well."""
+    return Ended(job.id, job.job_type, "completed", job.deployment_id, job.sequence_index, fair_key=job.fair_key)
 
 
 class JobError(Exception):

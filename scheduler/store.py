@@ -14,11 +14,9 @@ from django.db import connection, transaction
 
 from scheduler.counting import count_put_off, count_runs
 from scheduler.queue import announce_ended, notify
-from scheduler.registry import Ended, Job, kind_of, known_kind
+from scheduler.registry import Ended, Job, completed, ended_columns, kind_of
 from scheduler.shares import Opening
 from scheduler.tracing import named
-
-ENDED_COLUMNS = "id, job_type, status, deployment_id, sequence_index, error_code"
 
 # What a poller may claim: scheduler/shares.py says which kinds and lanes are full.
 CLAIMABLE = """status = 'pending' AND job_type <> ALL(%(full_kinds)s)
@@ -40,8 +38,7 @@ UPDATE scheduled_jobs AS job SET
         THEN 'nobody ran it in time: it was due at ' || scheduled_at || ' and of use until ' || expires_at
         ELSE last_error END
 FROM due WHERE job.id = due.id
-RETURNING job.{ENDED_COLUMNS.replace(", ", ", job.")}, job.phase, job.scheduled_at, job.expires_at, job.retry_count,
-    job.job_metadata, now(), job.fair_key
+RETURNING {ended_columns("job")}, job.phase, job.scheduled_at, job.expires_at, job.retry_count, job.job_metadata, now()
 """
 
 # Two ranges instead of <>, so that the index on locked_by answers at once, however many jobs are our own.
@@ -101,17 +98,27 @@ FROM (SELECT given.*, delay IS NOT NULL
         AS given(failed_id, since, delay, message, code)
     JOIN scheduled_jobs ON id = failed_id) AS failure
 WHERE job.id = failed_id AND started_at = since AND locked_by = %s AND status = 'running'
-RETURNING job.{ENDED_COLUMNS.replace(", ", ", job.")}
+RETURNING {ended_columns("job")}
+"""
+
+# Who loses one poller after the other may be what kills them; but whatever else these ran at the time is innocent, and
+# each of several kills in a row may hit the same jobs. The history keeps ten entries, so that this can be counted.
+MOST_LOSSES = 10
+LOST = """
+SELECT id, locked_by, jsonb_array_length(
+    jsonb_path_query_array(coalesce(history, '[]'), '$[*] ? (@.code == "poller_lost")')) AS losses
+FROM scheduled_jobs WHERE status = 'running' AND (locked_until < now() OR locked_by = ANY(%s))
+ORDER BY id LIMIT 5000 FOR UPDATE SKIP LOCKED
 """
 
 RECOVER = f"""
-UPDATE scheduled_jobs AS job SET retry_count = retry_count + 1, locked_by = '', locked_until = NULL,
+UPDATE scheduled_jobs AS job SET locked_by = '', locked_until = NULL,
     status = CASE WHEN again THEN 'pending' ELSE 'failed' END,
     finished_at = CASE WHEN again THEN NULL ELSE now() END,
     error_code = 'poller_lost', last_error = words,
     history = {with_entry("'recovered'", "'poller_lost'", "words")}
 FROM unnest(%s::bigint[], %s::boolean[], %s::text[]) AS lost(lost_id, again, words)
-WHERE job.id = lost_id RETURNING job.{ENDED_COLUMNS.replace(", ", ", job.")}
+WHERE job.id = lost_id RETURNING {ended_columns("job")}
 """
 
 
@@ -198,7 +205,7 @@ class JobStore:
             parameters: dict[str, Any] = {"limit": limit, "lease": self.lease_s}
             cursor.execute(CLAIM, parameters | self._parameters(opening))
             rows = cursor.fetchall()
-            announce_ended([Ended(*row[:6]) for row in rows if row[2] == "expired"])
+            announce_ended([Ended(*row[:7]) for row in rows if row[2] == "expired"])
         return named([job_of(row) for row in rows if row[2] == "running"]), len(rows)
 
     def complete(self, done: Sequence[tuple[Job, Any]], *, guarded: bool = True) -> list[int]:
@@ -219,7 +226,7 @@ class JobStore:
                     record(results)
             count_runs(job for job, _ in kept)
             announce_ended(
-                [Ended(job.id, job.job_type, "completed", job.deployment_id, job.sequence_index) for job, _ in kept],
+                [completed(job) for job, _ in kept],
                 guarded=guarded,
             )
         return sorted(ours)
@@ -262,18 +269,14 @@ class JobStore:
             return released
 
     def recover(self) -> list[Ended]:
-        """Takes back the jobs of pollers that are gone or silent: to pending, or to failed, their retries used up.
+        """Takes back the jobs of pollers that are gone or silent: to pending, or to failed, if they lost MOST_LOSSES of them.
 
         Gone: the server has released their session lock. Silent (frozen, cut off): the lease ran out.
         """
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(GONE, [self.owner])
             gone = [row[0] for row in cursor.fetchall()]
-            cursor.execute(
-                "SELECT id, job_type, retry_count, locked_by FROM scheduled_jobs WHERE status = 'running'"
-                " AND (locked_until < now() OR locked_by = ANY(%s)) ORDER BY id LIMIT 5000 FOR UPDATE SKIP LOCKED",
-                [gone],
-            )
+            cursor.execute(LOST, [gone])
             lost = cursor.fetchall()
             if not lost:
                 return []
@@ -281,10 +284,10 @@ class JobStore:
                 RECOVER,
                 [
                     [row[0] for row in lost],
-                    [tries_left(row[1], row[2]) for row in lost],
+                    [losses + 1 < MOST_LOSSES for _, _, losses in lost],
                     [
-                        f"the poller {row[3]} that ran it {'is gone' if row[3] in gone else 'fell silent'}"
-                        for row in lost
+                        f"the poller {name} that ran it {'is gone' if name in gone else 'fell silent'}"
+                        for _, name, _ in lost
                     ],
                 ],
             )
@@ -294,16 +297,9 @@ class JobStore:
         return recovered
 
 
-def tries_left(job_type: str, retry_count: int) -> bool:
-    """Whether a job whose poller was lost may run again."""
-    kind = known_kind(job_type)
-    # A kind that is not retried after its own failures still deserves a second poller.
-    return retry_count < max(1, len(kind.retry.delays_s) if kind else 0)
-
-
 def job_of(row: Sequence[Any]) -> Job:
     """A row of CLAIM as the value that handlers take. It never raises: the row is ours already."""
-    job_id, job_type, _, deployment_id, index, _, phase, scheduled_at, expires_at, retry_count, raw, now, key = row
+    job_id, job_type, _, deployment_id, index, _, key, phase, scheduled_at, expires_at, retry_count, raw, now = row
     metadata, defect = metadata_of(raw)
     return Job(
         id=job_id,

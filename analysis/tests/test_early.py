@@ -20,7 +20,7 @@ from metrics.models import MetricSample
 from projects.services import NewProject, create_project
 from scheduler.models import ScheduledJob
 from scheduler.queue import announce_ended
-from scheduler.registry import Ended, Job
+from scheduler.registry import Job, completed
 from scheduler.store import JobStore
 
 pytestmark = pytest.mark.django_db
@@ -64,7 +64,7 @@ def end_collection(*indexes: int) -> None:
     store = JobStore("collector", 30)
     mine = [job for job in store.claim(50)[0] if job.job_type == "post_collect"]
     ScheduledJob.objects.filter(pk__in=[job.id for job in mine]).update(status="completed")
-    announce_ended([Ended(job.id, job.job_type, "completed", job.deployment_id, job.sequence_index) for job in mine])
+    announce_ended([completed(job) for job in mine])
 
 
 def look() -> bool:
@@ -76,10 +76,12 @@ def look() -> bool:
     return any(result is not None for _, result in results)
 
 
-def test_each_sample_makes_the_judge_look_again(deployment: Deployment) -> None:
-    add_sample(deployment, "post", 1, minutes=1)
-    end_collection(1)
-    assert ScheduledJob.objects.filter(job_type="early_analysis").count() == 1
+def test_each_sample_between_the_first_and_the_last_makes_the_judge_look(deployment: Deployment) -> None:
+    for index in range(1, 6):
+        add_sample(deployment, "post", index, minutes=index)
+        end_collection(index)
+    looks = ScheduledJob.objects.filter(job_type="early_analysis").order_by("pk")
+    assert list(looks.values_list("sequence_index", "fair_key")) == [(n, deployment.project_id) for n in (2, 3, 4)]
     assert look() is False
     assert not DeploymentVerdict.objects.exists()
 

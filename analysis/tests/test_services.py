@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from analysis.evidence import load_evidence
+from analysis.jobs import judge_forgotten
 from analysis.models import DeploymentVerdict
 from analysis.models import Hint as StoredHint
 from analysis.services import assess, store_judgement
@@ -73,6 +74,25 @@ def test_a_verdict_is_written_once_whatever_runs_twice(made: NewProject) -> None
     hints = StoredHint.objects.count()
     assert not judge_it(deployment)
     assert (DeploymentVerdict.objects.count(), StoredHint.objects.count()) == (1, hints)
+
+
+def test_a_finished_deployment_whose_jobs_are_gone_is_judged_after_all(made: NewProject) -> None:
+    deployment = finished(made)
+    assert judge_forgotten() == 0
+    ScheduledJob.objects.all().delete()
+    assert (judge_forgotten(), judge_forgotten()) == (1, 0)
+    job = ScheduledJob.objects.get()
+    assert (job.job_type, job.status, job.deployment_id) == ("analysis", "pending", deployment.pk)
+    assert job.scheduled_at <= timezone.now()
+
+
+def test_a_finished_deployment_whose_analysis_left_no_verdict_gets_one(made: NewProject) -> None:
+    deployment = finished(made)
+    ScheduledJob.objects.filter(job_type="analysis").update(status="failed")
+    assert (judge_forgotten(), judge_forgotten()) == (1, 0)
+    verdict = DeploymentVerdict.objects.get(deployment=deployment)
+    assert (verdict.verdict, verdict.conclusive) == ("warning", False)
+    assert "ended as failed" in verdict.summary
 
 
 def test_without_any_sample_it_is_an_inconclusive_warning(made: NewProject) -> None:

@@ -14,7 +14,7 @@ from django.db.models import JSONField, Value
 from scheduler.models import ScheduledJob
 from scheduler.registry import Job
 from scheduler.shares import Opening
-from scheduler.store import CLAIM, Failure, JobStore
+from scheduler.store import CLAIM, MOST_LOSSES, Failure, JobStore
 from scheduler.tests.kinds import Journal, announced_kinds, make_job, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,10 +130,13 @@ def test_recovery_leaves_jobs_alone_whose_lease_still_holds(journal: Journal) ->
 def test_a_job_that_keeps_losing_its_poller_fails_in_the_end(journal: Journal) -> None:
     job = make_job()
     doomed, other = JobStore("doomed", 0), JobStore("other", 30)
-    for _ in range(4):
+    for _ in range(MOST_LOSSES):
+        assert not journal.ended
         claim_one(doomed)
         other.recover()
     job.refresh_from_db()
+    # Its own tries are another matter.
+    assert job.retry_count == 0
     assert (job.status, job.error_code) == ("failed", "poller_lost")
     assert "doomed" in job.last_error
     assert [ended.status for ended in journal.ended] == ["failed"]

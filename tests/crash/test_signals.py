@@ -126,7 +126,7 @@ def test_a_second_sigterm_ends_at_once_and_loses_nothing(scene: Installation, en
     wait_for(
         lambda: one(
             scene,
-            "SELECT bool_and(history IS NOT NULL AND (status = 'failed' OR retry_count > 1)) FROM scheduled_jobs"
+            "SELECT bool_and(history IS NOT NULL AND (status = 'failed' OR retry_count > 0)) FROM scheduled_jobs"
             " WHERE job_type = 'post_collect'",
         ),
         "the next one to have tried them",
