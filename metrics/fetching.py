@@ -26,15 +26,16 @@ _fetchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Fetcher] = WeakKeyDictio
 def shared_fetcher() -> Fetcher:
     """The fetcher of the running event loop: connections and TLS sessions are kept for as long as the loop runs."""
     loop = asyncio.get_running_loop()
-    if loop not in _fetchers:
+    fetcher = _fetchers.get(loop)
+    if fetcher is None:
         connections = min(MAX_CONNECTIONS, max(open_file_limit() - OTHER_FILES, 16))
-        _fetchers[loop] = Fetcher(
+        fetcher = _fetchers[loop] = Fetcher(
             AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW),
             max_connections=connections,
             per_host=min(PER_HOST, connections),
             keep_alive=min(KEEP_ALIVE, connections // 2),
         )
-    return _fetchers[loop]
+    return fetcher
 
 
 def open_file_limit() -> int:

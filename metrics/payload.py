@@ -17,6 +17,13 @@ BOUNDS: dict[str, float | None] = {
 }
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+STRICT_JSON = json.JSONDecoder(parse_constant=_no_constant)
+
+
 class InvalidPayload(ValueError):
     """The body is no set of metrics. code: invalid_json or invalid_payload; the message tells what to mend."""
 
@@ -39,7 +46,7 @@ class Metrics:
 def parse_metrics(body: bytes) -> Metrics:
     """The five metrics of a body; raises InvalidPayload that names the field and what it may be."""
     try:
-        document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
+        document = STRICT_JSON.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InvalidPayload("invalid_json", f"the answer is not valid JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("metrics"), dict):
@@ -70,7 +77,3 @@ def checked(metrics: dict[str, Any], name: str) -> float:
 def short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 40 else text[:37] + "…"
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number in JSON")

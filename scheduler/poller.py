@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -215,9 +215,8 @@ class Poller:
         self.claim_in_doubt = True
         jobs, touched = await self.database(self.store.claim, opening.limit, opening)
         self.claim_in_doubt = False
-        now = time.monotonic()
         for job in jobs:
-            self._hold(replace(job, claimed_monotonic=now))
+            self._hold(job)
         await self._start()
         return touched
 

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from scheduler.arrays import array
 from scheduler.counting import count_ended
 from scheduler.registry import Ended, ended_columns, kind_of, known_kind
 
@@ -74,16 +75,16 @@ def enqueue(jobs: Iterable[NewJob]) -> None:
         return
     for name in {job.job_type for job in wanted}:
         kind_of(name)
-    columns: list[list[Any]] = [
-        [job.job_type for job in wanted],
-        [job.scheduled_at for job in wanted],
-        [job.deployment_id for job in wanted],
-        [job.phase for job in wanted],
-        [job.sequence_index for job in wanted],
-        [job.expires_at for job in wanted],
-        [job.unique_key for job in wanted],
-        [job.fair_key for job in wanted],
-        [json.dumps(job.metadata) for job in wanted],
+    columns = [
+        array(job.job_type for job in wanted),
+        array(job.scheduled_at for job in wanted),
+        array(job.deployment_id for job in wanted),
+        array(job.phase for job in wanted),
+        array(job.sequence_index for job in wanted),
+        array(job.expires_at for job in wanted),
+        array(job.unique_key for job in wanted),
+        array(job.fair_key for job in wanted),
+        array(json.dumps(job.metadata) for job in wanted),
     ]
     with connection.cursor() as cursor:
         cursor.execute(ENQUEUE, [*columns, CHANNEL, NOTIFY_WITHIN_S])

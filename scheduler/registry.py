@@ -90,7 +90,8 @@ def _nothing_to_prepare(jobs: Sequence[Job]) -> Mapping[int, Any]:
 class JobKind:
     """A kind of job and its parts. prepare: job id → whatever its run takes; a job without an entry gets None.
 
-    at_once: how many of them one poller runs at the same time; None: as many as it has room for.
+    at_once: how many of them one poller runs at the same time; None: as many as it has room for. on_thread: whether it
+    runs on a thread, and not on the event loop.
     """
 
     name: str
@@ -100,11 +101,7 @@ class JobKind:
     record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None
     ended: Callable[[Sequence[Ended]], None] | None = None
     at_once: int | None = None
-
-    @property
-    def on_thread(self) -> bool:
-        """Whether it runs on a thread, and not on the event loop."""
-        return not inspect.iscoroutinefunction(self.run)
+    on_thread: bool = False
 
 
 class UnknownJobKind(LookupError):
@@ -129,7 +126,8 @@ def job_kind(
         taken = _kinds.get(name)
         if taken is not None and taken.run.__qualname__ != run.__qualname__:
             raise ValueError(f"job kind {name!r} is announced twice: by {taken.run!r} and {run!r}")
-        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended, at_once)
+        on_thread = not inspect.iscoroutinefunction(run)
+        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended, at_once, on_thread)
         return run
 
     return register

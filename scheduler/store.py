@@ -6,17 +6,20 @@ Every time here is the database's clock: a poller's own may be wrong. Each funct
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection, transaction
 
+from scheduler.arrays import array, epoch
 from scheduler.counting import count_put_off, count_runs
 from scheduler.queue import announce_ended, notify
 from scheduler.registry import Ended, Job, completed, ended_columns, kind_of
 from scheduler.shares import Opening
-from scheduler.tracing import named
+from scheduler.tracing import Names, names_of
 
 # What a poller may claim: scheduler/shares.py says which kinds and lanes are full.
 CLAIMABLE = """status = 'pending' AND job_type <> ALL(%(full_kinds)s)
@@ -38,7 +41,8 @@ UPDATE scheduled_jobs AS job SET
         THEN 'nobody ran it in time: it was due at ' || scheduled_at || ' and of use until ' || expires_at
         ELSE last_error END
 FROM due WHERE job.id = due.id
-RETURNING {ended_columns("job")}, job.phase, job.scheduled_at, job.expires_at, job.retry_count, job.job_metadata, now()
+RETURNING {ended_columns("job")}, job.phase, {epoch("job.scheduled_at")}, {epoch("job.expires_at")},
+    {epoch("now()")}, job.retry_count, job.job_metadata
 """
 
 # Two ranges instead of <>, so that the index on locked_by answers at once, however many jobs are our own.
@@ -205,8 +209,11 @@ class JobStore:
             parameters: dict[str, Any] = {"limit": limit, "lease": self.lease_s}
             cursor.execute(CLAIM, parameters | self._parameters(opening))
             rows = cursor.fetchall()
+            claimed_monotonic = time.monotonic()
             announce_ended([Ended(*row[:7]) for row in rows if row[2] == "expired"])
-        return named([job_of(row) for row in rows if row[2] == "running"]), len(rows)
+        ours = [row for row in rows if row[2] == "running"]
+        names = names_of({row[3] for row in ours if row[3] is not None})
+        return [job_of(row, claimed_monotonic, names.get(row[3], {})) for row in ours], len(rows)
 
     def complete(self, done: Sequence[tuple[Job, Any]], *, guarded: bool = True) -> list[int]:
         """Completes the runs and records their results, in one transaction; returns the ids that were still ours.
@@ -216,7 +223,7 @@ class JobStore:
         What another poller has taken over meanwhile is left alone: neither completed nor recorded.
         """
         with transaction.atomic(), connection.cursor() as cursor:
-            ids, stamps = [job.id for job, _ in done], [job.claimed_at for job, _ in done]
+            ids, stamps = array(job.id for job, _ in done), array(job.claimed_at for job, _ in done)
             cursor.execute(COMPLETE, [ids, stamps, self.owner])
             ours = {row[0] for row in cursor.fetchall()}
             kept = [(job, result) for job, result in done if job.id in ours]
@@ -269,7 +276,7 @@ class JobStore:
             return released
 
     def recover(self) -> list[Ended]:
-        """Takes back the jobs of pollers that are gone or silent: to pending, or to failed, if they lost MOST_LOSSES of them.
+        """Takes back the jobs of pollers that are gone or silent: to pending, or, after MOST_LOSSES, to failed.
 
         Gone: the server has released their session lock. Silent (frozen, cut off): the lease ran out.
         """
@@ -297,9 +304,9 @@ class JobStore:
         return recovered
 
 
-def job_of(row: Sequence[Any]) -> Job:
+def job_of(row: Sequence[Any], claimed_monotonic: float, names: Names) -> Job:
     """A row of CLAIM as the value that handlers take. It never raises: the row is ours already."""
-    job_id, job_type, _, deployment_id, index, _, key, phase, scheduled_at, expires_at, retry_count, raw, now = row
+    job_id, job_type, _, deployment_id, index, _, key, phase, scheduled_at, expires_at, now, retry_count, raw = row
     metadata, defect = metadata_of(raw)
     return Job(
         id=job_id,
@@ -307,13 +314,15 @@ def job_of(row: Sequence[Any]) -> Job:
         phase=phase,
         sequence_index=index,
         deployment_id=deployment_id,
-        scheduled_at=scheduled_at,
-        expires_at=expires_at,
+        scheduled_at=datetime.fromtimestamp(scheduled_at, UTC),
+        expires_at=None if expires_at is None else datetime.fromtimestamp(expires_at, UTC),
         retry_count=retry_count,
         metadata=metadata,
-        claimed_at=now,
+        claimed_at=datetime.fromtimestamp(now, UTC),
+        claimed_monotonic=claimed_monotonic,
         fair_key=key,
         defect=defect,
+        names=names,
     )
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from django.db import connection
 
+from scheduler.arrays import array
+
 SEPARATOR = ","
 SUM = "sum"
 FOLD_AT_ONCE = 50_000
@@ -103,7 +105,7 @@ def _insert(changes: Mapping[tuple[str, tuple[str, ...], str], float]) -> None:
     if not rows:
         return
     with connection.cursor() as cursor:
-        cursor.execute(INSERT, [list(column) for column in zip(*rows, strict=True)])
+        cursor.execute(INSERT, [array(column) for column in zip(*rows, strict=True)])
 
 
 def read() -> dict[str, Parts]:

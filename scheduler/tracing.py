@@ -6,13 +6,10 @@ per batch, and keeps what it was told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 from django.db import DatabaseError, InterfaceError
-
-from scheduler.registry import Job
 
 logger = structlog.get_logger(__name__)
 
@@ -49,9 +46,3 @@ def names_of(deployment_ids: Collection[int]) -> dict[int, Names]:
             # A log line without its names is no reason to lose the jobs.
             logger.warning("names_unknown", error=str(error).strip())
     return {pk: _known[pk] for pk in deployment_ids if pk in _known}
-
-
-def named(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs with what their log lines are to carry."""
-    names = names_of({job.deployment_id for job in jobs if job.deployment_id is not None})
-    return [replace(job, names=names.get(job.deployment_id or 0, {})) for job in jobs]

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 import structlog
 from django.db import OperationalError
-from django.utils import timezone
 
 from deployments.tracing import public_ids
-from scheduler.registry import Job
-from scheduler.tracing import announce_names, named, names_of
+from scheduler.tracing import announce_names, names_of
 from seqpulse.logging import redact_event
 from tests.processes import Installation, live_installation, wait_for
 
@@ -121,15 +119,13 @@ def test_names_that_cannot_be_found_out_lose_no_job() -> None:
     def away(ids: Any) -> Any:
         raise OperationalError("connection refused")
 
-    now = timezone.now()
-    job = Job(1, "analysis", "", 0, 7, now, None, 0, {}, now)
     announce_names(away)
     try:
         with structlog.testing.capture_logs() as logs:
-            assert named([job])[0].names == {}
+            assert names_of([7]) == {}
         assert [line["event"] for line in logs] == ["names_unknown"]
         announce_names(lambda ids: {pk: {"deployment_id": "u"} for pk in ids})
-        assert named([job])[0].names == {"deployment_id": "u"}
+        assert names_of([7]) == {7: {"deployment_id": "u"}}
         assert names_of([8]) == {8: {"deployment_id": "u"}}
     finally:
         announce_names(public_ids)

@@ -18,6 +18,10 @@ from benchmarks.poller.world import ROOT, World
 ROWS: dict[str, tuple[str, str, float | None]] = {
     "collections_per_s_1": ("collections/s, one poller, 50 ms endpoints", ">=", None),
     "collections_per_s_2": ("collections/s, two pollers", ">=", 4000),
+    "window_samples_per_s": ("samples/s of whole windows, early looks, verdicts", ">=", None),
+    "windows_per_s": ("  verdicts/s", ">=", None),
+    "looks": ("  early looks", ">=", None),
+    "raw_requests_per_s": ("requests/s of libcurl alone: what the machine gives", ">=", None),
     "naive_collections_per_s": ("collections/s, requests, one row at a time, 32 threads", ">=", None),
     "tls_collections_per_s": ("collections/s over fresh TLS, two pollers", ">=", 500),
     "slow_completed_share": ("2 s endpoints at 400/s: share completed", ">=", 1.0),
@@ -55,13 +59,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.poller", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute instead of five; figures are rougher")
     parser.add_argument(
-        "--only", nargs="*", default=[], help="collections tls slow lag idle claims verdicts noops naive"
+        "--only", nargs="*", default=[], help="collections windows raw tls slow lag idle claims verdicts noops naive"
     )
     parser.add_argument("--rival", type=Path, default=ROOT / ".venv-bench/bin/python", help="Python with procrastinate")
     options = parser.parse_args()
     size = cases.QUICK if options.quick else cases.FULL
     wanted: dict[str, Callable[[World, cases.Size], cases.Figures]] = {
         "collections": cases.collections,
+        "windows": cases.windows,
+        "raw": cases.raw_requests,
         "naive": cases.naive,
         "tls": cases.fresh_tls,
         "slow": cases.slow_endpoints,

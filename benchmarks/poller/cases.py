@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.poller.rivals import procrastinate_rate
+from benchmarks.poller.rivals import procrastinate_rate, raw_rate
 from benchmarks.poller.world import ROOT, World, arrivals, cpu_s, memory_mb, percentile
 
 Figures = dict[str, float | None]
@@ -32,10 +32,12 @@ class Size:
     noops: int
     rival_noops: int
     naive: int
+    windows: int
+    raw: int
 
 
-FULL = Size(12_000, 3_000, 10, 10, 100, 30, 1_000_000, 100_000, 300, 20_000, 1_500, 600)
-QUICK = Size(4_000, 1_000, 4, 4, 30, 6, 100_000, 20_000, 100, 8_000, 500, 200)
+FULL = Size(12_000, 3_000, 10, 10, 100, 30, 1_000_000, 100_000, 300, 20_000, 1_500, 600, 1_000, 20_000)
+QUICK = Size(3_000, 1_000, 3, 3, 20, 4, 100_000, 20_000, 60, 6_000, 300, 100, 200, 6_000)
 
 
 def rate_of(
@@ -73,6 +75,30 @@ def collections(world: World, size: Size) -> Figures:
         figures["rss_mb"] = max(memory_mb(pid) for pid in pids)
         finish(world)
     return figures
+
+
+def windows(world: World, size: Size) -> Figures:
+    """Whole windows: five samples each with the early looks between them, and the verdict. Two pollers."""
+    addresses = world.start_endpoint(0.05) + world.start_endpoint(0.05)
+    world.plant_environments(addresses, size.windows)
+    world.start_pollers(2)
+    world.plant_windows()
+    world.wait_for("SELECT count(*) = %s FROM deployment_verdicts", size.windows)
+    took_s = world.one(
+        "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8 FROM scheduled_jobs"
+        " WHERE job_type IN ('post_collect', 'analysis')"
+    )
+    looks = world.one("SELECT count(*) FROM scheduled_jobs WHERE job_type = 'early_analysis'")
+    finish(world)
+    return {"window_samples_per_s": 5 * size.windows / took_s, "windows_per_s": size.windows / took_s, "looks": looks}
+
+
+def raw_requests(world: World, size: Size) -> Figures:
+    """What the machine gives: libcurl alone against one cheap endpoint, no job, no database, no check."""
+    [address, *_] = world.start_endpoint(0)
+    rate = raw_rate(address, size.raw)
+    finish(world)
+    return {"raw_requests_per_s": rate}
 
 
 def fresh_tls(world: World, size: Size) -> Figures:
@@ -207,7 +233,7 @@ def claims(world: World, size: Size) -> Figures:
 
 
 def claim_times(world: World, count: int, full: str, columns: str) -> list[float]:
-    """Milliseconds of each claim of twenty jobs, and of their completion in between."""
+    """Milliseconds of each claim of twenty jobs; they are completed in between."""
     from scheduler.shares import Opening  # noqa: PLC0415  (needs the settings)
     from scheduler.store import JobStore  # noqa: PLC0415
 
@@ -220,7 +246,6 @@ def claim_times(world: World, count: int, full: str, columns: str) -> list[float
         begun = time.perf_counter()
         jobs, _ = store.claim(200, opening)
         times.append(1000 * (time.perf_counter() - begun))
-        store.complete([(job, None) for job in jobs[:0]])
         world.database.execute(
             "UPDATE scheduled_jobs SET status = 'completed', locked_by = '' WHERE id = ANY(%s)",
             [[job.id for job in jobs]],

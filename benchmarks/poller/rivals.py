@@ -44,6 +44,38 @@ def procrastinate_rate(python: Path, url: str, count: int) -> float | None:
     return float(done.stdout.split()[-1])
 
 
+def raw_rate(address: str, count: int, at_once: int = 64) -> float:
+    """GETs/s of libcurl's multi interface in one process, over kept connections."""
+    import pycurl  # noqa: PLC0415
+
+    multi = pycurl.CurlMulti()
+    handles = []
+    for _ in range(at_once):
+        handle = pycurl.Curl()
+        handle.setopt(pycurl.URL, f"{address}/0")
+        handle.setopt(pycurl.WRITEFUNCTION, len)
+        multi.add_handle(handle)
+        handles.append(handle)
+    started, done = at_once, 0
+    begun = time.perf_counter()
+    while done < count:
+        multi.perform()
+        _, succeeded, failed = multi.info_read()
+        if failed:
+            raise RuntimeError(f"{address}: {failed[0][2]}")
+        for handle in succeeded:
+            done += 1
+            multi.remove_handle(handle)
+            if started < count:
+                started += 1
+                multi.add_handle(handle)
+        if not succeeded:
+            multi.select(0.05)
+    rate = count / (time.perf_counter() - begun)
+    multi.close()
+    return rate
+
+
 def naive_rate(threads: int, count: int) -> float:
     """Collections/s of the obvious poller: threads that each claim one row, ask with requests, and save one row."""
     import django  # noqa: PLC0415

@@ -178,6 +178,20 @@ class World:
         self.database.execute("ANALYZE scheduled_jobs")
         self.database.execute("SELECT pg_notify('seqpulse_jobs', '')")
 
+    def plant_windows(self, *, due_in_s: float = 1.0) -> None:
+        """For every deployment five samples after it, due together, and its analysis, due when they are in."""
+        self.database.execute(
+            b"INSERT INTO scheduled_jobs (job_type, phase, deployment_id, sequence_index, scheduled_at, status,"
+            b"  retry_count, last_error, error_code, job_metadata, locked_by, fair_key)"
+            b" SELECT kind, phase, d.id, n, now() + (%s + later) * interval '1 second', 'pending', 0, '', '', '{}', '',"
+            b"  project_id"
+            b" FROM (SELECT 'post_collect' AS kind, 'post' AS phase, n, 0 AS later FROM generate_series(1, 5) AS n"
+            b"  UNION ALL SELECT 'analysis', '', 0, 600) AS j, deployments d ORDER BY n, d.id",
+            [due_in_s],
+        )
+        self.database.execute("ANALYZE scheduled_jobs")
+        self.database.execute("SELECT pg_notify('seqpulse_jobs', '')")
+
 
 def arrivals(addresses: list[str]) -> dict[str, float]:
     """When each path was asked; forgotten by the endpoint afterwards."""
