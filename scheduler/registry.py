@@ -101,7 +101,11 @@ class JobKind:
     record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None
     ended: Callable[[Sequence[Ended]], None] | None = None
     at_once: int | None = None
-    on_thread: bool = False
+    on_thread: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Kept, because it is asked for every job.
+        object.__setattr__(self, "on_thread", not inspect.iscoroutinefunction(self.run))
 
 
 class UnknownJobKind(LookupError):
@@ -126,8 +130,7 @@ def job_kind(
         taken = _kinds.get(name)
         if taken is not None and taken.run.__qualname__ != run.__qualname__:
             raise ValueError(f"job kind {name!r} is announced twice: by {taken.run!r} and {run!r}")
-        on_thread = not inspect.iscoroutinefunction(run)
-        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended, at_once, on_thread)
+        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended, at_once)
         return run
 
     return register
