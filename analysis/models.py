@@ -49,6 +49,8 @@ class DeploymentVerdict(models.Model):
 
     class Meta:
         db_table = "deployment_verdicts"
+        # Lists of one verdict, newest first: where it is rare, the deployments need not be read one by one.
+        indexes = [models.Index(fields=["verdict", "deployment"], name="verdicts_by_name")]
 
     def __str__(self) -> str:
         return f"{self.verdict} for {self.deployment}"

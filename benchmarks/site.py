@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -14,11 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.request import urlopen
 
 import psycopg
 
-from seqpulse import embedded
+from seqpulse import embedded, gunicorn_config
 from seqpulse.processes import Children, stop_on_signals
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,19 +72,25 @@ class Site:
 
     def start_web(self, **env: str) -> tuple[int, int]:
         """Starts gunicorn; its port and process id."""
+        return self._serve("-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi", **env)
+
+    def start_floor(self, workers: int) -> tuple[int, int]:
+        """Starts the same server on the least application (benchmarks/api/floor.py); its port and process id."""
+        threads = str(gunicorn_config.threads)
+        return self._serve("-k", "gthread", "--threads", threads, "-w", str(workers), "benchmarks.api.floor")
+
+    def _serve(self, *arguments: str, **env: str) -> tuple[int, int]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = (sys.executable, "-m", "gunicorn", "-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi")
+        command = (sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", *arguments)
         env = {**self.env, "PORT": str(port), **env}
         process = self.children.start("web", command, env=env, cwd=ROOT, log_dir=self.directory)
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            try:
-                with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                    return port, process.pid
-            except OSError:
-                time.sleep(0.1)
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+                return port, process.pid
+            time.sleep(0.1)
         raise TimeoutError((self.directory / "web.log").read_text()[-2000:])
 
     def stop_web(self) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 from typing import Any
 
-from benchmarks.api.client import cycles, median_of, overload, reads
+from benchmarks.api.client import again_and_again, cycle, insert, median_of, overload, reads
 from benchmarks.site import Site, bench_site, print_table, processor_s, resident_mb
 
 CONNECTIONS = (1, 8, 32)
@@ -39,16 +39,21 @@ FROM deployments WHERE state = 'analyzed'
 """
 
 
-def bench_cycles(site: Site, keys: list[str], *, seconds: float, runs: int, workers: int) -> list[dict[str, Any]]:
-    """trigger and finish at several numbers of connections; the runs of all of them take turns."""
-    port, pid = site.start_web(WEB_CONCURRENCY=str(workers), **NO_LIMIT)
-    asyncio.run(cycles(port, keys[:8], 1.0))
+def bench_calls(
+    site: Site, keys: list[str], *, seconds: float, runs: int, workers: int, floor: bool
+) -> list[dict[str, Any]]:
+    """trigger and finish (or the floor) at several numbers of connections; the runs of all of them take turns."""
+    if floor:
+        (port, pid), once, what = site.start_floor(workers), insert, "floor: one bare DRF insert"
+    else:
+        (port, pid), once, what = site.start_web(WEB_CONCURRENCY=str(workers), **NO_LIMIT), cycle, "trigger+finish"
+    asyncio.run(again_and_again(once, port, keys[:8], 1.0))
     tallies: dict[int, list[Any]] = {number: [] for number in CONNECTIONS}
     used_s = dict.fromkeys(CONNECTIONS, 0.0)
     for _ in range(runs):
         for number in CONNECTIONS:
             before = processor_s(pid)
-            tallies[number].append(asyncio.run(cycles(port, keys[:number], seconds)))
+            tallies[number].append(asyncio.run(again_and_again(once, port, keys[:number], seconds)))
             used_s[number] += processor_s(pid) - before
     memory = resident_mb(pid)
     site.stop_web()
@@ -57,7 +62,7 @@ def bench_cycles(site: Site, keys: list[str], *, seconds: float, runs: int, work
         figures = median_of(tallies[number])
         # What a busy machine changes least.
         cpu_ms = used_s[number] * 1000 / max(1, figures["requests"])
-        name = f"trigger+finish, {number} connections, {workers} workers"
+        name = f"{what}, {number} connections, {workers} workers"
         rows.append({"case": name, **figures, "cpu_ms": cpu_ms, "rss_mb": memory})
     return rows
 
@@ -111,9 +116,11 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with bench_site() as site:
         keys = site.projects(max(CONNECTIONS))
+        how = {"seconds": options.seconds, "runs": options.runs}
         for workers in (1, 2):
-            rows += bench_cycles(site, keys, seconds=options.seconds, runs=options.runs, workers=workers)
+            rows += bench_calls(site, keys, workers=workers, floor=False, **how)
         most = max(row["req_per_s"] for row in rows)
+        rows += bench_calls(site, keys, workers=2, floor=True, **how)
         rows += bench_reads(site, keys[0], number=200, deployments=options.deployments)
         for limited in (True, False):
             rows.append(bench_overload(site, keys, req_per_s=most, seconds=options.seconds, limited=limited))

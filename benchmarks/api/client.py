@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,20 +84,33 @@ class Connection:
         self.writer = None
 
 
-async def cycles(port: int, keys: Sequence[str], seconds: float) -> Tally:
-    """trigger and finish, again and again, one connection per key."""
+Once = Callable[[Connection, str], Awaitable[None]]
+
+
+async def cycle(connection: Connection, key: str) -> None:
+    """trigger and finish."""
+    started = await connection.call(
+        "POST", "/deployments/trigger", key, {"env": "prod", "branch": "main", "commit_sha": "0" * 40}
+    )
+    if started is not None:
+        finish = {"deployment_id": started["deployment_id"], "result": "success"}
+        await connection.call("POST", "/deployments/finish", key, finish)
+
+
+async def insert(connection: Connection, key: str) -> None:
+    """The one call of benchmarks/api/floor.py."""
+    await connection.call("POST", "/", key, {"branch": "main"})
+
+
+async def again_and_again(once: Once, port: int, keys: Sequence[str], seconds: float) -> Tally:
+    """The same call or calls for so long, one connection per key."""
     tally = Tally()
     end = time.perf_counter() + seconds
 
     async def run(key: str) -> None:
         connection = Connection(port, tally)
         while time.perf_counter() < end:
-            started = await connection.call(
-                "POST", "/deployments/trigger", key, {"env": "prod", "branch": "main", "commit_sha": "0" * 40}
-            )
-            if started is not None:
-                finish = {"deployment_id": started["deployment_id"], "result": "success"}
-                await connection.call("POST", "/deployments/finish", key, finish)
+            await once(connection, key)
         connection.close()
 
     started = time.perf_counter()
