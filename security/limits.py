@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
+
+from security.callers import parse_address
 
 PERIODS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # One customer's line has a /64: whoever has one IPv6 address has all of them.
 IPV6_PREFIX = 64
 UNKNOWN_ADDRESS = "unknown"
-
-Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,45 +62,11 @@ class Usage:
         return found
 
 
-def client_address(remote: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """The address of whoever calls: the first one, seen from us, that is none of our proxies.
-
-    remote: the peer of the connection ("" on a Unix socket, which only a proxy of ours can reach); forwarded_for: the
-    header X-Forwarded-For, to whose end each proxy adds its own peer. What stands left of the first untrusted address
-    was written by that one, so it is not believed.
-    """
-    hops = [hop.strip() for hop in forwarded_for.split(",")] if forwarded_for.strip() else []
-    address = remote
-    while hops and is_trusted(address, trusted):
-        hop = hops.pop()
-        if _parsed(hop) is None:
-            break
-        address = hop
-    return address
-
-
-def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
-    """Whether the address is one of our own proxies."""
-    if not address:
-        return bool(trusted)
-    parsed = _parsed(address)
-    return parsed is not None and any(parsed in network for network in trusted)
-
-
 def bucket_of(address: str) -> str:
     """What an address is counted under: itself, or its network with IPv6."""
-    parsed = _parsed(address)
+    parsed = parse_address(address)
     if parsed is None:
         return UNKNOWN_ADDRESS
     if isinstance(parsed, IPv6Address):
         return str(ip_network((parsed, IPV6_PREFIX), strict=False))
     return str(parsed)
-
-
-def _parsed(address: str) -> object:
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return mapped or parsed

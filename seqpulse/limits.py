@@ -15,7 +15,8 @@ from django.shortcuts import render
 from django_ratelimit.core import get_usage
 
 from projects.authentication import key_of
-from security.limits import Usage, bucket_of, client_address
+from security.callers import client_address
+from security.limits import Usage, bucket_of
 from seqpulse.api import error_response, is_api_path
 from seqpulse.middleware import database_away
 
@@ -35,7 +36,7 @@ def address_of(request: HttpRequest) -> str:
     """The caller's address, through our own proxies only (SEQPULSE_TRUSTED_PROXIES)."""
     remote = request.META.get("REMOTE_ADDR", "")
     forwarded = request.headers.get("X-Forwarded-For", "")
-    return client_address(remote, forwarded, settings.SEQPULSE_TRUSTED_PROXIES)
+    return client_address(remote, forwarded, settings.SEQPULSE_TRUSTED_PROXIES) or remote
 
 
 def account_of(request: HttpRequest) -> str:

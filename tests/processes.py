@@ -70,6 +70,10 @@ def own_database() -> Iterator[str]:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+# By this variable coverage follows us into the processes that we start.
+COVERAGE = "COVERAGE_PROCESS_CONFIG"
+
+
 def environment(**values: str) -> dict[str, str]:
     """Our environment without what would configure SeqPulse, and with `values`."""
     ours = {

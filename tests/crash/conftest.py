@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Installation, live_installation
+from tests.processes import COVERAGE, Installation, live_installation
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Installation]:
     """An installation of its own, with its own database, and nothing running yet."""
     with live_installation(tmp_path) as made:
+        # These are about time, which being measured costs; and who is killed has nothing to tell.
+        made.env.pop(COVERAGE, None)
         yield made
 
 

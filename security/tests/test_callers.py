@@ -1,0 +1,43 @@
+"""Whose address a call comes from."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from security.callers import client_address
+
+PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "address"),
+    [
+        # Nobody in between: the header is the caller's own invention.
+        ("203.0.113.9", "", "203.0.113.9"),
+        ("203.0.113.9", "1.2.3.4", "203.0.113.9"),
+        ("203.0.113.9", "1.2.3.4, 10.0.0.1", "203.0.113.9"),
+        # Through one proxy and through two.
+        ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        ("fd00::1", "203.0.113.9", "203.0.113.9"),
+        ("::ffff:10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        # What the caller put in front is not believed.
+        ("10.0.0.1", "1.2.3.4, 203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "10.9.9.9, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        # What is no address is not taken for one.
+        ("10.0.0.1", "nonsense", None),
+        ("10.0.0.1", "203.0.113.9, ", None),
+        ("10.0.0.1", "nonsense, 10.0.0.2", None),
+        # A Unix socket is our own proxy's.
+        ("", "203.0.113.9", "203.0.113.9"),
+    ],
+)
+def test_the_address_is_the_first_one_beyond_our_proxies(remote: str, forwarded: str, address: str | None) -> None:
+    assert client_address(remote, forwarded, PROXIES) == address
+
+
+def test_without_trusted_proxies_no_header_counts() -> None:
+    assert client_address("10.0.0.1", "203.0.113.9", []) == "10.0.0.1"
+    assert client_address("", "203.0.113.9", []) == ""
