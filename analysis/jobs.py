@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 
 import structlog
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from analysis.evidence import Evidence, load_evidence
 from analysis.services import Judgement, assess, assess_early, store_early, store_judgements, store_unjudged
@@ -23,20 +23,16 @@ logger = structlog.get_logger(__name__)
 RETRY = RetryPolicy((1.0, 5.0, 30.0, 120.0, 300.0))
 
 
-def evidence_by_job(jobs: Sequence[Job], deployments: Sequence[Deployment]) -> dict[int, Evidence]:
-    evidence = load_evidence(deployments, database_now())
+def evidence_by_job(jobs: Sequence[Job], deployments: QuerySet[Deployment]) -> dict[int, Evidence]:
+    rows = deployments.select_related("environment", "policy_version")
+    evidence = load_evidence(list(rows), database_now())
     return {job.id: evidence[job.deployment_id] for job in jobs if job.deployment_id in evidence}
 
 
 def load(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
     """The evidence of each job's deployment."""
     ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
-    rows = (
-        Deployment.objects.filter(pk__in=ids)
-        .select_related("environment", "policy_version")
-        .defer("environment__hmac_secret")
-    )
-    return evidence_by_job(jobs, list(rows))
+    return evidence_by_job(jobs, Deployment.objects.filter(pk__in=ids))
 
 
 def store(done: Sequence[tuple[Job, Judgement]]) -> None:
@@ -85,12 +81,8 @@ def load_early(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
     """The evidence so far of each deployment whose window goes on and that has no verdict yet."""
     ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
     going_on = ScheduledJob.objects.open().filter(deployment_id__in=ids, job_type="post_collect")
-    rows = (
-        Deployment.objects.filter(pk__in=going_on.values("deployment_id"), state=State.FINISHED, verdict__isnull=True)
-        .select_related("environment", "policy_version")
-        .defer("environment__hmac_secret")
-    )
-    return evidence_by_job(jobs, list(rows))
+    observed = Deployment.objects.filter(pk__in=going_on.values("deployment_id"), state=State.FINISHED)
+    return evidence_by_job(jobs, observed.filter(verdict__isnull=True))
 
 
 def record_early(done: Sequence[tuple[Job, Judgement | None]]) -> None:

@@ -148,10 +148,7 @@ def project_page(user: User, uuid: UUID) -> ProjectPage:
     project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
     latest = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-id").values("id")[:1]
     environments: list[Any] = list(
-        Environment.objects.filter(project=project)
-        .defer("hmac_secret")
-        .annotate(latest_id=Subquery(latest))
-        .order_by("name")
+        Environment.objects.filter(project=project).annotate(latest_id=Subquery(latest)).order_by("name")
     )
     ids = [environment.latest_id for environment in environments if environment.latest_id is not None]
     last = Deployment.objects.select_related("verdict").in_bulk(ids)
@@ -200,7 +197,7 @@ def records_of(project: Project) -> dict[int, Record]:
 
 def environment_of(user: User, environment_id: int) -> tuple[Environment, frozenset[Action]]:
     """An environment and what the person may do with it. Raises Http404, also for a foreign one."""
-    rows = Environment.objects.visible_to(user).select_related("project__team").defer("hmac_secret")
+    rows = Environment.objects.visible_to(user).select_related("project__team")
     environment = get_object_or_404(rows, pk=environment_id)
     return environment, actions_of(user, environment.project)
 
@@ -245,7 +242,7 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def replay_recent(environment: Environment, policy: Policy) -> Replay:
     """The last judged deployments of the environment under this policy. Nothing is written."""
-    rows = judged(Deployment.objects.filter(environment=environment)).defer("environment__hmac_secret")
+    rows = judged(Deployment.objects.filter(environment=environment))
     replayed = replay(list(rows.order_by("-id")[:REPLAYED]), policy)
     usable = [one for one in replayed if has_its_samples(one)]
     return Replay(

@@ -109,11 +109,7 @@ def window_is_open(deployment: Deployment, verdict: DeploymentVerdict | None) ->
 
 def deployments_of(user: User) -> DeploymentQuerySet:
     # The secret is left out: no page needs it, and reading it would decrypt it once per row.
-    return (
-        Deployment.objects.visible_to(user)
-        .select_related("project", "environment", "verdict")
-        .defer("environment__hmac_secret")
-    )
+    return Deployment.objects.visible_to(user).select_related("project", "environment", "verdict")
 
 
 def verdict_of(deployment: Deployment) -> DeploymentVerdict | None:
@@ -214,4 +210,4 @@ def first_environment(user: User) -> tuple[Project | None, Environment | None]:
     project = Project.objects.visible_to(user).order_by("id").first()
     if project is None:
         return None, None
-    return project, Environment.objects.filter(project=project).defer("hmac_secret").order_by("id").first()
+    return project, Environment.objects.filter(project=project).order_by("id").first()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
 
 from deployments.models import Deployment
 from security.modeladmin import MachineMadeAdmin
@@ -29,9 +27,6 @@ class DeploymentAdmin(MachineMadeAdmin):
     search_fields = ("uuid", "project__name", "branch", "commit_sha", "version", "author")
     ordering = ("-id",)
     readonly_fields = ("uuid",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Deployment]:
-        return super().get_queryset(request).defer("environment__hmac_secret")
 
     @admin.display(description="environment", ordering="environment__name")
     def environment_name(self, deployment: Deployment) -> str:

@@ -113,7 +113,7 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
     return Started(deployment, "created", " ".join(notes) or None)
 
 
-# As SQL: see projects/authentication.py. Without the secret, which would be decrypted for nothing.
+# As SQL: see projects/authentication.py.
 ENVIRONMENT = """
 SELECT id, metrics_endpoint,
     EXISTS (SELECT 1 FROM deployments WHERE environment_id = environment.id AND state = 'running')
@@ -307,7 +307,7 @@ def close(project: Project, uuid: UUID, result: str) -> Closed | None:
 
 def settle_endpoint_of(project: Project, uuid: UUID, given: str) -> list[str]:
     """settle_endpoint for the environment of a deployment. Raises EndpointConflict."""
-    environments = Environment.objects.defer("hmac_secret", "policy")
+    environments = Environment.objects.defer("policy")
     environment = environments.filter(deployments__uuid=uuid, deployments__project=project).first()
     return settle_endpoint(project, environment, given) if environment is not None else []
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
 
 from metrics.models import MetricSample
 from security.modeladmin import MachineMadeAdmin
@@ -27,6 +25,3 @@ class MetricSampleAdmin(MachineMadeAdmin):
     list_select_related = ("deployment__project", "environment")
     search_fields = ("deployment__uuid", "environment__name", "deployment__project__name")
     ordering = ("-id",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[MetricSample]:
-        return super().get_queryset(request).defer("environment__hmac_secret")

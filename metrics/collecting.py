@@ -32,7 +32,7 @@ class Target:
 
 def target_of(environment: Environment) -> Target:
     """The environment's endpoint as it is now."""
-    endpoint = Endpoint(environment.metrics_endpoint, str(environment.project.uuid), environment.hmac_secret)
+    endpoint = Endpoint(environment.metrics_endpoint, str(environment.project.uuid), environment.hmac_secret.open())
     return Target(environment.pk, endpoint)
 
 

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
-from django.db.models import BooleanField, Case, QuerySet, Value, When
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -74,9 +74,6 @@ class EnvironmentInline(admin.TabularInline):  # type: ignore[type-arg]
     fields = ("name", "metrics_endpoint")
     show_change_link = True
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
-        return super().get_queryset(request).defer("hmac_secret")
-
 
 @admin.register(Project)
 class ProjectAdmin(OwnerAdmin):
@@ -100,8 +97,6 @@ class ProjectAdmin(OwnerAdmin):
 
 @admin.register(Environment)
 class EnvironmentAdmin(OwnerAdmin):
-    """The HMAC secret is not even read here, so that a lost encryption key does not close the page."""
-
     list_display = ("name", "project", "metrics_endpoint", "signed", "created_at")
     list_select_related = ("project",)
     search_fields = ("name", "project__name", "metrics_endpoint")
@@ -109,19 +104,13 @@ class EnvironmentAdmin(OwnerAdmin):
     readonly_fields = ("signed", "created_at")
     actions = ("issue_secret", "turn_signing_off")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
-        unsigned = When(hmac_secret="", then=Value(False))
-        signed = Case(unsigned, default=Value(True), output_field=BooleanField())
-        rows: QuerySet[Environment] = super().get_queryset(request)
-        return rows.defer("hmac_secret").annotate(is_signed=signed)
-
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Deployments and samples belong to the environment: it cannot move to another project.
         return (*self.readonly_fields, "project") if obj else self.readonly_fields
 
     @admin.display(boolean=True, description="signs requests")
     def signed(self, environment: Environment) -> bool:
-        return bool(getattr(environment, "is_signed", False))
+        return environment.signs
 
     @admin.action(description="Turn signing on, or issue a new secret", permissions=["change"])
     def issue_secret(self, request: HttpRequest, queryset: QuerySet[Environment]) -> HttpResponse:
@@ -142,13 +131,9 @@ class EnvironmentAdmin(OwnerAdmin):
 
 
 class OfEnvironmentAdmin(GuardedAdmin):
-    """Rows that name their environment, whose HMAC secret is not read for that."""
+    """Rows that name their environment."""
 
     list_select_related = ("environment__project", "created_by")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request)
-        return rows.select_related("environment__project").defer("environment__hmac_secret")
 
 
 @admin.register(PolicyVersion)

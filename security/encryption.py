@@ -9,6 +9,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
+from django.db.models.query_utils import DeferredAttribute
 
 
 def cipher() -> MultiFernet:
@@ -51,11 +52,49 @@ def rotated(token: str) -> str | None:
     return None
 
 
+class Sealed:
+    """A secret as it is stored. Reading rows brings it along unopened, so that only who needs it opens it, and neither
+    a missing key nor a line of log has to do with the rest. False where there is none."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    @classmethod
+    def of(cls, text: str) -> Sealed:
+        """This text, sealed; "" stays empty."""
+        return cls(encrypt(text) if text else "")
+
+    def open(self) -> str:
+        """The plain text; raises ImproperlyConfigured where no configured key opens it."""
+        return decrypt(self.token) if self.token else ""
+
+    def __bool__(self) -> bool:
+        return bool(self.token)
+
+    def __repr__(self) -> str:
+        return "Sealed(…)" if self.token else "Sealed()"
+
+
+class SealedAttribute(DeferredAttribute):
+    """What a model's attribute holds is always sealed, also where plain text was assigned."""
+
+    def __set__(self, instance: models.Model, value: Sealed | str) -> None:
+        instance.__dict__[self.field.attname] = value if isinstance(value, Sealed) else Sealed.of(value)
+
+
 class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
-    """Text that the database only ever sees encrypted. It cannot be searched; the empty string stays empty."""
+    """Text that the database only ever sees encrypted; models hold it as Sealed. It cannot be searched."""
+
+    descriptor_class = SealedAttribute
+    _pyi_private_set_type: Sealed | str  # type: ignore[assignment]
+    _pyi_private_get_type: Sealed  # type: ignore[assignment]
 
     def get_prep_value(self, value: Any) -> Any:
+        if isinstance(value, Sealed):
+            return value.token
         return encrypt(value) if value else value
 
-    def from_db_value(self, value: str | None, expression: Any, connection: Any) -> str | None:
-        return decrypt(value) if value else value
+    def from_db_value(self, value: str, expression: Any, connection: Any) -> Sealed:
+        return Sealed(value)

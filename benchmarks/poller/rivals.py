@@ -113,7 +113,7 @@ def _naive_worker(claimed: queue.SimpleQueue[int], count: int) -> None:
         deployment = Deployment.objects.select_related("environment", "project").get(jobs=job)
         url, now = deployment.environment.metrics_endpoint, timezone.now()
         headers = signed_headers(
-            deployment.environment.hmac_secret, url=url, now=now, project_id=str(deployment.project.uuid)
+            deployment.environment.hmac_secret.open(), url=url, now=now, project_id=str(deployment.project.uuid)
         )
         metrics = requests.get(url, headers=headers, timeout=5).json()["metrics"]
         MetricSample.objects.create(

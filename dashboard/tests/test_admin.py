@@ -184,7 +184,7 @@ def test_a_new_signing_secret_is_shown_once(staff, environment):
     found = SECRET.search(answer.content.decode())
     assert found is not None
     environment.refresh_from_db()
-    assert environment.hmac_secret == found.group(0)
+    assert environment.hmac_secret.open() == found.group(0)
     pages = ("changelist",), ("change", environment.pk), ("history", environment.pk)
     for page in pages:
         assert not SECRET.search(staff.get(address(Environment, *page)).content.decode())
@@ -202,7 +202,7 @@ def test_saving_an_environment_keeps_its_secret(staff, environment):
     secret = enable_signing(environment)
     save_environment(staff, environment, "{}")
     environment.refresh_from_db()
-    assert environment.hmac_secret == secret
+    assert environment.hmac_secret.open() == secret
 
 
 def test_environments_open_when_the_key_that_encrypted_their_secret_is_lost(staff, environment, settings):
@@ -394,7 +394,7 @@ def test_bad_selections_change_nothing(staff, environment, bad):
     for model, action in ((Environment, "turn_signing_off"), (ApiKey, "revoke_keys"), (Project, "delete_selected")):
         assert run_action(staff, model, action, bad).status_code in (200, 400)
     environment.refresh_from_db()
-    assert environment.hmac_secret == secret
+    assert environment.hmac_secret.open() == secret
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "x" * 900_000, "\udc80", "<script>alert(1)</script>"])

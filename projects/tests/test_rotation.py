@@ -33,7 +33,7 @@ def stored() -> list[str]:
 
 
 def secrets() -> list[str]:
-    return list(Environment.objects.order_by("pk").values_list("hmac_secret", flat=True))
+    return [secret.open() for secret in Environment.objects.order_by("pk").values_list("hmac_secret", flat=True)]
 
 
 def test_afterwards_the_new_key_alone_opens_everything(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
