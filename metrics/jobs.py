@@ -27,7 +27,7 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
         "pk", "environment_id", "environment__metrics_endpoint", "environment__hmac_secret", "project__uuid"
     )
     targets = {
-        deployment_id: Target(environment_id, Endpoint(url, str(project), secret.open()))  # type: ignore[attr-defined]
+        deployment_id: Target(environment_id, Endpoint(url, str(project), secret.open()))
         for deployment_id, environment_id, url, secret, project in rows
     }
     return {job.id: targets[job.deployment_id] for job in jobs if job.deployment_id in targets}
