@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Q
+from django.db.models import Count
 from django.shortcuts import get_object_or_404
 
 from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
@@ -108,7 +108,6 @@ def window_is_open(deployment: Deployment, verdict: DeploymentVerdict | None) ->
 
 
 def deployments_of(user: User) -> DeploymentQuerySet:
-    # The secret is left out: no page needs it, and reading it would decrypt it once per row.
     return Deployment.objects.visible_to(user).select_related("project", "environment", "verdict")
 
 
@@ -124,9 +123,10 @@ def deployments_page(user: User, *, before: int | None = None, size: int = PAGE_
     # One more than is shown tells whether there is a next page.
     found = list(rows[: size + 1])
     shown = found[:size]
-    open_ids = [one.pk for one in shown if verdict_of(one) is None or window_is_open(one, verdict_of(one))]
+    observed = [one for one in shown if verdict_of(one) is None or window_is_open(one, verdict_of(one))]
     counts = dict(
-        MetricSample.objects.filter(deployment_id__in=open_ids, phase=Phase.POST)
+        MetricSample.objects.of_all(observed)
+        .filter(phase=Phase.POST)
         .values_list("deployment_id")
         .annotate(Count("id"))
     )
@@ -145,11 +145,12 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     deployment = get_object_or_404(rows, uuid=uuid)
     verdict = verdict_of(deployment)
     evidence = evidence_of(verdict)
-    helpers = list(evidence.get("history_of", []))
+    helpers = earlier_deployments(deployment, evidence.get("history_of", []))
     samples = samples_about(deployment, helpers)
     own = [sample for sample in samples if sample.deployment_id == deployment.pk]
     baseline = [sample for sample in samples if sample.deployment_id is None]
-    history = [sample for sample in samples if sample.deployment_id not in (None, deployment.pk)]
+    others = [sample for sample in samples if sample.deployment_id not in (None, deployment.pk)]
+    history = [sample for sample in others if sample.phase == Phase.POST]
     return Detail(
         deployment=deployment,
         verdict=verdict,
@@ -157,7 +158,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         samples=own,
         baseline=baseline,
         history=history[-HISTORY_SAMPLES:],
-        history_of=earlier_deployments(deployment, helpers),
+        history_of=helpers,
         excluded=evidence.get("excluded", []) if verdict is not None else left_out_so_far(deployment, own, baseline),
         collections=list(
             ScheduledJob.objects.filter(deployment=deployment, job_type__in=COLLECTIONS).order_by(
@@ -176,25 +177,23 @@ def evidence_of(verdict: DeploymentVerdict | None) -> dict[str, Any]:
     return found
 
 
-def samples_about(deployment: Deployment, helpers: list[int]) -> list[MetricSample]:
-    """The deployment's own samples, the baseline before it, POST samples of these earlier ones; oldest first."""
-    since = deployment.started_at - BASELINE_SPAN
-    own = Q(deployment=deployment)
-    baseline = Q(
+def samples_about(deployment: Deployment, helpers: list[Deployment]) -> list[MetricSample]:
+    """The deployment's own samples, the baseline before it, and those of these earlier ones; oldest first."""
+    own = MetricSample.objects.of_all([deployment, *helpers])
+    baseline = MetricSample.objects.filter(
         environment_id=deployment.environment_id,
         phase=Phase.BASELINE,
-        collected_at__gte=since,
+        collected_at__gte=deployment.started_at - BASELINE_SPAN,
         collected_at__lte=deployment.started_at,
     )
-    history = Q(environment_id=deployment.environment_id, deployment_id__in=helpers, phase=Phase.POST)
-    return list(MetricSample.objects.filter(own | baseline | history).order_by("collected_at", "id"))
+    return list((own | baseline).order_by("collected_at", "id"))
 
 
 def earlier_deployments(deployment: Deployment, ids: list[int]) -> list[Deployment]:
     if not ids:
         return []
     rows = Deployment.objects.filter(environment_id=deployment.environment_id, pk__in=ids)
-    return list(rows.only("uuid", "number").order_by("number"))
+    return list(rows.order_by("number"))
 
 
 def left_out_so_far(
