@@ -81,7 +81,6 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
     lines = evidence.lines
     required = max(lines.cpu, lines.cpu_ratio * base) * WARNING_SHARE
     strength = result.strength(required, evidence.guard, evidence.knobs)
-    line = max(base + lines.cpu, base * (1 + lines.cpu_ratio))
     observed = plain[2] if result.last > 1.5 * result.whole and strength >= 1.0 else plain[1]
     load_ratio = level([s.requests_per_sec for s in evidence.body]) / base_rate if base_rate > 0 else None
     over = sum(value > base + required for value in values[1])
@@ -93,7 +92,7 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
         observed=observed,
         baseline=base,
         spread=result.spread,
-        limit=line,
+        limit=base + required,
         share=over / len(evidence.body),
         margin=strength,
         sentence=sentences.cpu(story, result.sustained, load_ratio),

@@ -251,7 +251,7 @@ def judge_errors(evidence: Evidence) -> Finding | None:
         observed=observed,
         baseline=known.rate if known.requests else None,
         spread=whole.error,
-        limit=base + (lines.error_rollback if critical >= 1.0 else line),
+        limit=base + (need_rollback if critical >= 1.0 else need),
         share=over / len(post),
         margin=critical if critical >= 1.0 else strength,
         sentence=sentences.errors(story, total),

@@ -126,7 +126,7 @@ def judge_latency(evidence: Evidence) -> Finding | None:
     base = math.exp(min(25.0, result.base))
     lines = evidence.lines
 
-    def line(ratio: float, absolute: float, share: float = 1.0) -> float:
+    def line(ratio: float, absolute: float, share: float) -> float:
         # Both margins must be met: the larger one, as a ratio, is the requirement.
         return max(1.0 + ratio * share, 1.0 + absolute * share / base)
 
@@ -141,11 +141,11 @@ def judge_latency(evidence: Evidence) -> Finding | None:
         together = line(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE)
         pair = (together**pair - 1.0) / (together - 1.0)
     pair = min(warn, pair)
-    warn_line = base * line(lines.latency_ratio, lines.latency_ms)
-    rollback_line = base * line(lines.latency_rollback_ratio, lines.latency_rollback_ms)
+    warn_line = base * line(lines.latency_ratio, lines.latency_ms, WARNING_SHARE)
+    rollback_line = base * line(lines.latency_rollback_ratio, lines.latency_rollback_ms, ROLLBACK_SHARE)
     late = result.last > 1.5 * result.whole and warn >= 1.0
     observed = level(last if late else body)
-    over = sum(value > base + WARNING_SHARE * (warn_line - base) for value in body)
+    over = sum(value > warn_line for value in body)
     check = Check(
         metric="latency_p95",
         rule="latency_above_own_level",

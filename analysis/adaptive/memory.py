@@ -220,7 +220,9 @@ def judge_memory(evidence: Evidence) -> Finding | None:
         observed=observed,
         baseline=result.base,
         spread=result.spread,
-        limit=lines.memory_full if critical >= 1.0 else result.base + (lines.leak if leaking else lines.memory_step),
+        limit=lines.memory_full
+        if critical >= 1.0
+        else result.base + WARNING_SHARE * (lines.leak if leaking else lines.memory_step),
         share=over / len(body),
         margin=critical if critical >= 1.0 else strength,
         sentence=sentences.memory(story, leak.minutes_left if leaking else None),

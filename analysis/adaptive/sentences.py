@@ -60,7 +60,7 @@ def points(value: float) -> str:
 
 def _line(story: Story, rollback_line: str, warning_line: str) -> str:
     if story.critical >= 1.0:
-        return f"beyond the line for a rollback, {rollback_line}"
+        return f"that reaches the line for a rollback, {rollback_line}"
     if story.warning >= 1.0:
         return f"the line for a rollback is {rollback_line}"
     return f"the line for a warning is {warning_line}"
@@ -113,7 +113,7 @@ def cpu(story: Story, beyond: float, load_ratio: float | None) -> str:
 
 
 def traffic(story: Story, lost: float) -> str:
-    """E.g. "traffic fell from 42 to 18 requests/s (57 % lost) in 9 of 10 samples; beyond the line …"."""
+    """E.g. "traffic fell from 42 to 18 requests/s (57 % lost) in 9 of 10 samples; that reaches …"."""
     lines = story.lines
     line = _line(story, f"{percent(lines.traffic_rollback)} lost", f"{percent(lines.traffic)} lost")
     if story.warning >= 1.0:

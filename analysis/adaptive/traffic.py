@@ -34,15 +34,14 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     )
     expected = max(0.2, result.base)
     lines = evidence.lines
-    strength = result.strength(lines.traffic * WARNING_SHARE * expected, evidence.guard, evidence.knobs)
-    critical = min(
-        strength, result.strength(lines.traffic_rollback * ROLLBACK_SHARE * expected, evidence.guard, evidence.knobs)
-    )
+    need, need_rollback = lines.traffic * WARNING_SHARE, lines.traffic_rollback * ROLLBACK_SHARE
+    strength = result.strength(need * expected, evidence.guard, evidence.knobs)
+    critical = min(strength, result.strength(need_rollback * expected, evidence.guard, evidence.knobs))
     lost = max(0.0, min(1.0, result.sustained / expected))
     observed = level([s.requests_per_sec for s in evidence.body])
     if result.last > 1.5 * result.whole and strength >= 1.0:
         observed = level([s.requests_per_sec for s in evidence.last])
-    under = sum(value < expected * (1 - lines.traffic * WARNING_SHARE) for value in scaled[1])
+    under = sum(value < expected * (1 - need) for value in scaled[1])
     story = sentences.Story(expected * base, observed, under, len(evidence.body), lines, strength, critical)
     check = Check(
         metric="requests_per_sec",
@@ -51,7 +50,7 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
         observed=observed,
         baseline=expected * base,
         spread=result.spread * base,
-        limit=expected * base * (1 - (lines.traffic_rollback if critical >= 1.0 else lines.traffic)),
+        limit=expected * base * (1 - (need_rollback if critical >= 1.0 else need)),
         share=under / len(evidence.body),
         margin=critical if critical >= 1.0 else strength,
         sentence=sentences.traffic(story, lost),
