@@ -77,6 +77,10 @@ class Sealed:
         return "Sealed(…)" if self.token else "Sealed()"
 
 
+# In dumps (manage.py dumpdata) secrets stay sealed; this tells them from plain text.
+DUMPED = "sealed:"
+
+
 class SealedAttribute(DeferredAttribute):
     """What a model's attribute holds is always sealed, also where plain text was assigned."""
 
@@ -90,6 +94,16 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
     descriptor_class = SealedAttribute
     _pyi_private_set_type: Sealed | str  # type: ignore[assignment]
     _pyi_private_get_type: Sealed  # type: ignore[assignment]
+
+    def to_python(self, value: Any) -> Any:
+        """Sealed as it is; what a dump holds is sealed already."""
+        if isinstance(value, str) and value.startswith(DUMPED):
+            return Sealed(value.removeprefix(DUMPED))
+        return value if isinstance(value, Sealed) else super().to_python(value)
+
+    def value_to_string(self, obj: models.Model) -> str:
+        secret: Sealed = self.value_from_object(obj)
+        return DUMPED + secret.token if secret else ""
 
     def get_prep_value(self, value: Any) -> Any:
         if isinstance(value, Sealed):

@@ -153,7 +153,7 @@ def test_a_killed_poller_loses_nothing_and_doubles_nothing(site: Installation) -
     stop(heir)
 
     jobs = site.rows(
-        "SELECT id, job_type, status, retry_count FROM scheduled_jobs"
+        """SELECT id, job_type, status, coalesce(history @> '[{"code": "poller_lost"}]', false) FROM scheduled_jobs"""
         " WHERE id > %s AND job_type IN ('pre_collect', 'post_collect', 'analysis')",
         before,
     )
@@ -161,7 +161,7 @@ def test_a_killed_poller_loses_nothing_and_doubles_nothing(site: Installation) -
     assert {status for _, _, status, _ in jobs} <= {"completed", "expired"}
     assert {status for _, kind, status, _ in jobs if kind == "analysis"} == {"completed"}
     # The jobs that the dead poller held were taken back and run again, not left behind.
-    assert all(retries == 1 for job, _, _, retries in jobs if job in orphans)
+    assert {job for job, _, _, taken_back in jobs if taken_back} >= set(orphans)
 
     for deployment, verdict in zip(deployments, verdicts, strict=True):
         assert verdict["state"] == "analyzed"
