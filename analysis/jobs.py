@@ -10,10 +10,19 @@ import structlog
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from analysis.evidence import Evidence, load_evidence
-from analysis.services import Judgement, assess, assess_early, store_early, store_judgements, store_unjudged
+from analysis.services import (
+    Judgement,
+    assess,
+    assess_early,
+    store_early,
+    store_judgements,
+    store_unjudged,
+    take_back_unjudged,
+)
 from deployments.models import Deployment, State
+from deployments.plan import analysis_due_at
 from scheduler.models import ScheduledJob
-from scheduler.queue import NewJob, database_now, enqueue
+from scheduler.queue import NewJob, database_now, enqueue, expire
 from scheduler.recurring import recurring
 from scheduler.registry import Ended, Job, JobError, job_kind
 from scheduler.retry import NO_RETRY, RetryPolicy
@@ -29,10 +38,25 @@ def evidence_by_job(jobs: Sequence[Job], deployments: QuerySet[Deployment]) -> d
     return {job.id: evidence[job.deployment_id] for job in jobs if job.deployment_id in evidence}
 
 
-def load(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
-    """The evidence of each job's deployment."""
+class StillCollecting:
+    """Instead of evidence: a sample of the window may still come."""
+
+
+STILL_COLLECTING = StillCollecting()
+
+
+def load(jobs: Sequence[Job]) -> Mapping[int, Evidence | StillCollecting]:
+    """The evidence of each job's deployment, once its window is complete.
+
+    The time at which a window is judged at the latest may find a collection under way, or one that nobody came to: the
+    verdict has to know of the former's sample, and to tell of the latter.
+    """
     ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
-    return evidence_by_job(jobs, Deployment.objects.filter(pk__in=ids))
+    expire(ids, ["post_collect"])
+    collecting = ScheduledJob.objects.open().filter(deployment_id__in=ids, job_type="post_collect")
+    waiting = set(collecting.values_list("deployment_id", flat=True))
+    evidence = evidence_by_job(jobs, Deployment.objects.filter(pk__in=ids).exclude(pk__in=waiting))
+    return {**evidence, **{job.id: STILL_COLLECTING for job in jobs if job.deployment_id in waiting}}
 
 
 def store(done: Sequence[tuple[Job, Judgement]]) -> None:
@@ -46,8 +70,15 @@ def after_analyses(jobs: Sequence[Ended]) -> None:
             store_unjudged(job.deployment_id, f"its analysis ended as {job.status}")
 
 
-@job_kind("analysis", retry=RETRY, prepare=load, record=store, ended=after_analyses)
-def analyse(job: Job, evidence: Evidence | None) -> Judgement:
+def reopen(jobs: Sequence[Ended]) -> None:
+    """Takes back that a deployment could not be judged, because somebody lets its analysis run again."""
+    take_back_unjudged([job.deployment_id for job in jobs if job.deployment_id is not None])
+
+
+@job_kind("analysis", retry=RETRY, prepare=load, record=store, ended=after_analyses, retried=reopen)
+def analyse(job: Job, evidence: Evidence | StillCollecting | None) -> Judgement:
+    if isinstance(evidence, StillCollecting):
+        raise JobError("collecting", "a sample of this window is still being collected")
     if evidence is None:
         raise JobError("no_deployment", "this analysis has no deployment to judge", retry=False)
     began = perf_counter()
@@ -66,14 +97,19 @@ def judge_forgotten() -> int:
     forgotten = list(
         Deployment.objects.filter(~Exists(analyses.open()), state=State.FINISHED)
         .annotate(ended_as=Subquery(analyses.values("status")[:1]))
-        .values_list("pk", "uuid", "project_id", "ended_as")
+        .values_list("pk", "uuid", "project_id", "ended_as", "finished_at", "window_samples", "interval_s")
     )
-    for pk, uuid, project_id, ended_as in forgotten:
+    for pk, uuid, project_id, ended_as, finished_at, samples, interval_s in forgotten:
         logger.warning("verdict_missing", deployment_id=str(uuid), analysis=ended_as or "none")
-        if ended_as is None:
-            enqueue([NewJob("analysis", deployment_id=pk, fair_key=project_id)])
-        else:
+        if ended_as is None and finished_at is not None:
+            due = analysis_due_at(finished_at, samples, interval_s)
+            enqueue([NewJob("analysis", due, deployment_id=pk, fair_key=project_id)])
+            continue
+        try:
             store_unjudged(pk, f"its analysis ended as {ended_as}, without a verdict")
+        except Exception:
+            # The others must not wait for this one; it is tried again with the next sweep.
+            logger.exception("verdict_missing", deployment_id=str(uuid))
     return len(forgotten)
 
 
@@ -86,9 +122,10 @@ def load_early(jobs: Sequence[Job]) -> Mapping[int, Evidence]:
 
 
 def record_early(done: Sequence[tuple[Job, Judgement | None]]) -> None:
-    for job, judgement in done:
-        if judgement is not None and job.deployment_id is not None:
-            store_early(job.deployment_id, judgement)
+    found = {job.deployment_id: judgement for job, judgement in done if judgement is not None and job.deployment_id}
+    # In the order in which everybody locks deployments.
+    for deployment_id in sorted(found):
+        store_early(deployment_id, found[deployment_id])
 
 
 @job_kind("early_analysis", retry=NO_RETRY, prepare=load_early, record=record_early)

@@ -117,7 +117,7 @@ def log_verdict(deployment_id: int, judgement: Judgement) -> None:
 
 def store_unjudged(deployment_id: int, why: str) -> bool:
     """A verdict for a deployment that could not be judged: a warning that is not conclusive, never an ok."""
-    missing = QualityIssue("not_analyzed", why, 1.0)
+    missing = QualityIssue(NOT_ANALYZED, why, 1.0)
     verdict = Verdict(
         verdict="warning",
         confidence=0.0,
@@ -130,6 +130,21 @@ def store_unjudged(deployment_id: int, why: str) -> bool:
     )
     evidence = Evidence(pre=(), post=(), window=Window(expected=0), policy=policy_from_dict({}))
     return store_judgement(deployment_id, Judgement(evidence, verdict, ()))
+
+
+NOT_ANALYZED = "not_analyzed"
+
+
+def take_back_unjudged(deployment_ids: Sequence[int]) -> None:
+    """Removes what store_unjudged wrote for these; they wait for their verdict again. What was judged stays."""
+    unjudged = [{"code": NOT_ANALYZED}]
+    verdicts = DeploymentVerdict.objects.filter(deployment_id__in=deployment_ids)
+    as_final = verdicts.filter(early=True, final__quality__issues__contains=unjudged)
+    alone = verdicts.filter(early=False, quality__issues__contains=unjudged)
+    ids = [verdict.deployment_id for verdict in (*as_final, *alone)]
+    as_final.update(final=None)
+    alone.delete()
+    Deployment.objects.filter(pk__in=ids, state=State.ANALYZED).update(state=State.FINISHED)
 
 
 def verdict_row(deployment_id: int, judgement: Judgement) -> DeploymentVerdict:

@@ -53,7 +53,7 @@ class ScheduledJobAdmin(MachineMadeAdmin):
     actions = ("retry_jobs", "cancel_jobs")
     readonly_fields = ("course",)
     exclude = ("history",)
-    search_fields = ("deployment__uuid", "locked_by", "last_error")
+    search_fields = ("deployment__uuid", "locked_by", "last_error", "=fair_key")
     ordering = ("-id",)
 
     @admin.display(description="last error")
@@ -63,10 +63,11 @@ class ScheduledJobAdmin(MachineMadeAdmin):
     @admin.display(description="what happened to it")
     def course(self, job: ScheduledJob) -> str:
         entries = [
-            (entry.get("at", ""), entry.get("event", ""), entry.get("code", ""), entry.get("error", ""))
+            tuple(entry.get(name, "") for name in ("at", "event", "code", "error", "poller"))
             for entry in job.history or []
+            if isinstance(entry, dict)
         ]
-        return format_html_join(mark_safe("<br>"), "{} {} {} {}", entries) or "-"
+        return format_html_join(mark_safe("<br>"), "{} {} {} {} {}", entries) or "-"
 
     @admin.action(description="Retry the selected jobs now", permissions=["operate"])
     def retry_jobs(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 T = TypeVar("T")
 
@@ -18,6 +20,10 @@ SESSION = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '
 class DatabaseAway(Exception):
     """There is no connection any more, or none is to be had: to be tried again. What was asked may have happened."""
 
+
+# Threads that run handlers may wait and compute for long, but not in the middle of a transaction.
+WORKER_PREFIX = "worker"
+WORKER_SESSION = "SET idle_in_transaction_session_timeout = '30s'"
 
 # OperationalErrors that refuse a statement and leave the connection usable (PostgreSQL's SQLSTATE codes): deadlock,
 # serialization failure, disk full, out of memory, lock timeout, statement timeout.
@@ -34,6 +40,13 @@ def connection_lost(error: Exception) -> bool:
     if connection.connection is None or connection.connection.closed:
         return True
     return getattr(error.__cause__, "sqlstate", None) not in STATEMENT_REFUSED
+
+
+def limit_worker(sender: object, connection: BaseDatabaseWrapper, **_: object) -> None:
+    """Receiver of connection_created: sets the limits of connections that worker threads open."""
+    if threading.current_thread().name.startswith(WORKER_PREFIX):
+        with connection.cursor() as cursor:
+            cursor.execute(WORKER_SESSION)
 
 
 class DatabaseThread:

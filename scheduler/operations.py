@@ -10,8 +10,8 @@ from django.db import connection, transaction
 
 from scheduler.models import JobStatus
 from scheduler.queue import announce_ended, notify
-from scheduler.registry import Ended, ended_columns
-from scheduler.store import with_entry
+from scheduler.registry import Ended, ended_columns, known_kind
+from scheduler.store import grouped, with_entry
 
 FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
 RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
@@ -28,7 +28,7 @@ WHERE id = ANY(%s) ORDER BY id FOR UPDATE
 RETRY = f"""
 UPDATE scheduled_jobs AS job SET status = 'pending', scheduled_at = now(), retry_count = 0, finished_at = NULL,
     started_at = NULL, history = {with_entry("'retried'", "error_code", "%s")}
-WHERE id = ANY(%s)
+WHERE id = ANY(%s) RETURNING {ended_columns("job")}
 """  # noqa: S608  (constants)
 
 CANCEL = f"""
@@ -94,6 +94,10 @@ def retry(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
             else:
                 wishes.grant(job_id)
         cursor.execute(RETRY, [f"by {by}", wishes.granted])
+        for name, jobs in grouped([Ended(*row) for row in cursor.fetchall()], lambda job: job.job_type).items():
+            kind = known_kind(name)
+            if kind is not None and kind.retried is not None:
+                kind.retried(jobs)
         if wishes.granted:
             notify()
     return wishes.outcomes()

@@ -19,9 +19,11 @@ from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db.backends.signals import connection_created
 
-from scheduler.database import DatabaseAway, DatabaseThread, connection_lost
+from scheduler.database import WORKER_PREFIX, DatabaseAway, DatabaseThread, connection_lost, limit_worker
 from scheduler.listener import Listener
+from scheduler.queue import LONGEST_SLEEP_S
 from scheduler.recorder import Recorder
 from scheduler.recurring import plan_recurring
 from scheduler.registry import Job, JobError, JobKind, UnknownJobKind, kind_names, kind_of, known_kind
@@ -63,7 +65,7 @@ class PollerOptions:
     @property
     def beat_s(self) -> float:
         """Seconds between heartbeats; each renews the leases as well."""
-        return min(self.poll_s, self.lease_s / 3)
+        return min(self.poll_s, self.lease_s / 3, LONGEST_SLEEP_S)
 
 
 class Poller:
@@ -75,7 +77,7 @@ class Poller:
         self.name = f"{self.host}-{os.getpid()}-{secrets.token_hex(3)}"
         self.store = JobStore(self.name, self.options.lease_s)
         self.database = DatabaseThread()
-        self.workers = ThreadPoolExecutor(self.options.threads, thread_name_prefix="worker")
+        self.workers = ThreadPoolExecutor(self.options.threads, thread_name_prefix=WORKER_PREFIX)
         self.shares = Shares(self.options.capacity, self.options.thread_places, runs_on_thread)
         self.held: dict[int, Job] = {}
         self.unstarted: list[Job] = []
@@ -91,6 +93,7 @@ class Poller:
         self.recorder = Recorder(self.store, self.database, self)
         self.listener = Listener(asyncio.get_running_loop(), self.store, self.woken.set)
         logger.info("poller_started", poller=self.name, lease_s=self.options.lease_s, capacity=self.options.capacity)
+        connection_created.connect(limit_worker)
         writer = asyncio.create_task(self.recorder.run())
         try:
             await self._work()

@@ -18,8 +18,9 @@ from scheduler.registry import Ended, ended_columns, kind_of, known_kind
 logger = structlog.get_logger(__name__)
 
 CHANNEL = "seqpulse_jobs"
-# Whoever sleeps wakes by itself for what is further off than this.
-NOTIFY_WITHIN_S = 1.0
+# No poller sleeps longer, so each sees by itself what is further off.
+LONGEST_SLEEP_S = 10.0
+NOTIFY_WITHIN_S = LONGEST_SLEEP_S + 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,26 @@ def cancel(
         cancelled = [Ended(*row) for row in cursor.fetchall()]
     announce_ended(cancelled)
     return cancelled
+
+
+EXPIRE = f"""
+UPDATE scheduled_jobs AS job SET status = 'expired', finished_at = now(),
+    error_code = CASE WHEN error_code = '' THEN 'expired' ELSE error_code END,
+    last_error = CASE WHEN last_error = '' THEN 'nobody ran it until ' || expires_at ELSE last_error END
+WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s) AND status = 'pending'
+    AND expires_at <= now() ORDER BY id FOR UPDATE)
+RETURNING {ended_columns("job")}
+"""  # noqa: S608  (names of our own columns)
+
+
+def expire(deployment_ids: Sequence[int], job_types: Sequence[str]) -> None:
+    """Ends what is still pending of these deployments and kinds although its time is over, in one transaction.
+
+    Claims do that too, but leave alone what is in a full lane (scheduler/shares.py).
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(EXPIRE, [list(deployment_ids), list(job_types)])
+        announce_ended([Ended(*row) for row in cursor.fetchall()])
 
 
 def announce_ended(jobs: Sequence[Ended], *, guarded: bool = True) -> None:

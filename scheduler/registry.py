@@ -1,12 +1,13 @@
 """Job kinds: how an app announces what is to be done for a job, without the scheduler knowing the app.
 
-A kind has up to four parts, because a batch of jobs is loaded, run and recorded together:
+A kind has up to five parts, because a batch of jobs is loaded, run and recorded together:
 
 - `prepare(jobs)` loads what the runs need, in one go, on the database thread;
 - `run(job, prepared)` does the work outside any transaction: `async def` on the event loop, `def` on a thread;
 - `record(done)` writes the results, in the transaction that completes those jobs, and only for jobs still ours;
 - `ended(jobs)` hears, in the same transaction, of every job that came to its end, whichever way. One that raises is
-  logged and loses its effects; the jobs have ended all the same.
+  logged and loses its effects; the jobs have ended all the same;
+- `retried(jobs)` hears, in the same transaction, of jobs that had ended and that somebody asked to run again.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ class JobKind:
     prepare: Callable[[Sequence[Job]], Mapping[int, Any]] = _nothing_to_prepare
     record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None
     ended: Callable[[Sequence[Ended]], None] | None = None
+    retried: Callable[[Sequence[Ended]], None] | None = None
     at_once: int | None = None
     on_thread: bool = field(init=False)
 
@@ -122,6 +124,7 @@ def job_kind(
     prepare: Callable[[Sequence[Job]], Mapping[int, Any]] = _nothing_to_prepare,
     record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None,
     ended: Callable[[Sequence[Ended]], None] | None = None,
+    retried: Callable[[Sequence[Ended]], None] | None = None,
     at_once: int | None = None,
 ) -> Callable[[Callable[[Job, Any], Any]], Callable[[Job, Any], Any]]:
     """Decorates the `run` of a kind and announces it. Raises ValueError where the name is taken by another."""
@@ -130,7 +133,7 @@ def job_kind(
         taken = _kinds.get(name)
         if taken is not None and taken.run.__qualname__ != run.__qualname__:
             raise ValueError(f"job kind {name!r} is announced twice: by {taken.run!r} and {run!r}")
-        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended, at_once)
+        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended, retried, at_once)
         return run
 
     return register

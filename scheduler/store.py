@@ -6,6 +6,7 @@ Every time here is the database's clock: a poller's own may be wrong. Each funct
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -81,8 +82,10 @@ WHERE job.id = done_id AND started_at = since AND locked_by = %s AND status = 'r
 
 def with_entry(event: str, code: str, error: str) -> str:
     """SQL: the job's history with one more entry, the last ten of them. Arguments: SQL expressions."""
+    # Whatever somebody wrote there by hand: it must not keep jobs from being ended or taken back.
     return (
-        "CASE WHEN jsonb_array_length(job.history) >= 10 THEN job.history - 0 ELSE coalesce(job.history, '[]') END"
+        "CASE WHEN jsonb_typeof(job.history) IS DISTINCT FROM 'array' THEN '[]'"
+        " WHEN jsonb_array_length(job.history) >= 10 THEN job.history - 0 ELSE job.history END"
         f" || jsonb_build_array(jsonb_build_object('at', now(), 'event', {event}, 'code', {code},"
         f" 'error', left({error}, 500), 'poller', job.locked_by))"
     )
@@ -109,8 +112,7 @@ RETURNING {ended_columns("job")}
 # each of several kills in a row may hit the same jobs. The history keeps ten entries, so that this can be counted.
 MOST_LOSSES = 10
 LOST = """
-SELECT id, locked_by, jsonb_array_length(
-    jsonb_path_query_array(coalesce(history, '[]'), '$[*] ? (@.code == "poller_lost")')) AS losses
+SELECT id, locked_by, history
 FROM scheduled_jobs WHERE status = 'running' AND (locked_until < now() OR locked_by = ANY(%s))
 ORDER BY id LIMIT 5000 FOR UPDATE SKIP LOCKED
 """
@@ -291,7 +293,7 @@ class JobStore:
                 RECOVER,
                 [
                     [row[0] for row in lost],
-                    [losses + 1 < MOST_LOSSES for _, _, losses in lost],
+                    [losses(history) + 1 < MOST_LOSSES for _, _, history in lost],
                     [
                         f"the poller {name} that ran it {'is gone' if name in gone else 'fell silent'}"
                         for _, name, _ in lost
@@ -304,21 +306,39 @@ class JobStore:
         return recovered
 
 
+def losses(history: Any) -> int:
+    """How many pollers a job has lost by its history, since somebody last asked for it to be retried."""
+    entries = json.loads(history) if isinstance(history, str) else history
+    count = 0
+    for entry in reversed(entries if isinstance(entries, list) else []):
+        event = entry.get("event") if isinstance(entry, dict) else None
+        if event == "retried":
+            break
+        count += event == "recovered"
+    return count
+
+
 def job_of(row: Sequence[Any], claimed_monotonic: float, names: Names) -> Job:
     """A row of CLAIM as the value that handlers take. It never raises: the row is ours already."""
     job_id, job_type, _, deployment_id, index, _, key, phase, scheduled_at, expires_at, now, retry_count, raw = row
     metadata, defect = metadata_of(raw)
+    claimed_at = datetime.fromtimestamp(now, UTC)
+    try:
+        due = datetime.fromtimestamp(scheduled_at, UTC)
+        until = None if expires_at in (None, math.inf) else datetime.fromtimestamp(expires_at, UTC)
+    except (ValueError, OverflowError, OSError):
+        due, until, defect = claimed_at, None, "its scheduled_at or expires_at is a time that no clock shows"
     return Job(
         id=job_id,
         job_type=job_type,
         phase=phase,
         sequence_index=index,
         deployment_id=deployment_id,
-        scheduled_at=datetime.fromtimestamp(scheduled_at, UTC),
-        expires_at=None if expires_at is None else datetime.fromtimestamp(expires_at, UTC),
+        scheduled_at=due,
+        expires_at=until,
         retry_count=retry_count,
         metadata=metadata,
-        claimed_at=datetime.fromtimestamp(now, UTC),
+        claimed_at=claimed_at,
         claimed_monotonic=claimed_monotonic,
         fair_key=key,
         defect=defect,

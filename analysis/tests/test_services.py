@@ -8,16 +8,19 @@ from django.test import Client
 from django.utils import timezone
 
 from analysis.evidence import load_evidence
-from analysis.jobs import judge_forgotten
+from analysis.jobs import analyse, judge_forgotten, load
 from analysis.models import DeploymentVerdict
 from analysis.models import Hint as StoredHint
-from analysis.services import assess, store_judgement
+from analysis.services import assess, store_judgement, store_unjudged
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
 from metrics.models import MetricSample
 from projects.services import NewProject, create_project, set_policy
+from scheduler import operations
 from scheduler.models import ScheduledJob
 from scheduler.queue import cancel
+from scheduler.registry import Job, JobError
+from scheduler.store import JobStore
 
 pytestmark = pytest.mark.django_db
 
@@ -83,7 +86,9 @@ def test_a_finished_deployment_whose_jobs_are_gone_is_judged_after_all(made: New
     assert (judge_forgotten(), judge_forgotten()) == (1, 0)
     job = ScheduledJob.objects.get()
     assert (job.job_type, job.status, job.deployment_id) == ("analysis", "pending", deployment.pk)
-    assert job.scheduled_at <= timezone.now()
+    # Not in the middle of its window.
+    assert deployment.finished_at is not None
+    assert job.scheduled_at - deployment.finished_at == timedelta(minutes=6)
 
 
 def test_a_finished_deployment_whose_analysis_left_no_verdict_gets_one(made: NewProject) -> None:
@@ -93,6 +98,64 @@ def test_a_finished_deployment_whose_analysis_left_no_verdict_gets_one(made: New
     verdict = DeploymentVerdict.objects.get(deployment=deployment)
     assert (verdict.verdict, verdict.conclusive) == ("warning", False)
     assert "ended as failed" in verdict.summary
+
+
+def claimed_analysis(deployment: Deployment) -> Job:
+    """Its analysis, due at the latest time there is and claimed."""
+    due = timezone.now() - timedelta(minutes=1)
+    ScheduledJob.objects.filter(deployment=deployment, job_type="analysis").update(scheduled_at=due)
+    [job] = [job for job in JobStore("judge", 30).claim(50)[0] if job.job_type == "analysis"]
+    return job
+
+
+def test_the_latest_analysis_waits_for_a_sample_that_is_under_way(made: NewProject) -> None:
+    deployment = finished(made)
+    samples = ScheduledJob.objects.filter(deployment=deployment, job_type="post_collect")
+    samples.exclude(sequence_index=5).update(status="completed")
+    samples.filter(sequence_index=5).update(status="running", locked_by="slow", locked_until=timezone.now())
+    job = claimed_analysis(deployment)
+    with pytest.raises(JobError, match="still being collected"):
+        analyse(job, load([job])[job.id])
+    samples.update(status="completed")
+    assert analyse(job, load([job])[job.id]) is not None
+
+
+def test_a_sample_that_nobody_came_to_is_told_as_expired(made: NewProject) -> None:
+    deployment = finished(made)
+    add_samples(deployment, post=4)
+    samples = ScheduledJob.objects.filter(deployment=deployment, job_type="post_collect")
+    samples.exclude(sequence_index=5).update(status="completed")
+    job = claimed_analysis(deployment)
+    samples.filter(sequence_index=5).update(expires_at=timezone.now() - timedelta(minutes=1))
+    judgement = analyse(job, load([job])[job.id])
+    assert samples.get(sequence_index=5).status == "expired"
+    misses = [(miss.sequence_index, miss.reason) for miss in judgement.evidence.window.misses if miss.phase == "post"]
+    assert misses == [(5, "expired")]
+
+
+def test_an_analysis_that_is_retried_judges_what_could_not_be_judged(made: NewProject) -> None:
+    deployment = finished(made)
+    add_samples(deployment, error_rate=0.2)
+    analysis = ScheduledJob.objects.get(deployment=deployment, job_type="analysis")
+    ScheduledJob.objects.filter(pk=analysis.pk).update(status="failed")
+    store_unjudged(deployment.pk, "its analysis ended as failed")
+    assert DeploymentVerdict.objects.get().verdict == "warning"
+    assert operations.retry([analysis.pk])[0].done
+    deployment.refresh_from_db()
+    assert (DeploymentVerdict.objects.count(), deployment.state) == (0, "finished")
+    assert judge_it(deployment)
+    assert DeploymentVerdict.objects.get().verdict == "rollback_recommended"
+
+
+def test_an_analysis_that_is_retried_leaves_a_verdict_of_the_judge_alone(made: NewProject) -> None:
+    deployment = finished(made)
+    add_samples(deployment)
+    assert judge_it(deployment)
+    analysis = ScheduledJob.objects.get(deployment=deployment, job_type="analysis")
+    ScheduledJob.objects.filter(pk=analysis.pk).update(status="cancelled")
+    operations.retry([analysis.pk])
+    deployment.refresh_from_db()
+    assert (DeploymentVerdict.objects.get().verdict, deployment.state) == ("ok", "analyzed")
 
 
 def test_without_any_sample_it_is_an_inconclusive_warning(made: NewProject) -> None:

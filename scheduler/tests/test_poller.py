@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from django.db.models import JSONField, Value
 from scheduler.models import Poller as PollerRow
 from scheduler.models import ScheduledJob
 from scheduler.poller import Poller, PollerOptions
-from scheduler.queue import NewJob, enqueue
+from scheduler.queue import NewJob, database_now, enqueue
 from scheduler.registry import UnknownJobKind
 from scheduler.store import JobStore
-from scheduler.tests.kinds import Journal, announced_kinds, make_job, wait_until
+from scheduler.tests.kinds import Journal, announced_kinds, make_job, plain_connection, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,6 +65,17 @@ def statuses(*jobs: ScheduledJob) -> list[str]:
 
 def all_done() -> bool:
     return not ScheduledJob.objects.open().exists()
+
+
+@pytest.mark.parametrize(("due_in_s", "told"), [(3, True), (9.9, True), (60, False)])
+def test_sleeping_pollers_are_told_of_what_is_due_before_they_wake(
+    journal: Journal, due_in_s: float, told: bool
+) -> None:
+    with plain_connection() as listener:
+        listener.execute("LISTEN seqpulse_jobs")
+        enqueue([NewJob("quick", database_now() + timedelta(seconds=due_in_s))])
+        assert bool(list(listener.notifies(timeout=0.5, stop_after=1))) == told
+    assert PollerOptions(poll_s=60, lease_s=600).beat_s < due_in_s or told
 
 
 def test_due_jobs_run_and_their_results_are_recorded(journal: Journal) -> None:

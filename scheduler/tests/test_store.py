@@ -6,16 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection, connections
 from django.db.models import JSONField, Value
 
+from scheduler import operations
 from scheduler.models import ScheduledJob
 from scheduler.registry import Job
 from scheduler.shares import Opening
 from scheduler.store import CLAIM, MOST_LOSSES, Failure, JobStore
-from scheduler.tests.kinds import Journal, announced_kinds, make_job, wait_until
+from scheduler.tests.kinds import Journal, announced_kinds, make_job, plain_connection, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -142,6 +142,53 @@ def test_a_job_that_keeps_losing_its_poller_fails_in_the_end(journal: Journal) -
     assert [ended.status for ended in journal.ended] == ["failed"]
 
 
+def execute(statement: str, *values: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def test_losses_are_counted_from_the_last_time_that_somebody_asked_for_a_retry(journal: Journal) -> None:
+    job = make_job()
+    doomed, other = JobStore("doomed", 0), JobStore("other", 30)
+    for _ in range(MOST_LOSSES):
+        claim_one(doomed)
+        other.recover()
+    operations.retry([job.pk])
+    claim_one(doomed)
+    other.recover()
+    job.refresh_from_db()
+    assert job.status == "pending"
+
+
+@pytest.mark.parametrize("history", ["{}", "17", '"text"', "[1, null]"])
+def test_a_history_that_is_none_keeps_no_job_from_being_taken_back(journal: Journal, history: str) -> None:
+    odd, sound = make_job(), make_job()
+    execute("UPDATE scheduled_jobs SET history = %s WHERE id = %s", history, odd.pk)
+    JobStore("doomed", 0).claim(10)
+    assert {job.id for job in JobStore("other", 30).recover()} == {odd.pk, sound.pk}
+    JobStore("doomed", 30).claim(10)
+    odd.refresh_from_db()
+    assert odd.history[-1]["code"] == "poller_lost"
+
+
+@pytest.mark.parametrize(
+    "change", ["scheduled_at = '-infinity'", "expires_at = '20000-01-01'", "scheduled_at = '4000-01-01 BC'"]
+)
+def test_a_time_that_no_clock_shows_is_a_defect_of_its_row_alone(journal: Journal, change: str) -> None:
+    odd, sound = make_job(), make_job()
+    execute(f"UPDATE scheduled_jobs SET {change} WHERE id = %s", odd.pk)  # noqa: S608  (one of the above)
+    claimed = {job.id: job.defect for job in JobStore("a", 30).claim(10)[0]}
+    assert claimed[sound.pk] == ""
+    assert "no clock shows" in claimed[odd.pk]
+
+
+def test_a_job_of_use_for_ever_never_expires(journal: Journal) -> None:
+    job = make_job()
+    execute("UPDATE scheduled_jobs SET expires_at = 'infinity' WHERE id = %s", job.pk)
+    claimed = claim_one(JobStore("a", 30))
+    assert (claimed.expires_at, claimed.defect) == (None, "")
+
+
 def test_a_tick_renews_only_the_leases_of_jobs_that_the_poller_knows(journal: Journal) -> None:
     known, forgotten = make_job(), make_job()
     store = JobStore("a", 0)
@@ -229,10 +276,7 @@ def test_what_a_lost_claim_has_taken_goes_back_at_once(journal: Journal) -> None
 @contextmanager
 def session_of(owner: str) -> Iterator[None]:
     """A connection that holds the owner's lock, as its listener does, while the context lasts."""
-    parameters = connection.get_connection_params()
-    for name in ("context", "cursor_factory", "prepare_threshold"):
-        parameters.pop(name, None)
-    with psycopg.connect(**parameters, autocommit=True) as link:
+    with plain_connection() as link:
         link.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [owner])
         yield
 
