@@ -26,7 +26,8 @@ OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING)
 
 class ScheduledJobQuerySet(models.QuerySet["ScheduledJob"]):
     def open(self) -> ScheduledJobQuerySet:
-        return self.filter(status__in=OPEN_STATUSES)
+        # OR, not IN: so each half has its partial index, and the ended ones, which are many, are not read.
+        return self.filter(models.Q(status=JobStatus.PENDING) | models.Q(status=JobStatus.RUNNING))
 
     def due(self) -> ScheduledJobQuerySet:
         """Pending and not in the future, by the database's clock."""

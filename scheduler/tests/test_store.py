@@ -14,7 +14,7 @@ from scheduler import operations
 from scheduler.models import ScheduledJob
 from scheduler.registry import Job
 from scheduler.shares import Opening
-from scheduler.store import CLAIM, MOST_LOSSES, Failure, JobStore
+from scheduler.store import BEAT, CLAIM, MOST_LOSSES, OUTLOOK, Failure, JobStore
 from scheduler.tests.kinds import Journal, announced_kinds, make_job, plain_connection, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -215,22 +215,35 @@ def test_the_tick_tells_when_the_next_job_is_due(journal: Journal) -> None:
     assert outlook.alive and outlook.next_due_s is not None and 4 < outlook.next_due_s <= 5
 
 
-def test_the_partial_index_serves_the_claim() -> None:
+def make_large_table() -> None:
+    """Fifty thousand ended jobs, a hundred that are due, a thousand that will be."""
+    execute(
+        "INSERT INTO scheduled_jobs (job_type, phase, sequence_index, scheduled_at, status, retry_count,"
+        " last_error, error_code, job_metadata, locked_by) SELECT 'quick', '', 0, now() - n * interval '1 second',"
+        " CASE WHEN n % 500 = 0 OR n < 0 THEN 'pending' ELSE 'completed' END, 0, '', '', '{}', ''"
+        " FROM generate_series(-1000, 50000) AS n".replace("%", "%%")
+    )
+    execute("ANALYZE scheduled_jobs")
+
+
+PARAMETERS = {"limit": 100, "owner": "a", "lease": 30, "held": [1], "full_kinds": ["other"], "full_lanes": ["quick:1"]}
+
+
+@pytest.mark.parametrize("statement", [CLAIM, "SELECT" + OUTLOOK, BEAT], ids=["claim", "outlook", "beat"])
+def test_the_partial_index_serves_what_pollers_ask(statement: str) -> None:
+    make_large_table()
     with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO scheduled_jobs (job_type, phase, sequence_index, scheduled_at, status, retry_count,"
-            " last_error, error_code, job_metadata, locked_by) SELECT 'quick', '', 0, now() - n * interval '1 second',"
-            " CASE WHEN n % 500 = 0 THEN 'pending' ELSE 'completed' END, 0, '', '', '{}', ''"
-            " FROM generate_series(1, 50000) AS n"
-        )
-        cursor.execute("ANALYZE scheduled_jobs")
-        cursor.execute(
-            "EXPLAIN " + CLAIM,
-            {"limit": 100, "owner": "a", "lease": 30, "full_kinds": ["other"], "full_lanes": ["quick:1"]},
-        )
+        cursor.execute("EXPLAIN " + statement, PARAMETERS)
         plan = "\n".join(row[0] for row in cursor.fetchall())
-    assert "Index Scan using jobs_due" in plan
+    assert "jobs_due" in plan
     assert "Seq Scan on scheduled_jobs" not in plan
+
+
+def test_open_jobs_are_found_without_reading_the_ended_ones() -> None:
+    make_large_table()
+    plan = ScheduledJob.objects.open().filter(job_type="slow").explain()
+    assert "jobs_due" in plan
+    assert "Seq Scan" not in plan
 
 
 def test_the_claim_leaves_full_lanes_and_kinds_alone(journal: Journal) -> None:

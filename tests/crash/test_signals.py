@@ -87,6 +87,34 @@ def test_a_frozen_pollers_late_results_are_discarded(scene: Installation, endpoi
     assert frozen.poll() is None
 
 
+def test_after_an_outage_missed_samples_are_told_and_not_taken_in_one_instant(
+    scene: Installation, endpoint: str
+) -> None:
+    poller = scene.start_poller("before", "--lease", LONG_LEASE_S)
+    of_use_s = 3
+    plant(
+        scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 20, "within_s": 9, "of_use_s": of_use_s}
+    )
+    wait_until_busy(scene, owner_of(scene, poller))
+    poller.kill()
+    poller.wait()
+    over = "SELECT count(*) = 0 FROM scheduled_jobs WHERE job_type = 'post_collect' AND expires_at > now()"
+    wait_for(lambda: one(scene, over), "the time of every sample to be over", 30)
+    scene.start_poller("after")
+    told = assert_all_is_told(scene)
+    # The samples from before the deployments were cancelled when they were planted.
+    assert told["cancelled"] == 20
+    assert told["expired"] > 0
+    assert told.get("completed", 0) + told["expired"] == 100
+    late = "SELECT count(*) FROM scheduled_jobs WHERE job_type = 'post_collect' AND started_at > expires_at"
+    assert one(scene, late) == 0
+    silent = """
+        SELECT count(*) FROM deployment_verdicts v JOIN scheduled_jobs j USING (deployment_id)
+        WHERE j.status = 'expired' AND NOT v.evidence->'misses' @> '[{"reason": "expired"}]'
+    """
+    assert one(scene, silent) == 0
+
+
 def test_sigterm_ends_what_runs_hands_back_the_rest_and_exits_in_time(scene: Installation, endpoint: str) -> None:
     poller = scene.start_poller("poller", "--capacity", "60")
     plant(
