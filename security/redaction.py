@@ -12,8 +12,12 @@ SECRET_NAMES = re.compile(
     r"secret|password|passwd|token|api_?-?key|authorization|cookie|signature|private", re.IGNORECASE
 )
 # By its own look: our API keys and HMAC secrets, and credentials inside a URL.
-SECRET_VALUES = re.compile(r"\b(sp_|sphs_)[A-Za-z0-9_-]{6,}")
-URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+# Where one begins right after %20 or \n (a quoted address, a repr), no word begins for \b.
+SECRET_VALUES = re.compile(
+    r"(?:\b|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9a-f]{2}))(sp_|sphs_)[A-Za-z0-9_-]{6,}"
+)
+# Redis has passwords without a user.
+URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
 # Names that hold the word and no secret.
 HARMLESS_NAMES = frozenset({"api_key_prefix", "idempotency_key", "api_key_id"})
 
@@ -24,7 +28,11 @@ def redact_text(text: str) -> str:
 
 
 def redact(value: Any, name: str = "") -> Any:
-    """A JSON-like value with secrets masked, by key and by value, at any depth."""
+    """A JSON-like value with secrets masked, by key and by value, at any depth.
+
+    Anything that JSON has no form for comes back as its repr, masked: whoever writes it would take its repr later,
+    when nobody looks any more. Django's own lines carry the request, and its repr the whole address.
+    """
     if name not in HARMLESS_NAMES and SECRET_NAMES.search(name) and value not in (None, "", False, True):
         return MASK
     if isinstance(value, str):
@@ -33,4 +41,6 @@ def redact(value: Any, name: str = "") -> Any:
         return {key: redact(item, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redact(item) for item in value]
-    return value
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return redact_text(repr(value))

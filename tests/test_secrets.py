@@ -104,6 +104,10 @@ def run_everything(site: Installation, marked: dict[str, str]) -> dict[str, str]
     written["finish"] = site.call("POST", "/deployments/finish", key, finish).text
     written["verdict"] = json.dumps(site.verdict_of(deployment["deployment_id"], key))
     written["key in the address"] = site.call("GET", f"/deployments?api_key={key}", "").text
+    # What Django itself writes about it carries the request as an object.
+    wrong_host = requests.get(f"{site.site}/?api_key={key}", headers={"Host": "elsewhere.example"}, timeout=10)
+    assert wrong_host.status_code == 400
+    written["key in the address, wrong host"] = wrong_host.text
     written["wrong key"] = site.call("GET", "/deployments", key + "x").text
     written |= refused_signature(site)
     written |= pages(site, deployment["deployment_id"])
@@ -171,6 +175,7 @@ def test_what_was_searched_is_what_happened(flow: Flow) -> None:
     logs = flow.written["log of web"]
     assert "request_finished" in logs
     assert "[redacted]" in logs
+    assert [line for line in logs.splitlines() if "DisallowedHost" in line and "WSGIRequest" in line]
     assert "jobs_completed" in flow.written["log of poller"]
     assert "sphs_" not in flow.written["table projects_environment"]
     assert "gAAAA" in flow.written["table projects_environment"]

@@ -1,0 +1,51 @@
+"""What is masked before anything is written, and what is left as it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import RequestFactory
+
+from security.redaction import MASK, redact, redact_text
+
+KEY = "sp_abcdefghij"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        RequestFactory().get("/", {"api_key": KEY}),
+        RequestFactory().get("/", {"q": f" {KEY}"}),
+        ValueError(f"no such key:\n{KEY}"),
+        f"key {KEY}".encode(),
+        {f"{KEY}"},
+        [ValueError(f"\x1b{KEY}")],
+        {"cause": ConnectionError(f"redis://:{KEY}@cache:6379/0")},
+    ],
+)
+def test_objects_are_masked_in_the_form_that_they_are_written_in(value: Any) -> None:
+    written = json.dumps(redact(value), default=repr)
+    assert "abcdefghij" not in written
+    assert MASK in written
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("redis://:hunter2@cache:6379/0", f"redis://{MASK}@cache:6379/0"),
+        ("postgres://seqpulse:hunter2@db/seqpulse", f"postgres://{MASK}@db/seqpulse"),
+        ("https://hunter.example:8000/a@b", "https://hunter.example:8000/a@b"),
+        ("/?q=%20sp_abcdefghij", f"/?q=%20sp_{MASK}"),
+        ("resp_timeout_ms", "resp_timeout_ms"),
+    ],
+)
+def test_text_is_masked_where_a_secret_stands_and_nowhere_else(text: str, masked: str) -> None:
+    assert redact_text(text) == masked
+
+
+@pytest.mark.parametrize("value", [None, True, 0, 7, 0.5, "plain", [1, "a"], {"a": {"b": None}}])
+def test_what_json_has_a_form_for_stays_what_it_is(value: Any) -> None:
+    assert redact(value) == value
+    assert type(redact(value)) is type(value)
