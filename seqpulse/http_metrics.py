@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import structlog
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import Counter, Histogram
 
@@ -44,7 +45,7 @@ def view_of(request: HttpRequest) -> str:
 
 
 class HttpMetricsMiddleware:
-    """The outermost middleware: sees every answer, also those that others give."""
+    """The outermost middleware: sees every answer, also those that others give, and every traceback."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -54,10 +55,16 @@ class HttpMetricsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
         request.META[BEGAN] = began
-        response = self.get_response(request)
-        took_s = time.perf_counter() - began
-        method = request.method if request.method in METHODS else "other"
-        view = view_of(request)
-        REQUESTS.labels(method, view, str(response.status_code)).inc()
-        DURATION.labels(method, view).observe(took_s)
-        return response
+        # A request that ended in a traceback has left its names to this thread.
+        structlog.contextvars.clear_contextvars()
+        # What the server answers to a traceback that gets through.
+        status = 500
+        try:
+            response = self.get_response(request)
+            status = response.status_code
+            return response
+        finally:
+            method = request.method if request.method in METHODS else "other"
+            view = view_of(request)
+            REQUESTS.labels(method, view, str(status)).inc()
+            DURATION.labels(method, view).observe(time.perf_counter() - began)

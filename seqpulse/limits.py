@@ -48,6 +48,14 @@ def account_of(request: HttpRequest) -> str:
     return unicodedata.normalize("NFKC", given).strip().casefold()
 
 
+def person_of(request: HttpRequest) -> str:
+    """Whoever is signed in, as "user:<id>", "" for others. From here on the lines about the request carry the id."""
+    if not request.user.is_authenticated:
+        return ""
+    structlog.contextvars.bind_contextvars(user_id=request.user.pk)
+    return f"user:{request.user.pk}"
+
+
 def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
     """What the call counts on: (group of SEQPULSE_RATES, whom), the first one first."""
     path = request.path_info
@@ -64,7 +72,7 @@ def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
         key = key_of(request)
         group = "deployments" if path.startswith("/deployments") else "api"
         return [(group, f"key:{key.pk}" if key is not None else address)]
-    return [("dashboard", f"user:{request.user.pk}" if request.user.is_authenticated else address)]
+    return [("dashboard", person_of(request) or address)]
 
 
 def count(request: HttpRequest) -> Usage | None:

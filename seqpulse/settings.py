@@ -258,6 +258,8 @@ LOG_FORMAT = ENVIRONMENT.choice("LOG_FORMAT", "json", ("json", "console"))
 LOG_LEVEL = ENVIRONMENT.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical"))
 # The address in log lines is ours to find: through trusted proxies only (seqpulse/limits.py).
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+# So is the user: it would ask for the session on every call, also where the database is away (seqpulse/limits.py).
+DJANGO_STRUCTLOG_USER_ID_FIELD = None
 from seqpulse.logging import configure_logging  # noqa: E402  (needs the two settings above)
 
 LOGGING_CONFIG = None

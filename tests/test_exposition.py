@@ -10,18 +10,21 @@ from typing import Any
 
 import pytest
 import requests
+import structlog
 from django.conf import settings
 from django.db import OperationalError, connection
-from django.test import Client
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
 from django.urls import get_resolver
 from django.utils import timezone
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from scheduler import totals
 from scheduler.counting import JOBS_ENDED, START_DELAY
 from scheduler.models import Poller
 from seqpulse import exposition
-from seqpulse.http_metrics import TIMED_CALLS
+from seqpulse.http_metrics import TIMED_CALLS, HttpMetricsMiddleware
 from tests.processes import Installation, wait_for
 
 DOCUMENTED = {
@@ -113,6 +116,23 @@ def test_a_hosts_age_is_that_of_its_freshest_poller_and_long_gone_hosts_are_left
     assert values["seqpulse_scheduler_pollers_alive", ()] == 1
     Poller.objects.exclude(host="gone").delete()
     assert (name, (("host", "gone"),)) in scrape(client)
+
+
+def test_a_request_that_ends_in_a_traceback_is_counted_and_leaves_the_next_one_no_names() -> None:
+    def break_down(request: HttpRequest) -> HttpResponse:
+        structlog.contextvars.bind_contextvars(user_id=7)
+        raise RuntimeError("beyond every other middleware")
+
+    def seen(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(repr(structlog.contextvars.get_contextvars()))
+
+    labels = {"method": "GET", "view": "unmatched", "status": "500"}
+    before = REGISTRY.get_sample_value("seqpulse_http_requests_total", labels) or 0.0
+    request = RequestFactory().get("/")
+    with pytest.raises(RuntimeError):
+        HttpMetricsMiddleware(break_down)(request)
+    assert REGISTRY.get_sample_value("seqpulse_http_requests_total", labels) == before + 1
+    assert HttpMetricsMiddleware(seen)(request).content == b"{}"
 
 
 @pytest.mark.django_db

@@ -19,6 +19,8 @@ from scheduler.models import Poller, ScheduledJob
 from seqpulse import health, state
 from seqpulse.cached import Cached
 
+# Looks like a session's key, and is none.
+INVENTED = "a" * 32
 TOKEN = {"Authorization": "Bearer watch-me"}
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +47,18 @@ def make_job(*, late_s: float = 0.0, **columns: Any) -> ScheduledJob:
     return ScheduledJob.objects.create(
         job_type="baseline_sweep", scheduled_at=now - timedelta(seconds=late_s), **columns
     )
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database does not answer."""
+
+    def refuse(*args: Any) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(connection, "ensure_connection", refuse)
+    monkeypatch.setattr(connection, "cursor", refuse)
+    monkeypatch.setattr(connection, "close", lambda: None)
 
 
 def ask(client: Client, path: str = "/health", **headers: str) -> tuple[int, dict[str, Any]]:
@@ -113,19 +127,34 @@ def test_a_missing_migration_is_down(client: Client, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/scheduler", "/db-check"])
-def test_without_its_database_it_is_down_and_says_when_to_ask_again(
-    client: Client, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    def away(*args: Any) -> None:
-        raise OperationalError("connection refused")
-
-    monkeypatch.setattr(connection, "ensure_connection", away)
-    monkeypatch.setattr(connection, "cursor", away)
-    monkeypatch.setattr(connection, "close", lambda: None)
+@pytest.mark.usefixtures("away")
+def test_without_its_database_it_is_down_and_says_when_to_ask_again(client: Client, path: str) -> None:
     answer = client.get(path, headers=TOKEN)
     assert (answer.status_code, answer.json()["status"]) == (503, "down")
     assert answer["Retry-After"]
     assert client.get("/health/live").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/health/live", 200),
+        ("/health", 503),
+        ("/db-check", 503),
+        ("/deployments", 503),
+        ("/dashboard/deployments/", 503),
+        ("/nowhere", 503),
+    ],
+)
+@pytest.mark.usefixtures("away")
+def test_without_the_database_a_session_cookie_breaks_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str, code: int
+) -> None:
+    monkeypatch.setattr(settings, "SEQPULSE_RATE_LIMITS", True)
+    client.cookies[settings.SESSION_COOKIE_NAME] = INVENTED
+    client.raise_request_exception = False
+    answer = client.get(path, headers={"X-API-Key": "sp_invented"})
+    assert (answer.status_code, "Retry-After" in answer) == (code, code == 503)
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/scheduler", "/db-check"])
@@ -165,6 +194,9 @@ def test_a_thousand_calls_are_one_look_at_the_database(client: Client) -> None:
 def test_live_asks_no_database(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert client.get("/health/live").status_code == 200
+    client.cookies[settings.SESSION_COOKIE_NAME] = INVENTED
+    with django_assert_num_queries(0):
+        assert {client.get("/health/live").status_code for _ in range(50)} == {200}
 
 
 def test_an_answer_is_worked_out_once_and_again_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:

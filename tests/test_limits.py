@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+import structlog
 from django.test import Client
 from django.utils import timezone
 
@@ -126,6 +127,17 @@ def test_pages_count_on_the_person(client: Client) -> None:
     other = Client()
     other.force_login(make_user())
     assert other.get("/dashboard/deployments/").status_code == 200
+
+
+def test_lines_about_a_persons_calls_carry_their_id_and_others_none(client: Client) -> None:
+    user = make_user()
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+        client.get("/login/")
+        client.force_login(user)
+        client.get("/dashboard/deployments/")
+        Client().get("/login/")
+    finished = [line.get("user_id") for line in logs if line["event"] == "request_finished"]
+    assert finished == [None, user.pk, None]
 
 
 def test_behind_a_proxy_callers_are_told_apart(client: Client, settings: Any) -> None:
