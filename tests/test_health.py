@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -18,6 +19,7 @@ from projects.tests.factories import make_user
 from scheduler.models import Poller, ScheduledJob
 from seqpulse import health, state
 from seqpulse.cached import Cached
+from seqpulse.watching import SESSIONS_PER_PERIOD
 
 # Looks like a session's key, and is none.
 INVENTED = "a" * 32
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def fresh_answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(settings, "SEQPULSE_METRICS_TOKEN", "watch-me")
+    cache.clear()
     for cached in (health.health, health.database):
         cached.forget()
     yield
@@ -172,6 +175,21 @@ def test_staff_see_the_details_and_other_people_do_not(client: Client) -> None:
     assert client.get("/health").json() == {"status": "ok"}
     client.force_login(make_user(is_staff=True))
     assert client.get("/health").json()["checks"]["database"] == "ok"
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/scheduler", "/db-check"])
+def test_invented_sessions_are_looked_up_so_often_and_not_with_every_call(client: Client, path: str) -> None:
+    make_poller()
+    with CaptureQueriesContext(connection) as queries:
+        for number in range(SESSIONS_PER_PERIOD + 50):
+            client.cookies[settings.SESSION_COOKIE_NAME] = f"{INVENTED}{number}"
+            assert client.get(path).json() == {"status": "ok"}
+    assert sum("django_session" in query["sql"] for query in queries) == SESSIONS_PER_PERIOD
+    # At another address the staff still see it all, and so does the token here.
+    assert len(ask(client, path)[1]) > 1
+    staff = Client(REMOTE_ADDR="192.0.2.7")
+    staff.force_login(make_user(is_staff=True))
+    assert len(staff.get(path).json()) > 1
 
 
 def test_an_empty_token_opens_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
