@@ -72,6 +72,7 @@ def judge(queue: Queue, pollers: list[PollerState]) -> Health:
         "pollers": len(fresh),
         "heartbeat_at": max((poller.heartbeat_at for poller in pollers), default=None),
         "queue_lag_s": round(queue.lag_s, 3),
+        "pending_jobs": queue.pending,
         "late_jobs": queue.late,
         "stuck_jobs": queue.stuck,
         "failed_jobs_last_hour": queue.failed,

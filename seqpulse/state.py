@@ -33,7 +33,8 @@ SELECT (SELECT count(*) FROM scheduled_jobs
         WHERE status = 'pending'),
     (SELECT count(*) FROM scheduled_jobs
         WHERE status = 'running' AND locked_until < now() - %(stuck)s * interval '1 s'),
-    (SELECT count(*) FROM scheduled_jobs WHERE status = 'failed' AND finished_at > now() - interval '1 hour')
+    (SELECT count(*) FROM scheduled_jobs WHERE status = 'failed' AND finished_at > now() - interval '1 hour'),
+    (SELECT count(*) FROM scheduled_jobs WHERE status = 'pending')
 """
 POLLERS = """
 SELECT name, host, pid, started_at, heartbeat_at, extract(epoch FROM now() - heartbeat_at)::float8,
@@ -73,12 +74,13 @@ class PollerState:
 @dataclass(frozen=True, slots=True)
 class Queue:
     """late: jobs that are due for LATE_AFTER_S and more; lag_s: how long the oldest due one has been; stuck: running
-    with a lease that ran out STUCK_AFTER_S ago; failed: within the last hour."""
+    with a lease that ran out STUCK_AFTER_S ago; failed: within the last hour; pending: all that wait, due or not."""
 
     late: int
     lag_s: float
     stuck: int
     failed: int
+    pending: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,8 @@ def bounded(milliseconds: int) -> Iterator[CursorWrapper]:
 
 def read_queue(cursor: CursorWrapper) -> Queue:
     cursor.execute(QUEUE, PARAMETERS)
-    late, lag_s, stuck, failed = cursor.fetchone()
-    return Queue(late, lag_s or 0.0, stuck, failed)
+    late, lag_s, stuck, failed, pending = cursor.fetchone()
+    return Queue(late, lag_s or 0.0, stuck, failed, pending)
 
 
 def read_pollers(cursor: CursorWrapper) -> list[PollerState]:
@@ -119,7 +121,7 @@ def read_health() -> tuple[Queue, list[PollerState], list[str]]:
         cursor.execute("SELECT app, name FROM django_migrations")
         missing = known_migrations().difference(cursor.fetchall())
         if missing:
-            return Queue(0, 0.0, 0, 0), [], sorted(f"{app}.{name}" for app, name in missing)
+            return Queue(0, 0.0, 0, 0, 0), [], sorted(f"{app}.{name}" for app, name in missing)
         return read_queue(cursor), read_pollers(cursor), []
 
 

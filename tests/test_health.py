@@ -98,6 +98,17 @@ def test_the_scheduler_page_counts_what_each_poller_runs(client: Client) -> None
     assert {poller["name"]: poller["running_jobs"] for poller in body["pollers"]} == {"a": 0, "b": 3}
 
 
+def test_the_scheduler_page_counts_what_waits_what_is_late_and_what_failed(client: Client) -> None:
+    make_poller()
+    for late_s in (-3600, -60, 3, 30):
+        make_job(late_s=late_s)
+    make_job(status="failed", finished_at=timezone.now())
+    for hours_ago, status in ((2, "failed"), (0, "completed"), (0, "expired")):
+        make_job(status=status, finished_at=timezone.now() - timedelta(hours=hours_ago))
+    _, body = ask(client, "/health/scheduler")
+    assert (body["pending_jobs"], body["late_jobs"], body["failed_jobs_last_hour"]) == (4, 2, 1)
+
+
 @pytest.mark.parametrize(
     ("jobs", "name", "status"),
     [
