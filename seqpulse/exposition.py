@@ -153,7 +153,7 @@ def exposition() -> bytes:
 
 
 class MetricsView(View):
-    """The metrics, for those who carry the token, or for this machine where no token is set."""
+    """The metrics, for those who carry the token; where none is set, for this machine and the networks in settings."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if not may_scrape(request):

@@ -8,8 +8,9 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest
+from django.http.request import split_domain_port
 
-from security.callers import client_address, is_trusted, parse_address
+from security.callers import Address, client_address, is_trusted, parse_address
 from security.limits import bucket_of
 from seqpulse.limits import address_of
 
@@ -25,20 +26,35 @@ def has_token(request: HttpRequest) -> bool:
     return bool(expected) and scheme.lower() == "bearer" and compare_digest(token.strip().encode(), expected.encode())
 
 
-def is_local(request: HttpRequest) -> bool:
-    """Whether it comes from this very machine. A proxy on it that we were not told of forwards strangers: not local."""
+def caller(request: HttpRequest) -> Address | None:
+    """Its address; None where a proxy that we were not told of forwards whoever comes, or nobody knows."""
     remote, proxies = request.META.get("REMOTE_ADDR", ""), settings.SEQPULSE_TRUSTED_PROXIES
+    if any(request.META.get(name) for name in FORWARDED) and not is_trusted(remote, proxies):
+        return None
     told = client_address(remote, request.META.get("HTTP_X_FORWARDED_FOR", ""), proxies)
-    address = parse_address(told or "")
+    return parse_address(told or "")
+
+
+def is_local(request: HttpRequest) -> bool:
+    """Whether it comes from this very machine, and is meant for it by name.
+
+    A proxy on it may forward strangers without a word about them; those ask for the site by the name that they know.
+    """
+    address = caller(request)
     if address is None or not address.is_loopback:
         return False
-    forwarded = any(request.META.get(name) for name in FORWARDED)
-    return not forwarded or is_trusted(remote, proxies)
+    name, _ = split_domain_port(request.META.get("HTTP_HOST", ""))
+    named = parse_address(name.strip("[]"))
+    return name == "localhost" or (named is not None and named.is_loopback)
 
 
 def may_scrape(request: HttpRequest) -> bool:
-    """The metrics: with the token; where none is set, from this machine only."""
-    return has_token(request) if settings.SEQPULSE_METRICS_TOKEN else is_local(request)
+    """The metrics: with the token; where none is set, from this machine and SEQPULSE_METRICS_NETWORKS only."""
+    if settings.SEQPULSE_METRICS_TOKEN:
+        return has_token(request)
+    address = caller(request)
+    listed = address is not None and any(address in network for network in settings.SEQPULSE_METRICS_NETWORKS)
+    return listed or is_local(request)
 
 
 def may_ask_for_session(request: HttpRequest) -> bool:

@@ -27,6 +27,7 @@ from seqpulse import exposition
 from seqpulse.http_metrics import TIMED_CALLS, HttpMetricsMiddleware
 from tests.processes import Installation, wait_for
 
+LOCAL = {"Host": "localhost"}
 DOCUMENTED = {
     "seqpulse_metrics_collected",
     "seqpulse_collection_failures",
@@ -63,13 +64,13 @@ def parsed(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 def scrape(client: Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     exposition.database.forget()
-    return parsed(client.get("/metrics").content.decode())
+    return parsed(client.get("/metrics", headers=LOCAL).content.decode())
 
 
 @pytest.mark.django_db
 def test_every_documented_metric_is_there_from_the_start(client: Client) -> None:
     client.get("/health/live")
-    text = client.get("/metrics").content.decode()
+    text = client.get("/metrics", headers=LOCAL).content.decode()
     assert {family.name for family in text_string_to_metric_families(text)} >= DOCUMENTED
     values = parsed(text)
     assert values["seqpulse_analysis_verdict_total", (("verdict", "rollback_recommended"),)] == 0
@@ -195,7 +196,60 @@ def test_without_a_token_only_this_machine_may_scrape(
     client: Client, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any], trusted: str, code: int
 ) -> None:
     monkeypatch.setattr(settings, "SEQPULSE_TRUSTED_PROXIES", [ip_network(trusted)] if trusted else [])
+    assert client.get("/metrics", **{"HTTP_HOST": "localhost", **meta}).status_code == code
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("127.8.9.10", 200),
+        ("[::1]:8000", 200),
+        # A proxy on this machine that forwards the name and says nothing of the caller.
+        ("seqpulse.example", 401),
+        ("localhost.example", 401),
+        ("127.0.0.1.example", 401),
+        ("10.0.0.7:8000", 401),
+        ("", 401),
+    ],
+)
+def test_this_machine_asks_by_a_local_name(
+    client: Client, monkeypatch: pytest.MonkeyPatch, host: str, code: int
+) -> None:
+    monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["*"])
+    named = {"HTTP_HOST": host} if host else {}
+    assert client.get("/metrics", REMOTE_ADDR="127.0.0.1", **named).status_code == code
+
+
+LISTED: list[tuple[dict[str, Any], int]] = [
+    ({"REMOTE_ADDR": "10.0.0.7"}, 200),
+    ({"REMOTE_ADDR": "::ffff:10.0.0.7"}, 200),
+    ({"REMOTE_ADDR": "2001:db8::7"}, 200),
+    ({"REMOTE_ADDR": "10.0.1.7"}, 401),
+    ({"REMOTE_ADDR": ""}, 401),
+    # One of them that forwards somebody, and is no proxy that we were told of.
+    ({"REMOTE_ADDR": "10.0.0.7", "HTTP_X_FORWARDED_FOR": "203.0.113.9"}, 401),
+    ({"REMOTE_ADDR": "203.0.113.9", "HTTP_X_FORWARDED_FOR": "10.0.0.7"}, 401),
+    # Through a trusted proxy the caller's own address counts, and what the caller put in front does not.
+    ({"REMOTE_ADDR": "10.1.0.1", "HTTP_X_FORWARDED_FOR": "10.0.0.7"}, 200),
+    ({"REMOTE_ADDR": "10.1.0.1", "HTTP_X_FORWARDED_FOR": "10.0.0.7, 203.0.113.9"}, 401),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("meta", "code"), LISTED)
+def test_without_a_token_networks_that_are_listed_may_scrape(
+    client: Client, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any], code: int
+) -> None:
+    monkeypatch.setattr(settings, "SEQPULSE_TRUSTED_PROXIES", [ip_network("10.1.0.0/16")])
+    monkeypatch.setattr(settings, "SEQPULSE_METRICS_NETWORKS", [ip_network("10.0.0.0/24"), ip_network("2001:db8::/32")])
     assert client.get("/metrics", **meta).status_code == code
+    monkeypatch.setattr(settings, "SEQPULSE_METRICS_TOKEN", "watch-me")
+    assert client.get("/metrics", **meta).status_code == 401
+    assert client.get("/metrics", headers={"Authorization": "Bearer watch-me"}, **meta).status_code == 200
 
 
 @pytest.mark.django_db

@@ -20,6 +20,7 @@ WRONG = {
     "DEBUG": "maybe",
     "CSRF_TRUSTED_ORIGINS": "seqpulse.example",
     "SEQPULSE_TRUSTED_PROXIES": "10.0.0.0/99",
+    "SEQPULSE_METRICS_NETWORKS": "prometheus.example",
     "SEQPULSE_SAMPLE_INTERVAL_SECONDS": "often",
     "SEQPULSE_OUTBOUND_ALLOW": "10.0.0.0/8, not a host!",
     "SEQPULSE_ENCRYPTION_KEYS": "short",
