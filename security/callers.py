@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+# As some proxies write it: 203.0.113.9:1234, [2001:db8::9]:1234. A bare IPv6 address has colons of its own.
+WITH_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
 
 def parse_address(text: str) -> Address | None:
-    """The address in the text, None where there is none; an IPv4 address in IPv6 clothes counts as IPv4."""
+    """The address in the text, None where there is none; an IPv4 address in IPv6 clothes counts as IPv4.
+
+    A port behind it, and the brackets of an IPv6 address, are left out.
+    """
+    text = text.strip()
+    found = WITH_PORT.fullmatch(text)
     try:
-        address = ip_address(text.strip().partition("%")[0])
+        address = ip_address(((found[1] or found[2] or "") if found else text).partition("%")[0])
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
@@ -37,7 +45,8 @@ def client_address(remote: str, forwarded_for: str, trusted: Sequence[Network]) 
     hops = forwarded_for.split(",") if forwarded_for.strip() else []
     address = remote
     while hops and is_trusted(address, trusted):
-        address = hops.pop().strip()
-        if parse_address(address) is None:
+        parsed = parse_address(hops.pop())
+        if parsed is None:
             return None
+        address = str(parsed)
     return address
