@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 from django.db import connection
@@ -38,17 +39,20 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how long which environments' samples are kept. days: by project id; project_of: by environment id."""
+    """For how long which environments' samples are kept. days: by project id; project_of: by environment id;
+    uuids: by project id, what a project is called outside."""
 
     days: dict[int, int]
     project_of: dict[int, int]
+    uuids: dict[int, UUID]
 
     @classmethod
     def load(cls) -> Retention:
-        projects = Project.objects.only("plan", "retention_days")
+        projects = Project.objects.only("uuid", "plan", "retention_days")
         return cls(
             {project.pk: project.effective_retention_days for project in projects},
             dict(Environment.objects.values_list("pk", "project_id")),
+            {project.pk: project.uuid for project in projects},
         )
 
     @property
@@ -181,9 +185,10 @@ def _by_project(counts: Iterable[tuple[int, int]], retention: Retention) -> Coun
 
 def _report(retention: Retention, swept: Swept, *, dry_run: bool) -> None:
     for project, number in sorted(swept.samples.items()):
+        uuid = retention.uuids.get(project)
         logger.info(
             "samples_expired",
-            project_id=project or None,
+            project_id=str(uuid) if uuid else None,
             samples=number,
             retention_days=retention.days.get(project, retention.longest),
             dry_run=dry_run,

@@ -127,7 +127,7 @@ def test_each_project_has_a_line_in_the_log() -> None:
         sweep(now=NOW)
     lines = [line for line in logs if line["event"] == "samples_expired"]
     assert [(line["project_id"], line["samples"], line["retention_days"]) for line in lines] == [
-        (free.project_id, 3, 7)
+        (str(free.project.uuid), 3, 7)
     ]
 
 
