@@ -1,4 +1,4 @@
-"""Logs on standard output (commands keep theirs on standard error where output is their result): one event a line."""
+"""Logs on standard output: one event a line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHARED: list[Any] = [
 ]
 
 
-def configure_logging(log_format: str, level: str, *, stream: Any = None) -> dict[str, Any]:
+def configure_logging(log_format: str, level: str) -> dict[str, Any]:
     """Set up structlog and the standard library's logging alike; returns the latter's dictionary.
 
     log_format: json (one object a line) or console (for people); level: a standard level name.
@@ -56,7 +56,7 @@ def configure_logging(log_format: str, level: str, *, stream: Any = None) -> dic
         "handlers": {
             "stream": {
                 "class": "logging.StreamHandler",
-                "stream": stream or sys.stdout,
+                "stream": sys.stdout,
                 "formatter": "structured",
             }
         },
