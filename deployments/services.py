@@ -99,11 +99,12 @@ def start_deployment(project: Project, trigger: Trigger) -> Started:
 def find_or_insert(project: Project, trigger: Trigger) -> Started:
     """One attempt of start_deployment, in the caller's transaction. Raises IntegrityError where another was faster."""
     environment, is_taken = environment_of(project, trigger)
-    notes = settle_endpoint(project, environment, trigger.metrics_endpoint)
-    if trigger.force:
-        # What every new deployment locks, before the running deployment is: else two of us deadlock.
+    locks_more = changes_more(environment, trigger)
+    if locks_more:
+        # Every new deployment locks its project; whoever locks more locks that first: else two of us deadlock.
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    found = existing(project, environment, trigger) if is_taken or trigger.force else None
+    notes = settle_endpoint(project, environment, trigger.metrics_endpoint)
+    found = existing(project, environment, trigger) if is_taken or locks_more else None
     if found is not None and not (trigger.force and found.running):
         return found
     deployment = insert_after(found.deployment if found else None, project, environment, trigger)
@@ -111,6 +112,12 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
         notes.append(f"Deployment #{found.deployment.number} was still running and is superseded by this one.")
     logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
     return Started(deployment, "created", " ".join(notes) or None)
+
+
+def changes_more(environment: Environment, trigger: Trigger) -> bool:
+    """Whether the call may change the running deployment or the environment, besides making its deployment."""
+    brings_endpoint = bool(trigger.metrics_endpoint) and not environment.metrics_endpoint
+    return trigger.force or trigger.policy is not None or brings_endpoint
 
 
 # As SQL: see projects/authentication.py.

@@ -87,8 +87,9 @@ def set_policy(
     """
     validate_policy(policy)
     with transaction.atomic():
-        # Only the lock: policies can be changed also where no key opens the secret.
-        Environment.objects.select_for_update().only("pk").get(pk=environment.pk)
+        # Only the lock: policies can be changed also where no key opens the secret. A weak one, which lets those by who
+        # refer to the environment, as every new deployment does.
+        Environment.objects.select_for_update(no_key=True).only("pk").get(pk=environment.pk)
         latest = environment.policy_versions.order_by("-number").first()
         if latest is not None and latest.policy == policy == environment.policy:
             return latest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from django.db import connections
@@ -73,6 +73,40 @@ def test_parallel_forced_triggers_leave_one_running(project: Project) -> None:
     assert [one.status for one in started].count("created") == 10
     states = list(Deployment.objects.order_by("number").values_list("state", flat=True))
     assert states == ["superseded"] * 10 + ["running"]
+
+
+def test_plain_forced_and_policy_triggers_at_once_all_get_an_answer(project: Project) -> None:
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"force": True},
+        {"policy": {"sensitivity": "high"}},
+        {"policy": {"sensitivity": "low"}, "force": True},
+    ]
+
+    def start(number: int) -> list[Started]:
+        return [start_deployment(project, Trigger(env="prod", **kinds[(number + turn) % 4])) for turn in range(12)]
+
+    started = [one for many in at_once(12, start) for one in many]
+    created = [one for one in started if one.status == "created"]
+    assert len(started) == 144
+    assert sorted(one.deployment.number for one in created) == list(range(1, len(created) + 1))
+    assert Deployment.objects.filter(state="running").count() == 1
+
+
+def test_triggers_that_bring_a_policy_or_an_endpoint_at_once_all_get_an_answer() -> None:
+    kinds: list[dict[str, Any]] = [
+        {"metrics_endpoint": "http://metrics.example/m"},
+        {"policy": {"sensitivity": "high"}, "force": True},
+        {},
+    ]
+    for turn in range(8):
+        bare = create_project(f"bare {turn}", environment="prod").project
+
+        def start(number: int, bare: Project = bare) -> Started:
+            return start_deployment(bare, Trigger(env="prod", **kinds[number % 3]))
+
+        assert len(at_once(9, start)) == 9
+        assert Deployment.objects.of(bare).filter(state="running").count() == 1
 
 
 def test_twenty_parallel_finishes_close_it_once_and_plan_once(project: Project) -> None:
