@@ -99,17 +99,23 @@ def start_deployment(project: Project, trigger: Trigger) -> Started:
 def find_or_insert(project: Project, trigger: Trigger) -> Started:
     """One attempt of start_deployment, in the caller's transaction. Raises IntegrityError where another was faster."""
     environment, is_taken = environment_of(project, trigger)
+    if environment is None:
+        found = with_key(project, trigger)
+        if found is None:
+            raise UnknownEnvironment(
+                trigger.env, list(project.environments.order_by("name").values_list("name", flat=True))
+            )
+        return found
     locks_more = changes_more(environment, trigger)
     if locks_more:
-        # Every new deployment locks its project; whoever locks more locks that first: else two of us deadlock.
+        # Whoever locks more than every new deployment does locks in this order: project, running deployment,
+        # environment. Else two of us deadlock.
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    notes = settle_endpoint(project, environment, trigger.metrics_endpoint)
     found = existing(project, environment, trigger) if is_taken or locks_more else None
     if found is not None and not (trigger.force and found.running):
         return found
-    deployment = insert_after(found.deployment if found else None, project, environment, trigger)
-    if found is not None:
-        notes.append(f"Deployment #{found.deployment.number} was still running and is superseded by this one.")
+    check_endpoint(project, environment, trigger.metrics_endpoint)
+    deployment, notes = insert_after(found.deployment if found else None, project, environment, trigger)
     logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
     return Started(deployment, "created", " ".join(notes) or None)
 
@@ -129,24 +135,37 @@ FROM projects_environment AS environment WHERE project_id = %s AND name = %s
 """
 
 
-def environment_of(project: Project, trigger: Trigger) -> tuple[Environment, bool]:
-    """The environment of the call, and whether there may be a deployment that the call already has."""
+def environment_of(project: Project, trigger: Trigger) -> tuple[Environment | None, bool]:
+    """The environment of the call, if there is one, and whether there may be a deployment that the call already has."""
     with connection.cursor() as cursor:
         cursor.execute(ENVIRONMENT, [trigger.idempotency_key, project.pk, trigger.env])
         row = cursor.fetchone()
     if row is None:
-        names = project.environments.order_by("name").values_list("name", flat=True)
-        raise UnknownEnvironment(trigger.env, list(names))
-    known = {"id": row[0], "project_id": project.pk, "name": trigger.env, "metrics_endpoint": row[1]}
-    return Environment.from_db(connection.alias, list(known), list(known.values())), row[2]
+        return None, True
+    return environment_from(project, row[0], trigger.env, row[1]), row[2]
+
+
+def environment_from(project: Project, pk: int, name: str, endpoint: str) -> Environment:
+    """The environment, of which only this is loaded."""
+    known = {"id": pk, "project_id": project.pk, "name": name, "metrics_endpoint": endpoint}
+    return Environment.from_db(connection.alias, list(known), list(known.values()))
+
+
+def with_key(project: Project, trigger: Trigger) -> Started | None:
+    """The project's deployment with the call's idempotency key, whatever else the call says now."""
+    if trigger.idempotency_key is None:
+        return None
+    found = Deployment.objects.of(project).filter(idempotency_key=trigger.idempotency_key).first()
+    if found is None:
+        return None
+    return Started(found, "existing", f"Deployment #{found.number} has this idempotency key already.")
 
 
 def existing(project: Project, environment: Environment, trigger: Trigger) -> Started | None:
     """The deployment that the call already has, if there is one."""
-    if trigger.idempotency_key is not None:
-        same_key = Deployment.objects.of(project).filter(idempotency_key=trigger.idempotency_key).first()
-        if same_key is not None:
-            return Started(same_key, "existing", f"Deployment #{same_key.number} has this idempotency key already.")
+    same_key = with_key(project, trigger)
+    if same_key is not None:
+        return same_key
     running = Deployment.objects.running_in(environment).first()
     if running is not None:
         message = f"Deployment #{running.number} of {environment.name} is still running; finish it first."
@@ -154,16 +173,21 @@ def existing(project: Project, environment: Environment, trigger: Trigger) -> St
     return None
 
 
-def settle_endpoint(project: Project, environment: Environment, given: str) -> list[str]:
-    """Compares the endpoint of a call with the environment's, or adopts it; returns what to tell the caller."""
+def check_endpoint(project: Project, environment: Environment, given: str) -> None:
+    """Raises EndpointConflict where the call's endpoint neither is the environment's nor may become it."""
     if not given:
-        return missing_endpoint(environment.metrics_endpoint)
+        return
     if environment.metrics_endpoint:
         if parse_endpoint(given) != parse_endpoint(environment.metrics_endpoint):
             raise EndpointConflict(environment, given)
-        return []
-    if not project.adopt_endpoints:
+    elif not project.adopt_endpoints:
         raise EndpointConflict(environment, given)
+
+
+def take_endpoint(environment: Environment, given: str) -> list[str]:
+    """Makes a checked endpoint of a call the environment's, where it has none; returns what to tell the caller."""
+    if environment.metrics_endpoint or not given:
+        return missing_endpoint(environment.metrics_endpoint)
     if parse_endpoint(adopt_endpoint(environment, given)) != parse_endpoint(given):
         raise EndpointConflict(environment, given)
     return [f"The environment {environment.name!r} has taken {given} as its metrics endpoint."]
@@ -171,13 +195,18 @@ def settle_endpoint(project: Project, environment: Environment, given: str) -> l
 
 def insert_after(
     running: Deployment | None, project: Project, environment: Environment, trigger: Trigger
-) -> Deployment:
-    """A new running deployment, which supersedes `running`. Raises IntegrityError where another call was faster."""
+) -> tuple[Deployment, list[str]]:
+    """A new running deployment, which supersedes `running`, and what to tell the caller.
+
+    Raises IntegrityError where another call was faster, EndpointConflict where it brought another endpoint.
+    """
     superseded = running is not None and supersede(running)
+    notes = take_endpoint(environment, trigger.metrics_endpoint)
     deployment = insert(project, environment, trigger)
     if running is not None and superseded:
         Deployment.objects.filter(pk=running.pk).update(superseded_by=deployment)
-    return deployment
+        notes.append(f"Deployment #{running.number} was still running and is superseded by this one.")
+    return deployment, notes
 
 
 def missing_endpoint(endpoint: str) -> list[str]:
@@ -270,14 +299,13 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
     Raises EndpointConflict.
     """
     with transaction.atomic():
-        if metrics_endpoint:
-            notes = settle_endpoint_of(project, uuid, metrics_endpoint)
         closed = close(project, uuid, result)
         if closed is None:
             found = Deployment.objects.of(project).filter(uuid=uuid).first()
             return ignored(found) if found else Finished("not_found", "This project has no deployment with this id.")
-        if not metrics_endpoint:
-            notes = missing_endpoint(closed.metrics_endpoint)
+        # Only a call that closes something has a say in the endpoint; a conflict takes the closing back.
+        check_endpoint(project, closed.environment, metrics_endpoint)
+        notes = take_endpoint(closed.environment, metrics_endpoint)
         plan_observation(closed.deployment_id, project, closed.finished_at)
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
     seconds = project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
@@ -286,11 +314,11 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A deployment that this call has closed; metrics_endpoint: its environment's."""
+    """A deployment that this call has closed."""
 
     deployment_id: int
     finished_at: datetime
-    metrics_endpoint: str
+    environment: Environment
 
 
 # Only one call finds the deployment running; the time is the database's.
@@ -299,7 +327,7 @@ UPDATE deployments SET state = 'finished', pipeline_result = %s, finished_at = n
     duration_ms = round(extract(epoch FROM now() - started_at) * 1000), window_samples = %s, interval_s = %s
 FROM projects_environment AS environment
 WHERE deployments.uuid = %s AND deployments.project_id = %s AND state = 'running' AND environment.id = environment_id
-RETURNING deployments.id, finished_at, environment.metrics_endpoint
+RETURNING deployments.id, finished_at, environment.id, environment.name, environment.metrics_endpoint
 """
 
 
@@ -309,14 +337,7 @@ def close(project: Project, uuid: UUID, result: str) -> Closed | None:
     with connection.cursor() as cursor:
         cursor.execute(CLOSE, [result, *window, uuid, project.pk])
         row = cursor.fetchone()
-    return Closed(*row) if row else None
-
-
-def settle_endpoint_of(project: Project, uuid: UUID, given: str) -> list[str]:
-    """settle_endpoint for the environment of a deployment. Raises EndpointConflict."""
-    environments = Environment.objects.defer("policy")
-    environment = environments.filter(deployments__uuid=uuid, deployments__project=project).first()
-    return settle_endpoint(project, environment, given) if environment is not None else []
+    return Closed(row[0], row[1], environment_from(project, *row[2:])) if row else None
 
 
 def ignored(deployment: Deployment) -> Finished:

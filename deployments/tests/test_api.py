@@ -156,6 +156,56 @@ class TestEndpoints:
         assert finish(client, made.api_key, uuid, metrics_endpoint="http://evil.example/").status_code == 409
         assert Deployment.objects.get().state == "running"
 
+    def test_a_known_key_finds_its_deployment_whatever_else_the_call_says(
+        self, client: Client, made: NewProject
+    ) -> None:
+        first = trigger(client, made.api_key, idempotency_key="run-1").json()
+        evil = "http://evil.example/"
+        saying: list[dict[str, Any]] = [{"metrics_endpoint": evil}, {"env": "unheard-of"}]
+        for body in [*saying, *({**body, "force": True} for body in saying)]:
+            again = trigger(client, made.api_key, idempotency_key="run-1", **body)
+            assert (again.status_code, again.json()["status"]) == (200, "existing")
+            assert again.json()["deployment_id"] == first["deployment_id"]
+        finish(client, made.api_key, first["deployment_id"])
+        assert trigger(client, made.api_key, idempotency_key="run-2", metrics_endpoint=evil).status_code == 409
+        assert trigger(client, made.api_key, idempotency_key="run-2", env="unheard-of").status_code == 400
+
+    def test_a_known_key_of_another_project_helps_nobody(self, client: Client, made: NewProject) -> None:
+        other = create_project("blog", environment="blog", endpoint=ENDPOINT)
+        trigger(client, made.api_key, idempotency_key="run-1")
+        assert trigger(client, other.api_key, idempotency_key="run-1").status_code == 400
+
+    def test_while_one_runs_another_endpoint_finds_the_running_one(self, client: Client, made: NewProject) -> None:
+        first = trigger(client, made.api_key).json()
+        again = trigger(client, made.api_key, metrics_endpoint="http://evil.example/")
+        assert (again.status_code, again.json()["status"]) == (200, "existing")
+        assert again.json()["deployment_id"] == first["deployment_id"]
+
+    def test_a_force_with_another_endpoint_supersedes_nothing(self, client: Client, made: NewProject) -> None:
+        trigger(client, made.api_key)
+        assert trigger(client, made.api_key, force=True, metrics_endpoint="http://evil.example/").status_code == 409
+        assert Deployment.objects.get().state == "running"
+
+    def test_a_second_finish_is_ignored_whatever_endpoint_it_names(self, client: Client, made: NewProject) -> None:
+        uuid = trigger(client, made.api_key).json()["deployment_id"]
+        finish(client, made.api_key, uuid)
+        again = finish(client, made.api_key, uuid, metrics_endpoint="http://evil.example/")
+        assert (again.status_code, again.json()["status"]) == (200, "ignored")
+
+    def test_only_a_call_that_starts_or_closes_something_brings_an_endpoint(self, client: Client) -> None:
+        made = create_project("bare", environment="prod")
+        uuid = trigger(client, made.api_key, idempotency_key="run-1").json()["deployment_id"]
+        trigger(client, made.api_key, idempotency_key="run-1", metrics_endpoint=ENDPOINT)
+        trigger(client, made.api_key, metrics_endpoint=ENDPOINT)
+        finish(client, made.api_key, uuid)
+        finish(client, made.api_key, uuid, metrics_endpoint=ENDPOINT)
+        made.environment.refresh_from_db()
+        assert made.environment.metrics_endpoint == ""
+        uuid = trigger(client, made.api_key).json()["deployment_id"]
+        assert ENDPOINT in finish(client, made.api_key, uuid, metrics_endpoint=ENDPOINT).json()["message"]
+        made.environment.refresh_from_db()
+        assert made.environment.metrics_endpoint == ENDPOINT
+
     def test_an_environment_without_one_takes_the_first_and_says_so(self, client: Client) -> None:
         made = create_project("bare", environment="prod")
         answer = trigger(client, made.api_key, metrics_endpoint=ENDPOINT).json()
@@ -277,6 +327,7 @@ def test_a_cycle_asks_the_database_little(made: NewProject, client: Client, djan
     trigger(client, made.api_key, idempotency_key="first: notes when the key was last used")
     finish = {"deployment_id": str(Deployment.objects.get().uuid), "result": "success"}
     # Inside the test, BEGIN and COMMIT count as well: they are savepoints of its own transaction.
+    finish["metrics_endpoint"] = ENDPOINT
     with django_assert_max_num_queries(6):
         assert post(client, "/deployments/finish", finish, made.api_key).json()["status"] == "accepted"
     with django_assert_max_num_queries(8):

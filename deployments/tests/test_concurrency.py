@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from uuid import UUID
 
 import pytest
 from django.db import connections
@@ -122,15 +123,43 @@ def test_twenty_parallel_finishes_close_it_once_and_plan_once(project: Project) 
     assert (planned.filter(job_type="post_collect").count(), planned.filter(job_type="analysis").count()) == (5, 1)
 
 
-def test_parallel_calls_that_bring_different_endpoints_settle_on_one(project: Project) -> None:
+def test_parallel_calls_that_bring_different_endpoints_settle_on_one() -> None:
     bare = create_project("bare", environment="prod").project
 
-    def start(number: int) -> str:
-        try:
-            given = f"http://metrics-{number}.example/m"
-            return start_deployment(bare, Trigger(env="prod", metrics_endpoint=given)).status
-        except Exception as error:
-            return type(error).__name__
+    def start(number: int) -> Started:
+        return start_deployment(bare, Trigger(env="prod", metrics_endpoint=f"http://metrics-{number}.example/m"))
 
-    outcomes = at_once(10, start)
-    assert (outcomes.count("created"), outcomes.count("EndpointConflict")) == (1, 9)
+    outcomes = [one.status for one in at_once(10, start)]
+    assert (outcomes.count("created"), outcomes.count("existing")) == (1, 9)
+    taken = bare.environments.get().metrics_endpoint
+    assert taken == f"http://metrics-{outcomes.index('created')}.example/m"
+
+
+def test_parallel_finishes_that_bring_different_endpoints_close_it_once_and_take_one() -> None:
+    bare = create_project("bare", environment="prod").project
+    deployment = start_deployment(bare, Trigger(env="prod")).deployment
+
+    def finish(number: int) -> Finished:
+        given = f"http://metrics-{number}.example/m"
+        return finish_deployment(bare, deployment.uuid, result="success", metrics_endpoint=given)
+
+    outcomes = [one.status for one in at_once(10, finish)]
+    assert (outcomes.count("accepted"), outcomes.count("ignored")) == (1, 9)
+    taken = bare.environments.get().metrics_endpoint
+    assert taken == f"http://metrics-{outcomes.index('accepted')}.example/m"
+
+
+def test_forced_triggers_and_finishes_that_bring_an_endpoint_all_get_an_answer() -> None:
+    given = "http://metrics.example/m"
+    for turn in range(8):
+        bare = create_project(f"bare {turn}", environment="prod").project
+        uuid = start_deployment(bare, Trigger(env="prod")).deployment.uuid
+
+        def call(number: int, bare: Project = bare, uuid: UUID = uuid) -> str:
+            if number % 2:
+                return finish_deployment(bare, uuid, result="success", metrics_endpoint=given).status
+            trigger = Trigger(env="prod", force=True, policy={"sensitivity": "high"}, metrics_endpoint=given)
+            return start_deployment(bare, trigger).status
+
+        assert at_once(8, call)[::2] == ["created"] * 4
+        assert bare.environments.get().metrics_endpoint == given
