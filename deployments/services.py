@@ -321,10 +321,11 @@ class Closed:
     environment: Environment
 
 
-# Only one call finds the deployment running; the time is the database's.
+# Only one call finds the deployment running; the time is the database's, whose clock may have been set back since.
 CLOSE = """
 UPDATE deployments SET state = 'finished', pipeline_result = %s, finished_at = now(),
-    duration_ms = round(extract(epoch FROM now() - started_at) * 1000), window_samples = %s, interval_s = %s
+    duration_ms = greatest(0, round(extract(epoch FROM now() - started_at) * 1000)),
+    window_samples = %s, interval_s = %s
 FROM projects_environment AS environment
 WHERE deployments.uuid = %s AND deployments.project_id = %s AND state = 'running' AND environment.id = environment_id
 RETURNING deployments.id, finished_at, environment.id, environment.name, environment.metrics_endpoint

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from deployments.models import Deployment
 from projects.models import ApiKey
@@ -95,6 +97,13 @@ def test_finish_closes_it_and_plans_its_samples_and_the_analysis(client: Client,
     due = [(job.scheduled_at - deployment.finished_at).total_seconds() for job in jobs]
     assert due == [60, 120, 180, 240, 300]
     assert ScheduledJob.objects.filter(job_type="analysis").count() == 1
+
+
+def test_a_deployment_from_before_the_clock_was_set_back_can_be_finished(client: Client, made: NewProject) -> None:
+    uuid = trigger(client, made.api_key).json()["deployment_id"]
+    Deployment.objects.update(started_at=timezone.now() + timedelta(hours=1))
+    assert finish(client, made.api_key, uuid).json()["status"] == "accepted"
+    assert Deployment.objects.get().duration_ms == 0
 
 
 @pytest.mark.parametrize(("plan", "samples"), [("free", 5), ("pro", 10), ("enterprise", 15)])
