@@ -149,7 +149,7 @@ def drop(partition: Partition) -> bool:
 def drop_left_over(name: str) -> None:
     """Drops a table that was a partition."""
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE {name}")
+        cursor.execute(f"DROP TABLE IF EXISTS {name}")
     logger.info("partition_dropped", partition=name)
 
 

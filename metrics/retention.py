@@ -6,8 +6,9 @@ are deleted in batches, each in a transaction of its own.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,16 +26,22 @@ from scheduler.recurring import recurring
 logger = structlog.get_logger(__name__)
 
 BATCH = 5000
+# "sweep" in hexadecimal ASCII: the advisory lock of the run that is at work.
+LOCK = 0x7377656570
 # Samples whose project is gone, counted under this.
 NOBODY = 0
 
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep removed, or would remove: samples by project id (NOBODY: of none), partitions by name."""
+    """What a sweep removed, or would remove: samples by project id (NOBODY: of none), partitions by name.
+
+    busy: it did nothing, because another run was at work.
+    """
 
     samples: Counter[int] = field(default_factory=Counter)
     partitions: list[str] = field(default_factory=list)
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +100,36 @@ class Cut:
 def sweep(*, dry_run: bool = False, now: datetime | None = None, say: Callable[[str], None] | None = None) -> Swept:
     """Removes what is over; dry_run: only counts it. now: the database's clock. Outside any transaction.
 
-    say: is told of each step. May be interrupted at any time: the next one goes on.
+    say: is told of each step. May be interrupted at any time: the next one goes on. One at a time: beside another run
+    it does nothing.
     """
-    now = now or database_now()
     tell = say or (lambda text: None)
+    with _alone() as alone:
+        if alone:
+            return _sweep(now or database_now(), dry_run=dry_run, tell=tell)
+    logger.info("cleanup_skipped", reason="another run is at work")
+    tell("Another run is at work: nothing done.")
+    return Swept(busy=True)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[bool]:
+    """Whether no other run is at work; nobody else can begin one meanwhile.
+
+    The poller's daily run and one from cron begin at the same second, and partitions that go away under a run stop it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+        taken: bool = cursor.fetchone()[0]
+    try:
+        yield taken
+    finally:
+        if taken:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def _sweep(now: datetime, *, dry_run: bool, tell: Callable[[str], None]) -> Swept:
     retention = Retention.load()
     swept = Swept()
     needed_since = now - timedelta(days=retention.longest)

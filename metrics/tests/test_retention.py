@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from typing import TypeVar
 
 import pytest
 from django.core.management import call_command
@@ -13,7 +16,7 @@ from structlog.testing import capture_logs
 
 from metrics import partitions, retention
 from metrics.models import MetricSample
-from metrics.retention import NOBODY, sweep
+from metrics.retention import NOBODY, Swept, sweep
 from metrics.storing import store
 from metrics.tests.factories import HEALTHY, make_row
 from projects.models import Environment
@@ -22,6 +25,7 @@ from projects.tests.factories import make_environment, make_project
 # Beyond what is made ahead, so that each day is a partition of its own.
 NOW = datetime(2031, 5, 17, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +122,72 @@ def test_what_was_interrupted_after_the_detach_is_dropped_by_the_next_run() -> N
     assert partitions.left_over() == [name]
     sweep(now=NOW)
     assert partitions.left_over() == []
+
+
+def elsewhere(work: Callable[[], T]) -> T:
+    """What work returns on a thread and a connection of its own."""
+
+    def call() -> T:
+        try:
+            return work()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def test_of_two_runs_at_once_one_does_the_work_and_the_other_nothing() -> None:
+    free = environment_on("free")
+    fill(free, 1, 20, 40)
+    beside: list[Swept] = []
+    said: list[str] = []
+
+    def another_run(_: str) -> None:
+        if not beside:
+            beside.append(elsewhere(lambda: sweep(now=NOW, say=said.append)))
+
+    swept = sweep(now=NOW, say=another_run)
+    assert (beside, said) == ([Swept(busy=True)], ["Another run is at work: nothing done."])
+    assert (swept.busy, swept.samples, ages(free)) == (False, {free.project_id: 2}, [1])
+    assert not elsewhere(lambda: sweep(now=NOW)).busy
+
+
+def test_runs_that_begin_at_once_all_end() -> None:
+    free = environment_on("free")
+    fill(free, *range(1, 40))
+    start = threading.Barrier(4)
+
+    def run(_: int) -> Swept:
+        try:
+            start.wait()
+            return sweep(now=NOW)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        swept = list(pool.map(run, range(4)))
+    assert sum(one.samples.total() for one in swept) == 32
+    assert ages(free) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_run_that_fails_leaves_the_way_free_for_the_next() -> None:
+    fill(environment_on("free"), 20)
+
+    def break_off(_: str) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        sweep(now=NOW, say=break_off)
+    assert not elsewhere(lambda: sweep(now=NOW)).busy
+
+
+def test_the_command_beside_another_run_says_so_and_is_no_failure() -> None:
+    out = StringIO()
+    with retention._alone() as alone:
+        assert alone
+        elsewhere(lambda: call_command("cleanup_metrics", stdout=out))
+    assert out.getvalue() == "Another run is at work: nothing done.\n"
 
 
 def test_each_project_has_a_line_in_the_log() -> None:

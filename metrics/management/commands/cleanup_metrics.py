@@ -18,6 +18,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         swept = sweep(dry_run=dry_run, say=self.stdout.write if options["verbosity"] > 0 else None)
+        if swept.busy:
+            return
         names = dict(Project.objects.values_list("pk", "name"))
         verb = "to be removed" if dry_run else "removed"
         for project, number in sorted(swept.samples.items()):
