@@ -1,7 +1,8 @@
 """What becomes of samples that no plan needs any more. Verdicts, hints and the evidence in them stay.
 
 Days that nobody's plan needs go as whole partitions. Within the others the samples of projects with a shorter retention
-are deleted in batches, each in a transaction of its own.
+are deleted in batches, each in a transaction of its own. So are the places of a deployment's samples, once all of them
+are over.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from uuid import UUID
 import structlog
 from django.db import connection
 
+from deployments.models import NEVER_JUDGED, State
+from metrics.models import MARGIN
 from metrics.partitions import Partition, drop, drop_left_over, left_over, partitions
 from projects.models import Environment, Project
 from projects.plans import PLANS
+from scheduler.models import OPEN_STATUSES
 from scheduler.queue import database_now
 from scheduler.recurring import recurring
 
@@ -36,11 +40,12 @@ NOBODY = 0
 class Swept:
     """What a sweep removed, or would remove: samples by project id (NOBODY: of none), partitions by name.
 
-    busy: it did nothing, because another run was at work.
+    places: how many rows of sample_places. busy: it did nothing, because another run was at work.
     """
 
     samples: Counter[int] = field(default_factory=Counter)
     partitions: list[str] = field(default_factory=list)
+    places: int = 0
     busy: bool = False
 
 
@@ -145,6 +150,8 @@ def _sweep(now: datetime, *, dry_run: bool, tell: Callable[[str], None]) -> Swep
             kept.append(partition)
     for partition in kept:
         _thin(partition, retention, swept, now=now, dry_run=dry_run, tell=tell)
+    # After the samples: a place that goes before its sample would let a job that runs again write a second one.
+    _free_places(retention, swept, now=now, dry_run=dry_run, tell=tell)
     _report(retention, swept, dry_run=dry_run)
     return swept
 
@@ -209,6 +216,36 @@ def _delete(partition: Partition, cut: Cut) -> list[tuple[int, int]]:
         return rows
 
 
+# Of deployments whose last sample is over as well, and for which nothing more can come.
+PLACES = """
+FROM sample_places AS place JOIN deployments ON deployments.id = place.deployment_id
+WHERE state = ANY(%s) AND environment_id {which} (%s)
+    AND coalesce(finished_at, started_at) + make_interval(secs => window_samples * interval_s) + %s < %s
+    AND NOT EXISTS (SELECT 1 FROM scheduled_jobs AS job
+        WHERE job.deployment_id = deployments.id AND job.status = ANY(%s))
+"""
+
+
+def _free_places(
+    retention: Retention, swept: Swept, *, now: datetime, dry_run: bool, tell: Callable[[str], None]
+) -> None:
+    """Deletes the places of samples that are gone: they only serve jobs that may run again."""
+    for cut in retention.cuts(now):
+        found = PLACES.format(which=cut.which)
+        values: list[Any] = [[State.ANALYZED, *NEVER_JUDGED], cut.environments, MARGIN, cut.before, list(OPEN_STATUSES)]
+        removed = 0
+        with connection.cursor() as cursor:
+            if dry_run:
+                cursor.execute(f"SELECT count(*) {found}", values)
+                removed = cursor.fetchone()[0]
+            # By place in the table, as the samples are: rows of it are never updated either.
+            batch = f"DELETE FROM sample_places WHERE ctid = ANY(ARRAY(SELECT place.ctid {found} LIMIT {BATCH}))"  # noqa: S608
+            while not dry_run and cursor.execute(batch, values).rowcount:
+                removed += cursor.rowcount
+                tell(f"sample_places: {removed} places of samples older than {cut.days} days deleted")
+        swept.places += removed
+
+
 def _by_project(counts: Iterable[tuple[int, int]], retention: Retention) -> Counter[int]:
     found: Counter[int] = Counter()
     for environment, number in counts:
@@ -226,6 +263,8 @@ def _report(retention: Retention, swept: Swept, *, dry_run: bool) -> None:
             retention_days=retention.days.get(project, retention.longest),
             dry_run=dry_run,
         )
+    if swept.places:
+        logger.info("sample_places_expired", places=swept.places, dry_run=dry_run)
 
 
 @recurring("cleanup_metrics", every_s=86400)

@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
 from structlog.testing import capture_logs
 
+from deployments.models import Deployment
+from deployments.tests.factories import make_deployment
 from metrics import partitions, retention
-from metrics.models import MetricSample
+from metrics.models import MetricSample, SamplePlace
 from metrics.retention import NOBODY, Swept, sweep
-from metrics.storing import store
+from metrics.storing import Row, store
 from metrics.tests.factories import HEALTHY, make_row
 from projects.models import Environment
 from projects.tests.factories import make_environment, make_project
+from scheduler.queue import NewJob, enqueue
 
 # Beyond what is made ahead, so that each day is a partition of its own.
 NOW = datetime(2031, 5, 17, 12, tzinfo=UTC)
@@ -122,6 +125,77 @@ def test_what_was_interrupted_after_the_detach_is_dropped_by_the_next_run() -> N
     assert partitions.left_over() == [name]
     sweep(now=NOW)
     assert partitions.left_over() == []
+
+
+def observed(environment: Environment, age_days: float, **columns: Any) -> Deployment:
+    """A deployment whose finish is so many days ago, with the samples of its five minutes and their places."""
+    finished_at = NOW - age_days * DAY
+    values = {
+        "state": "analyzed",
+        "started_at": finished_at - timedelta(minutes=1),
+        "finished_at": finished_at,
+        **columns,
+    }
+    deployment = make_deployment(environment=environment, **values)
+    store(rows_of(deployment))
+    return deployment
+
+
+def rows_of(deployment: Deployment) -> list[Row]:
+    begin = deployment.finished_at or deployment.started_at
+    return [
+        make_row(
+            deployment.environment,
+            begin + timedelta(minutes=number),
+            deployment_id=deployment.pk,
+            phase="post",
+            sequence_index=number,
+        )
+        for number in range(1, 6)
+    ]
+
+
+def with_places() -> set[int]:
+    return set(SamplePlace.objects.values_list("deployment_id", flat=True))
+
+
+def test_places_go_with_the_samples_of_their_deployments() -> None:
+    free, pro = environment_on("free"), environment_on("pro")
+    gone, fresh, kept, over = observed(free, 8), observed(free, 6), observed(pro, 8), observed(pro, 31)
+    abandoned = observed(free, 8, state="abandoned", finished_at=None, started_at=NOW - 8 * DAY)
+    told = sweep(now=NOW, dry_run=True)
+    assert with_places() == {one.pk for one in (gone, fresh, kept, over, abandoned)}
+    with capture_logs() as logs:
+        swept = sweep(now=NOW)
+    assert with_places() == {fresh.pk, kept.pk}
+    assert told.places == swept.places == 15
+    assert [line["places"] for line in logs if line["event"] == "sample_places_expired"] == [15]
+    assert sweep(now=NOW).places == 0
+
+
+def test_places_of_deployments_for_which_something_may_still_come_stay() -> None:
+    free = environment_on("free")
+    unjudged, open_job = observed(free, 8, state="finished"), observed(free, 8)
+    enqueue([NewJob("post_collect", NOW, open_job.pk, "post", sequence_index=5)])
+    sweep(now=NOW)
+    assert with_places() == {unjudged.pk, open_job.pk}
+
+
+@pytest.mark.parametrize(("age", "left"), [(6, 5), (7, 3)])
+def test_a_job_that_runs_again_never_doubles_a_sample_that_is_still_there(age: int, left: int) -> None:
+    deployment = observed(environment_on("free"), age)
+    sweep(now=NOW + timedelta(minutes=3))
+    assert MetricSample.objects.count() == left
+    assert store(rows_of(deployment)) == 0
+    assert MetricSample.objects.count() == left
+
+
+def test_places_go_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH", 2)
+    observed(environment_on("free"), 8)
+    steps: list[str] = []
+    sweep(now=NOW, say=steps.append)
+    assert [step.split()[1] for step in steps if step.startswith("sample_places")] == ["2", "4", "5"]
 
 
 def elsewhere(work: Callable[[], T]) -> T:

@@ -26,5 +26,6 @@ class Command(BaseCommand):
             name = "projects that are gone" if project == NOBODY else names.get(project, f"project {project}")
             self.stdout.write(f"{name}: {number} samples {verb}")
         self.stdout.write(
-            f"{swept.samples.total()} samples {verb}, {len(swept.partitions)} of the partitions as a whole"
+            f"{swept.samples.total()} samples {verb}, {len(swept.partitions)} of the partitions as a whole; "
+            f"{swept.places} places of samples {verb}"
         )
