@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import json
 import os
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import psycopg
 import pytest
 import requests
@@ -32,6 +34,62 @@ from tests.system_tools import require
 DOCKERFILE = ROOT / "Dockerfile"
 UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))
 NOBODY = 65534
+
+
+def only(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+    """The schema of a mapping with these keys and no others."""
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def texts(pattern: str = "") -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "string", "pattern": pattern}, "minItems": 1, "uniqueItems": True}
+
+
+def by_name(schema: dict[str, Any], name: str = "^[a-zA-Z0-9._-]+$") -> dict[str, Any]:
+    return {"type": "object", "patternProperties": {name: schema}, "additionalProperties": False}
+
+
+# What we use of the compose specification, which no package that we install brings along; nothing else may come in.
+DURATION = {"type": "string", "pattern": r"^([0-9]+(us|ms|s|m|h))+$"}
+COMMAND = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+CONDITION = {"enum": ["service_started", "service_healthy", "service_completed_successfully"]}
+HEALTHCHECK = only(
+    test={"type": "array", "prefixItems": [{"enum": ["CMD", "CMD-SHELL"]}], "items": {"type": "string"}, "minItems": 2},
+    disable={"type": "boolean"},
+    retries={"type": "integer", "minimum": 1},
+    **dict.fromkeys(("interval", "timeout", "start_period"), DURATION),
+)
+SERVICE = only(
+    image={"type": "string", "pattern": "^[a-z0-9./_-]+:[A-Za-z0-9._-]+$"},
+    build={"type": "string"},
+    restart={"enum": ["no", "always", "on-failure", "unless-stopped"]},
+    init={"type": "boolean"},
+    read_only={"type": "boolean"},
+    cap_drop=texts("^[A-Z_]+$"),
+    security_opt=texts(),
+    tmpfs=texts("^/"),
+    environment=by_name({"type": ["string", "integer"]}, "^[A-Z][A-Z0-9_]*$"),
+    command=COMMAND,
+    healthcheck=HEALTHCHECK,
+    depends_on={"oneOf": [texts(), by_name(only(("condition",), condition=CONDITION))]},
+    ports=texts(r"^([0-9.]+:)?([0-9]+|\$\{[A-Z_]+:-[0-9]+\}):[0-9]+$"),
+    volumes=texts("^(\\./)?[A-Za-z0-9_./-]+:/[A-Za-z0-9_./-]*(:ro|:rw)?$"),
+    secrets=texts(),
+    stop_grace_period=DURATION,
+    shm_size={"type": "string", "pattern": "^[0-9]+[bkmg]$"},
+    deploy=only(replicas={"type": "integer", "minimum": 1}),
+)
+COMPOSE = {
+    **only(
+        ("services",),
+        name={"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"},
+        services=by_name(SERVICE),
+        secrets=by_name(only(environment={"type": "string"}, file={"type": "string"})),
+        volumes=by_name({"type": "null"}),
+    ),
+    # Pieces that the services share.
+    "patternProperties": {"^x-": {}},
+}
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -71,24 +129,62 @@ def test_no_secret_and_no_data_gets_into_the_image() -> None:
     assert not [name for line in of("ENV") for name in ("SECRET_KEY=", "TOKEN=", "PASSWORD=", "KEYS=") if name in line]
 
 
+def test_the_compose_file_keeps_to_the_form() -> None:
+    jsonschema.Draft202012Validator(COMPOSE).validate(compose())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("sevices",), {}),
+        (("services", "web", "port"), ["127.0.0.1:80:80"]),
+        (("services", "web", "ports"), [8000]),
+        (("services", "web", "ports"), ["127.0.0.1:eighty:80"]),
+        (("services", "web", "restart"), False),
+        (("services", "web", "environment", "A"), ["list"]),
+        (("services", "poller", "deploy", "replicas"), "2"),
+        (("services", "poller", "healthcheck", "interval"), "15"),
+        (("services", "poller", "healthcheck", "test"), ["python", "-m", "it"]),
+        (("services", "poller", "healthcheck", "intervals"), "15s"),
+        (("services", "poller", "depends_on"), {"migrate": {"condition": "service_ready"}}),
+        (("services", "poller", "stop_grace_period"), 30),
+        (("services", "grafana", "volumes"), ["grafana"]),
+        (("services", "grafana", "volumes"), ["grafana:/var/lib/grafana:readonly"]),
+        (("secrets", "metrics_token"), {"environ": "TOKEN"}),
+        (("volumes", "postgres"), {"externally": True}),
+    ],
+)
+def test_the_form_notices_what_is_wrong(path: tuple[str, ...], value: Any) -> None:
+    changed = copy.deepcopy(compose())
+    place = changed
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    assert not jsonschema.Draft202012Validator(COMPOSE).is_valid(changed)
+
+
 def test_every_service_of_the_compose_file_can_start_in_order() -> None:
-    services = compose()["services"]
-    known = {"image", "restart", "init", "read_only", "cap_drop", "security_opt", "tmpfs", "environment", "build"}
-    known |= {"command", "healthcheck", "depends_on", "ports", "volumes", "stop_grace_period", "deploy", "secrets"}
-    conditions = {"service_healthy", "service_completed_successfully", "service_started"}
+    whole = compose()
+    services = whole["services"]
+    started: list[str] = []
+    while left := [name for name in services if name not in started]:
+        ready = [name for name in left if all(other in started for other in services[name].get("depends_on", {}))]
+        assert ready, f"these wait for each other or for what is not there: {left}"
+        started += ready
     for name, service in services.items():
-        assert set(service) <= known | {"shm_size"}, name
+        assert ("image" in service) or ("build" in service), name
         needed = service.get("depends_on", {})
-        for other, how in needed.items() if isinstance(needed, dict) else ((each, {}) for each in needed):
-            assert other in services, (name, other)
-            assert how.get("condition", "service_started") in conditions
-            if how.get("condition") == "service_healthy":
+        for other, how in needed.items() if isinstance(needed, dict) else ():
+            if how["condition"] == "service_healthy":
                 assert "test" in services[other]["healthcheck"], (name, other)
+            if how["condition"] == "service_completed_successfully":
+                assert services[other]["restart"] == "no", (name, other)
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert (ROOT / source).exists() if source.startswith("./") else source in compose()["volumes"], volume
-        for secret in service.get("secrets", []):
-            assert secret in compose()["secrets"]
+            assert (ROOT / source).exists() if source.startswith("./") else source in whole["volumes"], volume
+        assert set(service.get("secrets", [])) <= set(whole["secrets"]), name
+    used = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
+    assert set(whole["volumes"]) <= used
     assert services["poller"]["deploy"]["replicas"] == 2
     assert {"postgres", "web", "poller", "prometheus", "grafana"} <= set(services)
 
