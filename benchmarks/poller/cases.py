@@ -81,7 +81,7 @@ def collections(world: World, size: Size) -> Figures:
 def windows(world: World, size: Size) -> Figures:
     """Whole windows: five samples each with the early looks between them, and the verdict. Two pollers."""
     addresses = world.start_endpoint(0.05) + world.start_endpoint(0.05)
-    world.plant_environments(addresses, size.windows)
+    world.plant_environments(addresses, size.windows, state="finished")
     world.start_pollers(2)
     world.plant_windows()
     world.wait_for("SELECT count(*) = %s FROM deployment_verdicts", size.windows)
@@ -265,7 +265,7 @@ def claim_times(world: World, count: int, full: str, columns: str) -> list[float
 def verdicts(world: World, size: Size) -> Figures:
     """200 deployments whose last samples arrive in the same second: until all of their verdicts can be read."""
     addresses = world.start_endpoint(0.05)
-    world.plant_environments(addresses, 200)
+    world.plant_environments(addresses, 200, state="finished")
     world.start_pollers(2)
     world.database.execute(
         "INSERT INTO metric_samples (environment_id, deployment_id, phase, sequence_index, requests_per_sec,"

@@ -133,8 +133,13 @@ class World:
             " CASCADE"
         )
 
-    def plant_environments(self, addresses: list[str], count: int) -> list[tuple[int, int, int]]:
-        """Signing environments /0, /1, … of PROJECTS projects, a deployment under observation in each: their ids."""
+    def plant_environments(
+        self, addresses: list[str], count: int, *, state: str = "running"
+    ) -> list[tuple[int, int, int]]:
+        """Signing environments /0, /1, … of PROJECTS projects, a deployment in each: their ids.
+
+        state: running, or finished where an analysis is planted as well; else one is planned for it after a while.
+        """
         from projects.services import create_project  # noqa: PLC0415  (needs the settings)
         from security.encryption import encrypt  # noqa: PLC0415
 
@@ -148,7 +153,7 @@ class World:
             b" FROM generate_series(0, %(count)s - 1) AS n RETURNING id, project_id, name)"
             b" INSERT INTO deployments (uuid, number, project_id, environment_id, branch, commit_sha, version, author,"
             b"  url, state, pipeline_result, started_at, finished_at, window_samples, interval_s)"
-            b" SELECT gen_random_uuid(), id, project_id, id, '', '', '', '', '', 'finished', 'success', now(), now(),"
+            b" SELECT gen_random_uuid(), id, project_id, id, '', '', '', '', '', %(state)s, '', now(), now(),"
             b"  5, 60 FROM environment RETURNING id, project_id, environment_id",
             {
                 "projects": [project.pk for project in projects],
@@ -157,6 +162,7 @@ class World:
                 "addresses_count": len(addresses),
                 "secret": secret,
                 "count": count,
+                "state": state,
             },
         ).fetchall()
         return planted
