@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
 from django.db import connection
 
@@ -31,23 +31,24 @@ TIME_TO_VERDICT = totals.histogram(
 # clock_timestamp: of this transaction now() is only the beginning.
 SINCE_LAST_SAMPLE = """
 SELECT extract(epoch FROM clock_timestamp() - max(finished_at))::float8 FROM scheduled_jobs
-WHERE deployment_id = %s AND job_type = 'post_collect'
+WHERE deployment_id = ANY(%s) AND job_type = 'post_collect' GROUP BY deployment_id
 """
 
 
-def count_verdict(deployment_id: int, verdict: Verdict, *, took_s: float | None) -> None:
-    """Counts a verdict in the transaction that issues it. took_s: seconds that judging took, where it was measured."""
-    VERDICTS.add({(verdict.verdict,): 1})
-    if took_s is not None:
-        JUDGING.observe([((), took_s)])
-    if not verdict.early:
+def count_verdicts(issued: Mapping[int, tuple[Verdict, float | None]]) -> None:
+    """Counts verdicts by deployment in the transaction that issues them, each with the seconds that judging took.
+
+    None: that was not measured. A few queries for all of them: hundreds may be issued at once.
+    """
+    VERDICTS.add(Counter((verdict.verdict,) for verdict, _ in issued.values()))
+    JUDGING.observe(((), took_s) for _, took_s in issued.values() if took_s is not None)
+    waited = [deployment_id for deployment_id, (verdict, _) in issued.items() if not verdict.early]
+    if waited:
         with connection.cursor() as cursor:
-            cursor.execute(SINCE_LAST_SAMPLE, [deployment_id])
-            [waited_s] = cursor.fetchone()
-        if waited_s is not None:
-            TIME_TO_VERDICT.observe([((), max(0.0, waited_s))])
+            cursor.execute(SINCE_LAST_SAMPLE, [waited])
+            TIME_TO_VERDICT.observe(((), max(0.0, row[0])) for row in cursor.fetchall() if row[0] is not None)
 
 
-def count_hints(hints: Sequence[Hint]) -> None:
+def count_hints(hints: Iterable[Hint]) -> None:
     """Counts hints in the transaction that stores them."""
     HINTS.add(Counter((hint.severity,) for hint in hints))

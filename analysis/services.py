@@ -10,7 +10,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from analysis.counting import count_hints, count_verdict
+from analysis.counting import count_hints, count_verdicts
 from analysis.evidence import Evidence
 from analysis.hints import hints
 from analysis.judge import judge, judge_early
@@ -57,9 +57,9 @@ def store_early(deployment_id: int, judgement: Judgement) -> bool:
             return False
         verdict_row(deployment_id, judgement).save()
         StoredHint.objects.bulk_create(hint_rows(deployment_id, judgement.hints))
-        count_verdict(deployment_id, judgement.verdict, took_s=judgement.took_s)
+        count_verdicts({deployment_id: (judgement.verdict, judgement.took_s)})
         count_hints(judgement.hints)
-    log_verdict(deployment_id, judgement)
+    log_verdicts({deployment_id: judgement})
     return True
 
 
@@ -71,8 +71,8 @@ def store_judgement(deployment_id: int, judgement: Judgement) -> bool:
 def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
     """Writes verdicts, hints and states in one transaction; the deployments (keys) for which that was still to be done.
 
-    Where an early verdict stands it stays, and the new one is kept beside it as the final word. Five queries for all of
-    them: a few hundred deployments may end in the same second.
+    Where an early verdict stands it stays, and the new one is kept beside it as the final word. A dozen queries for all
+    of them: a few hundred deployments may end in the same second.
     """
     with transaction.atomic():
         # Locked in the order of ids: two pollers may have the same ones.
@@ -87,32 +87,32 @@ def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
         StoredHint.objects.bulk_create(
             [row for deployment_id in fresh for row in hint_rows(deployment_id, judgements[deployment_id].hints)]
         )
-        for deployment_id in fresh:
-            count_verdict(deployment_id, judgements[deployment_id].verdict, took_s=judgements[deployment_id].took_s)
-            count_hints(judgements[deployment_id].hints)
+        count_verdicts({pk: (judgements[pk].verdict, judgements[pk].took_s) for pk in fresh})
+        count_hints(hint for deployment_id in fresh for hint in judgements[deployment_id].hints)
         for deployment_id, verdict in early.items():
             verdict.final = final_word(judgements[deployment_id])
             verdict.save(update_fields=["final"])
             add_hints(deployment_id, judgements[deployment_id].hints)
-    for deployment_id in ids:
-        log_verdict(deployment_id, judgements[deployment_id])
+    log_verdicts({deployment_id: judgements[deployment_id] for deployment_id in ids})
     return ids
 
 
-def log_verdict(deployment_id: int, judgement: Judgement) -> None:
-    verdict = judgement.verdict
-    deployment, project = Deployment.objects.values_list("uuid", "project__uuid").get(pk=deployment_id)
-    logger.info(
-        "verdict_issued",
-        deployment_id=str(deployment),
-        project_id=str(project),
-        verdict=verdict.verdict,
-        confidence=verdict.confidence,
-        conclusive=verdict.conclusive,
-        early=verdict.early,
-        hints=[hint.code for hint in judgement.hints],
-        duration_ms=round(judgement.took_s * 1000, 1) if judgement.took_s is not None else None,
-    )
+def log_verdicts(judgements: Mapping[int, Judgement]) -> None:
+    """One line for each."""
+    names = Deployment.objects.filter(pk__in=judgements.keys()).order_by("pk")
+    for pk, deployment, project in names.values_list("pk", "uuid", "project__uuid"):
+        verdict, took_s = judgements[pk].verdict, judgements[pk].took_s
+        logger.info(
+            "verdict_issued",
+            deployment_id=str(deployment),
+            project_id=str(project),
+            verdict=verdict.verdict,
+            confidence=verdict.confidence,
+            conclusive=verdict.conclusive,
+            early=verdict.early,
+            hints=[hint.code for hint in judgements[pk].hints],
+            duration_ms=round(took_s * 1000, 1) if took_s is not None else None,
+        )
 
 
 def store_unjudged(deployment_id: int, why: str) -> bool:
