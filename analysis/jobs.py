@@ -99,17 +99,19 @@ def judge_forgotten() -> int:
         .annotate(ended_as=Subquery(analyses.values("status")[:1]))
         .values_list("pk", "uuid", "project_id", "ended_as", "finished_at", "window_samples", "interval_s")
     )
+    planned = []
     for pk, uuid, project_id, ended_as, finished_at, samples, interval_s in forgotten:
         logger.warning("verdict_missing", deployment_id=str(uuid), analysis=ended_as or "none")
         if ended_as is None and finished_at is not None:
             due = analysis_due_at(finished_at, samples, interval_s)
-            enqueue([NewJob("analysis", due, deployment_id=pk, fair_key=project_id)])
+            planned.append(NewJob("analysis", due, deployment_id=pk, fair_key=project_id))
             continue
         try:
             store_unjudged(pk, f"its analysis ended as {ended_as}, without a verdict")
         except Exception:
             # The others must not wait for this one; it is tried again with the next sweep.
             logger.exception("verdict_missing", deployment_id=str(uuid))
+    enqueue(planned)
     return len(forgotten)
 
 

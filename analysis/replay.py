@@ -99,9 +99,3 @@ def compare(replayed: Iterable[Replayed]) -> Comparison:
         right_before=sum(row.recorded == row.deserved for row in marked),
         right_after=sum(row.verdict == row.deserved for row in marked),
     )
-
-
-def hit_rate(feedback: Iterable[Feedback]) -> tuple[int, int]:
-    """How many verdicts a person marked right, and how many were marked."""
-    marks = [mark.right for mark in feedback]
-    return sum(marks), len(marks)

@@ -55,10 +55,7 @@ def store_early(deployment_id: int, judgement: Judgement) -> bool:
         observed = Deployment.objects.select_for_update().filter(pk=deployment_id, state=State.FINISHED)
         if not observed.exists() or DeploymentVerdict.objects.filter(deployment_id=deployment_id).exists():
             return False
-        verdict_row(deployment_id, judgement).save()
-        StoredHint.objects.bulk_create(hint_rows(deployment_id, judgement.hints))
-        count_verdicts({deployment_id: (judgement.verdict, judgement.took_s)})
-        count_hints(judgement.hints)
+        issue({deployment_id: judgement})
     log_verdicts({deployment_id: judgement})
     return True
 
@@ -80,21 +77,25 @@ def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
         ids = list(unjudged.order_by("pk").values_list("pk", flat=True))
         Deployment.objects.filter(pk__in=ids).update(state=State.ANALYZED)
         early = {verdict.deployment_id: verdict for verdict in DeploymentVerdict.objects.filter(deployment_id__in=ids)}
-        fresh = [deployment_id for deployment_id in ids if deployment_id not in early]
-        DeploymentVerdict.objects.bulk_create(
-            [verdict_row(deployment_id, judgements[deployment_id]) for deployment_id in fresh], ignore_conflicts=True
-        )
-        StoredHint.objects.bulk_create(
-            [row for deployment_id in fresh for row in hint_rows(deployment_id, judgements[deployment_id].hints)]
-        )
-        count_verdicts({pk: (judgements[pk].verdict, judgements[pk].took_s) for pk in fresh})
-        count_hints(hint for deployment_id in fresh for hint in judgements[deployment_id].hints)
+        issue({deployment_id: judgements[deployment_id] for deployment_id in ids if deployment_id not in early})
         for deployment_id, verdict in early.items():
             verdict.final = final_word(judgements[deployment_id])
             verdict.save(update_fields=["final"])
             add_hints(deployment_id, judgements[deployment_id].hints)
     log_verdicts({deployment_id: judgements[deployment_id] for deployment_id in ids})
     return ids
+
+
+def issue(judgements: Mapping[int, Judgement]) -> None:
+    """Writes and counts verdicts and hints of deployments that have none, in the caller's transaction."""
+    DeploymentVerdict.objects.bulk_create(
+        [verdict_row(pk, judgement) for pk, judgement in judgements.items()], ignore_conflicts=True
+    )
+    StoredHint.objects.bulk_create(
+        [row for pk, judgement in judgements.items() for row in hint_rows(pk, judgement.hints)]
+    )
+    count_verdicts({pk: (judgement.verdict, judgement.took_s) for pk, judgement in judgements.items()})
+    count_hints(hint for judgement in judgements.values() for hint in judgement.hints)
 
 
 def log_verdicts(judgements: Mapping[int, Judgement]) -> None:
