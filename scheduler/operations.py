@@ -10,8 +10,8 @@ from django.db import connection, transaction
 
 from scheduler.models import JobStatus
 from scheduler.queue import announce_ended, notify
-from scheduler.registry import Ended, ended_columns, known_kind
-from scheduler.store import grouped, with_entry
+from scheduler.registry import Ended, ended_columns, grouped, known_kind
+from scheduler.store import with_entry
 
 FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
 RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)

@@ -26,9 +26,9 @@ from scheduler.listener import Listener
 from scheduler.queue import LONGEST_SLEEP_S
 from scheduler.recorder import Recorder
 from scheduler.recurring import plan_recurring
-from scheduler.registry import Job, JobError, JobKind, UnknownJobKind, kind_names, kind_of, known_kind
+from scheduler.registry import Job, JobError, JobKind, UnknownJobKind, grouped, kind_names, kind_of, known_kind
 from scheduler.shares import Opening, Shares
-from scheduler.store import JobStore, Outlook, grouped
+from scheduler.store import JobStore, Outlook
 from scheduler.words import describe, facts
 
 logger = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from scheduler.arrays import array
 from scheduler.counting import count_ended
-from scheduler.registry import Ended, ended_columns, kind_of, known_kind
+from scheduler.registry import Ended, ended_columns, grouped, kind_of, known_kind
 
 logger = structlog.get_logger(__name__)
 
@@ -147,10 +147,7 @@ def announce_ended(jobs: Sequence[Ended], *, guarded: bool = True) -> None:
     Without (it costs two round trips) whatever it raises ends the transaction.
     """
     count_ended(jobs)
-    by_kind: dict[str, list[Ended]] = {}
-    for job in jobs:
-        by_kind.setdefault(job.job_type, []).append(job)
-    for name, ended in by_kind.items():
+    for name, ended in grouped(jobs, lambda job: job.job_type).items():
         kind = known_kind(name)
         if kind is not None and kind.ended is not None:
             if guarded:

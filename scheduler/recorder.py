@@ -12,8 +12,8 @@ import structlog
 from django.db import OperationalError
 
 from scheduler.database import DatabaseAway, DatabaseThread, connection_lost
-from scheduler.registry import Ended, Job, UnknownJobKind, kind_of
-from scheduler.store import Failure, JobStore, grouped
+from scheduler.registry import Ended, Job, UnknownJobKind, grouped, kind_of
+from scheduler.store import Failure, JobStore
 from scheduler.words import describe, facts, facts_of_many
 
 logger = structlog.get_logger(__name__)

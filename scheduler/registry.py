@@ -71,6 +71,14 @@ def completed(job: Job) -> Ended:
     return Ended(job.id, job.job_type, "completed", job.deployment_id, job.sequence_index, fair_key=job.fair_key)
 
 
+def grouped(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:
+    """The items by key, each list in the order given."""
+    groups: dict[str, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
 class JobError(Exception):
     """A run that failed in a way the job's owner understands.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from scheduler.arrays import array, epoch
 from scheduler.counting import count_put_off, count_runs
 from scheduler.queue import announce_ended, notify
-from scheduler.registry import Ended, Job, completed, ended_columns, kind_of
+from scheduler.registry import Ended, Job, completed, ended_columns, grouped, kind_of
 from scheduler.shares import Opening
 from scheduler.tracing import Names, names_of
 
@@ -234,10 +234,7 @@ class JobStore:
                 if record is not None:
                     record(results)
             count_runs(job for job, _ in kept)
-            announce_ended(
-                [completed(job) for job, _ in kept],
-                guarded=guarded,
-            )
+            announce_ended([completed(job) for job, _ in kept], guarded=guarded)
         return sorted(ours)
 
     def fail(self, failures: Sequence[Failure]) -> list[Ended]:
@@ -355,11 +352,3 @@ def metadata_of(raw: Any) -> tuple[dict[str, Any], str]:
     if not isinstance(values, dict):
         return {}, f"its job_metadata is not an object but {type(values).__name__}"
     return values, ""
-
-
-def grouped(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:
-    """The items by key, each list in the order given."""
-    groups: dict[str, list[Any]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
