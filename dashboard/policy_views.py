@@ -17,6 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from analysis.policy import policy_from_dict
 from dashboard.forms import ExcludedWindowForm
+from dashboard.person import person
 from dashboard.policy_form import PolicyForm
 from dashboard.project_queries import (
     PolicyPage,
@@ -99,12 +100,6 @@ def include(request: HttpRequest, environment_id: int, window_id: int) -> HttpRe
     include_window(environment, window_id)
     messages.success(request, _("The window counts again."))
     return redirect("dashboard:policy", environment_id=environment.pk)
-
-
-def person(request: HttpRequest) -> User:
-    """Who signed in; every view here asks for that first."""
-    user: Any = request.user
-    return user  # type: ignore[no-any-return]
 
 
 def form_of(page: PolicyPage, data: Any = None) -> PolicyForm:

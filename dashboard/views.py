@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 from analysis.services import give_feedback
 from dashboard.detail import page_context
 from dashboard.forms import FeedbackForm
+from dashboard.person import person
 from dashboard.queries import deployment_detail, deployments_page, first_environment
 from projects.permissions import Action, require
 
@@ -54,10 +55,10 @@ def deployments_live(request: HttpRequest) -> HttpResponse:
 
 def _deployments(request: HttpRequest, template: str) -> HttpResponse:
     before = cursor(request.GET.get("before"))
-    page = deployments_page(request.user, before=before)  # type: ignore[arg-type]  # signed in
+    page = deployments_page(person(request), before=before)
     context = {"page": page, "before": before}
     if not page.rows and before is None:
-        context["project"], context["environment"] = first_environment(request.user)  # type: ignore[arg-type,assignment]
+        context["project"], context["environment"] = first_environment(person(request))  # type: ignore[assignment]
     return render(request, template, context)
 
 
@@ -66,8 +67,7 @@ def _deployments(request: HttpRequest, template: str) -> HttpResponse:
 @login_required
 def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """One deployment: verdict, hints, charts, checks."""
-    detail = deployment_detail(request.user, uuid)  # type: ignore[arg-type]  # signed in
-    return render(request, "dashboard/deployment.html", page_context(detail))
+    return _deployment(request, uuid, "dashboard/deployment.html")
 
 
 @require_safe
@@ -75,8 +75,11 @@ def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The part of a deployment's page that changes until the verdict stands."""
-    detail = deployment_detail(request.user, uuid)  # type: ignore[arg-type]  # signed in
-    return render(request, "includes/_deployment.html", page_context(detail))
+    return _deployment(request, uuid, "includes/_deployment.html")
+
+
+def _deployment(request: HttpRequest, uuid: UUID, template: str) -> HttpResponse:
+    return render(request, template, page_context(deployment_detail(person(request), uuid)))
 
 
 @require_POST
@@ -84,13 +87,13 @@ def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def feedback(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Marks the deployment's verdict right or wrong."""
-    detail = deployment_detail(request.user, uuid)  # type: ignore[arg-type]  # signed in
+    detail = deployment_detail(person(request), uuid)
     if detail.verdict is None:
         raise Http404("There is no verdict to mark.")
     require(detail.actions, Action.MARK_VERDICT)
     form = FeedbackForm(detail.verdict, request.POST)
     if not form.is_valid():
         return render(request, "dashboard/deployment.html", page_context(detail, form))
-    give_feedback(detail.verdict, by=request.user, **form.values())  # type: ignore[arg-type]  # signed in
+    give_feedback(detail.verdict, by=person(request), **form.values())
     messages.success(request, _("Thank you. Your mark is stored."))
     return redirect(f"{reverse('dashboard:deployment', args=[uuid])}#feedback")
