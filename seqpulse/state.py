@@ -41,13 +41,10 @@ SELECT name, host, pid, started_at, heartbeat_at, extract(epoch FROM now() - hea
     (SELECT count(*) FROM scheduled_jobs WHERE status = 'running' AND locked_by = name)
 FROM pollers ORDER BY heartbeat_at DESC, name
 """
-# One count for each status: only so each is served by the partial index of its own (jobs_due, jobs_running), however
-# many jobs have ended.
+# OR, not IN: so each half has its partial index (jobs_due, jobs_running), however many jobs have ended.
 GAUGES = """
 SELECT (SELECT count(*) FROM scheduled_jobs WHERE status = 'running'),
-    (SELECT count(*) FROM scheduled_jobs WHERE status = 'pending' AND job_type = 'analysis'
-        AND (scheduled_at < now() - %(verdict)s * interval '1 s' OR retry_count > 0))
-    + (SELECT count(*) FROM scheduled_jobs WHERE status = 'running' AND job_type = 'analysis'
+    (SELECT count(*) FROM scheduled_jobs WHERE (status = 'pending' OR status = 'running') AND job_type = 'analysis'
         AND (scheduled_at < now() - %(verdict)s * interval '1 s' OR retry_count > 0)),
     (SELECT setting::int FROM pg_settings WHERE name = 'max_connections')
 """
