@@ -15,15 +15,14 @@ T = TypeVar("T")
 
 # Who freezes or is cut off in the middle of a transaction must not keep its locks: the others work on the same rows.
 SESSION = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '10s'; SET statement_timeout = '60s'"
+# Threads that run handlers may wait and compute for long, but not in the middle of a transaction.
+WORKER_PREFIX = "worker"
+WORKER_SESSION = "SET idle_in_transaction_session_timeout = '30s'"
 
 
 class DatabaseAway(Exception):
     """There is no connection any more, or none is to be had: to be tried again. What was asked may have happened."""
 
-
-# Threads that run handlers may wait and compute for long, but not in the middle of a transaction.
-WORKER_PREFIX = "worker"
-WORKER_SESSION = "SET idle_in_transaction_session_timeout = '30s'"
 
 # OperationalErrors that refuse a statement and leave the connection usable (PostgreSQL's SQLSTATE codes): deadlock,
 # serialization failure, disk full, out of memory, lock timeout, statement timeout.

@@ -120,10 +120,15 @@ def cancel(
     return cancelled
 
 
+# What an expired job says of itself, unless an earlier try said more.
+EXPIRED_CODE = "CASE WHEN error_code = '' THEN 'expired' ELSE error_code END"
+EXPIRED_WORDS = (
+    "CASE WHEN last_error = '' THEN 'nobody ran it in time: it was due at ' || scheduled_at || ' and of use until '"
+    " || expires_at ELSE last_error END"
+)
 EXPIRE = f"""
 UPDATE scheduled_jobs AS job SET status = 'expired', finished_at = now(),
-    error_code = CASE WHEN error_code = '' THEN 'expired' ELSE error_code END,
-    last_error = CASE WHEN last_error = '' THEN 'nobody ran it until ' || expires_at ELSE last_error END
+    error_code = {EXPIRED_CODE}, last_error = {EXPIRED_WORDS}
 WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s) AND status = 'pending'
     AND expires_at <= now() ORDER BY id FOR UPDATE)
 RETURNING {ended_columns("job")}

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 
 from scheduler.arrays import array, epoch
 from scheduler.counting import count_put_off, count_runs
-from scheduler.queue import announce_ended, notify
+from scheduler.queue import EXPIRED_CODE, EXPIRED_WORDS, announce_ended, notify
 from scheduler.registry import Ended, Job, completed, ended_columns, grouped, kind_of
 from scheduler.shares import Opening
 from scheduler.tracing import Names, names_of
@@ -37,10 +37,8 @@ UPDATE scheduled_jobs AS job SET
     locked_until = CASE WHEN expires_at <= now() THEN NULL ELSE now() + %(lease)s * interval '1 second' END,
     started_at = CASE WHEN expires_at <= now() THEN started_at ELSE now() END,
     finished_at = CASE WHEN expires_at <= now() THEN now() END,
-    error_code = CASE WHEN expires_at <= now() AND error_code = '' THEN 'expired' ELSE error_code END,
-    last_error = CASE WHEN expires_at <= now() AND last_error = ''
-        THEN 'nobody ran it in time: it was due at ' || scheduled_at || ' and of use until ' || expires_at
-        ELSE last_error END
+    error_code = CASE WHEN expires_at <= now() THEN {EXPIRED_CODE} ELSE error_code END,
+    last_error = CASE WHEN expires_at <= now() THEN {EXPIRED_WORDS} ELSE last_error END
 FROM due WHERE job.id = due.id
 RETURNING {ended_columns("job")}, job.phase, {epoch("job.scheduled_at")}, {epoch("job.expires_at")},
     {epoch("now()")}, job.retry_count, job.job_metadata
