@@ -5,26 +5,58 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import available_timezones
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from projects.plans import PLAN_CHOICES, PLANS, Plan
 from projects.policies import validate_policy
 from security.encryption import EncryptedTextField
 from security.outbound import parse_endpoint
 
+# How long an invitation can be accepted.
+INVITATION_DAYS = 7
 API_KEY_PREFIX = "sp_"
 HMAC_SECRET_PREFIX = "sphs_"  # noqa: S105  (how secrets begin, not one)
 
 
+def validate_time_zone(name: str) -> None:
+    """Raises ValidationError where this is no name of the time zone database."""
+    if name not in available_timezones():
+        raise ValidationError(_("“%(name)s” is no time zone. Pick one such as Europe/Paris."), params={"name": name})
+
+
+class Theme(models.TextChoices):
+    LIGHT = "light", _("Light")
+    DARK = "dark", _("Dark")
+
+
 class User(AbstractUser):
-    """A person who signs in."""
+    """A person who signs in, and how they want their pages: "" is what the browser asks for (time zone: UTC)."""
+
+    language = models.CharField(
+        max_length=10, choices=settings.LANGUAGES, blank=True, default="", db_default="", verbose_name=_("language")
+    )
+    theme = models.CharField(
+        max_length=5, choices=Theme, blank=True, default="", db_default="", verbose_name=_("theme")
+    )
+    time_zone = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[validate_time_zone],
+        verbose_name=_("time zone"),
+    )
 
 
 class Team(models.Model):
@@ -39,10 +71,10 @@ class Team(models.Model):
 
 
 class Role(models.TextChoices):
-    OWNER = "owner"
-    ADMIN = "admin"
-    MEMBER = "member"
-    VIEWER = "viewer"
+    OWNER = "owner", _("Owner")
+    ADMIN = "admin", _("Admin")
+    MEMBER = "member", _("Member")
+    VIEWER = "viewer", _("Viewer")
 
 
 class Membership(models.Model):
@@ -57,6 +89,49 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.team} ({self.role})"
+
+
+def invitation_end() -> datetime:
+    return timezone.now() + timedelta(days=INVITATION_DAYS)
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self) -> InvitationQuerySet:
+        """Those that can still be accepted."""
+        return self.filter(accepted_at__isnull=True, revoked_at__isnull=True, expires_at__gt=timezone.now())
+
+
+class Invitation(models.Model):
+    """A way into a team, sent by e-mail to a person who may have no account yet. Only the token's hash is stored."""
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="invitations")
+    email = models.EmailField()
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(default=invitation_end)
+    accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    accepted_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            # One that is open per person and team: inviting again replaces it.
+            models.UniqueConstraint(
+                "team",
+                Lower("email"),
+                condition=models.Q(accepted_at__isnull=True, revoked_at__isnull=True),
+                name="one_open_invitation_per_email",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} to {self.team} ({self.role})"
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -92,6 +167,9 @@ class Project(models.Model):
     )
     last_number = models.PositiveIntegerField(default=0, editable=False, help_text="Number of the latest deployment.")
     created_at = models.DateTimeField(auto_now_add=True)
+    archived_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when nothing is measured any more; what was stays readable."
+    )
 
     objects = ProjectQuerySet.as_manager()
 
@@ -147,6 +225,14 @@ class Environment(models.Model):
     name = models.CharField(max_length=100)
     metrics_endpoint = models.CharField(max_length=2048, blank=True, validators=[validate_endpoint])
     hmac_secret = EncryptedTextField(blank=True, editable=False)
+    previous_hmac_secret = EncryptedTextField(
+        blank=True, editable=False, default="", db_default="", help_text="Still tried until previous_hmac_until."
+    )
+    previous_hmac_until = models.DateTimeField(null=True, blank=True, editable=False)
+    endpoint_blocked_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when ops have it not asked; empty: it is asked."
+    )
+    endpoint_blocked_reason = models.CharField(max_length=200, blank=True, editable=False, default="", db_default="")
     policy = models.JSONField(
         default=dict,
         blank=True,
@@ -245,6 +331,7 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100, default="default")
     prefix = models.CharField(max_length=16, editable=False, help_text="The first characters, to recognise it by.")
     key_hash = models.CharField(max_length=64, unique=True, editable=False)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)

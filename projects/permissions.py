@@ -10,30 +10,60 @@ from enum import StrEnum
 
 from django.core.exceptions import PermissionDenied
 
-from projects.models import Membership, Project, Role, User
+from projects.models import Membership, Project, Role, Team, User
 
 
 class Action(StrEnum):
-    """What people do with a project that they see."""
+    """What people do with a team that they are in, and with its projects."""
 
     SEE = "see"
     MARK_VERDICT = "mark_verdict"
     REPLAY = "replay"
+    RERUN_ANALYSIS = "rerun_analysis"
     CHANGE_POLICY = "change_policy"
     EXCLUDE_WINDOW = "exclude_window"
+    CREATE_PROJECT = "create_project"
+    CHANGE_PROJECT = "change_project"
+    ARCHIVE_PROJECT = "archive_project"
+    DELETE_PROJECT = "delete_project"
+    CHANGE_PLAN = "change_plan"
+    CHANGE_ENVIRONMENT = "change_environment"
+    MANAGE_SIGNING = "manage_signing"
+    MANAGE_KEYS = "manage_keys"
+    INVITE = "invite"
+    CHANGE_MEMBERS = "change_members"
+    CHANGE_OWNERS = "change_owners"
+    RENAME_TEAM = "rename_team"
+    DELETE_TEAM = "delete_team"
 
 
 _VIEWER = frozenset({Action.SEE})
-_MEMBER = _VIEWER | {Action.MARK_VERDICT, Action.REPLAY}
-# What decides about verdicts to come: the policy, and what they are compared with.
-_ADMIN = _MEMBER | {Action.CHANGE_POLICY, Action.EXCLUDE_WINDOW}
+_MEMBER = _VIEWER | {Action.MARK_VERDICT, Action.REPLAY, Action.RERUN_ANALYSIS}
+# What decides about verdicts to come: the policy, what they are compared with, what is measured and how, and by whom.
+_ADMIN = _MEMBER | {
+    Action.CHANGE_POLICY,
+    Action.EXCLUDE_WINDOW,
+    Action.CREATE_PROJECT,
+    Action.CHANGE_PROJECT,
+    Action.ARCHIVE_PROJECT,
+    Action.CHANGE_ENVIRONMENT,
+    Action.MANAGE_SIGNING,
+    Action.MANAGE_KEYS,
+    Action.INVITE,
+    Action.CHANGE_MEMBERS,
+    Action.RENAME_TEAM,
+}
+# What cannot be undone, and who else may do that.
+_OWNER = _ADMIN | {Action.DELETE_PROJECT, Action.CHANGE_OWNERS, Action.DELETE_TEAM}
 
 ALLOWED: Mapping[str, frozenset[Action]] = {
     Role.VIEWER: _VIEWER,
     Role.MEMBER: _MEMBER,
     Role.ADMIN: _ADMIN,
-    Role.OWNER: _ADMIN,
+    Role.OWNER: _OWNER,
 }
+# A superuser runs this installation: an owner everywhere, who also says how much of it a project may use.
+OPERATOR = frozenset(Action)
 
 
 def allowed(role: str | None) -> frozenset[Action]:
@@ -41,18 +71,23 @@ def allowed(role: str | None) -> frozenset[Action]:
     return ALLOWED.get(role, frozenset()) if role is not None else frozenset()
 
 
-def role_in(user: User, project: Project) -> str | None:
-    """The person's role in the project's team, None for no member; a superuser runs this installation: an owner."""
+def role_in(user: User, team: Team) -> str | None:
+    """The person's role in the team, None for no member; a superuser is an owner."""
     if not user.is_active:
         return None
     if user.is_superuser:
         return Role.OWNER
-    return Membership.objects.filter(team_id=project.team_id, user=user).values_list("role", flat=True).first()
+    return Membership.objects.filter(team=team, user=user).values_list("role", flat=True).first()
+
+
+def actions_in(user: User, team: Team) -> frozenset[Action]:
+    """What the person may do in the team. One query, none for a superuser."""
+    return OPERATOR if user.is_superuser and user.is_active else allowed(role_in(user, team))
 
 
 def actions_of(user: User, project: Project) -> frozenset[Action]:
     """What the person may do in the project."""
-    return allowed(role_in(user, project))
+    return actions_in(user, Team(pk=project.team_id))
 
 
 def require(actions: frozenset[Action], action: Action) -> None:

@@ -43,6 +43,7 @@ urlpatterns = [
     re_path(r"^db-check/?$", DatabaseView.as_view(), name="db-check"),
     re_path(r"^metrics/?$", MetricsView.as_view(), name="metrics"),
     path("admin/", admin.site.urls),
+    path("accounts/", include("allauth.urls")),
     path("", include("dashboard.urls")),
 ]
 

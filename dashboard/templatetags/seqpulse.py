@@ -143,3 +143,9 @@ def result(name: str) -> Any:
 def phase(name: str) -> Any:
     """The phase of a sample for people."""
     return words.PHASES.get(name, name)
+
+
+@register.filter
+def within(path: str, address: str) -> bool:
+    """Whether the path is the address or below it."""
+    return path.startswith(address)

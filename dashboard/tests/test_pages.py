@@ -15,7 +15,7 @@ from django.urls import reverse
 from analysis import wording
 from analysis.models import VerdictName
 from analysis.tests.factories import make_hint, make_verdict
-from dashboard.queries import PAGE_SIZE
+from dashboard.deployments.queries import PAGE_SIZE
 from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, words
 from deployments.models import State

@@ -16,7 +16,7 @@ from analysis.models import DeploymentVerdict, VerdictName
 from analysis.policy import FixedPolicy, policy_from_dict
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
-from dashboard.project_queries import REPLAYED, VERSIONS_SHOWN
+from dashboard.policies.queries import REPLAYED, VERSIONS_SHOWN
 from dashboard.tests import scenes
 from dashboard.tests.pages import (
     address,

@@ -1,9 +1,8 @@
-"""The pages of a project and of an environment's policy, with what people do there."""
+"""The page of an environment's policy, with what people do there."""
 
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -13,21 +12,20 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST
 
 from analysis.policy import policy_from_dict
-from dashboard.forms import ExcludedWindowForm
 from dashboard.person import person
-from dashboard.policy_form import PolicyForm
-from dashboard.project_queries import (
+from dashboard.policies.form import PolicyForm
+from dashboard.policies.queries import (
     PolicyPage,
     Replay,
     environment_of,
     policy_page,
-    project_page,
     readable,
     replay_recent,
 )
+from dashboard.policies.window_form import ExcludedWindowForm
 from projects.baselines import exclude_window, include_window, set_baseline_interval
 from projects.models import Environment, PolicySource, User
 from projects.permissions import Action, require
@@ -35,14 +33,6 @@ from projects.policies import policy_to_toml
 from projects.services import set_policy
 
 SAVE, REPLAY = "save", "replay"
-
-
-@require_safe
-@never_cache
-@login_required
-def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """A project: its environments and how often its verdicts were right."""
-    return render(request, "dashboard/project.html", {"page": project_page(person(request), uuid)})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from analysis.types import METRICS
 from dashboard import words
-from dashboard.basis import basis_of, final_word
 from dashboard.charts import Before, Chart, Span, draw
-from dashboard.forms import FeedbackForm
-from dashboard.queries import MISSED, Detail
+from dashboard.deployments.basis import basis_of, final_word
+from dashboard.deployments.forms import FeedbackForm
+from dashboard.deployments.queries import MISSED, Detail
 from deployments.models import Deployment, State
 from metrics.models import MetricSample, Phase
 from projects.permissions import Action

@@ -1,4 +1,4 @@
-"""The pages, each with its fragment for what changes without a reload. What they read is in queries.py."""
+"""The list of deployments and the page of one, each with its fragment for what changes without a reload."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from analysis.services import give_feedback
-from dashboard.detail import page_context
-from dashboard.forms import FeedbackForm
+from dashboard.deployments.detail import page_context
+from dashboard.deployments.forms import FeedbackForm
+from dashboard.deployments.queries import deployment_detail, deployments_page, first_environment
 from dashboard.person import person
-from dashboard.queries import deployment_detail, deployments_page, first_environment
 from projects.permissions import Action, require
 
 # More digits than this are no id of ours.
@@ -29,12 +28,6 @@ def cursor(value: str | None) -> int | None:
     """The id in a paging parameter; None (the first page) where it is none."""
     usable = value is not None and value.isascii() and value.isdigit() and len(value) <= LONGEST_ID
     return int(value) if usable and value else None
-
-
-@require_safe
-def favicon(request: HttpRequest) -> HttpResponse:
-    """The icon, for pages that name none (admin, API documentation)."""
-    return redirect(static("seqpulse/icon.svg"))
 
 
 @require_safe

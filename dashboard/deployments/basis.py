@@ -13,7 +13,7 @@ from analysis.models import DeploymentVerdict
 from analysis.policy import LIMITED_METRICS
 from analysis.types import METRICS
 from dashboard import words
-from dashboard.queries import Detail, evidence_of
+from dashboard.deployments.queries import Detail, evidence_of
 from dashboard.words import Status
 from deployments.models import Deployment
 

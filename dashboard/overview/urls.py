@@ -1,0 +1,10 @@
+"""The address of the overview."""
+
+from __future__ import annotations
+
+from dashboard.overview import views
+from dashboard.routes import page
+
+urlpatterns = [
+    *page("dashboard/", views.overview, "overview"),
+]

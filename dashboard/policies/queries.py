@@ -1,0 +1,136 @@
+"""What the page of an environment's policy reads. Each function needs a fixed number of queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+
+from analysis.policy import DEFAULT_KIND, Policy, policy_from_dict
+from analysis.replay import Comparison, Replayed, compare, judged, replay
+from dashboard.deployments.queries import evidence_of
+from deployments.models import Deployment
+from projects.models import Environment, ExcludedWindow, PolicySource, PolicyVersion, User
+from projects.permissions import Action, actions_of
+
+REPLAYED = 50
+VERSIONS_SHOWN = 20
+WINDOWS_SHOWN = 50
+LONGEST_VALUE = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One value that differs between two versions of a policy, as JSON; "" where it is the default."""
+
+    path: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version with what it changed against the one before."""
+
+    version: PolicyVersion
+    changes: list[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPage:
+    """An environment with its policy. current: the number of its version, 0 where it never had one."""
+
+    environment: Environment
+    actions: frozenset[Action]
+    versions: list[Version]
+    current: int
+    windows: list[ExcludedWindow]
+
+    @property
+    def from_file(self) -> bool:
+        """Whether the policy in force came with a trigger call: the next one will bring it again."""
+        return bool(self.versions) and self.versions[0].version.source == PolicySource.FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a policy would have said. gone: deployments that could not be replayed, since their samples are gone."""
+
+    changed: list[Replayed]
+    comparison: Comparison
+    gone: int
+
+
+def readable(policy: Any) -> Policy | None:
+    """The policy of stored JSON; None where no judge understands it."""
+    try:
+        return policy_from_dict(policy)
+    except (ValueError, OverflowError):
+        return None
+
+
+def environment_of(user: User, environment_id: int) -> tuple[Environment, frozenset[Action]]:
+    """An environment and what the person may do with it. Raises Http404, also for a foreign one."""
+    rows = Environment.objects.visible_to(user).select_related("project__team")
+    environment = get_object_or_404(rows, pk=environment_id)
+    return environment, actions_of(user, environment.project)
+
+
+def policy_page(environment: Environment, actions: frozenset[Action]) -> PolicyPage:
+    """Versions and excluded windows of the environment. Two queries."""
+    rows = environment.policy_versions.select_related("created_by").order_by("-number")[: VERSIONS_SHOWN + 1]
+    versions = list(rows)
+    older = [version.policy for version in versions[1:]] + [{}]
+    return PolicyPage(
+        environment=environment,
+        actions=actions,
+        versions=[
+            Version(version, changes(before, version.policy))
+            for version, before in zip(versions[:VERSIONS_SHOWN], older, strict=False)
+        ],
+        current=versions[0].number if versions else 0,
+        windows=list(windows_of(environment)),
+    )
+
+
+def windows_of(environment: Environment) -> QuerySet[ExcludedWindow]:
+    return environment.excluded_windows.select_related("created_by").order_by("-starts_at")[:WINDOWS_SHOWN]
+
+
+def changes(before: Any, after: Any) -> list[Change]:
+    """What differs between two stored policies, by path."""
+    # A policy that names no kind is of the default one: naming that changes nothing.
+    old, new = ({"kind": json.dumps(DEFAULT_KIND), **dict(_leaves(policy))} for policy in (before, after))
+    paths = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
+    return [Change(path, old.get(path, ""), new.get(path, "")) for path in paths]
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif tree is not None:
+        told = json.dumps(tree, ensure_ascii=False)
+        yield path, told if len(told) <= LONGEST_VALUE else f"{told[: LONGEST_VALUE - 1]}…"
+
+
+def replay_recent(environment: Environment, policy: Policy) -> Replay:
+    """The last judged deployments of the environment under this policy. Nothing is written."""
+    rows = judged(Deployment.objects.filter(environment=environment))
+    replayed = replay(list(rows.order_by("-id")[:REPLAYED]), policy)
+    usable = [one for one in replayed if has_its_samples(one)]
+    return Replay(
+        changed=[one for one in usable if one.changed],
+        comparison=compare(usable),
+        gone=len(replayed) - len(usable),
+    )
+
+
+def has_its_samples(replayed: Replayed) -> bool:
+    """Whether what the verdict was judged on is still there: samples are kept for a time only."""
+    recorded: int = evidence_of(replayed.deployment.verdict).get("post_samples", 0)
+    return len(replayed.judgement.evidence.post) >= recorded

@@ -1,0 +1,16 @@
+"""Addresses of an environment's policy."""
+
+from __future__ import annotations
+
+from dashboard.policies import views
+from dashboard.routes import page
+
+urlpatterns = [
+    *page("dashboard/environments/<int:environment_id>/policy/", views.policy, "policy"),
+    *page("dashboard/environments/<int:environment_id>/windows/", views.exclude, "exclude-window"),
+    *page(
+        "dashboard/environments/<int:environment_id>/windows/<int:window_id>/remove/",
+        views.include,
+        "include-window",
+    ),
+]

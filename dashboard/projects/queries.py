@@ -1,0 +1,139 @@
+"""What the pages of projects read. Each function needs a fixed number of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+
+from analysis.models import DeploymentVerdict, Feedback, VerdictName
+from analysis.policy import Policy
+from dashboard.deployments.queries import verdict_of
+from dashboard.policies.queries import readable
+from dashboard.words import Status, status_of
+from deployments.models import Deployment
+from projects.models import Environment, Project, User
+
+RECENT = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class HitRate:
+    """How many verdicts people marked right, of those that they marked."""
+
+    right: int = 0
+    marked: int = 0
+
+    @property
+    def ratio(self) -> float | None:
+        """0..1, None where none was marked."""
+        return self.right / self.marked if self.marked else None
+
+    def __add__(self, other: HitRate) -> HitRate:
+        return HitRate(self.right + other.right, self.marked + other.marked)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How the verdicts of an environment, or of a project, did: ever, in the last 30 days, and how many of each."""
+
+    ever: HitRate = HitRate()
+    recent: HitRate = HitRate()
+    verdicts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> list[tuple[Status, int]]:
+        """The verdicts of the last 30 days, the best first."""
+        return [(status_by_name(name), self.verdicts.get(name, 0)) for name in VerdictName.values]
+
+    @property
+    def total(self) -> int:
+        return sum(self.verdicts.values())
+
+    def __add__(self, other: Record) -> Record:
+        names = {*self.verdicts, *other.verdicts}
+        verdicts = {name: self.verdicts.get(name, 0) + other.verdicts.get(name, 0) for name in names}
+        return Record(self.ever + other.ever, self.recent + other.recent, verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRow:
+    """One environment of a project: its last deployment, its record and what it is judged by."""
+
+    environment: Environment
+    deployment: Deployment | None
+    record: Record
+    policy: Policy | None
+
+    @property
+    def status(self) -> Status | None:
+        return status_of(self.deployment, verdict_of(self.deployment)) if self.deployment is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPage:
+    project: Project
+    rows: list[EnvironmentRow]
+    record: Record
+
+
+def status_by_name(name: str) -> Status:
+    return status_of(Deployment(), DeploymentVerdict(verdict=name))
+
+
+def project_page(user: User, uuid: UUID) -> ProjectPage:
+    """A project with its environments. Five queries. Raises Http404."""
+    project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
+    latest = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-id").values("id")[:1]
+    environments: list[Any] = list(
+        Environment.objects.filter(project=project).annotate(latest_id=Subquery(latest)).order_by("name")
+    )
+    ids = [environment.latest_id for environment in environments if environment.latest_id is not None]
+    last = Deployment.objects.select_related("verdict").in_bulk(ids)
+    records = records_of(project)
+    rows = []
+    for environment in environments:
+        environment.project = project
+        rows.append(
+            EnvironmentRow(
+                environment=environment,
+                deployment=last.get(environment.latest_id or 0),
+                record=records.get(environment.pk, Record()),
+                policy=readable(environment.policy),
+            )
+        )
+    return ProjectPage(project, rows, sum((row.record for row in rows), Record()))
+
+
+def records_of(project: Project) -> dict[int, Record]:
+    """By environment: how its verdicts did. Two queries."""
+    since = timezone.now() - RECENT
+    recent = Q(verdict__created_at__gte=since)
+    marks = (
+        Feedback.objects.filter(verdict__deployment__project=project)
+        .values_list("verdict__deployment__environment_id")
+        .annotate(
+            hits=Count("pk", filter=Q(right=True)),
+            marked=Count("pk"),
+            recent_hits=Count("pk", filter=recent & Q(right=True)),
+            recent_marked=Count("pk", filter=recent),
+        )
+    )
+    hits = {row[0]: (HitRate(row[1], row[2]), HitRate(row[3], row[4])) for row in marks}
+    verdicts: dict[int, dict[str, int]] = {}
+    counted = (
+        DeploymentVerdict.objects.filter(deployment__project=project, created_at__gte=since)
+        .values_list("deployment__environment_id", "verdict")
+        .annotate(Count("pk"))
+    )
+    for environment_id, name, count in counted:
+        verdicts.setdefault(environment_id, {})[name] = count
+    return {
+        pk: Record(*hits.get(pk, (HitRate(), HitRate())), verdicts=verdicts.get(pk, {})) for pk in {*hits, *verdicts}
+    }
