@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 
 from deployments.models import Deployment
 from security.modeladmin import MachineMadeAdmin
@@ -28,6 +29,6 @@ class DeploymentAdmin(MachineMadeAdmin):
     ordering = ("-id",)
     readonly_fields = ("uuid",)
 
-    @admin.display(description="environment", ordering="environment__name")
+    @admin.display(description=_("environment"), ordering="environment__name")
     def environment_name(self, deployment: Deployment) -> str:
         return deployment.environment.name

@@ -6,15 +6,18 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from projects.models import ApiKey, Environment, ExcludedWindow, Membership, PolicyVersion, Project, Team, User
+from projects.operators import block_endpoints, change_plan, unblock_endpoints
+from projects.plans import PLAN_CHOICES
 from projects.services import enable_signing, issue_api_key
 from security.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
 
@@ -75,44 +78,74 @@ class EnvironmentInline(admin.TabularInline):  # type: ignore[type-arg]
     show_change_link = True
 
 
+class PlanActionForm(ActionForm):
+    """The plan that the action below puts the selected projects on."""
+
+    plan = forms.ChoiceField(label=gettext_lazy("Plan"), required=False, choices=[("", "---------"), *PLAN_CHOICES])
+
+
 @admin.register(Project)
 class ProjectAdmin(OwnerAdmin):
-    list_display = ("name", "team", "plan", "window", "retention", "last_number", "created_at")
-    list_filter = ("plan",)
+    list_display = ("name", "team", "plan", "window", "retention", "last_number", "created_at", "archived_at")
+    list_filter = ("plan", ("archived_at", admin.EmptyFieldListFilter))
     list_select_related = ("team",)
     search_fields = ("name", "team__name")
     date_hierarchy = "created_at"
     raw_id_fields = ("team",)
-    readonly_fields = ("uuid", "last_number", "created_at")
+    readonly_fields = ("uuid", "last_number", "created_at", "archived_at")
     inlines = (EnvironmentInline,)
+    actions = ("put_on_plan",)
+    action_form = PlanActionForm
 
-    @admin.display(description="window (min)")
+    @admin.action(description=gettext_lazy("Put on the plan"), permissions=["change"])
+    def put_on_plan(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
+        plan = request.POST.get("plan", "")
+        if not plan:
+            self.message_user(request, _("Choose the plan beside the action."), messages.WARNING)
+            return
+        changed = change_plan(queryset, plan, by=str(request.user))
+        for project in changed:
+            self.log_change(request, project, f"Put on the plan {plan}.")
+        text = ngettext(
+            "%(n)d project is on another plan now.", "%(n)d projects are on another plan now.", len(changed)
+        )
+        self.message_user(request, text % {"n": len(changed)}, messages.SUCCESS)
+
+    @admin.display(description=gettext_lazy("window (min)"))
     def window(self, project: Project) -> int:
         return project.effective_window_minutes
 
-    @admin.display(description="retention (days)")
+    @admin.display(description=gettext_lazy("retention (days)"))
     def retention(self, project: Project) -> int:
         return project.effective_retention_days
 
 
+class BlockActionForm(ActionForm):
+    """Why the action below has endpoints not asked; their teams read it."""
+
+    reason = forms.CharField(label=gettext_lazy("Reason"), required=False, max_length=200)
+
+
 @admin.register(Environment)
 class EnvironmentAdmin(OwnerAdmin):
-    list_display = ("name", "project", "metrics_endpoint", "signed", "created_at")
+    list_display = ("name", "project", "metrics_endpoint", "signed", "endpoint_blocked_at", "created_at")
+    list_filter = (("endpoint_blocked_at", admin.EmptyFieldListFilter),)
     list_select_related = ("project",)
     search_fields = ("name", "project__name", "metrics_endpoint")
     raw_id_fields = ("project",)
-    readonly_fields = ("signed", "created_at")
-    actions = ("issue_secret", "turn_signing_off")
+    readonly_fields = ("signed", "endpoint_blocked_at", "endpoint_blocked_reason", "created_at")
+    actions = ("issue_secret", "turn_signing_off", "block", "unblock")
+    action_form = BlockActionForm
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Deployments and samples belong to the environment: it cannot move to another project.
         return (*self.readonly_fields, "project") if obj else self.readonly_fields
 
-    @admin.display(boolean=True, description="signs requests")
+    @admin.display(boolean=True, description=gettext_lazy("signs requests"))
     def signed(self, environment: Environment) -> bool:
         return environment.signs
 
-    @admin.action(description="Turn signing on, or issue a new secret", permissions=["change"])
+    @admin.action(description=gettext_lazy("Turn signing on, or issue a new secret"), permissions=["change"])
     def issue_secret(self, request: HttpRequest, queryset: QuerySet[Environment]) -> HttpResponse:
         issued = []
         for environment in queryset.select_related("project"):
@@ -120,7 +153,7 @@ class EnvironmentAdmin(OwnerAdmin):
             self.log_change(request, environment, "Issued a new HMAC secret.")
         return shown_once(request, self, _("New HMAC secret"), issued)
 
-    @admin.action(description="Turn signing off", permissions=["change"])
+    @admin.action(description=gettext_lazy("Turn signing off"), permissions=["change"])
     def turn_signing_off(self, request: HttpRequest, queryset: QuerySet[Environment]) -> None:
         changed = 0
         for environment in queryset.select_related("project"):
@@ -128,6 +161,26 @@ class EnvironmentAdmin(OwnerAdmin):
             self.log_change(request, environment, "Turned signing off.")
         text = ngettext("%(n)d environment no longer signs.", "%(n)d environments no longer sign.", changed)
         self.message_user(request, text % {"n": changed}, messages.SUCCESS)
+
+    @admin.action(description=gettext_lazy("Block the endpoint: it is not asked any more"), permissions=["change"])
+    def block(self, request: HttpRequest, queryset: QuerySet[Environment]) -> None:
+        reason = request.POST.get("reason", "").strip()
+        if not reason:
+            self.message_user(request, _("Write the reason beside the action: the team reads it."), messages.WARNING)
+            return
+        blocked = block_endpoints(queryset.select_related("project"), reason, by=str(request.user))
+        for environment in blocked:
+            self.log_change(request, environment, f"Blocked the endpoint: {reason}")
+        text = ngettext("%(n)d endpoint is blocked.", "%(n)d endpoints are blocked.", len(blocked))
+        self.message_user(request, text % {"n": len(blocked)}, messages.SUCCESS)
+
+    @admin.action(description=gettext_lazy("Unblock the endpoint"), permissions=["change"])
+    def unblock(self, request: HttpRequest, queryset: QuerySet[Environment]) -> None:
+        unblocked = unblock_endpoints(queryset.select_related("project"), by=str(request.user))
+        for environment in unblocked:
+            self.log_change(request, environment, "Unblocked the endpoint.")
+        text = ngettext("%(n)d endpoint is asked again.", "%(n)d endpoints are asked again.", len(unblocked))
+        self.message_user(request, text % {"n": len(unblocked)}, messages.SUCCESS)
 
 
 class OfEnvironmentAdmin(GuardedAdmin):
@@ -203,7 +256,7 @@ class ApiKeyAdmin(GuardedAdmin):
         secret: str = obj.secret  # type: ignore[attr-defined]
         return shown_once(request, self, _("New API key"), [(f"{obj.project} / {obj.name}", secret)])
 
-    @admin.action(description="Revoke", permissions=["change"])
+    @admin.action(description=gettext_lazy("Revoke"), permissions=["change"])
     def revoke_keys(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         revoked = 0
         for key in queryset:

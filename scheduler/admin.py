@@ -6,14 +6,18 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy as _
 
-from scheduler.models import JobStatus, Poller, ScheduledJob
-from scheduler.operations import Outcome, cancel, retry
+from scheduler.models import HEARTBEAT_STALE_AFTER, JobStatus, Poller, ScheduledJob
+from scheduler.operations import Outcome, cancel, retry, summary
 from security.modeladmin import MachineMadeAdmin
 
 LATE_AFTER = timedelta(seconds=10)
@@ -23,11 +27,11 @@ REFUSALS_SHOWN = 20
 class LateFilter(admin.SimpleListFilter):
     """Due for more than ten seconds, and not begun."""
 
-    title = "lateness"
+    title = _("lateness")
     parameter_name = "late"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "late")]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("late"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> QuerySet[ScheduledJob]:
         if self.value() != "yes":
@@ -56,11 +60,11 @@ class ScheduledJobAdmin(MachineMadeAdmin):
     search_fields = ("deployment__uuid", "locked_by", "last_error", "=fair_key")
     ordering = ("-id",)
 
-    @admin.display(description="last error")
+    @admin.display(description=_("last error"))
     def short_error(self, job: ScheduledJob) -> str:
         return job.last_error if len(job.last_error) <= 80 else job.last_error[:79] + "…"
 
-    @admin.display(description="what happened to it")
+    @admin.display(description=_("what happened to it"))
     def course(self, job: ScheduledJob) -> str:
         entries = [
             tuple(entry.get(name, "") for name in ("at", "event", "code", "error", "poller"))
@@ -69,13 +73,39 @@ class ScheduledJobAdmin(MachineMadeAdmin):
         ]
         return format_html_join(mark_safe("<br>"), "{} {} {} {} {}", entries) or "-"
 
-    @admin.action(description="Retry the selected jobs now", permissions=["operate"])
+    @admin.action(description=_("Retry the selected jobs now"), permissions=["operate"])
     def retry_jobs(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
         self.tell(request, retry(ids_of(queryset), by=str(request.user)), "due now")
 
-    @admin.action(description="Cancel the selected jobs", permissions=["operate"])
+    @admin.action(description=_("Cancel the selected jobs"), permissions=["operate"])
     def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
         self.tell(request, cancel(ids_of(queryset), by=str(request.user)), "cancelled")
+
+    def get_urls(self) -> list[URLPattern]:
+        own = path("overview/", self.admin_site.admin_view(self.overview), name="jobs-and-pollers")
+        return [own, *super().get_urls()]
+
+    def overview(self, request: HttpRequest) -> HttpResponse:
+        """Jobs and pollers at a glance: what there is to do, how late it is, what is stuck, who is at work."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = summary()
+        for poller in found["pollers"]:
+            poller["fresh"] = poller["heartbeat_s_ago"] < HEARTBEAT_STALE_AFTER.total_seconds()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Jobs and pollers"),
+            "opts": self.opts,
+            "statuses": JobStatus.choices,
+            "fresh": sum(poller["fresh"] for poller in found["pollers"]),
+            "late_s": max((entry["late_s"] for entry in found["kinds"].values()), default=0.0),
+            **found,
+            "kinds": [
+                (kind, [(status, entry.get(status, 0)) for status in JobStatus.values], entry["late_s"])
+                for kind, entry in found["kinds"].items()
+            ],
+        }
+        return TemplateResponse(request, "admin/jobs_and_pollers.html", context)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Rows are never edited by hand; who may change jobs may retry and cancel them."""
@@ -100,6 +130,6 @@ class PollerAdmin(MachineMadeAdmin):
     search_fields = ("name", "host")
     ordering = ("-heartbeat_at",)
 
-    @admin.display(boolean=True, description="alive")
+    @admin.display(boolean=True, description=_("alive"))
     def fresh(self, poller: Poller) -> bool:
         return poller.is_fresh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.negotiation import DefaultContentNegotiation
 
@@ -13,6 +14,10 @@ from metrics.api import DeploymentMetricsView
 from seqpulse.ds_metrics import DsMetricsView
 from seqpulse.exposition import MetricsView
 from seqpulse.health import DatabaseView, HealthView, LiveView, SchedulerHealthView
+
+admin.site.site_header = "SeqPulse"
+admin.site.site_title = "SeqPulse"
+admin.site.index_title = _("Administration")
 
 UUID = r"(?P<uuid>[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12})"
 
