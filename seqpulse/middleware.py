@@ -8,6 +8,8 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
 
 from seqpulse.api import DATABASE_AWAY, RETRY_AFTER_SECONDS, error_response, is_api_path
@@ -26,6 +28,13 @@ class SessionCookieMiddleware:
         if key and not (key.isascii() and key.isalnum()):
             del request.COOKIES[settings.SESSION_COOKIE_NAME]
         return self.get_response(request)
+
+
+class PageCompressionMiddleware(GZipMiddleware):
+    """Compresses pages, which are many times smaller then. Answers to programs are short, and every call counts."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return response if is_api_path(request.path_info) else super().process_response(request, response)
 
 
 class DatabaseAwayMiddleware:

@@ -109,6 +109,7 @@ MIDDLEWARE = [
     "seqpulse.middleware.DatabaseAwayMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "seqpulse.middleware.PageCompressionMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "seqpulse.own_requests.RequestRecorderMiddleware",
     "seqpulse.middleware.SessionCookieMiddleware",

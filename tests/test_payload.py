@@ -1,0 +1,83 @@
+"""What a page costs on the wire, from a real web server: compressed, hashed, cached for ever."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+import pytest
+import requests
+
+from tests.processes import Installation, live_installation
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "correct horse battery"
+# Of the first page that a person opens, with everything that it loads.
+MOST_BYTES = 150_000
+ASSET = re.compile(r'(?:href|src)="(/static/[^"]+)"')
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation over plain HTTP with a person and a project."""
+    with live_installation(tmp_path_factory.mktemp("payload"), SEQPULSE_HTTPS="off") as made:
+        script = (
+            "from projects.models import User; from projects.services import create_project;"
+            "create_project('shop', environment='prod', owner=User.objects.create_user('ada', password="
+            f"{PASSWORD!r}))"
+        )
+        made.manage("shell", "--no-imports", "-c", script)
+        made.manage("collectstatic", "--no-input", "--verbosity", "0")
+        made.start_web()
+        yield made
+
+
+def sizes(session: requests.Session, address: str) -> dict[str, int]:
+    """Bytes on the wire of the page and of everything that it loads, by address."""
+    found = {}
+    waiting = [address]
+    while waiting:
+        url = waiting.pop()
+        if url in found:
+            continue
+        with session.get(url, headers={"Accept-Encoding": "gzip"}, stream=True, timeout=30) as answer:
+            assert answer.status_code == 200, url
+            raw = answer.raw.read(decode_content=False)
+            body = zlib.decompress(raw, 31) if answer.headers.get("Content-Encoding") == "gzip" else raw
+            if "/static/" in url:
+                assert "immutable" in answer.headers["Cache-Control"], url
+                assert re.search(r"\.[0-9a-f]{12}\.", url), url
+        found[url] = len(raw)
+        if url == address:
+            waiting += [urljoin(url, path) for path in ASSET.findall(body.decode())]
+    return found
+
+
+def sign_in(site: Installation) -> requests.Session:
+    session = requests.Session()
+    form = session.get(f"{site.site}/accounts/login/", timeout=30).text
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)
+    assert token is not None
+    given = {"login": "ada", "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+    assert session.post(f"{site.site}/accounts/login/", given, timeout=30).url == f"{site.site}/dashboard/"
+    return session
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/dashboard/"])
+def test_a_first_page_is_small_and_what_it_loads_is_kept_for_ever(site: Installation, path: str) -> None:
+    session = sign_in(site) if path == "/dashboard/" else requests.Session()
+    found = sizes(session, site.site + path)
+    assert len(found) >= 4
+    assert sum(found.values()) < MOST_BYTES, found
+
+
+def test_pages_are_compressed_and_answers_to_programs_are_not(site: Installation) -> None:
+    headers = {"Accept-Encoding": "gzip"}
+    page = requests.get(f"{site.site}/accounts/login/", headers=headers, timeout=30)
+    assert page.headers["Content-Encoding"] == "gzip"
+    schema = requests.get(f"{site.site}/api/schema", headers=headers, timeout=30)
+    assert len(schema.content) > 5000
+    assert "Content-Encoding" not in schema.headers
