@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.test import Client
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from dashboard.tests import scenes
 from projects.models import Environment, User
@@ -37,6 +38,25 @@ def browser(playwright: Playwright, browser_type_launch_args: dict[str, Any]) ->
 @pytest.fixture
 def browser_context_args() -> dict[str, Any]:
     return {"locale": "en-GB", "timezone_id": "UTC"}
+
+
+@pytest.fixture
+def site(page: Page, live_server: Any, user: User) -> Iterator[Page]:
+    """A page that notes errors, refused answers and requests to other hosts; the test fails if there was any."""
+    wrong: list[str] = []
+    host = urlsplit(live_server.url).netloc
+
+    def note(what: str, *, is_wrong: bool = True) -> None:
+        if is_wrong:
+            wrong.append(what)
+
+    page.on("console", lambda message: note(message.text, is_wrong=message.type in ("error", "warning")))
+    page.on("pageerror", lambda error: note(str(error)))
+    page.on("request", lambda request: note(f"to {request.url}", is_wrong=urlsplit(request.url).netloc != host))
+    page.on("response", lambda got: note(f"{got.status} {got.url}", is_wrong=got.status >= 400))
+    yield page
+    page.close()
+    assert wrong == []
 
 
 @pytest.fixture

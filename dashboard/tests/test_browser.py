@@ -1,86 +1,36 @@
-"""The pages in headless Chromium. Screenshots go to SEQPULSE_SCREENSHOTS (default: build/screenshots)."""
+"""The pages in headless Chromium."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.pages import moment
+from dashboard.tests.browsing import PATIENCE_MS, barriers, look, sign_in
+from dashboard.tests.pages import address, moment, page_of, project_page_of
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.models import Phase
 from metrics.tests.factories import make_sample
 from projects.models import Role, User
 from projects.services import set_policy
-from projects.tests.factories import PASSWORD, make_user
+from projects.tests.factories import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-SCREENSHOTS = Path(os.environ.get("SEQPULSE_SCREENSHOTS", "build/screenshots"))
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
-LOOKS = [(scheme, size) for scheme in ("light", "dark") for size in ("wide", "phone")]
-PATIENCE_MS = 15_000
-
-
-@pytest.fixture
-def user(transactional_db) -> User:
-    return make_user(username="ada")
-
-
-@pytest.fixture
-def site(page: Page, live_server, user: User) -> Iterator[Page]:
-    """A page that notes errors, refused answers and requests to other hosts; the test fails if there was any."""
-    wrong: list[str] = []
-    host = urlsplit(live_server.url).netloc
-
-    def note(what: str, *, is_wrong: bool = True) -> None:
-        if is_wrong:
-            wrong.append(what)
-
-    page.on("console", lambda message: note(message.text, is_wrong=message.type in ("error", "warning")))
-    page.on("pageerror", lambda error: note(str(error)))
-    page.on("request", lambda request: note(f"to {request.url}", is_wrong=urlsplit(request.url).netloc != host))
-    page.on("response", lambda got: note(f"{got.status} {got.url}", is_wrong=got.status >= 400))
-    yield page
-    page.close()
-    assert wrong == []
-
-
-def sign_in(page: Page, live_server) -> None:
-    page.goto(f"{live_server.url}/login/")
-    page.get_by_label("Username").fill("ada")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Deployments")).to_be_visible()
-
-
-def look(page: Page, name: str) -> None:
-    """Screenshots in light and dark, wide and narrow; no width may scroll sideways."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for scheme, size in LOOKS:
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        page.set_viewport_size(WIDE if size == "wide" else PHONE)  # type: ignore[arg-type]
-        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size}.png", full_page=True)
-        widest = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-        assert widest[0] <= widest[1], f"{name} scrolls sideways ({size})"
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
 
 
 def test_a_person_signs_in_and_out(site, live_server):
     site.goto(f"{live_server.url}/")
     expect(site).to_have_url(re.compile(r"/login/\?next="))
     look(site, "login")
-    sign_in(site, live_server)
+    site.get_by_label("Username").fill("ada")
+    site.get_by_label("Password").fill(PASSWORD)
+    site.get_by_role("button", name="Sign in").click()
+    expect(site.get_by_role("heading", name="Deployments")).to_be_visible()
     look(site, "list-empty-no-project")
     site.get_by_role("button", name="Sign out").click()
     expect(site.get_by_role("button", name="Sign in")).to_be_visible()
@@ -124,8 +74,7 @@ def test_the_list_shows_every_state_and_leads_to_the_deployment(site, live_serve
 )
 def test_a_deployment_shows_its_verdict_first(site, live_server, user, name, heading, metrics):
     deployment = scenes.judged(scenes.environment_of(user), **metrics)
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    sign_in(site, live_server, address(deployment))
     title = site.locator("#verdict-title")
     expect(title).to_have_text(heading)
     assert title.bounding_box()["y"] < 250
@@ -137,8 +86,7 @@ def test_a_deployment_shows_its_verdict_first(site, live_server, user, name, hea
 
 def test_an_unsure_verdict_shows_what_was_missed(site, live_server, user):
     deployment = scenes.poorly_observed(scenes.environment_of(user))
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    sign_in(site, live_server, address(deployment))
     expect(site.get_by_text("Not conclusive")).to_be_visible()
     look(site, "deployment-inconclusive")
 
@@ -146,16 +94,14 @@ def test_an_unsure_verdict_shows_what_was_missed(site, live_server, user):
 def test_a_running_deployment_waits_for_finish(site, live_server, user):
     deployment = make_deployment(environment=scenes.environment_of(user), **scenes.FACTS)
     make_sample(deployment, phase=Phase.PRE)
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    sign_in(site, live_server, address(deployment))
     expect(site.locator("#verdict-title")).to_have_text("Deploying")
     look(site, "deployment-running")
 
 
 def test_samples_and_the_verdict_appear_without_a_reload(site, live_server, user):
     deployment = scenes.half_observed(scenes.environment_of(user))
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    sign_in(site, live_server, address(deployment))
     expect(site.get_by_text("2 of 5 samples")).to_be_visible()
     look(site, "deployment-observing")
     site.get_by_text("All samples as a table").click()
@@ -187,8 +133,7 @@ def test_the_list_shows_a_new_verdict_without_a_reload(site, live_server, user):
 
 def test_a_lost_connection_is_shown_and_mends_itself(page, live_server, user):
     deployment = make_deployment(environment=scenes.environment_of(user), state=State.FINISHED)
-    sign_in(page, live_server)
-    page.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    sign_in(page, live_server, address(deployment))
     page.route("**/live/", lambda route: route.abort())
     expect(page.get_by_text("Connection lost, retrying…")).to_be_visible(timeout=PATIENCE_MS)
     look(page, "deployment-connection-lost")
@@ -200,8 +145,7 @@ def test_a_lost_connection_is_shown_and_mends_itself(page, live_server, user):
 
 def test_a_page_left_open_says_when_its_session_has_ended(page, live_server, user):
     deployment = make_deployment(environment=scenes.environment_of(user), state=State.FINISHED)
-    sign_in(page, live_server)
-    page.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    sign_in(page, live_server, address(deployment))
     page.context.clear_cookies()
     expect(page.get_by_text("You are signed out.")).to_be_visible(timeout=PATIENCE_MS)
     expect(page.locator("#verdict-title")).to_have_text("Under observation")
@@ -240,8 +184,7 @@ def test_the_admin_works_under_the_content_security_policy(site, live_server, us
 
 def test_an_early_verdict_keeps_its_page_up_to_date_and_a_form_as_it_was_filled_in(site, live_server, user):
     deployment = scenes.called_out_early(scenes.environment_of(user))
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    sign_in(site, live_server, address(deployment))
     expect(site.get_by_text("The window goes on")).to_be_visible()
     look(site, "deployment-early")
     site.get_by_role("radio", name="Wrong").check()
@@ -262,8 +205,7 @@ def test_an_early_verdict_keeps_its_page_up_to_date_and_a_form_as_it_was_filled_
 
 def test_a_verdict_is_marked_and_the_mark_is_changed(site, live_server, user):
     deployment = scenes.with_baseline(scenes.environment_of(user), **scenes.SLOW)
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    sign_in(site, live_server, address(deployment))
     expect(site.get_by_label("It should have been")).to_be_hidden()
     look(site, "deployment-baseline")
     site.get_by_role("radio", name="Right").check()
@@ -279,8 +221,7 @@ def test_a_verdict_is_marked_and_the_mark_is_changed(site, live_server, user):
 
 def test_earlier_deployments_that_helped_out_are_drawn(site, live_server, user):
     deployment = scenes.with_history(scenes.environment_of(user), **scenes.BROKEN)
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/deployments/{deployment.uuid}/")
+    sign_in(site, live_server, address(deployment))
     expect(site.get_by_text("earlier good deployments")).to_be_visible()
     look(site, "deployment-history")
 
@@ -291,8 +232,7 @@ def test_an_owner_tries_a_policy_and_saves_it(site, live_server, user):
     for minutes_ago, metrics in ((90, {}), (60, scenes.SLOW), (30, scenes.BROKEN)):
         deployment = scenes.judged(environment, minutes_ago=minutes_ago, **metrics)
         give_feedback(deployment.verdict, right=metrics is not scenes.SLOW, by=user, should_have_been="ok")
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/projects/{environment.project.uuid}/")
+    sign_in(site, live_server, project_page_of(environment))
     expect(site.get_by_text("2 of 3 marked").first).to_be_visible()
     look(site, "project")
     site.get_by_role("link", name="Policy prod").click()
@@ -316,8 +256,7 @@ def test_an_owner_tries_a_policy_and_saves_it(site, live_server, user):
 
 def test_the_fixed_policy_has_fields_of_its_own_and_errors_stand_at_them(site, live_server, user):
     environment = scenes.environment_of(user, role=Role.OWNER)
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/environments/{environment.pk}/policy/")
+    sign_in(site, live_server, page_of(environment))
     site.get_by_label("Fixed: the same limits").check()
     expect(site.get_by_label("Sensitivity")).to_be_hidden()
     site.get_by_label("p95 latency: limit").fill("0")
@@ -331,10 +270,21 @@ def test_the_fixed_policy_has_fields_of_its_own_and_errors_stand_at_them(site, l
 def test_a_viewer_looks_at_a_policy(site, live_server, user):
     environment = scenes.environment_of(user, role=Role.VIEWER)
     set_policy(environment, {"sensitivity": "high", "limits": {"latency_p95": 800}}, source="file")
-    sign_in(site, live_server)
-    site.goto(f"{live_server.url}/dashboard/environments/{environment.pk}/policy/")
+    sign_in(site, live_server, page_of(environment))
     expect(site.get_by_label("Sensitivity")).to_be_disabled()
     look(site, "policy-viewer")
+
+
+def test_barriers_are_found_under_the_content_security_policy(site, live_server):
+    site.goto(f"{live_server.url}/login/")
+    assert barriers(site) == []
+    site.locator("h1").evaluate("element => element.style.color = 'silver'")
+    site.locator("label").first.evaluate("element => element.remove()")
+    contrast, label = barriers(site)
+    assert contrast.startswith("color-contrast at h1: ")
+    assert label.startswith("label at #id_username: ")
+    assert barriers(site, only=["color-contrast"]) == [contrast]
+    assert barriers(site, exclude=["h1"]) == [label]
 
 
 def test_an_unknown_address_has_a_page(page, live_server, user):

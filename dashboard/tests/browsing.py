@@ -1,0 +1,73 @@
+"""What tests with a browser share: signing in, screenshots, and axe-core on every page that they look at.
+
+The fixture `site` (conftest.py) is the page to drive. Screenshots go to SEQPULSE_SCREENSHOTS or to build/screenshots.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from axe_playwright_python.base import AXE_SCRIPT
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Page
+
+from dashboard.tests.pages import LIST
+from projects.models import User
+
+SCREENSHOTS = Path(os.environ.get("SEQPULSE_SCREENSHOTS", "build/screenshots"))
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
+LOOKS = [(scheme, size) for scheme in ("light", "dark") for size in ("wide", "phone")]
+PATIENCE_MS = 15_000
+
+# What axe-core knows of WCAG 2.2 AA, and what it holds for good practice beyond it.
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+RUN_AXE = """async ({exclude, rules}) => {
+    const settings = {runOnly: rules, resultTypes: ["violations"], preload: false, iframes: false};
+    const found = await axe.run({exclude: exclude.map(selector => [selector])}, settings);
+    return found.violations.flatMap(rule => rule.nodes.map(
+        node => `${rule.id} at ${node.target.join(" ")}: ${rule.help}. ${node.failureSummary.replace(/\\s+/g, " ")}`));
+}"""
+
+
+def sign_in(page: Page, live_server: Any, path: str = LIST, *, username: str = "ada") -> None:
+    """Opens `path` as a person whose session began elsewhere: the cookie is what a sign-in leaves behind."""
+    client = Client()
+    client.force_login(User.objects.get(username=username))
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+    page.goto(live_server.url + path)
+
+
+def look(page: Page, name: str, *, exclude: Collection[str] = ()) -> None:
+    """Screenshots in light and dark, wide and narrow; no width may scroll sideways, and axe-core has to find nothing.
+
+    exclude: selectors of what somebody else's markup brings along, each with its reason where it is named.
+    """
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    wrong: list[str] = []
+    for scheme, size in LOOKS:
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.set_viewport_size(WIDE if size == "wide" else PHONE)  # type: ignore[arg-type]
+        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size}.png", full_page=True)
+        widest = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        found = ["scrolls sideways"] if widest[0] > widest[1] else []
+        # The other scheme changes colours and nothing else.
+        found += barriers(page, exclude=exclude, only=() if scheme == "light" else ["color-contrast"])
+        wrong += [f"{name} ({scheme}, {size}): {each}" for each in found]
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    assert not wrong, "\n".join(wrong)
+
+
+def barriers(page: Page, *, exclude: Collection[str] = (), only: Collection[str] = ()) -> list[str]:
+    """What axe-core finds on the page as it is now: rule, selector, advice. only: names of rules; empty: all RULES."""
+    if page.evaluate("typeof axe === 'undefined'"):
+        # By the debugger's door: a script element the policy of our pages refuses, as it has to.
+        page.evaluate(AXE_SCRIPT)
+    rules = {"type": "rule", "values": [*only]} if only else {"type": "tag", "values": RULES}
+    found: list[str] = page.evaluate(RUN_AXE, {"exclude": [*exclude], "rules": rules})
+    return found
