@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from seqpulse import embedded
-from tests.processes import Installation, live_installation
+from tests.processes import TEMPLATES, Installation, live_installation
 
 STARTED = pytest.StashKey[Path]()
 
@@ -49,6 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if STARTED in config.stash:
         embedded.stop(config.stash[STARTED])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def templates() -> Iterator[None]:
+    with TEMPLATES:
+        yield
 
 
 @pytest.fixture(scope="module")

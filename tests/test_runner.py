@@ -111,7 +111,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
 
 @pytest.fixture
 def database_url() -> Iterator[str]:
-    with own_database() as url:
+    with own_database(migrated=True) as url:
         yield url
 
 
