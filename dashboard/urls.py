@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from dashboard import home
+from dashboard.accounts.urls import urlpatterns as accounts
 from dashboard.deployments.urls import urlpatterns as deployments
 from dashboard.overview.urls import urlpatterns as overview
 from dashboard.policies.urls import urlpatterns as policies
@@ -15,6 +16,7 @@ app_name = "dashboard"
 urlpatterns = [
     path("", home.home, name="home"),
     path("favicon.ico", home.favicon, name="favicon"),
+    *accounts,
     *overview,
     *deployments,
     *projects,

@@ -15,7 +15,7 @@ from django.shortcuts import render
 from django_ratelimit.core import get_usage
 
 from projects.authentication import key_of
-from security.callers import client_address
+from security.addressing import address_of
 from security.limits import Usage, bucket_of
 from seqpulse.api import error_response, is_api_path
 from seqpulse.middleware import database_away
@@ -24,28 +24,33 @@ logger = structlog.get_logger(__name__)
 
 # Asked by load balancers and monitoring, as often as they like; each of them is cheap by itself.
 UNLIMITED = ("/health", "/metrics", "/db-check")
-# Everything that takes a password or sends a mail, wherever it stands.
-LOGIN = re.compile(
-    r"/(admin/|accounts/)?(login|signup|sign-up|register|reset|password[-_/]?(reset|change)?|2fa/authenticate)(/.*)?"
+# Everything that takes a password or a code or sends a mail, wherever it stands: allauth's own limits are off
+# (ACCOUNT_RATE_LIMITS), since they count in a cache that each process has for itself. What strangers can send …
+ENTRANCE = re.compile(
+    r"/(accounts/|admin/)?(login|signup|password/reset|confirm-email|2fa/authenticate|2fa/webauthn/login"
+    r"|3rdparty/signup)(/.*)?"
+)
+# … and what only those who are signed in can: it counts on them, not on everybody behind their address.
+MANAGE = re.compile(
+    r"/(accounts/|admin/)?(reauthenticate|email|password/(change|set)|password_change|2fa/reauthenticate"
+    r"|2fa/totp/[a-z]+|2fa/webauthn/reauthenticate)(/.*)?"
 )
 # Of the forms above, whom they are about.
 ACCOUNT_FIELDS = ("username", "login", "email")
-
-
-def address_of(request: HttpRequest) -> str:
-    """The caller's address, through our own proxies only (SEQPULSE_TRUSTED_PROXIES)."""
-    remote = request.META.get("REMOTE_ADDR", "")
-    forwarded = request.headers.get("X-Forwarded-For", "")
-    return client_address(remote, forwarded, settings.SEQPULSE_TRUSTED_PROXIES) or remote
+# Where allauth keeps, in the session, who has given the right password and still owes a code.
+PENDING_LOGIN = "account_login"
 
 
 def account_of(request: HttpRequest) -> str:
-    """The account that a login form names, "" where it names none."""
+    """The account that a login form names, or whose code it asks for; "" where there is none."""
     try:
         given = next((request.POST[name] for name in ACCOUNT_FIELDS if request.POST.get(name)), "")
     except UnreadablePostError:
         return ""
-    return unicodedata.normalize("NFKC", given).strip().casefold()
+    if given:
+        return unicodedata.normalize("NFKC", given).strip().casefold()
+    pending = request.session.get(PENDING_LOGIN)
+    return f"pk:{pending.get('user_pk')}" if isinstance(pending, dict) else ""
 
 
 def person_of(request: HttpRequest) -> str:
@@ -62,9 +67,11 @@ def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
     address = f"address:{bucket_of(address_of(request))}"
     if path.startswith(UNLIMITED):
         return []
-    if request.method == "POST" and LOGIN.fullmatch(path):
+    if request.method == "POST" and ENTRANCE.fullmatch(path):
         account = account_of(request)
         return [("login", address), *([("login", f"account:{account}")] if account else [])]
+    if request.method == "POST" and MANAGE.fullmatch(path):
+        return [("login", person_of(request) or address)]
     if path.startswith("/ds-metrics"):
         return [("ds-metrics", address)]
     if is_api_path(path):

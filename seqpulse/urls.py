@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.utils.translation import gettext_lazy as _
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.negotiation import DefaultContentNegotiation
 
@@ -39,6 +41,9 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^api/docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
 ]
 
+# The second factor is asked for by our own login only.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
 urlpatterns = [
     *api,
     re_path(r"^ds-metrics/?$", DsMetricsView.as_view(), name="ds-metrics"),
@@ -47,6 +52,7 @@ urlpatterns = [
     re_path(r"^health/live/?$", LiveView.as_view(), name="health-live"),
     re_path(r"^db-check/?$", DatabaseView.as_view(), name="db-check"),
     re_path(r"^metrics/?$", MetricsView.as_view(), name="metrics"),
+    path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("", include("dashboard.urls")),

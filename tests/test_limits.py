@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
+import allauth.urls
 import pytest
 import structlog
-from django.test import Client
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.base import SessionBase
+from django.test import Client, RequestFactory
+from django.urls import URLPattern, URLResolver, reverse
 from django.utils import timezone
 
 from projects.tests.factories import PASSWORD, make_api_key, make_user
 from security.limits import Rate
 from seqpulse.jobs import forget_counters
+from seqpulse.limits import buckets_of
 from seqpulse.models import RateCounter
 
 pytestmark = pytest.mark.django_db
 LIMIT = 3
+LOGIN = "/accounts/login/"
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +38,8 @@ def statuses(client: Client, path: str, times: int, **headers: str) -> list[int]
     return [client.get(path, headers=headers).status_code for _ in range(times)]
 
 
-def sign_in(client: Client, username: str, path: str = "/login/", **extra: Any) -> int:
-    return client.post(path, {"username": username, "password": "wrong"}, **extra).status_code
+def sign_in(client: Client, username: str, path: str = LOGIN, **extra: Any) -> int:
+    return client.post(path, {"login": username, "password": "wrong"}, **extra).status_code
 
 
 def test_a_key_has_its_calls_and_every_answer_says_how_it_stands(client: Client) -> None:
@@ -82,8 +89,7 @@ def test_the_rest_of_the_api_has_a_limit_of_its_own(client: Client, path: str) -
     assert client.get("/deployments", headers={"X-API-Key": key}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/login/", "/login", "/admin/login/"])
-def test_sign_in_is_limited_by_address_whatever_headers_come(client: Client, path: str) -> None:
+def test_sign_in_is_limited_by_address_whatever_headers_come(client: Client) -> None:
     _, key = make_api_key()
     tricks = [
         {},
@@ -92,8 +98,73 @@ def test_sign_in_is_limited_by_address_whatever_headers_come(client: Client, pat
         {"X-Real-IP": "192.0.2.8", "Forwarded": "for=192.0.2.9", "X-API-Key": "sp_other"},
         {"X-HTTP-Method-Override": "GET"},
     ]
-    found = [sign_in(client, f"user{number}", path, headers=trick) for number, trick in enumerate(tricks)]
+    found = [sign_in(client, f"user{number}", headers=trick) for number, trick in enumerate(tricks)]
     assert found == [200] * LIMIT + [429] * (len(tricks) - LIMIT)
+
+
+# Of django-allauth's addresses those that neither take a password or a code nor send a mail.
+HARMLESS = {
+    "account_logout",
+    "account_inactive",
+    "mfa_index",
+    "mfa_view_recovery_codes",
+    "mfa_generate_recovery_codes",
+    "mfa_download_recovery_codes",
+    "mfa_list_webauthn",
+    "mfa_add_webauthn",
+    "mfa_edit_webauthn",
+    "mfa_remove_webauthn",
+    "usersessions_list",
+    "socialaccount_login_cancelled",
+    "socialaccount_login_error",
+    "socialaccount_connections",
+    "github_login",
+    "github_callback",
+    "google_login",
+    "google_callback",
+    "google_login_by_token",
+}
+VALUES = {"key": "abc", "uidb36": "1", "pk": 1}
+
+
+def allauth_addresses(patterns: Any = allauth.urls.urlpatterns) -> Iterator[tuple[str, str]]:
+    """Name and address of every page of django-allauth."""
+    for entry in patterns:
+        if isinstance(entry, URLResolver):
+            yield from allauth_addresses(entry.url_patterns)
+        elif entry.name:
+            wanted = entry.pattern.regex.groupindex
+            yield entry.name, reverse(entry.name, kwargs={name: VALUES[name] for name in wanted} | inherited(entry))
+
+
+def inherited(entry: URLPattern) -> dict[str, Any]:
+    """What the address takes from those that it stands below."""
+    return {"pk": 1} if entry.name in ("mfa_edit_webauthn", "mfa_remove_webauthn") else {}
+
+
+def test_all_that_takes_a_password_or_a_code_or_sends_a_mail_is_limited_as_the_login_is() -> None:
+    names = dict(allauth_addresses())
+    assert set(names) >= HARMLESS
+    unlimited = set()
+    for number, (name, address) in enumerate(names.items()):
+        groups = {group for group, _ in buckets_of(request_of(address, f"192.0.2.{number}"))}
+        if groups != {"login"}:
+            unlimited.add(name)
+    assert unlimited == HARMLESS
+
+
+def request_of(path: str, address: str) -> Any:
+    request = RequestFactory().post(path, REMOTE_ADDR=address)
+    request.session, request.user = SessionBase(), AnonymousUser()
+    return request
+
+
+def test_who_is_signed_in_is_limited_as_a_person_not_as_an_address(client: Client) -> None:
+    client.force_login(make_user())
+    form = {"oldpassword": "wrong"}
+    found = [client.post("/accounts/password/change/", form).status_code for _ in range(LIMIT + 1)]
+    assert found == [200] * LIMIT + [429]
+    assert sign_in(Client(), "grace") == 200
 
 
 def test_one_account_is_limited_from_all_addresses(client: Client) -> None:
@@ -115,7 +186,7 @@ def test_a_right_password_does_not_help_once_the_limit_is_reached(client: Client
     user = make_user()
     for _ in range(LIMIT):
         sign_in(client, user.username)
-    answer = client.post("/login/", {"username": user.username, "password": PASSWORD})
+    answer = client.post(LOGIN, {"login": user.username, "password": PASSWORD})
     assert answer.status_code == 429
     assert b"Try again in" in answer.content
     assert "sessionid" not in answer.cookies
@@ -132,10 +203,10 @@ def test_pages_count_on_the_person(client: Client) -> None:
 def test_lines_about_a_persons_calls_carry_their_id_and_others_none(client: Client) -> None:
     user = make_user()
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
-        client.get("/login/")
+        client.get(LOGIN)
         client.force_login(user)
         client.get("/dashboard/deployments/")
-        Client().get("/login/")
+        Client().get(LOGIN)
     finished = [line.get("user_id") for line in logs if line["event"] == "request_finished"]
     assert finished == [None, user.pk, None]
 
@@ -155,11 +226,11 @@ def test_health_is_not_limited_and_says_nothing_of_limits(client: Client) -> Non
 
 def test_hostile_forms_do_not_break_the_count(client: Client) -> None:
     bodies: list[dict[str, Any]] = [
-        {"data": {"username": "a\0b", "password": "x"}},
+        {"data": {"login": "a\0b", "password": "x"}},
         {"data": b"\xff\xfe", "content_type": "application/x-www-form-urlencoded"},
         {"data": b"--x", "content_type": "multipart/form-data; boundary=x"},
     ]
-    assert all(client.post("/login/", **body).status_code < 500 for body in bodies)
+    assert all(client.post(LOGIN, **body).status_code < 500 for body in bodies)
 
 
 def test_switched_off_nothing_is_counted(client: Client, settings: Any) -> None:

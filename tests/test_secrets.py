@@ -142,12 +142,12 @@ def failing(site: Installation, command: str, database_url: str) -> str:
 def pages(site: Installation, deployment: str) -> dict[str, str]:
     """What a superuser gets to see."""
     session = requests.Session()
-    form = session.get(f"{site.site}/login/", timeout=10)
+    form = session.get(f"{site.site}/accounts/login/", timeout=10)
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)
     assert token is not None
-    given = {"username": "root", "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
-    wrong = session.post(f"{site.site}/login/", {**given, "username": "nobody"}, timeout=10)
-    assert session.post(f"{site.site}/login/", given, timeout=10).url.endswith("/dashboard/deployments/")
+    given = {"login": "root", "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+    wrong = session.post(f"{site.site}/accounts/login/", {**given, "login": "nobody"}, timeout=10)
+    assert session.post(f"{site.site}/accounts/login/", given, timeout=10).url.endswith("/dashboard/")
     found = {"sign-in": form.text + wrong.text}
     for path in (*PAGES, f"/dashboard/deployments/{deployment}/"):
         answer = session.get(site.site + path, timeout=10)

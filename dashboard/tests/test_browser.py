@@ -25,23 +25,25 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 def test_a_person_signs_in_and_out(site, live_server):
     site.goto(f"{live_server.url}/")
-    expect(site).to_have_url(re.compile(r"/login/\?next="))
+    expect(site).to_have_url(re.compile(r"/accounts/login/\?next="))
     look(site, "login")
-    site.get_by_label("Username").fill("ada")
+    site.get_by_label("User name").fill("ada")
     site.get_by_label("Password").fill(PASSWORD)
-    site.get_by_role("button", name="Sign in").click()
-    expect(site.get_by_role("heading", name="Deployments")).to_be_visible()
+    site.get_by_role("button", name="Sign in", exact=True).click()
+    expect(site).to_have_url(f"{live_server.url}/dashboard/")
+    site.goto(f"{live_server.url}/dashboard/deployments/")
     look(site, "list-empty-no-project")
+    site.locator(".top-user summary").click()
     site.get_by_role("button", name="Sign out").click()
-    expect(site.get_by_role("button", name="Sign in")).to_be_visible()
+    expect(site.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
 
 
 def test_a_wrong_password_is_told(site, live_server):
-    site.goto(f"{live_server.url}/login/")
-    site.get_by_label("Username").fill("ada")
+    site.goto(f"{live_server.url}/accounts/login/")
+    site.get_by_label("User name").fill("ada")
     site.get_by_label("Password").fill("wrong")
-    site.get_by_role("button", name="Sign in").click()
-    expect(site.get_by_role("alert")).to_contain_text("correct username and password")
+    site.get_by_role("button", name="Sign in", exact=True).click()
+    expect(site.get_by_role("alert")).to_contain_text("not correct")
     look(site, "login-refused")
 
 

@@ -128,7 +128,7 @@ def test_a_mark_needs_a_post_a_login_and_a_token(client, browser_of, deployment)
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(make_user(is_superuser=True))
     assert mark(strict, deployment, mark="right").status_code == 403
-    assert mark(Client(), deployment, mark="right")["Location"].startswith("/login/")
+    assert mark(Client(), deployment, mark="right")["Location"].startswith("/accounts/login/")
     assert not Feedback.objects.exists()
 
 

@@ -26,6 +26,7 @@ from projects.tests.factories import PASSWORD, make_environment, make_project, m
 
 pytestmark = pytest.mark.django_db
 
+LOGIN, OVERVIEW = "/accounts/login/", "/dashboard/"
 # The same in every process: it stands in the names of tests.
 NOBODYS = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}{% x %}"
@@ -39,7 +40,7 @@ HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}{% x %}"
 )
 def test_a_page_asks_for_a_login_first(client, path):
     response = client.get(path, follow=True)
-    assert response.redirect_chain[-1][0].startswith("/login/?next=")
+    assert response.redirect_chain[-1][0].startswith("/accounts/login/?next=")
     assert response.status_code == 200
 
 
@@ -48,14 +49,14 @@ def test_a_page_answers_without_its_trailing_slash(browser_of, path):
     assert browser_of.get(path).status_code in (200, 302)
 
 
-def test_signing_in_leads_to_the_deployments(client, user):
-    response = client.post("/login/", {"username": "ada", "password": PASSWORD})
-    assert (response.status_code, response["Location"]) == (302, LIST)
+def test_signing_in_leads_to_the_overview(client, user):
+    response = client.post(LOGIN, {"login": "ada", "password": PASSWORD})
+    assert (response.status_code, response["Location"]) == (302, OVERVIEW)
 
 
 def test_a_wrong_password_is_told_without_saying_which_part_is_wrong(client, user):
-    known = client.post("/login/", {"username": "ada", "password": "wrong"})
-    unknown = client.post("/login/", {"username": "nobody", "password": "wrong"})
+    known = client.post(LOGIN, {"login": "ada", "password": "wrong"})
+    unknown = client.post(LOGIN, {"login": "nobody", "password": "wrong"})
     assert known.status_code == unknown.status_code == 200
     notice = re.compile(r'role="alert">.*?</div></div>', re.S)
     assert notice.findall(known.content.decode()) == notice.findall(unknown.content.decode()) != []
@@ -65,30 +66,51 @@ def test_a_wrong_password_is_told_without_saying_which_part_is_wrong(client, use
     "target", ["https://evil.example/", "//evil.example/", "javascript:alert(1)", "/\\evil.example"]
 )
 def test_signing_in_never_leads_elsewhere(client, user, target):
-    response = client.post("/login/", {"username": "ada", "password": PASSWORD, "next": target})
-    assert response["Location"] == LIST
+    response = client.post(LOGIN, {"login": "ada", "password": PASSWORD, "next": target})
+    assert response["Location"] == OVERVIEW
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        {"username": "\x00", "password": "\x00"},
-        {"username": "a" * 900_000, "password": "x"},
-        {"username": "ada", "password": "\udcff".encode("utf-8", "surrogateescape")},
+        {"login": "\x00", "password": "\x00"},
+        {"login": "a" * 900_000, "password": "x"},
+        {"login": "ada", "password": "\udcff".encode("utf-8", "surrogateescape")},
         {},
-        {"username": "ada", "password": PASSWORD, "next": "/\x00\r\nSet-Cookie: a=b"},
+        {"login": "ada", "password": PASSWORD, "next": "/\x00\r\nSet-Cookie: a=b"},
     ],
 )
 def test_hostile_login_forms_are_refused_or_ignored(client, user, data):
-    response = client.post("/login/", data)
+    response = client.post(LOGIN, data)
     assert response.status_code in (200, 302, 400)
     assert "a" not in response.cookies
 
 
 def test_signing_out_needs_a_post(browser_of):
-    assert browser_of.get("/logout/").status_code == 405
-    assert browser_of.post("/logout/")["Location"] == "/login/"
+    for path in ("/accounts/logout/", "/logout/"):
+        assert browser_of.get(path, follow=True).status_code == 200
+        assert browser_of.get(LIST).status_code == 200
+    assert browser_of.post("/logout/").status_code == 405
+    assert browser_of.post("/accounts/logout/")["Location"] == LOGIN
     assert browser_of.get(LIST).status_code == 302
+
+
+@pytest.mark.parametrize(("old", "new"), [("/login/", LOGIN), ("/login", LOGIN), ("/logout/", "/accounts/logout/")])
+def test_old_addresses_lead_to_the_new_ones(client, old, new):
+    assert client.get(old)["Location"] == new
+
+
+def test_an_old_link_to_the_login_keeps_where_it_leads(client):
+    assert client.get("/login/?next=/dashboard/hints/")["Location"] == f"{LOGIN}?next=/dashboard/hints/"
+
+
+def test_the_admin_signs_in_where_everybody_does(client, user):
+    for send in (client.get, client.post):
+        answer = send("/admin/login/?next=/admin/", {"username": "ada", "password": PASSWORD})
+        assert answer["Location"].startswith(f"{LOGIN}?next=")
+    assert "_auth_user_id" not in client.session
+    client.force_login(user)
+    assert client.get("/admin/login/").status_code == 403
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
@@ -389,6 +411,6 @@ def test_error_pages_need_no_context_and_no_database(name, django_db_blocker):
 
 def test_a_form_without_its_token_is_refused_with_a_page(user):
     strict = Client(enforce_csrf_checks=True)
-    response = strict.post("/login/", {"username": "ada", "password": PASSWORD})
+    response = strict.post(LOGIN, {"login": "ada", "password": PASSWORD})
     assert response.status_code == 403
     assert "Please try again" in words(response)

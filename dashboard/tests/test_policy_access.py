@@ -99,7 +99,7 @@ def test_a_foreign_project_answers_as_an_unknown_one(browser_of, environment):
 
 def test_the_pages_ask_for_a_login_and_forms_for_their_token(client, environment):
     for path in (page_of(environment), project_page_of(environment)):
-        assert client.get(path)["Location"].startswith("/login/?next=")
+        assert client.get(path)["Location"].startswith("/accounts/login/?next=")
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(make_user(is_superuser=True))
     assert strict.post(page_of(environment), {"kind": "fixed", "do": "save"}).status_code == 403

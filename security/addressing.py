@@ -1,0 +1,15 @@
+"""Where a request comes from."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from security.callers import client_address
+
+
+def address_of(request: HttpRequest) -> str:
+    """The caller's address, through our own proxies only (SEQPULSE_TRUSTED_PROXIES)."""
+    remote = request.META.get("REMOTE_ADDR", "")
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    return client_address(remote, forwarded, settings.SEQPULSE_TRUSTED_PROXIES) or remote
