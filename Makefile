@@ -7,7 +7,7 @@ CLIENT_VENV := .venv-client
 BENCH_VENV := .venv-bench
 PY := $(VENV)/bin/python
 
-.PHONY: help setup setup-bench setup-client demo run test check bench-api bench-data bench-poller bench-verdicts clean
+.PHONY: help setup setup-bench setup-client demo run test check messages bench-api bench-data bench-poller bench-verdicts clean
 
 help:
 	@echo "make setup            virtual environment and dependencies (nothing twice)"
@@ -15,6 +15,7 @@ help:
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests, which have to cover 90 %; ARGS goes to pytest, and holds them to nothing"
 	@echo "make check            style, types, imports, migrations, templates, settings of production"
+	@echo "make messages         texts of the code into the catalogues of locale/, and those as the pages read them (gettext)"
 	@echo "make bench-api        how fast the API answers: trigger and finish, lists, overload (minutes)"
 	@echo "make bench-data       retention by partition against row deletes, with 5 M samples (minutes)"
 	@echo "make bench-poller     how fast pollers are, beside other ways to do it (minutes; ARGS=--quick: one)"
@@ -93,6 +94,12 @@ check: setup
 	 SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	 SEQPULSE_ENCRYPTION_KEYS="$$($(PY) -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())')" \
 	 $(PY) manage.py check --deploy --fail-level WARNING
+
+# Nothing that is not ours, and no line numbers: they would change with every edit.
+messages: setup
+	$(PY) manage.py makemessages --locale fr --no-wrap --no-obsolete --add-location file --ignore '.*' --ignore var \
+	 --ignore build --ignore benchmarks --ignore demo --ignore tests --ignore 'test_*.py'
+	$(PY) manage.py compilemessages --locale fr --ignore '.venv*'
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) $(CLIENT_VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from analysis.models import VerdictName
 from analysis.policy import Policy, policy_from_dict
+from analysis.told import number, told
 from analysis.types import METRICS, Miss, Origin, Sample, Window
 from deployments.models import Deployment
 from metrics.models import MetricSample, Phase
@@ -113,9 +114,12 @@ def load_left_out(deployments: Sequence[Deployment]) -> dict[int, list[tuple[Per
         if ended_ok(other):
             continue
         period = (other.started_at, observed_until(other))
-        periods.setdefault(other.environment_id, []).append((period, f"deployment #{other.number} did not end ok"))
+        why = told("deployment #{number} did not end ok", number=other.number)
+        periods.setdefault(other.environment_id, []).append((period, why))
     for window in ExcludedWindow.objects.filter(environment_id__in=environments, ends_at__gte=since - BASELINE_SPAN):
-        why = f"excluded by hand: {window.reason}" if window.reason else "excluded by hand"
+        why = told("excluded by hand")
+        if window.reason:
+            why = told("excluded by hand: {reason}", reason=window.reason)
         periods.setdefault(window.environment_id, []).append(((window.starts_at, window.ends_at), why))
     return periods
 
@@ -165,10 +169,14 @@ def pre_samples(
         if sample.phase != Phase.PRE:
             continue
         if deployment.finished_at is not None and sample.collected_at >= deployment.finished_at:
-            leave_out(sample, "taken after finish: it may show the new version")
+            leave_out(sample, told("taken after finish: it may show the new version"))
         elif sample.collected_at > deployment.started_at + PRE_WITHIN:
             late = (sample.collected_at - deployment.started_at).total_seconds()
-            leave_out(sample, f"taken {late:.0f} s after trigger, by a late try: it may show the new version")
+            why = told(
+                "taken {seconds} s after trigger, by a late try: it may show the new version",
+                seconds=number(f"{late:.0f}"),
+            )
+            leave_out(sample, why)
         else:
             kept.append(as_value(sample, "pre"))
     return kept, excluded

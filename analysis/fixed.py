@@ -15,8 +15,9 @@ from statistics import median_low
 from analysis.levels import decimal_of, mean_of
 from analysis.policy import LIMITED_METRICS, FixedPolicy
 from analysis.quality import assess
+from analysis.told import clauses, joined, told
 from analysis.types import OK, ROLLBACK, WARNING, Check, CheckOutcome, Quality, Sample, Verdict, VerdictName, Window
-from analysis.wording import joined, label, level, percent, plural
+from analysis.wording import label, level, percent, samples, samples_over
 
 # Scores by verdict: ok 0..0.30, inconclusive 0.40, warning 0.45..0.65, rollback 0.70..1. They never overlap, so that
 # sorting by score sorts by verdict.
@@ -79,7 +80,7 @@ def _check_limit(metric: str, pre: Sequence[Sample], post: Sequence[Sample], pol
         return _skipped(
             metric,
             SECURED_LIMIT,
-            "no samples after the deployment",
+            told("no samples after the deployment"),
             baseline=baseline,
             line=line,
             tolerance=rule.tolerance,
@@ -88,7 +89,9 @@ def _check_limit(metric: str, pre: Sequence[Sample], post: Sequence[Sample], pol
     failed = _exceeds(len(over), len(values), rule.tolerance)
     worst = max(values)
     observed = mean_of(values)
-    before = f", before {level(metric, baseline)}" if baseline is not None else ""
+    mean = told("mean {level}", level=level(metric, observed))
+    if baseline is not None:
+        mean = told("{mean}, before {level}", mean=mean, level=level(metric, baseline))
     return Check(
         metric=metric,
         rule=SECURED_LIMIT,
@@ -99,10 +102,16 @@ def _check_limit(metric: str, pre: Sequence[Sample], post: Sequence[Sample], pol
         share=len(over) / len(values),
         tolerance=rule.tolerance,
         margin=min((mean_of(over) if over else worst) / line, MAX_MARGIN),
-        sentence=(
-            f"{label(metric)} above {level(metric, line)} ({percent(policy.secured_factor)} of the limit "
-            f"{level(metric, rule.limit)}) in {len(over)} of {plural(len(values), 'sample')}; "
-            f"tolerated: {percent(rule.tolerance)} of samples; mean {level(metric, observed)}{before}"
+        sentence=told(
+            "{metric} above {line} ({share} of the limit {limit}) in {samples}; "
+            "tolerated: {tolerance} of samples; {mean}",
+            metric=label(metric),
+            line=level(metric, line),
+            share=percent(policy.secured_factor),
+            limit=level(metric, rule.limit),
+            samples=samples_over(len(over), len(values)),
+            tolerance=percent(rule.tolerance),
+            mean=mean,
         ),
         details={
             "configured_limit": rule.limit,
@@ -120,11 +129,11 @@ def _check_traffic(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedP
         return _compare_traffic(total, len(pre), [sample.requests_per_sec for sample in post], policy)
     mean = float(total / len(pre)) if pre else None
     if not pre:
-        why = "no sample from before the deployment to compare with"
+        why = told("no sample from before the deployment to compare with")
     elif not post:
-        why = "no samples after the deployment"
+        why = told("no samples after the deployment")
     else:
-        why = f"{level(metric, mean)} before the deployment is too little to compare with"
+        why = told("{level} before the deployment is too little to compare with", level=level(metric, mean))
     return _skipped(metric, TRAFFIC, why, baseline=mean, line=None, tolerance=rule.tolerance)
 
 
@@ -145,10 +154,15 @@ def _compare_traffic(total: Decimal, count: int, values: Sequence[float], policy
         share=len(lost) / len(values),
         tolerance=rule.tolerance,
         margin=min(max(float(drop / decimal_of(rule.drop)), 0.0), MAX_MARGIN),
-        sentence=(
-            f"traffic below {level(metric, line)} ({percent(rule.drop)} less than the {level(metric, mean)} before) in "
-            f"{len(lost)} of {plural(len(values), 'sample')}; tolerated: {percent(rule.tolerance)} of samples; "
-            f"mean {level(metric, observed)}"
+        sentence=told(
+            "traffic below {line} ({drop} less than the {before} before) in {samples}; "
+            "tolerated: {tolerance} of samples; mean {level}",
+            line=level(metric, line),
+            drop=percent(rule.drop),
+            before=level(metric, mean),
+            samples=samples_over(len(lost), len(values)),
+            tolerance=percent(rule.tolerance),
+            level=level(metric, observed),
         ),
         details={
             "drop": rule.drop,
@@ -173,7 +187,7 @@ def _skipped(
         baseline=baseline,
         limit=line,
         tolerance=tolerance,
-        sentence=f"{label(metric)} not judged: {why}",
+        sentence=told("{metric} not judged: {why}", metric=label(metric), why=why),
         details={"reason": why},
     )
 
@@ -233,26 +247,56 @@ def _score(name: VerdictName, checks: Sequence[Check], failing: list[Check], qua
     return round(bottom + (top - bottom) * strongest * (0.5 + 0.5 * quality.score), 4)
 
 
-def _summary(name: VerdictName, failing: list[Check], quality: Quality, samples: int, *, conclusive: bool) -> str:
-    doubt = "; ".join(issue.message for issue in sorted(quality.issues, key=lambda issue: -issue.penalty)[:2])
+def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: int, *, conclusive: bool) -> str:
+    worst = sorted(quality.issues, key=lambda issue: -issue.penalty)[:2]
+    doubt = clauses(issue.message for issue in worst)
     if not failing:
-        if name == OK:
-            return f"Keep it: no metric broke its limit in {plural(samples, 'sample')} after the deployment."
-        seen = f"; {plural(samples, 'sample')} taken, none alarming" if samples else ""
-        return f"No answer from the data: {doubt or 'their quality is too low'}{seen}. Check the service yourself."
+        return _nothing_failed(name, doubt, count)
     ordered = sorted(failing, key=lambda check: (check.outcome != "critical", -_strength(check)))
     found = joined(_short(check) for check in ordered)
+    if name == ROLLBACK and conclusive:
+        return told("Roll back: after the deployment {found}.", found=found)
     if name == ROLLBACK:
-        hedge = "" if conclusive else f" The data are poor ({doubt}), so have a look before you act."
-        return f"Roll back: after the deployment {found}.{hedge}"
+        return told(
+            "Roll back: after the deployment {found}. The data are poor ({doubt}), so have a look before you act.",
+            found=found,
+            doubt=doubt,
+        )
     if conclusive:
-        return f"Look closer: after the deployment {found}; no critical metric failed."
-    return f"Look now: {found}, but it is not sure that the deployment is the reason ({doubt})."
+        return told("Look closer: after the deployment {found}; no critical metric failed.", found=found)
+    return told(
+        "Look now: {found}, but it is not sure that the deployment is the reason ({doubt}).", found=found, doubt=doubt
+    )
+
+
+def _nothing_failed(name: VerdictName, doubt: str, count: int) -> str:
+    if name == OK:
+        return told("Keep it: no metric broke its limit in {samples} after the deployment.", samples=samples(count))
+    doubt = doubt or told("their quality is too low")
+    if not count:
+        return told("No answer from the data: {doubt}. Check the service yourself.", doubt=doubt)
+    return told(
+        "No answer from the data: {doubt}; {samples} taken, none alarming. Check the service yourself.",
+        doubt=doubt,
+        samples=samples(count),
+    )
 
 
 def _short(check: Check) -> str:
-    count = f"in {check.details['over']} of {plural(check.details['samples'], 'sample')}"
     line, seen = level(check.metric, check.limit), level(check.metric, check.observed)
+    over = samples_over(check.details["over"], check.details["samples"])
     if check.metric == "requests_per_sec":
-        return f"traffic was below {line} {count} (mean {seen}, before {level(check.metric, check.baseline)})"
-    return f"{label(check.metric)} was above {line} {count} (mean {seen})"
+        return told(
+            "traffic was below {line} in {samples} (mean {level}, before {before})",
+            line=line,
+            samples=over,
+            level=seen,
+            before=level(check.metric, check.baseline),
+        )
+    return told(
+        "{metric} was above {line} in {samples} (mean {level})",
+        metric=label(check.metric),
+        line=line,
+        samples=over,
+        level=seen,
+    )

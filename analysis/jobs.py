@@ -19,6 +19,8 @@ from analysis.services import (
     store_unjudged,
     take_back_unjudged,
 )
+from analysis.told import noop as _
+from analysis.told import told
 from deployments.models import Deployment, State
 from deployments.plan import analysis_due_at
 from scheduler.models import ScheduledJob
@@ -30,6 +32,9 @@ from scheduler.retry import NO_RETRY, RetryPolicy
 logger = structlog.get_logger(__name__)
 
 RETRY = RetryPolicy((1.0, 5.0, 30.0, 120.0, 300.0))
+
+# How a job ended that brought nothing, as the verdict tells it.
+STATUSES = {"failed": _("failed"), "expired": _("expired"), "cancelled": _("cancelled")}
 
 
 def evidence_by_job(jobs: Sequence[Job], deployments: QuerySet[Deployment]) -> dict[int, Evidence]:
@@ -67,7 +72,11 @@ def after_analyses(jobs: Sequence[Ended]) -> None:
     """Every finished deployment gets a verdict, also where its analysis was given up or cancelled."""
     for job in jobs:
         if job.status != "completed" and job.deployment_id is not None:
-            store_unjudged(job.deployment_id, f"its analysis ended as {job.status}")
+            store_unjudged(job.deployment_id, told("its analysis ended as {status}", status=ended_as(job.status)))
+
+
+def ended_as(status: str) -> str:
+    return told(STATUSES[status]) if status in STATUSES else status
 
 
 def reopen(jobs: Sequence[Ended]) -> None:
@@ -100,14 +109,15 @@ def judge_forgotten() -> int:
         .values_list("pk", "uuid", "project_id", "ended_as", "finished_at", "window_samples", "interval_s")
     )
     planned = []
-    for pk, uuid, project_id, ended_as, finished_at, samples, interval_s in forgotten:
-        logger.warning("verdict_missing", deployment_id=str(uuid), analysis=ended_as or "none")
-        if ended_as is None and finished_at is not None:
+    for pk, uuid, project_id, status, finished_at, samples, interval_s in forgotten:
+        logger.warning("verdict_missing", deployment_id=str(uuid), analysis=status or "none")
+        if status is None and finished_at is not None:
             due = analysis_due_at(finished_at, samples, interval_s)
             planned.append(NewJob("analysis", due, deployment_id=pk, fair_key=project_id))
             continue
         try:
-            store_unjudged(pk, f"its analysis ended as {ended_as}, without a verdict")
+            why = told("its analysis ended as {status}, without a verdict", status=ended_as(str(status)))
+            store_unjudged(pk, why)
         except Exception:
             # The others must not wait for this one; it is tried again with the next sweep.
             logger.exception("verdict_missing", deployment_id=str(uuid))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.utils.functional import cached_property
 
+from analysis.told import Message, by_text
 from deployments.models import Deployment
 from projects.models import User
 
@@ -29,6 +31,8 @@ class DeploymentVerdict(models.Model):
     policy: the policy as it was; quality: {"score", "issues"}; evidence: the window and the misses as they were judged.
     early: issued before the window ended. An early verdict stays on record; final is then what the judge said at the
     end ({"verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "evidence", "at"}).
+    Texts are English; told: their messages (analysis/told.py), of the final word as well; None in rows of older
+    versions.
     """
 
     deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="verdict")
@@ -45,6 +49,7 @@ class DeploymentVerdict(models.Model):
     early = models.BooleanField(default=False)
     final = models.JSONField(null=True, blank=True)
     shadow = models.BooleanField(default=False, help_text="Recorded, but never to gate a pipeline.")
+    told = models.JSONField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -54,6 +59,11 @@ class DeploymentVerdict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verdict} for {self.deployment}"
+
+    @cached_property
+    def phrases(self) -> dict[str, Message]:
+        """The messages of its texts, by the texts as they are stored."""
+        return by_text(self.told)
 
     @property
     def gate(self) -> str:
@@ -89,7 +99,10 @@ class HintQuerySet(models.QuerySet["Hint"]):
 
 
 class Hint(models.Model):
-    """One SeqPulse Debug Hint: what probably happened, what it does to users, what to do next."""
+    """One SeqPulse Debug Hint: what probably happened, what it does to users, what to do next.
+
+    details: {"text_key", "numbers", "told"}; told: the messages of its texts, which are English (analysis/told.py).
+    """
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="hints")
     position = models.PositiveSmallIntegerField(default=0)
@@ -116,3 +129,8 @@ class Hint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code} ({self.severity})"
+
+    @cached_property
+    def phrases(self) -> dict[str, Message]:
+        """The messages of its texts, by the texts as they are stored."""
+        return by_text(self.details.get("told") if isinstance(self.details, dict) else None)

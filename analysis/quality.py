@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from analysis.told import clauses, counted, told
 from analysis.types import Miss, Quality, QualityIssue, Sample, Window
-from analysis.wording import duration, plural, reasons
+from analysis.wording import collections, duration, reasons, samples
 
 ENOUGH_POST_SAMPLES = 5
 GAP_INTERVALS = 1.8
@@ -52,17 +53,17 @@ def assess(pre: Sequence[Sample], post: Sequence[Sample], window: Window) -> Qua
 def _missing_sides(before: list[datetime], after: list[datetime], window: Window) -> list[QualityIssue]:
     issues = []
     if not after and window.final:
-        why = _because(window, "post")
-        issues.append(QualityIssue("no_post", f"no sample after the deployment, {window.expected} planned{why}", 1.0))
+        message = told("no sample after the deployment, {expected} planned", expected=window.expected)
+        issues.append(QualityIssue("no_post", _because(message, window, "post"), 1.0))
     if not before:
-        why = _because(window, "pre")
-        issues.append(QualityIssue("no_pre", f"no sample from before the deployment to compare with{why}", 0.5))
+        message = told("no sample from before the deployment to compare with")
+        issues.append(QualityIssue("no_pre", _because(message, window, "pre"), 0.5))
     return issues
 
 
-def _because(window: Window, phase: str) -> str:
+def _because(what: str, window: Window, phase: str) -> str:
     misses = [miss for miss in window.misses if miss.phase == phase]
-    return f": {reasons(misses)}" if misses else ""
+    return told("{what}: {reasons}", what=what, reasons=reasons(misses)) if misses else what
 
 
 def _too_few(after: list[datetime], window: Window) -> list[QualityIssue]:
@@ -71,10 +72,14 @@ def _too_few(after: list[datetime], window: Window) -> list[QualityIssue]:
         # While samples are still to come, those that are not there yet are not missing.
         return []
     if count < needed:
-        message = f"only {plural(count, 'sample')} after the deployment, at least {needed} needed"
+        message = told(
+            "only {samples} after the deployment, at least {needed} needed", samples=samples(count), needed=needed
+        )
         return [QualityIssue("few_post_samples", message, round(0.8 * (1 - count / needed), 4))]
     if count < window.expected:
-        message = f"{count} of {window.expected} planned samples after the deployment"
+        message = told(
+            "{count} of {expected} planned samples after the deployment", count=count, expected=window.expected
+        )
         return [QualityIssue("incomplete_window", message, round(0.5 * (1 - count / window.expected), 4))]
     return []
 
@@ -87,9 +92,12 @@ def _gaps(after: list[datetime], window: Window) -> list[QualityIssue]:
     gaps = [later - earlier for earlier, later in pairwise(times) if later - earlier > allowed]
     if not gaps:
         return []
-    message = (
-        f"{plural(len(gaps), 'gap')} between samples after the deployment, the longest {duration(_s(max(gaps)))} "
-        f"(planned: every {duration(window.interval_s)})"
+    message = counted(
+        len(gaps),
+        "{n} gap between samples after the deployment, the longest {longest} (planned: every {interval})",
+        "{n} gaps between samples after the deployment, the longest {longest} (planned: every {interval})",
+        longest=duration(_s(max(gaps))),
+        interval=duration(window.interval_s),
     )
     return [QualityIssue("gap", message, round(min(0.1 * len(gaps), 0.3), 4))]
 
@@ -98,7 +106,12 @@ def _wrong_order(before: list[datetime], after: list[datetime]) -> list[QualityI
     early = sum(1 for time in after if before and time < before[-1])
     if not early:
         return []
-    message = f"{early} of {len(after)} samples after the deployment are older than the newest one from before it"
+    message = counted(
+        early,
+        "{n} of {count} samples after the deployment are older than the newest one from before it",
+        "{n} of {count} samples after the deployment are older than the newest one from before it",
+        count=len(after),
+    )
     return [QualityIssue("post_before_pre", message, 0.5)]
 
 
@@ -108,7 +121,11 @@ def _future(before: list[datetime], after: list[datetime], window: Window) -> li
     ahead = [time - window.evaluated_at for time in (*before, *after) if time - window.evaluated_at > CLOCK_TOLERANCE]
     if not ahead:
         return []
-    message = f"{plural(len(ahead), 'sample')} from the future, up to {duration(_s(max(ahead)))} ahead of the analysis"
+    message = told(
+        "{samples} from the future, up to {time} ahead of the analysis",
+        samples=samples(len(ahead)),
+        time=duration(_s(max(ahead))),
+    )
     return [QualityIssue("future_samples", message, 0.5)]
 
 
@@ -117,11 +134,12 @@ def _stale(before: list[datetime], after: list[datetime], window: Window) -> lis
     if after and window.evaluated_at is not None:
         age = window.evaluated_at - after[-1]
         if age > max(timedelta(seconds=window.expected * window.interval_s), POST_MIN_STALE_AGE):
-            said.append(f"the last sample was {duration(_s(age))} old when it was analyzed")
+            said.append(told("the last sample was {age} old when it was analyzed", age=duration(_s(age))))
     start = window.started_at or (after[0] if after else window.finished_at)
     if before and start is not None and start - before[-1] > PRE_MAX_AGE:
-        said.append(f"the newest sample from before is {duration(_s(start - before[-1]))} older than the deployment")
-    return [QualityIssue("stale_samples", "; ".join(said), round(0.2 * len(said), 4))] if said else []
+        age = start - before[-1]
+        said.append(told("the newest sample from before is {age} older than the deployment", age=duration(_s(age))))
+    return [QualityIssue("stale_samples", clauses(said), round(0.2 * len(said), 4))] if said else []
 
 
 def _misses(window: Window) -> list[QualityIssue]:
@@ -130,17 +148,26 @@ def _misses(window: Window) -> list[QualityIssue]:
     failed = [miss for miss in window.misses if miss.reason != "expired"]
     issues = []
     if expired:
-        message = f"{plural(len(expired), 'collection')} expired: no poller ran in time ({_phases(expired)})"
+        message = told(
+            "{collections} expired: no poller ran in time ({when})",
+            collections=collections(len(expired)),
+            when=_phases(expired),
+        )
         issues.append(QualityIssue("expired_jobs", message, round(min(0.03 * len(expired), 0.1), 4)))
     if failed:
-        message = f"{plural(len(failed), 'collection')} brought no sample ({_phases(failed)}): {reasons(failed)}"
+        message = told(
+            "{collections} brought no sample ({when}): {reasons}",
+            collections=collections(len(failed)),
+            when=_phases(failed),
+            reasons=reasons(failed),
+        )
         issues.append(QualityIssue("failed_collections", message, round(min(0.03 * len(failed), 0.1), 4)))
     return issues
 
 
 def _phases(misses: list[Miss]) -> str:
     before = sum(1 for miss in misses if miss.phase == "pre")
-    return f"{before} before, {len(misses) - before} after the deployment"
+    return told("{before} before, {after} after the deployment", before=before, after=len(misses) - before)
 
 
 def _s(delta: timedelta) -> float:

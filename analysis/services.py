@@ -17,6 +17,7 @@ from analysis.judge import judge, judge_early
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
 from analysis.policy import policy_from_dict
+from analysis.told import Message, messages_of, told
 from analysis.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from deployments.models import Deployment, State
 from projects.models import User
@@ -79,8 +80,10 @@ def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
         early = {verdict.deployment_id: verdict for verdict in DeploymentVerdict.objects.filter(deployment_id__in=ids)}
         issue({deployment_id: judgements[deployment_id] for deployment_id in ids if deployment_id not in early})
         for deployment_id, verdict in early.items():
-            verdict.final = final_word(judgements[deployment_id])
-            verdict.save(update_fields=["final"])
+            judgement = judgements[deployment_id]
+            verdict.final = final_word(judgement)
+            verdict.told = [*(verdict.told or []), *told_in(judgement)]
+            verdict.save(update_fields=["final", "told"])
             add_hints(deployment_id, judgements[deployment_id].hints)
     log_verdicts({deployment_id: judgements[deployment_id] for deployment_id in ids})
     return ids
@@ -124,7 +127,7 @@ def store_unjudged(deployment_id: int, why: str) -> bool:
         confidence=0.0,
         conclusive=False,
         score=0.5,
-        summary=f"This deployment could not be judged: {why}. Look at the service yourself.",
+        summary=told("This deployment could not be judged: {why}. Look at the service yourself.", why=why),
         checks=(),
         quality=Quality(0.0, (missing,)),
         policy={},
@@ -157,7 +160,7 @@ def verdict_row(deployment_id: int, judgement: Judgement) -> DeploymentVerdict:
         confidence=verdict.confidence,
         conclusive=verdict.conclusive,
         score=verdict.score,
-        summary=verdict.summary,
+        summary=str(verdict.summary),
         failed_metrics=failed_metrics(verdict.checks),
         checks=[asdict(check) for check in verdict.checks],
         quality=asdict(verdict.quality),
@@ -165,6 +168,20 @@ def verdict_row(deployment_id: int, judgement: Judgement) -> DeploymentVerdict:
         evidence=told_evidence(judgement.evidence),
         early=verdict.early,
         shadow=bool(verdict.policy.get("shadow", False)),
+        told=told_in(judgement),
+    )
+
+
+def told_in(judgement: Judgement) -> list[Message]:
+    """The messages of a verdict's texts, so that pages can tell them in other languages."""
+    verdict = judgement.verdict
+    return messages_of(
+        [
+            verdict.summary,
+            *(check.sentence for check in verdict.checks),
+            *(issue.message for issue in verdict.quality.issues),
+            *(one["why"] for one in judgement.evidence.excluded),
+        ]
     )
 
 
@@ -231,12 +248,17 @@ def hint_rows(deployment_id: int, found: Sequence[Hint], *, first: int = 0) -> l
             confidence=hint.confidence,
             observed=hint.observed,
             threshold=hint.threshold,
-            title=hint.title,
-            cause=hint.cause,
-            impact=hint.impact,
+            # Plain text: PostgreSQL's driver wants one type in a column of many rows.
+            title=str(hint.title),
+            cause=str(hint.cause),
+            impact=str(hint.impact),
             evidence=list(hint.evidence),
             actions=list(hint.actions),
-            details={"text_key": hint.text_key, "values": hint.values, "numbers": hint.numbers},
+            details={
+                "text_key": hint.text_key,
+                "numbers": hint.numbers,
+                "told": messages_of([hint.title, hint.cause, hint.impact, *hint.evidence, *hint.actions]),
+            },
         )
         for position, hint in enumerate(found, start=first)
     ]

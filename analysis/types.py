@@ -142,8 +142,8 @@ class Hint:
     """A debug hint (SDH): what probably happened, what it does to users, what to do next.
 
     metric: the leading one, whose unit observed and threshold have (None for hints about the data); metrics: all that
-    the hint explains; confidence 0..1; evidence: sentences; numbers: the same as JSON values, by metric; text_key and
-    values: the template and what was filled in, so that the same hint can be rendered in another language.
+    the hint explains; confidence 0..1; evidence: sentences; numbers: the same as JSON values, by metric; text_key: the
+    key of its texts. Those carry their messages, so that other languages can tell them (told.py).
     """
 
     code: str
@@ -160,4 +160,3 @@ class Hint:
     numbers: dict[str, Any] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
     text_key: str = ""
-    values: dict[str, str] = field(default_factory=dict)

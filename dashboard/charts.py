@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from analysis.levels import mean_of
 from analysis.quality import GAP_INTERVALS
+from analysis.told import number, told
 
 WIDTH, HEIGHT = 400, 212
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 392.0, 20.0, 170.0
@@ -84,7 +85,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis: where, and what it says."""
+    """A mark on an axis: where, and what it says (analysis/told.py)."""
 
     at: str
     label: str
@@ -224,8 +225,8 @@ def y_labels(top: float, step: float, metric: str) -> list[tuple[float, str]]:
         value = count * step
         if value > top * (1 + 1e-9):
             break
-        number = value * factor
-        shown.append((value, f"{number:.0e}" if number >= 1e5 else f"{number:.{digits}f}"))
+        read = value * factor
+        shown.append((value, number(f"{read:.0e}" if read >= 1e5 else f"{read:.{digits}f}")))
     return shown
 
 
@@ -302,10 +303,10 @@ def _x_ticks(span: Span, reach: float) -> tuple[Tick, ...]:
     """At most four marks after finish, at planned samples."""
     every = max(1, math.ceil(span.samples / 4))
     marks = [place * span.interval_s for place in range(every, span.samples + 1, every)]
-    return tuple(Tick(text(_after_place(at, reach)), f"+{_time(at)}") for at in marks)
+    return tuple(Tick(text(_after_place(at, reach)), told("+{time}", time=_time(at))) for at in marks)
 
 
 def _time(seconds: float) -> str:
     if seconds >= 60 and seconds % 60 == 0:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds:.3g} s"
+        return told("{n} min", n=number(f"{seconds / 60:.0f}"))
+    return told("{n} s", n=number(f"{seconds:.3g}"))

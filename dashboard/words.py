@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from analysis.models import DeploymentVerdict
 from analysis.types import OK, ROLLBACK, WARNING
@@ -47,11 +48,12 @@ OUTCOMES = {
     "ok": Status("ok", "ok", _("Passed")),
     "skipped": Status("neutral", "unknown", _("Not judged")),
 }
+# As headings; within a sentence the judge's own words stand (analysis/wording.py), which other languages write small.
 METRICS = {
     "requests_per_sec": _("Traffic"),
-    "latency_p95": _("p95 latency"),
+    "latency_p95": pgettext_lazy("heading", "p95 latency"),
     "error_rate": _("Error rate"),
-    "cpu_usage": _("CPU usage"),
+    "cpu_usage": pgettext_lazy("heading", "CPU usage"),
     "memory_usage": _("Memory usage"),
 }
 RESULTS = {

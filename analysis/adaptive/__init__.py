@@ -23,6 +23,7 @@ from analysis.adaptive.missing import ENDPOINT_DOWN, Completeness, completeness,
 from analysis.adaptive.policy import AdaptivePolicy
 from analysis.adaptive.traffic import judge_traffic
 from analysis.quality import assess
+from analysis.told import clauses, told
 from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict, VerdictName, Window
 
 __all__ = ["AdaptivePolicy", "judge_adaptive", "judge_early"]
@@ -102,7 +103,7 @@ def judge_early(
         confidence=sure,
         conclusive=True,
         score=round(score(ROLLBACK, 2.0, 2.0), 4),
-        summary=f"Roll back now: {checks[0].sentence}.",
+        summary=told("Roll back now: {reasons}.", reasons=checks[0].sentence),
         checks=checks,
         quality=assess([s for s in pre if s.origin != "history"], post_so_far, running),
         policy=policy.as_dict(),
@@ -128,8 +129,11 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
 
 
 def _skipped(metric: str, evidence: Evidence) -> Check:
-    why = "no usable sample after the deployment" if not evidence.body else "too little of it before the deployment"
-    return Check(metric=metric, rule="not_comparable", outcome="skipped", sentence=f"{metric}: not compared, {why}")
+    if not evidence.body:
+        sentence = told("{metric}: not compared, no usable sample after the deployment", metric=metric)
+    else:
+        sentence = told("{metric}: not compared, too little of it before the deployment", metric=metric)
+    return Check(metric=metric, rule="not_comparable", outcome="skipped", sentence=sentence)
 
 
 def _nothing_judged(checks: Sequence[Check]) -> bool:
@@ -147,13 +151,15 @@ def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found
         (check for check in combined.checks if check.outcome in ("warning", "critical") and check.rule != "together"),
         key=lambda check: (check.outcome != "critical", -(check.margin or 0.0)),
     )
-    reasons = "; ".join(check.sentence for check in failed[:2])
+    reasons = clauses(check.sentence for check in failed[:2])
     if verdict == ROLLBACK:
-        return f"Roll back: {reasons}."
+        return told("Roll back: {reasons}.", reasons=reasons)
     if verdict == WARNING and reasons:
-        return f"Look at this: {reasons}."
+        return told("Look at this: {reasons}.", reasons=reasons)
     if verdict == WARNING:
-        doubt = ", and some of them look bad" if combined.suspicious else ""
-        return f"No verdict: {found.present} of {found.expected} samples came, too few to clear it{doubt}."
+        few = told("{present} of {expected} samples came", present=found.present, expected=found.expected)
+        if combined.suspicious:
+            return told("No verdict: {few}, too few to clear it, and some of them look bad.", few=few)
+        return told("No verdict: {few}, too few to clear it.", few=few)
     against = sentences.against(len(evidence.pre), len(evidence.pre) - evidence.fresh_pre)
-    return f"No regression found in {found.present} samples, {against}."
+    return told("No regression found in {n} samples, {against}.", n=found.present, against=against)

@@ -12,6 +12,8 @@ from analysis.adaptive.latency import judge_latency, measured
 from analysis.adaptive.levels import level
 from analysis.adaptive.memory import trend
 from analysis.adaptive.traffic import judge_traffic
+from analysis.told import counted, told
+from analysis.told import noop as _
 from analysis.types import METRICS, Check
 
 # What no healthy service shows, whatever its level: (warning, rollback). Errors: the highest standing rate that teams
@@ -25,6 +27,9 @@ SANITY = {
 }
 _FULL_SOON_MINUTES = 60.0
 _EPSILON = 1e-9
+
+_BELOW = _("{metric} was below your limit of {limit} in {samples} (level {level}; {tolerance} of them may be)")
+_ABOVE = _("{metric} was above your limit of {limit} in {samples} (level {level}; {tolerance} of them may be)")
 
 
 def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
@@ -42,10 +47,13 @@ def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
     critical = failed and metric in evidence.policy.critical_metrics
     observed = level(values)
     strength = (1.0 + share) if failed else min(0.95, 0.95 * share / (tolerance + 0.2))
-    word = "below" if minimum else "above"
-    sentence = (
-        f"{metric} was {word} your limit of {sentences.number(limit)} in {over} of {len(values)} samples "
-        f"(level {sentences.number(observed)}; {sentences.percent(tolerance)} of them may be)"
+    sentence = told(
+        _BELOW if minimum else _ABOVE,
+        metric=metric,
+        limit=sentences.number(limit),
+        samples=counted(over, "{n} of {count} samples", "{n} of {count} samples", count=len(values)),
+        level=sentences.number(observed),
+        tolerance=sentences.percent(tolerance),
     )
     check = Check(
         metric=metric,
@@ -75,7 +83,12 @@ def _sanity(metric: str, observed: float, minutes_left: float | None = None) -> 
         observed=observed,
         limit=rollback if critical >= 1.0 else warning,
         margin=critical if critical >= 1.0 else strength,
-        sentence=f"{metric} is {shown(observed)}; nothing is known from before, so the limit is {shown(warning)}",
+        sentence=told(
+            "{metric} is {level}; nothing is known from before, so the limit is {limit}",
+            metric=metric,
+            level=shown(observed),
+            limit=shown(warning),
+        ),
     )
     return Finding(check, strength, critical, strength)
 

@@ -9,6 +9,8 @@ from analysis.adaptive.evidence import Finding
 from analysis.adaptive.knobs import Knobs
 from analysis.adaptive.missing import ENDPOINT_DOWN
 from analysis.adaptive.policy import AdaptivePolicy
+from analysis.told import joined, told
+from analysis.told import noop as _
 from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, VerdictName
 
 USER_FACING = ("error_rate", "latency_p95", "requests_per_sec")
@@ -18,9 +20,9 @@ CLEAR = 1.5
 BELIEVABLE = 0.85
 
 _NAMES = {
-    "error_rate": "errors",
-    "latency_p95": "latency",
-    "requests_per_sec": "lost traffic",
+    "error_rate": _("errors"),
+    "latency_p95": _("latency"),
+    "requests_per_sec": _("lost traffic"),
 }
 
 
@@ -72,14 +74,16 @@ def _counted(check: Check, metrics: tuple[str, ...]) -> Check:
 
 def _together(checks: Sequence[Check], metrics: tuple[str, ...], pair: float) -> Check:
     """The check that says so; its numbers are those of the first of the two metrics."""
-    words = " and ".join(_NAMES[metric] for metric in metrics)
+    both = joined(told(_NAMES[metric]) for metric in metrics)
     first = max((c for c in checks if c.metric == metrics[0]), key=lambda check: check.margin or 0.0)
     return replace(
         first,
         rule="together",
         outcome="critical",
         margin=pair,
-        sentence=f"two user-facing regressions at once ({words}): together they are a reason to roll back",
+        sentence=told(
+            "two user-facing regressions at once ({both}): together they are a reason to roll back", both=both
+        ),
         details={**first.details, "metrics": list(metrics)},
     )
 

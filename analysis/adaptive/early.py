@@ -10,6 +10,7 @@ from analysis.adaptive.errors import counts, pool
 from analysis.adaptive.evidence import Evidence
 from analysis.adaptive.levels import level, median
 from analysis.adaptive.missing import SERVICE_DOWN
+from analysis.told import in_a_row, told
 from analysis.types import Check, Sample
 
 # Two samples that answer little but errors; three that answer many.
@@ -55,12 +56,17 @@ def _errors(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
             continue
         if all(s.error_rate >= line and evidence.requests(s) >= FEW_REQUESTS_EACH for s in latest):
             observed = min(s.error_rate for s in latest)
-            before_that = f"before: {sentences.percent(before)}"
             return _check(
                 "error_rate",
                 "early_errors",
-                f"the last {needed} samples answered at least {sentences.percent(observed)} of requests with errors "
-                f"({before_that}); from {sentences.percent(line)} on there is nothing to wait for",
+                told(
+                    "the last {n} samples answered at least {level} of requests with errors (before: {before}); "
+                    "from {line} on there is nothing to wait for",
+                    n=needed,
+                    level=sentences.percent(observed),
+                    before=sentences.percent(before),
+                    line=sentences.percent(line),
+                ),
                 observed=observed,
                 baseline=before if evidence.pre else None,
                 limit=line,
@@ -69,7 +75,6 @@ def _errors(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
 
 
 def _latency(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
-
     base = [s.latency_p95 for s in evidence.pre if s.latency_p95 > 0 and s.requests_per_sec > 0]
     latest = post[-SLOW_SAMPLES:]
     if len(base) < 3 or len(latest) < SLOW_SAMPLES:
@@ -82,8 +87,12 @@ def _latency(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     return _check(
         "latency_p95",
         "early_latency",
-        f"p95 was at least {sentences.milliseconds(min(values))} in the last {SLOW_SAMPLES} samples and is not coming "
-        f"down (before: {sentences.milliseconds(expected)})",
+        told(
+            "p95 was at least {level} in the last {n} samples and is not coming down (before: {before})",
+            level=sentences.milliseconds(min(values)),
+            n=SLOW_SAMPLES,
+            before=sentences.milliseconds(expected),
+        ),
         observed=min(values),
         baseline=expected,
         limit=line,
@@ -103,8 +112,12 @@ def _traffic(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     return _check(
         "requests_per_sec",
         "early_traffic",
-        f"traffic is gone: at most {sentences.number(observed)} requests/s in the last {GONE_SAMPLES} samples, "
-        f"{sentences.number(usual)} or more before",
+        told(
+            "traffic is gone: at most {level} requests/s in the last {n} samples, {before} or more before",
+            level=sentences.number(observed),
+            n=GONE_SAMPLES,
+            before=sentences.number(usual),
+        ),
         observed=observed,
         baseline=usual,
         limit=(1.0 - GONE_SHARE) * usual,
@@ -119,7 +132,11 @@ def _memory(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     return _check(
         "memory_usage",
         "early_memory",
-        f"memory is full: {sentences.percent(latest[-1].memory_usage)}, at most {sentences.percent(before)} before",
+        told(
+            "memory is full: {level}, at most {before} before",
+            level=sentences.percent(latest[-1].memory_usage),
+            before=sentences.percent(before),
+        ),
         observed=latest[-1].memory_usage,
         baseline=before,
         limit=FULL,
@@ -134,11 +151,15 @@ def _down(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
         return None
     if any(miss.reason not in SERVICE_DOWN for miss in misses):
         return None
-    reasons = ", ".join(sorted({miss.reason for miss in misses}))
+    reasons = in_a_row(sorted({miss.reason for miss in misses}))
     return _check(
         "requests_per_sec",
         "early_endpoint_down",
-        f"the service answered before the deployment and none of {len(misses)} collections since ({reasons})",
+        told(
+            "the service answered before the deployment and none of {n} collections since ({reasons})",
+            n=len(misses),
+            reasons=reasons,
+        ),
         observed=float(len(misses)),
         baseline=None,
         limit=float(DOWN_SAMPLES),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.adaptive.evidence import Evidence, Finding
+from analysis.told import counted, in_a_row, told
 from analysis.types import Check, CheckOutcome, Miss
 
 # The service did not answer, or answered that it cannot: the sign of an outage.
@@ -102,19 +103,29 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
     broken = [m for m in misses if m.reason in ENDPOINT_BROKEN]
     before = sum(m.phase == "pre" and m.reason in SERVICE_DOWN for m in evidence.window.misses)
     usual = before / (before + evidence.fresh_pre) if before else 0.0
-    reasons = ", ".join(sorted({m.reason for m in [*down, *broken]}))
+    reasons = in_a_row(sorted({m.reason for m in [*down, *broken]}))
     if answered_before and down:
         streak = _down_streak(evidence, misses)
         share = len(down) / found.expected
         worst = max(streak / max(DOWN_IN_A_ROW, round(DOWN_SHARE * found.expected)), share / (DOWN_SHARE + usual))
         if len(down) >= DOWN_IN_A_ROW and worst >= 1.0 and usual < 0.3:
-            failed = f"{len(down)} of {found.expected} collections ({reasons})"
-            sentence = f"the service answered before the deployment and then failed {failed}, {streak} up to the end"
+            sentence = told(
+                "the service answered before the deployment and then failed {n} of {expected} collections ({reasons}), "
+                "{streak} up to the end",
+                n=len(down),
+                expected=found.expected,
+                reasons=reasons,
+                streak=streak,
+            )
             check = _check("critical", sentence, missing=len(down), expected=found.expected, margin=worst)
             return Finding(check, worst, worst, worst)
         if len(down) >= DOWN_IN_A_ROW and share >= SOME_SHARE + usual:
-            sentence = (
-                f"{len(down)} of {found.expected} collections failed at the service ({reasons}), before: {before}"
+            sentence = told(
+                "{n} of {expected} collections failed at the service ({reasons}), before: {before}",
+                n=len(down),
+                expected=found.expected,
+                reasons=reasons,
+                before=before,
             )
             strength = share / (SOME_SHARE + usual)
             return Finding(
@@ -124,8 +135,11 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
                 strength,
             )
     if len(broken) >= 2 and len(broken) >= SILENT_SHARE * found.expected:
-        sentence = (
-            f"the endpoint answered {len(broken)} of {found.expected} collections with something else ({reasons})"
+        sentence = told(
+            "the endpoint answered {n} of {expected} collections with something else ({reasons})",
+            n=len(broken),
+            expected=found.expected,
+            reasons=reasons,
         )
         strength = len(broken) / (SILENT_SHARE * found.expected)
         return Finding(
@@ -138,8 +152,11 @@ def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
     """Samples that stopped coming before the window ended, without a reason on record."""
     explained = sum(m.reason not in SERVICE_DOWN for m in _post_misses(evidence))
     if found.present == 0 and found.expected - explained > 0 and evidence.window.final:
-        sentence = (
-            f"none of {found.expected} samples came after the deployment, while {evidence.fresh_pre} came before it"
+        sentence = counted(
+            evidence.fresh_pre,
+            "none of {expected} samples came after the deployment, while {n} came before it",
+            "none of {expected} samples came after the deployment, while {n} came before it",
+            expected=found.expected,
         )
         return Finding(
             _check("warning", sentence, missing=found.expected, expected=found.expected, margin=2.0), 2.0, 0.9
@@ -150,7 +167,11 @@ def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
         and found.silent >= SILENT_SHARE * found.expected
         and lost_before_silence <= 0.25 * found.expected
     ):
-        sentence = f"the last {found.silent} of {found.expected} samples never came, and nothing says why"
+        sentence = told(
+            "the last {n} of {expected} samples never came, and nothing says why",
+            n=found.silent,
+            expected=found.expected,
+        )
         strength = found.silent / (SILENT_SHARE * found.expected)
         return Finding(
             _check("warning", sentence, missing=found.silent, expected=found.expected, margin=strength), strength, 0.5

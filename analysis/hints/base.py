@@ -1,7 +1,7 @@
 """What hint rules are made of: the judge's findings, the texts, and the one builder of hints. Pure.
 
 Rules read the verdict's checks and have no limits of their own, so they work with every judge. Texts are templates
-with named placeholders, kept at module level in plain English, so that the same template can be translated.
+with named placeholders, kept at module level in plain English and marked for translators (analysis/told.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import Any
 
 from analysis.levels import mean_of
+from analysis.told import in_a_row, told
 from analysis.types import OK, ROLLBACK, Check, Hint, Sample, Severity, Verdict, Window
-from analysis.wording import label, level, percent, plural
+from analysis.wording import label, level, percent, samples, samples_over
 
 # A rule of judges that count failed collections as evidence: the endpoint answers no more.
 UNREACHABLE = "endpoint_stopped_answering"
@@ -91,7 +92,7 @@ def from_checks(
     *,
     threshold: float | None = None,
     severity: Severity | None = None,
-    values: Mapping[str, str] | None = None,
+    values: Mapping[str, str | int] | None = None,
 ) -> Hint:
     """A hint on one or more checks; the first one leads and gives observed, threshold and the placeholders."""
     lead = checks[0]
@@ -123,11 +124,11 @@ def build(  # noqa: PLR0913  (one argument per column of a hint)
     threshold: float | None = None,
     evidence: tuple[str, ...] = (),
     numbers: dict[str, Any] | None = None,
-    values: Mapping[str, str] | None = None,
+    values: Mapping[str, str | int] | None = None,
 ) -> Hint:
     """The only place that makes a Hint. A hint is critical only where the verdict says to roll back, and nothing that
     comes with a verdict of ok is more than a warning: the verdict and its hints must not contradict each other."""
-    filled = dict(values or {})
+    filled = values or {}
     if severity == "critical" and findings.verdict.verdict != ROLLBACK:
         severity = "info" if findings.verdict.verdict == OK else "warning"
     return Hint(
@@ -137,15 +138,14 @@ def build(  # noqa: PLR0913  (one argument per column of a hint)
         confidence=round(min(max(confidence, 0.0), MAX_CONFIDENCE), 4),
         observed=observed,
         threshold=threshold,
-        title=text.title.format_map(filled),
-        cause=text.cause.format_map(filled),
-        impact=text.impact.format_map(filled),
-        actions=tuple(action.format_map(filled) for action in text.actions),
+        title=told(text.title, **filled),
+        cause=told(text.cause, **filled),
+        impact=told(text.impact, **filled),
+        actions=tuple(told(action, **filled) for action in text.actions),
         evidence=evidence,
         numbers=numbers or {},
         metrics=metrics,
         text_key=text.key,
-        values=filled,
     )
 
 
@@ -177,7 +177,7 @@ def _placeholders(findings: Findings, checks: Sequence[Check], limit: float | No
     values = _of_check(findings, checks[0])
     values["threshold"] = level(checks[0].metric, limit)
     values["traffic_before"], values["traffic_now"] = _traffic(findings.pre), _traffic(findings.post)
-    values["metrics"] = ", ".join(label(check.metric) for check in checks)
+    values["metrics"] = in_a_row(label(check.metric) for check in checks)
     for check in checks:
         values |= {f"{check.metric}_{name}": text for name, text in _of_check(findings, check).items()}
     return values
@@ -189,16 +189,16 @@ def _traffic(samples: Sequence[Sample]) -> str:
 
 
 def _of_check(findings: Findings, check: Check) -> dict[str, str]:
-    samples = check.details.get("samples", len(findings.post))
-    over = check.details.get("over", round((check.share or 0.0) * samples))
-    change = ""
+    count = check.details.get("samples", len(findings.post))
+    over = check.details.get("over", round((check.share or 0.0) * count))
+    change: str = told("an unknown share")
     if check.baseline and check.observed is not None and check.baseline > 0:
         change = percent(min(abs(check.observed / check.baseline - 1), 99.0))
     return {
         "observed": level(check.metric, check.observed),
         "baseline": level(check.metric, check.baseline),
         "worst": level(check.metric, check.details.get("worst", check.observed)),
-        "over": str(over),
-        "samples": plural(samples, "sample"),
-        "change": change or "an unknown share",
+        "samples_over": samples_over(over, count),
+        "samples": samples(count),
+        "change": change,
     }

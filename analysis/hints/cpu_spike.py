@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, from_checks
+from analysis.told import noop as _
 from analysis.types import Hint
 
 TEXT = HintText(
     key="cpu_spike",
-    title="CPU over {threshold} in {over} of {samples}",
-    cause=(
+    title=_("CPU over {threshold} in {samples_over}"),
+    cause=_(
         "CPU usage is at {observed} (worst {worst}, before {baseline}) at {traffic_now} of traffic (before: "
         "{traffic_before}). Latency has not followed. Typical: work done at start (caches, compilation), a background "
         "task or busy loop of the new version, debug or verbose logging left on, or simply more traffic."
     ),
-    impact="Users do not feel it yet, but the headroom for the next peak of traffic is gone.",
+    impact=_("Users do not feel it yet, but the headroom for the next peak of traffic is gone."),
     actions=(
-        "Compare traffic before and after: if it grew by as much as the CPU did, it is load and not the deployment.",
-        "Look at the last samples: falling CPU is start-up work and passes.",
-        "See which process and thread uses it (top -H, kubectl top pods), and profile that one for 30 s.",
-        "Check the log level and debug flags of the new version.",
-        "If it stays near the limit, add capacity before the next peak or roll back.",
+        _("Compare traffic before and after: if it grew by as much as the CPU did, it is load and not the deployment."),
+        _("Look at the last samples: falling CPU is start-up work and passes."),
+        _("See which process and thread uses it (top -H, kubectl top pods), and profile that one for 30 s."),
+        _("Check the log level and debug flags of the new version."),
+        _("If it stays near the limit, add capacity before the next peak or roll back."),
     ),
 )
 

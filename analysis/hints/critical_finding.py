@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, build
+from analysis.told import clauses
+from analysis.told import noop as _
 from analysis.types import Hint
 
 TEXT = HintText(
     key="critical_finding",
-    title="The judge recommends a rollback",
-    cause="{finding}",
-    impact="The service no longer does what it did before the deployment, by the limits of its policy.",
+    title=_("The judge recommends a rollback"),
+    cause=_("{finding}"),
+    impact=_("The service no longer does what it did before the deployment, by the limits of its policy."),
     actions=(
-        "Roll back to the previous version.",
-        "Compare the samples before and after on the deployment's page with your own dashboards.",
-        "Read the logs of the new version since the deployment, errors and restarts first.",
+        _("Roll back to the previous version."),
+        _("Compare the samples before and after on the deployment's page with your own dashboards."),
+        _("Read the logs of the new version since the deployment, errors and restarts first."),
     ),
 )
 
@@ -22,7 +24,7 @@ def hint(findings: Findings) -> Hint:
     """A critical hint out of the verdict's critical checks, or out of its summary where it has none. Not in RULES:
     `hints()` asks for it where a rollback has no critical hint from them."""
     critical = [check for check in findings.verdict.checks if check.outcome == "critical"]
-    sentences = tuple(check.sentence for check in critical if check.sentence) or (findings.verdict.summary,)
+    found = tuple(check.sentence for check in critical if check.sentence) or (findings.verdict.summary,)
     lead = critical[0] if critical else None
     return build(
         findings,
@@ -33,6 +35,6 @@ def hint(findings: Findings) -> Hint:
         confidence=findings.verdict.confidence,
         observed=lead.observed if lead else None,
         threshold=lead.limit if lead else None,
-        evidence=sentences,
-        values={"finding": "; ".join(sentences)},
+        evidence=found,
+        values={"finding": clauses(found)},
     )

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, from_checks
+from analysis.told import noop as _
 from analysis.types import Hint
 
 TEXT = HintText(
     key="high_error_rate",
-    title="Error rate over {threshold} in {over} of {samples}",
-    cause=(
+    title=_("Error rate over {threshold} in {samples_over}"),
+    cause=_(
         "Requests fail: {observed} in the mean, {worst} in the worst sample, {baseline} before. Errors in some samples "
         "only point at one bad instance, a rolling restart that dropped connections, or a code path that few requests "
         "take; errors in all of them at a defect or a wrong setting on every instance."
     ),
-    impact="Up to {worst} of the requests failed at a time; those users saw error pages or had to retry.",
+    impact=_("Up to {worst} of the requests failed at a time; those users saw error pages or had to retry."),
     actions=(
-        "Group the errors since the deployment by instance, endpoint and exception; what stands out tells which of the "
-        "causes it is.",
-        "Compare the times of the errors with those of restarts and of the rollout's steps.",
-        "If it is one instance, take it out of the load balancer and replace it.",
-        "If the restart dropped requests, make the old instances drain: readiness off, wait, then SIGTERM.",
-        "If errors go on, roll back.",
+        _(
+            "Group the errors since the deployment by instance, endpoint and exception; what stands out tells which of "
+            "the causes it is."
+        ),
+        _("Compare the times of the errors with those of restarts and of the rollout's steps."),
+        _("If it is one instance, take it out of the load balancer and replace it."),
+        _("If the restart dropped requests, make the old instances drain: readiness off, wait, then SIGTERM."),
+        _("If errors go on, roll back."),
     ),
 )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, build
 from analysis.levels import mean_of
+from analysis.told import noop as _
+from analysis.told import told
 from analysis.types import Hint
-from analysis.wording import level, percent, plural
+from analysis.wording import level, percent, samples
 
 # Worth telling: a fifth faster and by more than timer noise, in nearly every sample. Nothing hangs on these numbers.
 MIN_DROP = 0.20
@@ -15,16 +17,16 @@ MIN_SAMPLES = 3
 
 TEXT = HintText(
     key="latency_improved",
-    title="p95 latency improved by {change}",
-    cause=(
+    title=_("p95 latency improved by {change}"),
+    cause=_(
         "p95 latency is {observed}, before it was {baseline}, with no more errors and no less traffic than allowed: "
         "the change makes requests cheaper, or a cache or an added instance takes work off them."
     ),
-    impact="Users get their answers sooner.",
+    impact=_("Users get their answers sooner."),
     actions=(
-        "Note the gain with the change that brought it.",
-        "Make sure that it is not less work than wanted: compare response sizes and the share of empty answers.",
-        "If the environment's latency limit is meant to follow, lower it in the policy.",
+        _("Note the gain with the change that brought it."),
+        _("Make sure that it is not less work than wanted: compare response sizes and the share of empty answers."),
+        _("If the environment's latency limit is meant to follow, lower it in the policy."),
     ),
 )
 
@@ -53,8 +55,12 @@ def rule(findings: Findings) -> Hint | None:
         observed=now,
         threshold=line,
         evidence=(
-            f"p95 latency {level('latency_p95', now)} in the mean of {plural(len(values), 'sample')}, "
-            f"{level('latency_p95', before)} before",
+            told(
+                "p95 latency {level} in the mean of {samples}, {before} before",
+                level=level("latency_p95", now),
+                samples=samples(len(values)),
+                before=level("latency_p95", before),
+            ),
         ),
         numbers={"latency_p95": {"observed": now, "baseline": before, "limit": line, "share": share}},
         values={

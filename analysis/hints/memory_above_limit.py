@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, from_checks, hard_limit
+from analysis.told import noop as _
 from analysis.types import Check, Hint
 
 TEXT = HintText(
     key="memory_above_limit",
-    title="Memory above its limit of {threshold}: {observed}",
-    cause=(
+    title=_("Memory above its limit of {threshold}: {observed}"),
+    cause=_(
         "Memory usage is at {observed} (worst {worst}, before {baseline}). A level that jumped with the deployment is "
         "something the new version holds from the start (bigger cache, more workers, data loaded into memory); one "
         "that climbs from sample to sample is a leak."
     ),
-    impact=(
+    impact=_(
         "The kernel or the orchestrator may kill the process at any moment: requests in flight are lost, and instances "
         "restart in turn."
     ),
     actions=(
-        "Look at the chart: a step means a bigger footprint, a steady climb means a leak, and the slope tells how long "
-        "it lasts.",
-        "Look for kills that happened already: OOMKilled in kubectl describe pod, exit code 137, dmesg.",
-        "Compare the number of workers, cache sizes and memory limits of the new version with the old one's.",
-        "If it climbs, roll back, or restart instances one by one to win time; take a heap profile first.",
-        "If it is a step that was intended, raise the instance's memory and the limit in the policy.",
+        _(
+            "Look at the chart: a step means a bigger footprint, a steady climb means a leak, and the slope tells how "
+            "long it lasts."
+        ),
+        _("Look for kills that happened already: OOMKilled in kubectl describe pod, exit code 137, dmesg."),
+        _("Compare the number of workers, cache sizes and memory limits of the new version with the old one's."),
+        _("If it climbs, roll back, or restart instances one by one to win time; take a heap profile first."),
+        _("If it is a step that was intended, raise the instance's memory and the limit in the policy."),
     ),
 )
 

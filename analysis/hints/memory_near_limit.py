@@ -7,6 +7,7 @@ from decimal import Decimal
 from analysis.hints.base import Findings, HintText, from_checks, hard_limit
 from analysis.hints.memory_above_limit import above_limit
 from analysis.levels import decimal_of
+from analysis.told import noop as _
 from analysis.types import Hint
 
 # "Approaching" by the definition of this hint; the limit itself is the judge's.
@@ -14,17 +15,23 @@ NEAR = Decimal("0.9")
 
 TEXT = HintText(
     key="memory_near_limit",
-    title="Memory close to its limit: {observed} of {threshold}",
-    cause=(
+    title=_("Memory close to its limit: {observed} of {threshold}"),
+    # xgettext:no-python-format
+    cause=_(
         "Memory usage is at {observed} (worst {worst}, before {baseline}), between 90 and 100 % of the limit. Either "
         "the new version needs a little more and stays there, or it climbs and has not yet arrived."
     ),
-    impact="Nothing is broken yet; a peak of traffic or a slow leak takes it over the limit, and processes get killed.",
+    impact=_(
+        "Nothing is broken yet; a peak of traffic or a slow leak takes it over the limit, and processes get killed."
+    ),
     actions=(
-        "Look at the chart over the next half hour: flat is a footprint, climbing is a leak.",
-        "Compare with the level before the deployment ({baseline}): no difference means that it was this close before.",
-        "Check worker counts and cache sizes that this version changed.",
-        "Plan more memory or fewer workers per instance before the next peak.",
+        _("Look at the chart over the next half hour: flat is a footprint, climbing is a leak."),
+        _(
+            "Compare with the level before the deployment ({baseline}): no difference means that it was this close "
+            "before."
+        ),
+        _("Check worker counts and cache sizes that this version changed."),
+        _("Plan more memory or fewer workers per instance before the next peak."),
     ),
 )
 

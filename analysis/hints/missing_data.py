@@ -3,54 +3,56 @@
 from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, build
+from analysis.told import noop as _
+from analysis.told import told
 from analysis.types import Hint
-from analysis.wording import plural, reasons
+from analysis.wording import reasons
 
 CODES = ("no_post", "no_pre", "few_post_samples", "incomplete_window", "expired_jobs", "failed_collections")
 
 NO_POST = HintText(
     key="missing_data.no_post",
-    title="No sample since the deployment",
-    cause=(
+    title=_("No sample since the deployment"),
+    cause=_(
         "None of the {expected} planned collections after the deployment brought a sample. Reasons: {reasons}. Either "
         "the service or its metrics endpoint does not answer since the deployment, or no poller ran."
     ),
-    impact="Nothing is known about the service since the deployment; it may be down.",
+    impact=_("Nothing is known about the service since the deployment; it may be down."),
     actions=(
-        "Check now, by hand, whether the service answers its users.",
-        "Call the metrics endpoint from the poller's host (curl -i) and read its status and body.",
-        "Check that the new version still serves the endpoint under the same path and with the same signing secret.",
-        "Check that a poller runs: its heartbeat is on the health page (/health).",
+        _("Check now, by hand, whether the service answers its users."),
+        _("Call the metrics endpoint from the poller's host (curl -i) and read its status and body."),
+        _("Check that the new version still serves the endpoint under the same path and with the same signing secret."),
+        _("Check that a poller runs: its heartbeat is on the health page (/health)."),
     ),
 )
 
 NO_PRE = HintText(
     key="missing_data.no_pre",
-    title="No sample from before the deployment",
-    cause=(
+    title=_("No sample from before the deployment"),
+    cause=_(
         "There is nothing to compare with: no sample was taken before the deployment. Reasons: {reasons}. Typical: a "
         "first deployment, a pipeline that calls trigger and deploys at once, or an endpoint that did not answer then."
     ),
-    impact="What was measured after it ({collected} of {expected} samples) cannot be told from how it always was.",
+    impact=_("What was measured after it ({collected} of {expected} samples) cannot be told from how it always was."),
     actions=(
-        "Compare the service with its usual level by hand, on your own dashboards.",
-        "Call trigger before the deployment begins, some seconds at least, so that a sample can be taken.",
-        "If there are reasons above, mend the endpoint: the next deployment will have the same gap.",
+        _("Compare the service with its usual level by hand, on your own dashboards."),
+        _("Call trigger before the deployment begins, some seconds at least, so that a sample can be taken."),
+        _("If there are reasons above, mend the endpoint: the next deployment will have the same gap."),
     ),
 )
 
 PARTIAL = HintText(
     key="missing_data.partial",
-    title="{collected} of {expected} samples after the deployment",
-    cause=(
+    title=_("{collected} of {expected} samples after the deployment"),
+    cause=_(
         "Some collections brought nothing. Reasons: {reasons}. An endpoint that fails now and then may mean instances "
         "that restart or are too busy to answer; expired collections mean that no poller ran in time."
     ),
-    impact="The verdict rests on fewer samples than planned; a fault between them would not be seen.",
+    impact=_("The verdict rests on fewer samples than planned; a fault between them would not be seen."),
     actions=(
-        "Compare the times of the missing samples with restarts and errors of the service.",
-        "Call the metrics endpoint ten times (curl -w '%{{time_total}}') and see whether it is slow or fails.",
-        "If collections expired, check the pollers' heartbeats and start another one.",
+        _("Compare the times of the missing samples with restarts and errors of the service."),
+        _("Call the metrics endpoint ten times (curl -w '%{{time_total}}') and see whether it is slow or fails."),
+        _("If collections expired, check the pollers' heartbeats and start another one."),
     ),
 )
 
@@ -81,9 +83,8 @@ def rule(findings: Findings) -> Hint | None:
             "issues": [issue.code for issue in issues],
         },
         values={
-            "collected": str(collected),
-            "expected": str(expected),
-            "reasons": reasons(findings.window.misses) or "none recorded",
-            "samples": plural(collected, "sample"),
+            "collected": collected,
+            "expected": expected,
+            "reasons": reasons(findings.window.misses) or told("none recorded"),
         },
     )

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, from_checks
+from analysis.told import noop as _
 from analysis.types import Hint
 
 TEXT = HintText(
     key="partial_outage",
-    title="Partial outage: traffic down to {requests_per_sec_observed}, {error_rate_observed} errors",
-    cause=(
+    title=_("Partial outage: traffic down to {requests_per_sec_observed}, {error_rate_observed} errors"),
+    cause=_(
         "Fewer requests arrive than before and of those that do {error_rate_observed} fail: instances of the new "
         "version probably crash, do not start or fail their health checks, so that the load balancer turns requests "
         "away before they reach the application."
     ),
-    impact=(
+    impact=_(
         "Part of the users get no answer at all (traffic {requests_per_sec_observed}, before: "
         "{requests_per_sec_baseline}), others get errors. The error rate understates it: what never arrived is not "
         "counted."
     ),
     actions=(
-        "Roll back now; this is an outage for part of the users.",
-        "Compare the number of ready instances with the number wanted (kubectl get pods, docker ps, systemctl status) "
-        "and look for restarts since the deployment.",
-        "Read the last log lines of an instance that restarted: missing environment variable, failed migration, "
-        "killed for memory (OOMKilled, exit code 137).",
-        "Look at the load balancer's own 502/503/504 counts and health checks: they show the requests that the "
-        "service did not see.",
-        "After the rollback, check that traffic returns to about {requests_per_sec_baseline}.",
+        _("Roll back now; this is an outage for part of the users."),
+        _(
+            "Compare the number of ready instances with the number wanted (kubectl get pods, docker ps, systemctl "
+            "status) and look for restarts since the deployment."
+        ),
+        _(
+            "Read the last log lines of an instance that restarted: missing environment variable, failed migration, "
+            "killed for memory (OOMKilled, exit code 137)."
+        ),
+        _(
+            "Look at the load balancer's own 502/503/504 counts and health checks: they show the requests that the "
+            "service did not see."
+        ),
+        _("After the rollback, check that traffic returns to about {requests_per_sec_baseline}."),
     ),
     replaces=("persistent_breach", "high_error_rate", "traffic_below_baseline"),
 )

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, build
 from analysis.hints.missing_data import CODES as MISSING_CODES
+from analysis.told import clauses, number
+from analysis.told import noop as _
 from analysis.types import Hint
 
 TEXT = HintText(
     key="poor_data",
-    title="The data are doubtful: quality {quality} of 1",
-    cause=(
+    title=_("The data are doubtful: quality {quality} of 1"),
+    cause=_(
         "The times of the samples do not fit the deployment: {issues}. Typical: clocks that differ between hosts, a "
         "poller that was stopped or overloaded, an analysis that ran long after the window."
     ),
-    impact="The comparison of before and after may compare the wrong things; the verdict is less sure for it.",
+    impact=_("The comparison of before and after may compare the wrong things; the verdict is less sure for it."),
     actions=(
-        "Compare the clocks of the pollers' hosts and of the database (timedatectl, SELECT now()).",
-        "Check that pollers were running all the time: heartbeats on the health page (/health), restarts in their "
-        "logs.",
-        "Compare the chart of this deployment with your own dashboards before acting on the verdict.",
+        _("Compare the clocks of the pollers' hosts and of the database (timedatectl, SELECT now())."),
+        _(
+            "Check that pollers were running all the time: heartbeats on the health page (/health), restarts in their "
+            "logs."
+        ),
+        _("Compare the chart of this deployment with your own dashboards before acting on the verdict."),
     ),
 )
 
@@ -39,5 +43,5 @@ def rule(findings: Findings) -> Hint | None:
         observed=score,
         evidence=tuple(issue.message for issue in doubtful),
         numbers={"quality": score, "issues": [issue.code for issue in doubtful]},
-        values={"quality": f"{score:.2f}", "issues": "; ".join(issue.message for issue in doubtful)},
+        values={"quality": number(f"{score:.2f}"), "issues": clauses(issue.message for issue in doubtful)},
     )

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, from_checks
+from analysis.told import noop as _
 from analysis.types import Hint
 
 TEXT = HintText(
     key="service_degradation",
-    title="Service degraded: {error_rate_observed} errors and p95 at {latency_p95_observed}",
-    cause=(
+    title=_("Service degraded: {error_rate_observed} errors and p95 at {latency_p95_observed}"),
+    cause=_(
         "Requests got slower and failed in the same window, which points at something that every request waits for: a "
         "database, cache or remote API that the new version calls differently (new query, missing migration or index, "
         "smaller pool, shorter timeout), and whose timeouts then come out as errors."
     ),
-    impact=(
+    impact=_(
         "Users wait {latency_p95_observed} at p95 (before: {latency_p95_baseline}) and {error_rate_observed} of their "
         "requests fail; retries of clients add load and make it worse."
     ),
     actions=(
-        "Roll back to the previous version first; look for the reason afterwards.",
-        "Group the errors since the deployment by exception and by endpoint; timeouts and pool errors name the "
-        "dependency.",
-        "Look at the database: long-running queries, lock waits and the number of connections (pg_stat_activity), "
-        "compared with before the deployment.",
-        "Read the diff for new queries in loops, changed timeouts, pool sizes and migrations that were not applied.",
-        "After the rollback, check that both errors and p95 are back at {error_rate_baseline} and "
-        "{latency_p95_baseline}; if not, the dependency itself is ill.",
+        _("Roll back to the previous version first; look for the reason afterwards."),
+        _(
+            "Group the errors since the deployment by exception and by endpoint; timeouts and pool errors name the "
+            "dependency."
+        ),
+        _(
+            "Look at the database: long-running queries, lock waits and the number of connections (pg_stat_activity), "
+            "compared with before the deployment."
+        ),
+        _("Read the diff for new queries in loops, changed timeouts, pool sizes and migrations that were not applied."),
+        _(
+            "After the rollback, check that both errors and p95 are back at {error_rate_baseline} and "
+            "{latency_p95_baseline}; if not, the dependency itself is ill."
+        ),
     ),
     replaces=("persistent_breach", "high_error_rate", "high_latency"),
 )

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, build
+from analysis.told import noop as _
+from analysis.told import told
 from analysis.types import Hint
 from analysis.wording import reasons
 
 TEXT = HintText(
     key="service_unreachable",
-    title="The service stopped answering: {missing} of {expected} collections failed",
-    cause=(
+    title=_("The service stopped answering: {missing} of {expected} collections failed"),
+    cause=_(
         "Before the deployment the metrics endpoint answered; since then {missing} of {expected} collections brought "
         "nothing ({reasons}). Typical: the new version does not start or keeps restarting, listens on another port or "
         "path, or a certificate, route or firewall rule came with the deployment."
     ),
-    impact="What cannot be reached for its metrics is most likely not reached by its users either.",
+    impact=_("What cannot be reached for its metrics is most likely not reached by its users either."),
     actions=(
-        "Call the service from outside now: if its users get errors or nothing, roll back.",
-        "Look at the state and the last log lines of the new instances: crash loops, failed readiness checks, exit "
-        "codes, out-of-memory kills.",
-        "Compare port, path, TLS and host names of the new version with the endpoint that SeqPulse asks.",
-        "If the service is well and only its metrics moved, set the environment's new endpoint.",
+        _("Call the service from outside now: if its users get errors or nothing, roll back."),
+        _(
+            "Look at the state and the last log lines of the new instances: crash loops, failed readiness checks, exit "
+            "codes, out-of-memory kills."
+        ),
+        _("Compare port, path, TLS and host names of the new version with the endpoint that SeqPulse asks."),
+        _("If the service is well and only its metrics moved, set the environment's new endpoint."),
     ),
     replaces=("missing_data", "poor_data"),
 )
@@ -32,7 +36,7 @@ def rule(findings: Findings) -> Hint | None:
     if check is None:
         return None
     missing, expected = check.details.get("missing", 0), check.details.get("expected", findings.window.expected)
-    told = reasons(miss for miss in findings.window.misses if miss.phase == "post") or "no reason on record"
+    why = reasons(miss for miss in findings.window.misses if miss.phase == "post") or told("no reason on record")
     return build(
         findings,
         TEXT,
@@ -41,5 +45,5 @@ def rule(findings: Findings) -> Hint | None:
         confidence=findings.verdict.confidence,
         observed=float(missing),
         evidence=(check.sentence,),
-        values={"missing": str(missing), "expected": str(expected), "reasons": told},
+        values={"missing": missing, "expected": expected, "reasons": why},
     )

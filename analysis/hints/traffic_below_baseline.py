@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from analysis.hints.base import Findings, HintText, from_checks
+from analysis.told import noop as _
 from analysis.types import Hint
 
 TEXT = HintText(
     key="traffic_below_baseline",
-    title="Traffic below {threshold} in {over} of {samples}",
-    cause=(
+    title=_("Traffic below {threshold} in {samples_over}"),
+    cause=_(
         "Traffic fell to {observed} in the mean, {worst} in the lowest sample, {baseline} before. A dip in some "
         "samples points at instances that came up one after the other or that the load balancer took out for a while; "
         "a lasting loss at routes, host names or health checks that changed, or at callers that ended."
     ),
-    impact="Requests did not reach the service; those users were turned away or waited, unseen by its error rate.",
+    impact=_("Requests did not reach the service; those users were turned away or waited, unseen by its error rate."),
     actions=(
-        "Compare the times of the low samples with the steps of the rollout and with restarts.",
-        "Look at the load balancer's health checks and its 502/503 answers at these times.",
-        "Compare with the same hour yesterday: traffic that always dips now is no fault of the deployment.",
-        "If it keeps dropping, roll back and see whether traffic returns to {baseline}.",
+        _("Compare the times of the low samples with the steps of the rollout and with restarts."),
+        _("Look at the load balancer's health checks and its 502/503 answers at these times."),
+        _("Compare with the same hour yesterday: traffic that always dips now is no fault of the deployment."),
+        _("If it keeps dropping, roll back and see whether traffic returns to {baseline}."),
     ),
 )
 

@@ -11,6 +11,7 @@ from analysis.judge import judge
 from analysis.policy import policy_from_dict
 from analysis.quality import assess
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
+from analysis.told import ENGLISH, render
 from analysis.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
 
 ADAPTIVE = {"kind": "adaptive"}
@@ -113,11 +114,13 @@ def _fields(template: str) -> list[str]:
     return [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
 
 
-def test_a_hint_can_be_rendered_again_from_its_template_and_values() -> None:
+def test_a_hint_can_be_rendered_again_from_its_messages() -> None:
     for hint in hints_of(make_post(error_rate=0.2, latency_p95=900.0)):
         text = TEXTS[hint.text_key]
-        assert text.cause.format_map(hint.values) == hint.cause
-        assert tuple(action.format_map(hint.values) for action in text.actions) == hint.actions
+        given = (hint.title, hint.cause, hint.impact, *hint.actions)
+        for template, told in zip((text.title, text.cause, text.impact, *text.actions), given, strict=True):
+            assert told.message["msgid"] == template
+            assert render(told.message, ENGLISH) == told
 
 
 def test_a_hint_names_the_numbers_it_rests_on() -> None:

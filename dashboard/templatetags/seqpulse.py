@@ -10,11 +10,19 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from analysis import wording
+from analysis.told import told as tell
 from dashboard import words
+from dashboard.telling import Stored, in_language, localised
 
 register = template.Library()
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+@register.filter
+def told(text: Any, stored: Stored | None = None) -> str:
+    """What the judge wrote, in the language of the page. stored: the verdict or hint that the text was read from."""
+    return in_language(text, stored)
 
 
 @register.filter
@@ -23,7 +31,7 @@ def seconds_in_words(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 10:
-        return _("%(n)s s") % {"n": f"{max(seconds, 0):.1f}".removesuffix(".0")}
+        return _("%(n)s s") % {"n": localised(f"{max(seconds, 0):.1f}".removesuffix(".0"))}
     whole = round(seconds)
     units = ((DAY, _("%(n)s d")), (HOUR, _("%(n)s h")), (MINUTE, _("%(n)s min")), (1, _("%(n)s s")))
     first = next(place for place, (size, _text) in enumerate(units) if whole >= size)
@@ -58,19 +66,19 @@ def ago(moment: datetime | None) -> str:
 @register.filter
 def level(value: float | None, metric: str) -> str:
     """A metric's value with its unit; a dash where there is none."""
-    return "–" if value is None else wording.level(metric, value)
+    return "–" if value is None else in_language(wording.level(metric, value))
 
 
 @register.filter
 def times(ratio: float | None) -> str:
     """A multiple: "×1.4"; a dash where there is none."""
-    return "–" if ratio is None else f"×{ratio:.1f}" if ratio < 100 else "×100+"
+    return "–" if ratio is None else f"×{localised(f'{ratio:.1f}')}" if ratio < 100 else "×100+"
 
 
 @register.filter
 def percent(ratio: float | None) -> str:
     """A ratio 0..1 as "12 %"; a dash where there is none."""
-    return "–" if ratio is None else wording.percent(ratio)
+    return "–" if ratio is None else in_language(wording.percent(ratio))
 
 
 @register.filter
@@ -80,7 +88,9 @@ def change(value: float | None, is_points: bool) -> str:
         return ""
     if is_points:
         return _("%(n)s pts") % {"n": signed(value * 100, 1)}
-    return f"{signed(value * 100, 0)} %" if abs(value) < 100 else f"×{value + 1:.3g}"
+    if abs(value) < 100:
+        return in_language(tell("{n} %", n=signed(value * 100, 0)))
+    return f"×{localised(f'{value + 1:.3g}')}"
 
 
 def signed(number: float, digits: int) -> str:
@@ -88,7 +98,7 @@ def signed(number: float, digits: int) -> str:
     shown = f"{abs(number):.{digits}f}"
     if float(shown) == 0:
         return "±0"
-    return f"{'+' if number > 0 else '−'}{shown}"
+    return f"{'+' if number > 0 else '−'}{localised(shown)}"
 
 
 @register.filter
