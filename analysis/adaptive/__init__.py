@@ -23,7 +23,7 @@ from analysis.adaptive.missing import ENDPOINT_DOWN, Completeness, completeness,
 from analysis.adaptive.policy import AdaptivePolicy
 from analysis.adaptive.traffic import judge_traffic
 from analysis.quality import assess
-from analysis.told import clauses, told
+from analysis.told import clauses, counted, told
 from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict, VerdictName, Window
 
 __all__ = ["AdaptivePolicy", "judge_adaptive", "judge_early"]
@@ -157,7 +157,12 @@ def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found
     if verdict == WARNING and reasons:
         return told("Look at this: {reasons}.", reasons=reasons)
     if verdict == WARNING:
-        few = told("{present} of {expected} samples came", present=found.present, expected=found.expected)
+        few = counted(
+            found.present,
+            "{n} of {expected} samples came",
+            "{n} of {expected} samples came",
+            expected=found.expected,
+        )
         if combined.suspicious:
             return told("No verdict: {few}, too few to clear it, and some of them look bad.", few=few)
         return told("No verdict: {few}, too few to clear it.", few=few)

@@ -195,6 +195,9 @@ def test_the_gate_answers_with_verdict_and_hints(client: Client, made: NewProjec
     assert body["samples"] == {"collected": 5, "expected": 5}
     assert body["hints"][0]["severity"] == "critical"
     assert 3 <= len(body["hints"][0]["actions"]) <= 5
+    # What pages need for other languages is no part of the answer.
+    assert not {"told", "details"} & {*body, *body["hints"][0]}
+    assert body["summary"] in DeploymentVerdict.objects.get().phrases
     listed = client.get("/deployments?verdict=rollback_recommended", headers=headers).json()["results"]
     assert [row["verdict"] for row in listed] == ["rollback_recommended"]
     hints = client.get(f"/sdh?severity=critical&deployment={deployment.uuid}", headers=headers).json()["results"]

@@ -1,0 +1,119 @@
+"""Verdicts and hints of many kinds, which between them use every text of the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+from analysis.hints import hints
+from analysis.judge import judge, judge_early
+from analysis.policy import policy_from_dict
+from analysis.tests import adaptive_samples
+from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
+from analysis.types import Check, Hint, Miss, Sample, Verdict, Window
+from analysis.wording import REASONS
+
+POLICIES: list[dict[str, Any]] = [
+    {},
+    {"sensitivity": "high"},
+    {"limits": {"latency_p95": 200.0, "requests_per_sec": 30.0, "error_rate": 0.01}},
+    {"kind": "fixed"},
+    {"kind": "fixed", "critical_metrics": ["latency_p95", "cpu_usage", "memory_usage"]},
+]
+LEVELS: list[dict[str, Any]] = [
+    {},
+    {"error_rate": 0.2},
+    {"error_rate": 0.02},
+    {"error_rate": [0.2, 0, 0, 0.1, 0]},
+    {"error_rate": [0.2, 0, 0, 0, 0]},
+    {"error_rate": [0, 0, 0, 0.9, 0.9]},
+    {"latency_p95": 60.0},
+    {"latency_p95": 135.0},
+    {"latency_p95": 240.0},
+    {"latency_p95": 15_000.0},
+    {"latency_p95": [100, 100, 100, 100, 900]},
+    {"requests_per_sec": 9.0},
+    {"requests_per_sec": 0.2},
+    {"requests_per_sec": [50, 50, 9, 9, 9]},
+    {"cpu_usage": 0.95},
+    {"memory_usage": 0.72},
+    {"memory_usage": 0.75},
+    {"memory_usage": 0.85},
+    {"memory_usage": 0.99},
+    {"memory_usage": [0.5, 0.54, 0.58, 0.62, 0.66]},
+    {"error_rate": 0.2, "latency_p95": 900.0},
+    {"error_rate": 0.02, "latency_p95": 260.0},
+    {"cpu_usage": 0.95, "latency_p95": 900.0},
+    {"error_rate": 0.2, "requests_per_sec": 9.0},
+]
+
+
+def judgements() -> Iterator[tuple[Verdict, list[Hint]]]:
+    """Every kind of samples under every kind of policy."""
+    for (pre, post, window), policy in product(situations(), POLICIES):
+        read = policy_from_dict(policy)
+        for verdict in (judge(pre, post, read, window), judge_early(pre, post, read, replace(window, final=False))):
+            if verdict is not None:
+                yield verdict, hints(verdict, pre, post, window)
+    yield from by_another_judge()
+
+
+def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
+    """Samples before, samples after, and what was planned."""
+    for levels, count in product(LEVELS, (1, 3, 15)):
+        yield make_pre(count), make_post(5, **levels), make_window()
+    for levels in LEVELS:
+        yield [], make_post(5, **levels), make_window()
+        yield make_pre(15), make_post(2, **levels), make_window(expected=10)
+        yield [replace(one, origin="history") for one in make_pre(8)], make_post(5, **levels), make_window()
+    for count, lost in product((0, 1, 2, 4), REASONS):
+        misses = tuple(make_miss(index, lost) for index in range(count, 5))
+        yield make_pre(15), make_post(count), make_window(misses=misses)
+    for count in (0, 1, 2, 4):
+        yield make_pre(15), make_post(count), make_window(evaluated_at=FINISH + timedelta(minutes=10), expected=10)
+    yield from odd_ones()
+    # The early judge wants a minute's distance and a longer baseline.
+    for error, latency, rate, memory in [(0.97, 1, 1, 1), (0.4, 1, 1, 1), (0.002, 20, 1, 1), (0.002, 1, 0.01, 1.98)]:
+        pre = adaptive_samples.make_pre()
+        post = adaptive_samples.make_series(
+            3, error_rate=error, latency_p95=118.0 * latency, requests_per_sec=50.0 * rate, memory_usage=0.5 * memory
+        )
+        yield pre, post, adaptive_samples.make_window()
+
+
+def odd_ones() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
+    """Samples whose times or number are wrong, and services that answer little."""
+    late = make_window(evaluated_at=FINISH + timedelta(hours=5))
+    yield make_pre(3), make_post(), late
+    yield [make_sample(-7200, origin="pre")], make_post(), late
+    yield [make_sample(90, origin="pre")], make_post(), make_window()
+    yield [make_sample(10, origin="pre")], make_post(1), make_window(expected=1)
+    yield make_pre(3), make_post(7)[2:], make_window(evaluated_at=FINISH + timedelta(seconds=400))
+    yield make_pre(3), [make_sample(0), make_sample(200), make_sample(500)], late
+    yield make_pre(), make_post(), make_window(evaluated_at=FINISH + timedelta(seconds=200))
+    yield make_pre(3, requests_per_sec=0.1), make_post(requests_per_sec=0.1), make_window()
+    yield make_pre(3, requests_per_sec=0.0, latency_p95=0.0), make_post(requests_per_sec=0.0), make_window()
+    yield make_pre(1), make_post(1, error_rate=0.5), make_window(expected=1)
+    before = Miss(FINISH - timedelta(minutes=3), "refused", "pre", 0)
+    yield [], make_post(), make_window(misses=(before,))
+    yield make_pre(15), make_post(3), make_window(misses=(before, make_miss(3, "refused"), make_miss(4, "timeout")))
+    for reason, post in product(("refused", "http_4xx", "unheard_of"), (0, 2, 6)):
+        misses = tuple(make_miss(index, reason) for index in range(post, 10))
+        yield make_pre(15), make_post(post), make_window(expected=10, misses=misses)
+    some = tuple(make_miss(index, "refused") for index in (2, 4, 7))
+    kept = [one for index, one in enumerate(make_post(10)) if index not in (2, 4, 7)]
+    yield make_pre(15), kept, make_window(expected=10, misses=some, evaluated_at=FINISH + timedelta(minutes=10))
+
+
+def by_another_judge() -> Iterator[tuple[Verdict, list[Hint]]]:
+    """A rollback for a reason that no hint is about."""
+    pre, post, window = make_pre(15), make_post(5, error_rate=0.3), make_window()
+    verdict = judge(pre, post, policy_from_dict({}), window)
+    unheard_of = [replace(check, metric="endpoint") for check in verdict.checks if check.outcome == "critical"]
+    bare = Check(metric="memory_usage", rule="leak", outcome="critical", sentence=verdict.summary)
+    for checks in ((), tuple(unheard_of), (bare,)):
+        changed = replace(verdict, checks=checks)
+        yield changed, hints(changed, pre, post, window)
