@@ -31,6 +31,7 @@ REASONS = {
     "tls": _("TLS failed"),
     "protocol": _("connection broken off"),
     "blocked": _("address not allowed"),
+    "blocked_by_ops": _("blocked by the operators"),
     "no_endpoint": _("no endpoint configured"),
     "poller_lost": _("the poller died"),
     "http_4xx": _("HTTP 4xx"),

@@ -91,6 +91,8 @@ REASONS = {
     "timeout": _("no answer in time"),
     "refused": _("connection refused"),
     "unauthorized": _("not authorized: the HMAC secret is wrong"),
+    "blocked": _("the address may not be called"),
+    "blocked_by_ops": _("not asked: the operators of SeqPulse have blocked this endpoint"),
     "invalid_payload": _("invalid metrics payload"),
     "http_4xx": _("HTTP 4xx"),
     "http_5xx": _("HTTP 5xx"),

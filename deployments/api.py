@@ -17,6 +17,7 @@ from structlog.contextvars import bind_contextvars
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
 from deployments.services import (
     EndpointConflict,
+    ProjectArchived,
     Trigger,
     UnknownEnvironment,
     finish_deployment,
@@ -39,6 +40,13 @@ class Conflict(APIException):
     def __init__(self, error: EndpointConflict) -> None:
         super().__init__(str(error), code="endpoint_conflict")
         self.fields = {"metrics_endpoint": {"configured": error.configured or None, "given": error.given}}
+
+
+class Archived(APIException):
+    """409: the call contradicts the state that the project's people have put it into."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "project_archived"
 
 
 def checked(serializer_class: type, request: Request, **overrides: Any) -> dict[str, Any]:
@@ -92,6 +100,8 @@ class TriggerView(APIView):
             raise ValidationError({"env": [str(error)]}) from None
         except EndpointConflict as error:
             raise Conflict(error) from None
+        except ProjectArchived as error:
+            raise Archived(str(error)) from None
         bind_contextvars(deployment_id=str(started.deployment.uuid))
         answer: dict[str, Any] = {
             "deployment_id": str(started.deployment.uuid),

@@ -46,6 +46,16 @@ class EndpointConflict(Exception):
         super().__init__(message)
 
 
+class ProjectArchived(Exception):
+    """The project is archived: no deployment begins any more."""
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(
+            f"The project {project.name!r} is archived, so no new deployment is measured. Take it out of the archive "
+            "in its settings, or remove the calls to SeqPulse from this pipeline."
+        )
+
+
 class UnknownEnvironment(Exception):
     """The project has no environment of that name."""
 
@@ -84,7 +94,7 @@ class Started:
 def start_deployment(project: Project, trigger: Trigger) -> Started:
     """The deployment of this call: by its key, else the running one of the environment, else a new one.
 
-    With force a running one is superseded by a new one. Raises UnknownEnvironment, EndpointConflict.
+    With force a running one is superseded by a new one. Raises UnknownEnvironment, EndpointConflict, ProjectArchived.
     """
     for _ in range(INSERT_ATTEMPTS):
         try:
@@ -217,7 +227,10 @@ def missing_endpoint(endpoint: str) -> list[str]:
 
 
 def insert(project: Project, environment: Environment, trigger: Trigger) -> Deployment:
-    """A new running deployment with its pre_collect job. Raises IntegrityError where another call was faster."""
+    """A new running deployment with its pre_collect job.
+
+    Raises IntegrityError where another call was faster, ProjectArchived.
+    """
     version = None
     if trigger.policy is not None:
         version = set_policy(environment, trigger.policy, source=PolicySource.FILE)
@@ -240,9 +253,11 @@ def insert(project: Project, environment: Environment, trigger: Trigger) -> Depl
 # What the database decides; everything else comes from the object, whatever columns it will have one day.
 DECIDED = ("id", "number", "started_at")
 GIVEN = [field for field in Deployment._meta.concrete_fields if field.column not in DECIDED]
-# The counter's row lock queues the triggers of a project, so that their numbers have no gaps.
+# The counter's row lock queues the triggers of a project, so that their numbers have no gaps. Whoever archives the
+# project has to wait for it as well: either its deployment was first, or it finds no project to begin in.
 INSERT = f"""
-WITH next AS (UPDATE projects_project SET last_number = last_number + 1 WHERE id = %s RETURNING last_number)
+WITH next AS (UPDATE projects_project SET last_number = last_number + 1
+    WHERE id = %s AND archived_at IS NULL AND deleting_at IS NULL RETURNING last_number)
 INSERT INTO deployments ({", ".join(str(field.column) for field in GIVEN)}, number, started_at)
 SELECT {", ".join(["%s"] * len(GIVEN))}, last_number, now() FROM next
 RETURNING id, number, started_at
@@ -250,11 +265,17 @@ RETURNING id, number, started_at
 
 
 def write_with_number(deployment: Deployment) -> None:
-    """Writes the new deployment with its project's next number and the database's time, in one statement."""
+    """Writes the new deployment with its project's next number and the database's time, in one statement.
+
+    Raises ProjectArchived.
+    """
     values = [field.get_db_prep_save(getattr(deployment, field.attname), connection) for field in GIVEN]
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [deployment.project_id, *values])
-        deployment.pk, deployment.number, deployment.started_at = cursor.fetchone()
+        row = cursor.fetchone()
+    if row is None:
+        raise ProjectArchived(deployment.project)
+    deployment.pk, deployment.number, deployment.started_at = row
     deployment._state.adding, deployment._state.db = False, connection.alias
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from deployments.models import Deployment, State
-from metrics.collecting import Collected, Target, collect_from, database_time, target_of
+from metrics.collecting import Collected, Target, collected_from, target_of
 from metrics.counting import count_lost, count_samples
 from metrics.models import Phase
-from metrics.storing import store_collected
-from projects.models import Environment
+from metrics.storing import note_previous_secret, store_collected
+from projects.models import Environment, Project
 from scheduler.models import ScheduledJob
-from scheduler.queue import NewJob, database_now, enqueue
+from scheduler.queue import NewJob, cancel_of, database_now, enqueue
 from scheduler.recurring import recurring
 from scheduler.registry import Ended, Job, job_kind
 from scheduler.retry import NO_RETRY
@@ -55,21 +55,29 @@ def sweep() -> None:
     """Begins the chain of every environment that has none: it is new, was switched on, or its chain broke."""
     going = ScheduledJob.objects.open().filter(job_type=KIND)
     ids = [row["environment_id"] for row in going.values_list("job_metadata", flat=True) if "environment_id" in row]
-    plan_next(Environment.objects.exclude(metrics_endpoint="").exclude(pk__in=ids).select_related("project"))
+    plan_next(Environment.objects.asked_now_and_then().exclude(pk__in=ids).select_related("project"))
+
+
+def stop(project: Project, *, code: str, reason: str) -> None:
+    """Cancels the project's baseline jobs that wait; one that runs just now ends by itself."""
+    cancel_of(project.pk, [KIND], code=code, reason=reason)
 
 
 def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
-    """Where to collect; none for an environment that is gone, or in which something is deployed or observed."""
+    """Where to collect; none for an environment that is gone, is not to be asked any more (archived, blocked by ops),
+    or in which something is deployed or observed."""
     wanted = {job.id: job.metadata.get("environment_id") for job in jobs}
     ids = [pk for pk in wanted.values() if pk is not None]
     under_way = Deployment.objects.filter(environment_id__in=ids, state__in=[State.RUNNING, State.FINISHED])
     busy = set(under_way.values_list("environment_id", flat=True))
-    environments = Environment.objects.select_related("project").in_bulk([pk for pk in ids if pk not in busy])
+    asked = Environment.objects.asked_now_and_then().select_related("project")
+    environments = asked.in_bulk([pk for pk in ids if pk not in busy])
     return {job_id: target_of(environments[pk]) for job_id, pk in wanted.items() if pk in environments}
 
 
 def store(done: Sequence[tuple[Job, Collected | None]]) -> None:
     store_collected(done)
+    note_previous_secret(collected for _, collected in done)
     count_samples(job for job, collected in done if collected is not None)
 
 
@@ -87,5 +95,4 @@ async def collect_baseline(job: Job, target: Target | None) -> Collected | None:
     """One baseline sample, or nothing while the environment is busy."""
     if target is None:
         return None
-    metrics = await collect_from(target, job)
-    return Collected(target.environment_id, metrics, database_time(job))
+    return await collected_from(target, job)

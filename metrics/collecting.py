@@ -15,11 +15,12 @@ from scheduler.registry import Job
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A sample on its way into the database."""
+    """A sample on its way into the database. with_previous: the endpoint knew only the secret of before a rotation."""
 
     environment_id: int
     metrics: Metrics
     collected_at: datetime
+    with_previous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,26 @@ class Target:
 
 def target_of(environment: Environment) -> Target:
     """The environment's endpoint as it is now."""
-    endpoint = Endpoint(environment.metrics_endpoint, str(environment.project.uuid), environment.hmac_secret.open())
-    return Target(environment.pk, endpoint)
+    return Target(environment.pk, endpoint_of(environment))
 
 
-async def collect_from(target: Target, job: Job) -> Metrics:
-    """Asks the endpoint; the time that is signed is the database's clock, carried on from the claim."""
-    return await collect(shared_fetcher(), target.endpoint, now=lambda: database_time(job))
+def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
+    """How the environment's endpoint is asked; url: another one, which it may get."""
+    return Endpoint(
+        environment.metrics_endpoint if url is None else url,
+        str(environment.project.uuid),
+        environment.hmac_secret.open(),
+        environment.previous_hmac_secret,
+        environment.previous_hmac_until,
+        environment.endpoint_blocked_at is not None,
+    )
+
+
+async def collected_from(target: Target, job: Job) -> Collected:
+    """Asks the endpoint; the time that is signed, and the sample's own, is the database's clock, carried on from the
+    claim."""
+    answer = await collect(shared_fetcher(), target.endpoint, now=lambda: database_time(job))
+    return Collected(target.environment_id, answer.metrics, database_time(job), answer.with_previous)
 
 
 def database_time(job: Job) -> datetime:

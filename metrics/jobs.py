@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deployments.models import Deployment
-from metrics import baseline, partitions, retention
-from metrics.collecting import Collected, Target, collect_from, database_time
+from metrics import baseline, partitions, removal, retention
+from metrics.collecting import Collected, Target, collected_from
 from metrics.counting import count_lost, count_samples
 from metrics.sources.http_endpoint import Endpoint
-from metrics.storing import store_collected
+from metrics.storing import note_previous_secret, store_collected
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, job_kind
 
-__all__ = ["baseline", "partitions", "retention"]
+__all__ = ["baseline", "partitions", "removal", "retention"]
 
 COLLECTIONS = ("pre_collect", "post_collect")
 # One sample alone brings no verdict (analysis/adaptive/early.py).
@@ -24,11 +24,20 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
     """The endpoint of each job, as its environment has it now."""
     # Values, not objects: of everything between the claim and the request this was the dearest.
     rows = Deployment.objects.filter(pk__in={job.deployment_id for job in jobs}).values_list(
-        "pk", "environment_id", "environment__metrics_endpoint", "environment__hmac_secret", "project__uuid"
+        "pk",
+        "environment_id",
+        "environment__metrics_endpoint",
+        "project__uuid",
+        "environment__hmac_secret",
+        "environment__previous_hmac_secret",
+        "environment__previous_hmac_until",
+        "environment__endpoint_blocked_at",
     )
     targets = {
-        deployment_id: Target(environment_id, Endpoint(url, str(project), secret.open()))
-        for deployment_id, environment_id, url, secret, project in rows
+        deployment_id: Target(
+            environment_id, Endpoint(url, str(project), secret.open(), previous, until, blocked is not None)
+        )
+        for deployment_id, environment_id, url, project, secret, previous, until, blocked in rows
     }
     return {job.id: targets[job.deployment_id] for job in jobs if job.deployment_id in targets}
 
@@ -36,6 +45,7 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
 def store_samples(done: Sequence[tuple[Job, Collected]]) -> None:
     """Writes the samples; the one of a job that ran twice is kept once."""
     store_collected(done)
+    note_previous_secret(collected for _, collected in done)
     count_samples(job for job, _ in done)
 
 
@@ -72,8 +82,7 @@ async def collect_sample(job: Job, target: Target | None) -> Collected:
     """Asks the endpoint; the sample's time is the database's clock."""
     if target is None:
         raise JobError("no_deployment", "this collection has no deployment to collect for", retry=False)
-    metrics = await collect_from(target, job)
-    return Collected(target.environment_id, metrics, database_time(job))
+    return await collected_from(target, job)
 
 
 for name in COLLECTIONS:

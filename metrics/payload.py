@@ -45,13 +45,20 @@ class Metrics:
 
 def parse_metrics(body: bytes) -> Metrics:
     """The five metrics of a body; raises InvalidPayload that names the field and what it may be."""
+    metrics = metrics_object(body)
+    return Metrics(**{name: checked(metrics, name) for name in BOUNDS})
+
+
+def metrics_object(body: bytes) -> dict[str, Any]:
+    """The object that holds the metrics; raises InvalidPayload."""
     try:
         document = STRICT_JSON.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InvalidPayload("invalid_json", f"the answer is not valid JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("metrics"), dict):
         raise InvalidPayload("invalid_payload", 'the answer has no object "metrics" with the five metrics')
-    return Metrics(**{name: checked(document["metrics"], name) for name in BOUNDS})
+    found: dict[str, Any] = document["metrics"]
+    return found
 
 
 def checked(metrics: dict[str, Any], name: str) -> float:
@@ -77,3 +84,47 @@ def checked(metrics: dict[str, Any], name: str) -> float:
 def short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 40 else text[:37] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One metric of a body as a person looks at it: its value, or what is wrong with it.
+
+    doubt: "" or what the number may really be: "percent" (no ratio), "seconds" (no milliseconds), "nothing" (0 of
+    what every running service uses).
+    """
+
+    name: str
+    value: float | None = None
+    problem: str = ""
+    doubt: str = ""
+
+
+# Milliseconds: nothing that people use answers faster; what does may count seconds.
+FASTEST_MS = 1.0
+# A service that runs uses some of both.
+NEVER_NOTHING = ("cpu_usage", "memory_usage")
+
+
+def read_metrics(body: bytes) -> list[Reading]:
+    """Each of the five metrics by itself; raises InvalidPayload where the body holds none at all."""
+    metrics = metrics_object(body)
+    return [reading(metrics, name) for name in BOUNDS]
+
+
+def reading(metrics: dict[str, Any], name: str) -> Reading:
+    try:
+        value = checked(metrics, name)
+    except InvalidPayload as error:
+        return Reading(name, problem=str(error), doubt=_doubt_of_refused(metrics.get(name), name))
+    if name == "latency_p95" and 0 < value < FASTEST_MS:
+        return Reading(name, value, doubt="seconds")
+    if name in NEVER_NOTHING and value == 0:
+        return Reading(name, value, doubt="nothing")
+    return Reading(name, value)
+
+
+def _doubt_of_refused(value: Any, name: str) -> str:
+    """What a value that is not allowed may have been meant as."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return "percent" if number and BOUNDS[name] == 1.0 and 1 < value <= 100 else ""

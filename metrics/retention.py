@@ -109,8 +109,8 @@ def sweep(*, dry_run: bool = False, now: datetime | None = None, say: Callable[[
     it does nothing.
     """
     tell = say or (lambda text: None)
-    with _alone() as alone:
-        if alone:
+    with alone(LOCK) as nobody_else:
+        if nobody_else:
             return _sweep(now or database_now(), dry_run=dry_run, tell=tell)
     logger.info("cleanup_skipped", reason="another run is at work")
     tell("Another run is at work: nothing done.")
@@ -118,20 +118,20 @@ def sweep(*, dry_run: bool = False, now: datetime | None = None, say: Callable[[
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[bool]:
-    """Whether no other run is at work; nobody else can begin one meanwhile.
+def alone(lock: int) -> Iterator[bool]:
+    """Whether no other run under this advisory lock is at work; nobody else can begin one meanwhile.
 
     The poller's daily run and one from cron begin at the same second, and partitions that go away under a run stop it.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
         taken: bool = cursor.fetchone()[0]
     try:
         yield taken
     finally:
         if taken:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
 
 
 def _sweep(now: datetime, *, dry_run: bool, tell: Callable[[str], None]) -> Swept:

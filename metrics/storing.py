@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db import connection
+from django.db import connection, models
+from django.db.models.functions import Now
 
 from metrics.collecting import Collected
 from metrics.partitions import ensure_days, utc_day
 from metrics.payload import Metrics
+from projects.models import Environment
 from scheduler.arrays import array
 from scheduler.registry import Job
 
@@ -36,6 +38,9 @@ SELECT {NAMES} FROM given
 WHERE deployment_id IS NULL OR (deployment_id, phase, sequence_index) IN (SELECT * FROM placed)
 ON CONFLICT DO NOTHING
 """  # noqa: S608  (put together from the constants above)
+
+
+NOTED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,18 @@ def store_collected(done: Iterable[tuple[Job, Collected | None]]) -> int:
             if collected is not None
         ]
     )
+
+
+def note_previous_secret(collected: Iterable[Collected | None]) -> None:
+    """Notes, to the minute, which environments' endpoints know only the secret from before a rotation."""
+    ids = {one.environment_id for one in collected if one is not None and one.with_previous}
+    if not ids:
+        return
+    stale = models.Q(previous_hmac_used_at__isnull=True) | models.Q(previous_hmac_used_at__lt=Now() - NOTED_EVERY)
+    # Only what nobody else holds: a note is not worth waiting for, nor a deadlock.
+    rows = Environment.objects.filter(stale, pk__in=ids).select_for_update(no_key=True, skip_locked=True)
+    free = list(rows.order_by("pk").values_list("pk", flat=True))
+    Environment.objects.filter(pk__in=free).update(previous_hmac_used_at=Now())
 
 
 def store(samples: Sequence[Row]) -> int:

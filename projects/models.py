@@ -135,11 +135,15 @@ class Invitation(models.Model):
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
+    def there(self) -> ProjectQuerySet:
+        """Those that nobody has deleted: of the others what is left is being removed."""
+        return self.filter(deleting_at__isnull=True)
+
     def visible_to(self, user: Any) -> ProjectQuerySet:
         """The projects of the person's teams; all of them for a superuser, who runs this installation."""
         if user.is_superuser:
-            return self
-        return self.filter(team__members=user)
+            return self.there()
+        return self.there().filter(team__members=user)
 
 
 class Project(models.Model):
@@ -170,6 +174,9 @@ class Project(models.Model):
     archived_at = models.DateTimeField(
         null=True, blank=True, help_text="Since when nothing is measured any more; what was stays readable."
     )
+    deleting_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when it is gone for people, while its rows are removed."
+    )
 
     objects = ProjectQuerySet.as_manager()
 
@@ -180,6 +187,10 @@ class Project(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_archived(self) -> bool:
+        return self.archived_at is not None
 
     @property
     def plan_limits(self) -> Plan:
@@ -215,7 +226,16 @@ def validate_endpoint(url: str) -> None:
 
 class EnvironmentQuerySet(models.QuerySet["Environment"]):
     def visible_to(self, user: Any) -> EnvironmentQuerySet:
-        return self.filter(project__in=Project.objects.visible_to(user))
+        return self.filter(project__in=Project.objects.visible_to(user), deleting_at__isnull=True)
+
+    def asked_now_and_then(self) -> EnvironmentQuerySet:
+        """Those whose endpoint may be asked although nothing is deployed."""
+        return self.exclude(metrics_endpoint="").filter(
+            endpoint_blocked_at__isnull=True,
+            deleting_at__isnull=True,
+            project__archived_at__isnull=True,
+            project__deleting_at__isnull=True,
+        )
 
 
 class Environment(models.Model):
@@ -229,10 +249,14 @@ class Environment(models.Model):
         blank=True, editable=False, default="", db_default="", help_text="Still tried until previous_hmac_until."
     )
     previous_hmac_until = models.DateTimeField(null=True, blank=True, editable=False)
+    previous_hmac_used_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When the endpoint last knew only the previous secret."
+    )
     endpoint_blocked_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when ops have it not asked; empty: it is asked."
     )
     endpoint_blocked_reason = models.CharField(max_length=200, blank=True, editable=False, default="", db_default="")
+    deleting_at = models.DateTimeField(null=True, blank=True, editable=False)
     policy = models.JSONField(
         default=dict,
         blank=True,
@@ -259,10 +283,17 @@ class Environment(models.Model):
         """Whether requests to the metrics endpoint are signed."""
         return bool(self.hmac_secret)
 
+    def in_grace(self, now: datetime) -> bool:
+        """Whether the secret from before the last rotation is still tried where the endpoint refuses the new one."""
+        until = self.previous_hmac_until
+        return bool(self.hmac_secret and self.previous_hmac_secret) and until is not None and now < until
+
     @property
     def effective_baseline_interval_s(self) -> int:
         """Seconds between two baseline samples; 0: none are taken."""
         if self.baseline_interval_s == 0 or not self.metrics_endpoint:
+            return 0
+        if self.endpoint_blocked_at or self.deleting_at or self.project.archived_at or self.project.deleting_at:
             return 0
         return max(self.baseline_interval_s or 0, self.project.plan_limits.baseline_interval_s)
 

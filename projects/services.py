@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext_lazy as _
 
 from projects.models import (
     ApiKey,
@@ -18,9 +22,10 @@ from projects.models import (
     User,
     hash_key,
     new_api_key,
-    new_hmac_secret,
+    validate_endpoint,
 )
 from projects.policies import validate_policy
+from projects.signing import enable_signing
 
 DEFAULT_TEAM = "Default team"
 
@@ -35,18 +40,10 @@ class NewProject:
     hmac_secret: str | None
 
 
-def issue_api_key(project: Project, name: str = "default") -> str:
+def issue_api_key(project: Project, name: str = "default", *, by: User | None = None) -> str:
     """A new key of the project, in plain text: shown once, stored as a hash."""
     secret = new_api_key()
-    ApiKey.objects.create(project=project, name=name, prefix=secret[:9], key_hash=hash_key(secret))
-    return secret
-
-
-def enable_signing(environment: Environment) -> str:
-    """A new HMAC secret of the environment, in plain text: shown once, stored encrypted."""
-    secret = new_hmac_secret()
-    environment.hmac_secret = secret
-    environment.save(update_fields=["hmac_secret"])
+    ApiKey.objects.create(project=project, name=name, prefix=secret[:9], key_hash=hash_key(secret), created_by=by)
     return secret
 
 
@@ -68,14 +65,94 @@ def create_project(
         owning_team = Team.objects.filter(name=team).order_by("pk").first() or Team.objects.create(name=team)
         if owner is not None:
             Membership.objects.get_or_create(team=owning_team, user=owner, defaults={"role": Role.OWNER})
-        project = Project(team=owning_team, name=name, plan=plan)
-        project.full_clean()
-        project.save()
-        place = Environment(project=project, name=environment, metrics_endpoint=endpoint)
-        place.full_clean()
-        place.save()
+        return create_project_in(
+            owning_team, name, environment=environment, endpoint=endpoint, plan=plan, signed=signed
+        )
+
+
+def create_project_in(
+    team: Team,
+    name: str,
+    *,
+    environment: str,
+    endpoint: str = "",
+    plan: str = "free",
+    signed: bool = False,
+    by: User | None = None,
+) -> NewProject:
+    """A project of the team with one environment and one key. Raises ValidationError that names the field."""
+    with transaction.atomic():
+        project = saved(Project(team=team, name=name, plan=plan))
+        place = add_environment(project, environment, endpoint=endpoint)
         secret = enable_signing(place) if signed else None
-        return NewProject(project, place, issue_api_key(project), secret)
+        return NewProject(project, place, issue_api_key(project, by=by), secret)
+
+
+def add_environment(project: Project, name: str, *, endpoint: str = "") -> Environment:
+    """Another environment of the project. Raises ValidationError that names the field."""
+    with field_named({"name": "environment", "metrics_endpoint": "endpoint"}):
+        return saved(Environment(project=project, name=name, metrics_endpoint=endpoint))
+
+
+def change_project(project: Project, **columns: Any) -> None:
+    """Changes these columns of the project, and no other. Raises ValidationError that names the field."""
+    for column, value in columns.items():
+        setattr(project, column, value)
+    saved(project, list(columns))
+
+
+def rename_environment(environment: Environment, name: str) -> None:
+    """Gives the environment another name. Raises ValidationError that names the field."""
+    environment.name = name
+    saved(environment, ["name"])
+
+
+def set_endpoint(environment: Environment, url: str, *, seen: str) -> bool:
+    """Makes this the environment's metrics endpoint ("": none), where it still is the one that was seen; else False.
+
+    Raises ValidationError where the URL cannot be one.
+    """
+    environment.metrics_endpoint = url
+    if url:
+        validate_endpoint(url)
+    rows = Environment.objects.filter(pk=environment.pk, metrics_endpoint=seen, deleting_at__isnull=True)
+    return rows.update(metrics_endpoint=url) == 1
+
+
+# What the database refuses, of whom, and in which words.
+TAKEN = {
+    "one_project_name_per_team": _("The team has a project of this name already."),
+    "one_environment_name_per_project": _("The project has an environment of this name already."),
+}
+Row = TypeVar("Row", Project, Environment)
+
+
+def saved(row: Row, columns: list[str] | None = None) -> Row:
+    """The row, checked and written; columns: only these of one that is there already.
+
+    Raises ValidationError that names the field. Whether the name is free the database decides, so that of two at once
+    one gets it and the other an answer in words.
+    """
+    others = [] if columns is None else [one.name for one in row._meta.fields if one.name not in columns]
+    row.full_clean(exclude=others, validate_constraints=False)
+    try:
+        with transaction.atomic():
+            row.save(update_fields=columns)
+    except IntegrityError as error:
+        found = next((words for name, words in TAKEN.items() if name in str(error)), None)
+        if found is None:
+            raise
+        raise ValidationError({"name": found}) from None
+    return row
+
+
+@contextmanager
+def field_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Errors of these fields are told under the name that the caller knows them by."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ValidationError({names.get(name, name): told for name, told in error.message_dict.items()}) from None
 
 
 def set_policy(

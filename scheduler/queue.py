@@ -113,8 +113,25 @@ def cancel(
 
     A job that runs just now ends by itself. The kinds' `ended` hears of the cancelled ones.
     """
+    return _cancel(CANCEL, [reason, code, list(deployment_ids), list(job_types)])
+
+
+CANCEL_OF = f"""
+UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), last_error = %s, error_code = %s
+WHERE id IN (SELECT id FROM scheduled_jobs WHERE fair_key = %s AND job_type = ANY(%s) AND status = 'pending'
+    ORDER BY id FOR UPDATE)
+RETURNING {ended_columns("job")}
+"""  # noqa: S608  (names of our own columns)
+
+
+def cancel_of(fair_key: int, job_types: Sequence[str], *, code: str = "cancelled", reason: str = "") -> list[Ended]:
+    """Cancels what is still pending of these kinds for one owner (NewJob.fair_key), as cancel does for deployments."""
+    return _cancel(CANCEL_OF, [reason, code, fair_key, list(job_types)])
+
+
+def _cancel(statement: str, values: list[Any]) -> list[Ended]:
     with connection.cursor() as cursor:
-        cursor.execute(CANCEL, [reason, code, list(deployment_ids), list(job_types)])
+        cursor.execute(statement, values)
         cancelled = [Ended(*row) for row in cursor.fetchall()]
     announce_ended(cancelled)
     return cancelled

@@ -24,7 +24,8 @@ from deployments.models import Deployment
 from metrics.models import MetricSample
 from projects.baselines import exclude_window
 from projects.models import ApiKey, Environment, ExcludedWindow, Membership, PolicyVersion, Project, Team, User
-from projects.services import enable_signing, set_policy
+from projects.services import set_policy
+from projects.signing import enable_signing
 from projects.tests.factories import make_api_key, make_environment, make_membership, make_project, make_user
 from scheduler.models import Poller, ScheduledJob
 

@@ -258,7 +258,7 @@ def test_a_run_that_fails_leaves_the_way_free_for_the_next() -> None:
 
 def test_the_command_beside_another_run_says_so_and_is_no_failure() -> None:
     out = StringIO()
-    with retention._alone() as alone:
+    with retention.alone(retention.LOCK) as alone:
         assert alone
         elsewhere(lambda: call_command("cleanup_metrics", stdout=out))
     assert out.getvalue() == "Another run is at work: nothing done.\n"

@@ -96,3 +96,11 @@ def test_what_no_key_opens_is_named_and_left_alone(keys: Any) -> None:
     assert stored()[0] == before
     with pytest.raises(ImproperlyConfigured):
         secrets()
+
+
+def test_the_secret_from_before_a_rotation_is_encrypted_anew_as_well(keys: Any) -> None:
+    make_environment(hmac_secret="new", previous_hmac_secret="old")
+    keys.SEQPULSE_ENCRYPTION_KEYS = [NEW, OLD]
+    assert rotate().changed == 2
+    keys.SEQPULSE_ENCRYPTION_KEYS = [NEW]
+    assert Environment.objects.get().previous_hmac_secret.open() == "old"

@@ -1,0 +1,199 @@
+"""Asking a metrics endpoint: real requests to a real server."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from metrics.collecting import Collected, endpoint_of
+from metrics.payload import Metrics
+from metrics.signing import SignatureRefused, verified_nonce
+from metrics.sources import http_endpoint
+from metrics.sources.http_endpoint import Answer, Endpoint, collect
+from metrics.storing import note_previous_secret
+from projects.models import Environment
+from projects.signing import end_grace, fingerprint, rotate_secret
+from projects.tests.factories import make_environment
+from scheduler.registry import JobError
+from security.encryption import Sealed
+from security.outbound import Fetcher
+from security.tests.servers import Server, play
+
+METRICS = {"requests_per_sec": 50.0, "latency_p95": 120.0, "error_rate": 0.0, "cpu_usage": 0.3, "memory_usage": 0.4}
+BODY = json.dumps({"metrics": METRICS}).encode()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def answer_of(status: int, body: bytes = BODY) -> bytes:
+    return b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+
+
+def knowing(*secrets: str, refusal: int = 401, then: int = 200) -> Server:
+    """A service that accepts signatures made with one of these secrets, and each nonce once."""
+    seen: set[str] = set()
+
+    async def answer(server: Server, reader: Any, writer: Any) -> None:
+        while True:
+            head = (await server.request(reader)).decode().split("\r\n")
+            headers = {name.title(): value for name, _, value in (line.partition(": ") for line in head[1:])}
+            headers = {name.replace("Seqpulse", "SeqPulse"): value for name, value in headers.items()}
+            status = refusal
+            for secret in secrets:
+                try:
+                    nonce = verified_nonce(secret, method="GET", path="/m", headers=headers, now=now())
+                except SignatureRefused:
+                    continue
+                status = refusal if nonce in seen else then
+                seen.add(nonce)
+            writer.write(answer_of(status))
+            await writer.drain()
+
+    return Server(answer)
+
+
+def ask(server: Server, **options: Any) -> Answer:
+    def scenario(server: Server, fetcher: Fetcher) -> Any:
+        return collect(fetcher, Endpoint(f"http://127.0.0.1:{server.port}/m", "p", **options), now=now)
+
+    return play(server, scenario)
+
+
+def rotated(until: timedelta = timedelta(hours=1), **options: Any) -> dict[str, Any]:
+    return {
+        "hmac_secret": "new",
+        "previous": Sealed.of("old"),
+        "previous_until": now() + until,
+        **options,
+    }
+
+
+def refusal(server: Server, **options: Any) -> JobError:
+    with pytest.raises(JobError) as caught:
+        ask(server, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_endpoint_that_knows_only_the_old_secret_is_asked_once_more_with_that(status: int) -> None:
+    server = knowing("old", refusal=status)
+    found = ask(server, **rotated())
+    assert found == Answer(Metrics(**METRICS), with_previous=True)
+    assert len(server.requests) == 2
+    assert server.header(0, "X-SeqPulse-Nonce") != server.header(1, "X-SeqPulse-Nonce")
+
+
+def test_an_endpoint_that_knows_the_new_secret_is_asked_once() -> None:
+    server = knowing("new", "old")
+    assert not ask(server, **rotated()).with_previous
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hmac_secret": "new"},
+        rotated(timedelta(seconds=-1)),
+        {**rotated(), "previous": Sealed("")},
+        {**rotated(), "previous_until": None},
+    ],
+)
+def test_without_grace_a_refusal_stands_after_one_request(options: dict[str, Any]) -> None:
+    server = knowing("old")
+    error = refusal(server, **options)
+    assert (error.code, error.retry) == ("unauthorized", False)
+    assert len(server.requests) == 1
+
+
+def test_an_endpoint_that_refuses_both_secrets_is_unauthorized() -> None:
+    server = knowing("another")
+    error = refusal(server, **rotated())
+    assert (error.code, error.retry) == ("unauthorized", False)
+    assert len(server.requests) == 2
+
+
+def test_what_goes_wrong_with_the_old_secret_is_told_and_tried_again() -> None:
+    error = refusal(knowing("old", then=503), **rotated())
+    assert (error.code, error.retry) == ("http_5xx", True)
+
+
+def test_both_requests_share_the_time_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to the second one never comes: what is left of the 5 s is all that is waited for."""
+    monkeypatch.setattr(http_endpoint, "TIMEOUT_S", 0.6)
+
+    async def answer(server: Server, reader: Any, writer: Any) -> None:
+        await server.request(reader)
+        writer.write(answer_of(401))
+        await writer.drain()
+        await server.request(reader)
+        await reader.read()
+
+    server = Server(answer)
+    error = refusal(server, **rotated())
+    assert (error.code, error.retry) == ("timeout", True)
+    assert len(server.requests) == 2
+    waited_s = float(str(error).split("within ")[1].split(" s")[0])
+    assert waited_s < 0.6
+
+
+def test_a_refusal_that_comes_at_the_last_moment_is_a_timeout_and_no_wrong_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_endpoint, "LEAST_LEFT_S", http_endpoint.TIMEOUT_S)
+    error = refusal(knowing("old"), **rotated())
+    assert (error.code, error.retry) == ("timeout", True)
+
+
+def test_a_blocked_endpoint_is_not_asked() -> None:
+    server = knowing("new")
+    error = refusal(server, hmac_secret="new", blocked=True)
+    assert (error.code, error.retry) == ("blocked_by_ops", False)
+    assert server.requests == []
+
+
+@pytest.mark.django_db
+def test_a_rotated_environment_is_collected_from_before_during_and_after_its_service_follows() -> None:
+    """The whole life of a rotation, as the poller sees it."""
+    environment = make_environment(hmac_secret="first", metrics_endpoint="http://unused.example/m")
+
+    def collected(server: Server) -> Answer:
+        found = Environment.objects.select_related("project").get(pk=environment.pk)
+
+        def scenario(server: Server, fetcher: Fetcher) -> Any:
+            return collect(fetcher, endpoint_of(found, f"http://127.0.0.1:{server.port}/m"), now=now)
+
+        answer = play(server, scenario)
+        note_previous_secret([Collected(environment.pk, answer.metrics, now(), answer.with_previous), None])
+        environment.refresh_from_db()
+        return answer
+
+    service = knowing("first")
+    assert not collected(service).with_previous
+    second = rotate_secret(environment, seen=fingerprint(environment), grace=timedelta(hours=1))
+    assert collected(service).with_previous
+    noted = environment.previous_hmac_used_at
+    assert noted is not None
+    assert collected(service).with_previous
+    assert environment.previous_hmac_used_at == noted  # to the minute
+    assert not collected(knowing(second)).with_previous
+    end_grace(environment, seen=fingerprint(environment))
+    assert environment.previous_hmac_used_at == noted
+    environment.refresh_from_db()
+    assert environment.previous_hmac_used_at is None
+    with pytest.raises(JobError, match="refuses our signature"):
+        collected(service)
+
+
+@pytest.mark.django_db
+def test_a_note_older_than_a_minute_is_renewed() -> None:
+    old = timezone.now() - timedelta(minutes=2)
+    environment = make_environment(previous_hmac_used_at=old)
+    note_previous_secret([Collected(environment.pk, Metrics(**METRICS), now(), with_previous=True)])
+    environment.refresh_from_db()
+    assert environment.previous_hmac_used_at > old

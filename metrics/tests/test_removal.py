@@ -1,0 +1,280 @@
+"""Projects and environments that are archived or deleted, also while everything else goes on."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.apps import apps
+from django.db import connection, connections
+from django.test import Client
+from django.utils import timezone
+
+from deployments.models import Deployment, State
+from deployments.services import ProjectArchived, Trigger, finish_deployment, start_deployment
+from deployments.tests.factories import make_deployment
+from metrics import removal
+from metrics.baseline import KIND, load_targets, sweep
+from metrics.collecting import Collected
+from metrics.models import MetricSample
+from metrics.payload import Metrics
+from metrics.removal import archive, delete_environment, delete_project, remove_deleted, unarchive
+from metrics.storing import store
+from metrics.tests.factories import make_row, make_samples
+from projects.models import Environment, ExcludedWindow, PolicyVersion, Project
+from projects.services import NewProject, create_project, create_project_in, set_policy
+from projects.tests.factories import make_environment, make_membership, make_user
+from scheduler.models import ScheduledJob
+from scheduler.store import JobStore
+
+METRICS = Metrics(10, 100, 0, 0.2, 0.3)
+db = pytest.mark.django_db
+# The advisory lock and threads need real transactions.
+real = pytest.mark.django_db(transaction=True)
+
+
+def shop(**kwargs: object) -> NewProject:
+    return create_project("shop", environment="prod", endpoint="http://metrics.example/m", plan="pro", **kwargs)
+
+
+def waiting() -> int:
+    return ScheduledJob.objects.filter(job_type=KIND, status="pending").count()
+
+
+@db
+def test_an_archived_project_is_not_measured_any_more_until_it_is_taken_out() -> None:
+    made = shop()
+    sweep()
+    assert waiting() == 1
+    assert archive(made.project)
+    assert not archive(made.project)
+    job = ScheduledJob.objects.get(job_type=KIND)
+    assert (job.status, job.error_code) == ("cancelled", "archived")
+    sweep()
+    assert waiting() == 0
+    assert unarchive(made.project)
+    assert not unarchive(made.project)
+    # The tick that was cancelled has passed.
+    ScheduledJob.objects.update(unique_key="the tick before")
+    sweep()
+    assert waiting() == 1
+
+
+@db
+def test_a_baseline_job_that_was_claimed_before_finds_nothing_to_ask() -> None:
+    made = shop()
+    sweep()
+    ScheduledJob.objects.update(scheduled_at=timezone.now() - timedelta(seconds=1))
+    [job] = [job for job in JobStore("a", 30).claim(10)[0] if job.job_type == KIND]
+    assert job.id in load_targets([job])
+    archive(made.project)
+    assert load_targets([job]) == {}
+    unarchive(made.project)
+    Environment.objects.update(endpoint_blocked_at=timezone.now())
+    assert load_targets([job]) == {}
+
+
+@db
+def test_a_blocked_endpoint_gets_no_baseline() -> None:
+    shop()
+    Environment.objects.update(endpoint_blocked_at=timezone.now())
+    sweep()
+    assert waiting() == 0
+
+
+@db
+def test_what_runs_in_an_archived_project_is_finished_and_nothing_new_begins(client: Client) -> None:
+    made = shop()
+    started = start_deployment(made.project, Trigger(env="prod", idempotency_key="7")).deployment
+    archive(made.project)
+    headers = {"X-API-Key": made.api_key}
+
+    def trigger(**body: str) -> object:
+        return client.post("/deployments/trigger", body, content_type="application/json", headers=headers)
+
+    assert trigger(env="prod", idempotency_key="7").json()["status"] == "existing"
+    finished = {"deployment_id": str(started.uuid), "result": "success"}
+    answer = client.post("/deployments/finish", finished, content_type="application/json", headers=headers)
+    assert answer.json()["status"] == "accepted"
+    refused = trigger(env="prod")
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "project_archived"
+    assert "Take it out of the archive in its settings" in refused.json()["detail"]
+    assert Project.objects.get().last_number == 1
+    assert ScheduledJob.objects.filter(deployment=started, job_type="post_collect", status="pending").count() == 10
+    unarchive(made.project)
+    assert trigger(env="prod").json()["status"] == "created"
+
+
+@real
+def test_of_archiving_and_a_trigger_at_once_either_the_deployment_was_first_or_it_is_refused() -> None:
+    """The trigger has read the project before it was archived."""
+    made = shop()
+    outcomes: list[str] = []
+    barrier = threading.Barrier(5)
+
+    def trigger(number: int) -> None:
+        try:
+            barrier.wait(10)
+            started = start_deployment(made.project, Trigger(env="prod", idempotency_key=str(number), force=True))
+            outcomes.append(started.status)
+        except ProjectArchived:
+            outcomes.append("refused")
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=trigger, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    barrier.wait(10)
+    archive(made.project)
+    written = Deployment.objects.count()
+    for thread in threads:
+        thread.join(20)
+    assert len(outcomes) == 4
+    assert Deployment.objects.count() == outcomes.count("created") == written == Project.objects.get().last_number
+
+
+@db
+def test_a_deleted_project_is_gone_at_once_for_everybody() -> None:
+    person = make_membership(role="owner").user
+    team = person.teams.get()
+    made = create_project_in(team, "shop", environment="prod", endpoint="http://metrics.example/m", signed=True)
+    sweep()
+    deployment = make_deployment(environment=made.environment)
+    assert delete_project(made.project)
+    assert not delete_project(made.project)
+    for user in (person, make_user(is_superuser=True)):
+        assert not Project.objects.visible_to(user).exists()
+        assert not Environment.objects.visible_to(user).exists()
+        assert not Deployment.objects.visible_to(user).exists()
+    assert Client().get("/deployments", headers={"X-API-Key": made.api_key}).status_code == 401
+    environment = Environment.objects.get()
+    assert (environment.metrics_endpoint, bool(environment.hmac_secret)) == ("", False)
+    assert waiting() == 0
+    assert Deployment.objects.filter(pk=deployment.pk).exists()
+    # Its name is free.
+    create_project_in(team, "Shop", environment="prod")
+
+
+@db
+def test_a_deleted_environment_is_gone_at_once_and_the_others_stay() -> None:
+    person = make_membership(role="owner").user
+    made = create_project_in(person.teams.get(), "shop", environment="prod")
+    staging = make_environment(project=made.project, name="staging")
+    assert delete_environment(made.environment)
+    assert not delete_environment(made.environment)
+    assert list(Environment.objects.visible_to(person)) == [staging]
+    make_environment(project=made.project, name="prod")
+
+
+def filled(made: NewProject) -> None:
+    """A project with what a year brings, in small."""
+    for number in range(101, 106):
+        make_samples(make_deployment(environment=made.environment, state=State.FINISHED, number=number))
+    started = start_deployment(made.project, Trigger(env="prod")).deployment
+    finish_deployment(made.project, started.uuid, result="success")
+    now = timezone.now()
+    store([make_row(made.environment, now - timedelta(days=days, minutes=1)) for days in (0, 0.5, 3, 40)])
+    set_policy(made.environment, {}, source="dashboard")
+    ExcludedWindow.objects.create(environment=made.environment, starts_at=now, ends_at=now + timedelta(hours=1))
+
+
+@real
+def test_a_poller_removes_every_row_of_what_was_deleted_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "SAMPLES_AT_ONCE", 3)
+    monkeypatch.setattr(removal, "DEPLOYMENTS_AT_ONCE", 2)
+    kept, gone = create_project("kept", environment="prod"), shop()
+    filled(kept)
+    filled(gone)
+    tables = [model for model in apps.get_models() if model._meta.app_label not in ("contenttypes", "auth")]
+    before = {model: model._base_manager.count() for model in tables}
+    remove_deleted()
+    assert {model: model._base_manager.count() for model in tables} == before
+    delete_project(gone.project)
+    remove_deleted()
+    for model in (Project, Environment, Deployment, MetricSample, PolicyVersion, ExcludedWindow):
+        assert model._base_manager.count() * 2 == before[model], model
+    assert set(MetricSample.objects.values_list("environment_id", flat=True)) == {kept.environment.pk}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM sample_places WHERE deployment_id NOT IN (SELECT id FROM deployments)")
+        assert cursor.fetchone() == (0,)
+
+
+@real
+def test_an_environment_goes_without_its_project() -> None:
+    made = shop()
+    filled(made)
+    staging = make_environment(project=made.project, name="staging")
+    other = make_deployment(environment=staging, number=201)
+    delete_environment(made.environment)
+    remove_deleted()
+    assert list(Environment.objects.all()) == [staging]
+    assert list(Deployment.objects.all()) == [other]
+    assert not MetricSample.objects.exists()
+
+
+@real
+def test_a_poller_that_holds_a_sample_of_it_loses_that_and_nothing_else() -> None:
+    """It asked the endpoint before the project was deleted and writes after its rows are gone."""
+    kept, gone = create_project("kept", environment="prod", endpoint="http://metrics.example/m"), shop()
+    for made in (kept, gone):
+        start_deployment(made.project, Trigger(env="prod"))
+    jobs_store = JobStore("a", 30)
+    jobs = [job for job in jobs_store.claim(10)[0] if job.job_type == "pre_collect"]
+    assert len(jobs) == 2
+    delete_project(gone.project)
+    remove_deleted()
+    environments = dict(Deployment.objects.values_list("pk", "environment_id"))
+    done = [
+        (job, Collected(environments.get(job.deployment_id, gone.environment.pk), METRICS, job.claimed_at))
+        for job in jobs
+    ]
+    ours = jobs_store.complete(done)
+    assert len(ours) == 1
+    assert list(MetricSample.objects.values_list("environment_id", flat=True)) == [kept.environment.pk]
+
+
+@real
+def test_removal_waits_for_a_poller_that_writes_just_now() -> None:
+    made = shop()
+    start_deployment(made.project, Trigger(env="prod"))
+    jobs_store = JobStore("a", 30)
+    [job] = [job for job in jobs_store.claim(10)[0] if job.job_type == "pre_collect"]
+    delete_project(made.project)
+    failures: list[BaseException] = []
+
+    def in_thread(work: object) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                failures.append(error)
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    collected = Collected(made.environment.pk, METRICS, job.claimed_at)
+    threads = [in_thread(lambda: jobs_store.complete([(job, collected)])), in_thread(remove_deleted)]
+    for thread in threads:
+        thread.join(30)
+    assert failures == []
+    assert not Project.objects.exists()
+    assert not Deployment.objects.exists()
+
+
+@real
+def test_of_two_runs_one_does_nothing() -> None:
+    made = shop()
+    delete_project(made.project)
+    with removal.alone(removal.LOCK):
+        thread = threading.Thread(target=lambda: (remove_deleted(), connections.close_all()))
+        thread.start()
+        thread.join(20)
+        assert Project.objects.exists()
+    remove_deleted()
+    assert not Project.objects.exists()

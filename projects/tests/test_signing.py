@@ -1,0 +1,107 @@
+"""Rotating an environment's HMAC secret."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from projects.models import Environment
+from projects.signing import (
+    SecretChanged,
+    begin_signing,
+    enable_signing,
+    end_grace,
+    end_signing,
+    fingerprint,
+    forget_previous_secrets,
+    reissue_secret,
+    rotate_secret,
+)
+from projects.tests.factories import make_environment
+
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def environment() -> Environment:
+    return make_environment(hmac_secret="sphs_old")
+
+
+def opened(environment: Environment) -> tuple[str, str]:
+    found = Environment.objects.get(pk=environment.pk)
+    return found.hmac_secret.open(), found.previous_hmac_secret.open()
+
+
+def test_after_a_rotation_the_old_secret_is_good_for_its_time_of_grace(environment: Environment) -> None:
+    secret = rotate_secret(environment, seen=fingerprint(environment), grace=HOUR)
+    assert opened(environment) == (secret, "sphs_old")
+    found = Environment.objects.get(pk=environment.pk)
+    now = timezone.now()
+    assert found.in_grace(now)
+    assert not found.in_grace(now + HOUR + timedelta(minutes=1))
+    assert abs(found.previous_hmac_until - now - HOUR) < timedelta(minutes=1)
+
+
+def test_of_two_rotations_at_once_the_second_changes_nothing(environment: Environment) -> None:
+    """Both people saw the same page; else the old secret, which the endpoint uses, would be gone."""
+    seen = fingerprint(environment)
+    other = Environment.objects.get(pk=environment.pk)
+    secret = rotate_secret(environment, seen=seen, grace=HOUR)
+    for late in (other, Environment.objects.get(pk=environment.pk)):
+        with pytest.raises(SecretChanged):
+            rotate_secret(late, seen=seen, grace=HOUR)
+    assert opened(environment) == (secret, "sphs_old")
+
+
+def test_while_grace_lasts_a_second_rotation_has_to_wait_but_a_lost_secret_is_issued_anew(
+    environment: Environment,
+) -> None:
+    lost = rotate_secret(environment, seen=fingerprint(environment), grace=HOUR)
+    with pytest.raises(SecretChanged):
+        rotate_secret(environment, seen=fingerprint(environment), grace=HOUR)
+    secret = reissue_secret(environment, seen=fingerprint(environment))
+    assert secret != lost
+    assert opened(environment) == (secret, "sphs_old")
+    end_grace(environment, seen=fingerprint(environment))
+    assert opened(environment) == (secret, "")
+    environment.refresh_from_db()
+    with pytest.raises(SecretChanged):
+        reissue_secret(environment, seen=fingerprint(environment))
+
+
+def test_signing_begins_once_and_ends_with_every_secret_forgotten(environment: Environment) -> None:
+    with pytest.raises(SecretChanged):
+        begin_signing(environment)
+    rotate_secret(environment, seen=fingerprint(environment), grace=HOUR)
+    with pytest.raises(SecretChanged):
+        end_signing(environment, seen="another")
+    end_signing(environment, seen=fingerprint(environment))
+    assert opened(environment) == ("", "")
+    environment.refresh_from_db()
+    assert fingerprint(environment) == ""
+    secret = begin_signing(environment)
+    assert opened(environment) == (secret, "")
+
+
+def test_a_new_secret_of_the_operators_ends_the_grace(environment: Environment) -> None:
+    rotate_secret(environment, seen=fingerprint(environment), grace=HOUR)
+    secret = enable_signing(environment)
+    assert opened(environment) == (secret, "")
+
+
+def test_the_fingerprint_tells_nothing_of_the_secret(environment: Environment) -> None:
+    found = fingerprint(environment)
+    assert len(found) == 16
+    assert found not in environment.hmac_secret.token
+    assert "sphs" not in found
+
+
+def test_secrets_whose_grace_is_over_are_forgotten(environment: Environment) -> None:
+    rotate_secret(environment, seen=fingerprint(environment), grace=HOUR)
+    assert forget_previous_secrets() == 0
+    Environment.objects.update(previous_hmac_until=timezone.now() - timedelta(seconds=1))
+    assert forget_previous_secrets() == 1
+    assert opened(environment)[1] == ""
