@@ -54,8 +54,12 @@ class DeploymentVerdict(models.Model):
 
     class Meta:
         db_table = "deployment_verdicts"
-        # Lists of one verdict, newest first: where it is rare, the deployments need not be read one by one.
-        indexes = [models.Index(fields=["verdict", "deployment"], name="verdicts_by_name")]
+        indexes = [
+            # Lists of one verdict, newest first: where it is rare, the deployments need not be read one by one.
+            models.Index(fields=["verdict", "deployment"], name="verdicts_by_name"),
+            # Figures over many verdicts: the rows themselves are wide.
+            models.Index(fields=["deployment"], include=["id", "verdict", "created_at"], name="verdicts_in_short"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.verdict} for {self.deployment}"

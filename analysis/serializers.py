@@ -36,6 +36,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "idempotency_key",
             "branch",
             "commit_sha",
+            "committed_at",
             "version",
             "author",
             "url",

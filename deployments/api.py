@@ -28,7 +28,7 @@ from projects.authentication import project_of
 from projects.policies import for_environment, policy_from_toml
 
 MAX_WAIT_FOR_PRE_S = 10.0
-FACTS = ("branch", "commit_sha", "version", "author", "url")
+FACTS = ("branch", "commit_sha", "version", "author", "url", "committed_at")
 
 
 class Conflict(APIException):

@@ -57,6 +57,7 @@ class Deployment(models.Model):
     version = models.CharField(max_length=255, blank=True)
     author = models.CharField(max_length=255, blank=True)
     url = models.CharField(max_length=2048, blank=True)
+    committed_at = models.DateTimeField(null=True, blank=True, help_text="When what is deployed was committed, if told.")
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
     pipeline_result = models.CharField(max_length=10, choices=PipelineResult, blank=True)
     started_at = models.DateTimeField()
@@ -93,6 +94,15 @@ class Deployment(models.Model):
             models.Index(fields=["project", "-id"], name="deployments_latest"),
             # Those that wait for their verdict, which are few.
             models.Index(fields=["id"], condition=models.Q(state="finished"), name="deployments_observed"),
+            # The latest of an environment, and those of a time.
+            models.Index(fields=["environment", "-started_at"], name="deployments_by_start"),
+            # Everything that the delivery figures need of a deployment, so that they read no table.
+            models.Index(
+                fields=["project", "finished_at"],
+                include=["id", "environment", "pipeline_result", "committed_at"],
+                condition=models.Q(finished_at__isnull=False),
+                name="deployments_by_finish",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -32,6 +32,16 @@ class OptionalText(serializers.CharField):
         return empty, "" if empty and value is None else value
 
 
+class OptionalTime(serializers.DateTimeField):
+    """A time that may be missing, null or empty; reads as None then."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_null=True, default=None, **kwargs)
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        return super().validate_empty_values(None if data == "" else data)
+
+
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]})
 class PolicyField(serializers.Field[Any, Any, Any, Any]):
     """The content of a seqpulse.toml: its text, or the same as a JSON object."""
@@ -54,6 +64,7 @@ class TriggerRequest(serializers.Serializer[Any]):
     version = OptionalText(max_length=255)
     author = OptionalText(max_length=255)
     url = OptionalText(max_length=2048, help_text="Link to the CI run (http or https).")
+    committed_at = OptionalTime(help_text="When the commit was made, ISO 8601: `git log -1 --format=%cI`.")
     policy = PolicyField(required=False, allow_null=True, default=None, help_text="The text of a seqpulse.toml.")
     force = serializers.BooleanField(
         default=False, help_text="Supersede a deployment of this environment that is still running; it gets no verdict."

@@ -65,7 +65,7 @@ class UnknownEnvironment(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What a trigger call says, checked. Empty strings where it says nothing.
+    """What a trigger call says, checked. Empty strings where it says nothing, None for times.
 
     policy: what its seqpulse.toml gives; force: supersede a deployment that is still running.
     """
@@ -73,7 +73,7 @@ class Trigger:
     env: str
     idempotency_key: str | None = None
     metrics_endpoint: str = ""
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] | None = None
     force: bool = False
 

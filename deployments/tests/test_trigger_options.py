@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -106,3 +107,24 @@ def test_the_wait_has_an_end(client: Client, made: NewProject, monkeypatch: pyte
     pre = trigger(client, made, wait_for_pre=True).json()["pre"]
     assert pre["status"] == "pending"
     assert "poller" in pre["message"]
+
+
+def test_the_time_of_the_commit_is_kept(client: Client, made: NewProject) -> None:
+    assert trigger(client, made, committed_at="2026-03-01T10:00:00+02:00").status_code == 200
+    assert Deployment.objects.get().committed_at == datetime(2026, 3, 1, 8, tzinfo=UTC)
+    answer = client.get("/deployments", headers={"X-API-Key": made.api_key}).json()
+    assert answer["results"][0]["committed_at"] == "2026-03-01T08:00:00Z"
+
+
+@pytest.mark.parametrize("body", [{}, {"committed_at": None}, {"committed_at": ""}])
+def test_a_call_may_leave_the_time_of_the_commit_out(body: dict[str, Any], client: Client, made: NewProject) -> None:
+    assert trigger(client, made, **body).status_code == 200
+    assert Deployment.objects.get().committed_at is None
+
+
+@pytest.mark.parametrize("given", ["yesterday", 1767225600, "2026-02-30T10:00:00Z", "0001-01-01T00:00:00+14:00", "\x00"])
+def test_a_time_of_the_commit_that_is_none_is_told(given: Any, client: Client, made: NewProject) -> None:
+    response = trigger(client, made, committed_at=given)
+    assert response.status_code == 400
+    assert "committed_at" in response.json()["error"]["fields"]
+    assert not Deployment.objects.exists()
