@@ -57,6 +57,9 @@ class DeploymentVerdict(models.Model):
         indexes = [
             # Lists of one verdict, newest first: where it is rare, the deployments need not be read one by one.
             models.Index(fields=["verdict", "deployment"], name="verdicts_by_name"),
+            models.Index(fields=["confidence", "deployment"], name="verdicts_by_confidence"),
+            models.Index(fields=["deployment"], condition=models.Q(conclusive=False), name="verdicts_not_conclusive"),
+            models.Index(fields=["deployment"], condition=models.Q(early=True), name="verdicts_early"),
             # Figures over many verdicts: the rows themselves are wide.
             models.Index(fields=["deployment"], include=["id", "verdict", "created_at"], name="verdicts_in_short"),
         ]
@@ -130,6 +133,12 @@ class Hint(models.Model):
         db_table = "sdh_hints"
         ordering = ["deployment", "position"]
         constraints = [models.UniqueConstraint(fields=["deployment", "position"], name="one_hint_per_position")]
+        # Lists across deployments, newest first; counting them by day reads no table.
+        indexes = [
+            models.Index(fields=["created_at", "id"], include=["deployment", "code", "severity"], name="hints_by_time"),
+            models.Index(fields=["code", "created_at", "id"], name="hints_by_code"),
+            models.Index(fields=["severity", "created_at", "id"], name="hints_by_severity"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.code} ({self.severity})"

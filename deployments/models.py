@@ -5,8 +5,10 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
+from deployments.search import words_of_deployments
 from projects.models import Environment, PolicyVersion, Project
 
 
@@ -103,6 +105,15 @@ class Deployment(models.Model):
                 condition=models.Q(finished_at__isnull=False),
                 name="deployments_by_finish",
             ),
+            # Lists, each in an order that people pick, a page at a time.
+            models.Index(fields=["started_at", "id"], name="deployments_by_time"),
+            models.Index(fields=["project", "started_at", "id"], name="deployments_of_project"),
+            models.Index(fields=["branch", "started_at"], name="deployments_by_branch"),
+            models.Index(fields=["author", "started_at"], name="deployments_by_author"),
+            models.Index(fields=["duration_ms", "id"], name="deployments_by_duration"),
+            # Those without a final verdict, which are few.
+            models.Index(fields=["id"], condition=~models.Q(state="analyzed"), name="deployments_unjudged"),
+            GinIndex(words_of_deployments(), name="deployments_by_word"),
         ]
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('analysis', '0003_verdicts_by_name'),
+        ('analysis', '0004_told'),
     ]
 
     operations = [

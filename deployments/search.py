@@ -1,0 +1,109 @@
+"""Finding deployments by words: works on every PostgreSQL, without an extension.
+
+Each deployment has a set of words: those of its branch, version and author, its commit, its number as "#12" and its
+project as "@7". They are not stored; an index holds them (`deployments_by_word`). A word asked for matches where one of
+a deployment's begins like it. Letters and digits make words, and whatever is not ASCII; all else separates them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.contrib.postgres.search import SearchVectorField
+from django.db.models import BooleanField, CharField, Func, Q, Value
+from django.db.models.functions import Lower
+
+# ASCII that is neither letter nor digit. The same in SQL (Words) and here.
+SEPARATORS = re.compile(r"[ -/:-@\[-`{-~]+")
+NUMBER = re.compile(r"#([0-9]+)", re.ASCII)
+
+
+TEXTS = ("branch", "version", "author", "commit_sha")
+
+
+class Text(Func):
+    """What the words of a deployment come from, in lower case."""
+
+    template = "lower(%(expressions)s)"
+    arg_joiner = " || ' ' || "
+    output_field = CharField()
+
+
+class Words(Func):
+    """A deployment's words, as a tsvector without positions. Takes its text, its number and its project's id.
+
+    The index is made of this expression: changing a letter of it needs a migration that makes the index anew.
+    """
+
+    function = "array_to_tsvector"
+    arity = 3
+    output_field = SearchVectorField()
+
+    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, list[Any]]:
+        (text, _), (number, _), (project, _) = (compiler.compile(one) for one in self.get_source_expressions())
+        words = f"array_remove(string_to_array(regexp_replace({text}, '[ -/:-@[-`{{-~]+', ' ', 'g'), ' '), '')"
+        signed = f"array_append(array_append({words}, '#' || {number}::text), '@' || {project}::text)"
+        return f"array_to_tsvector({signed})", []
+
+
+def words_of_deployments() -> Words:
+    """The expression of the index, and of every search."""
+    return Words(Text(*TEXTS), "number", "project")
+
+
+class HasWords(Func):
+    """Whether the words are as the tsquery wants them; the tsquery in lower case by the database's own rules."""
+
+    template = "%(expressions)s::tsquery"
+    arg_joiner = " @@ "
+    output_field = BooleanField()
+
+
+class Contains(Func):
+    """Whether the first text contains the second."""
+
+    function = "strpos"
+    template = "strpos(%(expressions)s) > 0"
+    output_field = BooleanField()
+
+
+def words_in(text: str) -> list[str]:
+    """The words of a text, as it is written."""
+    return [word for word in SEPARATORS.split(text) if word]
+
+
+def begins(word: str, text: str) -> bool:
+    """Whether every part of the word begins a word of the text, whatever their case."""
+    known = [one.casefold() for one in words_in(text)]
+    return all(any(one.startswith(part.casefold()) for one in known) for part in words_in(word))
+
+
+def matching(word: str, projects: Collection[int] = ()) -> Q:
+    """Deployments with this word ("4f2a9c1", "release/2.14", "#12"), or of one of the projects (ids).
+
+    A word with separators in it has to stand there just so. The word holds a letter or a digit.
+    """
+    number = NUMBER.fullmatch(word)
+    if number:
+        return Q(_has(f"'#{int(number[1])}'"))
+    parts = words_in(word)
+    asked = [" & ".join(f"'{part}':*" for part in parts)]
+    condition = Q(_has(*asked, *_others(parts, projects)))
+    if len(parts) == 1 and parts[0] == word:
+        return condition
+    just_so = Q(_has(*asked)) & Q(Contains(Text(*TEXTS), Lower(Value(word, output_field=CharField()))))
+    others = _others(parts, projects)
+    return just_so | Q(_has(*others)) if others else just_so
+
+
+def _others(parts: Sequence[str], projects: Collection[int]) -> list[str]:
+    """What else a word may mean: a number without its sign, a project."""
+    number = [f"'#{int(parts[0])}'"] if len(parts) == 1 and parts[0].isascii() and parts[0].isdigit() else []
+    return [*number, *(f"'@{pk:d}'" for pk in projects)]
+
+
+def _has(*alternatives: str) -> HasWords:
+    tsquery = " | ".join(f"({one})" for one in alternatives)
+    return HasWords(words_of_deployments(), Lower(Value(tsquery, output_field=CharField())))
