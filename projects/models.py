@@ -27,6 +27,7 @@ from security.outbound import parse_endpoint
 INVITATION_DAYS = 7
 API_KEY_PREFIX = "sp_"
 HMAC_SECRET_PREFIX = "sphs_"  # noqa: S105  (how secrets begin, not one)
+INVITATION_TOKEN_PREFIX = "spi_"  # noqa: S105  (by it, security/redaction.py knows them in whatever is logged)
 
 
 def validate_time_zone(name: str) -> None:
@@ -59,12 +60,22 @@ class User(AbstractUser):
     )
 
 
+class TeamQuerySet(models.QuerySet["Team"]):
+    def visible_to(self, user: Any) -> TeamQuerySet:
+        """The person's teams; all of them for a superuser, who runs this installation."""
+        if user.is_superuser:
+            return self
+        return self.filter(members=user)
+
+
 class Team(models.Model):
     """People who share projects."""
 
     name = models.CharField(max_length=100)
     members = models.ManyToManyField(User, through="Membership", related_name="teams")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TeamQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name
@@ -98,7 +109,15 @@ def invitation_end() -> datetime:
 class InvitationQuerySet(models.QuerySet["Invitation"]):
     def open(self) -> InvitationQuerySet:
         """Those that can still be accepted."""
-        return self.filter(accepted_at__isnull=True, revoked_at__isnull=True, expires_at__gt=timezone.now())
+        return self.waiting().filter(expires_at__gt=timezone.now())
+
+    def waiting(self) -> InvitationQuerySet:
+        """Those that nobody has accepted or withdrawn, in time or not."""
+        return self.filter(accepted_at__isnull=True, revoked_at__isnull=True)
+
+    def withdraw(self) -> int:
+        """Ends those that wait; how many there were."""
+        return self.waiting().update(revoked_at=timezone.now())
 
 
 class Invitation(models.Model):

@@ -11,10 +11,10 @@ MASK = "[redacted]"
 SECRET_NAMES = re.compile(
     r"secret|password|passwd|token|api_?-?key|authorization|cookie|signature|private", re.IGNORECASE
 )
-# By its own look: our API keys and HMAC secrets, and credentials inside a URL.
+# By its own look: our API keys, HMAC secrets and invitations' tokens, and credentials inside a URL.
 # Where one begins right after %20 or \n (a quoted address, a repr), no word begins for \b.
 SECRET_VALUES = re.compile(
-    r"(?:\b|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9a-f]{2}))(sp_|sphs_)[A-Za-z0-9_-]{6,}"
+    r"(?:\b|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9a-f]{2}))(sp_|sphs_|spi_)[A-Za-z0-9_-]{6,}"
 )
 # Redis has passwords without a user.
 URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")

@@ -1,0 +1,179 @@
+"""Invitations into a team: made, replaced, withdrawn, accepted.
+
+Whoever holds the link may accept it, with whatever account: mail is forwarded. The page says which account joins.
+Locks: the team's row first, as everything that changes a team's members does (projects/teams.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+import structlog
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from projects.models import INVITATION_TOKEN_PREFIX, Invitation, Membership, Role, Team, User, invitation_end
+from projects.permissions import Action, actions_in, allowed, require
+from projects.teams import locked
+
+logger = structlog.get_logger(__name__)
+
+# Each is a mail that SeqPulse sends to an address that somebody typed.
+MOST_AN_HOUR = 30
+
+
+class State(StrEnum):
+    """How an invitation stands."""
+
+    OPEN = "open"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    USED = "used"
+
+
+class InvitationOver(Exception):
+    """It cannot be accepted any more; `state` says why. Told to whoever holds its token only."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """An invitation just made, with its token: in the mail, or shown this once."""
+
+    invitation: Invitation
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Who is in the team now; kept: they were before, with this role or a higher one, and it is as it was."""
+
+    membership: Membership
+    kept: bool
+
+
+def hash_token(token: str) -> str:
+    """SHA-256 in hex. A token holds 256 random bits, so nothing slower is needed against guessing."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def state_of(invitation: Invitation) -> State:
+    if invitation.accepted_at is not None:
+        return State.USED
+    if invitation.revoked_at is not None:
+        return State.REVOKED
+    return State.EXPIRED if invitation.expires_at <= timezone.now() else State.OPEN
+
+
+def invite(team: Team, email: str, role: str, *, by: User) -> Invited:
+    """Invites whoever reads this address; an invitation that it had already is replaced, and its link ends.
+
+    Only owners invite owners. Raises ValidationError that names the field, PermissionDenied.
+    """
+    email = clean_email(email)
+    if role not in Role.values:
+        raise ValidationError({"role": _("There is no such role.")})
+    token = INVITATION_TOKEN_PREFIX + secrets.token_urlsafe(32)
+    with transaction.atomic():
+        actions = actions_in(by, locked(team))
+        require(actions, Action.INVITE)
+        if role == Role.OWNER:
+            require(actions, Action.CHANGE_OWNERS)
+        if team.memberships.filter(user__email__iexact=email).exists():
+            raise ValidationError({"email": _("Somebody with this address is a member of the team already.")})
+        check_pace(by)
+        open_one = Invitation.objects.filter(team=team, email__iexact=email)
+        # An admin, too, must not undo what an owner offered.
+        if Action.CHANGE_OWNERS not in actions and open_one.open().filter(role=Role.OWNER).exists():
+            raise PermissionDenied("an owner was invited by an owner")
+        open_one.withdraw()
+        invitation = Invitation.objects.create(
+            team=team, email=email, role=role, token_hash=hash_token(token), invited_by=by, expires_at=invitation_end()
+        )
+    logger.info("invitation_made", team_id=team.pk, invitation_id=invitation.pk, role=role, by=by.pk)
+    return Invited(invitation, token)
+
+
+def clean_email(email: str) -> str:
+    """The address as it is stored. Raises ValidationError that names the field."""
+    try:
+        cleaned: str = Invitation._meta.get_field("email").clean(email.strip(), None)
+        cleaned.encode()
+    except UnicodeEncodeError:
+        raise ValidationError({"email": _("The address holds characters that no mail can be sent to.")}) from None
+    except ValidationError as error:
+        raise ValidationError({"email": error.messages}) from None
+    return cleaned
+
+
+def check_pace(by: User) -> None:
+    """Raises ValidationError for more mails than a person has any reason to send."""
+    since = timezone.now() - timedelta(hours=1)
+    if Invitation.objects.filter(invited_by=by, created_at__gt=since).count() >= MOST_AN_HOUR:
+        words = ngettext(
+            "You may send %(n)d invitation an hour. Try again later.",
+            "You may send %(n)d invitations an hour. Try again later.",
+            MOST_AN_HOUR,
+        )
+        raise ValidationError({"email": words % {"n": MOST_AN_HOUR}})
+
+
+def resend(team: Team, invitation_id: int, *, by: User) -> Invited:
+    """The same invitation anew, with a new link: the old one ends. Raises Invitation.DoesNotExist as for any id."""
+    invitation = Invitation.objects.waiting().get(pk=invitation_id, team=team)
+    return invite(team, invitation.email, invitation.role, by=by)
+
+
+def revoke(team: Team, invitation_id: int, *, by: User) -> bool:
+    """Ends the invitation now; False where it had been accepted or withdrawn. Raises Invitation.DoesNotExist."""
+    with transaction.atomic():
+        actions = actions_in(by, locked(team))
+        require(actions, Action.INVITE)
+        invitation = Invitation.objects.get(pk=invitation_id, team=team)
+        if invitation.role == Role.OWNER:
+            require(actions, Action.CHANGE_OWNERS)
+        done = Invitation.objects.filter(pk=invitation.pk).withdraw() == 1
+    if done:
+        logger.info("invitation_revoked", team_id=team.pk, invitation_id=invitation_id, by=by.pk)
+    return done
+
+
+def find(token: str) -> Invitation:
+    """The invitation with this token, whatever became of it. Raises Invitation.DoesNotExist."""
+    return Invitation.objects.select_related("team", "invited_by").get(token_hash=hash_token(token))
+
+
+def accept(token: str, user: User) -> Joined:
+    """Makes the person a member, once. A member stays one, with the higher of the two roles.
+
+    Raises Invitation.DoesNotExist for an unknown token, InvitationOver where it is no longer open, PermissionDenied
+    for somebody who is locked out.
+    """
+    if not user.is_active:
+        raise PermissionDenied("the account is locked")
+    with transaction.atomic():
+        invitation = find(token)
+        try:
+            team = locked(invitation.team)
+        except Team.DoesNotExist:
+            raise Invitation.DoesNotExist from None
+        mine = Invitation.objects.open().filter(pk=invitation.pk)
+        if mine.update(accepted_at=timezone.now(), accepted_by=user) != 1:
+            raise InvitationOver(state_of(find(token)))
+        member, is_new = Membership.objects.get_or_create(team=team, user=user, defaults={"role": invitation.role})
+        raised = not is_new and allowed(invitation.role) > allowed(member.role)
+        if raised:
+            member.role = invitation.role
+            member.save(update_fields=["role"])
+    logger.info("invitation_accepted", team_id=team.pk, invitation_id=invitation.pk, member=user.pk, role=member.role)
+    return Joined(member, kept=not (is_new or raised))

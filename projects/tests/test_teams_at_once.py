@@ -1,0 +1,87 @@
+"""Races over teams, on real connections: an owner stays, and an invitation lets in one person."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import connections
+
+from projects.invitations import InvitationOver, accept, invite
+from projects.models import Invitation, Membership, Role, Team
+from projects.teams import LastOwner, change_role, leave_team, remove_member
+from projects.tests.factories import make_membership, make_team, make_user
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """What calls that start together return, or the refusal that they end with; each on a connection of its own."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        try:
+            barrier.wait()
+            return call()
+        except (LastOwner, InvitationOver, PermissionDenied, Membership.DoesNotExist) as refused:
+            return refused
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def owners_of(team: Team) -> int:
+    return team.memberships.filter(role=Role.OWNER).count()
+
+
+def test_of_owners_who_go_at_once_one_stays() -> None:
+    for _ in range(5):
+        team = make_team()
+        members = [make_membership(team=team, role=Role.OWNER) for _ in range(4)]
+        first, second, third, fourth = members
+        ended = at_once(
+            lambda team=team, who=first: leave_team(team, who.user),
+            lambda team=team, who=second: change_role(team, who.pk, Role.VIEWER, by=who.user),
+            lambda team=team, whom=third, by=fourth: remove_member(team, whom.pk, by=by.user),
+            lambda team=team, whom=fourth, by=third: change_role(team, whom.pk, Role.ADMIN, by=by.user),
+        )
+        assert owners_of(team) >= 1, ended
+
+
+def test_two_owners_who_remove_each_other_leave_one() -> None:
+    for _ in range(5):
+        team = make_team()
+        one, other = (make_membership(team=team, role=Role.OWNER) for _ in range(2))
+        ended = at_once(
+            lambda team=team, whom=other, by=one: remove_member(team, whom.pk, by=by.user),
+            lambda team=team, whom=one, by=other: remove_member(team, whom.pk, by=by.user),
+        )
+        assert owners_of(team) == 1
+        # The other one was no longer in the team when it was their turn.
+        assert sum(isinstance(answer, PermissionDenied) for answer in ended) == 1
+
+
+def test_an_invitation_lets_in_one_of_many_who_hold_its_link() -> None:
+    team = make_team()
+    owner = make_membership(team=team, role=Role.OWNER).user
+    token = invite(team, "grace@example.com", Role.MEMBER, by=owner).token
+    people = [make_user() for _ in range(8)]
+    ended = at_once(*[lambda person=person: accept(token, person) for person in people])
+    assert sum(isinstance(answer, InvitationOver) for answer in ended) == 7
+    assert team.memberships.count() == 2
+    member = team.memberships.exclude(user=owner).get()
+    assert Invitation.objects.get().accepted_by == member.user
+
+
+def test_inviting_one_address_at_once_leaves_one_open_invitation() -> None:
+    team = make_team()
+    owner = make_membership(team=team, role=Role.OWNER).user
+    at_once(*[lambda: invite(team, "grace@example.com", Role.MEMBER, by=owner)] * 6)
+    assert Invitation.objects.count() == 6
+    assert Invitation.objects.open().count() == 1
