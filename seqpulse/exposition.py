@@ -21,11 +21,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from scheduler import totals
+from scheduler.cached import Cached
 from scheduler.registry import kind_names
+from scheduler.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges
 from scheduler.totals import Measure, Parts
 from seqpulse.api import error_response
-from seqpulse.cached import Cached
-from seqpulse.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges
 from seqpulse.watching import may_scrape
 
 logger = structlog.get_logger(__name__)

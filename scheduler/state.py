@@ -49,6 +49,10 @@ SELECT (SELECT count(*) FROM scheduled_jobs WHERE status = 'running'),
     (SELECT setting::int FROM pg_settings WHERE name = 'max_connections')
 """
 PENDING = "SELECT job_type, count(*) FROM scheduled_jobs WHERE status = 'pending' GROUP BY job_type"
+OLDEST_DUE = """
+SELECT id, job_type, extract(epoch FROM now() - scheduled_at)::float8 FROM scheduled_jobs
+WHERE status = 'pending' AND scheduled_at <= now() ORDER BY scheduled_at, id LIMIT 1
+"""
 CONNECTIONS = """
 SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' GROUP BY 1
 """
@@ -70,6 +74,15 @@ class PollerState:
     @property
     def fresh(self) -> bool:
         return self.age_s < STALE_AFTER_S
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """A job whose time has come; waits_s: how long ago."""
+
+    id: int
+    job_type: str
+    waits_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +137,13 @@ def read_health() -> tuple[Queue, list[PollerState], list[str]]:
         if missing:
             return Queue(0, 0.0, 0, 0, 0), [], sorted(f"{app}.{name}" for app, name in missing)
         return read_queue(cursor), read_pollers(cursor), []
+
+
+def read_oldest_due(cursor: CursorWrapper) -> DueJob | None:
+    """The job that has been waiting longest."""
+    cursor.execute(OLDEST_DUE)
+    row = cursor.fetchone()
+    return DueJob(*row) if row is not None else None
 
 
 def read_gauges() -> Gauges:

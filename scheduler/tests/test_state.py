@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from scheduler.models import ScheduledJob
-from seqpulse.state import GAUGES, PARAMETERS, PENDING, POLLERS, QUEUE, read_gauges
+from scheduler.state import GAUGES, OLDEST_DUE, PARAMETERS, PENDING, POLLERS, QUEUE, read_gauges
 
 pytestmark = pytest.mark.django_db
 
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.django_db
         (GAUGES, {"jobs_due", "jobs_running"}),
         (PENDING, {"jobs_due"}),
         (POLLERS, {"jobs_running"}),
+        (OLDEST_DUE, {"jobs_due"}),
     ],
 )
 def test_partial_indexes_serve_every_look_at_the_jobs(query: str, indexes: set[str]) -> None:
