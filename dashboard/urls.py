@@ -10,6 +10,8 @@ from dashboard.deployments.urls import urlpatterns as deployments
 from dashboard.overview.urls import urlpatterns as overview
 from dashboard.policies.urls import urlpatterns as policies
 from dashboard.projects.urls import urlpatterns as projects
+from dashboard.status.urls import urlpatterns as status
+from dashboard.teams.urls import urlpatterns as teams
 
 app_name = "dashboard"
 
@@ -21,4 +23,6 @@ urlpatterns = [
     *deployments,
     *projects,
     *policies,
+    *teams,
+    *status,
 ]

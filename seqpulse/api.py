@@ -9,8 +9,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
-from django.views import defaults
+from django.http import Http404, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -120,17 +119,3 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         code = codes if isinstance(codes, str) else "error"
         body = error_body(code, str(error.detail), getattr(error, "fields", {}))
     return Response(body, status=error.status_code, headers=headers)
-
-
-def page_not_found(request: HttpRequest, exception: Exception) -> Any:
-    """handler404: JSON for API paths, a page for people."""
-    if is_api_path(request.path):
-        return error_response(404, "not_found", "There is nothing at this address.")
-    return defaults.page_not_found(request, exception)
-
-
-def server_error(request: HttpRequest) -> Any:
-    """handler500: as page_not_found; what happened is in the log."""
-    if is_api_path(request.path):
-        return error_response(500, "internal_error", "Something broke on our side; it has been logged. Try again.")
-    return defaults.server_error(request)

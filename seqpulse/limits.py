@@ -11,13 +11,13 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
-from django.shortcuts import render
 from django_ratelimit.core import get_usage
 
 from projects.authentication import key_of
 from security.addressing import address_of
 from security.limits import Usage, bucket_of
 from seqpulse.api import error_response, is_api_path
+from seqpulse.errors import error_page
 from seqpulse.middleware import database_away
 
 logger = structlog.get_logger(__name__)
@@ -113,7 +113,7 @@ def too_many(request: HttpRequest, usage: Usage) -> HttpResponse:
     seconds = int(usage.headers()["Retry-After"])
     if is_api_path(request.path_info):
         return error_response(429, "rate_limited", f"Too many calls: try again in {seconds} s.")
-    return render(None, "429.html", {"seconds": seconds}, status=429)
+    return error_page(request, 429, {"seconds": seconds})
 
 
 class RateLimitMiddleware:

@@ -58,6 +58,7 @@ def database_away(request: HttpRequest) -> HttpResponse:
     if is_api_path(request.path):
         response: HttpResponse = error_response(503, "database_unavailable", DATABASE_AWAY)
     else:
-        response = render(None, "503.html", status=503)
+        again = "" if request.method in ("GET", "HEAD") else "/"
+        response = render(None, "503.html", {"again": again}, status=503)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

@@ -58,5 +58,7 @@ urlpatterns = [
     path("", include("dashboard.urls")),
 ]
 
-handler404 = "seqpulse.api.page_not_found"
-handler500 = "seqpulse.api.server_error"
+handler400 = "seqpulse.errors.bad_request"
+handler403 = "seqpulse.errors.permission_denied"
+handler404 = "seqpulse.errors.page_not_found"
+handler500 = "seqpulse.errors.server_error"

@@ -1,0 +1,153 @@
+"""What the status page reads. Asked of the database every few seconds at most, however many people look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from analysis.models import DeploymentVerdict
+from dashboard.words import Status
+from metrics.models import Phase
+from metrics.partitions import PARTITIONS
+from scheduler.cached import Cached
+from scheduler.health import Health, health
+from scheduler.state import HEALTH_TIMEOUT_MS, DueJob, PollerState, bounded, read_oldest_due
+
+DETAILS_FOR_S = 5.0
+SAMPLES_WITHIN_MIN = 5
+
+OVERALL = {
+    "ok": Status("ok", "ok", _("All is well")),
+    "degraded": Status("warning", "warning", _("Something is wrong")),
+    "down": Status("critical", "rollback", _("SeqPulse does not work")),
+}
+CHECKS = {
+    "ok": Status("ok", "ok", _("OK")),
+    "degraded": Status("warning", "warning", _("Wrong")),
+    "down": Status("critical", "rollback", _("Down")),
+    "unknown": Status("neutral", "unknown", _("Unknown")),
+}
+NAMES = {
+    "database": _("Database"),
+    "migrations": _("Migrations"),
+    "pollers": _("Pollers"),
+    "queue": _("Samples and verdicts"),
+    "jobs": _("Jobs"),
+}
+WORDS = {
+    ("database", "ok"): _("It answers."),
+    ("database", "down"): _("It does not answer."),
+    ("migrations", "ok"): _("The tables are those of this version."),
+    ("migrations", "down"): _("Some are missing: run manage.py migrate."),
+    ("pollers", "degraded"): _("None has been heard of: nothing is measured until one is started."),
+    ("queue", "ok"): _("They come on time."),
+    ("queue", "degraded"): _("They come late: there is more to do than the pollers manage."),
+    ("jobs", "ok"): _("None is stuck, none has failed within the last hour."),
+    ("jobs", "degraded"): _("Some are stuck, or have failed within the last hour."),
+}
+
+# By environment and phase, as the index samples_of_environment has them: without it, all samples of the day are read.
+SAMPLES = """
+SELECT count(*) FROM projects_environment AS place, unnest(%(phases)s::text[]) AS kind(phase), LATERAL (
+    SELECT FROM metric_samples AS sample WHERE sample.environment_id = place.id AND sample.phase = kind.phase
+        AND sample.collected_at > now() - %(minutes)s * interval '1 min') AS recent
+"""
+SIZE = "SELECT pg_database_size(current_database())"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that is looked at."""
+
+    name: Any
+    status: Status
+    words: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The latest verdict of all."""
+
+    deployment: UUID
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """For staff. size: of the database, bytes; samples_per_minute: over the last SAMPLES_WITHIN_MIN;
+    partitions: how many days of samples there are, partitions_until: and until when they are made ahead."""
+
+    oldest: DueJob | None
+    last_verdict: Verdict | None
+    samples_per_minute: float
+    size: int
+    partitions: int
+    partitions_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusPage:
+    """details: None for people who are not staff, and where the database did not answer in time."""
+
+    overall: Status
+    checks: list[Check]
+    health: Health
+    details: Details | None = None
+
+    @property
+    def pollers(self) -> list[PollerState]:
+        return self.health.pollers
+
+
+def read_details() -> Details | None:
+    """Six statements; None where they take too long."""
+    latest = DeploymentVerdict.objects.order_by("-id").values_list("deployment__uuid", "created_at")
+    try:
+        with bounded(HEALTH_TIMEOUT_MS) as cursor:
+            oldest = read_oldest_due(cursor)
+            verdict = latest.first()
+            cursor.execute(SAMPLES, {"phases": list(Phase.values), "minutes": SAMPLES_WITHIN_MIN})
+            samples = cursor.fetchone()[0]
+            cursor.execute(SIZE)
+            size = cursor.fetchone()[0]
+            cursor.execute(PARTITIONS)
+            days = cursor.fetchall()
+    except (DatabaseError, InterfaceError):
+        connection.close()
+        return None
+    return Details(
+        oldest=oldest,
+        last_verdict=Verdict(*verdict) if verdict is not None else None,
+        samples_per_minute=samples / SAMPLES_WITHIN_MIN,
+        size=size,
+        partitions=len(days),
+        partitions_until=days[-1][2] if days else None,
+    )
+
+
+details = Cached(read_details, DETAILS_FOR_S)
+
+
+def status_page(*, for_staff: bool) -> StatusPage:
+    """How SeqPulse is. Host names and numbers of the machinery are for staff."""
+    found = health.get()
+    return StatusPage(
+        overall=OVERALL[found.status],
+        checks=[check(name, state, found) for name, state in found.checks.items()],
+        health=found,
+        details=details.get() if for_staff and found.status != "down" else None,
+    )
+
+
+def check(name: str, state: str, found: Health) -> Check:
+    words = WORDS.get((name, state), "")
+    if (name, state) == ("pollers", "ok"):
+        count = found.facts["pollers"]
+        words = ngettext("%(n)d poller is at work.", "%(n)d pollers are at work.", count) % {"n": count}
+    return Check(NAMES[name], CHECKS[state], words)

@@ -1,0 +1,32 @@
+"""The status page: whether SeqPulse itself works."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from dashboard.person import person
+from dashboard.status.queries import status_page
+
+
+@require_safe
+@never_cache
+@login_required
+def status(request: HttpRequest) -> HttpResponse:
+    return show(request, "dashboard/status.html")
+
+
+@require_safe
+@never_cache
+@login_required
+def status_live(request: HttpRequest) -> HttpResponse:
+    """The part of the page that changes."""
+    return show(request, "includes/_status.html")
+
+
+def show(request: HttpRequest, template: str) -> HttpResponse:
+    staff = person(request).is_staff
+    return render(request, template, {"page": status_page(for_staff=staff), "staff": staff})

@@ -1,0 +1,64 @@
+"""Where the link of an invitation leads."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from dashboard.person import person
+from dashboard.teams.words import ROLES, name_of
+from projects.invitations import InvitationOver, State, accept, find, state_of
+from projects.models import Invitation, Membership
+from projects.permissions import allowed
+
+# Who may sign up although sign-up is closed: whoever has seen an open invitation in this session.
+SESSION_KEY = "invitation"
+GONE = 410
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def invitation(request: HttpRequest, token: str) -> HttpResponse:
+    """What somebody is invited to; posted, they join. An unknown link is not found, one that is over says why."""
+    try:
+        found = find(token)
+        if request.method != "POST" or state_of(found) != State.OPEN:
+            return show(request, found)
+        if not request.user.is_authenticated:
+            return redirect_to_login(request.path)
+        joined = accept(token, person(request))
+    except Invitation.DoesNotExist:
+        raise Http404 from None
+    except InvitationOver:
+        # Somebody was faster.
+        return show(request, find(token))
+    request.session.pop(SESSION_KEY, None)
+    if joined.kept:
+        words = _("You were in the team already. Your role stays %(role)s.")
+    else:
+        words = _("Welcome to the team. Your role is %(role)s.")
+    messages.success(request, words % {"role": joined.membership.get_role_display()})
+    return redirect("dashboard:team", team_id=joined.membership.team_id)
+
+
+def show(request: HttpRequest, found: Invitation) -> HttpResponse:
+    state = state_of(found)
+    known = request.user.is_authenticated
+    if state == State.OPEN and not known:
+        request.session[SESSION_KEY] = found.pk
+    mine = Membership.objects.filter(team=found.team_id, user=person(request)).first() if known else None
+    context = {
+        "invitation": found,
+        "sender": name_of(found.invited_by),
+        "rights": ROLES.get(found.role, ""),
+        "state": state,
+        "mine": mine,
+        "stays": mine is not None and not allowed(found.role) > allowed(mine.role),
+        "other_address": known and person(request).email.casefold() != found.email.casefold(),
+    }
+    return render(request, "dashboard/invitation.html", context, status=200 if state == State.OPEN else GONE)

@@ -1,0 +1,45 @@
+"""The mail that invites somebody into a team."""
+
+from __future__ import annotations
+
+import structlog
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives, get_connection
+from django.template.loader import render_to_string
+
+from dashboard.teams.words import ROLES, name_of
+from projects.models import Invitation, User
+
+logger = structlog.get_logger(__name__)
+
+# A person waits for the page meanwhile.
+PATIENCE_S = 10
+
+
+def send_invitation(invitation: Invitation, link: str, *, sender: User) -> bool:
+    """Sends the link, in the language that is active; False where no mail server took it.
+
+    The invitation stands then all the same. Nothing of the link is logged.
+    """
+    context = {
+        "invitation": invitation,
+        "team": invitation.team,
+        "sender": name_of(sender),
+        "rights": ROLES[invitation.role],
+        "link": link,
+    }
+    subject = " ".join(render_to_string("mail/invitation_subject.txt", context).split())
+    mail = EmailMultiAlternatives(
+        subject,
+        render_to_string("mail/invitation.txt", context),
+        to=[invitation.email],
+        connection=get_connection(timeout=settings.EMAIL_TIMEOUT or PATIENCE_S),
+    )
+    mail.attach_alternative(render_to_string("mail/invitation.html", context), "text/html")
+    try:
+        mail.send()
+    # Each mail backend has errors of its own, and none of them is worth an invitation.
+    except Exception as error:
+        logger.error("invitation_not_sent", invitation_id=invitation.pk, error=type(error).__name__)
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""What people do with the members of a team and with its invitations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
+
+from dashboard.person import person
+from dashboard.teams.forms import InvitationForm
+from dashboard.teams.mail import send_invitation
+from dashboard.teams.queries import team_of, team_page
+from dashboard.teams.views import show
+from dashboard.teams.words import name_of
+from projects import invitations, teams
+from projects.invitations import Invited, invite
+from projects.models import Invitation, Membership, Team
+from projects.permissions import Action, require
+
+
+@contextmanager
+def told(request: HttpRequest) -> Iterator[None]:
+    """What could not be done is told on the next page; what is gone meanwhile is not found."""
+    try:
+        yield
+    except (Team.DoesNotExist, Membership.DoesNotExist, Invitation.DoesNotExist):
+        raise Http404 from None
+    except ValidationError as error:
+        for words in error.messages:
+            messages.error(request, words)
+
+
+@require_POST
+@never_cache
+@login_required
+def change(request: HttpRequest, team_id: int, membership_id: int) -> HttpResponse:
+    """A member gets another role."""
+    team, _rights = team_of(person(request), team_id)
+    with told(request):
+        member = teams.change_role(team, membership_id, request.POST.get("role", ""), by=person(request))
+        words = _("%(name)s has the role %(role)s now.")
+        messages.success(request, words % {"name": name_of(member.user), "role": member.get_role_display()})
+    return redirect("dashboard:team", team_id=team.pk)
+
+
+@require_POST
+@never_cache
+@login_required
+def remove(request: HttpRequest, team_id: int, membership_id: int) -> HttpResponse:
+    """A member is one no more."""
+    team, _rights = team_of(person(request), team_id)
+    with told(request):
+        gone = teams.remove_member(team, membership_id, by=person(request))
+        messages.success(request, _("%(name)s is no longer in the team.") % {"name": name_of(gone)})
+        if gone == person(request):
+            return redirect("dashboard:teams")
+    return redirect("dashboard:team", team_id=team.pk)
+
+
+@require_POST
+@never_cache
+@login_required
+def leave(request: HttpRequest, team_id: int) -> HttpResponse:
+    """The person goes."""
+    team, _rights = team_of(person(request), team_id)
+    with told(request):
+        teams.leave_team(team, person(request))
+        messages.success(request, _("You have left the team “%(name)s”.") % {"name": team.name})
+        return redirect("dashboard:teams")
+    return redirect("dashboard:team", team_id=team.pk)
+
+
+@require_POST
+@never_cache
+@login_required
+def send(request: HttpRequest, team_id: int) -> HttpResponse:
+    """Somebody is invited by mail."""
+    team, actions = team_of(person(request), team_id)
+    require(actions, Action.INVITE)
+    form = InvitationForm(actions, request.POST)
+    if form.is_valid():
+        try:
+            made = invite(team, form.cleaned_data["email"], form.cleaned_data["role"], by=person(request))
+        except Team.DoesNotExist:
+            raise Http404 from None
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            return mail(request, team, made)
+    return show(request, team_page(team, actions, person(request)), invite_form=form)
+
+
+@require_POST
+@never_cache
+@login_required
+def resend(request: HttpRequest, team_id: int, invitation_id: int) -> HttpResponse:
+    """The invitation goes out anew; the link of the last mail ends."""
+    team, actions = team_of(person(request), team_id)
+    require(actions, Action.INVITE)
+    with told(request):
+        return mail(request, team, invitations.resend(team, invitation_id, by=person(request)))
+    return redirect("dashboard:team", team_id=team.pk)
+
+
+@require_POST
+@never_cache
+@login_required
+def revoke(request: HttpRequest, team_id: int, invitation_id: int) -> HttpResponse:
+    """The invitation is withdrawn; one that was accepted meanwhile is told of."""
+    team, actions = team_of(person(request), team_id)
+    require(actions, Action.INVITE)
+    with told(request):
+        if invitations.revoke(team, invitation_id, by=person(request)):
+            messages.success(request, _("The invitation is withdrawn. Its link leads nowhere any more."))
+        else:
+            messages.error(request, _("This invitation was accepted or withdrawn already."))
+    return redirect("dashboard:team", team_id=team.pk)
+
+
+def mail(request: HttpRequest, team: Team, made: Invited) -> HttpResponse:
+    """Sends the invitation, which is stored by now. Where no mail leaves, the page shows its link, this once."""
+    path = reverse("dashboard:invitation", args=[made.token])
+    link = request.build_absolute_uri(path)
+    address = made.invitation.email
+    if send_invitation(made.invitation, link, sender=person(request)):
+        messages.success(request, _("The invitation is on its way to %(email)s.") % {"email": address})
+        return redirect("dashboard:team", team_id=team.pk)
+    _same, actions = team_of(person(request), team.pk)
+    return show(request, team_page(team, actions, person(request)), unsent={"email": address, "link": link})

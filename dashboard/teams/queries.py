@@ -1,0 +1,142 @@
+"""What the pages of teams read. Each function needs a fixed number of queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Lower
+from django.shortcuts import get_object_or_404
+
+from dashboard.teams.forms import roles_for
+from deployments.models import Deployment
+from projects.invitations import State, state_of
+from projects.models import Invitation, Membership, Project, Role, Team, User
+from projects.permissions import Action, actions_in
+
+# A person has a handful; only a superuser sees every team there is.
+MOST_TEAMS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class TeamRow:
+    """role: the person's own, None for a superuser who is no member."""
+
+    team: Team
+    role: Any
+    members: int
+    projects: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """A member, and what the person who looks may do with them. roles: that they may be given; empty: none."""
+
+    membership: Membership
+    is_me: bool
+    roles: list[tuple[str, Any]]
+    may_remove: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationRow:
+    """An invitation that waits; may_change: whether the person who looks may send it again or withdraw it."""
+
+    invitation: Invitation
+    is_over: bool
+    may_change: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TeamPage:
+    """deployments: of all the team's projects, counted only for those who may delete them."""
+
+    team: Team
+    actions: frozenset[Action]
+    members: list[MemberRow]
+    projects: list[Any]
+    invitations: list[InvitationRow] = field(default_factory=list)
+    deployments: int = 0
+
+    @property
+    def me(self) -> MemberRow | None:
+        return next((row for row in self.members if row.is_me), None)
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether an owner stays when the person goes."""
+        me = self.me
+        if me is None or me.membership.role != Role.OWNER:
+            return me is not None
+        return any(is_active_owner(row.membership) for row in self.members if not row.is_me)
+
+
+def is_active_owner(member: Membership) -> bool:
+    return member.role == Role.OWNER and member.user.is_active
+
+
+def counted(rows: QuerySet[Any]) -> Any:
+    """How many of these rows belong to a team, for an annotation."""
+    per_team = rows.filter(team=OuterRef("pk")).order_by().values("team").annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(per_team), 0)
+
+
+def teams_of(user: User) -> list[TeamRow]:
+    """The person's teams, by name; of a superuser, the first MOST_TEAMS of all. One query."""
+    mine = Membership.objects.filter(team=OuterRef("pk"), user=user).values("role")[:1]
+    teams: Any = (
+        Team.objects.visible_to(user)
+        .annotate(
+            my_role=Subquery(mine),
+            member_count=counted(Membership.objects.all()),
+            project_count=counted(Project.objects.all()),
+        )
+        .order_by(Lower("name"), "pk")[:MOST_TEAMS]
+    )
+    return [
+        TeamRow(team, Role(team.my_role) if team.my_role else None, team.member_count, team.project_count)
+        for team in teams
+    ]
+
+
+def team_of(user: User, team_id: int) -> tuple[Team, frozenset[Action]]:
+    """A team that the person may see, and what they may do there. Raises Http404."""
+    team = get_object_or_404(Team.objects.visible_to(user), pk=team_id)
+    return team, actions_in(user, team)
+
+
+def team_page(team: Team, actions: frozenset[Action], user: User) -> TeamPage:
+    """Four queries at most."""
+    members = team.memberships.select_related("user").order_by(Lower("user__username"))
+    projects: Any = team.projects.annotate(environment_count=Count("environments")).order_by(Lower("name"))
+    deletes = Action.DELETE_TEAM in actions
+    return TeamPage(
+        team=team,
+        actions=actions,
+        members=[member_row(member, actions, user) for member in members],
+        projects=list(projects),
+        invitations=invitations_of(team, actions),
+        deployments=Deployment.objects.filter(project__team=team).count() if deletes else 0,
+    )
+
+
+def member_row(member: Membership, actions: frozenset[Action], user: User) -> MemberRow:
+    is_me = member.user_id == user.pk
+    may = (Action.CHANGE_OWNERS if member.role == Role.OWNER else Action.CHANGE_MEMBERS) in actions
+    return MemberRow(member, is_me, roles_for(actions) if may else [], may_remove=may and not is_me)
+
+
+def invitations_of(team: Team, actions: frozenset[Action]) -> list[InvitationRow]:
+    """Those that wait, for those who may invite: addresses are nobody else's business."""
+    if Action.INVITE not in actions:
+        return []
+    waiting = team.invitations.waiting().select_related("invited_by").order_by(Lower("email"))
+    return [
+        InvitationRow(
+            invitation,
+            is_over=state_of(invitation) == State.EXPIRED,
+            may_change=invitation.role != Role.OWNER or Action.CHANGE_OWNERS in actions,
+        )
+        for invitation in waiting
+    ]

@@ -1,0 +1,114 @@
+"""The pages of teams: my teams, and one team."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from dashboard.person import person
+from dashboard.teams.forms import DeleteForm, InvitationForm, TeamForm
+from dashboard.teams.queries import MOST_TEAMS, TeamPage, team_of, team_page, teams_of
+from dashboard.teams.words import ROLES
+from projects.models import Role, Team
+from projects.permissions import Action, require
+from projects.teams import create_team, delete_team, rename_team
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def teams(request: HttpRequest) -> HttpResponse:
+    """The person's teams; posted, a new one."""
+    form = TeamForm(request.POST) if request.method == "POST" else TeamForm()
+    if form.is_bound and form.is_valid():
+        try:
+            made = create_team(form.cleaned_data["name"], person(request))
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, _("The team is there. Invite the people who work with you."))
+            return redirect("dashboard:team", team_id=made.pk)
+    rows = teams_of(person(request))
+    return render(request, "dashboard/teams.html", {"rows": rows, "most": MOST_TEAMS, "form": form})
+
+
+@require_safe
+@never_cache
+@login_required
+def team(request: HttpRequest, team_id: int) -> HttpResponse:
+    """A team: members, invitations, projects."""
+    found, actions = team_of(person(request), team_id)
+    return show(request, team_page(found, actions, person(request)))
+
+
+@require_POST
+@never_cache
+@login_required
+def rename(request: HttpRequest, team_id: int) -> HttpResponse:
+    found, actions = team_of(person(request), team_id)
+    require(actions, Action.RENAME_TEAM)
+    form = TeamForm(request.POST)
+    if form.is_valid():
+        try:
+            rename_team(found, form.cleaned_data["name"], by=person(request))
+        except Team.DoesNotExist:
+            raise Http404 from None
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, _("The team has its new name."))
+            return redirect("dashboard:team", team_id=found.pk)
+    return show(request, team_page(found, actions, person(request)), rename_form=form)
+
+
+@require_POST
+@never_cache
+@login_required
+def delete(request: HttpRequest, team_id: int) -> HttpResponse:
+    found, actions = team_of(person(request), team_id)
+    require(actions, Action.DELETE_TEAM)
+    form = DeleteForm(request.POST)
+    if form.is_valid():
+        try:
+            delete_team(found, typed=form.cleaned_data["typed"], by=person(request))
+        except Team.DoesNotExist:
+            raise Http404 from None
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, _("The team “%(name)s” is deleted.") % {"name": found.name})
+            return redirect("dashboard:teams")
+    return show(request, team_page(found, actions, person(request)), delete_form=form)
+
+
+def show(
+    request: HttpRequest,
+    page: TeamPage,
+    *,
+    invite_form: InvitationForm | None = None,
+    rename_form: TeamForm | None = None,
+    delete_form: DeleteForm | None = None,
+    unsent: dict[str, str] | None = None,
+) -> HttpResponse:
+    """The team's page. unsent: an invitation whose mail was not sent, with its link, which is shown this once."""
+    context = {
+        "page": page,
+        "team": page.team,
+        "roles": [(Role(role).label, words) for role, words in ROLES.items()],
+        "invite_form": invite_form or InvitationForm(page.actions),
+        "rename_form": rename_form or TeamForm({"name": page.team.name}),
+        "delete_form": delete_form or DeleteForm(),
+        "may_invite": Action.INVITE in page.actions,
+        "may_see_addresses": Action.CHANGE_MEMBERS in page.actions,
+        "may_rename": Action.RENAME_TEAM in page.actions,
+        "may_delete": Action.DELETE_TEAM in page.actions,
+        "may_create_project": Action.CREATE_PROJECT in page.actions,
+        "unsent": unsent,
+    }
+    return render(request, "dashboard/team.html", context)

@@ -1,0 +1,56 @@
+"""Pages for people when something went wrong. For programs, seqpulse/api.py answers in JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views import defaults
+
+from seqpulse.api import error_response, is_api_path
+
+logger = structlog.get_logger(__name__)
+
+WORDS_400 = "The server could not read this request."
+
+
+def error_page(request: HttpRequest, status: int, context: dict[str, Any] | None = None) -> HttpResponse:
+    """The page of this status, with the navigation where it is known already who looks: nothing is asked for it."""
+    # What Django's own middleware keeps once somebody has asked who it is.
+    whoever = request if hasattr(request, "_cached_user") else None
+    again = "" if request.method in ("GET", "HEAD") else "/"
+    return render(whoever, f"{status}.html", {"again": again, **(context or {})}, status=status)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """handler400: JSON for API paths, a page for people."""
+    if is_api_path(request.path):
+        return error_response(400, "bad_request", WORDS_400)
+    return error_page(request, 400)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """handler404: the same for what is not there and for what is somebody else's."""
+    if is_api_path(request.path):
+        return error_response(404, "not_found", "There is nothing at this address.")
+    return error_page(request, 404)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """handler403."""
+    if is_api_path(request.path):
+        return error_response(403, "permission_denied", "You may not do this.")
+    return error_page(request, 403)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """handler500; what happened is in the log. Where the navigation is what broke, a page without it."""
+    if is_api_path(request.path):
+        return error_response(500, "internal_error", "Something broke on our side; it has been logged. Try again.")
+    try:
+        return error_page(request, 500)
+    except Exception as error:
+        logger.error("error_page_broke", error=repr(error))
+        return defaults.server_error(request)
