@@ -220,7 +220,7 @@ def y_labels(top: float, step: float, metric: str) -> list[tuple[float, str]]:
     digits = max(0, min(6, -math.floor(math.log10(step * factor) + 1e-9)))
     if step * factor * 10**digits % 1 > 1e-9 and digits < 6:
         digits += 1
-    shown = []
+    shown: list[tuple[float, str]] = []
     for count in range(6):
         value = count * step
         if value > top * (1 + 1e-9):

@@ -41,8 +41,8 @@ class ActiveLanguage:
 
     def digits(self, digits: str) -> str:
         group = str(get_format("THOUSAND_SEPARATOR"))
-        separators = {",": SPACES.get(group, group), ".": str(get_format("DECIMAL_SEPARATOR"))}
-        return digits.translate(str.maketrans(separators))
+        separators = {ord(","): SPACES.get(group, group), ord("."): str(get_format("DECIMAL_SEPARATOR"))}
+        return digits.translate(separators)
 
     def _require(self, found: Any, key: Any) -> None:
         # gettext gives back what it does not know; and the empty text stands for the catalogue's own header.

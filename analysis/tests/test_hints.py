@@ -11,7 +11,7 @@ from analysis.judge import judge
 from analysis.policy import policy_from_dict
 from analysis.quality import assess
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
-from analysis.told import ENGLISH, render
+from analysis.told import ENGLISH, Told, render
 from analysis.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
 
 ADAPTIVE = {"kind": "adaptive"}
@@ -119,6 +119,7 @@ def test_a_hint_can_be_rendered_again_from_its_messages() -> None:
         text = TEXTS[hint.text_key]
         given = (hint.title, hint.cause, hint.impact, *hint.actions)
         for template, told in zip((text.title, text.cause, text.impact, *text.actions), given, strict=True):
+            assert isinstance(told, Told)
             assert told.message["msgid"] == template
             assert render(told.message, ENGLISH) == told
 

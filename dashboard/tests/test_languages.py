@@ -46,7 +46,8 @@ def french() -> Iterator[None]:
 def compiled(path: Path) -> dict[Any, str]:
     """Templates (with the number of their plural, where they have one) and what French makes of them."""
     with path.open("rb") as file:
-        return gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
+        found: dict[Any, str] = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
+        return found
 
 
 @pytest.fixture(scope="module")
