@@ -39,7 +39,10 @@ MAX_WAIT_S = 60
 # What neither lists nor single deployments show: reading it took most of their time.
 UNSHOWN = (
     "environment__policy",
-    *(f"verdict__{name}" for name in ("summary", "failed_metrics", "checks", "quality", "policy", "evidence", "final")),
+    *(
+        f"verdict__{name}"
+        for name in ("summary", "failed_metrics", "checks", "quality", "policy", "evidence", "final", "revisions")
+    ),
 )
 
 

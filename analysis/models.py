@@ -1,4 +1,4 @@
-"""Verdicts and the hints that explain them. Written once, by the analysis job."""
+"""Verdicts and the hints that explain them. Written once, by the analysis job; revised only by people (rerun.py)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class DeploymentVerdict(models.Model):
     end ({"verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "evidence", "at"}).
     Texts are English; told: their messages (analysis/told.py), of the final word as well; None in rows of older
     versions.
+    revisions: what earlier analyses said, oldest first, once somebody has let one run again (analysis/rerun.py); None:
+    nobody has. created_at: when the verdict was first issued.
     """
 
     deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="verdict")
@@ -50,6 +52,7 @@ class DeploymentVerdict(models.Model):
     final = models.JSONField(null=True, blank=True)
     shadow = models.BooleanField(default=False, help_text="Recorded, but never to gate a pipeline.")
     told = models.JSONField(null=True, blank=True, editable=False)
+    revisions = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 
 from analysis.cases import result_of
 from analysis.evidence import load_evidence
-from analysis.models import Feedback
+from analysis.models import DeploymentVerdict, Feedback
 from analysis.policy import Policy
 from analysis.services import Judgement, assess
 from deployments.models import Deployment, DeploymentQuerySet
@@ -82,8 +82,13 @@ def replay(deployments: Sequence[Deployment], policy: Policy | None = None) -> l
 def judged_at(deployment: Deployment) -> datetime:
     """The judge's "now" of the recorded verdict: of its final word, where it was issued early."""
     verdict = deployment.verdict
-    evidence = (verdict.final or {}).get("evidence") or verdict.evidence
-    return parse_datetime(evidence.get("evaluated_at") or "") or verdict.created_at
+    return parse_datetime(recorded_evidence(verdict).get("evaluated_at") or "") or verdict.created_at
+
+
+def recorded_evidence(verdict: DeploymentVerdict) -> dict[str, Any]:
+    """What a verdict rests on: the final word's evidence where there is one, else that of the verdict itself."""
+    found: dict[str, Any] = (verdict.final or {}).get("evidence") or verdict.evidence
+    return found
 
 
 def compare(replayed: Iterable[Replayed]) -> Comparison:

@@ -272,11 +272,20 @@ def add_hints(deployment_id: int, found: Sequence[Hint]) -> None:
     count_hints(new)
 
 
+class VerdictRevised(Exception):
+    """The verdict is another one by now than the one that was looked at."""
+
+
 def give_feedback(
     verdict: DeploymentVerdict, *, right: bool, by: User | None, reason: str = "", should_have_been: str = ""
 ) -> Feedback:
-    """Marks a verdict right or wrong; a later mark replaces an earlier one."""
+    """Marks a verdict right or wrong; a later mark replaces an earlier one. Raises VerdictRevised."""
     values = {"right": right, "reason": reason, "given_by": by, "should_have_been": "" if right else should_have_been}
-    feedback, _ = Feedback.objects.update_or_create(verdict=verdict, defaults=values)
+    with transaction.atomic():
+        # A mark is about the verdict that the person saw; whoever revises it waits until the mark is there.
+        rows = DeploymentVerdict.objects.select_for_update().filter(pk=verdict.pk, verdict=verdict.verdict)
+        if not rows.exists():
+            raise VerdictRevised
+        feedback, _ = Feedback.objects.update_or_create(verdict=verdict, defaults=values)
     logger.info("verdict_marked", deployment_id=str(verdict.deployment.uuid), right=right)
     return feedback

@@ -303,7 +303,12 @@ def _x_ticks(span: Span, reach: float) -> tuple[Tick, ...]:
     """At most four marks after finish, at planned samples."""
     every = max(1, math.ceil(span.samples / 4))
     marks = [place * span.interval_s for place in range(every, span.samples + 1, every)]
-    return tuple(Tick(text(_after_place(at, reach)), told("+{time}", time=_time(at))) for at in marks)
+    return tuple(Tick(text(_after_place(at, reach)), time_label(at)) for at in marks)
+
+
+def time_label(seconds: float) -> str:
+    """What a mark on the axis of time says: so long after finish."""
+    return told("+{time}", time=_time(seconds))
 
 
 def _time(seconds: float) -> str:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from analysis.models import DeploymentVerdict
+from analysis.rerun import Refusal
 from analysis.types import OK, ROLLBACK, WARNING
 from deployments.models import Deployment, State
 
@@ -21,6 +22,21 @@ class Status:
     icon: str
     label: Any
 
+    @property
+    def tab_icon(self) -> str:
+        """The static file that a browser's tab shows; its shapes differ, not only its colours."""
+        return f"seqpulse/icons/{TAB_ICONS.get(self.icon, 'unknown')}.svg"
+
+
+# At the size of a tab's icon, what goes on looks alike.
+TAB_ICONS = {
+    "ok": "ok",
+    "warning": "warning",
+    "rollback": "rollback",
+    "observing": "observing",
+    "running": "observing",
+    "pending": "observing",
+}
 
 VERDICTS = {
     OK: Status("ok", "ok", _("OK")),
@@ -99,6 +115,18 @@ REASONS = {
     "failed": _("failed"),
     "expired": _("expired: no poller ran in time"),
     "cancelled": _("cancelled"),
+}
+
+# Why an analysis cannot run again.
+REFUSALS = {
+    Refusal.NOT_FINISHED: _("The pipeline has not called finish yet, so there is nothing to judge."),
+    Refusal.NEVER_JUDGED: _("This deployment ended without a finish, so it was not observed and cannot be judged."),
+    Refusal.WINDOW_OPEN: _("Its samples are still coming in. It is judged at the end of the window by itself."),
+    Refusal.UNDER_WAY: _("Its analysis is under way. The verdict comes by itself."),
+    Refusal.SAMPLES_GONE: _("Samples that the verdict rests on are no longer stored, so it cannot be judged again."),
+    Refusal.TOO_OFTEN: _("This verdict has been revised as often as it may be."),
+    Refusal.NOTHING_NEW: _("The analysis says the same as what is recorded. There is nothing to store."),
+    Refusal.CHANGED_MEANWHILE: _("What the analysis says has changed since you looked. Look again before you store it."),
 }
 
 # From which confidence (0..1) it is called so.

@@ -14,6 +14,7 @@ from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.basis import basis_of, final_word
 from dashboard.deployments.forms import FeedbackForm
 from dashboard.deployments.queries import MISSED, Detail
+from dashboard.deployments.timeline import how_taken, timeline_of
 from deployments.models import Deployment, State
 from metrics.models import MetricSample, Phase
 from projects.permissions import Action
@@ -44,12 +45,14 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One line of the table of samples: either a sample or a miss."""
+    """One line of the table of samples: a sample, a miss, or neither while it is still to come. taken: how its job
+    took it, where that is still known."""
 
     phase: str
     index: int
-    sample: MetricSample | None
-    miss: Miss | None
+    sample: MetricSample | None = None
+    miss: Miss | None = None
+    taken: str = ""
 
 
 def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, Any]:
@@ -87,6 +90,8 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "misses": [miss for miss in misses if not miss.retrying],
         "retrying": [miss for miss in misses if miss.retrying],
         "sample_rows": sample_rows(detail, misses),
+        "timeline": timeline_of(detail),
+        "actions": actions_on(detail),
         "verdict_due_in": verdict_due_in(deployment),
         "link": safe_link(deployment.url),
         "metrics": METRICS,
@@ -202,11 +207,33 @@ def slot_state(job: ScheduledJob | None, *, collected: bool) -> str:
 
 
 def sample_rows(detail: Detail, misses: list[Miss]) -> list[SampleRow]:
-    """Samples and misses, before first, each phase in its order."""
-    rows = [SampleRow("history", 0, sample, None) for sample in detail.history]
-    rows += [SampleRow(one.phase, one.sequence_index, one, None) for one in (*detail.baseline, *detail.samples)]
-    rows += [SampleRow(miss.phase, miss.index, None, miss) for miss in misses if not miss.retrying]
+    """Samples, misses and what is still to come, before first, each phase in its order.
+
+    All places of the window are there from the beginning: a sample that comes in moves nothing.
+    """
+    jobs = {(phase_of(job), job.sequence_index): job for job in detail.collections}
+    rows = [SampleRow("history", 0, sample) for sample in detail.history]
+    for one in (*detail.baseline, *detail.samples):
+        job = jobs.get((one.phase, one.sequence_index)) if one.deployment_id is not None else None
+        rows.append(SampleRow(one.phase, one.sequence_index, one, taken=how_taken(job) if job is not None else ""))
+    rows += [SampleRow(miss.phase, miss.index, miss=miss) for miss in misses if not miss.retrying]
+    if detail.in_progress and rows:
+        known = {row.index for row in rows if row.phase == Phase.POST}
+        to_come = [slot.index for slot in slots_of(detail) if slot.index not in known]
+        rows += [SampleRow(Phase.POST, index) for index in to_come]
     return sorted(rows, key=lambda row: (PHASE_ORDER.index(row.phase) if row.phase in PHASE_ORDER else 0, row.index))
+
+
+def actions_on(detail: Detail) -> dict[str, bool]:
+    """What the person may do with the deployment now, for the page to offer it."""
+    deployment = detail.deployment
+    judged = detail.verdict is not None and not detail.window_is_open
+    over = deployment.finished_at is not None and not detail.in_progress
+    return {
+        "compare": deployment.finished_at is not None,
+        "replay": judged and Action.REPLAY in detail.actions,
+        "rerun": over and Action.RERUN_ANALYSIS in detail.actions,
+    }
 
 
 def verdict_due_in(deployment: Deployment) -> float | None:

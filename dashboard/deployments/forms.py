@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from analysis.models import DeploymentVerdict, Feedback
+from dashboard.policies.form import PolicyForm
 from dashboard.words import VERDICTS
 
 RIGHT, WRONG = "right", "wrong"
@@ -23,6 +25,8 @@ class FeedbackForm(forms.Form):
     reason = forms.CharField(
         label=_("Reason"), required=False, max_length=500, widget=forms.Textarea({"rows": 2, "maxlength": 500})
     )
+    # The verdict that the page showed: it may be revised before the form comes in.
+    seen = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
 
     def __init__(self, verdict: DeploymentVerdict, data: Any = None) -> None:
         feedback: Feedback | None = getattr(verdict, "feedback", None)
@@ -33,10 +37,20 @@ class FeedbackForm(forms.Form):
                 "should_have_been": feedback.should_have_been,
                 "reason": feedback.reason,
             }
-        super().__init__(data, initial=known, prefix="feedback")
+        super().__init__(data, initial={**known, "seen": verdict.verdict}, prefix="feedback")
+        self.verdict = verdict
         others = [(name, status.label) for name, status in VERDICTS.items() if name != verdict.verdict]
         field: Any = self.fields["should_have_been"]
         field.choices = [("", _("I cannot say")), *others]
+
+    def clean(self) -> dict[str, Any]:
+        if self.cleaned_data.get("seen") not in ("", None, self.verdict.verdict):
+            self.refuse_revised()
+        return self.cleaned_data
+
+    def refuse_revised(self) -> None:
+        """Tells the person that the verdict is another one by now."""
+        self.add_error("mark", _("The verdict was revised meanwhile. Look at it again, then mark it."))
 
     def values(self) -> dict[str, Any]:
         """As analysis.services.give_feedback takes them."""
@@ -46,3 +60,12 @@ class FeedbackForm(forms.Form):
             "reason": data["reason"],
             "should_have_been": data["should_have_been"],
         }
+
+
+class ReplayForm(PolicyForm):
+    """A policy to try on one deployment: what concerns verdicts to come is not asked for."""
+
+    def __init__(self, stored: Mapping[str, Any], data: Any = None) -> None:
+        super().__init__(stored, data, baseline_interval_s=None, version=0)
+        for name in ("seen", "baseline_interval_s", "shadow"):
+            del self.fields[name]

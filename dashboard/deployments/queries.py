@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404
 
 from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
 from analysis.models import DeploymentVerdict, Feedback, Hint
+from analysis.replay import recorded_evidence
 from dashboard.words import Status, status_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
@@ -20,6 +21,7 @@ from scheduler.models import JobStatus, ScheduledJob
 
 PAGE_SIZE = 25
 COLLECTIONS = ("pre_collect", "post_collect")
+ANALYSES = ("analysis",)
 MISSED = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
 
 
@@ -58,7 +60,7 @@ class Detail:
 
     samples: its own; baseline: of the half hour before it; history: POST of the earlier deployments that helped out
     (history_of); excluded: what of all that was left out, as the evidence tells it; collections: its pre_collect and
-    post_collect jobs; actions: what the person may do.
+    post_collect jobs; analyses: its analysis job; actions: what the person may do.
     """
 
     deployment: Deployment
@@ -70,6 +72,7 @@ class Detail:
     history_of: list[Deployment]
     excluded: list[dict[str, Any]]
     collections: list[ScheduledJob]
+    analyses: list[ScheduledJob]
     actions: frozenset[Action]
 
     @property
@@ -141,8 +144,9 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
 
     Raises Http404, the same for an unknown one and one the person may not see.
     """
-    rows = deployments_of(user).select_related("verdict__feedback__given_by", "policy_version")
+    rows = deployments_of(user).select_related("verdict__feedback__given_by", "policy_version", "superseded_by")
     deployment = get_object_or_404(rows, uuid=uuid)
+    jobs = ScheduledJob.objects.filter(deployment=deployment, job_type__in=(*COLLECTIONS, *ANALYSES))
     verdict = verdict_of(deployment)
     evidence = evidence_of(verdict)
     helpers = earlier_deployments(deployment, evidence.get("history_of", []))
@@ -151,6 +155,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     baseline = [sample for sample in samples if sample.deployment_id is None]
     others = [sample for sample in samples if sample.deployment_id not in (None, deployment.pk)]
     history = [sample for sample in others if sample.phase == Phase.POST]
+    by_place = list(jobs.order_by("-job_type", "sequence_index"))
     return Detail(
         deployment=deployment,
         verdict=verdict,
@@ -160,21 +165,40 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         history=history[-HISTORY_SAMPLES:],
         history_of=helpers,
         excluded=evidence.get("excluded", []) if verdict is not None else left_out_so_far(deployment, own, baseline),
-        collections=list(
-            ScheduledJob.objects.filter(deployment=deployment, job_type__in=COLLECTIONS).order_by(
-                "-job_type", "sequence_index"
-            )
-        ),
+        collections=[job for job in by_place if job.job_type in COLLECTIONS],
+        analyses=[job for job in by_place if job.job_type in ANALYSES],
         actions=actions_of(user, deployment.project),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The deployments of the same environment right before and after one."""
+
+    older: Deployment | None
+    newer: Deployment | None
+
+
+def neighbours_of(deployment: Deployment) -> Neighbours:
+    """What was deployed into its environment before and after it. One query."""
+    # By project, too: that is how the index of the latest ones begins.
+    beside = Deployment.objects.filter(project_id=deployment.project_id, environment_id=deployment.environment_id)
+    older = beside.filter(pk__lt=deployment.pk).order_by("-pk")[:1]
+    newer = beside.filter(pk__gt=deployment.pk).order_by("pk")[:1]
+    found = {one.pk < deployment.pk: one for one in older.union(newer)}
+    return Neighbours(older=found.get(True), newer=found.get(False))
+
+
+def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, frozenset[Action]]:
+    """A deployment with what judging it again reads, and what the person may do. Two queries. Raises Http404."""
+    rows = deployments_of(user).select_related("verdict__feedback", "policy_version")
+    deployment = get_object_or_404(rows, uuid=uuid)
+    return deployment, actions_of(user, deployment.project)
+
+
 def evidence_of(verdict: DeploymentVerdict | None) -> dict[str, Any]:
     """What a verdict rests on: the final word's evidence where there is one, else that of the verdict itself."""
-    if verdict is None:
-        return {}
-    found: dict[str, Any] = (verdict.final or {}).get("evidence") or verdict.evidence
-    return found
+    return recorded_evidence(verdict) if verdict is not None else {}
 
 
 def samples_about(deployment: Deployment, helpers: list[Deployment]) -> list[MetricSample]:

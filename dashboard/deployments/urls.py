@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dashboard.deployments import views
+from django.urls import path
+
+from dashboard.deployments import actions, views
 from dashboard.routes import page
 
 urlpatterns = [
@@ -11,4 +13,8 @@ urlpatterns = [
     *page("dashboard/deployments/<uuid:uuid>/", views.deployment, "deployment"),
     *page("dashboard/deployments/<uuid:uuid>/live/", views.deployment_live, "deployment-live"),
     *page("dashboard/deployments/<uuid:uuid>/feedback/", views.feedback, "feedback"),
+    *page("dashboard/deployments/<uuid:uuid>/compare/", actions.compare, "compare"),
+    *page("dashboard/deployments/<uuid:uuid>/rerun/", actions.rerun, "rerun"),
+    *page("dashboard/deployments/<uuid:uuid>/replay/", actions.replay, "replay"),
+    path("dashboard/deployments/<uuid:uuid>/download.json", actions.download, name="deployment-download"),
 ]

@@ -13,10 +13,16 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from analysis.services import give_feedback
+from analysis.services import VerdictRevised, give_feedback
 from dashboard.deployments.detail import page_context
 from dashboard.deployments.forms import FeedbackForm
-from dashboard.deployments.queries import deployment_detail, deployments_page, first_environment
+from dashboard.deployments.queries import (
+    Detail,
+    deployment_detail,
+    deployments_page,
+    first_environment,
+    neighbours_of,
+)
 from dashboard.person import person
 from projects.permissions import Action, require
 
@@ -59,8 +65,8 @@ def _deployments(request: HttpRequest, template: str) -> HttpResponse:
 @never_cache
 @login_required
 def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """One deployment: verdict, hints, charts, checks."""
-    return _deployment(request, uuid, "dashboard/deployment.html")
+    """One deployment: verdict, hints, charts, checks, timeline."""
+    return _page(request, deployment_detail(person(request), uuid))
 
 
 @require_safe
@@ -68,11 +74,13 @@ def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The part of a deployment's page that changes until the verdict stands."""
-    return _deployment(request, uuid, "includes/_deployment.html")
+    return render(request, "includes/_deployment.html", page_context(deployment_detail(person(request), uuid)))
 
 
-def _deployment(request: HttpRequest, uuid: UUID, template: str) -> HttpResponse:
-    return render(request, template, page_context(deployment_detail(person(request), uuid)))
+def _page(request: HttpRequest, detail: Detail, form: FeedbackForm | None = None) -> HttpResponse:
+    """form: a mark that was refused."""
+    context = {**page_context(detail, form), "neighbours": neighbours_of(detail.deployment)}
+    return render(request, "dashboard/deployment.html", context)
 
 
 @require_POST
@@ -86,7 +94,11 @@ def feedback(request: HttpRequest, uuid: UUID) -> HttpResponse:
     require(detail.actions, Action.MARK_VERDICT)
     form = FeedbackForm(detail.verdict, request.POST)
     if not form.is_valid():
-        return render(request, "dashboard/deployment.html", page_context(detail, form))
-    give_feedback(detail.verdict, by=person(request), **form.values())
+        return _page(request, detail, form)
+    try:
+        give_feedback(detail.verdict, by=person(request), **form.values())
+    except VerdictRevised:
+        form.refuse_revised()
+        return _page(request, deployment_detail(person(request), uuid), form)
     messages.success(request, _("Thank you. Your mark is stored."))
     return redirect(f"{reverse('dashboard:deployment', args=[uuid])}#feedback")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django import template
-from django.utils import timezone
+from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from analysis import wording
@@ -61,6 +61,15 @@ def ago(moment: datetime | None) -> str:
         if seconds >= unit:
             return words_of_unit % {"n": int(seconds // unit)}
     return _("%(n)s s ago") % {"n": int(seconds)}
+
+
+@register.filter
+def moment(at: datetime | None) -> str:
+    """A time to the second, in the person's language and time zone, which it names; "" for None."""
+    if at is None:
+        return ""
+    local = timezone.localtime(at)
+    return f"{formats.date_format(local, 'DATE_FORMAT')}, {local:%H:%M:%S} {local.tzname()}"
 
 
 @register.filter

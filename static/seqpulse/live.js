@@ -1,100 +1,196 @@
-/* Keeps an element up to date without loading the page again.
+/* Keeps elements up to date without loading the page again. htmx asks and exchanges; this module minds the person.
 
-   <div id="live" data-live="running" data-live-every="2000" data-live-url="…">: the address answers with the same
-   element anew; it is asked again until it says data-live="done". Optional: data-live-title (for the tab) and
-   data-live-announce (read out when it changes). An element with an id and data-live-keep stays as it is, once there:
-   a form that a person is filling in. */
+   An element takes part with the attributes that templates/includes/_live.html writes:
+   <div id="…" data-live="running" hx-get="…" hx-trigger="every 2s, live:now" hx-swap="outerHTML …" hx-sync="this:drop">.
+   The address answers with the same element anew, until that says data-live="done" and has no trigger any more.
+
+   On the element, all optional: data-live-title and data-live-icon are for the browser's tab, data-live-announce is
+   read out when it changes. Inside it: what has hx-preserve and an id stays as it is once there, a form that a person
+   fills in; the text of <time> and of [data-live-text] ticks, which alone is no reason to exchange anything.
+   On the page: [data-live-state] (includes/_live_state.html) shows how the connection is, [data-live-connection] and
+   [data-live-announcer] (base_project.html) tell it. */
 
 const LONGEST_PAUSE_MS = 15000;
-const PATIENCE_MS = 10000;
+const SETTLED = 3;
+const TICKING = "time, [data-live-text]";
+const FOCUSABLE = "a, button, summary, input, select, textarea, [tabindex]";
 
 const connection = document.querySelector("[data-live-connection]");
 const announcer = document.querySelector("[data-live-announcer]");
+const indicator = document.querySelector("[data-live-state]");
 
-function say(name) {
-  if (!connection) return;
-  connection.textContent = name ? connection.dataset[name] : "";
-  connection.hidden = !name;
-}
+/* By id of the element: what stands there (source), when that was sure (seen), failures in a row, when to ask again at
+   the earliest (notBefore), why it is given up (over). */
+const known = new Map();
 
-/** The element as it stands, without what every answer has anew: the tokens in forms. */
+const isLive = (element) => element instanceof Element && element.matches("[data-live][id]");
+const isRunning = (element) => element.dataset.live === "running" && !known.get(element.id)?.over;
+const running = () => [...document.querySelectorAll("[data-live][id]")].filter(isRunning);
+
+/** The element as it stands, without what every answer has anew: tokens in forms, and how long ago something was. */
 function sourceOf(element) {
   const copy = element.cloneNode(true);
-  for (const form of copy.querySelectorAll("[data-live-keep]")) form.remove();
+  for (const kept of copy.querySelectorAll("[hx-preserve]")) kept.remove();
+  for (const token of copy.querySelectorAll("input[name=csrfmiddlewaretoken]")) token.remove();
+  for (const ticking of copy.querySelectorAll(TICKING)) ticking.textContent = "";
   return copy.outerHTML;
 }
 
-/** What a person has opened, scrolled, focused or filled in survives the exchange. */
-function replace(old, fresh) {
-  const opened = [...old.querySelectorAll("details[open][id]")].map((element) => element.id);
-  const scrolled = [...old.querySelectorAll(".scroll")].map((element) => element.scrollLeft);
-  const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const place = focused ? [...old.querySelectorAll("a, button, summary, [tabindex]")].indexOf(focused) : -1;
-  const address = focused?.getAttribute("href");
-  for (const kept of old.querySelectorAll("[data-live-keep][id]")) {
-    fresh.querySelector(`#${CSS.escape(kept.id)}`)?.replaceWith(kept);
-  }
-  old.replaceWith(fresh);
-  for (const id of opened) fresh.querySelector(`details#${CSS.escape(id)}`)?.setAttribute("open", "");
-  fresh.querySelectorAll(".scroll").forEach((element, index) => { element.scrollLeft = scrolled[index] ?? 0; });
-  if (!focused) return;
-  if (fresh.contains(focused)) { focused.focus({ preventScroll: true }); return; }
-  const candidates = [...fresh.querySelectorAll("a, button, summary, [tabindex]")];
-  const same = address ? candidates.find((element) => element.getAttribute("href") === address) : candidates[place];
+function tick(old, fresh) {
+  const texts = [...fresh.querySelectorAll(TICKING)].map((element) => element.textContent);
+  old.querySelectorAll(TICKING).forEach((element, place) => {
+    if (element.textContent !== texts[place]) element.textContent = texts[place];
+  });
+}
+
+/* --- what a person has opened, scrolled, focused, and where she reads ------------------------------------------- */
+
+function habits(element) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  return {
+    opened: [...element.querySelectorAll("details[open][id]")].map((details) => details.id),
+    scrolled: [...element.querySelectorAll(".scroll")].map((box) => box.scrollLeft),
+    focused,
+    place: focused ? [...element.querySelectorAll(FOCUSABLE)].indexOf(focused) : -1,
+    reading: readingPlace(element),
+  };
+}
+
+/** The heading that is read at the moment, and how far from the top; null where the element's beginning is in view:
+    it may grow downwards. */
+function readingPlace(element) {
+  if (element.getBoundingClientRect().top >= 0) return null;
+  const headings = [...element.querySelectorAll("h2[id]")].map((heading) => [heading.id, heading.getBoundingClientRect().top]);
+  const [id, top] = headings.find(([, at]) => at >= 0 && at < window.innerHeight) ?? headings.findLast(([, at]) => at < 0) ?? [];
+  return id ? { id, top } : null;
+}
+
+function restore(element, { opened, scrolled, focused, place, reading }) {
+  for (const id of opened) element.querySelector(`details#${CSS.escape(id)}`)?.setAttribute("open", "");
+  element.querySelectorAll(".scroll").forEach((box, index) => { box.scrollLeft = scrolled[index] ?? 0; });
+  if (focused && document.activeElement !== focused) refocus(element, focused, place);
+  const heading = reading && document.getElementById(reading.id);
+  if (heading) window.scrollBy({ top: heading.getBoundingClientRect().top - reading.top, behavior: "instant" });
+}
+
+function refocus(element, focused, place) {
+  const candidates = [...element.querySelectorAll(FOCUSABLE)];
+  const address = focused.getAttribute("href");
+  const same = element.contains(focused) ? focused
+    : focused.id ? document.getElementById(focused.id)
+    : address ? candidates.find((candidate) => candidate.getAttribute("href") === address)
+    : candidates[place];
   same?.focus({ preventScroll: true });
 }
 
-function show(old, fresh) {
-  if (fresh.dataset.liveAnnounce && fresh.dataset.liveAnnounce !== old.dataset.liveAnnounce && announcer) {
-    announcer.textContent = fresh.dataset.liveAnnounce;
-  }
-  if (fresh.dataset.liveTitle) document.title = fresh.dataset.liveTitle;
+/* --- what is told ------------------------------------------------------------------------------------------------ */
+
+function say(name) {
+  if (!connection) return;
+  const words = name ? connection.dataset[name] : "";
+  if (connection.textContent !== words) connection.textContent = words;
+  connection.hidden = !name;
+}
+
+function tell(old, fresh) {
+  const { liveTitle, liveIcon, liveAnnounce } = fresh.dataset;
+  if (liveAnnounce && liveAnnounce !== old.dataset.liveAnnounce && announcer) announcer.textContent = liveAnnounce;
+  if (liveTitle) document.title = liveTitle;
+  if (liveIcon) document.querySelector("link[rel=icon]").setAttribute("href", liveIcon);
+}
+
+/** live, reconnecting, paused, over (signed out, gone) or final. */
+function stateNow() {
+  const states = [...document.querySelectorAll("[data-live][id]")].map((element) => known.get(element.id));
+  if (states.some((state) => state.over)) return "over";
+  if (!running().length) return "final";
+  if (document.hidden) return "paused";
+  return states.some((state) => state.failures) ? "reconnecting" : "live";
+}
+
+function showState() {
+  if (!indicator || !known.size) return;
+  const state = stateNow();
+  const seconds = Math.floor((Date.now() - Math.max(...[...known.values()].map(({ seen }) => seen))) / 1000);
+  const words = state === "live" && seconds >= SETTLED
+    ? indicator.dataset.sayAgo.replace("{seconds}", seconds) : indicator.getAttribute(`data-say-${state}`);
+  indicator.dataset.liveState = state;
+  const place = indicator.querySelector("span");
+  if (place.textContent !== words) place.textContent = words;
+}
+
+/* --- asking ------------------------------------------------------------------------------------------------------ */
+
+function pauseAfter(failures, trigger) {
+  const every = Number(/every (\d+)ms/.exec(trigger)?.[1]) || 2000;
+  return Math.min(every * 2 ** Math.min(failures, 3), Math.max(every, LONGEST_PAUSE_MS));
+}
+
+function giveUp(element, name) {
+  known.get(element.id).over = name;
+  say(name);
+  showState();
+}
+
+function failed({ target: element, detail }) {
+  if (!isLive(element)) return;
+  if (detail.xhr.status === 404) { giveUp(element, "gone"); return; }
+  const state = known.get(element.id);
+  state.failures += 1;
+  const asked = Number(detail.xhr.getResponseHeader("Retry-After")) * 1000;
+  state.notBefore = Date.now() + Math.max(asked || 0, pauseAfter(state.failures, element.getAttribute("hx-trigger")));
+  say("lost");
+  showState();
+}
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (!isLive(event.target)) return;
+  const state = known.get(event.target.id);
+  if (document.hidden || state.over || Date.now() < state.notBefore) event.preventDefault();
+});
+
+for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) document.addEventListener(name, failed);
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const old = event.target;
+  const { xhr, pathInfo, serverResponse, isError } = event.detail;
+  if (!isLive(old) || isError) return;
+  event.detail.shouldSwap = false;
+  const asked = new URL(pathInfo.finalRequestPath, document.baseURI);
+  if (new URL(xhr.responseURL).pathname !== asked.pathname) { giveUp(old, "signedOut"); return; }
+  const fresh = new DOMParser().parseFromString(serverResponse, "text/html").getElementById(old.id);
+  if (!fresh || !isLive(fresh)) { failed({ target: old, detail: event.detail }); return; }
+  const state = known.get(old.id);
+  Object.assign(state, { failures: 0, notBefore: 0, seen: Date.now() });
+  say("");
+  tell(old, fresh);
   const source = sourceOf(fresh);
-  if (source !== old.dataset.liveSource) {
-    replace(old, fresh);
-    fresh.dataset.liveSource = source;
-    return fresh;
+  if (source === state.source) {
+    tick(old, fresh);
+  } else {
+    Object.assign(state, { source, habits: habits(old) });
+    event.detail.shouldSwap = true;
   }
-  return old;
-}
+  showState();
+});
 
-/** The element anew; null where there is nothing to wait for any more. Throws while the connection is lost. */
-async function ask(url) {
-  const signal = AbortSignal.timeout(PATIENCE_MS);
-  const response = await fetch(url, { signal, credentials: "same-origin", cache: "no-store" });
-  if (response.redirected) { say("signedOut"); return null; }
-  if (response.status === 404) { say("gone"); return null; }
-  if (!response.ok) throw new Error(`HTTP ${response.status}`);
-  const parsed = new DOMParser().parseFromString(await response.text(), "text/html");
-  const fresh = parsed.querySelector("[data-live]");
-  if (!fresh) throw new Error("not the fragment");
-  return document.adoptNode(fresh);
-}
+document.addEventListener("htmx:afterSwap", ({ target: fresh }) => {
+  const state = isLive(fresh) && known.get(fresh.id);
+  if (!state?.habits) return;
+  restore(fresh, state.habits);
+  delete state.habits;
+  showState();
+});
 
-/** Resolves after the pause, and not before the page is looked at. */
-async function pause(milliseconds) {
-  await new Promise((resolve) => setTimeout(resolve, milliseconds));
-  if (!document.hidden) return;
-  await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
-}
+document.addEventListener("visibilitychange", () => {
+  showState();
+  if (!document.hidden) for (const element of running()) window.htmx.trigger(element, "live:now");
+});
 
-async function keepFresh(element) {
-  let current = element;
-  let failures = 0;
-  while (current.dataset.live === "running") {
-    const every = Number(current.dataset.liveEvery) || 2000;
-    await pause(Math.min(every * 2 ** Math.min(failures, 3), Math.max(every, LONGEST_PAUSE_MS)));
-    try {
-      const fresh = await ask(current.dataset.liveUrl);
-      if (!fresh) return;
-      current = show(current, fresh);
-      failures = 0;
-      say("");
-    } catch {
-      failures += 1;
-      say("lost");
-    }
-  }
+for (const element of document.querySelectorAll("[data-live][id]")) {
+  known.set(element.id, { source: sourceOf(element), seen: Date.now(), failures: 0, notBefore: 0, over: "" });
 }
-
-document.querySelectorAll("[data-live]").forEach(keepFresh);
+if (known.size) {
+  showState();
+  setInterval(showState, 1000);
+}

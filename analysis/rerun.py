@@ -1,0 +1,285 @@
+"""Letting the analysis of a deployment run again: on what is stored, with the policy in force and today's judge.
+
+Whoever asks first sees what it would say; nothing is written then. Storing it revises the verdict (docs/verdicts.md):
+what stood is kept in `revisions`, hints are replaced, and what a person said that the deployment deserved stays true.
+An early verdict was acted on while the window went on, so it stays on record: its final word is revised.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+import structlog
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import transaction
+from django.utils import timezone
+
+from analysis.evidence import Evidence, load_evidence, observed_until
+from analysis.models import DeploymentVerdict, Feedback
+from analysis.models import Hint as StoredHint
+from analysis.policy import Policy
+from analysis.replay import judged_at, recorded_evidence
+from analysis.services import Judgement, assess, final_word, hint_rows, store_judgement, told_in, verdict_row
+from analysis.types import Miss
+from deployments.models import NEVER_JUDGED, Deployment, State
+from projects.models import User
+from scheduler.models import ScheduledJob
+from scheduler.queue import database_now
+
+logger = structlog.get_logger(__name__)
+
+# Each keeps what it replaced; a verdict is not a place to try policies (that is what a replay is for).
+MOST_REVISIONS = 20
+# Of the model: everything that a judgement says.
+KEPT_COLUMNS = ("id", "deployment", "early", "final", "revisions", "created_at")
+TOLD = ("verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "evidence")
+
+
+class Refusal(StrEnum):
+    """Why an analysis cannot run again."""
+
+    NOT_FINISHED = "not_finished"
+    NEVER_JUDGED = "never_judged"
+    WINDOW_OPEN = "window_open"
+    UNDER_WAY = "under_way"
+    SAMPLES_GONE = "samples_gone"
+    TOO_OFTEN = "too_often"
+    NOTHING_NEW = "nothing_new"
+    CHANGED_MEANWHILE = "changed_meanwhile"
+
+
+class CannotRerun(Exception):
+    """The analysis cannot run again; nothing was written."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.value)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What the analysis says now. recorded: what stands, None where no verdict does; token: names the judgement and what
+    it would replace, so that nothing else is stored than what was looked at."""
+
+    deployment: Deployment
+    recorded: DeploymentVerdict | None
+    judgement: Judgement
+    token: str
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it says anything that is not on record already, be it only another confidence."""
+        return self.recorded is None or said(self.judgement) != standing(self.recorded)
+
+
+def judge_again(deployment: Deployment, *, policy: Policy | None = None) -> Judgement:
+    """The judgement on a deployment with a verdict, at the time of that; policy: instead of its own. Writes nothing.
+
+    Raises CannotRerun where the samples that the verdict rests on are not all there any more.
+    """
+    evidence = load_evidence([deployment], judged_at(deployment), policy=policy)[deployment.pk]
+    recorded = recorded_evidence(deployment.verdict)
+    if is_less(evidence, recorded):
+        raise CannotRerun(Refusal.SAMPLES_GONE)
+    return assess(with_misses(evidence, recorded.get("misses", [])))
+
+
+def judge_as(deployment: Deployment, policy: Policy) -> Judgement:
+    """What this policy would have said of a deployment whose window is over. Writes nothing. Raises CannotRerun."""
+    check_state(deployment)
+    if is_analyzed(deployment) and hasattr(deployment, "verdict"):
+        return judge_again(deployment, policy=policy)
+    return assess(load_evidence([deployment], database_now(), policy=policy)[deployment.pk])
+
+
+def look_again(deployment: Deployment) -> Again:
+    """What the analysis would say if it ran again. A fixed number of queries; writes nothing. Raises CannotRerun.
+
+    deployment: with environment, policy_version and verdict__feedback.
+    """
+    check_state(deployment)
+    # An early verdict whose final word is still to be had waits for that, as one without any waits for its verdict.
+    recorded: DeploymentVerdict | None = getattr(deployment, "verdict", None) if is_analyzed(deployment) else None
+    if recorded is not None:
+        if len(recorded.revisions or []) >= MOST_REVISIONS:
+            raise CannotRerun(Refusal.TOO_OFTEN)
+        judgement = judge_again(deployment)
+    else:
+        judgement = assess(load_evidence([deployment], database_now())[deployment.pk])
+    return Again(deployment, recorded, judgement, token_of(recorded, judgement))
+
+
+def is_analyzed(deployment: Deployment) -> bool:
+    return deployment.state == State.ANALYZED
+
+
+def check_state(deployment: Deployment) -> None:
+    """Raises CannotRerun unless everything that was to come of the window has come, and no analysis is under way."""
+    if deployment.state in NEVER_JUDGED:
+        raise CannotRerun(Refusal.NEVER_JUDGED)
+    if deployment.finished_at is None:
+        raise CannotRerun(Refusal.NOT_FINISHED)
+    open_jobs = ScheduledJob.objects.open().filter(deployment=deployment, job_type__in=("post_collect", "analysis"))
+    kinds = set(open_jobs.values_list("job_type", flat=True))
+    over = is_analyzed(deployment) or database_now() >= observed_until(deployment)
+    if "post_collect" in kinds or not over:
+        raise CannotRerun(Refusal.WINDOW_OPEN)
+    if "analysis" in kinds:
+        raise CannotRerun(Refusal.UNDER_WAY)
+
+
+def store_again(deployment_id: int, *, token: str, by: User | None) -> Again:
+    """Stores what the analysis says now, if that is still what `token` names. Raises CannotRerun, then writes nothing.
+
+    Whoever judges or revises a deployment locks its row first: of two at once the second finds its token out of date.
+    """
+    rows = Deployment.objects.select_related("environment", "policy_version", "verdict__feedback", "project")
+    with transaction.atomic():
+        deployment = rows.select_for_update(of=("self",)).get(pk=deployment_id)
+        again = look_again(deployment)
+        if again.token != token:
+            raise CannotRerun(Refusal.CHANGED_MEANWHILE)
+        if not again.is_news:
+            raise CannotRerun(Refusal.NOTHING_NEW)
+        if again.recorded is None:
+            # Also one whose verdict was deleted by hand.
+            Deployment.objects.filter(pk=deployment_id, state=State.ANALYZED).update(state=State.FINISHED)
+            store_judgement(deployment_id, again.judgement)
+        else:
+            revise(again.recorded, again.judgement, by)
+    logger.info(
+        "verdict_revised" if again.recorded is not None else "verdict_made_up_for",
+        deployment_id=str(deployment.uuid),
+        project_id=str(deployment.project.uuid),
+        by=by.pk if by is not None else None,
+        verdict=again.judgement.verdict.verdict,
+        confidence=again.judgement.verdict.confidence,
+    )
+    return again
+
+
+def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) -> None:
+    """Replaces what the verdict's row says, in the caller's transaction, and keeps what it said."""
+    now = timezone.now().isoformat()
+    replaced = {**as_revision(verdict), "replaced_at": now, "by": by.get_username() if by is not None else ""}
+    verdict.revisions = [*(verdict.revisions or []), replaced]
+    told = [*told_in(judgement), *(verdict.told or [])]
+    if verdict.early:
+        # The row's own policy is the early verdict's.
+        verdict.final = {**final_word(judgement), "policy": judgement.verdict.policy}
+    else:
+        fresh = verdict_row(verdict.deployment_id, judgement)
+        for field in DeploymentVerdict._meta.concrete_fields:
+            if field.name not in KEPT_COLUMNS:
+                setattr(verdict, field.attname, getattr(fresh, field.attname))
+        keep_mark(verdict, replaced)
+    # Also of what was replaced: the revision keeps its texts.
+    verdict.told = told
+    verdict.save()
+    StoredHint.objects.filter(deployment_id=verdict.deployment_id).delete()
+    StoredHint.objects.bulk_create(hint_rows(verdict.deployment_id, judgement.hints))
+
+
+def as_revision(verdict: DeploymentVerdict) -> dict[str, Any]:
+    """What stood: the verdict, or the final word of an early one, with its policy, hints and the mark it had."""
+    mark: Feedback | None = getattr(verdict, "feedback", None)
+    return {
+        "at": verdict.created_at.isoformat(),
+        **what_stands(verdict),
+        "shadow": verdict.shadow,
+        "hints": list(verdict.deployment.hints.order_by("position").values_list("code", flat=True)),
+        "feedback": None
+        if mark is None
+        else {"right": mark.right, "should_have_been": mark.should_have_been, "reason": mark.reason},
+    }
+
+
+def keep_mark(verdict: DeploymentVerdict, replaced: dict[str, Any]) -> None:
+    """What a person said of the verdict that was replaced, said of the new one.
+
+    What the deployment deserves is the same, so whether the verdict is right follows. A mark that only said "wrong"
+    says nothing of another verdict; the revision keeps it.
+    """
+    mark: Feedback | None = getattr(verdict, "feedback", None)
+    if mark is None or verdict.verdict == replaced["verdict"]:
+        return
+    deserved = replaced["verdict"] if mark.right else mark.should_have_been
+    rows = Feedback.objects.filter(pk=mark.pk)
+    if not deserved:
+        rows.delete()
+        return
+    right = deserved == verdict.verdict
+    # Not save(): it would be as if the person had marked it now.
+    rows.update(right=right, should_have_been="" if right else deserved)
+
+
+def is_less(evidence: Evidence, recorded: dict[str, Any]) -> bool:
+    """Whether something that the recorded verdict rests on is gone: samples are kept for a time only."""
+    origins = [sample.origin for sample in evidence.pre]
+    known = recorded.get("pre_origins", {})
+    before = sum(known.get(origin, 0) for origin in ("pre", "baseline")) + len(recorded.get("excluded", []))
+    still = len(origins) - origins.count("history") + len(evidence.excluded)
+    # Of those that helped out, some may have been marked wrong since; where none is left, they are gone.
+    helpers_gone = bool(known.get("history")) and "history" not in origins
+    return len(evidence.post) < recorded.get("post_samples", 0) or still < before or helpers_gone
+
+
+def with_misses(evidence: Evidence, told: list[dict[str, Any]]) -> Evidence:
+    """The evidence with the misses that the recorded verdict tells of, where their jobs are gone by now."""
+    if evidence.window.misses or not told:
+        return evidence
+    window = evidence.window
+
+    def due(one: dict[str, Any]) -> datetime | None:
+        if one.get("phase") == "pre" or window.finished_at is None:
+            return window.started_at
+        return window.finished_at + timedelta(seconds=one.get("sequence_index", 0) * window.interval_s)
+
+    misses = tuple(
+        Miss(due(one), one.get("reason", ""), one.get("phase", "post"), one.get("sequence_index", 0)) for one in told
+    )
+    return replace(evidence, window=replace(window, misses=misses))
+
+
+def said(judgement: Judgement) -> dict[str, Any]:
+    """What a judgement says, as it would be stored."""
+    row = verdict_row(0, judgement)
+    return comparable({**{name: getattr(row, name) for name in TOLD}, "policy": row.policy})
+
+
+def standing(verdict: DeploymentVerdict) -> dict[str, Any]:
+    """The same of what is stored."""
+    return comparable(what_stands(verdict))
+
+
+def what_stands(verdict: DeploymentVerdict) -> dict[str, Any]:
+    """What the end of the window brought: the verdict, or, of an early one, its final word; with the policy."""
+    stood = dict(verdict.final or {}) if verdict.early else {name: getattr(verdict, name) for name in TOLD}
+    return {"policy": verdict.policy, **stood}
+
+
+def comparable(told: dict[str, Any]) -> dict[str, Any]:
+    """Without the words and counts that rows of an older version have otherwise although they mean the same."""
+    names = ("verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "policy")
+    kept: dict[str, Any] = _plain({name: told.get(name) for name in names})
+    return kept
+
+
+def token_of(recorded: DeploymentVerdict | None, judgement: Judgement) -> str:
+    """Names a judgement and the state of the row that it would replace."""
+    place = None if recorded is None else [recorded.pk, len(recorded.revisions or []), recorded.early]
+    return sha256(_json([place, said(judgement)]).encode()).hexdigest()
+
+
+def _json(value: Any) -> str:
+    return DjangoJSONEncoder(sort_keys=True).encode(value)
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from a JSON column: tuples as lists."""
+    return json.loads(_json(value))

@@ -1,0 +1,112 @@
+"""What people do with a deployment besides marking it: compare, run its analysis again, replay, download."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.serializers.json import DjangoJSONEncoder
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from analysis.policy import policy_from_dict
+from analysis.rerun import CannotRerun, Refusal, judge_as, look_again, store_again
+from dashboard import words
+from dashboard.deployments.again import side_by_side
+from dashboard.deployments.compare import compared
+from dashboard.deployments.export import document
+from dashboard.deployments.forms import ReplayForm
+from dashboard.deployments.queries import deployment_detail, deployment_of, verdict_of
+from dashboard.person import person
+from dashboard.policies.queries import readable
+from deployments.models import Deployment
+from projects.permissions import Action, require
+
+
+@require_safe
+@never_cache
+@login_required
+def compare(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """The deployment beside another one of its environment (?with=), the one before it unless said otherwise."""
+    pair = compared(person(request), uuid, request.GET.get("with") or None)
+    return render(request, "dashboard/compare.html", {"pair": pair, "deployment": pair.mine.deployment})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def rerun(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """What the analysis says now, beside what is recorded; a POST with the token of that stores it."""
+    deployment, actions = deployment_of(person(request), uuid)
+    require(actions, Action.RERUN_ANALYSIS)
+    if request.method != "POST":
+        return show_rerun(request, deployment)
+    try:
+        store_again(deployment.pk, token=request.POST.get("token", ""), by=person(request))
+    except CannotRerun as error:
+        fresh, _actions = deployment_of(person(request), uuid)
+        return show_rerun(request, fresh, refused=error.refusal)
+    messages.success(request, _("The verdict is stored as the analysis says now. What it said before is kept."))
+    return redirect("dashboard:deployment", uuid=uuid)
+
+
+def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal | None = None) -> HttpResponse:
+    """refused: why storing it was. Then the answer is a 409."""
+    context: dict[str, Any] = {
+        "deployment": deployment,
+        "verdict": verdict_of(deployment),
+        "refused": words.REFUSALS[refused] if refused else "",
+    }
+    try:
+        again = look_again(deployment)
+    except CannotRerun as error:
+        context["cannot"] = words.REFUSALS[error.refusal]
+        # Once is enough.
+        context["refused"] = "" if error.refusal == refused else context["refused"]
+    else:
+        context |= {"again": again, "beside": side_by_side(again.recorded, again.judgement)}
+    return render(request, "dashboard/rerun.html", context, status=409 if refused else 200)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def replay(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """A policy to fill in, and what it would have said of this deployment. Writes nothing."""
+    deployment, actions = deployment_of(person(request), uuid)
+    require(actions, Action.REPLAY)
+    form = ReplayForm(policy_to_start_from(deployment), request.POST if request.method == "POST" else None)
+    context: dict[str, Any] = {"deployment": deployment, "form": form, "verdict": verdict_of(deployment)}
+    if form.is_bound and form.is_valid():
+        try:
+            judgement = judge_as(deployment, policy_from_dict(form.policy))
+        except CannotRerun as error:
+            context["cannot"] = words.REFUSALS[error.refusal]
+        else:
+            context["beside"] = side_by_side(verdict_of(deployment), judgement)
+    return render(request, "dashboard/replay.html", context)
+
+
+def policy_to_start_from(deployment: Deployment) -> dict[str, Any]:
+    """The policy that judges this deployment; the default where no judge could read that."""
+    pinned = deployment.policy_version
+    policy = pinned.policy if pinned is not None else deployment.environment.policy
+    return policy if readable(policy) is not None else {}
+
+
+@require_safe
+@never_cache
+@login_required
+def download(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Everything that is stored of the deployment, as a file."""
+    detail = deployment_detail(person(request), uuid)
+    body = json.dumps(document(detail), cls=DjangoJSONEncoder, indent=1)
+    name = f"deployment-{detail.deployment.number}-{uuid}.json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(body, content_type="application/json", headers=headers)

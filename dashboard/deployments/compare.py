@@ -1,0 +1,119 @@
+"""A deployment beside an earlier one of the same environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404
+
+from analysis.types import METRICS
+from dashboard.charts import RATIOS, Chart, Span
+from dashboard.deployments.detail import charts_of
+from dashboard.deployments.queries import Detail, deployment_detail
+from dashboard.overlay import Overlay, overlay
+from deployments.models import Deployment
+from metrics.models import Phase
+from projects.models import User
+
+OFFERED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPair:
+    """One metric of both. difference: of the levels after, relative or in points as a chart's change is."""
+
+    metric: str
+    mine: Chart | None
+    other: Chart | None
+    difference: float | None
+    drawn: Overlay | None
+
+    @property
+    def in_points(self) -> bool:
+        return self.metric in RATIOS
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two deployments of one environment; other is None where there is nothing to compare with. offered: others that
+    it can be compared with, newest first."""
+
+    mine: Detail
+    other: Detail | None
+    offered: list[Deployment]
+    metrics: list[MetricPair]
+
+
+def compared(user: User, uuid: UUID, other: str | None) -> Pair:
+    """The deployment and the one to compare it with: `other`, else the one finished before it. Raises Http404, also
+    where the two are not of the same environment, or are the same."""
+    mine = deployment_detail(user, uuid)
+    offered = offered_for(mine.deployment)
+    if other is None:
+        before = next((one for one in offered if one.pk < mine.deployment.pk), None) or previous(mine.deployment)
+        beside = deployment_detail(user, before.uuid) if before is not None else None
+    else:
+        beside = deployment_detail(user, uuid_of(other))
+        same = beside.deployment.environment_id == mine.deployment.environment_id
+        if not same or beside.deployment.pk == mine.deployment.pk:
+            raise Http404("These two cannot be compared.")
+    return Pair(mine, beside, offered, pairs(mine, beside) if beside is not None else [])
+
+
+def uuid_of(text: str) -> UUID:
+    """Raises Http404: what is no id is no deployment's."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Http404("There is no such deployment.") from None
+
+
+def finished_beside(deployment: Deployment) -> Any:
+    rows = Deployment.objects.filter(project_id=deployment.project_id, environment_id=deployment.environment_id)
+    return rows.filter(finished_at__isnull=False).exclude(pk=deployment.pk).select_related("verdict").order_by("-pk")
+
+
+def offered_for(deployment: Deployment) -> list[Deployment]:
+    """The latest ones that were finished."""
+    return list(finished_beside(deployment)[:OFFERED])
+
+
+def previous(deployment: Deployment) -> Deployment | None:
+    """The one finished before it, however many came since."""
+    found: Deployment | None = finished_beside(deployment).filter(pk__lt=deployment.pk).first()
+    return found
+
+
+def pairs(mine: Detail, other: Detail) -> list[MetricPair]:
+    ours, theirs = (by_metric(detail) for detail in (mine, other))
+    return [
+        MetricPair(metric, ours.get(metric), theirs.get(metric), difference(ours, theirs, metric), drawn(metric, mine, other))
+        for metric in METRICS
+    ]
+
+
+def by_metric(detail: Detail) -> dict[str, Chart]:
+    return {chart.metric: chart for chart in charts_of(detail, detail.verdict.checks if detail.verdict else [])}
+
+
+def difference(ours: dict[str, Chart], theirs: dict[str, Chart], metric: str) -> float | None:
+    """How the level after this one differs from the level after the other."""
+    levels = [charts[metric].after if metric in charts else None for charts in (theirs, ours)]
+    if levels[0] is None or levels[1] is None:
+        return None
+    if metric in RATIOS:
+        return levels[1] - levels[0]
+    return levels[1] / levels[0] - 1 if levels[0] > 0 else None
+
+
+def drawn(metric: str, mine: Detail, other: Detail) -> Overlay | None:
+    """Both windows in one chart, None where neither has a sample."""
+    windows = [(span_of(detail.deployment), detail.samples_of(Phase.POST)) for detail in (mine, other)]
+    return overlay(metric, *windows) if any(samples for _, samples in windows) else None
+
+
+def span_of(deployment: Deployment) -> Span:
+    return Span(deployment.started_at, deployment.finished_at, deployment.window_samples, deployment.interval_s)

@@ -1,0 +1,127 @@
+"""A deployment as one JSON document: everything that its verdict was judged on, and everything that was said.
+
+docs/dashboard.md describes it. `judged_on` is the judge's own input, so that the verdict can be recomputed from it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import translation
+
+from analysis.models import DeploymentVerdict, Feedback
+from analysis.serializers import HintSerializer
+from analysis.types import METRICS
+from dashboard.deployments.queries import Detail, evidence_of
+from dashboard.deployments.timeline import timeline_of
+from metrics.models import MetricSample, Phase
+
+# Raised where a reader of the last one would go wrong.
+FORMAT = 1
+VERDICT = (
+    "verdict",
+    "gate",
+    "confidence",
+    "conclusive",
+    "score",
+    "summary",
+    "failed_metrics",
+    "checks",
+    "quality",
+    "early",
+    "shadow",
+    "created_at",
+    "final",
+)
+DEPLOYMENT = (
+    "number",
+    "branch",
+    "commit_sha",
+    "version",
+    "author",
+    "url",
+    "state",
+    "pipeline_result",
+    "started_at",
+    "finished_at",
+    "duration_ms",
+    "window_samples",
+    "interval_s",
+)
+
+
+def document(detail: Detail) -> dict[str, Any]:
+    """JSON values; times are datetimes, for DjangoJSONEncoder. Texts are English, and nothing secret is in it."""
+    verdict = detail.verdict
+    with translation.override("en"):
+        return {
+            "format": FORMAT,
+            "deployment": deployment_of(detail),
+            "policy": verdict.policy if verdict is not None else None,
+            "judged_on": judged_on(detail),
+            "verdict": verdict_of(verdict),
+            "hints": HintSerializer(detail.hints, many=True).data,
+            "feedback": feedback_of(detail.feedback),
+            "revisions": (verdict.revisions or []) if verdict is not None else [],
+            "timeline": [
+                {"at": one.at, "event": one.event, "what": one.what, "note": str(one.note)}
+                for one in timeline_of(detail)
+            ],
+        }
+
+
+def deployment_of(detail: Detail) -> dict[str, Any]:
+    deployment = detail.deployment
+    return {
+        "deployment_id": deployment.uuid,
+        "project": deployment.project.name,
+        "project_id": deployment.project.uuid,
+        "environment": deployment.environment.name,
+        **{name: getattr(deployment, name) for name in DEPLOYMENT},
+    }
+
+
+def judged_on(detail: Detail) -> dict[str, Any]:
+    """What the judge was given, or would be: samples with where they come from, those left out with the reason."""
+    evidence = evidence_of(detail.verdict)
+    left_out = {(one.get("phase"), one.get("collected_at")): one.get("why", "") for one in detail.excluded}
+    rows = (
+        *((sample, "history") for sample in detail.history),
+        *((sample, sample.phase) for sample in (*detail.baseline, *detail.samples)),
+    )
+    misses = evidence.get("misses", [])
+    return {
+        "window": {
+            "expected": evidence.get("expected_samples", detail.deployment.window_samples),
+            "interval_s": evidence.get("interval_s", detail.deployment.interval_s),
+            "evaluated_at": evidence.get("evaluated_at"),
+            "started_at": detail.deployment.started_at,
+            "finished_at": detail.deployment.finished_at,
+            "misses": misses,
+        },
+        "policy_version": evidence.get("policy_version"),
+        "samples": [
+            {**sample_of(sample, origin), "left_out": left_out.get((sample.phase, sample.collected_at.isoformat()))}
+            for sample, origin in rows
+        ],
+    }
+
+
+def sample_of(sample: MetricSample, origin: str) -> dict[str, Any]:
+    return {
+        "origin": origin,
+        "index": sample.sequence_index if sample.phase == Phase.POST else None,
+        "collected_at": sample.collected_at,
+        **{metric: getattr(sample, metric) for metric in METRICS},
+    }
+
+
+def verdict_of(verdict: DeploymentVerdict | None) -> dict[str, Any] | None:
+    return {name: getattr(verdict, name) for name in VERDICT} if verdict is not None else None
+
+
+def feedback_of(mark: Feedback | None) -> dict[str, Any] | None:
+    """Without who gave it: a person's name has no place in a file that is passed on."""
+    if mark is None:
+        return None
+    return {name: getattr(mark, name) for name in ("right", "should_have_been", "reason", "given_at")}

@@ -1,0 +1,202 @@
+"""What happened to a deployment, in order: everything that is stored with a time.
+
+A further source (what was sent to whom, say) is one function from Detail to entries, and its name in SOURCES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from dashboard import words
+from dashboard.deployments.queries import MISSED, Detail
+from deployments.models import State
+from metrics.models import MetricSample, Phase
+from scheduler.models import JobStatus, ScheduledJob
+
+# A collection that was claimed this much after its time says so.
+LATE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened. event: its name for programs; icon and key: shape and tone; what: what people read;
+    note: what else there is to say; offset_s: seconds from the finish of the deployment, or from its trigger where it has
+    none. Texts are in the language of the page."""
+
+    at: datetime
+    event: str
+    icon: str
+    key: str
+    what: str
+    note: Any = ""
+    offset_s: float = 0.0
+
+    @property
+    def offset(self) -> float:
+        return abs(self.offset_s)
+
+    @property
+    def before(self) -> bool:
+        return self.offset_s < 0
+
+
+def timeline_of(detail: Detail) -> list[Entry]:
+    """Oldest first; what happened at the same instant, in the order of SOURCES."""
+    zero = detail.deployment.finished_at or detail.deployment.started_at
+    entries = [entry for source in SOURCES for entry in source(detail)]
+    return [_placed(entry, zero) for entry in sorted(entries, key=lambda entry: entry.at)]
+
+
+def _placed(entry: Entry, zero: datetime) -> Entry:
+    return replace(entry, offset_s=(entry.at - zero).total_seconds())
+
+
+def pipeline(detail: Detail) -> Iterator[Entry]:
+    """What CI told us."""
+    deployment = detail.deployment
+    change = " · ".join(filter(None, (deployment.branch, deployment.commit_sha[:8], deployment.version)))
+    yield Entry(deployment.started_at, "trigger", "running", "info", _("The pipeline called trigger"), change)
+    if deployment.finished_at is not None:
+        result = words.RESULTS.get(deployment.pipeline_result, deployment.pipeline_result)
+        yield Entry(deployment.finished_at, "finish", "finish", "info", _("The pipeline called finish"), result)
+    if deployment.state == State.SUPERSEDED and deployment.superseded_by is not None:
+        by = deployment.superseded_by
+        what = _("Superseded by #%(number)s") % {"number": by.number}
+        yield Entry(by.started_at, "superseded", "unknown", "neutral", what)
+
+
+def samples(detail: Detail) -> Iterator[Entry]:
+    """Each sample of its own, with how it was taken where its job is still there."""
+    jobs = {(_phase(job), job.sequence_index): job for job in detail.collections}
+    for sample in detail.samples:
+        job = jobs.get((sample.phase, sample.sequence_index))
+        note = how_taken(job) if job is not None else ""
+        yield Entry(sample.collected_at, "sample", "sample", "ok", _sample_name(sample), note)
+
+
+def retries(detail: Detail) -> Iterator[Entry]:
+    """Every run of a collection or of the analysis that did not go well, and what became of it."""
+    for job in (*detail.collections, *detail.analyses):
+        runs = [one for one in job.history or [] if isinstance(one, Mapping)] if isinstance(job.history, list) else []
+        # The last failure of a job that has failed is its end, which `misses` tells.
+        ended = [one for one in runs if one.get("event") == "failed"][-1:] if job.status == JobStatus.FAILED else []
+        for one in runs:
+            at = parse_datetime(str(one.get("at", "")))
+            if at is None or one.get("event") == "cancelled" or (one in ended and job in detail.collections):
+                continue
+            what = _(EVENTS.get(str(one.get("event")), EVENTS["put off"]))
+            note = one.get("error") or words.REASONS.get(str(one.get("code")), "")
+            yield Entry(at, "retry", "retry", "warning", what % {"job": _job_name(job)}, note)
+
+
+def misses(detail: Detail) -> Iterator[Entry]:
+    """Each collection that ended without a sample."""
+    for job in detail.collections:
+        if job.status in MISSED:
+            note = job.last_error or words.REASONS.get(job.error_code or str(job.status), job.error_code)
+            at = job.finished_at or job.scheduled_at
+            yield Entry(at, "miss", "miss", "warning", _("%(job)s: no sample") % {"job": _job_name(job)}, note)
+    if detail.collections or detail.verdict is None:
+        return
+    # The jobs are gone; what the verdict keeps of them has a place in the window, and so a time.
+    deployment = detail.deployment
+    start = deployment.finished_at or deployment.started_at
+    for miss in detail.verdict.evidence.get("misses", []):
+        phase, index = miss.get("phase", ""), miss.get("sequence_index", 0)
+        due = start + timedelta(seconds=index * deployment.interval_s) if phase == Phase.POST else deployment.started_at
+        name = _("%(job)s: no sample") % {"job": _place_name(phase, index)}
+        yield Entry(due, "miss", "miss", "warning", name, words.REASONS.get(miss.get("reason", ""), miss.get("reason", "")))
+
+
+def verdicts(detail: Detail) -> Iterator[Entry]:
+    """The verdict, early or final, its final word, and what earlier analyses had said."""
+    verdict = detail.verdict
+    if verdict is None:
+        return
+    revisions = verdict.revisions or []
+    first = revisions[0] if revisions and not verdict.early else {}
+    status = words.VERDICTS.get(first.get("verdict", verdict.verdict), words.UNKNOWN)
+    what = _("Early verdict: %(verdict)s") if verdict.early else _("Verdict: %(verdict)s")
+    summary = first.get("summary", verdict.summary)
+    yield Entry(verdict.created_at, "verdict", status.icon, status.key, what % {"verdict": status.label}, summary)
+    if verdict.early and verdict.final:
+        told = revisions[0] if revisions else verdict.final
+        status = words.VERDICTS.get(told.get("verdict", ""), words.UNKNOWN)
+        what = _("At the end of the window: %(verdict)s") % {"verdict": status.label}
+        at = parse_datetime(told.get("at") or "")
+        if at is not None:
+            yield Entry(at, "final", status.icon, status.key, what, told.get("summary", ""))
+    yield from _reruns(verdict.verdict if not verdict.early else (verdict.final or {}).get("verdict", ""), revisions)
+
+
+def _reruns(now: str, revisions: list[dict[str, Any]]) -> Iterator[Entry]:
+    """Each analysis that was run again; revisions: what each of them replaced."""
+    names = [*(one.get("verdict", "") for one in revisions), now][1:]
+    for one, name in zip(revisions, names, strict=True):
+        at = parse_datetime(one.get("replaced_at") or "")
+        status = words.VERDICTS.get(name, words.UNKNOWN)
+        if at is not None:
+            what = _("Analysis run again by %(who)s: %(verdict)s") % {"who": one.get("by") or "–", "verdict": status.label}
+            yield Entry(at, "rerun", status.icon, status.key, what)
+
+
+def feedback(detail: Detail) -> Iterator[Entry]:
+    """What a person says of the verdict."""
+    mark = detail.feedback
+    if mark is None:
+        return
+    who = mark.given_by.get_username() if mark.given_by is not None else "–"
+    what = _("Marked right by %(who)s") if mark.right else _("Marked wrong by %(who)s")
+    yield Entry(mark.given_at, "feedback", "person", "neutral", what % {"who": who}, mark.reason)
+
+
+SOURCES: tuple[Callable[[Detail], Iterator[Entry]], ...] = (pipeline, samples, retries, misses, verdicts, feedback)
+
+# What a job's history tells; of an event that is not here, as of one that was put off.
+EVENTS = {
+    "put off": gettext_noop("%(job)s failed, to be tried again"),
+    "failed": gettext_noop("%(job)s failed"),
+    "recovered": gettext_noop("%(job)s was taken back from a poller that was lost"),
+    "retried": gettext_noop("%(job)s was started again by hand"),
+}
+
+
+def how_taken(job: ScheduledJob) -> str:
+    """How long the answer took, how late it was asked for, and at which try it came."""
+    told: list[str] = []
+    if job.started_at is not None and job.finished_at is not None:
+        took = max((job.finished_at - job.started_at).total_seconds(), 0.0)
+        told.append(_("took %(seconds)s s") % {"seconds": f"{took:.1f}"})
+        late = (job.started_at - job.scheduled_at).total_seconds()
+        if late >= LATE_S:
+            told.append(_("%(seconds)s s late") % {"seconds": f"{late:.0f}"})
+    if job.retry_count:
+        told.append(_("at try %(number)s") % {"number": job.retry_count + 1})
+    return ", ".join(told)
+
+
+def _phase(job: ScheduledJob) -> str:
+    return Phase.PRE if job.job_type == "pre_collect" else Phase.POST
+
+
+def _job_name(job: ScheduledJob) -> str:
+    if job.job_type == "analysis":
+        return _("The analysis")
+    return _place_name(_phase(job), job.sequence_index)
+
+
+def _place_name(phase: str, index: int) -> str:
+    return _("Sample %(number)s after") % {"number": index} if phase == Phase.POST else _("The sample before")
+
+
+def _sample_name(sample: MetricSample) -> str:
+    if sample.phase == Phase.POST:
+        return _("Sample %(number)s after: collected") % {"number": sample.sequence_index}
+    return _("The sample before: collected")
