@@ -4,8 +4,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('analysis', '0004_told'),
-        ('analysis', '0004_verdicts_in_short'),
+        ('analysis', '0006_lists'),
+        ('analysis', '0006_lists'),
     ]
 
     operations = [
