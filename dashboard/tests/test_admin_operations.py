@@ -14,7 +14,10 @@ from django.utils import timezone
 
 from dashboard.tests import scenes
 from dashboard.tests.pages import words
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
 from projects.models import Environment, Project
+from projects.services import set_policy
 from projects.tests.factories import make_environment, make_project, make_user
 from scheduler.models import JobStatus, Poller, ScheduledJob
 
@@ -141,3 +144,37 @@ def test_staff_who_only_look_change_neither(client):
     environment.refresh_from_db()
     assert environment.endpoint_blocked_at is None
     assert Project.objects.get(pk=environment.project_id).plan == "free"
+
+
+# --- analyses ------------------------------------------------------------------------------------------------------
+
+
+def test_an_analysis_runs_again_under_the_policy_in_force(staff):
+    environment = make_environment()
+    slow = scenes.judged(environment, **scenes.SLOWER)
+    assert slow.verdict.verdict == "warning"
+    set_policy(environment, {"left_out": ["latency_p95"]}, source="dashboard")
+    told = act(staff, Deployment, "run_analysis_again", slow)
+    assert "1 verdict is revised." in told
+    slow.verdict.refresh_from_db()
+    assert slow.verdict.verdict == "ok"
+    assert [revision["verdict"] for revision in slow.verdict.revisions] == ["warning"]
+    assert LogEntry.objects.get().object_id == str(slow.pk)
+    assert "There is nothing to store." in act(staff, Deployment, "run_analysis_again", slow)
+
+
+def test_an_open_window_is_not_judged_by_hand(staff):
+    deployment = scenes.half_observed(make_environment())
+    assert "Its samples are still coming in." in act(staff, Deployment, "run_analysis_again", deployment)
+    assert not hasattr(Deployment.objects.get(pk=deployment.pk), "verdict")
+
+
+def test_few_analyses_run_at_once_and_only_for_staff_who_may(staff, client):
+    environment = make_environment()
+    many = [make_deployment(environment=environment, state=State.ANALYZED) for _ in range(51)]
+    assert "Select at most 50 deployments at once." in act(staff, Deployment, "run_analysis_again", *many)
+    person = make_user(is_staff=True)
+    person.user_permissions.set(Permission.objects.filter(codename="view_deployment"))
+    client.force_login(person)
+    page = client.get(reverse("admin:deployments_deployment_changelist")).content.decode()
+    assert "run_analysis_again" not in page
