@@ -63,7 +63,7 @@ def judgements() -> Iterator[tuple[Verdict, list[Hint]]]:
 
 def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
     """Samples before, samples after, and what was planned."""
-    for levels, count in product(LEVELS, (1, 3, 15)):
+    for levels, count in product(LEVELS, (1, 15)):
         yield make_pre(count), make_post(5, **levels), make_window()
     for levels in LEVELS:
         yield [], make_post(5, **levels), make_window()
