@@ -146,7 +146,7 @@ def test_french_tells_every_text_of_the_judge_with_the_same_figures(french: None
 
 
 @given(MESSAGES)
-@examples(max_examples=300, deadline=None)
+@examples(max_examples=80, deadline=None)
 def test_whatever_is_stored_a_page_shows_something(strange: Any) -> None:
     verdict = DeploymentVerdict(summary="Roll back.", told=[strange])
     hint = Hint(title="Roll back.", details={"told": strange})
