@@ -7,6 +7,7 @@ from django.urls import path
 from dashboard import home
 from dashboard.accounts.urls import urlpatterns as accounts
 from dashboard.deployments.urls import urlpatterns as deployments
+from dashboard.environments.urls import urlpatterns as environments
 from dashboard.overview.urls import urlpatterns as overview
 from dashboard.policies.urls import urlpatterns as policies
 from dashboard.projects.urls import urlpatterns as projects
@@ -22,6 +23,7 @@ urlpatterns = [
     *overview,
     *deployments,
     *projects,
+    *environments,
     *policies,
     *teams,
     *status,

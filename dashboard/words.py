@@ -143,3 +143,8 @@ def status_of(deployment: Deployment, verdict: DeploymentVerdict | None) -> Stat
 def confidence_word(confidence: float) -> Any:
     """Confidence 0..1 in a word."""
     return next(word for least, word in CONFIDENCE if confidence >= least or least == 0.0)
+
+
+def status_by_name(name: str) -> Status:
+    """A verdict as a badge, by its name."""
+    return VERDICTS.get(name, UNKNOWN)

@@ -15,7 +15,7 @@ from analysis.replay import recorded_evidence
 from dashboard.words import Status, status_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
-from projects.models import Environment, Project, User
+from projects.models import User
 from projects.permissions import Action, actions_of
 from scheduler.models import JobStatus, ScheduledJob
 
@@ -226,11 +226,3 @@ def left_out_so_far(
     """What the judge would not compare with, were it asked now."""
     periods = load_left_out([deployment]).get(deployment.environment_id, [])
     return pre_samples(deployment, own, baseline, periods)[1]
-
-
-def first_environment(user: User) -> tuple[Project | None, Environment | None]:
-    """A project of the person and an environment of it, for the examples on an empty page."""
-    project = Project.objects.visible_to(user).order_by("id").first()
-    if project is None:
-        return None, None
-    return project, Environment.objects.filter(project=project).order_by("id").first()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -16,13 +17,8 @@ from django.views.decorators.http import require_POST, require_safe
 from analysis.services import VerdictRevised, give_feedback
 from dashboard.deployments.detail import page_context
 from dashboard.deployments.forms import FeedbackForm
-from dashboard.deployments.queries import (
-    Detail,
-    deployment_detail,
-    deployments_page,
-    first_environment,
-    neighbours_of,
-)
+from dashboard.deployments.queries import Detail, deployment_detail, deployments_page, neighbours_of
+from dashboard.overview.queries import guide_of
 from dashboard.person import person
 from projects.permissions import Action, require
 
@@ -55,9 +51,9 @@ def deployments_live(request: HttpRequest) -> HttpResponse:
 def _deployments(request: HttpRequest, template: str) -> HttpResponse:
     before = cursor(request.GET.get("before"))
     page = deployments_page(person(request), before=before)
-    context = {"page": page, "before": before}
+    context: dict[str, Any] = {"page": page, "before": before}
     if not page.rows and before is None:
-        context["project"], context["environment"] = first_environment(person(request))  # type: ignore[assignment]
+        context["guide"] = guide_of(person(request))
     return render(request, template, context)
 
 

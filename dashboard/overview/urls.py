@@ -1,4 +1,4 @@
-"""The address of the overview."""
+"""Addresses of the overview."""
 
 from __future__ import annotations
 
@@ -7,4 +7,5 @@ from dashboard.routes import page
 
 urlpatterns = [
     *page("dashboard/", views.overview, "overview"),
+    *page("dashboard/live/", views.overview_live, "overview-live"),
 ]

@@ -1,17 +1,61 @@
-"""The overview: how every project and environment stands."""
+"""The overview: how every project and environment stands, and how the team delivers."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+
+from dashboard.overview.delivery import figures_of
+from dashboard.overview.figures import PERIODS, days_of
+from dashboard.overview.queries import guide_of, overview_of, projects_of
+from dashboard.person import person
+from projects.models import Project
 
 
 @require_safe
 @never_cache
 @login_required
 def overview(request: HttpRequest) -> HttpResponse:
-    """Projects and environments with their last verdicts."""
-    return render(request, "dashboard/overview.html")
+    """Projects and environments with their last verdicts; delivery figures (?days=7|30|90, ?project=its id)."""
+    projects = projects_of(person(request))
+    chosen = chosen_project(projects, request.GET.get("project"))
+    scope = [project.pk for project in ([chosen] if chosen else projects)]
+    context = {
+        **standing(request, projects),
+        "projects": projects,
+        "chosen": chosen,
+        "periods": PERIODS,
+        "figures": figures_of(scope, days_of(request.GET.get("days")), timezone.now()) if projects else None,
+    }
+    return render(request, "dashboard/overview.html", context)
+
+
+@require_safe
+@never_cache
+@login_required
+def overview_live(request: HttpRequest) -> HttpResponse:
+    """The part of the overview that changes without a reload: all but the delivery figures."""
+    return render(request, "includes/_overview.html", standing(request, projects_of(person(request))))
+
+
+def standing(request: HttpRequest, projects: list[Project]) -> dict[str, Any]:
+    """What the live part needs. guide: until one of the person's projects has its first verdict."""
+    found = overview_of(projects)
+    return {"overview": found, "guide": None if found.has_verdict else guide_of(person(request))}
+
+
+def chosen_project(projects: list[Project], value: str | None) -> Project | None:
+    """The project that an address names, None for all of them. Raises Http404, the same for foreign and unknown ones."""
+    if not value:
+        return None
+    found = next((project for project in projects if str(project.uuid) == value), None)
+    if found is None:
+        raise Http404(_("You have no such project."))
+    return found

@@ -16,7 +16,7 @@ from analysis.models import DeploymentVerdict, Feedback, VerdictName
 from analysis.policy import Policy
 from dashboard.deployments.queries import verdict_of
 from dashboard.policies.queries import readable
-from dashboard.words import Status, status_of
+from dashboard.words import Status, status_by_name, status_of
 from deployments.models import Deployment
 from projects.models import Environment, Project, User
 
@@ -81,10 +81,6 @@ class ProjectPage:
     project: Project
     rows: list[EnvironmentRow]
     record: Record
-
-
-def status_by_name(name: str) -> Status:
-    return status_of(Deployment(), DeploymentVerdict(verdict=name))
 
 
 def project_page(user: User, uuid: UUID) -> ProjectPage:

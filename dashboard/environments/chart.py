@@ -1,0 +1,176 @@
+"""The continuous charts of an environment as geometry; templates/includes/_continuous.html draws them as SVG. Pure.
+
+The plot takes the width that there is: places on the time axis are percentages, heights are pixels, so that text and
+lines keep their size on a phone and on a wide screen. Lines and areas are in a coordinate system of their own, 1000
+wide, that is stretched over the plot; all other things are placed by percentages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dashboard.charts import RATIOS, UNITS, Tick, scale, y_labels
+from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, runs_of
+
+WIDTH = 1000
+HEIGHT, TOP, BOTTOM = 132, 14.0, 126.0
+# A limit further above everything measured than this would press the line to the ground: it is told in words.
+FAR = 3.0
+# Distances of the marks on the time axis in s, and what they are written with.
+X_STEPS = ((10 * MINUTE, "H:i"), (HOUR, "H:i"), (4 * HOUR, "H:i"), (DAY, "D j"), (5 * DAY, "j M"))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The time that is shown."""
+
+    since: datetime
+    until: datetime
+
+    @property
+    def seconds(self) -> float:
+        return max((self.until - self.since).total_seconds(), 1e-3)
+
+    def place(self, moment: datetime) -> float:
+        """Where the moment lies, in % of the width, kept within the plot."""
+        passed = (moment - self.since).total_seconds() / self.seconds
+        return min(max(passed, 0.0), 1.0) * 100
+
+
+@dataclass(frozen=True, slots=True)
+class TimeTick:
+    """A mark on the time axis: where, and the date format that says when."""
+
+    at: str
+    moment: datetime
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A time that is hatched: from where, how wide."""
+
+    x: str
+    width: str
+    starts_at: datetime
+    ends_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit of the policy, in the metric's unit. y: None where it is so far off that it is only told."""
+
+    value: float
+    y: str | None
+    is_floor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One metric over time. areas: from lowest to highest; lines: the mean; dots: single buckets between two gaps."""
+
+    metric: str
+    unit: str
+    areas: tuple[str, ...]
+    lines: tuple[str, ...]
+    dots: tuple[str, ...]
+    y_ticks: tuple[Tick, ...]
+    limit: Limit | None
+    total: Level | None
+    latest: float | None
+
+
+def timeline(
+    metric: str, buckets: Sequence[Bucket], frame: Frame, *, interval_s: float, limit: float | None = None
+) -> Timeline:
+    """The chart of one metric. interval_s: how often a sample is expected; more than that is a gap."""
+    levels = [bucket.levels[metric] for bucket in buckets]
+    highest = max((level.high for level in levels), default=0.0)
+    near = limit is not None and (not highest or limit <= FAR * highest)
+    top, step = scale([highest, *([limit] if near and limit is not None else [])], ratio=metric in RATIOS)
+
+    def y(value: float) -> str:
+        return f"{height(value, top):.1f}"
+
+    areas, lines, dots = [], [], []
+    for run in runs_of(buckets, interval_s):
+        xs = [f"{frame.place(bucket.middle) * WIDTH / 100:.1f}" for bucket in run]
+        shown = [bucket.levels[metric] for bucket in run]
+        means = [f"{x},{y(level.mean)}" for x, level in zip(xs, shown, strict=True)]
+        if len(run) == 1:
+            dots.append(f"M{xs[0]} {y(shown[0].high)}V{y(shown[0].low)}M{means[0].replace(',', ' ')}h0")
+            continue
+        lines.append(" ".join(means))
+        if any(level.low < level.high for level in shown):
+            upper = [f"{x},{y(level.high)}" for x, level in zip(xs, shown, strict=True)]
+            lower = [f"{x},{y(level.low)}" for x, level in zip(xs, shown, strict=True)]
+            areas.append(" ".join([*upper, *reversed(lower)]))
+    return Timeline(
+        metric=metric,
+        unit=UNITS[metric],
+        areas=tuple(areas),
+        lines=tuple(lines),
+        dots=tuple(dots),
+        y_ticks=tuple(Tick(y(value), label) for value, label in y_labels(top, step, metric)),
+        limit=limit_of(limit, metric, y(limit) if near and limit is not None else None),
+        total=total_of(buckets, metric),
+        latest=levels[-1].mean if levels else None,
+    )
+
+
+def limit_of(value: float | None, metric: str, y: str | None) -> Limit | None:
+    return None if value is None else Limit(value, y, metric == "requests_per_sec")
+
+
+def height(value: float, top: float) -> float:
+    """Where a value lies between the axis (0) and the top of the scale, in pixels from above."""
+    return BOTTOM - (BOTTOM - TOP) * min(max(value / top, 0.0), 1.0)
+
+
+def total_of(buckets: Sequence[Bucket], metric: str) -> Level | None:
+    """The metric over the whole time; None without a sample."""
+    count = sum(bucket.count for bucket in buckets)
+    if not count:
+        return None
+    levels = [bucket.levels[metric] for bucket in buckets]
+    mean = sum(level.mean * (bucket.count / count) for level, bucket in zip(levels, buckets, strict=True))
+    low, high = min(level.low for level in levels), max(level.high for level in levels)
+    return Level(low, min(max(mean, low), high), high)
+
+
+def x_ticks(frame: Frame) -> tuple[TimeTick, ...]:
+    """At most seven marks, at whole hours or days of the time zone that the frame is in."""
+    step, form = next((one for one in X_STEPS if frame.seconds / one[0] <= 7.5), X_STEPS[-1])
+    day = frame.since.replace(hour=0, minute=0, second=0, microsecond=0)
+    count = int((frame.until - day).total_seconds() // step)
+    moments = [day + timedelta(seconds=place * step) for place in range(count + 1)]
+    # A label at the very edge would be cut off.
+    inside = [moment for moment in moments if 2 <= frame.place(moment) <= 97]
+    return tuple(TimeTick(f"{frame.place(moment):.2f}%", moment, form) for moment in inside)
+
+
+def zones(windows: Sequence[tuple[datetime, datetime, str]], frame: Frame) -> list[Zone]:
+    """The windows (start, end, reason) that reach into the frame."""
+    return [
+        Zone(
+            x=f"{frame.place(start):.2f}%",
+            width=f"{max(frame.place(end) - frame.place(start), 0.2):.2f}%",
+            starts_at=start,
+            ends_at=end,
+            reason=reason,
+        )
+        for start, end, reason in windows
+        if end > frame.since and start < frame.until
+    ]
+
+
+def timelines(
+    buckets: Sequence[Bucket], frame: Frame, *, interval_s: float, limits: Mapping[str, float]
+) -> list[Timeline]:
+    """All five metrics."""
+    return [
+        timeline(metric, buckets, frame, interval_s=interval_s, limit=limits.get(metric)) for metric in UNITS
+    ]

@@ -1,0 +1,165 @@
+"""What an environment's page reads. Every query starts from what the person may see; their number is fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+
+from analysis.policy import LIMITED_METRICS, FixedPolicy, Policy
+from analysis.types import METRICS
+from dashboard.deployments.queries import Row, verdict_of
+from dashboard.environments.chart import Frame, Timeline, Zone, timelines, x_ticks, zones
+from dashboard.environments.markers import Mark, Marker, markers_of
+from dashboard.environments.series import LARGEST, ORIGIN, Bucket, Level, Range, begin_of, rows_of
+from dashboard.overview.queries import WIDE
+from dashboard.policies.queries import readable
+from dashboard.words import status_of
+from deployments.models import Deployment
+from metrics.models import Phase
+from projects.models import Environment, ExcludedWindow, User
+from scheduler.queue import database_now
+
+LATEST_SHOWN = 10
+# A number that a path may carry and PostgreSQL keeps.
+LARGEST_ID = 2**63 - 1
+
+# The times name the partitions, the phases serve the index of environment, phase and time.
+BUCKETS = f"""
+SELECT date_bin(make_interval(secs => %(bucket_s)s), collected_at, %(origin)s) AS bucket,
+    count(*), min(collected_at), max(collected_at),
+    {", ".join(f"min({m}), avg(least({m}, %(largest)s)), max({m})" for m in METRICS)}
+FROM metric_samples
+WHERE environment_id = %(environment)s AND phase = ANY(%(phases)s)
+    AND collected_at >= %(since)s AND collected_at < %(until)s
+GROUP BY bucket ORDER BY bucket
+"""  # noqa: S608  (names of our own columns)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentPage:
+    """An environment over a time. buckets: as the charts have them; rows: longer ones, for the table, the latest first;
+    samples: how many there are."""
+
+    environment: Environment
+    range: Range
+    frame: Frame
+    charts: list[Timeline]
+    x_ticks: tuple[Any, ...]
+    markers: list[Marker]
+    zones: list[Zone]
+    rows: list[Bucket]
+    samples: int
+    latest: list[Row]
+    policy: Policy | None
+
+    @property
+    def keeps_less(self) -> bool:
+        """Whether the range goes back further than samples are kept."""
+        return self.environment.project.effective_retention_days < self.range.days
+
+    @property
+    def interval_s(self) -> float:
+        return interval_of(self.environment)
+
+
+def environment_of(user: User, environment_id: int) -> Environment:
+    """Raises Http404, the same for an unknown one and one the person may not see."""
+    if environment_id > LARGEST_ID:
+        raise Http404
+    return get_object_or_404(Environment.objects.visible_to(user).select_related("project__team"), pk=environment_id)
+
+
+def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage:
+    """Five queries."""
+    until = timezone.localtime(database_now())
+    frame = Frame(until - wanted.span, until)
+    buckets = buckets_of(environment, frame, wanted.bucket_s)
+    policy = readable(environment.policy)
+    windows = ExcludedWindow.objects.filter(environment=environment, ends_at__gt=frame.since, starts_at__lt=frame.until)
+    return EnvironmentPage(
+        environment=environment,
+        range=wanted,
+        frame=frame,
+        charts=timelines(buckets, frame, interval_s=interval_of(environment, wanted), limits=limits_of(policy)),
+        x_ticks=x_ticks(frame),
+        markers=markers_in(environment, frame),
+        zones=zones(list(windows.order_by("starts_at").values_list("starts_at", "ends_at", "reason")), frame),
+        rows=rows_of(buckets, wanted.row_s)[::-1],
+        samples=sum(bucket.count for bucket in buckets),
+        latest=latest_of(environment),
+        policy=policy,
+    )
+
+
+def interval_of(environment: Environment, wanted: Range | None = None) -> float:
+    """Seconds between two samples in everyday life; at least a bucket, within which none can be told from the next."""
+    every = environment.effective_baseline_interval_s or settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
+    return float(max(every, wanted.bucket_s if wanted is not None else 0))
+
+
+def buckets_of(environment: Environment, frame: Frame, bucket_s: int) -> list[Bucket]:
+    """The samples of the frame, in buckets of so many seconds, oldest first; those without a sample are left out."""
+    wanted = {
+        "environment": environment.pk,
+        "phases": [str(phase) for phase in Phase.values],
+        # Whole buckets: the first one must not change with every look.
+        "since": begin_of(frame.since, bucket_s) + timedelta(seconds=bucket_s),
+        "until": frame.until,
+        "bucket_s": bucket_s,
+        "origin": ORIGIN,
+        "largest": LARGEST,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(BUCKETS, wanted)
+        return [bucket_from(row) for row in cursor.fetchall()]
+
+
+def bucket_from(row: tuple[Any, ...]) -> Bucket:
+    start, count, first, last, *values = row
+    levels = {}
+    for place, metric in enumerate(METRICS):
+        low, mean, high = values[3 * place : 3 * place + 3]
+        # Rounding in the sum, or what was cut off, must not carry the mean past what was measured.
+        levels[metric] = Level(low, min(max(mean, low), high), high)
+    return Bucket(start, count, first, last, levels)
+
+
+def limits_of(policy: Policy | None) -> Mapping[str, float]:
+    """The absolute limits that samples are held against, by metric, in its unit."""
+    if policy is None:
+        return {}
+    if isinstance(policy, FixedPolicy):
+        return {metric: policy.limit_of(metric).limit * policy.secured_factor for metric in LIMITED_METRICS}
+    return dict(policy.limits)
+
+
+def markers_in(environment: Environment, frame: Frame) -> list[Marker]:
+    """The deployments that started within the frame."""
+    rows = narrow(environment).filter(started_at__gte=frame.since, started_at__lt=frame.until)
+    marks = [
+        Mark(frame.place(one.started_at), one.started_at, status_of(one, verdict_of(one)), one)
+        for one in rows.order_by("started_at")
+    ]
+    return markers_of(marks)
+
+
+def latest_of(environment: Environment) -> list[Row]:
+    """The last deployments, however long ago they were."""
+    found = list(narrow(environment).order_by("-started_at", "-id")[:LATEST_SHOWN])
+    for one in found:
+        one.environment, one.project = environment, environment.project
+    return [Row(one, verdict_of(one)) for one in found]
+
+
+def narrow(environment: Environment) -> Any:
+    """Its deployments with their verdicts, without what makes those wide."""
+    rows = Deployment.objects.filter(environment=environment).select_related("verdict")
+    return rows.defer(*(f"verdict__{name}" for name in WIDE))

@@ -1,0 +1,118 @@
+"""Samples of a long time as buckets that a chart can show. Pure; dashboard/environments/queries.py fills them by SQL.
+
+A bucket keeps the lowest and the highest value beside the mean, so that a spike of one sample stays visible however
+much time a bucket covers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+# Values beyond it are nonsense that an endpoint may report all the same; means of larger ones overflow in SQL.
+LARGEST = 1e150
+# A gap is more than this many intervals without a sample.
+GAP_INTERVALS = 1.8
+# Buckets begin at whole multiples of their length since then, so that they stay the same from one look to the next.
+ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
+EPSILON = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What people may look at: so long, in buckets and, for the table, in rows of so many seconds."""
+
+    name: str
+    seconds: int
+    bucket_s: int
+    row_s: int
+
+    @property
+    def span(self) -> timedelta:
+        return timedelta(seconds=self.seconds)
+
+    @property
+    def days(self) -> float:
+        return self.seconds / 86400
+
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+RANGES = (
+    Range("1h", HOUR, 15, 5 * MINUTE),
+    Range("6h", 6 * HOUR, MINUTE, 15 * MINUTE),
+    Range("24h", DAY, 5 * MINUTE, HOUR),
+    Range("7d", 7 * DAY, 30 * MINUTE, 6 * HOUR),
+    Range("30d", 30 * DAY, 2 * HOUR, DAY),
+)
+DEFAULT_RANGE = RANGES[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One metric in one bucket, in its unit: low <= mean <= high."""
+
+    low: float
+    mean: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The samples of some time. first, last: when its first and last sample came in; levels: by metric."""
+
+    start: datetime
+    count: int
+    first: datetime
+    last: datetime
+    levels: dict[str, Level]
+
+    @property
+    def middle(self) -> datetime:
+        return self.first + (self.last - self.first) / 2
+
+
+def range_of(value: str | None) -> Range:
+    """The range that an address names, else the default."""
+    return next((one for one in RANGES if one.name == value), DEFAULT_RANGE)
+
+
+def merged(buckets: Sequence[Bucket], start: datetime) -> Bucket:
+    """At least one bucket, in the order of time, as one that begins at `start`: no sample and no extreme is lost."""
+    count = sum(bucket.count for bucket in buckets)
+    levels = {}
+    for metric in buckets[0].levels:
+        parts = [bucket.levels[metric] for bucket in buckets]
+        low, high = min(part.low for part in parts), max(part.high for part in parts)
+        mean = math.fsum(
+            part.mean * (bucket.count / count) for part, bucket in zip(parts, buckets, strict=True)
+        )
+        # Rounding must not carry the mean past what was measured.
+        levels[metric] = Level(low, min(max(mean, low), high), high)
+    return Bucket(start, count, buckets[0].first, buckets[-1].last, levels)
+
+
+def rows_of(buckets: Iterable[Bucket], row_s: int) -> list[Bucket]:
+    """The same samples in longer buckets, for the table."""
+    groups: dict[datetime, list[Bucket]] = {}
+    for bucket in buckets:
+        groups.setdefault(begin_of(bucket.start, row_s), []).append(bucket)
+    return [merged(group, start) for start, group in groups.items()]
+
+
+def begin_of(moment: datetime, seconds: int) -> datetime:
+    """When the bucket of this length begins in which the moment lies."""
+    passed = (moment - ORIGIN).total_seconds()
+    return ORIGIN + timedelta(seconds=math.floor(passed / seconds) * seconds)
+
+
+def runs_of(buckets: Sequence[Bucket], interval_s: float) -> list[list[Bucket]]:
+    """Stretches without a gap, where a sample is expected every interval_s seconds."""
+    runs: list[list[Bucket]] = []
+    for bucket in buckets:
+        apart = (bucket.first - runs[-1][-1].last).total_seconds() if runs else math.inf
+        if apart > GAP_INTERVALS * interval_s + EPSILON:
+            runs.append([])
+        runs[-1].append(bucket)
+    return runs

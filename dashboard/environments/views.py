@@ -1,0 +1,36 @@
+"""The page of an environment: how it has been doing, and what was deployed into it."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from dashboard.environments.queries import environment_of, environment_page
+from dashboard.environments.series import RANGES, range_of
+from dashboard.person import person
+
+
+@require_safe
+@never_cache
+@login_required
+def environment(request: HttpRequest, environment_id: int) -> HttpResponse:
+    """The five metrics over ?range=1h|6h|24h|7d|30d, with the deployments of that time."""
+    return _environment(request, environment_id, "dashboard/environment.html")
+
+
+@require_safe
+@never_cache
+@login_required
+def environment_live(request: HttpRequest, environment_id: int) -> HttpResponse:
+    """The part that changes without a reload while the last hour is shown."""
+    return _environment(request, environment_id, "includes/_environment.html")
+
+
+def _environment(request: HttpRequest, environment_id: int, template: str) -> HttpResponse:
+    found = environment_of(person(request), environment_id)
+    page = environment_page(found, range_of(request.GET.get("range")))
+    context = {"page": page, "environment": found, "project": found.project, "ranges": RANGES}
+    return render(request, template, context)

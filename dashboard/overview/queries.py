@@ -1,0 +1,280 @@
+"""What the overview reads. Every query starts from what the person may see; their number does not grow with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from analysis.models import DeploymentVerdict, Hint, Severity
+from dashboard.deployments.queries import is_in_progress, verdict_of
+from dashboard.overview.guide import Facts, Guide
+from dashboard.overview.standing import Sum, rank, standing_of, sum_of
+from dashboard.overview.strip import Strip, first_day, strip_of
+from dashboard.words import Status, status_by_name, status_of
+from deployments.models import Deployment, State
+from metrics.models import MetricSample, Phase
+from projects.models import ApiKey, Environment, Project, User
+
+# Of the partitions of samples, those in which a first answer of an endpoint is looked for.
+ANSWERED_WITHIN = timedelta(days=30)
+HINTS_SHOWN = 12
+# What a list of verdicts does not show, and what makes their rows wide.
+WIDE = ("failed_metrics", "checks", "quality", "policy", "evidence")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A deployment that is running or under observation. collected: POST samples in; left_s: until the last one is due,
+    None while it runs and once that time has passed."""
+
+    deployment: Deployment
+    collected: int
+    left_s: float | None
+
+    @property
+    def status(self) -> Status:
+        return status_of(self.deployment, None)
+
+    @property
+    def running(self) -> bool:
+        return self.deployment.finished_at is None
+
+    @property
+    def expected(self) -> int:
+        return self.deployment.window_samples
+
+    @property
+    def segments(self) -> list[bool]:
+        """One per planned sample: whether so many are in. Of a window of very many, one per twentieth."""
+        shown = min(self.expected, 20) or 1
+        filled = shown * min(self.collected, self.expected) // (self.expected or 1)
+        return [place < filled for place in range(shown)]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One environment. judged: its latest deployment with a verdict; latest: its latest of all."""
+
+    environment: Environment
+    judged: Deployment | None = None
+    latest: Deployment | None = None
+    watches: list[Watch] = field(default_factory=list)
+    strip: Strip = Strip()
+
+    @property
+    def verdict(self) -> DeploymentVerdict | None:
+        return verdict_of(self.judged) if self.judged is not None else None
+
+    @property
+    def status(self) -> Status | None:
+        """Its last verdict, or where there is none, the state of its latest deployment; None where it has none."""
+        shown = self.judged or self.latest
+        return status_of(shown, self.verdict) if shown is not None else None
+
+    @property
+    def standing(self) -> str:
+        return standing_of(self.verdict.verdict if self.verdict else None, in_progress=bool(self.watches))
+
+    @property
+    def unjudged(self) -> Deployment | None:
+        """A later deployment than the judged one that will get no verdict."""
+        newer = self.latest is not None and self.judged is not None and self.latest.pk != self.judged.pk
+        return self.latest if newer and not self.watches else None
+
+    @property
+    def unjudged_status(self) -> Status | None:
+        return status_of(self.unjudged, None) if self.unjudged is not None else None
+
+    @property
+    def counts(self) -> list[tuple[Status, int]]:
+        """How many of each verdict the strip shows, the best first."""
+        totals = self.strip.totals or {}
+        return [(status_by_name(name), totals.get(name, 0)) for name in reversed(list(totals))]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All environments of the person, trouble first. bare: projects without an environment; hints: the open critical
+    ones; more_hints: how many are not among them."""
+
+    rows: list[Row]
+    bare: list[Project]
+    hints: list[Hint]
+    more_hints: int
+
+    @property
+    def watches(self) -> list[Watch]:
+        return [watch for row in self.rows for watch in row.watches]
+
+    @property
+    def sum(self) -> Sum:
+        return sum_of(row.standing for row in self.rows)
+
+    @property
+    def has_verdict(self) -> bool:
+        return any(row.judged is not None for row in self.rows)
+
+
+def projects_of(user: User) -> list[Project]:
+    """The person's projects that are not archived, by name. One query."""
+    shown = Project.objects.visible_to(user).filter(archived_at__isnull=True)
+    return list(shown.select_related("team").order_by("name", "id"))
+
+
+def overview_of(projects: Sequence[Project]) -> Overview:
+    """How the environments of these projects stand. Five queries, one more while something is observed."""
+    environments = environments_of(projects)
+    deployments = deployments_by_id(environments)
+    watches = watches_in(environments)
+    strips = strips_of(projects)
+    rows = [
+        Row(
+            environment=one,
+            judged=deployments.get(one.judged_id),
+            latest=deployments.get(one.latest_id),
+            watches=watches.get(one.pk, []),
+            strip=strips.get(one.pk, Strip()),
+        )
+        for one in environments
+    ]
+    rows.sort(key=lambda row: (rank(row.standing), row.environment.project.name.casefold(), row.environment.name))
+    hints = open_hints(rows)
+    with_environment = {one.project_id for one in environments}
+    return Overview(
+        rows=rows,
+        bare=[project for project in projects if project.pk not in with_environment],
+        hints=hints[:HINTS_SHOWN],
+        more_hints=max(0, len(hints) - HINTS_SHOWN),
+    )
+
+
+def environments_of(projects: Sequence[Project]) -> list[Any]:
+    """With the ids of the latest deployment and of the latest that has a verdict."""
+    own = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-started_at", "-id")
+    rows: list[Any] = list(
+        Environment.objects.filter(project__in=[project.pk for project in projects])
+        .annotate(
+            latest_id=Subquery(own.values("id")[:1]),
+            judged_id=Subquery(own.filter(verdict__isnull=False).values("id")[:1]),
+        )
+        .only("id", "name", "project_id", "metrics_endpoint", "endpoint_blocked_at")
+    )
+    by_id = {project.pk: project for project in projects}
+    for row in rows:
+        row.project = by_id[row.project_id]
+    return rows
+
+
+def deployments_by_id(environments: Sequence[Any]) -> dict[int | None, Deployment]:
+    ids = {pk for one in environments for pk in (one.latest_id, one.judged_id) if pk is not None}
+    narrow = Deployment.objects.select_related("verdict").defer(*(f"verdict__{name}" for name in WIDE))
+    return dict(narrow.in_bulk(ids))
+
+
+def watches_in(environments: Sequence[Any]) -> dict[int, list[Watch]]:
+    """By environment: what is going on in it, the latest first."""
+    by_id = {one.pk: one for one in environments}
+    # Each half by its own partial index.
+    open_ones = Q(state=State.RUNNING) | Q(state=State.FINISHED)
+    rows = Deployment.objects.filter(open_ones, environment__in=list(by_id)).select_related("verdict")
+    narrow = rows.defer(*(f"verdict__{name}" for name in WIDE)).order_by("-started_at", "-id")
+    found = [one for one in narrow if is_in_progress(one, verdict_of(one))]
+    samples = MetricSample.objects.of_all([one for one in found if one.finished_at is not None])
+    counts = dict(samples.filter(phase=Phase.POST).values_list("deployment_id").annotate(Count("id")))
+    watches: dict[int, list[Watch]] = {}
+    now = timezone.now()
+    for one in found:
+        one.environment = by_id[one.environment_id]
+        one.project = one.environment.project
+        watches.setdefault(one.environment_id, []).append(Watch(one, counts.get(one.pk, 0), seconds_left(one, now)))
+    return watches
+
+
+def seconds_left(deployment: Deployment, now: datetime) -> float | None:
+    """Until the last planned sample is due; None before finish and once that time has passed."""
+    if deployment.finished_at is None:
+        return None
+    end = deployment.finished_at + timedelta(seconds=deployment.window_samples * deployment.interval_s)
+    left = (end - now).total_seconds()
+    return left if left > 0 else None
+
+
+def strips_of(projects: Sequence[Project]) -> dict[int, Strip]:
+    """By environment: the verdicts of the last 30 days, by the day of finish in the person's time zone."""
+    today = timezone.localdate()
+    since = timezone.make_aware(datetime.combine(first_day(today), time()))
+    counted = (
+        Deployment.objects.filter(
+            project__in=[project.pk for project in projects], finished_at__gte=since, verdict__isnull=False
+        )
+        .values_list("environment_id", TruncDate("finished_at"), "verdict__verdict")
+        .annotate(Count("id"))
+        .order_by()
+    )
+    days: dict[int, dict[date, dict[str, int]]] = {}
+    for environment_id, day, verdict, count in counted:
+        days.setdefault(environment_id, {}).setdefault(day, {})[verdict] = count
+    return {environment_id: strip_of(by_day, today) for environment_id, by_day in days.items()}
+
+
+def open_hints(rows: Sequence[Row]) -> list[Hint]:
+    """The critical hints of each environment's latest judged deployment, in the order of the rows."""
+    judged = {row.judged.pk: row for row in rows if row.judged is not None}
+    found = Hint.objects.filter(deployment__in=list(judged), severity=Severity.CRITICAL).only(
+        "id", "deployment_id", "position", "code", "metric", "severity", "title", "created_at"
+    )
+    places = {pk: place for place, pk in enumerate(judged)}
+    hints = sorted(found, key=lambda hint: (places[hint.deployment_id], hint.position))
+    for hint in hints:
+        row = judged[hint.deployment_id]
+        assert row.judged is not None
+        row.judged.environment, row.judged.project = row.environment, row.environment.project
+        hint.deployment = row.judged
+    return hints
+
+
+def guide_of(user: User) -> Guide:
+    """How far the person's project is on the way to its first verdict: the one with the most deployments. Four queries,
+    one without a project."""
+    project = projects_with_facts(user).order_by("-last_number", "id").first()
+    if project is None:
+        return Guide(Facts())
+    environments = list(Environment.objects.filter(project=project).order_by("id"))
+    environment = next((one for one in environments if one.metrics_endpoint), environments[0] if environments else None)
+    answered = MetricSample.objects.filter(
+        environment__in=[one.pk for one in environments], collected_at__gte=timezone.now() - ANSWERED_WITHIN
+    ).exists()
+    facts = Facts(
+        has_project=True,
+        has_endpoint=any(one.metrics_endpoint for one in environments),
+        answered=answered,
+        has_key=project.has_key,
+        key_used=project.key_used,
+        triggered=project.last_number > 0,
+        finished=project.finished,
+        judged=project.judged,
+    )
+    latest = Deployment.objects.filter(project=project).order_by("-id").first()
+    return Guide(facts, project, environment, latest)
+
+
+def projects_with_facts(user: User) -> Any:
+    """The person's projects with what the guide asks of each."""
+    keys = ApiKey.objects.usable().filter(project=OuterRef("pk"))
+    own = Deployment.objects.filter(project=OuterRef("pk"))
+    return (
+        Project.objects.visible_to(user)
+        .filter(archived_at__isnull=True)
+        .annotate(
+            has_key=Exists(keys),
+            key_used=Exists(keys.filter(last_used_at__isnull=False)),
+            finished=Exists(own.filter(finished_at__isnull=False)),
+            judged=Exists(own.filter(verdict__isnull=False)),
+        )
+    )

@@ -1,0 +1,203 @@
+"""The delivery figures against scenes that were worked out by hand."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from analysis.models import DeploymentVerdict, VerdictName
+from analysis.services import give_feedback
+from analysis.tests.factories import make_verdict
+from dashboard.overview.delivery import figures_of
+from dashboard.overview.figures import Figures, Spread
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
+from projects.models import Environment
+from projects.tests.factories import make_environment, make_project, make_user
+
+pytestmark = pytest.mark.django_db
+
+OK, WARNING, ROLLBACK = VerdictName.OK, VerdictName.WARNING, VerdictName.ROLLBACK_RECOMMENDED
+NOW = timezone.now()
+
+
+def judged(
+    environment: Environment, hours_ago: float, verdict: str | None, *, after_s: float = 300, **kwargs: Any
+) -> Deployment:
+    """Finished so many hours ago; its verdict came `after_s` later."""
+    finished = NOW - timedelta(hours=hours_ago)
+    values = {"started_at": finished - timedelta(minutes=1), "finished_at": finished, **kwargs}
+    made = make_deployment(environment=environment, state=State.FINISHED, **values)
+    if verdict is not None:
+        make_verdict(made, verdict=verdict)
+        DeploymentVerdict.objects.filter(deployment=made).update(created_at=finished + timedelta(seconds=after_s))
+    return made
+
+
+def figures(environment: Environment, days: int = 30, now: datetime = NOW) -> Figures:
+    return figures_of([environment.project_id], days, now)
+
+
+def test_without_deployments_there_are_no_figures():
+    assert figures(make_environment()) == Figures(30)
+    assert figures_of([], 30, NOW) == Figures(30)
+
+
+def test_what_was_deployed_counts_where_the_pipeline_succeeded():
+    prod = make_environment()
+    for result in ("success", "success", "failed", "cancelled"):
+        judged(prod, 5, OK, pipeline_result=result)
+    judged(prod, 4, None)
+    make_deployment(environment=prod, state=State.RUNNING, started_at=NOW - timedelta(hours=1))
+    found = figures(prod, days=7)
+    assert (found.deployed, found.judged, found.per_day) == (3, 4, 3 / 7)
+
+
+def test_only_what_was_finished_in_the_period_counts():
+    prod = make_environment()
+    for hours_ago in (1, 6.9 * 24, 7.1 * 24, 29 * 24, 31 * 24, 89 * 24, 91 * 24):
+        judged(prod, hours_ago, OK)
+    assert [figures(prod, days=days).judged for days in (7, 30, 90)] == [2, 4, 6]
+
+
+def test_only_the_projects_that_were_asked_for_count():
+    one, other = make_environment(), make_environment()
+    judged(one, 5, OK)
+    judged(make_environment(project=one.project), 5, ROLLBACK)
+    judged(other, 5, ROLLBACK)
+    assert (figures(one).judged, figures(one).failed) == (2, 1)
+    both = figures_of([one.project_id, other.project_id], 30, NOW)
+    assert (both.judged, both.failed) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mark", "failed"),
+    [
+        (ROLLBACK, None, 1),
+        (WARNING, None, 0),
+        (OK, None, 0),
+        (ROLLBACK, {"right": True}, 1),
+        (ROLLBACK, {"right": False, "should_have_been": "ok"}, 0),
+        (ROLLBACK, {"right": False}, 0),
+        (OK, {"right": False, "should_have_been": "rollback_recommended"}, 1),
+        (WARNING, {"right": True}, 0),
+        (OK, {"right": False}, 0),
+    ],
+)
+def test_a_mark_counts_instead_of_the_verdict(verdict, mark, failed):
+    prod = make_environment()
+    deployment = judged(prod, 5, verdict)
+    if mark is not None:
+        give_feedback(DeploymentVerdict.objects.get(deployment=deployment), by=make_user(), **mark)
+    found = figures(prod)
+    assert (found.judged, found.failed, found.failure_rate) == (1, failed, float(failed))
+    assert found.unrestored == failed
+
+
+def test_time_to_verdict_is_the_median_and_what_nine_of_ten_keep_to():
+    prod = make_environment()
+    for seconds in (100, 200, 300, 400, 1000):
+        judged(prod, 5, OK, after_s=seconds)
+    judged(prod, 3, None)
+    # Between the fourth and the fifth value: 400 + 0.6 × 600.
+    found = figures(prod).to_verdict
+    assert (found.median, found.p90, found.count) == (pytest.approx(300), pytest.approx(760), 5)
+
+
+def test_time_to_restore_runs_to_the_next_ok_of_the_environment():
+    prod = make_environment()
+    staging = make_environment(project=prod.project)
+    judged(prod, 50, ROLLBACK)
+    judged(staging, 49, OK)
+    judged(prod, 48, WARNING)
+    judged(prod, 47, OK)
+    judged(prod, 30, ROLLBACK)
+    judged(prod, 29, OK)
+    # 50 h to 47 h; 30 h to 29 h: the median of 3 h and 1 h.
+    found = figures(prod)
+    assert (found.to_restore.count, found.unrestored) == (2, 0)
+    assert found.to_restore.median == pytest.approx(2 * 3600)
+
+
+def test_failures_in_a_row_are_one_that_lasts_from_the_first():
+    prod = make_environment()
+    for hours_ago in (10, 9, 8):
+        judged(prod, hours_ago, ROLLBACK)
+    judged(prod, 6, OK)
+    judged(prod, 3, ROLLBACK)
+    judged(prod, 2, ROLLBACK)
+    found = figures(prod)
+    assert (found.failed, found.to_restore.count, found.unrestored) == (5, 1, 1)
+    assert found.to_restore.median == pytest.approx(4 * 3600)
+
+
+def test_an_ok_that_was_marked_wrong_restores_nothing():
+    prod = make_environment()
+    judged(prod, 10, ROLLBACK)
+    wrong = judged(prod, 9, OK)
+    give_feedback(DeploymentVerdict.objects.get(deployment=wrong), right=False, should_have_been="", by=make_user())
+    judged(prod, 5, OK)
+    assert figures(prod).to_restore.median == pytest.approx(5 * 3600)
+
+
+def test_lead_time_is_known_where_the_pipeline_told_the_time_of_the_commit():
+    prod = make_environment()
+    judged(prod, 10, OK, committed_at=NOW - timedelta(hours=12))
+    judged(prod, 10, OK, committed_at=NOW - timedelta(hours=16))
+    judged(prod, 10, OK)
+    judged(prod, 10, OK, pipeline_result="failed", committed_at=NOW - timedelta(hours=100))
+    # A clock that is wrong: committed after it was deployed.
+    judged(prod, 10, OK, committed_at=NOW - timedelta(hours=9))
+    found = figures(prod).lead
+    assert found.count == 2
+    assert found.median == pytest.approx(4 * 3600)
+
+
+def test_a_verdict_from_before_the_finish_took_no_time():
+    prod = make_environment()
+    judged(prod, 5, OK, after_s=-60)
+    assert figures(prod).to_verdict == Spread(0.0, 0.0, 1)
+
+
+# --- how they are counted ------------------------------------------------------------------------------------------
+
+PLANT = """
+INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at, finished_at,
+    duration_ms, branch, commit_sha, version, author, url, window_samples, interval_s)
+SELECT gen_random_uuid(), n, %(project)s, %(environment)s, 'analyzed', 'success',
+    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '', 5, 60
+FROM generate_series(1, 20000) AS n
+"""
+JUDGE = """
+INSERT INTO deployment_verdicts (deployment_id, verdict, confidence, conclusive, score, summary, failed_metrics, checks,
+    quality, policy, evidence, early, shadow, created_at)
+SELECT id, CASE WHEN number % 20 = 0 THEN 'rollback_recommended' ELSE 'ok' END, 0.9, true, 0.1, repeat('As before. ', 150),
+    '[]', '[]', '{}', '{}', '{}', false, false, finished_at + interval '5 minutes'
+FROM deployments
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_figures_are_counted_from_indexes_alone():
+    environment = make_environment(project=make_project())
+    with connection.cursor() as cursor:
+        cursor.execute(PLANT, {"project": environment.project_id, "environment": environment.pk})
+        cursor.execute(JUDGE)
+        # As autovacuum does: only then may an index answer without its table.
+        cursor.execute("VACUUM ANALYZE deployments, deployment_verdicts")
+    with CaptureQueriesContext(connection) as queries:
+        found = figures_of([environment.project_id], 7, timezone.now())
+    assert len(queries) == 2
+    assert (found.deployed, found.failed) == (168, 8)
+    with connection.cursor() as cursor:
+        for query in queries.captured_queries:
+            cursor.execute("EXPLAIN " + query["sql"])
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+            assert "Seq Scan on deployments" not in plan, plan
+            assert "Seq Scan on deployment_verdicts" not in plan, plan
+            assert "deployments_by_finish" in plan, plan

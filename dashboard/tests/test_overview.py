@@ -1,0 +1,312 @@
+"""The overview as a browser without JavaScript gets it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from analysis.models import VerdictName
+from analysis.tests.factories import make_hint, make_verdict
+from dashboard.overview.queries import HINTS_SHOWN, overview_of, projects_of
+from dashboard.tests import scenes
+from dashboard.tests.pages import address, words
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
+from metrics.models import Phase
+from metrics.tests.factories import make_sample, make_samples
+from projects.models import Environment
+from projects.tests.factories import make_api_key, make_environment, make_project
+
+pytestmark = pytest.mark.django_db
+
+OVERVIEW = "/dashboard/"
+LIVE = "/dashboard/live/"
+OK, WARNING, ROLLBACK = VerdictName.OK, VerdictName.WARNING, VerdictName.ROLLBACK_RECOMMENDED
+
+
+def judged(environment: Environment, verdict: str = OK, **kwargs: Any) -> Deployment:
+    made = make_deployment(environment=environment, state=State.FINISHED, **kwargs)
+    make_verdict(made, verdict=verdict)
+    return made
+
+
+def names(client: Client) -> list[str]:
+    """The environments in the order of the page."""
+    body = client.get(OVERVIEW).content.decode()
+    table = body[body.index("<tbody") : body.index("</tbody>")]
+    return re.findall(r'class="chip"><bdi>([^<]+)<', table)
+
+
+def row_of(client: Client, environment: Environment) -> str:
+    """The words of the environment's row."""
+    body = client.get(OVERVIEW).content.decode()
+    table = body[body.index("<tbody") : body.index("</tbody>")]
+    (row,) = [part for part in table.split("</tr>") if f"<bdi>{environment.name}</bdi></span></a>" in part]
+    return " ".join(re.sub(r"<[^>]+>", " ", row).split())
+
+
+def test_environments_with_trouble_come_first(browser_of, environment):
+    project = environment.project
+    for name, verdict in (("a-ok", OK), ("b-warning", WARNING), ("c-rollback", ROLLBACK), ("d-none", None)):
+        made = make_environment(project=project, name=name)
+        if verdict is not None:
+            judged(made, verdict)
+    judged(environment, OK)
+    make_deployment(environment=environment, state=State.FINISHED, started_at=timezone.now())
+    assert names(browser_of) == ["c-rollback", "prod", "b-warning", "a-ok", "d-none"]
+    text = words(browser_of.get(OVERVIEW))
+    assert "Rollback recommended in 1 environment of 5" in text
+    assert "1 in progress" in text
+
+
+def test_a_row_shows_the_last_verdict_with_what_was_deployed(browser_of, environment):
+    judged(environment, ROLLBACK, started_at=timezone.now() - timedelta(hours=2))
+    last = judged(environment, WARNING, version="2.14.0", branch="main")
+    row = row_of(browser_of, environment)
+    assert row.startswith("Warning shop prod #2")
+    assert "2.14.0" in row
+    assert "main" in row
+    assert f'href="{address(last)}"' in browser_of.get(OVERVIEW).content.decode()
+
+
+def test_the_latest_deployment_is_the_one_that_started_last(browser_of, environment):
+    judged(environment, OK, started_at=timezone.now() - timedelta(hours=1))
+    judged(environment, ROLLBACK, started_at=timezone.now() - timedelta(hours=9))
+    assert row_of(browser_of, environment).startswith("OK shop prod #1")
+
+
+def test_what_is_under_observation_shows_its_progress(browser_of, environment):
+    judged(environment, OK, started_at=timezone.now() - timedelta(hours=1))
+    watched = scenes.half_observed(environment)
+    text = words(browser_of.get(OVERVIEW))
+    assert "In progress now Under observation #2 shop prod 2 of 5 samples · last one due in" in text
+    body = browser_of.get(OVERVIEW).content.decode()
+    assert body.count('<li class="filled">') == 2
+    assert body.count(f'href="{address(watched)}"') == 2
+    # The last verdict stays the last one until the next.
+    assert row_of(browser_of, environment).startswith("OK shop prod #1")
+
+
+def test_a_deployment_that_is_running_waits_for_its_finish(browser_of, environment):
+    make_deployment(environment=environment)
+    text = words(browser_of.get(OVERVIEW))
+    assert "Deploying #1 shop prod Waiting for the pipeline to call finish." in text
+
+
+def test_an_early_verdict_is_still_watched(browser_of, environment):
+    scenes.called_out_early(environment)
+    text = words(browser_of.get(OVERVIEW))
+    assert "Rollback recommended in 1 environment of 1" in text
+    assert "2 of 5 samples" in text
+    assert "early" in row_of(browser_of, environment)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [(State.ABANDONED, "Abandoned: no finish came"), (State.SUPERSEDED, "Superseded by the next deployment")],
+)
+def test_a_deployment_without_a_verdict_never_hides_the_last_one(browser_of, environment, state, told):
+    judged(environment, ROLLBACK, started_at=timezone.now() - timedelta(hours=2))
+    make_deployment(environment=environment, state=state)
+    row = row_of(browser_of, environment)
+    assert row.startswith("Rollback recommended shop prod #1")
+    assert f"#2 {told}" in row
+
+
+def test_the_strip_counts_the_verdicts_of_thirty_days(browser_of, environment):
+    now = timezone.now()
+    for days_ago, verdict in ((0, OK), (0, ROLLBACK), (3, OK), (29, WARNING), (32, ROLLBACK)):
+        judged(environment, verdict, started_at=now - timedelta(days=days_ago, minutes=3))
+    body = browser_of.get(OVERVIEW).content.decode()
+    strip = body[body.index('class="strip"') :]
+    strip = strip[: strip.index("</svg>")]
+    assert re.findall(r'class="strip-(ok|warning|rollback_recommended)"', strip) == [
+        "warning", "ok", "rollback_recommended",
+    ]  # fmt: skip
+    assert "1 Rollback recommended, 1 OK" in strip
+    assert row_of(browser_of, environment).endswith("OK: 2 Warning: 1 Rollback recommended: 1")
+
+
+def test_critical_hints_are_open_until_the_next_verdict(browser_of, environment):
+    first = judged(environment, ROLLBACK, started_at=timezone.now() - timedelta(hours=2))
+    make_hint(first, severity="critical", title="Errors above 5 %")
+    make_hint(first, severity="warning", title="p95 latency is up")
+    text = words(browser_of.get(OVERVIEW))
+    assert "Open critical hints" in text
+    assert "Errors above 5 %" in text
+    assert "p95 latency is up" not in text
+    judged(environment, OK)
+    assert "Open critical hints" not in words(browser_of.get(OVERVIEW))
+
+
+def test_of_very_many_hints_some_are_shown_and_the_rest_counted(browser_of, environment):
+    deployment = judged(environment, ROLLBACK)
+    for number in range(HINTS_SHOWN + 3):
+        make_hint(deployment, severity="critical", title=f"Hint {number}.")
+    text = words(browser_of.get(OVERVIEW))
+    assert f"Hint {HINTS_SHOWN - 1}." in text
+    assert f"Hint {HINTS_SHOWN}." not in text
+    assert "and 3 more" in text
+
+
+def test_archived_and_foreign_projects_are_not_shown(browser_of, environment):
+    judged(environment)
+    judged(make_environment(project=make_project(name="theirs")), ROLLBACK)
+    archived = make_project(team=environment.project.team, name="bygone", archived_at=timezone.now())
+    judged(make_environment(project=archived), ROLLBACK)
+    for path in (OVERVIEW, LIVE):
+        text = words(browser_of.get(path))
+        assert "theirs" not in text
+        assert "bygone" not in text
+        assert "Every last verdict is OK" in text
+
+
+def test_what_has_no_deployment_yet_says_what_comes_next(browser_of, environment):
+    team = environment.project.team
+    judged(environment)
+    make_project(team=team, name="bare")
+    without = make_environment(project=environment.project, name="staging")
+    ready = make_environment(project=environment.project, name="qa", metrics_endpoint="https://qa.example/m")
+    assert "metrics endpoint" in row_of(browser_of, without)
+    assert "trigger" in row_of(browser_of, ready)
+    assert "No environment yet bare Add an environment" in words(browser_of.get(OVERVIEW))
+
+
+# --- delivery ------------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_are_of_the_period_and_the_project_that_were_asked_for(browser_of, environment):
+    other = make_environment(project=make_project(team=environment.project.team, name="search"))
+    judged(environment, ROLLBACK, started_at=timezone.now() - timedelta(days=20))
+    judged(environment, OK)
+    judged(other, OK)
+    text = words(browser_of.get(OVERVIEW))
+    assert "Of deployments that were finished in the last 30 days" in text
+    assert "1 of 3 judged" in text
+    assert "0 of 2 judged" in words(browser_of.get(OVERVIEW, {"days": "7"}))
+    own = browser_of.get(OVERVIEW, {"days": "90", "project": str(environment.project.uuid)})
+    assert "1 of 2 judged" in words(own)
+    assert "Delivery · shop" in words(own)
+
+
+@pytest.mark.parametrize("days", ["", "x", "0", "-7", "1e9", "\x00", "9" * 5000, "30 "])
+def test_a_period_that_is_none_is_the_default(browser_of, environment, days):
+    judged(environment)
+    response = browser_of.get(OVERVIEW, {"days": days})
+    assert response.status_code == 200
+    assert "in the last 30 days" in words(response)
+
+
+def test_an_unknown_project_answers_like_a_foreign_one(browser_of, environment):
+    judged(environment)
+    foreign = make_project()
+    archived = make_project(team=environment.project.team, archived_at=timezone.now())
+    answers = [
+        browser_of.get(OVERVIEW, {"project": str(value)}) for value in (foreign.uuid, uuid4(), "x\x00", archived.uuid)
+    ]
+    assert {answer.status_code for answer in answers} == {404}
+    assert len({answer.content for answer in answers}) == 1
+
+
+def test_every_figure_says_how_it_is_counted(browser_of, environment):
+    judged(environment)
+    body = browser_of.get(OVERVIEW).content.decode()
+    assert body.count("How it is counted") == body.count('class="figure-number"') == 5
+    assert "dora.dev" in body
+
+
+# --- the way to the first verdict ----------------------------------------------------------------------------------
+
+
+def states(client: Client) -> list[str]:
+    return re.findall(r'<li class="step (\w+)"', client.get(OVERVIEW).content.decode())
+
+
+def test_the_guide_follows_what_is_really_there(browser_of, user):
+    assert states(browser_of) == ["current", *["todo"] * 5]
+    environment = scenes.environment_of(user)
+    assert states(browser_of) == ["done", "current", *["todo"] * 4]
+    make_sample(make_deployment(environment=environment), phase=Phase.PRE)
+    # A deployment in the database and a sample of it: the key has been there.
+    assert states(browser_of) == ["done"] * 4 + ["current", "todo"]
+    Deployment.objects.update(state=State.FINISHED, finished_at=timezone.now())
+    assert states(browser_of) == ["done"] * 5 + ["current"]
+    make_verdict(Deployment.objects.get())
+    assert states(browser_of) == []
+    assert "Every last verdict is OK" in words(browser_of.get(OVERVIEW))
+
+
+def test_the_guide_tells_the_next_call_with_this_deployments_id(browser_of, environment):
+    make_api_key(project=environment.project, last_used_at=timezone.now())
+    deployment = make_deployment(environment=environment)
+    body = browser_of.get(OVERVIEW).content.decode()
+    assert "It has been used." in body
+    assert f'"deployment_id": "{deployment.uuid}"' in body
+
+
+def test_only_an_archived_project_is_like_none(browser_of, environment):
+    type(environment.project).objects.update(archived_at=timezone.now())
+    assert states(browser_of) == ["current", *["todo"] * 5]
+
+
+# --- how it is read ------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_takes_the_same_queries_for_one_environment_as_for_many(browser_of, environment):
+    def fill(target: Environment) -> None:
+        make_hint(judged(target, ROLLBACK), severity="critical")
+        make_samples(make_deployment(environment=target, state=State.FINISHED), post=2)
+
+    def queries(path: str) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert browser_of.get(path).status_code == 200
+        return len(captured)
+
+    fill(environment)
+    assert (queries(OVERVIEW), queries(LIVE)) == (11, 9)
+    for number in range(4):
+        project = make_project(team=environment.project.team)
+        for _ in range(number):
+            fill(make_environment(project=project))
+    # The session, the person, projects, environments, their deployments, those in progress, their samples, the strips,
+    # the hints; on the page also the two of the figures.
+    assert (queries(OVERVIEW), queries(LIVE)) == (11, 9)
+
+
+def test_the_first_steps_take_few_queries(browser_of, django_assert_num_queries, environment):
+    # Projects, environments, deployments in progress, strips; four of the guide, two of the figures; session, person.
+    with django_assert_num_queries(12):
+        browser_of.get(OVERVIEW)
+
+
+PLANT = """
+INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at, finished_at,
+    duration_ms, branch, commit_sha, version, author, url, window_samples, interval_s)
+SELECT gen_random_uuid(), n + 10, %(project)s, %(environment)s, 'analyzed', 'success',
+    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '', 5, 60
+FROM generate_series(1, 20000) AS n
+"""
+
+
+def test_a_long_history_is_read_by_index(environment, user):
+    with connection.cursor() as cursor:
+        cursor.execute(PLANT, {"project": environment.project_id, "environment": environment.pk})
+        cursor.execute("ANALYZE deployments")
+    judged(environment, started_at=timezone.now() - timedelta(minutes=20))
+    make_deployment(environment=environment, state=State.FINISHED)
+    with CaptureQueriesContext(connection) as queries:
+        overview = overview_of(projects_of(user))
+    assert overview.rows[0].watches
+    with connection.cursor() as cursor:
+        for query in queries.captured_queries:
+            cursor.execute("EXPLAIN " + query["sql"])
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+            assert "Seq Scan on deployments" not in plan, plan
