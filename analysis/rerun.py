@@ -140,7 +140,9 @@ def store_again(deployment_id: int, *, token: str, by: User | None) -> Again:
     """
     rows = Deployment.objects.select_related("environment", "policy_version", "verdict__feedback", "project")
     with transaction.atomic():
-        deployment = rows.select_for_update(of=("self",)).get(pk=deployment_id)
+        # Read only once the lock is ours: what a query that waits for it joins is from before the wait.
+        Deployment.objects.select_for_update().get(pk=deployment_id)
+        deployment = rows.get(pk=deployment_id)
         again = look_again(deployment)
         if again.token != token:
             raise CannotRerun(Refusal.CHANGED_MEANWHILE)

@@ -5,7 +5,6 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('analysis', '0006_lists'),
-        ('analysis', '0006_lists'),
     ]
 
     operations = [

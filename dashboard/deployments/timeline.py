@@ -14,8 +14,10 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from analysis import wording
 from dashboard import words
 from dashboard.deployments.queries import MISSED, Detail
+from dashboard.telling import in_language
 from deployments.models import State
 from metrics.models import MetricSample, Phase
 from scheduler.models import JobStatus, ScheduledJob
@@ -124,15 +126,17 @@ def verdicts(detail: Detail) -> Iterator[Entry]:
     first = revisions[0] if revisions and not verdict.early else {}
     status = words.VERDICTS.get(first.get("verdict", verdict.verdict), words.UNKNOWN)
     what = _("Early verdict: %(verdict)s") if verdict.early else _("Verdict: %(verdict)s")
-    summary = first.get("summary", verdict.summary)
-    yield Entry(verdict.created_at, "verdict", status.icon, status.key, what % {"verdict": status.label}, summary)
+    # What was replaced stands nowhere else on the page.
+    note = first.get("summary") or how_sure(verdict.confidence, conclusive=verdict.conclusive)
+    yield Entry(verdict.created_at, "verdict", status.icon, status.key, what % {"verdict": status.label}, note)
     if verdict.early and verdict.final:
         told = revisions[0] if revisions else verdict.final
         status = words.VERDICTS.get(told.get("verdict", ""), words.UNKNOWN)
         what = _("At the end of the window: %(verdict)s") % {"verdict": status.label}
         at = parse_datetime(told.get("at") or "")
         if at is not None:
-            yield Entry(at, "final", status.icon, status.key, what, told.get("summary", ""))
+            sure = how_sure(told.get("confidence", 0.0), conclusive=told.get("conclusive", False))
+            yield Entry(at, "final", status.icon, status.key, what, told.get("summary", "") if revisions else sure)
     yield from _reruns(verdict.verdict if not verdict.early else (verdict.final or {}).get("verdict", ""), revisions)
 
 
@@ -180,6 +184,15 @@ def how_taken(job: ScheduledJob) -> str:
     if job.retry_count:
         told.append(_("at try %(number)s") % {"number": job.retry_count + 1})
     return ", ".join(told)
+
+
+def how_sure(confidence: float, *, conclusive: bool) -> str:
+    """Confidence 0..1 in words."""
+    told = _("%(word)s confidence, %(number)s") % {
+        "word": words.confidence_word(confidence),
+        "number": in_language(wording.percent(confidence)),
+    }
+    return told if conclusive else f"{told}, {_('not conclusive')}"
 
 
 def _phase(job: ScheduledJob) -> str:

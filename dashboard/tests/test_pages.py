@@ -348,6 +348,9 @@ def test_a_deployment_takes_a_fixed_number_of_queries(browser_of, environment, d
         # The session, the person and her role; the deployment, its hints, samples and jobs. Without a verdict also
         # what the judge would leave out: deployments that did not end ok, windows excluded by hand.
         with django_assert_num_queries(7 if deployment == large else 9):
+            assert browser_of.get(f"{address(deployment)}live/").status_code == 200
+        # The page itself leads to the deployments before and after it.
+        with django_assert_num_queries(8 if deployment == large else 10):
             assert browser_of.get(address(deployment)).status_code == 200
 
 

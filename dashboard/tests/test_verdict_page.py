@@ -139,4 +139,4 @@ def test_earlier_deployments_that_helped_out_take_one_query_more(browser_of, env
     helped = scenes.with_history(environment)
     assert len(helped.verdict.evidence["history_of"]) == 3
     with django_assert_num_queries(8):
-        assert browser_of.get(address(helped)).status_code == 200
+        assert browser_of.get(f"{address(helped)}live/").status_code == 200
