@@ -121,7 +121,7 @@ def verdict_of(verdict: DeploymentVerdict | None) -> dict[str, Any] | None:
 
 
 def feedback_of(mark: Feedback | None) -> dict[str, Any] | None:
-    """Without who gave it: a person's name has no place in a file that is passed on."""
     if mark is None:
         return None
-    return {name: getattr(mark, name) for name in ("right", "should_have_been", "reason", "given_at")}
+    told = {name: getattr(mark, name) for name in ("right", "should_have_been", "reason", "given_at")}
+    return {**told, "given_by": mark.given_by.get_username() if mark.given_by is not None else None}

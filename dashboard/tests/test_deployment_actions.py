@@ -1,0 +1,348 @@
+"""What people do with a deployment: compare, run its analysis again, replay, download."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from analysis.judge import judge, judge_early
+from analysis.models import DeploymentVerdict, Hint
+from analysis.policy import policy_from_dict
+from analysis.services import give_feedback
+from analysis.types import METRICS, Miss, Sample, Window
+from dashboard.tests import scenes
+from dashboard.tests.pages import LIST, address, as_role, words
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
+from projects.models import Role
+from projects.services import set_policy
+from projects.tests.factories import make_environment
+
+pytestmark = pytest.mark.django_db
+ACTIONS = ("compare/", "rerun/", "replay/", "download.json")
+LENIENT = {"limits": {"latency_p95": 5000, "cpu_usage": 1}}
+
+
+def fresh(deployment: Deployment) -> Deployment:
+    return Deployment.objects.select_related("verdict").get(pk=deployment.pk)
+
+
+# --- who may ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_foreign_deployment_answers_as_an_unknown_one(browser_of, action):
+    foreign = make_deployment(state=State.FINISHED)
+    for method in (browser_of.get, browser_of.post) if action in ("rerun/", "replay/") else (browser_of.get,):
+        one, other = method(f"{address(foreign)}{action}"), method(f"{LIST}{uuid4()}/{action}")
+        assert one.status_code == other.status_code == 404
+        assert one.content == other.content
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_whoever_is_not_signed_in_is_asked_to(client, environment, action):
+    answer = client.get(f"{address(scenes.judged(environment))}{action}")
+    assert (answer.status_code, "/login/?next=" in answer["Location"]) == (302, True)
+
+
+@pytest.mark.parametrize(
+    ("role", "statuses"),
+    [
+        (Role.VIEWER, [200, 403, 403, 200]),
+        (Role.MEMBER, [200] * 4),
+        (Role.ADMIN, [200] * 4),
+        (Role.OWNER, [200] * 4),
+        (None, [404] * 4),
+    ],
+)
+def test_each_role_may_do_what_the_table_says(environment, role, statuses):
+    deployment = scenes.judged(environment)
+    client = as_role(environment, role)
+    assert [client.get(f"{address(deployment)}{action}").status_code for action in ACTIONS] == statuses
+    posts = [client.post(f"{address(deployment)}{action}").status_code for action in ("rerun/", "replay/")]
+    # A token that is none: looked at and refused.
+    assert posts == {200: [409, 200], 403: [403, 403], 404: [404, 404]}[statuses[1]]
+
+
+def test_storing_needs_the_forms_token(environment, user):
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(user)
+    assert strict.post(f"{address(scenes.judged(environment))}rerun/").status_code == 403
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_action_takes_the_same_queries_whatever_there_is(browser_of, environment, action):
+    def queries(deployment: Deployment) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert browser_of.get(f"{address(deployment)}{action}").status_code == 200
+        return len(captured)
+
+    scenes.sample_baseline(environment, minutes_ago=400)
+    before = scenes.judged(environment, minutes_ago=400)
+    few = queries(scenes.judged(environment, minutes_ago=300))
+    for place in range(6):
+        other = scenes.judged(environment, minutes_ago=200 - place, **scenes.BROKEN)
+        give_feedback(other.verdict, right=True, by=None)
+    scenes.sample_baseline(environment, minutes_ago=6)
+    many = scenes.judged(environment, **scenes.BROKEN)
+    assert Deployment.objects.filter(pk=before.pk).exists()
+    # The session, the person, the deployment, her role; for compare two deployments with all theirs, and what to offer.
+    assert queries(many) <= few <= {"compare/": 14, "rerun/": 12, "replay/": 4, "download.json": 8}[action]
+
+
+# --- compare ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_deployment_is_compared_with_the_one_before_it(browser_of, environment):
+    scenes.judged(environment, minutes_ago=90)
+    before = scenes.judged(environment, minutes_ago=60)
+    make_deployment(environment=environment, state=State.SUPERSEDED)
+    scenes.judged(make_environment(project=environment.project), minutes_ago=30)
+    now = scenes.judged(environment, **scenes.SLOW)
+    page = browser_of.get(f"{address(now)}compare/")
+    text = words(page)
+    assert f"#{now.number} Rollback recommended" in text
+    assert f"#{before.number} OK" in text
+    assert before.verdict.summary in text
+    # 118 ms before, 341 ms after it; 118 ms after the other one.
+    assert "p95 latency" in text
+    assert "+189 %" in text
+    body = page.content.decode()
+    # Five charts of two windows with five samples each; and the legend.
+    assert body.count('class="chart overlay"') == 5
+    assert body.count('class="dot-post"') == body.count('class="other-dot"') == 5 * 5 + 1
+
+
+def test_another_one_of_the_environment_can_be_chosen(browser_of, environment):
+    first = scenes.judged(environment, minutes_ago=90, **scenes.BROKEN)
+    scenes.judged(environment, minutes_ago=60)
+    now = scenes.judged(environment)
+    page = browser_of.get(f"{address(now)}compare/", {"with": str(first.uuid)})
+    assert re.search(rf'<option value="{first.uuid}" selected>', page.content.decode())
+    later = browser_of.get(f"{address(first)}compare/", {"with": str(now.uuid)})
+    assert later.status_code == 200
+
+
+def test_what_cannot_be_compared_is_not_found(browser_of, environment):
+    now = scenes.judged(environment)
+    elsewhere = scenes.judged(make_environment(project=environment.project))
+    foreign = scenes.judged(make_environment())
+    for other in (elsewhere.uuid, foreign.uuid, now.uuid, uuid4(), "x", "\x00", "1" * 5000, "٣"):
+        assert browser_of.get(f"{address(now)}compare/", {"with": str(other)}).status_code == 404
+
+
+def test_the_first_deployment_has_nothing_to_be_compared_with(browser_of, environment):
+    text = words(browser_of.get(f"{address(scenes.judged(environment))}compare/"))
+    assert "There is no earlier deployment of this environment to compare with." in text
+
+
+def test_values_no_service_has_can_be_compared(browser_of, environment):
+    scenes.judged(environment, minutes_ago=60, requests_per_sec=0.0, latency_p95=5e-324, error_rate=0.0)
+    now = scenes.judged(environment, requests_per_sec=[0.0, 1e308, 1.7e308, 5e-324, 1e22], latency_p95=1e300)
+    assert browser_of.get(f"{address(now)}compare/").status_code == 200
+
+
+def test_deployments_without_samples_are_compared_by_what_there_is(browser_of, environment):
+    make_deployment(environment=environment, state=State.FINISHED)
+    now = make_deployment(environment=environment, state=State.FINISHED)
+    assert "no samples" in words(browser_of.get(f"{address(now)}compare/"))
+
+
+# --- rerun -----------------------------------------------------------------------------------------------------------
+
+
+def token_in(page: Any) -> str:
+    found = re.search(r'name="token" value="(\w+)"', page.content.decode())
+    assert found is not None
+    return found.group(1)
+
+
+def test_a_rerun_shows_what_it_says_and_writes_only_when_told_to(browser_of, environment):
+    deployment = scenes.judged(environment, **scenes.SLOW)
+    set_policy(environment, LENIENT, source="dashboard")
+    page = browser_of.get(f"{address(deployment)}rerun/")
+    assert "The verdict would be another one." in words(page)
+    assert "p95 latency changed" in words(page)
+    assert fresh(deployment).verdict.verdict == "rollback_recommended"
+    answer = browser_of.post(f"{address(deployment)}rerun/", {"token": token_in(page)})
+    assert (answer.status_code, answer["Location"]) == (302, address(deployment))
+    assert fresh(deployment).verdict.verdict == "ok"
+    text = words(browser_of.get(address(deployment)))
+    assert "What it said before is kept." in text
+    assert "Analysis run again by ada: OK" in text
+
+
+def test_where_nothing_would_change_nothing_is_offered(browser_of, environment):
+    page = browser_of.get(f"{address(scenes.judged(environment))}rerun/")
+    assert "says the same as what is recorded" in words(page)
+    assert 'name="token"' not in page.content.decode()
+
+
+@pytest.mark.parametrize("token", ["", "x", "\x00", "0" * 64, "\ud800"])
+def test_a_token_of_something_else_stores_nothing(browser_of, environment, token):
+    deployment = scenes.judged(environment, **scenes.SLOW)
+    set_policy(environment, LENIENT, source="dashboard")
+    answer = browser_of.post(f"{address(deployment)}rerun/", {"token": token.encode("utf-8", "surrogatepass")})
+    assert answer.status_code == 409
+    assert "has changed since you looked" in words(answer)
+    # What it says now is shown, to be looked at and stored.
+    assert token_in(answer)
+    assert fresh(deployment).verdict.revisions is None
+
+
+def test_why_it_cannot_run_again_is_said(browser_of, environment):
+    for deployment, told in (
+        (scenes.half_observed(environment), "Its samples are still coming in."),
+        (make_deployment(environment=environment), "The pipeline has not called finish yet"),
+        (make_deployment(environment=environment, state=State.ABANDONED), "ended without a finish"),
+    ):
+        for answer in (
+            browser_of.get(f"{address(deployment)}rerun/"),
+            browser_of.post(f"{address(deployment)}rerun/"),
+        ):
+            assert words(answer).count(told) == 1
+        assert not DeploymentVerdict.objects.exists()
+
+
+# --- replay ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_shows_another_policys_verdict_check_by_check_and_writes_nothing(browser_of, environment):
+    deployment = scenes.judged(environment, **scenes.SLOW)
+    before = (DeploymentVerdict.objects.values().get(), list(Hint.objects.values()), dict(environment.policy))
+    form = browser_of.get(f"{address(deployment)}replay/")
+    assert "Policy to try" in words(form)
+    assert "baseline_interval_s" not in form.content.decode()
+    data = {"kind": "adaptive", "sensitivity": "normal", "limits.latency_p95": "5000", "limits.cpu_usage": "100"}
+    text = words(browser_of.post(f"{address(deployment)}replay/", data))
+    assert "The verdict would be another one." in text
+    assert "p95 latency changed Recorded Failed, critical" in text
+    assert "With this policy Passed limit 5,000 ms" in text
+    environment.refresh_from_db()
+    assert (DeploymentVerdict.objects.values().get(), list(Hint.objects.values()), environment.policy) == before
+
+
+def test_the_fixed_policy_can_be_tried(browser_of, environment):
+    deployment = scenes.judged(environment)
+    text = words(browser_of.post(f"{address(deployment)}replay/", {"kind": "fixed", "fixed.latency_p95.limit": "50"}))
+    assert "Fixed: the same limits" in text
+    assert "The verdict would be another one." in text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"kind": "x"},
+        {"kind": "adaptive", "sensitivity": "normal", "limits.latency_p95": "many"},
+        {"kind": "adaptive", "sensitivity": "normal", "limits.latency_p95": "9" * 400},
+        {"kind": "fixed", "fixed.latency_p95.limit": "0"},
+        {"kind": "adaptive", "sensitivity": "\x00"},
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused_at_its_field(browser_of, environment, data):
+    answer = browser_of.post(f"{address(scenes.judged(environment))}replay/", data)
+    assert answer.status_code == 200
+    assert "Nothing was replayed." in words(answer)
+    assert "field-error" in answer.content.decode()
+
+
+def test_while_the_window_is_open_there_is_nothing_to_replay(browser_of, environment):
+    deployment = scenes.called_out_early(environment)
+    data = {"kind": "adaptive", "sensitivity": "normal"}
+    assert "Its samples are still coming in." in words(browser_of.post(f"{address(deployment)}replay/", data))
+
+
+# --- download --------------------------------------------------------------------------------------------------------
+
+
+def recomputed(told: dict[str, Any], *, until: str | None = None) -> Any:
+    """The verdict that follows from a downloaded file alone."""
+    given, samples = told["judged_on"], told["judged_on"]["samples"]
+
+    def value(one: dict[str, Any]) -> Sample:
+        at = datetime.fromisoformat(one["collected_at"])
+        return Sample(collected_at=at, origin=one["origin"], **{metric: one[metric] for metric in METRICS})
+
+    def moment(text: str | None) -> datetime | None:
+        return datetime.fromisoformat(text) if text else None
+
+    window = given["window"]
+    finished = moment(window["finished_at"])
+    assert finished is not None
+    kept = [one for one in samples if not one["left_out"]]
+    post = [value(one) for one in kept if one["origin"] == "post" and (until is None or one["collected_at"] <= until)]
+    pre = [value(one) for one in kept if one["origin"] != "post"]
+    misses = tuple(
+        Miss(
+            finished + timedelta(seconds=one["sequence_index"] * window["interval_s"]),
+            one["reason"],
+            one["phase"],
+            one["sequence_index"],
+        )
+        for one in window["misses"]
+    )
+    observed = Window(
+        window["expected"],
+        window["interval_s"],
+        moment(window["evaluated_at"]),
+        moment(window["started_at"]),
+        finished,
+        misses,
+    )
+    return (judge if until is None else judge_early)(pre, post, policy_from_dict(told["policy"]), observed)
+
+
+@pytest.mark.parametrize("scene", [scenes.with_baseline, scenes.with_history, scenes.judged, scenes.poorly_observed])
+def test_the_verdict_follows_from_the_file_alone(browser_of, environment, scene):
+    deployment = scene(environment, **({} if scene is scenes.poorly_observed else scenes.SLOW))
+    answer = browser_of.get(f"{address(deployment)}download.json")
+    assert answer["Content-Disposition"] == (
+        f'attachment; filename="deployment-{deployment.number}-{deployment.uuid}.json"'
+    )
+    told = json.loads(answer.content)
+    assert told["format"] == 1
+    again = recomputed(told)
+    recorded = told["verdict"]
+    assert (again.verdict, again.confidence, again.conclusive, str(again.summary)) == (
+        recorded["verdict"],
+        recorded["confidence"],
+        recorded["conclusive"],
+        recorded["summary"],
+    )
+    assert [check.outcome for check in again.checks] == [check["outcome"] for check in recorded["checks"]]
+    assert [hint["code"] for hint in told["hints"]] == list(deployment.hints.values_list("code", flat=True))
+
+
+def test_the_file_of_an_early_verdict_has_its_final_word_and_its_evidence(browser_of, environment):
+    deployment = scenes.end_window(scenes.called_out_early(environment))
+    told = json.loads(browser_of.get(f"{address(deployment)}download.json").content)
+    assert told["verdict"]["early"]
+    assert recomputed(told).verdict == told["verdict"]["final"]["verdict"]
+    assert [entry["event"] for entry in told["timeline"]].count("final") == 1
+
+
+def test_the_file_holds_no_secret(browser_of, environment, user):
+    environment.hmac_secret = "hmac-secret-of-prod"
+    environment.metrics_endpoint = "https://user:word@metrics.example/m"
+    environment.save()
+    deployment = scenes.judged(environment)
+    give_feedback(deployment.verdict, right=True, by=user, reason="fine")
+    body = browser_of.get(f"{address(deployment)}download.json").content.decode()
+    assert '"reason": "fine"' in body
+    for secret in ("hmac-secret-of-prod", "metrics.example", "user:word"):
+        assert secret not in body
+
+
+def test_a_deployment_without_a_verdict_can_be_downloaded(browser_of, environment):
+    for deployment in (make_deployment(environment=environment), scenes.half_observed(environment)):
+        told = json.loads(browser_of.get(f"{address(deployment)}download.json").content)
+        assert (told["verdict"], told["policy"], told["deployment"]["state"]) == (None, None, deployment.state)

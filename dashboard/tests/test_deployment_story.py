@@ -1,0 +1,238 @@
+"""What a deployment's page tells besides its verdict: the timeline, its neighbours, the icon of the tab."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+
+from analysis.models import VerdictName
+from analysis.rerun import look_again, store_again
+from analysis.services import give_feedback
+from analysis.tests.factories import make_verdict
+from dashboard.deployments.queries import deployment_detail
+from dashboard.deployments.timeline import SOURCES, timeline_of
+from dashboard.tests import scenes
+from dashboard.tests.pages import address, as_role, words
+from dashboard.words import STATES, VERDICTS
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
+from metrics.tests.factories import make_samples
+from projects.models import User
+from projects.services import set_policy
+from projects.tests.factories import make_environment
+from scheduler.models import JobStatus
+
+pytestmark = pytest.mark.django_db
+
+
+def events(user: User, deployment: Deployment) -> list[tuple[str, str, str]]:
+    """(event, what, note) of the timeline."""
+    entries = timeline_of(deployment_detail(user, deployment.uuid))
+    assert entries == sorted(entries, key=lambda entry: entry.at)
+    return [(entry.event, entry.what, str(entry.note)) for entry in entries]
+
+
+# --- the timeline ----------------------------------------------------------------------------------------------------
+
+
+def test_the_timeline_tells_everything_from_trigger_to_mark_in_order(browser_of, environment, user):
+    deployment = scenes.judged(environment, **scenes.SLOW)
+    give_feedback(deployment.verdict, right=True, by=user, reason="The cache was gone.")
+    told = events(user, deployment)
+    assert [event for event, *_ in told] == ["trigger", *["sample"] * 1, "finish", *["sample"] * 5, "verdict", "feedback"]
+    assert told[0][2] == "feature/checkout-retries · 4f2a9c1e · 2.14.0"
+    assert told[-1][1:] == ("Marked right by ada", "The cache was gone.")
+    page = browser_of.get(address(deployment))
+    assert "−1 min The pipeline called trigger" in words(page)
+    assert "+5 min Sample 5 after: collected" in words(page)
+    assert page.content.decode().count('class="timeline-entry') == len(told)
+
+
+def test_each_try_that_failed_is_told_and_how_a_sample_was_taken(user, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_samples(deployment, post=1)
+    due = deployment.finished_at + timedelta(minutes=1)
+    failed = [
+        {"at": (due + timedelta(seconds=s)).isoformat(), "event": event, "code": code, "error": error, "poller": "p1"}
+        for s, event, code, error in (
+            (1, "put off", "timeout", "no answer within 5 s"),
+            (31, "recovered", "poller_lost", "its poller is gone"),
+        )
+    ]
+    scenes.collection(
+        deployment,
+        1,
+        status=JobStatus.COMPLETED,
+        retry_count=1,
+        history=failed,
+        started_at=due + timedelta(seconds=40),
+        finished_at=due + timedelta(seconds=40.3),
+    )
+    scenes.collection(
+        deployment,
+        2,
+        status=JobStatus.FAILED,
+        last_error="HTTP 503",
+        error_code="http_5xx",
+        finished_at=due + timedelta(minutes=1),
+        history=[{"at": (due + timedelta(minutes=1)).isoformat(), "event": "failed", "code": "http_5xx", "error": "HTTP 503"}],
+    )
+    told = events(user, deployment)
+    assert ("retry", "Sample 1 after failed, to be tried again", "no answer within 5 s") in told
+    assert ("retry", "Sample 1 after was taken back from a poller that was lost", "its poller is gone") in told
+    assert ("sample", "Sample 1 after: collected", "took 0.3 s, 40 s late, at try 2") in told
+    # Its last failure is the miss: not told twice.
+    assert [one for one in told if "Sample 2" in one[1]] == [("miss", "Sample 2 after: no sample", "HTTP 503")]
+
+
+@pytest.mark.parametrize("history", ["a text", {"at": "now"}, [1, None, {"at": "never", "event": "put off"}], [{}]])
+def test_a_history_that_somebody_wrote_by_hand_does_no_harm(browser_of, environment, history):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    scenes.collection(deployment, 1, status=JobStatus.FAILED, history=history)
+    assert browser_of.get(address(deployment)).status_code == 200
+
+
+def test_misses_keep_their_place_in_the_timeline_when_their_jobs_are_gone(user, environment):
+    deployment = scenes.poorly_observed(environment)
+    with_jobs = [one for one in events(user, deployment) if one[0] == "miss"]
+    deployment.jobs.all().delete()
+    without = [one for one in events(user, deployment) if one[0] == "miss"]
+    assert [what for _, what, _ in without] == [what for _, what, _ in with_jobs]
+    assert ("miss", "Sample 3 after: no sample", "connection refused") in without
+
+
+def test_an_early_verdict_and_its_final_word_are_two_entries(user, environment):
+    deployment = scenes.end_window(scenes.called_out_early(environment))
+    told = [one[:2] for one in events(user, deployment)]
+    assert ("verdict", "Early verdict: Rollback recommended") in told
+    assert ("final", "At the end of the window: Rollback recommended") in told
+
+
+def test_a_rerun_is_told_with_who_did_it_and_what_stood(user, environment):
+    deployment = scenes.judged(environment, **scenes.SLOW)
+    stood = deployment.verdict
+    set_policy(environment, {"limits": {"latency_p95": 5000, "cpu_usage": 1}}, source="dashboard")
+    store_again(deployment.pk, token=look_again(Deployment.objects.get(pk=deployment.pk)).token, by=user)
+    told = events(user, deployment)
+    assert ("verdict", f"Verdict: {VERDICTS[stood.verdict].label}", stood.summary) in told
+    assert told[-1][:2] == ("rerun", "Analysis run again by ada: OK")
+
+
+def test_a_superseded_deployment_says_by_which(browser_of, environment):
+    old = make_deployment(environment=environment, state=State.SUPERSEDED)
+    new = make_deployment(environment=environment, started_at=timezone.now())
+    Deployment.objects.filter(pk=old.pk).update(superseded_by=new)
+    assert f"Superseded by #{new.number}" in words(browser_of.get(address(old)))
+
+
+def test_times_are_those_of_the_persons_zone_and_name_it(browser_of, environment, user):
+    deployment = scenes.judged(environment)
+    User.objects.filter(pk=user.pk).update(time_zone="Asia/Kolkata")
+    text = words(browser_of.get(address(deployment)))
+    there = deployment.started_at + timedelta(hours=5, minutes=30)
+    assert "Times are in Asia/Kolkata" in text
+    assert f"{there:%H:%M:%S} −1 min The pipeline called trigger" in text
+    assert f"{there:%H:%M:%S} IST" in text
+    assert "Time (Asia/Kolkata)" in text
+
+
+def test_every_source_of_the_timeline_lives_with_a_deployment_that_has_just_begun(user, environment):
+    detail = deployment_detail(user, make_deployment(environment=environment).uuid)
+    assert [entry.event for source in SOURCES for entry in source(detail)] == ["trigger"]
+
+
+# --- samples ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_samples_has_a_line_for_what_is_still_to_come(browser_of, environment):
+    page = browser_of.get(address(scenes.half_observed(environment))).content.decode()
+    table = page[page.index('id="samples"') :]
+    table = table[: table.index("</details>")]
+    assert table.count("<tr") == 1 + 1 + 5
+    assert table.count("to come") == 2
+
+
+# --- neighbours, icon ------------------------------------------------------------------------------------------------
+
+
+def links(page: Any) -> dict[str, str]:
+    nav = page.content.decode().split('class="neighbours"')[1].split("</nav>")[0]
+    return {rel: href for rel, href in re.findall(r'rel="(\w+)" href="([^"]+)"', nav)}
+
+
+def test_the_page_leads_to_the_deployments_of_its_environment_before_and_after_it(browser_of, environment):
+    first, second = (make_deployment(environment=environment, state=State.FINISHED) for _ in range(2))
+    make_deployment(environment=make_environment(project=environment.project))
+    make_deployment()
+    third = make_deployment(environment=environment, state=State.FINISHED)
+    assert links(browser_of.get(address(first))) == {"next": address(second)}
+    assert links(browser_of.get(address(second))) == {"prev": address(first), "next": address(third)}
+    assert links(browser_of.get(address(third))) == {"prev": address(second)}
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "icon"),
+    [
+        (State.RUNNING, None, "observing"),
+        (State.FINISHED, None, "observing"),
+        (State.ABANDONED, None, "unknown"),
+        (State.FINISHED, VerdictName.OK, "ok"),
+        (State.FINISHED, VerdictName.WARNING, "warning"),
+        (State.FINISHED, VerdictName.ROLLBACK_RECOMMENDED, "rollback"),
+    ],
+)
+def test_the_tab_shows_how_it_stands_on_the_page_and_in_what_replaces_it(browser_of, environment, state, verdict, icon):
+    deployment = make_deployment(environment=environment, state=state)
+    if verdict is not None:
+        make_verdict(deployment, verdict=verdict)
+    page = browser_of.get(address(deployment)).content.decode()
+    assert re.search(rf'<link rel="icon" href="/static/seqpulse/icons/{icon}[.\w]*svg"', page)
+    fragment = browser_of.get(f"{address(deployment)}live/").content.decode()
+    assert re.search(rf'data-live-icon="/static/seqpulse/icons/{icon}[.\w]*svg"', fragment)
+
+
+def test_every_state_has_an_icon_of_a_shape_of_its_own():
+    known = {status.tab_icon for status in (*VERDICTS.values(), *STATES.values())}
+    shapes = set()
+    for path in known:
+        drawn = (settings.BASE_DIR / "static" / path).read_text()
+        shapes.add(re.sub(r'(fill|stroke)="#\w+"', "", drawn))
+    assert len(shapes) == len(known) >= 5
+
+
+def test_a_page_left_open_asks_by_htmx_until_there_is_nothing_to_wait_for(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    path = f"{address(deployment)}live/"
+    running = browser_of.get(path).content.decode()
+    assert f'hx-get="{path}" hx-trigger="every 2000ms, live:now"' in running
+    make_verdict(deployment)
+    done = browser_of.get(path).content.decode()
+    assert "hx-get" not in done
+    assert "hx-trigger" not in done
+
+
+def test_a_mark_of_a_verdict_that_has_been_revised_since_is_refused_with_the_reason(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_verdict(deployment, verdict=VerdictName.OK)
+    data = {"feedback-mark": "right", "feedback-seen": "rollback_recommended"}
+    answer = browser_of.post(f"{address(deployment)}feedback/", data)
+    assert "The verdict was revised meanwhile." in words(answer)
+    assert not hasattr(Deployment.objects.get(pk=deployment.pk).verdict, "feedback")
+
+
+def test_a_viewer_is_offered_what_a_viewer_may_do(environment):
+    deployment = scenes.judged(environment)
+
+    def offered(client: Client) -> list[str]:
+        page = client.get(address(deployment)).content.decode()
+        nav = page.split('class="deployment-actions"')[1].split("</nav>")[0]
+        return [path.rstrip("/").rsplit("/", 1)[1] for path in re.findall(r'href="([^"]+)"', nav)]
+
+    assert offered(as_role(environment, "viewer")) == ["compare", "download.json"]
+    assert offered(as_role(environment, "member")) == ["compare", "replay", "rerun", "download.json"]
