@@ -1,0 +1,205 @@
+"""Who gets which answer where: the table that tests/test_access.py holds every address of SeqPulse against. A line is
+
+    METHOD  name-of-the-address  who  status  [caller=status …]
+
+`who` is the least that it takes to be answered with `status`; what the others get follows from it:
+
+    anybody                       everybody gets it
+    visitor                       whoever is not signed in; people are sent on (302)
+    person                        whoever is signed in; others are asked to sign in
+    viewer, member, admin, owner  members of the object's team from this role on, and operators. Lower roles: 403,
+                                  another team's owner: 404 as for what is not there, others are asked to sign in
+    operator                      superusers only, otherwise as above
+    key                           the project's API key. Another project's: 404; a revoked one, people, nobody: 401
+
+A caller whom that does not fit is named behind it: `foreign=302`. A method without a line has to be refused with 405.
+Addresses of Django admin have rules of their own, in the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PEOPLE = ("viewer", "member", "admin", "owner", "foreign", "operator")
+KEYS = ("key", "otherkey", "deadkey")
+CALLERS = ("nobody", *PEOPLE, *KEYS)
+ROLES = ("viewer", "member", "admin", "owner")
+LOGIN, METHODS = "login", ("GET", "POST")
+
+TABLE = """
+# the API (WIRE)
+POST  trigger                                 key      200 otherkey=200
+POST  finish                                  key      200 otherkey=200
+GET   deployment-list                         key      200 otherkey=200
+GET   deployment-detail                       key      200
+GET   deployment-verdict                      key      200
+GET   deployment-metrics                      key      200
+GET   sdh                                     key      200 otherkey=200
+
+# health, metrics, documentation
+GET   schema                                  anybody  200
+GET   docs                                    anybody  200
+GET   ds-metrics                              anybody  200
+GET   health                                  anybody  200
+GET   health-scheduler                        anybody  200
+GET   health-live                             anybody  200
+GET   db-check                                anybody  200
+GET   metrics                                 anybody  401
+
+# pages
+GET   dashboard:home                          anybody  302
+POST  dashboard:home                          anybody  302
+GET   dashboard:favicon                       anybody  302
+GET   dashboard:login                         anybody  302
+GET   dashboard:logout                        anybody  302
+GET   dashboard:overview                      person   200
+GET   dashboard:deployments                   person   200
+GET   dashboard:deployments-live              person   200
+GET   dashboard:deployment                    viewer   200
+GET   dashboard:deployment-live               viewer   200
+POST  dashboard:feedback                      member   302
+GET   dashboard:project                       viewer   200
+GET   dashboard:policy                        viewer   200
+POST  dashboard:policy                        admin    302
+POST  dashboard:exclude-window                admin    302
+POST  dashboard:include-window                admin    302
+
+# teams, invitations, status
+GET   dashboard:teams                         person   200
+POST  dashboard:teams                         person   302
+GET   dashboard:team                          viewer   200
+POST  dashboard:team-rename                   admin    302
+POST  dashboard:team-delete                   owner    302
+POST  dashboard:team-leave                    viewer   302 operator=404
+POST  dashboard:team-member-role              admin    302
+POST  dashboard:team-member-remove            admin    302
+POST  dashboard:team-invite                   admin    302
+POST  dashboard:team-invitation-resend        admin    302
+POST  dashboard:team-invitation-revoke        admin    302
+GET   dashboard:invitation                    anybody  200
+POST  dashboard:invitation                    person   302
+GET   dashboard:status                        person   200
+GET   dashboard:status-live                   person   200
+
+# accounts: in front of Django admin's own, and django-allauth
+GET   account_login                           visitor  200
+POST  account_login                           visitor  200
+GET   account_logout                          anybody  200 nobody=302 key=302 otherkey=302 deadkey=302
+POST  account_logout                          anybody  302
+GET   account_inactive                        anybody  200
+GET   account_signup                          visitor  200
+POST  account_signup                          visitor  200
+GET   account_reauthenticate                  person   200
+POST  account_reauthenticate                  person   200
+GET   account_email                           person   200
+POST  account_email                           person   302
+GET   account_email_verification_sent         anybody  200
+GET   account_change_password                 person   200
+POST  account_change_password                 person   200
+GET   account_set_password                    person   302
+POST  account_set_password                    person   302
+GET   account_reset_password                  anybody  200
+POST  account_reset_password                  anybody  200
+GET   account_confirm_login_code              anybody  302
+POST  account_confirm_login_code              anybody  302
+GET   account_confirm_email                   anybody  200
+POST  account_confirm_email                   anybody  404
+GET   account_reset_password_from_key_done    anybody  200
+GET   account_reset_password_from_key         anybody  200
+POST  account_reset_password_from_key         anybody  200
+GET   account_reset_password_done             anybody  200
+GET   mfa_index                               person   200
+GET   mfa_authenticate                        anybody  302
+POST  mfa_authenticate                        anybody  302
+GET   mfa_reauthenticate                      person   302
+POST  mfa_reauthenticate                      person   302
+GET   mfa_activate_totp                       person   302
+POST  mfa_activate_totp                       person   302
+GET   mfa_deactivate_totp                     person   404
+POST  mfa_deactivate_totp                     person   404
+GET   mfa_view_recovery_codes                 person   404
+GET   mfa_generate_recovery_codes             person   302
+POST  mfa_generate_recovery_codes             person   302
+GET   mfa_download_recovery_codes             person   404
+POST  mfa_download_recovery_codes             person   404
+GET   mfa_list_webauthn                       person   200
+GET   mfa_add_webauthn                        person   302
+POST  mfa_add_webauthn                        person   302
+GET   mfa_reauthenticate_webauthn             person   302
+POST  mfa_reauthenticate_webauthn             person   302
+GET   mfa_login_webauthn                      anybody  302
+POST  mfa_login_webauthn                      anybody  302
+GET   socialaccount_login_cancelled           anybody  200
+GET   socialaccount_login_error               anybody  401
+GET   socialaccount_signup                    anybody  302
+POST  socialaccount_signup                    anybody  302
+GET   socialaccount_connections               person   200
+POST  socialaccount_connections               person   200
+GET   github_login                            anybody  404
+POST  github_login                            anybody  404
+GET   github_callback                         anybody  404
+POST  github_callback                         anybody  404
+GET   google_login                            anybody  404
+POST  google_login                            anybody  404
+GET   google_callback                         anybody  404
+POST  google_callback                         anybody  404
+GET   google_login_by_token                   anybody  404
+POST  google_login_by_token                   anybody  404
+GET   usersessions_list                       person   200
+POST  usersessions_list                       person   302
+GET   admin/password_change/                  anybody  302
+POST  admin/password_change/                  anybody  302
+GET   accounts/social/login/cancelled/        anybody  301
+POST  accounts/social/login/cancelled/        anybody  301
+GET   accounts/social/login/error/            anybody  301
+POST  accounts/social/login/error/            anybody  301
+GET   accounts/social/signup/                 anybody  301
+POST  accounts/social/signup/                 anybody  301
+GET   accounts/social/connections/            anybody  301
+POST  accounts/social/connections/            anybody  301
+GET   mfa_remove_webauthn                     person   302
+GET   mfa_edit_webauthn                       person   302
+POST  mfa_remove_webauthn                     person   302
+POST  mfa_edit_webauthn                       person   302
+"""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: what every caller is answered."""
+
+    method: str
+    name: str
+    answers: Mapping[str, str] = field(hash=False)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.name}"
+
+
+def answers_of(who: str, status: str) -> dict[str, str]:
+    """By caller, as the words at the top say. Raises KeyError for a `who` that they do not know."""
+    if who == "anybody":
+        return dict.fromkeys(CALLERS, status)
+    if who == "visitor":
+        return dict.fromkeys(CALLERS, status) | dict.fromkeys(PEOPLE, "302")
+    if who == "key":
+        return dict.fromkeys(CALLERS, "401") | {"key": status, "otherkey": "404"}
+    answers = dict.fromkeys(CALLERS, LOGIN)
+    if who == "person":
+        return answers | dict.fromkeys(PEOPLE, status)
+    least = {**{role: place for place, role in enumerate(ROLES)}, "operator": len(ROLES)}[who]
+    roles = {role: status if place >= least else "403" for place, role in enumerate(ROLES)}
+    return answers | roles | {"foreign": "404", "operator": status}
+
+
+def lines() -> list[Line]:
+    found = []
+    for text in TABLE.splitlines():
+        words = text.split("#")[0].split()
+        if words:
+            method, name, who, status, *others = words
+            changed = dict(other.split("=") for other in others)
+            assert set(changed) <= set(CALLERS), f"{text}: callers are {CALLERS}"
+            found.append(Line(method, name, answers_of(who, status) | changed))
+    return found

@@ -1,0 +1,216 @@
+"""Two teams with all that stands in addresses, and whoever may call them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from allauth.mfa.models import Authenticator
+from django.db import transaction
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
+
+from analysis.tests.factories import make_hint, make_verdict
+from dashboard.tests.pages import moment
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
+from projects.invitations import invite
+from projects.models import Environment, ExcludedWindow, Invitation, Membership, Project, Role, Team
+from projects.tests.factories import make_api_key, make_environment, make_membership, make_project, make_team, make_user
+from tests.access_table import LOGIN, ROLES, Line
+
+
+@dataclass(frozen=True)
+class Place:
+    """What one team has. window, invitation and member are there to be changed."""
+
+    team: Team
+    project: Project
+    environment: Environment
+    deployment: Deployment
+    window: ExcludedWindow
+    invitation: Invitation
+    token: str
+    member: Membership
+    key: str
+    revoked_key: str
+    security_key: Authenticator
+
+
+# What stands in addresses, by the name of the parameter; `uuid` by what comes before it.
+IDS: Mapping[str, Callable[[Place], Any]] = {
+    "projects/uuid": lambda place: place.project.uuid,
+    "deployments/uuid": lambda place: place.deployment.uuid,
+    "environment_id": lambda place: place.environment.pk,
+    "window_id": lambda place: place.window.pk,
+    "team_id": lambda place: place.team.pk,
+    "membership_id": lambda place: place.member.pk,
+    "invitation_id": lambda place: place.invitation.pk,
+    "token": lambda place: place.token,
+    # Of a person, not of a team: a security key that none of the callers has.
+    "pk": lambda place: place.security_key.pk,
+}
+UNKNOWN: Mapping[type, Any] = {int: 2_000_000_000, UUID: UUID(int=7), str: "spi_unknown"}
+# Parts of addresses that are nobody's ids.
+FIXED = {"uidb36": "1", "key": "set-password"}
+
+# What a POST has to bring along to get as far as its line says.
+FORMS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
+    "trigger": lambda place: {"env": "prod"},
+    "finish": lambda place: {"deployment_id": str(place.deployment.uuid), "result": "success"},
+    "dashboard:feedback": lambda place: {"feedback-mark": "right"},
+    "dashboard:policy": lambda place: {"do": "save", "kind": "adaptive", "sensitivity": "low"},
+    "dashboard:exclude-window": lambda place: {"window-starts_at": moment(hours=2), "window-ends_at": moment(hours=1)},
+    "dashboard:teams": lambda place: {"name": "new"},
+    "dashboard:team-rename": lambda place: {"name": "renamed"},
+    "dashboard:team-delete": lambda place: {"typed": place.team.name},
+    "dashboard:team-member-role": lambda place: {"role": "viewer"},
+    "dashboard:team-invite": lambda place: {"invite-email": "new@example.com", "invite-role": "member"},
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """One address: its name with its namespaces, its route, and the names of what stands in it."""
+
+    name: str
+    route: str
+    pattern: URLPattern
+
+    @property
+    def parameters(self) -> list[str]:
+        return re.findall(r"<(?:\w+:)?(\w+)>", self.route)
+
+    def id_of(self, parameter: str) -> str:
+        """The key in IDS."""
+        if parameter != "uuid":
+            return parameter
+        return f"{'projects' if 'projects/' in self.route else 'deployments'}/uuid"
+
+    def values(self, place: Place) -> dict[str, Any]:
+        known = {name: IDS[self.id_of(name)](place) for name in self.parameters if name not in FIXED}
+        return known | {name: FIXED[name] for name in self.parameters if name in FIXED}
+
+    def url(self, values: dict[str, Any]) -> str:
+        return reverse(self.name, kwargs=values) if self.pattern.name else f"/{self.route}"
+
+
+def every_pattern(
+    patterns: list[Any], route: str = "", spaces: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str, URLPattern]]:
+    """(namespaces and name, route, pattern) of all that the resolver knows, without Django admin."""
+    for pattern in patterns:
+        whole = route + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            if pattern.namespace != "admin":
+                inner = (*spaces, pattern.namespace) if pattern.namespace else spaces
+                yield from every_pattern(pattern.url_patterns, whole, inner)
+        else:
+            yield ":".join((*spaces, pattern.name or "")), whole, pattern
+
+
+@cache
+def addresses() -> dict[str, Address]:
+    """By name; what has none, by its route. Left out is only what is a named page without its trailing slash."""
+    found = list(every_pattern(get_resolver().url_patterns))
+    named = {name: Address(name, route, pattern) for name, route, pattern in found if pattern.name}
+    same = {(address.route, address.pattern.callback) for address in named.values()}
+    others = [(route, pattern) for _, route, pattern in found if not pattern.name]
+    left = {route: Address(route, route, pattern) for route, pattern in others}
+    return named | {
+        route: address for route, address in left.items() if (f"{route}/", address.pattern.callback) not in same
+    }
+
+
+@dataclass(frozen=True)
+class World:
+    own: Place
+    foreign: Place
+    clients: Mapping[str, Client]
+
+
+def make_place(name: str) -> Place:
+    team = make_team(name=name)
+    owner = make_membership(team=team, role=Role.OWNER, user=make_user(username=f"{name}-owner"))
+    project = make_project(team=team, name=name)
+    environment = make_environment(project=project, name="prod", metrics_endpoint="https://shop.example.com/m")
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_verdict(deployment)
+    make_hint(deployment)
+    now = timezone.now()
+    window = ExcludedWindow.objects.create(environment=environment, starts_at=now, ends_at=now + timedelta(hours=1))
+    invited = invite(team, f"{name}@example.com", Role.MEMBER, by=owner.user)
+    revoked, secret = make_api_key(project=project)
+    revoked.revoke()
+    member = make_membership(team=team, user=make_user(username=f"{name}-changed"))
+    return Place(
+        team=team,
+        project=project,
+        environment=environment,
+        deployment=deployment,
+        window=window,
+        invitation=invited.invitation,
+        token=invited.token,
+        member=member,
+        key=make_api_key(project=project)[1],
+        revoked_key=secret,
+        security_key=Authenticator.objects.create(
+            user=member.user, type=Authenticator.Type.WEBAUTHN, data={"name": "k"}
+        ),
+    )
+
+
+def client_of(user: Any) -> Client:
+    client = Client(raise_request_exception=False)
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    # Just now, and by password: pages about one's own sign-in ask again otherwise.
+    session = client.session
+    session["account_authentication_methods"] = [{"method": "password", "at": time.time()}]
+    session.save()
+    return client
+
+
+def clients_for(own: Place, foreign: Place) -> dict[str, Client]:
+    """A client for each caller."""
+    people = {role: make_membership(team=own.team, role=role, user=make_user(username=role)).user for role in ROLES}
+    people["foreign"] = foreign.team.memberships.get(role=Role.OWNER).user
+    people["operator"] = make_user(username="operator", is_superuser=True, is_staff=True)
+    secrets = {"key": own.key, "otherkey": foreign.key, "deadkey": own.revoked_key}
+    return {
+        "nobody": Client(raise_request_exception=False),
+        **{name: client_of(user) for name, user in people.items()},
+        **{name: Client(raise_request_exception=False, headers={"X-API-Key": key}) for name, key in secrets.items()},
+    }
+
+
+def ask(client: Client, method: str, url: str, data: Any = None, *, as_json: bool = False) -> HttpResponse:
+    """The answer to a call whose effects are undone."""
+    with transaction.atomic():
+        cookies = client.cookies.copy()
+        extra = {"content_type": "application/json"} if as_json else {}
+        answer: Any = client.get(url) if method == "GET" else client.post(url, data or {}, **extra)
+        client.cookies = cookies
+        transaction.set_rollback(True)
+    return answer  # type: ignore[no-any-return]
+
+
+def said(answer: HttpResponse) -> str:
+    """The status, or `login` where somebody is asked to sign in."""
+    to_login = answer.status_code == 302 and answer["Location"].startswith(f"{reverse('account_login')}?")
+    return LOGIN if to_login else str(answer.status_code)
+
+
+def form_of(name: str, place: Place) -> dict[str, Any]:
+    return FORMS[name](place) if name in FORMS else {}
+
+
+def is_api(line: Line) -> bool:
+    return line.answers["nobody"] == "401"

@@ -1,0 +1,203 @@
+"""Every address of SeqPulse, for every sort of caller, against one table (tests/access_table.py).
+
+An address that the table does not name fails the test, and so does a line whose address is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from django.contrib import admin
+from django.db import transaction
+from django.test import Client
+from django.urls import get_resolver, resolve, reverse
+from pytest_django.plugin import DjangoDbBlocker
+
+from projects.tests.factories import make_user
+from tests.access_table import CALLERS, METHODS, Line, lines
+from tests.access_world import (
+    FIXED,
+    FORMS,
+    IDS,
+    UNKNOWN,
+    World,
+    addresses,
+    ask,
+    client_of,
+    clients_for,
+    every_pattern,
+    form_of,
+    is_api,
+    make_place,
+    said,
+)
+
+# Also for the test database to be there at all: the world is made by hand.
+pytestmark = pytest.mark.django_db
+
+LINES = lines()
+
+
+@pytest.fixture(scope="module")
+def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
+    """Made once; each call is undone (`ask`), and all of it at the end."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        own, foreign = make_place("own"), make_place("foreign")
+        # Two lines for each of some thousand calls, which nobody reads.
+        logging.disable(logging.CRITICAL)
+        yield World(own, foreign, clients_for(own, foreign))
+        logging.disable(logging.NOTSET)
+        transaction.set_rollback(True)
+
+
+# --- the table -----------------------------------------------------------------------------------------------------
+
+HOW = """{name} is not in the table. Add a line for it, and one for each method that it takes, to TABLE in
+tests/access_table.py, for example
+    GET   {name}  viewer 200
+    POST  {name}  admin  302
+What the words mean stands at the top of that file. What its POST needs to be accepted goes to FORMS, and a new sort of
+id in its address to IDS, both in tests/access_world.py."""
+
+
+@pytest.mark.parametrize("name", sorted(addresses()))
+def test_every_address_is_in_the_table(name: str) -> None:
+    assert name in {line.name for line in LINES}, HOW.format(name=name)
+    missing = [
+        parameter
+        for parameter in addresses()[name].parameters
+        if addresses()[name].id_of(parameter) not in IDS and parameter not in FIXED
+    ]
+    assert not missing, f"{name}: say in IDS (or FIXED) of tests/access_world.py what to put for {missing}"
+
+
+def test_every_line_is_of_an_address_that_is_there() -> None:
+    gone = sorted({line.name for line in LINES} - set(addresses()))
+    assert not gone, f"these addresses are gone: take their lines out of TABLE: {gone}"
+    assert len({str(line) for line in LINES}) == len(LINES), "an address and method stands there twice"
+    assert set(FORMS) <= {line.name for line in LINES if line.method == "POST"}
+
+
+@pytest.mark.parametrize("line", LINES, ids=str)
+def test_each_caller_is_answered_as_the_table_says(world: World, line: Line) -> None:
+    url = addresses()[line.name].url(addresses()[line.name].values(world.own))
+    data = form_of(line.name, world.own)
+    answers = {
+        caller: said(ask(client, line.method, url, data, as_json=is_api(line)))
+        for caller, client in world.clients.items()
+    }
+    assert answers == line.answers, f"{line}: {url}"
+
+
+@pytest.mark.parametrize("name", sorted(addresses()))
+def test_a_method_without_a_line_is_refused(world: World, name: str) -> None:
+    """Whoever may most is asked: for the others an answer could be that they may not."""
+    url = addresses()[name].url(addresses()[name].values(world.own))
+    named = [line for line in LINES if line.name == name]
+    caller = "key" if any(is_api(line) for line in named) else "operator"
+    for method in set(METHODS) - {line.method for line in named}:
+        answer = ask(world.clients[caller], method, url)
+        assert answer.status_code == 405, f"{method} {url} answers {answer.status_code}: it needs a line of its own"
+
+
+WITH_IDS = [
+    line for line in LINES if line.name in addresses() and set(addresses()[line.name].parameters) - {"token", *FIXED}
+]
+
+
+@pytest.mark.parametrize("line", WITH_IDS, ids=str)
+def test_what_is_foreign_is_answered_as_what_is_not_there(world: World, line: Line) -> None:
+    """Byte for byte, for each id in the address by itself and for all of them."""
+    address = addresses()[line.name]
+    own, foreign = address.values(world.own), address.values(world.foreign)
+    data = form_of(line.name, world.own)
+    ids = [name for name in address.parameters if name not in FIXED and name != "token"]
+    callers = ("key",) if is_api(line) else ("owner", "viewer")
+    for caller in callers:
+        for exchanged in ([name] for name in ids) if len(ids) == 1 else [*([name] for name in ids), ids]:
+            theirs = {**own, **{name: foreign[name] for name in exchanged}}
+            nobodys = {**own, **{name: UNKNOWN[type(own[name])] for name in exchanged}}
+            one, other = (
+                ask(world.clients[caller], line.method, address.url(values), data, as_json=is_api(line))
+                for values in (theirs, nobodys)
+            )
+            assert (one.status_code, one.content) == (other.status_code, other.content), f"{caller}: {exchanged}"
+            assert said(one) == said(other)
+
+
+# --- Django admin --------------------------------------------------------------------------------------------------
+
+# For everybody: signing in and out is what it is there for.
+ADMIN_OPEN = {"admin:login", "admin:logout"}
+# For all staff: they hold nothing of anybody's.
+ADMIN_STAFF = {
+    "admin:index",
+    "admin:password_change",
+    "admin:password_change_done",
+    "admin:jsi18n",
+    "admin:autocomplete",
+}
+
+
+def admin_addresses() -> Iterator[tuple[str, str]]:
+    """(name, address) of every page of every registered model, its own ones included, and of the admin itself.
+
+    Addresses of one row have the id of a row that is not there: who may not look is not told that either.
+    """
+    resolver = next(found for found in get_resolver().url_patterns if getattr(found, "namespace", "") == "admin")
+    for _spaces, _route, pattern in every_pattern(resolver.url_patterns):
+        if pattern.name is None:
+            continue
+        values = dict.fromkeys(pattern.pattern.regex.groupindex, "1")
+        values |= {"app_label": "projects"} if "app_label" in values else {}
+        if "url" in values or "content_type_id" in values:
+            continue
+        url = reverse(f"admin:{pattern.name}", kwargs=values)
+        # Where an address of ours stands in front of the admin's, that one is in the table.
+        if resolve(url).namespace == "admin":
+            yield f"admin:{pattern.name}", url
+
+
+@pytest.fixture(scope="module")
+def staff(world: World) -> Client:
+    """Signed in as staff who were given no right to anything."""
+    return client_of(make_user(username="clerk", is_staff=True))
+
+
+def test_the_admin_knows_every_registered_model() -> None:
+    names = {name for name, _ in admin_addresses()}
+    for model in admin.site._registry:
+        assert f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist" in names
+
+
+@pytest.mark.parametrize("caller", [caller for caller in CALLERS if caller != "operator"])
+def test_the_admin_lets_in_staff_only(world: World, caller: str) -> None:
+    """Others are asked to sign in, or are refused."""
+    wrong = []
+    for name, url in admin_addresses():
+        for method in METHODS if name not in ADMIN_OPEN else ():
+            answer = ask(world.clients[caller], method, url)
+            asked_to_sign_in = answer.status_code == 302 and "/login/?next=" in answer["Location"]
+            if not asked_to_sign_in and answer.status_code != 403:
+                wrong.append(f"{method} {url}: {answer.status_code} {answer.headers.get('Location', '')}")
+    assert not wrong
+
+
+def test_staff_without_a_right_see_and_change_nothing(world: World, staff: Client) -> None:
+    wrong = []
+    for name, url in admin_addresses():
+        for method in METHODS:
+            answer = ask(staff, method, url)
+            if name not in ADMIN_OPEN | ADMIN_STAFF and answer.status_code not in (302, 403, 404, 405):
+                wrong.append(f"{method} {url}: {answer.status_code}")
+    assert not wrong
+
+
+def test_an_operator_opens_every_list_of_the_admin(world: World) -> None:
+    for name, url in admin_addresses():
+        answer = ask(world.clients["operator"], "GET", url)
+        assert answer.status_code < 500, url
+        if name.endswith("_changelist"):
+            assert answer.status_code == 200, url
