@@ -7,6 +7,9 @@ CLIENT_VENV := .venv-client
 BENCH_VENV := .venv-bench
 PY := $(VENV)/bin/python
 
+# Containers often set it; then each of the hundreds of processes of a test run would compile all our code again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup setup-bench setup-client demo run test check messages bench-api bench-data bench-poller bench-verdicts clean
 
 help:
