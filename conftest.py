@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.core.management.color import no_style
+from django.db import connections
+from django.test import TransactionTestCase
 
 from seqpulse import embedded
 from tests.processes import TEMPLATES, Installation, live_installation
@@ -49,6 +54,26 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if STARTED in config.stash:
         embedded.stop(config.stash[STARTED])
+
+
+def empty_tables(case: TransactionTestCase) -> None:
+    """Ends a test that committed, as Django does, but for content types and permissions: only migrations change them.
+
+    To make both anew for every app takes longer than to empty all tables. Those are truncated and not deleted from:
+    tests look at query plans, which dead rows change.
+    """
+    kept = {ContentType._meta.db_table, Permission._meta.db_table}
+    for alias in case._databases_names(include_mirrors=False):  # type: ignore[attr-defined]
+        database = connections[alias]
+        found = database.introspection.django_table_names(only_existing=True, include_views=False)
+        database.ops.execute_sql_flush(database.ops.sql_flush(no_style(), [name for name in found if name not in kept]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_ends() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
