@@ -1,52 +1,8 @@
-"""What Django admin does that needs the words of pages: letting analyses run again."""
+"""What Django admin needs of the pages' packages; Django looks for it here."""
 
 from __future__ import annotations
 
-from django.contrib import admin, messages
-from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from dashboard.accounts import admin as accounts
+from dashboard.deployments import admin as deployments
 
-from analysis.rerun import CannotRerun, look_again, store_again
-from dashboard.words import REFUSALS
-from deployments.admin import DeploymentAdmin
-from deployments.models import Deployment
-from projects.models import User
-
-# One judgement takes some 20 ms; who wants all of them has `manage.py backtest`.
-MOST_AT_ONCE = 50
-
-admin.site.unregister(Deployment)
-
-
-@admin.register(Deployment)
-class JudgedDeploymentAdmin(DeploymentAdmin):
-    """Deployments, to look at; their analyses can run again."""
-
-    actions = ("run_analysis_again",)
-
-    @admin.action(description=gettext_lazy("Run the analysis again and store what it says"), permissions=["operate"])
-    def run_analysis_again(self, request: HttpRequest, queryset: QuerySet[Deployment]) -> None:
-        rows = queryset.select_related("environment", "policy_version", "verdict__feedback", "project")
-        chosen = list(rows.order_by("id")[: MOST_AT_ONCE + 1])
-        if len(chosen) > MOST_AT_ONCE:
-            told = _("Select at most %(n)d deployments at once.") % {"n": MOST_AT_ONCE}
-            self.message_user(request, told, messages.WARNING)
-            return
-        by = request.user if isinstance(request.user, User) else None
-        stored = 0
-        for deployment in chosen:
-            try:
-                store_again(deployment.pk, token=look_again(deployment).token, by=by)
-            except CannotRerun as error:
-                self.message_user(request, f"{deployment}: {REFUSALS[error.refusal]}", messages.WARNING)
-            else:
-                stored += 1
-                self.log_change(request, deployment, "Ran the analysis again.")
-        text = ngettext("%(n)d verdict is revised.", "%(n)d verdicts are revised.", stored)
-        self.message_user(request, text % {"n": stored}, messages.SUCCESS if stored else messages.INFO)
-
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Rows are never edited by hand; who may change verdicts may have them found anew."""
-        return request.user.has_perm("analysis.change_deploymentverdict")
+__all__ = ["accounts", "deployments"]

@@ -59,6 +59,11 @@ class User(AbstractUser):
         verbose_name=_("time zone"),
     )
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Addresses are compared in small letters, whoever wrote them down."""
+        self.email = (self.email or "").lower()
+        super().save(*args, **kwargs)
+
 
 class TeamQuerySet(models.QuerySet["Team"]):
     def visible_to(self, user: Any) -> TeamQuerySet:

@@ -14,6 +14,9 @@ from psycopg import sql
 from security.encryption import EncryptedTextField, rotated
 
 BATCH = 500
+# Secrets of other people's models, which keep them inside a JSON column: ("app.Model", column, key). Apps add theirs
+# when they start (dashboard/apps.py).
+JSON_SECRETS: list[tuple[str, str, str]] = []
 
 
 @dataclass(slots=True)
@@ -26,12 +29,40 @@ class Rotation:
     unreadable: list[str] = field(default_factory=list)
 
 
-def encrypted_columns() -> Iterator[tuple[type[Model], EncryptedTextField]]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where secrets are stored: a column, or a key of the JSON in it."""
+
+    model: type[Model]
+    column: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model._meta.db_table}.{self.column}{f'.{self.key}' if self.key else ''}"
+
+    @property
+    def names(self) -> dict[str, sql.Composable]:
+        column = sql.Identifier(self.column)
+        as_text = sql.SQL("({} ->> {})").format(column, sql.Literal(self.key))
+        as_json = sql.SQL("jsonb_set({}, ARRAY[{}], to_jsonb(%s::text))").format(column, sql.Literal(self.key))
+        return {
+            "table": sql.Identifier(self.model._meta.db_table),
+            "id": sql.Identifier(str(self.model._meta.pk.column)),
+            "column": column,
+            "secret": as_text if self.key else column,
+            "new": as_json if self.key else sql.SQL("%s"),
+        }
+
+
+def places() -> Iterator[Place]:
     """Every place where secrets are stored."""
     for model in apps.get_models():
         for column in model._meta.local_concrete_fields:
             if isinstance(column, EncryptedTextField):
-                yield model, column
+                yield Place(model, str(column.column))
+    for label, name, key in JSON_SECRETS:
+        model = apps.get_model(label)
+        yield Place(model, str(model._meta.get_field(name).column), key)
 
 
 def rotate(say: Callable[[str], None] | None = None) -> Rotation:
@@ -41,49 +72,41 @@ def rotate(say: Callable[[str], None] | None = None) -> Rotation:
     meanwhile wins. May be interrupted at any time and run again.
     """
     done = Rotation()
-    for model, column in encrypted_columns():
+    for place in places():
         last = 0
-        while batch := _read(model, column, after=last):
+        while batch := _read(place, after=last):
             for pk, token in batch:
-                _rotate_one(model, column, done, pk=pk, token=token)
+                _rotate_one(place, done, pk=pk, token=token)
             last = batch[-1][0]
             if say is not None:
-                say(f"{model._meta.db_table}.{column.column}: up to id {last}, {done.changed} encrypted anew")
+                say(f"{place}: up to id {last}, {done.changed} encrypted anew")
     return done
 
 
-def _rotate_one(model: type[Model], column: EncryptedTextField, done: Rotation, *, pk: int, token: str) -> None:
+def _rotate_one(place: Place, done: Rotation, *, pk: int, token: str) -> None:
     try:
         new = rotated(token)
     except ImproperlyConfigured:
-        done.unreadable.append(f"{model._meta.db_table}.{column.column} {pk}")
+        done.unreadable.append(f"{place} {pk}")
         return
     if new is None:
         done.current += 1
-    elif _replace(model, column, pk=pk, old=token, new=new):
+    elif _replace(place, pk=pk, old=token, new=new):
         done.changed += 1
 
 
-def _read(model: type[Model], column: EncryptedTextField, *, after: int) -> list[tuple[int, str]]:
+def _read(place: Place, *, after: int) -> list[tuple[int, str]]:
     """The next batch as it is stored; the ORM would decrypt it."""
     query = sql.SQL("SELECT {id}, {secret} FROM {table} WHERE {id} > %s AND {secret} <> '' ORDER BY {id} LIMIT %s")
     with connection.cursor() as cursor:
-        cursor.execute(query.format(**_names(model, column)), [after, BATCH])
+        cursor.execute(query.format(**place.names), [after, BATCH])
         rows: list[tuple[int, str]] = cursor.fetchall()
         return rows
 
 
-def _replace(model: type[Model], column: EncryptedTextField, *, pk: int, old: str, new: str) -> bool:
-    query = sql.SQL("UPDATE {table} SET {secret} = %s WHERE {id} = %s AND {secret} = %s")
+def _replace(place: Place, *, pk: int, old: str, new: str) -> bool:
+    query = sql.SQL("UPDATE {table} SET {column} = {new} WHERE {id} = %s AND {secret} = %s")
     with connection.cursor() as cursor:
-        cursor.execute(query.format(**_names(model, column)), [new, pk, old])
+        cursor.execute(query.format(**place.names), [new, pk, old])
         replaced: bool = cursor.rowcount == 1
         return replaced
-
-
-def _names(model: type[Model], column: EncryptedTextField) -> dict[str, sql.Identifier]:
-    return {
-        "table": sql.Identifier(model._meta.db_table),
-        "secret": sql.Identifier(str(column.column)),
-        "id": sql.Identifier(str(model._meta.pk.column)),
-    }

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
+from email.utils import parseaddr
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
@@ -127,6 +129,49 @@ class Environment:
             return raw
 
         return self.parsed(name, "", parse)
+
+    def email(self, name: str) -> dict[str, object]:
+        """How mails are sent, as Django's EMAIL_… settings; the console where the variable is missing."""
+        console: dict[str, object] = {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+
+        def parse(raw: str) -> dict[str, object]:
+            how = "write smtp+tls://user:password@host:587 (also smtp:// and smtp+ssl://) or consolemail://"
+            scheme = urlsplit(raw).scheme
+            if scheme == "consolemail":
+                return console
+            if scheme not in ("smtp", "smtp+tls", "smtp+ssl"):
+                raise ValueError(f"this is no mail server: {how}")
+            try:
+                parsed = dict(environ.Env.email_url_config(raw))
+            except ValueError:
+                # Its own words would repeat the address, and the password in it.
+                raise ValueError(f"this address cannot be read: {how}") from None
+            if not parsed.get("EMAIL_HOST"):
+                raise ValueError(f"the mail server's name is missing: {how}")
+            taken = ("BACKEND", "HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
+            return {name: parsed[name] for name in (f"EMAIL_{part}" for part in taken) if name in parsed}
+
+        return self.parsed(name, console, parse)
+
+    def sender(self, name: str, default: str) -> str:
+        """Who mails are from: an address, also with a name: SeqPulse <seqpulse@example.org>."""
+
+        def parse(raw: str) -> str:
+            _, address = parseaddr(raw)
+            if not re.fullmatch(r"[^@\s]+@[^@\s]+", address) or not raw.isprintable():
+                raise ValueError(f"{raw!r} is no e-mail address: write seqpulse@example.org or SeqPulse <…>")
+            return raw
+
+        return self.parsed(name, default, parse)
+
+    def oauth(self, prefix: str) -> dict[str, str]:
+        """Client id and secret of a provider that people sign in with, {} where neither is set."""
+        client_id, secret = self.text(f"{prefix}_CLIENT_ID"), self.text(f"{prefix}_CLIENT_SECRET")
+        if bool(client_id) != bool(secret):
+            missing = f"{prefix}_CLIENT_ID" if secret else f"{prefix}_CLIENT_SECRET"
+            self.problems[missing] = "it is missing: the provider's client id and secret belong together"
+            return {}
+        return {"client_id": client_id, "secret": secret} if client_id else {}
 
     def database(self, name: str, default: dict[str, object]) -> dict[str, object]:
         """A PostgreSQL address (postgres://user:password@host:port/name) as Django's dictionary."""

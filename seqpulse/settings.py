@@ -120,6 +120,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "seqpulse.limits.RateLimitMiddleware",
     "seqpulse.preferences.PreferencesMiddleware",
+    "seqpulse.activity.ActivityMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -192,15 +193,57 @@ AUTHENTICATION_BACKENDS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "dashboard:overview"
+SEQPULSE_SIGNUP_OPEN = ENVIRONMENT.boolean("SEQPULSE_SIGNUP_OPEN", False)
 ACCOUNT_ADAPTER = "dashboard.accounts.adapter.AccountAdapter"
-ACCOUNT_FORMS = {"login": "dashboard.accounts.forms.LoginForm"}
+ACCOUNT_FORMS = {"login": "dashboard.accounts.forms.LoginForm", "signup": "dashboard.accounts.forms.SignupForm"}
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+# No user name: a form that says "taken" tells strangers who is here. It comes from the address and can be changed.
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+# Of those who sign up themselves; whom ops staff made comes in without (dashboard/accounts/stages.py).
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
+# Only in the browser that signed up: it goes on where it was going.
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[SeqPulse] "
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_SESSION_REMEMBER = True
 # seqpulse/limits.py counts instead: exactly, over all processes and hosts, and on the address that is the caller's.
 ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_ADAPTER = "dashboard.accounts.mfa.MFAAdapter"
+MFA_FORMS = {
+    "authenticate": "dashboard.accounts.mfa.AuthenticateForm",
+    "reauthenticate": "dashboard.accounts.mfa.ReauthenticateForm",
+    "add_webauthn": "dashboard.accounts.mfa.AddPasskeyForm",
+    "authenticate_webauthn": "dashboard.accounts.mfa.AuthenticatePasskeyForm",
+    "login_webauthn": "dashboard.accounts.mfa.LoginPasskeyForm",
+    "reauthenticate_webauthn": "dashboard.accounts.mfa.ReauthenticatePasskeyForm",
+}
+MFA_TOTP_ISSUER = "SeqPulse"
+# A code is taken half a minute early or late, for slow fingers and clocks; once (dashboard/accounts/mfa.py).
+MFA_TOTP_TOLERANCE = 1
 MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+# Nobody signs in with an address of somebody else's: it was verified before the first time, or staff vouched for it.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+SOCIALACCOUNT_ADAPTER = "dashboard.accounts.social.SocialAdapter"
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {}
+for _provider, _scope in (("github", ["read:user", "user:email"]), ("google", ["profile", "email"])):
+    if _app := ENVIRONMENT.oauth(f"SEQPULSE_{_provider.upper()}"):
+        SOCIALACCOUNT_PROVIDERS[_provider] = {"APPS": [_app], "SCOPE": _scope, "OAUTH_PKCE_ENABLED": True}
+
+_email = ENVIRONMENT.email("SEQPULSE_EMAIL_URL")
+EMAIL_BACKEND = _email["EMAIL_BACKEND"]
+EMAIL_HOST = _email.get("EMAIL_HOST", "localhost")
+EMAIL_PORT = _email.get("EMAIL_PORT") or 25
+EMAIL_HOST_USER = _email.get("EMAIL_HOST_USER") or ""
+EMAIL_HOST_PASSWORD = _email.get("EMAIL_HOST_PASSWORD") or ""
+EMAIL_USE_TLS = bool(_email.get("EMAIL_USE_TLS"))
+EMAIL_USE_SSL = bool(_email.get("EMAIL_USE_SSL"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENVIRONMENT.sender("SEQPULSE_EMAIL_FROM", "SeqPulse <seqpulse@localhost>")
 
 LANGUAGE_CODE = "en"
 # Each by its own name: whoever looks for a language reads that one.
@@ -226,7 +269,10 @@ STORAGES = {
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SEQPULSE_TRUSTED_PROXIES else None
 _https = ENVIRONMENT.boolean("SEQPULSE_HTTPS", not (DEBUG or EMBEDDED_DATABASE))
 SECURE_SSL_REDIRECT = False
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = _https
+LANGUAGE_COOKIE_AGE = 365 * 86400
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 SECURE_HSTS_SECONDS = 31536000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
 SECURE_REFERRER_POLICY = "same-origin"
@@ -235,6 +281,7 @@ X_FRAME_OPTIONS = "DENY"
 # Redirecting is the proxy's work (W008), and whether subdomains follow is its owner's choice (W005, W021).
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
+PROVIDER_SITES = {"github": "https://github.com", "google": "https://accounts.google.com"}
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
@@ -243,7 +290,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"],
-        "form-action": ["'self'"],
+        # Where forms may lead in the end: the buttons of providers lead there.
+        "form-action": ["'self'", *(PROVIDER_SITES[name] for name in SOCIALACCOUNT_PROVIDERS)],
         "base-uri": ["'none'"],
         "frame-ancestors": ["'none'"],
     }

@@ -54,6 +54,7 @@ urlpatterns = [
     re_path(r"^metrics/?$", MetricsView.as_view(), name="metrics"),
     path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),
+    path("accounts/sessions/", RedirectView.as_view(pattern_name="dashboard:sessions"), name="usersessions_list"),
     path("accounts/", include("allauth.urls")),
     path("", include("dashboard.urls")),
 ]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
+from zoneinfo import available_timezones
 
-from allauth.account.forms import LoginForm as AllauthLoginForm
+from allauth.account import forms as allauth_forms
+from allauth.account.adapter import get_adapter
+from django import forms
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from projects.models import Theme, User
 
-class LoginForm(AllauthLoginForm):  # type: ignore[misc]  # untyped
+# Of the time zone database, what a person may live in; the rest are old names of these.
+REGIONS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+
+
+class LoginForm(allauth_forms.LoginForm):  # type: ignore[misc]  # untyped
     """Signing in by user name or e-mail address."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -16,6 +27,75 @@ class LoginForm(AllauthLoginForm):  # type: ignore[misc]  # untyped
         login = self.fields["login"]
         login.label = _("User name or e-mail address")
         # "webauthn": the browser offers passkeys where it offers names.
-        login.widget.attrs |= {"autocomplete": "username webauthn", "autofocus": True}
-        for field in self.fields.values():
-            field.widget.attrs.pop("placeholder", None)
+        login.widget.attrs |= {"autocomplete": "username webauthn", "autofocus": True, "maxlength": 254}
+        self.fields["password"].help_text = None
+
+    @property
+    def signup_is_open(self) -> bool:
+        """Whether to offer an account to who has none."""
+        return bool(get_adapter(self.request).is_open_for_signup(self.request))
+
+
+class SignupForm(allauth_forms.SignupForm):  # type: ignore[misc]
+    """Signing up with an e-mail address."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = _("E-mail address")
+        self.fields["email"].widget.attrs["autocomplete"] = "username"
+        self.fields["password2"].label = _("The password again")
+
+
+@lru_cache(maxsize=1)
+def zones_by_region() -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """Time zones as a select groups them: (region, ((name, city), …))."""
+    names = sorted(available_timezones())
+    return tuple(
+        (region, tuple((name, city_of(name)) for name in names if name.startswith(f"{region}/"))) for region in REGIONS
+    )
+
+
+def city_of(zone: str) -> str:
+    """ "Indiana, Knox" of "America/Indiana/Knox"."""
+    return ", ".join(part.replace("_", " ") for part in zone.split("/")[1:])
+
+
+class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """Who a person is, and how they want their pages."""
+
+    time_zone = forms.ChoiceField(
+        label=_("Time zone"), choices=lambda: [("", _("UTC")), *zones_by_region()], required=False
+    )
+
+    class Meta:
+        model = User
+        fields = ("username", "first_name", "last_name", "language", "theme", "time_zone")
+        labels = {"username": _("User name"), "first_name": _("First name"), "last_name": _("Last name")}
+        help_texts = {"username": ""}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["language"].choices = [("", _("Automatic (as the browser asks)")), *settings.LANGUAGES]
+        self.fields["theme"].choices = [("", _("Automatic (as the device is set)")), *Theme.choices]
+        chosen = self.instance.time_zone
+        zone = self.fields["time_zone"]
+        if chosen and not any(chosen == name for _region, names in zones_by_region() for name, _city in names):
+            # An old name that was chosen elsewhere stays what it is.
+            zone.choices = [*zone.choices, (chosen, chosen)]
+        for name, hint in (("username", "username"), ("first_name", "given-name"), ("last_name", "family-name")):
+            self.fields[name].widget.attrs["autocomplete"] = hint
+
+    @property
+    def who(self) -> Iterator[forms.BoundField]:
+        return (self[name] for name in ("username", "first_name", "last_name"))
+
+    @property
+    def display(self) -> Iterator[forms.BoundField]:
+        return (self[name] for name in ("language", "theme"))
+
+    def clean_username(self) -> str:
+        """As at sign-up: nobody is called like somebody else in other letters."""
+        username: str = self.cleaned_data["username"]
+        if User.objects.filter(username__iexact=username).exclude(pk=self.instance.pk).exists():
+            raise forms.ValidationError(_("This name is taken. Choose another one."))
+        return username

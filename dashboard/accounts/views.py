@@ -4,9 +4,71 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.views.decorators.http import require_safe
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.generic import RedirectView
+from django.views.i18n import set_language as django_set_language
+
+from dashboard.accounts import sessions
+from dashboard.accounts.forms import ProfileForm
+from dashboard.person import person
+from projects.models import User
+from projects.services import change_profile
 
 # Bookmarks and links in old mails; forms go to django-allauth's own addresses.
 login: Any = require_safe(RedirectView.as_view(pattern_name="account_login", query_string=True))
 logout: Any = require_safe(RedirectView.as_view(pattern_name="account_logout"))
+
+# A cookie, for who is not signed in or has chosen no language.
+set_language: Any = require_POST(django_set_language)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def profile(request: HttpRequest) -> HttpResponse:
+    """Name, language, theme and time zone."""
+    user = User.objects.get(pk=person(request).pk)
+    # The form writes what it was given into its instance, right or wrong: the page's frame shows another one.
+    form = ProfileForm(request.POST or None, instance=user)
+    if request.method == "POST" and form.is_valid():
+        change_profile(user, **form.cleaned_data)
+        with translation.override(form.cleaned_data["language"] or translation.get_language()):
+            messages.success(request, _("Saved."))
+        return redirect("dashboard:settings")
+    return render(request, "dashboard/settings.html", {"form": form, "now": timezone.now()})
+
+
+@require_safe
+@never_cache
+@login_required
+def list_sessions(request: HttpRequest) -> HttpResponse:
+    """Where the person is signed in."""
+    return render(request, "dashboard/sessions.html", {"sessions": sessions.signed_in(request, person(request))})
+
+
+@require_POST
+@login_required
+def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
+    """Signs the person out in one place."""
+    if not sessions.end(person(request), only=session_id, besides=request.session.session_key):
+        raise Http404
+    messages.success(request, _("Signed out there."))
+    return redirect("dashboard:sessions")
+
+
+@require_POST
+@login_required
+def end_sessions(request: HttpRequest) -> HttpResponse:
+    """Signs the person out everywhere else."""
+    ended = sessions.end(person(request), besides=request.session.session_key)
+    told = ngettext("Signed out in %(n)d other place.", "Signed out in %(n)d other places.", ended)
+    messages.success(request, told % {"n": ended})
+    return redirect("dashboard:sessions")

@@ -9,6 +9,8 @@ from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from dashboard.templatetags.seqpulse import zone
+
 # Further away lies a typing mistake; longer than this, too, and it would leave the environment without a baseline.
 FARTHEST = timedelta(days=366)
 LONGEST_WINDOW = timedelta(days=31)
@@ -22,12 +24,14 @@ def moment_field(label: Any) -> forms.DateTimeField:
 class ExcludedWindowForm(forms.Form):
     """A time that feeds no baseline: an incident, a load test."""
 
-    starts_at = moment_field(_("From (UTC)"))
-    ends_at = moment_field(_("To (UTC)"))
+    starts_at = moment_field(_("From"))
+    ends_at = moment_field(_("To"))
     reason = forms.CharField(label=_("Reason"), required=False, max_length=200)
 
     def __init__(self, data: Any = None) -> None:
         super().__init__(data, prefix="window")
+        for field, label in (("starts_at", _("From (%(zone)s)")), ("ends_at", _("To (%(zone)s)"))):
+            self.fields[field].label = label % {"zone": zone()}
 
     def clean_starts_at(self) -> datetime:
         return self._near("starts_at")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from django import template
+from django.forms import BoundField
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
@@ -64,12 +66,38 @@ def ago(moment: datetime | None) -> str:
 
 
 @register.filter
+def zone(moment: datetime | None = None) -> str:
+    """What the person's time zone is called at this moment, now where there is none: "CET", "UTC", "UTC+03"."""
+    name = timezone.localtime(moment or timezone.now()).tzname() or "UTC"
+    return name if name[0].isalpha() else f"UTC{name}"
+
+
+@register.simple_tag
+def zone_now() -> str:
+    """What the person's time zone is called now."""
+    return zone()
+
+
+@register.filter
+def bare(field: BoundField) -> BoundField:
+    """The field without the placeholder that repeats its label."""
+    field.field.widget.attrs.pop("placeholder", None)
+    return field
+
+
+@register.filter
+def as_text_file(lines: list[str]) -> str:
+    """An address that holds these lines as a text file, to download what the server shows only once."""
+    return "data:text/plain;charset=utf-8," + quote("".join(f"{line}\n" for line in lines))
+
+
+@register.filter
 def moment(at: datetime | None) -> str:
     """A time to the second, in the person's language and time zone, which it names; "" for None."""
     if at is None:
         return ""
     local = timezone.localtime(at)
-    return f"{formats.date_format(local, 'DATE_FORMAT')}, {local:%H:%M:%S} {local.tzname()}"
+    return f"{formats.date_format(local, 'DATE_FORMAT')}, {local:%H:%M:%S} {zone(at)}"
 
 
 @register.filter

@@ -1,0 +1,51 @@
+"""What a browser says of itself, in words that its owner recognises. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# The first one that is found: most browsers also name those that they descend from.
+BROWSERS = (
+    ("Edg(e|A|iOS)?/", "Edge"),
+    ("OPR/|Opera", "Opera"),
+    ("SamsungBrowser/", "Samsung Internet"),
+    ("Vivaldi/", "Vivaldi"),
+    ("Firefox/|FxiOS/", "Firefox"),
+    ("HeadlessChrome/|Chromium/", "Chromium"),
+    ("Chrome/|CriOS/", "Chrome"),
+    ("Safari/", "Safari"),
+    ("curl/", "curl"),
+    ("python-requests/|Python-urllib", "Python"),
+)
+SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS X|Macintosh", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux|X11", "Linux"),
+)
+PHONES = ("iPhone", "iPad", "Android")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A browser and the system it runs on; "" where it does not say."""
+
+    browser: str
+    system: str
+
+    @property
+    def is_phone(self) -> bool:
+        return self.system in PHONES
+
+
+def device_of(user_agent: str) -> Device:
+    """From the header User-Agent, which says what its sender likes: good for recognising, not for deciding."""
+    return Device(_first(BROWSERS, user_agent), _first(SYSTEMS, user_agent))
+
+
+def _first(names: tuple[tuple[str, str], ...], user_agent: str) -> str:
+    return next((name for pattern, name in names if re.search(pattern, user_agent)), "")

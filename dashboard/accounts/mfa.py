@@ -1,0 +1,156 @@
+"""Second factors: their secrets are encrypted at rest, a code is good once, and hostile answers are only wrong ones."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from allauth.core.internal.cryptokit import compare_user_code
+from allauth.mfa.adapter import DefaultMFAAdapter, get_adapter
+from allauth.mfa.base import forms as codes
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth as totp
+from allauth.mfa.webauthn import forms as passkeys
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from django import forms
+from django.db.models import Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from security import encryption
+
+# What parsing a made-up answer of a security key ends in.
+UNREADABLE = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    NotImplementedError,
+    RecursionError,
+    struct.error,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+)
+
+
+class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # untyped
+    """Second factors as this installation wants them."""
+
+    def encrypt(self, text: str) -> str:
+        """As every stored secret; security/rotation.py finds them by JSON_SECRETS of dashboard/apps.py."""
+        return encryption.encrypt(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return encryption.decrypt(encrypted_text)
+
+    def generate_authenticator_name(self, user: Any, type: Any) -> str:  # noqa: A002  (allauth's name)
+        number = Authenticator.objects.filter(user=user, type=type).count() + 1
+        return gettext("Passkey") if number == 1 else gettext("Passkey %(n)d") % {"n": number}
+
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        return {**super().get_public_key_credential_rp_entity(), "name": "SeqPulse"}
+
+
+def spend(authenticator: Authenticator, code: str) -> bool:
+    """Marks the code of an authenticator app as used; False where it, or a later one, was used before.
+
+    RFC 6238 §5.2. One guarded statement: of two processes that get the same code at once, one takes it.
+    """
+    secret = encryption.decrypt(authenticator.data["secret"])
+    expected = (
+        (step, totp.format_hotp_value(totp.hotp_value(secret, step))) for step in totp.yield_hotp_counters_from_time()
+    )
+    counter = next((step for step, each in expected if compare_user_code(actual=code, expected=each)), None)
+    if counter is None:
+        return False
+    unused = Q(data__counter__isnull=True) | Q(data__counter__lt=counter)
+    authenticator.data = {**authenticator.data, "counter": counter}
+    return Authenticator.objects.filter(unused, pk=authenticator.pk).update(data=authenticator.data) == 1
+
+
+class OneTimeCode:
+    """A code of an app is good once, whichever process it reaches; allauth remembers it per process."""
+
+    authenticator: Authenticator
+
+    def clean_code(self) -> str:
+        code: str = super().clean_code()  # type: ignore[misc]
+        if self.authenticator.type == Authenticator.Type.TOTP and not spend(self.authenticator, code):
+            raise get_adapter().validation_error("incorrect_code")
+        return code
+
+
+class AuthenticateForm(OneTimeCode, codes.AuthenticateForm):  # type: ignore[misc]  # untyped
+    """A code, after the password."""
+
+
+class ReauthenticateForm(OneTimeCode, codes.ReauthenticateForm):  # type: ignore[misc]
+    """A code, before something that matters."""
+
+
+class CredentialField(forms.JSONField):
+    """What a security key answers; a bottomless pit of brackets is no JSON either."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except RecursionError:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            return super().bound_data(data, initial)
+        except RecursionError:
+            return None
+
+
+class Readable(forms.Form):
+    """An answer that nobody's security key gave is a wrong answer."""
+
+    credential = CredentialField(widget=forms.HiddenInput)
+
+    def clean_credential(self) -> Any:
+        try:
+            return super().clean_credential()  # type: ignore[misc]
+        except forms.ValidationError:
+            raise
+        except UNREADABLE:
+            raise get_adapter().validation_error("incorrect_code") from None
+
+
+class AuthenticatePasskeyForm(Readable, passkeys.AuthenticateWebAuthnForm):  # type: ignore[misc]
+    """A passkey or security key, after the password."""
+
+
+class LoginPasskeyForm(Readable, passkeys.LoginWebAuthnForm):  # type: ignore[misc]
+    """A passkey instead of the password."""
+
+
+class ReauthenticatePasskeyForm(Readable, passkeys.ReauthenticateWebAuthnForm):  # type: ignore[misc]
+    """A passkey, before something that matters."""
+
+
+class AddPasskeyForm(passkeys.AddWebAuthnForm):  # type: ignore[misc]
+    """A new passkey or security key."""
+
+    credential = CredentialField(widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        name = self.fields["name"]
+        name.label, name.max_length = _("Name"), 100
+        name.widget.attrs["maxlength"] = 100
+        alone = self.fields["passwordless"]
+        alone.label, alone.initial = _("Sign in with it alone, without the password"), True
+        alone.help_text = _("The device then asks for your fingerprint, face or PIN.")
+
+    def clean(self) -> dict[str, Any]:
+        try:
+            data: dict[str, Any] = super().clean()
+        except forms.ValidationError:
+            raise
+        except UNREADABLE:
+            raise get_adapter().validation_error("incorrect_code") from None
+        return data

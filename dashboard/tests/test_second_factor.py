@@ -1,0 +1,221 @@
+"""Second factors: codes of an app, recovery codes, passkeys; what they guard, and how their secrets lie."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from cryptography.fernet import Fernet
+from django.contrib.sessions.models import Session
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+
+from dashboard.tests.pages import words
+from projects.models import User
+from projects.tests.factories import PASSWORD, make_user
+from security.limits import Rate
+from security.rotation import rotate
+
+pytestmark = pytest.mark.django_db
+
+LOGIN, SECOND = "/accounts/login/", "/accounts/2fa/authenticate/"
+ACTIVATE, CODES = "/accounts/2fa/totp/activate/", "/accounts/2fa/recovery-codes/"
+STEP_S = 30
+
+
+def password_of(client: Client, **headers: Any) -> Any:
+    """The first step of signing in."""
+    return client.post(LOGIN, {"login": "ada", "password": PASSWORD}, **headers)
+
+
+def code_of(secret: str, steps: int = 0) -> str:
+    """What an app shows now, or so many half minutes from now."""
+    return format_hotp_value(hotp_value(secret, int(time.time()) // STEP_S + steps))
+
+
+def send_code(client: Client, code: str, **headers: Any) -> bool:
+    """Whether the code lets the person in."""
+    return client.post(SECOND, {"code": code}, **headers).status_code == 302
+
+
+def set_up(client: Client) -> tuple[str, list[str]]:
+    """An app is set up: its secret and the recovery codes."""
+    page = client.get(ACTIVATE).content.decode()
+    found = re.search(r'class="key">([A-Z2-7]+)<', page)
+    assert found is not None
+    assert 'src="data:image/svg+xml;base64,' in page
+    answer = client.post(ACTIVATE, {"code": code_of(found[1])}, follow=True)
+    return found[1], re.findall(r"<li><code>(\d{8})</code>", answer.content.decode())
+
+
+@pytest.fixture
+def ada() -> User:
+    return make_user(username="ada", email="ada@example.org")
+
+
+@pytest.fixture
+def app(ada: User, client: Client) -> tuple[str, list[str]]:
+    password_of(client)
+    return set_up(client)
+
+
+def test_setting_up_wants_a_code_of_the_app(client, ada):
+    password_of(client)
+    client.get(ACTIVATE)
+    assert "Incorrect code" in words(client.post(ACTIVATE, {"code": "000000"}))
+    assert not Authenticator.objects.exists()
+
+
+def test_a_password_alone_no_longer_lets_in(app):
+    secret, _ = app
+    fresh = Client()
+    assert password_of(fresh)["Location"] == SECOND
+    assert fresh.get("/dashboard/").status_code == 302
+    assert fresh.get("/admin/login/")["Location"].startswith(LOGIN)
+    assert not send_code(fresh, "000000")
+    assert "_auth_user_id" not in fresh.session
+    assert send_code(fresh, code_of(secret))
+    assert fresh.get("/dashboard/").status_code == 200
+
+
+def test_a_code_is_good_once_whichever_process_it_reaches(app):
+    secret, _ = app
+    code = code_of(secret)
+    first, second, third = Client(), Client(), Client()
+    for each in (first, second, third):
+        password_of(each)
+    assert send_code(first, code)
+    # Another process has a cache of its own.
+    cache.clear()
+    assert not send_code(second, code)
+    assert not send_code(second, code_of(secret, -1))
+    cache.clear()
+    assert send_code(third, code_of(secret, 1))
+
+
+@pytest.mark.parametrize("steps", [-3, 3])
+def test_old_and_future_codes_are_none(app, steps):
+    fresh = Client()
+    password_of(fresh)
+    assert not send_code(fresh, code_of(app[0], steps))
+
+
+def test_recovery_codes_are_shown_once_and_each_is_good_once(app, client):
+    _, codes = app
+    assert len(set(codes)) == 10
+    again = client.get(CODES)
+    assert not any(code in again.content.decode() for code in codes)
+    assert client.get(f"{CODES}download/").status_code == 403
+    fresh, other = Client(), Client()
+    password_of(fresh)
+    password_of(other)
+    assert send_code(fresh, codes[0])
+    assert not send_code(other, codes[0])
+    assert "9 codes are left" in words(client.get("/accounts/2fa/"))
+
+
+def test_new_recovery_codes_end_the_old_ones(app, client):
+    page = client.post(f"{CODES}generate/", follow=True).content.decode()
+    new = re.findall(r"<li><code>(\d{8})</code>", page)
+    assert len(new) == 10
+    assert f'href="data:text/plain;charset=utf-8,{new[0]}%0A' in page
+    fresh = Client()
+    password_of(fresh)
+    assert not send_code(fresh, app[1][0])
+    assert send_code(fresh, new[0])
+
+
+def test_guessing_codes_is_limited_by_account_from_all_addresses(app, settings):
+    settings.SEQPULSE_RATE_LIMITS = True
+    settings.SEQPULSE_RATES = {**settings.SEQPULSE_RATES, "login": Rate(3, 86400 * 365)}
+    fresh = Client()
+    password_of(fresh, REMOTE_ADDR="192.0.2.1")
+    found = [fresh.post(SECOND, {"code": "000000"}, REMOTE_ADDR=f"192.0.2.{n}").status_code for n in range(2, 7)]
+    assert found == [200, 200, 200, 429, 429]
+
+
+def stored() -> str:
+    """What the database holds of second factors, and of sessions."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT string_agg(data::text, ' ') FROM mfa_authenticator")
+        return str(cursor.fetchone()[0]) + " ".join(str(row.get_decoded()) for row in Session.objects.all())
+
+
+def test_secrets_lie_encrypted(app):
+    secret, codes = app
+    assert Authenticator.objects.count() == 2
+    text = stored()
+    assert secret not in text
+    assert not any(code in text for code in codes)
+
+
+def test_secrets_are_encrypted_anew_with_new_keys(app, settings):
+    secret, codes = app
+    old, new = settings.SEQPULSE_ENCRYPTION_KEYS[0], Fernet.generate_key().decode()
+    settings.SEQPULSE_ENCRYPTION_KEYS = [new, old]
+    done = rotate()
+    assert (done.changed, done.unreadable) == (2, [])
+    assert rotate().current == 2
+    settings.SEQPULSE_ENCRYPTION_KEYS = [new]
+    for code in (code_of(secret), codes[3]):
+        fresh = Client()
+        password_of(fresh)
+        assert send_code(fresh, code)
+
+
+def test_a_key_that_is_missing_is_told_of_by_place_without_the_secret(app, settings):
+    settings.SEQPULSE_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    ids = dict(Authenticator.objects.values_list("type", "pk"))
+    assert rotate().unreadable == [
+        f"mfa_authenticator.data.secret {ids['totp']}",
+        f"mfa_authenticator.data.seed {ids['recovery_codes']}",
+    ]
+
+
+def test_turning_it_off_takes_the_codes_along(app, client):
+    client.post("/accounts/2fa/totp/deactivate/")
+    assert not Authenticator.objects.exists()
+    assert password_of(Client())["Location"] == "/dashboard/"
+
+
+def test_second_factors_of_others_are_nobodys(app, client):
+    other = make_user(username="eve")
+    key = Authenticator.objects.create(user=other, type="webauthn", data={"name": "k", "credential": {}})
+    for page in ("edit", "remove"):
+        assert client.get(f"/accounts/2fa/webauthn/keys/{key.pk}/{page}/").status_code == 404
+
+
+CREDENTIALS = [
+    "",
+    "null",
+    "[]",
+    '"x"',
+    "{}",
+    '{"id": 1}',
+    '{"id": "YQ", "rawId": "YQ", "type": "public-key", "response": {}}',
+    '{"id": "YQ", "rawId": "YQ", "type": "public-key", "response": {"userHandle": "' + "Y" * 4000 + '"}}',
+    '{"id": "YQ", "rawId": "YQ", "type": "public-key", "response": {"clientDataJSON": "e30", "authenticatorData": "YQ",'
+    ' "signature": "YQ", "userHandle": "MQ", "attestationObject": "YQ"}}',
+    "[" * 5000,
+    "{" * 100,
+]
+
+
+@pytest.mark.parametrize("number", range(len(CREDENTIALS)))
+def test_made_up_answers_of_a_security_key_are_wrong_ones(client, ada, number):
+    credential = {"credential": CREDENTIALS[number]}
+    stranger = Client()
+    stranger.get("/accounts/2fa/webauthn/login/", headers={"Accept": "application/json"})
+    assert stranger.post("/accounts/2fa/webauthn/login/", credential)["Location"] == LOGIN
+    assert "_auth_user_id" not in stranger.session
+    password_of(client)
+    client.get("/accounts/2fa/webauthn/add/")
+    assert client.post("/accounts/2fa/webauthn/add/", {"name": "\0", **credential}).status_code == 200
+    client.get("/accounts/2fa/webauthn/reauthenticate/")
+    assert client.post("/accounts/2fa/webauthn/reauthenticate/", credential).status_code in (200, 302)
+    assert not Authenticator.objects.exists()

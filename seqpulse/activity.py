@@ -1,0 +1,44 @@
+"""When each session was last used, for the list of sessions in the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from allauth.account.adapter import get_adapter
+from allauth.usersessions.models import UserSession
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from seqpulse.api import is_api_path
+
+# Each process writes it down at most so often for each session; who has just signed in was written down by that.
+EVERY = timedelta(minutes=1)
+
+
+class ActivityMiddleware:
+    """Notes, of pages, that their session is in use, and from where."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not is_api_path(request.path_info) and request.user.is_authenticated:
+            note(request)
+        return self.get_response(request)
+
+
+def note(request: HttpRequest) -> None:
+    """Writes down that the session is in use, unless that is written already. One statement, none most of the time."""
+    key = request.session.session_key
+    since = timezone.now() - EVERY
+    signed_in = request.user.last_login  # type: ignore[union-attr]  # signed in
+    fresh = signed_in is not None and signed_in > since
+    if key is None or fresh or not cache.add(f"session-in-use:{key}", True, EVERY.total_seconds()):
+        return
+    UserSession.objects.filter(session_key=key, last_seen_at__lt=since).update(
+        last_seen_at=timezone.now(),
+        ip=get_adapter(request).get_client_ip(request),
+        user_agent=request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:200],
+    )

@@ -1,0 +1,26 @@
+/* Shows the time in the time zone that is chosen, before it is saved, and offers the one of the device. */
+
+const select = document.querySelector("select[name=time_zone]");
+const now = document.querySelector("[data-zone-now] strong");
+const offer = document.querySelector("[data-zone-device]");
+const device = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+function show() {
+  const zone = select.value || "UTC";
+  const text = { dateStyle: "long", timeStyle: "short", timeZone: zone };
+  now.parentElement.lastChild.textContent = ` (${zone})`;
+  now.textContent = new Intl.DateTimeFormat(document.documentElement.lang, text).format(new Date());
+  offer.hidden = zone === device;
+}
+
+if (select && now && offer) {
+  const known = [...select.options].some((option) => option.value === device);
+  if (known) offer.querySelector("span").textContent = device;
+  else offer.remove();
+  offer.addEventListener("click", () => {
+    select.value = device;
+    show();
+  });
+  select.addEventListener("change", show);
+  offer.hidden = select.value === device;
+}
