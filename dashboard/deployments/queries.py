@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -127,16 +128,17 @@ def deployments_page(user: User, *, before: int | None = None, size: int = PAGE_
     found = list(rows[: size + 1])
     shown = found[:size]
     observed = [one for one in shown if verdict_of(one) is None or window_is_open(one, verdict_of(one))]
-    counts = dict(
-        MetricSample.objects.of_all(observed)
-        .filter(phase=Phase.POST)
-        .values_list("deployment_id")
-        .annotate(Count("id"))
-    )
+    counts = samples_so_far(observed)
     return Page(
         rows=[Row(deployment, verdict_of(deployment), counts.get(deployment.pk, 0)) for deployment in shown],
         older=shown[-1].pk if len(found) > size else None,
     )
+
+
+def samples_so_far(deployments: Sequence[Deployment]) -> dict[int, int]:
+    """How many POST samples each of them has. One query, none for no deployments."""
+    rows = MetricSample.objects.of_all(deployments).filter(phase=Phase.POST)
+    return dict(rows.values_list("deployment_id").annotate(Count("id")))
 
 
 def deployment_detail(user: User, uuid: UUID) -> Detail:

@@ -15,7 +15,7 @@ from dashboard.charts import RATIOS, UNITS, Tick, scale, y_labels
 from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, runs_of
 
 WIDTH = 1000
-HEIGHT, TOP, BOTTOM = 132, 14.0, 126.0
+HEIGHT, TOP, BOTTOM = 140, 22.0, 134.0
 # A limit further above everything measured than this would press the line to the ground: it is told in words.
 FAR = 3.0
 # Distances of the marks on the time axis in s, and what they are written with.
@@ -171,6 +171,4 @@ def timelines(
     buckets: Sequence[Bucket], frame: Frame, *, interval_s: float, limits: Mapping[str, float]
 ) -> list[Timeline]:
     """All five metrics."""
-    return [
-        timeline(metric, buckets, frame, interval_s=interval_s, limit=limits.get(metric)) for metric in UNITS
-    ]
+    return [timeline(metric, buckets, frame, interval_s=interval_s, limit=limits.get(metric)) for metric in UNITS]

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from analysis.policy import LIMITED_METRICS, FixedPolicy, Policy
 from analysis.types import METRICS
-from dashboard.deployments.queries import Row, verdict_of
+from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, verdict_of
 from dashboard.environments.chart import Frame, Timeline, Zone, timelines, x_ticks, zones
 from dashboard.environments.markers import Mark, Marker, markers_of
 from dashboard.environments.series import LARGEST, ORIGIN, Bucket, Level, Range, begin_of, rows_of
@@ -25,7 +25,6 @@ from dashboard.words import status_of
 from deployments.models import Deployment
 from metrics.models import Phase
 from projects.models import Environment, ExcludedWindow, User
-from scheduler.queue import database_now
 
 LATEST_SHOWN = 10
 # A number that a path may carry and PostgreSQL keeps.
@@ -66,8 +65,12 @@ class EnvironmentPage:
         return self.environment.project.effective_retention_days < self.range.days
 
     @property
-    def interval_s(self) -> float:
-        return interval_of(self.environment)
+    def has_areas(self) -> bool:
+        return any(chart.areas for chart in self.charts)
+
+    @property
+    def has_limits(self) -> bool:
+        return any(chart.limit is not None and chart.limit.y for chart in self.charts)
 
 
 def environment_of(user: User, environment_id: int) -> Environment:
@@ -78,8 +81,8 @@ def environment_of(user: User, environment_id: int) -> Environment:
 
 
 def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage:
-    """Five queries."""
-    until = timezone.localtime(database_now())
+    """Four queries, one more while a deployment is in progress."""
+    until = timezone.localtime()
     frame = Frame(until - wanted.span, until)
     buckets = buckets_of(environment, frame, wanted.bucket_s)
     policy = readable(environment.policy)
@@ -99,10 +102,10 @@ def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage
     )
 
 
-def interval_of(environment: Environment, wanted: Range | None = None) -> float:
+def interval_of(environment: Environment, wanted: Range) -> float:
     """Seconds between two samples in everyday life; at least a bucket, within which none can be told from the next."""
     every = environment.effective_baseline_interval_s or settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
-    return float(max(every, wanted.bucket_s if wanted is not None else 0))
+    return float(max(every, wanted.bucket_s))
 
 
 def buckets_of(environment: Environment, frame: Frame, bucket_s: int) -> list[Bucket]:
@@ -156,7 +159,8 @@ def latest_of(environment: Environment) -> list[Row]:
     found = list(narrow(environment).order_by("-started_at", "-id")[:LATEST_SHOWN])
     for one in found:
         one.environment, one.project = environment, environment.project
-    return [Row(one, verdict_of(one)) for one in found]
+    counts = samples_so_far([one for one in found if is_in_progress(one, verdict_of(one))])
+    return [Row(one, verdict_of(one), counts.get(one.pk, 0)) for one in found]
 
 
 def narrow(environment: Environment) -> Any:

@@ -85,9 +85,7 @@ def merged(buckets: Sequence[Bucket], start: datetime) -> Bucket:
     for metric in buckets[0].levels:
         parts = [bucket.levels[metric] for bucket in buckets]
         low, high = min(part.low for part in parts), max(part.high for part in parts)
-        mean = math.fsum(
-            part.mean * (bucket.count / count) for part, bucket in zip(parts, buckets, strict=True)
-        )
+        mean = math.fsum(part.mean * (bucket.count / count) for part, bucket in zip(parts, buckets, strict=True))
         # Rounding must not carry the mean past what was measured.
         levels[metric] = Level(low, min(max(mean, low), high), high)
     return Bucket(start, count, buckets[0].first, buckets[-1].last, levels)

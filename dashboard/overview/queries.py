@@ -12,13 +12,13 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from analysis.models import DeploymentVerdict, Hint, Severity
-from dashboard.deployments.queries import is_in_progress, verdict_of
+from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of
 from dashboard.overview.guide import Facts, Guide
 from dashboard.overview.standing import Sum, rank, standing_of, sum_of
 from dashboard.overview.strip import Strip, first_day, strip_of
 from dashboard.words import Status, status_by_name, status_of
 from deployments.models import Deployment, State
-from metrics.models import MetricSample, Phase
+from metrics.models import MetricSample
 from projects.models import ApiKey, Environment, Project, User
 
 # Of the partitions of samples, those in which a first answer of an endpoint is looked for.
@@ -185,8 +185,7 @@ def watches_in(environments: Sequence[Any]) -> dict[int, list[Watch]]:
     rows = Deployment.objects.filter(open_ones, environment__in=list(by_id)).select_related("verdict")
     narrow = rows.defer(*(f"verdict__{name}" for name in WIDE)).order_by("-started_at", "-id")
     found = [one for one in narrow if is_in_progress(one, verdict_of(one))]
-    samples = MetricSample.objects.of_all([one for one in found if one.finished_at is not None])
-    counts = dict(samples.filter(phase=Phase.POST).values_list("deployment_id").annotate(Count("id")))
+    counts = samples_so_far([one for one in found if one.finished_at is not None])
     watches: dict[int, list[Watch]] = {}
     now = timezone.now()
     for one in found:

@@ -17,7 +17,15 @@ TODAY = date(2026, 3, 31)
 
 @pytest.mark.parametrize(
     ("value", "days"),
-    [("7", 7), ("30", 30), ("90", 90), (None, DEFAULT_DAYS), ("", DEFAULT_DAYS), ("8", DEFAULT_DAYS), ("٧", DEFAULT_DAYS)],
+    [
+        ("7", 7),
+        ("30", 30),
+        ("90", 90),
+        (None, DEFAULT_DAYS),
+        ("", DEFAULT_DAYS),
+        ("8", DEFAULT_DAYS),
+        ("٧", DEFAULT_DAYS),
+    ],
 )
 def test_only_three_periods_can_be_asked_for(value, days):
     assert days_of(value) == days

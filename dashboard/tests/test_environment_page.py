@@ -1,0 +1,261 @@
+"""The page of an environment as a browser without JavaScript gets it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from analysis.tests.factories import make_verdict
+from analysis.tests.test_partitions import assert_few_partitions_by_index, plans_of_samples
+from analysis.types import METRICS
+from dashboard.environments.chart import Frame
+from dashboard.environments.queries import buckets_of, environment_page, limits_of
+from dashboard.environments.series import RANGES, begin_of, range_of
+from dashboard.tests import scenes
+from dashboard.tests.pages import address, project_page_of, words, words_of
+from deployments.models import Deployment, State
+from deployments.tests.factories import make_deployment
+from metrics import partitions
+from metrics.models import MetricSample, Phase
+from metrics.storing import store
+from metrics.tests.factories import HEALTHY, make_row
+from projects.baselines import exclude_window
+from projects.models import Environment
+from projects.services import set_policy
+from projects.tests.factories import make_environment
+
+pytestmark = pytest.mark.django_db
+
+
+def path_of(environment: Environment, suffix: str = "") -> str:
+    return f"/dashboard/environments/{environment.pk}/{suffix}"
+
+
+def show(client: Client, environment: Environment, name: str = "1h") -> Any:
+    response = client.get(path_of(environment), {"range": name})
+    assert response.status_code == 200
+    return response
+
+
+def sample(environment: Environment, ago: timedelta, **values: Any) -> None:
+    at = timezone.now() - ago
+    partitions.ensure_days({partitions.utc_day(at)})
+    MetricSample.objects.create(
+        environment=environment, **{"phase": Phase.BASELINE, "collected_at": at, **HEALTHY, **values}
+    )
+
+
+def test_all_phases_are_drawn_as_one_line(browser_of, environment):
+    scenes.with_baseline(environment)
+    page = show(browser_of, environment).content.decode()
+    assert page.count('class="timeline-plot"') == 5
+    # 25 of the baseline, one before and five after the deployment.
+    assert "31 samples" in words_of(page)
+
+
+def test_buckets_hold_lowest_mean_and_highest_of_their_samples(environment):
+    now = timezone.now()
+    start = begin_of(now - timedelta(hours=3), 300)
+    for seconds, value in ((1, 100.0), (100, 200.0), (299, 900.0), (301, 50.0)):
+        sample(environment, now - start - timedelta(seconds=seconds), latency_p95=value)
+    frame = Frame(now - timedelta(days=1), now)
+    first, second = buckets_of(environment, frame, 300)
+    assert (first.start, first.count, second.count) == (start, 3, 1)
+    level = first.levels["latency_p95"]
+    assert (level.low, level.mean, level.high) == (100.0, 400.0, 900.0)
+    assert second.levels["latency_p95"].mean == 50.0
+
+
+@pytest.mark.parametrize("value", [1e308, 1.7e308, 5e-324, 0.0])
+def test_values_no_service_has_do_not_break_the_page(browser_of, environment, value):
+    for minutes in range(1, 20):
+        sample(environment, timedelta(minutes=minutes), **dict.fromkeys(METRICS, value if minutes % 2 else 1.0))
+    for one in RANGES:
+        show(browser_of, environment, one.name)
+
+
+def test_only_the_time_that_was_asked_for_is_shown(browser_of, environment):
+    for hours in (0.5, 5, 20, 100, 600):
+        sample(environment, timedelta(hours=hours))
+    found = {
+        one.name: re.findall(r"(\d+) samples?\b", words(show(browser_of, environment, one.name)))[0] for one in RANGES
+    }
+    assert found == {"1h": "1", "6h": "2", "24h": "3", "7d": "4", "30d": "5"}
+
+
+def test_another_environments_samples_are_not_shown(browser_of, environment):
+    other = make_environment(project=environment.project, metrics_endpoint="https://a.example/m")
+    sample(other, timedelta(minutes=1))
+    make_deployment(environment=other, branch="of-the-other")
+    text = words(show(browser_of, environment))
+    assert "No samples in this time" in text
+    assert "of-the-other" not in text
+
+
+def test_deployments_are_marked_and_linked(browser_of, environment):
+    sample(environment, timedelta(minutes=1))
+    now = timezone.now()
+    early = make_deployment(environment=environment, state=State.FINISHED, started_at=now - timedelta(minutes=50))
+    make_verdict(early, verdict="rollback_recommended")
+    late = make_deployment(environment=environment, started_at=now - timedelta(minutes=10))
+    page = show(browser_of, environment).content.decode()
+    lane = page[page.index('class="timeline-lane"') : page.index("</figure>")]
+    assert f'href="{address(early)}" class="critical"' in lane
+    assert f'href="{address(late)}" class="info"' in lane
+    assert "#1: Rollback recommended" in lane
+    assert page.count('class="timeline-mark critical"') == 5
+
+
+def test_many_deployments_become_few_marks_that_count_them(browser_of, environment):
+    sample(environment, timedelta(minutes=1))
+    now = timezone.now()
+    for minutes in range(120):
+        made = make_deployment(
+            environment=environment, state=State.FINISHED, started_at=now - timedelta(hours=3, minutes=minutes)
+        )
+        make_verdict(made, verdict="warning" if minutes == 60 else "ok")
+    page = environment_page(Environment.objects.select_related("project").get(), range_of("30d"))
+    (marker,) = page.markers
+    assert (marker.count, marker.gravest.status.key) == (120, "warning")
+    assert "120 deployments, #" in words(show(browser_of, environment, "30d")) or "120 deployments, #" in (
+        show(browser_of, environment, "30d").content.decode()
+    )
+
+
+def test_times_taken_out_of_the_baseline_are_hatched(browser_of, environment):
+    sample(environment, timedelta(minutes=1))
+    now = timezone.now()
+    exclude_window(environment, now - timedelta(minutes=40), now - timedelta(minutes=20), reason="load test")
+    exclude_window(environment, now - timedelta(hours=9), now - timedelta(hours=8), reason="long ago")
+    page = show(browser_of, environment).content.decode()
+    assert page.count('class="timeline-zone" fill="url(#hatch)"><title>') == 5
+    assert "load test" in page
+    assert "long ago" not in page
+
+
+@pytest.mark.parametrize(
+    ("policy", "limits"),
+    [
+        ({}, {}),
+        ({"limits": {"latency_p95": 200, "requests_per_sec": 5}}, {"latency_p95": 200, "requests_per_sec": 5}),
+        (
+            {"kind": "fixed"},
+            {"latency_p95": 270.0, "error_rate": 0.009, "cpu_usage": 0.72, "memory_usage": 0.72},
+        ),
+    ],
+)
+def test_absolute_limits_of_the_policy_become_lines(browser_of, environment, policy, limits):
+    set_policy(environment, policy, source="dashboard")
+    sample(environment, timedelta(minutes=1))
+    found = Environment.objects.select_related("project").get(pk=environment.pk)
+    page = environment_page(found, range_of("1h"))
+    assert limits_of(page.policy) == pytest.approx(limits)
+    drawn = {chart.metric: chart.limit.value for chart in page.charts if chart.limit}
+    assert drawn == pytest.approx(limits)
+
+
+def test_a_policy_that_nobody_can_read_has_no_limits(browser_of, environment):
+    Environment.objects.filter(pk=environment.pk).update(policy={"kind": "of another version"})
+    sample(environment, timedelta(minutes=1))
+    assert 'class="limit-line"/><' not in show(browser_of, environment).content.decode().replace("</svg>", "")
+
+
+def test_the_table_holds_what_the_charts_show(browser_of, environment):
+    now = timezone.now()
+    hour = begin_of(now - timedelta(hours=2), 3600)
+    for minutes, value in ((5, 100.0), (50, 300.0)):
+        sample(environment, now - hour - timedelta(minutes=minutes), latency_p95=value)
+    page = show(browser_of, environment, "24h").content.decode()
+    (row,) = re.findall(r"<tr><th scope=\"row\">.*?</tr>", page[page.index('id="timeline-table"') :])
+    assert "2 42.0 req/s (42.0 req/s – 42.0 req/s) 200 ms (100 ms – 300 ms)" in words_of(row)
+
+
+def test_the_page_says_where_samples_are_kept_for_less_than_the_range(browser_of, environment):
+    sample(environment, timedelta(minutes=1))
+    assert "are kept for 7 days" in words(show(browser_of, environment, "30d"))
+    assert "are kept for" not in words(show(browser_of, environment, "7d"))
+
+
+def test_only_the_last_hour_keeps_itself_up_to_date(browser_of, environment):
+    live = {
+        one.name: 'data-live="running"' in show(browser_of, environment, one.name).content.decode() for one in RANGES
+    }
+    assert live == {"1h": True, "6h": False, "24h": False, "7d": False, "30d": False}
+    fragment = browser_of.get(path_of(environment, "live/"), {"range": "1h"}).content.decode()
+    assert "<html" not in fragment
+    assert 'data-live="running"' in fragment
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "\x00", "9" * 4000, "1h\n"])
+def test_a_range_that_is_none_falls_back(browser_of, environment, value):
+    assert browser_of.get(path_of(environment), {"range": value}).status_code == 200
+
+
+def test_a_foreign_environment_answers_as_an_unknown_one(browser_of, environment):
+    foreign = make_environment()
+    for suffix in ("", "live/"):
+        answers = [
+            browser_of.get(f"/dashboard/environments/{pk}/{suffix}")
+            for pk in (foreign.pk, foreign.pk + 999, 2**63, 10**30)
+        ]
+        assert {answer.status_code for answer in answers} == {404}
+        assert len({answer.content for answer in answers}) == 1
+
+
+def test_pages_lead_to_the_environment(browser_of, environment):
+    deployment = scenes.judged(environment)
+    for path in ("/dashboard/", project_page_of(environment), address(deployment)):
+        assert f'href="{path_of(environment)}"' in browser_of.get(path).content.decode()
+
+
+def test_the_page_takes_a_fixed_number_of_queries(browser_of, environment, django_assert_num_queries):
+    # The session and the person; the environment, samples, excluded windows, deployments of the time and the latest.
+    for _ in range(2):
+        with django_assert_num_queries(7):
+            show(browser_of, environment, "24h")
+        scenes.with_baseline(environment, **scenes.BROKEN)
+
+
+def test_samples_come_from_indexes_of_the_days_that_are_shown(browser_of, environment):
+    now = timezone.now()
+    for days in range(12):
+        store([make_row(environment, now - timedelta(days=days - 6, minutes=n), sequence_index=n) for n in range(600)])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE metric_samples")
+    with CaptureQueriesContext(connection) as queries:
+        show(browser_of, environment, "24h")
+    plans = plans_of_samples(queries)
+    assert len(plans) == 1
+    assert_few_partitions_by_index(plans)
+
+
+PLANT = """
+INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at, finished_at,
+    duration_ms, branch, commit_sha, version, author, url, window_samples, interval_s)
+SELECT gen_random_uuid(), n, %(project)s, %(environment)s, 'analyzed', 'success',
+    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '', 5, 60
+FROM generate_series(1, 20000) AS n
+"""
+
+
+def test_a_long_history_of_deployments_is_read_by_index(browser_of, environment):
+    with connection.cursor() as cursor:
+        cursor.execute(PLANT, {"project": environment.project_id, "environment": environment.pk})
+        cursor.execute("ANALYZE deployments")
+    with CaptureQueriesContext(connection) as queries:
+        show(browser_of, environment, "7d")
+    assert Deployment.objects.count() == 20000
+    asked = [query["sql"] for query in queries.captured_queries if 'FROM "deployments"' in query["sql"]]
+    assert len(asked) == 2
+    with connection.cursor() as cursor:
+        for sql in asked:
+            cursor.execute("EXPLAIN " + sql)
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+            assert "Seq Scan on deployments" not in plan, plan
