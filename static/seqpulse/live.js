@@ -11,7 +11,6 @@
    [data-live-announcer] (base_project.html) tell it. */
 
 const LONGEST_PAUSE_MS = 15000;
-const SETTLED = 3;
 const TICKING = "time, [data-live-text]";
 const FOCUSABLE = "a, button, summary, input, select, textarea, [tabindex]";
 
@@ -112,8 +111,7 @@ function showState() {
   if (!indicator || !known.size) return;
   const state = stateNow();
   const seconds = Math.floor((Date.now() - Math.max(...[...known.values()].map(({ seen }) => seen))) / 1000);
-  const words = state === "live" && seconds >= SETTLED
-    ? indicator.dataset.sayAgo.replace("{seconds}", seconds) : indicator.getAttribute(`data-say-${state}`);
+  const words = indicator.getAttribute(`data-say-${state}`).replace("{seconds}", seconds);
   indicator.dataset.liveState = state;
   const place = indicator.querySelector("span");
   if (place.textContent !== words) place.textContent = words;
