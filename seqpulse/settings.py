@@ -195,7 +195,12 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "dashboard:overview"
 SEQPULSE_SIGNUP_OPEN = ENVIRONMENT.boolean("SEQPULSE_SIGNUP_OPEN", False)
 ACCOUNT_ADAPTER = "dashboard.accounts.adapter.AccountAdapter"
-ACCOUNT_FORMS = {"login": "dashboard.accounts.forms.LoginForm", "signup": "dashboard.accounts.forms.SignupForm"}
+ACCOUNT_FORMS = {
+    "login": "dashboard.accounts.forms.LoginForm",
+    "signup": "dashboard.accounts.forms.SignupForm",
+    "reset_password": "dashboard.accounts.forms.ResetPasswordForm",
+    "add_email": "dashboard.accounts.forms.AddEmailForm",
+}
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 # No user name: a form that says "taken" tells strangers who is here. It comes from the address and can be changed.

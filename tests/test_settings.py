@@ -32,6 +32,9 @@ WRONG = {
     "SEQPULSE_RATE_LIMITS": "sometimes",
     "SEQPULSE_RATE_LOGIN": "5 per minute",
     "REDIS_URL": "http://redis.example",
+    "SEQPULSE_SIGNUP_OPEN": "perhaps",
+    "SEQPULSE_EMAIL_URL": "http://mail.example",
+    "SEQPULSE_EMAIL_FROM": "nobody",
 }
 
 
@@ -104,6 +107,47 @@ def test_a_wrong_database_address_is_told_in_words(url: str, words: str) -> None
     environ = Environment({"DATABASE_URL": url})
     assert environ.database("DATABASE_URL", {"NAME": "kept"}) == {"NAME": "kept"}
     assert words in environ.problems["DATABASE_URL"].lower() or words in environ.problems["DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mail.example", "no mail server"),
+        ("smtp://", "name is missing"),
+        ("smtp+tls://user:pa:ss@mail.example:port", "cannot be read"),
+        ("smtp://[::1", ""),
+    ],
+)
+def test_a_wrong_mail_server_is_told_in_words_without_its_password(url: str, words: str) -> None:
+    environ = Environment({"M": url})
+    assert environ.email("M") == {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    assert words in environ.problems["M"]
+    assert "pa:ss" not in environ.problems["M"]
+
+
+def test_a_mail_server_is_taken_apart() -> None:
+    found = Environment({"M": "smtp+tls://ada%40x:p%2Fw@mail.example:587"}).email("M")
+    assert (found["EMAIL_HOST"], found["EMAIL_PORT"], found["EMAIL_USE_TLS"]) == ("mail.example", 587, True)
+    assert (found["EMAIL_HOST_USER"], found["EMAIL_HOST_PASSWORD"]) == ("ada@x", "p/w")
+    assert str(found["EMAIL_BACKEND"]).endswith("smtp.EmailBackend")
+
+
+@pytest.mark.parametrize("given", ["CLIENT_ID", "CLIENT_SECRET"])
+def test_half_a_provider_is_no_provider(given: str) -> None:
+    environ = Environment({f"SEQPULSE_GITHUB_{given}": "value"})
+    assert environ.oauth("SEQPULSE_GITHUB") == {}
+    [(variable, what)] = environ.problems.items()
+    assert variable == f"SEQPULSE_GITHUB_{'CLIENT_SECRET' if given == 'CLIENT_ID' else 'CLIENT_ID'}"
+    assert "belong together" in what
+    assert Environment({}).oauth("SEQPULSE_GITHUB") == {}
+
+
+def test_a_provider_that_is_set_may_be_led_to_by_forms_and_no_other(tmp_path: Path) -> None:
+    show = "from django.conf import settings; print(settings.CONTENT_SECURITY_POLICY['DIRECTIVES']['form-action'])"
+    env = {"SEQPULSE_DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "seqpulse.settings"}
+    assert run("-c", show, **env).stdout.strip() == "[\"'self'\"]"
+    github = {"SEQPULSE_GITHUB_CLIENT_ID": "id", "SEQPULSE_GITHUB_CLIENT_SECRET": "secret"}
+    assert run("-c", show, **env, **github).stdout.strip() == "[\"'self'\", 'https://github.com']"
 
 
 @pytest.mark.parametrize("raw", ["nan", "inf", "-1", "0", "1e9", "", "7", " 7 "])

@@ -46,6 +46,22 @@ class SignupForm(allauth_forms.SignupForm):  # type: ignore[misc]
         self.fields["password2"].label = _("The password again")
 
 
+class ResetPasswordForm(allauth_forms.ResetPasswordForm):  # type: ignore[misc]
+    """Asking for a new password."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = _("E-mail address")
+
+
+class AddEmailForm(allauth_forms.AddEmailForm):  # type: ignore[misc]
+    """One more address."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = _("E-mail address")
+
+
 @lru_cache(maxsize=1)
 def zones_by_region() -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
     """Time zones as a select groups them: (region, ((name, city), …))."""

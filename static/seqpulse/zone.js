@@ -15,7 +15,7 @@ function show() {
 
 if (select && now && offer) {
   const known = [...select.options].some((option) => option.value === device);
-  if (known) offer.querySelector("span").textContent = device;
+  if (known) offer.querySelector("button").append(`: ${device}`);
   else offer.remove();
   offer.addEventListener("click", () => {
     select.value = device;
