@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from django.core.exceptions import PermissionDenied
 
 from projects.models import Role
-from projects.permissions import Action, actions_of, allowed, require
+from projects.permissions import ALLOWED, Action, actions_of, allowed, require
 from projects.tests.factories import make_membership, make_project, make_user
 
 WORKS = {Action.MARK_VERDICT, Action.REPLAY, Action.RERUN_ANALYSIS}
@@ -50,6 +52,23 @@ def test_what_is_not_allowed_is_refused() -> None:
     require(allowed("member"), Action.REPLAY)
     with pytest.raises(PermissionDenied):
         require(allowed("member"), Action.CHANGE_POLICY)
+
+
+def test_the_documented_table_says_what_is_decided() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    section = text[text.index("## Teams and roles") :]
+    heads, _, *lines = [line for line in section[: section.index("\n\nPlans")].splitlines() if line.startswith("|")]
+    roles = [cell.strip() for cell in heads.split("|")[2:-1]]
+    told: dict[str, set[str]] = {role: set() for role in roles}
+    named = []
+    for line in lines:
+        what, *cells = line.split("|")[1:-1]
+        named.append(what.split("`")[1])
+        for role, cell in zip(roles, cells, strict=True):
+            if cell.strip() == "yes":
+                told[role].add(named[-1])
+    assert sorted(named) == sorted(Action)
+    assert told == {role: set(ALLOWED[role]) for role in Role.values}
 
 
 @pytest.mark.django_db

@@ -1,0 +1,131 @@
+"""The status page: what everybody sees, and what staff see besides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from analysis.tests.factories import make_verdict
+from dashboard.status.queries import SAMPLES, SAMPLES_WITHIN_MIN, details, read_details
+from dashboard.tests.pages import words
+from deployments.models import State
+from deployments.tests.factories import make_deployment
+from metrics.models import MetricSample, Phase
+from metrics.tests.factories import HEALTHY
+from projects.tests.factories import make_environment, make_user
+from scheduler.health import health
+from scheduler.models import Poller, ScheduledJob
+
+pytestmark = pytest.mark.django_db
+
+STATUS, LIVE = "/dashboard/status/", "/dashboard/status/live/"
+
+
+@pytest.fixture(autouse=True)
+def fresh_answers() -> Iterator[None]:
+    for cached in (health, details):
+        cached.forget()
+    yield
+    for cached in (health, details):
+        cached.forget()
+
+
+@pytest.fixture
+def staff(client: Client) -> Client:
+    client.force_login(make_user(is_staff=True))
+    return client
+
+
+def make_poller(name: str, *, age_s: float = 0.0) -> Poller:
+    now = timezone.now()
+    beat = now - timedelta(seconds=age_s)
+    return Poller.objects.create(name=name, host=f"host-of-{name}", pid=4711, started_at=now, heartbeat_at=beat)
+
+
+def make_job(late_s: float, **columns: object) -> ScheduledJob:
+    return ScheduledJob.objects.create(
+        job_type="baseline_sweep", scheduled_at=timezone.now() - timedelta(seconds=late_s), **columns
+    )
+
+
+@pytest.mark.parametrize("path", [STATUS, LIVE])
+def test_everybody_sees_whether_it_works_and_nobody_but_staff_the_machinery(browser_of, path):
+    make_poller("one")
+    make_poller("two")
+    text = words(browser_of.get(path))
+    assert "All is well" in text
+    assert "Pollers OK 2 pollers are at work." in text
+    assert "Samples and verdicts OK They come on time." in text
+    for hidden in ("host-of-one", "4711", "Size of the database"):
+        assert hidden not in text
+
+
+def test_what_is_wrong_is_told_in_words(browser_of):
+    make_poller("one", age_s=3600)
+    make_job(120)
+    text = words(browser_of.get(STATUS))
+    assert "Something is wrong" in text
+    assert "Pollers Wrong None has been heard of: nothing is measured until one is started." in text
+    assert "Samples and verdicts Wrong They come late" in text
+
+
+def test_staff_see_pollers_jobs_and_data(staff):
+    make_poller("one")
+    make_poller("gone", age_s=120)
+    make_job(90)
+    make_job(-90)
+    environment = make_environment()
+    make_verdict(make_deployment(environment=environment, state=State.FINISHED))
+    now = timezone.now()
+    for phase, ago_s in ((Phase.BASELINE, 10), (Phase.POST, 20), (Phase.PRE, 3600)):
+        MetricSample.objects.create(
+            environment=environment, phase=phase, collected_at=now - timedelta(seconds=ago_s), **HEALTHY
+        )
+    text = words(staff.get(STATUS))
+    assert "one at work just now 0 host-of-one 4711" in text
+    assert "gone silent 2 min ago 0 host-of-gone 4711" in text
+    assert "Waiting 2 Late 1 Oldest due job baseline_sweep, waiting for 1 min 30 s" in text
+    assert "Last verdict just now" in text
+    assert f"Samples per minute {2 / SAMPLES_WITHIN_MIN:g}" in text
+    assert "made until" in text
+
+
+def test_without_pollers_and_jobs_staff_see_how_to_start(staff):
+    text = words(staff.get(STATUS))
+    assert "None. Start one: manage.py run_poller" in text
+    assert "Oldest due job none is due" in text
+    assert "Last verdict none yet" in text
+
+
+def test_a_database_that_does_not_tell_in_time_is_told(staff, monkeypatch):
+    make_poller("one")
+    monkeypatch.setattr("dashboard.status.queries.SIZE", "SELECT pg_sleep(60)")
+    monkeypatch.setattr("dashboard.status.queries.HEALTH_TIMEOUT_MS", 1)
+    monkeypatch.setattr("dashboard.status.queries.connection.close", lambda: None)
+    assert "The database did not tell in time." in words(staff.get(STATUS))
+
+
+def test_many_who_look_ask_the_database_once(staff, django_assert_num_queries):
+    make_poller("one")
+    staff.get(STATUS)
+    # The session and the person.
+    with django_assert_num_queries(2):
+        assert staff.get(LIVE).status_code == 200
+
+
+def test_the_index_serves_the_count_of_samples() -> None:
+    """Else each look would read all samples of the day."""
+    make_environment()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("EXPLAIN " + SAMPLES, {"phases": list(Phase.values), "minutes": SAMPLES_WITHIN_MIN})
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "Index Cond: ((environment_id" in plan
+    found = read_details()
+    assert found is not None
+    assert found.partitions > 0

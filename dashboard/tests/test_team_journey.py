@@ -1,0 +1,119 @@
+"""The way into a team and out of it, in Chromium: two people, each in a browser of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from django.core import mail
+from playwright.sync_api import Browser, Page, expect
+
+from dashboard.status.queries import details
+from dashboard.tests.browsing import look, sign_in
+from dashboard.tests.test_status_page import make_job, make_poller
+from projects.models import Role, Team, User
+from projects.tests.factories import make_environment, make_project, make_user
+from scheduler.health import health
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def user(transactional_db) -> User:
+    return make_user(username="ada", email="ada@example.com", first_name="Ada", last_name="Lovelace")
+
+
+@pytest.fixture
+def other(browser: Browser, browser_context_args) -> Iterator[Page]:
+    """Somebody else's browser."""
+    context = browser.new_context(**browser_context_args)
+    yield context.new_page()
+    context.close()
+
+
+def link_in_the_mail() -> str:
+    return re.findall(r"http://\S+/dashboard/invitations/\S+", mail.outbox[-1].body)[0]
+
+
+def test_a_team_from_its_first_member_to_its_last_invitation(site, other, live_server, user):
+    grace = make_user(username="grace", email="grace@example.com")
+    sign_in(site, live_server, "/dashboard/teams/")
+    expect(site.get_by_role("heading", name="You are in no team yet")).to_be_visible()
+    look(site, "teams-none")
+    site.get_by_label("Name of the team").fill("Payments")
+    site.get_by_role("button", name="Create the team").click()
+    expect(site.get_by_role("heading", name="Payments", exact=True)).to_be_visible()
+    look(site, "team-new")
+
+    site.get_by_label("E-mail address").fill("grace@example.com")
+    site.get_by_label("Role", exact=True).select_option("admin")
+    site.get_by_role("button", name="Invite").click()
+    expect(site.get_by_text("The invitation is on its way to grace@example.com.")).to_be_visible()
+
+    other.goto(link_in_the_mail())
+    expect(other.get_by_role("heading", name="Join Payments")).to_be_visible()
+    look(other, "invitation-anonymous")
+    expect(other.get_by_role("link", name="Create account")).to_be_visible()
+    sign_in(other, live_server, link_in_the_mail().removeprefix(live_server.url), username="grace")
+    expect(other.get_by_text("grace@example.com")).to_be_visible()
+    other.get_by_role("button", name="Join the team").click()
+    expect(other.get_by_text("Welcome to the team. Your role is Admin.")).to_be_visible()
+    look(other, "team-as-admin")
+
+    make_environment(project=make_project(team=Team.objects.get(), name="shop"))
+    site.get_by_label("E-mail address").fill("somebody-with-a-rather-long-address@department.example.com")
+    site.get_by_role("button", name="Invite").click()
+    site.get_by_label("Role of grace").select_option("owner")
+    site.get_by_role("button", name="Change grace").click()
+    expect(site.get_by_text("grace has the role Owner now.")).to_be_visible()
+    site.get_by_text("What each role may do").click()
+    site.get_by_text("Remove grace", exact=False).first.click()
+    look(site, "team")
+    site.get_by_role("button", name="Remove grace").click()
+    expect(site.get_by_text("grace is no longer in the team.")).to_be_visible()
+    site.get_by_role("button", name="Withdraw").click()
+    expect(site.get_by_text("The invitation is withdrawn.")).to_be_visible()
+    assert not grace.memberships.exists()
+
+    other.reload()
+    expect(other.get_by_role("heading", name="Not found")).to_be_visible()
+    look(other, "error-404")
+    other.goto(link_in_the_mail())
+    expect(other.get_by_role("heading", name="This invitation was withdrawn")).to_be_visible()
+    look(other, "invitation-withdrawn")
+
+    site.get_by_label("Type the team's name").fill("Payments")
+    site.get_by_role("button", name="Delete the team").click()
+    expect(site.get_by_text("The team “Payments” is deleted.")).to_be_visible()
+
+
+def test_another_account_is_warned_and_a_mail_that_fails_leaves_its_link(site, other, live_server, user, settings):
+    team = Team.objects.create(name="Payments and a name that is longer than most names of teams are")
+    team.memberships.create(user=user, role=Role.OWNER)
+    make_user(username="linus", email="linus@example.org")
+    settings.EMAIL_BACKEND = "dashboard.tests.test_team_pages.Refusing"
+    sign_in(site, live_server, f"/dashboard/teams/{team.pk}/")
+    site.get_by_label("E-mail address").fill("grace@example.com")
+    site.get_by_role("button", name="Invite").click()
+    link = site.get_by_label("Link of the invitation")
+    expect(link).to_be_visible()
+    look(site, "team-mail-failed")
+    path = link.input_value().removeprefix(live_server.url)
+    sign_in(other, live_server, path, username="linus")
+    expect(other.get_by_text("The invitation was sent to")).to_be_visible()
+    look(other, "invitation-other-account")
+
+
+def test_the_status_shows_what_changes_without_a_reload(site, live_server, user):
+    User.objects.filter(pk=user.pk).update(is_staff=True)
+    for cached in (health, details):
+        cached.forget()
+    make_poller("poller-1")
+    sign_in(site, live_server, "/dashboard/status/")
+    expect(site.get_by_role("heading", name="All is well")).to_be_visible()
+    look(site, "status")
+    make_poller("poller-gone", age_s=90)
+    make_job(600)
+    expect(site.get_by_role("heading", name="Something is wrong")).to_be_visible(timeout=30_000)
+    look(site, "status-late")

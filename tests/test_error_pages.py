@@ -1,0 +1,134 @@
+"""Pages for people when something went wrong: in our look, with a next step, and never asking the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import connection
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template import TemplateSyntaxError
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
+
+from dashboard.tests.pages import words
+from projects.tests.factories import make_user
+from security.limits import Usage
+from seqpulse import errors, limits
+from seqpulse.middleware import database_away
+
+pytestmark = pytest.mark.django_db
+
+HANDLERS = {
+    400: lambda request: errors.bad_request(request, BadRequest()),
+    403: lambda request: errors.permission_denied(request, PermissionDenied()),
+    404: lambda request: errors.page_not_found(request, Http404()),
+    429: lambda request: limits.too_many(request, Usage(limit=5, used=6, reset_at=0)),
+    500: errors.server_error,
+    503: database_away,
+}
+HEADINGS = {
+    400: "Bad request",
+    403: "Not allowed",
+    404: "Not found",
+    429: "A short pause",
+    500: "Something broke",
+    503: "Back in a moment",
+}
+
+
+def call(path: str = "/dashboard/", *, user: Any = None, method: str = "get") -> HttpRequest:
+    """A request of somebody who is known already; None: of whom nobody has asked yet."""
+    request: Any = getattr(RequestFactory(), method)(path)
+    if user is not None:
+        request.user = request._cached_user = user
+        request.session = {}
+        request._messages = []
+    return request  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("status", HANDLERS)
+def test_each_page_says_what_happened_and_what_to_do_next(status: int) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        page = HANDLERS[status](call())
+    assert page.status_code == status
+    text = words(page)
+    assert HEADINGS[status] in text
+    assert 'class="button primary"' in page.content.decode()
+    assert len(asked) == 0
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
+def test_whoever_is_signed_in_keeps_the_navigation(status: int) -> None:
+    user = make_user(username="ada")
+    with CaptureQueriesContext(connection) as asked:
+        page = HANDLERS[status](call(user=user))
+    body = page.content.decode()
+    assert 'class="top-nav"' in body
+    assert "ada" in body
+    assert len(asked) == 0
+    # Two answers that have to be alike would differ by the token of a form.
+    assert "csrfmiddlewaretoken" not in body
+
+
+@pytest.mark.parametrize("status", HANDLERS)
+def test_programs_are_answered_in_json(status: int) -> None:
+    answer = HANDLERS[status](call("/deployments/x"))
+    assert (answer.status_code, answer["Content-Type"]) == (status, "application/json")
+
+
+def test_after_a_post_trying_again_leads_to_a_page_that_can_be_opened() -> None:
+    page = HANDLERS[429](call("/dashboard/teams/1/leave/", method="post"))
+    assert '<a class="button primary" href="/">' in page.content.decode()
+    page = HANDLERS[429](call("//evil.example/"))
+    assert "evil.example" not in page.content.decode()
+
+
+def test_a_navigation_that_breaks_leaves_a_page_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        is_authenticated = True
+
+        def get_username(self) -> str:
+            raise TemplateSyntaxError("broken")
+
+    page = errors.server_error(call(user=Broken()))
+    assert page.status_code == 500
+    assert "Something broke" in words(page)
+    assert 'class="top-nav"' not in page.content.decode()
+
+
+def test_an_error_of_a_view_is_a_page_with_navigation(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.force_login(make_user(username="ada"))
+    client.raise_request_exception = False
+
+    def breaks(user: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("dashboard.teams.views.teams_of", breaks)
+    page: HttpResponse = client.get("/dashboard/teams/")
+    assert page.status_code == 500
+    assert "Something broke" in words(page)
+    assert 'class="top-nav"' in page.content.decode()
+
+
+def test_not_found_tells_who_asks_and_not_what_was_asked_for(client: Client) -> None:
+    client.force_login(make_user(username="ada"))
+    one, other = client.get("/dashboard/teams/987/"), client.get("/dashboard/teams/654/")
+    assert "You are signed in as ada." in words(one).replace("ada .", "ada.")
+    assert one.content == other.content
+    assert b"987" not in one.content
+
+
+def test_a_form_that_is_too_old_says_so(client: Client) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(make_user())
+    page = strict.post("/dashboard/teams/", {"name": "x"})
+    assert page.status_code == 403
+    assert "Please try again" in words(page)
+
+
+def test_error_pages_speak_the_language_of_whoever_looks(client: Client) -> None:
+    client.cookies[settings.LANGUAGE_COOKIE_NAME] = "fr"
+    assert '<html lang="fr"' in client.get("/nowhere/").content.decode()
