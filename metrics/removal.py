@@ -1,4 +1,4 @@
-"""Projects and environments that people have deleted.
+"""Teams, projects and environments that people have deleted.
 
 For people they are gone at once: hidden, without keys, endpoints and secrets. Their rows, which may be millions, are
 removed by a poller in batches, each in a transaction of its own, so that no request waits and no writer is held up.
@@ -15,8 +15,9 @@ from deployments.models import Deployment
 from metrics import baseline
 from metrics.partitions import partitions
 from metrics.retention import alone
-from projects.models import ApiKey, Environment, Project
+from projects.models import ApiKey, Environment, Project, Team, User
 from projects.signing import forget_previous_secrets
+from projects.teams import close_team
 from scheduler.models import ScheduledJob
 from scheduler.recurring import recurring
 
@@ -61,6 +62,17 @@ def delete_project(project: Project) -> bool:
     return True
 
 
+def delete_team(team: Team, *, typed: str, by: User) -> None:
+    """Takes the team away from everybody, for good, with all its projects.
+
+    typed: its name. Raises ValidationError that names the field, PermissionDenied, Team.DoesNotExist.
+    """
+    with transaction.atomic():
+        close_team(team, typed=typed, by=by)
+        for project in Project.objects.there().filter(team=team):
+            delete_project(project)
+
+
 def delete_environment(environment: Environment) -> bool:
     """Takes the environment away from everybody, for good; False where somebody was faster."""
     with transaction.atomic():
@@ -92,6 +104,9 @@ def remove_deleted() -> None:
     with alone(LOCK) as nobody_else:
         if not nobody_else:
             return
+        # Made by somebody while the team was being deleted.
+        for project in Project.objects.there().filter(team__deleting_at__isnull=False):
+            delete_project(project)
         for project in Project.objects.filter(deleting_at__isnull=False).order_by("deleting_at"):
             _remove_rows(list(project.environments.values_list("pk", flat=True)))
             project.delete()
@@ -100,6 +115,7 @@ def remove_deleted() -> None:
             _remove_rows([environment.pk])
             environment.delete()
             logger.info("environment_removed", environment_id=environment.pk)
+        Team.objects.filter(deleting_at__isnull=False, projects__isnull=True).delete()
 
 
 def _remove_rows(environments: list[int]) -> None:

@@ -66,11 +66,15 @@ class User(AbstractUser):
 
 
 class TeamQuerySet(models.QuerySet["Team"]):
+    def there(self) -> TeamQuerySet:
+        """Those that nobody has deleted: of the others what is left is being removed."""
+        return self.filter(deleting_at__isnull=True)
+
     def visible_to(self, user: Any) -> TeamQuerySet:
         """The person's teams; all of them for a superuser, who runs this installation."""
         if user.is_superuser:
-            return self
-        return self.filter(members=user)
+            return self.there()
+        return self.there().filter(members=user)
 
 
 class Team(models.Model):
@@ -79,6 +83,9 @@ class Team(models.Model):
     name = models.CharField(max_length=100)
     members = models.ManyToManyField(User, through="Membership", related_name="teams")
     created_at = models.DateTimeField(auto_now_add=True)
+    deleting_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when it is gone for people, while its rows are removed."
+    )
 
     objects = TeamQuerySet.as_manager()
 

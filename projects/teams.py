@@ -14,6 +14,7 @@ import structlog
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -64,8 +65,8 @@ def rename_team(team: Team, name: str, *, by: User) -> None:
     logger.info("team_renamed", team_id=team.pk, by=by.pk)
 
 
-def delete_team(team: Team, *, typed: str, by: User) -> None:
-    """Deletes the team with all its projects and what was measured of them.
+def close_team(team: Team, *, typed: str, by: User) -> None:
+    """Takes the team away from everybody, for good. Its projects are for metrics.removal.delete_team to delete.
 
     typed: the team's name, so that nobody does this by mistake. Raises ValidationError that names the field.
     """
@@ -74,7 +75,9 @@ def delete_team(team: Team, *, typed: str, by: User) -> None:
         require(actions_in(by, current), Action.DELETE_TEAM)
         if " ".join(typed.split()) != " ".join(current.name.split()):
             raise ValidationError({"typed": _("This is not the team's name. Nothing was deleted.")})
-        current.delete()
+        Team.objects.filter(pk=current.pk).update(deleting_at=Now())
+        Membership.objects.filter(team=current).delete()
+        Invitation.objects.filter(team=current).delete()
     logger.info("team_deleted", team_id=team.pk, by=by.pk)
 
 
@@ -127,7 +130,7 @@ def locked(team: Team) -> Team:
 
     A weak lock, which lets those by who refer to the team, as every new project does.
     """
-    return Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+    return Team.objects.there().select_for_update(no_key=True).get(pk=team.pk)
 
 
 def end(member: Membership) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import connection
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
 from django.template import TemplateSyntaxError
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -107,7 +107,7 @@ def test_an_error_of_a_view_is_a_page_with_navigation(client: Client, monkeypatc
         raise RuntimeError("broken")
 
     monkeypatch.setattr("dashboard.teams.views.teams_of", breaks)
-    page: HttpResponse = client.get("/dashboard/teams/")
+    page = client.get("/dashboard/teams/")
     assert page.status_code == 500
     assert "Something broke" in words(page)
     assert 'class="top-nav"' in page.content.decode()

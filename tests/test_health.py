@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from projects.tests.factories import make_user
+from scheduler import health as scheduler_health
 from scheduler import state
 from scheduler.cached import Cached
 from scheduler.models import Poller, ScheduledJob
@@ -33,10 +34,10 @@ pytestmark = pytest.mark.django_db
 def fresh_answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(settings, "SEQPULSE_METRICS_TOKEN", "watch-me")
     cache.clear()
-    for cached in (health.health, health.database):
+    for cached in (scheduler_health.health, health.database):
         cached.forget()
     yield
-    for cached in (health.health, health.database):
+    for cached in (scheduler_health.health, health.database):
         cached.forget()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Lower
 from django.shortcuts import get_object_or_404
 
@@ -90,7 +90,7 @@ def teams_of(user: User) -> list[TeamRow]:
         .annotate(
             my_role=Subquery(mine),
             member_count=counted(Membership.objects.all()),
-            project_count=counted(Project.objects.all()),
+            project_count=counted(Project.objects.there()),
         )
         .order_by(Lower("name"), "pk")[:MOST_TEAMS]
     )
@@ -109,7 +109,12 @@ def team_of(user: User, team_id: int) -> tuple[Team, frozenset[Action]]:
 def team_page(team: Team, actions: frozenset[Action], user: User) -> TeamPage:
     """Four queries at most."""
     members = team.memberships.select_related("user").order_by(Lower("user__username"))
-    projects: Any = team.projects.annotate(environment_count=Count("environments")).order_by(Lower("name"))
+    projects: Any = (
+        Project.objects.there()
+        .filter(team=team)
+        .annotate(environment_count=Count("environments", filter=Q(environments__deleting_at=None)))
+        .order_by(Lower("name"))
+    )
     deletes = Action.DELETE_TEAM in actions
     return TeamPage(
         team=team,
@@ -117,7 +122,7 @@ def team_page(team: Team, actions: frozenset[Action], user: User) -> TeamPage:
         members=[member_row(member, actions, user) for member in members],
         projects=list(projects),
         invitations=invitations_of(team, actions),
-        deployments=Deployment.objects.filter(project__team=team).count() if deletes else 0,
+        deployments=Deployment.objects.filter(project__team=team, project__deleting_at=None).count() if deletes else 0,
     )
 
 

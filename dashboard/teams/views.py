@@ -15,9 +15,10 @@ from dashboard.person import person
 from dashboard.teams.forms import DeleteForm, InvitationForm, TeamForm
 from dashboard.teams.queries import MOST_TEAMS, TeamPage, team_of, team_page, teams_of
 from dashboard.teams.words import ROLES
+from metrics.removal import delete_team
 from projects.models import Role, Team
 from projects.permissions import Action, require
-from projects.teams import create_team, delete_team, rename_team
+from projects.teams import create_team, rename_team
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -33,7 +33,7 @@ def other(browser: Browser, browser_context_args) -> Iterator[Page]:
 
 
 def link_in_the_mail() -> str:
-    return re.findall(r"http://\S+/dashboard/invitations/\S+", mail.outbox[-1].body)[0]
+    return str(re.findall(r"http://\S+/dashboard/invitations/\S+", mail.outbox[-1].body)[0])
 
 
 def test_a_team_from_its_first_member_to_its_last_invitation(site, other, live_server, user):

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.apps import apps
+from django.core.exceptions import ValidationError
 from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
@@ -19,12 +20,12 @@ from metrics.baseline import KIND, load_targets, sweep
 from metrics.collecting import Collected
 from metrics.models import MetricSample
 from metrics.payload import Metrics
-from metrics.removal import archive, delete_environment, delete_project, remove_deleted, unarchive
+from metrics.removal import archive, delete_environment, delete_project, delete_team, remove_deleted, unarchive
 from metrics.storing import store
 from metrics.tests.factories import make_row, make_samples
-from projects.models import Environment, ExcludedWindow, PolicyVersion, Project
+from projects.models import ApiKey, Environment, ExcludedWindow, PolicyVersion, Project, Role, Team
 from projects.services import NewProject, create_project, create_project_in, set_policy
-from projects.tests.factories import make_environment, make_membership, make_user
+from projects.tests.factories import make_environment, make_membership, make_project, make_user
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
 
@@ -278,3 +279,28 @@ def test_of_two_runs_one_does_nothing() -> None:
         assert Project.objects.exists()
     remove_deleted()
     assert not Project.objects.exists()
+
+
+@real
+def test_a_deleted_team_goes_with_all_its_projects_and_with_nothing_else() -> None:
+    made, kept = shop(), make_deployment()
+    owner = make_membership(team=made.project.team, role=Role.OWNER).user
+    make_samples(make_deployment(environment=made.environment, state=State.FINISHED))
+    delete_team(made.project.team, typed=made.project.team.name, by=owner)
+    assert not Team.objects.visible_to(owner).exists()
+    assert not ApiKey.objects.usable().filter(project=made.project).exists()
+    # Somebody who did not know yet.
+    make_project(team=made.project.team)
+    remove_deleted()
+    assert list(Team.objects.all()) == [kept.project.team]
+    assert list(Deployment.objects.all()) == [kept]
+    assert not MetricSample.objects.exists()
+
+
+@db
+def test_a_team_is_deleted_whole_or_not_at_all() -> None:
+    made = shop()
+    owner = make_membership(team=made.project.team, role=Role.OWNER).user
+    with pytest.raises(ValidationError):
+        delete_team(made.project.team, typed="another name", by=owner)
+    assert list(Project.objects.visible_to(owner)) == [made.project]

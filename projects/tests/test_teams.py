@@ -7,13 +7,13 @@ from uuid import uuid4
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 
-from projects.invitations import State, invite, state_of
+from projects.invitations import State, accept, invite, state_of
 from projects.models import Invitation, Membership, Role, Team, User
 from projects.teams import (
     LastOwner,
     change_role,
+    close_team,
     create_team,
-    delete_team,
     leave_team,
     remove_member,
     rename_team,
@@ -72,16 +72,28 @@ def test_who_may_rename(team: Team, role: str, may: bool) -> None:
 @pytest.mark.parametrize("typed", ["", "payments", "Payment", "Payments!"])
 def test_a_team_is_not_deleted_without_its_name(team: Team, typed: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        delete_team(team, typed=typed, by=member_of(team, Role.OWNER).user)
+        close_team(team, typed=typed, by=member_of(team, Role.OWNER).user)
     assert list(refused.value.message_dict) == ["typed"]
-    assert Team.objects.filter(pk=team.pk).exists()
+    assert Team.objects.there().filter(pk=team.pk).exists()
 
 
 @pytest.mark.parametrize("role", ["admin", "member", "viewer"])
 def test_only_owners_delete_a_team(team: Team, role: str) -> None:
     with pytest.raises(PermissionDenied):
-        delete_team(team, typed="Payments", by=member_of(team, role).user)
-    assert Team.objects.filter(pk=team.pk).exists()
+        close_team(team, typed="Payments", by=member_of(team, role).user)
+    assert Team.objects.there().filter(pk=team.pk).exists()
+
+
+def test_a_deleted_team_is_gone_for_everybody_with_its_invitations(team: Team) -> None:
+    owner = member_of(team, Role.OWNER).user
+    token = invite(team, "grace@example.com", Role.MEMBER, by=owner).token
+    close_team(team, typed=" Payments", by=owner)
+    for person in (owner, make_user(is_superuser=True)):
+        assert not Team.objects.visible_to(person).exists()
+        with pytest.raises(Team.DoesNotExist):
+            rename_team(team, "Orders", by=person)
+    with pytest.raises(Invitation.DoesNotExist):
+        accept(token, make_user())
 
 
 # --- members -------------------------------------------------------------------------------------------------------
