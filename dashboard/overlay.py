@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.quality import GAP_INTERVALS
-from dashboard.charts import RATIOS, SampleLike, Span, Tick, text, time_label, y_labels
+from dashboard.charts import RATIOS, UNITS, SampleLike, Span, Tick, text, time_label, y_labels
 from dashboard.charts import scale as scale_of
 
 WIDTH, HEIGHT = 400, 160
@@ -26,6 +26,7 @@ class Overlay:
     """One metric of two windows on common scales."""
 
     metric: str
+    unit: str
     mine: Trace
     other: Trace
     x_ticks: tuple[Tick, ...]
@@ -45,6 +46,7 @@ def overlay(
     marks = [place * longest.interval_s for place in range(0, longest.samples + 1, every)]
     return Overlay(
         metric=metric,
+        unit=UNITS[metric],
         mine=_trace(metric, *mine, reach=reach, top=top),
         other=_trace(metric, *other, reach=reach, top=top),
         x_ticks=tuple(Tick(text(_across(at, reach)), time_label(at)) for at in marks),

@@ -10,7 +10,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from dashboard.tests import scenes
-from dashboard.tests.browsing import PATIENCE_MS, PHONE, look, sign_in
+from dashboard.tests.browsing import PATIENCE_MS, PHONE, SCREENSHOTS, look, sign_in
 from dashboard.tests.pages import address
 from deployments.models import Deployment
 from metrics.tests.factories import make_sample
@@ -97,6 +97,7 @@ def test_a_phone_shows_verdict_and_reason_on_its_first_screen(site, live_server,
     deployment = scenes.with_baseline(scenes.environment_of(user), **scenes.BROKEN)
     site.set_viewport_size(PHONE)
     sign_in(site, live_server, address(deployment))
+    site.screenshot(path=SCREENSHOTS / "deployment-first-screen-phone.png")
     for part in ("#verdict-title", ".verdict-summary"):
         box = site.locator(part).bounding_box()
         assert box["y"] + box["height"] <= PHONE["height"], part
