@@ -8,6 +8,7 @@ from dashboard import home
 from dashboard.accounts.urls import urlpatterns as accounts
 from dashboard.deployments.urls import urlpatterns as deployments
 from dashboard.environments.urls import urlpatterns as environments
+from dashboard.hints.urls import urlpatterns as hints
 from dashboard.overview.urls import urlpatterns as overview
 from dashboard.policies.urls import urlpatterns as policies
 from dashboard.projects.urls import urlpatterns as projects
@@ -22,6 +23,7 @@ urlpatterns = [
     *accounts,
     *overview,
     *deployments,
+    *hints,
     *projects,
     *environments,
     *policies,

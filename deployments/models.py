@@ -111,6 +111,7 @@ class Deployment(models.Model):
             models.Index(fields=["branch", "started_at"], name="deployments_by_branch"),
             models.Index(fields=["author", "started_at"], name="deployments_by_author"),
             models.Index(fields=["duration_ms", "id"], name="deployments_by_duration"),
+            models.Index(fields=["id"], condition=models.Q(duration_ms=None), name="deployments_unfinished"),
             # Those without a final verdict, which are few.
             models.Index(fields=["id"], condition=~models.Q(state="analyzed"), name="deployments_unjudged"),
             GinIndex(words_of_deployments(), name="deployments_by_word"),

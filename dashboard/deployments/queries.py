@@ -20,7 +20,6 @@ from projects.models import User
 from projects.permissions import Action, actions_of
 from scheduler.models import JobStatus, ScheduledJob
 
-PAGE_SIZE = 25
 COLLECTIONS = ("pre_collect", "post_collect")
 ANALYSES = ("analysis",)
 MISSED = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
@@ -41,18 +40,6 @@ class Row:
     @property
     def in_progress(self) -> bool:
         return is_in_progress(self.deployment, self.verdict)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Deployments, newest first; older: the cursor of the next page, None on the last one."""
-
-    rows: list[Row]
-    older: int | None
-
-    @property
-    def in_progress(self) -> bool:
-        return any(row.in_progress for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +104,6 @@ def deployments_of(user: User) -> DeploymentQuerySet:
 
 def verdict_of(deployment: Deployment) -> DeploymentVerdict | None:
     return getattr(deployment, "verdict", None)
-
-
-def deployments_page(user: User, *, before: int | None = None, size: int = PAGE_SIZE) -> Page:
-    """The deployments that the person may see with an id below `before`, newest first. Two queries."""
-    rows = deployments_of(user).order_by("-id")
-    if before is not None:
-        rows = rows.filter(id__lt=before)
-    # One more than is shown tells whether there is a next page.
-    found = list(rows[: size + 1])
-    shown = found[:size]
-    observed = [one for one in shown if verdict_of(one) is None or window_is_open(one, verdict_of(one))]
-    counts = samples_so_far(observed)
-    return Page(
-        rows=[Row(deployment, verdict_of(deployment), counts.get(deployment.pk, 0)) for deployment in shown],
-        older=shown[-1].pk if len(found) > size else None,
-    )
 
 
 def samples_so_far(deployments: Sequence[Deployment]) -> dict[int, int]:

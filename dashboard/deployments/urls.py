@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from dashboard.deployments import actions, views
+from dashboard.deployments import actions, list_views, views
 from dashboard.routes import page
 
 urlpatterns = [
-    *page("dashboard/deployments/", views.deployments, "deployments"),
-    *page("dashboard/deployments/live/", views.deployments_live, "deployments-live"),
+    *page("dashboard/deployments/", list_views.deployments, "deployments"),
+    *page("dashboard/deployments/live/", list_views.deployments_live, "deployments-live"),
+    *page("dashboard/deployments/csv/", list_views.deployments_csv, "deployments-csv"),
+    *page("dashboard/deployments/json/", list_views.deployments_json, "deployments-json"),
     *page("dashboard/deployments/<uuid:uuid>/", views.deployment, "deployment"),
     *page("dashboard/deployments/<uuid:uuid>/live/", views.deployment_live, "deployment-live"),
     *page("dashboard/deployments/<uuid:uuid>/feedback/", views.feedback, "feedback"),

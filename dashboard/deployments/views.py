@@ -1,4 +1,4 @@
-"""The list of deployments and the page of one, each with its fragment for what changes without a reload."""
+"""The page of a deployment, with its fragment for what changes without a reload."""
 
 from __future__ import annotations
 
@@ -17,44 +17,9 @@ from django.views.decorators.http import require_POST, require_safe
 from analysis.services import VerdictRevised, give_feedback
 from dashboard.deployments.detail import page_context
 from dashboard.deployments.forms import FeedbackForm
-from dashboard.deployments.queries import Detail, deployment_detail, deployments_page, neighbours_of
-from dashboard.overview.queries import guide_of
+from dashboard.deployments.queries import Detail, deployment_detail, neighbours_of
 from dashboard.person import person
 from projects.permissions import Action, require
-
-# More digits than this are no id of ours.
-LONGEST_ID = 18
-
-
-def cursor(value: str | None) -> int | None:
-    """The id in a paging parameter; None (the first page) where it is none."""
-    usable = value is not None and value.isascii() and value.isdigit() and len(value) <= LONGEST_ID
-    return int(value) if usable and value else None
-
-
-@require_safe
-@never_cache
-@login_required
-def deployments(request: HttpRequest) -> HttpResponse:
-    """The deployments of the person's projects, newest first."""
-    return _deployments(request, "dashboard/deployments.html")
-
-
-@require_safe
-@never_cache
-@login_required
-def deployments_live(request: HttpRequest) -> HttpResponse:
-    """The part of the list that changes while something is under observation."""
-    return _deployments(request, "includes/_deployments.html")
-
-
-def _deployments(request: HttpRequest, template: str) -> HttpResponse:
-    before = cursor(request.GET.get("before"))
-    page = deployments_page(person(request), before=before)
-    context: dict[str, Any] = {"page": page, "before": before}
-    if not page.rows and before is None:
-        context["guide"] = guide_of(person(request))
-    return render(request, template, context)
 
 
 @require_safe

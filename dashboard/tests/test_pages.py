@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from django.urls import reverse
 from analysis import wording
 from analysis.models import VerdictName
 from analysis.tests.factories import make_hint, make_verdict
-from dashboard.deployments.queries import PAGE_SIZE
+from dashboard.deployments.listing import PAGE_SIZE
 from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, words
 from deployments.models import State
@@ -173,7 +174,8 @@ def test_a_verdict_is_listed_as_text_and_shape(browser_of, environment, verdict,
 )
 def test_without_a_verdict_the_state_is_shown_and_never_ok(browser_of, environment, state, text):
     deployment = make_deployment(environment=environment, state=state)
-    for path in (LIST, address(deployment)):
+    # The whole list's page names all verdicts to filter by.
+    for path in (f"{LIST}live/", address(deployment)):
         page = browser_of.get(path)
         assert text in words(page)
         assert 'class="badge ok"' not in page.content.decode()
@@ -206,14 +208,16 @@ def test_paging_shows_every_deployment_once(browser_of, environment):
         body = browser_of.get(path).content.decode()
         seen += [int(number) for number in re.findall(r'cell-number">#(\d+)<', body)]
         older = re.search(r'rel="next" href="([^"]+)"', body)
-        path = older.group(1) if older else None
+        path = html.unescape(older.group(1)) if older else None
     assert seen == list(range(PAGE_SIZE * 2 + 3, 0, -1))
 
 
-@pytest.mark.parametrize("before", ["", "x", "-1", "1e9", "\x00", "9" * 400, "٣", "0"])
-def test_a_cursor_that_is_none_does_no_harm(browser_of, environment, before):
+@pytest.mark.parametrize("cursor", ["", "x", "-1", "1e9", "\x00", "9" * 400, "٣", "0"])
+def test_a_cursor_that_is_none_does_no_harm(browser_of, environment, cursor):
     make_deployment(environment=environment)
-    assert browser_of.get(LIST, {"before": before}).status_code == 200
+    answer = browser_of.get(LIST, {"cursor": cursor})
+    assert answer.status_code == 200
+    assert 'cell-number">#1<' in answer.content.decode()
 
 
 def test_the_list_takes_the_same_queries_for_one_row_as_for_many(browser_of, environment):
@@ -233,8 +237,9 @@ def test_the_list_takes_the_same_queries_for_one_row_as_for_many(browser_of, env
     with_one = queries()
     for _ in range(6):
         add()
-    # The session, the person, the deployments, their samples.
-    assert queries() == with_one == 4
+    # The session, the person, her projects; which deployments there are, which of them are shown, what is shown of
+    # them, their samples.
+    assert queries() == with_one == 7
 
 
 def test_without_a_project_the_list_tells_how_to_make_one(browser_of):

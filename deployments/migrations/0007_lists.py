@@ -10,6 +10,7 @@ INDEXES = [
     models.Index(fields=['branch', 'started_at'], name='deployments_by_branch'),
     models.Index(fields=['author', 'started_at'], name='deployments_by_author'),
     models.Index(fields=['duration_ms', 'id'], name='deployments_by_duration'),
+    models.Index(condition=models.Q(('duration_ms', None)), fields=['id'], name='deployments_unfinished'),
     models.Index(condition=models.Q(('state', 'analyzed'), _negated=True), fields=['id'], name='deployments_unjudged'),
     django.contrib.postgres.indexes.GinIndex(
         deployments.search.Words(
@@ -31,6 +32,10 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL(
+            deployments.search.FUNCTION, 'DROP FUNCTION IF EXISTS deployment_words(text, integer, bigint)'
+        ),
+    ] + [
         step
         for index in INDEXES
         for step in (

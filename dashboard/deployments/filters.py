@@ -1,0 +1,96 @@
+"""What the list of deployments can be narrowed by, and in which orders it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from dashboard.deployments.orders import ORDER_LABELS, ORDERS, UNJUDGED, USUAL
+from dashboard.filtering import ListFilters, Select, choice_field
+from dashboard.scope import Scope
+from dashboard.words import STATES, VERDICTS
+from deployments.models import Deployment, DeploymentQuerySet, State
+from deployments.search import begins, matching, words_in
+
+MOST_WORDS = 10
+NONE_YET, NOT_CONCLUSIVE, EARLY = "none", "inconclusive", "early"
+VERDICT_LABELS = {
+    **{name: status.label for name, status in VERDICTS.items()},
+    NONE_YET: _("None yet"),
+    NOT_CONCLUSIVE: _("Not conclusive"),
+    EARLY: _("Issued early"),
+}
+STATE_LABELS = {**{state.value: status.label for state, status in STATES.items()}, State.ANALYZED.value: _("Analyzed")}
+
+
+def verdict_condition(name: str) -> Q:
+    """Deployments with this verdict, with none yet, or with one of this kind."""
+    if name == NONE_YET:
+        return UNJUDGED
+    if name == NOT_CONCLUSIVE:
+        return Q(verdict__conclusive=False)
+    return Q(verdict__early=True) if name == EARLY else Q(verdict__verdict=name)
+
+
+class DeploymentFilters(ListFilters):
+    """Everything narrows: a deployment is listed where all of it holds."""
+
+    q = forms.CharField(
+        label=_("Search"),
+        required=False,
+        max_length=200,
+        widget=forms.TextInput({"type": "search", "autocomplete": "off"}),
+        help_text=_(
+            "How words in branch, version, author or project begin, or a commit; #12 is a number. All words have to match."
+        ),
+    )
+    verdict = choice_field(_("Verdict"), _("All verdicts"), VERDICT_LABELS.items())
+    state = choice_field(_("State"), _("All states"), STATE_LABELS.items())
+    branch = forms.CharField(label=_("Branch, in full"), required=False, max_length=255)
+    author = forms.CharField(label=_("Author, in full"), required=False, max_length=255)
+    sort = forms.ChoiceField(label=_("Order"), required=False, widget=Select, choices=ORDER_LABELS.items())
+
+    field_order = ("q", "project", "environment", "verdict", "range", "state", "branch", "author", "since", "until", "sort")
+    ordering = ("sort",)
+    extra = ("state", "branch", "author", "since", "until", "sort")
+
+    def __init__(self, data: Mapping[str, Any], scope: Scope) -> None:
+        # As with a bad cursor: an order that is none is no reason to show nothing. The usual one needs no address.
+        known = data.get("sort") in ORDERS and data.get("sort") != USUAL
+        super().__init__({**{name: data.get(name) for name in data}, "sort": data.get("sort") if known else ""}, scope)
+
+    def clean_q(self) -> str:
+        text: str = self.cleaned_data["q"]
+        words = text.split()
+        if len(words) > MOST_WORDS:
+            raise forms.ValidationError(_("Search for %(n)d words at most.") % {"n": MOST_WORDS})
+        useless = next((word for word in words if not words_in(word)), None)
+        if useless is not None:
+            raise forms.ValidationError(_("There is no letter and no digit in “%(word)s”.") % {"word": useless})
+        return text
+
+    @property
+    def order(self) -> str:
+        """Of ORDERS."""
+        return self.data["sort"] or USUAL
+
+    def rows(self) -> DeploymentQuerySet:
+        """The deployments that all of it holds for; none where a filter cannot be used."""
+        if not self.is_valid():
+            return Deployment.objects.none()
+        values, (since, until) = self.values, self.span()
+        rows = Deployment.objects.filter(self.seen.condition(values["environment"]))
+        if since is not None:
+            rows = rows.filter(started_at__gte=since)
+        if until is not None:
+            rows = rows.filter(started_at__lt=until)
+        rows = rows.filter(**{name: values[name] for name in ("state", "branch", "author") if values[name]})
+        if values["verdict"]:
+            rows = rows.filter(verdict_condition(values["verdict"]))
+        for word in values["q"].split():
+            rows = rows.filter(matching(word, [one.pk for one in self.scope.projects if begins(word, one.name)]))
+        return rows

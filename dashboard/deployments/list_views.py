@@ -1,0 +1,117 @@
+"""The list of deployments: the page, its live part, its files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from dashboard.deployments.list_export import as_csv, as_json, everything, file_name
+from dashboard.deployments.filters import DeploymentFilters
+from dashboard.deployments.listing import COUNTED, Page, deployments_page
+from dashboard.deployments.orders import USUAL
+from dashboard.filtering import answer
+from dashboard.overview.queries import guide_of
+from dashboard.person import person
+from dashboard.scope import scope_of
+
+# Headings that order by themselves: what the first click asks for.
+HEADINGS = {
+    "verdict": "-verdict",
+    "project": "project",
+    "confidence": "-confidence",
+    "started": "-started",
+    "duration": "-duration",
+}
+
+
+@require_safe
+@never_cache
+@login_required
+def deployments(request: HttpRequest) -> HttpResponse:
+    """The deployments of the person's projects, filtered and ordered as the address says."""
+    filters = DeploymentFilters(request.GET, scope_of(person(request)))
+    page = deployments_page(filters, request.GET.get("cursor", ""))
+    return answer(request, "dashboard/deployments.html", "includes/_deployment_list.html", context_of(request, filters, page))
+
+
+@require_safe
+@never_cache
+@login_required
+def deployments_live(request: HttpRequest) -> HttpResponse:
+    """The part of the list that changes while something is under observation."""
+    filters = DeploymentFilters(request.GET, scope_of(person(request)))
+    page = deployments_page(filters, request.GET.get("cursor", ""))
+    return render(request, "includes/_deployments.html", context_of(request, filters, page))
+
+
+@require_safe
+@never_cache
+@login_required
+def deployments_csv(request: HttpRequest) -> HttpResponseBase:
+    """Everything that is filtered, as CSV."""
+    return _file(request, "csv")
+
+
+@require_safe
+@never_cache
+@login_required
+def deployments_json(request: HttpRequest) -> HttpResponseBase:
+    """Everything that is filtered, as JSON."""
+    return _file(request, "json")
+
+
+def _file(request: HttpRequest, kind: str) -> HttpResponseBase:
+    filters = DeploymentFilters(request.GET, scope_of(person(request)))
+    if not filters.is_valid():
+        # The page tells what to mend.
+        return redirect(filters.address(reverse("dashboard:deployments")))
+    chunks = everything(filters)
+    lines, content_type = (
+        (as_csv(chunks), "text/csv; charset=utf-8") if kind == "csv" else (as_json(chunks, filters), "application/json")
+    )
+    disposition = {"Content-Disposition": f'attachment; filename="{file_name(kind)}"'}
+    return StreamingHttpResponse(lines, content_type=content_type, headers=disposition)
+
+
+def context_of(request: HttpRequest, filters: DeploymentFilters, page: Page) -> dict[str, Any]:
+    """What the templates of the list need."""
+    path = reverse("dashboard:deployments")
+    cursor = request.GET.get("cursor", "")
+    place = {"cursor": cursor} if cursor else {}
+    nothing = not page.rows and not cursor and not filters.is_filtered
+    return {
+        "filters": filters,
+        "page": page,
+        "path": path,
+        "cursor": cursor,
+        "first": not cursor,
+        "chips": filters.chips(path),
+        "address": filters.address(path, **place),
+        "live_address": filters.address(reverse("dashboard:deployments-live"), **place),
+        "newer": filters.address(path, cursor=page.newer) if page.newer else "",
+        "older": filters.address(path, cursor=page.older) if page.older else "",
+        "newest": filters.address(path),
+        "unfiltered": filters.address(path, [name for name in filters.fields if name not in filters.ordering]),
+        "csv": filters.address(reverse("dashboard:deployments-csv")),
+        "json": filters.address(reverse("dashboard:deployments-json")),
+        "headings": {name: heading(filters, path, name) for name in HEADINGS},
+        "counted": COUNTED,
+        "guide": guide_of(person(request)) if nothing else None,
+    }
+
+
+def heading(filters: DeploymentFilters, path: str, name: str) -> dict[str, str]:
+    """A heading that orders: its address (the other way round, where it orders already), and aria-sort."""
+    now = filters.order
+    first = HEADINGS[name]
+    other = first.removeprefix("-") if first.startswith("-") else f"-{first}"
+    wanted = other if now == first else first
+    how = "" if now.removeprefix("-") != name else "descending" if now.startswith("-") else "ascending"
+    more = {} if wanted == USUAL else {"sort": wanted}
+    return {"name": name, "address": filters.address(path, ["sort"], **more), "sort": how}

@@ -1,0 +1,190 @@
+"""Filters of lists: a GET form whose fields are the address, and chips that show what is filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.forms.utils import flatatt
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.cache import patch_vary_headers
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext_lazy as _
+from django_htmx.http import push_url
+
+from dashboard.scope import Scope
+
+RANGES = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+RANGE_LABELS = {"24h": _("Last 24 hours"), "7d": _("Last 7 days"), "30d": _("Last 30 days")}
+YEARS = (2000, 2100)
+MOMENT = "%Y-%m-%dT%H:%M"
+UNKNOWN_CHOICE = _("There is no such choice any more. Pick another one.")
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One filter that is set: what it is about, its value, and the address of the list without it."""
+
+    label: Any
+    value: Any
+    address: str
+
+
+class Select(forms.Select):
+    """Written without a template per option: a person may have hundreds of projects."""
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        chosen = str(value or "")
+        options = format_html_join(
+            "",
+            '<option value="{}"{}>{}</option>',
+            ((key, mark_safe(" selected") if str(key) == chosen else "", label) for key, label in self.choices),
+        )
+        given = flatatt(self.build_attrs(self.attrs, {**(attrs or {}), "name": name}))
+        return format_html("<select{}>{}</select>", given, options)
+
+
+def choice_field(label: Any, nothing: Any, choices: Iterable[tuple[str, Any]]) -> forms.ChoiceField:
+    """One of the choices, or none of them."""
+    return forms.ChoiceField(
+        label=label,
+        required=False,
+        widget=Select,
+        choices=[("", nothing), *choices],
+        error_messages={"invalid_choice": UNKNOWN_CHOICE},
+    )
+
+
+def moment_field(label: Any) -> forms.DateTimeField:
+    """A time in the person's own zone."""
+    widget = forms.DateTimeInput({"type": "datetime-local"}, format=MOMENT)
+    return forms.DateTimeField(
+        label=label,
+        required=False,
+        widget=widget,
+        error_messages={"invalid": _("This is no time. Write it as 2026-11-23T14:30.")},
+    )
+
+
+class ListFilters(forms.Form):
+    """What every list can be narrowed by. Where a value cannot be used the list is empty, and says what to mend: never
+    is more shown than was asked for."""
+
+    project = choice_field(_("Project"), _("All projects"), [])
+    environment = choice_field(_("Environment"), _("All environments"), [])
+    range = choice_field(_("Time"), _("Any time"), RANGE_LABELS.items())
+    since = moment_field(_("From"))
+    until = moment_field(_("To"))
+
+    # Fields that order the list and narrow nothing.
+    ordering: tuple[str, ...] = ()
+    # Fields that stand behind "More filters".
+    extra: tuple[str, ...] = ("since", "until")
+
+    def __init__(self, data: Mapping[str, Any], scope: Scope) -> None:
+        super().__init__(data)
+        self.scope = scope
+        project: Any = self.fields["project"]
+        project.choices = [("", _("All projects")), *scope.labels.items()]
+        environment: Any = self.fields["environment"]
+        environment.choices = [("", _("All environments")), *((name, name) for name in scope.environment_names)]
+
+    def clean_since(self) -> datetime | None:
+        return self._near("since")
+
+    def clean_until(self) -> datetime | None:
+        return self._near("until")
+
+    def _near(self, name: str) -> datetime | None:
+        moment: datetime | None = self.cleaned_data[name]
+        if moment is not None and not YEARS[0] <= moment.year <= YEARS[1]:
+            raise forms.ValidationError(_("The year has to lie between %(first)d and %(last)d.") % dict(zip(("first", "last"), YEARS, strict=True)))
+        return moment
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        since, until = data.get("since"), data.get("until")
+        if since and until and until <= since:
+            self.add_error("until", _("This has to be later than “From”."))
+        return data
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What was asked for and can be used, by field; "" or None where nothing was."""
+        return self.cleaned_data if self.is_valid() or hasattr(self, "cleaned_data") else {}
+
+    @property
+    def seen(self) -> Scope:
+        """The projects that the list is about."""
+        return self.scope.narrowed(self.values["project"]) if self.values.get("project") else self.scope
+
+    def span(self) -> tuple[datetime | None, datetime | None]:
+        """From when, to when; None: no bound."""
+        since, until, name = (self.values.get(field) for field in ("since", "until", "range"))
+        recent = timezone.now() - RANGES[name] if name else None
+        return max(filter(None, (since, recent)), default=None), until
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The filters that are set, as they were written, and the order: what the address holds."""
+        given = {name: str(self.data.get(name) or "").strip() for name in self.fields}
+        return {name: text for name, text in given.items() if text}
+
+    def address(self, path: str, without: Iterable[str] = (), **more: str) -> str:
+        """The path with the filters, less some of them, plus what else it needs."""
+        left_out = set(without)
+        query = {name: text for name, text in self.query.items() if name not in left_out} | more
+        return f"{path}?{urlencode(query)}" if query else path
+
+    @property
+    def is_filtered(self) -> bool:
+        return any(name not in self.ordering for name in self.query)
+
+    @property
+    def shows_more(self) -> bool:
+        """Whether something is set that stands behind "More filters"."""
+        return any(name in self.query for name in self.extra)
+
+    @property
+    def first_fields(self) -> list[Any]:
+        return [self[name] for name in self.fields if name not in self.extra]
+
+    @property
+    def extra_fields(self) -> list[Any]:
+        return [self[name] for name in self.extra]
+
+    @property
+    def troubles(self) -> list[tuple[Any, Any]]:
+        """Fields whose value cannot be used, with why."""
+        return [(self[name], " ".join(map(str, errors))) for name, errors in self.errors.items()]
+
+    def chips(self, path: str) -> list[Chip]:
+        """What is filtered, each with the way to be rid of it."""
+        names = [name for name in self.query if name not in self.ordering]
+        return [Chip(self.fields[name].label, self._shown(name), self.address(path, [name])) for name in names]
+
+    def _shown(self, name: str) -> Any:
+        value = self.values.get(name)
+        if isinstance(value, datetime):
+            return date_format(timezone.localtime(value), "SHORT_DATETIME_FORMAT")
+        choices: Any = getattr(self.fields[name], "choices", ())
+        return dict(choices).get(value) or self.query[name] if value else self.query[name]
+
+
+def answer(request: HttpRequest, page: str, part: str, context: dict[str, Any]) -> HttpResponse:
+    """The page, or its list alone where htmx asks; the browser then shows the address without empty fields."""
+    htmx: Any = getattr(request, "htmx", None)
+    if not htmx or htmx.history_restore_request:
+        response = render(request, page, context)
+    else:
+        response = push_url(render(request, part, context), context["address"])
+    patch_vary_headers(response, ["HX-Request"])
+    return response

@@ -1,0 +1,59 @@
+"""What the list of hints can be narrowed by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from analysis.hints import TEXTS
+from analysis.models import Hint, HintQuerySet
+from dashboard.filtering import ListFilters, choice_field
+from dashboard.scope import Scope
+from dashboard.words import METRICS, SEVERITIES
+
+CODES = sorted({text.code for text in TEXTS.values()})
+SEVERITY_LABELS = {name: status.label for name, status in SEVERITIES.items()}
+# Days that are counted where no time is asked for, and at most: a column a day.
+USUAL_DAYS, MOST_DAYS = 30, 90
+
+
+class HintFilters(ListFilters):
+    """Everything narrows: a hint is listed where all of it holds."""
+
+    severity = choice_field(_("Severity"), _("All severities"), SEVERITY_LABELS.items())
+    code = choice_field(_("Code"), _("All codes"), [(code, code) for code in CODES])
+    metric = choice_field(_("Metric"), _("All metrics"), METRICS.items())
+
+    field_order = ("severity", "code", "metric", "project", "environment", "range", "since", "until")
+
+    def __init__(self, data: Mapping[str, Any], scope: Scope) -> None:
+        super().__init__({name: data.get(name) for name in data}, scope)
+
+    def rows(self) -> HintQuerySet:
+        """The hints that all of it holds for; none where a filter cannot be used."""
+        if not self.is_valid():
+            return Hint.objects.none()
+        values, (since, until) = self.values, self.span()
+        rows = Hint.objects.filter(self.seen.condition(values["environment"], "deployment__"))
+        if since is not None:
+            rows = rows.filter(created_at__gte=since)
+        if until is not None:
+            rows = rows.filter(created_at__lt=until)
+        return rows.filter(**{name: values[name] for name in ("severity", "code", "metric") if values[name]})
+
+    def counted_span(self) -> tuple[datetime, datetime]:
+        """From when to when hints are counted by day: the last days of what is asked for."""
+        since, until = self.span()
+        end = min(until or timezone.now(), timezone.now())
+        days = USUAL_DAYS if since is None else MOST_DAYS
+        earliest = midnight(end) - timedelta(days=days - 1)
+        return max(since, earliest) if since is not None else earliest, end
+
+
+def midnight(at: datetime) -> datetime:
+    """The beginning of the day in the person's time zone."""
+    return timezone.localtime(at).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,108 @@
+"""Hints by day as geometry: counts in, bars out; templates/includes/_code_strip.html draws them as SVG. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+WIDTH, HEIGHT = 320.0, 56.0
+# From the axis upwards.
+SEVERITIES = ("critical", "warning", "info")
+# The codes that have a strip of their own; the others share the last one.
+MOST_STRIPS = 8
+OTHER = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """What is of one severity: all its bars as one SVG path."""
+
+    severity: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """One code, "" for all that have no strip of their own; by_day: how many, oldest first."""
+
+    code: str
+    total: int
+    counts: tuple[tuple[str, int], ...]
+    bars: tuple[Bars, ...]
+    by_day: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """All strips on one scale; most: what the highest column stands for."""
+
+    strips: tuple[Strip, ...]
+    days: tuple[date, ...]
+    most: int
+    total: int
+
+    @property
+    def last(self) -> date:
+        return self.days[-1]
+
+    @property
+    def table(self) -> list[tuple[date, list[int]]]:
+        """The counts of each strip by day, the latest first."""
+        rows = [(day, [strip.by_day[spot] for strip in self.strips]) for spot, day in enumerate(self.days)]
+        return rows[::-1]
+
+
+def draw(counted: Iterable[tuple[date, str, str, int]], days: Sequence[date]) -> Strips:
+    """counted: (day, code, severity, how many); days: those that are shown, without a gap."""
+    counts: Counter[tuple[str, date, str]] = Counter()
+    totals: Counter[str] = Counter()
+    shown = set(days)
+    for day, code, severity, count in counted:
+        if day in shown:
+            counts[code, day, severity] += count
+            totals[code] += count
+    codes = [code for code, _ in sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))]
+    groups = [[code] for code in codes[:MOST_STRIPS]] + ([codes[MOST_STRIPS:]] if codes[MOST_STRIPS:] else [])
+    tables = [{day: _of(counts, group, day) for day in days} for group in groups]
+    most = max((sum(row.values()) for table in tables for row in table.values()), default=0)
+    strips = tuple(
+        _strip(group[0] if len(group) == 1 else OTHER, table, days, most)
+        for group, table in zip(groups, tables, strict=True)
+    )
+    return Strips(strips, tuple(days), most, sum(totals.values()))
+
+
+def _of(counts: Counter[tuple[str, date, str]], codes: Sequence[str], day: date) -> dict[str, int]:
+    return {severity: sum(counts[code, day, severity] for code in codes) for severity in SEVERITIES}
+
+
+def _strip(code: str, table: dict[date, dict[str, int]], days: Sequence[date], most: int) -> Strip:
+    sums = {severity: sum(row[severity] for row in table.values()) for severity in SEVERITIES}
+    return Strip(
+        code=code,
+        total=sum(sums.values()),
+        counts=tuple((severity, count) for severity, count in sums.items() if count),
+        bars=tuple(_bars(severity, [table[day] for day in days], most) for severity, count in sums.items() if count),
+        by_day=tuple(sum(table[day].values()) for day in days),
+    )
+
+
+def _bars(severity: str, rows: Sequence[dict[str, int]], most: int) -> Bars:
+    """The bars of one severity, each on top of those that come before it."""
+    room = WIDTH / len(rows)
+    width = min(room * 0.78, 18.0)
+    below = SEVERITIES[: SEVERITIES.index(severity)]
+    pieces = []
+    for spot, row in enumerate(rows):
+        if row[severity]:
+            foot = HEIGHT - sum(_height(row[name], most) for name in below)
+            left, height = spot * room + (room - width) / 2, _height(row[severity], most)
+            pieces.append(f"M{left:.1f} {foot:.1f}v-{height:.1f}h{width:.1f}v{height:.1f}z")
+    return Bars(severity, "".join(pieces))
+
+
+def _height(count: int, most: int) -> float:
+    # One hint beside a column of hundreds is still to be seen.
+    return max(count / most * (HEIGHT - 4), 1.5) if count else 0.0

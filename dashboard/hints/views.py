@@ -1,0 +1,45 @@
+"""Hints across projects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from dashboard.filtering import answer
+from dashboard.hints.filters import HintFilters
+from dashboard.hints.queries import COUNTED, counts_by_day, hints_page
+from dashboard.hints.strips import SEVERITIES
+from dashboard.person import person
+from dashboard.scope import scope_of
+
+
+@require_safe
+@never_cache
+@login_required
+def hints(request: HttpRequest) -> HttpResponse:
+    """The hints of the person's projects, filtered as the address says, and how many there were of each code by day."""
+    filters = HintFilters(request.GET, scope_of(person(request)))
+    cursor = request.GET.get("cursor", "")
+    page = hints_page(filters, cursor)
+    path = reverse("dashboard:hints")
+    context: dict[str, Any] = {
+        "filters": filters,
+        "page": page,
+        "strips": counts_by_day(filters),
+        "path": path,
+        "cursor": cursor,
+        "chips": filters.chips(path),
+        "address": filters.address(path, **({"cursor": cursor} if cursor else {})),
+        "newer": filters.address(path, cursor=page.newer) if page.newer else "",
+        "older": filters.address(path, cursor=page.older) if page.older else "",
+        "newest": filters.address(path),
+        "unfiltered": path,
+        "counted": COUNTED,
+        "severities": SEVERITIES,
+    }
+    return answer(request, "dashboard/hints.html", "includes/_hint_list.html", context)

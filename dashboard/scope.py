@@ -1,0 +1,86 @@
+"""What a person may see, as lists that go across projects need it: loaded once a page, and filtered by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from projects.models import Project, User
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A project, and its environments by id."""
+
+    pk: int
+    uuid: UUID
+    name: str
+    team: str
+    environments: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The person's projects, by name. everything: there are no others, so that rows need not be narrowed to them."""
+
+    projects: tuple[Seen, ...]
+    everything: bool
+
+    @cached_property
+    def by_uuid(self) -> dict[str, Seen]:
+        return {str(project.uuid): project for project in self.projects}
+
+    @cached_property
+    def environment_names(self) -> list[str]:
+        return sorted({name for project in self.projects for name in project.environments.values()})
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Names of projects by uuid, with the team's where two are called the same."""
+        times = Counter(project.name for project in self.projects)
+        return {
+            uuid: f"{project.name} ({project.team})" if times[project.name] > 1 else project.name
+            for uuid, project in self.by_uuid.items()
+        }
+
+    def narrowed(self, uuid: str) -> Scope:
+        """To one project; to none where it is not among them."""
+        found = self.by_uuid.get(uuid)
+        return Scope((found,) if found else (), everything=False)
+
+    def condition(self, environment: str = "", prefix: str = "") -> Q:
+        """What rows of these projects have in common, and of their environments of this name, "" for all.
+
+        prefix: the way to the deployment, such as "deployment__".
+        """
+        if environment:
+            ids = [pk for project in self.projects for pk, name in project.environments.items() if name == environment]
+            return Q(**_one_of(f"{prefix}environment_id", ids))
+        return Q() if self.everything else Q(**_one_of(f"{prefix}project_id", [one.pk for one in self.projects]))
+
+
+def _one_of(name: str, ids: Sequence[int]) -> dict[str, Any]:
+    # PostgreSQL walks an index in its order for one value, not for a list of one.
+    return {name: ids[0]} if len(ids) == 1 else {f"{name}__in": ids}
+
+
+def scope_of(user: User) -> Scope:
+    """What the person may see. One query."""
+    rows = (
+        Project.objects.visible_to(user)
+        .order_by(Lower("name"), "id", "environments__name")
+        .values_list("id", "uuid", "name", "team__name", "environments__id", "environments__name")
+    )
+    projects: dict[int, Seen] = {}
+    for pk, uuid, name, team, environment_id, environment in rows:
+        project = projects.setdefault(pk, Seen(pk, uuid, name, team, {}))
+        if environment_id is not None:
+            project.environments[environment_id] = environment
+    return Scope(tuple(projects.values()), everything=user.is_superuser)
