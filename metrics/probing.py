@@ -6,7 +6,6 @@ Everything goes the poller's way: the same door, time limit, signature and readi
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,13 +15,15 @@ from django.conf import settings
 
 from metrics.collecting import endpoint_of
 from metrics.payload import InvalidPayload, Reading, read_metrics
-from metrics.sources.http_endpoint import REFUSALS, Endpoint, ask, check_may_be_asked, check_status, get
+from metrics.sources.http_endpoint import Endpoint, ask, check_may_be_asked, check_status, get
 from projects.models import Environment
 from scheduler.queue import database_now
 from scheduler.registry import JobError
 from security.addresses import AllowList
 from security.outbound import Fetcher, OutboundError, Response
 
+# Which secret an endpoint accepted.
+NEW, PREVIOUS = "new", "previous"
 # Of an answer that is no set of metrics, so much is shown.
 SHOWN_BYTES = 300
 
@@ -33,7 +34,7 @@ class Probe:
 
     code: "" where a poller would store a sample, else why not (the code of a collection that failed), with `problem` in
     words. status: of HTTP, None where no answer came; took_ms: of the request that counts. secret: which one was
-    accepted ("new", "previous"), "" where none was or nothing was signed. unsigned: whether it answers requests
+    accepted (NEW, PREVIOUS), "" where none was or nothing was signed. unsigned: whether it answers requests
     without a signature, too; None where that was not tried. readings: its five metrics, as far as it has them.
     excerpt: the beginning of an answer that holds no metrics.
     """
@@ -73,9 +74,9 @@ async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
     fetcher = Fetcher(AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW), max_connections=2, per_host=2, keep_alive=1)
     try:
         response, with_previous = await ask(fetcher, endpoint, now=now)
-        secret = "" if not found.signed else "previous" if with_previous else "new"
+        secret = "" if not found.signed else PREVIOUS if with_previous else NEW
         found = _read(replace(found, status=response.status, took_ms=response.elapsed_ms), response, endpoint)
-        if response.status in REFUSALS or not found.signed:
+        if response.status != 200 or not found.signed:
             return found
         return replace(found, secret=secret, unsigned=await _answers_unsigned(fetcher, endpoint, now))
     except OutboundError as error:
@@ -111,4 +112,4 @@ def _excerpt(body: bytes) -> str:
     """The beginning of the body as text that can be shown and stored."""
     text = body[:SHOWN_BYTES].decode("utf-8", "replace")
     shown = "".join(character if character.isprintable() else " " for character in text).strip()
-    return json.dumps(shown, ensure_ascii=False)[1:-1] + ("…" if len(body) > SHOWN_BYTES else "")
+    return shown + ("…" if len(body) > SHOWN_BYTES else "")

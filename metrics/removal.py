@@ -56,7 +56,7 @@ def delete_project(project: Project) -> bool:
         if rows.update(deleting_at=Now(), archived_at=Coalesce(F("archived_at"), Now()), name=name) != 1:
             return False
         ApiKey.objects.usable().filter(project=project).update(revoked_at=Now())
-        _silence(project.environments.values_list("pk", flat=True))
+        _silence(list(project.environments.values_list("pk", flat=True)))
         baseline.stop(project, code="deleted", reason="not collected: the project is deleted")
     logger.info("project_deleted", project_id=str(project.uuid))
     return True
@@ -85,7 +85,7 @@ def delete_environment(environment: Environment) -> bool:
     return True
 
 
-def _silence(environments: object) -> None:
+def _silence(environments: list[int]) -> None:
     """Nothing is asked any more, and nothing secret is kept for it."""
     Environment.objects.filter(pk__in=environments).update(
         metrics_endpoint="", hmac_secret="", previous_hmac_secret="", previous_hmac_until=None

@@ -170,6 +170,10 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         """Those that nobody has deleted: of the others what is left is being removed."""
         return self.filter(deleting_at__isnull=True)
 
+    def active(self) -> ProjectQuerySet:
+        """Those that are measured: neither archived nor deleted."""
+        return self.there().filter(archived_at__isnull=True)
+
     def visible_to(self, user: Any) -> ProjectQuerySet:
         """The projects of the person's teams; all of them for a superuser, who runs this installation."""
         if user.is_superuser:

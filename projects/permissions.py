@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 
 from projects.models import Membership, Project, Role, Team, User
 
@@ -88,6 +89,16 @@ def actions_in(user: User, team: Team) -> frozenset[Action]:
 def actions_of(user: User, project: Project) -> frozenset[Action]:
     """What the person may do in the project."""
     return actions_in(user, Team(pk=project.team_id))
+
+
+def teams_for(user: User, action: Action) -> QuerySet[Team]:
+    """The teams in which the person may do this, by name; all of them for a superuser."""
+    if not user.is_active:
+        return Team.objects.none()
+    if user.is_superuser:
+        return Team.objects.order_by("name", "pk")
+    roles = [role for role, actions in ALLOWED.items() if action in actions]
+    return Team.objects.filter(memberships__user=user, memberships__role__in=roles).order_by("name", "pk")
 
 
 def require(actions: frozenset[Action], action: Action) -> None:

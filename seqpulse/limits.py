@@ -35,6 +35,8 @@ MANAGE = re.compile(
     r"/(accounts/|admin/)?(reauthenticate|email|password/(change|set)|password_change|2fa/reauthenticate"
     r"|2fa/totp/[a-z]+|2fa/webauthn/reauthenticate)(/.*)?"
 )
+# What makes us send requests of our own, to an address that a person chose.
+PROBE = re.compile(r"/dashboard/environments/[^/]+/settings/probe/?")
 # Of the forms above, whom they are about.
 ACCOUNT_FIELDS = ("username", "login", "email")
 # Where allauth keeps, in the session, who has given the right password and still owes a code.
@@ -79,7 +81,9 @@ def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
         key = key_of(request)
         group = "deployments" if path.startswith("/deployments") else "api"
         return [(group, f"key:{key.pk}" if key is not None else address)]
-    return [("dashboard", person_of(request) or address)]
+    whom = person_of(request) or address
+    probes = [("probe", whom)] if request.method == "POST" and PROBE.fullmatch(path) else []
+    return [("dashboard", whom), *probes]
 
 
 def count(request: HttpRequest) -> Usage | None:

@@ -87,9 +87,8 @@ def project_page(user: User, uuid: UUID) -> ProjectPage:
     """A project with its environments. Five queries. Raises Http404."""
     project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
     latest = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-id").values("id")[:1]
-    environments: list[Any] = list(
-        Environment.objects.filter(project=project).annotate(latest_id=Subquery(latest)).order_by("name")
-    )
+    there = Environment.objects.filter(project=project, deleting_at__isnull=True)
+    environments: list[Any] = list(there.annotate(latest_id=Subquery(latest)).order_by("name"))
     ids = [environment.latest_id for environment in environments if environment.latest_id is not None]
     last = Deployment.objects.select_related("verdict").in_bulk(ids)
     records = records_of(project)

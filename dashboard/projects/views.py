@@ -1,17 +1,96 @@
-"""The pages of projects."""
+"""The pages of projects: the list, a new one, its record, how to integrate it."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from dashboard.person import person
+from dashboard.projects.forms import NewProjectForm
 from dashboard.projects.queries import project_page
+from dashboard.projects.secrets import Shown, shown_once
+from dashboard.projects.settings_queries import (
+    ARCHIVED,
+    environments_of,
+    project_list,
+    project_of,
+)
+from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
+from projects.permissions import Action, teams_for
+from projects.services import NewProject, create_project_in
+from security.outbound import parse_endpoint
+
+LONGEST_SEARCH = 100
+
+
+@require_safe
+@never_cache
+@login_required
+def projects(request: HttpRequest) -> HttpResponse:
+    """The person's projects with the last status of each environment."""
+    user = person(request)
+    archived = request.GET.get("show") == ARCHIVED
+    search = request.GET.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH]
+    found = project_list(user, archived=archived, search=search, number=request.GET.get("page", ""))
+    context = {
+        "list": found,
+        "shows_archived": archived,
+        "search": search,
+        "may_create": teams_for(user, Action.CREATE_PROJECT).exists(),
+    }
+    return render(request, "dashboard/projects.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def new(request: HttpRequest) -> HttpResponse:
+    """Makes a project; the answer shows its key, and its secret where it signs, this once."""
+    user = person(request)
+    teams = teams_for(user, Action.CREATE_PROJECT)
+    if not teams.exists():
+        raise PermissionDenied("no team to make a project in")
+    form = NewProjectForm(teams, request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        given = form.cleaned_data
+        try:
+            made = create_project_in(
+                given["team"],
+                given["name"],
+                environment=given["environment"],
+                endpoint=given["endpoint"],
+                signed=given["signed"],
+                by=user,
+            )
+        except ValidationError as error:
+            form.tell(error)
+        else:
+            return made_known(request, made)
+    return render(request, "dashboard/project_new.html", {"form": form, "one_team": teams.count() == 1})
+
+
+def made_known(request: HttpRequest, made: NewProject) -> HttpResponse:
+    shown = [Shown("api-key", _("API key"), made.api_key, "SEQPULSE_API_KEY", _("for your pipeline"))]
+    if made.hmac_secret:
+        shown.append(
+            Shown("hmac-secret", _("HMAC secret"), made.hmac_secret, "SEQPULSE_HMAC_SECRET", _("for your service"))
+        )
+    integration = reverse("dashboard:integration", kwargs={"uuid": made.project.uuid})
+    return shown_once(
+        request,
+        title=_("The project is there"),
+        project=made.project,
+        shown=shown,
+        onward=(f"{integration}?environment={made.environment.pk}", _("Go on: connect your pipeline and your service")),
+    )
 
 
 @require_safe
@@ -19,4 +98,41 @@ from dashboard.projects.queries import project_page
 @login_required
 def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """A project: its environments and how often its verdicts were right."""
-    return render(request, "dashboard/project.html", {"page": project_page(person(request), uuid)})
+    page = project_page(person(request), uuid)
+    return render(request, "dashboard/project.html", {"page": page, "project": page.project})
+
+
+@require_safe
+@never_cache
+@login_required
+def integration(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """What to paste into the pipeline and the service, filled in for one environment of the project."""
+    found, actions = project_of(person(request), uuid)
+    environments = list(environments_of(found))
+    wanted = request.GET.get("environment", "")
+    chosen = next((one for one in environments if str(one.pk) == wanted), environments[0] if environments else None)
+    context = {
+        "project": found,
+        "environments": environments,
+        "chosen": chosen,
+        "may_key": Action.MANAGE_KEYS in actions,
+        "may_change": Action.CHANGE_ENVIRONMENT in actions,
+    }
+    if chosen is not None:
+        values = Values(
+            url=f"{request.scheme}://{request.get_host()}",
+            project=found.name,
+            environment=chosen.name,
+            path=path_of(chosen.metrics_endpoint),
+            signed=chosen.signs,
+        )
+        context |= {
+            "pipelines": [written(snippet, values) for snippet in PIPELINES],
+            "endpoints": [written(snippet, values) for snippet in ENDPOINTS],
+        }
+    return render(request, "dashboard/integration.html", context)
+
+
+def path_of(endpoint: str) -> str:
+    """Where the service answers; what most call it where it has no endpoint yet."""
+    return parse_endpoint(endpoint).path if endpoint else "/ds-metrics"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -21,6 +23,7 @@ from metrics.collecting import Collected
 from metrics.models import MetricSample
 from metrics.payload import Metrics
 from metrics.removal import archive, delete_environment, delete_project, delete_team, remove_deleted, unarchive
+from metrics.retention import alone
 from metrics.storing import store
 from metrics.tests.factories import make_row, make_samples
 from projects.models import ApiKey, Environment, ExcludedWindow, PolicyVersion, Project, Role, Team
@@ -91,7 +94,7 @@ def test_what_runs_in_an_archived_project_is_finished_and_nothing_new_begins(cli
     archive(made.project)
     headers = {"X-API-Key": made.api_key}
 
-    def trigger(**body: str) -> object:
+    def trigger(**body: str) -> Any:
         return client.post("/deployments/trigger", body, content_type="application/json", headers=headers)
 
     assert trigger(env="prod", idempotency_key="7").json()["status"] == "existing"
@@ -246,7 +249,7 @@ def test_removal_waits_for_a_poller_that_writes_just_now() -> None:
     delete_project(made.project)
     failures: list[BaseException] = []
 
-    def in_thread(work: object) -> threading.Thread:
+    def in_thread(work: Callable[[], Any]) -> threading.Thread:
         def run() -> None:
             try:
                 work()
@@ -272,8 +275,13 @@ def test_removal_waits_for_a_poller_that_writes_just_now() -> None:
 def test_of_two_runs_one_does_nothing() -> None:
     made = shop()
     delete_project(made.project)
-    with removal.alone(removal.LOCK):
-        thread = threading.Thread(target=lambda: (remove_deleted(), connections.close_all()))
+    with alone(removal.LOCK):
+
+        def run() -> None:
+            remove_deleted()
+            connections.close_all()
+
+        thread = threading.Thread(target=run)
         thread.start()
         thread.join(20)
         assert Project.objects.exists()

@@ -42,6 +42,7 @@ def test_after_a_rotation_the_old_secret_is_good_for_its_time_of_grace(environme
     now = timezone.now()
     assert found.in_grace(now)
     assert not found.in_grace(now + HOUR + timedelta(minutes=1))
+    assert found.previous_hmac_until is not None
     assert abs(found.previous_hmac_until - now - HOUR) < timedelta(minutes=1)
 
 

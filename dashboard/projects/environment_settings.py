@@ -1,0 +1,137 @@
+"""An environment's settings: its name, its metrics endpoint with a live probe, its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import BadRequest, ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from dashboard.person import person
+from dashboard.policies.queries import environment_of
+from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
+from dashboard.projects.probing import told
+from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, policy_in_words
+from metrics.probing import probe as probe_endpoint
+from metrics.removal import delete_environment
+from projects.models import Environment
+from projects.permissions import Action, require
+from projects.services import rename_environment, set_endpoint
+from projects.signing import fingerprint
+
+ACTIVATE, DEACTIVATE = "activate", "deactivate"
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def settings(request: HttpRequest, environment_id: int) -> HttpResponse:
+    """The environment's settings; sent, the form gives it another name."""
+    environment, actions = environment_of(person(request), environment_id)
+    if request.method != "POST":
+        return show(request, environment, actions)
+    require(actions, Action.CHANGE_ENVIRONMENT)
+    shown = environment.name
+    form = EnvironmentNameForm(request.POST)
+    if form.is_valid():
+        try:
+            rename_environment(environment, form.cleaned_data["name"])
+        except ValidationError as error:
+            form.tell(error)
+        else:
+            messages.success(request, _("The environment has its new name. Pipelines have to send that from now on."))
+            return redirect("dashboard:environment-settings", environment_id=environment.pk)
+    environment.name = shown
+    return show(request, environment, actions, name_form=form)
+
+
+@require_POST
+@never_cache
+@login_required
+def probe(request: HttpRequest, environment_id: int) -> HttpResponse:
+    """Asks the URL of the form as a poller would, and shows what came. Counted by person (seqpulse/limits.py)."""
+    environment, actions = environment_of(person(request), environment_id)
+    require(actions, Action.CHANGE_ENVIRONMENT)
+    form = EndpointForm(environment, request.POST)
+    if not form.is_valid():
+        return show(request, environment, actions, endpoint_form=form)
+    found = told(probe_endpoint(environment, form.cleaned_data["url"]))
+    return show(request, environment, actions, endpoint_form=form, told=found)
+
+
+@require_POST
+@never_cache
+@login_required
+def endpoint(request: HttpRequest, environment_id: int) -> HttpResponse:
+    """Makes the URL of the form the environment's endpoint, or takes that away."""
+    environment, actions = environment_of(person(request), environment_id)
+    require(actions, Action.CHANGE_ENVIRONMENT)
+    do = request.POST.get("do")
+    if do not in (ACTIVATE, DEACTIVATE):
+        raise BadRequest("do: activate or deactivate")
+    shown, url = environment.metrics_endpoint, ""
+    if do == ACTIVATE:
+        form = EndpointForm(environment, request.POST)
+        if not form.is_valid():
+            return show(request, environment, actions, endpoint_form=form)
+        url = form.cleaned_data["url"]
+    if request.POST.get("seen", "") != shown or not set_endpoint(environment, url, seen=shown):
+        messages.error(request, _("The endpoint was changed meanwhile. Look at it, then try again."))
+    elif url:
+        messages.success(request, _("The endpoint is active: deployments are measured there from now on."))
+    else:
+        messages.success(request, _("The environment has no metrics endpoint any more, so nothing is measured there."))
+    return redirect("dashboard:environment-settings", environment_id=environment.pk)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def delete(request: HttpRequest, environment_id: int) -> HttpResponse:
+    """Says what would go; sent with the environment's name, it goes."""
+    environment, actions = environment_of(person(request), environment_id)
+    # Its history goes along: that cannot be undone, and so it is for those who may delete the whole.
+    require(actions, Action.DELETE_PROJECT)
+    form = TypedNameForm(environment.name, request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        delete_environment(environment)
+        told_so = _("The environment “%(name)s” is deleted. What was measured there is removed by and by.")
+        messages.success(request, told_so % {"name": environment.name})
+        return redirect("dashboard:project-settings", uuid=environment.project.uuid)
+    context = {
+        "environment": environment,
+        "project": environment.project,
+        "form": form,
+        "content": content_of([environment.pk]),
+        "counted_up_to": COUNTED_UP_TO,
+    }
+    return render(request, "dashboard/environment_delete.html", context)
+
+
+def show(request: HttpRequest, environment: Environment, actions: frozenset[Action], **forms: Any) -> HttpResponse:
+    """The page; forms: those that were sent and come back, with what was found."""
+    may_change = Action.CHANGE_ENVIRONMENT in actions
+    context = {
+        "environment": environment,
+        "project": environment.project,
+        "name_form": forms.get("name_form") or EnvironmentNameForm(initial={"name": environment.name}),
+        "endpoint_form": forms.get("endpoint_form") or EndpointForm(environment),
+        "rotate_form": forms.get("rotate_form") or RotateForm(),
+        "end_form": forms.get("end_form") or TypedNameForm(environment.name, prefix="end"),
+        "told": forms.get("told"),
+        "seen": fingerprint(environment),
+        "in_grace": environment.in_grace(timezone.now()),
+        "policy": policy_in_words(environment),
+        "may_change": may_change,
+        "may_delete": Action.DELETE_PROJECT in actions,
+        "may_sign": Action.MANAGE_SIGNING in actions,
+        "may_change_policy": Action.CHANGE_POLICY in actions,
+    }
+    return render(request, "dashboard/environment_settings.html", context)

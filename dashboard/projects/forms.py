@@ -1,0 +1,174 @@
+"""What people fill in about projects, environments and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from projects.models import Environment, Project, Team, validate_endpoint
+from projects.plans import PLAN_CHOICES
+from projects.signing import DEFAULT_GRACE_HOURS, GRACE_HOURS
+
+LONGEST_NAME = 100
+GRACE_WORDS = {1: _("1 hour"), 24: _("24 hours"), 168: _("7 days")}
+NUMERIC = {"inputmode": "numeric", "autocomplete": "off"}
+
+
+def validate_line(text: str) -> None:
+    """Raises ValidationError where the text is not one line that can be read."""
+    if not text.isprintable():
+        raise ValidationError(_("This has to be one line without control characters."))
+
+
+class NameField(forms.CharField):
+    """The name of a project, an environment or a key."""
+
+    def __init__(self, *, label: Any, **kwargs: Any) -> None:
+        super().__init__(label=label, max_length=LONGEST_NAME, validators=[validate_line], **kwargs)
+        self.widget.attrs["autocomplete"] = "off"
+
+
+class EndpointField(forms.CharField):
+    """The URL of a metrics endpoint."""
+
+    def __init__(self, *, label: Any, **kwargs: Any) -> None:
+        super().__init__(label=label, max_length=2048, validators=[validate_endpoint], **kwargs)
+        self.widget.attrs |= {
+            "inputmode": "url",
+            "autocomplete": "off",
+            "spellcheck": "false",
+            "placeholder": "https://shop.example.com/ds-metrics",
+        }
+
+
+class ToldForm(forms.Form):
+    """A form that can tell what the services and the database refuse, at the field that it is about."""
+
+    def tell(self, error: ValidationError) -> None:
+        told: Mapping[str, Sequence[Any]] = getattr(error, "message_dict", {"": error.messages})
+        for name, messages in told.items():
+            for message in messages:
+                self.add_error(name if name in self.fields else None, message)
+
+
+class NewProjectForm(ToldForm):
+    """A project with its first environment, in one of the teams in which the person may make one."""
+
+    team = forms.ModelChoiceField(label=_("Team"), queryset=Team.objects.none(), empty_label=None)
+    name = NameField(label=_("Name of the project"), help_text=_("One service that is deployed, for example “shop”."))
+    environment = NameField(
+        label=_("First environment"), initial="prod", help_text=_("What your pipeline calls it: prod, staging, …")
+    )
+    endpoint = EndpointField(
+        label=_("Metrics endpoint of the environment"),
+        required=False,
+        help_text=_("May stay empty: the next page shows how to make one."),
+    )
+    signed = forms.BooleanField(
+        label=_("Sign the requests to it, so that it answers nobody else (HMAC)"), required=False, initial=True
+    )
+
+    def __init__(self, teams: Any, data: Any = None) -> None:
+        super().__init__(data)
+        field: Any = self.fields["team"]
+        field.queryset = teams
+        field.initial = teams.first()
+
+
+class ProjectForm(ToldForm):
+    """What the people of a project choose themselves."""
+
+    name = NameField(label=_("Name"))
+    window_minutes = forms.IntegerField(
+        label=_("Minutes of observation after a deployment"),
+        required=False,
+        min_value=1,
+        widget=forms.TextInput(NUMERIC),
+    )
+    retention_days = forms.IntegerField(
+        label=_("Days that samples are kept"), required=False, min_value=1, widget=forms.TextInput(NUMERIC)
+    )
+    adopt_endpoints = forms.BooleanField(
+        label=_("An environment without a metrics endpoint takes the first one that a call with a valid key brings"),
+        required=False,
+    )
+
+    def __init__(self, project: Project, data: Any = None) -> None:
+        initial = {name: getattr(project, name) for name in self.base_fields}
+        super().__init__(data, initial=initial)
+        for name in ("window_minutes", "retention_days"):
+            most: int = getattr(project.plan_limits, name)
+            field: Any = self.fields[name]
+            field.validators = [*field.validators, _at_most(most)]
+            field.widget.attrs["placeholder"] = str(most)
+            field.help_text = _("At most %(n)d, which is also what an empty field means.") % {"n": most}
+
+
+def _at_most(most: int) -> Any:
+    def check(value: int) -> None:
+        if value > most:
+            raise ValidationError(_("The plan allows at most %(n)d."), params={"n": most})
+
+    return check
+
+
+class PlanForm(ToldForm):
+    plan = forms.ChoiceField(label=_("Plan"), choices=PLAN_CHOICES)
+
+
+class EnvironmentForm(ToldForm):
+    """Another environment."""
+
+    environment = NameField(label=_("Name of the environment"))
+    endpoint = EndpointField(label=_("Metrics endpoint"), required=False)
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, prefix="new")
+
+
+class EnvironmentNameForm(ToldForm):
+    name = NameField(label=_("Name"))
+
+
+class EndpointForm(ToldForm):
+    """The endpoint that is tried out or activated; seen: the one that the environment had when the page was made."""
+
+    url = EndpointField(label=_("URL"))
+    seen = forms.CharField(required=False, max_length=2048, widget=forms.HiddenInput)
+
+    def __init__(self, environment: Environment, data: Any = None) -> None:
+        current = environment.metrics_endpoint
+        super().__init__(data, initial={"url": current, "seen": current})
+
+
+class KeyForm(ToldForm):
+    name = NameField(label=_("Name"), help_text=_("Where it will be used, for example “GitHub Actions”."))
+
+
+class RotateForm(forms.Form):
+    grace_hours = forms.TypedChoiceField(
+        label=_("The old secret stays valid for"),
+        choices=[(hours, GRACE_WORDS[hours]) for hours in GRACE_HOURS],
+        coerce=int,
+        initial=DEFAULT_GRACE_HOURS,
+    )
+
+
+class TypedNameForm(forms.Form):
+    """The name of what is to go, typed by hand, so that nothing goes by a slip."""
+
+    typed = forms.CharField(label=_("Name"), max_length=200, widget=forms.TextInput({"autocomplete": "off"}))
+
+    def __init__(self, name: str, data: Any = None, **kwargs: Any) -> None:
+        super().__init__(data, **kwargs)
+        self.name = name
+
+    def clean_typed(self) -> str:
+        typed: str = self.cleaned_data["typed"]
+        if typed != self.name.strip():
+            raise ValidationError(_("This is not its name. Nothing was changed."))
+        return typed

@@ -1,0 +1,66 @@
+"""A project's API keys: who has which, a new one, and the end of one."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from dashboard.person import person
+from dashboard.projects.forms import KeyForm
+from dashboard.projects.secrets import Shown, shown_once
+from dashboard.projects.settings_queries import keys_of, project_of
+from projects.models import ApiKey
+from projects.permissions import Action, require
+from projects.services import issue_api_key
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def keys(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """The project's keys; sent, the form makes one, which the answer shows this once."""
+    user = person(request)
+    project, actions = project_of(user, uuid)
+    form: Any = KeyForm()
+    if request.method == "POST":
+        require(actions, Action.MANAGE_KEYS)
+        form = KeyForm(request.POST)
+        if form.is_valid():
+            secret = issue_api_key(project, form.cleaned_data["name"], by=user)
+            return shown_once(
+                request,
+                title=_("A new API key"),
+                project=project,
+                shown=[Shown("api-key", form.cleaned_data["name"], secret, "SEQPULSE_API_KEY", _("for your pipeline"))],
+                onward=(reverse("dashboard:project-keys", kwargs={"uuid": uuid}), _("I have stored it")),
+            )
+    context = {
+        "project": project,
+        "keys": keys_of(project),
+        "form": form,
+        "may_manage": Action.MANAGE_KEYS in actions,
+    }
+    return render(request, "dashboard/keys.html", context)
+
+
+@require_POST
+@never_cache
+@login_required
+def revoke(request: HttpRequest, uuid: UUID, key_id: int) -> HttpResponse:
+    """Ends a key now; once is as good as twice."""
+    project, actions = project_of(person(request), uuid)
+    require(actions, Action.MANAGE_KEYS)
+    key = get_object_or_404(ApiKey.objects.filter(project=project), pk=key_id)
+    key.revoke()
+    told = _("The key “%(name)s” is revoked: whoever still uses it is refused from now on.")
+    messages.success(request, told % {"name": key.name})
+    return redirect("dashboard:project-keys", uuid=project.uuid)

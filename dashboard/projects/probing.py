@@ -1,0 +1,77 @@
+"""How a probe of a metrics endpoint is told: what came, what is wrong with it, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from dashboard.words import Status
+from metrics.payload import Reading
+from metrics.probing import PREVIOUS, Probe
+
+GOOD = Status("ok", "ok", _("A poller would store this sample"))
+DOUBTFUL = Status("warning", "warning", _("A poller would store this sample, but look at the remarks"))
+BAD = Status("critical", "rollback", _("A poller would get no sample"))
+
+# By the code of a collection that failed: what to do.
+FIXES: dict[str, Any] = {
+    "blocked": _(
+        "Use an address that is reachable from the internet, or ask the operators of this SeqPulse to let it through."
+    ),
+    "blocked_by_ops": _("Ask the operators of this SeqPulse. Until they open it, nothing is measured here."),
+    "dns": _("Check the spelling of the host, and that its name is in the public DNS."),
+    "refused": _("Check the port, that the service runs, and that no firewall is in between."),
+    "tls": _("Check that the certificate is valid, complete with its chain, and issued for this host."),
+    "timeout": _("The endpoint has 5 seconds in all. Let it answer from memory, and check that no firewall drops it."),
+    "too_large": _("The endpoint answers with more than the five metrics. Is it the right path?"),
+    "protocol": _("Check that the port speaks HTTP, and https:// only where it speaks TLS."),
+    "unauthorized": _(
+        "Give the service the secret of this environment. Lost it? Rotate it below. If the secret is right, compare "
+        "the clocks: the time may differ by 5 minutes at most."
+    ),
+    "unauthorized_unsigned": _("Turn signing on below and give the service the secret, or let it answer unsigned."),
+    "redirect": _("Redirects are not followed. Enter the address that it leads to."),
+    "http_4xx": _("Check the path: the service knows no metrics endpoint there."),
+    "http_5xx": _("The service failed while it answered. Its log tells why."),
+    "invalid_json": _("The endpoint has to answer with JSON. Is it the right path?"),
+    "invalid_payload": _("Compare the answer with the format on the integration page."),
+}
+OTHERWISE = _("Try again. If it stays like this, look at the log of the service.")
+
+DOUBTS: dict[str, Any] = {
+    "percent": _("This looks like a percentage. Send a ratio: 0.42 for 42 %."),
+    "seconds": _("This looks like seconds. Send milliseconds."),
+    "nothing": _("Exactly 0 for a service that runs: is it measured?"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One metric of the answer."""
+
+    reading: Reading
+    remark: Any
+
+    @property
+    def is_bad(self) -> bool:
+        return bool(self.reading.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A probe for people."""
+
+    probe: Probe
+    status: Status
+    fix: Any
+    lines: list[Line]
+
+
+def told(probe: Probe) -> Told:
+    """The probe in words."""
+    doubts = any(reading.doubt for reading in probe.readings) or probe.unsigned or probe.secret == PREVIOUS
+    status = BAD if not probe.works else DOUBTFUL if doubts else GOOD
+    fix = "" if probe.works else FIXES.get(probe.code, OTHERWISE)
+    return Told(probe, status, fix, [Line(reading, DOUBTS.get(reading.doubt, "")) for reading in probe.readings])

@@ -1,0 +1,50 @@
+"""The page that shows a new key or secret, this once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from projects.models import Environment, Project
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A secret with its id on the page, what it is, and the name under which it is to be stored where."""
+
+    id: str
+    label: Any
+    secret: str = field(repr=False)
+    name: str
+    where: Any
+
+
+def shown_once(
+    request: HttpRequest,
+    *,
+    title: Any,
+    project: Project,
+    shown: Sequence[Shown],
+    onward: tuple[str, Any],
+    environment: Environment | None = None,
+    note: Any = "",
+) -> HttpResponse:
+    """The answer to the request that made them, and nothing that can be asked for again.
+
+    Neither a message nor a session carries the secret, both would be stored; nor may any cache keep the page.
+    """
+    context = {
+        "title": title,
+        "project": project,
+        "environment": environment,
+        "shown": shown,
+        "onward": onward,
+        "note": note,
+    }
+    response = render(request, "dashboard/shown_once.html", context)
+    response["Cache-Control"] = "no-store, private"
+    return response

@@ -1,0 +1,141 @@
+"""A project's settings: its name, window and plan, its environments, its end."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from dashboard.person import person
+from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
+from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, environments_of, project_of
+from metrics.removal import archive as archive_project
+from metrics.removal import delete_project
+from metrics.removal import unarchive as unarchive_project
+from projects.models import Project
+from projects.permissions import Action, require
+from projects.services import add_environment, change_plan, change_project
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def settings(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """The project's settings; sent, they are saved."""
+    project, actions = project_of(person(request), uuid)
+    if request.method != "POST":
+        return show(request, project, actions)
+    require(actions, Action.CHANGE_PROJECT)
+    shown = project.name
+    form = ProjectForm(project, request.POST)
+    if form.is_valid():
+        try:
+            change_project(project, **form.cleaned_data)
+        except ValidationError as error:
+            form.tell(error)
+        else:
+            messages.success(request, _("The settings are saved."))
+            return redirect("dashboard:project-settings", uuid=project.uuid)
+    # The page goes on calling it what it is called.
+    project.name = shown
+    return show(request, project, actions, form=form)
+
+
+@require_POST
+@never_cache
+@login_required
+def plan(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Puts the project on another plan."""
+    project, actions = project_of(person(request), uuid)
+    require(actions, Action.CHANGE_PLAN)
+    form = PlanForm(request.POST)
+    if not form.is_valid():
+        return show(request, project, actions, plan_form=form)
+    change_plan(project, form.cleaned_data["plan"])
+    messages.success(request, _("The plan is changed."))
+    return redirect("dashboard:project-settings", uuid=project.uuid)
+
+
+@require_POST
+@never_cache
+@login_required
+def add(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Adds an environment and leads to its settings."""
+    project, actions = project_of(person(request), uuid)
+    require(actions, Action.CHANGE_ENVIRONMENT)
+    form = EnvironmentForm(request.POST)
+    if form.is_valid():
+        try:
+            made = add_environment(project, form.cleaned_data["environment"], endpoint=form.cleaned_data["endpoint"])
+        except ValidationError as error:
+            form.tell(error)
+        else:
+            messages.success(request, _("The environment is there. Test its metrics endpoint here."))
+            return redirect("dashboard:environment-settings", environment_id=made.pk)
+    return show(request, project, actions, environment_form=form)
+
+
+@require_POST
+@never_cache
+@login_required
+def archive(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Ends the project's measuring; once is as good as twice."""
+    project, actions = project_of(person(request), uuid)
+    require(actions, Action.ARCHIVE_PROJECT)
+    archive_project(project)
+    messages.success(request, _("The project is archived: nothing new is measured, what was stays readable."))
+    return redirect("dashboard:project-settings", uuid=project.uuid)
+
+
+@require_POST
+@never_cache
+@login_required
+def unarchive(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Lets the project be measured again; once is as good as twice."""
+    project, actions = project_of(person(request), uuid)
+    require(actions, Action.ARCHIVE_PROJECT)
+    unarchive_project(project)
+    messages.success(request, _("The project is measured again. Its baseline begins within some minutes."))
+    return redirect("dashboard:project-settings", uuid=project.uuid)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def delete(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Says what would go; sent with the project's name, it goes."""
+    project, actions = project_of(person(request), uuid)
+    require(actions, Action.DELETE_PROJECT)
+    form = TypedNameForm(project.name, request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        delete_project(project)
+        told = _("The project “%(name)s” is deleted. Its keys are void; what was measured is removed by and by.")
+        messages.success(request, told % {"name": project.name})
+        return redirect("dashboard:projects")
+    content = content_of([environment.pk for environment in environments_of(project)])
+    context = {"project": project, "form": form, "content": content, "counted_up_to": COUNTED_UP_TO}
+    return render(request, "dashboard/project_delete.html", context)
+
+
+def show(request: HttpRequest, project: Project, actions: frozenset[Action], **forms: Any) -> HttpResponse:
+    context = {
+        "project": project,
+        "environments": list(environments_of(project)),
+        "form": forms.get("form") or ProjectForm(project),
+        "plan_form": forms.get("plan_form") or PlanForm(initial={"plan": project.plan}),
+        "environment_form": forms.get("environment_form") or EnvironmentForm(),
+        "may_change": Action.CHANGE_PROJECT in actions,
+        "may_change_plan": Action.CHANGE_PLAN in actions,
+        "may_add": Action.CHANGE_ENVIRONMENT in actions,
+        "may_archive": Action.ARCHIVE_PROJECT in actions,
+        "may_delete": Action.DELETE_PROJECT in actions,
+    }
+    return render(request, "dashboard/project_settings.html", context)

@@ -1,0 +1,119 @@
+"""What the pages read that list, set up and end projects. Each function needs a fixed number of queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.core.paginator import Page, Paginator
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.shortcuts import get_object_or_404
+
+from analysis.policy import Policy
+from dashboard.deployments.queries import verdict_of
+from dashboard.policies.queries import readable
+from dashboard.words import Status, status_of
+from deployments.models import Deployment
+from metrics.models import MetricSample
+from projects.models import ApiKey, Environment, Project, User
+from projects.permissions import Action, actions_of
+
+PER_PAGE = 50
+# Counting on would take longer than anybody waits for the number.
+COUNTED_UP_TO = 100_000
+ACTIVE, ARCHIVED = "active", "archived"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentStatus:
+    """One environment and how its last deployment stands; None where it has none."""
+
+    environment: Environment
+    deployment: Deployment | None
+    status: Status | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRow:
+    project: Project
+    environments: list[EnvironmentStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectList:
+    """A page of projects. archived: how many of those that the person sees are archived."""
+
+    page: Page[Project]
+    rows: list[ProjectRow]
+    archived: int
+
+
+def project_list(user: User, *, archived: bool, search: str, number: str) -> ProjectList:
+    """The person's projects by name. Five queries."""
+    visible = Project.objects.visible_to(user)
+    rows = visible.filter(archived_at__isnull=not archived).select_related("team").order_by("name", "pk")
+    if search:
+        rows = rows.filter(name__icontains=search)
+    page = Paginator(rows, PER_PAGE).get_page(number)
+    projects = list(page.object_list)
+    environments = statuses_of(projects)
+    return ProjectList(
+        page,
+        [ProjectRow(project, environments.get(project.pk, [])) for project in projects],
+        visible.filter(archived_at__isnull=False).count(),
+    )
+
+
+def statuses_of(projects: list[Project]) -> dict[int, list[EnvironmentStatus]]:
+    """By project: its environments, by name, with their last deployments. Two queries."""
+    # By the project, too: so the index of a project's latest deployments leads to it at once.
+    latest = Deployment.objects.filter(project=OuterRef("project_id"), environment=OuterRef("pk")).order_by("-id")
+    rows: list[Any] = list(
+        Environment.objects.filter(project__in=projects, deleting_at__isnull=True)
+        .annotate(latest_id=Subquery(latest.values("id")[:1]))
+        .order_by("name")
+    )
+    last = Deployment.objects.select_related("verdict").in_bulk([row.latest_id for row in rows if row.latest_id])
+    found: dict[int, list[EnvironmentStatus]] = {}
+    for row in rows:
+        deployment = last.get(row.latest_id or 0)
+        status = status_of(deployment, verdict_of(deployment)) if deployment is not None else None
+        found.setdefault(row.project_id, []).append(EnvironmentStatus(row, deployment, status))
+    return found
+
+
+def project_of(user: User, uuid: UUID) -> tuple[Project, frozenset[Action]]:
+    """A project and what the person may do with it. Raises Http404, also for a foreign one."""
+    project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
+    return project, actions_of(user, project)
+
+
+def environments_of(project: Project) -> QuerySet[Environment]:
+    return Environment.objects.filter(project=project, deleting_at__isnull=True).order_by("name")
+
+
+def keys_of(project: Project) -> list[ApiKey]:
+    """The usable ones first, each newest first."""
+    rows = ApiKey.objects.filter(project=project).select_related("created_by").order_by("-pk")
+    return sorted(rows[:500], key=lambda key: key.revoked_at is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """How much would go: counted up to COUNTED_UP_TO, from which on it reads as more than that."""
+
+    deployments: int
+    samples: int
+
+
+def content_of(environments: list[int]) -> Content:
+    """What belongs to these environments. Two queries, of bounded length."""
+    deployments = Deployment.objects.filter(environment__in=environments)
+    samples = MetricSample.objects.filter(environment__in=environments)
+    return Content(*(rows.order_by().values("pk")[: COUNTED_UP_TO + 1].count() for rows in (deployments, samples)))
+
+
+def policy_in_words(environment: Environment) -> Policy | None:
+    """What the environment is judged by; None where the stored policy cannot be read."""
+    return readable(environment.policy)

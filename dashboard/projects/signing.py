@@ -1,0 +1,113 @@
+"""What people do with the secret that an environment's requests are signed with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
+
+from dashboard.person import person
+from dashboard.policies.queries import environment_of
+from dashboard.projects import environment_settings as page
+from dashboard.projects.forms import RotateForm, TypedNameForm
+from dashboard.projects.secrets import Shown, shown_once
+from projects.models import Environment
+from projects.permissions import Action, require
+from projects.signing import (
+    SecretChanged,
+    begin_signing,
+    end_grace,
+    end_signing,
+    reissue_secret,
+    rotate_secret,
+)
+
+
+@require_POST
+@never_cache
+@login_required
+def signing(request: HttpRequest, environment_id: int) -> HttpResponse:
+    """Turns signing on or off, rotates the secret, or ends the time of grace; a new secret is shown this once."""
+    environment, actions = environment_of(person(request), environment_id)
+    require(actions, Action.MANAGE_SIGNING)
+    work = WORKS.get(request.POST.get("do", ""))
+    if work is None:
+        raise BadRequest(f"do: one of {', '.join(WORKS)}")
+    try:
+        return work(request, environment, actions)
+    except SecretChanged:
+        messages.error(request, _("The secret was changed meanwhile. Look at how it stands, then try again."))
+    return back_to(environment)
+
+
+def back_to(environment: Environment) -> HttpResponse:
+    return redirect(reverse("dashboard:environment-settings", args=[environment.pk]) + "#signing")
+
+
+def begin(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+    secret = begin_signing(environment)
+    note = _("Requests are signed from now on. An endpoint that checks nothing goes on answering.")
+    return known(request, environment, secret, title=_("Requests are signed"), note=note)
+
+
+def rotate(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+    form = RotateForm(request.POST)
+    if not form.is_valid():
+        return page.show(request, environment, actions, rotate_form=form)
+    grace = timedelta(hours=form.cleaned_data["grace_hours"])
+    secret = rotate_secret(environment, seen=request.POST.get("seen", ""), grace=grace)
+    note = _("The old secret stays valid for now, so the service can follow at its next deployment.")
+    return known(request, environment, secret, title=_("A new HMAC secret"), note=note)
+
+
+def reissue(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+    secret = reissue_secret(environment, seen=request.POST.get("seen", ""))
+    note = _("It replaces the new secret that was shown before. The old one stays valid for as long as it was.")
+    return known(request, environment, secret, title=_("Another new HMAC secret"), note=note)
+
+
+def finish(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+    end_grace(environment, seen=request.POST.get("seen", ""))
+    messages.success(request, _("The old secret is void. Only the new one is used."))
+    return back_to(environment)
+
+
+def end(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+    form = TypedNameForm(environment.name, request.POST, prefix="end")
+    if not form.is_valid():
+        return page.show(request, environment, actions, end_form=form)
+    end_signing(environment, seen=request.POST.get("seen", ""))
+    messages.success(request, _("Requests are not signed any more, and the secret is forgotten."))
+    return back_to(environment)
+
+
+WORKS: dict[str, Callable[[HttpRequest, Environment, frozenset[Action]], HttpResponse]] = {
+    "begin": begin,
+    "rotate": rotate,
+    "reissue": reissue,
+    "finish": finish,
+    "end": end,
+}
+
+
+def known(request: HttpRequest, environment: Environment, secret: str, *, title: Any, note: Any) -> HttpResponse:
+    """The page with the new secret."""
+    return shown_once(
+        request,
+        title=title,
+        project=environment.project,
+        environment=environment,
+        shown=[Shown("hmac-secret", _("HMAC secret"), secret, "SEQPULSE_HMAC_SECRET", _("for your service"))],
+        onward=(reverse("dashboard:environment-settings", args=[environment.pk]) + "#signing", _("I have stored it")),
+        note=note,
+    )

@@ -1,0 +1,368 @@
+"""An environment's settings: a live probe of its endpoint, its secret, its name, its end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from dashboard.tests import endpoints, scenes
+from dashboard.tests.endpoints import METRICS, Service
+from dashboard.tests.pages import as_role, words
+from projects.models import Environment, Project, Role, User
+from projects.signing import fingerprint
+from projects.tests.factories import make_environment
+
+pytestmark = pytest.mark.django_db
+SECRET = re.compile(r"sphs_[A-Za-z0-9_-]{43}")
+
+
+@pytest.fixture
+def environment(user: User) -> Environment:
+    return scenes.environment_of(user, role=Role.OWNER)
+
+
+@pytest.fixture
+def service(settings: Any) -> Iterator[Service]:
+    settings.SEQPULSE_OUTBOUND_ALLOW = "127.0.0.0/8"
+    with endpoints.serving() as running:
+        yield running
+
+
+def of(environment: Environment, rest: str = "") -> str:
+    return f"/dashboard/environments/{environment.pk}/settings/{rest}"
+
+
+def probe(client: Client, environment: Environment, url: str) -> Any:
+    return client.post(of(environment, "probe/"), {"url": url})
+
+
+def signing(client: Client, environment: Environment, do: str, **fields: Any) -> Any:
+    environment.refresh_from_db()
+    return client.post(of(environment, "signing/"), {"do": do, "seen": fingerprint(environment), **fields})
+
+
+def secret_of(answer: Any) -> str:
+    assert answer["Cache-Control"] == "no-store, private"
+    [secret] = set(SECRET.findall(answer.content.decode()))
+    return secret
+
+
+# --- the probe
+
+
+def test_a_probe_shows_each_value_with_its_unit_and_saves_nothing(browser_of, environment, service):
+    text = words(probe(browser_of, environment, service.url))
+    assert "A poller would store this sample" in text
+    assert "HTTP 200" in text
+    assert "Not signed" in text
+    for expected in ("Traffic requests_per_sec Value 50 req/s", "p95 latency latency_p95 Value 120 ms"):
+        assert expected in text
+    for expected in ("CPU usage cpu_usage Value 30 %", "Memory usage memory_usage Value 40 %"):
+        assert expected in text
+    assert "Activate this endpoint" in text
+    environment.refresh_from_db()
+    assert environment.metrics_endpoint == ""
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "remark"),
+    [
+        ("cpu_usage", 42.0, "cpu_usage is 42, allowed 0..1. This looks like a percentage"),
+        ("error_rate", 420, "error_rate is 420, allowed 0..1"),
+        ("memory_usage", None, "memory_usage is null, it has to be a number"),
+        ("latency_p95", "120", 'latency_p95 is "120", it has to be a number'),
+        ("latency_p95", 0.118, "This looks like seconds. Send milliseconds."),
+        ("memory_usage", 0, "Exactly 0 for a service that runs"),
+        ("requests_per_sec", -1, "requests_per_sec is -1, allowed at least 0"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_told_beside_the_others(
+    browser_of, environment, service, metric, value, remark
+):
+    service.metrics[metric] = value
+    text = words(probe(browser_of, environment, service.url))
+    assert remark in text
+    assert text.count("fine") == 4
+
+
+def test_a_missing_value_is_named(browser_of, environment, service):
+    del service.metrics["error_rate"]
+    text = words(probe(browser_of, environment, service.url))
+    assert "A poller would get no sample" in text
+    assert "error_rate is missing" in text
+    assert "Activate it all the same" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "said", "fix"),
+    [
+        (200, b"<html>hello", "not valid JSON", "Is it the right path?"),
+        (200, b'{"ok": true}', 'no object "metrics"', "Compare the answer with the format"),
+        (401, b"", "it asks for credentials", "Turn signing on below"),
+        (404, b"", "HTTP 404", "Check the path"),
+        (503, b"", "HTTP 503", "The service failed"),
+        (302, b"", "redirects are not followed", "Enter the address that it leads to"),
+        (200, b"[" + b"1," * 100_000 + b"1]", "more than 64 KiB", "more than the five metrics"),
+    ],
+)
+def test_an_answer_that_is_no_use_is_told_with_its_fix(browser_of, environment, service, status, raw, said, fix):
+    service.status, service.raw = status, raw
+    service.headers = {"Location": "http://elsewhere.example/"} if status == 302 else {}
+    text = words(probe(browser_of, environment, service.url))
+    assert "A poller would get no sample" in text
+    assert said in text
+    assert fix in text
+    assert service.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "fix"),
+    [
+        ("http://10.0.0.1/m", "may not be called", "Use an address that is reachable from the internet"),
+        ("http://169.254.169.254/latest/meta-data", "may not be called", "ask the operators"),
+        ("http://nowhere.invalid/m", "could not be resolved", "Check the spelling of the host"),
+        ("http://127.0.0.1:9/m", "could not connect", "Check the port"),
+    ],
+)
+def test_an_address_that_cannot_be_asked_is_told_with_its_fix(browser_of, environment, service, url, said, fix):
+    text = words(probe(browser_of, environment, url))
+    assert said in text
+    assert fix in text
+
+
+def test_tls_that_does_not_hold_is_told(browser_of, environment, service):
+    text = words(probe(browser_of, environment, service.url.replace("http:", "https:")))
+    assert "Check that the certificate is valid" in text
+
+
+def test_a_hostile_answer_is_shown_as_text_and_not_for_long(browser_of, environment, service):
+    service.raw = b"<script>alert(1)</script>\x00\x1b[31m\xff" + b"<b>" * 5000
+    body = probe(browser_of, environment, service.url).content.decode()
+    assert "<script>alert(1)" not in body
+    assert "&lt;script&gt;alert(1)" in body
+    assert "\x1b" not in body
+    assert body.count("&lt;b&gt;") < 100
+
+
+def test_a_hostile_name_of_a_value_is_no_markup(browser_of, environment, service):
+    service.metrics["latency_p95"] = "<script>alert(1)</script>"
+    body = probe(browser_of, environment, service.url).content.decode()
+    assert "<script>alert(1)" not in body
+
+
+@pytest.mark.parametrize(
+    "url", ["", "\0", "ftp://x/", "http://", "http://user:pw@host/", "x" * 5000, "javascript:alert(1)"]
+)
+def test_what_is_no_url_is_told_and_nothing_is_asked(browser_of, environment, service, url):
+    answer = probe(browser_of, environment, url)
+    assert answer.status_code == 200
+    assert "field-error" in answer.content.decode()
+    assert service.asked == 0
+
+
+def test_a_signed_probe_tells_whether_the_signature_is_checked(browser_of, environment, service):
+    secret = secret_of(signing(browser_of, environment, "begin"))
+    service.accept(secret)
+    text = words(probe(browser_of, environment, service.url))
+    assert "Signature accepted" in text
+    assert "Unsigned requests are refused" in text
+    assert service.asked == 2
+    service.accept()
+    assert "It answers unsigned requests, too" in words(probe(browser_of, environment, service.url))
+    service.accept("another")
+    text = words(probe(browser_of, environment, service.url))
+    assert "it refuses our signature" in text
+    assert "Give the service the secret of this environment" in text
+
+
+def test_during_a_rotation_the_probe_tells_which_secret_the_endpoint_knows(browser_of, environment, service):
+    old = secret_of(signing(browser_of, environment, "begin"))
+    new = secret_of(signing(browser_of, environment, "rotate", grace_hours="1"))
+    service.accept(old)
+    text = words(probe(browser_of, environment, service.url))
+    assert "only with the old secret" in text
+    assert "look at the remarks" in text
+    service.accept(new)
+    assert "Signature accepted Unsigned requests are refused" in words(probe(browser_of, environment, service.url))
+
+
+def test_a_blocked_endpoint_is_not_probed_and_the_page_tells_why(browser_of, environment, service):
+    Environment.objects.update(endpoint_blocked_at=timezone.now(), endpoint_blocked_reason="it was <hammered>")
+    text = words(probe(browser_of, environment, service.url))
+    assert "the operators of SeqPulse have blocked requests" in text.lower().replace("seqpulse", "SeqPulse")
+    assert "it was <hammered>" in text
+    assert service.asked == 0
+
+
+def test_probes_are_limited_by_person(browser_of, environment, service, settings):
+    settings.SEQPULSE_RATE_LIMITS = True
+    answers = [probe(browser_of, environment, service.url).status_code for _ in range(11)]
+    assert answers == [200] * 10 + [429]
+    assert service.asked == 10
+    assert browser_of.get(of(environment)).status_code == 200
+    other = as_role(environment, Role.ADMIN)
+    assert probe(other, environment, service.url).status_code == 200
+
+
+# --- activating
+
+
+def endpoint(client: Client, environment: Environment, do: str, **fields: str) -> Any:
+    return client.post(of(environment, "endpoint/"), {"do": do, **fields}, follow=True)
+
+
+def test_an_endpoint_is_activated_and_deactivated(browser_of, environment):
+    url = "https://shop.example.com/ds-metrics"
+    assert "The endpoint is active" in words(endpoint(browser_of, environment, "activate", url=url, seen=""))
+    environment.refresh_from_db()
+    assert environment.metrics_endpoint == url
+    assert "no metrics endpoint any more" in words(endpoint(browser_of, environment, "deactivate", seen=url))
+    environment.refresh_from_db()
+    assert environment.metrics_endpoint == ""
+
+
+@pytest.mark.parametrize("do", ["activate", "deactivate"])
+def test_an_endpoint_that_was_changed_meanwhile_is_not_overwritten(browser_of, environment, do):
+    Environment.objects.update(metrics_endpoint="https://new.example.com/m")
+    text = words(
+        endpoint(browser_of, environment, do, url="https://mine.example.com/m", seen="https://old.example.com/m")
+    )
+    assert "The endpoint was changed meanwhile" in text
+    environment.refresh_from_db()
+    assert environment.metrics_endpoint == "https://new.example.com/m"
+
+
+def test_only_what_can_be_an_endpoint_is_activated(browser_of, environment):
+    assert "only http and https" in words(endpoint(browser_of, environment, "activate", url="ftp://x", seen=""))
+    assert browser_of.post(of(environment, "endpoint/"), {"do": "explode"}).status_code == 400
+
+
+# --- the secret
+
+
+def test_the_life_of_a_secret(browser_of, environment):
+    old = secret_of(signing(browser_of, environment, "begin"))
+    new = secret_of(signing(browser_of, environment, "rotate", grace_hours="168"))
+    page = browser_of.get(of(environment))
+    assert "A rotation is under way" in words(page)
+    assert "the old secret was not needed by any sample" in words(page)
+    Environment.objects.update(previous_hmac_used_at=timezone.now())
+    assert "The endpoint still knew only the old secret just now" in words(browser_of.get(of(environment)))
+    again = secret_of(signing(browser_of, environment, "reissue"))
+    environment.refresh_from_db()
+    assert (environment.hmac_secret.open(), environment.previous_hmac_secret.open()) == (again, old)
+    assert "The old secret is void" in words(follow(browser_of, signing(browser_of, environment, "finish")))
+    refused = signing(browser_of, environment, "end", **{"end-typed": "Prod"})
+    assert "This is not its name" in words(refused)
+    ended = signing(browser_of, environment, "end", **{"end-typed": "prod"})
+    assert "Requests are not signed any more" in words(follow(browser_of, ended))
+    environment.refresh_from_db()
+    assert not environment.signs
+    body = page.content.decode()
+    for secret in (old, new, again):
+        assert secret not in body
+
+
+def follow(client: Client, answer: Any) -> Any:
+    assert answer.status_code == 302
+    return client.get(answer.url.partition("#")[0])
+
+
+def test_a_second_click_on_rotate_changes_nothing(browser_of, environment):
+    signing(browser_of, environment, "begin")
+    environment.refresh_from_db()
+    data = {"do": "rotate", "seen": fingerprint(environment), "grace_hours": "24"}
+    secret = secret_of(browser_of.post(of(environment, "signing/"), data))
+    answer = browser_of.post(of(environment, "signing/"), data)
+    assert "The secret was changed meanwhile" in words(follow(browser_of, answer))
+    environment.refresh_from_db()
+    assert environment.hmac_secret.open() == secret
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"do": "rotate", "grace_hours": "2"},
+        {"do": "rotate", "grace_hours": "9" * 500},
+        {"do": "rotate"},
+        {"do": "rotate", "seen": "\0", "grace_hours": "1"},
+        {"do": "finish", "seen": "x" * 5000},
+        {"do": "begin"},
+        {"do": "end", "end-typed": "\0"},
+    ],
+)
+def test_what_is_wrong_about_a_change_of_the_secret_changes_nothing(browser_of, environment, data):
+    secret = secret_of(signing(browser_of, environment, "begin"))
+    assert browser_of.post(of(environment, "signing/"), data).status_code in (200, 302)
+    environment.refresh_from_db()
+    assert (environment.hmac_secret.open(), environment.previous_hmac_secret.open()) == (secret, "")
+    assert browser_of.post(of(environment, "signing/"), {"do": "\0"}).status_code == 400
+
+
+# --- name, end, rights
+
+
+def test_an_environment_gets_another_name_if_that_is_free(browser_of, environment):
+    make_environment(project=environment.project, name="staging")
+    answer = browser_of.post(of(environment), {"name": "staging"})
+    assert "The project has an environment of this name already." in words(answer)
+    assert browser_of.post(of(environment), {"name": "production"}).status_code == 302
+    environment.refresh_from_db()
+    assert environment.name == "production"
+
+
+def test_an_environment_goes_only_by_its_typed_name(browser_of, environment):
+    assert "This is not its name" in words(browser_of.post(of(environment, "delete/"), {"typed": "x"}))
+    answer = browser_of.post(of(environment, "delete/"), {"typed": "prod"}, follow=True)
+    assert "The environment “prod” is deleted" in words(answer)
+    assert browser_of.get(of(environment)).status_code == 404
+    assert Project.objects.there().exists()
+
+
+WRITES = {
+    "": (Role.ADMIN, {"name": "renamed"}),
+    "probe/": (Role.ADMIN, {"url": "-"}),
+    "endpoint/": (Role.ADMIN, {"do": "deactivate"}),
+    "signing/": (Role.ADMIN, {"do": "begin"}),
+    "delete/": (Role.OWNER, {}),
+}
+RANK = [Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER]
+
+
+@pytest.mark.parametrize("role", [*RANK, None])
+def test_each_role_reads_and_writes_what_it_may(environment, role):
+    client = as_role(environment, role)
+    for rest, (least, data) in WRITES.items():
+        may = role is not None and RANK.index(role) >= RANK.index(least)
+        answer = client.post(of(environment, rest), data)
+        assert answer.status_code in ((200, 302) if may else (404,) if role is None else (403,)), rest
+    page = client.get(of(environment))
+    assert page.status_code == (200 if role else 404)
+    if role in (Role.VIEWER, Role.MEMBER):
+        body = page.content.decode()
+        assert re.findall(r'<form[^>]*action="([^"]*)"', body) == ["/accounts/logout/"]
+
+
+@pytest.mark.parametrize("bad", ["x", "-1", "%00", "1e3", "9" * 5000, "٣", "0"])
+def test_bad_ids_are_not_found(browser_of, environment, bad):
+    assert browser_of.get(f"/dashboard/environments/{bad}/settings/").status_code == 404
+    assert browser_of.post(f"/dashboard/environments/{bad}/settings/probe/").status_code == 404
+
+
+def test_the_page_takes_the_same_few_queries(browser_of, environment, django_assert_num_queries):
+    # The session, the person, the environment with project and team, the role.
+    with django_assert_num_queries(4):
+        browser_of.get(of(environment))
+
+
+def test_the_page_names_what_is_in_effect(browser_of, environment):
+    Environment.objects.update(metrics_endpoint="https://shop.example.com/m")
+    text = words(browser_of.get(of(environment)))
+    assert "Plan Free Observation 5 minutes" in text
+    assert "Baseline one sample every 5 min" in text
+    assert METRICS.keys()

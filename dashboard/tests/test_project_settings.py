@@ -1,0 +1,377 @@
+"""The list of projects, new ones, their settings, keys and end."""
+
+from __future__ import annotations
+
+import html
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from analysis.models import VerdictName
+from analysis.tests.factories import make_verdict
+from dashboard.tests import scenes
+from dashboard.tests.pages import as_role, words
+from deployments.models import State
+from deployments.tests.factories import make_deployment
+from metrics.tests.factories import make_samples
+from projects.models import ApiKey, Environment, Project, Role, Team, User
+from projects.tests.factories import (
+    make_api_key,
+    make_environment,
+    make_membership,
+    make_project,
+    make_team,
+    make_user,
+)
+from security.encryption import Sealed
+
+pytestmark = pytest.mark.django_db
+
+LIST, NEW = "/dashboard/projects/", "/dashboard/projects/new/"
+KEY = re.compile(r"sp_[A-Za-z0-9_-]{43}")
+HOSTILE = ["", " ", "\0", "a\0b", "a\nb", "x" * 101, "x" * 50_000, "\u202e", "\x1b[1m"]
+
+
+@pytest.fixture
+def environment(user: User) -> Environment:
+    return scenes.environment_of(user, role=Role.OWNER)
+
+
+@pytest.fixture
+def project(environment: Environment) -> Project:
+    return environment.project
+
+
+def of(project: Project, rest: str = "") -> str:
+    return f"{LIST}{project.uuid}/{rest}"
+
+
+# --- the list
+
+
+def test_the_list_shows_the_persons_projects_with_the_last_status_of_each_environment(browser_of, environment):
+    make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.OK)
+    make_verdict(
+        make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.ROLLBACK_RECOMMENDED
+    )
+    make_environment(project=environment.project, name="staging", metrics_endpoint="http://x.example/")
+    make_environment(project=environment.project, name="bare")
+    make_project(name="of another team")
+    text = words(browser_of.get(LIST))
+    assert f"shop {environment.project.team}" in text
+    assert re.search(r"bare no metrics endpoint prod Rollback recommended .* staging no deployment yet", text)
+    assert "of another team" not in text
+
+
+def test_archived_projects_and_those_of_another_name_are_behind_a_filter(browser_of, project):
+    make_project(team=project.team, name="old one", archived_at=timezone.now())
+    make_project(team=project.team, name="search")
+    text = words(browser_of.get(LIST))
+    assert "shop" in text
+    assert "old one" not in text
+    assert "Archived (1)" in text
+    assert "shop" not in words(browser_of.get(LIST, {"show": "archived"}))
+    assert "old one" in words(browser_of.get(LIST, {"show": "archived"}))
+    found = words(browser_of.get(LIST, {"q": "SEAR"}))
+    assert "search" in found
+    assert "shop" not in found
+    assert "No project of this name" in words(browser_of.get(LIST, {"q": "%"}))
+
+
+@pytest.mark.parametrize("value", [*HOSTILE, "-1", "9" * 5000, "٣", "archived'"])
+def test_the_list_takes_every_query(browser_of, project, value):
+    for name in ("q", "show", "page"):
+        assert browser_of.get(LIST, {name: value}).status_code == 200
+
+
+def test_the_list_has_pages_and_the_same_queries_however_many_projects(browser_of, environment):
+    def queries(**query: str) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert browser_of.get(LIST, query).status_code == 200
+        return len(captured)
+
+    make_deployment(environment=environment)
+    with_one = queries()
+    for number in range(60):
+        made = make_project(team=environment.project.team, name=f"project {number:02}")
+        make_deployment(environment=make_environment(project=made))
+    # The session, the person, how many, the projects, their environments, last deployments, the archived, the teams.
+    assert queries() == with_one == 8
+    first, second = (words(browser_of.get(LIST, {"page": page})) for page in ("1", "2"))
+    assert "project 00" in first
+    assert "shop" not in first
+    assert "shop" in second
+
+
+def test_without_a_project_the_list_leads_on_for_those_who_may_make_one():
+    client, viewer = Client(), Client()
+    client.force_login(make_membership(role=Role.ADMIN).user)
+    viewer.force_login(make_membership(role=Role.VIEWER).user)
+    assert f'href="{NEW}"' in client.get(LIST).content.decode()
+    assert NEW not in viewer.get(LIST).content.decode()
+    assert "Ask one of them to invite you" in words(viewer.get(LIST))
+
+
+# --- a new one
+
+
+def made_with(client: Client, team: Team, **fields: Any) -> Any:
+    return client.post(NEW, {"team": team.pk, "name": "search", "environment": "prod", "endpoint": "", **fields})
+
+
+def test_a_new_project_shows_its_key_and_secret_this_once(browser_of, user, project):
+    url = "https://search.example.com/ds-metrics"
+    answer = made_with(browser_of, project.team, endpoint=url, signed="on")
+    assert answer.status_code == 200
+    assert answer["Cache-Control"] == "no-store, private"
+    body = answer.content.decode()
+    [key] = set(KEY.findall(body))
+    made = Project.objects.get(name="search")
+    found = ApiKey.objects.matching(key).get()
+    assert (found.project, found.created_by) == (made, user)
+    environment = made.environments.get()
+    assert environment.metrics_endpoint == url
+    assert environment.hmac_secret.open() in body
+    assert f"/dashboard/projects/{made.uuid}/integration/?environment={environment.pk}" in body
+    for page in (LIST, of(made), of(made, "keys/"), of(made, "settings/"), of(made, "integration/")):
+        shown = browser_of.get(page).content.decode()
+        assert key not in shown
+        assert environment.hmac_secret.open() not in shown
+        assert environment.hmac_secret.token not in shown
+
+
+def test_only_teams_in_which_the_person_may_make_projects_are_offered(browser_of, user, project):
+    seen, foreign = make_membership(user=user, role=Role.MEMBER).team, make_team()
+    for team in (seen, foreign):
+        answer = made_with(browser_of, team)
+        assert "Select a valid choice" in words(answer)
+    assert Project.objects.count() == 1
+    for role in (Role.MEMBER, Role.VIEWER):
+        assert as_role(make_environment(project=project), role).get(NEW).status_code == 403
+
+
+def test_a_name_that_is_taken_is_told_at_the_field_and_the_rest_is_kept(browser_of, project):
+    answer = made_with(browser_of, project.team, name="SHOP", environment="staging")
+    assert "The team has a project of this name already." in words(answer)
+    assert 'value="staging"' in answer.content.decode()
+    assert Project.objects.count() == 1
+
+
+@pytest.mark.parametrize("field", ["name", "environment", "endpoint", "team"])
+@pytest.mark.parametrize(
+    "value", [*HOSTILE, "ftp://x/", "http://user:pw@host/", "http://[::1", "<script>alert(1)</script>"]
+)
+def test_a_new_project_takes_every_hostile_value(browser_of, project, field, value):
+    answer = made_with(browser_of, project.team, **{field: value})
+    assert answer.status_code == 200
+    assert "<script>alert(1)" not in answer.content.decode()
+    if Project.objects.count() == 1:
+        assert "field-error" in answer.content.decode()
+
+
+# --- settings
+
+
+def sent(client: Client, project: Project, **fields: str) -> Any:
+    given = {"name": project.name, "window_minutes": "", "retention_days": "", "adopt_endpoints": "on"}
+    return client.post(of(project, "settings/"), {**given, **fields})
+
+
+def test_name_window_and_retention_are_saved_within_the_plan(browser_of, project):
+    assert sent(browser_of, project, name="checkout", window_minutes="3", retention_days="2").status_code == 302
+    project.refresh_from_db()
+    assert (project.name, project.effective_window_minutes, project.effective_retention_days) == ("checkout", 3, 2)
+    for field, value in (("window_minutes", "6"), ("retention_days", "8")):
+        answer = sent(browser_of, project, name="other", **{field: value})
+        assert "The plan allows at most" in words(answer)
+        assert 'value="other"' in answer.content.decode()
+    project.refresh_from_db()
+    assert project.name == "checkout"
+
+
+@pytest.mark.parametrize("field", ["name", "window_minutes", "retention_days"])
+@pytest.mark.parametrize("value", ["\0", "-1", "0", "1.5", "1e3", "9" * 500, "x" * 5000, "a\nb"])
+def test_settings_take_every_hostile_value(browser_of, project, field, value):
+    assert sent(browser_of, project, **{field: value}).status_code in (200, 302)
+
+
+def test_a_rename_to_a_taken_name_is_told_and_the_page_keeps_the_old_name(browser_of, project):
+    make_project(team=project.team, name="Search")
+    answer = sent(browser_of, project, name="search")
+    assert "The team has a project of this name already." in words(answer)
+    assert "<title>Settings · shop" in " ".join(answer.content.decode().split())
+
+
+def test_only_a_superuser_changes_the_plan(browser_of, project):
+    assert browser_of.post(of(project, "settings/plan/"), {"plan": "enterprise"}).status_code == 403
+    assert "The operators of this SeqPulse may change it." in words(browser_of.get(of(project, "settings/")))
+    operator = Client()
+    operator.force_login(make_user(is_superuser=True))
+    assert operator.post(of(project, "settings/plan/"), {"plan": "pro"}).status_code == 302
+    sent(operator, project, window_minutes="9", retention_days="20")
+    assert operator.post(of(project, "settings/plan/"), {"plan": "free"}).status_code == 302
+    project.refresh_from_db()
+    assert (project.plan, project.window_minutes, project.retention_days) == ("free", None, None)
+    answer = operator.post(of(project, "settings/plan/"), {"plan": "gold"})
+    assert "Select a valid choice" in words(answer)
+
+
+def test_an_environment_is_added_once_per_name(browser_of, project):
+    url = "https://shop.example.com/ds-metrics"
+    answer = browser_of.post(of(project, "environments/"), {"new-environment": "staging", "new-endpoint": url})
+    made = Environment.objects.get(name="staging")
+    assert answer.url == f"/dashboard/environments/{made.pk}/settings/"
+    assert made.metrics_endpoint == url
+    again = browser_of.post(of(project, "environments/"), {"new-environment": "staging", "new-endpoint": "http://y/"})
+    assert "The project has an environment of this name already." in words(again)
+    assert 'value="http://y/"' in again.content.decode()
+    bad = browser_of.post(of(project, "environments/"), {"new-environment": "x", "new-endpoint": "ftp://x"})
+    assert "only http and https are allowed" in words(bad)
+
+
+def test_archiving_and_taking_back(browser_of, project):
+    for _ in range(2):
+        assert browser_of.post(of(project, "settings/archive/")).status_code == 302
+        project.refresh_from_db()
+        assert project.is_archived
+    assert "This project is archived" in words(browser_of.get(of(project, "settings/")))
+    assert "Archived" in words(browser_of.get(of(project)))
+    for _ in range(2):
+        assert browser_of.post(of(project, "settings/unarchive/")).status_code == 302
+        project.refresh_from_db()
+        assert not project.is_archived
+
+
+def test_a_project_goes_only_by_its_typed_name(browser_of, environment, project):
+    make_samples(make_deployment(environment=environment, state=State.FINISHED, window_samples=5))
+    page = of(project, "settings/delete/")
+    text = words(browser_of.get(page))
+    assert "1 deployment with its verdict and hints" in text
+    assert "6 samples" in text
+    for typed in [*HOSTILE, "Shop", "shop2"]:
+        answer = browser_of.post(page, {"typed": typed})
+        assert answer.status_code == 200
+        assert Project.objects.there().count() == 1
+    assert "This is not its name" in words(answer)
+    gone = browser_of.post(page, {"typed": " shop "}, follow=True)
+    assert "The project “shop” is deleted" in words(gone)
+    assert not Project.objects.there().exists()
+    for path in ("", "settings/", "keys/", "integration/", "settings/delete/"):
+        assert browser_of.get(of(project, path)).status_code == 404
+    assert browser_of.get(f"/dashboard/environments/{environment.pk}/settings/").status_code == 404
+
+
+def test_what_would_go_is_counted_up_to_a_bound(browser_of, environment, project, monkeypatch):
+    monkeypatch.setattr("dashboard.projects.settings_queries.COUNTED_UP_TO", 3)
+    monkeypatch.setattr("dashboard.projects.settings.COUNTED_UP_TO", 3)
+    make_samples(make_deployment(environment=environment, state=State.FINISHED, window_samples=5))
+    assert "more than 3 samples" in words(browser_of.get(of(project, "settings/delete/")))
+
+
+# --- keys
+
+
+def test_a_new_key_is_shown_once_and_listed_by_its_first_characters(browser_of, user, project):
+    answer = browser_of.post(of(project, "keys/"), {"name": "GitHub <Actions>"})
+    assert answer["Cache-Control"] == "no-store, private"
+    [secret] = set(KEY.findall(answer.content.decode()))
+    key = ApiKey.objects.matching(secret).get()
+    assert (key.name, key.created_by) == ("GitHub <Actions>", user)
+    page = browser_of.get(of(project, "keys/"))
+    assert secret not in page.content.decode()
+    assert key.key_hash not in page.content.decode()
+    assert f"GitHub <Actions> {key.prefix}… just now ada never" in words(page)
+
+
+def test_a_revoked_key_ends_at_once_and_stays_listed(browser_of, project):
+    key, secret = make_api_key(project=project, last_used_at=timezone.now() - timedelta(days=3))
+    assert "3 d ago" in words(browser_of.get(of(project, "keys/")))
+    for _ in range(2):
+        assert browser_of.post(of(project, f"keys/{key.pk}/revoke/")).status_code == 302
+    assert Client().get("/deployments", headers={"X-API-Key": secret}).status_code == 401
+    assert "Revoked" in words(browser_of.get(of(project, "keys/")))
+    assert "Revoke now" not in words(browser_of.get(of(project, "keys/")))
+
+
+def test_keys_of_another_project_are_not_found(browser_of, project):
+    key, _ = make_api_key()
+    for pk in (key.pk, 10**30, 0):
+        assert browser_of.post(of(project, f"keys/{pk}/revoke/")).status_code == 404
+    key.refresh_from_db()
+    assert key.revoked_at is None
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_the_name_of_a_key_takes_every_hostile_value(browser_of, project, value):
+    answer = browser_of.post(of(project, "keys/"), {"name": value})
+    assert answer.status_code == 200
+    assert ("field-error" in answer.content.decode()) == (not ApiKey.objects.exists())
+
+
+# --- who may what
+
+READ = ("", "settings/", "keys/", "integration/")
+WRITES = {
+    "settings/": (Role.ADMIN, {"name": "renamed"}),
+    "settings/archive/": (Role.ADMIN, {}),
+    "settings/unarchive/": (Role.ADMIN, {}),
+    "settings/delete/": (Role.OWNER, {}),
+    "environments/": (Role.ADMIN, {}),
+    "keys/": (Role.ADMIN, {}),
+}
+RANK = [Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER]
+
+
+@pytest.mark.parametrize("role", [*RANK, None])
+def test_each_role_reads_and_writes_what_it_may(project, environment, role):
+    key, _ = make_api_key(project=project)
+    client = as_role(environment, role)
+    for path in READ:
+        assert client.get(of(project, path)).status_code == (200 if role else 404)
+    writes = {**WRITES, f"keys/{key.pk}/revoke/": (Role.ADMIN, {})}
+    for path, (least, data) in writes.items():
+        answer = client.post(of(project, path), data)
+        may = role is not None and RANK.index(role) >= RANK.index(least)
+        assert answer.status_code in ((200, 302) if may else (404,) if role is None else (403,)), path
+    if role in (Role.VIEWER, Role.MEMBER):
+        for path in READ[1:3]:
+            body = client.get(of(project, path)).content.decode()
+            assert re.findall(r'<form[^>]*action="([^"]*)"', body) == ["/accounts/logout/"]
+
+
+def test_nobody_who_is_not_signed_in_sees_anything(project):
+    for path in (*READ, *WRITES):
+        assert Client().get(of(project, path)).status_code in (302, 405)
+        assert Client().post(of(project, path)).status_code in (302, 405)
+    assert Client().get(LIST).status_code == 302
+
+
+# --- all of them
+
+
+def test_pages_show_names_as_text_and_hold_no_inline_script_or_style(browser_of, user):
+    name = '<img src=x onerror="alert(1)">{{7*7}}'
+    environment = scenes.environment_of(user, role=Role.OWNER, project=name, name=name)
+    project = environment.project
+    make_api_key(project=project, name=name)
+    pages = [LIST, NEW, *(of(project, path) for path in (*READ, "settings/delete/"))]
+    pages += [f"/dashboard/environments/{environment.pk}/settings/{rest}" for rest in ("", "delete/")]
+    for page in pages:
+        body = browser_of.get(page).content.decode()
+        assert "<img src=x" not in body
+        assert page == NEW or name in html.unescape(body)
+        assert not re.search(r"<style|\sstyle=|<script(?![^>]*\ssrc=)", body)
+
+
+def test_pages_open_where_no_key_opens_the_secret(browser_of, environment, settings):
+    Environment.objects.update(hmac_secret=Sealed.of("lost"))
+    settings.SEQPULSE_ENCRYPTION_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
+    for path in READ:
+        assert browser_of.get(of(environment.project, path)).status_code == 200
+    assert browser_of.get(f"/dashboard/environments/{environment.pk}/settings/").status_code == 200
