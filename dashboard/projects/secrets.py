@@ -35,7 +35,8 @@ def shown_once(
 ) -> HttpResponse:
     """The answer to the request that made them, and nothing that can be asked for again.
 
-    Neither a message nor a session carries the secret, both would be stored; nor may any cache keep the page.
+    Neither a message nor a session carries the secret, both would be stored; nor may any cache keep the page, so that
+    whoever calls this is `never_cache`.
     """
     context = {
         "title": title,
@@ -45,6 +46,4 @@ def shown_once(
         "onward": onward,
         "note": note,
     }
-    response = render(request, "dashboard/shown_once.html", context)
-    response["Cache-Control"] = "no-store, private"
-    return response
+    return render(request, "dashboard/shown_once.html", context)

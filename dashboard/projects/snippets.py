@@ -79,7 +79,8 @@ ENDPOINTS = (
 
 def written(snippet: Snippet, values: Values) -> Written:
     """The snippet with these values."""
-    text = engine().get_template(f"{snippet.file}.txt").render(Context(asdict(values), autoescape=False))
+    # What a template renders counts as safe; this is plain text, which the page has to escape.
+    text = "" + engine().get_template(f"{snippet.file}.txt").render(Context(asdict(values), autoescape=False))
     return Written(snippet, text)
 
 

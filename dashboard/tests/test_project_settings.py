@@ -56,10 +56,8 @@ def of(project: Project, rest: str = "") -> str:
 
 
 def test_the_list_shows_the_persons_projects_with_the_last_status_of_each_environment(browser_of, environment):
-    make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.OK)
-    make_verdict(
-        make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.ROLLBACK_RECOMMENDED
-    )
+    for verdict in (VerdictName.OK, VerdictName.ROLLBACK_RECOMMENDED):
+        make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=verdict)
     make_environment(project=environment.project, name="staging", metrics_endpoint="http://x.example/")
     make_environment(project=environment.project, name="bare")
     make_project(name="of another team")
@@ -121,15 +119,15 @@ def test_without_a_project_the_list_leads_on_for_those_who_may_make_one():
 # --- a new one
 
 
-def made_with(client: Client, team: Team, **fields: Any) -> Any:
-    return client.post(NEW, {"team": team.pk, "name": "search", "environment": "prod", "endpoint": "", **fields})
+def made_with(client: Client, of_team: Team, **fields: Any) -> Any:
+    return client.post(NEW, {"team": of_team.pk, "name": "search", "environment": "prod", "endpoint": "", **fields})
 
 
 def test_a_new_project_shows_its_key_and_secret_this_once(browser_of, user, project):
     url = "https://search.example.com/ds-metrics"
     answer = made_with(browser_of, project.team, endpoint=url, signed="on")
     assert answer.status_code == 200
-    assert answer["Cache-Control"] == "no-store, private"
+    assert "no-store" in answer["Cache-Control"]
     body = answer.content.decode()
     [key] = set(KEY.findall(body))
     made = Project.objects.get(name="search")
@@ -279,14 +277,14 @@ def test_what_would_go_is_counted_up_to_a_bound(browser_of, environment, project
 
 def test_a_new_key_is_shown_once_and_listed_by_its_first_characters(browser_of, user, project):
     answer = browser_of.post(of(project, "keys/"), {"name": "GitHub <Actions>"})
-    assert answer["Cache-Control"] == "no-store, private"
+    assert "no-store" in answer["Cache-Control"]
     [secret] = set(KEY.findall(answer.content.decode()))
     key = ApiKey.objects.matching(secret).get()
     assert (key.name, key.created_by) == ("GitHub <Actions>", user)
     page = browser_of.get(of(project, "keys/"))
     assert secret not in page.content.decode()
     assert key.key_hash not in page.content.decode()
-    assert f"GitHub <Actions> {key.prefix}… just now ada never" in words(page)
+    assert f"GitHub <Actions> Begins with {key.prefix}… Made just now ada Last used never" in words(page)
 
 
 def test_a_revoked_key_ends_at_once_and_stays_listed(browser_of, project):

@@ -1,0 +1,374 @@
+"""What the integration page gives people to paste: each text is run, or at least read, by what it is written for."""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import playwright
+import pytest
+import requests
+import yaml
+
+from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
+from metrics.payload import parse_metrics
+from metrics.signing import signed_headers
+from tests.processes import Installation, environment, free_port
+from tests.system_tools import require
+from tests.test_public_client import CLIENT_PYTHON
+
+SECRET = "sphs_of-the-test"
+VALUES = Values("https://seqpulse.example.com", "shop", "prod", "/internal/metrics", signed=True)
+# Names that are code in one of the languages, or would end the text that they stand in.
+NASTY = [
+    "prod",
+    "it's",
+    'a "quoted" one',
+    "$(touch hacked) `touch hacked` $HOME ${HOME}",
+    "${{ secrets.OTHER }}",
+    "<< parameters.other >>",
+    "back\\slash \\n \\",
+    "'''\"\"\"",
+    "*/ // # -- %> {% now %} {{ 7|add:7 }}",
+    "a: b, [c] {d} & *e ! | > %",
+    "é 漢 😀",
+    "two\nlines\r\x85\u2028three\ttabs\x1b[1m",
+]
+BY_KEY = {snippet.key: snippet for snippet in (*PIPELINES, *ENDPOINTS)}
+# Playwright brings it along for itself.
+NODE = Path(playwright.__file__).parent / "driver" / "node"
+
+
+def text_of(key: str, values: Values = VALUES) -> str:
+    return written(BY_KEY[key], values).text
+
+
+def file_of(key: str, directory: Path, values: Values = VALUES) -> Path:
+    path = directory / Path(BY_KEY[key].name).name
+    path.write_text(text_of(key, values))
+    return path
+
+
+def called(name: str) -> Values:
+    return replace(VALUES, project=name, environment=name)
+
+
+# --- no name is code, whatever it is
+
+
+@pytest.mark.parametrize("key", BY_KEY)
+@pytest.mark.parametrize("signed", [True, False])
+def test_every_snippet_is_filled_in_and_holds_no_secret(key: str, signed: bool) -> None:
+    text = text_of(key, replace(VALUES, signed=signed))
+    # GitHub's own expressions look like ours.
+    assert not re.search(r"(?<!\$)\{\{|\{%", text)
+    assert "shop" in text
+    assert "sphs_" not in text
+    assert not re.search(r"sp_[A-Za-z0-9]", text)
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_name_in_the_script_is_text(name: str, tmp_path: Path) -> None:
+    script = file_of("curl", tmp_path, called(name))
+    for shell in ("bash", "sh"):
+        subprocess.run([require(shell), "-n", str(script)], check=True)
+    # Everything up to where the script would call SeqPulse.
+    begin = script.read_bytes().decode().partition("answer=$(mktemp)")[0]
+    show = f'{begin}\nprintf %s "$SEQPULSE_ENV"'
+    env = {"PATH": os.environ["PATH"], "SEQPULSE_API_KEY": "x", "HOME": "/"}
+    shown = subprocess.run([require("sh"), "-c", show], env=env, cwd=tmp_path, capture_output=True, check=True)
+    assert shown.stdout.decode() == name
+    assert not (tmp_path / "hacked").exists()
+
+
+def environment_variables(key: str, text: str) -> dict[str, str]:
+    document: Any = yaml.safe_load(text)
+    jobs = document if key == "gitlab" else document["jobs"]
+    found: dict[str, str] = jobs["deploy"][{"github": "env", "gitlab": "variables", "circleci": "environment"}[key]]
+    return found
+
+
+# What each of them makes of a value before a job sees it.
+EXPANDED: dict[str, Callable[[str], str]] = {
+    "github": lambda text: text.replace("${{ '${{' }}", "${{"),
+    "gitlab": lambda text: text.replace("$$", "$"),
+    "circleci": lambda text: text.replace("\\<<", "<<"),
+}
+
+
+@pytest.mark.parametrize("key", EXPANDED)
+@pytest.mark.parametrize("name", NASTY)
+def test_a_name_in_a_pipeline_is_text(key: str, name: str) -> None:
+    text = text_of(key, called(name))
+    assert EXPANDED[key](environment_variables(key, text)["SEQPULSE_ENV"]) == name
+    raw = environment_variables(key, text)["SEQPULSE_ENV"]
+    if key == "github":
+        assert "${{" not in raw.replace("${{ '${{' }}", "")
+    elif key == "gitlab":
+        assert "$" not in raw.replace("$$", "")
+
+
+def test_pipelines_call_the_script_before_and_after_the_deployment_and_for_the_verdict() -> None:
+    for key in ("github", "gitlab", "circleci", "jenkins"):
+        calls = re.findall(r"sh seqpulse\.sh (trigger|finish|gate)", text_of(key))
+        assert calls[0] == "trigger", key
+        assert {"finish", "gate"} <= set(calls), key
+    steps = yaml.safe_load(text_of("github"))["jobs"]["deploy"]["steps"]
+    assert [step["run"].split()[2] for step in steps if "seqpulse.sh" in step.get("run", "")] == [
+        "trigger",
+        "finish",
+        "gate",
+    ]
+    assert yaml.safe_load(text_of("circleci"))["version"] == 2.1
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_name_in_a_jenkinsfile_is_text(name: str) -> None:
+    text = text_of("jenkins", called(name))
+    [quoted] = re.findall(r"SEQPULSE_ENV = '((?:[^'\\]|\\.)*)'\n", text)
+    # Groovy's escapes in single quotes are among Python's.
+    assert quoted.encode("latin-1", "backslashreplace").decode("unicode_escape") == name
+    assert text.count("{") == text.count("}") or "{" in name
+
+
+@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("key", ["fastapi", "django", "flask"])
+def test_python_snippets_compile_with_every_name(key: str, name: str, tmp_path: Path) -> None:
+    for signed in (True, False):
+        py_compile.compile(str(file_of(key, tmp_path, replace(called(name), signed=signed))), doraise=True)
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_the_express_snippet_is_javascript_with_every_name(name: str, tmp_path: Path) -> None:
+    for signed in (True, False):
+        script = file_of("express", tmp_path, replace(called(name), signed=signed))
+        subprocess.run([NODE, "--check", str(script)], check=True)
+
+
+# --- the endpoints answer, and only to us
+
+DJANGO = """
+import sys
+from wsgiref.simple_server import make_server
+from django.conf import settings
+settings.configure(ROOT_URLCONF=__name__, MIDDLEWARE=["seqpulse_metrics.SeqPulseMiddleware"], ALLOWED_HOSTS=["*"])
+import django
+django.setup()
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+def fail(request):
+    raise RuntimeError
+urlpatterns = [path("", lambda request: HttpResponse("hello")), path("fail", fail)]
+make_server("127.0.0.1", int(sys.argv[1]), get_wsgi_application()).serve_forever()
+"""
+WSGI = """
+import sys
+from wsgiref.simple_server import make_server
+from seqpulse_metrics import SeqPulse
+def application(environ, start_response):
+    failed = environ["PATH_INFO"] == "/fail"
+    start_response("500 Oh" if failed else "200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+make_server("127.0.0.1", int(sys.argv[1]), SeqPulse(application)).serve_forever()
+"""
+# FastAPI is a Starlette application; the client's environment has only that.
+STARLETTE = """
+import sys
+import uvicorn
+from starlette.responses import PlainTextResponse
+from main import app
+app.add_route("/", lambda request: PlainTextResponse("hello"))
+app.add_route("/fail", lambda request: PlainTextResponse("oh", status_code=500))
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+"""
+# Express hands on what Node's own server has, and keeps the address in originalUrl.
+EXPRESS = """
+const seqpulse = require("./seqpulse-metrics.js");
+require("node:http").createServer((request, response) => {
+  request.originalUrl = request.url;
+  seqpulse(request, response, () => {
+    response.statusCode = request.url === "/fail" ? 500 : 200;
+    response.end("hello");
+  });
+}).listen(Number(process.argv[2]), "127.0.0.1");
+"""
+GO = """
+package main
+
+import (
+	"net/http"
+	"os"
+	"snippet/seqpulse"
+)
+
+func main() {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/fail" {
+			w.WriteHeader(500)
+		}
+	})
+	http.ListenAndServe("127.0.0.1:"+os.Args[1], seqpulse.Middleware(mux))
+}
+"""
+
+
+def command_of(key: str, directory: Path) -> list[str]:
+    """Writes the snippet and a service that uses it; how that is started."""
+    if key == "go":
+        return go_command(directory)
+    snippet = file_of(key, directory)
+    if key == "express":
+        (directory / "service.js").write_text(EXPRESS)
+        return [str(NODE), str(directory / "service.js")]
+    service = directory / "service.py"
+    service.write_text({"django": DJANGO, "flask": WSGI, "fastapi": STARLETTE}[key])
+    if key != "fastapi":
+        return [sys.executable, str(service)]
+    snippet.write_text(
+        snippet.read_text().replace("fastapi import FastAPI", "starlette.applications import Starlette as FastAPI")
+    )
+    if not CLIENT_PYTHON.exists():
+        advice = "the client's environment is missing: make setup-client"
+        (pytest.fail if os.environ.get("REQUIRE_SYSTEM_TOOLS") == "1" else pytest.skip)(advice)
+    return [str(CLIENT_PYTHON), str(service)]
+
+
+def go_command(directory: Path) -> list[str]:
+    # Not asked for in CI: a compiler of 300 MB for one snippet.
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("install go to try the Go snippet: apt-get install golang-go")
+    (directory / "go.mod").write_text("module snippet\n\ngo 1.18\n")
+    (directory / "main.go").write_text(GO)
+    (directory / "seqpulse").mkdir()
+    (directory / "seqpulse" / "metrics.go").write_text(text_of("go"))
+    env = {**os.environ, "GOCACHE": str(directory / "cache")}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run(str(Path(go).with_name("gofmt")), "-l", "seqpulse") == ""
+    run(go, "vet", "./...")
+    run(go, "build", "-o", "service", ".")
+    return [str(directory / "service")]
+
+
+def headers_for(path: str = VALUES.path, secret: str = SECRET, **ahead: float) -> dict[str, str]:
+    now = datetime.now(UTC) + timedelta(**ahead)
+    return signed_headers(secret, url=f"http://127.0.0.1{path}", now=now, project_id="any")
+
+
+@pytest.mark.parametrize("key", ["django", "flask", "fastapi", "express", "go"])
+def test_an_endpoint_measures_its_service_and_answers_only_what_we_signed(key: str, tmp_path: Path) -> None:
+    installation = Installation("", environment(SEQPULSE_HMAC_SECRET=SECRET), tmp_path)
+    port = free_port()
+    site = f"http://127.0.0.1:{port}"
+    try:
+        process = installation.start("service", *command_of(key, tmp_path), str(port))
+        installation.wait_until_answers(process, f"{site}/")
+        # The public client takes the signed path from a header, and answers 500 to a signature that is not ASCII.
+        check_endpoint(site, by_client=key == "fastapi")
+    finally:
+        installation.children.stop()
+
+
+def check_endpoint(site: str, *, by_client: bool) -> None:
+    def ask(headers: dict[str, str], path: str = VALUES.path) -> requests.Response:
+        return requests.get(site + path, headers=headers, timeout=10)
+
+    for path in ("/", "/", "/fail"):
+        requests.get(site + path, timeout=10)
+    headers = headers_for()
+    found = ask(headers)
+    assert found.status_code == 200, found.text
+    metrics = parse_metrics(found.content)
+    assert 0 < metrics.error_rate < 1
+    assert metrics.requests_per_sec > 0
+    assert metrics.latency_p95 > 0
+    assert 0 < metrics.memory_usage < 1
+    assert ask(headers).status_code == 401  # the same nonce
+    assert ask(headers_for(f"{VALUES.path}/")).status_code == 200
+    refused: list[dict[str, Any]] = [
+        {},
+        headers_for(secret="sphs_another"),
+        headers_for(seconds=-310),
+        headers_for(seconds=60),
+        {**headers_for(), "X-SeqPulse-Nonce": "another"},
+        {**headers_for(), "X-SeqPulse-Nonce": ""},
+        {**headers_for(), "X-SeqPulse-Signature-Version": "v1"},
+        {**headers_for(), "X-SeqPulse-Signature": "sha256="},
+        {**headers_for(), "X-SeqPulse-Timestamp": "yesterday"},
+    ]
+    if not by_client:
+        refused += [headers_for(path="/other"), {**headers_for(), "X-SeqPulse-Signature": b"\xff\xfe"}]
+    assert [ask(bad).status_code for bad in refused] == [401] * len(refused)
+    assert ask(headers_for()).status_code == 200
+
+
+# --- the script drives a deployment
+
+
+def test_the_script_drives_a_deployment_to_its_verdict(installation: Installation, tmp_path: Path) -> None:
+    require("curl")
+    shell = require("sh")
+    made = installation.project("snippets")
+    site = installation.start_web()
+    installation.start_poller()
+    endpoint = installation.start_endpoint()
+    installation.rows("UPDATE projects_environment SET metrics_endpoint = %s RETURNING id", f"{endpoint}/good")
+    script = str(file_of("curl", tmp_path, Values(site, "snippets", "prod", "/good", signed=False)))
+    branch = 'feature/"quotes" & $(more)'
+    env = environment(
+        SEQPULSE_API_KEY=made["api_key"], CI_JOB_ID="4711", CI_COMMIT_REF_NAME=branch, CI_COMMIT_SHA="abc"
+    )
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [shell, script, *arguments], env={**env, **more}, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    begun = run("trigger")
+    assert begun.returncode == 0, begun.stderr
+    assert "begins in prod" in begun.stderr
+    [(stored_branch, key)] = installation.rows("SELECT branch, idempotency_key FROM deployments")
+    assert (stored_branch, key) == (branch, "4711-prod")
+    again = run("trigger")
+    assert again.stderr == begun.stderr
+    finished = run("finish", "success")
+    assert "finish (success), HTTP 200: Under observation" in finished.stderr
+    assert "is not running any more" in run("finish", "failed").stderr
+    gate = run("gate")
+    assert gate.returncode == 0, gate.stderr
+    [(verdict,)] = installation.rows("SELECT verdict FROM deployment_verdicts")
+    assert gate.stderr.startswith(f"seqpulse: {verdict}: ")
+    assert f"{site}/dashboard/deployments/" in gate.stderr
+    # Of the same deployment, had the judge found otherwise.
+    installation.rows("UPDATE deployment_verdicts SET verdict = 'rollback_recommended' RETURNING id")
+    failed = run("gate")
+    assert failed.returncode == 1
+    assert "rollback_recommended" in failed.stderr
+    # A SeqPulse that refuses or is away holds up nothing.
+    refused = run("trigger", SEQPULSE_API_KEY="sp_wrong")
+    assert refused.returncode == 0
+    assert "HTTP 401: This API key is not known" in refused.stderr
+    for arguments in (("finish", "success"), ("gate",)):
+        nothing = run(*arguments)
+        assert nothing.returncode == 0
+        assert "nothing to do" in nothing.stderr
+    assert run().returncode == 2
+    assert "is not set" in run("trigger", SEQPULSE_API_KEY="").stderr
+    shown = begun.stderr + finished.stderr + gate.stderr + refused.stderr
+    assert made["api_key"] not in shown
