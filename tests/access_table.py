@@ -54,12 +54,46 @@ GET   dashboard:favicon                       anybody  302
 GET   dashboard:login                         anybody  302
 GET   dashboard:logout                        anybody  302
 GET   dashboard:overview                      person   200
+GET   dashboard:overview-live                 person   200
 GET   dashboard:deployments                   person   200
 GET   dashboard:deployments-live              person   200
 GET   dashboard:deployment                    viewer   200
 GET   dashboard:deployment-live               viewer   200
+GET   dashboard:deployments-csv               person   200
+GET   dashboard:deployments-json              person   200
 POST  dashboard:feedback                      member   302
+GET   dashboard:compare                       viewer   200
+GET   dashboard:deployment-download           viewer   200
+GET   dashboard:rerun                         member   200
+POST  dashboard:rerun                         member   409
+GET   dashboard:replay                        member   200
+POST  dashboard:replay                        member   200
+GET   dashboard:hints                         person   200
+GET   dashboard:environment                   viewer   200
+GET   dashboard:environment-live              viewer   200
+GET   dashboard:projects                      person   200
+GET   dashboard:project-new                   person   200 viewer=403 member=403
+POST  dashboard:project-new                   person   200 viewer=403 member=403
 GET   dashboard:project                       viewer   200
+GET   dashboard:integration                   viewer   200
+GET   dashboard:project-settings              viewer   200
+POST  dashboard:project-settings              admin    302
+POST  dashboard:project-plan                  operator 302
+POST  dashboard:project-archive               admin    302
+POST  dashboard:project-unarchive             admin    302
+GET   dashboard:project-delete                owner    200
+POST  dashboard:project-delete                owner    302
+POST  dashboard:environment-new               admin    302
+GET   dashboard:project-keys                  viewer   200
+POST  dashboard:project-keys                  admin    200
+POST  dashboard:key-revoke                    admin    302
+GET   dashboard:environment-settings          viewer   200
+POST  dashboard:environment-settings          admin    302
+POST  dashboard:environment-probe             admin    200
+POST  dashboard:environment-endpoint          admin    302
+POST  dashboard:environment-signing           admin    200
+GET   dashboard:environment-delete            owner    200
+POST  dashboard:environment-delete            owner    302
 GET   dashboard:policy                        viewer   200
 POST  dashboard:policy                        admin    302
 POST  dashboard:exclude-window                admin    302
@@ -81,6 +115,14 @@ GET   dashboard:invitation                    anybody  200
 POST  dashboard:invitation                    person   302
 GET   dashboard:status                        person   200
 GET   dashboard:status-live                   person   200
+
+# personal settings
+GET   dashboard:settings                      person   200
+POST  dashboard:settings                      person   302
+GET   dashboard:sessions                      person   200
+POST  dashboard:sessions-end                  person   302
+POST  dashboard:session-end                   person   404
+POST  dashboard:set-language                  anybody  302
 
 # accounts: in front of Django admin's own, and django-allauth
 GET   account_login                           visitor  200
@@ -146,8 +188,8 @@ GET   google_callback                         anybody  404
 POST  google_callback                         anybody  404
 GET   google_login_by_token                   anybody  404
 POST  google_login_by_token                   anybody  404
-GET   usersessions_list                       person   200
-POST  usersessions_list                       person   302
+GET   usersessions_list                       anybody  302
+POST  usersessions_list                       anybody  302
 GET   admin/password_change/                  anybody  302
 POST  admin/password_change/                  anybody  302
 GET   accounts/social/login/cancelled/        anybody  301
