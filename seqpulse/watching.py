@@ -10,9 +10,9 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest
 from django.http.request import split_domain_port
 
+from security.addressing import address_of
 from security.callers import Address, client_address, is_trusted, parse_address
 from security.limits import bucket_of
-from seqpulse.limits import address_of
 
 # More than people look at health.
 SESSIONS_PER_PERIOD, PERIOD_S = 30, 60

@@ -25,7 +25,7 @@ INVITATION = "invitation"
 VERIFY_EMAIL = "allauth.account.stages.EmailVerificationStage"
 
 
-class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # untyped
+class AccountAdapter(DefaultAccountAdapter):
     """Accounts as this installation wants them."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:

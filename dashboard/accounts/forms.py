@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from zoneinfo import available_timezones
 
 from allauth.account import forms as allauth_forms
@@ -19,7 +19,7 @@ from projects.models import Theme, User
 REGIONS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
 
 
-class LoginForm(allauth_forms.LoginForm):  # type: ignore[misc]  # untyped
+class LoginForm(allauth_forms.LoginForm):
     """Signing in by user name or e-mail address."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -36,7 +36,7 @@ class LoginForm(allauth_forms.LoginForm):  # type: ignore[misc]  # untyped
         return bool(get_adapter(self.request).is_open_for_signup(self.request))
 
 
-class SignupForm(allauth_forms.SignupForm):  # type: ignore[misc]
+class SignupForm(allauth_forms.SignupForm):
     """Signing up with an e-mail address."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -46,7 +46,7 @@ class SignupForm(allauth_forms.SignupForm):  # type: ignore[misc]
         self.fields["password2"].label = _("The password again")
 
 
-class ResetPasswordForm(allauth_forms.ResetPasswordForm):  # type: ignore[misc]
+class ResetPasswordForm(allauth_forms.ResetPasswordForm):
     """Asking for a new password."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -54,7 +54,7 @@ class ResetPasswordForm(allauth_forms.ResetPasswordForm):  # type: ignore[misc]
         self.fields["email"].label = _("E-mail address")
 
 
-class AddEmailForm(allauth_forms.AddEmailForm):  # type: ignore[misc]
+class AddEmailForm(allauth_forms.AddEmailForm):
     """One more address."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -71,6 +71,12 @@ def zones_by_region() -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
     )
 
 
+def zone_choices(chosen: str) -> list[Any]:
+    """What the select offers; an old name that was chosen elsewhere stays what it is."""
+    known = {name for _region, names in zones_by_region() for name, _city in names}
+    return [("", _("UTC")), *zones_by_region(), *([(chosen, chosen)] if chosen and chosen not in known else [])]
+
+
 def city_of(zone: str) -> str:
     """ "Indiana, Knox" of "America/Indiana/Knox"."""
     return ", ".join(part.replace("_", " ") for part in zone.split("/")[1:])
@@ -79,9 +85,7 @@ def city_of(zone: str) -> str:
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     """Who a person is, and how they want their pages."""
 
-    time_zone = forms.ChoiceField(
-        label=_("Time zone"), choices=lambda: [("", _("UTC")), *zones_by_region()], required=False
-    )
+    time_zone = forms.ChoiceField(label=_("Time zone"), required=False)
 
     class Meta:
         model = User
@@ -91,13 +95,13 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["language"].choices = [("", _("Automatic (as the browser asks)")), *settings.LANGUAGES]
-        self.fields["theme"].choices = [("", _("Automatic (as the device is set)")), *Theme.choices]
-        chosen = self.instance.time_zone
-        zone = self.fields["time_zone"]
-        if chosen and not any(chosen == name for _region, names in zones_by_region() for name, _city in names):
-            # An old name that was chosen elsewhere stays what it is.
-            zone.choices = [*zone.choices, (chosen, chosen)]
+        choices = {
+            "language": [("", _("Automatic (as the browser asks)")), *settings.LANGUAGES],
+            "theme": [("", _("Automatic (as the device is set)")), *Theme.choices],
+            "time_zone": zone_choices(self.instance.time_zone),
+        }
+        for name, offered in choices.items():
+            cast(forms.ChoiceField, self.fields[name]).choices = offered
         for name, hint in (("username", "username"), ("first_name", "given-name"), ("last_name", "family-name")):
             self.fields[name].widget.attrs["autocomplete"] = hint
 

@@ -35,7 +35,7 @@ UNREADABLE = (
 )
 
 
-class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # untyped
+class MFAAdapter(DefaultMFAAdapter):
     """Second factors as this installation wants them."""
 
     def encrypt(self, text: str) -> str:
@@ -67,7 +67,8 @@ def spend(authenticator: Authenticator, code: str) -> bool:
         return False
     unused = Q(data__counter__isnull=True) | Q(data__counter__lt=counter)
     authenticator.data = {**authenticator.data, "counter": counter}
-    return Authenticator.objects.filter(unused, pk=authenticator.pk).update(data=authenticator.data) == 1
+    changed: int = Authenticator.objects.filter(unused, pk=authenticator.pk).update(data=authenticator.data)
+    return changed == 1
 
 
 class OneTimeCode:
@@ -82,11 +83,11 @@ class OneTimeCode:
         return code
 
 
-class AuthenticateForm(OneTimeCode, codes.AuthenticateForm):  # type: ignore[misc]  # untyped
+class AuthenticateForm(OneTimeCode, codes.AuthenticateForm):
     """A code, after the password."""
 
 
-class ReauthenticateForm(OneTimeCode, codes.ReauthenticateForm):  # type: ignore[misc]
+class ReauthenticateForm(OneTimeCode, codes.ReauthenticateForm):
     """A code, before something that matters."""
 
 
@@ -120,19 +121,19 @@ class Readable(forms.Form):
             raise get_adapter().validation_error("incorrect_code") from None
 
 
-class AuthenticatePasskeyForm(Readable, passkeys.AuthenticateWebAuthnForm):  # type: ignore[misc]
+class AuthenticatePasskeyForm(Readable, passkeys.AuthenticateWebAuthnForm):
     """A passkey or security key, after the password."""
 
 
-class LoginPasskeyForm(Readable, passkeys.LoginWebAuthnForm):  # type: ignore[misc]
+class LoginPasskeyForm(Readable, passkeys.LoginWebAuthnForm):
     """A passkey instead of the password."""
 
 
-class ReauthenticatePasskeyForm(Readable, passkeys.ReauthenticateWebAuthnForm):  # type: ignore[misc]
+class ReauthenticatePasskeyForm(Readable, passkeys.ReauthenticateWebAuthnForm):
     """A passkey, before something that matters."""
 
 
-class AddPasskeyForm(passkeys.AddWebAuthnForm):  # type: ignore[misc]
+class AddPasskeyForm(passkeys.AddWebAuthnForm):
     """A new passkey or security key."""
 
     credential = CredentialField(widget=forms.HiddenInput)

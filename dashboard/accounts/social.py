@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest
 
 
-class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # untyped
+class SocialAdapter(DefaultSocialAccountAdapter):
     """Providers come from the environment alone; allauth's table for them, with its readable secrets, is not asked."""
 
     def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:

@@ -10,7 +10,7 @@ from allauth.account.models import EmailAddress
 from projects.models import User
 
 
-class EmailVerificationStage(stages.EmailVerificationStage):  # type: ignore[misc]  # untyped
+class EmailVerificationStage(stages.EmailVerificationStage):
     """Who signs up proves their address first. Whom ops staff made (createsuperuser, admin) comes in without."""
 
     def handle(self) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.usersessions.models import UserSession
 from django.conf import settings as django_settings
 from django.core import mail
 from django.core.management import call_command
@@ -81,7 +82,8 @@ def test_who_was_invited_signs_up_all_the_same_and_goes_back_to_the_invitation(c
 
 def test_an_invitation_that_is_over_opens_nothing(client):
     over = invitation(revoked_at=timezone.now())
-    for pk in (over.pk, 10**30, "1", None, [], True):
+    wrong: tuple[Any, ...] = (over.pk, 10**30, "1", None, [], True)
+    for pk in wrong:
         assert "for people who were invited" in words(carrying(client, pk).get(SIGNUP))
 
 
@@ -234,7 +236,7 @@ def test_changing_the_password_asks_for_the_old_one_and_signs_out_elsewhere(clie
     assert elsewhere.get(OVERVIEW).status_code == 302
     assert mail.outbox[-1].to == ["ada@example.org"]
     assert "password" in mail.outbox[-1].subject.lower()
-    assert user.usersession_set.count() == 1
+    assert UserSession.objects.filter(user=user).count() == 1
 
 
 def test_mails_are_from_us_plain_and_name_no_other_host(client):

@@ -34,7 +34,7 @@ def link_in_mail(live_server: Any, part: str) -> str:
 
 
 def code_of(secret: str, steps: int = 0) -> str:
-    return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps))
+    return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps)))
 
 
 def sign_out(site: Page) -> None:

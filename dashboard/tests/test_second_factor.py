@@ -35,7 +35,7 @@ def password_of(client: Client, **headers: Any) -> Any:
 
 def code_of(secret: str, steps: int = 0) -> str:
     """What an app shows now, or so many half minutes from now."""
-    return format_hotp_value(hotp_value(secret, int(time.time()) // STEP_S + steps))
+    return str(format_hotp_value(hotp_value(secret, int(time.time()) // STEP_S + steps)))
 
 
 def send_code(client: Client, code: str, **headers: Any) -> bool:
