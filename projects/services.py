@@ -24,7 +24,6 @@ from projects.models import (
     new_api_key,
     validate_endpoint,
 )
-from projects.plans import PLANS
 from projects.policies import validate_policy
 from projects.signing import enable_signing
 
@@ -105,19 +104,6 @@ def change_project(project: Project, **columns: Any) -> None:
     for column, value in columns.items():
         setattr(project, column, value)
     saved(project, list(columns))
-
-
-def change_plan(project: Project, plan: str) -> None:
-    """Puts the project on another plan; what it chose beyond that one's limits falls back to what the plan gives.
-
-    Raises ValidationError that names the field.
-    """
-    limits = PLANS.get(plan)
-    chosen = {"window_minutes": project.window_minutes, "retention_days": project.retention_days}
-    kept = {
-        name: value if limits and value and value <= getattr(limits, name) else None for name, value in chosen.items()
-    }
-    change_project(project, plan=plan, **kept)
 
 
 def rename_environment(environment: Environment, name: str) -> None:

@@ -131,7 +131,9 @@ class EnvironmentForm(ToldForm):
 
 
 class EnvironmentNameForm(ToldForm):
-    name = NameField(label=_("Name"))
+    name = NameField(
+        label=_("Name"), help_text=_("Pipelines name the environment in their calls: change them at the same time.")
+    )
 
 
 class EndpointForm(ToldForm):
@@ -169,6 +171,7 @@ class TypedNameForm(forms.Form):
 
     def clean_typed(self) -> str:
         typed: str = self.cleaned_data["typed"]
-        if typed != self.name.strip():
+        # Pages show white space folded.
+        if typed.split() != self.name.split():
             raise ValidationError(_("This is not its name. Nothing was changed."))
         return typed

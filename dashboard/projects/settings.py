@@ -21,8 +21,9 @@ from metrics.removal import archive as archive_project
 from metrics.removal import delete_project
 from metrics.removal import unarchive as unarchive_project
 from projects.models import Project
+from projects.operators import change_plan
 from projects.permissions import Action, require
-from projects.services import add_environment, change_plan, change_project
+from projects.services import add_environment, change_project
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -59,7 +60,7 @@ def plan(request: HttpRequest, uuid: UUID) -> HttpResponse:
     form = PlanForm(request.POST)
     if not form.is_valid():
         return show(request, project, actions, plan_form=form)
-    change_plan(project, form.cleaned_data["plan"])
+    change_plan([project], form.cleaned_data["plan"], by=person(request).get_username())
     messages.success(request, _("The plan is changed."))
     return redirect("dashboard:project-settings", uuid=project.uuid)
 

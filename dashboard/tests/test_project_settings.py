@@ -215,7 +215,7 @@ def test_only_a_superuser_changes_the_plan(browser_of, project):
     sent(operator, project, window_minutes="9", retention_days="20")
     assert operator.post(of(project, "settings/plan/"), {"plan": "free"}).status_code == 302
     project.refresh_from_db()
-    assert (project.plan, project.window_minutes, project.retention_days) == ("free", None, None)
+    assert (project.plan, project.effective_window_minutes, project.effective_retention_days) == ("free", 5, 7)
     answer = operator.post(of(project, "settings/plan/"), {"plan": "gold"})
     assert "Select a valid choice" in words(answer)
 

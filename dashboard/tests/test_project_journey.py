@@ -1,0 +1,168 @@
+"""From no project to the end of one, in Chromium, against a real metrics endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Error, Page, expect
+
+from dashboard.tests import endpoints
+from dashboard.tests.browsing import look, sign_in
+from dashboard.tests.endpoints import Service
+from projects.models import Environment, Project, Role, User
+from projects.tests.factories import make_membership, make_team
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def service(settings: Any) -> Iterator[Service]:
+    settings.SEQPULSE_OUTBOUND_ALLOW = "127.0.0.0/8"
+    with endpoints.serving() as running:
+        yield running
+
+
+@pytest.fixture
+def owner(user: User) -> User:
+    return make_membership(team=make_team(name="Platform"), user=user, role=Role.OWNER).user
+
+
+def test_the_life_of_a_project(site: Page, live_server: Any, owner: User, service: Service) -> None:
+    sign_in(site, live_server, "/dashboard/projects/")
+    look(site, "projects-empty")
+    make_a_project(site)
+    connect_it(site)
+    secret = try_its_endpoint(site, service)
+    rotate_its_secret(site, service, secret)
+    end_a_key(site)
+    end_the_project(site)
+
+
+def make_a_project(site: Page) -> None:
+    site.get_by_role("link", name="Make your first project").click()
+    site.get_by_label("Name of the project").fill("checkout")
+    site.get_by_label("Metrics endpoint of the environment").fill("ftp://nowhere")
+    site.get_by_role("button", name="Make the project").click()
+    expect(site.get_by_text("only http and https are allowed")).to_be_visible()
+    look(site, "project-new-refused")
+    site.get_by_label("Metrics endpoint of the environment").fill("")
+    site.get_by_label("Sign the requests").uncheck()
+    site.get_by_role("button", name="Make the project").click()
+    key = site.locator("#api-key")
+    expect(key).to_contain_text("sp_")
+    shown = key.text_content()
+    site.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    site.get_by_role("button", name="Copy API key").click()
+    expect(site.get_by_role("button", name="Copied API key")).to_be_visible()
+    expect(site.locator("[data-live-announcer]")).to_have_text("Copied")
+    assert site.evaluate("navigator.clipboard.readText()") == shown
+    look(site, "project-shown-once")
+    # By the keyboard: the way on is the next but one stop.
+    site.get_by_role("link", name="Go on").focus()
+    site.keyboard.press("Enter")
+    expect(site.get_by_role("heading", name="checkout")).to_be_visible()
+    integration = site.url
+    # No memory of the browser holds the page with the key: it would have to send the form again.
+    with pytest.raises(Error, match="ERR_CACHE_MISS"):
+        site.go_back()
+    site.wait_for_url("chrome-error://**")
+    site.goto(integration)
+
+
+def connect_it(site: Page) -> None:
+    script = site.locator("#curl")
+    expect(script).to_be_visible()
+    expect(script).to_contain_text("SEQPULSE_ENV=prod")
+    look(site, "integration")
+    site.locator("summary", has_text="GitHub Actions").click()
+    expect(site.locator("#github")).to_be_visible()
+    expect(script).to_be_hidden()
+    site.locator("summary", has_text="Django").click()
+    site.get_by_role("button", name="Copy Django").click()
+    assert "class SeqPulseMiddleware" in site.evaluate("navigator.clipboard.readText()")
+    look(site, "integration-opened")
+
+
+def try_its_endpoint(site: Page, service: Service) -> str:
+    site.get_by_role("link", name="Settings").click()
+    look(site, "project-settings")
+    site.get_by_text("Add an environment").click()
+    site.get_by_label("Name of the environment").fill("staging")
+    site.get_by_role("button", name="Add").click()
+    expect(site.get_by_text("The environment is there.")).to_be_visible()
+    look(site, "environment-settings-new")
+    site.get_by_label("URL").fill(service.url)
+    service.metrics["cpu_usage"] = 42.0
+    site.get_by_role("button", name="Test").click()
+    expect(site.get_by_text("This looks like a percentage")).to_be_visible()
+    look(site, "probe-wrong")
+    service.metrics["cpu_usage"] = 0.42
+    site.get_by_role("button", name="Test").click()
+    expect(site.get_by_role("heading", name="A poller would store this sample")).to_be_visible()
+    site.get_by_role("button", name="Activate this endpoint").click()
+    expect(site.get_by_text("The endpoint is active")).to_be_visible()
+    site.get_by_role("button", name="Sign the requests").click()
+    secret = site.locator("#hmac-secret").text_content()
+    assert secret is not None
+    service.accept(secret)
+    site.get_by_role("link", name="I have stored it").click()
+    site.get_by_role("button", name="Test").click()
+    expect(site.get_by_text("Signature accepted")).to_be_visible()
+    expect(site.get_by_text("Unsigned requests are refused")).to_be_visible()
+    look(site, "probe-signed")
+    return secret
+
+
+def rotate_its_secret(site: Page, service: Service, secret: str) -> None:
+    site.get_by_label("The old secret stays valid for").select_option("168")
+    site.get_by_role("button", name="Rotate the secret").click()
+    fresh = site.locator("#hmac-secret").text_content()
+    assert fresh not in (None, secret)
+    look(site, "secret-rotated")
+    site.get_by_role("link", name="I have stored it").click()
+    expect(site.get_by_text("A rotation is under way")).to_be_visible()
+    site.get_by_role("button", name="Test").click()
+    expect(site.get_by_text("but only with the old secret")).to_be_visible()
+    look(site, "probe-rotated")
+    service.accept(str(fresh))
+    site.get_by_role("button", name="Test").click()
+    expect(site.get_by_text("Signature accepted", exact=True)).to_be_visible()
+    site.get_by_role("button", name="End the old secret now").click()
+    expect(site.get_by_text("The old secret is void.")).to_be_visible()
+    assert Environment.objects.get(name="staging").hmac_secret.open() == fresh
+
+
+def end_a_key(site: Page) -> None:
+    site.get_by_role("link", name="API keys").click()
+    site.get_by_label("Name", exact=True).fill("GitHub Actions")
+    site.get_by_role("button", name="Make a key").click()
+    site.get_by_role("link", name="I have stored it").click()
+    row = site.get_by_role("row").filter(has_text="GitHub Actions")
+    row.locator("summary").click()
+    look(site, "keys")
+    row.get_by_role("button", name="Revoke now").click()
+    expect(row.get_by_text("Revoked")).to_be_visible()
+
+
+def end_the_project(site: Page) -> None:
+    site.get_by_role("link", name="Settings").click()
+    site.get_by_role("button", name="Archive the project").click()
+    expect(site.get_by_text("This project is archived")).to_be_visible()
+    look(site, "project-archived")
+    site.get_by_role("link", name="Projects").first.click()
+    expect(site.get_by_role("link", name="checkout")).to_have_count(0)
+    site.get_by_role("link", name="Archived (1)").click()
+    look(site, "projects-archived")
+    site.get_by_role("link", name="checkout").click()
+    site.get_by_role("link", name="Settings").click()
+    site.get_by_role("link", name="Delete the project…").click()
+    site.get_by_label("Type checkout to confirm").fill("check")
+    site.get_by_role("button", name="Delete the project").click()
+    expect(site.get_by_text("This is not its name.")).to_be_visible()
+    look(site, "project-delete")
+    site.get_by_label("Type checkout to confirm").fill("checkout")
+    site.get_by_role("button", name="Delete the project").click()
+    expect(site.get_by_text("The project “checkout” is deleted.")).to_be_visible()
+    assert not Project.objects.there().exists()
