@@ -55,6 +55,27 @@ def test_a_deployment_is_measured_and_judged_over_http_alone(site: Installation)
     stop(poller)
 
 
+def test_while_a_rotation_lasts_a_service_that_knows_only_the_old_secret_is_measured(site: Installation) -> None:
+    made = site.project("rotated", "--hmac")
+    endpoint = site.start_endpoint(made["hmac_secret"])
+    site.manage(
+        "shell",
+        "--no-imports",
+        "-c",
+        "from datetime import timedelta; from projects.models import Environment; from projects.signing import *;"
+        "environment = Environment.objects.get(project__name='rotated');"
+        "rotate_secret(environment, seen=fingerprint(environment), grace=timedelta(hours=1))",
+    )
+    poller = site.start_poller()
+    deployment = site.deploy(made["api_key"], metrics_endpoint=f"{endpoint}/signed")
+    assert site.verdict_of(deployment, made["api_key"])["samples"] == {"collected": 5, "expected": 5}
+    used = (
+        "SELECT previous_hmac_used_at IS NOT NULL FROM projects_environment AS environment JOIN projects_project AS p"
+    )
+    assert site.rows(f"{used} ON p.id = project_id WHERE p.name = 'rotated'") == [(True,)]
+    stop(poller)
+
+
 def stop(poller: object) -> None:
     poller.terminate()  # type: ignore[attr-defined]
     assert poller.wait(20) == 0  # type: ignore[attr-defined]

@@ -23,6 +23,8 @@ from tests.processes import ROOT, Installation, live_installation, wait_for
 PASSWORD = "pass-word-of-the-operator"
 PAGES = (
     "/dashboard/deployments/",
+    "/dashboard/projects/",
+    "/dashboard/environments/1/settings/",
     "/admin/",
     "/admin/projects/project/",
     "/admin/projects/environment/",

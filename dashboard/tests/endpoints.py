@@ -27,7 +27,8 @@ class Service:
     def __init__(self) -> None:
         self.metrics: dict[str, Any] = dict(METRICS)
         self.verifiers: list[Verifier] = []
-        self.status, self.raw, self.headers = 200, b"", {}
+        self.status, self.raw = 200, b""
+        self.headers: dict[str, str] = {}
         self.asked = 0
         self.url = ""
 
