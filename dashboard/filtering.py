@@ -106,7 +106,10 @@ class ListFilters(forms.Form):
     def _near(self, name: str) -> datetime | None:
         moment: datetime | None = self.cleaned_data[name]
         if moment is not None and not YEARS[0] <= moment.year <= YEARS[1]:
-            raise forms.ValidationError(_("The year has to lie between %(first)d and %(last)d.") % dict(zip(("first", "last"), YEARS, strict=True)))
+            raise forms.ValidationError(
+                _("The year has to lie between %(first)d and %(last)d.")
+                % dict(zip(("first", "last"), YEARS, strict=True))
+            )
         return moment
 
     def clean(self) -> dict[str, Any]:

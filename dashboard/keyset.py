@@ -113,7 +113,9 @@ def read(parts: Sequence[Part], place: Place | None, size: int, *, downward: boo
 
 def in_order(rows: Sequence[tuple[Any, ...]], part: Part, *, falling: bool) -> list[tuple[Any, ...]]:
     """Those of the part, as the part orders them."""
-    return sorted((row for row in rows if row[0] == part.number), key=lambda row: row[1:] if part.key else row[2], reverse=falling)
+    return sorted(
+        (row for row in rows if row[0] == part.number), key=lambda row: row[1:] if part.key else row[2], reverse=falling
+    )
 
 
 def slice_of(rows: Sequence[tuple[Any, ...]], place: Place | None, size: int) -> Slice:

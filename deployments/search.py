@@ -2,14 +2,14 @@
 
 Each deployment has a set of words: those of its branch, version and author, its commit, its number as "#12" and its
 project as "@7". They are not stored; an index holds them (`deployments_by_word`). A word asked for matches where one of
-a deployment's begins like it; a single letter, where it is one of them. Letters and digits make words, and whatever is not ASCII; all else separates them.
+a deployment's begins like it; a single letter, where it is one of them. Letters and digits make words, and whatever is
+not ASCII; all else separates them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from django.contrib.postgres.search import SearchVectorField
 from django.db.models import BooleanField, CharField, Func, Q, Value

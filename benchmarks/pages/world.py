@@ -21,8 +21,8 @@ INSERT INTO projects_team (name, created_at) SELECT 'team ' || n, now() FROM gen
 """
 PROJECT_ROWS = """
 INSERT INTO projects_project (uuid, name, plan, team_id, adopt_endpoints, last_number, created_at)
-SELECT gen_random_uuid(), (ARRAY['shop', 'search', 'billing', 'mail', 'auth', 'media'])[1 + n %% 6] || '-service-' || n, 'pro',
-    (SELECT min(id) FROM projects_team) + n %% %s, true, 0, now()
+SELECT gen_random_uuid(), (ARRAY['shop', 'search', 'billing', 'mail', 'auth', 'media'])[1 + n %% 6] || '-service-' || n,
+    'pro', (SELECT min(id) FROM projects_team) + n %% %s, true, 0, now()
 FROM generate_series(1, %s) AS n
 """
 ENVIRONMENT_ROWS = """
@@ -33,8 +33,8 @@ SELECT project.id, kind, '', '', '{}', now() FROM projects_project AS project, u
 DEPLOYMENT_ROWS = """
 INSERT INTO deployments (uuid, number, project_id, environment_id, branch, commit_sha, version, author, url, state,
     pipeline_result, started_at, finished_at, duration_ms, window_samples, interval_s)
-SELECT gen_random_uuid(), row_number() OVER (PARTITION BY project_id ORDER BY place), project_id, environment_id, branch,
-    commit_sha, version, author, 'https://ci.example.com/runs/' || place, state,
+SELECT gen_random_uuid(), row_number() OVER (PARTITION BY project_id ORDER BY place), project_id, environment_id,
+    branch, commit_sha, version, author, 'https://ci.example.com/runs/' || place, state,
     CASE WHEN state IN ('analyzed', 'finished') THEN 'success' ELSE '' END, started_at,
     CASE WHEN state IN ('analyzed', 'finished') THEN started_at + took * interval '1 ms' END,
     CASE WHEN state IN ('analyzed', 'finished') THEN took END, 5, 60
@@ -42,12 +42,13 @@ FROM (
     SELECT place, environment.project_id, environment.id AS environment_id,
         CASE WHEN random() < 0.7 THEN 'main' ELSE
             (ARRAY['feature', 'fix', 'renovate', 'release'])[1 + floor(random() * 4)::int] || '/'
-            || (ARRAY['checkout', 'login', 'cache', 'search', 'django', 'invoice', 'queue'])[1 + floor(random() * 7)::int]
-            || '-' || floor(random() * 9000)::int END AS branch,
+            || (ARRAY['checkout', 'login', 'cache', 'search', 'django', 'invoice', 'queue'])
+            [1 + floor(random() * 7)::int] || '-' || floor(random() * 9000)::int END AS branch,
         md5(place::text) || substr(md5('b' || place::text), 1, 8) AS commit_sha,
         '2.' || place / 5000 || '.' || place %% 5000 AS version,
-        (ARRAY['Ada', 'Grace', 'Alan', 'Edsger', 'Barbara', 'Donald', 'Radia', 'Ken'])[1 + floor(random() * 8)::int] || ' '
-            || (ARRAY['Lovelace', 'Hopper', 'Turing', 'Liskov', 'Knuth'])[1 + floor(random() * 5)::int] AS author,
+        (ARRAY['Ada', 'Grace', 'Alan', 'Edsger', 'Barbara', 'Donald', 'Radia', 'Ken'])[1 + floor(random() * 8)::int]
+            || ' ' || (ARRAY['Lovelace', 'Hopper', 'Turing', 'Liskov', 'Knuth'])[1 + floor(random() * 5)::int]
+            AS author,
         CASE WHEN place > %(count)s - 40 THEN 'finished'
             WHEN random() < 0.01 THEN 'abandoned' WHEN random() < 0.005 THEN 'superseded' ELSE 'analyzed' END AS state,
         now() - (%(count)s - place) * (%(days)s * interval '1 day' / %(count)s) - interval '5 minutes' AS started_at,
@@ -59,17 +60,21 @@ FROM (
 ) AS made
 ORDER BY place
 """
+NUMBER_ROWS = """
+UPDATE projects_project SET last_number = (SELECT max(number) FROM deployments WHERE project_id = projects_project.id)
+"""
 # The JSON is about as long as that of a real verdict.
 VERDICT_ROWS = """
 INSERT INTO deployment_verdicts (deployment_id, verdict, confidence, conclusive, score, summary, failed_metrics, checks,
     quality, policy, evidence, early, final, shadow, created_at)
 SELECT id, name, CASE WHEN name = 'ok' THEN 0.8 + 0.19 * random() ELSE 0.3 + 0.69 * random() END, random() < 0.94, 0.1,
     'Keep it: no metric broke its limit.', '[]', filler, '{"score": 1.0, "issues": []}', '{}',
-    jsonb_build_object('samples', filler), name <> 'ok' AND random() < 0.1, NULL, false, finished_at + interval '5 minutes'
+    jsonb_build_object('samples', filler), name <> 'ok' AND random() < 0.1, NULL, false,
+    finished_at + interval '5 minutes'
 FROM (
     SELECT id, finished_at,
         CASE WHEN luck < 0.03 THEN 'rollback_recommended' WHEN luck < 0.12 THEN 'warning' ELSE 'ok' END AS name,
-        (SELECT jsonb_agg(jsonb_build_object('metric', 'latency_p95', 'value', random(), 'sentence', md5(id::text || n)))
+        (SELECT jsonb_agg(jsonb_build_object('metric', 'latency_p95', 'value', random(), 'said', md5(id::text || n)))
             FROM generate_series(1, 12) AS n) AS filler
     FROM (SELECT id, finished_at, random() AS luck FROM deployments WHERE state = 'analyzed') AS judged
 ) AS verdicts
@@ -78,11 +83,11 @@ ORDER BY id
 HINT_ROWS = """
 INSERT INTO sdh_hints (deployment_id, position, code, metric, severity, confidence, observed, threshold, title, cause,
     impact, evidence, actions, details, created_at)
-SELECT deployment_id, place, (%(codes)s::text[])[1 + (place + (hashint8(deployment_id) & 1048575)) %% %(count)s], 'latency_p95',
-    CASE verdict WHEN 'rollback_recommended' THEN 'critical' WHEN 'warning' THEN 'warning' ELSE 'info' END,
-    0.8, 480, 300, 'p95 latency over 300 ms', repeat('The slowest requests wait for something. ', 5),
-    repeat('Pages feel slow. ', 5), '["p95 latency above 270 ms in 5 of 5 samples"]', '["Look at the slowest statements."]',
-    '{}', created_at
+SELECT deployment_id, place, (%(codes)s::text[])[1 + (place + (hashint8(deployment_id) & 1048575)) %% %(count)s],
+    'latency_p95',
+    CASE verdict WHEN 'rollback_recommended' THEN 'critical' WHEN 'warning' THEN 'warning' ELSE 'info' END, 0.8, 480, 300, 'p95 latency over 300 ms', repeat('The slowest requests wait for something. ', 5),
+    repeat('Pages feel slow. ', 5), '["p95 latency above 270 ms in 5 of 5 samples"]',
+    '["Look at the slowest statements."]', '{}', created_at
 FROM deployment_verdicts, generate_series(0, 2) AS place
 WHERE verdict <> 'ok' OR hashint8(deployment_id + place) %% 12 = 0
 ORDER BY deployment_id, place
@@ -95,7 +100,7 @@ def fill(site: Site, *, deployments: int, projects: int) -> None:
     site.rows(PROJECT_ROWS, TEAMS, projects)
     site.rows(ENVIRONMENT_ROWS)
     site.database.execute(DEPLOYMENT_ROWS.encode(), {"count": deployments, "days": DAYS})
-    site.rows("UPDATE projects_project SET last_number = (SELECT max(number) FROM deployments WHERE project_id = projects_project.id)")
+    site.rows(NUMBER_ROWS)
     site.rows(VERDICT_ROWS)
     site.database.execute(HINT_ROWS.encode(), {"codes": list(CODES), "count": len(CODES)})
     site.rows("VACUUM ANALYZE")

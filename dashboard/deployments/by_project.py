@@ -90,4 +90,6 @@ def sort(
         beyond = Beyond(["started_at", "pk"], [place.key, place.pk], ">" if backward else "<")
         rows = rows.filter(Q(spot__gt=1) | Q(beyond))
     sign = "" if backward else "-"
-    return list(rows.order_by("spot", f"{sign}started_at", f"{sign}pk").values_list("project_id", "started_at", "pk")[:limit])
+    return list(
+        rows.order_by("spot", f"{sign}started_at", f"{sign}pk").values_list("project_id", "started_at", "pk")[:limit]
+    )

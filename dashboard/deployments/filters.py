@@ -45,7 +45,7 @@ class DeploymentFilters(ListFilters):
         max_length=200,
         widget=forms.TextInput({"type": "search", "autocomplete": "off"}),
         help_text=_(
-            "How words in branch, version, author or project begin, or a commit; #12 is a number. All words have to match."
+            "What words of branch, version, author or project begin with, or a commit; #12 is a number. All have to match."
         ),
     )
     verdict = choice_field(_("Verdict"), _("All verdicts"), VERDICT_LABELS.items())
@@ -54,7 +54,19 @@ class DeploymentFilters(ListFilters):
     author = forms.CharField(label=_("Author, in full"), required=False, max_length=255)
     sort = forms.ChoiceField(label=_("Order"), required=False, widget=Select, choices=ORDER_LABELS.items())
 
-    field_order = ("q", "project", "environment", "verdict", "range", "state", "branch", "author", "since", "until", "sort")
+    field_order = (
+        "q",
+        "project",
+        "environment",
+        "verdict",
+        "range",
+        "state",
+        "branch",
+        "author",
+        "since",
+        "until",
+        "sort",
+    )
     ordering = ("sort",)
     extra = ("state", "branch", "author", "since", "until", "sort")
 

@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from dashboard.deployments.list_export import as_csv, as_json, everything, file_name
 from dashboard.deployments.filters import DeploymentFilters
+from dashboard.deployments.list_export import as_csv, as_json, everything, file_name
 from dashboard.deployments.listing import COUNTED, Page, deployments_page
 from dashboard.deployments.orders import USUAL
 from dashboard.filtering import answer
@@ -37,7 +37,9 @@ def deployments(request: HttpRequest) -> HttpResponse:
     """The deployments of the person's projects, filtered and ordered as the address says."""
     filters = DeploymentFilters(request.GET, scope_of(person(request)))
     page = deployments_page(filters, request.GET.get("cursor", ""))
-    return answer(request, "dashboard/deployments.html", "includes/_deployment_list.html", context_of(request, filters, page))
+    return answer(
+        request, "dashboard/deployments.html", "includes/_deployment_list.html", context_of(request, filters, page)
+    )
 
 
 @require_safe
