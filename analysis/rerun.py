@@ -63,8 +63,8 @@ class CannotRerun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """What the analysis says now. recorded: what stands, None where no verdict does; token: names the judgement and what
-    it would replace, so that nothing else is stored than what was looked at."""
+    """What the analysis says now. recorded: what stands, None where no verdict does; token: names the judgement and
+    what it would replace, so that nothing else is stored than what was looked at."""
 
     deployment: Deployment
     recorded: DeploymentVerdict | None

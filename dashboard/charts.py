@@ -186,7 +186,7 @@ def draw(
         band=_band(spread, top),
         before=before,
         after=after,
-        change=_change(before, after, ratio=metric in RATIOS),
+        change=change_between(before, after, ratio=metric in RATIOS),
         points_change=metric in RATIOS,
     )
 
@@ -235,7 +235,8 @@ def _number(value: Any) -> float | None:
     return float(value) if usable else None
 
 
-def _change(before: float | None, after: float | None, *, ratio: bool) -> float | None:
+def change_between(before: float | None, after: float | None, *, ratio: bool) -> float | None:
+    """From before to after: the difference of ratios, else the relative change; None where it cannot be told."""
     if before is None or after is None:
         return None
     if ratio:

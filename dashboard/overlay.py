@@ -33,9 +33,7 @@ class Overlay:
     y_ticks: tuple[Tick, ...]
 
 
-def overlay(
-    metric: str, mine: tuple[Span, Sequence[SampleLike]], other: tuple[Span, Sequence[SampleLike]]
-) -> Overlay:
+def overlay(metric: str, mine: tuple[Span, Sequence[SampleLike]], other: tuple[Span, Sequence[SampleLike]]) -> Overlay:
     """mine, other: each deployment's observation with its POST samples, oldest first."""
     windows = (mine, other)
     values = [float(getattr(sample, metric)) for _, samples in windows for sample in samples]

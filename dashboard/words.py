@@ -126,7 +126,9 @@ REFUSALS = {
     Refusal.SAMPLES_GONE: _("Samples that the verdict rests on are no longer stored, so it cannot be judged again."),
     Refusal.TOO_OFTEN: _("This verdict has been revised as often as it may be."),
     Refusal.NOTHING_NEW: _("The analysis says the same as what is recorded. There is nothing to store."),
-    Refusal.CHANGED_MEANWHILE: _("What the analysis says has changed since you looked. Look again before you store it."),
+    Refusal.CHANGED_MEANWHILE: _(
+        "What the analysis says has changed since you looked. Look again before you store it."
+    ),
 }
 
 # From which confidence (0..1) it is called so.

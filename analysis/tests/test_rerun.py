@@ -121,7 +121,7 @@ def test_misses_whose_jobs_are_gone_are_those_of_the_record(environment):
             job_type="post_collect",
             phase="post",
             sequence_index=index,
-            scheduled_at=deployment.finished_at + timedelta(minutes=index),
+            scheduled_at=deployment.started_at + timedelta(minutes=1 + index),
             status=JobStatus.FAILED,
             error_code=code,
         )
@@ -148,6 +148,7 @@ def test_a_revision_replaces_the_verdict_and_keeps_what_stood(environment, perso
     assert (verdict.pk, verdict.verdict, verdict.created_at) == (before.pk, "ok", issued)
     assert verdict.policy["limits"]["latency_p95"] == 5000
     codes = set(Hint.objects.filter(deployment=deployment).values_list("code", flat=True))
+    assert verdict.revisions is not None
     [revision] = verdict.revisions
     assert codes.isdisjoint(revision["hints"])
     assert revision["by"] == "ada"
@@ -231,7 +232,7 @@ def test_a_mark_of_a_verdict_that_was_revised_meanwhile_is_refused(environment, 
 
 def test_an_early_verdict_stays_on_record_and_its_final_word_is_revised(environment):
     deployment = observed(environment, post=2, error_rate=[0.97, 1.0])
-    at = deployment.finished_at + timedelta(minutes=2, seconds=1)
+    at = observed_until(deployment) - timedelta(minutes=2, seconds=59)
     judgement = early(load_evidence([deployment], at)[deployment.pk])
     assert judgement is not None
     assert store_early(deployment.pk, judgement)

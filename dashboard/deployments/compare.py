@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import Http404
 
 from analysis.types import METRICS
-from dashboard.charts import RATIOS, Chart, Span
+from dashboard.charts import RATIOS, Chart, Span, change_between
 from dashboard.deployments.detail import charts_of
 from dashboard.deployments.queries import Detail, deployment_detail
 from dashboard.overlay import Overlay, overlay
 from deployments.models import Deployment
-from metrics.models import Phase
+from metrics.models import MetricSample, Phase
 from projects.models import User
 
 OFFERED = 20
@@ -71,7 +70,7 @@ def uuid_of(text: str) -> UUID:
         raise Http404("There is no such deployment.") from None
 
 
-def finished_beside(deployment: Deployment) -> Any:
+def finished_beside(deployment: Deployment) -> QuerySet[Deployment]:
     rows = Deployment.objects.filter(project_id=deployment.project_id, environment_id=deployment.environment_id)
     return rows.filter(finished_at__isnull=False).exclude(pk=deployment.pk).select_related("verdict").order_by("-pk")
 
@@ -83,14 +82,19 @@ def offered_for(deployment: Deployment) -> list[Deployment]:
 
 def previous(deployment: Deployment) -> Deployment | None:
     """The one finished before it, however many came since."""
-    found: Deployment | None = finished_beside(deployment).filter(pk__lt=deployment.pk).first()
-    return found
+    return finished_beside(deployment).filter(pk__lt=deployment.pk).first()
 
 
 def pairs(mine: Detail, other: Detail) -> list[MetricPair]:
-    ours, theirs = (by_metric(detail) for detail in (mine, other))
+    ours, theirs = by_metric(mine), by_metric(other)
     return [
-        MetricPair(metric, ours.get(metric), theirs.get(metric), difference(ours, theirs, metric), drawn(metric, mine, other))
+        MetricPair(
+            metric=metric,
+            mine=ours.get(metric),
+            other=theirs.get(metric),
+            difference=difference(ours.get(metric), theirs.get(metric), metric),
+            drawn=drawn(metric, mine, other),
+        )
         for metric in METRICS
     ]
 
@@ -99,20 +103,21 @@ def by_metric(detail: Detail) -> dict[str, Chart]:
     return {chart.metric: chart for chart in charts_of(detail, detail.verdict.checks if detail.verdict else [])}
 
 
-def difference(ours: dict[str, Chart], theirs: dict[str, Chart], metric: str) -> float | None:
-    """How the level after this one differs from the level after the other."""
-    levels = [charts[metric].after if metric in charts else None for charts in (theirs, ours)]
-    if levels[0] is None or levels[1] is None:
+def difference(ours: Chart | None, theirs: Chart | None, metric: str) -> float | None:
+    """How the level after this one differs from the level after the other; None where there is nothing to compare."""
+    if ours is None or theirs is None:
         return None
-    if metric in RATIOS:
-        return levels[1] - levels[0]
-    return levels[1] / levels[0] - 1 if levels[0] > 0 else None
+    return change_between(theirs.after, ours.after, ratio=metric in RATIOS)
 
 
 def drawn(metric: str, mine: Detail, other: Detail) -> Overlay | None:
     """Both windows in one chart, None where neither has a sample."""
-    windows = [(span_of(detail.deployment), detail.samples_of(Phase.POST)) for detail in (mine, other)]
-    return overlay(metric, *windows) if any(samples for _, samples in windows) else None
+    ours, theirs = (observed(detail) for detail in (mine, other))
+    return overlay(metric, ours, theirs) if ours[1] or theirs[1] else None
+
+
+def observed(detail: Detail) -> tuple[Span, list[MetricSample]]:
+    return span_of(detail.deployment), detail.samples_of(Phase.POST)
 
 
 def span_of(deployment: Deployment) -> Span:

@@ -29,8 +29,8 @@ LATE_S = 5.0
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One thing that happened. event: its name for programs; icon and key: shape and tone; what: what people read;
-    note: what else there is to say; offset_s: seconds from the finish of the deployment, or from its trigger where it has
-    none. Texts are in the language of the page."""
+    note: what else there is to say; offset_s: seconds from the finish of the deployment, or from its trigger where it
+    has none. Texts are in the language of the page."""
 
     at: datetime
     event: str
@@ -114,7 +114,8 @@ def misses(detail: Detail) -> Iterator[Entry]:
         phase, index = miss.get("phase", ""), miss.get("sequence_index", 0)
         due = start + timedelta(seconds=index * deployment.interval_s) if phase == Phase.POST else deployment.started_at
         name = _("%(job)s: no sample") % {"job": _place_name(phase, index)}
-        yield Entry(due, "miss", "miss", "warning", name, words.REASONS.get(miss.get("reason", ""), miss.get("reason", "")))
+        reason = miss.get("reason", "")
+        yield Entry(due, "miss", "miss", "warning", name, words.REASONS.get(reason, reason))
 
 
 def verdicts(detail: Detail) -> Iterator[Entry]:
@@ -147,7 +148,8 @@ def _reruns(now: str, revisions: list[dict[str, Any]]) -> Iterator[Entry]:
         at = parse_datetime(one.get("replaced_at") or "")
         status = words.VERDICTS.get(name, words.UNKNOWN)
         if at is not None:
-            what = _("Analysis run again by %(who)s: %(verdict)s") % {"who": one.get("by") or "–", "verdict": status.label}
+            told = {"who": one.get("by") or "–", "verdict": status.label}
+            what = _("Analysis run again by %(who)s: %(verdict)s") % told
             yield Entry(at, "rerun", status.icon, status.key, what)
 
 

@@ -79,7 +79,8 @@ def test_what_comes_in_moves_nothing_and_the_tab_tells_the_verdict(site, live_se
     heading = site.locator("#timeline-title")
     heading.scroll_into_view_if_needed()
     reads = heading.bounding_box()["y"]
-    deployment.jobs.filter(sequence_index=5).update(status=JobStatus.FAILED, error_code="refused", finished_at=timezone.now())
+    lost = {"status": JobStatus.FAILED, "error_code": "refused", "finished_at": timezone.now()}
+    deployment.jobs.filter(sequence_index=5).update(**lost)
     scenes.judge_now(deployment)
     expect(site).to_have_title(re.compile("^(Warning|Rollback)"), timeout=PATIENCE_MS)
     expect(state).to_have_attribute("data-live-state", "final")
