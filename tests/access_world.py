@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client
@@ -43,6 +44,7 @@ class Place:
     key: str
     revoked_key: str
     security_key: Authenticator
+    session: UserSession
 
 
 # What stands in addresses, by the name of the parameter; `uuid` by what comes before it.
@@ -56,9 +58,8 @@ IDS: Mapping[str, Callable[[Place], Any]] = {
     "invitation_id": lambda place: place.invitation.pk,
     "token": lambda place: place.token,
     "key_id": lambda place: place.environment.project.api_keys.usable().latest("pk").pk,
-    # Of a person: nobody's.
-    "session_id": lambda place: 1_999_999_999,
-    # Of a person, not of a team: a security key that none of the callers has.
+    # Of a person, not of a team: what none of the callers has.
+    "session_id": lambda place: place.session.pk,
     "pk": lambda place: place.security_key.pk,
 }
 UNKNOWN: Mapping[type, Any] = {int: 2_000_000_000, UUID: UUID(int=7), str: "spi_unknown"}
@@ -187,6 +188,7 @@ def make_place(name: str) -> Place:
         security_key=Authenticator.objects.create(
             user=member.user, type=Authenticator.Type.WEBAUTHN, data={"name": "k"}
         ),
+        session=UserSession.objects.create(user=member.user, ip="192.0.2.1", user_agent="", session_key=f"{name}-key"),
     )
 
 
@@ -216,7 +218,7 @@ def clients_for(own: Place, foreign: Place) -> dict[str, Client]:
 def ask(client: Client, method: str, url: str, data: Any = None, *, as_json: bool = False) -> HttpResponse:
     """The answer to a call whose effects are undone."""
     with transaction.atomic():
-        cookies = client.cookies.copy()
+        cookies: Any = client.cookies.copy()
         extra = {"content_type": "application/json"} if as_json else {}
         answer: Any = client.get(url) if method == "GET" else client.post(url, data or {}, **extra)
         client.cookies = cookies

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -27,16 +27,20 @@ from projects.models import Invitation, Membership, Team
 from projects.permissions import Action, require
 
 
-@contextmanager
-def told(request: HttpRequest) -> Iterator[None]:
+class Told(AbstractContextManager[None]):
     """What could not be done is told on the next page; what is gone meanwhile is not found."""
-    try:
-        yield
-    except (Team.DoesNotExist, Membership.DoesNotExist, Invitation.DoesNotExist):
-        raise Http404 from None
-    except ValidationError as error:
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, (Team.DoesNotExist, Membership.DoesNotExist, Invitation.DoesNotExist)):
+            raise Http404 from None
+        if not isinstance(error, ValidationError):
+            return False
         for words in error.messages:
-            messages.error(request, words)
+            messages.error(self.request, words)
+        return True
 
 
 @require_POST
@@ -45,7 +49,7 @@ def told(request: HttpRequest) -> Iterator[None]:
 def change(request: HttpRequest, team_id: int, membership_id: int) -> HttpResponse:
     """A member gets another role."""
     team, _rights = team_of(person(request), team_id)
-    with told(request):
+    with Told(request):
         member = teams.change_role(team, membership_id, request.POST.get("role", ""), by=person(request))
         words = _("%(name)s has the role %(role)s now.")
         messages.success(request, words % {"name": name_of(member.user), "role": member.get_role_display()})
@@ -58,7 +62,7 @@ def change(request: HttpRequest, team_id: int, membership_id: int) -> HttpRespon
 def remove(request: HttpRequest, team_id: int, membership_id: int) -> HttpResponse:
     """A member is one no more."""
     team, _rights = team_of(person(request), team_id)
-    with told(request):
+    with Told(request):
         gone = teams.remove_member(team, membership_id, by=person(request))
         messages.success(request, _("%(name)s is no longer in the team.") % {"name": name_of(gone)})
         if gone == person(request):
@@ -72,7 +76,7 @@ def remove(request: HttpRequest, team_id: int, membership_id: int) -> HttpRespon
 def leave(request: HttpRequest, team_id: int) -> HttpResponse:
     """The person goes."""
     team, _rights = team_of(person(request), team_id)
-    with told(request):
+    with Told(request):
         teams.leave_team(team, person(request))
         messages.success(request, _("You have left the team “%(name)s”.") % {"name": team.name})
         return redirect("dashboard:teams")
@@ -106,7 +110,7 @@ def resend(request: HttpRequest, team_id: int, invitation_id: int) -> HttpRespon
     """The invitation goes out anew; the link of the last mail ends."""
     team, actions = team_of(person(request), team_id)
     require(actions, Action.INVITE)
-    with told(request):
+    with Told(request):
         return mail(request, team, invitations.resend(team, invitation_id, by=person(request)))
     return redirect("dashboard:team", team_id=team.pk)
 
@@ -118,7 +122,7 @@ def revoke(request: HttpRequest, team_id: int, invitation_id: int) -> HttpRespon
     """The invitation is withdrawn; one that was accepted meanwhile is told of."""
     team, actions = team_of(person(request), team_id)
     require(actions, Action.INVITE)
-    with told(request):
+    with Told(request):
         if invitations.revoke(team, invitation_id, by=person(request)):
             messages.success(request, _("The invitation is withdrawn. Its link leads nowhere any more."))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -46,10 +47,10 @@ def test_of_owners_who_go_at_once_one_stays() -> None:
         members = [make_membership(team=team, role=Role.OWNER) for _ in range(4)]
         first, second, third, fourth = members
         ended = at_once(
-            lambda team=team, who=first: leave_team(team, who.user),
-            lambda team=team, who=second: change_role(team, who.pk, Role.VIEWER, by=who.user),
-            lambda team=team, whom=third, by=fourth: remove_member(team, whom.pk, by=by.user),
-            lambda team=team, whom=fourth, by=third: change_role(team, whom.pk, Role.ADMIN, by=by.user),
+            partial(leave_team, team, first.user),
+            partial(change_role, team, second.pk, Role.VIEWER, by=second.user),
+            partial(remove_member, team, third.pk, by=fourth.user),
+            partial(change_role, team, fourth.pk, Role.ADMIN, by=third.user),
         )
         assert owners_of(team) >= 1, ended
 
@@ -59,8 +60,8 @@ def test_two_owners_who_remove_each_other_leave_one() -> None:
         team = make_team()
         one, other = (make_membership(team=team, role=Role.OWNER) for _ in range(2))
         ended = at_once(
-            lambda team=team, whom=other, by=one: remove_member(team, whom.pk, by=by.user),
-            lambda team=team, whom=one, by=other: remove_member(team, whom.pk, by=by.user),
+            partial(remove_member, team, other.pk, by=one.user),
+            partial(remove_member, team, one.pk, by=other.user),
         )
         assert owners_of(team) == 1
         # The other one was no longer in the team when it was their turn.
@@ -72,7 +73,7 @@ def test_an_invitation_lets_in_one_of_many_who_hold_its_link() -> None:
     owner = make_membership(team=team, role=Role.OWNER).user
     token = invite(team, "grace@example.com", Role.MEMBER, by=owner).token
     people = [make_user() for _ in range(8)]
-    ended = at_once(*[lambda person=person: accept(token, person) for person in people])
+    ended = at_once(*[partial(accept, token, person) for person in people])
     assert sum(isinstance(answer, InvitationOver) for answer in ended) == 7
     assert team.memberships.count() == 2
     member = team.memberships.exclude(user=owner).get()
@@ -82,6 +83,6 @@ def test_an_invitation_lets_in_one_of_many_who_hold_its_link() -> None:
 def test_inviting_one_address_at_once_leaves_one_open_invitation() -> None:
     team = make_team()
     owner = make_membership(team=team, role=Role.OWNER).user
-    at_once(*[lambda: invite(team, "grace@example.com", Role.MEMBER, by=owner)] * 6)
+    at_once(*[partial(invite, team, "grace@example.com", Role.MEMBER, by=owner)] * 6)
     assert Invitation.objects.count() == 6
     assert Invitation.objects.open().count() == 1
