@@ -116,8 +116,9 @@ def test_an_endpoint_is_blocked_with_a_reason_and_unblocked(staff):
     assert environment.endpoint_blocked_reason == "It answers 40 MB."
 
     assert "1 endpoint is asked again." in act(staff, Environment, "unblock", environment)
-    environment.refresh_from_db()
-    assert (environment.endpoint_blocked_at, environment.endpoint_blocked_reason) == (None, "")
+    fresh = Environment.objects.get(pk=environment.pk)
+    assert fresh.endpoint_blocked_at is None
+    assert fresh.endpoint_blocked_reason == ""
 
 
 ASKED_FOR = "Write the reason beside the action"
