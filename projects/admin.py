@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
@@ -23,12 +24,26 @@ from projects.signing import enable_signing
 from security.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
 
 
-class PersonCreationForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not generic at run time
+class OneAccountPerAddress:
+    """An address belongs to one account, also where ops staff give it."""
+
+    instance: User
+    cleaned_data: dict[str, Any]
+
+    def clean_email(self) -> str:
+        email = str(self.cleaned_data.get("email") or "").lower()
+        taken = User.objects.filter(email=email).exclude(pk=self.instance.pk).exists()
+        if email and (taken or EmailAddress.objects.filter(email=email).exclude(user=self.instance.pk).exists()):
+            raise forms.ValidationError(_("Another account has this address."))
+        return email
+
+
+class PersonCreationForm(OneAccountPerAddress, AdminUserCreationForm):  # type: ignore[type-arg]  # not generic at run time
     class Meta(AdminUserCreationForm.Meta):
         model = User
 
 
-class PersonChangeForm(UserChangeForm):  # type: ignore[type-arg]
+class PersonChangeForm(OneAccountPerAddress, UserChangeForm):  # type: ignore[type-arg]
     class Meta(UserChangeForm.Meta):
         model = User
 
@@ -44,6 +59,13 @@ class PersonAdmin(GuardedAdmin, UserAdmin):  # type: ignore[type-arg]
     form = PersonChangeForm
     add_form = PersonCreationForm
     list_display = ("username", "email", "is_staff", "is_superuser", "is_active", "last_login")
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """An address that staff give takes the place of the primary one: mails about the account go there."""
+        super().save_model(request, obj, form, change)
+        if change and "email" in form.changed_data:
+            EmailAddress.objects.filter(user=obj, primary=True).update(primary=False)
+            EmailAddress.objects.filter(user=obj, email=obj.email).update(primary=True)
 
 
 admin.site.unregister(Group)

@@ -95,13 +95,13 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = {
+        choices: dict[str, list[Any]] = {
             "language": [("", _("Automatic (as the browser asks)")), *settings.LANGUAGES],
             "theme": [("", _("Automatic (as the device is set)")), *Theme.choices],
             "time_zone": zone_choices(self.instance.time_zone),
         }
         for name, offered in choices.items():
-            cast(forms.ChoiceField, self.fields[name]).choices = offered
+            cast("forms.ChoiceField", self.fields[name]).choices = offered
         for name, hint in (("username", "username"), ("first_name", "given-name"), ("last_name", "family-name")):
             self.fields[name].widget.attrs["autocomplete"] = hint
 
