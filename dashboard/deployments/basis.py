@@ -76,6 +76,27 @@ class FinalWord:
     agrees: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """The last time that somebody let the analysis run again and stored what it said. was: what stood before."""
+
+    was: Status
+    at: datetime | None
+    by: str
+
+
+def revised(verdict: DeploymentVerdict | None) -> Revised | None:
+    """None where the verdict is as the analysis job wrote it."""
+    if verdict is None or not verdict.revisions:
+        return None
+    last = verdict.revisions[-1]
+    return Revised(
+        was=words.VERDICTS.get(last.get("verdict"), words.UNKNOWN),
+        at=parse_datetime(last.get("replaced_at") or ""),
+        by=last.get("by") or "–",
+    )
+
+
 def basis_of(detail: Detail) -> Basis | None:
     """What the deployment's verdict rests on; None without one."""
     verdict = detail.verdict

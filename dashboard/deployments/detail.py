@@ -11,7 +11,7 @@ from django.utils import timezone
 from analysis.types import METRICS
 from dashboard import words
 from dashboard.charts import Before, Chart, Span, draw
-from dashboard.deployments.basis import basis_of, final_word
+from dashboard.deployments.basis import basis_of, final_word, revised
 from dashboard.deployments.forms import FeedbackForm
 from dashboard.deployments.queries import MISSED, Detail
 from dashboard.deployments.timeline import how_taken, timeline_of
@@ -74,6 +74,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "in_progress": detail.in_progress,
         "window_is_open": detail.window_is_open,
         "final": final,
+        "revised": revised(verdict),
         "basis": basis_of(detail),
         "feedback": detail.feedback,
         "feedback_form": form or (FeedbackForm(verdict) if may_mark and verdict is not None else None),

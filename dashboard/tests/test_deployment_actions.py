@@ -178,6 +178,7 @@ def test_a_rerun_shows_what_it_says_and_writes_only_when_told_to(browser_of, env
     text = words(browser_of.get(address(deployment)))
     assert "What it said before is kept." in text
     assert "Analysis run again by ada: OK" in text
+    assert "Revised by ada; before: Rollback recommended, just now" in text
 
 
 def test_where_nothing_would_change_nothing_is_offered(browser_of, environment):
