@@ -59,7 +59,7 @@ class Deployment(models.Model):
     version = models.CharField(max_length=255, blank=True)
     author = models.CharField(max_length=255, blank=True)
     url = models.CharField(max_length=2048, blank=True)
-    committed_at = models.DateTimeField(null=True, blank=True, help_text="When what is deployed was committed, if told.")
+    committed_at = models.DateTimeField(null=True, blank=True, help_text="When it was committed, if told.")
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
     pipeline_result = models.CharField(max_length=10, choices=PipelineResult, blank=True)
     started_at = models.DateTimeField()

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 # Of the width of the plot, in %: what a mark needs so that a finger hits it and an eye tells it from the next one.
-ROOM = 3.5
+ROOM = 5.0
 RANK = {"critical": 0, "warning": 1, "info": 2, "neutral": 3, "ok": 4}
 
 
@@ -24,46 +24,27 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """One or several deployments next to each other, the oldest first."""
+    """The gravest of several deployments next to each other, at its own place, and how many they are with it."""
 
-    marks: tuple[Mark, ...]
-
-    @property
-    def gravest(self) -> Mark:
-        """The one that people want to see; of several, the latest."""
-        return min(reversed(self.marks), key=lambda mark: RANK.get(mark.status.key, len(RANK)))
-
-    @property
-    def count(self) -> int:
-        return len(self.marks)
-
-    @property
-    def first(self) -> Mark:
-        return self.marks[0]
-
-    @property
-    def last(self) -> Mark:
-        return self.marks[-1]
+    gravest: Mark
+    count: int
 
     @property
     def x(self) -> str:
-        """In the middle of its deployments, as SVG writes it."""
-        return f"{(self.first.place + self.last.place) / 2:.2f}%"
-
-    @property
-    def band_x(self) -> str:
-        return f"{self.first.place:.2f}%"
-
-    @property
-    def band_width(self) -> str:
-        return f"{self.last.place - self.first.place:.2f}%"
+        """As SVG writes it."""
+        return f"{self.gravest.place:.2f}%"
 
 
 def markers_of(marks: Sequence[Mark], room: float = ROOM) -> list[Marker]:
-    """All marks, those together that lie less than `room` from the first of their group."""
-    groups: list[list[Mark]] = []
-    for mark in sorted(marks, key=lambda mark: mark.place):
-        if not groups or mark.place - groups[-1][0].place >= room:
-            groups.append([])
-        groups[-1].append(mark)
-    return [Marker(tuple(group)) for group in groups]
+    """At least `room` apart, from left to right. What is less grave, or as grave and older, gives way and counts."""
+    shown: list[Mark] = []
+    counts: list[int] = []
+    for mark in sorted(marks, key=lambda mark: (RANK.get(mark.status.key, len(RANK)), -mark.place)):
+        nearest = min(range(len(shown)), key=lambda place: abs(shown[place].place - mark.place), default=None)
+        if nearest is not None and abs(shown[nearest].place - mark.place) < room:
+            counts[nearest] += 1
+        else:
+            shown.append(mark)
+            counts.append(1)
+    markers = [Marker(mark, count) for mark, count in zip(shown, counts, strict=True)]
+    return sorted(markers, key=lambda marker: marker.gravest.place)

@@ -110,7 +110,7 @@ def interval_of(environment: Environment, wanted: Range) -> float:
 
 def buckets_of(environment: Environment, frame: Frame, bucket_s: int) -> list[Bucket]:
     """The samples of the frame, in buckets of so many seconds, oldest first; those without a sample are left out."""
-    wanted = {
+    wanted: dict[str, Any] = {
         "environment": environment.pk,
         "phases": [str(phase) for phase in Phase.values],
         # Whole buckets: the first one must not change with every look.

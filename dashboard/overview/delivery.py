@@ -11,7 +11,7 @@ from django.db import connection
 from analysis.models import VerdictName
 from dashboard.overview.figures import Figures, Spread
 
-# Whether a deployment deserved the verdict: it has it, unless a person marked it wrong, or it is what they named instead.
+# Whether a deployment deserved the verdict: it has it, unless a person marked it wrong, or that is what they named.
 # As a CASE it would be shorter; what a CASE gives, the planner takes for rare, and reads whole tables to find it.
 DESERVED = (
     "(({feedback}.id IS NULL OR {feedback}.right) AND {verdict}.verdict = {name}"
@@ -27,7 +27,8 @@ SELECT count(*) FILTER (WHERE pipeline_result = 'success'),
     count(verdict.id),
     count(*) FILTER (WHERE {FAILED}),
     percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (
-        ORDER BY greatest(0, date_part('epoch', verdict.created_at - finished_at))) FILTER (WHERE verdict.id IS NOT NULL),
+        ORDER BY greatest(0, date_part('epoch', verdict.created_at - finished_at))
+    ) FILTER (WHERE verdict.id IS NOT NULL),
     count(committed_at) FILTER (WHERE committed_at <= finished_at AND pipeline_result = 'success'),
     percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY date_part('epoch', finished_at - committed_at))
         FILTER (WHERE committed_at <= finished_at AND pipeline_result = 'success')

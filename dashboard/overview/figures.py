@@ -22,8 +22,8 @@ class Spread:
 class Figures:
     """Of the deployments whose finish lies in the last `days`.
 
-    deployed: those with the result success; judged: those with a verdict; failed: of these, those that were to be rolled
-    back (the mark that a person gave counts instead of the verdict); unrestored: failures that no ok has followed yet.
+    deployed: those with the result success; judged: those with a verdict; failed: of these, those that were to be
+    rolled back (a person's mark counts instead of the verdict); unrestored: failures that no ok has followed yet.
     """
 
     days: int

@@ -24,6 +24,7 @@ from projects.models import ApiKey, Environment, Project, User
 # Of the partitions of samples, those in which a first answer of an endpoint is looked for.
 ANSWERED_WITHIN = timedelta(days=30)
 HINTS_SHOWN = 12
+EMPTY = Strip()
 # What a list of verdicts does not show, and what makes their rows wide.
 WIDE = ("failed_metrics", "checks", "quality", "policy", "evidence")
 
@@ -65,7 +66,7 @@ class Row:
     judged: Deployment | None = None
     latest: Deployment | None = None
     watches: list[Watch] = field(default_factory=list)
-    strip: Strip = Strip()
+    strip: Strip = EMPTY
 
     @property
     def verdict(self) -> DeploymentVerdict | None:
@@ -131,6 +132,10 @@ def overview_of(projects: Sequence[Project]) -> Overview:
     """How the environments of these projects stand. Five queries, one more while something is observed."""
     environments = environments_of(projects)
     deployments = deployments_by_id(environments)
+    by_id = {one.pk: one for one in environments}
+    for deployment in deployments.values():
+        deployment.environment = by_id[deployment.environment_id]
+        deployment.project = deployment.environment.project
     watches = watches_in(environments)
     strips = strips_of(projects)
     rows = [
@@ -139,7 +144,7 @@ def overview_of(projects: Sequence[Project]) -> Overview:
             judged=deployments.get(one.judged_id),
             latest=deployments.get(one.latest_id),
             watches=watches.get(one.pk, []),
-            strip=strips.get(one.pk, Strip()),
+            strip=strips.get(one.pk, EMPTY),
         )
         for one in environments
     ]
@@ -224,17 +229,14 @@ def strips_of(projects: Sequence[Project]) -> dict[int, Strip]:
 
 def open_hints(rows: Sequence[Row]) -> list[Hint]:
     """The critical hints of each environment's latest judged deployment, in the order of the rows."""
-    judged = {row.judged.pk: row for row in rows if row.judged is not None}
+    judged = {row.judged.pk: row.judged for row in rows if row.judged is not None}
+    places = {pk: place for place, pk in enumerate(judged)}
     found = Hint.objects.filter(deployment__in=list(judged), severity=Severity.CRITICAL).only(
         "id", "deployment_id", "position", "code", "metric", "severity", "title", "created_at"
     )
-    places = {pk: place for place, pk in enumerate(judged)}
     hints = sorted(found, key=lambda hint: (places[hint.deployment_id], hint.position))
     for hint in hints:
-        row = judged[hint.deployment_id]
-        assert row.judged is not None
-        row.judged.environment, row.judged.project = row.environment, row.environment.project
-        hint.deployment = row.judged
+        hint.deployment = judged[hint.deployment_id]
     return hints
 
 

@@ -52,7 +52,7 @@ def standing(request: HttpRequest, projects: list[Project]) -> dict[str, Any]:
 
 
 def chosen_project(projects: list[Project], value: str | None) -> Project | None:
-    """The project that an address names, None for all of them. Raises Http404, the same for foreign and unknown ones."""
+    """The project that an address names, None for all. Raises Http404, the same for foreign and unknown ones."""
     if not value:
         return None
     found = next((project for project in projects if str(project.uuid) == value), None)

@@ -17,7 +17,8 @@ from dashboard.tests.browsing import PATIENCE_MS, look, sign_in
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.models import Phase
-from metrics.storing import Metrics, Row, store
+from metrics.payload import Metrics
+from metrics.storing import Row, store
 from metrics.tests.factories import HEALTHY, make_sample
 from projects.baselines import exclude_window
 from projects.models import Environment
@@ -47,7 +48,7 @@ def judged_at(environment: Environment, hours_ago: float, verdict: str = "ok", *
 
 def busy(shop: Environment) -> None:
     """A month of a team with four projects, one of which has just been broken."""
-    chance = random.Random(4)  # noqa: S311  (the same scene every time)
+    chance = random.Random(4)
     team = shop.project.team
     staging = make_environment(project=shop.project, name="staging")
     search = make_environment(project=make_project(team=team, name="search-indexer"), name="production-eu-west")
@@ -104,7 +105,7 @@ def test_a_busy_overview_shows_trouble_first_and_keeps_up(site, live_server, use
 
 def plant_samples(environment: Environment) -> None:
     """30 days at the level of a service with days and nights, an outage, a gap and the free plan's intervals."""
-    chance = random.Random(7)  # noqa: S311  (the same scene every time)
+    chance = random.Random(7)
     now = timezone.now()
     rows = []
     for minutes in [*range(1, 120), *range(120, 30 * 1440, 10)]:

@@ -106,7 +106,9 @@ def test_time_to_verdict_is_the_median_and_what_nine_of_ten_keep_to():
     judged(prod, 3, None)
     # Between the fourth and the fifth value: 400 + 0.6 × 600.
     found = figures(prod).to_verdict
-    assert (found.median, found.p90, found.count) == (pytest.approx(300), pytest.approx(760), 5)
+    assert found.count == 5
+    assert found.median == pytest.approx(300)
+    assert found.p90 == pytest.approx(760)
 
 
 def test_time_to_restore_runs_to_the_next_ok_of_the_environment():
@@ -170,14 +172,15 @@ PLANT = """
 INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at, finished_at,
     duration_ms, branch, commit_sha, version, author, url, window_samples, interval_s)
 SELECT gen_random_uuid(), n, %(project)s, %(environment)s, 'analyzed', 'success',
-    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '', 5, 60
+    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '',
+    5, 60
 FROM generate_series(1, 20000) AS n
 """
 JUDGE = """
 INSERT INTO deployment_verdicts (deployment_id, verdict, confidence, conclusive, score, summary, failed_metrics, checks,
     quality, policy, evidence, early, shadow, created_at)
-SELECT id, CASE WHEN number % 20 = 0 THEN 'rollback_recommended' ELSE 'ok' END, 0.9, true, 0.1, repeat('As before. ', 150),
-    '[]', '[]', '{}', '{}', '{}', false, false, finished_at + interval '5 minutes'
+SELECT id, CASE WHEN number % 20 = 0 THEN 'rollback_recommended' ELSE 'ok' END, 0.9, true, 0.1,
+    repeat('As before. ', 150), '[]', '[]', '{}', '{}', '{}', false, false, finished_at + interval '5 minutes'
 FROM deployments
 """
 

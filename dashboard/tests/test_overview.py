@@ -291,7 +291,8 @@ PLANT = """
 INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at, finished_at,
     duration_ms, branch, commit_sha, version, author, url, window_samples, interval_s)
 SELECT gen_random_uuid(), n + 10, %(project)s, %(environment)s, 'analyzed', 'success',
-    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '', 5, 60
+    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '',
+    5, 60
 FROM generate_series(1, 20000) AS n
 """
 

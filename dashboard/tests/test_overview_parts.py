@@ -24,7 +24,7 @@ TODAY = date(2026, 3, 31)
         (None, DEFAULT_DAYS),
         ("", DEFAULT_DAYS),
         ("8", DEFAULT_DAYS),
-        ("٧", DEFAULT_DAYS),
+        ("\u0667", DEFAULT_DAYS),
     ],
 )
 def test_only_three_periods_can_be_asked_for(value, days):
@@ -64,7 +64,7 @@ def test_an_environment_stands_by_its_last_verdict_and_what_goes_on(verdict, in_
 
 
 def test_trouble_comes_first():
-    assert sorted(reversed(ORDER), key=rank) == ["rollback_recommended", "observing", "warning", "ok", "none"]
+    assert sorted(set(ORDER), key=rank) == ["rollback_recommended", "observing", "warning", "ok", "none"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='deployment',
             name='committed_at',
-            field=models.DateTimeField(blank=True, help_text='When what is deployed was committed, if told.', null=True),
+            field=models.DateTimeField(blank=True, help_text='When it was committed, if told.', null=True),
         ),
     ]

@@ -122,7 +122,9 @@ def test_a_call_may_leave_the_time_of_the_commit_out(body: dict[str, Any], clien
     assert Deployment.objects.get().committed_at is None
 
 
-@pytest.mark.parametrize("given", ["yesterday", 1767225600, "2026-02-30T10:00:00Z", "0001-01-01T00:00:00+14:00", "\x00"])
+@pytest.mark.parametrize(
+    "given", ["yesterday", 1767225600, "2026-02-30T10:00:00Z", "0001-01-01T00:00:00+14:00", "\x00"]
+)
 def test_a_time_of_the_commit_that_is_none_is_told(given: Any, client: Client, made: NewProject) -> None:
     response = trigger(client, made, committed_at=given)
     assert response.status_code == 400
