@@ -26,7 +26,7 @@ ANSWERED_WITHIN = timedelta(days=30)
 HINTS_SHOWN = 12
 EMPTY = Strip()
 # What a list of verdicts does not show, and what makes their rows wide.
-WIDE = ("failed_metrics", "checks", "quality", "policy", "evidence")
+WIDE = ("summary", "told", "failed_metrics", "checks", "quality", "policy", "evidence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ def open_hints(rows: Sequence[Row]) -> list[Hint]:
     judged = {row.judged.pk: row.judged for row in rows if row.judged is not None}
     places = {pk: place for place, pk in enumerate(judged)}
     found = Hint.objects.filter(deployment__in=list(judged), severity=Severity.CRITICAL).only(
-        "id", "deployment_id", "position", "code", "metric", "severity", "title", "created_at"
+        "id", "deployment_id", "position", "code", "metric", "severity", "title", "details", "created_at"
     )
     hints = sorted(found, key=lambda hint: (places[hint.deployment_id], hint.position))
     for hint in hints:

@@ -145,5 +145,5 @@ def test_an_environment_shows_its_metrics_over_time_with_deployments(site, live_
     mark.focus()
     site.keyboard.press("Enter")
     expect(site.locator("#verdict-title")).to_have_text("OK")
-    site.get_by_role("navigation", name="Where you are").get_by_role("link", name="prod").click()
+    site.get_by_role("main").get_by_role("link", name="prod", exact=True).first.click()
     expect(site.get_by_role("heading", name="shop prod")).to_be_visible()

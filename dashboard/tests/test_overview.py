@@ -92,7 +92,7 @@ def test_what_is_under_observation_shows_its_progress(browser_of, environment):
     assert body.count('<li class="filled">') == 2
     assert body.count(f'href="{address(watched)}"') == 2
     # The last verdict stays the last one until the next.
-    assert row_of(browser_of, environment).startswith("OK shop prod #1")
+    assert row_of(browser_of, environment).startswith("OK Under observation shop prod #1")
 
 
 def test_a_deployment_that_is_running_waits_for_its_finish(browser_of, environment):
