@@ -156,7 +156,7 @@ def markers_in(environment: Environment, frame: Frame) -> list[Marker]:
 
 def latest_of(environment: Environment) -> list[Row]:
     """The last deployments, however long ago they were."""
-    found = list(narrow(environment).order_by("-started_at", "-id")[:LATEST_SHOWN])
+    found = list(narrow(environment).order_by("-started_at")[:LATEST_SHOWN])
     for one in found:
         one.environment, one.project = environment, environment.project
     counts = samples_so_far([one for one in found if is_in_progress(one, verdict_of(one))])

@@ -290,7 +290,7 @@ def test_the_first_steps_take_few_queries(browser_of, django_assert_num_queries,
 PLANT = """
 INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at, finished_at,
     duration_ms, branch, commit_sha, version, author, url, window_samples, interval_s)
-SELECT gen_random_uuid(), n + 10, %(project)s, %(environment)s, 'analyzed', 'success',
+SELECT gen_random_uuid(), n + 10, %(project)s, (%(environments)s::bigint[])[1 + n %% 20], 'analyzed', 'success',
     now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '',
     5, 60
 FROM generate_series(1, 20000) AS n
@@ -298,16 +298,24 @@ FROM generate_series(1, 20000) AS n
 
 
 def test_a_long_history_is_read_by_index(environment, user):
+    others = [make_environment(project=environment.project) for _ in range(20)]
     with connection.cursor() as cursor:
-        cursor.execute(PLANT, {"project": environment.project_id, "environment": environment.pk})
+        ids = [other.pk for other in others]
+        cursor.execute(PLANT, {"project": environment.project_id, "environments": ids})
         cursor.execute("ANALYZE deployments")
-    judged(environment, started_at=timezone.now() - timedelta(minutes=20))
-    make_deployment(environment=environment, state=State.FINISHED)
+    judged(others[0], started_at=timezone.now() - timedelta(minutes=20))
+    make_deployment(environment=others[0], state=State.FINISHED)
     with CaptureQueriesContext(connection) as queries:
         overview = overview_of(projects_of(user))
     assert overview.rows[0].watches
+    plans = []
     with connection.cursor() as cursor:
         for query in queries.captured_queries:
             cursor.execute("EXPLAIN " + query["sql"])
-            plan = "\n".join(row[0] for row in cursor.fetchall())
-            assert "Seq Scan on deployments" not in plan, plan
+            plans.append("\n".join(row[0] for row in cursor.fetchall()))
+    for plan in plans:
+        assert "Seq Scan on deployments" not in plan, plan
+    # One environment has no deployment: looking for its latest in the order of time would read those of all others.
+    latest = next(plan for plan in plans if "on projects_environment" in plan and "SubPlan" in plan)
+    assert latest.count("deployments_by_start") == 2, latest
+    assert "deployments_by_time" not in latest, latest
