@@ -128,7 +128,7 @@ def test_samples_and_the_verdict_appear_without_a_reload(site, live_server, user
 def test_the_list_shows_a_new_verdict_without_a_reload(site, live_server, user):
     deployment = make_deployment(environment=scenes.environment_of(user), state=State.FINISHED)
     sign_in(site, live_server)
-    expect(site.get_by_text("Under observation")).to_be_visible()
+    expect(site.get_by_role("table").get_by_text("Under observation")).to_be_visible()
     make_verdict(deployment)
     expect(site.get_by_role("cell", name="OK", exact=True)).to_be_visible(timeout=PATIENCE_MS)
 

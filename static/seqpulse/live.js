@@ -22,8 +22,16 @@ const indicator = document.querySelector("[data-live-state]");
    the earliest (notBefore), why it is given up (over). */
 const known = new Map();
 
+/** What is known of an element; also of one that came to the page later, by another exchange. */
+function about(element) {
+  if (!known.has(element.id)) {
+    known.set(element.id, { source: sourceOf(element), seen: Date.now(), failures: 0, notBefore: 0, over: "" });
+  }
+  return known.get(element.id);
+}
+
 const isLive = (element) => element instanceof Element && element.matches("[data-live][id]");
-const isRunning = (element) => element.dataset.live === "running" && !known.get(element.id)?.over;
+const isRunning = (element) => element.dataset.live === "running" && !about(element).over;
 const running = () => [...document.querySelectorAll("[data-live][id]")].filter(isRunning);
 
 /** The element as it stands, without what every answer has anew: tokens in forms, and how long ago something was. */
@@ -100,7 +108,7 @@ function tell(old, fresh) {
 
 /** live, reconnecting, paused, over (signed out, gone) or final. */
 function stateNow() {
-  const states = [...document.querySelectorAll("[data-live][id]")].map((element) => known.get(element.id));
+  const states = [...document.querySelectorAll("[data-live][id]")].map(about);
   if (states.some((state) => state.over)) return "over";
   if (!running().length) return "final";
   if (document.hidden) return "paused";
@@ -125,7 +133,7 @@ function pauseAfter(failures, trigger) {
 }
 
 function giveUp(element, name) {
-  known.get(element.id).over = name;
+  about(element).over = name;
   say(name);
   showState();
 }
@@ -133,7 +141,7 @@ function giveUp(element, name) {
 function failed({ target: element, detail }) {
   if (!isLive(element)) return;
   if (detail.xhr.status === 404) { giveUp(element, "gone"); return; }
-  const state = known.get(element.id);
+  const state = about(element);
   state.failures += 1;
   const asked = Number(detail.xhr.getResponseHeader("Retry-After")) * 1000;
   state.notBefore = Date.now() + Math.max(asked || 0, pauseAfter(state.failures, element.getAttribute("hx-trigger")));
@@ -143,7 +151,7 @@ function failed({ target: element, detail }) {
 
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (!isLive(event.target)) return;
-  const state = known.get(event.target.id);
+  const state = about(event.target);
   if (document.hidden || state.over || Date.now() < state.notBefore) event.preventDefault();
 });
 
@@ -158,7 +166,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (new URL(xhr.responseURL).pathname !== asked.pathname) { giveUp(old, "signedOut"); return; }
   const fresh = new DOMParser().parseFromString(serverResponse, "text/html").getElementById(old.id);
   if (!fresh || !isLive(fresh)) { failed({ target: old, detail: event.detail }); return; }
-  const state = known.get(old.id);
+  const state = about(old);
   Object.assign(state, { failures: 0, notBefore: 0, seen: Date.now() });
   say("");
   tell(old, fresh);
@@ -173,7 +181,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 
 document.addEventListener("htmx:afterSwap", ({ target: fresh }) => {
-  const state = isLive(fresh) && known.get(fresh.id);
+  const state = isLive(fresh) && about(fresh);
   if (!state?.habits) return;
   restore(fresh, state.habits);
   delete state.habits;
@@ -185,9 +193,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) for (const element of running()) window.htmx.trigger(element, "live:now");
 });
 
-for (const element of document.querySelectorAll("[data-live][id]")) {
-  known.set(element.id, { source: sourceOf(element), seen: Date.now(), failures: 0, notBefore: 0, over: "" });
-}
+document.querySelectorAll("[data-live][id]").forEach(about);
 if (known.size) {
   showState();
   setInterval(showState, 1000);
