@@ -86,7 +86,7 @@ def connect_it(site: Page) -> None:
 
 
 def try_its_endpoint(site: Page, service: Service) -> str:
-    site.get_by_role("link", name="Settings").click()
+    site.get_by_role("link", name="Settings", exact=True).click()
     look(site, "project-settings")
     site.get_by_text("Add an environment").click()
     site.get_by_label("Name of the environment").fill("staging")
@@ -147,7 +147,7 @@ def end_a_key(site: Page) -> None:
 
 
 def end_the_project(site: Page) -> None:
-    site.get_by_role("link", name="Settings").click()
+    site.get_by_role("link", name="Settings", exact=True).click()
     site.get_by_role("button", name="Archive the project").click()
     expect(site.get_by_text("This project is archived")).to_be_visible()
     look(site, "project-archived")
@@ -156,7 +156,7 @@ def end_the_project(site: Page) -> None:
     site.get_by_role("link", name="Archived (1)").click()
     look(site, "projects-archived")
     site.get_by_role("link", name="checkout").click()
-    site.get_by_role("link", name="Settings").click()
+    site.get_by_role("link", name="Settings", exact=True).click()
     site.get_by_role("link", name="Delete the project…").click()
     site.get_by_label("Type checkout to confirm").fill("check")
     site.get_by_role("button", name="Delete the project").click()
