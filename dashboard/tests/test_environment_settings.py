@@ -49,7 +49,7 @@ def signing(client: Client, environment: Environment, do: str, **fields: Any) ->
 def secret_of(answer: Any) -> str:
     assert "no-store" in answer["Cache-Control"]
     [secret] = set(SECRET.findall(answer.content.decode()))
-    return secret
+    return str(secret)
 
 
 # --- the probe
