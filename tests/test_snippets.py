@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import py_compile
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -245,10 +244,7 @@ def command_of(key: str, directory: Path) -> list[str]:
 
 
 def go_command(directory: Path) -> list[str]:
-    # Not asked for in CI: a compiler of 300 MB for one snippet.
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("install go to try the Go snippet: apt-get install golang-go")
+    go = require("go", "golang-go")
     (directory / "go.mod").write_text("module snippet\n\ngo 1.18\n")
     (directory / "main.go").write_text(GO)
     (directory / "seqpulse").mkdir()
