@@ -15,6 +15,7 @@ from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.overview.delivery import figures_of
 from dashboard.overview.figures import Figures, Spread
+from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from projects.models import Environment
@@ -168,31 +169,14 @@ def test_a_verdict_from_before_the_finish_took_no_time():
 
 # --- how they are counted ------------------------------------------------------------------------------------------
 
-PLANT = """
-INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at, finished_at,
-    duration_ms, branch, commit_sha, version, author, url, window_samples, interval_s)
-SELECT gen_random_uuid(), n, %(project)s, %(environment)s, 'analyzed', 'success',
-    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '',
-    5, 60
-FROM generate_series(1, 20000) AS n
-"""
-JUDGE = """
-INSERT INTO deployment_verdicts (deployment_id, verdict, confidence, conclusive, score, summary, failed_metrics, checks,
-    quality, policy, evidence, early, shadow, created_at)
-SELECT id, CASE WHEN number % 20 = 0 THEN 'rollback_recommended' ELSE 'ok' END, 0.9, true, 0.1,
-    repeat('As before. ', 150), '[]', '[]', '{}', '{}', '{}', false, false, finished_at + interval '5 minutes'
-FROM deployments
-"""
-
 
 @pytest.mark.django_db(transaction=True)
 def test_figures_are_counted_from_indexes_alone():
     environment = make_environment(project=make_project())
+    plant([environment])
     with connection.cursor() as cursor:
-        cursor.execute(PLANT, {"project": environment.project_id, "environment": environment.pk})
-        cursor.execute(JUDGE)
         # As autovacuum does: only then may an index answer without its table.
-        cursor.execute("VACUUM ANALYZE deployments, deployment_verdicts")
+        cursor.execute("VACUUM deployments, deployment_verdicts")
     with CaptureQueriesContext(connection) as queries:
         found = figures_of([environment.project_id], 7, timezone.now())
     assert len(queries) == 2

@@ -18,6 +18,7 @@ from analysis.tests.factories import make_hint, make_verdict
 from dashboard.overview.queries import HINTS_SHOWN, overview_of, projects_of
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, words
+from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.models import Phase
@@ -287,27 +288,14 @@ def test_the_first_steps_take_few_queries(browser_of, django_assert_num_queries,
         browser_of.get(OVERVIEW)
 
 
-PLANT = """
-INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at, finished_at,
-    duration_ms, branch, commit_sha, version, author, url, window_samples, interval_s)
-SELECT gen_random_uuid(), n + 10, %(project)s, (%(environments)s::bigint[])[1 + n %% 20], 'analyzed', 'success',
-    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '',
-    5, 60
-FROM generate_series(1, 20000) AS n
-"""
-
-
 def test_a_long_history_is_read_by_index(environment, user):
     others = [make_environment(project=environment.project) for _ in range(20)]
-    with connection.cursor() as cursor:
-        ids = [other.pk for other in others]
-        cursor.execute(PLANT, {"project": environment.project_id, "environments": ids})
-        cursor.execute("ANALYZE deployments")
+    plant(others)
     judged(others[0], started_at=timezone.now() - timedelta(minutes=20))
     make_deployment(environment=others[0], state=State.FINISHED)
     with CaptureQueriesContext(connection) as queries:
         overview = overview_of(projects_of(user))
-    assert overview.rows[0].watches
+    assert [row.environment for row in overview.rows if row.watches] == [others[0]]
     plans = []
     with connection.cursor() as cursor:
         for query in queries.captured_queries:
