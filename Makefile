@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 # Containers often set it; then each of the hundreds of processes of a test run would compile all our code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-bench setup-client demo run test check messages bench-api bench-data bench-poller bench-verdicts clean
+.PHONY: help setup setup-bench setup-client demo run test check messages bench-api bench-data bench-pages bench-poller bench-verdicts clean
 
 help:
 	@echo "make setup            virtual environment and dependencies (nothing twice)"
@@ -21,6 +21,7 @@ help:
 	@echo "make messages         texts of the code into the catalogues of locale/, and those as the pages read them (gettext)"
 	@echo "make bench-api        how fast the API answers: trigger and finish, lists, overload (minutes)"
 	@echo "make bench-data       retention by partition against row deletes, with 5 M samples (minutes)"
+	@echo "make bench-pages      how long each page of the dashboard takes, with 100,000 deployments (minutes)"
 	@echo "make bench-poller     how fast pollers are, beside other ways to do it (minutes; ARGS=--quick: one)"
 	@echo "make bench-verdicts   how often the verdicts are right, beside other judges (minutes)"
 	@echo "make clean            removes what these made, except the data in var/"
@@ -80,6 +81,9 @@ bench-api: setup
 
 bench-data: setup
 	@exec $(PY) -m benchmarks.data $(ARGS)
+
+bench-pages: setup
+	@exec $(PY) -m benchmarks.pages $(ARGS)
 
 bench-verdicts: setup
 	@exec $(PY) -m benchmarks.verdicts $(ARGS)

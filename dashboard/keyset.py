@@ -12,13 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import BigIntegerField, BooleanField, F, Func, IntegerField, Q, QuerySet, Value
+from django.db.models import BigIntegerField, BooleanField, F, Func, Q, QuerySet, TextField, Value
 
 # Longer is no cursor of ours.
 LONGEST = 300
 LARGEST_ID = 2**63 - 1
 
-NOTHING = Value(None, output_field=IntegerField())
+# Of a type that changes nothing in what other parts have in its column.
+NOTHING = Value(None, output_field=TextField())
 
 Key = int | float | datetime | None
 

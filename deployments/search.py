@@ -89,20 +89,25 @@ def begins(word: str, text: str) -> bool:
 def matching(word: str, projects: Collection[int] = ()) -> Q:
     """Deployments with this word ("4f2a9c1", "release/2.14", "#12"), or of one of the projects (ids).
 
-    A word with separators in it has to stand there just so. The word holds a letter or a digit.
+    A word with separators in it has to stand there just so, wherever. The word holds a letter or a digit.
     """
     number = NUMBER.fullmatch(word)
     if number:
         return Q(_has(f"'#{int(number[1])}'"))
     parts = words_in(word)
-    # What begins with a single letter is nearly everything.
-    asked = [" & ".join(f"'{part}':*" if len(part) > 1 else f"'{part}'" for part in parts)]
+    # Of a word with separators the first part may be the end of one: v2.14 is found by 2.14.
+    asked = [" & ".join(_beginning(part) for part in (parts[1:] or parts))]
     condition = Q(_has(*asked, *_others(parts, projects)))
     if len(parts) == 1 and parts[0] == word:
         return condition
     just_so = Q(_has(*asked)) & Q(Contains(Lower(Text(*TEXTS)), Lower(Value(word, output_field=CharField()))))
     others = _others(parts, projects)
     return just_so | Q(_has(*others)) if others else just_so
+
+
+def _beginning(part: str) -> str:
+    """As tsquery: what begins so. With a single letter begins nearly everything: it has to be the whole word."""
+    return f"'{part}'" if len(part) == 1 and part.isascii() else f"'{part}':*"
 
 
 def _others(parts: Sequence[str], projects: Collection[int]) -> list[str]:

@@ -68,8 +68,8 @@ VERDICT_ROWS = """
 INSERT INTO deployment_verdicts (deployment_id, verdict, confidence, conclusive, score, summary, failed_metrics, checks,
     quality, policy, evidence, early, final, shadow, created_at)
 SELECT id, name, CASE WHEN name = 'ok' THEN 0.8 + 0.19 * random() ELSE 0.3 + 0.69 * random() END, random() < 0.94, 0.1,
-    'Keep it: no metric broke its limit.', '[]', filler, '{"score": 1.0, "issues": []}', '{}',
-    jsonb_build_object('samples', filler), name <> 'ok' AND random() < 0.1, NULL, false,
+    'Keep it: no metric broke its limit.', '[]', '[]', '{"score": 1.0, "issues": []}', '{}',
+    jsonb_build_object('filler', filler), name <> 'ok' AND random() < 0.1, NULL, false,
     finished_at + interval '5 minutes'
 FROM (
     SELECT id, finished_at,
@@ -85,7 +85,8 @@ INSERT INTO sdh_hints (deployment_id, position, code, metric, severity, confiden
     impact, evidence, actions, details, created_at)
 SELECT deployment_id, place, (%(codes)s::text[])[1 + (place + (hashint8(deployment_id) & 1048575)) %% %(count)s],
     'latency_p95',
-    CASE verdict WHEN 'rollback_recommended' THEN 'critical' WHEN 'warning' THEN 'warning' ELSE 'info' END, 0.8, 480, 300, 'p95 latency over 300 ms', repeat('The slowest requests wait for something. ', 5),
+    CASE verdict WHEN 'rollback_recommended' THEN 'critical' WHEN 'warning' THEN 'warning' ELSE 'info' END,
+    0.8, 480, 300, 'p95 latency over 300 ms', repeat('The slowest requests wait for something. ', 5),
     repeat('Pages feel slow. ', 5), '["p95 latency above 270 ms in 5 of 5 samples"]',
     '["Look at the slowest statements."]', '{}', created_at
 FROM deployment_verdicts, generate_series(0, 2) AS place

@@ -45,7 +45,7 @@ class DeploymentFilters(ListFilters):
         max_length=200,
         widget=forms.TextInput({"type": "search", "autocomplete": "off"}),
         help_text=_(
-            "What words of branch, version, author or project begin with, or a commit; #12 is a number. All have to match."
+            "How words of branch, version, author or project begin, or a commit; #12 is a number. All have to match."
         ),
     )
     verdict = choice_field(_("Verdict"), _("All verdicts"), VERDICT_LABELS.items())

@@ -1,0 +1,82 @@
+"""make bench-pages: how long the server takes for each page of the dashboard, with 100,000 deployments in 60 projects.
+
+Times are those of the whole request but the network: middleware, queries, template. Beside the list of deployments the
+usual alternative to it, on the same data and the same rows: pages by OFFSET, words by ILIKE, totals by count(*).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.site import bench_site, print_table
+
+LIST, HINTS = "/dashboard/deployments/", "/dashboard/hints/"
+# Some pages into the list, each by the cursor of the one before: the last one is measured.
+DEEP_PAGES = 40
+
+
+def prepare(url: str, directory: str) -> None:
+    """Django in this process, on the bench's database."""
+    os.environ |= {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "seqpulse.settings", "SEQPULSE_DATA_DIR": directory}
+    os.environ |= {
+        "SECRET_KEY": "bench" * 12,
+        "SEQPULSE_ENCRYPTION_KEYS": "YmVuY2gtcGFnZXMtMDEyMzQ1Njc4OS1hYmNkZWZnaGk=",
+    }
+    os.environ |= {"SEQPULSE_HTTPS": "off", "SEQPULSE_RATE_LIMITS": "off", "LOG_LEVEL": "error", "DEBUG": "on"}
+    import django  # noqa: PLC0415  (it reads the settings above)
+
+    django.setup()
+    from django.conf import settings  # noqa: PLC0415
+
+    # DEBUG serves static files without collecting them; what it costs a page is not a page's.
+    settings.DEBUG = False
+    settings.ALLOWED_HOSTS = ["testserver"]
+
+
+def measure(name: str, work: Callable[[], Any], repetitions: int) -> dict[str, Any]:
+    """Milliseconds, median and 95th percentile; the first run, which fills caches, does not count."""
+    work()
+    taken = []
+    for _ in range(repetitions):
+        started = time.perf_counter()
+        work()
+        taken.append((time.perf_counter() - started) * 1000)
+    taken.sort()
+    return {
+        "case": name,
+        "median_ms": taken[len(taken) // 2],
+        "p95_ms": taken[min(len(taken) - 1, int(len(taken) * 0.95))],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench-pages", description=__doc__)
+    parser.add_argument("--deployments", type=int, default=100_000)
+    parser.add_argument("--projects", type=int, default=60)
+    parser.add_argument("--repetitions", type=int, default=20)
+    options = parser.parse_args()
+    with bench_site() as site:
+        prepare(site.url, str(site.directory / "data"))
+        from benchmarks.pages import cases, world  # noqa: PLC0415  (models, which need the settings)
+
+        started = time.perf_counter()
+        world.fill(site, deployments=options.deployments, projects=options.projects)
+        print(f"filled in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+        rows = [measure(name, work, options.repetitions) for name, work in cases.pages(DEEP_PAGES)]
+        rows += [measure(name, work, 2) for name, work in cases.files()]
+        cases.close()
+    print_table(rows)
+    slowest = max((row for row in rows if row["case"].startswith("page")), key=lambda row: float(row["p95_ms"]))
+    print(f"slowest page: {slowest['case']}, p95 {slowest['p95_ms']:.0f} ms")
+    facts = {"bench": "pages", "deployments": options.deployments, "projects": options.projects, "cpus": os.cpu_count()}
+    print(json.dumps({**facts, "load_1m": os.getloadavg()[0], "slowest_page_p95_ms": slowest["p95_ms"], "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""What is timed: pages as a browser asks for them, files, and the alternative to the list's queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db import connection
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.test import Client
+from django.urls import NoReverseMatch, reverse
+
+from dashboard.deployments.filters import DeploymentFilters
+from dashboard.deployments.listing import PAGE_SIZE, deployments_page
+from dashboard.deployments.orders import ORDERS
+from dashboard.scope import scope_of
+from dashboard.tests import scenes
+from deployments.models import Deployment
+from projects.models import Environment, Membership, Team, User
+
+Case = tuple[str, Callable[[], Any]]
+
+
+def person(name: str, teams: int, **columns: Any) -> User:
+    """A member of so many teams."""
+    user = User.objects.create(username=name, **columns)
+    rows = [Membership(user=user, team=team) for team in Team.objects.order_by("id")[:teams]]
+    Membership.objects.bulk_create(rows)
+    return user
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def get(client: Client, path: str, query: dict[str, str] | None = None) -> bytes:
+    """The whole answer, which has to be a page."""
+    answer: Any = client.get(f"{path}?{urlencode(query)}" if query else path)
+    assert answer.status_code == 200, (path, query, answer.status_code)  # noqa: S101
+    return b"".join(answer.streaming_content) if answer.streaming else answer.content
+
+
+def filters_of_bench() -> list[dict[str, str]]:
+    """Common and rare values of everything that the list is narrowed by."""
+    rare = Deployment.objects.filter(branch__startswith="renovate/").order_by("id")[10]
+    project = str(rare.project.uuid)
+    return [
+        {},
+        *({"verdict": name} for name in ("ok", "warning", "rollback_recommended", "none", "inconclusive", "early")),
+        *({"state": name} for name in ("analyzed", "finished", "abandoned")),
+        *({"branch": name} for name in ("main", rare.branch, "nowhere")),
+        *({"author": name} for name in ("Ada Lovelace", "nobody")),
+        {"environment": "prod"},
+        {"project": project},
+        {"project": project, "environment": "prod", "verdict": "warning"},
+        *({"range": name} for name in ("24h", "7d", "30d")),
+        *(
+            {"q": words}
+            for words in ("main", "ada", "shop", "2", rare.commit_sha[:7], "#12", "feature/check", "nothing")
+        ),
+        {"q": "ada renovate/dj"},
+        {"q": "ada", "verdict": "warning", "range": "30d"},
+    ]
+
+
+def pages(deep: int) -> Iterator[Case]:
+    """Every page with its name; "page" are those that the target is about."""
+    people = {
+        "60 projects": person("everywhere", 1000),
+        "5 projects": person("somewhere", 1),
+        "superuser": person("root", 0, is_superuser=True),
+    }
+    for who, user in people.items():
+        client = signed_in(user)
+        for query in filters_of_bench():
+            if "project" in query and who == "5 projects":
+                continue
+            orders = list(ORDERS) if who == "60 projects" else ["-started", "-verdict", "project"]
+            for order in orders:
+                asked = {**query, **({"sort": order} if order != "-started" else {})}
+                yield f"page: deployments {asked or ''}, {who}", partial(get, client, "/dashboard/deployments/", asked)
+    client, user = signed_in(people["60 projects"]), people["60 projects"]
+    for order in ORDERS:
+        cursor = cursor_of(user, order, deep)
+        asked = {"sort": order, "cursor": cursor}
+        yield f"page: deployments, page {deep}, {order}", partial(get, client, "/dashboard/deployments/", asked)
+    for query in (
+        {},
+        {"severity": "critical"},
+        {"code": "high_latency", "range": "30d"},
+        {"since": "2020-01-01T00:00"},
+    ):
+        yield f"page: hints {query or ''}", partial(get, client, "/dashboard/hints/", query)
+    for name, arguments in other_pages():
+        try:
+            path = reverse(f"dashboard:{name}", args=arguments)
+        except NoReverseMatch:
+            continue
+        yield f"page: {name}", partial(get, client, path)
+    yield from alternatives(user, deep)
+
+
+def other_pages() -> Iterator[tuple[str, list[Any]]]:
+    environment = Environment.objects.select_related("project").order_by("id")[0]
+    # One with samples, checks and hints, by the real judge.
+    deployment = scenes.judged(environment, **scenes.BROKEN)
+    yield "overview", []
+    yield "deployment", [deployment.uuid]
+    yield "environment", [environment.pk]
+    yield "projects", []
+    yield "project", [environment.project.uuid]
+
+
+def cursor_of(user: User, order: str, pages_on: int) -> str:
+    filters = DeploymentFilters({"sort": order}, scope_of(user))
+    cursor = ""
+    for _ in range(pages_on - 1):
+        cursor = deployments_page(filters, cursor).older
+    return cursor
+
+
+def alternatives(user: User, deep: int) -> Iterator[Case]:
+    """The rows of a page alone, ours and as they are usually come by."""
+    deep_rows = (deep - 1) * PAGE_SIZE
+    for order, keys in (("-started", ["-started_at", "-id"]), ("-confidence", ["-verdict__confidence", "-id"])):
+        filters = DeploymentFilters({"sort": order}, scope_of(user))
+        cursor = cursor_of(user, order, deep)
+        yield f"rows: page {deep} {order}, by place", partial(deployments_page, filters, cursor)
+        yield f"rows: page {deep} {order}, by OFFSET", partial(by_offset, user, Q(), keys, deep_rows)
+        last = Deployment.objects.count() - 100
+        yield f"rows: the last page {order}, by OFFSET", partial(by_offset, user, Q(), keys, last)
+    for word in ("renovate/dj", "4f2a9c1"):
+        filters = DeploymentFilters({"q": word}, scope_of(user))
+        names = ("branch", "version", "author", "commit_sha", "project__name")
+        contains = Q()
+        for name in names:
+            contains |= Q(**{f"{name}__icontains": word})
+        yield f"rows: search {word}, by index", partial(deployments_page, filters)
+        yield f"rows: search {word}, by ILIKE", partial(by_offset, user, contains, ["-started_at", "-id"], 0)
+    yield "rows: by project, ours", partial(deployments_page, DeploymentFilters({"sort": "project"}, scope_of(user)))
+    keys: list[Any] = [Lower("project__name"), "-started_at", "-id"]
+    yield "rows: by project, ORDER BY its name", partial(by_offset, user, Q(), keys, 0)
+
+
+def by_offset(user: User, condition: Q, order: list[Any], offset: int) -> tuple[list[Deployment], int]:
+    rows = Deployment.objects.visible_to(user).filter(condition).select_related("project", "environment", "verdict")
+    return list(rows.order_by(*order)[offset : offset + PAGE_SIZE]), rows.count()
+
+
+def files() -> Iterator[Case]:
+    """Everything, and what is filtered, as files."""
+    client = signed_in(User.objects.get(username="everywhere"))
+    for kind in ("csv", "json"):
+        yield f"file: all deployments, {kind}", partial(get, client, f"/dashboard/deployments/{kind}/")
+    yield "file: verdict warning, csv", partial(get, client, "/dashboard/deployments/csv/", {"verdict": "warning"})
+
+
+def close() -> None:
+    """The bench's database goes away."""
+    connection.close()

@@ -1,0 +1,351 @@
+"""The page of the list: what it shows of its filters, what it hides of others, and what hostile addresses do to it."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import json
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.core.files.base import ContentFile
+from django.test import Client
+from django.utils import timezone
+
+from analysis.tests.factories import make_verdict
+from dashboard.deployments.list_export import COLUMNS
+from dashboard.deployments.listing import deployments_page
+from dashboard.deployments.orders import ORDERS
+from dashboard.keyset import Place, place_of, written
+from dashboard.tests.pages import LIST, words
+from deployments.models import State
+from deployments.tests.factories import make_deployment
+from projects.models import Environment
+from projects.tests.factories import make_environment, make_project
+
+pytestmark = pytest.mark.django_db
+
+NOBODYS = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+CSV, JSON = f"{LIST}csv/", f"{LIST}json/"
+
+
+def numbers(answer: Any) -> list[int]:
+    """Of the deployments that a page shows."""
+    return [int(number) for number in re.findall(r'cell-number">#(\d+)<', answer.content.decode())]
+
+
+def downloaded(client: Client, path: str, query: dict[str, str] | None = None) -> str:
+    answer = client.get(path, query or {})
+    assert answer.status_code == 200
+    return ContentFile(b"".join(answer.streaming_content)).read().decode()
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_filtered_is_shown_and_can_be_cleared_one_by_one(browser_of, environment) -> None:
+    make_deployment(environment=environment, branch="<b>x", state=State.FINISHED)
+    query = {"q": "x", "branch": "<b>x", "project": str(environment.project.uuid), "range": "7d", "sort": "duration"}
+    answer = browser_of.get(LIST, query)
+    assert numbers(answer) == [1]
+    body = answer.content.decode()
+    chips = dict(re.findall(r'filter-chip">.*?<bdi class="clip">(.*?)</bdi> <a href="(.*?)"', body, re.S))
+    assert list(chips) == ["x", "shop", "Last 7 days", "&lt;b&gt;x"]
+    without = html.unescape(chips["shop"])
+    assert without == f"{LIST}?{urlencode({'q': 'x', 'range': '7d', 'branch': '<b>x', 'sort': 'duration'})}"
+    assert numbers(browser_of.get(without)) == [1]
+    # The order narrows nothing: it stays.
+    assert f'href="{LIST}?sort=duration">Clear all' in body
+
+
+def test_a_heading_orders_and_turns_round(browser_of, environment) -> None:
+    make_deployment(environment=environment)
+    body = browser_of.get(LIST).content.decode()
+    assert re.findall(r'aria-sort="(\w+)"', body) == ["descending"]
+    took = html.unescape(re.findall(r'id="by-duration" href="([^"]+)"', body)[0])
+    assert took == f"{LIST}?sort=-duration"
+    turned = browser_of.get(took).content.decode()
+    assert re.findall(r'aria-sort="(\w+)"[^>]*><a class="heading" id="by-(\w+)"', turned) == [
+        ("descending", "duration")
+    ]
+    assert f'id="by-duration" href="{LIST}?sort=duration"' in turned
+    assert f'id="by-started" href="{LIST}"' in turned
+
+
+def test_more_than_can_be_counted_cheaply_is_told_as_more(browser_of, environment, monkeypatch) -> None:
+    for _ in range(3):
+        make_verdict(make_deployment(environment=environment, state=State.FINISHED))
+    assert "3 deployments" in words(browser_of.get(LIST))
+    monkeypatch.setattr("dashboard.deployments.listing.COUNTED", 2)
+    monkeypatch.setattr("dashboard.deployments.list_views.COUNTED", 2)
+    assert "More than 2 deployments" in words(browser_of.get(LIST))
+
+
+def test_nothing_found_leads_on(browser_of, environment) -> None:
+    make_deployment(environment=environment)
+    answer = browser_of.get(LIST, {"branch": "nowhere", "sort": "verdict"})
+    assert "No deployment matches" in words(answer)
+    assert f'href="{LIST}?sort=verdict">Clear the filters' in answer.content.decode()
+
+
+def test_htmx_gets_the_list_alone_and_an_address_without_empty_fields(browser_of, environment) -> None:
+    make_deployment(environment=environment)
+    query = {"q": "", "branch": "main", "verdict": "", "sort": "-started"}
+    answer = browser_of.get(LIST, query, headers={"HX-Request": "true"})
+    assert answer["HX-Push-Url"] == f"{LIST}?branch=main"
+    assert "HX-Request" in answer["Vary"]
+    assert "<html" not in answer.content.decode()
+    whole = browser_of.get(LIST, query, headers={"HX-Request": "true", "HX-History-Restore-Request": "true"})
+    assert "<html" in whole.content.decode()
+
+
+def test_the_live_part_asks_for_what_is_filtered(browser_of, environment) -> None:
+    make_deployment(environment=environment, branch="main", state=State.FINISHED)
+    body = browser_of.get(LIST, {"branch": "main", "sort": "duration"}).content.decode()
+    address = html.unescape(re.findall(r'id="live" data-live="running" hx-get="([^"]+)"', body)[0])
+    assert address == f"{LIST}live/?branch=main&sort=duration"
+    assert numbers(browser_of.get(address)) == [1]
+
+
+# --- whose ------------------------------------------------------------------------------------------------------------
+
+
+def test_filters_by_what_is_foreign_tell_nothing(browser_of, environment) -> None:
+    make_deployment(environment=environment)
+    theirs = make_environment(project=make_project(name="theirs"), name="their-env")
+    make_deployment(environment=theirs, branch="their-branch", author="Their Author", commit_sha="abcdef12")
+    for name, foreign, unknown in (
+        ("project", str(theirs.project.uuid), NOBODYS),
+        ("environment", "their-env", "no-env"),
+        ("branch", "their-branch", "no-branch"),
+        ("author", "Their Author", "No Author"),
+        ("q", "theirs", "nobodys"),
+        ("q", "abcdef12", "12abcdef"),
+    ):
+        pages = [browser_of.get(LIST, {name: value}) for value in (foreign, unknown)]
+        assert [numbers(page) for page in pages] == [[], []]
+        told = [words(page).replace(value, "…") for page, value in zip(pages, (foreign, unknown), strict=True)]
+        assert told[0] == told[1]
+        for kind in (CSV, JSON):
+            answers = [browser_of.get(kind, {name: value}) for value in (foreign, unknown)]
+            assert answers[0].status_code == answers[1].status_code
+            if answers[0].status_code == 200:
+                assert "their" not in downloaded(browser_of, kind, {name: foreign}).replace(foreign, "")
+
+
+def test_a_cursor_of_somebody_elses_deployment_shows_only_mine(browser_of, environment) -> None:
+    mine = make_deployment(environment=environment)
+    theirs = make_deployment()
+    for backward in (True, False):
+        cursor = written(Place(0, theirs.started_at, theirs.pk, backward), "-started")
+        found = browser_of.get(LIST, {"cursor": cursor}).context["page"].rows
+        assert {row.deployment.pk for row in found} <= {mine.pk}
+
+
+# --- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"project": NOBODYS}, "Project : There is no such choice any more."),
+        ({"verdict": "excellent"}, "Verdict : There is no such choice any more."),
+        ({"since": "yesterday"}, "From : This is no time. Write it as 2026-11-23T14:30."),
+        ({"since": "2026-02-30T10:00"}, "From : This is no time."),
+        ({"since": "0001-01-01T00:00"}, "From : The year has to lie between 2000 and 2100."),
+        ({"until": "9999-12-31T23:59"}, "To : The year has to lie between 2000 and 2100."),
+        ({"since": "2026-02-02T10:00", "until": "2026-02-01T10:00"}, "To : This has to be later than “From”."),
+        ({"q": "/// main"}, "Search : There is no letter and no digit in “///”."),
+        ({"q": "a " * 11}, "Search : Search for 10 words at most."),
+        ({"q": "x" * 201}, "Search : Ensure this value has at most 200 characters"),
+        ({"q": "a\0b"}, "Search : Null characters are not allowed."),
+        ({"branch": "\0"}, "Branch, in full : Null characters are not allowed."),
+    ],
+    ids=str,
+)
+def test_a_filter_that_cannot_be_used_is_told_and_nothing_is_shown(browser_of, environment, query, told) -> None:
+    make_deployment(environment=environment)
+    answer = browser_of.get(LIST, query)
+    assert answer.status_code == 200
+    assert told in words(answer)
+    assert numbers(answer) == []
+    # The file would say nothing of it: the page does.
+    refused = browser_of.get(CSV, query)
+    assert refused.status_code == 302
+    assert told in words(browser_of.get(refused["Location"]))
+
+
+HOSTILE = [
+    "",
+    "\0",
+    "a\0b",
+    "é\u202e",
+    "-1",
+    "1e400",
+    "9" * 400,
+    "x" * 5000,
+    "' OR 1=1",
+    "[]",
+    "%00",
+    "null",
+    "\\",
+    "'",
+]
+HOSTILE += ["0001-01-01T00:00", "9999-12-31T23:59:59-12:00", "2026-02-30", "#" + "9" * 190, "#0", "'!'&|(:*", "\u2028"]
+
+
+@pytest.mark.parametrize(
+    ("path", "texts"),
+    # The live part and the files read what the page reads.
+    [(LIST, HOSTILE), ("/dashboard/hints/", HOSTILE), *((path, HOSTILE[:7]) for path in (f"{LIST}live/", CSV, JSON))],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_parameter_takes_every_hostile_text(browser_of, environment, path, texts) -> None:
+    make_deployment(environment=environment)
+    names = ("q", "project", "environment", "verdict", "state", "branch", "author", "range", "since", "until", "sort")
+    for name in (*names, "cursor", "severity", "code", "metric", "page"):
+        for text in texts:
+            answer = browser_of.get(path, {name: text})
+            assert answer.status_code in (200, 302), (name, text)
+            if answer.streaming:
+                b"".join(answer.streaming_content)
+    assert browser_of.get(f"{path}?q=a&q=%ff&q=%ed%b3%bf&verdict=ok&verdict=x&cursor=%00").status_code in (200, 302)
+
+
+CURSORS = [
+    '["-started",0,null,1,false]',
+    '["-started",0,"2026-01-01",1,false]',
+    '["-started",0,"0001-01-01T00:00:00+14:00",1,false]',
+    '["-started",0,"9999-12-31T23:59:59-14:00",1,true]',
+    '["-started",7,"2026-01-01T00:00:00+00:00",1,true]',
+    '["-started",0,1,1,false]',
+    '["-started",0,"2026-01-01T00:00:00+00:00",99999999999999999999,false]',
+    '["-started",0,"2026-01-01T00:00:00+00:00",true,false]',
+    '["-started",0,"2026-01-01T00:00:00+00:00",1,0]',
+    '["-started"]',
+    "[" * 100,
+    '{"a": 1}',
+    "null",
+    '["-duration",0,1e999,1,false]',
+    '["-confidence",0,NaN,1,false]',
+    '["-duration",0,-1,1,false]',
+    '["project",0,"2026-01-01T00:00:00+00:00",1,false]',
+    '["-verdict",2,"x",1,false]',
+    '["-verdict",2,null,1,true]',
+]
+
+
+def test_a_cursor_that_means_nothing_leads_to_a_page(browser_of, environment) -> None:
+    make_deployment(environment=environment)
+    for text in CURSORS:
+        cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        for order in ("-started", "-duration", "-confidence", "-verdict", "project"):
+            answer = browser_of.get(LIST, {"cursor": cursor, "sort": order})
+            assert answer.status_code == 200, (text, order)
+
+
+def test_a_cursor_comes_back_as_it_was_written() -> None:
+    place = Place(3, timezone.now(), 7, backward=True)
+    assert place_of(written(place, "started"), "started", type(place.key)) == place
+    assert place_of(written(place, "started"), "-started", type(place.key)) is None
+    assert written(None, "started") == ""
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(environment: Environment) -> None:
+    """More than a chunk, after it is made small."""
+    for place in range(7):
+        make_verdict(
+            make_deployment(environment=environment, state=State.FINISHED, author="Ada", branch=f"b{place % 2}"),
+            confidence=0.5 + place / 100,
+        )
+    make_deployment(environment=environment, branch="b1")
+    make_deployment(branch="b1", author="Ada")
+
+
+def uuids_of_all_pages(client: Client, query: dict[str, str]) -> list[str]:
+    """Of the deployments that the list shows."""
+    found: list[str] = []
+    path: str | None = f"{LIST}?{urlencode(query)}"
+    while path:
+        answer = client.get(path)
+        found += [str(row.deployment.uuid) for row in answer.context["page"].rows]
+        path = answer.context["older"] or None
+    return found
+
+
+def test_files_hold_what_all_pages_of_the_list_show(browser_of, many, monkeypatch) -> None:
+    monkeypatch.setattr("dashboard.deployments.list_export.CHUNK", 2)
+    monkeypatch.setitem(deployments_page.__kwdefaults__, "size", 3)
+    narrowed: list[dict[str, str]] = [{"branch": "b1"}, {"author": "Ada", "verdict": "ok"}, {"q": "b0"}]
+    for query in [*({"sort": order} for order in ORDERS), *narrowed]:
+        shown = uuids_of_all_pages(browser_of, query)
+        assert len(shown) == len(set(shown)) > 2
+        table = csv.DictReader(io.StringIO(downloaded(browser_of, CSV, query).removeprefix("\ufeff")))
+        rows = list(table)
+        document = json.loads(downloaded(browser_of, JSON, query))
+        assert [row["deployment_id"] for row in rows] == shown
+        assert [record["deployment_id"] for record in document["deployments"]] == shown
+        assert document["count"] == len(shown)
+        for row, record in zip(rows, document["deployments"], strict=True):
+            assert list(row) == list(record) == list(COLUMNS)
+            assert list(row.values()) == [as_text(value) for value in record.values()]
+
+
+def as_text(value: Any) -> str:
+    """A value of the JSON file as the other one has it."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_a_file_says_what_was_filtered(browser_of, many) -> None:
+    document = json.loads(downloaded(browser_of, JSON, {"branch": "b1", "author": "", "sort": "-duration", "x": "y"}))
+    assert document["filters"] == {"branch": "b1", "sort": "-duration"}
+
+
+def test_files_are_read_in_few_queries(browser_of, many, monkeypatch, django_assert_num_queries) -> None:
+    monkeypatch.setattr("dashboard.deployments.list_export.CHUNK", 4)
+    # The session, the person, her projects; which there are; of each of two chunks its ids and its rows.
+    with django_assert_num_queries(8):
+        downloaded(browser_of, CSV)
+
+
+def test_a_file_is_named_for_its_day(browser_of, environment, time_machine) -> None:
+    time_machine.move_to("2026-11-23T23:30:00+00:00", tick=False)
+    make_deployment(environment=environment)
+    for path, kind, content in ((CSV, "csv", "text/csv; charset=utf-8"), (JSON, "json", "application/json")):
+        answer = browser_of.get(path)
+        assert answer["Content-Disposition"] == f'attachment; filename="seqpulse-deployments-2026-11-23.{kind}"'
+        assert answer["Content-Type"] == content
+        assert "no-store" in answer["Cache-Control"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_cell_is_a_formula(browser_of, environment, text) -> None:
+    make_deployment(environment=environment, branch=text, author=f'a",{text}')
+    [row] = csv.DictReader(io.StringIO(downloaded(browser_of, CSV).removeprefix("\ufeff"), newline=""))
+    assert row["branch"] == f"'{text}"
+    assert row["author"] == f'a",{text}'
+    assert json.loads(downloaded(browser_of, JSON))["deployments"][0]["branch"] == text
+
+
+def test_nothing_to_download_is_a_file_all_the_same(browser_of, environment) -> None:
+    assert downloaded(browser_of, CSV).removeprefix("\ufeff").strip() == ",".join(COLUMNS)
+    assert json.loads(downloaded(browser_of, JSON))["deployments"] == []
+
+
+def test_files_count_on_the_limit_of_pages(browser_of, environment, settings) -> None:
+    settings.SEQPULSE_RATE_LIMITS = True
+    assert "X-RateLimit-Remaining" in browser_of.get(CSV).headers
+
+
+@pytest.mark.parametrize("path", [LIST, f"{LIST}live/", CSV, JSON, "/dashboard/hints/"])
+def test_lists_ask_for_a_login_and_are_only_read(client, browser_of, path) -> None:
+    assert Client().get(path).status_code == 302
+    assert browser_of.post(path).status_code == 405
