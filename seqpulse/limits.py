@@ -43,16 +43,25 @@ ACCOUNT_FIELDS = ("username", "login", "email")
 PENDING_LOGIN = "account_login"
 
 
-def account_of(request: HttpRequest) -> str:
-    """The account that a login form names, or whose code it asks for; "" where there is none."""
+def accounts_of(request: HttpRequest) -> list[str]:
+    """The accounts that a form at the entrance may be about: those that it names, and the one whose code is owed.
+
+    All of them: whichever field the view reads, another one beside it must not lead the count astray.
+    """
     try:
-        given = next((request.POST[name] for name in ACCOUNT_FIELDS if request.POST.get(name)), "")
+        given = {spelled_alike(request.POST.get(name, "")) for name in ACCOUNT_FIELDS}
     except UnreadablePostError:
-        return ""
-    if given:
-        return unicodedata.normalize("NFKC", given).strip().casefold()
+        return []
     pending = request.session.get(PENDING_LOGIN)
-    return f"pk:{pending.get('user_pk')}" if isinstance(pending, dict) else ""
+    if isinstance(pending, dict):
+        given.add(f"pk:{pending.get('user_pk')}")
+    return sorted(given - {""})
+
+
+def spelled_alike(name: str) -> str:
+    """One form of all that the look-up of an account takes for the same: PostgreSQL compares in capital letters, in
+    which a dotless i is an i."""
+    return unicodedata.normalize("NFKC", name).strip().upper().casefold()
 
 
 def person_of(request: HttpRequest) -> str:
@@ -70,8 +79,7 @@ def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
     if path.startswith(UNLIMITED):
         return []
     if request.method == "POST" and ENTRANCE.fullmatch(path):
-        account = account_of(request)
-        return [("login", address), *([("login", f"account:{account}")] if account else [])]
+        return [("login", address), *(("login", f"account:{account}") for account in accounts_of(request))]
     if request.method == "POST" and MANAGE.fullmatch(path):
         return [("login", person_of(request) or address)]
     if path.startswith("/ds-metrics"):
