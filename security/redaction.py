@@ -16,6 +16,10 @@ SECRET_NAMES = re.compile(
 SECRET_VALUES = re.compile(
     r"(?:\b|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9a-f]{2}))(sp_|sphs_|spi_)[A-Za-z0-9_-]{6,}"
 )
+# What django-allauth puts into the links of its mails: whoever has one chooses a password, or confirms an address.
+MAILED_KEYS = re.compile(
+    r"((?:/|%2F)(?:password(?:/|%2F)reset(?:/|%2F)key|confirm-email)(?:/|%2F))(?:(?!%2F)[^/\s?&#'\"])+", re.IGNORECASE
+)
 # Redis has passwords without a user.
 URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
 # Names that hold the word and no secret.
@@ -24,7 +28,9 @@ HARMLESS_NAMES = frozenset({"api_key_prefix", "idempotency_key", "api_key_id"})
 
 def redact_text(text: str) -> str:
     """The text with everything that looks like a secret masked."""
-    return URL_CREDENTIALS.sub(MASK, SECRET_VALUES.sub(lambda found: found.group(1) + MASK, text))
+    for known in (SECRET_VALUES, MAILED_KEYS):
+        text = known.sub(lambda found: found.group(1) + MASK, text)
+    return URL_CREDENTIALS.sub(MASK, text)
 
 
 def redact(value: Any, name: str = "") -> Any:

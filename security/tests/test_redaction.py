@@ -38,6 +38,10 @@ def test_objects_are_masked_in_the_form_that_they_are_written_in(value: Any) -> 
         ("postgres://seqpulse:hunter2@db/seqpulse", f"postgres://{MASK}@db/seqpulse"),
         ("https://hunter.example:8000/a@b", "https://hunter.example:8000/a@b"),
         ("/?q=%20sp_abcdefghij", f"/?q=%20sp_{MASK}"),
+        ("GET /accounts/password/reset/key/1a-cx2k-77aa/", f"GET /accounts/password/reset/key/{MASK}/"),
+        ("GET /accounts/confirm-email/MQ:1uYz:a_b-c/?x=1", f"GET /accounts/confirm-email/{MASK}/?x=1"),
+        ("?next=%2Faccounts%2Fconfirm-email%2FMQ%3A1u%3Ab%2F", f"?next=%2Faccounts%2Fconfirm-email%2F{MASK}%2F"),
+        ("GET /accounts/confirm-email/", "GET /accounts/confirm-email/"),
         ("resp_timeout_ms", "resp_timeout_ms"),
     ],
 )
