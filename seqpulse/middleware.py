@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
+from django.utils.cache import add_never_cache_headers
 
 from seqpulse.api import DATABASE_AWAY, RETRY_AFTER_SECONDS, error_response, is_api_path
 
@@ -28,6 +29,20 @@ class SessionCookieMiddleware:
         if key and not (key.isascii() and key.isalnum()):
             del request.COOKIES[settings.SESSION_COOKIE_NAME]
         return self.get_response(request)
+
+
+class AccountPagesMiddleware:
+    """No browser keeps a page about an account: django-allauth lets some be kept that show recovery codes or the secret
+    of a second factor."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.path_info.startswith("/accounts/"):
+            add_never_cache_headers(response)
+        return response
 
 
 class PageCompressionMiddleware(GZipMiddleware):

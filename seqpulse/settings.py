@@ -123,6 +123,7 @@ MIDDLEWARE = [
     "seqpulse.preferences.PreferencesMiddleware",
     "seqpulse.activity.ActivityMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "seqpulse.middleware.AccountPagesMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -119,6 +119,16 @@ def test_recovery_codes_are_shown_once_and_each_is_good_once(app, client):
     assert "9 codes are left" in words(client.get("/accounts/2fa/"))
 
 
+def test_no_browser_keeps_a_page_that_shows_a_secret(client, ada):
+    password_of(client)
+    activate = client.get(ACTIVATE)
+    assert re.search(r"<code[^>]*>[A-Z2-7 ]{16,}", activate.content.decode())
+    set_up(client)
+    pages = [activate, client.get(CODES), client.post(f"{CODES}generate/", follow=True)]
+    assert [page.status_code for page in pages] == [200] * 3
+    assert ["no-store" in page.get("Cache-Control", "") for page in pages] == [True] * 3
+
+
 def test_new_recovery_codes_end_the_old_ones(app, client):
     page = client.post(f"{CODES}generate/", follow=True).content.decode()
     new = re.findall(r"<li><code>(\d{8})</code>", page)
