@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
@@ -166,13 +166,15 @@ def _is_id(value: Any) -> bool:
 
 
 def _key(value: Any, kind: type | None) -> Key:
-    """The key as the database compares it. Raises ValueError for another kind of value."""
+    """The key as the database compares it. Raises ValueError for another kind of value, OverflowError for a time that
+    UTC has not."""
     if value is None:
         return None
     if kind is datetime and isinstance(value, str):
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is not None:
-            return moment
+            # In UTC, as we wrote it: at the ends of what a datetime can hold, some zones lead beyond them.
+            return moment.astimezone(UTC)
     if kind is int and _is_id(value):
         return int(value)
     if kind is float and type(value) in (int, float) and math.isfinite(value):
