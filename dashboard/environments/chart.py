@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dashboard.charts import RATIOS, UNITS, Tick, scale, y_labels
 from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, runs_of
@@ -22,21 +22,32 @@ FAR = 3.0
 X_STEPS = ((10 * MINUTE, "H:i"), (HOUR, "H:i"), (4 * HOUR, "H:i"), (DAY, "D j"), (5 * DAY, "j M"))
 
 
+def passed(start: datetime, end: datetime) -> float:
+    """Seconds from one moment to another, whatever the clocks on the wall did in between."""
+    return (end.astimezone(UTC) - start.astimezone(UTC)).total_seconds()
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The time that is shown."""
+    """The time that is shown; both of one time zone."""
 
     since: datetime
     until: datetime
 
+    @classmethod
+    def before(cls, until: datetime, span: timedelta) -> Frame:
+        """So long a time that ends then. Within a time zone, datetimes reckon by the clock on the wall, which jumps
+        twice a year."""
+        return cls((until.astimezone(UTC) - span).astimezone(until.tzinfo), until)
+
     @property
     def seconds(self) -> float:
-        return max((self.until - self.since).total_seconds(), 1e-3)
+        return max(passed(self.since, self.until), 1e-3)
 
     def place(self, moment: datetime) -> float:
         """Where the moment lies, in % of the width, kept within the plot."""
-        passed = (moment - self.since).total_seconds() / self.seconds
-        return min(max(passed, 0.0), 1.0) * 100
+        part = passed(self.since, moment) / self.seconds
+        return min(max(part, 0.0), 1.0) * 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +155,11 @@ def total_of(buckets: Sequence[Bucket], metric: str) -> Level | None:
 def x_ticks(frame: Frame) -> tuple[TimeTick, ...]:
     """At most seven marks, at whole hours or days of the time zone that the frame is in."""
     step, form = next((one for one in X_STEPS if frame.seconds / one[0] <= 7.5), X_STEPS[-1])
-    day = frame.since.replace(hour=0, minute=0, second=0, microsecond=0)
-    count = int((frame.until - day).total_seconds() // step)
-    moments = [day + timedelta(seconds=place * step) for place in range(count + 1)]
+    day = frame.since.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    # Days as the calendar counts them; hours as they pass, also where the clock is put forward or back.
+    start = day if step >= DAY else day.astimezone(UTC)
+    count = int(passed(day, frame.until) // step) + 1
+    moments = [(start + timedelta(seconds=place * step)).astimezone(day.tzinfo) for place in range(count + 1)]
     # A label at the very edge would be cut off.
     inside = [moment for moment in moments if 2 <= frame.place(moment) <= 97]
     return tuple(TimeTick(f"{frame.place(moment):.2f}%", moment, form) for moment in inside)

@@ -82,8 +82,7 @@ def environment_of(user: User, environment_id: int) -> Environment:
 
 def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage:
     """Four queries, one more while a deployment is in progress."""
-    until = timezone.localtime()
-    frame = Frame(until - wanted.span, until)
+    frame = Frame.before(timezone.localtime(), wanted.span)
     buckets = buckets_of(environment, frame, wanted.bucket_s)
     policy = readable(environment.policy)
     windows = ExcludedWindow.objects.filter(environment=environment, ends_at__gt=frame.since, starts_at__lt=frame.until)

@@ -149,8 +149,29 @@ def test_a_limit_far_above_everything_is_told_and_not_drawn(limit, drawn):
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York"])
 def test_the_time_axis_has_a_few_marks_at_round_times(one, zone):
     until = datetime(2026, 3, 20, 10, 17, 33, tzinfo=ZoneInfo(zone))
-    ticks = x_ticks(Frame(until - one.span, until))
+    ticks = x_ticks(Frame.before(until, one.span))
     assert 4 <= len(ticks) <= 8
+    assert all((tick.moment.minute % 10, tick.moment.second) == (0, 0) for tick in ticks)
+    if one.seconds > 86400:
+        assert {tick.moment.hour for tick in ticks} == {0}
+
+
+@pytest.mark.parametrize("one", RANGES)
+@pytest.mark.parametrize("minutes", [0, 30, 90, 600])
+@pytest.mark.parametrize("change", [datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)])
+def test_a_range_is_as_long_as_ever_where_the_clock_is_changed(one, minutes, change):
+    paris = ZoneInfo("Europe/Paris")
+    until = (change + timedelta(minutes=minutes)).astimezone(paris)
+    frame = Frame.before(until, one.span)
+    assert frame.until.timestamp() - frame.since.timestamp() == one.seconds
+    assert frame.since.tzinfo is paris
+    assert frame.place(until) == 100
+    for part in (0.25, 0.5, 0.75):
+        assert frame.place(until.astimezone(UTC) - part * one.span) == pytest.approx(100 - 100 * part)
+    ticks = x_ticks(frame)
+    places = [float(tick.at.rstrip("%")) for tick in ticks]
+    assert 4 <= len(ticks) <= 8
+    assert places == sorted(set(places))
     assert all((tick.moment.minute % 10, tick.moment.second) == (0, 0) for tick in ticks)
     if one.seconds > 86400:
         assert {tick.moment.hour for tick in ticks} == {0}
