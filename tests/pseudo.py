@@ -1,0 +1,184 @@
+"""A language that marks what went through gettext, and a reader of pages that finds what did not.
+
+What stands between the placeholders of a text is put into brackets, what is filled in stays outside: that has to bring
+brackets of its own, or be data. So a sentence that is translated around an English word is found, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import Any
+
+from django.utils.translation.trans_real import DjangoTranslation
+
+OPEN, CLOSE = "⟦", "⟧"
+CONTEXT = "\x04"
+# Tags, entities and placeholders within a text: %(name)s, %d, {name}.
+BETWEEN = re.compile(r"(<[^<>]*>|&#?\w+;|%\(\w+\)[a-z]|%[sdr]|%%|\{\{|\}\}|\{[^{}]*\})")
+LETTER = re.compile(r"[^\W\d_]")
+
+
+def bracketed(text: str) -> str:
+    """ "{n} samples of %(name)s" → "{n}⟦ samples of ⟧%(name)s". """
+    # A list of words for the filter `yesno`.
+    if text == "yes,no,maybe":
+        return ",".join(bracketed(word) for word in text.split(","))
+    pieces = BETWEEN.split(text)
+    return "".join(
+        f"{OPEN}{piece}{CLOSE}" if place % 2 == 0 and LETTER.search(piece) else piece
+        for place, piece in enumerate(pieces)
+    )
+
+
+class Pseudo(DjangoTranslation):  # type: ignore[misc]  # untyped
+    """In the place of a language, whose own catalogue it reads as well: `asked` are the texts that pages asked for,
+    `unknown` those of them that the language does not have."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__(language)
+        self.asked: set[str] = set()
+        self.unknown: set[str] = set()
+
+    def gettext(self, message: str) -> str:
+        self._note(message, message)
+        return bracketed(message.rpartition(CONTEXT)[2])
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        self._note(msgid1, (msgid1, 0))
+        return bracketed((msgid1 if n == 1 else msgid2).rpartition(CONTEXT)[2])
+
+    def _note(self, message: str, key: Any) -> None:
+        self.asked.add(message)
+        if LETTER.search(BETWEEN.sub("", message)) and not self._catalog.get(key):
+            self.unknown.add(message)
+
+
+# --- reading pages -------------------------------------------------------------------------------------------------
+
+# What stands in these is data, code, or nothing that people see.
+DATA_ELEMENTS = {"script", "style", "code", "pre", "bdi", "kbd", "samp", "textarea", "template"}
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+TEXT_ATTRIBUTES = {
+    "title",
+    "aria-label",
+    "aria-description",
+    "aria-roledescription",
+    "aria-valuetext",
+    "placeholder",
+    "alt",
+    "label",
+    "summary",
+}
+# Of data- attributes, those that scripts show; besides them, every one that reads like a sentence.
+SHOWN_DATA = re.compile(r"data-(say|text|label|confirm|message|lost|gone|signed|live-title|live-announce)\b.*")
+SENTENCE = re.compile(r"[^\W\d_]{2,}[,.:;…!?]? [^\W\d_]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text on a page: its element, or element[attribute], and what stands there with white space folded."""
+
+    node: str
+    text: str
+
+
+class Reader(HTMLParser):
+    """Collects the texts that people see, or hear, on a page."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.texts: list[Text] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        for name, value in attrs:
+            if value and self._shows(tag, name, value, known):
+                self._keep(f"{tag}[{name}]", value)
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            while self._open.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if not DATA_ELEMENTS & set(self._open):
+            self._keep(" > ".join(self._open[-3:]), data)
+
+    def _shows(self, tag: str, name: str, value: str, known: dict[str, str | None]) -> bool:
+        if name == "value":
+            return tag == "input" and known.get("type") in ("submit", "button", "reset")
+        if name == "content":
+            return tag == "meta" and known.get("name") == "description"
+        if name.startswith("data-"):
+            return SHOWN_DATA.fullmatch(name) is not None or (value[:1] not in "[{" and bool(SENTENCE.search(value)))
+        return name in TEXT_ATTRIBUTES
+
+    def _keep(self, node: str, text: str) -> None:
+        folded = " ".join(text.split())
+        if folded:
+            self.texts.append(Text(node, folded))
+
+
+def texts_of(markup: str) -> list[Text]:
+    reader = Reader()
+    reader.feed(markup)
+    reader.close()
+    return reader.texts
+
+
+# --- finding what is not translated --------------------------------------------------------------------------------
+
+MARKED = re.compile(rf"{OPEN}[^{OPEN}{CLOSE}]*(?:{CLOSE}|…$)")
+# Secrets, what scripts fill in, addresses, e-mail addresses, paths and file names, times of day, hexadecimal ids.
+MACHINE = re.compile(
+    r"\b(?:sp|sphs|spi)_[\w-]+|\{\w+\}|\btestserver\b|https?://\S+|[\w.+-]+@[\w.-]+|(?<!\w)/[\w./-]+|\b[\w-]+\.(?:json|csv|toml|txt|py)\b|\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b"
+)
+WORD = re.compile(r"[^\W\d_][\w’'-]*")
+
+
+def untranslated(text: str, *, data: Collection[str], same: Collection[str]) -> list[str]:
+    """The words in it that went through no catalogue.
+
+    data: what came from the database; same: words that every language writes alike.
+    """
+    rest = text
+    while MARKED.search(rest):
+        rest = MARKED.sub(" ", rest)
+    if not LETTER.search(rest):
+        return []
+    for known in sorted(data, key=len, reverse=True):
+        if known in rest:
+            rest = re.sub(rf"(?<!\w){re.escape(known)}(?!\w)", " ", rest)
+    rest = MACHINE.sub(" ", rest)
+    return [word for word in WORD.findall(rest) if word not in same]
+
+
+def raw_texts(template: Any) -> Iterator[Text]:
+    """What stands in a template's source as it is, in every branch of it; `template`: its tokens by Django's Lexer."""
+    from django.template.base import TokenType
+
+    markup, within = [], False
+    # Names of classes, which stand in an attribute of the page that it extends.
+    of_an_attribute = False
+    for token in template:
+        if token.token_type == TokenType.BLOCK:
+            name, *rest = token.contents.split()
+            of_an_attribute = name == "block" and rest[0].endswith("_class")
+            within = name in ("blocktranslate", "blocktrans", "comment", "plural") or (
+                within and name not in ("endblocktranslate", "endblocktrans", "endcomment")
+            )
+        elif token.token_type == TokenType.TEXT and not within and not of_an_attribute:
+            markup.append(token.contents)
+        markup.append("\N{WORD JOINER}" if token.token_type == TokenType.VAR else "")
+    yield from texts_of("".join(markup))

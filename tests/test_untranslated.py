@@ -1,0 +1,322 @@
+"""No text of the interface stays English in another language: not in the catalogue, not in a template, not on a page."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+import pytest
+from django.conf import settings
+from django.core import mail
+from django.db import models, transaction
+from django.http import HttpResponse
+from django.template.base import Lexer
+from django.test.signals import template_rendered
+from django.utils import translation
+from django.utils.translation import trans_real
+from pytest_django.plugin import DjangoDbBlocker
+
+from deployments.models import Deployment
+from projects.models import ApiKey, Environment, ExcludedWindow, Invitation, Project, Team, User
+from scheduler.models import Poller, ScheduledJob
+from tests.every_page import STATES, looked_at, make_world
+from tests.pseudo import LETTER, Pseudo, raw_texts, texts_of, untranslated
+from tests.system_tools import require
+
+ROOT: Path = settings.BASE_DIR
+TEMPLATES = ROOT / "templates"
+LANGUAGE = "fr"
+
+# Words that every language writes alike.
+SAME = {
+    *("SeqPulse", "GitHub", "GitLab", "Google", "Jenkins", "CircleCI", "FastAPI", "Django", "Flask", "Express", "Go"),
+    *("PostgreSQL", "Prometheus", "Python", "English", "Français"),
+    *("API", "CI", "CSV", "DORA", "HMAC", "HTTP", "JSON", "SDH", "TOML", "TOTP", "UTC", "URL"),
+    # Units, and the quantiles of latency.
+    *("ms", "s", "min", "h", "req", "p50", "p95", "p99", "p"),
+}
+# Zones by their cities, as the form of one's settings offers them.
+TIME_ZONES = {name for zone in available_timezones() for name in (zone, zone.partition("/")[2].replace("_", " "))}
+# What people and programs have written, and who did: shown as it is stored. Codes, states and texts of our own are not.
+DATA_COLUMNS: dict[type[models.Model], tuple[str, ...]] = {
+    ApiKey: ("name", "prefix"),
+    Deployment: ("branch", "author", "version", "commit_sha", "url"),
+    Environment: ("name", "metrics_endpoint"),
+    ExcludedWindow: ("reason",),
+    Invitation: ("email",),
+    Poller: ("name", "host"),
+    Project: ("name",),
+    ScheduledJob: ("last_error",),
+    Team: ("name",),
+    User: ("username", "email", "first_name", "last_name"),
+}
+
+
+def listed(lines: Iterable[str], advice: str = "") -> str:
+    """For a message of pytest's, which would cut a list short."""
+    return "\n".join([advice, *lines])
+
+
+# --- the catalogue -------------------------------------------------------------------------------------------------
+
+
+def recipe(command: str) -> list[str]:
+    """The arguments of `manage.py command` as `make messages` gives them."""
+    shown = subprocess.run(
+        [require("make"), "--dry-run", "--no-print-directory", "messages"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.replace("\\\n", " ")
+    line = next(line for line in shown.splitlines() if f"manage.py {command}" in line)
+    return shlex.split(line.partition("manage.py ")[2])
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalogue as `make messages` would leave it."""
+    require("xgettext", "gettext")
+    copy = tmp_path_factory.mktemp("messages") / "seqpulse"
+    left_out = shutil.ignore_patterns(".*", "__pycache__", "build", "benchmarks", "demo", "docs", "static", "tests", "var")
+    shutil.copytree(ROOT, copy, ignore=left_out)
+    subprocess.run([sys.executable, "manage.py", *recipe("makemessages")], cwd=copy, check=True, capture_output=True)
+    return copy / "locale" / LANGUAGE / "LC_MESSAGES" / "django.po"
+
+
+def entries(catalogue: Path, *which: str) -> list[str]:
+    """The texts that msgattrib picks by these options."""
+    shown = subprocess.run(
+        [require("msgattrib", "gettext"), "--no-wrap", "--no-obsolete", *which, catalogue],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return re.findall(r'^msgid "(.+)"$', shown, re.M)
+
+
+def test_the_catalogue_has_every_text_of_the_code(fresh: Path) -> None:
+    assert len(entries(fresh)) > 600
+    empty, guessed = entries(fresh, "--untranslated"), entries(fresh, "--only-fuzzy")
+    assert not empty, listed(empty, "make messages, then fill these in:")
+    assert not guessed, listed(guessed, "look at these guesses:")
+
+
+def test_no_text_is_looked_for_by_more_than_a_text() -> None:
+    """`makemessages` reads literals only: a text that is put together first stays English and nobody hears of it."""
+    functions = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy", "pgettext", "pgettext_lazy", "told"}
+    wrong = []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions
+            if named and node.args and isinstance(node.args[0], ast.JoinedStr):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not wrong, listed(wrong)
+
+
+# --- sources -------------------------------------------------------------------------------------------------------
+
+
+def sources() -> Iterator[Path]:
+    """The modules of SeqPulse that run in production."""
+    for app in ("analysis", "dashboard", "deployments", "metrics", "projects", "scheduler", "security", "seqpulse"):
+        for path in sorted((ROOT / app).rglob("*.py")):
+            if not {"tests", "migrations", "management"} & set(path.parts):
+                yield path
+
+
+# Programs for other services to copy, and what goes into a tag.
+NO_PAGES = ("snippets/", "includes/_live.html")
+
+
+def templates() -> list[Path]:
+    found = sorted(TEMPLATES.rglob("*.*"))
+    return [path for path in found if not path.relative_to(TEMPLATES).as_posix().startswith(NO_PAGES)]
+
+
+def words_in(text: str) -> list[str]:
+    return untranslated(text, data=(), same=SAME)
+
+
+def test_no_template_has_a_text_of_its_own() -> None:
+    """In whichever branch: pages that tests render have not all of them."""
+    wrong = []
+    for path in templates():
+        for found in raw_texts(Lexer(path.read_text(encoding="utf-8")).tokenize()):
+            if words_in(found.text):
+                wrong.append(f"{path.relative_to(TEMPLATES)}: <{found.node}> {found.text}")
+    assert not wrong, listed(wrong)
+
+
+# Where people read what Python hands over: by the name of what is called, the places and names of such arguments.
+SHOWN: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
+    "ValidationError": ((0,), ("message",)),
+    "add_error": ((1,), ("error",)),
+    "message_user": ((1,), ("message",)),
+    **dict.fromkeys(("success", "error", "warning", "info"), ((1,), ("message",))),
+    "action": ((), ("description",)),
+    "display": ((), ("description", "empty_value")),
+    **dict.fromkeys(
+        ("CharField", "ChoiceField", "BooleanField", "IntegerField", "DecimalField", "DateTimeField", "EmailField"),
+        ((), ("label", "help_text")),
+    ),
+}
+# Their errors answer calls of the API, which stay English; models are Django admin's.
+OF_THE_API = ("serializers.py", "api.py", "filters.py", "pagination.py", "models.py", "projects/policies.py")
+
+
+def shown_arguments(call: ast.Call) -> Iterator[ast.expr]:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    whom = getattr(getattr(call.func, "value", None), "id", "")
+    # Loggers have methods of the same names.
+    if name not in SHOWN or (name in ("success", "error", "warning", "info") and whom != "messages"):
+        return
+    places, names = SHOWN[name]
+    yield from (call.args[place] for place in places if place < len(call.args))
+    yield from (each.value for each in call.keywords if each.arg in names)
+
+
+def test_no_message_label_or_action_is_written_as_it_is() -> None:
+    wrong = []
+    for path in sources():
+        if path.as_posix().endswith(OF_THE_API):
+            continue
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for given in shown_arguments(call) if isinstance(call, ast.Call) else ():
+                parts = given.values if isinstance(given, ast.JoinedStr) else [given]
+                literal = " ".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+                if LETTER.search(literal):
+                    wrong.append(f"{path.relative_to(ROOT)}:{call.lineno}: {literal}")
+    assert not wrong, listed(wrong)
+
+
+SHOWN_BY_SCRIPT = re.compile(
+    r"""(?:\.(?:textContent|innerText|innerHTML|title|placeholder|alt|ariaLabel|label)\s*\+?=(?!=)"""
+    r"""|\b(?:alert|confirm|prompt|append|createTextNode)\("""
+    r"""|setAttribute\(\s*["'](?:title|placeholder|alt|aria-label)["'],)\s*(["'`])(?P<text>[^"'`]*)\1"""
+)
+SENTENCE = re.compile(r"""(["'`])(?P<text>[A-Z][^"'`\n]*[a-z] [a-z][^"'`\n]*)\1""")
+
+
+def test_scripts_show_what_the_page_gave_them() -> None:
+    """Texts come with the page, in its language, in data- attributes."""
+    wrong = []
+    for path in sorted((ROOT / "static" / "seqpulse").rglob("*.js")):
+        script = re.sub(r"/\*.*?\*/|^\s*//.*?$", " ", path.read_text(encoding="utf-8"), flags=re.S | re.M)
+        found = [*SHOWN_BY_SCRIPT.finditer(script), *SENTENCE.finditer(script)]
+        wrong += [f"{path.name}: {match['text']}" for match in found if words_in(re.sub(r"\$\{.*?\}", "", match["text"]))]
+    assert not wrong, listed(wrong)
+
+
+# --- pages and mails -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Seen:
+    """What was shown: untranslated texts as lines, templates by name, answers by their page."""
+
+    wrong: list[str] = field(default_factory=list)
+    templates: set[str] = field(default_factory=set)
+    pages: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    data: set[str] = field(default_factory=set)
+    # What was read somewhere already is not read again.
+    read: set[tuple[str, str]] = field(default_factory=set)
+
+    def page(self, name: str, answer: HttpResponse) -> None:
+        self.data = stored_data()
+        if answer.get("Content-Type", "").startswith("text/html") and answer.content:
+            self.pages.add(name)
+            self.markup(name, answer.content.decode())
+
+    def markup(self, name: str, markup: str) -> None:
+        for found in texts_of(markup):
+            self.text(name, found.node, found.text)
+
+    def mail(self, sent: Any) -> None:
+        name = f"mail “{sent.subject}”"
+        self.text(name, "subject", sent.subject)
+        self.text(name, "text", sent.body)
+        for alternative in getattr(sent, "alternatives", []):
+            self.markup(name, alternative.content)
+
+    def text(self, name: str, node: str, text: str) -> None:
+        known = (node, text) in self.read or text in TIME_ZONES
+        self.read.add((node, text))
+        words = [] if known else untranslated(text, data=self.data, same=SAME)
+        if words:
+            self.wrong.append(f"{name}: <{node}> {text}   [{' '.join(words)}]")
+
+
+def stored_data() -> set[str]:
+    return {
+        str(value)
+        for model, columns in DATA_COLUMNS.items()
+        for row in model._default_manager.values_list(*columns)
+        for value in row
+        if value
+    }
+
+
+@pytest.fixture(scope="module")
+def seen(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Seen]:
+    """Every page and mail, in a language that marks what went through gettext."""
+    pseudo, seen = Pseudo(LANGUAGE), Seen()
+
+    def note(template: Any, **_: Any) -> None:
+        seen.templates.add(template.name)
+
+    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock(), transaction.atomic():
+        patch.setitem(trans_real._translations, LANGUAGE, pseudo)
+        patch.setattr(mail, "outbox", [])
+        world = make_world(LANGUAGE)
+        template_rendered.connect(note)
+        for name, answer in looked_at(world):
+            seen.page(name, answer)
+        for name, state in STATES.items():
+            with transaction.atomic(), translation.override(LANGUAGE):
+                for answer in state(world):
+                    seen.page(name, answer)
+                transaction.set_rollback(True)
+        for sent in mail.outbox:
+            seen.mail(sent)
+        template_rendered.disconnect(note)
+        transaction.set_rollback(True)
+    seen.unknown = pseudo.unknown
+    yield seen
+
+
+@pytest.mark.django_db
+def test_pages_and_mails_show_only_translated_texts(seen: Seen) -> None:
+    assert len(seen.pages) > 40
+    assert not seen.wrong, listed(sorted(set(seen.wrong)), "page, <element>, text [the words of it]:")
+
+
+@pytest.mark.django_db
+def test_every_template_was_looked_at(seen: Seen) -> None:
+    unseen = sorted({path.relative_to(TEMPLATES).as_posix() for path in templates()} - seen.templates)
+    assert not unseen, listed(unseen, "show these in a state of tests/every_page.py:")
+
+
+@pytest.mark.django_db
+def test_whatever_pages_ask_for_is_in_a_catalogue(seen: Seen) -> None:
+    """Also what Django and allauth bring along: their French has gaps."""
+    assert not seen.unknown, listed(sorted(seen.unknown))
+
+
+def test_an_english_word_on_a_page_is_found() -> None:
+    page = '<p title="Speed">⟦Delivery of ⟧shop</p><svg><title>Chart</title></svg><input placeholder="⟦Name⟧" value="x">'
+    found = [(text.node, untranslated(text.text, data={"shop"}, same=())) for text in texts_of(page)]
+    assert found == [("p[title]", ["Speed"]), ("p", []), ("svg > title", ["Chart"]), ("input[placeholder]", [])]
+    assert untranslated("⟦3 of ⟧samples", data=(), same=()) == ["samples"]
+    source = '{% if a %}<b title="{{ x }} or">{% translate "Yes" %}</b>{% else %}No{% endif %}'
+    assert [text.text for text in raw_texts(Lexer(source).tokenize())] == ["\N{WORD JOINER} or", "No"]
