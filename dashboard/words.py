@@ -100,6 +100,15 @@ SENSITIVITIES = {
     "normal": _("Normal"),
     "high": _("High: smaller effects count, too"),
 }
+# The same, beside other things.
+IN_SHORT = {
+    "adaptive": pgettext_lazy("policy", "adaptive"),
+    "fixed": pgettext_lazy("policy", "fixed"),
+    "low": pgettext_lazy("sensitivity", "low"),
+    "normal": pgettext_lazy("sensitivity", "normal"),
+    "high": pgettext_lazy("sensitivity", "high"),
+    "shadow": _("shadow mode"),
+}
 POLICY_SOURCES = {"dashboard": _("dashboard"), "file": _("seqpulse.toml"), "admin": _("admin")}
 
 # Why a collection brought nothing, where its job kept no words of its own.

@@ -16,9 +16,18 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from projects.models import ApiKey, Environment, ExcludedWindow, Membership, PolicyVersion, Project, Team, User
+from projects.models import (
+    PLAN_CHOICES,
+    ApiKey,
+    Environment,
+    ExcludedWindow,
+    Membership,
+    PolicyVersion,
+    Project,
+    Team,
+    User,
+)
 from projects.operators import block_endpoints, change_plan, unblock_endpoints
-from projects.plans import PLAN_CHOICES
 from projects.services import issue_api_key
 from projects.signing import enable_signing
 from security.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once

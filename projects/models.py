@@ -18,7 +18,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from projects.plans import PLAN_CHOICES, PLANS, Plan
+from projects.plans import PLANS, Plan
 from projects.policies import validate_policy
 from security.encryption import EncryptedTextField
 from security.outbound import parse_endpoint
@@ -163,6 +163,10 @@ class Invitation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.email} to {self.team} ({self.role})"
+
+
+PLAN_NAMES = {"free": _("Free"), "pro": _("Pro"), "enterprise": _("Enterprise")}
+PLAN_CHOICES = [(name, PLAN_NAMES[name]) for name in PLANS]
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):

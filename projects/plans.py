@@ -24,4 +24,3 @@ PLANS = {
         Plan("enterprise", window_minutes=15, retention_days=90, baseline_interval_s=60),
     )
 }
-PLAN_CHOICES = [(name, name.capitalize()) for name in PLANS]

@@ -14,6 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.models import HEARTBEAT_STALE_AFTER, JobStatus, Poller, ScheduledJob
@@ -75,11 +76,11 @@ class ScheduledJobAdmin(MachineMadeAdmin):
 
     @admin.action(description=_("Retry the selected jobs now"), permissions=["operate"])
     def retry_jobs(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
-        self.tell(request, retry(ids_of(queryset), by=str(request.user)), "due now")
+        self.tell(request, retry(ids_of(queryset), by=str(request.user)), gettext("%(n)d of %(total)d jobs: due now."))
 
     @admin.action(description=_("Cancel the selected jobs"), permissions=["operate"])
     def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
-        self.tell(request, cancel(ids_of(queryset), by=str(request.user)), "cancelled")
+        self.tell(request, cancel(ids_of(queryset), by=str(request.user)), gettext("%(n)d of %(total)d jobs: cancelled."))
 
     def get_urls(self) -> list[URLPattern]:
         own = path("overview/", self.admin_site.admin_view(self.overview), name="jobs-and-pollers")
@@ -100,6 +101,7 @@ class ScheduledJobAdmin(MachineMadeAdmin):
             "fresh": sum(poller["fresh"] for poller in found["pollers"]),
             "late_s": max((entry["late_s"] for entry in found["kinds"].values()), default=0.0),
             **found,
+            "stuck": [{**job, "label": JobStatus(job["status"]).label} for job in found["stuck"]],
             "kinds": [
                 (kind, [(status, entry.get(status, 0)) for status in JobStatus.values], entry["late_s"])
                 for kind, entry in found["kinds"].items()
@@ -115,9 +117,10 @@ class ScheduledJobAdmin(MachineMadeAdmin):
         """Says what became of each job."""
         count = sum(outcome.done for outcome in outcomes)
         if count:
-            self.message_user(request, f"{count} of {len(outcomes)} jobs: {done}.", messages.SUCCESS)
+            self.message_user(request, done % {"n": count, "total": len(outcomes)}, messages.SUCCESS)
         for outcome in [outcome for outcome in outcomes if not outcome.done][:REFUSALS_SHOWN]:
-            self.message_user(request, f"Job {outcome.job_id}: {outcome.words}.", messages.WARNING)
+            words = gettext("Job %(id)s: %(why)s.") % {"id": outcome.job_id, "why": outcome.words}
+            self.message_user(request, words, messages.WARNING)
 
 
 def ids_of(queryset: QuerySet[ScheduledJob]) -> list[int]:

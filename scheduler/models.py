@@ -7,18 +7,19 @@ from datetime import timedelta
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import pgettext_lazy
 
 # A poller that has not been heard of for this long is taken for gone in health answers.
 HEARTBEAT_STALE_AFTER = timedelta(seconds=30)
 
 
 class JobStatus(models.TextChoices):
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
+    PENDING = "pending", pgettext_lazy("job", "Pending")
+    RUNNING = "running", pgettext_lazy("job", "Running")
+    COMPLETED = "completed", pgettext_lazy("job", "Completed")
+    FAILED = "failed", pgettext_lazy("job", "Failed")
+    CANCELLED = "cancelled", pgettext_lazy("job", "Cancelled")
+    EXPIRED = "expired", pgettext_lazy("job", "Expired")
 
 
 OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING)

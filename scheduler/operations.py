@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
+from django.utils.translation import gettext as _
 
 from scheduler.models import JobStatus
 from scheduler.queue import announce_ended, notify
@@ -88,9 +89,11 @@ def retry(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
         cursor.execute(LOCK, [list(ids)])
         for job_id, status, over, due, until in cursor.fetchall():
             if status not in RETRYABLE:
-                wishes.refuse(job_id, f"it is {status}: only failed, cancelled and expired jobs are retried")
+                words = _("it is %(status)s: only failed, cancelled and expired jobs are retried")
+                wishes.refuse(job_id, words % {"status": status_in_words(status)})
             elif over:
-                wishes.refuse(job_id, f"its time is over: it was due at {due:%F %T} UTC and of use until {until:%F %T}")
+                words = _("its time is over: it was due at %(due)s UTC and of use until %(until)s")
+                wishes.refuse(job_id, words % {"due": f"{due:%F %T}", "until": f"{until:%F %T}"})
             else:
                 wishes.grant(job_id)
         cursor.execute(RETRY, [f"by {by}", wishes.granted])
@@ -112,19 +115,25 @@ def cancel(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
             if status == JobStatus.PENDING:
                 wishes.grant(job_id)
             elif status == JobStatus.RUNNING:
-                wishes.refuse(job_id, "it is running and ends by itself")
+                wishes.refuse(job_id, _("it is running and ends by itself"))
             else:
-                wishes.refuse(job_id, f"it has ended already: {status}")
+                words = _("it has ended already: %(status)s")
+                wishes.refuse(job_id, words % {"status": status_in_words(status)})
         cursor.execute(CANCEL, [f"cancelled by {by}", f"by {by}", wishes.granted])
         announce_ended([Ended(*row) for row in cursor.fetchall()])
     return wishes.outcomes()
+
+
+def status_in_words(status: str) -> str:
+    """As it stands within a sentence."""
+    return str(JobStatus(status).label).lower()
 
 
 class Wishes:
     """What was asked for, and what becomes of it."""
 
     def __init__(self, ids: Sequence[int]) -> None:
-        self.words = dict.fromkeys(ids, "there is no such job")
+        self.words = dict.fromkeys(ids, _("there is no such job"))
         self.granted: list[int] = []
 
     def refuse(self, job_id: int, words: str) -> None:

@@ -1,35 +1,27 @@
-"""Every page that people see: each address (tests/access_world.py), and what stands there only after something was done.
+"""Every page that people see, with much to show: each address (tests/access_world.py), and what an answer to a form says.
 
-A new page needs nothing here. What it shows only in certain states (errors in a form, messages, mails) goes to STATES.
+A new page needs nothing here; what it shows only in certain states goes to tests/page_states.py.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
 from django.http import HttpResponse
-from django.test import Client, RequestFactory, override_settings
-from django.urls import reverse
+from django.test import Client
 from django.utils import timezone
 
 from analysis.services import give_feedback
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, exclude, moment, page_of, send
-from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
-from projects.invitations import invite
-from projects.models import Environment, ExcludedWindow, Role, User
+from projects.models import Role, User
 from projects.services import set_policy
-from projects.tests.factories import PASSWORD, make_membership, make_project, make_team, make_user
-from scheduler.models import JobStatus, Poller
-from seqpulse import errors
-from seqpulse.limits import too_many
-from security.limits import Usage
+from projects.tests.factories import make_membership, make_project, make_user
+from scheduler.models import Poller
 from tests.access_world import FIXED, IDS, Place, addresses, client_of, form_of, make_place
 
 
@@ -95,199 +87,27 @@ def stranger(world: World) -> Client:
 
 
 def looked_at(world: World) -> Iterator[tuple[str, HttpResponse]]:
-    """(what was asked for and by whom, the answer) of every address; a form is sent empty, and as it is accepted."""
+    """(what was asked for and by whom, the answer) of every address; a form is sent empty, and as it is accepted.
+
+    What an answer brought about is undone as soon as the next one is asked for.
+    """
     for name, found in sorted(addresses().items()):
         # What tests/access_world.py does not know yet, tests/test_access.py asks for.
         if name in NOT_OURS or not all(found.id_of(each) in IDS or each in FIXED for each in found.parameters):
             continue
         url = found.url(found.values(world.place))
-        for who in ("visitor", "viewer", "boss"):
-            yield f"GET {name} ({who})", undone(getattr(world, who), url)
-        yield f"POST {name}, empty", undone(world.boss, url, {})
-        yield f"POST {name}", undone(world.boss, url, form_of(name, world.place))
+        forms = ({}, form_of(name, world.place))
+        asked = [(f"GET {name} ({who})", who, None) for who in ("visitor", "viewer", "boss")]
+        asked += [(f"POST {name}{' empty' if not form else ''}", "boss", form) for form in forms]
+        for what, who, form in asked:
+            with transaction.atomic():
+                yield what, answer_to(getattr(world, who), url, form)
+                transaction.set_rollback(True)
 
 
-def undone(client: Client, url: str, data: Any = None) -> HttpResponse:
-    """The answer, redirects followed, so that messages are seen; its effects are undone."""
-    with transaction.atomic():
-        cookies = client.cookies.copy()
-        answer: Any = client.get(url) if data is None else client.post(url, data, follow=True)
-        client.cookies = cookies
-        transaction.set_rollback(True)
+def answer_to(client: Client, url: str, form: Any) -> HttpResponse:
+    """To a GET or, with a form, a POST, after which redirects are followed, for messages stand there."""
+    cookies = client.cookies.copy()
+    answer: Any = client.get(url) if form is None else client.post(url, form, follow=True)
+    client.cookies = cookies
     return answer  # type: ignore[no-any-return]
-
-
-# --- what stands there only at times --------------------------------------------------------------------------------
-
-Shown = Callable[[World], Iterator[HttpResponse]]
-STATES: dict[str, Shown] = {}
-
-
-def state(shown: Shown) -> Shown:
-    STATES[shown.__name__] = shown
-    return shown
-
-
-@state
-def error_pages(world: World) -> Iterator[HttpResponse]:
-    request = RequestFactory().get("/dashboard/")
-    request.user = request._cached_user = world.place.member.user
-    for status in (400, 403, 404, 500, 503):
-        yield errors.error_page(request, status)
-        yield errors.error_page(RequestFactory().get("/dashboard/"), status)
-    yield too_many(request, Usage(5, 6, int(time.time()) + 30))
-    yield speaking(Client(enforce_csrf_checks=True), world.language).post("/accounts/login/", {"login": "ada"})
-
-
-PAGES_WITHOUT_ID = ("overview", "deployments", "hints", "projects", "project-new", "teams", "settings", "sessions", "status")
-
-
-@state
-def people_without_anything(world: World) -> Iterator[HttpResponse]:
-    newcomer = as_person(world, make_user(username="newcomer"))
-    for name in PAGES_WITHOUT_ID:
-        yield newcomer.get(reverse(f"dashboard:{name}"))
-    lonely = make_team(name="Lovelace")
-    make_membership(team=lonely, user=make_user(username="lonely"), role=Role.OWNER)
-    lonely_client = as_person(world, lonely.memberships.get().user)
-    empty = make_project(team=lonely, name="empty")
-    for url in ("/dashboard/", "/dashboard/deployments/", f"/dashboard/teams/{lonely.pk}/"):
-        yield lonely_client.get(url)
-    yield lonely_client.get(reverse("dashboard:project", args=[empty.uuid]))
-    environment = scenes.make_environment(project=empty, name="bare")
-    yield lonely_client.get(page_of(environment))
-    yield lonely_client.get("/dashboard/deployments/")
-
-
-@state
-def deployments_in_every_state(world: World) -> Iterator[HttpResponse]:
-    project = world.place.project
-
-    def place(name: str) -> Environment:
-        return scenes.make_environment(project=project, name=name)
-
-    made = [
-        scenes.judged(place("a1")),
-        scenes.judged(place("a2"), **scenes.SLOWER),
-        scenes.with_history(place("a3"), **scenes.BROKEN),
-        scenes.called_out_early(place("a4")),
-        scenes.end_window(scenes.called_out_early(place("a5"))),
-        scenes.half_observed(place("a6")),
-        scenes.poorly_observed(place("a7")),
-        *(make_deployment(environment=place(f"b{number}"), state=each) for number, each in enumerate(State)),
-    ]
-    for deployment in made:
-        for client in (world.boss, world.viewer):
-            yield client.get(address(deployment))
-        for page in ("compare", "replay", "rerun"):
-            yield world.boss.get(f"{address(deployment)}{page}/")
-    yield world.boss.get("/dashboard/deployments/")
-    yield world.boss.get("/dashboard/")
-    yield world.boss.get("/dashboard/deployments/", {"q": "nothing-like-it", "since": "yesterday", "cursor": "x"})
-
-
-@state
-def marks(world: World) -> Iterator[HttpResponse]:
-    url = f"{address(world.place.deployment)}feedback/"
-    for data in ({}, {"mark": "wrong"}, {"feedback-mark": "wrong", "feedback-should_have_been": "ok"}):
-        yield world.boss.post(url, data, follow=True)
-    yield world.boss.post(url, {"feedback-mark": "right", "feedback-reason": "x" * 9000}, follow=True)
-
-
-@state
-def analyses_again(world: World) -> Iterator[HttpResponse]:
-    for page in ("rerun", "replay"):
-        url = f"{address(world.place.deployment)}{page}/"
-        yield world.boss.get(url)
-        yield world.boss.post(url, {"token": "old", "kind": "adaptive", "sensitivity": "low"}, follow=True)
-        yield world.boss.post(url, {"kind": "fixed", "fixed.latency_p95.limit": "-1"}, follow=True)
-
-
-@state
-def policies(world: World) -> Iterator[HttpResponse]:
-    boss, place = world.boss, world.place.environment
-    yield send(boss, place, sensitivity="", limits__latency_p95="much", warmup_samples="1000")
-    yield send(boss, place, **{f"left_out__{name}": "on" for name in ("requests_per_sec", "latency_p95", "error_rate")})
-    everything = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
-    yield send(boss, place, **{f"left_out__{name}": "on" for name in everything})
-    yield send(boss, place, do="replay", limits__latency_p95="200")
-    yield send(boss, place, kind="fixed", fixed__latency_p95__limit="0", fixed__error_rate__limit="101")
-    yield send(boss, place, kind="fixed")
-    yield boss.get(page_of(place))
-    yield send(boss, place, seen="0")
-    yield exclude(boss, place)
-    yield exclude(boss, place, starts_at=moment(hours=1), ends_at=moment(hours=2))
-    yield exclude(boss, place, starts_at="x", ends_at=moment(hours=-99), reason="x" * 999)
-    for reason in ("load test", ""):
-        yield exclude(boss, place, starts_at=moment(hours=3), ends_at=moment(hours=2), reason=reason)
-        yield boss.get(page_of(place))
-    window = ExcludedWindow.objects.filter(environment=place).first()
-    assert window is not None
-    yield boss.post(reverse("dashboard:include-window", args=[place.pk, window.pk]), follow=True)
-
-
-@state
-def teams(world: World) -> Iterator[HttpResponse]:
-    boss, team = world.boss, world.place.team
-    page = f"/dashboard/teams/{team.pk}/"
-    for name in ("", "x" * 500, "Hopper"):
-        yield boss.post("/dashboard/teams/", {"name": name}, follow=True)
-        yield boss.post(f"{page}rename/", {"name": name}, follow=True)
-    for email in ("", "no", "grace@example.com", "margaret@example.com", "margaret@example.com"):
-        data = {"invite-email": email, "invite-role": "viewer" if email else "grace"}
-        yield boss.post(f"{page}invitations/", data, follow=True)
-    with override_settings(EMAIL_BACKEND="dashboard.tests.test_team_pages.Refusing"):
-        yield boss.post(f"{page}invitations/", {"invite-email": "g@example.com", "invite-role": "viewer"}, follow=True)
-    invitations = f"{page}invitations/{world.place.invitation.pk}"
-    yield boss.post(f"{invitations}/resend/", follow=True)
-    yield boss.post(f"{page}members/{world.place.member.pk}/role/", {"role": "admin"}, follow=True)
-    yield boss.post(f"{page}members/{world.place.member.pk}/role/", {"role": "grace"}, follow=True)
-    owner = team.memberships.get(role=Role.OWNER)
-    yield boss.post(f"{page}members/{owner.pk}/role/", {"role": "viewer"}, follow=True)
-    yield boss.post(f"{page}members/{owner.pk}/remove/", follow=True)
-    yield boss.post(f"{page}leave/", follow=True)
-    yield boss.post(f"{page}delete/", {"typed": "no"}, follow=True)
-    yield boss.post(f"{invitations}/revoke/", follow=True)
-    yield boss.post(f"{invitations}/revoke/", follow=True)
-    yield boss.post(f"{page}members/{world.place.member.pk}/remove/", follow=True)
-    made = make_team(name="Hopper")
-    make_membership(team=made, user=owner.user, role=Role.OWNER)
-    yield boss.post(f"/dashboard/teams/{made.pk}/delete/", {"typed": "Hopper"}, follow=True)
-
-
-@state
-def invitations(world: World) -> Iterator[HttpResponse]:
-    owner = world.place.team.memberships.get(role=Role.OWNER).user
-    guest = make_user(username="guest", email="guest@example.com")
-    made = invite(world.place.team, guest.email, Role.MEMBER, by=owner)
-    page = f"/dashboard/invitations/{made.token}/"
-    yield world.visitor.get(page, follow=True)
-    yield world.boss.get(page, follow=True)
-    client = as_person(world, guest)
-    yield client.get(page, follow=True)
-    yield client.post(page, follow=True)
-    yield client.get(page, follow=True)
-    yield client.get("/dashboard/invitations/spi_nothing/", follow=True)
-
-
-@state
-def signing_in(world: World) -> Iterator[HttpResponse]:
-    client = stranger(world)
-    yield client.get("/accounts/login/?next=/dashboard/teams/")
-    yield client.post("/accounts/login/", {"login": "", "password": ""})
-    yield client.post("/accounts/login/", {"login": "ada", "password": "wrong"})
-    yield client.post("/accounts/password/reset/", {"email": "no"})
-    yield client.post("/accounts/password/reset/", {"email": "ada@example.com"}, follow=True)
-    yield client.post("/accounts/password/reset/", {"email": "nobody@example.com"}, follow=True)
-    make_user(username="leaving")
-    yield client.post("/accounts/login/", {"login": "leaving", "password": PASSWORD}, follow=True)
-    yield client.get("/accounts/logout/")
-    yield client.post("/accounts/logout/", follow=True)
-
-
-@state
-def our_pages_of_the_admin(world: World) -> Iterator[HttpResponse]:
-    world.place.deployment.jobs.filter(status=JobStatus.PENDING).update(last_error="")
-    yield world.boss.get(reverse("admin:jobs-and-pollers"))
-    url = reverse("admin:projects_environment_changelist")
-    yield world.boss.post(url, {"action": "issue_secret", "_selected_action": [world.place.environment.pk]})

@@ -85,13 +85,18 @@ class Text:
     text: str
 
 
+# Django admin's own list of models.
+NOT_OURS = "nav-sidebar"
+
+
 class Reader(HTMLParser):
     """Collects the texts that people see, or hear, on a page."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.texts: list[Text] = []
-        self._open: list[str] = []
+        # Open elements, and whether what stands in them is left out.
+        self._open: list[tuple[str, bool]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         known = dict(attrs)
@@ -99,7 +104,7 @@ class Reader(HTMLParser):
             if value and self._shows(tag, name, value, known):
                 self._keep(f"{tag}[{name}]", value)
         if tag not in VOID:
-            self._open.append(tag)
+            self._open.append((tag, tag in DATA_ELEMENTS or known.get("id") == NOT_OURS))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -107,13 +112,13 @@ class Reader(HTMLParser):
             self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self._open:
-            while self._open.pop() != tag:
+        if any(opened == tag for opened, _ in self._open):
+            while self._open.pop()[0] != tag:
                 pass
 
     def handle_data(self, data: str) -> None:
-        if not DATA_ELEMENTS & set(self._open):
-            self._keep(" > ".join(self._open[-3:]), data)
+        if not any(left_out for _, left_out in self._open):
+            self._keep(" > ".join(tag for tag, _ in self._open[-3:]), data)
 
     def _shows(self, tag: str, name: str, value: str, known: dict[str, str | None]) -> bool:
         if name == "value":
@@ -144,6 +149,7 @@ MARKED = re.compile(rf"{OPEN}[^{OPEN}{CLOSE}]*(?:{CLOSE}|…$)")
 MACHINE = re.compile(
     r"\b(?:sp|sphs|spi)_[\w-]+|\{\w+\}|\btestserver\b|https?://\S+|[\w.+-]+@[\w.-]+|(?<!\w)/[\w./-]+|\b[\w-]+\.(?:json|csv|toml|txt|py)\b|\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b"
 )
+ATTRIBUTES = re.compile(r"\s*[\w-]+=\"")
 WORD = re.compile(r"[^\W\d_][\w’'-]*")
 
 
@@ -181,4 +187,6 @@ def raw_texts(template: Any) -> Iterator[Text]:
         elif token.token_type == TokenType.TEXT and not within and not of_an_attribute:
             markup.append(token.contents)
         markup.append("\N{WORD JOINER}" if token.token_type == TokenType.VAR else "")
-    yield from texts_of("".join(markup))
+    whole = "".join(markup)
+    # What stands in a tag of the page that includes it.
+    yield from texts_of(f"<i {whole}>" if ATTRIBUTES.match(whole) else whole)

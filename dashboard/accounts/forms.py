@@ -16,7 +16,18 @@ from django.utils.translation import gettext_lazy as _
 from projects.models import Theme, User
 
 # Of the time zone database, what a person may live in; the rest are old names of these.
-REGIONS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+REGIONS = {
+    "Africa": _("Africa"),
+    "America": _("America"),
+    "Antarctica": _("Antarctica"),
+    "Arctic": _("Arctic"),
+    "Asia": _("Asia"),
+    "Atlantic": _("Atlantic"),
+    "Australia": _("Australia"),
+    "Europe": _("Europe"),
+    "Indian": _("Indian Ocean"),
+    "Pacific": _("Pacific"),
+}
 
 
 class LoginForm(allauth_forms.LoginForm):
@@ -63,11 +74,12 @@ class AddEmailForm(allauth_forms.AddEmailForm):
 
 
 @lru_cache(maxsize=1)
-def zones_by_region() -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+def zones_by_region() -> tuple[tuple[Any, tuple[tuple[str, str], ...]], ...]:
     """Time zones as a select groups them: (region, ((name, city), …))."""
     names = sorted(available_timezones())
     return tuple(
-        (region, tuple((name, city_of(name)) for name in names if name.startswith(f"{region}/"))) for region in REGIONS
+        (label, tuple((name, city_of(name)) for name in names if name.startswith(f"{region}/")))
+        for region, label in REGIONS.items()
     )
 
 

@@ -113,6 +113,9 @@ class PolicyForm(forms.Form):
         if not kind or self.errors:
             return data
         self.policy = _policy(kind, data)
+        if len(self.policy.get("left_out", ())) == len(METRICS):
+            self.add_error(f"left_out.{METRICS[0]}", _("This leaves nothing to judge. Keep at least one metric."))
+            return data
         try:
             policy_from_dict(self.policy)
         except ValueError as error:

@@ -9,8 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from projects.models import Environment, Project, Team, validate_endpoint
-from projects.plans import PLAN_CHOICES
+from projects.models import PLAN_CHOICES, Environment, Project, Team, validate_endpoint
 from projects.signing import DEFAULT_GRACE_HOURS, GRACE_HOURS
 
 LONGEST_NAME = 100

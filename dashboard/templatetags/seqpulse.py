@@ -12,6 +12,7 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from analysis import wording
+from analysis.policy import Policy
 from analysis.told import told as tell
 from dashboard import words
 from dashboard.telling import Stored, in_language, localised
@@ -178,6 +179,13 @@ def verdict_status(name: str) -> words.Status:
 def policy_source(name: str) -> Any:
     """Where a version of a policy came from."""
     return words.POLICY_SOURCES.get(name, name)
+
+
+@register.filter
+def policy_in_short(policy: Policy) -> str:
+    """ "adaptive, high, shadow mode"."""
+    parts = (policy.kind, getattr(policy, "sensitivity", ""), "shadow" if getattr(policy, "shadow", False) else "")
+    return ", ".join(str(words.IN_SHORT.get(part, part)) for part in parts if part)
 
 
 @register.filter

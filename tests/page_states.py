@@ -1,0 +1,360 @@
+"""What pages show only at times: errors in forms, messages, secrets that are shown once, mails.
+
+Each function does something as the people of tests/every_page.py, and yields what they are answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.core import mail
+from django.http import HttpResponse
+from django.test import Client, RequestFactory, override_settings
+from django.urls import reverse
+from django.utils import timezone
+
+from dashboard.tests import endpoints, scenes
+from dashboard.tests.pages import address, exclude, moment, page_of, send
+from dashboard.tests.test_accounts import NEW, SIGNUP, link_in
+from dashboard.tests.test_second_factor import set_up
+from deployments.models import State
+from deployments.tests.factories import make_deployment
+from projects.invitations import invite
+from projects.models import Environment, ExcludedWindow, Role
+from projects.signing import fingerprint
+from projects.tests.factories import PASSWORD, make_membership, make_project, make_team, make_user
+from scheduler.models import JobStatus
+from security.limits import Usage
+from seqpulse import errors
+from seqpulse.limits import too_many
+from tests.every_page import World, as_person, speaking, stranger
+
+Shown = Callable[[World], Iterator[HttpResponse]]
+STATES: dict[str, Shown] = {}
+
+
+def state(shown: Shown) -> Shown:
+    STATES[shown.__name__] = shown
+    return shown
+
+
+@state
+def error_pages(world: World) -> Iterator[HttpResponse]:
+    request = RequestFactory().get("/dashboard/")
+    request.user = request._cached_user = world.place.member.user
+    for status in (400, 403, 404, 500, 503):
+        yield errors.error_page(request, status)
+        yield errors.error_page(RequestFactory().get("/dashboard/"), status)
+    yield too_many(request, Usage(5, 6, int(time.time()) + 30))
+    yield speaking(Client(enforce_csrf_checks=True), world.language).post("/accounts/login/", {"login": "ada"})
+
+
+PAGES_WITHOUT_ID = ("overview", "deployments", "hints", "projects", "project-new", "teams", "settings", "sessions", "status")
+
+
+@state
+def people_without_anything(world: World) -> Iterator[HttpResponse]:
+    newcomer = as_person(world, make_user(username="newcomer"))
+    for name in PAGES_WITHOUT_ID:
+        yield newcomer.get(reverse(f"dashboard:{name}"))
+    lonely = make_team(name="Lovelace")
+    make_membership(team=lonely, user=make_user(username="lonely"), role=Role.OWNER)
+    lonely_client = as_person(world, lonely.memberships.get().user)
+    empty = make_project(team=lonely, name="empty")
+    for url in ("/dashboard/", "/dashboard/deployments/", f"/dashboard/teams/{lonely.pk}/"):
+        yield lonely_client.get(url)
+    yield lonely_client.get(reverse("dashboard:project", args=[empty.uuid]))
+    environment = scenes.make_environment(project=empty, name="bare")
+    yield lonely_client.get(page_of(environment))
+    yield lonely_client.get("/dashboard/deployments/")
+
+
+@state
+def deployments_in_every_state(world: World) -> Iterator[HttpResponse]:
+    project = world.place.project
+
+    def place(name: str) -> Environment:
+        return scenes.make_environment(project=project, name=name)
+
+    made = [
+        scenes.judged(place("a1")),
+        scenes.judged(place("a2"), **scenes.SLOWER),
+        scenes.with_history(place("a3"), **scenes.BROKEN),
+        scenes.called_out_early(place("a4")),
+        scenes.end_window(scenes.called_out_early(place("a5"))),
+        scenes.half_observed(place("a6")),
+        scenes.poorly_observed(place("a7")),
+        *(make_deployment(environment=place(f"b{number}"), state=each) for number, each in enumerate(State)),
+    ]
+    for deployment in made:
+        for client in (world.boss, world.viewer):
+            yield client.get(address(deployment))
+        for page in ("compare", "replay", "rerun"):
+            yield world.boss.get(f"{address(deployment)}{page}/")
+    yield world.boss.get("/dashboard/deployments/")
+    yield world.boss.get("/dashboard/")
+    yield world.boss.get("/dashboard/deployments/", {"q": "own", "since": "own", "cursor": "x"})
+
+
+@state
+def marks(world: World) -> Iterator[HttpResponse]:
+    url = f"{address(world.place.deployment)}feedback/"
+    for data in ({}, {"mark": "wrong"}, {"feedback-mark": "wrong", "feedback-should_have_been": "ok"}):
+        yield world.boss.post(url, data, follow=True)
+    yield world.boss.post(url, {"feedback-mark": "right", "feedback-reason": "x" * 9000}, follow=True)
+
+
+@state
+def analyses_again(world: World) -> Iterator[HttpResponse]:
+    for page in ("rerun", "replay"):
+        url = f"{address(world.place.deployment)}{page}/"
+        yield world.boss.get(url)
+        yield world.boss.post(url, {"token": "old", "kind": "adaptive", "sensitivity": "low"}, follow=True)
+        yield world.boss.post(url, {"kind": "fixed", "fixed.latency_p95.limit": "-1"}, follow=True)
+
+
+@state
+def policies(world: World) -> Iterator[HttpResponse]:
+    boss, place = world.boss, world.place.environment
+    yield send(boss, place, sensitivity="", limits__latency_p95="much", warmup_samples="1000")
+    yield send(boss, place, **{f"left_out__{name}": "on" for name in ("requests_per_sec", "latency_p95", "error_rate")})
+    everything = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
+    yield send(boss, place, **{f"left_out__{name}": "on" for name in everything})
+    yield send(boss, place, do="replay", limits__latency_p95="200")
+    yield send(boss, place, kind="fixed", fixed__latency_p95__limit="0", fixed__error_rate__limit="101")
+    yield send(boss, place, kind="fixed")
+    yield boss.get(page_of(place))
+    yield send(boss, place, seen="0")
+    yield exclude(boss, place)
+    yield exclude(boss, place, starts_at=moment(hours=1), ends_at=moment(hours=2))
+    yield exclude(boss, place, starts_at="x", ends_at=moment(hours=-99), reason="x" * 999)
+    for reason in ("load test", ""):
+        yield exclude(boss, place, starts_at=moment(hours=3), ends_at=moment(hours=2), reason=reason)
+        yield boss.get(page_of(place))
+    window = ExcludedWindow.objects.filter(environment=place).first()
+    assert window is not None
+    yield boss.post(reverse("dashboard:include-window", args=[place.pk, window.pk]), follow=True)
+
+
+@state
+def teams(world: World) -> Iterator[HttpResponse]:
+    boss, team = world.boss, world.place.team
+    page = f"/dashboard/teams/{team.pk}/"
+    for name in ("", "x" * 500, "Hopper"):
+        yield boss.post("/dashboard/teams/", {"name": name}, follow=True)
+        yield boss.post(f"{page}rename/", {"name": name}, follow=True)
+    for email in ("", "no", "grace@example.com", "margaret@example.com", "margaret@example.com"):
+        data = {"invite-email": email, "invite-role": "viewer" if email else "grace"}
+        yield boss.post(f"{page}invitations/", data, follow=True)
+    with override_settings(EMAIL_BACKEND="dashboard.tests.test_team_pages.Refusing"):
+        yield boss.post(f"{page}invitations/", {"invite-email": "g@example.com", "invite-role": "viewer"}, follow=True)
+    invitations = f"{page}invitations/{world.place.invitation.pk}"
+    yield boss.post(f"{invitations}/resend/", follow=True)
+    yield boss.post(f"{page}members/{world.place.member.pk}/role/", {"role": "admin"}, follow=True)
+    yield boss.post(f"{page}members/{world.place.member.pk}/role/", {"role": "grace"}, follow=True)
+    owner = team.memberships.get(role=Role.OWNER)
+    yield boss.post(f"{page}members/{owner.pk}/role/", {"role": "viewer"}, follow=True)
+    yield boss.post(f"{page}members/{owner.pk}/remove/", follow=True)
+    yield boss.post(f"{page}leave/", follow=True)
+    yield boss.post(f"{page}delete/", {"typed": "no"}, follow=True)
+    yield boss.post(f"{invitations}/revoke/", follow=True)
+    yield boss.post(f"{invitations}/revoke/", follow=True)
+    yield boss.post(f"{page}members/{world.place.member.pk}/remove/", follow=True)
+    made = make_team(name="Hopper")
+    make_membership(team=made, user=owner.user, role=Role.OWNER)
+    yield boss.post(f"/dashboard/teams/{made.pk}/delete/", {"typed": "Hopper"}, follow=True)
+
+
+@state
+def invitations(world: World) -> Iterator[HttpResponse]:
+    owner = world.place.team.memberships.get(role=Role.OWNER).user
+    guest = make_user(username="guest", email="guest@example.com")
+    made = invite(world.place.team, guest.email, Role.MEMBER, by=owner)
+    page = f"/dashboard/invitations/{made.token}/"
+    yield world.visitor.get(page, follow=True)
+    yield world.boss.get(page, follow=True)
+    client = as_person(world, guest)
+    yield client.get(page, follow=True)
+    yield client.post(page, follow=True)
+    yield client.get(page, follow=True)
+    yield client.get("/dashboard/invitations/spi_nothing/", follow=True)
+
+
+@state
+def signing_in(world: World) -> Iterator[HttpResponse]:
+    client = stranger(world)
+    yield client.get("/accounts/login/?next=/dashboard/teams/")
+    yield client.post("/accounts/login/", {"login": "", "password": ""})
+    yield client.post("/accounts/login/", {"login": "own", "password": "wrong"})
+    make_user(username="leaving", email="leaving@example.com")
+    for email in ("no", "leaving@example.com", "nobody@example.com"):
+        yield client.post("/accounts/password/reset/", {"email": email}, follow=True)
+    sent = next(sent for sent in mail.outbox if sent.to == ["leaving@example.com"])
+    page = client.get(link_in(sent, "reset/key"), follow=True)
+    yield page
+    for password in ("short", PASSWORD):
+        both = {"password1": password, "password2": password}
+        yield client.post(page.request["PATH_INFO"], both, follow=True)
+    yield client.post("/accounts/login/", {"login": "leaving", "password": PASSWORD}, follow=True)
+    yield client.get("/accounts/logout/")
+    yield client.post("/accounts/logout/", follow=True)
+
+
+@state
+def signing_up(world: World) -> Iterator[HttpResponse]:
+    with override_settings(SEQPULSE_SIGNUP_OPEN=True):
+        client = stranger(world)
+        yield client.get(SIGNUP)
+        yield client.get("/accounts/login/")
+        yield client.post(SIGNUP, {})
+        yield client.post(SIGNUP, {"email": "no", "password1": "short", "password2": "other"})
+        yield client.post(SIGNUP, NEW, follow=True)
+        yield client.post("/accounts/login/", {"login": NEW["email"], "password": NEW["password1"]}, follow=True)
+        confirm = link_in(mail.outbox[-1], "confirm-email")
+        yield client.get(confirm)
+        yield client.post(confirm, follow=True)
+        yield stranger(world).post(SIGNUP, NEW, follow=True)
+        yield client.get(confirm)
+
+
+def by_password(world: World, name: str) -> Client:
+    """Signed in by the form, which is what the most private pages ask for."""
+    client = stranger(world)
+    client.post("/accounts/login/", {"login": name, "password": PASSWORD})
+    return client
+
+
+@state
+def accounts(world: World) -> Iterator[HttpResponse]:
+    user = make_user(username="holder", email="holder@example.com")
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    client = by_password(world, "holder")
+    page = "/accounts/email/"
+    for do, email in (("add", "no"), ("add", "new@example.com"), ("send", "new@example.com")):
+        yield client.post(page, {f"action_{do}": "", "email": email}, follow=True)
+    yield client.post(page, {"action_primary": "", "email": "new@example.com"}, follow=True)
+    yield client.post(link_in(mail.outbox[-1], "confirm-email"), follow=True)
+    yield client.post(page, {"action_primary": "", "email": "new@example.com"}, follow=True)
+    for email in ("new@example.com", "holder@example.com"):
+        yield client.post(page, {"action_remove": "", "email": email}, follow=True)
+    yield client.post("/dashboard/settings/", {"username": "", "language": "xx", "time_zone": "Mars"})
+    chosen = {"username": "holder", "language": world.language, "theme": "dark", "time_zone": "Europe/Paris"}
+    yield client.post("/dashboard/settings/", chosen, follow=True)
+    as_person(world, user)
+    yield client.get("/dashboard/settings/sessions/")
+    yield client.post("/dashboard/settings/sessions/end/", follow=True)
+    with override_settings(ACCOUNT_REAUTHENTICATION_TIMEOUT=0):
+        yield client.get("/accounts/2fa/totp/activate/", follow=True)
+        yield client.post("/accounts/reauthenticate/", {"password": "wrong"})
+    for old in ("wrong", PASSWORD):
+        new = {"oldpassword": old, "password1": NEW["password1"], "password2": NEW["password1"]}
+        yield client.post("/accounts/password/change/", new, follow=True)
+    user.set_unusable_password()
+    user.save()
+    passwordless = as_person(world, user)
+    yield passwordless.get("/accounts/password/set/")
+    yield passwordless.post("/accounts/password/set/", {"password1": "a", "password2": "b"})
+
+
+@state
+def second_factors(world: World) -> Iterator[HttpResponse]:
+    user = make_user(username="careful", email="careful@example.com")
+    client = by_password(world, "careful")
+    yield client.get("/accounts/2fa/totp/activate/")
+    yield client.post("/accounts/2fa/totp/activate/", {"code": "000000"})
+    _secret, codes = set_up(client)
+    yield client.get("/accounts/2fa/")
+    for page in ("generate/", ""):
+        yield client.get(f"/accounts/2fa/recovery-codes/{page}")
+    yield client.post("/accounts/2fa/recovery-codes/generate/", follow=True)
+    for page in ("totp/deactivate/", "webauthn/", "webauthn/add/", "webauthn/reauthenticate/"):
+        yield client.get(f"/accounts/2fa/{page}")
+    data = {"name": "own", "credential": {}}
+    key = Authenticator.objects.create(user=user, type="webauthn", data=data, last_used_at=timezone.now())
+    for page in ("edit", "remove"):
+        yield client.get(f"/accounts/2fa/webauthn/keys/{key.pk}/{page}/")
+    yield client.post(f"/accounts/2fa/webauthn/keys/{key.pk}/edit/", {"name": ""})
+    with override_settings(ACCOUNT_REAUTHENTICATION_TIMEOUT=0):
+        yield client.get("/accounts/2fa/totp/deactivate/", follow=True)
+        for page in ("webauthn/", ""):
+            yield client.get(f"/accounts/2fa/{page}reauthenticate/")
+    fresh = stranger(world)
+    yield fresh.post("/accounts/login/", {"login": "careful", "password": PASSWORD}, follow=True)
+    yield fresh.post("/accounts/2fa/authenticate/", {"code": "000000"})
+    yield client.post(f"/accounts/2fa/webauthn/keys/{key.pk}/remove/", follow=True)
+    yield client.post("/accounts/2fa/totp/deactivate/", follow=True)
+
+
+@state
+def projects(world: World) -> Iterator[HttpResponse]:
+    boss, project = world.boss, world.place.project
+    for name in ("", "x" * 500, "own", "Mercury"):
+        data = {"name": name, "team": world.place.team.pk, "environment": name, "window_minutes": "x"}
+        yield boss.post(reverse("dashboard:project-new"), data, follow=True)
+        yield boss.post(reverse("dashboard:environment-new", args=[project.uuid]), {"name": name}, follow=True)
+        yield boss.post(reverse("dashboard:project-keys", args=[project.uuid]), {"name": name}, follow=True)
+        yield boss.post(reverse("dashboard:project-settings", args=[project.uuid]), {"name": name}, follow=True)
+        yield boss.post(reverse("dashboard:project-delete", args=[project.uuid]), {"typed": "no"}, follow=True)
+    for window in ("", "0", "x", "99999", "3"):
+        data = {"plan": "pro" if window else "", "window_minutes": window, "retention_days": window}
+        yield boss.post(reverse("dashboard:project-plan", args=[project.uuid]), data, follow=True)
+    for do in ("archive", "unarchive"):
+        yield boss.post(reverse(f"dashboard:project-{do}", args=[project.uuid]), follow=True)
+        for page in ("project", "project-settings", "integration", "project-keys", "projects"):
+            yield boss.get(reverse(f"dashboard:{page}", args=[project.uuid] if page != "projects" else []))
+    yield boss.post(reverse("dashboard:project-delete", args=[project.uuid]), {"typed": project.name}, follow=True)
+
+
+@state
+def environments(world: World) -> Iterator[HttpResponse]:
+    boss, place = world.boss, world.place.environment
+
+    def to(what: str, **data: object) -> HttpResponse:
+        place.refresh_from_db()
+        url = reverse(f"dashboard:environment-{what}", args=[place.pk])
+        return boss.post(url, {"seen": fingerprint(place), **data}, follow=True)  # type: ignore[return-value]
+
+    yield to("settings", name="")
+    yield to("settings", name="prod")
+    for url in ("", "ftp://x/", "http://10.0.0.1/m", "http://nowhere.invalid/m", "http://127.0.0.1:9/m"):
+        yield to("probe", url=url)
+        yield to("endpoint", url=url)
+    with override_settings(SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8"), endpoints.serving() as service:
+        yield to("probe", url=service.url)
+        for metric, value in (("cpu_usage", 42.0), ("memory_usage", None), ("latency_p95", 0.1), ("error_rate", 0)):
+            service.metrics[metric] = value
+        yield to("probe", url=service.url)
+        for status, raw in ((200, b"<html>"), (200, b'{"ok": 1}'), (401, b""), (404, b""), (503, b""), (302, b"")):
+            service.status, service.raw = status, raw
+            yield to("probe", url=service.url)
+        service.status, service.raw = 200, b""
+        yield to("signing", do="begin")
+        yield to("probe", url=service.url)
+        service.accept("another")
+        yield to("probe", url=service.url)
+        yield to("endpoint", url=service.url)
+    for do in ("rotate", "reissue", "finish", "end"):
+        yield to("signing", do=do)
+        yield to("signing", do=do, grace_hours="1", **{"end-typed": place.name})
+        yield boss.get(reverse("dashboard:environment-settings", args=[place.pk]))
+    Environment.objects.filter(pk=place.pk).update(endpoint_blocked_at=timezone.now(), endpoint_blocked_reason="own")
+    yield boss.get(reverse("dashboard:environment-settings", args=[place.pk]))
+    yield to("probe", url="https://shop.example.com/m")
+    yield to("delete", typed="no")
+    yield to("delete", typed=place.name)
+
+
+@state
+def our_pages_of_the_admin(world: World) -> Iterator[HttpResponse]:
+    boss = world.boss
+    world.place.deployment.jobs.filter(status=JobStatus.PENDING).update(last_error="")
+    yield boss.get(reverse("admin:jobs-and-pollers"))
+    environment = world.place.environment
+    acted = {"projects_environment": ("issue_secret", "turn_signing_off", "block", "unblock")}
+    for model, actions in acted.items():
+        for action in actions:
+            data = {"action": action, "_selected_action": [environment.pk], "reason": "own"}
+            yield boss.post(reverse(f"admin:{model}_changelist"), data)
