@@ -224,6 +224,7 @@ MFA_FORMS = {
     "authenticate": "dashboard.accounts.mfa.AuthenticateForm",
     "reauthenticate": "dashboard.accounts.mfa.ReauthenticateForm",
     "add_webauthn": "dashboard.accounts.mfa.AddPasskeyForm",
+    "edit_webauthn": "dashboard.accounts.mfa.EditPasskeyForm",
     "authenticate_webauthn": "dashboard.accounts.mfa.AuthenticatePasskeyForm",
     "login_webauthn": "dashboard.accounts.mfa.LoginPasskeyForm",
     "reauthenticate_webauthn": "dashboard.accounts.mfa.ReauthenticatePasskeyForm",

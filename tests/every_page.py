@@ -41,7 +41,7 @@ class World:
 
 
 def speaking(client: Client, language: str) -> Client:
-    client.defaults["HTTP_ACCEPT_LANGUAGE"] = language
+    client.defaults |= {"HTTP_ACCEPT_LANGUAGE": language, "HTTP_USER_AGENT": "own"}
     return client
 
 

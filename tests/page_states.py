@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django.contrib import admin
 from django.core import mail
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
+from dashboard.naming import APPS
 from dashboard.tests import endpoints, scenes
 from dashboard.tests.pages import address, exclude, moment, page_of, send
 from dashboard.tests.test_accounts import NEW, SIGNUP, link_in
@@ -147,14 +149,14 @@ def teams(world: World) -> Iterator[HttpResponse]:
         yield boss.post("/dashboard/teams/", {"name": name}, follow=True)
         yield boss.post(f"{page}rename/", {"name": name}, follow=True)
     for email in ("", "no", "grace@example.com", "margaret@example.com", "margaret@example.com"):
-        data = {"invite-email": email, "invite-role": "viewer" if email else "grace"}
+        data = {"invite-email": email, "invite-role": "viewer" if email else "own"}
         yield boss.post(f"{page}invitations/", data, follow=True)
     with override_settings(EMAIL_BACKEND="dashboard.tests.test_team_pages.Refusing"):
         yield boss.post(f"{page}invitations/", {"invite-email": "g@example.com", "invite-role": "viewer"}, follow=True)
     invitations = f"{page}invitations/{world.place.invitation.pk}"
     yield boss.post(f"{invitations}/resend/", follow=True)
     yield boss.post(f"{page}members/{world.place.member.pk}/role/", {"role": "admin"}, follow=True)
-    yield boss.post(f"{page}members/{world.place.member.pk}/role/", {"role": "grace"}, follow=True)
+    yield boss.post(f"{page}members/{world.place.member.pk}/role/", {"role": "own"}, follow=True)
     owner = team.memberships.get(role=Role.OWNER)
     yield boss.post(f"{page}members/{owner.pk}/role/", {"role": "viewer"}, follow=True)
     yield boss.post(f"{page}members/{owner.pk}/remove/", follow=True)
@@ -186,6 +188,8 @@ def invitations(world: World) -> Iterator[HttpResponse]:
 @state
 def signing_in(world: World) -> Iterator[HttpResponse]:
     client = stranger(world)
+    with override_settings(SOCIALACCOUNT_PROVIDERS={"github": {"APPS": [{"client_id": "own", "secret": "own"}]}}):
+        yield client.get("/accounts/login/")
     yield client.get("/accounts/login/?next=/dashboard/teams/")
     yield client.post("/accounts/login/", {"login": "", "password": ""})
     yield client.post("/accounts/login/", {"login": "own", "password": "wrong"})
@@ -240,7 +244,7 @@ def accounts(world: World) -> Iterator[HttpResponse]:
     yield client.post(page, {"action_primary": "", "email": "new@example.com"}, follow=True)
     for email in ("new@example.com", "holder@example.com"):
         yield client.post(page, {"action_remove": "", "email": email}, follow=True)
-    yield client.post("/dashboard/settings/", {"username": "", "language": "xx", "time_zone": "Mars"})
+    yield client.post("/dashboard/settings/", {"username": "", "language": "own", "time_zone": "own"})
     chosen = {"username": "holder", "language": world.language, "theme": "dark", "time_zone": "Europe/Paris"}
     yield client.post("/dashboard/settings/", chosen, follow=True)
     as_person(world, user)
@@ -272,6 +276,9 @@ def second_factors(world: World) -> Iterator[HttpResponse]:
     yield client.post("/accounts/2fa/recovery-codes/generate/", follow=True)
     for page in ("totp/deactivate/", "webauthn/", "webauthn/add/", "webauthn/reauthenticate/"):
         yield client.get(f"/accounts/2fa/{page}")
+    fresh = stranger(world)
+    yield fresh.post("/accounts/login/", {"login": "careful", "password": PASSWORD}, follow=True)
+    yield fresh.post("/accounts/2fa/authenticate/", {"code": "000000"})
     data = {"name": "own", "credential": {}}
     key = Authenticator.objects.create(user=user, type="webauthn", data=data, last_used_at=timezone.now())
     for page in ("edit", "remove"):
@@ -279,11 +286,7 @@ def second_factors(world: World) -> Iterator[HttpResponse]:
     yield client.post(f"/accounts/2fa/webauthn/keys/{key.pk}/edit/", {"name": ""})
     with override_settings(ACCOUNT_REAUTHENTICATION_TIMEOUT=0):
         yield client.get("/accounts/2fa/totp/deactivate/", follow=True)
-        for page in ("webauthn/", ""):
-            yield client.get(f"/accounts/2fa/{page}reauthenticate/")
-    fresh = stranger(world)
-    yield fresh.post("/accounts/login/", {"login": "careful", "password": PASSWORD}, follow=True)
-    yield fresh.post("/accounts/2fa/authenticate/", {"code": "000000"})
+        yield client.get("/accounts/2fa/reauthenticate/")
     yield client.post(f"/accounts/2fa/webauthn/keys/{key.pk}/remove/", follow=True)
     yield client.post("/accounts/2fa/totp/deactivate/", follow=True)
 
@@ -353,6 +356,9 @@ def our_pages_of_the_admin(world: World) -> Iterator[HttpResponse]:
     world.place.deployment.jobs.filter(status=JobStatus.PENDING).update(last_error="")
     yield boss.get(reverse("admin:jobs-and-pollers"))
     environment = world.place.environment
+    for model in admin.site._registry:
+        if model._meta.app_label in APPS:
+            yield boss.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"))
     acted = {"projects_environment": ("issue_secret", "turn_signing_off", "block", "unblock")}
     for model, actions in acted.items():
         for action in actions:

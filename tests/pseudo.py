@@ -145,9 +145,9 @@ def texts_of(markup: str) -> list[Text]:
 # --- finding what is not translated --------------------------------------------------------------------------------
 
 MARKED = re.compile(rf"{OPEN}[^{OPEN}{CLOSE}]*(?:{CLOSE}|…$)")
-# Secrets, what scripts fill in, addresses, e-mail addresses, paths and file names, times of day, hexadecimal ids.
+# Codes, secrets, what scripts fill in, addresses, e-mail addresses, paths and file names, times of day, hexadecimal ids.
 MACHINE = re.compile(
-    r"\b(?:sp|sphs|spi)_[\w-]+|\{\w+\}|\btestserver\b|https?://\S+|[\w.+-]+@[\w.-]+|(?<!\w)/[\w./-]+|\b[\w-]+\.(?:json|csv|toml|txt|py)\b|\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b"
+    r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b(?:sp|sphs|spi)_[\w-]+|\{\w+\}|\btestserver\b|https?://\S+|[\w.+-]+@[\w.-]+|(?<!\w)/[\w./-]+|\b[\w-]+\.(?:json|csv|toml|txt|py)\b|\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b"
 )
 ATTRIBUTES = re.compile(r"\s*[\w-]+=\"")
 WORD = re.compile(r"[^\W\d_][\w’'-]*")
@@ -163,10 +163,10 @@ def untranslated(text: str, *, data: Collection[str], same: Collection[str]) -> 
         rest = MARKED.sub(" ", rest)
     if not LETTER.search(rest):
         return []
+    rest = MACHINE.sub(" ", rest)
     for known in sorted(data, key=len, reverse=True):
         if known in rest:
             rest = re.sub(rf"(?<!\w){re.escape(known)}(?!\w)", " ", rest)
-    rest = MACHINE.sub(" ", rest)
     return [word for word in WORD.findall(rest) if word not in same]
 
 

@@ -133,6 +133,14 @@ class ReauthenticatePasskeyForm(Readable, passkeys.ReauthenticateWebAuthnForm):
     """A passkey, before something that matters."""
 
 
+class EditPasskeyForm(passkeys.EditWebAuthnForm):  # type: ignore[misc]  # untyped
+    """What a person calls a passkey."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].label = _("Name")
+
+
 class AddPasskeyForm(passkeys.AddWebAuthnForm):
     """A new passkey or security key."""
 

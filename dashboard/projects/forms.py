@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
+from dashboard.failures import in_page_language
 from projects.models import PLAN_CHOICES, Environment, Project, Team, validate_endpoint
 from projects.signing import DEFAULT_GRACE_HOURS, GRACE_HOURS
 
@@ -31,11 +32,19 @@ class NameField(forms.CharField):
         self.widget.attrs["autocomplete"] = "off"
 
 
+def validate_in_words(url: str) -> None:
+    """As the model does, in the language of the page."""
+    try:
+        validate_endpoint(url)
+    except ValidationError as error:
+        raise ValidationError([in_page_language(message) for message in error.messages]) from None
+
+
 class EndpointField(forms.CharField):
     """The URL of a metrics endpoint."""
 
     def __init__(self, *, label: Any, **kwargs: Any) -> None:
-        super().__init__(label=label, max_length=2048, validators=[validate_endpoint], **kwargs)
+        super().__init__(label=label, max_length=2048, validators=[validate_in_words], **kwargs)
         self.widget.attrs |= {
             "inputmode": "url",
             "autocomplete": "off",
@@ -51,7 +60,7 @@ class ToldForm(forms.Form):
         told: Mapping[str, Sequence[Any]] = getattr(error, "message_dict", {"": error.messages})
         for name, messages in told.items():
             for message in messages:
-                self.add_error(name if name in self.fields else None, message)
+                self.add_error(name if name in self.fields else None, in_page_language(message))
 
 
 class NewProjectForm(ToldForm):

@@ -15,6 +15,7 @@ from analysis import wording
 from analysis.policy import Policy
 from analysis.told import told as tell
 from dashboard import words
+from dashboard.failures import in_page_language
 from dashboard.telling import Stored, in_language, localised
 
 register = template.Library()
@@ -192,6 +193,12 @@ def policy_in_short(policy: Policy) -> str:
 def result(name: str) -> Any:
     """The pipeline's result for people."""
     return words.RESULTS.get(name, name)
+
+
+@register.filter
+def failure(text: Any) -> str:
+    """Why an endpoint gave nothing."""
+    return in_page_language(str(text))
 
 
 @register.filter
