@@ -7,7 +7,7 @@ import base64
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,21 +66,22 @@ class Slice:
     older: Place | None
 
 
+class Together(Func):
+    """Several as one value: (a, b)."""
+
+    template = "(%(expressions)s)"
+    output_field = BooleanField()
+
+
 class Beyond(Func):
     """(a, b) < (x, y): compared as one value, so that an index on (a, b) finds the place at once."""
 
+    template = "%(expressions)s"
     output_field = BooleanField()
 
     def __init__(self, names: Sequence[str], values: Sequence[Any], operator: str) -> None:
         others = [value if hasattr(value, "resolve_expression") else Value(value) for value in values]
-        super().__init__(*(F(name) for name in names), *others)
-        self.operator = operator
-
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, list[Any]]:
-        found = [compiler.compile(one) for one in self.get_source_expressions()]
-        sides = found[: len(found) // 2], found[len(found) // 2 :]
-        left, right = (", ".join(sql for sql, _ in side) for side in sides)
-        return f"({left}) {self.operator} ({right})", [value for _, values in found for value in values]
+        super().__init__(Together(*(F(name) for name in names)), Together(*others), arg_joiner=f" {operator} ")
 
 
 class OneOf(Func):
@@ -131,7 +132,7 @@ def slice_of(rows: Sequence[tuple[Any, ...]], place: Place | None, size: int) ->
     older = True if backward else more
     return Slice(
         ids=[pk for _, _, pk in shown],
-        newer=Place(*shown[0], backward=True) if newer else None,
+        newer=replace(Place(*shown[0]), backward=True) if newer else None,
         older=Place(*shown[-1]) if older else None,
     )
 

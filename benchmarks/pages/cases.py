@@ -143,8 +143,8 @@ def alternatives(user: User, deep: int) -> Iterator[Case]:
         yield f"rows: search {word}, by index", partial(deployments_page, filters)
         yield f"rows: search {word}, by ILIKE", partial(by_offset, user, contains, ["-started_at", "-id"], 0)
     yield "rows: by project, ours", partial(deployments_page, DeploymentFilters({"sort": "project"}, scope_of(user)))
-    keys: list[Any] = [Lower("project__name"), "-started_at", "-id"]
-    yield "rows: by project, ORDER BY its name", partial(by_offset, user, Q(), keys, 0)
+    by_name: list[Any] = [Lower("project__name"), "-started_at", "-id"]
+    yield "rows: by project, ORDER BY its name", partial(by_offset, user, Q(), by_name, 0)
 
 
 def by_offset(user: User, condition: Q, order: list[Any], offset: int) -> tuple[list[Deployment], int]:

@@ -16,6 +16,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import BigIntegerField, F, Func, IntegerField, Q, Value
 from django.db.models.expressions import RawSQL
+from django.db.models.lookups import GreaterThan
 
 from dashboard.keyset import LARGEST_ID, Beyond, Place, Slice, slice_of
 from deployments.models import DeploymentQuerySet
@@ -70,7 +71,7 @@ def walk(
     starts, ids = [str(one) for one, _ in bounds], [one for _, one in bounds]
     with connection.cursor() as cursor:
         cursor.execute(WALK.format(rows=sql), [ahead, starts, ids, *values, limit])
-        found = cursor.fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
     # In which order the database gives them, nobody promises: by start and id, and then, as that holds, by project.
     spots = {project: spot for spot, project in enumerate(ahead)}
     found.sort(key=lambda row: row[1:], reverse=not backward)
@@ -83,13 +84,12 @@ def sort(
 ) -> list[tuple[Any, ...]]:
     """The same by sorting all of them."""
     listed = Value(ahead, output_field=IDS)
-    rows = rows.filter(Q(project_id__in=ahead)).annotate(
-        spot=Func(listed, F("project_id"), function="array_position", output_field=IntegerField())
-    )
+    spot: Any = Func(listed, F("project_id"), function="array_position", output_field=IntegerField())
+    rows = rows.filter(project_id__in=ahead)
     if place is not None:
         beyond = Beyond(["started_at", "pk"], [place.key, place.pk], ">" if backward else "<")
-        rows = rows.filter(Q(spot__gt=1) | Q(beyond))
+        rows = rows.filter(Q(GreaterThan(spot, 1)) | Q(beyond))
     sign = "" if backward else "-"
     return list(
-        rows.order_by("spot", f"{sign}started_at", f"{sign}pk").values_list("project_id", "started_at", "pk")[:limit]
+        rows.order_by(spot, f"{sign}started_at", f"{sign}pk").values_list("project_id", "started_at", "pk")[:limit]
     )

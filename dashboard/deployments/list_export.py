@@ -88,9 +88,9 @@ def cell(value: Any) -> str:
 def as_csv(chunks: Iterable[list[Deployment]]) -> Iterator[str]:
     """UTF-8 with a byte order mark, for spreadsheets that would else guess; a line of names first."""
     writer = csv.writer(Echo())
-    yield "\ufeff" + writer.writerow(COLUMNS)  # type: ignore[operator]
+    yield "\ufeff" + writer.writerow(COLUMNS)
     for chunk in chunks:
-        yield "".join(writer.writerow([cell(value) for value in record(one).values()]) for one in chunk)  # type: ignore[misc]
+        yield "".join(writer.writerow([cell(value) for value in record(one).values()]) for one in chunk)
 
 
 def as_json(chunks: Iterable[list[Deployment]], filters: DeploymentFilters) -> Iterator[str]:

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from django.core.files.base import ContentFile
 from django.test import Client
 from django.utils import timezone
 
@@ -39,9 +38,9 @@ def numbers(answer: Any) -> list[int]:
 
 
 def downloaded(client: Client, path: str, query: dict[str, str] | None = None) -> str:
-    answer = client.get(path, query or {})
+    answer: Any = client.get(path, query or {})
     assert answer.status_code == 200
-    return ContentFile(b"".join(answer.streaming_content)).read().decode()
+    return b"".join(answer.streaming_content).decode()
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
