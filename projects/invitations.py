@@ -167,13 +167,34 @@ def accept(token: str, user: User) -> Joined:
             team = locked(invitation.team)
         except Team.DoesNotExist:
             raise Invitation.DoesNotExist from None
+        if not is_covered(invitation):
+            Invitation.objects.filter(pk=invitation.pk).withdraw()
         mine = Invitation.objects.open().filter(pk=invitation.pk)
-        if mine.update(accepted_at=timezone.now(), accepted_by=user) != 1:
-            raise InvitationOver(state_of(find(token)))
-        member, is_new = Membership.objects.get_or_create(team=team, user=user, defaults={"role": invitation.role})
-        raised = not is_new and allowed(invitation.role) > allowed(member.role)
-        if raised:
-            member.role = invitation.role
-            member.save(update_fields=["role"])
+        if mine.update(accepted_at=timezone.now(), accepted_by=user) == 1:
+            joined = join(team, invitation, user)
+        else:
+            joined = None
+    # Not in the transaction, which keeps what was withdrawn.
+    if joined is None:
+        raise InvitationOver(state_of(find(token)))
+    member = joined.membership
     logger.info("invitation_accepted", team_id=team.pk, invitation_id=invitation.pk, member=user.pk, role=member.role)
+    return joined
+
+
+def is_covered(invitation: Invitation) -> bool:
+    """Whether its sender could send it now. Who loses a role on the team's page loses their invitations there; ops
+    staff also lock accounts, and take memberships away, in the admin."""
+    sender = invitation.invited_by
+    actions = actions_in(sender, invitation.team) if sender is not None else frozenset()
+    return Action.INVITE in actions and (invitation.role != Role.OWNER or Action.CHANGE_OWNERS in actions)
+
+
+def join(team: Team, invitation: Invitation, user: User) -> Joined:
+    """Makes the person a member with the invitation's role, or with the higher one that they have."""
+    member, is_new = Membership.objects.get_or_create(team=team, user=user, defaults={"role": invitation.role})
+    raised = not is_new and allowed(invitation.role) > allowed(member.role)
+    if raised:
+        member.role = invitation.role
+        member.save(update_fields=["role"])
     return Joined(member, kept=not (is_new or raised))

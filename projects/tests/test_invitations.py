@@ -225,6 +225,36 @@ def test_what_is_over_says_why_and_lets_nobody_in(team: Team, owner: User, grace
     assert not Membership.objects.filter(user=grace).exists()
 
 
+@pytest.mark.parametrize(
+    ("sender", "role", "joins"),
+    [
+        ({"role": Role.ADMIN}, Role.OWNER, False),
+        ({"role": Role.ADMIN}, Role.ADMIN, True),
+        ({"role": Role.MEMBER}, Role.VIEWER, False),
+        ({"role": None}, Role.VIEWER, False),
+        ({"is_active": False}, Role.VIEWER, False),
+    ],
+)
+def test_what_its_sender_could_not_send_any_more_lets_nobody_in(
+    team: Team, owner: User, grace: User, sender: dict[str, Any], role: str, joins: bool
+) -> None:
+    """Also where ops staff changed that in the admin, which knows nothing of invitations."""
+    token = invite(team, GRACE, role, by=owner).token
+    if sender.get("role"):
+        Membership.objects.filter(user=owner).update(role=sender["role"])
+    elif "role" in sender:
+        Membership.objects.filter(user=owner).delete()
+    User.objects.filter(pk=owner.pk).update(is_active=sender.get("is_active", True))
+    if joins:
+        assert accept(token, grace).membership.role == role
+        return
+    with pytest.raises(InvitationOver) as over:
+        accept(token, grace)
+    assert over.value.state == State.REVOKED
+    assert not Membership.objects.filter(user=grace).exists()
+    assert state_of(Invitation.objects.get()) == State.REVOKED
+
+
 @pytest.mark.parametrize("token", ["", "spi_", "spi_" + "a" * 43, "\x00", "\ud800", "x" * 9000])
 def test_an_unknown_token_is_no_invitation(team: Team, owner: User, grace: User, token: str) -> None:
     invite(team, GRACE, Role.MEMBER, by=owner)
