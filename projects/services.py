@@ -67,7 +67,7 @@ def create_project(
     Raises ValidationError that names the field, also where the team has a project of that name already.
     """
     with transaction.atomic():
-        owning_team = Team.objects.filter(name=team).order_by("pk").first() or Team.objects.create(name=team)
+        owning_team = Team.objects.there().filter(name=team).order_by("pk").first() or Team.objects.create(name=team)
         if owner is not None:
             Membership.objects.get_or_create(team=owning_team, user=owner, defaults={"role": Role.OWNER})
         return create_project_in(

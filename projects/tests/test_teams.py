@@ -8,7 +8,9 @@ import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 
 from projects.invitations import State, accept, invite, state_of
-from projects.models import Invitation, Membership, Role, Team, User
+from projects.models import Invitation, Membership, Project, Role, Team, User
+from projects.permissions import Action, teams_for
+from projects.services import create_project
 from projects.teams import (
     LastOwner,
     change_role,
@@ -94,6 +96,15 @@ def test_a_deleted_team_is_gone_for_everybody_with_its_invitations(team: Team) -
             rename_team(team, "Orders", by=person)
     with pytest.raises(Invitation.DoesNotExist):
         accept(token, make_user())
+
+
+def test_no_project_is_made_in_a_deleted_team(team: Team) -> None:
+    """It would be removed with the team, a minute later."""
+    close_team(team, typed="Payments", by=member_of(team, Role.OWNER).user)
+    assert not teams_for(make_user(is_superuser=True), Action.CREATE_PROJECT).exists()
+    made = create_project("billing", environment="prod", team="Payments")
+    assert made.project.team != team
+    assert Project.objects.there().filter(team__deleting_at__isnull=True, pk=made.project.pk).exists()
 
 
 # --- members -------------------------------------------------------------------------------------------------------
