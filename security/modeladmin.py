@@ -47,6 +47,25 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
             logger.warning("bad_admin_query", path=request.path, error=str(error))
             raise IncorrectLookupParameters(error) from None
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Of a row that is there, writes only what was changed on the page: other columns may have been changed by
+        others since it was read, such as a secret or the number of the latest deployment."""
+        if change:
+            save_columns(obj, form.changed_data)
+        else:
+            super().save_model(request, obj, form, change)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """The same for the rows below it."""
+        formset.save(commit=False)
+        for row in formset.deleted_objects:
+            row.delete()
+        for row, names in formset.changed_objects:
+            save_columns(row, names)
+        for row in formset.new_objects:
+            row.save()
+        formset.save_m2m()
+
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> HttpResponse | None:
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if any(not (value.isascii() and value.isdigit() and len(value) <= LONGEST_ID) for value in chosen):
@@ -56,6 +75,12 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
 
 def _hostile(value: str) -> bool:
     return "\x00" in value or len(value) > LONGEST_PARAMETER
+
+
+def save_columns(row: Model, names: Iterable[str]) -> None:
+    """Writes those of these fields that are columns of the row."""
+    columns = {field.name for field in row._meta.concrete_fields}
+    row.save(update_fields=[name for name in names if name in columns])
 
 
 class MachineMadeAdmin(GuardedAdmin):

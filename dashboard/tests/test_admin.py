@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
+from django.db.models.signals import pre_save
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -204,6 +207,63 @@ def test_saving_an_environment_keeps_its_secret(staff, environment):
     save_environment(staff, environment, "{}")
     environment.refresh_from_db()
     assert environment.hmac_secret.open() == secret
+
+
+@contextmanager
+def meanwhile(model: Any, change: Callable[[], Any]) -> Iterator[None]:
+    """Makes the change after a row of the model was read for its page, and before the page writes it."""
+
+    def listen(sender: Any, **_: Any) -> None:
+        if not done:
+            done.append(change())
+
+    done: list[Any] = []
+    pre_save.connect(listen, sender=model, weak=False)
+    try:
+        yield
+    finally:
+        pre_save.disconnect(listen, sender=model)
+    assert done
+
+
+def test_a_page_writes_only_what_was_changed_on_it(staff, environment):
+    """A secret that was rotated while staff saved something else stays the new one."""
+    secrets = []
+    data = {"name": "renamed", "metrics_endpoint": "", "policy": "{}"}
+    with meanwhile(Environment, lambda: secrets.append(enable_signing(Environment.objects.get(pk=environment.pk)))):
+        assert staff.post(address(Environment, "change", environment.pk), data).status_code == 302
+    environment.refresh_from_db()
+    assert (environment.name, environment.hmac_secret.open()) == ("renamed", secrets[0])
+
+
+def test_the_rows_below_are_written_so_too(staff, environment):
+    project, secrets = environment.project, []
+    data = {
+        "team": project.team_id,
+        "name": "renamed",
+        "plan": project.plan,
+        "environments-TOTAL_FORMS": "2",
+        "environments-INITIAL_FORMS": "1",
+        "environments-0-id": environment.pk,
+        "environments-0-project": project.pk,
+        "environments-0-name": "moved",
+        "environments-0-metrics_endpoint": "",
+        "environments-1-project": project.pk,
+        "environments-1-name": "new",
+        "environments-1-metrics_endpoint": "",
+    }
+
+    def change() -> None:
+        Project.objects.filter(pk=project.pk).update(last_number=4711)
+        secrets.append(enable_signing(Environment.objects.get(pk=environment.pk)))
+
+    with meanwhile(Project, change):
+        assert staff.post(address(Project, "change", project.pk), data).status_code == 302
+    project.refresh_from_db()
+    environment.refresh_from_db()
+    assert (project.name, project.last_number) == ("renamed", 4711)
+    assert (environment.name, environment.hmac_secret.open()) == ("moved", secrets[0])
+    assert project.environments.filter(name="new").exists()
 
 
 def test_environments_open_when_the_key_that_encrypted_their_secret_is_lost(staff, environment, settings):
