@@ -82,7 +82,11 @@ def checked(metrics: dict[str, Any], name: str) -> float:
 
 
 def short(value: Any) -> str:
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        # It could just be read, from a little less far down.
+        return "nested too deep"
     return text if len(text) <= 40 else text[:37] + "…"
 
 

@@ -1,8 +1,9 @@
 import json
+import sys
 
 import pytest
 
-from metrics.payload import BOUNDS, InvalidPayload, Metrics, parse_metrics
+from metrics.payload import BOUNDS, InvalidPayload, Metrics, parse_metrics, read_metrics
 
 GOOD = {
     "requests_per_sec": 12.5,
@@ -28,6 +29,17 @@ def test_what_is_no_plain_number_in_bounds_is_refused_by_name(name, value):
         parse_metrics(body(**{name: value}))
     assert refused.value.code in ("invalid_payload", "invalid_json")
     assert name in str(refused.value) or refused.value.code == "invalid_json"
+
+
+@pytest.mark.parametrize("read", [parse_metrics, read_metrics])
+def test_however_deep_a_value_is_it_is_refused(read):
+    """Also where reading it is just possible, and writing it for the message is not."""
+    for depth in range(1, sys.getrecursionlimit() + 10):
+        raw = b'{"metrics": {"requests_per_sec": ' + b"[" * depth + b"]" * depth + b"}}"
+        try:
+            assert read(raw)[0].problem
+        except InvalidPayload as refused:
+            assert refused.code in ("invalid_payload", "invalid_json")
 
 
 @pytest.mark.parametrize("name", ["error_rate", "cpu_usage", "memory_usage"])
