@@ -37,6 +37,8 @@ MANAGE = re.compile(
 )
 # What makes us send requests of our own, to an address that a person chose.
 PROBE = re.compile(r"/dashboard/environments/[^/]+/settings/probe/?")
+# What sends mails to addresses that a person chose. (The invitations themselves are counted, too, but go with the team.)
+INVITE = re.compile(r"/dashboard/teams/[^/]+/invitations(/[^/]+/resend)?/?")
 # Of the forms above, whom they are about.
 ACCOUNT_FIELDS = ("username", "login", "email")
 # Where allauth keeps, in the session, who has given the right password and still owes a code.
@@ -90,8 +92,8 @@ def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
         group = "deployments" if path.startswith("/deployments") else "api"
         return [(group, f"key:{key.pk}" if key is not None else address)]
     whom = person_of(request) or address
-    probes = [("probe", whom)] if request.method == "POST" and PROBE.fullmatch(path) else []
-    return [("dashboard", whom), *probes]
+    special = {"probe": PROBE, "invitation": INVITE} if request.method == "POST" else {}
+    return [("dashboard", whom), *((group, whom) for group, found in special.items() if found.fullmatch(path))]
 
 
 def count(request: HttpRequest) -> Usage | None:

@@ -12,10 +12,12 @@ import pytest
 import structlog
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import SessionBase
+from django.core import mail
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, reverse
 from django.utils import timezone
 
+from projects.teams import create_team
 from projects.tests.factories import PASSWORD, make_api_key, make_user
 from security.limits import Rate
 from seqpulse.jobs import forget_counters
@@ -208,6 +210,22 @@ def test_pages_count_on_the_person(client: Client) -> None:
     other = Client()
     other.force_login(make_user())
     assert other.get("/dashboard/deployments/").status_code == 200
+
+
+def test_who_makes_and_deletes_teams_sends_no_more_mails_for_it(client: Client, settings: Any) -> None:
+    settings.SEQPULSE_RATES = {**settings.SEQPULSE_RATES, "dashboard": Rate(1000, 86400 * 365)}
+    user = make_user()
+    client.force_login(user)
+    found = []
+    for number in range(LIMIT + 1):
+        team = create_team("Friends", user)
+        form = {"invite-email": f"stranger{number}@example.com", "invite-role": "viewer"}
+        found.append(client.post(f"/dashboard/teams/{team.pk}/invitations", form).status_code)
+        assert client.post(f"/dashboard/teams/{team.pk}/delete/", {"typed": "Friends"}).status_code == 302
+    assert found == [302] * LIMIT + [429]
+    assert len(mail.outbox) == LIMIT
+    again = client.post(f"/dashboard/teams/{create_team('Friends', user).pk}/invitations/7/resend/")
+    assert again.status_code == 429
 
 
 def test_lines_about_a_persons_calls_carry_their_id_and_others_none(client: Client) -> None:
