@@ -28,10 +28,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Scope:
-    """The person's projects, by name. everything: there are no others, so that rows need not be narrowed to them."""
+    """The person's projects, by name. everything: there are no others, so that rows need not be narrowed to them;
+    going: environments (ids) that were deleted and whose rows are still being removed."""
 
     projects: tuple[Seen, ...]
     everything: bool
+    going: tuple[int, ...] = ()
 
     @cached_property
     def by_uuid(self) -> dict[str, Seen]:
@@ -53,7 +55,7 @@ class Scope:
     def narrowed(self, uuid: str) -> Scope:
         """To one project; to none where it is not among them."""
         found = self.by_uuid.get(uuid)
-        return Scope((found,) if found else (), everything=False)
+        return Scope((found,) if found else (), everything=False, going=self.going)
 
     def condition(self, environment: str = "", prefix: str = "") -> Q:
         """What rows of these projects have in common, and of their environments of this name, "" for all.
@@ -63,7 +65,8 @@ class Scope:
         if environment:
             ids = [pk for project in self.projects for pk, name in project.environments.items() if name == environment]
             return Q(**_one_of(f"{prefix}environment_id", ids))
-        return Q() if self.everything else Q(**_one_of(f"{prefix}project_id", [one.pk for one in self.projects]))
+        of_projects = Q() if self.everything else Q(**_one_of(f"{prefix}project_id", [one.pk for one in self.projects]))
+        return of_projects & ~Q(**_one_of(f"{prefix}environment_id", self.going)) if self.going else of_projects
 
 
 def _one_of(name: str, ids: Sequence[int]) -> dict[str, Any]:
@@ -72,15 +75,22 @@ def _one_of(name: str, ids: Sequence[int]) -> dict[str, Any]:
 
 
 def scope_of(user: User) -> Scope:
-    """What the person may see. One query."""
+    """What the person may see. One query, two for a superuser."""
     rows = (
         Project.objects.visible_to(user)
         .order_by(Lower("name"), "id", "environments__name")
-        .values_list("id", "uuid", "name", "team__name", "environments__id", "environments__name")
+        .values_list(
+            *("id", "uuid", "name", "team__name"),
+            *(f"environments__{column}" for column in ("id", "name", "deleting_at")),
+        )
     )
     projects: dict[int, Seen] = {}
-    for pk, uuid, name, team, environment_id, environment in rows:
+    going = []
+    for pk, uuid, name, team, environment_id, environment, deleting_at in rows:
         project = projects.setdefault(pk, Seen(pk, uuid, name, team, {}))
-        if environment_id is not None:
+        if deleting_at is not None:
+            going.append(environment_id)
+        elif environment_id is not None:
             project.environments[environment_id] = environment
-    return Scope(tuple(projects.values()), everything=user.is_superuser)
+    everything = user.is_superuser and not Project.objects.filter(deleting_at__isnull=False).exists()
+    return Scope(tuple(projects.values()), everything, tuple(going))

@@ -36,7 +36,8 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         return self.filter(project=project)
 
     def visible_to(self, user: Any) -> DeploymentQuerySet:
-        return self.filter(project__in=Project.objects.visible_to(user))
+        shown = self.filter(project__in=Project.objects.visible_to(user))
+        return shown.filter(environment__deleting_at__isnull=True)
 
     def running_in(self, environment: Environment) -> DeploymentQuerySet:
         return self.filter(environment=environment, state=State.RUNNING)

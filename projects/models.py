@@ -264,8 +264,12 @@ def validate_endpoint(url: str) -> None:
 
 
 class EnvironmentQuerySet(models.QuerySet["Environment"]):
+    def there(self) -> EnvironmentQuerySet:
+        """Those that nobody has deleted."""
+        return self.filter(deleting_at__isnull=True)
+
     def visible_to(self, user: Any) -> EnvironmentQuerySet:
-        return self.filter(project__in=Project.objects.visible_to(user), deleting_at__isnull=True)
+        return self.there().filter(project__in=Project.objects.visible_to(user))
 
     def asked_now_and_then(self) -> EnvironmentQuerySet:
         """Those whose endpoint may be asked although nothing is deployed."""

@@ -164,7 +164,8 @@ def environments_of(projects: Sequence[Project]) -> list[Any]:
     # By the time alone, as its index has it: with the id behind it, PostgreSQL reads those of all environments.
     own = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-started_at")
     rows: list[Any] = list(
-        Environment.objects.filter(project__in=[project.pk for project in projects])
+        Environment.objects.there()
+        .filter(project__in=[project.pk for project in projects])
         .annotate(
             latest_id=Subquery(own.values("id")[:1]),
             judged_id=Subquery(own.filter(verdict__isnull=False).values("id")[:1]),
@@ -247,7 +248,7 @@ def guide_of(user: User) -> Guide:
     project = projects_with_facts(user).order_by("-last_number", "id").first()
     if project is None:
         return Guide(Facts())
-    environments = list(Environment.objects.filter(project=project).order_by("id"))
+    environments = list(Environment.objects.there().filter(project=project).order_by("id"))
     environment = next((one for one in environments if one.metrics_endpoint), environments[0] if environments else None)
     answered = MetricSample.objects.filter(
         environment__in=[one.pk for one in environments], collected_at__gte=timezone.now() - ANSWERED_WITHIN
