@@ -37,7 +37,7 @@ MANAGE = re.compile(
 )
 # What makes us send requests of our own, to an address that a person chose.
 PROBE = re.compile(r"/dashboard/environments/[^/]+/settings/probe/?")
-# What sends mails to addresses that a person chose. (The invitations themselves are counted, too, but go with the team.)
+# What sends mails to addresses that a person chose. (Invitations count themselves, but go with their team.)
 INVITE = re.compile(r"/dashboard/teams/[^/]+/invitations(/[^/]+/resend)?/?")
 # Of the forms above, whom they are about.
 ACCOUNT_FIELDS = ("username", "login", "email")

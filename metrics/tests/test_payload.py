@@ -31,15 +31,20 @@ def test_what_is_no_plain_number_in_bounds_is_refused_by_name(name, value):
     assert name in str(refused.value) or refused.value.code == "invalid_json"
 
 
+def problem_of(raw, read):
+    """What is wrong with the body, however it is told."""
+    try:
+        return read(raw)[0].problem
+    except InvalidPayload as refused:
+        return str(refused)
+
+
 @pytest.mark.parametrize("read", [parse_metrics, read_metrics])
 def test_however_deep_a_value_is_it_is_refused(read):
     """Also where reading it is just possible, and writing it for the message is not."""
     for depth in range(1, sys.getrecursionlimit() + 10):
         raw = b'{"metrics": {"requests_per_sec": ' + b"[" * depth + b"]" * depth + b"}}"
-        try:
-            assert read(raw)[0].problem
-        except InvalidPayload as refused:
-            assert refused.code in ("invalid_payload", "invalid_json")
+        assert problem_of(raw, read)
 
 
 @pytest.mark.parametrize("name", ["error_rate", "cpu_usage", "memory_usage"])
