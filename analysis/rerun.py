@@ -183,8 +183,11 @@ def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) ->
     # Also of what was replaced: the revision keeps its texts.
     verdict.told = told
     verdict.save()
-    StoredHint.objects.filter(deployment_id=verdict.deployment_id).delete()
+    hints = StoredHint.objects.filter(deployment_id=verdict.deployment_id)
+    hints.delete()
     StoredHint.objects.bulk_create(hint_rows(verdict.deployment_id, judgement.hints))
+    # They tell of the deployment, not of today: lists and counts by day keep them where its verdict stands.
+    hints.update(created_at=verdict.created_at)
 
 
 def as_revision(verdict: DeploymentVerdict) -> dict[str, Any]:

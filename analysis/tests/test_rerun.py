@@ -157,6 +157,17 @@ def test_a_revision_replaces_the_verdict_and_keeps_what_stood(environment, perso
     assert refusal_of(lambda: rerun(deployment)) == Refusal.NOTHING_NEW
 
 
+def test_new_hints_have_the_time_of_the_verdict(environment):
+    deployment = judged(environment, **SLOW)
+    weeks_ago = timezone.now() - timedelta(days=20)
+    DeploymentVerdict.objects.filter(deployment=deployment).update(created_at=weeks_ago)
+    set_policy(environment, {"limits": {"latency_p95": 50}}, source="dashboard")
+    rerun(deployment)
+    hints = Hint.objects.filter(deployment=deployment)
+    assert hints.exists()
+    assert set(hints.values_list("created_at", flat=True)) == {weeks_ago}
+
+
 def test_the_gate_answers_the_revised_verdict_in_the_same_shape(environment):
     deployment = judged(environment, **SLOW)
     _, key = make_api_key(project=environment.project)
