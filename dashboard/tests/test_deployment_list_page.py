@@ -205,8 +205,8 @@ HOSTILE += ["0001-01-01T00:00", "9999-12-31T23:59:59-12:00", "2026-02-30", "#" +
 )
 def test_every_parameter_takes_every_hostile_text(browser_of, environment, path, texts) -> None:
     make_deployment(environment=environment)
-    names = ("q", "project", "environment", "verdict", "state", "branch", "author", "range", "since", "until", "sort")
-    for name in (*names, "cursor", "severity", "code", "metric", "page"):
+    # Of those that are one of a few choices, one stands for all of a kind.
+    for name in ("q", "project", "verdict", "severity", "branch", "since", "until", "sort", "cursor"):
         for text in texts:
             answer = browser_of.get(path, {name: text})
             assert answer.status_code in (200, 302), (name, text)
