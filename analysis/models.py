@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models
 from django.utils.functional import cached_property
+from django.utils.translation import pgettext_lazy
 
 from analysis.told import Message, by_text
 from deployments.models import Deployment
@@ -13,15 +14,15 @@ from projects.models import User
 
 
 class VerdictName(models.TextChoices):
-    OK = "ok"
-    WARNING = "warning"
-    ROLLBACK_RECOMMENDED = "rollback_recommended"
+    OK = "ok", pgettext_lazy("verdict", "Ok")
+    WARNING = "warning", pgettext_lazy("verdict", "Warning")
+    ROLLBACK_RECOMMENDED = "rollback_recommended", pgettext_lazy("verdict", "Rollback Recommended")
 
 
 class Severity(models.TextChoices):
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
+    INFO = "info", pgettext_lazy("severity", "Info")
+    WARNING = "warning", pgettext_lazy("severity", "Warning")
+    CRITICAL = "critical", pgettext_lazy("severity", "Critical")
 
 
 class DeploymentVerdict(models.Model):

@@ -7,28 +7,29 @@ from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
+from django.utils.translation import pgettext_lazy
 
 from deployments.search import words_of_deployments
 from projects.models import Environment, PolicyVersion, Project
 
 
 class State(models.TextChoices):
-    PENDING = "pending"
-    RUNNING = "running"
-    FINISHED = "finished"
-    ANALYZED = "analyzed"
+    PENDING = "pending", pgettext_lazy("deployment", "Pending")
+    RUNNING = "running", pgettext_lazy("deployment", "Running")
+    FINISHED = "finished", pgettext_lazy("deployment", "Finished")
+    ANALYZED = "analyzed", pgettext_lazy("deployment", "Analyzed")
     # The two ends without a finish, and so without a verdict.
-    ABANDONED = "abandoned"
-    SUPERSEDED = "superseded"
+    ABANDONED = "abandoned", pgettext_lazy("deployment", "Abandoned")
+    SUPERSEDED = "superseded", pgettext_lazy("deployment", "Superseded")
 
 
 NEVER_JUDGED = (State.ABANDONED, State.SUPERSEDED)
 
 
 class PipelineResult(models.TextChoices):
-    SUCCESS = "success"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+    SUCCESS = "success", pgettext_lazy("pipeline", "Success")
+    FAILED = "failed", pgettext_lazy("pipeline", "Failed")
+    CANCELLED = "cancelled", pgettext_lazy("pipeline", "Cancelled")
 
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import models
+from django.utils.translation import pgettext_lazy
 
 from deployments.models import Deployment
 from projects.models import Environment
 
 
 class Phase(models.TextChoices):
-    BASELINE = "baseline"
-    PRE = "pre"
-    POST = "post"
+    BASELINE = "baseline", pgettext_lazy("phase", "Baseline")
+    PRE = "pre", pgettext_lazy("phase", "Pre")
+    POST = "post", pgettext_lazy("phase", "Post")
 
 
 # Samples of a deployment lie between its trigger and its window's end; this much is left to clocks and late tries.

@@ -17,6 +17,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from projects.plans import PLANS, Plan
 from projects.policies import validate_policy
@@ -342,9 +343,9 @@ class Environment(models.Model):
 
 
 class PolicySource(models.TextChoices):
-    DASHBOARD = "dashboard"
-    FILE = "file"
-    ADMIN = "admin"
+    DASHBOARD = "dashboard", pgettext_lazy("source of a policy", "Dashboard")
+    FILE = "file", pgettext_lazy("source of a policy", "File")
+    ADMIN = "admin", pgettext_lazy("source of a policy", "Admin")
 
 
 class PolicyVersion(models.Model):

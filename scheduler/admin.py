@@ -80,7 +80,9 @@ class ScheduledJobAdmin(MachineMadeAdmin):
 
     @admin.action(description=_("Cancel the selected jobs"), permissions=["operate"])
     def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
-        self.tell(request, cancel(ids_of(queryset), by=str(request.user)), gettext("%(n)d of %(total)d jobs: cancelled."))
+        self.tell(
+            request, cancel(ids_of(queryset), by=str(request.user)), gettext("%(n)d of %(total)d jobs: cancelled.")
+        )
 
     def get_urls(self) -> list[URLPattern]:
         own = path("overview/", self.admin_site.admin_view(self.overview), name="jobs-and-pollers")

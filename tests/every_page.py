@@ -1,4 +1,4 @@
-"""Every page that people see, with much to show: each address (tests/access_world.py), and what an answer to a form says.
+"""Every page that people see, with much to show: each address (tests/access_world.py), and what it answers to a form.
 
 A new page needs nothing here; what it shows only in certain states goes to tests/page_states.py.
 """
@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
@@ -20,18 +19,18 @@ from dashboard.tests import scenes
 from deployments.tests.factories import make_deployment
 from projects.models import Role, User
 from projects.services import set_policy
-from projects.tests.factories import make_membership, make_project, make_user
+from projects.tests.factories import make_environment, make_membership, make_project, make_user
 from scheduler.models import Poller
 from tests.access_world import FIXED, IDS, Place, addresses, client_of, form_of, make_place
 
-
 # The documentation of the API, which is in English as the API itself is.
 NOT_OURS = {"docs"}
+WHO = ("visitor", "viewer", "boss")
 
 
 @dataclass(frozen=True)
 class World:
-    """A team with much to show; `boss` owns it and runs SeqPulse, `viewer` may only look, `visitor` is not signed in."""
+    """A team with much to show; `boss` owns it and runs SeqPulse, `viewer` only looks, `visitor` is not signed in."""
 
     place: Place
     language: str
@@ -59,8 +58,8 @@ def make_world(language: str) -> World:
     deployment = scenes.with_baseline(environment, **scenes.BROKEN)
     give_feedback(deployment.verdict, right=False, by=boss, should_have_been="warning", reason="load balancer")
     set_policy(environment, {"kind": "adaptive", "sensitivity": "high", "shadow": True}, source="file")
-    scenes.half_observed(scenes.make_environment(project=project, name="staging"))
-    scenes.poorly_observed(scenes.make_environment(project=project, name="qa"))
+    scenes.half_observed(make_environment(project=project, name="staging"))
+    scenes.poorly_observed(make_environment(project=project, name="qa"))
     make_deployment(environment=environment)
     make_project(team=place.team, name="emptiness")
     now = timezone.now()
@@ -86,7 +85,7 @@ def stranger(world: World) -> Client:
     return speaking(Client(raise_request_exception=False), world.language)
 
 
-def looked_at(world: World) -> Iterator[tuple[str, HttpResponse]]:
+def looked_at(world: World) -> Iterator[tuple[str, Any]]:
     """(what was asked for and by whom, the answer) of every address; a form is sent empty, and as it is accepted.
 
     What an answer brought about is undone as soon as the next one is asked for.
@@ -96,8 +95,8 @@ def looked_at(world: World) -> Iterator[tuple[str, HttpResponse]]:
         if name in NOT_OURS or not all(found.id_of(each) in IDS or each in FIXED for each in found.parameters):
             continue
         url = found.url(found.values(world.place))
-        forms = ({}, form_of(name, world.place))
-        asked = [(f"GET {name} ({who})", who, None) for who in ("visitor", "viewer", "boss")]
+        forms: tuple[dict[str, Any], ...] = ({}, form_of(name, world.place))
+        asked: list[tuple[str, str, Any]] = [(f"GET {name} ({who})", who, None) for who in WHO]
         asked += [(f"POST {name}{' empty' if not form else ''}", "boss", form) for form in forms]
         for what, who, form in asked:
             with transaction.atomic():
@@ -105,9 +104,9 @@ def looked_at(world: World) -> Iterator[tuple[str, HttpResponse]]:
                 transaction.set_rollback(True)
 
 
-def answer_to(client: Client, url: str, form: Any) -> HttpResponse:
+def answer_to(client: Client, url: str, form: Any) -> Any:
     """To a GET or, with a form, a POST, after which redirects are followed, for messages stand there."""
-    cookies = client.cookies.copy()
-    answer: Any = client.get(url) if form is None else client.post(url, form, follow=True)
+    cookies: Any = client.cookies.copy()
+    answer = client.get(url) if form is None else client.post(url, form, follow=True)
     client.cookies = cookies
-    return answer  # type: ignore[no-any-return]
+    return answer

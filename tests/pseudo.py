@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
 
+from django.template.base import TokenType
 from django.utils.translation.trans_real import DjangoTranslation
 
 OPEN, CLOSE = "⟦", "⟧"
@@ -22,7 +23,7 @@ LETTER = re.compile(r"[^\W\d_]")
 
 
 def bracketed(text: str) -> str:
-    """ "{n} samples of %(name)s" → "{n}⟦ samples of ⟧%(name)s". """
+    """ "{n} samples of %(name)s" → "{n}⟦ samples of ⟧%(name)s"."""
     # A list of words for the filter `yesno`.
     if text == "yes,no,maybe":
         return ",".join(bracketed(word) for word in text.split(","))
@@ -34,12 +35,11 @@ def bracketed(text: str) -> str:
 
 
 class Pseudo(DjangoTranslation):  # type: ignore[misc]  # untyped
-    """In the place of a language, whose own catalogue it reads as well: `asked` are the texts that pages asked for,
-    `unknown` those of them that the language does not have."""
+    """In the place of a language. `unknown`: texts that pages asked for and that this language does not have."""
 
     def __init__(self, language: str) -> None:
         super().__init__(language)
-        self.asked: set[str] = set()
+        self.known: Any = vars(self)["_catalog"]
         self.unknown: set[str] = set()
 
     def gettext(self, message: str) -> str:
@@ -51,8 +51,7 @@ class Pseudo(DjangoTranslation):  # type: ignore[misc]  # untyped
         return bracketed((msgid1 if n == 1 else msgid2).rpartition(CONTEXT)[2])
 
     def _note(self, message: str, key: Any) -> None:
-        self.asked.add(message)
-        if LETTER.search(BETWEEN.sub("", message)) and not self._catalog.get(key):
+        if LETTER.search(BETWEEN.sub("", message)) and not self.known.get(key):
             self.unknown.add(message)
 
 
@@ -145,35 +144,46 @@ def texts_of(markup: str) -> list[Text]:
 # --- finding what is not translated --------------------------------------------------------------------------------
 
 MARKED = re.compile(rf"{OPEN}[^{OPEN}{CLOSE}]*(?:{CLOSE}|…$)")
-# Codes, secrets, what scripts fill in, addresses, e-mail addresses, paths and file names, times of day, hexadecimal ids.
 MACHINE = re.compile(
-    r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\b(?:sp|sphs|spi)_[\w-]+|\{\w+\}|\btestserver\b|https?://\S+|[\w.+-]+@[\w.-]+|(?<!\w)/[\w./-]+|\b[\w-]+\.(?:json|csv|toml|txt|py)\b|\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b"
+    "|".join(
+        (
+            r"https?://\S+",
+            # E-mail addresses, hosts with their ports, paths, names of files
+            r"[\w.+-]+@[\w.-]+\w",
+            r"\b[\w-]+(?:\.[\w-]+)+:\d+|\btestserver\b|\bnowhere\.invalid\b",
+            r"(?<!\w)/[\w./-]+",
+            r"\b[\w-]+\.(?:json|csv|toml|txt|py)\b",
+            # Codes, secrets, hexadecimal ids, what scripts fill in, words of JSON and of addresses
+            r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b",
+            r"\b(?:sp|sphs|spi)_[\w-]+",
+            r"\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b",
+            r"\{\w+\}",
+            r"\b(?:null|ftp)\b",
+        )
+    )
 )
-ATTRIBUTES = re.compile(r"\s*[\w-]+=\"")
 WORD = re.compile(r"[^\W\d_][\w’'-]*")
+ENGLISH_NUMBER = re.compile(r"(?<![\w./:-])\d+\.\d+(?![\w./-])")
+ATTRIBUTES = re.compile(r"\s*[\w-]+=\"")
 
 
 def untranslated(text: str, *, data: Collection[str], same: Collection[str]) -> list[str]:
-    """The words in it that went through no catalogue.
+    """The words in it that went through no catalogue, and numbers that are written the English way.
 
     data: what came from the database; same: words that every language writes alike.
     """
     rest = text
     while MARKED.search(rest):
         rest = MARKED.sub(" ", rest)
-    if not LETTER.search(rest):
-        return []
     rest = MACHINE.sub(" ", rest)
     for known in sorted(data, key=len, reverse=True):
         if known in rest:
             rest = re.sub(rf"(?<!\w){re.escape(known)}(?!\w)", " ", rest)
-    return [word for word in WORD.findall(rest) if word not in same]
+    return [word for word in WORD.findall(rest) if word not in same] + ENGLISH_NUMBER.findall(rest)
 
 
 def raw_texts(template: Any) -> Iterator[Text]:
     """What stands in a template's source as it is, in every branch of it; `template`: its tokens by Django's Lexer."""
-    from django.template.base import TokenType
-
     markup, within = [], False
     # Names of classes, which stand in an attribute of the page that it extends.
     of_an_attribute = False

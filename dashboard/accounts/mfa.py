@@ -133,7 +133,7 @@ class ReauthenticatePasskeyForm(Readable, passkeys.ReauthenticateWebAuthnForm):
     """A passkey, before something that matters."""
 
 
-class EditPasskeyForm(passkeys.EditWebAuthnForm):  # type: ignore[misc]  # untyped
+class EditPasskeyForm(passkeys.EditWebAuthnForm):
     """What a person calls a passkey."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.utils import formats
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
@@ -47,7 +48,9 @@ class NumberField(forms.DecimalField):
         most = Decimal(100) if unit == PER_CENT else LARGEST
         # Not a number input: of what it cannot read ("1,5") a browser sends nothing, and that would mean the default.
         widget = forms.TextInput({"inputmode": "decimal", "autocomplete": "off"})
-        super().__init__(required=False, label=label, min_value=Decimal(0), max_value=most, widget=widget)
+        super().__init__(
+            required=False, label=label, min_value=Decimal(0), max_value=most, widget=widget, localize=True
+        )
         self.above_zero = above_zero
         if default is not None:
             self.widget.attrs["placeholder"] = self.shown(default)
@@ -64,7 +67,7 @@ class NumberField(forms.DecimalField):
     def shown(self, value: Any) -> str:
         """A policy's number as it is typed here."""
         number = Decimal(repr(float(value))) * (100 if self.unit == PER_CENT else 1)
-        return format(number.normalize(), "f")
+        return formats.number_format(number.normalize(), use_l10n=True)
 
 
 class PolicyForm(forms.Form):

@@ -35,7 +35,7 @@ def seconds_in_words(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 10:
-        return _("%(n)s s") % {"n": localised(f"{max(seconds, 0):.1f}".removesuffix(".0"))}
+        return _("%(n)s s") % {"n": localised(f"{max(0.0, seconds):.1f}".removesuffix(".0"))}
     whole = round(seconds)
     units = ((DAY, _("%(n)s d")), (HOUR, _("%(n)s h")), (MINUTE, _("%(n)s min")), (1, _("%(n)s s")))
     first = next(place for place, (size, _text) in enumerate(units) if whole >= size)

@@ -26,6 +26,8 @@ BROKEN: dict[str, Any] = {
     "latency_p95": [320.0, 610.0, 720.0, 690.0, 805.0],
     "requests_per_sec": [38.0, 25.0, 22.0, 19.0, 20.0],
 }
+BROKE = "HTTP 503 from https://shop.example.com/m"
+SILENT = "no complete answer from shop.example.com:443 within 5 s (no answer)"
 FACTS = {
     "branch": "feature/checkout-retries",
     "commit_sha": "4f2a9c1e7b3d5a6088f1c2d3e4f5a6b7c8d9e0f1",
@@ -128,8 +130,20 @@ def half_observed(environment: Environment) -> Deployment:
     make_samples(deployment, post=2)
     for index in (1, 2):
         collection(deployment, index, status=JobStatus.COMPLETED)
-    collection(deployment, 3, status=JobStatus.FAILED, last_error="HTTP 503 from the endpoint", error_code="http_5xx")
-    collection(deployment, 4, retry_count=1, last_error="no answer within 5 s", error_code="timeout")
+    collection(
+        deployment,
+        3,
+        status=JobStatus.FAILED,
+        last_error=BROKE,
+        error_code="http_5xx",
+    )
+    collection(
+        deployment,
+        4,
+        retry_count=1,
+        last_error=SILENT,
+        error_code="timeout",
+    )
     collection(deployment, 5)
     return deployment
 
@@ -140,7 +154,7 @@ def poorly_observed(environment: Environment) -> Deployment:
     make_samples(deployment, post=1)
     lost = (JobStatus.EXPIRED, JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.EXPIRED)
     for index, status in enumerate(lost, start=2):
-        reason = "connection refused by the endpoint" if status == JobStatus.FAILED else ""
+        reason = "could not connect to shop.example.com:443: connection refused" if status == JobStatus.FAILED else ""
         code = "refused" if status == JobStatus.FAILED else ""
         collection(deployment, index, status=status, last_error=reason, error_code=code)
     return judge_now(deployment)

@@ -53,7 +53,7 @@ def test_jobs_and_pollers_show_what_waits_what_is_stuck_and_who_is_at_work(staff
     with django_assert_max_num_queries(9):
         page = words(staff.get(OVERVIEW))
     assert "1 poller at work" in page
-    assert f"post_collect {late.pk} pending" in page
+    assert f"post_collect {late.pk} Pending" in page
     assert "poller-gone not heard of" in page
     assert "poller-1 at work" in page
     counted = ScheduledJob.objects.filter(job_type="post_collect", status=JobStatus.PENDING).count()

@@ -57,8 +57,8 @@ def test_every_text_of_these_modules_has_a_template(module: str) -> None:
     known = [re.sub(r"\{\w+\}", "{}", template) for template in TEMPLATES]
     tree = ast.parse((settings.BASE_DIR / module).read_text(encoding="utf-8"))
     sentences = [text for text in literals(tree) if re.search(r"[a-z'’]{2,} [a-z]{2,}", text)]
-    missing = [text for text in sentences if text not in (*ELSEWHERE, *STARTS) and not any(text in each for each in known)]
-    assert missing == []
+    here = [text for text in sentences if text not in (*ELSEWHERE, *STARTS)]
+    assert [text for text in here if not any(text in each for each in known)] == []
 
 
 def problem_of(body: str) -> str:
@@ -76,7 +76,7 @@ def endpoint_error(url: str) -> str:
 @pytest.mark.parametrize(
     ("english", "part"),
     [
-        (problem_of('{"metrics": 3}'), "la réponse n’a pas d’objet « metrics »"),
+        (problem_of('{"metrics": 3}'), "la réponse n’a pas d’objet «\u00a0metrics"),
         (problem_of("{" + f'"metrics": {{{METRICS} "memory_usage": 42}}' + "}"), "memory_usage vaut 42"),
         (problem_of("{" + f'"metrics": {{{METRICS} "memory_usage": null}}' + "}"), "memory_usage vaut null"),
         (problem_of('{"metrics": {}}'), "requests_per_sec manque"),
@@ -92,8 +92,8 @@ def test_a_failure_is_told_in_french(french: None, english: str, part: str) -> N
 
 
 def test_what_fits_no_template_stays_as_it_is(french: None) -> None:
-    for text in ("", "some other program's words", "x" * 100_000, "HTTP 503 from \0", "{} is {}, allowed {}"):
-        assert text == in_page_language(text) or text[:4] in in_page_language(text)
+    for text in ("", "some other program's words", "no answer " * 10_000, "HTTP 503", "\0", "{host}"):
+        assert in_page_language(text) == text
 
 
 def test_english_pages_show_what_is_stored() -> None:

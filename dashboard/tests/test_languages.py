@@ -87,6 +87,26 @@ def test_what_is_filled_in_is_the_same_in_both_languages(translations: dict[Any,
             assert placeholders(text) == placeholders(template), template
 
 
+PERCENT = re.compile(r"%\(\w+\)[a-z]|%[sd]")
+
+
+def test_percent_placeholders_and_tags_are_the_same_in_both_languages(translations: dict[Any, str]) -> None:
+    for key, text in translations.items():
+        template = (key[0] if isinstance(key, tuple) else key).rpartition("\x04")[2]
+        if template:
+            assert set(PERCENT.findall(text)) == set(PERCENT.findall(template)), template
+            assert re.findall(r"</?\w+", text) == re.findall(r"</?\w+", template), template
+
+
+# Before ; ! ? and % a narrow space, before : and inside « » a full one; neither breaks. And no typewriter's signs.
+NO_FRENCH = re.compile(r" [;:!?»]|« |[^\W\d_][;!?]|[^\W\d_]:(?=\s|$)| %(?![(sdr])|\d%|\w'\w|[“”]|\.\.\.(?!\))")
+
+
+def test_french_is_set_as_french_is(translations: dict[Any, str]) -> None:
+    wrong = [text for key, text in translations.items() if key and NO_FRENCH.search(re.sub(r"https?:\S+", "", text))]
+    assert wrong == []
+
+
 def test_the_compiled_catalogue_is_the_one_that_is_read(translations: dict[Any, str], tmp_path: Path) -> None:
     made = tmp_path / "django.mo"
     subprocess.run([require("msgfmt", "gettext"), "--check-format", "-o", made, CATALOGUE], check=True)

@@ -328,7 +328,7 @@ def test_the_table_of_samples_holds_what_the_charts_show(browser_of, environment
 
 def test_missed_samples_are_listed_with_their_reason(browser_of, environment):
     text = words(browser_of.get(address(scenes.poorly_observed(environment))))
-    assert "After 3 connection refused by the endpoint" in text
+    assert "After 3 could not connect to shop.example.com:443: connection refused" in text
     assert "After 4 expired: no poller ran in time" in text
     assert "few_post_samples" in text
 
@@ -341,7 +341,7 @@ def test_misses_are_still_told_when_their_jobs_are_gone(browser_of, environment)
 
 def test_what_is_being_retried_is_told_while_it_is_observed(browser_of, environment):
     text = words(browser_of.get(address(scenes.half_observed(environment))))
-    assert "Being retried After 4 no answer within 5 s" in text
+    assert "Being retried After 4 no complete answer from shop.example.com:443 within 5 s (no answer)" in text
     assert "2 of 5 samples · 1 missed" in text
 
 

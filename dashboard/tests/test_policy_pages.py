@@ -332,3 +332,14 @@ def test_a_window_of_another_environment_is_not_removed_through_mine(browser_of,
     foreign = ExcludedWindow.objects.create(environment=make_environment(), starts_at=now, ends_at=now + timedelta(1))
     browser_of.post(f"/dashboard/environments/{environment.pk}/windows/{foreign.pk}/remove/")
     assert ExcludedWindow.objects.filter(pk=foreign.pk).exists()
+
+
+def test_numbers_are_typed_and_shown_as_the_language_writes_them(browser_of, environment):
+    browser_of.defaults["HTTP_ACCEPT_LANGUAGE"] = "fr"
+    answer = send(browser_of, environment, limits__error_rate="0,5", limits__latency_p95="1200.5")
+    assert answer.status_code == 302
+    environment.refresh_from_db()
+    assert environment.policy["limits"] == {"error_rate": 0.005, "latency_p95": 1200.5}
+    assert filled_in(browser_of, environment)["limits.error_rate"] == "0,5"
+    browser_of.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
+    assert filled_in(browser_of, environment)["limits.error_rate"] == "0.5"

@@ -1,5 +1,7 @@
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -31,10 +33,10 @@ def test_what_is_no_plain_number_in_bounds_is_refused_by_name(name, value):
     assert name in str(refused.value) or refused.value.code == "invalid_json"
 
 
-def problem_of(raw, read):
+def problem_of(raw: bytes, read: Callable[[bytes], Any]) -> str:
     """What is wrong with the body, however it is told."""
     try:
-        return read(raw)[0].problem
+        return str(read(raw)[0].problem)
     except InvalidPayload as refused:
         return str(refused)
 
