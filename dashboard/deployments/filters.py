@@ -45,7 +45,7 @@ class DeploymentFilters(ListFilters):
         max_length=200,
         widget=forms.TextInput({"type": "search", "autocomplete": "off"}),
         help_text=_(
-            "How words of branch, version, author or project begin, or a commit; #12 is a number. All have to match."
+            "Beginnings of words in branch, version, author or project, or of a commit; #12 is a number. All count."
         ),
     )
     verdict = choice_field(_("Verdict"), _("All verdicts"), VERDICT_LABELS.items())
