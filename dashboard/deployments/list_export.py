@@ -8,24 +8,47 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 
 from dashboard.deployments.filters import DeploymentFilters
-from dashboard.deployments.listing import COUNTED, few_or_all, load, slice_at
-from dashboard.deployments.queries import verdict_of
-from dashboard.keyset import written
+from dashboard.deployments.listing import COUNTED, few_or_all, slice_at
+from dashboard.keyset import one_of, written
 from deployments.models import Deployment
 
 CHUNK = 1000
-COLUMNS = (
-    *("number", "deployment_id", "project", "project_id", "environment", "state", "pipeline_result"),
-    *("verdict", "confidence", "conclusive", "early", "shadow", "final_verdict", "verdict_at"),
-    *("branch", "commit_sha", "version", "author", "url", "started_at", "finished_at", "duration_ms"),
-)
+# The columns, and where each comes from.
+FIELDS = {
+    "number": "number",
+    "deployment_id": "uuid",
+    "project": "project__name",
+    "project_id": "project__uuid",
+    "environment": "environment__name",
+    "state": "state",
+    "pipeline_result": "pipeline_result",
+    "verdict": "verdict__verdict",
+    "confidence": "verdict__confidence",
+    "conclusive": "verdict__conclusive",
+    "early": "verdict__early",
+    "shadow": "verdict__shadow",
+    "final_verdict": "verdict__final__verdict",
+    "verdict_at": "verdict__created_at",
+    "branch": "branch",
+    "commit_sha": "commit_sha",
+    "version": "version",
+    "author": "author",
+    "url": "url",
+    "committed_at": "committed_at",
+    "started_at": "started_at",
+    "finished_at": "finished_at",
+    "duration_ms": "duration_ms",
+}
+COLUMNS, SOURCES = tuple(FIELDS), tuple(FIELDS.values())
+Record = dict[str, Any]
 # What a spreadsheet takes for a formula.
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -37,7 +60,7 @@ class Echo:
         return line
 
 
-def everything(filters: DeploymentFilters) -> Iterator[list[Deployment]]:
+def everything(filters: DeploymentFilters) -> Iterator[list[Record]]:
     """All deployments of the list, in its order, a chunk at a time. What comes in meanwhile is not among the newest."""
     rows, total = few_or_all(filters.rows())
     cursor, more = "", True
@@ -48,31 +71,28 @@ def everything(filters: DeploymentFilters) -> Iterator[list[Deployment]]:
         more = bool(cursor)
 
 
-def record(deployment: Deployment) -> dict[str, Any]:
-    """A deployment as the file has it; None where there is nothing."""
-    verdict = verdict_of(deployment)
-    judged: dict[str, Any] = dict.fromkeys(COLUMNS)
-    if verdict is not None:
-        judged |= {name: getattr(verdict, name) for name in ("verdict", "confidence", "conclusive", "early", "shadow")}
-        judged |= {"final_verdict": (verdict.final or {}).get("verdict"), "verdict_at": moment(verdict.created_at)}
-    return judged | {
-        "number": deployment.number,
-        "deployment_id": str(deployment.uuid),
-        "project": deployment.project.name,
-        "project_id": str(deployment.project.uuid),
-        "environment": deployment.environment.name,
-        "state": deployment.state,
-        "pipeline_result": deployment.pipeline_result or None,
-        **{name: getattr(deployment, name) or None for name in ("branch", "commit_sha", "version", "author", "url")},
-        "started_at": moment(deployment.started_at),
-        "finished_at": moment(deployment.finished_at),
-        "duration_ms": deployment.duration_ms,
-    }
+def load(ids: list[int]) -> list[Record]:
+    """These deployments as the file has them, in this order. No model instances: there may be a hundred thousand."""
+    rows = Deployment.objects.filter(one_of("pk", ids)).values_list("pk", *SOURCES)
+    found = {row[0]: record(row[1:]) for row in rows}
+    return [found[pk] for pk in ids if pk in found]
 
 
-def moment(at: datetime | None) -> str | None:
+def record(values: Sequence[Any]) -> Record:
+    """A deployment as the file has it, by column; None where there is nothing."""
+    return {name: plain(value) for name, value in zip(COLUMNS, values, strict=True)}
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, datetime):
+        return moment(value)
+    return str(value) if isinstance(value, UUID) else value if value != "" else None
+
+
+def moment(at: datetime) -> str:
     """ISO 8601 in UTC: 2026-11-23T14:30:05.123456Z."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def cell(value: Any) -> str:
@@ -85,20 +105,20 @@ def cell(value: Any) -> str:
     return f"'{text}" if isinstance(value, str) and text.startswith(FORMULAS) else text
 
 
-def as_csv(chunks: Iterable[list[Deployment]]) -> Iterator[str]:
+def as_csv(chunks: Iterable[list[Record]]) -> Iterator[str]:
     """UTF-8 with a byte order mark, for spreadsheets that would else guess; a line of names first."""
     writer = csv.writer(Echo())
     yield "\ufeff" + writer.writerow(COLUMNS)
     for chunk in chunks:
-        yield "".join(writer.writerow([cell(value) for value in record(one).values()]) for one in chunk)
+        yield "".join(writer.writerow([cell(value) for value in one.values()]) for one in chunk)
 
 
-def as_json(chunks: Iterable[list[Deployment]], filters: DeploymentFilters) -> Iterator[str]:
+def as_json(chunks: Iterable[list[Record]], filters: DeploymentFilters) -> Iterator[str]:
     """One object; the count stands at its end, so that a file that broke off is no valid JSON."""
     yield f'{{"exported_at": "{moment(timezone.now())}", "filters": {json.dumps(filters.query)}, "deployments": ['
     count = 0
     for chunk in chunks:
-        lines = ",\n".join(json.dumps(record(one)) for one in chunk)
+        lines = ",\n".join(json.dumps(one) for one in chunk)
         yield f"{',' if count and lines else ''}\n{lines}"
         count += len(chunk)
     yield f'\n], "count": {count}}}\n'

@@ -48,9 +48,9 @@ class Strips:
         return self.days[-1]
 
     @property
-    def table(self) -> list[tuple[date, list[int]]]:
-        """The counts of each strip by day, the latest first."""
-        rows = [(day, [strip.by_day[spot] for strip in self.strips]) for spot, day in enumerate(self.days)]
+    def table(self) -> list[tuple[date, list[str]]]:
+        """The counts of each strip by day as text, the latest first."""
+        rows = [(day, [str(strip.by_day[spot]) for strip in self.strips]) for spot, day in enumerate(self.days)]
         return rows[::-1]
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 from django import template
 from django.forms import BoundField
+from django.template.loader import render_to_string
 from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from analysis import wording
@@ -100,6 +104,26 @@ def moment(at: datetime | None) -> str:
         return ""
     local = timezone.localtime(at)
     return f"{formats.date_format(local, 'DATE_FORMAT')}, {local:%H:%M:%S} {zone(at)}"
+
+
+@register.filter
+def when(at: datetime) -> SafeString:
+    """A time as long ago as it is, with the moment itself to point at."""
+    iso = timezone.localtime(at).isoformat()
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, moment(at), ago(at))
+
+
+@lru_cache(maxsize=64)
+def icon(name: str, size: int) -> SafeString:
+    """One of includes/_icon.html: lists show the same few again and again."""
+    drawn: SafeString = render_to_string("includes/_icon.html", {"name": name, "size": size})
+    return drawn
+
+
+@register.filter
+def badge(status: words.Status) -> SafeString:
+    """A status in its colour: shape and text."""
+    return format_html('<span class="badge {}">{}{}</span>', status.key, icon(status.icon, 16), status.label)
 
 
 @register.filter
