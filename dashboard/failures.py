@@ -107,6 +107,7 @@ TEMPLATES = (
     _("{problem} (from {url})"),
     _("the answer is not valid JSON: {problem}"),
     _("Expecting value: line {line} column {column} (char {place})"),
+    _("nested too deep"),
     _("Extra data: line {line} column {column} (char {place})"),
     _("Expecting property name enclosed in double quotes: line {line} column {column} (char {place})"),
     _("Expecting ',' delimiter: line {line} column {column} (char {place})"),

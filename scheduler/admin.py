@@ -80,9 +80,8 @@ class ScheduledJobAdmin(MachineMadeAdmin):
 
     @admin.action(description=_("Cancel the selected jobs"), permissions=["operate"])
     def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
-        self.tell(
-            request, cancel(ids_of(queryset), by=str(request.user)), gettext("%(n)d of %(total)d jobs: cancelled.")
-        )
+        outcomes = cancel(ids_of(queryset), by=str(request.user))
+        self.tell(request, outcomes, gettext("%(n)d of %(total)d jobs: cancelled."))
 
     def get_urls(self) -> list[URLPattern]:
         own = path("overview/", self.admin_site.admin_view(self.overview), name="jobs-and-pollers")

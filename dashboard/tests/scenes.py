@@ -130,20 +130,8 @@ def half_observed(environment: Environment) -> Deployment:
     make_samples(deployment, post=2)
     for index in (1, 2):
         collection(deployment, index, status=JobStatus.COMPLETED)
-    collection(
-        deployment,
-        3,
-        status=JobStatus.FAILED,
-        last_error=BROKE,
-        error_code="http_5xx",
-    )
-    collection(
-        deployment,
-        4,
-        retry_count=1,
-        last_error=SILENT,
-        error_code="timeout",
-    )
+    collection(deployment, 3, status=JobStatus.FAILED, last_error=BROKE, error_code="http_5xx")
+    collection(deployment, 4, retry_count=1, last_error=SILENT, error_code="timeout")
     collection(deployment, 5)
     return deployment
 
