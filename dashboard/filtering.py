@@ -18,6 +18,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 from django_htmx.http import push_url
 
 from dashboard.scope import Scope
@@ -78,9 +79,9 @@ class ListFilters(forms.Form):
     """What every list can be narrowed by. Where a value cannot be used the list is empty, and says what to mend: never
     is more shown than was asked for."""
 
-    project = choice_field(_("Project"), _("All projects"), [])
-    environment = choice_field(_("Environment"), _("All environments"), [])
-    range = choice_field(_("Time"), _("Any time"), RANGE_LABELS.items())
+    project = choice_field(_("Project"), pgettext_lazy("filter", "All projects"), [])
+    environment = choice_field(_("Environment"), pgettext_lazy("filter", "All environments"), [])
+    range = choice_field(pgettext_lazy("filter", "Time"), pgettext_lazy("filter", "Any time"), RANGE_LABELS.items())
     since = moment_field(_("From"))
     until = moment_field(_("To"))
 
@@ -93,9 +94,12 @@ class ListFilters(forms.Form):
         super().__init__(data)
         self.scope = scope
         project: Any = self.fields["project"]
-        project.choices = [("", _("All projects")), *scope.labels.items()]
+        project.choices = [("", pgettext_lazy("filter", "All projects")), *scope.labels.items()]
         environment: Any = self.fields["environment"]
-        environment.choices = [("", _("All environments")), *((name, name) for name in scope.environment_names)]
+        environment.choices = [
+            ("", pgettext_lazy("filter", "All environments")),
+            *((name, name) for name in scope.environment_names),
+        ]
 
     def clean_since(self) -> datetime | None:
         return self._near("since")

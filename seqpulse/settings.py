@@ -257,6 +257,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENVIRONMENT.sender("SEQPULSE_EMAIL_FROM", "S
 LANGUAGE_CODE = "en"
 # Each by its own name: whoever looks for a language reads that one.
 LANGUAGES = [("en", "English"), ("fr", "Français")]
+FORMAT_MODULE_PATH = "seqpulse.formats"
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "UTC"
 USE_I18N = True

@@ -62,11 +62,9 @@ def make_world(language: str) -> World:
     scenes.poorly_observed(make_environment(project=project, name="qa"))
     make_deployment(environment=environment)
     make_project(team=place.team, name="emptiness")
-    now = timezone.now()
-    Poller.objects.create(name="poller-1", host="host-1", pid=1, started_at=now, heartbeat_at=now)
-    gone = now - timedelta(hours=1)
-    Poller.objects.create(name="poller-2", host="host-2", pid=2, started_at=gone, heartbeat_at=gone)
-    scenes.collection(deployment, 9, scheduled_at=now - timedelta(minutes=9), last_error="HTTP 503 of it")
+    make_pollers()
+    late = timezone.now() - timedelta(minutes=9)
+    scenes.collection(deployment, 9, scheduled_at=late, last_error="HTTP 503 of it")
     viewer = make_membership(team=place.team, user=make_user(username="barbara"), role=Role.VIEWER).user
     return World(
         replace(place, deployment=deployment),
@@ -75,6 +73,14 @@ def make_world(language: str) -> World:
         viewer=speaking(client_of(viewer), language),
         visitor=speaking(Client(raise_request_exception=False), language),
     )
+
+
+def make_pollers() -> None:
+    """One at work and one that has not been heard of for an hour."""
+    now = timezone.now()
+    Poller.objects.create(name="poller-1", host="host-1", pid=1, started_at=now, heartbeat_at=now)
+    gone = now - timedelta(hours=1)
+    Poller.objects.create(name="poller-2", host="host-2", pid=2, started_at=gone, heartbeat_at=gone)
 
 
 def as_person(world: World, user: User) -> Client:

@@ -20,6 +20,7 @@ CONTEXT = "\x04"
 # Tags, entities and placeholders within a text: %(name)s, %d, {name}.
 BETWEEN = re.compile(r"(<[^<>]*>|&#?\w+;|%\(\w+\)[a-z]|%[sdr]|%%|\{\{|\}\}|\{[^{}]*\})")
 LETTER = re.compile(r"[^\W\d_]")
+SAYS_SOMETHING = re.compile(r"[^\W\d_]|[:;!?]")
 
 
 def bracketed(text: str) -> str:
@@ -29,7 +30,7 @@ def bracketed(text: str) -> str:
         return ",".join(bracketed(word) for word in text.split(","))
     pieces = BETWEEN.split(text)
     return "".join(
-        f"{OPEN}{piece}{CLOSE}" if place % 2 == 0 and LETTER.search(piece) else piece
+        f"{OPEN}{piece}{CLOSE}" if place % 2 == 0 and SAYS_SOMETHING.search(piece) else piece
         for place, piece in enumerate(pieces)
     )
 
@@ -164,11 +165,13 @@ MACHINE = re.compile(
 )
 WORD = re.compile(r"[^\W\d_][\w’'-]*")
 ENGLISH_NUMBER = re.compile(r"(?<![\w./:-])\d+\.\d+(?![\w./-])")
+COLON = re.compile(rf"{CLOSE}\s?[:;!?]")
 ATTRIBUTES = re.compile(r"\s*[\w-]+=\"")
 
 
 def untranslated(text: str, *, data: Collection[str], same: Collection[str]) -> list[str]:
-    """The words in it that went through no catalogue, and numbers that are written the English way.
+    """The words in it that went through no catalogue, numbers that are written the English way, and colons that a
+    template has put behind a text: French puts a space between them.
 
     data: what came from the database; same: words that every language writes alike.
     """
@@ -179,7 +182,9 @@ def untranslated(text: str, *, data: Collection[str], same: Collection[str]) -> 
     for known in sorted(data, key=len, reverse=True):
         if known in rest:
             rest = re.sub(rf"(?<!\w){re.escape(known)}(?!\w)", " ", rest)
-    return [word for word in WORD.findall(rest) if word not in same] + ENGLISH_NUMBER.findall(rest)
+    return (
+        [word for word in WORD.findall(rest) if word not in same] + ENGLISH_NUMBER.findall(rest) + COLON.findall(text)
+    )
 
 
 def raw_texts(template: Any) -> Iterator[Text]:

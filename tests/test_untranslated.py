@@ -349,5 +349,6 @@ def test_an_english_word_on_a_page_is_found() -> None:
     assert found == [("p[title]", ["Speed"]), ("p", []), ("svg > title", ["Chart"]), ("input[placeholder]", [])]
     assert untranslated("⟦3 of ⟧samples", data=(), same=()) == ["samples"]
     assert untranslated("0.5⟦ s⟧, 1,5⟦ s⟧, 10.0.0.1", data=(), same=()) == ["0.5"]
+    assert untranslated("⟦Name⟧: ⟦none⟧", data=(), same=()) == ["⟧:"]
     source = '{% if a %}<b title="{{ x }} or">{% translate "Yes" %}</b>{% else %}No{% endif %}'
     assert [text.text for text in raw_texts(Lexer(source).tokenize())] == ["\N{WORD JOINER} or", "No"]

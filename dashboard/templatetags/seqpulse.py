@@ -232,6 +232,12 @@ def phase(name: str) -> Any:
 
 
 @register.filter
+def colon(label: Any) -> str:
+    """The label with a colon behind it: French puts a space between them."""
+    return _("%(label)s:") % {"label": label}
+
+
+@register.filter
 def within(path: str, address: str) -> bool:
     """Whether the path is the address or below it."""
     return path.startswith(address)

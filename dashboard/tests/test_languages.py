@@ -7,6 +7,7 @@ import gettext
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.utils import timezone, translation
+from django.utils.formats import date_format
 from hypothesis import given
 from hypothesis import settings as examples
 
@@ -213,6 +215,15 @@ def test_english_numbers_stay_as_they_are() -> None:
     assert filters.times(1.44) == "×1.4"
     assert filters.change(-0.12, False) == "−12 %"
     assert filters.seconds_in_words(0.84) == "0.8 s"
+
+
+def test_dates_are_written_as_the_language_writes_them() -> None:
+    at = datetime(2026, 11, 23, 14, 5, 9, tzinfo=UTC)
+    for language, day, short in (("en", "23 Nov. 2026", "2026-11-23"), ("fr", "23 nov. 2026", "23/11/2026")):
+        with translation.override(language):
+            assert filters.moment(at) == f"{day}, 14:05:09 UTC"
+            assert date_format(at, "DATETIME_FORMAT") == f"{day}, 14:05"
+            assert date_format(at, "SHORT_DATETIME_FORMAT") == f"{short} 14:05"
 
 
 def test_axes_are_labelled_in_the_language_of_the_page(french: None) -> None:

@@ -10,6 +10,7 @@ from allauth.usersessions.models import UserSession
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from dashboard.accounts.devices import Device, device_of
 from dashboard.accounts.forms import zones_by_region
@@ -139,7 +140,8 @@ def test_times_are_in_the_persons_zone_and_say_which(browser_of, user):
     browser_of.post(f"/dashboard/environments/{environment.pk}/windows/", form)
     # Nine in Tokyo is midnight in UTC.
     assert environment.excluded_windows.get().starts_at == start.replace(hour=0, tzinfo=UTC)
-    assert f"{start:%Y-%m-%d} 09:00 – {start:%Y-%m-%d} 10:00 JST" in words(browser_of.get(page_of(environment)))
+    day = date_format(start, "DATE_FORMAT")
+    assert f"{day}, 09:00 – {day}, 10:00 JST" in words(browser_of.get(page_of(environment)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,9 @@
+"""Months in short, as in "23 nov. 2026"."""
+
+from __future__ import annotations
+
+DATE_FORMAT = "j N Y"
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "j N Y, H:i"
+SHORT_DATE_FORMAT = "d/m/Y"
+SHORT_DATETIME_FORMAT = "d/m/Y H:i"
