@@ -113,7 +113,9 @@ def test_the_live_part_asks_for_what_is_filtered(browser_of, environment) -> Non
 # --- whose ------------------------------------------------------------------------------------------------------------
 
 
-def test_filters_by_what_is_foreign_tell_nothing(browser_of, environment) -> None:
+def test_filters_by_what_is_foreign_tell_nothing(browser_of, environment, time_machine) -> None:
+    # The page says when it was loaded.
+    time_machine.move_to(timezone.now(), tick=False)
     make_deployment(environment=environment)
     theirs = make_environment(project=make_project(name="theirs"), name="their-env")
     make_deployment(environment=theirs, branch="their-branch", author="Their Author", commit_sha="abcdef12")
