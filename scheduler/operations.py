@@ -111,7 +111,7 @@ def cancel(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
     wishes = Wishes(ids)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK, [list(ids)])
-        for job_id, status, *_ in cursor.fetchall():
+        for job_id, status, *_rest in cursor.fetchall():
             if status == JobStatus.PENDING:
                 wishes.grant(job_id)
             elif status == JobStatus.RUNNING:

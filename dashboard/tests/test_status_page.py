@@ -89,7 +89,7 @@ def test_staff_see_pollers_jobs_and_data(staff):
     text = words(staff.get(STATUS))
     assert "one at work just now 0 host-of-one 4711" in text
     assert "gone silent 2 min ago 0 host-of-gone 4711" in text
-    assert "Waiting 2 Late 1 Oldest due job baseline_sweep, waiting for 1 min 30 s" in text
+    assert "Waiting 2 Late 1 Oldest due job baseline_sweep , waiting for 1 min 30 s" in text
     assert "Last verdict just now" in text
     assert f"Samples per minute {2 / SAMPLES_WITHIN_MIN:g}" in text
     assert "made until" in text
