@@ -140,8 +140,8 @@ def test_times_are_in_the_persons_zone_and_say_which(browser_of, user):
     browser_of.post(f"/dashboard/environments/{environment.pk}/windows/", form)
     # Nine in Tokyo is midnight in UTC.
     assert environment.excluded_windows.get().starts_at == start.replace(hour=0, tzinfo=UTC)
-    day = date_format(start, "DATE_FORMAT")
-    assert f"{day}, 09:00 – {day}, 10:00 JST" in words(browser_of.get(page_of(environment)))
+    shown = date_format(start, "DATE_FORMAT")
+    assert f"{shown}, 09:00 – {shown}, 10:00 JST" in words(browser_of.get(page_of(environment)))
 
 
 @pytest.mark.parametrize(
