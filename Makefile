@@ -27,6 +27,8 @@ help:
 	@echo "make clean            removes what these made, except the data in var/"
 
 # $(call environment,directory,lock file): the lock file's packages in a virtual environment, installed once per change.
+# --no-deps: the lock file names all of them, and older resolvers look past its pin where a package is asked for with an
+# extra (coverage[toml]), find a newer release and refuse it. pip check says if a lock file left something out.
 define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SeqPulse needs Python 3.11 or newer; $(PYTHON) is "\
 	 + sys.version.split()[0] + ". Name a newer one: make setup PYTHON=python3.12")'
@@ -40,7 +42,8 @@ define environment
 	fi; \
 	echo "Installing $(2) into $(1) ..." >&2; \
 	rm -f $(1)/.installed; \
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r $(2) || exit 1; \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps -r $(2) || exit 1; \
+	$(1)/bin/python -m pip check --quiet --disable-pip-version-check || exit 1; \
 	echo "$$want" > $(1)/.installed
 endef
 
