@@ -114,7 +114,7 @@ def test_hints_are_counted_by_code_and_by_day_of_the_person(browser_of, user, en
         local = counts_by_day(HintFilters({"range": "24h"}, scope_of(user)))
     assert local.days == (date(2026, 11, 22), date(2026, 11, 23))
     text = words(browser_of.get(HINTS, {"range": "7d"}))
-    assert "Day high_latency cpu_spike 11/22/2026 2 0 11/21/2026 1 0 11/20/2026 0 0 11/19/2026 0 1" in text
+    assert "Day high_latency cpu_spike 2026-11-22 2 0 2026-11-21 1 0 2026-11-20 0 0 2026-11-19 0 1" in text
 
 
 def test_what_is_counted_is_what_is_filtered(browser_of, hints, environment) -> None:
