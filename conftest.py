@@ -18,24 +18,28 @@ from seqpulse import embedded
 from tests.processes import TEMPLATES, Installation, live_installation
 
 STARTED = pytest.StashKey[Path]()
+PARTS = ("inside", "outside", "alone")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--alone",
-        choices=("with", "without", "only"),
-        default="with",
-        help="tests marked `alone` (they time or kill real processes, and want the machine for themselves)",
-    )
+    parser.addoption("--part", choices=PARTS, help="only the tests of this part, as `make test` runs them (part_of)")
+
+
+def part_of(item: pytest.Item) -> str:
+    """Where a test belongs: "alone" where it is marked so, "outside" where it looks at SeqPulse from outside, through a
+    browser or through processes that it starts, "inside" where it calls our code itself."""
+    if item.get_closest_marker("alone") is not None:
+        return "alone"
+    return "outside" if any(item.get_closest_marker(name) for name in ("browser", "processes")) else "inside"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`make test` runs the tests marked `alone` after the others, one by one."""
-    wanted = config.getoption("--alone")
-    if wanted == "with":
+    """Leaves the tests of the part that is asked for; all where none is."""
+    wanted = config.getoption("--part")
+    if wanted is None:
         return
-    left_out = [item for item in items if (item.get_closest_marker("alone") is not None) != (wanted == "only")]
-    items[:] = [item for item in items if item not in set(left_out)]
+    left_out = [item for item in items if part_of(item) != wanted]
+    items[:] = [item for item in items if part_of(item) == wanted]
     config.hook.pytest_deselected(items=left_out)
 
 

@@ -14,6 +14,8 @@ from seqpulse.embedded import MAJOR_VERSION
 from tests.processes import Installation, live_installation, own_database, wait_for
 from tests.system_tools import require
 
+pytestmark = pytest.mark.processes
+
 VERDICT = "SELECT verdict FROM deployment_verdicts JOIN deployments ON deployments.id = deployment_id WHERE uuid = %s"
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
 

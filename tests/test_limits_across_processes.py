@@ -13,6 +13,8 @@ import pytest
 from tests.processes import ROOT, Installation, free_port, live_installation, wait_for
 from tests.system_tools import require
 
+pytestmark = pytest.mark.processes
+
 COUNTING = """
 import django; django.setup()
 from django.core.cache import caches

@@ -17,6 +17,8 @@ from scheduler.tracing import announce_names, names_of
 from seqpulse.logging import redact_event
 from tests.processes import Installation, live_installation, wait_for
 
+pytestmark = pytest.mark.processes
+
 
 @dataclass
 class Told:

@@ -15,6 +15,8 @@ import requests
 from metrics.signing import signed_headers
 from tests.processes import ROOT, Installation, free_port
 
+pytestmark = pytest.mark.processes
+
 CLIENT_PYTHON = ROOT / ".venv-client" / "bin" / "python"
 SCRIPTS = ROOT / "tests" / "client"
 ENDPOINT = "/seqpulse-metrics"

@@ -25,6 +25,8 @@ from tests.processes import (
     wait_for,
 )
 
+pytestmark = pytest.mark.processes
+
 MARK = "RUNNER_TEST"
 
 

@@ -20,6 +20,8 @@ from psycopg import sql
 
 from tests.processes import ROOT, Installation, live_installation, wait_for
 
+pytestmark = pytest.mark.processes
+
 PASSWORD = "pass-word-of-the-operator"
 PAGES = (
     "/dashboard/deployments/",

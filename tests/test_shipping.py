@@ -31,6 +31,8 @@ from seqpulse.healthcheck import allowed_host
 from tests.processes import ROOT, environment, free_port, live_installation, wait_for
 from tests.system_tools import require
 
+pytestmark = pytest.mark.processes
+
 DOCKERFILE = ROOT / "Dockerfile"
 UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))
 NOBODY = 65534

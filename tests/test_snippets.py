@@ -25,6 +25,8 @@ from tests.processes import Installation, environment, free_port
 from tests.system_tools import require
 from tests.test_public_client import CLIENT_PYTHON
 
+pytestmark = pytest.mark.processes
+
 SECRET = "sphs_of-the-test"
 VALUES = Values("https://seqpulse.example.com", "shop", "prod", "/internal/metrics", signed=True)
 # Names that are code in one of the languages, or would end the text that they stand in.
