@@ -19,7 +19,7 @@ from metrics.sources.http_endpoint import Endpoint, ask, check_may_be_asked, che
 from projects.models import Environment
 from scheduler.queue import database_now
 from scheduler.registry import JobError
-from security.addresses import AllowList
+from security.addresses import AllowList, refusal
 from security.outbound import Fetcher, OutboundError, Response
 
 # Which secret an endpoint accepted.
@@ -36,7 +36,8 @@ class Probe:
     words. status: of HTTP, None where no answer came; took_ms: of the request that counts. secret: which one was
     accepted (NEW, PREVIOUS), "" where none was or nothing was signed. unsigned: whether it answers requests
     without a signature, too; None where that was not tried. readings: its five metrics, as far as it has them.
-    excerpt: the beginning of an answer that holds no metrics.
+    excerpt: the beginning of an answer that holds no metrics. withheld: whether that is kept back, because the address
+    is not public: whoever may try endpoints out must not read what else answers inside a network.
     """
 
     url: str
@@ -49,6 +50,7 @@ class Probe:
     unsigned: bool | None = None
     readings: list[Reading] = field(default_factory=list)
     excerpt: str = ""
+    withheld: bool = False
 
     @property
     def works(self) -> bool:
@@ -90,10 +92,12 @@ def _read(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
     try:
         check_status(response, endpoint)
         readings = read_metrics(response.body)
-    except JobError as error:
-        return replace(found, code=error.code, problem=str(error), excerpt=_excerpt(response.body))
-    except InvalidPayload as error:
-        return replace(found, code=error.code, problem=str(error), excerpt=_excerpt(response.body))
+    except (JobError, InvalidPayload) as error:
+        excerpt = _excerpt(response.body)
+        withheld = bool(excerpt) and refusal(response.remote_ip, AllowList()) is not None
+        return replace(
+            found, code=error.code, problem=str(error), excerpt="" if withheld else excerpt, withheld=withheld
+        )
     wrong = [reading.problem for reading in readings if reading.problem]
     if wrong:
         found = replace(found, code="invalid_payload", problem=wrong[0])

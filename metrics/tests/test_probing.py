@@ -1,0 +1,35 @@
+"""What a probe shows of an answer that holds no metrics."""
+
+from __future__ import annotations
+
+import pytest
+
+from metrics.probing import Probe, _read
+from metrics.sources.http_endpoint import Endpoint
+from security.outbound import Response
+
+URL = "http://shop.example/metrics"
+HTML = b"<html>" + b"hello " * 100
+
+
+def read(body: bytes, remote_ip: str, status: int = 200) -> Probe:
+    response = Response(status=status, body=body, content_type="text/html", elapsed_ms=3.0, remote_ip=remote_ip)
+    return _read(Probe(URL, signed=False), response, Endpoint(URL, "project"))
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_the_beginning_of_a_public_answer_is_shown(status: int) -> None:
+    found = read(HTML, "198.41.0.4", status)
+    assert (found.excerpt[:12], len(found.excerpt), found.withheld) == ("<html>hello ", 300, False)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "127.0.0.1", "169.254.169.254", "fd00::1", "::ffff:10.0.0.5"])
+@pytest.mark.parametrize("status", [200, 404])
+def test_what_answers_inside_a_network_that_was_let_through_is_not_shown(address: str, status: int) -> None:
+    found = read(b"secret of another service", address, status)
+    assert (found.excerpt, found.withheld) == ("", True)
+    assert "secret" not in found.problem
+
+
+def test_an_empty_answer_has_nothing_to_keep_back() -> None:
+    assert not read(b"", "10.0.0.5").withheld
