@@ -6,8 +6,12 @@ removed by a poller in batches, each in a transaction of its own, so that no req
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import structlog
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
@@ -108,14 +112,26 @@ def remove_deleted() -> None:
         for project in Project.objects.there().filter(team__deleting_at__isnull=False):
             delete_project(project)
         for project in Project.objects.filter(deleting_at__isnull=False).order_by("deleting_at"):
-            _remove_rows(list(project.environments.values_list("pk", flat=True)))
-            project.delete()
-            logger.info("project_removed", project_id=str(project.uuid))
+            with _whatever_happens(project_id=str(project.uuid)):
+                _remove_rows(list(project.environments.values_list("pk", flat=True)))
+                project.delete()
+                logger.info("project_removed", project_id=str(project.uuid))
         for environment in Environment.objects.filter(deleting_at__isnull=False).order_by("deleting_at"):
-            _remove_rows([environment.pk])
-            environment.delete()
-            logger.info("environment_removed", environment_id=environment.pk)
+            with _whatever_happens(environment_id=environment.pk):
+                _remove_rows([environment.pk])
+                environment.delete()
+                logger.info("environment_removed", environment_id=environment.pk)
         Team.objects.filter(deleting_at__isnull=False, projects__isnull=True).delete()
+
+
+@contextmanager
+def _whatever_happens(**of: Any) -> Iterator[None]:
+    """One that cannot be removed does not keep the others; the next run tries it again."""
+    try:
+        yield
+    except DatabaseError:
+        connection.ensure_connection()
+        logger.exception("not_removed", **of)
 
 
 def _remove_rows(environments: list[int]) -> None:

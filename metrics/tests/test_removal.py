@@ -207,6 +207,25 @@ def test_a_poller_removes_every_row_of_what_was_deleted_in_batches(monkeypatch: 
 
 
 @real
+def test_one_that_cannot_be_removed_keeps_no_other_and_is_tried_again() -> None:
+    stuck, gone = shop(), create_project("gone", environment="prod")
+    for made in (stuck, gone):
+        filled(made)
+        delete_project(made.project)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE keeps_it (project bigint REFERENCES projects_project)")
+        cursor.execute("INSERT INTO keeps_it VALUES (%s)", [stuck.project.pk])
+    try:
+        remove_deleted()
+        assert list(Project.objects.all()) == [stuck.project]
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE keeps_it")
+    remove_deleted()
+    assert not Project.objects.exists()
+
+
+@real
 def test_an_environment_goes_without_its_project() -> None:
     made = shop()
     filled(made)
