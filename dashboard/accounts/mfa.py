@@ -13,7 +13,8 @@ from allauth.mfa.totp.internal import auth as totp
 from allauth.mfa.webauthn import forms as passkeys
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from django import forms
-from django.db.models import Q
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import Func, JSONField, Q, TextField, Value
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -53,6 +54,14 @@ class MFAAdapter(DefaultMFAAdapter):
         return {**super().get_public_key_credential_rp_entity(), "name": "SeqPulse"}
 
 
+class JSONBSet(Func):
+    """A JSON column with one value in it replaced: the column, the path to the value, the value."""
+
+    function = "jsonb_set"
+    arity = 3
+    output_field = JSONField()
+
+
 def spend(authenticator: Authenticator, code: str) -> bool:
     """Marks the code of an authenticator app as used; False where it, or a later one, was used before.
 
@@ -66,8 +75,9 @@ def spend(authenticator: Authenticator, code: str) -> bool:
     if counter is None:
         return False
     unused = Q(data__counter__isnull=True) | Q(data__counter__lt=counter)
-    authenticator.data = {**authenticator.data, "counter": counter}
-    changed: int = Authenticator.objects.filter(unused, pk=authenticator.pk).update(data=authenticator.data)
+    # The counter alone: the secret beside it may just have been encrypted anew (security/rotation.py).
+    with_counter = JSONBSet("data", Value(["counter"], ArrayField(TextField())), Value(counter, JSONField()))
+    changed: int = Authenticator.objects.filter(unused, pk=authenticator.pk).update(data=with_counter)
     return changed == 1
 
 

@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 
+from dashboard.accounts.mfa import spend
 from dashboard.tests.pages import words
 from projects.models import User
 from projects.tests.factories import PASSWORD, make_user
@@ -178,6 +179,18 @@ def test_secrets_are_encrypted_anew_with_new_keys(app, settings):
         fresh = Client()
         password_of(fresh)
         assert send_code(fresh, code)
+
+
+def test_a_code_that_is_spent_while_keys_change_does_not_bring_the_old_secret_back(app, settings):
+    read_before = Authenticator.objects.get(type=Authenticator.Type.TOTP)
+    old, new = settings.SEQPULSE_ENCRYPTION_KEYS[0], Fernet.generate_key().decode()
+    settings.SEQPULSE_ENCRYPTION_KEYS = [new, old]
+    rotate()
+    code = code_of(app[0])
+    assert spend(read_before, code)
+    settings.SEQPULSE_ENCRYPTION_KEYS = [new]
+    assert not spend(Authenticator.objects.get(pk=read_before.pk), code)
+    assert spend(Authenticator.objects.get(pk=read_before.pk), code_of(app[0], 1))
 
 
 def test_a_key_that_is_missing_is_told_of_by_place_without_the_secret(app, settings):
