@@ -130,8 +130,10 @@ def check_pace(by: User) -> None:
 
 def resend(team: Team, invitation_id: int, *, by: User) -> Invited:
     """The same invitation anew, with a new link: the old one ends. Raises Invitation.DoesNotExist as for any id."""
-    invitation = Invitation.objects.waiting().get(pk=invitation_id, team=team)
-    return invite(team, invitation.email, invitation.role, by=by)
+    with transaction.atomic():
+        locked(team)
+        invitation = Invitation.objects.waiting().get(pk=invitation_id, team=team)
+        return invite(team, invitation.email, invitation.role, by=by)
 
 
 def revoke(team: Team, invitation_id: int, *, by: User) -> bool:
