@@ -8,12 +8,10 @@ under the same lock, and PermissionDenied raised where it is too little.
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
 
 import structlog
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -156,13 +154,3 @@ def withdraw_invitations(team: Team, sender: User, role: str | None) -> None:
     if Action.INVITE in actions:
         sent = sent.filter(role=Role.OWNER) if Action.CHANGE_OWNERS not in actions else sent.none()
     sent.withdraw()
-
-
-def teams_left_without_owner(user: User) -> QuerySet[Team]:
-    """The teams that nobody else owns: their projects would be nobody's if this account ended."""
-    others: Any = Membership.objects.filter(Q(role=Role.OWNER) & Q(user__is_active=True) & ~Q(user=user))
-    return (
-        Team.objects.filter(memberships__user=user, memberships__role=Role.OWNER)
-        .exclude(pk__in=others.values("team"))
-        .order_by("name", "pk")
-    )

@@ -27,7 +27,6 @@ SYSTEMS = (
     ("CrOS", "ChromeOS"),
     ("Linux|X11", "Linux"),
 )
-PHONES = ("iPhone", "iPad", "Android")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +35,6 @@ class Device:
 
     browser: str
     system: str
-
-    @property
-    def is_phone(self) -> bool:
-        return self.system in PHONES
 
 
 def device_of(user_agent: str) -> Device:

@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 
 from projects.invitations import State, accept, invite, state_of
-from projects.models import Invitation, Membership, Project, Role, Team, User
+from projects.models import Invitation, Membership, Project, Role, Team
 from projects.permissions import Action, teams_for
 from projects.services import create_project
 from projects.teams import (
@@ -19,7 +19,6 @@ from projects.teams import (
     leave_team,
     remove_member,
     rename_team,
-    teams_left_without_owner,
 )
 from projects.tests.factories import make_membership, make_team, make_user
 
@@ -206,17 +205,6 @@ def test_an_unknown_role_is_refused(team: Team) -> None:
     owner = member_of(team, Role.OWNER)
     with pytest.raises(ValidationError):
         change_role(team, owner.pk, "emperor", by=owner.user)
-
-
-def test_the_teams_that_an_account_would_leave_without_owner(team: Team) -> None:
-    ada = member_of(team, Role.OWNER).user
-    shared, helped = make_team(), make_team()
-    for place, role in ((shared, Role.OWNER), (helped, Role.ADMIN)):
-        make_membership(team=place, user=ada, role=role)
-        member_of(place, Role.OWNER)
-    assert list(teams_left_without_owner(ada)) == [team]
-    User.objects.filter(memberships__team=shared).exclude(pk=ada.pk).update(is_active=False)
-    assert set(teams_left_without_owner(ada)) == {team, shared}
 
 
 # --- what a person's invitations are worth once they are less ------------------------------------------------------
