@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 from django.conf import settings
@@ -17,7 +17,7 @@ from django.test import TransactionTestCase
 from seqpulse import embedded
 from tests.processes import TEMPLATES, Installation, live_installation
 
-STARTED = pytest.StashKey[Path]()
+ENDS = pytest.StashKey[ExitStack]()
 PARTS = ("inside", "outside", "alone")
 
 
@@ -48,16 +48,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if not settings.EMBEDDED_DATABASE:
         return
     os.environ["SEQPULSE_EMBEDDED_FAST"] = "1"
+    stack = config.stash[ENDS] = ExitStack()
     try:
+        is_alone = stack.enter_context(embedded.in_use(settings.SEQPULSE_DATA_DIR))
         if embedded.start(settings.SEQPULSE_DATA_DIR):
-            config.stash[STARTED] = settings.SEQPULSE_DATA_DIR
+            # Another run of tests in this checkout may have come to work on it.
+            stack.callback(lambda: is_alone() and embedded.stop(settings.SEQPULSE_DATA_DIR))
     except embedded.EmbeddedError as error:
         raise pytest.UsageError(str(error)) from error
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if STARTED in config.stash:
-        embedded.stop(config.stash[STARTED])
+    if ENDS in config.stash:
+        config.stash[ENDS].close()
 
 
 def empty_tables(case: TransactionTestCase) -> None:

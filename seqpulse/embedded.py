@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -98,6 +98,34 @@ def stop(data_dir: Path) -> bool:
             return True
     except (ProcessError, OSError) as error:
         raise EmbeddedError(f"The embedded PostgreSQL in {data_dir} cannot be stopped: {error}") from error
+
+
+@contextmanager
+def in_use(data_dir: Path) -> Iterator[Callable[[], bool]]:
+    """Lets others know that this process works on the server of `data_dir`; entered before the server is started.
+
+    Yields a function for who is about to stop it: whether nobody else works on it. Where it says so, whoever comes next
+    waits until this context ends, and so finds no server that is on its way down. Raises EmbeddedError.
+    """
+    directory = _pgdata(data_dir).parent
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / "postgres.users", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise EmbeddedError(f"The embedded PostgreSQL in {directory} cannot be used: {error}") from error
+
+    def is_alone() -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield is_alone
+    finally:
+        os.close(descriptor)
 
 
 def is_running(data_dir: Path) -> bool:

@@ -14,8 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import django
@@ -59,22 +59,33 @@ def data_dir() -> Path:
 @contextmanager
 def database(directory: Path) -> Iterator[None]:
     """The embedded server where no DATABASE_URL is set; stopped at the end if it was started here. Raises RunError."""
-    started = False
-    if not Environment().text("DATABASE_URL"):
-        say(f"Database: embedded PostgreSQL in {directory}")
+    if Environment().text("DATABASE_URL"):
+        yield
+        return
+    say(f"Database: embedded PostgreSQL in {directory}")
+    with ExitStack() as stack:
         try:
+            is_alone = stack.enter_context(embedded.in_use(directory))
             started = embedded.start(directory)
         except embedded.EmbeddedError as error:
             raise RunError(str(error)) from error
-    try:
-        yield
-    finally:
-        if started and not used_by_others(directory):
-            embedded.stop(directory)
+        try:
+            yield
+        finally:
+            if started:
+                stop_database(directory, is_alone)
+
+
+def stop_database(directory: Path, is_alone: Callable[[], bool]) -> None:
+    """Stops the embedded server unless somebody else works on it."""
+    if is_alone() and not used_by_others(directory):
+        embedded.stop(directory)
+    else:
+        say("The embedded PostgreSQL goes on for others who use it. To stop it: python -m seqpulse.embedded stop")
 
 
 def used_by_others(directory: Path) -> bool:
-    """Whether somebody else works on the embedded server: commands, another run. Then it stays, for them."""
+    """Whether somebody is connected to the embedded server: commands, a person."""
     deadline = time.monotonic() + LINGER_S
     while True:
         try:
@@ -86,10 +97,7 @@ def used_by_others(directory: Path) -> bool:
         if not row or not row[0] or time.monotonic() > deadline:
             break
         time.sleep(0.05)
-    if row and row[0]:
-        say("The embedded PostgreSQL goes on for others who use it. To stop it: python -m seqpulse.embedded stop")
-        return True
-    return False
+    return bool(row and row[0])
 
 
 def prepare(directory: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -341,3 +342,21 @@ def test_the_command_line_tells_the_state_by_its_exit_code(data_dir: Path, capsy
     assert embedded.main(["url", "--data-dir", str(data_dir)]) == 0
     assert one(capsys.readouterr().out.strip(), "SELECT 1") == 1
     assert embedded.main(["stop", "--data-dir", str(data_dir)]) == 0
+
+
+def test_nobody_comes_to_a_server_that_its_last_user_stops(tmp_path: Path) -> None:
+    came = threading.Event()
+
+    def comes() -> None:
+        with embedded.in_use(tmp_path):
+            came.set()
+
+    with embedded.in_use(tmp_path) as first_is_alone:
+        with embedded.in_use(tmp_path):
+            assert not first_is_alone()
+        assert first_is_alone()
+        next_one = threading.Thread(target=comes)
+        next_one.start()
+        assert not came.wait(0.3)
+    next_one.join(10)
+    assert came.is_set()

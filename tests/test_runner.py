@@ -184,6 +184,17 @@ def test_it_stops_the_embedded_server_that_it_started(start: Callable[..., Run],
     assert embedded.is_running(tmp_path)
 
 
+def test_who_starts_while_another_run_ends_finds_a_database(start: Callable[..., Run], tmp_path: Path) -> None:
+    first = start()
+    first.wait_until_ready()
+    first.process.send_signal(signal.SIGTERM)
+    second = start()
+    second.wait_until_ready()
+    assert first.process.wait(30) == 0
+    assert second.end() == 0
+    assert not second.left_over()
+
+
 def test_a_taken_port_is_told_with_the_way_out(start: Callable[..., Run], database_url: str) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
