@@ -38,9 +38,8 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     strength = result.strength(need * expected, evidence.guard, evidence.knobs)
     critical = min(strength, result.strength(need_rollback * expected, evidence.guard, evidence.knobs))
     lost = max(0.0, min(1.0, result.sustained / expected))
-    observed = level([s.requests_per_sec for s in evidence.body])
-    if result.last > 1.5 * result.whole and strength >= 1.0:
-        observed = level([s.requests_per_sec for s in evidence.last])
+    # What is told is what decided: the whole window, or its last part where that is what is wrong.
+    observed = (1.0 - lost) * expected * base if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
     under = sum(value < expected * (1 - need) for value in scaled[1])
     story = sentences.Story(expected * base, observed, under, len(evidence.body), lines, strength, critical)
     check = Check(

@@ -142,6 +142,20 @@ def test_every_check_can_be_recomputed_from_its_numbers() -> None:
     assert verdict.policy["kind"] == "adaptive"
 
 
+@pytest.mark.parametrize("share", [0.3, 0.4, 0.45, 0.47, 0.5, 0.6, 0.72])
+@pytest.mark.parametrize("slope", [0.0, 0.02, 0.06])
+def test_traffic_that_failed_its_check_lies_under_the_limit_that_is_told(share: float, slope: float) -> None:
+    failed = 0
+    for seed in range(1, 8):
+        post = make_series(5, seed=seed, requests_per_sec=lambda i: 50.0 * (share + slope * (2 - i)))
+        check = check_of(judged(make_pre(seed=seed), post), "requests_per_sec")
+        if check.outcome in ("warning", "critical"):
+            failed += 1
+            assert check.observed <= check.limit + 1e-9
+            assert check.details["lost"] == pytest.approx(1 - check.observed / check.baseline, abs=0.001)
+    assert failed or share > 0.7
+
+
 def test_more_evidence_gives_more_confidence() -> None:
     post = make_series(10, noisy=False, latency_p95=132.0)
     thin, rich = judged(make_pre(1, noisy=False), post), judged(make_pre(25, noisy=False), post)
