@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -11,8 +11,9 @@ from django import template
 from django.forms import BoundField
 from django.template.loader import render_to_string
 from django.utils import formats, timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from analysis import wording
@@ -20,6 +21,7 @@ from analysis.policy import Policy
 from analysis.told import told as tell
 from dashboard import words
 from dashboard.failures import in_page_language
+from dashboard.overview.strip import HEIGHT, WIDTH, Cell, Strip
 from dashboard.telling import Stored, in_language, localised
 
 register = template.Library()
@@ -113,8 +115,9 @@ def when(at: datetime) -> SafeString:
     return format_html('<time datetime="{}" title="{}">{}</time>', iso, moment(at), ago(at))
 
 
+@register.filter
 @lru_cache(maxsize=64)
-def icon(name: str, size: int) -> SafeString:
+def icon(name: str, size: int = 16) -> SafeString:
     """One of includes/_icon.html: lists show the same few again and again."""
     drawn: SafeString = render_to_string("includes/_icon.html", {"name": name, "size": size})
     return drawn
@@ -123,7 +126,49 @@ def icon(name: str, size: int) -> SafeString:
 @register.filter
 def badge(status: words.Status) -> SafeString:
     """A status in its colour: shape and text."""
-    return format_html('<span class="badge {}">{}{}</span>', status.key, icon(status.icon, 16), status.label)
+    return format_html('<span class="badge {}">{}{}</span>', status.key, icon(status.icon), status.label)
+
+
+@register.filter
+def counts(record: Any) -> SafeString:
+    """How many of each verdict, the best first: shape and number, with the name to point at and to hear. record: has
+    `counts`, pairs of a status and a number."""
+    drawn = (
+        (status.key, "" if number else " nothing-of-it", status.label, icon(status.icon), colon(status.label), number)
+        for status, number in record.counts
+    )
+    shape = '<span class="count {}{}" title="{}">{}<span class="visually-hidden">{} </span>{}</span>'
+    return format_html_join("", shape, drawn)
+
+
+@register.filter
+def strip(days: Strip) -> SafeString:
+    """The strip as SVG. Drawn here and not by a template: an overview has thousands of cells."""
+    empty = "".join(f"M{x} 19.5h6" for x in days.empty)
+    cells = format_html_join(
+        "",
+        '<rect x="{}" y="{}" width="6" height="{}" rx="1" class="strip-{}"><title>{}</title></rect>',
+        ((cell.x, cell.y, cell.height, cell.verdict, told_of(cell)) for cell in days.cells),
+    )
+    return format_html(
+        '<svg class="strip" viewBox="0 0 {} {}" width="{}" height="{}" aria-hidden="true" focusable="false">'
+        '<path d="{}" class="strip-none"/>{}</svg>',
+        *(WIDTH, HEIGHT, WIDTH, HEIGHT),
+        empty,
+        cells,
+    )
+
+
+def told_of(cell: Cell) -> str:
+    """E.g. "2026-11-23: 3 OK, 1 Warning", in the language of the page."""
+    counted = ", ".join(f"{number} {words.VERDICTS[name].label}" for name, number in cell.counts.items())
+    return f"{day_in_short(cell.day, get_language())} {counted}"
+
+
+@lru_cache(maxsize=256)
+def day_in_short(day: date, _language: str | None) -> str:
+    """The day with a colon behind it, as the language writes them."""
+    return colon(formats.date_format(day, "SHORT_DATE_FORMAT"))
 
 
 @register.filter
