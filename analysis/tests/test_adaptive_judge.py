@@ -151,6 +151,7 @@ def test_traffic_that_failed_its_check_lies_under_the_limit_that_is_told(share: 
         check = check_of(judged(make_pre(seed=seed), post), "requests_per_sec")
         if check.outcome in ("warning", "critical"):
             failed += 1
+            assert check.observed is not None and check.baseline and check.limit is not None
             assert check.observed <= check.limit + 1e-9
             assert check.details["lost"] == pytest.approx(1 - check.observed / check.baseline, abs=0.001)
     assert failed or share > 0.7
