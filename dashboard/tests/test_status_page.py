@@ -123,8 +123,8 @@ def test_the_index_serves_the_count_of_samples() -> None:
     make_environment()
     with connection.cursor() as cursor:
         # Not by what other tests left behind in the statistics.
-        cursor.execute("ANALYZE metric_samples")
-        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("ANALYZE metric_samples, projects_environment")
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         cursor.execute("EXPLAIN " + SAMPLES, {"phases": list(Phase.values), "minutes": SAMPLES_WITHIN_MIN})
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "Index Cond: ((environment_id" in plan
