@@ -77,7 +77,7 @@ async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
     try:
         response, with_previous = await ask(fetcher, endpoint, now=now)
         secret = "" if not found.signed else PREVIOUS if with_previous else NEW
-        found = _read(replace(found, status=response.status, took_ms=response.elapsed_ms), response, endpoint)
+        found = read_answer(replace(found, status=response.status, took_ms=response.elapsed_ms), response, endpoint)
         if response.status != 200 or not found.signed:
             return found
         return replace(found, secret=secret, unsigned=await _answers_unsigned(fetcher, endpoint, now))
@@ -87,7 +87,7 @@ async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
         await fetcher.aclose()
 
 
-def _read(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
+def read_answer(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
     """What the answer says, or why a poller can make nothing of it."""
     try:
         check_status(response, endpoint)

@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
 
+from dashboard.projects.probing import told
 from dashboard.tests import endpoints, scenes
 from dashboard.tests.endpoints import METRICS, Service
 from dashboard.tests.pages import as_role, words
+from metrics.probing import Probe, read_answer
+from metrics.sources.http_endpoint import Endpoint
 from projects.models import Environment, Project, Role, User
 from projects.signing import fingerprint
 from projects.tests.factories import make_environment
+from security.outbound import Response
 
 pytestmark = pytest.mark.django_db
 SECRET = re.compile(r"sphs_[A-Za-z0-9_-]{43}")
@@ -140,13 +145,24 @@ def test_tls_that_does_not_hold_is_told(browser_of, environment, service):
     assert "Check that the certificate is valid" in text
 
 
-def test_a_hostile_answer_is_shown_as_text_and_not_for_long(browser_of, environment, service):
-    service.raw = b"<script>alert(1)</script>\x00\x1b[31m\xff" + b"<b>" * 5000
+HOSTILE = b"<script>alert(1)</script>\x00\x1b[31m\xff" + b"<b>" * 5000
+
+
+def test_an_answer_from_the_own_network_is_not_shown(browser_of, environment, service):
+    service.raw = HOSTILE
     body = probe(browser_of, environment, service.url).content.decode()
+    assert "alert(1)" not in body
+    assert "not shown, because its address is not public" in body
+
+
+def test_a_hostile_answer_is_shown_as_text_and_not_for_long(environment):
+    answer = Response(status=200, body=HOSTILE, content_type="", elapsed_ms=1.0, remote_ip="198.41.0.4")
+    found = read_answer(Probe("https://shop.example/m", signed=False), answer, Endpoint("https://shop.example/m", "1"))
+    body = render_to_string("includes/_probe.html", {"told": told(found), "environment": environment})
     assert "<script>alert(1)" not in body
     assert "&lt;script&gt;alert(1)" in body
     assert "\x1b" not in body
-    assert body.count("&lt;b&gt;") < 100
+    assert 10 < body.count("&lt;b&gt;") < 100
 
 
 def test_a_hostile_name_of_a_value_is_no_markup(browser_of, environment, service):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metrics.probing import Probe, _read
+from metrics.probing import Probe, read_answer
 from metrics.sources.http_endpoint import Endpoint
 from security.outbound import Response
 
@@ -14,7 +14,7 @@ HTML = b"<html>" + b"hello " * 100
 
 def read(body: bytes, remote_ip: str, status: int = 200) -> Probe:
     response = Response(status=status, body=body, content_type="text/html", elapsed_ms=3.0, remote_ip=remote_ip)
-    return _read(Probe(URL, signed=False), response, Endpoint(URL, "project"))
+    return read_answer(Probe(URL, signed=False), response, Endpoint(URL, "project"))
 
 
 @pytest.mark.parametrize("status", [200, 404])
