@@ -11,7 +11,7 @@ import requests
 
 from tests.processes import Installation, free_port, wait_for
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.processes
 # Of deployments: recurring work always has a next time.
 OPEN = "SELECT count(*) FROM scheduled_jobs WHERE status IN ('pending', 'running') AND deployment_id IS NOT NULL"
 

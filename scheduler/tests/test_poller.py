@@ -355,8 +355,6 @@ def test_an_idle_poller_takes_over_from_a_dead_one_within_seconds(journal: Journ
     assert statuses(job) == ["completed"]
 
 
-# Not on an xdist worker: what it logs holds half a surrogate pair, which xdist cannot carry to its main process.
-@pytest.mark.alone
 def test_words_that_no_database_takes_are_written_all_the_same(journal: Journal) -> None:
     job = make_job("raising", phase="surrogate")
     with running_poller():

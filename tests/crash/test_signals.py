@@ -25,7 +25,7 @@ from tests.crash.scene import (
 )
 from tests.processes import Installation, wait_for
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.processes
 
 KILLS = 4
 
@@ -139,6 +139,7 @@ def test_sigterm_ends_what_runs_hands_back_the_rest_and_exits_in_time(scene: Ins
     assert told
 
 
+@pytest.mark.alone
 def test_a_second_sigterm_ends_at_once_and_loses_nothing(scene: Installation, endpoint: str) -> None:
     poller = scene.start_poller("poller", "--lease", LONG_LEASE_S)
     plant(scene, {"name": "shop", "endpoint": f"{endpoint}/hang", "deployments": 4, "within_s": 0.1})
