@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count
+from django.db.models import Count, Manager, QuerySet
 from django.shortcuts import get_object_or_404
 
 from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
@@ -22,6 +22,7 @@ from scheduler.models import JobStatus, ScheduledJob
 
 COLLECTIONS = ("pre_collect", "post_collect")
 ANALYSES = ("analysis",)
+WIDE = ("summary", "told", "failed_metrics", "checks", "quality", "policy", "evidence")
 MISSED = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
 
 
@@ -100,6 +101,11 @@ def window_is_open(deployment: Deployment, verdict: DeploymentVerdict | None) ->
 
 def deployments_of(user: User) -> DeploymentQuerySet:
     return Deployment.objects.visible_to(user).select_related("project", "environment", "verdict")
+
+
+def with_verdict(rows: Manager[Deployment] | QuerySet[Deployment]) -> QuerySet[Deployment]:
+    """With their verdicts, without what no list shows of them and what makes their rows wide."""
+    return rows.select_related("verdict").defer(*(f"verdict__{name}" for name in WIDE))
 
 
 def verdict_of(deployment: Deployment) -> DeploymentVerdict | None:

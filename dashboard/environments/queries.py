@@ -15,11 +15,10 @@ from django.utils import timezone
 
 from analysis.policy import LIMITED_METRICS, FixedPolicy, Policy
 from analysis.types import METRICS
-from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, verdict_of
+from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, verdict_of, with_verdict
 from dashboard.environments.chart import Frame, Timeline, Zone, timelines, x_ticks, zones
 from dashboard.environments.markers import Mark, Marker, markers_of
 from dashboard.environments.series import LARGEST, ORIGIN, Bucket, Level, Range, begin_of, rows_of
-from dashboard.overview.queries import WIDE
 from dashboard.policies.queries import readable
 from dashboard.words import status_of
 from deployments.models import Deployment
@@ -158,14 +157,9 @@ def markers_in(environment: Environment, frame: Frame) -> list[Marker]:
 
 def latest_of(environment: Environment) -> list[Row]:
     """The last deployments, however long ago they were."""
-    found = list(narrow(environment).order_by("-started_at")[:LATEST_SHOWN])
+    rows = with_verdict(Deployment.objects.filter(environment=environment))
+    found = list(rows.order_by("-started_at")[:LATEST_SHOWN])
     for one in found:
         one.environment, one.project = environment, environment.project
     counts = samples_so_far([one for one in found if is_in_progress(one, verdict_of(one))])
     return [Row(one, verdict_of(one), counts.get(one.pk, 0)) for one in found]
-
-
-def narrow(environment: Environment) -> Any:
-    """Its deployments with their verdicts, without what makes those wide."""
-    rows = Deployment.objects.filter(environment=environment).select_related("verdict")
-    return rows.defer(*(f"verdict__{name}" for name in WIDE))

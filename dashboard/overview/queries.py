@@ -12,7 +12,7 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from analysis.models import DeploymentVerdict, Hint, Severity
-from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of
+from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of, with_verdict
 from dashboard.overview.guide import Facts, Guide
 from dashboard.overview.standing import Sum, rank, standing_of, sum_of
 from dashboard.overview.strip import Strip, first_day, strip_of
@@ -25,8 +25,6 @@ from projects.models import ApiKey, Environment, Project, User
 ANSWERED_WITHIN = timedelta(days=30)
 HINTS_SHOWN = 12
 EMPTY = Strip()
-# What a list of verdicts does not show, and what makes their rows wide.
-WIDE = ("summary", "told", "failed_metrics", "checks", "quality", "policy", "evidence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +178,7 @@ def environments_of(projects: Sequence[Project]) -> list[Any]:
 
 def deployments_by_id(environments: Sequence[Any]) -> dict[int | None, Deployment]:
     ids = {pk for one in environments for pk in (one.latest_id, one.judged_id) if pk is not None}
-    narrow = Deployment.objects.select_related("verdict").defer(*(f"verdict__{name}" for name in WIDE))
-    return dict(narrow.in_bulk(ids))
+    return dict(with_verdict(Deployment.objects).in_bulk(ids))
 
 
 def watches_in(environments: Sequence[Any]) -> dict[int, list[Watch]]:
@@ -189,9 +186,8 @@ def watches_in(environments: Sequence[Any]) -> dict[int, list[Watch]]:
     by_id = {one.pk: one for one in environments}
     # Each half by its own partial index.
     open_ones = Q(state=State.RUNNING) | Q(state=State.FINISHED)
-    rows = Deployment.objects.filter(open_ones, environment__in=list(by_id)).select_related("verdict")
-    narrow = rows.defer(*(f"verdict__{name}" for name in WIDE)).order_by("-started_at", "-id")
-    found = [one for one in narrow if is_in_progress(one, verdict_of(one))]
+    rows = with_verdict(Deployment.objects.filter(open_ones, environment__in=list(by_id)))
+    found = [one for one in rows.order_by("-started_at", "-id") if is_in_progress(one, verdict_of(one))]
     counts = samples_so_far([one for one in found if one.finished_at is not None])
     watches: dict[int, list[Watch]] = {}
     now = timezone.now()
