@@ -9,7 +9,7 @@ from analysis.adaptive import sentences
 from analysis.adaptive.errors import counts, pool
 from analysis.adaptive.evidence import Evidence
 from analysis.adaptive.levels import level, median
-from analysis.adaptive.missing import SERVICE_DOWN
+from analysis.adaptive.missing import SERVICE_DOWN, down_check
 from analysis.told import in_a_row, told
 from analysis.types import Check, Sample
 
@@ -33,6 +33,9 @@ FULL = 0.98
 FULL_SAMPLES = 2
 DOWN_SAMPLES = 2
 
+# Evidence that is overwhelming is told as twice what it takes.
+MARGIN = 2.0
+
 
 def _check(metric: str, rule: str, sentence: str, *, observed: float, baseline: float | None, limit: float) -> Check:
     return Check(
@@ -43,7 +46,7 @@ def _check(metric: str, rule: str, sentence: str, *, observed: float, baseline: 
         baseline=baseline,
         limit=limit,
         share=1.0,
-        margin=2.0,
+        margin=MARGIN,
         sentence=sentence,
     )
 
@@ -152,17 +155,16 @@ def _down(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     if any(miss.reason not in SERVICE_DOWN for miss in misses):
         return None
     reasons = in_a_row(sorted({miss.reason for miss in misses}))
-    return _check(
-        "requests_per_sec",
-        "early_endpoint_down",
+    return down_check(
+        "critical",
         told(
             "the service answered before the deployment and none of {n} collections since ({reasons})",
             n=len(misses),
             reasons=reasons,
         ),
-        observed=float(len(misses)),
-        baseline=None,
-        limit=float(DOWN_SAMPLES),
+        missing=len(misses),
+        expected=len(misses),
+        margin=MARGIN,
     )
 
 

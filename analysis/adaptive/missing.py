@@ -80,7 +80,8 @@ def _down_streak(evidence: Evidence, misses: list[Miss]) -> int:
     return streak
 
 
-def _check(result: CheckOutcome, sentence: str, *, missing: int, expected: int, margin: float) -> Check:
+def down_check(result: CheckOutcome, sentence: str, *, missing: int, expected: int, margin: float) -> Check:
+    """That the endpoint answers no more: so many of the collections that were due are missing. No metric has a level."""
     return Check(
         metric="requests_per_sec",
         rule=ENDPOINT_DOWN,
@@ -117,7 +118,7 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
                 reasons=reasons,
                 streak=streak,
             )
-            check = _check("critical", sentence, missing=len(down), expected=found.expected, margin=worst)
+            check = down_check("critical", sentence, missing=len(down), expected=found.expected, margin=worst)
             return Finding(check, worst, worst, worst)
         if len(down) >= DOWN_IN_A_ROW and share >= SOME_SHARE + usual:
             sentence = told(
@@ -129,7 +130,7 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
             )
             strength = share / (SOME_SHARE + usual)
             return Finding(
-                _check("warning", sentence, missing=len(down), expected=found.expected, margin=strength),
+                down_check("warning", sentence, missing=len(down), expected=found.expected, margin=strength),
                 strength,
                 worst * 0.9,
                 strength,
@@ -143,7 +144,7 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
         )
         strength = len(broken) / (SILENT_SHARE * found.expected)
         return Finding(
-            _check("warning", sentence, missing=len(broken), expected=found.expected, margin=strength), strength, 0.5
+            down_check("warning", sentence, missing=len(broken), expected=found.expected, margin=strength), strength, 0.5
         )
     return _silence(evidence, found) if answered_before else None
 
@@ -159,7 +160,7 @@ def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
             expected=found.expected,
         )
         return Finding(
-            _check("warning", sentence, missing=found.expected, expected=found.expected, margin=2.0), 2.0, 0.9
+            down_check("warning", sentence, missing=found.expected, expected=found.expected, margin=2.0), 2.0, 0.9
         )
     lost_before_silence = found.expected - found.present - found.silent
     if (
@@ -174,6 +175,6 @@ def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
         )
         strength = found.silent / (SILENT_SHARE * found.expected)
         return Finding(
-            _check("warning", sentence, missing=found.silent, expected=found.expected, margin=strength), strength, 0.5
+            down_check("warning", sentence, missing=found.silent, expected=found.expected, margin=strength), strength, 0.5
         )
     return None

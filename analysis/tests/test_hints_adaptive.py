@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from analysis.adaptive import AdaptivePolicy, judge_early
 from analysis.hints import hints
 from analysis.judge import judge
 from analysis.policy import policy_from_dict
@@ -47,6 +48,17 @@ def test_a_service_that_answers_no_more_is_told_as_such_and_not_as_a_loss_of_tra
     assert verdict.verdict == "rollback_recommended"
     assert [(hint.code, hint.severity) for hint in found] == [("service_unreachable", "critical")]
     assert "connection refused (4)" in found[0].cause
+
+
+def test_an_early_verdict_on_a_dead_endpoint_tells_no_traffic() -> None:
+    pre, window = make_pre(15), make_window(final=False, misses=tuple(make_miss(index, "refused") for index in (1, 2)))
+    verdict = judge_early(pre, [], AdaptivePolicy(), window)
+    assert verdict is not None
+    [check] = verdict.checks
+    assert (check.observed, check.limit, check.outcome) == (None, None, "critical")
+    [hint] = hints(verdict, pre, [], window)
+    assert (hint.code, hint.severity) == ("service_unreachable", "critical")
+    assert hint.title == "The service stopped answering: 2 of 2 collections failed"
 
 
 def test_a_service_that_lost_its_traffic_is_not_called_slow() -> None:
