@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
 from analysis.cases import result_of
-from analysis.evidence import load_evidence
+from analysis.evidence import Evidence, load_evidence
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.policy import Policy
 from analysis.services import Judgement, assess
-from deployments.models import Deployment, DeploymentQuerySet
+from analysis.types import Miss
+from deployments.models import Deployment, DeploymentQuerySet, State
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One deployment, judged again. recorded: its verdict; deserved: what a person says it should have been, or ""."""
+    """One deployment, judged again. recorded: its verdict, of an early one its final word, which is about the same
+    samples; deserved: what a person says it should have been, or ""; complete: whether all that the recorded verdict
+    rests on is still there."""
 
     deployment: Deployment
     recorded: str
     deserved: str
     judgement: Judgement
+    complete: bool = True
 
     @property
     def verdict(self) -> str:
@@ -61,8 +65,8 @@ class Comparison:
 
 
 def judged(deployments: DeploymentQuerySet) -> DeploymentQuerySet:
-    """Those that have their verdict, with all that a replay reads."""
-    return deployments.filter(verdict__isnull=False, finished_at__isnull=False).select_related(
+    """Those that have their verdict, an early one with its final word, with all that a replay reads."""
+    return deployments.filter(verdict__isnull=False, state=State.ANALYZED).select_related(
         "environment", "policy_version", "verdict__feedback"
     )
 
@@ -73,22 +77,60 @@ def replay(deployments: Sequence[Deployment], policy: Policy | None = None) -> l
     for deployment in deployments:
         evidence = load_evidence([deployment], judged_at(deployment), policy=policy)[deployment.pk]
         verdict = deployment.verdict
+        recorded = recorded_evidence(verdict)
         feedback: Feedback | None = getattr(verdict, "feedback", None)
-        deserved = feedback.label if feedback is not None else ""
-        replayed.append(Replayed(deployment, verdict.verdict, deserved, assess(evidence)))
+        replayed.append(
+            Replayed(
+                deployment,
+                recorded=(verdict.final or {}).get("verdict") or verdict.verdict,
+                deserved=feedback.label if feedback is not None else "",
+                judgement=assess(with_misses(evidence, recorded.get("misses", []))),
+                complete=not is_less(evidence, recorded),
+            )
+        )
     return replayed
 
 
 def judged_at(deployment: Deployment) -> datetime:
     """The judge's "now" of the recorded verdict: of its final word, where it was issued early."""
     verdict = deployment.verdict
-    return parse_datetime(recorded_evidence(verdict).get("evaluated_at") or "") or verdict.created_at
+    # A final word that was given without a judgement has no "now" of its own, but its time.
+    told = recorded_evidence(verdict).get("evaluated_at") or (verdict.final or {}).get("at") or ""
+    return parse_datetime(told) or verdict.created_at
 
 
 def recorded_evidence(verdict: DeploymentVerdict) -> dict[str, Any]:
     """What a verdict rests on: the final word's evidence where there is one, else that of the verdict itself."""
     found: dict[str, Any] = (verdict.final or {}).get("evidence") or verdict.evidence
     return found
+
+
+def is_less(evidence: Evidence, recorded: dict[str, Any]) -> bool:
+    """Whether something that the recorded verdict rests on is gone: samples are kept for a time only."""
+    origins = [sample.origin for sample in evidence.pre]
+    known = recorded.get("pre_origins", {})
+    before = sum(known.get(origin, 0) for origin in ("pre", "baseline")) + len(recorded.get("excluded", []))
+    still = len(origins) - origins.count("history") + len(evidence.excluded)
+    # Of those that helped out, some may have been marked wrong since; where none is left, they are gone.
+    helpers_gone = bool(known.get("history")) and "history" not in origins
+    return len(evidence.post) < recorded.get("post_samples", 0) or still < before or helpers_gone
+
+
+def with_misses(evidence: Evidence, told: list[dict[str, Any]]) -> Evidence:
+    """The evidence with the misses that the recorded verdict tells of, where their jobs are gone by now."""
+    if evidence.window.misses or not told:
+        return evidence
+    window = evidence.window
+
+    def due(one: dict[str, Any]) -> datetime | None:
+        if one.get("phase") == "pre" or window.finished_at is None:
+            return window.started_at
+        return window.finished_at + timedelta(seconds=one.get("sequence_index", 0) * window.interval_s)
+
+    misses = tuple(
+        Miss(due(one), one.get("reason", ""), one.get("phase", "post"), one.get("sequence_index", 0)) for one in told
+    )
+    return replace(evidence, window=replace(window, misses=misses))
 
 
 def compare(replayed: Iterable[Replayed]) -> Comparison:

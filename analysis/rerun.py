@@ -8,8 +8,7 @@ An early verdict was acted on while the window went on, so it stays on record: i
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
@@ -19,13 +18,12 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.utils import timezone
 
-from analysis.evidence import Evidence, load_evidence, observed_until
+from analysis.evidence import load_evidence, observed_until
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
 from analysis.policy import Policy
-from analysis.replay import judged_at, recorded_evidence
+from analysis.replay import is_less, judged_at, recorded_evidence, with_misses
 from analysis.services import Judgement, assess, final_word, hint_rows, store_judgement, told_in, verdict_row
-from analysis.types import Miss
 from deployments.models import NEVER_JUDGED, Deployment, State
 from projects.models import User
 from scheduler.models import ScheduledJob
@@ -221,34 +219,6 @@ def keep_mark(verdict: DeploymentVerdict, replaced: dict[str, Any]) -> None:
     right = deserved == verdict.verdict
     # Not save(): it would be as if the person had marked it now.
     rows.update(right=right, should_have_been="" if right else deserved)
-
-
-def is_less(evidence: Evidence, recorded: dict[str, Any]) -> bool:
-    """Whether something that the recorded verdict rests on is gone: samples are kept for a time only."""
-    origins = [sample.origin for sample in evidence.pre]
-    known = recorded.get("pre_origins", {})
-    before = sum(known.get(origin, 0) for origin in ("pre", "baseline")) + len(recorded.get("excluded", []))
-    still = len(origins) - origins.count("history") + len(evidence.excluded)
-    # Of those that helped out, some may have been marked wrong since; where none is left, they are gone.
-    helpers_gone = bool(known.get("history")) and "history" not in origins
-    return len(evidence.post) < recorded.get("post_samples", 0) or still < before or helpers_gone
-
-
-def with_misses(evidence: Evidence, told: list[dict[str, Any]]) -> Evidence:
-    """The evidence with the misses that the recorded verdict tells of, where their jobs are gone by now."""
-    if evidence.window.misses or not told:
-        return evidence
-    window = evidence.window
-
-    def due(one: dict[str, Any]) -> datetime | None:
-        if one.get("phase") == "pre" or window.finished_at is None:
-            return window.started_at
-        return window.finished_at + timedelta(seconds=one.get("sequence_index", 0) * window.interval_s)
-
-    misses = tuple(
-        Miss(due(one), one.get("reason", ""), one.get("phase", "post"), one.get("sequence_index", 0)) for one in told
-    )
-    return replace(evidence, window=replace(window, misses=misses))
 
 
 def said(judgement: Judgement) -> dict[str, Any]:

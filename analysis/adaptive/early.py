@@ -9,7 +9,7 @@ from analysis.adaptive import sentences
 from analysis.adaptive.errors import counts, pool
 from analysis.adaptive.evidence import Evidence
 from analysis.adaptive.levels import level, median
-from analysis.adaptive.missing import SERVICE_DOWN, down_check
+from analysis.adaptive.missing import SERVICE_DOWN, no_answers
 from analysis.told import in_a_row, told
 from analysis.types import Check, Sample
 
@@ -155,7 +155,7 @@ def _down(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     if any(miss.reason not in SERVICE_DOWN for miss in misses):
         return None
     reasons = in_a_row(sorted({miss.reason for miss in misses}))
-    return down_check(
+    return no_answers(
         "critical",
         told(
             "the service answered before the deployment and none of {n} collections since ({reasons})",

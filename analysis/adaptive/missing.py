@@ -80,8 +80,8 @@ def _down_streak(evidence: Evidence, misses: list[Miss]) -> int:
     return streak
 
 
-def down_check(result: CheckOutcome, sentence: str, *, missing: int, expected: int, margin: float) -> Check:
-    """That the endpoint answers no more: so many of the collections that were due are missing. No metric has a level."""
+def no_answers(result: CheckOutcome, sentence: str, *, missing: int, expected: int, margin: float) -> Check:
+    """The endpoint answers no more: so many of the expected collections are missing. No metric has a level."""
     return Check(
         metric="requests_per_sec",
         rule=ENDPOINT_DOWN,
@@ -118,7 +118,7 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
                 reasons=reasons,
                 streak=streak,
             )
-            check = down_check("critical", sentence, missing=len(down), expected=found.expected, margin=worst)
+            check = no_answers("critical", sentence, missing=len(down), expected=found.expected, margin=worst)
             return Finding(check, worst, worst, worst)
         if len(down) >= DOWN_IN_A_ROW and share >= SOME_SHARE + usual:
             sentence = told(
@@ -130,7 +130,7 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
             )
             strength = share / (SOME_SHARE + usual)
             return Finding(
-                down_check("warning", sentence, missing=len(down), expected=found.expected, margin=strength),
+                no_answers("warning", sentence, missing=len(down), expected=found.expected, margin=strength),
                 strength,
                 worst * 0.9,
                 strength,
@@ -144,7 +144,9 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
         )
         strength = len(broken) / (SILENT_SHARE * found.expected)
         return Finding(
-            down_check("warning", sentence, missing=len(broken), expected=found.expected, margin=strength), strength, 0.5
+            no_answers("warning", sentence, missing=len(broken), expected=found.expected, margin=strength),
+            strength,
+            0.5,
         )
     return _silence(evidence, found) if answered_before else None
 
@@ -160,7 +162,7 @@ def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
             expected=found.expected,
         )
         return Finding(
-            down_check("warning", sentence, missing=found.expected, expected=found.expected, margin=2.0), 2.0, 0.9
+            no_answers("warning", sentence, missing=found.expected, expected=found.expected, margin=2.0), 2.0, 0.9
         )
     lost_before_silence = found.expected - found.present - found.silent
     if (
@@ -175,6 +177,8 @@ def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
         )
         strength = found.silent / (SILENT_SHARE * found.expected)
         return Finding(
-            down_check("warning", sentence, missing=found.silent, expected=found.expected, margin=strength), strength, 0.5
+            no_answers("warning", sentence, missing=found.silent, expected=found.expected, margin=strength),
+            strength,
+            0.5,
         )
     return None

@@ -16,6 +16,7 @@ from django.utils import timezone
 from analysis.evidence import load_evidence, observed_until
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.policy import policy_from_dict
+from analysis.replay import judged_at
 from analysis.rerun import MOST_REVISIONS, Again, CannotRerun, Refusal, judge_as, look_again, store_again
 from analysis.services import (
     VerdictRevised,
@@ -425,3 +426,14 @@ def test_a_rerun_waits_for_whoever_judges_the_deployment(environment):
     thread.join()
     assert results == [Refusal.CHANGED_MEANWHILE]
     assert fresh(deployment).verdict.revisions is None
+
+
+def test_an_early_verdict_whose_end_was_never_judged_is_judged_as_of_its_end() -> None:
+    issued, ended = timezone.now() - timedelta(minutes=5), timezone.now()
+    final = {"verdict": "warning", "at": ended.isoformat(), "evidence": {"evaluated_at": None}}
+    verdict = DeploymentVerdict(
+        early=True, created_at=issued, evidence={"evaluated_at": issued.isoformat()}, final=final
+    )
+    deployment = Deployment()
+    deployment.verdict = verdict
+    assert judged_at(deployment) == ended

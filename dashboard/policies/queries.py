@@ -12,7 +12,6 @@ from django.shortcuts import get_object_or_404
 
 from analysis.policy import DEFAULT_KIND, Policy, policy_from_dict
 from analysis.replay import Comparison, Replayed, compare, judged, replay
-from dashboard.deployments.queries import evidence_of
 from deployments.models import Deployment
 from projects.models import Environment, ExcludedWindow, PolicySource, PolicyVersion, User
 from projects.permissions import Action, actions_of
@@ -122,15 +121,9 @@ def replay_recent(environment: Environment, policy: Policy) -> Replay:
     """The last judged deployments of the environment under this policy. Nothing is written."""
     rows = judged(Deployment.objects.filter(environment=environment))
     replayed = replay(list(rows.order_by("-id")[:REPLAYED]), policy)
-    usable = [one for one in replayed if has_its_samples(one)]
+    usable = [one for one in replayed if one.complete]
     return Replay(
         changed=[one for one in usable if one.changed],
         comparison=compare(usable),
         gone=len(replayed) - len(usable),
     )
-
-
-def has_its_samples(replayed: Replayed) -> bool:
-    """Whether what the verdict was judged on is still there: samples are kept for a time only."""
-    recorded: int = evidence_of(replayed.deployment.verdict).get("post_samples", 0)
-    return len(replayed.judgement.evidence.post) >= recorded

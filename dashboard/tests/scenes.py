@@ -114,11 +114,22 @@ def called_out_early(environment: Environment) -> Deployment:
     return Deployment.objects.get(pk=deployment.pk)
 
 
-def end_window(deployment: Deployment) -> Deployment:
-    """The rest of an early verdict's window: the service answers only errors to the end of it."""
+def end_window(deployment: Deployment, *, error_rate: float = 1.0) -> Deployment:
+    """The rest of an early verdict's window: the service answers only errors to the end of it, or has recovered."""
     for index in range(3, 6):
-        make_sample(deployment, sequence_index=index, error_rate=1.0)
+        make_sample(deployment, sequence_index=index, error_rate=error_rate)
     deployment.jobs.update(status=JobStatus.COMPLETED)
+    return judge_now(deployment)
+
+
+def unreachable(environment: Environment) -> Deployment:
+    """It answered before, and since then nobody."""
+    sample_baseline(environment)
+    started = timezone.now() - timedelta(minutes=6)
+    deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started, **FACTS)
+    reason = "could not connect to shop.example.com:443: connection refused"
+    for index in range(1, 6):
+        collection(deployment, index, status=JobStatus.FAILED, last_error=reason, error_code="refused")
     return judge_now(deployment)
 
 

@@ -272,17 +272,33 @@ def test_a_replay_takes_the_latest_of_its_own_environment_only(browser_of, envir
     scenes.judged(other)
     make_deployment(environment=environment, state=State.FINISHED)
     for _ in range(REPLAYED + 1):
-        make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.WARNING)
+        make_verdict(make_deployment(environment=environment, state=State.ANALYZED), verdict=VerdictName.WARNING)
     assert f"of {REPLAYED} verdicts would change" in words(send(browser_of, environment, "replay"))
 
 
 def test_deployments_whose_samples_are_gone_are_not_replayed(browser_of, environment):
-    gone = scenes.judged(environment, minutes_ago=60)
-    scenes.judged(environment, minutes_ago=40)
+    scenes.judged(environment, minutes_ago=60)
+    gone = scenes.judged(environment, minutes_ago=40)
     MetricSample.objects.filter(deployment=gone).delete()
     text = words(send(browser_of, environment, "replay"))
     assert "0 of 1 verdict would change." in text
     assert "1 could not be replayed: its samples are gone." in text
+
+
+def test_misses_count_in_a_replay_also_when_their_jobs_are_gone(browser_of, environment):
+    deployment = scenes.unreachable(environment)
+    assert deployment.verdict.verdict == VerdictName.ROLLBACK_RECOMMENDED
+    deployment.jobs.all().delete()
+    assert "0 of 1 verdict would change." in words(send(browser_of, environment, "replay"))
+
+
+def test_of_an_early_verdict_the_final_word_is_replayed(browser_of, environment):
+    deployment = scenes.called_out_early(environment)
+    # Its window is open: nothing to compare with yet.
+    assert "There is no judged deployment to replay yet." in words(send(browser_of, environment, "replay"))
+    recovered = scenes.end_window(deployment, error_rate=0.002).verdict
+    assert (recovered.verdict, recovered.final["verdict"]) == ("rollback_recommended", "ok")
+    assert "0 of 1 verdict would change." in words(send(browser_of, environment, "replay"))
 
 
 def test_without_deployments_a_replay_says_so(browser_of, environment):

@@ -74,7 +74,10 @@ class Command(BaseCommand):
             )
 
     def _replay(self, policy: Policy | None, options: dict[str, Any]) -> None:
-        rows = replay(list(_stored(options)), policy)
+        replayed = replay(list(_stored(options)), policy)
+        rows = [row for row in replayed if row.complete]
+        if len(rows) < len(replayed):
+            self.stderr.write(f"{len(replayed) - len(rows)} left out: samples that they were judged on are gone")
         with self._output(options["output"]) as output:
             for row in rows:
                 output.write(to_line(row.as_dict()) + "\n")
