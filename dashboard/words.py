@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from analysis import wording
 from analysis.models import DeploymentVerdict
 from analysis.rerun import Refusal
 from analysis.types import OK, ROLLBACK, WARNING
@@ -111,19 +112,14 @@ IN_SHORT = {
 }
 POLICY_SOURCES = {"dashboard": _("dashboard"), "file": _("seqpulse.toml"), "admin": _("admin")}
 
-# Why a collection brought nothing, where its job kept no words of its own.
+# Why a collection brought nothing, where its job kept no words of its own: as the judge says it, or more plainly.
 REASONS = {
-    "timeout": _("no answer in time"),
-    "refused": _("connection refused"),
+    **{code: _(text) for code, text in wording.REASONS.items()},
     "unauthorized": _("not authorized: the HMAC secret is wrong"),
     "blocked": _("the address may not be called"),
     "blocked_by_ops": _("not asked: the operators of SeqPulse have blocked this endpoint"),
-    "invalid_payload": _("invalid metrics payload"),
-    "http_4xx": _("HTTP 4xx"),
-    "http_5xx": _("HTTP 5xx"),
     "failed": _("failed"),
     "expired": _("expired: no poller ran in time"),
-    "cancelled": _("cancelled"),
 }
 
 # Why an analysis cannot run again.

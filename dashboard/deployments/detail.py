@@ -13,9 +13,9 @@ from dashboard import words
 from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.basis import basis_of, final_word, revised
 from dashboard.deployments.forms import FeedbackForm
-from dashboard.deployments.queries import MISSED, Detail
+from dashboard.deployments.queries import MISSED, Detail, evidence_of
 from dashboard.deployments.timeline import how_taken, timeline_of
-from deployments.models import Deployment, State
+from deployments.models import NEVER_JUDGED, Deployment, State
 from metrics.models import MetricSample, Phase
 from projects.permissions import Action
 from scheduler.models import JobStatus, ScheduledJob
@@ -79,6 +79,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "feedback": detail.feedback,
         "feedback_form": form or (FeedbackForm(verdict) if may_mark and verdict is not None else None),
         "running": deployment.state in (State.PENDING, State.RUNNING),
+        "never_judged": deployment.state in NEVER_JUDGED,
         "hints": detail.hints,
         "charts": charts,
         "drawn": legend_of(charts),
@@ -155,7 +156,7 @@ def gravest(checks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def misses_of(detail: Detail) -> list[Miss]:
     """Collections that brought no sample (yet), from their jobs; from the verdict once the jobs are gone."""
     if not detail.collections and detail.verdict is not None:
-        told = detail.verdict.evidence.get("misses", [])
+        told = evidence_of(detail.verdict).get("misses", [])
         return [
             Miss(miss.get("phase", ""), miss.get("sequence_index", 0), None, in_words(miss.get("reason", "")))
             for miss in told

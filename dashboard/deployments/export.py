@@ -42,6 +42,7 @@ DEPLOYMENT = (
     "url",
     "state",
     "pipeline_result",
+    "committed_at",
     "started_at",
     "finished_at",
     "duration_ms",

@@ -16,8 +16,8 @@ from django.utils.translation import gettext_noop
 
 from analysis import wording
 from dashboard import words
-from dashboard.deployments.queries import MISSED, Detail
-from dashboard.telling import in_language
+from dashboard.deployments.queries import MISSED, Detail, evidence_of
+from dashboard.telling import in_language, localised
 from deployments.models import State
 from metrics.models import MetricSample, Phase
 from scheduler.models import JobStatus, ScheduledJob
@@ -110,7 +110,7 @@ def misses(detail: Detail) -> Iterator[Entry]:
     # The jobs are gone; what the verdict keeps of them has a place in the window, and so a time.
     deployment = detail.deployment
     start = deployment.finished_at or deployment.started_at
-    for miss in detail.verdict.evidence.get("misses", []):
+    for miss in evidence_of(detail.verdict).get("misses", []):
         phase, index = miss.get("phase", ""), miss.get("sequence_index", 0)
         due = start + timedelta(seconds=index * deployment.interval_s) if phase == Phase.POST else deployment.started_at
         name = _("%(job)s: no sample") % {"job": _place_name(phase, index)}
@@ -179,7 +179,7 @@ def how_taken(job: ScheduledJob) -> str:
     told: list[str] = []
     if job.started_at is not None and job.finished_at is not None:
         took = max((job.finished_at - job.started_at).total_seconds(), 0.0)
-        told.append(_("took %(seconds)s s") % {"seconds": f"{took:.1f}"})
+        told.append(_("took %(seconds)s s") % {"seconds": localised(f"{took:.1f}")})
         late = (job.started_at - job.scheduled_at).total_seconds()
         if late >= LATE_S:
             told.append(_("%(seconds)s s late") % {"seconds": f"{late:.0f}"})

@@ -68,6 +68,13 @@ def test_environments_with_trouble_come_first(browser_of, environment):
     assert "1 in progress" in text
 
 
+def test_the_headline_counts_deployments_in_progress_and_not_their_environments(browser_of, environment):
+    for state in (State.FINISHED, State.RUNNING):
+        make_deployment(environment=environment, state=state, started_at=timezone.now())
+    judged(environment, OK, started_at=timezone.now() - timedelta(hours=1))
+    assert "2 deployments in progress, nothing wrong elsewhere" in words(browser_of.get(OVERVIEW))
+
+
 def test_a_row_shows_the_last_verdict_with_what_was_deployed(browser_of, environment):
     judged(environment, ROLLBACK, started_at=timezone.now() - timedelta(hours=2))
     last = judged(environment, WARNING, version="2.14.0", branch="main")

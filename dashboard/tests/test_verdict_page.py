@@ -49,6 +49,29 @@ def test_a_final_word_that_differs_leaves_the_early_verdict_on_record(browser_of
     assert "It calmed down. The early verdict stays on record." in text
 
 
+def test_a_revised_final_word_is_not_told_of_the_early_verdict(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.ANALYZED)
+    final = {"verdict": "ok", "confidence": 0.7, "conclusive": True, "summary": "It calmed down.", "checks": []}
+    revisions = [{"verdict": "warning", "replaced_at": "2026-11-20T10:00:00+00:00", "by": "ada"}]
+    verdict = {"verdict": VerdictName.ROLLBACK_RECOMMENDED, "early": True, "final": final, "revisions": revisions}
+    make_verdict(deployment, **verdict)
+    text = words(browser_of.get(address(deployment)))
+    head, end = text.split("At the end of the window", 1)
+    assert "Revised" not in head
+    assert "Revised by ada; before: Warning" in end
+
+
+def test_the_misses_of_an_early_verdict_are_those_of_its_whole_window(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.ANALYZED)
+    misses = [{"phase": "post", "sequence_index": index, "reason": "dns"} for index in range(1, 6)]
+    final = {"verdict": "rollback_recommended", "confidence": 0.9, "conclusive": True, "evidence": {"misses": misses}}
+    evidence = {"misses": misses[:2]}
+    make_verdict(deployment, verdict="rollback_recommended", early=True, final=final, evidence=evidence)
+    text = words(browser_of.get(address(deployment)))
+    assert "After 5 host name not found" in text
+    assert "Sample 5 after: no sample host name not found" in text
+
+
 def test_a_verdict_of_a_whole_window_is_called_final(browser_of, environment):
     text = words(browser_of.get(address(scenes.judged(environment))))
     assert "Final: issued at the end of the window" in text
