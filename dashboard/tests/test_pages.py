@@ -19,7 +19,7 @@ from analysis.tests.factories import make_hint, make_verdict
 from dashboard.deployments.listing import PAGE_SIZE
 from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, words
-from deployments.models import State
+from deployments.models import NEVER_JUDGED, State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
 from projects.services import set_policy
@@ -212,6 +212,13 @@ def test_paging_shows_every_deployment_once(browser_of, environment):
     assert seen == list(range(PAGE_SIZE * 2 + 3, 0, -1))
 
 
+def test_the_count_and_the_downloads_move_with_the_list(browser_of, environment):
+    for count in (1, 2):
+        make_verdict(make_deployment(environment=environment, state=State.ANALYZED))
+        part = words(browser_of.get(f"{LIST}live/"))
+        assert part.startswith(f"{count} deployment{'s' if count > 1 else ''} Download all of them: CSV JSON")
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "-1", "1e9", "\x00", "9" * 400, "٣", "0"])
 def test_a_cursor_that_is_none_does_no_harm(browser_of, environment, cursor):
     make_deployment(environment=environment)
@@ -337,6 +344,16 @@ def test_misses_are_still_told_when_their_jobs_are_gone(browser_of, environment)
     deployment = scenes.poorly_observed(environment)
     deployment.jobs.all().delete()
     assert "After 4 expired: no poller ran in time" in words(browser_of.get(address(deployment)))
+
+
+def test_what_never_had_a_finish_tells_of_no_analysis_and_waits_for_no_sample(browser_of, environment):
+    for state in NEVER_JUDGED:
+        deployment = make_deployment(environment=environment, state=state, finished_at=None)
+        text = words(browser_of.get(address(deployment)))
+        assert "nothing was observed, and no verdict will come" in text
+        assert "The analysis ended" not in text
+        assert "to come" not in text
+        assert "of 0 samples" not in text
 
 
 def test_what_is_being_retried_is_told_while_it_is_observed(browser_of, environment):
