@@ -29,10 +29,16 @@ _METADATA = _table(
         ("192.0.0.192/32", "a cloud metadata address"),  # Oracle
         ("fd00:ec2::/32", "a cloud metadata address"),  # AWS
         ("fd20:ce::254/128", "a cloud metadata address"),  # Google
+        ("fd00:c1::a9fe:a9fe/128", "a cloud metadata address"),  # Oracle
+        ("fd00:42::42/128", "a cloud metadata address"),  # Scaleway
+        ("fd00:a9fe:a9fe::1/128", "a cloud metadata address"),  # Akamai
+        ("fd00:100::100:200/128", "a cloud metadata address"),  # Alibaba
         ("169.254.0.0/16", "a link-local address"),
         ("fe80::/10", "a link-local address"),
     ]
 )
+
+_WITH_IPV4 = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 
 # IANA's special-purpose address registries (RFC 6890 and successors), by what each block is for.
 _SPECIAL = _table(
@@ -134,15 +140,23 @@ def refusal(ip: str | Address, allow: AllowList, host: str = "") -> str | None:
     except ValueError:
         return f"{ip} is not an IP address"
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    inside = embedded(address) if isinstance(address, IPv6Address) else None
     if allow.has_address(address) or (mapped is not None and allow.has_address(mapped)):
         return None
     for network, words in _METADATA:
-        if address in network or (mapped is not None and mapped in network):
+        if address in network or (inside is not None and inside in network):
             return f"{address} is {words}"
     words_found = _special_use(address)
     if words_found is None or allow.has_host(host):
         return None
     return f"{address} is {words_found}"
+
+
+def embedded(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that a router may make of this one: mapped, compatible, NAT64 (RFC 6052) or 6to4."""
+    if any(address in network for network in _WITH_IPV4):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def _special_use(address: Address) -> str | None:

@@ -145,6 +145,23 @@ def test_an_address_object_is_as_good_as_text() -> None:
         (".internal.example", "169.254.169.254", "app.internal.example", False),
         (".internal.example", "168.63.129.16", "app.internal.example", False),
         (".internal.example", "fe80::1", "app.internal.example", False),
+        *(
+            (".internal.example", ip, "app.internal.example", False)
+            for ip in (
+                "fd00:ec2::254",
+                "fd20:ce::254",
+                "fd00:c1::a9fe:a9fe",
+                "fd00:42::42",
+                "fd00:a9fe:a9fe::1",
+                "fd00:100::100:200",
+                "64:ff9b::169.254.169.254",
+                "::169.254.169.254",
+                "::ffff:169.254.169.254",
+                "2002:a9fe:a9fe::1",
+            )
+        ),
+        (".internal.example", "fd00:42::1", "app.internal.example", True),
+        (".internal.example", "64:ff9b::10.0.0.1", "app.internal.example", True),
         ("169.254.169.254", "169.254.169.254", "metadata", True),
         (" 10.0.0.0/8 , ,.X.example,", "10.0.0.1", "a", True),
         ("", "10.0.0.1", "a", False),
