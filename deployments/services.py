@@ -113,7 +113,7 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
         found = with_key(project, trigger)
         if found is None:
             raise UnknownEnvironment(
-                trigger.env, list(project.environments.order_by("name").values_list("name", flat=True))
+                trigger.env, list(project.environments.there().order_by("name").values_list("name", flat=True))
             )
         return found
     locks_more = changes_more(environment, trigger)
@@ -141,7 +141,7 @@ ENVIRONMENT = """
 SELECT id, metrics_endpoint,
     EXISTS (SELECT 1 FROM deployments WHERE environment_id = environment.id AND state = 'running')
     OR EXISTS (SELECT 1 FROM deployments WHERE project_id = environment.project_id AND idempotency_key = %s)
-FROM projects_environment AS environment WHERE project_id = %s AND name = %s
+FROM projects_environment AS environment WHERE project_id = %s AND name = %s AND deleting_at IS NULL
 """
 
 
@@ -198,7 +198,10 @@ def take_endpoint(environment: Environment, given: str) -> list[str]:
     """Makes a checked endpoint of a call the environment's, where it has none; returns what to tell the caller."""
     if environment.metrics_endpoint or not given:
         return missing_endpoint(environment.metrics_endpoint)
-    if parse_endpoint(adopt_endpoint(environment, given)) != parse_endpoint(given):
+    taken = adopt_endpoint(environment, given)
+    if not taken:
+        return missing_endpoint(taken)
+    if parse_endpoint(taken) != parse_endpoint(given):
         raise EndpointConflict(environment, given)
     return [f"The environment {environment.name!r} has taken {given} as its metrics endpoint."]
 
@@ -325,8 +328,9 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
             found = Deployment.objects.of(project).filter(uuid=uuid).first()
             return ignored(found) if found else Finished("not_found", "This project has no deployment with this id.")
         # Only a call that closes something has a say in the endpoint; a conflict takes the closing back.
-        check_endpoint(project, closed.environment, metrics_endpoint)
-        notes = take_endpoint(closed.environment, metrics_endpoint)
+        given = "" if closed.deleted else metrics_endpoint
+        check_endpoint(project, closed.environment, given)
+        notes = take_endpoint(closed.environment, given)
         plan_observation(closed.deployment_id, project, closed.finished_at)
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
     seconds = project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
@@ -335,10 +339,11 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A deployment that this call has closed."""
+    """A deployment that this call has closed. deleted: whether its environment has been, meanwhile."""
 
     deployment_id: int
     finished_at: datetime
+    deleted: bool
     environment: Environment
 
 
@@ -349,7 +354,8 @@ UPDATE deployments SET state = 'finished', pipeline_result = %s, finished_at = n
     window_samples = %s, interval_s = %s
 FROM projects_environment AS environment
 WHERE deployments.uuid = %s AND deployments.project_id = %s AND state = 'running' AND environment.id = environment_id
-RETURNING deployments.id, finished_at, environment.id, environment.name, environment.metrics_endpoint
+RETURNING deployments.id, finished_at, environment.deleting_at IS NOT NULL,
+    environment.id, environment.name, environment.metrics_endpoint
 """
 
 
@@ -359,7 +365,7 @@ def close(project: Project, uuid: UUID, result: str) -> Closed | None:
     with connection.cursor() as cursor:
         cursor.execute(CLOSE, [result, *window, uuid, project.pk])
         row = cursor.fetchone()
-    return Closed(row[0], row[1], environment_from(project, *row[2:])) if row else None
+    return Closed(row[0], row[1], row[2], environment_from(project, *row[3:])) if row else None
 
 
 def ignored(deployment: Deployment) -> Finished:

@@ -183,7 +183,9 @@ def set_policy(
 
 
 def adopt_endpoint(environment: Environment, endpoint: str) -> str:
-    """The environment's endpoint after the first caller brought one: the caller's, or whoever's came first."""
-    Environment.objects.filter(pk=environment.pk, metrics_endpoint="").update(metrics_endpoint=endpoint)
+    """The environment's endpoint after the first caller brought one: the caller's, or whoever's came first; "" for one
+    that has been deleted."""
+    rows = Environment.objects.there().filter(pk=environment.pk, metrics_endpoint="")
+    rows.update(metrics_endpoint=endpoint)
     environment.refresh_from_db(fields=["metrics_endpoint"])
     return environment.metrics_endpoint

@@ -173,6 +173,29 @@ def test_a_deleted_environment_is_gone_at_once_and_the_others_stay() -> None:
     make_environment(project=made.project, name="prod")
 
 
+@pytest.mark.django_db
+def test_no_call_of_ci_reaches_an_environment_that_is_deleted(client: Client) -> None:
+    made = create_project("shop", environment="prod")
+    make_environment(project=made.project, name="staging")
+    key = {"HTTP_X_API_KEY": made.api_key}
+
+    def send(path: str, **body: str) -> Any:
+        return client.post(f"/deployments/{path}", body, content_type="application/json", **key)
+
+    uuid = send("trigger", env="prod").json()["deployment_id"]
+    delete_environment(made.environment)
+    finished = send("finish", deployment_id=uuid, result="success", metrics_endpoint="https://shop.example/m")
+    assert finished.json()["status"] == "accepted"
+    made.environment.refresh_from_db()
+    assert made.environment.metrics_endpoint == ""
+    for name in ("prod", made.environment.name):
+        answer = send("trigger", env=name, metrics_endpoint="https://shop.example/m")
+        assert answer.status_code == 400
+        assert "It has: staging" in answer.json()["detail"]
+    made.environment.refresh_from_db()
+    assert made.environment.metrics_endpoint == ""
+
+
 def filled(made: NewProject) -> None:
     """A project with what a year brings, in small."""
     for number in range(101, 106):
