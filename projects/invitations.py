@@ -192,6 +192,13 @@ def is_covered(invitation: Invitation) -> bool:
     return Action.INVITE in actions and (invitation.role != Role.OWNER or Action.CHANGE_OWNERS in actions)
 
 
+def lets_sign_up(invitation_id: int) -> bool:
+    """Whether it lets a stranger make an account although sign-up is closed: as long as it lets somebody in."""
+    rows = Invitation.objects.open().select_related("team", "invited_by")
+    found = rows.filter(pk=invitation_id, team__deleting_at__isnull=True).first()
+    return found is not None and is_covered(found)
+
+
 def join(team: Team, invitation: Invitation, user: User) -> Joined:
     """Makes the person a member with the invitation's role, or with the higher one that they have."""
     member, is_new = Membership.objects.get_or_create(team=team, user=user, defaults={"role": invitation.role})

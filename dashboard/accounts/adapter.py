@@ -13,7 +13,7 @@ from allauth.account.internal.flows.login import get_authentication_records
 from django.conf import settings
 from django.http import HttpRequest
 
-from projects.models import Invitation
+from projects.invitations import lets_sign_up
 from security.addressing import address_of
 from security.callers import parse_address
 
@@ -33,7 +33,7 @@ class AccountAdapter(DefaultAccountAdapter):
         if settings.SEQPULSE_SIGNUP_OPEN:
             return True
         invitation = request.session.get(INVITATION)
-        return isinstance(invitation, int) and Invitation.objects.open().filter(pk=invitation).exists()
+        return isinstance(invitation, int) and lets_sign_up(invitation)
 
     def get_login_stages(self) -> list[str]:
         """What stands between the password and the first page."""

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from dashboard.tests.pages import words
 from projects.models import Invitation, User
-from projects.tests.factories import PASSWORD, make_team, make_user
+from projects.tests.factories import PASSWORD, make_membership, make_team, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -58,7 +58,9 @@ def test_sign_up_is_closed_unless_the_setting_says_otherwise(client):
 
 
 def invitation(**fields: Any) -> Invitation:
-    return Invitation.objects.create(team=make_team(), email="grace@example.org", token_hash="0" * 64, **fields)
+    team = make_team()
+    fields.setdefault("invited_by", make_membership(team=team, role="owner", user=make_user(username="owner")).user)
+    return Invitation.objects.create(team=team, email="grace@example.org", token_hash="0" * 64, **fields)
 
 
 def carrying(client: Client, pk: Any) -> Client:
@@ -77,7 +79,17 @@ def test_who_was_invited_signs_up_all_the_same_and_goes_back_to_the_invitation(c
     confirm = link_in(mail.outbox[0], "confirm-email")
     assert "grace@example.org" in words(client.get(confirm))
     assert client.post(confirm)["Location"] == back
-    assert signed_in(client) == str(User.objects.get().pk)
+    assert signed_in(client) == str(User.objects.get(username="grace").pk)
+
+
+def test_whose_sender_could_not_invite_any_more_opens_nothing(client):
+    sent = invitation()
+    carrying(client, sent.pk)
+    assert "for people who were invited" not in words(client.get(SIGNUP))
+    User.objects.update(is_active=False)
+    assert "for people who were invited" in words(client.get(SIGNUP))
+    Invitation.objects.update(invited_by=None)
+    assert "for people who were invited" in words(client.get(SIGNUP))
 
 
 def test_an_invitation_that_is_over_opens_nothing(client):
