@@ -39,6 +39,7 @@ TEMPLATES = (
     _("the operators of SeqPulse have blocked requests to this environment: ask them why"),
     _("the operators of SeqPulse have blocked requests to {url}: ask them why"),
     _("this environment has no metrics endpoint: set one, or send metrics_endpoint with trigger"),
+    _("no configured key opens the secret of this environment"),
     # What it waited for
     _("the answer was not complete"),
     _("no answer"),

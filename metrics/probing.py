@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from metrics.collecting import endpoint_of
 from metrics.payload import InvalidPayload, Reading, read_metrics
@@ -64,7 +65,13 @@ def probe(environment: Environment, url: str) -> Probe:
     def now() -> datetime:
         return start + timedelta(seconds=monotonic() - begun)
 
-    return asyncio.run(_probe(endpoint_of(environment, url), now))
+    try:
+        return asyncio.run(_probe(endpoint_of(environment, url), now))
+    except ImproperlyConfigured:
+        # Its secret, or in a time of grace the one before, was encrypted with a key that is gone.
+        return Probe(
+            url, signed=True, code="unreadable_secret", problem="no configured key opens the secret of this environment"
+        )
 
 
 async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:

@@ -32,6 +32,10 @@ FIXES: dict[str, Any] = {
         "the clocks: the time may differ by 5 minutes at most."
     ),
     "unauthorized_unsigned": _("Turn signing on below and give the service the secret, or let it answer unsigned."),
+    "unreadable_secret": _(
+        "Turn signing off and on again below and give the service the new secret, or ask the operators of this "
+        "SeqPulse for the encryption key that is missing."
+    ),
     "redirect": _("Redirects are not followed. Enter the address that it leads to."),
     "http_4xx": _("Check the path: the service knows no metrics endpoint there."),
     "http_5xx": _("The service failed while it answered. Its log tells why."),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
@@ -18,7 +19,7 @@ from dashboard.tests.pages import as_role, words
 from metrics.probing import Probe, read_answer
 from metrics.sources.http_endpoint import Endpoint
 from projects.models import Environment, Project, Role, User
-from projects.signing import fingerprint
+from projects.signing import enable_signing, fingerprint
 from projects.tests.factories import make_environment
 from security.outbound import Response
 
@@ -143,6 +144,15 @@ def test_an_address_that_cannot_be_asked_is_told_with_its_fix(browser_of, enviro
 def test_tls_that_does_not_hold_is_told(browser_of, environment, service):
     text = words(probe(browser_of, environment, service.url.replace("http:", "https:")))
     assert "Check that the certificate is valid" in text
+
+
+def test_a_secret_that_no_key_opens_is_told_with_the_way_out(browser_of, environment, service, settings):
+    enable_signing(environment)
+    settings.SEQPULSE_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    text = words(probe(browser_of, environment, service.url))
+    assert "no configured key opens the secret of this environment" in text
+    assert "Turn signing off and on again" in text
+    assert service.asked == 0
 
 
 HOSTILE = b"<script>alert(1)</script>\x00\x1b[31m\xff" + b"<b>" * 5000
