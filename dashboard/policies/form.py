@@ -89,6 +89,7 @@ class PolicyForm(forms.Form):
         min_value=0,
         max_value=LONGEST_INTERVAL_S,
         widget=forms.TextInput({"inputmode": "numeric", "autocomplete": "off"}),
+        show_hidden_initial=True,
     )
     seen = forms.IntegerField(required=False, min_value=0, max_value=2**31, widget=forms.HiddenInput)
 

@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from analysis.policy import policy_from_dict
+from dashboard.changed import changed
 from dashboard.person import person
 from dashboard.policies.form import PolicyForm
 from dashboard.policies.queries import (
@@ -108,7 +109,9 @@ def policy_in_force(environment: Environment) -> dict[str, Any]:
 def save(environment: Environment, form: PolicyForm, by: User) -> None:
     with transaction.atomic():
         set_policy(environment, form.policy, source=PolicySource.DASHBOARD, by=by)
-        set_baseline_interval(environment, form.cleaned_data["baseline_interval_s"])
+        # It has no versions, so `seen` says nothing of it.
+        if changed(form, "baseline_interval_s"):
+            set_baseline_interval(environment, form.cleaned_data["baseline_interval_s"])
 
 
 def show(

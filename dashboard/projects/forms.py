@@ -114,6 +114,8 @@ class ProjectForm(ToldForm):
             field.validators = [*field.validators, _at_most(most)]
             field.widget.attrs["placeholder"] = str(most)
             field.help_text = _("At most %(n)d, which is also what an empty field means.") % {"n": most}
+        for shown in self.fields.values():
+            shown.show_hidden_initial = True
 
 
 def _at_most(most: int) -> Any:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from dashboard.changed import changes
 from dashboard.person import person
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
 from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, environments_of, project_of
@@ -39,7 +40,7 @@ def settings(request: HttpRequest, uuid: UUID) -> HttpResponse:
     form = ProjectForm(project, request.POST)
     if form.is_valid():
         try:
-            change_project(project, **form.cleaned_data)
+            change_project(project, **changes(form))
         except ValidationError as error:
             form.tell(error)
         else:

@@ -44,8 +44,13 @@ def project_page_of(environment: Environment) -> str:
 
 def filled_in(client: Client, environment: Environment) -> dict[str, str]:
     """What a browser would send of the form as the page shows it."""
-    body = client.get(page_of(environment)).content.decode()
-    form = body[body.index('class="policy-form"') :]
+    return form_with('class="policy-form"', client.get(page_of(environment)))
+
+
+def form_with(mark: str, page: Any) -> dict[str, str]:
+    """What a browser would send of the form on this page in which the mark stands first."""
+    body = page.content.decode()
+    form = body[body.rindex("<form", 0, body.index(mark)) :]
     form = form[: form.index("</form>")]
     data = {}
     for tag in re.findall(r"<input[^>]*>", form):

@@ -130,7 +130,7 @@ def test_every_field_of_both_policies_is_on_the_form(browser_of, environment):
 def test_a_wrong_value_is_named_at_its_field_and_nothing_is_saved(browser_of, environment, fields, place):
     answer = send(browser_of, environment, **fields)
     assert answer.status_code == 200
-    field = re.search(rf'name="{re.escape(place)}".*?(?=name=")', answer.content.decode(), re.S)
+    field = re.search(rf'name="{re.escape(place)}".*?(?=name="(?!initial-))', answer.content.decode(), re.S)
     assert field is not None
     assert 'class="field-error"' in field.group(0)
     # And read out with it.
@@ -166,6 +166,14 @@ def test_a_policy_that_was_changed_meanwhile_is_not_overwritten(browser_of, envi
     assert "The policy was changed meanwhile" in words(answer)
     environment.refresh_from_db()
     assert environment.policy == {"sensitivity": "high"}
+
+
+def test_an_old_page_leaves_the_baseline_interval_that_somebody_else_has_set(browser_of, environment):
+    data = {**filled_in(browser_of, environment), "sensitivity": "low", "do": "save"}
+    Environment.objects.filter(pk=environment.pk).update(baseline_interval_s=0)
+    assert browser_of.post(page_of(environment), data).status_code == 302
+    environment.refresh_from_db()
+    assert (environment.policy["sensitivity"], environment.baseline_interval_s) == ("low", 0)
 
 
 @pytest.mark.parametrize("stored", [[], "text", {"kind": "unheard-of"}, {"limits": [1]}, 7])

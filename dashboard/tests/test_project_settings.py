@@ -16,7 +16,7 @@ from django.utils import timezone
 from analysis.models import VerdictName
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.pages import as_role, words
+from dashboard.tests.pages import as_role, form_with, words
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
@@ -191,6 +191,20 @@ def test_name_window_and_retention_are_saved_within_the_plan(browser_of, project
         assert 'value="other"' in answer.content.decode()
     project.refresh_from_db()
     assert project.name == "checkout"
+
+
+def test_an_old_page_saves_what_was_changed_on_it_and_nothing_else(browser_of, project):
+    Project.objects.filter(pk=project.pk).update(retention_days=3)
+    page = form_with('name="window_minutes"', browser_of.get(of(project, "settings/")))
+    assert page["retention_days"] == page["initial-retention_days"] == "3"
+    Project.objects.filter(pk=project.pk).update(retention_days=6, adopt_endpoints=False)
+    assert browser_of.post(of(project, "settings/"), {**page, "name": "checkout"}).status_code == 302
+    project.refresh_from_db()
+    assert (project.name, project.retention_days, project.adopt_endpoints) == ("checkout", 6, False)
+    page = form_with('name="window_minutes"', browser_of.get(of(project, "settings/")))
+    assert browser_of.post(of(project, "settings/"), {**page, "retention_days": ""}).status_code == 302
+    project.refresh_from_db()
+    assert (project.name, project.retention_days, project.adopt_endpoints) == ("checkout", None, False)
 
 
 @pytest.mark.parametrize("field", ["name", "window_minutes", "retention_days"])
