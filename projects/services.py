@@ -160,12 +160,17 @@ def field_named(names: Mapping[str, str]) -> Iterator[None]:
         raise ValidationError({names.get(name, name): told for name, told in error.message_dict.items()}) from None
 
 
+class PolicyChanged(Exception):
+    """Somebody else changed the policy first."""
+
+
 def set_policy(
-    environment: Environment, policy: dict[str, Any], *, source: str, by: User | None = None
+    environment: Environment, policy: dict[str, Any], *, source: str, by: User | None = None, seen: int | None = None
 ) -> PolicyVersion:
     """Makes this the environment's policy and returns its version: the current one where nothing changes.
 
-    Raises ValidationError where the judges do not understand it.
+    seen: the number of the version that it was made from, 0 for none; None: whatever stands is replaced. Raises
+    ValidationError where the judges do not understand it, PolicyChanged where another version stands.
     """
     validate_policy(policy)
     with transaction.atomic():
@@ -173,6 +178,8 @@ def set_policy(
         # refer to the environment, as every new deployment does.
         Environment.objects.select_for_update(no_key=True).only("pk").get(pk=environment.pk)
         latest = environment.policy_versions.order_by("-number").first()
+        if seen is not None and seen != (latest.number if latest is not None else 0):
+            raise PolicyChanged
         if latest is not None and latest.policy == policy == environment.policy:
             return latest
         number = latest.number + 1 if latest is not None else 1

@@ -104,7 +104,6 @@ class PolicyForm(forms.Form):
     ) -> None:
         """stored: a policy that reads; version: the number of the environment's current one, 0 where it has none."""
         super().__init__(data, **kwargs)
-        self.version = version
         self.policy: dict[str, Any] = {}
         self.fields.update(_fields())
         self.initial = {**_initial(stored, self.fields), "baseline_interval_s": baseline_interval_s, "seen": version}
@@ -126,12 +125,10 @@ class PolicyForm(forms.Form):
             self._tell(kind, str(error))
         return data
 
-    def check_seen(self) -> bool:
-        """Whether the policy is still the one that the page showed; tells the person where it is not."""
-        if self.cleaned_data.get("seen") in (self.version, None):
-            return True
+    def tell_changed(self, version: int) -> None:
+        """The policy is no longer the one that the page showed, but this version: whoever saves again has seen that."""
+        self.data = {**{name: self.data.get(name) for name in self.data}, "seen": str(version)}
         self.add_error(None, _("The policy was changed meanwhile. Look at its versions below, then save again."))
-        return False
 
     def lock(self) -> None:
         """For people who may only look."""

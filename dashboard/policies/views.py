@@ -31,7 +31,7 @@ from projects.baselines import exclude_window, include_window, set_baseline_inte
 from projects.models import Environment, PolicySource, User
 from projects.permissions import Action, require
 from projects.policies import policy_to_toml
-from projects.services import set_policy
+from projects.services import PolicyChanged, set_policy
 
 SAVE, REPLAY = "save", "replay"
 
@@ -54,9 +54,12 @@ def policy(request: HttpRequest, environment_id: int) -> HttpResponse:
         return show(request, page, form)
     if do == REPLAY:
         return show(request, page, form, replay=replay_recent(environment, policy_from_dict(form.policy)))
-    if not form.check_seen():
+    try:
+        save(environment, form, person(request))
+    except PolicyChanged:
+        page = policy_page(environment, actions)
+        form.tell_changed(page.current)
         return show(request, page, form)
-    save(environment, form, person(request))
     messages.success(request, _("The policy is saved. It judges the deployments from now on."))
     return redirect("dashboard:policy", environment_id=environment.pk)
 
@@ -108,7 +111,7 @@ def policy_in_force(environment: Environment) -> dict[str, Any]:
 
 def save(environment: Environment, form: PolicyForm, by: User) -> None:
     with transaction.atomic():
-        set_policy(environment, form.policy, source=PolicySource.DASHBOARD, by=by)
+        set_policy(environment, form.policy, source=PolicySource.DASHBOARD, by=by, seen=form.cleaned_data["seen"])
         # It has no versions, so `seen` says nothing of it.
         if changed(form, "baseline_interval_s"):
             set_baseline_interval(environment, form.cleaned_data["baseline_interval_s"])

@@ -22,6 +22,7 @@ from dashboard.tests.pages import (
     address,
     exclude,
     filled_in,
+    form_with,
     moment,
     page_of,
     project_page_of,
@@ -166,6 +167,12 @@ def test_a_policy_that_was_changed_meanwhile_is_not_overwritten(browser_of, envi
     assert "The policy was changed meanwhile" in words(answer)
     environment.refresh_from_db()
     assert environment.policy == {"sensitivity": "high"}
+    # Who has read that may save all the same.
+    again = {**form_with('class="policy-form"', answer), "do": "save"}
+    assert again["sensitivity"] == "low"
+    assert browser_of.post(page_of(environment), again).status_code == 302
+    environment.refresh_from_db()
+    assert environment.policy == {"kind": "adaptive", "sensitivity": "low"}
 
 
 def test_an_old_page_leaves_the_baseline_interval_that_somebody_else_has_set(browser_of, environment):
