@@ -91,12 +91,15 @@ def main() -> None:
     print_table(rows)
     lists = [row for row in rows if row["case"].startswith("page: deployments")]
     within = {name: sum(float(row[name]) < TARGET_MS for row in lists) for name in ("median_ms", "processor_ms")}
-    print(f"of {len(lists)} pages of the list, under {TARGET_MS} ms: {within['median_ms']} (median by the clock),")
-    print(f"{within['processor_ms']} (processor time)")
+    print(
+        f"pages of the list under {TARGET_MS} ms, of {len(lists)}: {within['median_ms']} by the clock (median), "
+        f"{within['processor_ms']} by processor time"
+    )
     slowest = max((row for row in rows if row["case"].startswith("page")), key=lambda row: float(row["p95_ms"]))
     print(f"slowest page: {slowest['case']}, p95 {slowest['p95_ms']:.0f} ms")
     facts = {"bench": "pages", "deployments": options.deployments, "projects": options.projects, "cpus": os.cpu_count()}
-    print(json.dumps({**facts, "load_1m": os.getloadavg()[0], "slowest_page_p95_ms": slowest["p95_ms"], "within": within, "rows": rows}))
+    told = {"load_1m": os.getloadavg()[0], "slowest_page_p95_ms": slowest["p95_ms"], "within_target": within}
+    print(json.dumps({**facts, **told, "rows": rows}))
 
 
 if __name__ == "__main__":
