@@ -82,9 +82,9 @@ class Row:
 
     @property
     def unjudged(self) -> Deployment | None:
-        """A later deployment than the judged one that will get no verdict."""
-        newer = self.latest is not None and self.judged is not None and self.latest.pk != self.judged.pk
-        return self.latest if newer and not self.watches else None
+        """A later deployment than the judged one, or the only one, that will get no verdict."""
+        is_judged = self.latest is not None and self.judged is not None and self.latest.pk == self.judged.pk
+        return None if is_judged or self.watches else self.latest
 
     @property
     def unjudged_status(self) -> Status | None:

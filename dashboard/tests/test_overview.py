@@ -68,6 +68,13 @@ def test_environments_with_trouble_come_first(browser_of, environment):
     assert "1 in progress" in text
 
 
+def test_where_nothing_was_judged_the_row_leads_to_what_there_was(browser_of, environment):
+    made = make_deployment(environment=environment, state=State.ABANDONED, finished_at=None)
+    body = browser_of.get(OVERVIEW).content.decode()
+    assert f'href="/dashboard/deployments/{made.uuid}/"' in body[body.index("standings") :]
+    assert "#1 Abandoned: no finish came" in row_of(browser_of, environment)
+
+
 def test_the_headline_counts_deployments_in_progress_and_not_their_environments(browser_of, environment):
     for state in (State.FINISHED, State.RUNNING):
         make_deployment(environment=environment, state=state, started_at=timezone.now())
