@@ -29,7 +29,7 @@ class Replayed:
     recorded: str
     deserved: str
     judgement: Judgement
-    complete: bool = True
+    complete: bool
 
     @property
     def verdict(self) -> str:
@@ -75,20 +75,27 @@ def replay(deployments: Sequence[Deployment], policy: Policy | None = None) -> l
     """Judges them again under this policy, each at the time of its verdict; None: under their own."""
     replayed = []
     for deployment in deployments:
-        evidence = load_evidence([deployment], judged_at(deployment), policy=policy)[deployment.pk]
+        evidence, complete = evidence_again(deployment, policy)
         verdict = deployment.verdict
-        recorded = recorded_evidence(verdict)
         feedback: Feedback | None = getattr(verdict, "feedback", None)
         replayed.append(
             Replayed(
                 deployment,
                 recorded=(verdict.final or {}).get("verdict") or verdict.verdict,
                 deserved=feedback.label if feedback is not None else "",
-                judgement=assess(with_misses(evidence, recorded.get("misses", []))),
-                complete=not is_less(evidence, recorded),
+                judgement=assess(evidence),
+                complete=complete,
             )
         )
     return replayed
+
+
+def evidence_again(deployment: Deployment, policy: Policy | None = None) -> tuple[Evidence, bool]:
+    """What the recorded verdict rests on, as far as it is still there, and whether all of it is; policy: instead of its
+    own."""
+    evidence = load_evidence([deployment], judged_at(deployment), policy=policy)[deployment.pk]
+    recorded = recorded_evidence(deployment.verdict)
+    return with_misses(evidence, recorded.get("misses", [])), not is_less(evidence, recorded)
 
 
 def judged_at(deployment: Deployment) -> datetime:

@@ -22,7 +22,7 @@ from analysis.evidence import load_evidence, observed_until
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
 from analysis.policy import Policy
-from analysis.replay import is_less, judged_at, recorded_evidence, with_misses
+from analysis.replay import evidence_again
 from analysis.services import Judgement, assess, final_word, hint_rows, store_judgement, told_in, verdict_row
 from deployments.models import NEVER_JUDGED, Deployment, State
 from projects.models import User
@@ -80,11 +80,10 @@ def judge_again(deployment: Deployment, *, policy: Policy | None = None) -> Judg
 
     Raises CannotRerun where the samples that the verdict rests on are not all there any more.
     """
-    evidence = load_evidence([deployment], judged_at(deployment), policy=policy)[deployment.pk]
-    recorded = recorded_evidence(deployment.verdict)
-    if is_less(evidence, recorded):
+    evidence, complete = evidence_again(deployment, policy)
+    if not complete:
         raise CannotRerun(Refusal.SAMPLES_GONE)
-    return assess(with_misses(evidence, recorded.get("misses", [])))
+    return assess(evidence)
 
 
 def judge_as(deployment: Deployment, policy: Policy) -> Judgement:
