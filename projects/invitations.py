@@ -192,11 +192,17 @@ def is_covered(invitation: Invitation) -> bool:
     return Action.INVITE in actions and (invitation.role != Role.OWNER or Action.CHANGE_OWNERS in actions)
 
 
+def standing_of(invitation: Invitation) -> State:
+    """Whether it lets somebody in: its state, and as if revoked where its sender could not send it any more."""
+    state = state_of(invitation)
+    return State.REVOKED if state == State.OPEN and not is_covered(invitation) else state
+
+
 def lets_sign_up(invitation_id: int) -> bool:
     """Whether it lets a stranger make an account although sign-up is closed: as long as it lets somebody in."""
-    rows = Invitation.objects.open().select_related("team", "invited_by")
-    found = rows.filter(pk=invitation_id, team__deleting_at__isnull=True).first()
-    return found is not None and is_covered(found)
+    rows = Invitation.objects.select_related("team", "invited_by").filter(team__deleting_at__isnull=True)
+    found = rows.filter(pk=invitation_id).first()
+    return found is not None and standing_of(found) == State.OPEN
 
 
 def join(team: Team, invitation: Invitation, user: User) -> Joined:

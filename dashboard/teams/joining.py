@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods
 
 from dashboard.person import person
 from dashboard.teams.words import ROLES, name_of
-from projects.invitations import InvitationOver, State, accept, find, is_covered, state_of
+from projects.invitations import InvitationOver, State, accept, find, standing_of, state_of
 from projects.models import Invitation, Membership
 from projects.permissions import allowed
 
@@ -47,9 +47,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def show(request: HttpRequest, found: Invitation) -> HttpResponse:
-    state = state_of(found)
-    if state == State.OPEN and not is_covered(found):
-        state = State.REVOKED
+    state = standing_of(found)
     known = request.user.is_authenticated
     if state == State.OPEN and not known:
         request.session[SESSION_KEY] = found.pk
