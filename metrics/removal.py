@@ -126,11 +126,12 @@ def remove_deleted() -> None:
 
 @contextmanager
 def _whatever_happens(**of: Any) -> Iterator[None]:
-    """One that cannot be removed does not keep the others; the next run tries it again."""
+    """One that cannot be removed does not keep the others; the next run tries it again. A lost connection is of all."""
     try:
         yield
     except DatabaseError:
-        connection.ensure_connection()
+        if not connection.is_usable():
+            raise
         logger.exception("not_removed", **of)
 
 
