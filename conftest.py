@@ -38,9 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = config.getoption("--part")
     if wanted is None:
         return
-    left_out = [item for item in items if part_of(item) != wanted]
+    config.hook.pytest_deselected(items=[item for item in items if part_of(item) != wanted])
     items[:] = [item for item in items if part_of(item) == wanted]
-    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -110,7 +110,7 @@ def in_use(data_dir: Path) -> Iterator[Callable[[], bool]]:
     directory = _pgdata(data_dir).parent
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / "postgres.users", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _lock_file(data_dir, "postgres.users")
     except OSError as error:
         raise EmbeddedError(f"The embedded PostgreSQL in {directory} cannot be used: {error}") from error
 
@@ -199,11 +199,15 @@ def _ping(data_dir: Path) -> int:
     return int(pq.PGconn.ping(os.fsencode(conninfo)))
 
 
+def _lock_file(data_dir: Path, name: str) -> int:
+    """Opens a file to lock. Readable for others: that is enough to lock, so a file made by root shuts nobody out."""
+    return os.open(_pgdata(data_dir).parent / name, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
 @contextmanager
 def _lock(data_dir: Path) -> Iterator[None]:
     """One starter or stopper per data directory at a time. The kernel drops the lock when its holder dies."""
-    # Readable for others: opening for reading is enough to lock, so a file made by root shuts nobody out.
-    descriptor = os.open(_pgdata(data_dir).parent / "postgres.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _lock_file(data_dir, "postgres.lock")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

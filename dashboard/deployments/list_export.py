@@ -68,6 +68,9 @@ def read_from(source: str) -> Any:
     return Cast(F(source), TextField()) if source.endswith("uuid") else F(source)
 
 
+SOURCES = tuple(read_from(source) for source in FIELDS.values())
+
+
 class Echo:
     """A file that gives back what is written to it."""
 
@@ -88,8 +91,7 @@ def everything(filters: DeploymentFilters) -> Iterator[list[Record]]:
 
 def load(ids: list[int]) -> list[Record]:
     """These deployments as the file has them, in this order. No model instances: there may be a hundred thousand."""
-    sources = [read_from(source) for source in FIELDS.values()]
-    rows = Deployment.objects.filter(one_of("pk", ids)).values_list("pk", *sources)
+    rows = Deployment.objects.filter(one_of("pk", ids)).values_list("pk", *SOURCES)
     found = {row[0]: record(row[1:]) for row in rows}
     return [found[pk] for pk in ids if pk in found]
 
