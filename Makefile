@@ -66,14 +66,15 @@ run: setup
 COVERAGE_FLOOR := $(if $(strip $(ARGS)),,--cov-fail-under=90)
 
 # Three parts (conftest.py). What goes on in browsers and in processes is not measured: it would take twice as long.
+# A test that fails (1) keeps no later part from running; an interrupted or broken run ends here.
 test: setup setup-client
-	@found=5; \
+	@found=5; failed=0; \
 	part() { status=0; $(PY) -m pytest --part="$$@" $(ARGS) || status=$$?; \
-	  case $$status in 0) found=0 ;; 5) ;; *) exit $$status ;; esac; }; \
+	  case $$status in 0) found=0 ;; 1) found=0; failed=1 ;; 5) ;; *) exit $$status ;; esac; }; \
 	part inside -n 2 --dist loadfile --cov --cov-report=; \
 	part outside -n 3 --dist loadfile; \
 	part alone --cov --cov-append --cov-report term:skip-covered $(COVERAGE_FLOOR); \
-	exit $$found
+	exit $$((found | failed))
 
 # procrastinate, to compare with: not in the project's own environment.
 setup-bench:
