@@ -84,7 +84,7 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
     observed = plain[2] if result.last > 1.5 * result.whole and strength >= 1.0 else plain[1]
     load_ratio = level([s.requests_per_sec for s in evidence.body]) / base_rate if base_rate > 0 else None
     over = sum(value > base + required for value in values[1])
-    story = sentences.Story(base, observed, over, len(evidence.body), lines, strength)
+    story = sentences.Story(base, observed, over, len(evidence.body), lines.deciding(), strength)
     check = Check(
         metric="cpu_usage",
         rule="cpu_beyond_load",

@@ -243,7 +243,7 @@ def judge_errors(evidence: Evidence) -> Finding | None:
     late = last.effect > 1.5 * whole.effect and strength >= 1.0
     observed = base + last.effect if late else total.rate
     over = sum(item.rate > base + need for item in post)
-    story = sentences.Story(known.rate, observed, over, len(post), lines, strength, critical)
+    story = sentences.Story(known.rate, observed, over, len(post), lines.deciding(), strength, critical)
     check = Check(
         metric="error_rate",
         rule="errors_above_own_rate",

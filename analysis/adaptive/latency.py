@@ -156,7 +156,7 @@ def judge_latency(evidence: Evidence) -> Finding | None:
         limit=rollback_line if critical >= 1.0 else warn_line,
         share=over / len(body),
         margin=critical if critical >= 1.0 else warn,
-        sentence=sentences.latency(sentences.Story(base, observed, over, len(body), lines, warn, critical)),
+        sentence=sentences.latency(sentences.Story(base, observed, over, len(body), lines.deciding(), warn, critical)),
         details={
             "over": over,
             "samples": len(body),

@@ -5,7 +5,7 @@ Every number is an effect of the deployment, beyond the service's own level and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SENSITIVITY_SCALE = {"low": 1.4, "normal": 1.0, "high": 0.75}
 
@@ -70,6 +70,31 @@ class Lines:
             full_minutes=self.full_minutes,
             traffic=min(0.9, self.traffic * scale),
             traffic_rollback=min(0.9, self.traffic_rollback * scale),
+        )
+
+    def deciding(self) -> Lines:
+        """The same lines where they decide, a little nearer: what a person is told, as a check's limit is. When memory
+        counts as full is physical, and stays."""
+        warning, rollback = WARNING_SHARE, ROLLBACK_SHARE
+        return replace(
+            self,
+            error=self.error * warning,
+            error_ratio=self.error_ratio * warning,
+            error_rollback=self.error_rollback * rollback,
+            latency_ratio=self.latency_ratio * warning,
+            latency_ms=self.latency_ms * warning,
+            latency_rollback_ratio=self.latency_rollback_ratio * rollback,
+            latency_rollback_ms=self.latency_rollback_ms * rollback,
+            latency_together_ratio=self.latency_together_ratio * rollback,
+            latency_together_ms=self.latency_together_ms * rollback,
+            cpu=self.cpu * warning,
+            cpu_ratio=self.cpu_ratio * warning,
+            leak=self.leak * warning,
+            leak_hours=self.leak_hours / warning,
+            memory_step=self.memory_step * warning,
+            full_minutes=self.full_minutes / rollback,
+            traffic=self.traffic * warning,
+            traffic_rollback=self.traffic_rollback * rollback,
         )
 
 

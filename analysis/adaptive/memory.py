@@ -212,7 +212,7 @@ def judge_memory(evidence: Evidence) -> Finding | None:
     leaking = leak.strength >= 1.0 and leak.strength >= step
     observed = max(level(body), end) if strength >= 1.0 else level(body)
     over = sum(value > usual.top for value in body)
-    story = sentences.Story(result.base, observed, over, len(body), lines, strength, critical)
+    story = sentences.Story(result.base, observed, over, len(body), lines.deciding(), strength, critical)
     check = Check(
         metric="memory_usage",
         rule="memory_full" if critical >= 1.0 else "memory_leak" if leaking else "memory_step",

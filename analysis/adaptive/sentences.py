@@ -14,8 +14,8 @@ from analysis.wording import per_cent
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What a sentence tells: the levels before and after, how many of the samples were over the line, the lines, and
-    how strong the finding is (1.0 = just enough)."""
+    """What a sentence tells: the levels before and after, how many of the samples were over the line, the lines where
+    they decide, and how strong the finding is (1.0 = just enough)."""
 
     base: float
     observed: float
@@ -81,7 +81,7 @@ def _line(story: Story, rollback_line: str, warning_line: str) -> Told:
 
 
 def latency(story: Story) -> Told:
-    """E.g. "p95 rose from 118 ms to 342 ms (×2.9) in 9 of 10 samples; the line for a rollback is ×3.2 and +250 ms"."""
+    """E.g. "p95 rose from 118 ms to 342 ms (×2.9) in 9 of 10 samples; the line for a rollback is ×3.09 and +238 ms"."""
     lines = story.lines
     ratio = story.observed / story.base if story.base > 0 else 1.0
     line = _line(

@@ -41,7 +41,7 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     # What is told is what decided: the whole window, or its last part where that is what is wrong.
     observed = (1.0 - lost) * expected * base if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
     under = sum(value < expected * (1 - need) for value in scaled[1])
-    story = sentences.Story(expected * base, observed, under, len(evidence.body), lines, strength, critical)
+    story = sentences.Story(expected * base, observed, under, len(evidence.body), lines.deciding(), strength, critical)
     check = Check(
         metric="requests_per_sec",
         rule="traffic_lost",
