@@ -37,10 +37,12 @@
   }
 
   for (const svg of document.querySelectorAll("svg")) {
+    /* What may overflow stands in the margin of its panel: the labels at both ends of an axis. */
+    const drawing = getComputedStyle(svg).overflow === "visible" ? svg.closest(".panel, main, body") : svg;
     const labels = [...svg.querySelectorAll("text")].filter((label) => label.textContent.trim())
       .map((label) => ({ words: label.textContent, box: label.getBoundingClientRect() }));
     labels.forEach(({ words, box }, place) => {
-      if (isOutside(box, svg.getBoundingClientRect())) lost.add(`svg: ${words}`);
+      if (isOutside(box, drawing.getBoundingClientRect())) lost.add(`svg: ${words}`);
       for (const other of labels.slice(place + 1)) if (overlap(box, other.box)) lost.add(`svg: ${words} on ${other.words}`);
     });
   }

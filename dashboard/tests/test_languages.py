@@ -287,7 +287,7 @@ def test_a_deployments_page_tells_all_of_it_in_french(in_french: Client, environ
 def test_the_verdict_that_says_why_there_is_none_is_told_in_french(in_french: Client, environment: Environment) -> None:
     deployment = make_deployment(environment=environment, state=State.FINISHED)
     store_unjudged(deployment.pk, told("its analysis ended as {status}", status=told("failed")))
-    assert "Ce déploiement n’a pas pu être jugé : son analyse s’est terminée ainsi : échec." in words(
+    assert "Ce déploiement n’a pas pu être jugé : son analyse n’a pas abouti (échec)." in words(
         in_french.get(address(deployment))
     )
 
