@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 from uuid import uuid4
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from django.test import Client
@@ -257,3 +259,32 @@ def test_the_admins_forms_take_hostile_values(admin_client: Client, made: NewPro
     ]
     for path, fields in changes:
         no_crash(admin_client.post(path, dict.fromkeys(fields, value)))
+
+
+def served(path: str, *, query: str = "", content_type: str = "text/plain", body: bytes = b"") -> int:
+    """The status that our entry point itself answers with: Django's test client makes requests of its own kind."""
+    from seqpulse.wsgi import application  # noqa: PLC0415  (it runs the checks of a start)
+
+    statuses: list[str] = []
+    environ: dict[str, Any] = {"CONTENT_TYPE": content_type, "CONTENT_LENGTH": str(len(body)), "QUERY_STRING": query}
+    environ |= {"PATH_INFO": path, "REQUEST_METHOD": "POST" if body else "GET", "wsgi.input": BytesIO(body)}
+    setup_testing_defaults(environ)
+    answer = application(environ, lambda status, _headers: statuses.append(status))
+    try:
+        b"".join(answer)
+    finally:
+        answer.close()
+    return int(statuses[0].split()[0])
+
+
+@pytest.mark.parametrize("charset", ["rot13", "hex", "unicode_escape", "idna", "utf-16", "undefined", "no-such"])
+def test_no_charset_of_a_request_is_believed(charset: str) -> None:
+    said = f"text/plain; charset={charset}"
+    assert served("/health/live", query="a=1&q=%5Cud800", content_type=said) == 200
+    assert served("/health/live", query="&" * 2000, content_type=said) == 200
+    form = f"multipart/form-data; boundary=x; charset={charset}"
+    body = b'--x\r\nContent-Disposition: form-data; name="login"\r\n\r\n\\ud800\r\n--x--\r\n'
+    assert served("/accounts/login/", content_type=form, body=body) in (200, 403)
+    trigger = f"application/json; charset={charset}"
+    assert served("/deployments/trigger", content_type=trigger, body=b'{"env": "prod"}') == 401
+    assert served("/dashboard/deployments/", query="q=%5Cud800", content_type=said) == 302
