@@ -11,6 +11,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework.negotiation import DefaultContentNegotiation
 
 from analysis.api import DeploymentDetailView, DeploymentListView, HintListView, VerdictView
+from dashboard.accounts import guards
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
 from seqpulse.ds_metrics import DsMetricsView
@@ -55,6 +56,8 @@ urlpatterns = [
     path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),
     path("accounts/sessions/", RedirectView.as_view(pattern_name="dashboard:sessions"), name="usersessions_list"),
+    path("accounts/password/set/", guards.set_password, name="account_set_password"),
+    path("accounts/email/", guards.email, name="account_email"),
     path("accounts/", include("allauth.urls")),
     path("", include("dashboard.urls")),
 ]

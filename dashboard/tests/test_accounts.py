@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.usersessions.models import UserSession
 from django.conf import settings as django_settings
 from django.core import mail
@@ -303,3 +306,36 @@ def test_what_matters_asks_for_the_password_again_after_a_while(client, settings
     answer = client.post("/accounts/email/", {"action_add": "", "email": "new@example.org"})
     assert answer["Location"].startswith("/accounts/reauthenticate/")
     assert not EmailAddress.objects.exists()
+
+
+def test_a_first_password_asks_for_the_proof_that_there_is(client, settings):
+    settings.ACCOUNT_REAUTHENTICATION_TIMEOUT = 0
+    user = make_user(username="ada")
+    user.set_unusable_password()
+    user.save()
+    client.force_login(user)
+    new, path = {"password1": "a fine long phrase", "password2": "a fine long phrase"}, "/accounts/password/set/"
+    TOTP.activate(user, generate_totp_secret())
+    for answer in (client.get(path), client.post(path, new)):
+        assert answer["Location"] == f"/accounts/reauthenticate/?next={quote(path, safe='')}"
+    assert client.get(answer["Location"])["Location"].startswith("/accounts/2fa/reauthenticate/")
+    assert "fine long phrase" not in str(dict(client.session))
+    # Nothing else proves who they are: they came through GitHub or Google.
+    Authenticator.objects.all().delete()
+    assert client.post(path, new).status_code == 302
+    assert User.objects.get().check_password("a fine long phrase")
+
+
+def test_an_address_that_nobody_proved_becomes_no_primary_one(client):
+    user = make_user(username="ada", email="ada@example.org")
+    log_in(client, "ada")
+    path = "/accounts/email/"
+    client.post(path, {"action_add": "", "email": "Boss@example.org"})
+    answer = client.post(path, {"action_primary": "", "email": "Boss@example.org"}, follow=True)
+    assert "Prove first that this address is yours" in words(answer)
+    user.refresh_from_db()
+    assert user.email == "ada@example.org"
+    assert not EmailAddress.objects.filter(email="boss@example.org", primary=True).exists()
+    client.post(link_in(mail.outbox[-1], "confirm-email"))
+    client.post(path, {"action_primary": "", "email": "boss@example.org"})
+    assert EmailAddress.objects.get(primary=True).email == "boss@example.org"
