@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -35,11 +36,21 @@ class OptionalText(serializers.CharField):
 class OptionalTime(serializers.DateTimeField):
     """A time that may be missing, null or empty; reads as None then."""
 
+    # Far from now lies a clock that is not set; and the ends of what a datetime can hold no time zone can show.
+    YEARS = (2000, 2100)
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(required=False, allow_null=True, default=None, **kwargs)
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
         return super().validate_empty_values(None if data == "" else data)
+
+    def to_internal_value(self, value: Any) -> datetime:
+        moment: datetime = super().to_internal_value(value)
+        first, last = self.YEARS
+        if not first <= moment.year <= last:
+            raise serializers.ValidationError(f"The year has to lie between {first} and {last}.")
+        return moment
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]})

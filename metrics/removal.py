@@ -6,6 +6,7 @@ removed by a poller in batches, each in a transaction of its own, so that no req
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,7 +57,7 @@ def delete_project(project: Project) -> bool:
     """Takes the project away from everybody, for good; False where somebody was faster."""
     with transaction.atomic():
         rows = Project.objects.there().filter(pk=project.pk)
-        name = f"{project.name[:LONGEST_NAME]} (deleted {project.uuid.hex[:12]})"
+        name = _name_of_deleted(project.name)
         if rows.update(deleting_at=Now(), archived_at=Coalesce(F("archived_at"), Now()), name=name) != 1:
             return False
         ApiKey.objects.usable().filter(project=project).update(revoked_at=Now())
@@ -81,12 +82,17 @@ def delete_environment(environment: Environment) -> bool:
     """Takes the environment away from everybody, for good; False where somebody was faster."""
     with transaction.atomic():
         rows = Environment.objects.filter(pk=environment.pk, deleting_at__isnull=True)
-        name = f"{environment.name[:LONGEST_NAME]} (deleted {environment.pk})"
+        name = _name_of_deleted(environment.name)
         if rows.update(deleting_at=Now(), name=name) != 1:
             return False
         _silence([environment.pk])
     logger.info("environment_deleted", environment_id=environment.pk, project_id=str(environment.project.uuid))
     return True
+
+
+def _name_of_deleted(name: str) -> str:
+    """Nobody knows it beforehand: whoever gave it to another one would keep this one from being deleted."""
+    return f"{name[:LONGEST_NAME]} (deleted {secrets.token_hex(8)})"
 
 
 def _silence(environments: list[int]) -> None:

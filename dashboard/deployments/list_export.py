@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 from typing import Any
@@ -50,8 +51,9 @@ FIELDS = {
 }
 COLUMNS = tuple(FIELDS)
 Record = dict[str, Any]
-# What a spreadsheet takes for a formula.
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+# Where a spreadsheet may see a formula: at the beginning of a text, and where some see that of another cell (they part
+# cells by semicolons where the comma is the decimal mark). Some read fullwidth signs as the plain ones.
+FORMULA = re.compile(r"(^|[;\t\r\n])([ \"']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 class Moment(Func):
@@ -102,9 +104,9 @@ def record(values: Sequence[Any]) -> Record:
 
 
 def cell(value: Any) -> Any:
-    """A value as a cell: a text that a spreadsheet would calculate gets an apostrophe in front."""
+    """A value as a cell: what a spreadsheet would calculate gets an apostrophe in front."""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULAS) else value
+        return FORMULA.sub(r"\1\2'", value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return value

@@ -123,7 +123,17 @@ def test_a_call_may_leave_the_time_of_the_commit_out(body: dict[str, Any], clien
 
 
 @pytest.mark.parametrize(
-    "given", ["yesterday", 1767225600, "2026-02-30T10:00:00Z", "0001-01-01T00:00:00+14:00", "\x00"]
+    "given",
+    [
+        "yesterday",
+        1767225600,
+        "2026-02-30T10:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        # Times that some zones cannot show.
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "\x00",
+    ],
 )
 def test_a_time_of_the_commit_that_is_none_is_told(given: Any, client: Client, made: NewProject) -> None:
     response = trigger(client, made, committed_at=given)

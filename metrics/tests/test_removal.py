@@ -174,6 +174,16 @@ def test_a_deleted_environment_is_gone_at_once_and_the_others_stay() -> None:
 
 
 @pytest.mark.django_db
+def test_no_name_that_somebody_can_guess_keeps_another_one_from_being_deleted() -> None:
+    made = shop()
+    make_project(team=made.project.team, name=f"shop (deleted {made.project.uuid.hex[:12]})")
+    make_environment(project=made.project, name=f"prod (deleted {made.environment.pk})")
+    assert delete_environment(made.environment)
+    assert delete_project(made.project)
+    assert shop().project.name == "shop"
+
+
+@pytest.mark.django_db
 def test_no_call_of_ci_reaches_an_environment_that_is_deleted(client: Client) -> None:
     made = create_project("shop", environment="prod")
     make_environment(project=made.project, name="staging")
