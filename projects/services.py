@@ -41,8 +41,12 @@ class NewProject:
 
 
 def change_profile(user: User, **changes: str) -> None:
-    """Writes these fields of a person and no other: rights may have changed since the row was read."""
-    User.objects.filter(pk=user.pk).update(**changes)
+    """Writes these fields of a person and no other: rights may have changed since the row was read.
+
+    Raises ValidationError that names the field where somebody else was called so a moment earlier.
+    """
+    with taken_in_words():
+        User.objects.filter(pk=user.pk).update(**changes)
 
 
 def issue_api_key(project: Project, name: str = "default", *, by: User | None = None) -> str:
@@ -124,10 +128,11 @@ def set_endpoint(environment: Environment, url: str, *, seen: str) -> bool:
     return rows.update(metrics_endpoint=url) == 1
 
 
-# What the database refuses, of whom, and in which words.
+# What the database refuses, and how it is told at which field.
 TAKEN = {
-    "one_project_name_per_team": _("The team has a project of this name already."),
-    "one_environment_name_per_project": _("The project has an environment of this name already."),
+    "one_project_name_per_team": {"name": _("The team has a project of this name already.")},
+    "one_environment_name_per_project": {"name": _("The project has an environment of this name already.")},
+    "projects_user_username_key": {"username": _("This name is taken. Choose another one.")},
 }
 Row = TypeVar("Row", Project, Environment)
 
@@ -140,15 +145,22 @@ def saved(row: Row, columns: list[str] | None = None) -> Row:
     """
     others = [] if columns is None else [one.name for one in row._meta.fields if one.name not in columns]
     row.full_clean(exclude=others, validate_constraints=False)
+    with taken_in_words():
+        row.save(update_fields=columns)
+    return row
+
+
+@contextmanager
+def taken_in_words() -> Iterator[None]:
+    """A transaction in which a name that is taken raises ValidationError that names the field."""
     try:
         with transaction.atomic():
-            row.save(update_fields=columns)
+            yield
     except IntegrityError as error:
-        found = next((words for name, words in TAKEN.items() if name in str(error)), None)
+        found = next((told for name, told in TAKEN.items() if name in str(error)), None)
         if found is None:
             raise
-        raise ValidationError({"name": found}) from None
-    return row
+        raise ValidationError(found) from None
 
 
 @contextmanager

@@ -116,6 +116,8 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
             cast("forms.ChoiceField", self.fields[name]).choices = offered
         for name, hint in (("username", "username"), ("first_name", "given-name"), ("last_name", "family-name")):
             self.fields[name].widget.attrs["autocomplete"] = hint
+        for shown in self.fields.values():
+            shown.show_hidden_initial = True
 
     @property
     def who(self) -> Iterator[forms.BoundField]:

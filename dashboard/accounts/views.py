@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone, translation
@@ -18,6 +19,7 @@ from django.views.i18n import set_language as django_set_language
 
 from dashboard.accounts import sessions
 from dashboard.accounts.forms import ProfileForm
+from dashboard.changed import changes
 from dashboard.person import person
 from projects.models import User
 from projects.services import change_profile
@@ -38,12 +40,21 @@ def profile(request: HttpRequest) -> HttpResponse:
     user = User.objects.get(pk=person(request).pk)
     # The form writes what it was given into its instance, right or wrong: the page's frame shows another one.
     form = ProfileForm(request.POST or None, instance=user)
-    if request.method == "POST" and form.is_valid():
-        change_profile(user, **form.cleaned_data)
+    if request.method == "POST" and form.is_valid() and saved(user, form):
         with translation.override(form.cleaned_data["language"] or translation.get_language()):
             messages.success(request, _("Saved."))
         return redirect("dashboard:settings")
     return render(request, "dashboard/settings.html", {"form": form, "now": timezone.now()})
+
+
+def saved(user: User, form: ProfileForm) -> bool:
+    """Whether what was changed on the page could be written; else the form says why not."""
+    try:
+        change_profile(user, **changes(form))
+    except ValidationError as error:
+        form.add_error(None, error)
+        return False
+    return True
 
 
 @require_safe

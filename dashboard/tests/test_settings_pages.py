@@ -16,7 +16,7 @@ from dashboard.accounts.devices import Device, device_of
 from dashboard.accounts.forms import zones_by_region
 from dashboard.templatetags.seqpulse import zone
 from dashboard.tests import scenes
-from dashboard.tests.pages import page_of, words
+from dashboard.tests.pages import form_with, page_of, words
 from projects.models import Role, User
 from projects.tests.factories import PASSWORD, make_user
 
@@ -76,6 +76,25 @@ def test_what_cannot_be_is_refused_beside_its_field(browser_of, user, field, val
     assert (user.username, user.time_zone, user.theme, user.language) == ("ada", "", "", "")
     # The frame still shows who is signed in, not what was typed.
     assert '<span class="top-name">ada</span>' in answer.content.decode()
+
+
+def test_an_old_page_saves_only_what_was_changed_on_it(browser_of, user):
+    old = form_with('name="username"', browser_of.get(SETTINGS))
+    save(browser_of, language="fr", theme="dark", time_zone="Asia/Tokyo")
+    browser_of.post(SETTINGS, {**old, "first_name": "Ada"})
+    user.refresh_from_db()
+    assert (user.first_name, user.language, user.theme, user.time_zone) == ("Ada", "fr", "dark", "Asia/Tokyo")
+
+
+def test_of_two_who_take_a_name_at_once_one_is_told(browser_of, user, monkeypatch):
+    make_user(username="grace")
+    # The look-up came before the other one had the name.
+    monkeypatch.setattr("dashboard.accounts.forms.ProfileForm.clean_username", lambda form: "grace")
+    monkeypatch.setattr("dashboard.accounts.forms.ProfileForm.validate_unique", lambda form: None)
+    answer = save(browser_of, username="grace")
+    assert 'id="id_username_error"' in answer.content.decode()
+    user.refresh_from_db()
+    assert user.username == "ada"
 
 
 @pytest.mark.parametrize("path", [SETTINGS, SESSIONS])
