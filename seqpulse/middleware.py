@@ -14,6 +14,7 @@ from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
 
 from seqpulse.api import DATABASE_AWAY, RETRY_AFTER_SECONDS, error_response, is_api_path
+from seqpulse.errors import error_page
 
 logger = structlog.get_logger(__name__)
 
@@ -43,6 +44,21 @@ class AccountPagesMiddleware:
         if request.path_info.startswith("/accounts/"):
             add_never_cache_headers(response)
         return response
+
+
+class WrongMethodMiddleware:
+    """A page in place of the empty one that Django answers to, say, a form's address in the address bar."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if response.status_code != 405 or response.content or is_api_path(request.path_info):
+            return response
+        page = error_page(request, 405)
+        page["Allow"] = response["Allow"]
+        return page
 
 
 class PageCompressionMiddleware(GZipMiddleware):

@@ -125,6 +125,7 @@ MIDDLEWARE = [
     "seqpulse.activity.ActivityMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "seqpulse.middleware.AccountPagesMiddleware",
+    "seqpulse.middleware.WrongMethodMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -52,7 +52,7 @@ def state(shown: Shown) -> Shown:
 def error_pages(world: World) -> Iterator[Any]:
     request: Any = RequestFactory().get("/dashboard/")
     request.user = request._cached_user = world.place.member.user
-    for status in (400, 403, 404, 500, 503):
+    for status in (400, 403, 404, 405, 500, 503):
         yield errors.error_page(request, status)
         yield errors.error_page(RequestFactory().get("/dashboard/"), status)
     yield too_many(request, Usage(5, 6, int(time.time()) + 30))

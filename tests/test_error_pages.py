@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import connection
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponseNotAllowed
 from django.template import TemplateSyntaxError
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -17,7 +18,7 @@ from dashboard.tests.pages import words
 from projects.tests.factories import make_user
 from security.limits import Usage
 from seqpulse import errors, limits
-from seqpulse.middleware import database_away
+from seqpulse.middleware import WrongMethodMiddleware, database_away
 
 pytestmark = pytest.mark.django_db
 
@@ -25,6 +26,7 @@ HANDLERS = {
     400: lambda request: errors.bad_request(request, BadRequest()),
     403: lambda request: errors.permission_denied(request, PermissionDenied()),
     404: lambda request: errors.page_not_found(request, Http404()),
+    405: WrongMethodMiddleware(lambda _request: HttpResponseNotAllowed(["POST"])),
     429: lambda request: limits.too_many(request, Usage(limit=5, used=6, reset_at=0)),
     500: errors.server_error,
     503: database_away,
@@ -33,6 +35,7 @@ HEADINGS = {
     400: "Bad request",
     403: "Not allowed",
     404: "Not found",
+    405: "Nothing to see here",
     429: "A short pause",
     500: "Something broke",
     503: "Back in a moment",
@@ -60,7 +63,7 @@ def test_each_page_says_what_happened_and_what_to_do_next(status: int) -> None:
     assert len(asked) == 0
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 429, 500])
 def test_whoever_is_signed_in_keeps_the_navigation(status: int) -> None:
     user = make_user(username="ada")
     with CaptureQueriesContext(connection) as asked:
@@ -73,7 +76,8 @@ def test_whoever_is_signed_in_keeps_the_navigation(status: int) -> None:
     assert "csrfmiddlewaretoken" not in body
 
 
-@pytest.mark.parametrize("status", HANDLERS)
+# Who may be asked how is the API's own to say (tests/test_hostile_inputs.py).
+@pytest.mark.parametrize("status", [status for status in HANDLERS if status != 405])
 def test_programs_are_answered_in_json(status: int) -> None:
     answer = HANDLERS[status](call("/deployments/x"))
     assert (answer.status_code, answer["Content-Type"]) == (status, "application/json")
@@ -119,6 +123,29 @@ def test_not_found_tells_who_asks_and_not_what_was_asked_for(client: Client) -> 
     assert "You are signed in as ada." in words(one).replace("ada .", "ada.")
     assert one.content == other.content
     assert b"987" not in one.content
+
+
+def test_the_address_of_a_form_has_a_page(client: Client) -> None:
+    client.force_login(make_user(username="ada"))
+    page = client.get("/dashboard/settings/sessions/end/")
+    assert (page.status_code, page["Allow"]) == (405, "POST")
+    assert "Nothing to see here" in words(page)
+
+
+@pytest.mark.parametrize(
+    ("told", "back"),
+    [
+        ("http://testserver/dashboard/deployments/?q=main#x", "/dashboard/deployments/?q=main"),
+        ("http://evil.example/dashboard/", "/dashboard/"),
+        ("javascript:alert(1)", "/dashboard/"),
+        ("", "/dashboard/"),
+    ],
+)
+def test_who_sends_a_form_signed_out_comes_back_to_its_page(client: Client, told: str, back: str) -> None:
+    answer = client.post("/dashboard/settings/sessions/end/", HTTP_REFERER=told)
+    assert answer["Location"] == f"/accounts/login/?next={quote(back, safe='/')}"
+    page = client.get(answer["Location"])
+    assert "You were signed out, so nothing was saved." in words(page)
 
 
 def test_a_form_that_is_too_old_says_so(client: Client) -> None:

@@ -9,14 +9,13 @@ from allauth.account.internal.flows.reauthentication import is_reauthentication_
 from allauth.account.models import EmailAddress
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from dashboard.person import person
+from dashboard.person import login_required, person
 
 
 @login_required

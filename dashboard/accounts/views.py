@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -20,7 +19,7 @@ from django.views.i18n import set_language as django_set_language
 from dashboard.accounts import sessions
 from dashboard.accounts.forms import ProfileForm
 from dashboard.changed import changes
-from dashboard.person import person
+from dashboard.person import login_required, person
 from projects.models import User
 from projects.services import change_profile
 

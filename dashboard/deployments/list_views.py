@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,7 +16,7 @@ from dashboard.deployments.listing import COUNTED, Page, deployments_page
 from dashboard.deployments.orders import USUAL
 from dashboard.filtering import answer
 from dashboard.overview.queries import guide_of
-from dashboard.person import person
+from dashboard.person import login_required, person
 from dashboard.scope import scope_of
 
 # Headings that order by themselves: what the first click asks for.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,7 +16,7 @@ from analysis.services import VerdictRevised, give_feedback
 from dashboard.deployments.detail import page_context
 from dashboard.deployments.forms import FeedbackForm
 from dashboard.deployments.queries import Detail, deployment_detail, neighbours_of
-from dashboard.person import person
+from dashboard.person import login_required, person
 from projects.permissions import Action, require
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -10,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from dashboard.environments.queries import environment_of, environment_page
 from dashboard.environments.series import RANGES, range_of
-from dashboard.person import person
+from dashboard.person import login_required, person
 
 
 @require_safe

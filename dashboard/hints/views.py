@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -14,7 +13,7 @@ from dashboard.filtering import answer
 from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import COUNTED, counts_by_day, hints_page
 from dashboard.hints.strips import SEVERITIES
-from dashboard.person import person
+from dashboard.person import login_required, person
 from dashboard.scope import scope_of
 
 

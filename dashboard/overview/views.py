@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -15,7 +14,7 @@ from django.views.decorators.http import require_safe
 from dashboard.overview.delivery import figures_of
 from dashboard.overview.figures import PERIODS, days_of
 from dashboard.overview.queries import guide_of, overview_of, projects_of
-from dashboard.person import person
+from dashboard.person import login_required, person
 from projects.models import Project
 
 

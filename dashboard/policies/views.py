@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -16,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from analysis.policy import policy_from_dict
 from dashboard.changed import changed
-from dashboard.person import person
+from dashboard.person import login_required, person
 from dashboard.policies.form import PolicyForm
 from dashboard.policies.queries import (
     PolicyPage,

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -15,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from dashboard.person import person
+from dashboard.person import login_required, person
 from dashboard.teams.forms import InvitationForm
 from dashboard.teams.mail import send_invitation
 from dashboard.teams.queries import team_of, team_page
