@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import connection
-from django.http import Http404, HttpRequest, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template import TemplateSyntaxError
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -22,7 +23,7 @@ from seqpulse.middleware import WrongMethodMiddleware, database_away
 
 pytestmark = pytest.mark.django_db
 
-HANDLERS = {
+HANDLERS: dict[int, Callable[[HttpRequest], HttpResponse]] = {
     400: lambda request: errors.bad_request(request, BadRequest()),
     403: lambda request: errors.permission_denied(request, PermissionDenied()),
     404: lambda request: errors.page_not_found(request, Http404()),

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from dashboard.once import sent_before
 from dashboard.person import login_required, person
 from dashboard.projects.forms import KeyForm
 from dashboard.projects.secrets import Shown, shown_once
@@ -33,6 +34,10 @@ def keys(request: HttpRequest, uuid: UUID) -> HttpResponse:
     if request.method == "POST":
         require(actions, Action.MANAGE_KEYS)
         form = KeyForm(request.POST)
+        if form.is_valid() and sent_before(request):
+            told = _("This key was made already and shown once. If you have not stored it, revoke it and make another.")
+            messages.warning(request, told)
+            return redirect("dashboard:project-keys", uuid=uuid)
         if form.is_valid():
             secret = issue_api_key(project, form.cleaned_data["name"], by=user)
             return shown_once(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from dashboard.once import sent_before
 from dashboard.person import login_required, person
 from dashboard.projects.forms import NewProjectForm
 from dashboard.projects.queries import project_page
@@ -23,6 +25,7 @@ from dashboard.projects.settings_queries import (
     project_of,
 )
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
+from projects.models import Project, Team
 from projects.permissions import Action, teams_for
 from projects.services import NewProject, create_project_in
 from security.outbound import parse_endpoint
@@ -60,6 +63,8 @@ def new(request: HttpRequest) -> HttpResponse:
     form = NewProjectForm(teams, request.POST if request.method == "POST" else None)
     if form.is_valid():
         given = form.cleaned_data
+        if sent_before(request):
+            return made_already(request, given["team"], given["name"])
         try:
             made = create_project_in(
                 given["team"],
@@ -74,6 +79,18 @@ def new(request: HttpRequest) -> HttpResponse:
         else:
             return made_known(request, made)
     return render(request, "dashboard/project_new.html", {"form": form, "one_team": teams.count() == 1})
+
+
+def made_already(request: HttpRequest, team: Team, name: str) -> HttpResponse:
+    """Where the form leads that is sent again: to the keys of what it made."""
+    made = Project.objects.there().filter(team=team, name__iexact=name).first()
+    if made is None:
+        return redirect("dashboard:projects")
+    told = _(
+        "This form was sent before. The project is there, its key was shown once. Make another one if you need it."
+    )
+    messages.warning(request, told)
+    return redirect("dashboard:project-keys", uuid=made.uuid)
 
 
 def made_known(request: HttpRequest, made: NewProject) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,7 @@ from analysis.policy import Policy
 from analysis.told import told as tell
 from dashboard import words
 from dashboard.failures import in_page_language
+from dashboard.once import FIELD
 from dashboard.overview.strip import HEIGHT, WIDTH, Strip
 from dashboard.telling import Stored, in_language, localised
 
@@ -84,6 +86,12 @@ def zone(moment: datetime | None = None) -> str:
 def zone_now() -> str:
     """What the person's time zone is called now."""
     return zone()
+
+
+@register.simple_tag
+def form_token() -> SafeString:
+    """A field by which a form is told from all others (dashboard/once.py)."""
+    return format_html('<input type="hidden" name="{}" value="{}">', FIELD, secrets.token_urlsafe(16))
 
 
 @register.filter

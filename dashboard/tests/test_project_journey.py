@@ -11,7 +11,7 @@ from playwright.sync_api import Error, Page, expect
 from dashboard.tests import endpoints
 from dashboard.tests.browsing import look, sign_in
 from dashboard.tests.endpoints import Service
-from projects.models import Environment, Project, Role, User
+from projects.models import ApiKey, Environment, Project, Role, User
 from projects.tests.factories import make_membership, make_team
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -137,7 +137,10 @@ def rotate_its_secret(site: Page, service: Service, secret: str) -> None:
 def end_a_key(site: Page) -> None:
     site.get_by_role("link", name="API keys").click()
     site.get_by_label("Name", exact=True).fill("GitHub Actions")
-    site.get_by_role("button", name="Make a key").click()
+    # As some people click.
+    site.get_by_role("button", name="Make a key").dblclick()
+    expect(site.get_by_role("heading", name="A new API key")).to_be_visible()
+    assert ApiKey.objects.filter(name="GitHub Actions").count() == 1
     site.get_by_role("link", name="I have stored it").click()
     row = site.get_by_role("row").filter(has_text="GitHub Actions")
     row.locator("summary").click()

@@ -301,6 +301,27 @@ def test_a_new_key_is_shown_once_and_listed_by_its_first_characters(browser_of, 
     assert f"GitHub <Actions> Begins with {key.prefix}… Made just now ada Last used never" in words(page)
 
 
+def test_a_form_that_is_sent_again_makes_no_second_key(browser_of, project):
+    form = form_with('name="name"', browser_of.get(of(project, "keys/")))
+    assert len(form["sent"]) > 20
+    first = browser_of.post(of(project, "keys/"), {**form, "name": "ci"})
+    assert KEY.findall(first.content.decode())
+    again = browser_of.post(of(project, "keys/"), {**form, "name": "ci"}, follow=True)
+    assert "This key was made already and shown once." in words(again)
+    assert ApiKey.objects.filter(project=project).count() == 1
+    other = form_with('name="name"', again)
+    assert browser_of.post(of(project, "keys/"), {**other, "name": "ci"}).status_code == 200
+    assert ApiKey.objects.filter(project=project).count() == 2
+
+
+def test_a_new_project_whose_form_is_sent_again_leads_to_its_keys(browser_of, user, project):
+    form = form_with('name="endpoint"', browser_of.get(NEW))
+    browser_of.post(NEW, {**form, "name": "checkout"})
+    again = browser_of.post(NEW, {**form, "name": "checkout"}, follow=True)
+    assert again.redirect_chain == [(of(Project.objects.get(name="checkout"), "keys/"), 302)]
+    assert "This form was sent before" in words(again)
+
+
 def test_a_revoked_key_ends_at_once_and_stays_listed(browser_of, project):
     key, secret = make_api_key(project=project, last_used_at=timezone.now() - timedelta(days=3))
     assert "3 d ago" in words(browser_of.get(of(project, "keys/")))
