@@ -39,6 +39,17 @@ MANAGE = re.compile(
 PROBE = re.compile(r"/dashboard/environments/[^/]+/settings/probe/?")
 # What sends mails to addresses that a person chose. (Invitations count themselves, but go with their team.)
 INVITE = re.compile(r"/dashboard/teams/[^/]+/invitations(/[^/]+/resend)?/?")
+# What judges stored deployments once more, up to fifty of them: a second of work.
+JUDGE = re.compile(r"/dashboard/(environments/[^/]+/policy|deployments/[^/]+/(replay|rerun))/?")
+# What reads a whole list.
+DOWNLOAD = re.compile(r"/dashboard/deployments/(csv|json)/?")
+# All of these, on top of what they count as pages: group, method, path.
+DEAR = (
+    ("probe", "POST", PROBE),
+    ("invitation", "POST", INVITE),
+    ("judging", "POST", JUDGE),
+    ("download", "GET", DOWNLOAD),
+)
 # Of the forms above, whom they are about.
 ACCOUNT_FIELDS = ("username", "login", "email")
 # Where allauth keeps, in the session, who has given the right password and still owes a code.
@@ -92,8 +103,8 @@ def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
         group = "deployments" if path.startswith("/deployments") else "api"
         return [(group, f"key:{key.pk}" if key is not None else address)]
     whom = person_of(request) or address
-    special = {"probe": PROBE, "invitation": INVITE} if request.method == "POST" else {}
-    return [("dashboard", whom), *((group, whom) for group, found in special.items() if found.fullmatch(path))]
+    dear = (group for group, method, found in DEAR if request.method == method and found.fullmatch(path))
+    return [("dashboard", whom), *((group, whom) for group in dear)]
 
 
 def count(request: HttpRequest) -> Usage | None:

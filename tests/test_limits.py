@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
+from uuid import UUID
 
 import allauth.urls
 import pytest
@@ -210,6 +211,24 @@ def test_pages_count_on_the_person(client: Client) -> None:
     other = Client()
     other.force_login(make_user())
     assert other.get("/dashboard/deployments/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/dashboard/environments/1/policy/"),
+        ("post", f"/dashboard/deployments/{UUID(int=7)}/replay/"),
+        ("post", f"/dashboard/deployments/{UUID(int=7)}/rerun"),
+        ("get", "/dashboard/deployments/csv/"),
+        ("get", "/dashboard/deployments/json"),
+    ],
+)
+def test_what_costs_much_has_a_limit_of_its_own(method: str, path: str, client: Client, settings: Any) -> None:
+    settings.SEQPULSE_RATES = {**settings.SEQPULSE_RATES, "dashboard": Rate(1000, 86400 * 365)}
+    client.force_login(make_user())
+    ask = getattr(client, method)
+    assert [ask(path).status_code == 429 for _ in range(LIMIT + 1)] == [False] * LIMIT + [True]
+    assert client.get("/dashboard/deployments/").status_code == 200
 
 
 def test_who_makes_and_deletes_teams_sends_no_more_mails_for_it(client: Client, settings: Any) -> None:

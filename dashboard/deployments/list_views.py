@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -19,6 +24,8 @@ from dashboard.overview.queries import guide_of
 from dashboard.person import login_required, person
 from dashboard.scope import scope_of
 
+# Each file that is read slowly keeps a thread: so many per process at most.
+_places = threading.BoundedSemaphore(3)
 # Headings that order by themselves: what the first click asks for.
 HEADINGS = {
     "verdict": "-verdict",
@@ -76,8 +83,23 @@ def _file(request: HttpRequest, kind: str) -> HttpResponseBase:
     lines, content_type = (
         (as_csv(chunks), "text/csv; charset=utf-8") if kind == "csv" else (as_json(chunks, filters), "application/json")
     )
+    if not _places.acquire(blocking=False):
+        messages.warning(request, _("Several files are being read right now. Try again in a minute."))
+        return redirect(filters.address(reverse("dashboard:deployments")))
     disposition = {"Content-Disposition": f'attachment; filename="{file_name(kind)}"'}
-    return StreamingHttpResponse(lines, content_type=content_type, headers=disposition)
+    return StreamingHttpResponse(Placed(lines), content_type=content_type, headers=disposition)
+
+
+class Placed:
+    """The lines of a file that is being sent. Its place is free once the answer is closed, read to its end or not, or
+    forgotten."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.lines = lines
+        self.close = weakref.finalize(self, _places.release)
+
+    def __iter__(self) -> Iterator[str]:
+        return self.lines
 
 
 def context_of(request: HttpRequest, filters: DeploymentFilters, page: Page) -> dict[str, Any]:

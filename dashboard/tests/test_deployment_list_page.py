@@ -357,6 +357,19 @@ def test_nothing_to_download_is_a_file_all_the_same(browser_of, environment) -> 
     assert json.loads(downloaded(browser_of, JSON))["deployments"] == []
 
 
+def test_so_many_files_are_read_at_once_and_no_more(browser_of, environment) -> None:
+    begun = [browser_of.get(CSV) for _ in range(3)]
+    assert [answer.status_code for answer in begun] == [200] * 3
+    refused = browser_of.get(CSV, {"branch": "main"}, follow=True)
+    assert refused.redirect_chain == [(f"{LIST}?branch=main", 302)]
+    assert "Several files are being read right now." in words(refused)
+    # One that was not read to its end.
+    begun[0].close()
+    assert browser_of.get(JSON).status_code == 200
+    for answer in begun[1:]:
+        answer.close()
+
+
 def test_files_count_on_the_limit_of_pages(browser_of, environment, settings) -> None:
     settings.SEQPULSE_RATE_LIMITS = True
     assert "X-RateLimit-Remaining" in browser_of.get(CSV).headers
