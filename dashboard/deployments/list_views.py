@@ -99,7 +99,8 @@ class Placed:
         self.close = weakref.finalize(self, _places.release)
 
     def __iter__(self) -> Iterator[str]:
-        return self.lines
+        # Itself an iterator that keeps this object, and with it the place.
+        yield from self.lines
 
 
 def context_of(request: HttpRequest, filters: DeploymentFilters, page: Page) -> dict[str, Any]:
