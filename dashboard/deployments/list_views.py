@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +23,8 @@ from dashboard.person import login_required, person
 from dashboard.scope import scope_of
 
 # Each file that is read slowly keeps a thread: so many per process at most.
-_places = threading.BoundedSemaphore(3)
+SENT_AT_ONCE = 3
+_being_sent: set[object] = set()
 # Headings that order by themselves: what the first click asks for.
 HEADINGS = {
     "verdict": "-verdict",
@@ -83,24 +82,21 @@ def _file(request: HttpRequest, kind: str) -> HttpResponseBase:
     lines, content_type = (
         (as_csv(chunks), "text/csv; charset=utf-8") if kind == "csv" else (as_json(chunks, filters), "application/json")
     )
-    if not _places.acquire(blocking=False):
-        messages.warning(request, _("Several files are being read right now. Try again in a minute."))
+    if len(_being_sent) >= SENT_AT_ONCE:
+        messages.warning(request, _("Several files are being sent right now. Try again in a minute."))
         return redirect(filters.address(reverse("dashboard:deployments")))
     disposition = {"Content-Disposition": f'attachment; filename="{file_name(kind)}"'}
-    return StreamingHttpResponse(Placed(lines), content_type=content_type, headers=disposition)
+    return StreamingHttpResponse(sending(lines), content_type=content_type, headers=disposition)
 
 
-class Placed:
-    """The lines of a file that is being sent. Its place is free once the answer is closed, read to its end or not, or
-    forgotten."""
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self.lines = lines
-        self.close = weakref.finalize(self, _places.release)
-
-    def __iter__(self) -> Iterator[str]:
-        # Itself an iterator that keeps this object, and with it the place.
-        yield from self.lines
+def sending(lines: Iterator[str]) -> Iterator[str]:
+    """The lines, which count as being sent until the last one is read or the answer is closed."""
+    this = object()
+    _being_sent.add(this)
+    try:
+        yield from lines
+    finally:
+        _being_sent.discard(this)
 
 
 def context_of(request: HttpRequest, filters: DeploymentFilters, page: Page) -> dict[str, Any]:

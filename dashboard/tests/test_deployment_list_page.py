@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from analysis.tests.factories import make_verdict
 from dashboard.deployments.list_export import COLUMNS
+from dashboard.deployments.list_views import sending
 from dashboard.deployments.listing import deployments_page
 from dashboard.deployments.orders import ORDERS
 from dashboard.keyset import Place, place_of, written
@@ -132,9 +133,9 @@ def test_filters_by_what_is_foreign_tell_nothing(browser_of, environment, time_m
         told = [words(page).replace(value, "…") for page, value in zip(pages, (foreign, unknown), strict=True)]
         assert told[0] == told[1]
         for kind in (CSV, JSON):
-            answers = [browser_of.get(kind, {name: value}) for value in (foreign, unknown)]
-            assert answers[0].status_code == answers[1].status_code
-            if answers[0].status_code == 200:
+            statuses = [browser_of.get(kind, {name: value}).status_code for value in (foreign, unknown)]
+            assert statuses[0] == statuses[1]
+            if statuses[0] == 200:
                 assert "their" not in downloaded(browser_of, kind, {name: foreign}).replace(foreign, "")
 
 
@@ -357,17 +358,21 @@ def test_nothing_to_download_is_a_file_all_the_same(browser_of, environment) -> 
     assert json.loads(downloaded(browser_of, JSON))["deployments"] == []
 
 
-def test_so_many_files_are_read_at_once_and_no_more(browser_of, environment) -> None:
-    begun = [browser_of.get(CSV) for _ in range(3)]
-    assert [answer.status_code for answer in begun] == [200] * 3
+def test_so_many_files_are_sent_at_once_and_no_more(browser_of, environment) -> None:
+    make_deployment(environment=environment)
+    begun = [iter(browser_of.get(CSV).streaming_content) for _ in range(2)]
+    # As the web server drops it.
+    dropped = sending(iter(["a", "b"]))
+    next(dropped)
+    assert [b"deployment_id" in next(lines) for lines in begun] == [True] * 2
     refused = browser_of.get(CSV, {"branch": "main"}, follow=True)
     assert refused.redirect_chain == [(f"{LIST}?branch=main", 302)]
-    assert "Several files are being read right now." in words(refused)
-    # One that was not read to its end.
-    begun[0].close()
+    assert "Several files are being sent right now." in words(refused)
+    # One is read to its end, another one's reader goes away.
+    assert len(list(begun[0])) == 1
     assert browser_of.get(JSON).status_code == 200
-    for answer in begun[1:]:
-        answer.close()
+    dropped.close()
+    assert [len(list(iter(browser_of.get(CSV).streaming_content))) for _ in range(9)] == [2] * 9
 
 
 def test_files_count_on_the_limit_of_pages(browser_of, environment, settings) -> None:
