@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from django.contrib import messages
@@ -89,7 +89,7 @@ def _file(request: HttpRequest, kind: str) -> HttpResponseBase:
     return StreamingHttpResponse(sending(lines), content_type=content_type, headers=disposition)
 
 
-def sending(lines: Iterator[str]) -> Iterator[str]:
+def sending(lines: Iterator[str]) -> Generator[str]:
     """The lines, which count as being sent until the last one is read or the answer is closed."""
     this = object()
     _being_sent.add(this)
