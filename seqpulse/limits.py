@@ -41,12 +41,15 @@ PROBE = re.compile(r"/dashboard/environments/[^/]+/settings/probe/?")
 INVITE = re.compile(r"/dashboard/teams/[^/]+/invitations(/[^/]+/resend)?/?")
 # What judges stored deployments once more, up to fifty of them: a second of work.
 JUDGE = re.compile(r"/dashboard/(environments/[^/]+/policy|deployments/[^/]+/(replay|rerun))/?")
+# What makes something that is measured, or that measures: each environment is asked for ever.
+MAKE = re.compile(r"/dashboard/(teams|projects/new|projects/[^/]+/(environments|keys))/?")
 # What reads a whole list.
 DOWNLOAD = re.compile(r"/dashboard/deployments/(csv|json)/?")
 # All of these, on top of what they count as pages: group, method, path.
 DEAR = (
     ("probe", "POST", PROBE),
     ("invitation", "POST", INVITE),
+    ("making", "POST", MAKE),
     ("judging", "POST", JUDGE),
     ("download", "GET", DOWNLOAD),
 )

@@ -55,6 +55,7 @@ SEQPULSE_RATES = {
     "dashboard": ENVIRONMENT.rate("SEQPULSE_RATE_DASHBOARD", "1000/m"),
     "probe": ENVIRONMENT.rate("SEQPULSE_RATE_PROBE", "10/m"),
     "invitation": ENVIRONMENT.rate("SEQPULSE_RATE_INVITATION", "60/h"),
+    "making": ENVIRONMENT.rate("SEQPULSE_RATE_MAKING", "60/h"),
     "judging": ENVIRONMENT.rate("SEQPULSE_RATE_JUDGING", "30/m"),
     "download": ENVIRONMENT.rate("SEQPULSE_RATE_DOWNLOAD", "10/m"),
 }
