@@ -227,7 +227,9 @@ def test_pages_count_on_the_person(client: Client) -> None:
         ("get", "/dashboard/deployments/json"),
     ],
 )
-def test_what_costs_or_leaves_much_has_a_limit_of_its_own(method: str, path: str, client: Client, settings: Any) -> None:
+def test_what_costs_or_leaves_much_has_a_limit_of_its_own(
+    method: str, path: str, client: Client, settings: Any
+) -> None:
     settings.SEQPULSE_RATES = {**settings.SEQPULSE_RATES, "dashboard": Rate(1000, 86400 * 365)}
     client.force_login(make_user())
     ask = getattr(client, method)
