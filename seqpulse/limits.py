@@ -8,16 +8,19 @@ import unicodedata
 from collections.abc import Callable
 
 import structlog
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django_ratelimit.core import get_usage
 
 from projects.authentication import key_of
+from projects.models import User
 from security.addressing import address_of
 from security.limits import Usage, bucket_of
 from seqpulse.api import error_response, is_api_path
 from seqpulse.errors import error_page
+from seqpulse.known_browsers import known_browser, remember
 from seqpulse.middleware import database_away
 
 logger = structlog.get_logger(__name__)
@@ -74,6 +77,26 @@ def accounts_of(request: HttpRequest) -> list[str]:
     return sorted(given - {""})
 
 
+def account_buckets(request: HttpRequest) -> list[str]:
+    """What a form at the entrance counts on besides the address: each account that it may be about, in a browser that
+    its owner has signed in with apart from all others."""
+    accounts = accounts_of(request)
+    known = known_browser(request) if accounts else None
+    if known is None:
+        return [f"account:{account}" for account in accounts]
+    own = names_of(known.user_id)
+    return [f"account:{account}|{known.name}" if account in own else f"account:{account}" for account in accounts]
+
+
+def names_of(user_id: int) -> set[str]:
+    """All that `accounts_of` may call the account."""
+    user = User.objects.filter(pk=user_id).only("username", "email").first()
+    if user is None:
+        return set()
+    addresses = EmailAddress.objects.filter(user=user).values_list("email", flat=True)
+    return {f"pk:{user_id}", *map(spelled_alike, (user.username, user.email, *addresses))}
+
+
 def spelled_alike(name: str) -> str:
     """One form of all that the look-up of an account takes for the same: PostgreSQL compares in capital letters, in
     which a dotless i is an i."""
@@ -95,7 +118,7 @@ def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
     if path.startswith(UNLIMITED):
         return []
     if request.method == "POST" and ENTRANCE.fullmatch(path):
-        return [("login", address), *(("login", f"account:{account}") for account in accounts_of(request))]
+        return [("login", address), *(("login", bucket) for bucket in account_buckets(request))]
     if request.method == "POST" and MANAGE.fullmatch(path):
         return [("login", person_of(request) or address)]
     if path.startswith("/ds-metrics"):
@@ -162,6 +185,9 @@ class RateLimitMiddleware:
         if usage is None:
             return self.get_response(request)
         response = too_many(request, usage) if usage.exceeded else self.get_response(request)
+        user = request.user
+        if request.method == "POST" and ENTRANCE.fullmatch(request.path_info) and user.is_authenticated:
+            remember(response, known_browser(request), user.pk)
         for name, value in usage.headers().items():
             response.headers.setdefault(name, value)
         return response

@@ -22,6 +22,7 @@ from projects.teams import create_team
 from projects.tests.factories import PASSWORD, make_api_key, make_user
 from security.limits import Rate
 from seqpulse.jobs import forget_counters
+from seqpulse.known_browsers import COOKIE
 from seqpulse.limits import buckets_of
 from seqpulse.models import RateCounter
 
@@ -41,8 +42,8 @@ def statuses(client: Client, path: str, times: int, **headers: str) -> list[int]
     return [client.get(path, headers=headers).status_code for _ in range(times)]
 
 
-def sign_in(client: Client, username: str, path: str = LOGIN, **extra: Any) -> int:
-    return client.post(path, {"login": username, "password": "wrong"}, **extra).status_code
+def sign_in(client: Client, username: str, path: str = LOGIN, typed: str = "wrong", **extra: Any) -> int:
+    return client.post(path, {"login": username, "password": typed}, **extra).status_code
 
 
 def test_a_key_has_its_calls_and_every_answer_says_how_it_stands(client: Client) -> None:
@@ -177,6 +178,29 @@ def test_one_account_is_limited_from_all_addresses(client: Client) -> None:
     ]
     assert found == [200] * LIMIT + [429, 429]
     assert sign_in(client, "grace", REMOTE_ADDR="192.0.2.77") == 200
+
+
+def test_who_guesses_elsewhere_keeps_nobody_out_of_their_own_browser(client: Client) -> None:
+    user = make_user(username="ada", email="ada@example.org")
+    assert sign_in(client, "ada", typed=PASSWORD, REMOTE_ADDR="198.51.100.1") == 302
+    client.post("/accounts/logout/")
+    for number in range(LIMIT + 1):
+        sign_in(Client(), "ada", REMOTE_ADDR=f"203.0.113.{number}")
+    assert sign_in(Client(), "ada", typed=PASSWORD, REMOTE_ADDR="198.51.100.2") == 429
+    # By whichever name; guesses in that browser are counted as well.
+    assert sign_in(client, "ADA@example.org", typed=PASSWORD, REMOTE_ADDR="198.51.100.3") == 302
+    client.post("/accounts/logout/")
+    tries = [sign_in(client, "ada", REMOTE_ADDR=f"198.51.100.{10 + number}") for number in range(LIMIT + 1)]
+    assert tries == [200] * LIMIT + [429]
+    assert client.cookies[COOKIE]["httponly"]
+    # It is of no use for other accounts, and nobody makes one up.
+    make_user(username="grace")
+    for number in range(LIMIT + 1):
+        sign_in(Client(), "grace", REMOTE_ADDR=f"203.0.113.{100 + number}")
+    assert sign_in(client, "grace", typed=PASSWORD, REMOTE_ADDR="198.51.100.4") == 429
+    forged = Client()
+    forged.cookies[COOKIE] = f"made-up:{user.pk}"
+    assert sign_in(forged, "ada", typed=PASSWORD, REMOTE_ADDR="198.51.100.5") == 429
 
 
 @pytest.mark.parametrize("beside", ["username", "email"])
