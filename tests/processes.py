@@ -29,7 +29,7 @@ from seqpulse.processes import Children
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 70.0
 
 
@@ -131,7 +131,7 @@ class Installation:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
         assert result.returncode == 0, result.stderr
         return result.stdout

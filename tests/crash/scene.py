@@ -19,7 +19,7 @@ COLLECTING = "job_type IN ('pre_collect', 'post_collect')"
 WORK = "job_type IN ('pre_collect', 'post_collect', 'analysis', 'early_analysis')"
 # Long enough that only the fault under test makes samples late, and that nobody is taken over because of its lease.
 INTERVAL_S, LONG_LEASE_S = "30", "600"
-SETTLE_TIMEOUT_S = 90.0
+SETTLE_TIMEOUT_S = 240.0
 
 
 def plant(installation: Installation, *wanted: dict[str, Any]) -> None:
