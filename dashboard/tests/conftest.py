@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.test import Client
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from dashboard.tests import scenes
+from dashboard.tests.browsing import PATIENCE_MS
 from projects.models import Environment, User
 from projects.tests.factories import make_user
 from tests.system_tools import require
@@ -21,6 +22,8 @@ from tests.system_tools import require
 @pytest.fixture(scope="module")
 def playwright(django_db_setup: None) -> Iterator[Playwright]:
     require("chromium")
+    # Costs no test that passes any time.
+    expect.set_options(timeout=PATIENCE_MS)
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as running:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         yield running

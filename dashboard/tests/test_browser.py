@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.browsing import PATIENCE_MS, barriers, look, sign_in
+from dashboard.tests.browsing import barriers, look, sign_in
 from dashboard.tests.pages import address, moment, page_of, project_page_of
 from deployments.models import State
 from deployments.tests.factories import make_deployment
@@ -110,11 +110,11 @@ def test_samples_and_the_verdict_appear_without_a_reload(site, live_server, user
     site.evaluate("window.notReloaded = true")
 
     make_sample(deployment, sequence_index=4)
-    expect(site.get_by_text("3 of 5 samples")).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.get_by_text("3 of 5 samples")).to_be_visible()
     expect(site.locator("details#samples")).to_have_attribute("open", "")
 
     make_verdict(deployment)
-    expect(site.locator("#verdict-title")).to_have_text("OK", timeout=PATIENCE_MS)
+    expect(site.locator("#verdict-title")).to_have_text("OK")
     expect(site).to_have_title(re.compile("^OK"))
     expect(site.locator("[data-live-announcer]")).to_have_text("OK")
     assert site.evaluate("window.notReloaded") is True
@@ -130,14 +130,14 @@ def test_the_list_shows_a_new_verdict_without_a_reload(site, live_server, user):
     sign_in(site, live_server)
     expect(site.get_by_role("table").get_by_text("Under observation")).to_be_visible()
     make_verdict(deployment)
-    expect(site.get_by_role("cell", name="OK", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.get_by_role("cell", name="OK", exact=True)).to_be_visible()
 
 
 def test_a_lost_connection_is_shown_and_mends_itself(page, live_server, user):
     deployment = make_deployment(environment=scenes.environment_of(user), state=State.FINISHED)
     sign_in(page, live_server, address(deployment))
     page.route("**/live/", lambda route: route.abort())
-    expect(page.get_by_text("Connection lost, retrying…")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("Connection lost, retrying…")).to_be_visible()
     look(page, "deployment-connection-lost")
     page.unroute("**/live/")
     make_verdict(deployment)
@@ -149,7 +149,7 @@ def test_a_page_left_open_says_when_its_session_has_ended(page, live_server, use
     deployment = make_deployment(environment=scenes.environment_of(user), state=State.FINISHED)
     sign_in(page, live_server, address(deployment))
     page.context.clear_cookies()
-    expect(page.get_by_text("You are signed out.")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("You are signed out.")).to_be_visible()
     expect(page.locator("#verdict-title")).to_have_text("Under observation")
 
 
@@ -211,7 +211,7 @@ def test_an_early_verdict_keeps_its_page_up_to_date_and_a_form_as_it_was_filled_
     expect(reason).to_be_focused()
     site.keyboard.type(" did that.")
     scenes.end_window(deployment)
-    expect(site.get_by_role("heading", name="At the end of the window", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.get_by_role("heading", name="At the end of the window", exact=True)).to_be_visible()
     expect(reason).to_have_value("The load balancer did that.")
     expect(reason).to_be_focused()
     site.get_by_label("It should have been").select_option(label="Warning")

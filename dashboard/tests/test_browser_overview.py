@@ -91,9 +91,9 @@ def test_a_busy_overview_shows_trouble_first_and_keeps_up(site, live_server, use
     look(site, "overview-busy")
     site.evaluate("window.notReloaded = true")
     make_sample(watched, sequence_index=4)
-    expect(site.get_by_text("3 of 5 samples")).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.get_by_text("3 of 5 samples")).to_be_visible()
     make_verdict(watched, verdict="warning")
-    expect(site.get_by_role("heading", name="In progress now")).to_be_hidden(timeout=PATIENCE_MS)
+    expect(site.get_by_role("heading", name="In progress now")).to_be_hidden()
     assert site.evaluate("window.notReloaded") is True
     site.get_by_text("How it is counted").first.click()
     site.get_by_role("link", name="7 days").click()

@@ -61,7 +61,7 @@ def test_what_comes_in_moves_nothing_and_the_tab_tells_the_verdict(site, live_se
     sign_in(site, live_server, address(deployment))
     state = site.locator("[data-live-state]")
     expect(state).to_have_attribute("data-live-state", "live")
-    expect(state).to_have_text(re.compile(r"^\s*Live · updated \d+ s ago\s*$"), timeout=PATIENCE_MS)
+    expect(state).to_have_text(re.compile(r"^\s*Live · updated \d+ s ago\s*$"))
     assert icon(site) == "observing"
     # Nothing new: the element stays the same one, whatever ticks in it.
     site.evaluate("document.querySelector('#live').same = true")
@@ -71,7 +71,7 @@ def test_what_comes_in_moves_nothing_and_the_tab_tells_the_verdict(site, live_se
     site.evaluate(WATCH_SHIFTS)
     places = site.evaluate(PLACES)
     retried(deployment)
-    expect(site.get_by_text("3 of 5 samples")).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.get_by_text("3 of 5 samples")).to_be_visible()
     assert site.evaluate(PLACES) == places
     expect(site.locator("[data-event=retry]")).to_contain_text("no answer within 5 s")
 
@@ -82,7 +82,7 @@ def test_what_comes_in_moves_nothing_and_the_tab_tells_the_verdict(site, live_se
     lost = {"status": JobStatus.FAILED, "error_code": "refused", "finished_at": timezone.now()}
     deployment.jobs.filter(sequence_index=5).update(**lost)
     scenes.judge_now(deployment)
-    expect(site).to_have_title(re.compile("^(Warning|Rollback)"), timeout=PATIENCE_MS)
+    expect(site).to_have_title(re.compile("^(Warning|Rollback)"))
     expect(state).to_have_attribute("data-live-state", "final")
     assert abs(heading.bounding_box()["y"] - reads) < 2
     assert site.evaluate("window.shifted") < 0.01

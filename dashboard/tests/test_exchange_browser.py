@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.browsing import PATIENCE_MS, sign_in
+from dashboard.tests.browsing import sign_in
 from dashboard.tests.pages import LIST
 from deployments.models import State
 from deployments.tests.factories import make_deployment
@@ -24,7 +24,7 @@ def test_who_filters_after_the_session_has_ended_signs_in_and_comes_back_to_what
     expect(site.get_by_role("row")).to_have_count(2)
     Session.objects.all().delete()
     site.get_by_label("Verdict", exact=True).select_option(label="Warning")
-    expect(site.locator("input[name=password]")).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.locator("input[name=password]")).to_be_visible()
     expect(site).to_have_url(re.compile(r"/accounts/login/\?next=.*verdict%3Dwarning"))
     sign_in(site, live_server, f"{LIST}?verdict=warning")
     expect(site.get_by_role("heading", name="No deployment matches")).to_be_visible()

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from analysis.models import Severity
 from analysis.tests.factories import make_hint, make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.browsing import PATIENCE_MS, look, sign_in
+from dashboard.tests.browsing import look, sign_in
 from dashboard.tests.pages import LIST
 from deployments.models import State
 from deployments.tests.factories import make_deployment
@@ -34,7 +34,7 @@ def test_a_person_searches_filters_orders_pages_and_downloads(site, live_server,
     # Typing is enough; the page is not loaded anew, and the address says what is shown.
     site.evaluate("window.notReloaded = true")
     site.get_by_label("Search", exact=True).press_sequentially("4f2a9c1", delay=10)
-    expect(site.get_by_role("status").filter(has_text="3 deployments")).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.get_by_role("status").filter(has_text="3 deployments")).to_be_visible()
     expect(site).to_have_url(re.compile(r"\?q=4f2a9c1$"))
     expect(site.get_by_label("Search", exact=True)).to_be_focused()
     site.get_by_label("Project", exact=True).select_option(label="search-indexer")
@@ -63,9 +63,9 @@ def test_a_person_searches_filters_orders_pages_and_downloads(site, live_server,
     site.get_by_label("Project", exact=True).select_option(label="shop")
     expect(site.get_by_text("2 of 5 samples")).to_be_visible()
     make_verdict(observed)
-    expect(site.get_by_text("2 of 5 samples")).to_be_hidden(timeout=PATIENCE_MS)
+    expect(site.get_by_text("2 of 5 samples")).to_be_hidden()
     site.get_by_label("Search", exact=True).fill("no-such-thing")
-    expect(site.get_by_role("heading", name="No deployment matches")).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.get_by_role("heading", name="No deployment matches")).to_be_visible()
     look(site, "deployments-none")
     site.get_by_role("link", name="Clear the filters").click()
     expect(site.get_by_role("status").filter(has_text="33 deployments")).to_be_visible()
@@ -108,7 +108,7 @@ def test_a_person_looks_for_what_went_wrong_across_projects(site, live_server, u
     expect(site.get_by_role("link", name="Newer")).to_be_visible()
     site.get_by_label("Severity", exact=True).select_option(label="Critical")
     site.get_by_label("Code", exact=True).select_option(label="memory_growth")
-    expect(site.get_by_role("status").filter(has_text="10 hints")).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.get_by_role("status").filter(has_text="10 hints")).to_be_visible()
     expect(site.get_by_role("row")).to_have_count(11)
     look(site, "hints-filtered")
     site.get_by_role("link", name=f"#{broken.number} shop").first.click()
