@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -292,12 +292,15 @@ def full_disk() -> Iterator[None]:
 
 def test_what_was_measured_survives_a_full_disk(journal: Journal) -> None:
     jobs = [make_job() for _ in range(150)]
-    with running_poller() as poller:
-        with full_disk():
+    # Full before the poller begins: it may have completed all jobs before anything could be done about it.
+    with ExitStack() as disk:
+        disk.enter_context(full_disk())
+        with running_poller() as poller:
             wait_until(lambda: len(poller.recorder.results) >= 1 and poller.recorder.failures == [])
             time.sleep(1)
             assert set(statuses(*jobs)) == {"running"}
-        wait_until(all_done)
+            disk.close()
+            wait_until(all_done)
     assert set(statuses(*jobs)) == {"completed"}
     assert set(journal.ran.values()) == {1}
 
@@ -305,12 +308,14 @@ def test_what_was_measured_survives_a_full_disk(journal: Journal) -> None:
 def test_a_poller_that_cannot_write_stops_claiming_more_than_it_can_hold(journal: Journal) -> None:
     for _ in range(60):
         make_job()
-    with running_poller(capacity=20) as poller:
-        with full_disk():
+    with ExitStack() as disk:
+        disk.enter_context(full_disk())
+        with running_poller(capacity=20) as poller:
             wait_until(lambda: len(poller.recorder.results) >= 20)
             time.sleep(0.5)
             assert len(poller.held) == 20
-        wait_until(all_done)
+            disk.close()
+            wait_until(all_done)
 
 
 def terminate_others(at_least: int) -> None:
