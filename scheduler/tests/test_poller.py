@@ -186,9 +186,13 @@ def test_stopping_hands_back_what_does_not_end(journal: Journal) -> None:
 
 def test_leases_of_long_jobs_are_renewed(journal: Journal) -> None:
     job = make_job("held")
-    with running_poller(lease_s=0.6), running_poller(lease_s=0.6):
+    # Twenty heartbeats long: a machine that stands still for some seconds costs nobody the lease.
+    with running_poller(lease_s=4), running_poller(lease_s=4):
         wait_until(lambda: journal.ran[job.pk] == 1)
-        time.sleep(2)
+        first = ScheduledJob.objects.get().locked_until
+        assert first is not None
+        # Over by more than the second after which the other one looks again.
+        wait_until(lambda: database_now() > first + timedelta(seconds=1.5))
         journal.gate.set()
         wait_until(all_done)
     assert (journal.ran[job.pk], statuses(job)) == (1, ["completed"])
