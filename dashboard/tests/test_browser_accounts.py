@@ -140,7 +140,7 @@ def test_settings_take_effect_at_once(site, live_server, user, browser):
     site.get_by_role("button", name="Save").click()
     expect(site.get_by_text("Saved.")).to_be_visible()
     expect(site.locator("[data-zone-now]")).to_contain_text("JST")
-    assert site.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+    expect(site.locator("html")).to_have_css("color-scheme", "dark")
     site.get_by_label("Language").select_option("fr")
     site.get_by_role("button", name="Save").click()
     expect(site.locator("html")).to_have_attribute("lang", "fr")

@@ -81,6 +81,7 @@ def connect_it(site: Page) -> None:
     expect(script).to_be_hidden()
     site.locator("summary", has_text="Django").click()
     site.get_by_role("button", name="Copy Django").click()
+    expect(site.get_by_role("button", name="Copied Django")).to_be_visible()
     assert "class SeqPulseMiddleware" in site.evaluate("navigator.clipboard.readText()")
     look(site, "integration-opened")
 
