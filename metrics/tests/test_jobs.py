@@ -34,7 +34,8 @@ def deployment() -> Deployment:
 def make_due(*job_types: str) -> None:
     now = timezone.now()
     jobs = ScheduledJob.objects.filter(job_type__in=job_types)
-    jobs.update(scheduled_at=now - timedelta(seconds=1), expires_at=now + timedelta(hours=1))
+    # The database's time is that of the test's beginning.
+    jobs.update(scheduled_at=now - timedelta(minutes=1), expires_at=now + timedelta(hours=1))
 
 
 def claim(store: JobStore, job_type: str = "post_collect") -> list[Job]:
@@ -93,7 +94,7 @@ def test_failures_and_expiry_end_the_wait_as_well(deployment: Deployment) -> Non
 
 
 def test_a_wrong_secret_ends_the_remaining_collections(deployment: Deployment) -> None:
-    ScheduledJob.objects.filter(sequence_index=1).update(scheduled_at=timezone.now() - timedelta(seconds=1))
+    ScheduledJob.objects.filter(sequence_index=1).update(scheduled_at=timezone.now() - timedelta(minutes=1))
     store = JobStore("a", 30)
     [first] = claim(store)
     store.fail([Failure(first, "unauthorized", "HTTP 401 from x", None)])

@@ -69,7 +69,7 @@ def test_an_archived_project_is_not_measured_any_more_until_it_is_taken_out() ->
 def test_a_baseline_job_that_was_claimed_before_finds_nothing_to_ask() -> None:
     made = shop()
     sweep()
-    ScheduledJob.objects.update(scheduled_at=timezone.now() - timedelta(seconds=1))
+    ScheduledJob.objects.update(scheduled_at=timezone.now() - timedelta(minutes=1))
     [job] = [job for job in JobStore("a", 30).claim(10)[0] if job.job_type == KIND]
     assert job.id in load_targets([job])
     archive(made.project)
