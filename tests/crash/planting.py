@@ -28,10 +28,12 @@ def plant(name: str, endpoint: str, *, deployments: int, within_s: float, of_use
         cancel(ids, ["pre_collect"])
         jobs = ScheduledJob.objects.filter(deployment_id__in=ids, job_type="post_collect")
         with connection.cursor() as cursor:
+            # now() is when this transaction began: so many deployments take a while to make.
             cursor.execute(
-                "UPDATE scheduled_jobs AS job SET scheduled_at = now() + place * %s * interval '1 second',"
-                " expires_at = now() + (place * %s + %s) * interval '1 second'"
-                " FROM (SELECT id, (row_number() OVER (ORDER BY sequence_index, id))::float8 / %s AS place"
+                "UPDATE scheduled_jobs AS job SET scheduled_at = begun.at + place * %s * interval '1 second',"
+                " expires_at = begun.at + (place * %s + %s) * interval '1 second'"
+                " FROM (SELECT clock_timestamp() AS at) AS begun,"
+                " (SELECT id, (row_number() OVER (ORDER BY sequence_index, id))::float8 / %s AS place"
                 "   FROM scheduled_jobs WHERE id = ANY(%s)) AS spread WHERE job.id = spread.id",
                 [within_s, within_s, of_use_s, jobs.count(), list(jobs.values_list("pk", flat=True))],
             )
