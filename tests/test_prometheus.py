@@ -125,7 +125,9 @@ def test_nothing_fires_while_all_is_well_but_what_the_broken_service_causes(
     watched: tuple[Installation, Prometheus],
 ) -> None:
     _, prometheus = watched
-    assert prometheus.firing() <= {"SeqPulseCollectionsFail", "SeqPulseVerdictLate"}
+    caused = {"SeqPulseCollectionsFail", "SeqPulseVerdictLate"}
+    # Without the time for which a condition has to hold, one late job of a busy machine fires for a moment.
+    wait_for(lambda: prometheus.firing() <= caused, "everything else to be silent", 30)
 
 
 def test_prometheus_counts_what_the_database_holds(watched: tuple[Installation, Prometheus]) -> None:
