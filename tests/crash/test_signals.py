@@ -115,6 +115,7 @@ def test_after_an_outage_missed_samples_are_told_and_not_taken_in_one_instant(
     assert one(scene, silent) == 0
 
 
+@pytest.mark.alone
 def test_sigterm_ends_what_runs_hands_back_the_rest_and_exits_in_time(scene: Installation, endpoint: str) -> None:
     poller = scene.start_poller("poller", "--capacity", "60")
     plant(
