@@ -208,7 +208,8 @@ def test_a_second_seqpulse_watches_this_one(tmp_path: Path) -> None:
         wait_for(lambda: numbers(watched.site)["requests_per_sec"] == 2.0, "those seconds to be settled")
 
         watching.start_poller()
-        deployment = watching.deploy(made["api_key"])
+        with watching.unhurried():
+            deployment = watching.deploy(made["api_key"])
         verdict = watching.verdict_of(deployment, made["api_key"])
         assert verdict["samples"] == {"collected": 5, "expected": 5}
         assert watched.rows("SELECT count(*) FROM used_nonces")[0][0] >= 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -23,6 +24,13 @@ def site(installation: Installation) -> Installation:
     return installation
 
 
+@pytest.fixture
+def unhurried(site: Installation) -> Iterator[None]:
+    with site.unhurried():
+        yield
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_a_deployment_is_measured_and_judged_over_http_alone(site: Installation) -> None:
     made = site.project("whole flow", "--hmac")
     endpoint = site.start_endpoint(made["hmac_secret"])
@@ -55,6 +63,7 @@ def test_a_deployment_is_measured_and_judged_over_http_alone(site: Installation)
     stop(poller)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_while_a_rotation_lasts_a_service_that_knows_only_the_old_secret_is_measured(site: Installation) -> None:
     made = site.project("rotated", "--hmac")
     endpoint = site.start_endpoint(made["hmac_secret"])

@@ -56,15 +56,16 @@ def test_the_client_drives_a_deployment_and_its_middleware_accepts_our_requests(
 ) -> None:
     site = installation.start_web()
     installation.start_poller()
-    result = subprocess.run(
-        [client_python, str(SCRIPTS / "pipeline.py"), site, service.address + ENDPOINT],
-        env={**os.environ, "SEQPULSE_API_KEY": service.api_key},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    with installation.unhurried():
+        result = subprocess.run(
+            [client_python, str(SCRIPTS / "pipeline.py"), site, service.address + ENDPOINT],
+            env={**os.environ, "SEQPULSE_API_KEY": service.api_key},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
+        )
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["first"]["status"] == "created"

@@ -216,7 +216,8 @@ def test_another_encryption_key_takes_over_while_a_poller_runs(flow: Flow, tmp_p
     started = {"metrics_endpoint": f"{endpoint}/signed"}
     site.start_poller("throughout")
     assert "encrypted with the first key" in site.manage("rotate_secrets", SEQPULSE_ENCRYPTION_KEYS=f"{new},{old}")
-    deployment = site.deploy(made["api_key"], **started)
+    with site.unhurried():
+        deployment = site.deploy(made["api_key"], **started)
     assert site.verdict_of(deployment, made["api_key"])["samples"]["collected"] == 5
     # The old key is of no more use.
     assert "0 secrets encrypted with the first key, 3 were already" in site.manage(
