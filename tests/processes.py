@@ -40,6 +40,14 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections: it is taken, so that nobody else comes to listen there meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
 def wait_for(look: Callable[[], T | None], what: str, timeout_s: float = READY_TIMEOUT_S) -> T:
     """What `look` returns as soon as that is true in Python's sense; fails naming `what` when the time is up."""
     deadline = time.monotonic() + timeout_s

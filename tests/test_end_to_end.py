@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.processes import Installation, free_port, wait_for
+from tests.processes import Installation, closed_port, wait_for
 
 pytestmark = pytest.mark.processes
 # Of deployments: recurring work always has a next time.
@@ -107,10 +107,16 @@ BAD_ENDPOINTS = {
 }
 
 
-def test_a_bad_endpoint_costs_no_deployment_its_verdict(site: Installation) -> None:
+@pytest.fixture
+def closed() -> Iterator[int]:
+    with closed_port() as port:
+        yield port
+
+
+def test_a_bad_endpoint_costs_no_deployment_its_verdict(site: Installation, closed: int) -> None:
     endpoint = site.start_endpoint()
     addresses = {
-        case: f"http://127.0.0.1:{free_port()}/ds-metrics" if case == "closed port" else endpoint + case
+        case: f"http://127.0.0.1:{closed}/ds-metrics" if case == "closed port" else endpoint + case
         for case in [*BAD_ENDPOINTS, "/good"]
     }
     wanted = [

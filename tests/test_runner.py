@@ -18,6 +18,7 @@ import requests
 from seqpulse import embedded
 from tests.processes import (
     ROOT,
+    closed_port,
     environment,
     free_port,
     own_database,
@@ -217,7 +218,8 @@ def test_wrong_variables_are_told_before_anything_starts(start: Callable[..., Ru
 
 
 def test_a_database_that_does_not_answer_is_told_in_words(start: Callable[..., Run]) -> None:
-    run = start(f"postgres://seqpulse@127.0.0.1:{free_port()}/seqpulse")
-    assert run.process.wait(30) == 1
+    with closed_port() as port:
+        run = start(f"postgres://seqpulse@127.0.0.1:{port}/seqpulse")
+        assert run.process.wait(30) == 1
     assert "The database does not answer" in run.err.read_text()
     assert "Traceback" not in run.err.read_text()
