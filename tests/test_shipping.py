@@ -366,7 +366,6 @@ def test_the_images_steps_work_for_a_user_without_rights_and_what_they_make_serv
     assert not list(image.root.rglob("keys.json")), "keys were generated into the image"
     assert (image.root / "srv/seqpulse/static/staticfiles.json").exists()
 
-    port = str(free_port())
     health = json.loads(of("HEALTHCHECK")[0].partition("CMD ")[2])
     command = json.loads(of("CMD")[0])
     with own_server(image) as url:
@@ -375,12 +374,13 @@ def test_the_images_steps_work_for_a_user_without_rights_and_what_they_make_serv
             "SECRET_KEY": secrets.token_urlsafe(50),
             "SEQPULSE_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
             "ALLOWED_HOSTS": "seqpulse.example",
-            "PORT": port,
             "SEQPULSE_BIND": "127.0.0.1",
         }
         migrate = [part for part in compose()["services"]["migrate"]["command"] if part != "python"]
         done = image.command(image.program("python"), *migrate, **env)
         assert done.returncode == 0, done.stderr
+        # Only now: while it is free, others may take it.
+        env["PORT"] = port = str(free_port())
         processes = [
             subprocess.Popen(
                 [image.program(program), *rest],
