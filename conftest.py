@@ -13,12 +13,18 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management.color import no_style
 from django.db import connections
 from django.test import TransactionTestCase
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from seqpulse import embedded
 from tests.processes import TEMPLATES, Installation, live_installation
 
 ENDS = pytest.StashKey[ExitStack]()
 PARTS = ("inside", "outside", "alone")
+
+# How long an example takes says how busy the machine is; what is marked "alone" judges speed.
+hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -37,7 +37,7 @@ ORDER = {OK: 0, WARNING: 1, ROLLBACK: 2}
 
 
 @given(pre=samples, post=samples, missed=misses, expected=st.integers(0, 20), final=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_finite_samples_get_a_verdict(
     pre: list[Sample], post: list[Sample], missed: list[Miss], expected: int, final: bool
 ) -> None:
@@ -56,7 +56,7 @@ def test_any_finite_samples_get_a_verdict(
 
 
 @given(seed=st.integers(0, 1000), pre_count=st.integers(0, 20), post_count=st.integers(0, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_of_samples_makes_no_difference(seed: int, pre_count: int, post_count: int) -> None:
     pre, post = make_pre(pre_count, seed=seed), make_series(post_count, seed=seed, latency_p95=150.0)
     shuffled_pre, shuffled_post = pre[:], post[:]
@@ -66,7 +66,7 @@ def test_the_order_of_samples_makes_no_difference(seed: int, pre_count: int, pos
 
 
 @given(factor=st.floats(min_value=0.2, max_value=20.0), seed=st.integers(0, 200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_level_common_to_both_sides_is_never_a_rollback(factor: float, seed: int) -> None:
     pre, post = make_pre(seed=seed), make_series(10, seed=seed)
     scaled = [[replace(s, latency_p95=s.latency_p95 * factor) for s in side] for side in (pre, post)]
@@ -74,7 +74,7 @@ def test_a_level_common_to_both_sides_is_never_a_rollback(factor: float, seed: i
 
 
 @given(seed=st.integers(0, 500), count=st.integers(1, 15))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_without_pre_an_ok_is_never_confident(seed: int, count: int) -> None:
     verdict = judged([], make_series(count, seed=seed))
     assert verdict.verdict != OK or verdict.confidence <= 0.7
@@ -86,7 +86,7 @@ def test_without_pre_an_ok_is_never_confident(seed: int, count: int) -> None:
     more=st.floats(min_value=0.0, max_value=0.9),
     count=st.sampled_from([5, 10, 15]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_more_errors_never_lower_the_verdict(seed: int, low: float, more: float, count: int) -> None:
     pre = make_pre(seed=seed)
     fewer = judged(pre, make_series(count, seed=seed, noisy=False, error_rate=low), window=make_window(count))

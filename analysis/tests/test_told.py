@@ -124,7 +124,7 @@ MESSAGES = st.recursive(
 
 
 @given(st.lists(MESSAGES, max_size=3) | JSON)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_is_stored_is_told_or_left_out(strange: Any) -> None:
     for text, message in by_text(strange).items():
         assert render(message, ENGLISH) == text
