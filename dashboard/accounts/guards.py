@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from allauth.account import views as allauth_views
 from allauth.account.internal.flows.reauthentication import is_reauthentication_required
@@ -26,8 +26,7 @@ def set_password(request: HttpRequest) -> HttpResponseBase:
     """
     if is_reauthentication_required(request, app="account"):
         return redirect(f"{reverse('account_reauthenticate')}?{urlencode({REDIRECT_FIELD_NAME: request.path})}")
-    answer: Any = allauth_views.password_set(request)
-    return answer  # type: ignore[no-any-return]
+    return cast("HttpResponseBase", allauth_views.password_set(request))
 
 
 @login_required
@@ -39,5 +38,4 @@ def email(request: HttpRequest) -> HttpResponseBase:
         if own.filter(verified=False, primary=False).exists():
             messages.error(request, _("Prove first that this address is yours: open the link that we sent to it."))
             return redirect("account_email")
-    answer: Any = allauth_views.email(request)
-    return answer  # type: ignore[no-any-return]
+    return cast("HttpResponseBase", allauth_views.email(request))
