@@ -34,8 +34,8 @@ def email(request: HttpRequest) -> HttpResponseBase:
     """The person's addresses. Only a proven one becomes the one that teams see: django-allauth lets any be it as long
     as none is proven, as with accounts that operators made."""
     if request.method == "POST" and "action_primary" in request.POST:
-        own = EmailAddress.objects.filter(user=person(request), email=request.POST.get("email", "").lower())
-        if own.filter(verified=False, primary=False).exists():
+        unproven = EmailAddress.objects.filter(user=person(request), verified=False, primary=False)
+        if request.POST.get("email", "").lower() in unproven.values_list("email", flat=True):
             messages.error(request, _("Prove first that this address is yours: open the link that we sent to it."))
             return redirect("account_email")
     return cast("HttpResponseBase", allauth_views.email(request))

@@ -333,6 +333,8 @@ def test_an_address_that_nobody_proved_becomes_no_primary_one(client):
     client.post(path, {"action_add": "", "email": "Boss@example.org"})
     answer = client.post(path, {"action_primary": "", "email": "Boss@example.org"}, follow=True)
     assert "Prove first that this address is yours" in words(answer)
+    for hostile in ("\0", "", "x" * 9999):
+        assert client.post(path, {"action_primary": "", "email": hostile}).status_code == 302
     user.refresh_from_db()
     assert user.email == "ada@example.org"
     assert not EmailAddress.objects.filter(email="boss@example.org", primary=True).exists()
