@@ -255,28 +255,29 @@ def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: i
     ordered = sorted(failing, key=lambda check: (check.outcome != "critical", -_strength(check)))
     found = joined(_short(check) for check in ordered)
     if name == ROLLBACK and conclusive:
-        return told("Roll back: after the deployment {found}.", found=found)
+        return told("Roll back: after the deployment, {found}.", found=found)
     if name == ROLLBACK:
         return told(
-            "Roll back: after the deployment {found}. The data are poor ({doubt}), so have a look before you act.",
+            "Roll back: after the deployment, {found}. The data quality is poor ({doubt}), so check the service "
+            "before you act.",
             found=found,
             doubt=doubt,
         )
     if conclusive:
-        return told("Look closer: after the deployment {found}; no critical metric failed.", found=found)
+        return told("Look closer: after the deployment, {found}; no critical metric failed.", found=found)
     return told(
-        "Look now: {found}, but it is not sure that the deployment is the reason ({doubt}).", found=found, doubt=doubt
+        "Look now: {found}, but it is not certain that the deployment is the cause ({doubt}).", found=found, doubt=doubt
     )
 
 
 def _nothing_failed(name: VerdictName, doubt: str, count: int) -> str:
     if name == OK:
         return told("Keep it: no metric broke its limit in {samples} after the deployment.", samples=samples(count))
-    doubt = doubt or told("their quality is too low")
+    doubt = doubt or told("the data quality is too low")
     if not count:
-        return told("No answer from the data: {doubt}. Check the service yourself.", doubt=doubt)
+        return told("Not conclusive: {doubt}. Check the service yourself.", doubt=doubt)
     return told(
-        "No answer from the data: {doubt}; {samples} taken, none alarming. Check the service yourself.",
+        "Not conclusive: {doubt}. No metric broke its limit in {samples}, but check the service yourself.",
         doubt=doubt,
         samples=samples(count),
     )

@@ -32,7 +32,7 @@ class DeploymentVerdict(models.Model):
     policy: the policy as it was; quality: {"score", "issues"}; evidence: the window and the misses as they were judged.
     early: issued before the window ended. An early verdict stays on record; final is then what the judge said at the
     end ({"verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "evidence", "at"}).
-    Texts are English; told: their messages (analysis/told.py), of the final word as well; None in rows of older
+    Texts are English; told: their messages (analysis/told.py), of the final verdict as well; None in rows of older
     versions.
     revisions: what earlier analyses said, oldest first, once somebody has let one run again (analysis/rerun.py); None:
     nobody has. created_at: when the verdict was first issued.

@@ -21,7 +21,7 @@ from deployments.models import Deployment, DeploymentQuerySet, State
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One deployment, judged again. recorded: its verdict, of an early one its final word, which is about the same
+    """One deployment, judged again. recorded: its verdict, of an early one its final verdict, which is about the same
     samples; deserved: what a person says it should have been, or ""; complete: whether all that the recorded verdict
     rests on is still there."""
 
@@ -65,7 +65,7 @@ class Comparison:
 
 
 def judged(deployments: DeploymentQuerySet) -> DeploymentQuerySet:
-    """Those that have their verdict, an early one with its final word, with all that a replay reads."""
+    """Those that have their verdict, an early one with its final verdict, with all that a replay reads."""
     return deployments.filter(verdict__isnull=False, state=State.ANALYZED).select_related(
         "environment", "policy_version", "verdict__feedback"
     )
@@ -99,15 +99,15 @@ def evidence_again(deployment: Deployment, policy: Policy | None = None) -> tupl
 
 
 def judged_at(deployment: Deployment) -> datetime:
-    """The judge's "now" of the recorded verdict: of its final word, where it was issued early."""
+    """The judge's "now" of the recorded verdict: of its final verdict, where it was issued early."""
     verdict = deployment.verdict
-    # A final word that was given without a judgement has no "now" of its own, but its time.
+    # A final verdict that was given without a judgement has no "now" of its own, but its time.
     told = recorded_evidence(verdict).get("evaluated_at") or (verdict.final or {}).get("at") or ""
     return parse_datetime(told) or verdict.created_at
 
 
 def recorded_evidence(verdict: DeploymentVerdict) -> dict[str, Any]:
-    """What a verdict rests on: the final word's evidence where there is one, else that of the verdict itself."""
+    """What a verdict rests on: the final verdict's evidence where there is one, else that of the verdict itself."""
     found: dict[str, Any] = (verdict.final or {}).get("evidence") or verdict.evidence
     return found
 

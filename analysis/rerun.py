@@ -2,7 +2,7 @@
 
 Whoever asks first sees what it would say; nothing is written then. Storing it revises the verdict (docs/verdicts.md):
 what stood is kept in `revisions`, hints are replaced, and what a person said that the deployment deserved stays true.
-An early verdict was acted on while the window went on, so it stays on record: its final word is revised.
+An early verdict was acted on while the window went on, so it stays on record: its final verdict is revised.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def look_again(deployment: Deployment) -> Again:
     deployment: with environment, policy_version and verdict__feedback.
     """
     check_state(deployment)
-    # An early verdict whose final word is still to be had waits for that, as one without any waits for its verdict.
+    # An early verdict whose final verdict is still to be had waits for that, as one without any waits for its verdict.
     recorded: DeploymentVerdict | None = getattr(deployment, "verdict", None) if is_analyzed(deployment) else None
     if recorded is not None:
         if len(recorded.revisions or []) >= MOST_REVISIONS:
@@ -188,7 +188,7 @@ def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) ->
 
 
 def as_revision(verdict: DeploymentVerdict) -> dict[str, Any]:
-    """What stood: the verdict, or the final word of an early one, with its policy, hints and the mark it had."""
+    """What stood: the verdict, or the final verdict of an early one, with its policy, hints and the mark it had."""
     mark: Feedback | None = getattr(verdict, "feedback", None)
     return {
         "at": verdict.created_at.isoformat(),
@@ -232,7 +232,7 @@ def standing(verdict: DeploymentVerdict) -> dict[str, Any]:
 
 
 def what_stands(verdict: DeploymentVerdict) -> dict[str, Any]:
-    """What the end of the window brought: the verdict, or, of an early one, its final word; with the policy."""
+    """What the end of the window brought: the verdict, or, of an early one, its final verdict; with the policy."""
     stood = dict(verdict.final or {}) if verdict.early else {name: getattr(verdict, name) for name in TOLD}
     return {"policy": verdict.policy, **stood}
 

@@ -69,8 +69,8 @@ def store_judgement(deployment_id: int, judgement: Judgement) -> bool:
 def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
     """Writes verdicts, hints and states in one transaction; the deployments (keys) for which that was still to be done.
 
-    Where an early verdict stands it stays, and the new one is kept beside it as the final word. A dozen queries for all
-    of them: a few hundred deployments may end in the same second.
+    Where an early verdict stands it stays, and the new one is kept beside it as the final verdict. A dozen queries for
+    all of them: a few hundred deployments may end in the same second.
     """
     with transaction.atomic():
         # Locked in the order of ids: two pollers may have the same ones.

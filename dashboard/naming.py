@@ -69,7 +69,7 @@ COLUMNS: dict[str, Any] = {
     "expires_at": _("expires at"),
     "failed_metrics": _("failed metrics"),
     "fair_key": _("fairness key"),
-    "final": _("final word"),
+    "final": _("final verdict"),
     "finished_at": _("finished at"),
     "given_at": _("given at"),
     "given_by": _("given by"),

@@ -126,8 +126,10 @@ REASONS = {
 REFUSALS = {
     Refusal.NOT_FINISHED: _("The pipeline has not called finish yet, so there is nothing to judge."),
     Refusal.NEVER_JUDGED: _("This deployment ended without a finish, so it was not observed and cannot be judged."),
-    Refusal.WINDOW_OPEN: _("Its samples are still coming in. It is judged at the end of the window by itself."),
-    Refusal.UNDER_WAY: _("Its analysis is under way. The verdict comes by itself."),
+    Refusal.WINDOW_OPEN: _(
+        "Its samples are still coming in. It will be judged automatically at the end of the window."
+    ),
+    Refusal.UNDER_WAY: _("Its analysis is under way. The verdict will follow automatically."),
     Refusal.SAMPLES_GONE: _("Samples that the verdict rests on are no longer stored, so it cannot be judged again."),
     Refusal.TOO_OFTEN: _("This verdict has been revised as often as it may be."),
     Refusal.NOTHING_NEW: _("The analysis says the same as what is recorded. There is nothing to store."),

@@ -25,6 +25,7 @@ from analysis.adaptive.traffic import judge_traffic
 from analysis.quality import assess
 from analysis.told import clauses, counted, told
 from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict, VerdictName, Window
+from analysis.wording import label
 
 __all__ = ["AdaptivePolicy", "judge_adaptive", "judge_early"]
 
@@ -130,9 +131,9 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
 
 def _skipped(metric: str, evidence: Evidence) -> Check:
     if not evidence.body:
-        sentence = told("{metric}: not compared, no usable sample after the deployment", metric=metric)
+        sentence = told("{metric}: not compared, no usable sample after the deployment", metric=label(metric))
     else:
-        sentence = told("{metric}: not compared, too little of it before the deployment", metric=metric)
+        sentence = told("{metric}: not compared, too little data before or after the deployment", metric=label(metric))
     return Check(metric=metric, rule="not_comparable", outcome="skipped", sentence=sentence)
 
 
@@ -163,8 +164,10 @@ def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found
             "{n} of {expected} samples came",
             expected=found.expected,
         )
+        if evidence.body and _nothing_judged(combined.checks):
+            return told("Not conclusive: no metric could be compared ({few}).", few=few)
         if combined.suspicious:
-            return told("No verdict: {few}, too few to clear it, and some of them look bad.", few=few)
-        return told("No verdict: {few}, too few to clear it.", few=few)
+            return told("Not conclusive: {few}, too few to clear the deployment, and some of them look bad.", few=few)
+        return told("Not conclusive: {few}, too few to clear the deployment.", few=few)
     against = sentences.against(len(evidence.pre), len(evidence.pre) - evidence.fresh_pre)
     return told("No regression found in {n} samples, {against}.", n=found.present, against=against)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from analysis.adaptive import sentences
+from analysis import wording
 from analysis.adaptive.cpu import judge_cpu
 from analysis.adaptive.errors import counts, judge_errors, pool
 from analysis.adaptive.evidence import Evidence, Finding
@@ -28,8 +28,8 @@ SANITY = {
 _FULL_SOON_MINUTES = 60.0
 _EPSILON = 1e-9
 
-_BELOW = _("{metric} was below your limit of {limit} in {samples} (level {level}; {tolerance} of them may be)")
-_ABOVE = _("{metric} was above your limit of {limit} in {samples} (level {level}; {tolerance} of them may be)")
+_BELOW = _("{metric} was below your limit of {limit} in {samples} (level {level}; tolerated: {tolerance} of samples)")
+_ABOVE = _("{metric} was above your limit of {limit} in {samples} (level {level}; tolerated: {tolerance} of samples)")
 
 
 def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
@@ -49,11 +49,11 @@ def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
     strength = (1.0 + share) if failed else min(0.95, 0.95 * share / (tolerance + 0.2))
     sentence = told(
         _BELOW if minimum else _ABOVE,
-        metric=metric,
-        limit=sentences.number(limit),
+        metric=wording.label(metric),
+        limit=wording.level(metric, limit),
         samples=counted(over, "{n} of {count} samples", "{n} of {count} samples", count=len(values)),
-        level=sentences.number(observed),
-        tolerance=sentences.percent(tolerance),
+        level=wording.level(metric, observed),
+        tolerance=wording.percent(tolerance),
     )
     check = Check(
         metric=metric,
@@ -75,19 +75,20 @@ def _sanity(metric: str, observed: float, minutes_left: float | None = None) -> 
     critical = observed / rollback if rollback else 0.0
     if minutes_left is not None:
         strength = max(strength, _FULL_SOON_MINUTES / max(1.0, minutes_left))
-    shown = sentences.milliseconds if metric == "latency_p95" else sentences.percent
+    limit = rollback if critical >= 1.0 else warning
     check = Check(
         metric=metric,
         rule="sanity_limit",
         outcome="critical" if critical >= 1.0 else "warning" if strength >= 1.0 else "ok",
         observed=observed,
-        limit=rollback if critical >= 1.0 else warning,
+        limit=limit,
         margin=critical if critical >= 1.0 else strength,
         sentence=told(
-            "{metric} is {level}; nothing is known from before, so the limit is {limit}",
-            metric=metric,
-            level=shown(observed),
-            limit=shown(warning),
+            "{metric} is at {level}; there are no samples from before the deployment, so the absolute limit of "
+            "{limit} applies",
+            metric=wording.label(metric),
+            level=wording.level(metric, observed),
+            limit=wording.level(metric, limit),
         ),
     )
     return Finding(check, strength, critical, strength)

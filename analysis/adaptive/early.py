@@ -63,8 +63,8 @@ def _errors(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
                 "error_rate",
                 "early_errors",
                 told(
-                    "the last {n} samples answered at least {level} of requests with errors (before: {before}); "
-                    "from {line} on there is nothing to wait for",
+                    "at least {level} of requests failed in each of the last {n} samples (before: {before}); from "
+                    "{line} on there is no reason to wait for the end of the window",
                     n=needed,
                     level=sentences.percent(observed),
                     before=sentences.percent(before),
@@ -116,7 +116,7 @@ def _traffic(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
         "requests_per_sec",
         "early_traffic",
         told(
-            "traffic is gone: at most {level} requests/s in the last {n} samples, {before} or more before",
+            "traffic is gone: at most {level} requests/s in the last {n} samples (before: at least {before})",
             level=sentences.number(observed),
             n=GONE_SAMPLES,
             before=sentences.number(usual),
@@ -158,7 +158,7 @@ def _down(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     return no_answers(
         "critical",
         told(
-            "the service answered before the deployment and none of {n} collections since ({reasons})",
+            "the service answered before the deployment, but all {n} collections since then have failed ({reasons})",
             n=len(misses),
             reasons=reasons,
         ),

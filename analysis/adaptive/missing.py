@@ -111,8 +111,8 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
         worst = max(streak / max(DOWN_IN_A_ROW, round(DOWN_SHARE * found.expected)), share / (DOWN_SHARE + usual))
         if len(down) >= DOWN_IN_A_ROW and worst >= 1.0 and usual < 0.3:
             sentence = told(
-                "the service answered before the deployment and then failed {n} of {expected} collections ({reasons}), "
-                "{streak} up to the end",
+                "the service answered before the deployment, but then failed {n} of {expected} collections "
+                "({reasons}); failures in a row at the end of the window: {streak}",
                 n=len(down),
                 expected=found.expected,
                 reasons=reasons,
@@ -122,7 +122,8 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
             return Finding(check, worst, worst, worst)
         if len(down) >= DOWN_IN_A_ROW and share >= SOME_SHARE + usual:
             sentence = told(
-                "{n} of {expected} collections failed at the service ({reasons}), before: {before}",
+                "{n} of {expected} collections failed on the service's side ({reasons}); before the deployment: "
+                "{before}",
                 n=len(down),
                 expected=found.expected,
                 reasons=reasons,
@@ -137,7 +138,7 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
             )
     if len(broken) >= 2 and len(broken) >= SILENT_SHARE * found.expected:
         sentence = told(
-            "the endpoint answered {n} of {expected} collections with something else ({reasons})",
+            "for {n} of {expected} collections the endpoint answered with something other than metrics ({reasons})",
             n=len(broken),
             expected=found.expected,
             reasons=reasons,

@@ -74,14 +74,14 @@ def _over(story: Story) -> Told:
 
 def _line(story: Story, rollback_line: str, warning_line: str) -> Told:
     if story.critical >= 1.0:
-        return told("that reaches the line for a rollback, {line}", line=rollback_line)
+        return told("that reaches the rollback threshold ({line})", line=rollback_line)
     if story.warning >= 1.0:
-        return told("the line for a rollback is {line}", line=rollback_line)
-    return told("the line for a warning is {line}", line=warning_line)
+        return told("the rollback threshold is {line}", line=rollback_line)
+    return told("the warning threshold is {line}", line=warning_line)
 
 
 def latency(story: Story) -> Told:
-    """E.g. "p95 rose from 118 ms to 342 ms (×2.9) in 9 of 10 samples; the line for a rollback is ×3.09 and +238 ms"."""
+    """E.g. "p95 rose from 118 ms to 342 ms (×2.9) in 9 of 10 samples; the rollback threshold is ×3.09 and +238 ms"."""
     lines = story.lines
     ratio = story.observed / story.base if story.base > 0 else 1.0
     line = _line(
@@ -124,7 +124,7 @@ def _points_line(more: float, ratio: float) -> Told:
 
 
 def errors(story: Story, total: Counted) -> Told:
-    """E.g. "errors rose from 0.2 % to 1.5 % (54 of about 3,600 requests failed) in 8 of 9 samples; the line for …"."""
+    """E.g. "errors rose from 0.2 % to 1.5 % (54 of about 3,600 requests failed) in 8 of 9 samples; the …"."""
     lines = story.lines
     line = _line(
         story,
@@ -154,7 +154,7 @@ def errors(story: Story, total: Counted) -> Told:
 def cpu(story: Story, beyond: float, load_ratio: float | None) -> Told:
     """E.g. "cpu rose from 41 % to 78 % at ×1.00 of the load: 37 points more than load explains, in 9 of …"."""
     line = told(
-        "the line for a warning is {line}; cpu alone is no rollback",
+        "the warning threshold is {line}; cpu alone never leads to a rollback",
         line=_points_line(story.lines.cpu, story.lines.cpu_ratio),
     )
     levels = told("from {before} to {after}", before=percent(story.base), after=percent(story.observed))
@@ -198,7 +198,7 @@ def traffic(story: Story, lost: float) -> Told:
 
 
 def memory(story: Story, minutes_left: float | None) -> Told:
-    """E.g. "memory rose from 52 % to 61 % and keeps rising: full in about 70 minutes; the line for a rollback is …"."""
+    """E.g. "memory rose from 52 % to 61 % and keeps rising: full in about 70 minutes; the rollback threshold is …"."""
     lines = story.lines
     line = _line(
         story,
@@ -231,7 +231,10 @@ def memory(story: Story, minutes_left: float | None) -> Told:
 def against(count: int, history: int) -> Told:
     """What was compared with, e.g. "compared with 24 samples from before"."""
     if count == 0:
-        return told("judged on absolute limits and on itself: there is nothing from before")
+        return told(
+            "judged by absolute limits and by changes within the window, because there are no samples from "
+            "before to compare with"
+        )
     if history:
         return counted(
             count,

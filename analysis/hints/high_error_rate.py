@@ -10,9 +10,9 @@ TEXT = HintText(
     key="high_error_rate",
     title=_("Error rate over {threshold} in {samples_over}"),
     cause=_(
-        "Requests fail: {observed} in the mean, {worst} in the worst sample, {baseline} before. Errors in some samples "
-        "only point at one bad instance, a rolling restart that dropped connections, or a code path that few requests "
-        "take; errors in all of them at a defect or a wrong setting on every instance."
+        "Requests are failing: {observed} on average, {worst} in the worst sample, {baseline} before. Errors in only "
+        "some samples point at one bad instance, a rolling restart that dropped connections, or a code path that few "
+        "requests take; errors in all of them point at a defect or a wrong setting on every instance."
     ),
     impact=_("Up to {worst} of the requests failed at a time; those users saw error pages or had to retry."),
     actions=(

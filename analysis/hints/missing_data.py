@@ -14,8 +14,8 @@ NO_POST = HintText(
     key="missing_data.no_post",
     title=_("No sample since the deployment"),
     cause=_(
-        "None of the {expected} planned collections after the deployment brought a sample. Reasons: {reasons}. Either "
-        "the service or its metrics endpoint does not answer since the deployment, or no poller ran."
+        "None of the {expected} planned collections after the deployment returned a sample. Reasons: {reasons}. "
+        "Either the service or its metrics endpoint has not answered since the deployment, or no poller ran."
     ),
     impact=_("Nothing is known about the service since the deployment; it may be down."),
     actions=(
@@ -31,9 +31,13 @@ NO_PRE = HintText(
     title=_("No sample from before the deployment"),
     cause=_(
         "There is nothing to compare with: no sample was taken before the deployment. Reasons: {reasons}. Typical: a "
-        "first deployment, a pipeline that calls trigger and deploys at once, or an endpoint that did not answer then."
+        "first deployment, a pipeline that deploys immediately after calling trigger, or an endpoint that did not "
+        "answer at that time."
     ),
-    impact=_("What was measured after it ({collected} of {expected} samples) cannot be told from how it always was."),
+    impact=_(
+        "The level after the deployment ({collected} of {expected} samples) cannot be compared with the "
+        "service's usual level."
+    ),
     actions=(
         _("Compare the service with its usual level by hand, on your own dashboards."),
         _("Call trigger before the deployment begins, some seconds at least, so that a sample can be taken."),

@@ -15,12 +15,11 @@ TEXT = HintText(
         "away before they reach the application."
     ),
     impact=_(
-        "Part of the users get no answer at all (traffic {requests_per_sec_observed}, before: "
-        "{requests_per_sec_baseline}), others get errors. The error rate understates it: what never arrived is not "
-        "counted."
+        "Some users get no answer at all (traffic {requests_per_sec_observed}, before: {requests_per_sec_baseline}), "
+        "others get errors. The error rate understates the outage: requests that never arrived are not counted."
     ),
     actions=(
-        _("Roll back now; this is an outage for part of the users."),
+        _("Roll back now; this is an outage for some users."),
         _(
             "Compare the number of ready instances with the number wanted (kubectl get pods, docker ps, systemctl "
             "status) and look for restarts since the deployment."

@@ -22,7 +22,7 @@ ERRORS = HintText(
     ),
     impact=_("{observed} of all requests fail (before: {baseline}), and nothing suggests that it will pass by itself."),
     actions=(
-        _("Roll back now: it did not pass in {samples}, and waiting longer costs users."),
+        _("Roll back now: it did not recover within {samples}, and waiting longer hurts more users."),
         _("Group the errors since the deployment by exception, endpoint and status code; the top group is the defect."),
         _(
             "Compare configuration and secrets of the new version with the old one's: a missing variable or an expired "
@@ -38,7 +38,7 @@ ERRORS = HintText(
 
 TRAFFIC = HintText(
     key="persistent_breach.requests_per_sec",
-    title=_("Traffic stays at {observed}, before it was {baseline}"),
+    title=_("Traffic stays at {observed} (before: {baseline})"),
     cause=_(
         "Traffic was below {threshold} in {samples_over} although the service answers without errors: requests no "
         "longer reach it. Typical: instances that fail their readiness check, a route, host name or path that changed "
@@ -65,7 +65,7 @@ TRAFFIC = HintText(
 
 LATENCY = HintText(
     key="persistent_breach.latency_p95",
-    title=_("p95 latency stays at {observed}, before it was {baseline}"),
+    title=_("p95 latency stays at {observed} (before: {baseline})"),
     cause=_(
         "p95 latency was over {threshold} in {samples_over}, so it is neither warm-up nor a blip: requests wait "
         "for something that the old version did not wait for. Typical: a new or unindexed query, a remote call added "
@@ -73,7 +73,7 @@ LATENCY = HintText(
     ),
     impact=_("One request in twenty takes longer than {observed}: users leave, callers time out and try again."),
     actions=(
-        _("Roll back now: it did not pass in {samples}, and waiting longer costs users."),
+        _("Roll back now: it did not recover within {samples}, and waiting longer hurts more users."),
         _("Compare p95 per endpoint before and after: one slow endpoint is code, all of them a shared dependency."),
         _("Look at the database's slowest statements since the deployment, and EXPLAIN the ones that are new."),
         _("Look for requests that wait on a connection pool, a lock or a remote service (traces, pool metrics)."),

@@ -16,7 +16,7 @@ TEXT = HintText(
         "nothing ({reasons}). Typical: the new version does not start or keeps restarting, listens on another port or "
         "path, or a certificate, route or firewall rule came with the deployment."
     ),
-    impact=_("What cannot be reached for its metrics is most likely not reached by its users either."),
+    impact=_("If SeqPulse cannot reach its metrics, users most likely cannot reach the service either."),
     actions=(
         _("Call the service from outside now: if its users get errors or nothing, roll back."),
         _(

@@ -10,9 +10,9 @@ TEXT = HintText(
     key="traffic_below_baseline",
     title=_("Traffic below {threshold} in {samples_over}"),
     cause=_(
-        "Traffic fell to {observed} in the mean, {worst} in the lowest sample, {baseline} before. A dip in some "
-        "samples points at instances that came up one after the other or that the load balancer took out for a while; "
-        "a lasting loss at routes, host names or health checks that changed, or at callers that ended."
+        "Traffic fell to {observed} on average, {worst} in the lowest sample, {baseline} before. A dip in some "
+        "samples points at instances that came up one after the other or that the load balancer removed for a while; "
+        "a lasting loss points at routes, host names or health checks that changed, or at callers that stopped."
     ),
     impact=_("Requests did not reach the service; those users were turned away or waited, unseen by its error rate."),
     actions=(

@@ -20,6 +20,7 @@ POLICIES: list[dict[str, Any]] = [
     {},
     {"sensitivity": "high"},
     {"limits": {"latency_p95": 200.0, "requests_per_sec": 30.0, "error_rate": 0.01}},
+    {"left_out": ["requests_per_sec", "error_rate", "cpu_usage", "memory_usage"]},
     {"kind": "fixed"},
     {"kind": "fixed", "critical_metrics": ["latency_p95", "cpu_usage", "memory_usage"]},
 ]
@@ -37,6 +38,7 @@ LEVELS: list[dict[str, Any]] = [
     {"latency_p95": [100, 100, 100, 100, 900]},
     {"requests_per_sec": 9.0},
     {"requests_per_sec": 0.2},
+    {"requests_per_sec": 0.0},
     {"requests_per_sec": [50, 50, 9, 9, 9]},
     {"cpu_usage": 0.95},
     {"memory_usage": 0.72},

@@ -124,7 +124,7 @@ def test_the_sentence_tells_levels_ratio_share_and_line() -> None:
     pre = make_pre(noisy=False)
     check = check_of(judged(pre, make_series(10, noisy=False, latency_p95=342.2)), "latency_p95")
     assert check.sentence == (
-        "p95 rose from 118 ms to 342 ms (×2.9) in 8 of 8 samples; the line for a rollback is ×3.09 and +238 ms"
+        "p95 rose from 118 ms to 342 ms (×2.9) in 8 of 8 samples; the rollback threshold is ×3.09 and +238 ms"
     )
 
 
@@ -133,7 +133,7 @@ def test_a_finding_between_where_it_decides_and_the_nominal_line_is_told_by_the_
     check = check_of(judged(pre, make_series(10, noisy=False, requests_per_sec=23.2)), "requests_per_sec")
     assert check.outcome == "critical"
     assert "(53.6 % lost)" in check.sentence
-    assert check.sentence.endswith("that reaches the line for a rollback, 52.2 % lost")
+    assert check.sentence.endswith("that reaches the rollback threshold (52.2 % lost)")
 
 
 def test_every_check_can_be_recomputed_from_its_numbers() -> None:

@@ -1,4 +1,4 @@
-"""Early verdicts, stored: issued once, kept on record, with the final word beside them."""
+"""Early verdicts, stored: issued once, kept on record, with the final verdict beside them."""
 
 from __future__ import annotations
 

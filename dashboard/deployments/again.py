@@ -56,7 +56,7 @@ class SideBySide:
 
 
 def side_by_side(verdict: DeploymentVerdict | None, judgement: Judgement) -> SideBySide:
-    """verdict: what is recorded; of an early one its final word is compared, which is about the same samples."""
+    """verdict: what is recorded; of an early one its final verdict is compared, which is about the same samples."""
     recorded = side_of_stored(what_stands(verdict)) if verdict is not None else None
     again = side_of(judgement)
     known = gravest(recorded.checks) if recorded is not None else {}

@@ -45,7 +45,8 @@ class DeploymentFilters(ListFilters):
         max_length=200,
         widget=forms.TextInput({"type": "search", "autocomplete": "off"}),
         help_text=_(
-            "Beginnings of words in branch, version, author or project, or of a commit; #12 is a number. All count."
+            "Matches the start of words in branch, version, author or project, or the start of a commit; #12 "
+            "finds deployments numbered 12. All terms must match."
         ),
     )
     verdict = choice_field(_("Verdict"), _("All verdicts"), VERDICT_LABELS.items())

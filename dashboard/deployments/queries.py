@@ -89,7 +89,7 @@ class Detail:
 
 
 def is_in_progress(deployment: Deployment, verdict: DeploymentVerdict | None) -> bool:
-    """Whether a verdict, or the final word after an early one, is still to come."""
+    """Whether a verdict, or the final verdict after an early one, is still to come."""
     to_come = verdict is None and deployment.state not in (State.ANALYZED, *NEVER_JUDGED)
     return to_come or window_is_open(deployment, verdict)
 
@@ -176,7 +176,7 @@ def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, frozenset[Action]
 
 
 def evidence_of(verdict: DeploymentVerdict | None) -> dict[str, Any]:
-    """What a verdict rests on: the final word's evidence where there is one, else that of the verdict itself."""
+    """What a verdict rests on: the final verdict's evidence where there is one, else that of the verdict itself."""
     return recorded_evidence(verdict) if verdict is not None else {}
 
 

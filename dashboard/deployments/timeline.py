@@ -119,7 +119,7 @@ def misses(detail: Detail) -> Iterator[Entry]:
 
 
 def verdicts(detail: Detail) -> Iterator[Entry]:
-    """The verdict, early or final, its final word, and what earlier analyses had said."""
+    """The verdict, early or final, its final verdict, and what earlier analyses had said."""
     verdict = detail.verdict
     if verdict is None:
         return

@@ -59,5 +59,5 @@ def feedback(request: HttpRequest, uuid: UUID) -> HttpResponse:
     except VerdictRevised:
         form.refuse_revised()
         return _page(request, deployment_detail(person(request), uuid), form)
-    messages.success(request, _("Thank you. Your mark is stored."))
+    messages.success(request, _("Thank you. Your feedback is saved."))
     return redirect(f"{reverse('dashboard:deployment', args=[uuid])}#feedback")

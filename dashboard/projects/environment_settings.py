@@ -101,7 +101,7 @@ def delete(request: HttpRequest, environment_id: int) -> HttpResponse:
     form = TypedNameForm(environment.name, request.POST if request.method == "POST" else None)
     if form.is_valid():
         delete_environment(environment)
-        told_so = _("The environment “%(name)s” is deleted. What was measured there is removed by and by.")
+        told_so = _("The environment “%(name)s” is deleted. Its measurements are being removed in the background.")
         messages.success(request, told_so % {"name": environment.name})
         return redirect("dashboard:project-settings", uuid=environment.project.uuid)
     context = {

@@ -118,7 +118,10 @@ def delete(request: HttpRequest, uuid: UUID) -> HttpResponse:
     form = TypedNameForm(project.name, request.POST if request.method == "POST" else None)
     if form.is_valid():
         delete_project(project)
-        told = _("The project “%(name)s” is deleted. Its keys are void; what was measured is removed by and by.")
+        told = _(
+            "The project “%(name)s” is deleted. Its keys are no longer valid; its measurements are being removed "
+            "in the background."
+        )
         messages.success(request, told % {"name": project.name})
         return redirect("dashboard:projects")
     content = content_of([environment.pk for environment in environments_of(project)])

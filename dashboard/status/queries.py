@@ -29,7 +29,7 @@ OVERALL = {
 }
 CHECKS = {
     "ok": Status("ok", "ok", _("OK")),
-    "degraded": Status("warning", "warning", _("To look at")),
+    "degraded": Status("warning", "warning", _("Needs attention")),
     "down": Status("critical", "rollback", _("Down")),
     "unknown": Status("neutral", "unknown", _("Unknown")),
 }

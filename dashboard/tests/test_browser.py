@@ -202,7 +202,7 @@ def test_the_admin_works_under_the_content_security_policy(site, live_server, us
 def test_an_early_verdict_keeps_its_page_up_to_date_and_a_form_as_it_was_filled_in(site, live_server, user):
     deployment = scenes.called_out_early(scenes.environment_of(user))
     sign_in(site, live_server, address(deployment))
-    expect(site.get_by_text("The window goes on")).to_be_visible()
+    expect(site.get_by_text("The window is still open")).to_be_visible()
     look(site, "deployment-early")
     site.get_by_role("radio", name="Wrong").check()
     reason = site.get_by_label("Reason")
@@ -215,7 +215,7 @@ def test_an_early_verdict_keeps_its_page_up_to_date_and_a_form_as_it_was_filled_
     expect(reason).to_have_value("The load balancer did that.")
     expect(reason).to_be_focused()
     site.get_by_label("It should have been").select_option(label="Warning")
-    site.get_by_role("button", name="Store the mark").click()
+    site.get_by_role("button", name="Save feedback").click()
     expect(site.get_by_text("Marked wrong, it should have been: Warning")).to_be_visible()
     look(site, "deployment-early-ended")
 
@@ -226,12 +226,12 @@ def test_a_verdict_is_marked_and_the_mark_is_changed(site, live_server, user):
     expect(site.get_by_label("It should have been")).to_be_hidden()
     look(site, "deployment-baseline")
     site.get_by_role("radio", name="Right").check()
-    site.get_by_role("button", name="Store the mark").click()
+    site.get_by_role("button", name="Save feedback").click()
     expect(site.get_by_role("status").filter(has_text="Your mark is stored")).to_be_visible()
-    site.get_by_text("Change the mark").click()
+    site.get_by_text("Change feedback").click()
     site.get_by_role("radio", name="Wrong").check()
     site.get_by_label("It should have been").select_option(label="OK")
-    site.get_by_role("button", name="Store the mark").click()
+    site.get_by_role("button", name="Save feedback").click()
     expect(site.get_by_text("Marked wrong, it should have been: OK")).to_be_visible()
     look(site, "deployment-marked")
 

@@ -78,7 +78,7 @@ def test_the_overview_leads_from_the_first_steps_to_a_verdict(site, live_server,
     expect(site.locator("[aria-current=step]")).to_contain_text("And finish after it")
     look(site, "overview-first-steps")
     make_verdict(deployment)
-    expect(site.get_by_role("heading", name="Every last verdict is OK")).to_be_visible(timeout=3 * PATIENCE_MS)
+    expect(site.get_by_role("heading", name="All latest verdicts are OK")).to_be_visible(timeout=3 * PATIENCE_MS)
 
 
 def test_a_busy_overview_shows_trouble_first_and_keeps_up(site, live_server, user):

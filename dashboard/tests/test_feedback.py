@@ -58,7 +58,7 @@ def test_a_later_mark_replaces_the_first(browser_of, client, deployment, environ
 def test_the_form_to_change_a_mark_shows_it_as_it_stands(browser_of, deployment):
     mark(browser_of, deployment, mark="wrong", should_have_been="warning", reason="Only slow.")
     page = browser_of.get(address(deployment)).content.decode()
-    assert "Change the mark" in page
+    assert "Change feedback" in page
     chosen = [tag for tag in re.findall(r"<input[^>]*>", page) if " checked" in tag]
     assert len(chosen) == 1
     assert 'value="wrong"' in chosen[0]

@@ -131,7 +131,7 @@ ELSEWHERE = {
     "failed",
     "expired",
     "cancelled",
-    "their quality is too low",
+    "the data quality is too low",
 }
 
 

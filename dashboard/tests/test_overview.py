@@ -183,7 +183,7 @@ def test_archived_and_foreign_projects_are_not_shown(browser_of, environment):
         text = words(browser_of.get(path))
         assert "theirs" not in text
         assert "bygone" not in text
-        assert "Every last verdict is OK" in text
+        assert "All latest verdicts are OK" in text
 
 
 def test_what_has_no_deployment_yet_says_what_comes_next(browser_of, environment):
@@ -258,7 +258,7 @@ def test_the_guide_follows_what_is_really_there(browser_of, user):
     assert states(browser_of) == ["done"] * 5 + ["current"]
     make_verdict(Deployment.objects.get())
     assert states(browser_of) == []
-    assert "Every last verdict is OK" in words(browser_of.get(OVERVIEW))
+    assert "All latest verdicts are OK" in words(browser_of.get(OVERVIEW))
 
 
 def test_the_guide_tells_the_next_call_with_this_deployments_id(browser_of, environment):

@@ -266,7 +266,7 @@ def test_a_replay_shows_what_would_change_and_writes_nothing(browser_of, environ
     row = answer.content.decode().split('<section class="section" aria-labelledby="replay-title"')[1]
     assert f'href="{address(slow)}"' in row
     assert f'href="{address(kept)}"' not in row
-    assert "Deserved: OK" in text
+    assert "Correct verdict: OK" in text
     # The form keeps what was tried, the file says it, and nothing is stored.
     assert 'value="5000"' in answer.content.decode()
     assert "latency_p95 = 5000" in text

@@ -71,8 +71,8 @@ def test_what_is_wrong_is_told_in_words(browser_of):
     make_job(120)
     text = words(browser_of.get(STATUS))
     assert "Something is wrong" in text
-    assert "Pollers To look at None has been heard of: nothing is measured until one is started." in text
-    assert "Samples and verdicts To look at They come late" in text
+    assert "Pollers Needs attention None has been heard of: nothing is measured until one is started." in text
+    assert "Samples and verdicts Needs attention They come late" in text
 
 
 def test_staff_see_pollers_jobs_and_data(staff):

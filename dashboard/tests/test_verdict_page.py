@@ -25,7 +25,7 @@ def test_an_early_verdict_says_so_and_goes_on_until_its_window_has_ended(browser
     deployment = scenes.called_out_early(environment)
     page = browser_of.get(address(deployment))
     assert "Early : issued after 2 of 5 samples" in words(page)
-    assert "The window goes on" in words(page)
+    assert "The window is still open" in words(page)
     assert 'data-live="running"' in page.content.decode()
     assert "early 2 of 5 samples" in words(browser_of.get(LIST))
 
