@@ -179,7 +179,7 @@ def test_what_was_searched_is_what_happened(flow: Flow) -> None:
     logs = flow.written["log of web"]
     assert "request_finished" in logs
     assert "[redacted]" in logs
-    assert [line for line in logs.splitlines() if "DisallowedHost" in line and "WSGIRequest" in line]
+    assert [line for line in logs.splitlines() if "DisallowedHost" in line and "Utf8Request" in line]
     assert "jobs_completed" in flow.written["log of poller"]
     assert "sphs_" not in flow.written["table projects_environment"]
     assert "gAAAA" in flow.written["table projects_environment"]
