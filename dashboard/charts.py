@@ -24,6 +24,8 @@ BEFORE_END, AFTER_START = 138.0, 176.0
 HEADROOM = 1.12
 RATIOS = ("error_rate", "cpu_usage", "memory_usage")
 UNITS = {"requests_per_sec": "req/s", "latency_p95": "ms", **dict.fromkeys(RATIOS, "%")}
+# A limit further above everything measured than this would press the curve to the ground: it is told in words.
+FAR = 3.0
 # A drop is what hurts here; of all the others, a rise.
 LOWER_BOUND = ("requests_per_sec",)
 # Above it a scale of floats has no room left; an endpoint may report such nonsense and still has a page.
@@ -93,9 +95,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One metric before and after. before, after: means in the metric's unit; change: relative (latency, traffic) or
-    in percentage points (ratios), None where there is nothing to compare; limit and baseline: heights of lines; band:
-    the spread before, as the judge found it, else from the lowest to the highest sample."""
+    """One metric before and after. before, after: the levels that the judge compared, else the means of the samples, in
+    the metric's unit; change: relative (latency, traffic) or in percentage points (ratios), None where there is nothing
+    to compare; limit and baseline: heights of lines, limit None where it is so far off that it is only told; band: the
+    spread before, as the judge found it, else from the lowest to the highest sample."""
 
     metric: str
     unit: str
@@ -157,9 +160,11 @@ def draw(
     limit = _number(found.get("limit"))
     levels = [values[id(sample)] for kind, sample in known if kind != "left-out"]
     spread = _spread(levels, _number(found.get("baseline")), _number(found.get("spread")))
-    top, step = scale([*values.values(), *(spread or ()), *([] if limit is None else [limit])], ratio=metric in RATIOS)
-    before = mean_of(levels) if levels else None
-    after = mean_of([values[id(sample)] for sample in post]) if post else None
+    seen = [*values.values(), *(spread or ())]
+    near = limit is not None and limit <= FAR * max(seen, default=limit)
+    top, step = scale([*seen, *([limit] if near and limit is not None else [])], ratio=metric in RATIOS)
+    before = _judged(found, "baseline", levels)
+    after = _judged(found, "observed", [values[id(sample)] for sample in post])
 
     def point(sample: SampleLike, x: float, kind: str = "post") -> Point:
         value = values[id(sample)]
@@ -180,7 +185,7 @@ def draw(
         x_ticks=_x_ticks(span, reach),
         y_ticks=tuple(Tick(text(height(value, top)), label) for value, label in y_labels(top, step, metric)),
         misses=tuple(text(_after_place(offset, reach)) for offset in span.missed),
-        limit=text(height(limit, top)) if limit is not None else None,
+        limit=text(height(limit, top)) if near and limit is not None else None,
         limit_value=limit,
         baseline=text(height(before, top)) if before is not None else None,
         band=_band(spread, top),
@@ -228,6 +233,15 @@ def y_labels(top: float, step: float, metric: str) -> list[tuple[float, str]]:
         read = value * factor
         shown.append((value, number(f"{read:.0e}" if read >= 1e5 else f"{read:.{digits}f}")))
     return shown
+
+
+def _judged(found: Mapping[str, Any], name: str, values: Sequence[float]) -> float | None:
+    """What the judge took for the level of these samples: without warm-up, outliers and what load explains. Their mean
+    where it took none; None where there are none."""
+    if not values:
+        return None
+    level = _number(found.get(name))
+    return mean_of(values) if level is None else level
 
 
 def _number(value: Any) -> float | None:

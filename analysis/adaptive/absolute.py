@@ -30,6 +30,7 @@ _EPSILON = 1e-9
 
 _BELOW = _("{metric} was below your limit of {limit} in {samples} (level {level}; tolerated: {tolerance} of samples)")
 _ABOVE = _("{metric} was above your limit of {limit} in {samples} (level {level}; tolerated: {tolerance} of samples)")
+_WITHIN = _("{metric} stayed within your limit of {limit} (level {level})")
 
 
 def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
@@ -48,7 +49,7 @@ def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
     observed = level(values)
     strength = (1.0 + share) if failed else min(0.95, 0.95 * share / (tolerance + 0.2))
     sentence = told(
-        _BELOW if minimum else _ABOVE,
+        _WITHIN if not over else _BELOW if minimum else _ABOVE,
         metric=wording.label(metric),
         limit=wording.level(metric, limit),
         samples=counted(over, "{n} of {count} samples", "{n} of {count} samples", count=len(values)),

@@ -12,6 +12,7 @@ from analysis.adaptive.levels import level, median
 from analysis.adaptive.missing import SERVICE_DOWN, no_answers
 from analysis.told import in_a_row, told
 from analysis.types import Check, Sample
+from analysis.wording import reason
 
 # Two samples that answer little but errors; three that answer many.
 ERRORS_ONLY = 0.8
@@ -154,7 +155,7 @@ def _down(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
         return None
     if any(miss.reason not in SERVICE_DOWN for miss in misses):
         return None
-    reasons = in_a_row(sorted({miss.reason for miss in misses}))
+    reasons = in_a_row(reason(code) for code in sorted({miss.reason for miss in misses}))
     return no_answers(
         "critical",
         told(

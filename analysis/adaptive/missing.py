@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from analysis.adaptive.evidence import Evidence, Finding
 from analysis.told import counted, in_a_row, told
 from analysis.types import Check, CheckOutcome, Miss
+from analysis.wording import reason
 
 # The service did not answer, or answered that it cannot: the sign of an outage.
 SERVICE_DOWN = frozenset({"refused", "timeout", "http_5xx", "dns", "tls", "protocol"})
@@ -104,7 +105,7 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
     broken = [m for m in misses if m.reason in ENDPOINT_BROKEN]
     before = sum(m.phase == "pre" and m.reason in SERVICE_DOWN for m in evidence.window.misses)
     usual = before / (before + evidence.fresh_pre) if before else 0.0
-    reasons = in_a_row(sorted({m.reason for m in [*down, *broken]}))
+    reasons = in_a_row(reason(code) for code in sorted({m.reason for m in [*down, *broken]}))
     if answered_before and down:
         streak = _down_streak(evidence, misses)
         share = len(down) / found.expected

@@ -136,16 +136,16 @@ def errors(story: Story, total: Counted) -> Told:
             "errors rose from {before} to {after} ({failed} of about {requests} requests failed) in {samples}; {line}",
             before=percent(story.base),
             after=percent(story.observed),
-            failed=number(total.errors),
-            requests=number(total.requests),
+            failed=number(round(total.errors)),
+            requests=number(round(total.requests)),
             samples=_over(story),
             line=line,
         )
     return told(
         "{after} of requests failed ({failed} of about {requests} requests), before: {before}; {line}",
         after=percent(story.observed),
-        failed=number(total.errors),
-        requests=number(total.requests),
+        failed=number(round(total.errors)),
+        requests=number(round(total.requests)),
         before=percent(story.base),
         line=line,
     )

@@ -13,26 +13,37 @@ from typing import Any
 
 from analysis.levels import mean_of
 from analysis.told import in_a_row, told
-from analysis.types import OK, ROLLBACK, Check, Hint, Sample, Severity, Verdict, Window
+from analysis.told import noop as _
+from analysis.types import OK, ROLLBACK, Check, Hint, Sample, Severity, Verdict, VerdictName, Window
 from analysis.wording import label, level, percent, samples, samples_over
 
 # A rule of judges that count failed collections as evidence: the endpoint answers no more.
 UNREACHABLE = "endpoint_stopped_answering"
 
 MAX_CONFIDENCE = 0.99
+ROLL_BACK_FIRST = _("Roll back to the previous version first; look for the reason afterwards.")
 
 
 @dataclass(frozen=True)
 class HintText:
     """The words of a hint. key is unique (several texts may share a code); title, cause, impact and actions are
-    templates; replaces: codes of the hints that this one explains, where they are about the same metrics."""
+    templates; last_resort: when to roll back after all, the last action where the verdict does not say so already
+    (there, rolling back comes first); replaces: codes of the hints that this one explains, where they are about the
+    same metrics."""
 
     key: str
     title: str
     cause: str
     impact: str
     actions: tuple[str, ...]
+    last_resort: str = ""
     replaces: tuple[str, ...] = ()
+
+    def actions_with(self, verdict: VerdictName) -> tuple[str, ...]:
+        """What to do, in this order: a hint must not make depend on anything what the verdict recommends."""
+        if not self.last_resort:
+            return self.actions
+        return (ROLL_BACK_FIRST, *self.actions) if verdict == ROLLBACK else (*self.actions, self.last_resort)
 
     @property
     def code(self) -> str:
@@ -141,7 +152,7 @@ def build(  # noqa: PLR0913  (one argument per column of a hint)
         title=told(text.title, **filled),
         cause=told(text.cause, **filled),
         impact=told(text.impact, **filled),
-        actions=tuple(told(action, **filled) for action in text.actions),
+        actions=tuple(told(action, **filled) for action in text.actions_with(findings.verdict.verdict)),
         evidence=evidence,
         numbers=numbers or {},
         metrics=metrics,

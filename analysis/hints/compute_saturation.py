@@ -29,8 +29,8 @@ TEXT = HintText(
             "frames with the diff."
         ),
         _("Add instances to win time if rolling back has to wait."),
-        _("Roll back if p95 does not fall once caches are warm, within some minutes."),
     ),
+    last_resort=_("Roll back if p95 does not fall once caches are warm, within some minutes."),
     replaces=("persistent_breach", "high_latency", "cpu_spike"),
 )
 

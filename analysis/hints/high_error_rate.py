@@ -23,8 +23,8 @@ TEXT = HintText(
         _("Compare the times of the errors with those of restarts and of the rollout's steps."),
         _("If it is one instance, take it out of the load balancer and replace it."),
         _("If the restart dropped requests, make the old instances drain: readiness off, wait, then SIGTERM."),
-        _("If errors go on, roll back."),
     ),
+    last_resort=_("If errors go on, roll back."),
 )
 
 

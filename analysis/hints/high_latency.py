@@ -26,8 +26,8 @@ TEXT = HintText(
             "If the first samples were slow and the last ones are not, it was warm-up: compare with the chart before "
             "acting."
         ),
-        _("If it stays, roll back or switch the new feature off."),
     ),
+    last_resort=_("If it stays, roll back or switch the new feature off."),
 )
 
 

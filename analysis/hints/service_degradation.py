@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.hints.base import Findings, HintText, from_checks
+from analysis.hints.base import ROLL_BACK_FIRST, Findings, HintText, from_checks
 from analysis.told import noop as _
 from analysis.types import Hint
 
@@ -19,7 +19,7 @@ TEXT = HintText(
         "requests fail; retries of clients add load and make it worse."
     ),
     actions=(
-        _("Roll back to the previous version first; look for the reason afterwards."),
+        ROLL_BACK_FIRST,
         _(
             "Group the errors since the deployment by exception and by endpoint; timeouts and pool errors name the "
             "dependency."

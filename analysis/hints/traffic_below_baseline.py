@@ -19,8 +19,8 @@ TEXT = HintText(
         _("Compare the times of the low samples with the steps of the rollout and with restarts."),
         _("Look at the load balancer's health checks and its 502/503 answers at these times."),
         _("Compare with the same hour yesterday: traffic that always dips now is no fault of the deployment."),
-        _("If it keeps dropping, roll back and see whether traffic returns to {baseline}."),
     ),
+    last_resort=_("If it keeps dropping, roll back and see whether traffic returns to {baseline}."),
 )
 
 

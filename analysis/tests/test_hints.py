@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from analysis.hints import RULES, TEXTS, hints
+from analysis.hints.base import ROLL_BACK_FIRST
 from analysis.judge import judge
 from analysis.policy import policy_from_dict
 from analysis.quality import assess
+from analysis.tests.judgements import judgements
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.told import ENGLISH, Told, render
 from analysis.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
@@ -104,9 +106,11 @@ def test_every_rule_can_be_reached_by_real_samples() -> None:
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=lambda text: text.key)
 def test_every_text_is_complete_and_gives_three_to_five_actions(text: Any) -> None:
-    assert 3 <= len(text.actions) <= 5
-    assert all((text.title, text.cause, text.impact, *text.actions))
-    fields = [field for part in (text.title, text.cause, text.impact, *text.actions) for field in _fields(part)]
+    for verdict in (WARNING, ROLLBACK):
+        assert 3 <= len(text.actions_with(verdict)) <= 5
+    parts = (text.title, text.cause, text.impact, *text.actions_with(WARNING))
+    assert all(parts)
+    fields = [field for part in parts for field in _fields(part)]
     assert all(field.isidentifier() for field in fields), "placeholders are named"
 
 
@@ -114,11 +118,24 @@ def _fields(template: str) -> list[str]:
     return [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
 
 
+def test_no_action_makes_a_rollback_depend_on_anything_where_the_verdict_recommends_it() -> None:
+    seen = set()
+    for verdict, found in judgements():
+        recommends = verdict.verdict == ROLLBACK
+        for hint in found:
+            if last_resort := TEXTS[hint.text_key].last_resort:
+                assert (hint.actions[0] == ROLL_BACK_FIRST) is recommends
+                assert any(action.startswith(last_resort[:12]) for action in hint.actions) is not recommends
+                seen.add(recommends)
+    assert seen == {True, False}
+
+
 def test_a_hint_can_be_rendered_again_from_its_messages() -> None:
     for hint in hints_of(make_post(error_rate=0.2, latency_p95=900.0)):
         text = TEXTS[hint.text_key]
         given = (hint.title, hint.cause, hint.impact, *hint.actions)
-        for template, told in zip((text.title, text.cause, text.impact, *text.actions), given, strict=True):
+        templates = (text.title, text.cause, text.impact, *text.actions_with(ROLLBACK))
+        for template, told in zip(templates, given, strict=True):
             assert isinstance(told, Told)
             assert told.message["msgid"] == template
             assert render(told.message, ENGLISH) == told

@@ -7,13 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from analysis.types import METRICS
+from analysis.hints.base import UNREACHABLE
+from analysis.types import METRICS, OK
 from dashboard import words
 from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.basis import basis_of, final_word, revised
 from dashboard.deployments.forms import FeedbackForm
-from dashboard.deployments.queries import MISSED, Detail, evidence_of
+from dashboard.deployments.queries import MISSED, Detail, evidence_of, last_good_before
 from dashboard.deployments.timeline import how_taken, timeline_of
 from deployments.models import NEVER_JUDGED, Deployment, State
 from metrics.models import MetricSample, Phase
@@ -81,10 +83,11 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "running": deployment.state in (State.PENDING, State.RUNNING),
         "never_judged": deployment.state in NEVER_JUDGED,
         "hints": detail.hints,
+        "last_good": last_good_before(deployment) if verdict is not None and verdict.verdict != OK else None,
         "charts": charts,
         "drawn": legend_of(charts),
-        "checks": by_gravity(checks),
-        "final_checks": by_gravity(final.checks) if final else [],
+        "checks": named(by_gravity(checks)),
+        "final_checks": named(by_gravity(final.checks)) if final else [],
         "quality": quality,
         "issues": quality.get("issues", []),
         "slots": slots_of(detail),
@@ -103,6 +106,17 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
 def by_gravity(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The checks, the gravest first."""
     return sorted(checks, key=lambda check: RANK.get(str(check.get("outcome")), len(RANK)))
+
+
+def named(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The checks with what each is about: its metric, or whether the service could be reached, which the judge files
+    under traffic."""
+    return [{**check, "name": name_of(check)} for check in checks]
+
+
+def name_of(check: dict[str, Any]) -> Any:
+    metric = str(check.get("metric"))
+    return _("Reachability") if check.get("rule") == UNREACHABLE else words.METRICS.get(metric, metric)
 
 
 def charts_of(detail: Detail, checks: list[dict[str, Any]]) -> list[Chart]:
@@ -129,9 +143,11 @@ def charts_of(detail: Detail, checks: list[dict[str, Any]]) -> list[Chart]:
         interval_s=deployment.interval_s,
         missed=tuple((job.scheduled_at - start).total_seconds() for job in lost if job.scheduled_at >= start),
     )
-    by_metric = gravest(checks)
-    # A check without a limit (the endpoint stopped answering) does not hide the line of another one.
-    drawn = {**by_metric, **gravest([check for check in checks if check.get("limit") is not None])}
+    # That the endpoint stopped answering says nothing of a metric's level.
+    about_levels = [check for check in checks if check.get("rule") != UNREACHABLE]
+    by_metric = gravest(about_levels)
+    # A check without a limit does not hide the line of another one.
+    drawn = {**by_metric, **gravest([check for check in about_levels if check.get("limit") is not None])}
     told = {metric: {**check, "outcome": by_metric[metric].get("outcome")} for metric, check in drawn.items()}
     return [draw(metric, samples, span, told.get(metric), earlier=earlier) for metric in METRICS]
 
@@ -144,6 +160,8 @@ def legend_of(charts: list[Chart]) -> dict[str, bool]:
         "history": "history" in kinds,
         "left_out": "left-out" in kinds,
         "band": any(chart.band is not None for chart in charts),
+        "limit": any(chart.limit is not None for chart in charts),
+        "over": any(chart.over for chart in charts),
     }
 
 

@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404
 from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.replay import recorded_evidence
+from analysis.types import OK
 from dashboard.words import Status, status_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
@@ -166,6 +167,15 @@ def neighbours_of(deployment: Deployment) -> Neighbours:
     newer = beside.filter(pk__gt=deployment.pk).order_by("pk")[:1]
     found = {one.pk < deployment.pk: one for one in older.union(newer)}
     return Neighbours(older=found.get(True), newer=found.get(False))
+
+
+def last_good_before(deployment: Deployment) -> Deployment | None:
+    """What was good in the same environment before: conclusively ok, and not marked wrong since. One query."""
+    earlier = Deployment.objects.filter(
+        project_id=deployment.project_id, environment_id=deployment.environment_id, pk__lt=deployment.pk
+    )
+    good = earlier.filter(verdict__verdict=OK, verdict__conclusive=True).exclude(verdict__feedback__right=False)
+    return good.order_by("-pk").first()
 
 
 def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, frozenset[Action]]:

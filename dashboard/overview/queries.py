@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from itertools import islice
 from typing import Any
 
 from django.db.models import Count, Exists, OuterRef, Q, Subquery
@@ -12,6 +13,7 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from analysis.models import DeploymentVerdict, Hint, Severity
+from analysis.types import ROLLBACK, WARNING
 from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of, with_verdict
 from dashboard.overview.guide import Facts, Guide
 from dashboard.overview.standing import Sum, rank, standing_of, sum_of
@@ -24,6 +26,8 @@ from projects.models import ApiKey, Environment, Project, User
 # Of the partitions of samples, those in which a first answer of an endpoint is looked for.
 ANSWERED_WITHIN = timedelta(days=30)
 HINTS_SHOWN = 12
+# Of the environments in trouble, those that the headline names.
+NAMED = 3
 EMPTY = Strip()
 
 
@@ -114,6 +118,13 @@ class Overview:
     @property
     def sum(self) -> Sum:
         return sum_of(row.standing for row in self.rows)
+
+    @property
+    def in_trouble(self) -> list[Row]:
+        """What the headline is about, where that is a verdict to look at: as many as it can name."""
+        gravest = self.sum.gravest
+        named = (row for row in self.rows if row.judged is not None and row.standing == gravest)
+        return list(islice(named, NAMED)) if gravest in (ROLLBACK, WARNING) else []
 
     @property
     def has_verdict(self) -> bool:

@@ -89,7 +89,7 @@ def test_a_deployment_shows_its_verdict_first(site, live_server, user, name, hea
 def test_an_unsure_verdict_shows_what_was_missed(site, live_server, user):
     deployment = scenes.poorly_observed(scenes.environment_of(user))
     sign_in(site, live_server, address(deployment))
-    expect(site.get_by_text("Not conclusive: the data do not carry")).to_be_visible()
+    expect(site.get_by_text("Not conclusive: the data do not support")).to_be_visible()
     look(site, "deployment-inconclusive")
 
 
@@ -227,7 +227,7 @@ def test_a_verdict_is_marked_and_the_mark_is_changed(site, live_server, user):
     look(site, "deployment-baseline")
     site.get_by_role("radio", name="Right").check()
     site.get_by_role("button", name="Save feedback").click()
-    expect(site.get_by_role("status").filter(has_text="Your mark is stored")).to_be_visible()
+    expect(site.get_by_role("status").filter(has_text="Your feedback is saved")).to_be_visible()
     site.get_by_text("Change feedback").click()
     site.get_by_role("radio", name="Wrong").check()
     site.get_by_label("It should have been").select_option(label="OK")
@@ -250,7 +250,7 @@ def test_an_owner_tries_a_policy_and_saves_it(site, live_server, user):
         deployment = scenes.judged(environment, minutes_ago=minutes_ago, **metrics)
         give_feedback(deployment.verdict, right=metrics is not scenes.SLOW, by=user, should_have_been="ok")
     sign_in(site, live_server, project_page_of(environment))
-    expect(site.get_by_text("2 of 3 marked").first).to_be_visible()
+    expect(site.get_by_text("2 right of 3 marked").first).to_be_visible()
     look(site, "project")
     site.get_by_role("link", name="Policy prod").click()
     expect(site.get_by_label("Traffic: tolerated share of such samples")).to_be_hidden()

@@ -323,3 +323,15 @@ def test_a_long_history_is_read_by_index(environment, user):
     latest = next(plan for plan in plans if "on projects_environment" in plan and "SubPlan" in plan)
     assert latest.count("deployments_by_start") == 2, latest
     assert "deployments_by_time" not in latest, latest
+
+
+def test_the_headline_names_the_environments_in_trouble(browser_of, environment):
+    for number in range(4):
+        place = make_environment(project=environment.project, name=f"broken-{number}")
+        make_verdict(make_deployment(environment=place, state=State.FINISHED), verdict="rollback_recommended")
+    page = browser_of.get(OVERVIEW).content.decode()
+    where = re.search(r'<ul class="standing-where">(.*?)</ul>', page, re.S)
+    assert where is not None
+    assert where[1].count("<li>") == 3
+    assert "broken-" in where[1]
+    assert "/dashboard/deployments/" in where[1]

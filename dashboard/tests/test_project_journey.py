@@ -130,6 +130,7 @@ def rotate_its_secret(site: Page, service: Service, secret: str) -> None:
     service.accept(str(fresh))
     site.get_by_role("button", name="Test").click()
     expect(site.get_by_text("Signature accepted", exact=True)).to_be_visible()
+    site.get_by_text("Invalidate the old secret…").click()
     site.get_by_role("button", name="Invalidate the old secret now").click()
     expect(site.get_by_text("The old secret is void.")).to_be_visible()
     assert Environment.objects.get(name="staging").hmac_secret.open() == fresh

@@ -58,8 +58,8 @@ def test_the_hit_rate_counts_marked_verdicts_ever_and_of_the_last_month(browser_
         if right is not None:
             give_feedback(verdict, right=right, by=user)
     text = words(browser_of.get(project_page_of(environment)))
-    assert "Verdicts that were right 75 % 3 of 4 marked" in text
-    assert "Of the last 30 days 50 % 1 of 2 marked" in text
+    assert "Verdicts that were right 75 % 3 right of 4 marked" in text
+    assert "Verdicts that were right, last 30 days 50 % 1 right of 2 marked" in text
     assert "Verdicts in 30 days 3 OK: 3 Warning: 0 Rollback recommended: 0" in text
 
 
@@ -67,7 +67,7 @@ def test_without_any_mark_no_hit_rate_is_claimed(browser_of, environment):
     make_verdict(make_deployment(environment=environment, state=State.FINISHED))
     text = words(browser_of.get(project_page_of(environment)))
     assert "No verdict is marked yet" in text
-    assert "Of the last 30 days – none marked" in text
+    assert "Verdicts that were right, last 30 days – none marked" in text
 
 
 def test_a_project_takes_the_same_queries_however_many_environments(browser_of, environment, user):

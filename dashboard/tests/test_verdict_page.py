@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from analysis.adaptive.missing import ENDPOINT_DOWN
-from analysis.models import VerdictName
+from analysis.models import Feedback, VerdictName
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, words
@@ -17,6 +17,7 @@ from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
 from projects.baselines import exclude_window
 from projects.services import set_policy
+from projects.tests.factories import make_environment
 
 pytestmark = pytest.mark.django_db
 
@@ -154,8 +155,10 @@ def test_a_check_without_a_limit_leaves_the_others_limit_in_the_chart(browser_of
     assert (down["outcome"], down["limit"]) == ("critical", None)
     page = browser_of.get(address(deployment)).content.decode()
     traffic = next(part for part in page.split("</figure>") if "chart-requests_per_sec-title" in part)
-    assert 'class="chart critical"' in traffic
+    # What is critical is that nobody answered; traffic itself is as it was.
+    assert 'class="chart ok"' in traffic
     assert 'class="limit-line"' in traffic
+    assert "Failed, critical Reachability the service answered before" in words(browser_of.get(address(deployment)))
 
 
 def test_earlier_deployments_that_helped_out_take_one_query_more(browser_of, environment, django_assert_num_queries):
@@ -163,3 +166,24 @@ def test_earlier_deployments_that_helped_out_take_one_query_more(browser_of, env
     assert len(helped.verdict.evidence["history_of"]) == 3
     with django_assert_num_queries(8):
         assert browser_of.get(f"{address(helped)}live/").status_code == 200
+
+
+def test_what_was_good_before_is_named_beside_a_verdict_that_is_not(browser_of, environment):
+    good = make_deployment(environment=environment, state=State.FINISHED, version="2.13.4")
+    make_verdict(good)
+    wrong = make_deployment(environment=environment, state=State.FINISHED)
+    Feedback.objects.create(verdict=make_verdict(wrong), right=False)
+    make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict="ok", conclusive=False)
+    make_verdict(make_deployment(environment=make_environment(project=environment.project), state=State.FINISHED))
+    broken = scenes.judged(environment, **scenes.BROKEN)
+    assert f"Last good here: #{good.number} 2.13.4" in words(browser_of.get(address(broken)))
+    assert "Last good here" not in words(browser_of.get(address(good)))
+
+
+def test_charts_tell_the_levels_that_the_judge_compared(browser_of, environment):
+    deployment = scenes.judged(environment, **scenes.SLOW)
+    check = next(one for one in deployment.verdict.checks if one["metric"] == "latency_p95")
+    page = browser_of.get(address(deployment)).content.decode()
+    latency = next(part for part in page.split("</figure>") if "chart-latency_p95-title" in part)
+    assert f"<strong>{check['observed']:.0f} ms</strong>" in latency
+    assert f"{check['baseline']:.0f} ms</span>" in latency

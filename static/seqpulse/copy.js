@@ -9,10 +9,11 @@ const announcer = document.querySelector("[data-live-announcer]");
 /** Where the browser lets nobody write the clipboard (plain HTTP), the text is selected instead. */
 async function copy(source) {
   try {
-    await navigator.clipboard.writeText(source.textContent);
+    await navigator.clipboard.writeText(source.value ?? source.textContent);
     return true;
   } catch {
-    getSelection().selectAllChildren(source);
+    if (source.select) source.select();
+    else getSelection().selectAllChildren(source);
     return false;
   }
 }
