@@ -6,6 +6,7 @@ the catalogue does not know any more, stays English: half a sentence of each wou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from analysis.told import Message, Told, Unreadable, number, render
 
 # As typographers of the languages that group by spaces want it.
 SPACES = {"\xa0": "\N{NARROW NO-BREAK SPACE}", " ": "\N{NARROW NO-BREAK SPACE}"}
+# A number and its unit stay on one line; other languages write that space into their texts.
+UNIT = re.compile(r"(?<=\d) (?=(?:%|(?:ms|s|min|h|req/s|requests/s)\b))")
 
 
 class Stored(Protocol):
@@ -61,7 +64,7 @@ def in_language(text: Any, stored: Stored | None = None) -> str:
     """The text in the language of the page. stored: the row that it was read from; not needed for a Told."""
     english = "" if text is None else str(text)
     if is_english() or not english:
-        return english
+        return UNIT.sub("\xa0", english)
     message = text.message if isinstance(text, Told) else stored.phrases.get(english) if stored is not None else None
     if message is None:
         return english

@@ -181,12 +181,6 @@ def level(value: float | None, metric: str) -> str:
 
 
 @register.filter
-def times(ratio: float | None) -> str:
-    """A multiple: "×1.4"; a dash where there is none."""
-    return "–" if ratio is None else f"×{localised(f'{ratio:.1f}')}" if ratio < 100 else "×100+"
-
-
-@register.filter
 def percent(ratio: float | None) -> str:
     """A ratio 0..1 as "12 %"; a dash where there is none."""
     return "–" if ratio is None else in_language(wording.percent(ratio))

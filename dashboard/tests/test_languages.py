@@ -203,7 +203,6 @@ def test_numbers_are_written_as_the_language_writes_them(french: None) -> None:
     assert filters.level(0.005, "error_rate") == f"0,50{NARROW}%"
     assert filters.level(12.34, "requests_per_sec") == f"12,3{NARROW}req/s"
     assert filters.percent(0.123) == f"12{NARROW}%"
-    assert filters.times(1.44) == "×1,4"
     assert filters.change(0.0144, True).startswith("+1,4")
     assert filters.change(-0.12, False) == f"−12{NARROW}%"
     assert filters.change(123.4, False) == "×124"
@@ -211,9 +210,8 @@ def test_numbers_are_written_as_the_language_writes_them(french: None) -> None:
 
 
 def test_english_numbers_stay_as_they_are() -> None:
-    assert filters.level(0.005, "error_rate") == "0.50 %"
-    assert filters.times(1.44) == "×1.4"
-    assert filters.change(-0.12, False) == "−12 %"
+    assert filters.level(0.005, "error_rate") == "0.50\xa0%"
+    assert filters.change(-0.12, False) == "−12\xa0%"
     assert filters.seconds_in_words(0.84) == "0.8 s"
 
 

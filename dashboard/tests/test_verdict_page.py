@@ -185,5 +185,5 @@ def test_charts_tell_the_levels_that_the_judge_compared(browser_of, environment)
     check = next(one for one in deployment.verdict.checks if one["metric"] == "latency_p95")
     page = browser_of.get(address(deployment)).content.decode()
     latency = next(part for part in page.split("</figure>") if "chart-latency_p95-title" in part)
-    assert f"<strong>{check['observed']:.0f} ms</strong>" in latency
-    assert f"{check['baseline']:.0f} ms</span>" in latency
+    assert f"<strong>{check['observed']:.0f}\xa0ms</strong>" in latency
+    assert f"{check['baseline']:.0f}\xa0ms</span>" in latency
