@@ -242,7 +242,8 @@ def judge_errors(evidence: Evidence) -> Finding | None:
     total = pool(post)
     late = last.effect > 1.5 * whole.effect and strength >= 1.0
     observed = base + last.effect if late else total.rate
-    over = sum(item.rate > base + need for item in post)
+    limit = base + (need_rollback if critical >= 1.0 else need)
+    over = sum(item.rate > limit for item in post)
     story = sentences.Story(known.rate, observed, over, len(post), lines.deciding(), strength, critical)
     check = Check(
         metric="error_rate",
@@ -251,7 +252,7 @@ def judge_errors(evidence: Evidence) -> Finding | None:
         observed=observed,
         baseline=known.rate if known.requests else None,
         spread=whole.error,
-        limit=base + (need_rollback if critical >= 1.0 else need),
+        limit=limit,
         share=over / len(post),
         margin=critical if critical >= 1.0 else strength,
         sentence=sentences.errors(story, total),

@@ -145,7 +145,8 @@ def judge_latency(evidence: Evidence) -> Finding | None:
     rollback_line = base * line(lines.latency_rollback_ratio, lines.latency_rollback_ms, ROLLBACK_SHARE)
     late = result.last > 1.5 * result.whole and warn >= 1.0
     observed = level(last if late else body)
-    over = sum(value > warn_line for value in body)
+    limit = rollback_line if critical >= 1.0 else warn_line
+    over = sum(value > limit for value in body)
     check = Check(
         metric="latency_p95",
         rule="latency_above_own_level",
@@ -153,7 +154,7 @@ def judge_latency(evidence: Evidence) -> Finding | None:
         observed=observed,
         baseline=base,
         spread=base * result.spread,
-        limit=rollback_line if critical >= 1.0 else warn_line,
+        limit=limit,
         share=over / len(body),
         margin=critical if critical >= 1.0 else warn,
         sentence=sentences.latency(sentences.Story(base, observed, over, len(body), lines.deciding(), warn, critical)),

@@ -211,7 +211,9 @@ def judge_memory(evidence: Evidence) -> Finding | None:
     strength = max(step, leak.strength, critical)
     leaking = leak.strength >= 1.0 and leak.strength >= step
     observed = max(level(body), end) if strength >= 1.0 else level(body)
-    over = sum(value > usual.top for value in body)
+    nearer = result.base + WARNING_SHARE * (lines.leak if leaking else lines.memory_step)
+    limit = lines.memory_full if critical >= 1.0 else nearer
+    over = sum(value > limit for value in body)
     story = sentences.Story(result.base, observed, over, len(body), lines.deciding(), strength, critical)
     check = Check(
         metric="memory_usage",
@@ -220,9 +222,7 @@ def judge_memory(evidence: Evidence) -> Finding | None:
         observed=observed,
         baseline=result.base,
         spread=result.spread,
-        limit=lines.memory_full
-        if critical >= 1.0
-        else result.base + WARNING_SHARE * (lines.leak if leaking else lines.memory_step),
+        limit=limit,
         share=over / len(body),
         margin=critical if critical >= 1.0 else strength,
         sentence=sentences.memory(story, leak.minutes_left if leaking else None),

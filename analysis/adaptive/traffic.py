@@ -40,7 +40,8 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     lost = max(0.0, min(1.0, result.sustained / expected))
     # What is told is what decided: the whole window, or its last part where that is what is wrong.
     observed = (1.0 - lost) * expected * base if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
-    under = sum(value < expected * (1 - need) for value in scaled[1])
+    limit = expected * (1 - (need_rollback if critical >= 1.0 else need))
+    under = sum(value < limit for value in scaled[1])
     story = sentences.Story(expected * base, observed, under, len(evidence.body), lines.deciding(), strength, critical)
     check = Check(
         metric="requests_per_sec",
@@ -49,7 +50,7 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
         observed=observed,
         baseline=expected * base,
         spread=result.spread * base,
-        limit=expected * base * (1 - (need_rollback if critical >= 1.0 else need)),
+        limit=limit * base,
         share=under / len(evidence.body),
         margin=critical if critical >= 1.0 else strength,
         sentence=sentences.traffic(story, lost),

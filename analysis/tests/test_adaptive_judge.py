@@ -136,6 +136,28 @@ def test_a_finding_between_where_it_decides_and_the_nominal_line_is_told_by_the_
     assert check.sentence.endswith("that reaches the rollback threshold (52.2 % lost)")
 
 
+@pytest.mark.parametrize(
+    ("metric", "levels"),
+    [
+        ("latency_p95", [320, 370, 700, 705, 250, 700, 705, 710, 700, 705]),
+        ("error_rate", [0.02, 0.02, 0.1, 0.11, 0.015, 0.1, 0.11, 0.12, 0.1, 0.11]),
+        ("requests_per_sec", [32, 31, 15, 14, 30, 14, 15, 14, 15, 14]),
+        ("memory_usage", [0.6, 0.6, 0.9, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99]),
+    ],
+)
+def test_samples_are_counted_against_the_limit_that_is_told(metric: str, levels: list[float]) -> None:
+    post = make_series(10, noisy=False, **{metric: lambda i: levels[i]})
+    check = check_of(judged(make_pre(noisy=False), post), metric)
+    assert check.outcome == "critical"
+    assert check.limit is not None
+    body = levels[2:]
+    # One of them lies beyond the line for a warning only.
+    beyond = [value for value in body if (value < check.limit if metric == "requests_per_sec" else value > check.limit)]
+    assert len(beyond) == len(body) - 1
+    assert check.details["over"] == len(beyond)
+    assert check.share == pytest.approx(len(beyond) / len(body))
+
+
 def test_every_check_can_be_recomputed_from_its_numbers() -> None:
     verdict = judged(make_pre(), make_series(10, latency_p95=300.0))
     for metric in ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage"):
