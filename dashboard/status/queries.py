@@ -143,10 +143,15 @@ def status_page(*, for_staff: bool) -> StatusPage:
     found = health.get()
     return StatusPage(
         overall=OVERALL[found.status],
-        checks=[check(name, state, found) for name, state in found.checks.items()],
+        # What is wrong first.
+        checks=sorted((check(name, state, found) for name, state in found.checks.items()), key=is_fine),
         health=found,
         details=details.get() if for_staff and found.status != "down" else None,
     )
+
+
+def is_fine(one: Check) -> bool:
+    return one.status == CHECKS["ok"]
 
 
 def check(name: str, state: str, found: Health) -> Check:
