@@ -14,6 +14,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as TookTooLong
 
 from dashboard.tests.pages import LIST
 from projects.models import User
@@ -47,12 +48,11 @@ def look(page: Page, name: str, *, exclude: Collection[str] = ()) -> None:
 
     exclude: selectors of what somebody else's markup brings along, each with its reason where it is named.
     """
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     wrong: list[str] = []
     for scheme, size in LOOKS:
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         page.set_viewport_size(WIDE if size == "wide" else PHONE)  # type: ignore[arg-type]
-        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size}.png", full_page=True)
+        keep(page, f"{name}-{scheme}-{size}")
         widest = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         found = ["scrolls sideways"] if widest[0] > widest[1] else []
         # The other scheme changes colours and nothing else.
@@ -61,6 +61,18 @@ def look(page: Page, name: str, *, exclude: Collection[str] = ()) -> None:
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(WIDE)  # type: ignore[arg-type]
     assert not wrong, "\n".join(wrong)
+
+
+def keep(page: Page, name: str) -> None:
+    """A screenshot of the whole page. Where Chromium draws nothing for half a minute it is asked for once more: on a
+    busy machine its compositor sometimes misses the first request."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    path = SCREENSHOTS / f"{name}.png"
+    try:
+        page.screenshot(path=path, full_page=True)
+    except TookTooLong:
+        page.bring_to_front()
+        page.screenshot(path=path, full_page=True)
 
 
 def barriers(page: Page, *, exclude: Collection[str] = (), only: Collection[str] = ()) -> list[str]:

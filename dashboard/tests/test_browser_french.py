@@ -11,7 +11,7 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from dashboard.tests import scenes
-from dashboard.tests.browsing import PHONE, SCREENSHOTS, WIDE, sign_in
+from dashboard.tests.browsing import PHONE, WIDE, keep, sign_in
 from dashboard.tests.pages import address
 from projects.models import Role, User
 from projects.services import set_policy
@@ -26,11 +26,10 @@ CUT_OFF = Path(__file__).with_name("cut_off.js").read_text(encoding="utf-8")
 def look(page: Page, name: str) -> list[str]:
     """Screenshots wide and narrow of a page in French; what of its words cannot be read."""
     expect(page.locator("html")).to_have_attribute("lang", "fr")
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     lost = []
     for size, viewport in (("wide", WIDE), ("phone", PHONE)):
         page.set_viewport_size(viewport)  # type: ignore[arg-type]
-        page.screenshot(path=SCREENSHOTS / f"french-{name}-{size}.png", full_page=True)
+        keep(page, f"french-{name}-{size}")
         lost += [f"{name} ({size}): {what}" for what in page.evaluate(CUT_OFF)]
     page.set_viewport_size(WIDE)  # type: ignore[arg-type]
     return lost
