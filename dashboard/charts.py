@@ -161,8 +161,8 @@ def draw(
     levels = [values[id(sample)] for kind, sample in known if kind != "left-out"]
     spread = _spread(levels, _number(found.get("baseline")), _number(found.get("spread")))
     seen = [*values.values(), *(spread or ())]
-    near = limit is not None and limit <= FAR * max(seen, default=limit)
-    top, step = scale([*seen, *([limit] if near and limit is not None else [])], ratio=metric in RATIOS)
+    drawn = limit if is_near(limit, seen) else None
+    top, step = scale([*seen, *([] if drawn is None else [drawn])], ratio=metric in RATIOS)
     before = _judged(found, "baseline", levels)
     after = _judged(found, "observed", [values[id(sample)] for sample in post])
 
@@ -185,7 +185,7 @@ def draw(
         x_ticks=_x_ticks(span, reach),
         y_ticks=tuple(Tick(text(height(value, top)), label) for value, label in y_labels(top, step, metric)),
         misses=tuple(text(_after_place(offset, reach)) for offset in span.missed),
-        limit=text(height(limit, top)) if near and limit is not None else None,
+        limit=None if drawn is None else text(height(drawn, top)),
         limit_value=limit,
         baseline=text(height(before, top)) if before is not None else None,
         band=_band(spread, top),
@@ -194,6 +194,12 @@ def draw(
         change=change_between(before, after, ratio=metric in RATIOS),
         points_change=metric in RATIOS,
     )
+
+
+def is_near(limit: float | None, values: Sequence[float]) -> bool:
+    """Whether there is a limit that can be drawn over these values; over nothing but zeros any can."""
+    highest = max(values, default=0.0)
+    return limit is not None and (not highest or limit <= FAR * highest)
 
 
 def text(number: float) -> str:

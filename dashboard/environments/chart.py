@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dashboard.charts import RATIOS, UNITS, Tick, scale, y_labels
+from dashboard.charts import RATIOS, UNITS, Tick, is_near, scale, y_labels
 from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, runs_of
 
 WIDTH = 1000
 HEIGHT, TOP, BOTTOM = 140, 22.0, 134.0
-# A limit further above everything measured than this would press the line to the ground: it is told in words.
-FAR = 3.0
 # Distances of the marks on the time axis in s, and what they are written with.
 X_STEPS = ((10 * MINUTE, "H:i"), (HOUR, "H:i"), (4 * HOUR, "H:i"), (DAY, "D j"), (5 * DAY, "j M"))
 
@@ -99,9 +97,9 @@ def timeline(
 ) -> Timeline:
     """The chart of one metric. interval_s: how often a sample is expected; more than that is a gap."""
     levels = [bucket.levels[metric] for bucket in buckets]
-    highest = max((level.high for level in levels), default=0.0)
-    near = limit is not None and (not highest or limit <= FAR * highest)
-    top, step = scale([highest, *([limit] if near and limit is not None else [])], ratio=metric in RATIOS)
+    highs = [level.high for level in levels]
+    drawn = limit if is_near(limit, highs) else None
+    top, step = scale([*highs, *([] if drawn is None else [drawn])], ratio=metric in RATIOS)
 
     def y(value: float) -> str:
         return f"{height(value, top):.1f}"
@@ -126,7 +124,7 @@ def timeline(
         lines=tuple(lines),
         dots=tuple(dots),
         y_ticks=tuple(Tick(y(value), label) for value, label in y_labels(top, step, metric)),
-        limit=limit_of(limit, metric, y(limit) if near and limit is not None else None),
+        limit=limit_of(limit, metric, None if drawn is None else y(drawn)),
         total=total_of(buckets, metric),
         latest=levels[-1].mean if levels else None,
     )

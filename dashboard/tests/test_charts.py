@@ -7,7 +7,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dashboard.charts import AFTER_START, BEFORE_END, BOTTOM, LEFT, RIGHT, TOP, Before, Span, draw, scale, y_labels
+from dashboard.charts import (
+    AFTER_START,
+    BEFORE_END,
+    BOTTOM,
+    LEFT,
+    RIGHT,
+    TOP,
+    Before,
+    Span,
+    draw,
+    is_near,
+    scale,
+    y_labels,
+)
 
 START = datetime(2026, 2, 13, 10, 0, tzinfo=UTC)
 FINISH = START + timedelta(minutes=3)
@@ -147,3 +160,17 @@ def test_every_scale_has_readable_ticks(most, metric):
     assert 2 <= len(labels) <= 5
     assert len(set(labels)) == len(labels)
     assert all(len(label) <= 9 for label in labels)
+
+
+@pytest.mark.parametrize(
+    ("limit", "values", "expected"),
+    [
+        (3.0, [1.0, 0.5], True),
+        (3.1, [1.0, 0.5], False),
+        (0.01, [0.0, 0.0], True),
+        (5.0, [], True),
+        (None, [1.0], False),
+    ],
+)
+def test_a_limit_far_above_everything_is_not_drawn(limit, values, expected):
+    assert is_near(limit, values) is expected
