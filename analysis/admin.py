@@ -15,10 +15,10 @@ from django.utils.translation import gettext_lazy as _
 
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.policy import policy_from_dict
+from common.modeladmin import MachineMadeAdmin
 from projects.admin import EnvironmentAdmin
 from projects.models import Environment, PolicySource
 from projects.services import set_policy
-from security.modeladmin import MachineMadeAdmin
 
 POLICY_HELP = _(
     "What differs from the default policy. Of the adaptive one: sensitivity (low, normal, high), limits and "

@@ -9,7 +9,7 @@ from django.db import connection
 
 from analysis.models import Severity, VerdictName
 from analysis.types import Hint, Verdict
-from scheduler import totals
+from common import totals
 
 VERDICTS = totals.counter(
     "seqpulse_analysis_verdict_total", "Verdicts issued.", ("verdict",), [(name,) for name in VerdictName.values]

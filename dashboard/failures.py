@@ -1,6 +1,6 @@
 """Why a metrics endpoint gave nothing, in the language of the page.
 
-What goes wrong with a request is told, stored and logged in English (security/transfer.py, metrics/payload.py). Pages
+What goes wrong with a request is told, stored and logged in English (outbound/transfer.py, metrics/payload.py). Pages
 find what was said among the templates here; what fits none, from an older version or from somebody else's program,
 stays as it is. dashboard/tests/test_failures.py looks for every text of those modules here.
 """
@@ -16,7 +16,7 @@ from analysis.told import fill, placeholders
 from dashboard.telling import ACTIVE, is_english
 
 TEMPLATES = (
-    # The whole: security/outbound.py, security/transfer.py, metrics/sources/http_endpoint.py
+    # The whole: outbound/fetcher.py, outbound/transfer.py, metrics/sources/http_endpoint.py
     _("no complete answer from {host} within {seconds} s ({phase})"),
     _("no usable answer from {host}: {problem}"),
     _("{host} may not be called: {problem}. An operator can let it through with SEQPULSE_OUTBOUND_ALLOW."),
@@ -68,7 +68,7 @@ TEMPLATES = (
     _("no address associated with hostname"),
     _("network is unreachable"),
     _("no route to host"),
-    # security/addresses.py
+    # outbound/addresses.py
     _("{address} is not an IP address"),
     _("it is not an internet address"),
     _("{address} is {kind}"),
@@ -90,7 +90,7 @@ TEMPLATES = (
     _("a 6to4 address"),
     _("a site-local address"),
     _("not a public address"),
-    # What is no address at all: security/endpoints.py
+    # What is no address at all: outbound/endpoints.py
     _("The URL is {length} characters long; {most} are allowed."),
     _("The URL contains the character U+{number}, which no URL may contain."),
     _("The URL is not absolute: it must start with http:// or https:// and name a host."),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
+from common.modeladmin import MachineMadeAdmin
 from deployments.models import Deployment
-from security.modeladmin import MachineMadeAdmin
 
 
 @admin.register(Deployment)

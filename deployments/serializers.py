@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from deployments.models import PipelineResult
-from security.outbound import parse_endpoint
+from outbound.fetcher import parse_endpoint
 
 
 def checked_endpoint(url: str) -> str:

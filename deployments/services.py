@@ -15,11 +15,11 @@ from deployments.closing import supersede, why_closed
 from deployments.models import Deployment
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from deployments.waiting import hold
+from outbound.fetcher import parse_endpoint
 from projects.models import Environment, PolicySource, Project
 from projects.services import adopt_endpoint, set_policy
 from scheduler.models import OPEN_STATUSES, JobStatus, ScheduledJob
 from scheduler.queue import NewJob, enqueue
-from security.outbound import parse_endpoint
 
 logger = structlog.get_logger(__name__)
 

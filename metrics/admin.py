@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from common.modeladmin import MachineMadeAdmin
 from metrics.models import MetricSample
-from security.modeladmin import MachineMadeAdmin
 
 
 @admin.register(MetricSample)

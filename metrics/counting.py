@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from common import totals
 from metrics.models import Phase
-from scheduler import totals
 from scheduler.registry import Ended, Job
 
 COLLECTED = totals.counter(

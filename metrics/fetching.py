@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
-from security.addresses import AllowList
-from security.outbound import Fetcher
+from outbound.addresses import AllowList
+from outbound.fetcher import Fetcher
 
 # A poller has at most its capacity (scheduler.poller.PollerOptions) of collections under way: none of them is to wait
 # here for a place, where it would lose its time. libcurl needs about 40 KB for each.

@@ -17,11 +17,11 @@ from django.core.exceptions import ImproperlyConfigured
 from metrics.collecting import endpoint_of
 from metrics.payload import InvalidPayload, Reading, read_metrics
 from metrics.sources.http_endpoint import Endpoint, ask, check_may_be_asked, check_status, get
+from outbound.addresses import AllowList, refusal
+from outbound.fetcher import Fetcher, OutboundError, Response
 from projects.models import Environment
 from scheduler.queue import database_now
 from scheduler.registry import JobError
-from security.addresses import AllowList, refusal
-from security.outbound import Fetcher, OutboundError, Response
 
 # Which secret an endpoint accepted.
 NEW, PREVIOUS = "new", "previous"

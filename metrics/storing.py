@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from django.db import connection, models
 from django.db.models.functions import Now
 
+from common.arrays import array
 from metrics.collecting import Collected
 from metrics.partitions import ensure_days, utc_day
 from metrics.payload import Metrics
 from projects.models import Environment
-from scheduler.arrays import array
 from scheduler.registry import Job
 
 COLUMNS = {

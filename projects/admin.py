@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from common.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
 from projects.models import (
     PLAN_CHOICES,
     ApiKey,
@@ -30,7 +31,6 @@ from projects.models import (
 from projects.operators import block_endpoints, change_plan, unblock_endpoints
 from projects.services import issue_api_key
 from projects.signing import enable_signing
-from security.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
 
 
 class OneAccountPerAddress:

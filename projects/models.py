@@ -19,10 +19,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from outbound.fetcher import parse_endpoint
 from projects.plans import PLANS, Plan
 from projects.policies import validate_policy
 from security.encryption import EncryptedTextField
-from security.outbound import parse_endpoint
 
 # How long an invitation can be accepted.
 INVITATION_DAYS = 7

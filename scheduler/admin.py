@@ -17,9 +17,9 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from common.modeladmin import MachineMadeAdmin
 from scheduler.models import HEARTBEAT_STALE_AFTER, JobStatus, Poller, ScheduledJob
 from scheduler.operations import Outcome, cancel, retry, summary
-from security.modeladmin import MachineMadeAdmin
 
 LATE_AFTER = timedelta(seconds=10)
 REFUSALS_SHOWN = 20

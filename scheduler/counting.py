@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from scheduler import totals
+from common import totals
 from scheduler.registry import Ended, Job
 
 JOBS_ENDED = totals.counter(

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from scheduler.cached import Cached
+from common.cached import Cached
 from scheduler.state import PollerState, Queue, read_health
 
 CACHE_S = 1.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scheduler import operations, totals
+from common import totals
+from scheduler import operations
 from scheduler.recurring import recurring
 
 FOLD_EVERY_S = 60.0

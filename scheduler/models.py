@@ -116,7 +116,7 @@ class Poller(models.Model):
 
 
 class RunningTotal(models.Model):
-    """A piece of a counter or histogram; what counts is the sum per name, labels and part (scheduler/totals.py)."""
+    """A piece of a counter or histogram; what counts is the sum per name, labels and part (common/totals.py)."""
 
     name = models.CharField(max_length=100)
     labels = models.CharField(max_length=200, blank=True)

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from scheduler.arrays import array
+from common.arrays import array
 from scheduler.counting import count_ended
 from scheduler.registry import Ended, ended_columns, grouped, kind_of, known_kind
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from scheduler.arrays import array, epoch
+from common.arrays import array, epoch
 from scheduler.counting import count_put_off, count_runs
 from scheduler.queue import EXPIRED_CODE, EXPIRED_WORDS, announce_ended, notify
 from scheduler.registry import Ended, Job, completed, ended_columns, grouped, kind_of

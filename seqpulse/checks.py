@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from security.addresses import AllowList
+from outbound.addresses import AllowList
 
 
 def problem(variable: str, what: str) -> CheckMessage:

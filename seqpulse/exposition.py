@@ -1,6 +1,6 @@
 """GET /metrics: SeqPulse's own metrics for Prometheus.
 
-Three sources: totals, which the database keeps for all processes and hosts together (scheduler/totals.py); gauges of
+Three sources: totals, which the database keeps for all processes and hosts together (common/totals.py); gauges of
 this moment, asked of the database; and the requests and statements of this web server's workers. The first two are the
 same wherever they are asked, so with several web servers take the maximum over instances, not the sum.
 """
@@ -20,11 +20,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from scheduler import totals
-from scheduler.cached import Cached
+from common import totals
+from common.cached import Cached
+from common.totals import Measure, Parts
 from scheduler.registry import kind_names
 from scheduler.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges
-from scheduler.totals import Measure, Parts
 from seqpulse.api import error_response
 from seqpulse.watching import may_scrape
 

@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views import View
 
-from scheduler.cached import Cached
+from common.cached import Cached
 from scheduler.health import CACHE_S, DOWN_WORDS, health
 from scheduler.state import HEALTH_TIMEOUT_MS, STALE_AFTER_S, bounded
 from seqpulse.watching import may_see_details

@@ -20,7 +20,7 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from scheduler import totals
+from common import totals
 from scheduler.counting import JOBS_ENDED, START_DELAY
 from scheduler.models import Poller
 from seqpulse import exposition

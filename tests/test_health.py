@@ -15,10 +15,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from common.cached import Cached
 from projects.tests.factories import make_user
 from scheduler import health as scheduler_health
 from scheduler import state
-from scheduler.cached import Cached
 from scheduler.models import Poller, ScheduledJob
 from seqpulse import health
 from seqpulse.watching import SESSIONS_PER_PERIOD
@@ -232,7 +232,7 @@ def test_live_asks_no_database(client: Client, django_assert_num_queries: Any) -
 
 def test_an_answer_is_worked_out_once_and_again_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("scheduler.cached.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("common.cached.time.monotonic", lambda: clock[0])
     numbers = count(1)
     cached = Cached(lambda: next(numbers), 1.0)
     assert [cached.get(), cached.get()] == [1, 1]
@@ -242,7 +242,7 @@ def test_an_answer_is_worked_out_once_and_again_when_it_is_old(monkeypatch: pyte
 
 def test_while_an_answer_is_worked_out_the_last_one_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("scheduler.cached.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("common.cached.time.monotonic", lambda: clock[0])
     seen: list[int] = []
 
     def work() -> int:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,7 +138,7 @@ def test_no_text_is_looked_for_by_more_than_a_text() -> None:
 
 def sources() -> Iterator[Path]:
     """The modules of SeqPulse that run in production."""
-    for app in ("analysis", "dashboard", "deployments", "metrics", "projects", "scheduler", "security", "seqpulse"):
+    for app in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]:
         for path in sorted((ROOT / app).rglob("*.py")):
             if not {"tests", "migrations", "management"} & set(path.parts):
                 yield path

@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from analysis.jobs import analyse, load, store
 from analysis.models import Hint
+from common import totals
 from deployments.services import Trigger, finish_deployment, start_deployment
 from projects.services import create_project
-from scheduler import totals
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
 

@@ -13,7 +13,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from security.modeladmin import GuardedAdmin, MachineMadeAdmin
+from common.modeladmin import GuardedAdmin, MachineMadeAdmin
 
 for _model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken, UserSession):
     admin.site.unregister(_model)

@@ -25,10 +25,10 @@ from dashboard.projects.settings_queries import (
     project_of,
 )
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
+from outbound.fetcher import parse_endpoint
 from projects.models import Project, Team
 from projects.permissions import Action, teams_for
 from projects.services import NewProject, create_project_in
-from security.outbound import parse_endpoint
 
 LONGEST_SEARCH = 100
 

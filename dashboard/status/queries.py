@@ -12,10 +12,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from analysis.models import DeploymentVerdict
+from common.cached import Cached
 from dashboard.words import Status
 from metrics.models import Phase
 from metrics.partitions import PARTITIONS
-from scheduler.cached import Cached
 from scheduler.health import Health, health
 from scheduler.state import HEALTH_TIMEOUT_MS, DueJob, PollerState, bounded, read_oldest_due
 

@@ -18,10 +18,10 @@ from dashboard.tests.endpoints import METRICS, Service
 from dashboard.tests.pages import as_role, words
 from metrics.probing import Probe, read_answer
 from metrics.sources.http_endpoint import Endpoint
+from outbound.fetcher import Response
 from projects.models import Environment, Project, Role, User
 from projects.signing import enable_signing, fingerprint
 from projects.tests.factories import make_environment
-from security.outbound import Response
 
 pytestmark = pytest.mark.django_db
 SECRET = re.compile(r"sphs_[A-Za-z0-9_-]{43}")

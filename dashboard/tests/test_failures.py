@@ -12,16 +12,16 @@ from django.utils import translation
 
 from dashboard.failures import TEMPLATES, in_page_language
 from metrics.payload import InvalidPayload, parse_metrics
-from security.addresses import AllowList, refusal
-from security.endpoints import EndpointError, parse_endpoint
+from outbound.addresses import AllowList, refusal
+from outbound.endpoints import EndpointError, parse_endpoint
 
 MODULES = (
     "metrics/payload.py",
     "metrics/sources/http_endpoint.py",
-    "security/addresses.py",
-    "security/endpoints.py",
-    "security/outbound.py",
-    "security/transfer.py",
+    "outbound/addresses.py",
+    "outbound/endpoints.py",
+    "outbound/fetcher.py",
+    "outbound/transfer.py",
 )
 # For whoever sets SeqPulse up, and for programmers: on no page.
 ELSEWHERE = (

@@ -9,9 +9,9 @@ from time import monotonic
 
 from metrics.payload import InvalidPayload, Metrics, parse_metrics
 from metrics.signing import signed_headers
+from outbound.fetcher import Fetcher, OutboundError, Response
 from scheduler.registry import JobError
 from security.encryption import Sealed
-from security.outbound import Fetcher, OutboundError, Response
 
 TIMEOUT_S = 5.0
 MAX_BODY_BYTES = 64 * 1024

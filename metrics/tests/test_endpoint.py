@@ -15,13 +15,13 @@ from metrics.signing import SignatureRefused, verified_nonce
 from metrics.sources import http_endpoint
 from metrics.sources.http_endpoint import Answer, Endpoint, collect
 from metrics.storing import note_previous_secret
+from outbound.fetcher import Fetcher
+from outbound.tests.servers import Server, play
 from projects.models import Environment
 from projects.signing import end_grace, fingerprint, rotate_secret
 from projects.tests.factories import make_environment
 from scheduler.registry import JobError
 from security.encryption import Sealed
-from security.outbound import Fetcher
-from security.tests.servers import Server, play
 
 METRICS = {"requests_per_sec": 50.0, "latency_p95": 120.0, "error_rate": 0.0, "cpu_usage": 0.3, "memory_usage": 0.4}
 BODY = json.dumps({"metrics": METRICS}).encode()

@@ -6,7 +6,7 @@ import pytest
 
 from metrics.probing import Probe, read_answer
 from metrics.sources.http_endpoint import Endpoint
-from security.outbound import Response
+from outbound.fetcher import Response
 
 URL = "http://shop.example/metrics"
 HTML = b"<html>" + b"hello " * 100

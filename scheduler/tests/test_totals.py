@@ -7,13 +7,13 @@ import threading
 import pytest
 from django.db import connection, transaction
 
-from scheduler import totals
+from common import totals
+from common.totals import Measure
 from scheduler.models import RunningTotal, ScheduledJob
 from scheduler.queue import announce_ended
 from scheduler.registry import Ended
 from scheduler.store import Failure, JobStore
 from scheduler.tests.kinds import announced_kinds, make_job
-from scheduler.totals import Measure
 
 COUNT = Measure("test_things_total", "Things.", ("kind",))
 DELAY = Measure("test_delay_seconds", "Delays.", ("kind",), buckets=(0.1, 1, 10))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from security.addresses import AllowList
-from security.outbound import Fetcher, OutboundError, Response
-from security.tests.servers import OK, Server, failure, fetch, goes_on_with, play, says, serving, until
+from outbound.addresses import AllowList
+from outbound.fetcher import Fetcher, OutboundError, Response
+from outbound.tests.servers import OK, Server, failure, fetch, goes_on_with, play, says, serving, until
 
 
 def test_an_answer_comes_with_all_that_is_known_about_it() -> None:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from security.addresses import AllowList
-from security.outbound import Fetcher, OutboundError, Response
+from outbound.addresses import AllowList
+from outbound.fetcher import Fetcher, OutboundError, Response
 
 LOCAL = AllowList.parse("127.0.0.0/8, ::1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"

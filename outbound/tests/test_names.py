@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from security.addresses import AllowList
-from security.outbound import Fetcher, OutboundError, Response
-from security.tests.servers import OK, Server, failure, fetch, play, says, until
+from outbound.addresses import AllowList
+from outbound.fetcher import Fetcher, OutboundError, Response
+from outbound.tests.servers import OK, Server, failure, fetch, play, says, until
 
 
 class Names:

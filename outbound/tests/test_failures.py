@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from security.outbound import Fetcher, OutboundError, Response
-from security.tests.servers import OK, Server, failure, fetch, goes_on_with, play, says
+from outbound.fetcher import Fetcher, OutboundError, Response
+from outbound.tests.servers import OK, Server, failure, fetch, goes_on_with, play, says
 
 
 def test_a_closed_port_is_reported_in_words() -> None:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from security.addresses import AllowList, refusal
+from outbound.addresses import AllowList, refusal
 
 NOTHING = AllowList()
 

@@ -20,10 +20,10 @@ from typing import Any
 import certifi
 import pycurl
 
-from security.addresses import AllowList
-from security.endpoints import Endpoint, EndpointError, parse_endpoint
-from security.resolver import Resolver
-from security.transfer import Limits, OutboundError, Response, Transfer, timed_out
+from outbound.addresses import AllowList
+from outbound.endpoints import Endpoint, EndpointError, parse_endpoint
+from outbound.resolver import Resolver
+from outbound.transfer import Limits, OutboundError, Response, Transfer, timed_out
 
 __all__ = ["Endpoint", "EndpointError", "Fetcher", "Headers", "OutboundError", "Response", "parse_endpoint"]
 

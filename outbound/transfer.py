@@ -1,4 +1,4 @@
-"""One GET of `security.outbound.Fetcher`: a reusable libcurl handle with its guards, and its failures in words."""
+"""One GET of `outbound.fetcher.Fetcher`: a reusable libcurl handle with its guards, and its failures in words."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import pycurl
 
-from security.addresses import AllowList, refusal
-from security.endpoints import Endpoint
+from outbound.addresses import AllowList, refusal
+from outbound.endpoints import Endpoint
 
 # CURLE_TOO_LARGE, which pycurl does not name: libcurl's own limits on headers (5,000 of them, 100 KB each).
 E_TOO_LARGE = 100

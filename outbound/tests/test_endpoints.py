@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from security.endpoints import EndpointError, parse_endpoint
+from outbound.endpoints import EndpointError, parse_endpoint
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from scheduler.arrays import array
+from common.arrays import array
 
 SEPARATOR = ","
 SUM = "sum"
