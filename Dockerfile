@@ -26,5 +26,5 @@ COPY . .
 RUN sh ops/image/prepare.sh
 
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "seqpulse.healthcheck", "web"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "seqpulse.observability.healthcheck", "web"]
 CMD ["gunicorn", "-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi:application"]

@@ -59,7 +59,7 @@ demo: setup
 	@exec $(PY) -m demo $(ARGS)
 
 run: setup
-	@exec $(PY) -m seqpulse.runner $(ARGS)
+	@exec $(PY) -m seqpulse.devserver $(ARGS)
 
 # Lines and branches, in per cent, of all parts that are measured: only the last one knows that figure. A selection of
 # tests is held to none.
@@ -101,7 +101,7 @@ check: setup
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 	$(PY) -m djlint --quiet --lint templates
-	$(PY) -m seqpulse.embedded start
+	$(PY) -m seqpulse.devserver.embedded start
 	$(PY) manage.py makemigrations --check --dry-run
 	@echo "manage.py check --deploy, with the settings of production"
 	@DATABASE_URL=postgres://seqpulse@db.example/seqpulse ALLOWED_HOSTS=seqpulse.example \

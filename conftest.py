@@ -16,7 +16,7 @@ from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from seqpulse import embedded
+from seqpulse.devserver import embedded
 from tests.processes import TEMPLATES, Installation, live_installation
 
 ENDS = pytest.StashKey[ExitStack]()

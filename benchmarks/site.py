@@ -18,8 +18,9 @@ from typing import Any
 
 import psycopg
 
-from seqpulse import embedded, gunicorn_config
-from seqpulse.processes import Children, stop_on_signals
+from seqpulse import gunicorn_config
+from seqpulse.devserver import embedded
+from seqpulse.devserver.processes import Children, stop_on_signals
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0

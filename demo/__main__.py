@@ -18,11 +18,11 @@ from demo.http import CallFailed, call
 from demo.load import Load
 from demo.play import Outcome, Play, PlayFailed, table
 from demo.service import SECRET_VARIABLE
-from seqpulse import embedded
-from seqpulse.embedded_process import exists
+from seqpulse.devserver import embedded
+from seqpulse.devserver.embedded_process import exists
+from seqpulse.devserver.processes import Children, Stopped, stop_on_signals
+from seqpulse.devserver.runner import BASE_DIR, RunError, Supervisor, data_dir, database, prepare, say
 from seqpulse.environment import Environment
-from seqpulse.processes import Children, Stopped, stop_on_signals
-from seqpulse.runner import BASE_DIR, RunError, Supervisor, data_dir, database, prepare, say
 
 READY_TIMEOUT_S = 60.0
 LOG_LINES_SHOWN = 15

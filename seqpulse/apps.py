@@ -5,4 +5,5 @@ class SeqPulseConfig(AppConfig):
     name = "seqpulse"
 
     def ready(self) -> None:
-        from seqpulse import checks, request_logging  # noqa: F401  (they register themselves)
+        import seqpulse.checks
+        import seqpulse.observability.request_logging  # noqa: F401  (they register themselves)

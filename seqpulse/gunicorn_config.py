@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from seqpulse.environment import Environment
-from seqpulse.logging import configure_logging
+from seqpulse.observability.logging import configure_logging
 
 ENVIRONMENT = Environment()
 DATA_DIR = ENVIRONMENT.directory("SEQPULSE_DATA_DIR", Path(__file__).resolve().parent.parent / "var")
@@ -46,8 +46,8 @@ logger_class = StructuredLogger
 
 
 def post_worker_init(worker: Any) -> None:
-    """From its first second each worker shares what it counts (seqpulse/own_requests.py)."""
-    from seqpulse.own_requests import start_flushing  # noqa: PLC0415  (needs the settings)
+    """From its first second each worker shares what it counts (seqpulse/observability/own_requests.py)."""
+    from seqpulse.observability.own_requests import start_flushing  # noqa: PLC0415  (needs the settings)
 
     start_flushing()
 

@@ -35,7 +35,7 @@ class UsedNonce(models.Model):
 class RequestCount(models.Model):
     """Requests of one second that took about as long, over all web processes. Unlogged, kept for minutes.
 
-    second: since the epoch; step: of the latency scale (seqpulse/own_requests.py); errors: answered 5xx.
+    second: since the epoch; step: of the latency scale (seqpulse/observability/own_requests.py); errors: answered 5xx.
     """
 
     pk = models.CompositePrimaryKey("second", "step")

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from seqpulse.devserver.keys import generated_keys
 from seqpulse.environment import Environment
-from seqpulse.keys import generated_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENVIRONMENT = Environment()
@@ -109,14 +109,14 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "seqpulse.http_metrics.HttpMetricsMiddleware",
+    "seqpulse.observability.http_metrics.HttpMetricsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "seqpulse.middleware.DatabaseAwayMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "seqpulse.middleware.PageCompressionMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "seqpulse.own_requests.RequestRecorderMiddleware",
+    "seqpulse.observability.own_requests.RequestRecorderMiddleware",
     "seqpulse.middleware.SessionCookieMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "seqpulse.preferences.LanguageMiddleware",
@@ -154,9 +154,9 @@ TEMPLATES = [
     },
 ]
 
-# The embedded server's socket is where seqpulse.embedded puts it; naming it here starts nothing.
+# The embedded server's socket is where seqpulse.devserver.embedded puts it; naming it here starts nothing.
 if EMBEDDED_DATABASE:
-    from seqpulse.embedded import dsn_parameters
+    from seqpulse.devserver.embedded import dsn_parameters
 
     _database: dict[str, object] = {"ENGINE": "django.db.backends.postgresql", **dsn_parameters(SEQPULSE_DATA_DIR)}
 else:
@@ -353,7 +353,7 @@ LOG_LEVEL = ENVIRONMENT.choice("LOG_LEVEL", "info", ("debug", "info", "warning",
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 # So is the user: it would ask for the session on every call, also where the database is away (seqpulse/limits.py).
 DJANGO_STRUCTLOG_USER_ID_FIELD = None
-from seqpulse.logging import configure_logging  # noqa: E402  (needs the two settings above)
+from seqpulse.observability.logging import configure_logging  # noqa: E402  (needs the two settings above)
 
 LOGGING_CONFIG = None
 LOGGING = configure_logging(LOG_FORMAT, LOG_LEVEL)

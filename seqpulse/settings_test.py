@@ -11,7 +11,7 @@ os.environ.setdefault("SEQPULSE_HTTPS", "off")
 # Tests make calls by the hundred; those of the limits themselves switch them on.
 os.environ.setdefault("SEQPULSE_RATE_LIMITS", "off")
 
-from seqpulse.keys import generated_keys  # noqa: E402
+from seqpulse.devserver.keys import generated_keys  # noqa: E402
 
 for _name, _key in generated_keys(Path(os.environ["SEQPULSE_DATA_DIR"])).items():
     os.environ.setdefault(_name, _key)

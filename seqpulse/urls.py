@@ -14,9 +14,9 @@ from analysis.api import DeploymentDetailView, DeploymentListView, HintListView,
 from dashboard.accounts import guards
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
-from seqpulse.ds_metrics import DsMetricsView
-from seqpulse.exposition import MetricsView
-from seqpulse.health import DatabaseView, HealthView, LiveView, SchedulerHealthView
+from seqpulse.observability.ds_metrics import DsMetricsView
+from seqpulse.observability.exposition import MetricsView
+from seqpulse.observability.health import DatabaseView, HealthView, LiveView, SchedulerHealthView
 
 admin.site.site_header = "SeqPulse"
 admin.site.site_title = "SeqPulse"

@@ -24,8 +24,8 @@ import requests
 from django.conf import settings
 from psycopg import sql
 
-from seqpulse.embedded import url as embedded_url
-from seqpulse.processes import Children
+from seqpulse.devserver.embedded import url as embedded_url
+from seqpulse.devserver.processes import Children
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent

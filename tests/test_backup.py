@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from seqpulse.embedded import MAJOR_VERSION
+from seqpulse.devserver.embedded import MAJOR_VERSION
 from tests.processes import Installation, live_installation, own_database, wait_for
 from tests.system_tools import require
 

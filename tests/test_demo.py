@@ -19,8 +19,8 @@ from demo.__main__ import avoid_other_pollers
 from demo.play import ACTS, IN_PLACE, Outcome, table
 from demo.service import Meter
 from demo.signature import Refused, Verifier
-from seqpulse import embedded
-from seqpulse.runner import RunError
+from seqpulse.devserver import embedded
+from seqpulse.devserver.runner import RunError
 from tests.processes import COVERAGE, ROOT, Installation, environment, free_port, processes_with, wait_for
 
 pytestmark = pytest.mark.alone

@@ -16,11 +16,19 @@ from django.utils import timezone
 from deployments.waiting import held_s, hold
 from metrics.payload import parse_metrics
 from metrics.signing import signed_headers
-from seqpulse import own_requests
 from seqpulse.jobs import forget_nonces
-from seqpulse.machine import ProcessorMeter, read_memory, read_processor
 from seqpulse.models import RequestCount, UsedNonce
-from seqpulse.own_requests import RequestRecorder, Served, latency_of, percentile, recorder, served, step_of
+from seqpulse.observability import own_requests
+from seqpulse.observability.machine import ProcessorMeter, read_memory, read_processor
+from seqpulse.observability.own_requests import (
+    RequestRecorder,
+    Served,
+    latency_of,
+    percentile,
+    recorder,
+    served,
+    step_of,
+)
 from tests.processes import live_installation, wait_for
 
 SECRET = "sphs_for-ds-metrics-only"

@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from seqpulse import embedded
-from seqpulse.embedded_account import account_for
+from seqpulse.devserver import embedded
+from seqpulse.devserver.embedded_account import account_for
 
 as_root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: PostgreSQL then runs as another account")
 
@@ -144,7 +144,7 @@ def test_reading_parameters_starts_and_creates_nothing(tmp_path: Path) -> None:
 
 
 def test_processes_starting_at_once_share_one_server(data_dir: Path) -> None:
-    command = [sys.executable, "-m", "seqpulse.embedded", "start", "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "seqpulse.devserver.embedded", "start", "--data-dir", str(data_dir)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs
@@ -153,7 +153,7 @@ def test_processes_starting_at_once_share_one_server(data_dir: Path) -> None:
 
 
 def test_the_server_outlives_the_killed_process_group_that_started_it(data_dir: Path) -> None:
-    script = "import pathlib, sys, time; from seqpulse import embedded"
+    script = "import pathlib, sys, time; from seqpulse.devserver import embedded"
     script += "; embedded.start(pathlib.Path(sys.argv[1])); print('up', flush=True); time.sleep(600)"
     starter = subprocess.Popen(
         [sys.executable, "-c", script, str(data_dir)],

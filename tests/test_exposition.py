@@ -23,8 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from common import totals
 from scheduler.counting import JOBS_ENDED, START_DELAY
 from scheduler.models import Poller
-from seqpulse import exposition
-from seqpulse.http_metrics import TIMED_CALLS, HttpMetricsMiddleware
+from seqpulse.observability import exposition
+from seqpulse.observability.http_metrics import TIMED_CALLS, HttpMetricsMiddleware
 from tests.processes import Installation, wait_for
 
 LOCAL = {"Host": "localhost"}

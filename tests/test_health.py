@@ -20,8 +20,8 @@ from projects.tests.factories import make_user
 from scheduler import health as scheduler_health
 from scheduler import state
 from scheduler.models import Poller, ScheduledJob
-from seqpulse import health
-from seqpulse.watching import SESSIONS_PER_PERIOD
+from seqpulse.observability import health
+from seqpulse.observability.access import SESSIONS_PER_PERIOD
 
 # Looks like a session's key, and is none.
 INVENTED = "a" * 32

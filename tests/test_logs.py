@@ -14,7 +14,7 @@ from django.db import OperationalError
 
 from deployments.tracing import public_ids
 from scheduler.tracing import announce_names, names_of
-from seqpulse.logging import redact_event
+from seqpulse.observability.logging import redact_event
 from tests.processes import Installation, live_installation, wait_for
 
 pytestmark = pytest.mark.processes

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import requests
 
-from seqpulse import embedded
+from seqpulse.devserver import embedded
 from tests.processes import (
     ROOT,
     closed_port,
@@ -53,7 +53,7 @@ class Run:
         }
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "seqpulse.runner"],
+                [sys.executable, "-m", "seqpulse.devserver"],
                 cwd=ROOT,
                 env=environment(**{**given, **env}),
                 stdout=out,

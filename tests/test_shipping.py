@@ -26,8 +26,8 @@ import requests
 import yaml
 from cryptography.fernet import Fernet
 
-from seqpulse.embedded import url as embedded_url
-from seqpulse.healthcheck import allowed_host
+from seqpulse.devserver.embedded import url as embedded_url
+from seqpulse.observability.healthcheck import allowed_host
 from tests.processes import ROOT, environment, free_port, live_installation, wait_for
 from tests.system_tools import require
 
@@ -243,7 +243,7 @@ def test_the_health_check_asks_under_a_name_that_is_allowed(setting: str, host: 
 
 
 def test_a_pollers_health_check_knows_it_from_a_dead_one(tmp_path: Path) -> None:
-    check = [sys.executable, "-m", "seqpulse.healthcheck", "poller"]
+    check = [sys.executable, "-m", "seqpulse.observability.healthcheck", "poller"]
     with live_installation(tmp_path) as installation:
         assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 1
         installation.start_poller()
@@ -349,12 +349,12 @@ def own_server(image: Image) -> Iterator[str]:
     """A PostgreSQL that the user without rights may connect to: the embedded one, as that user."""
     directory = image.root / "home/database"
     server = {"SEQPULSE_DATA_DIR": str(directory), "SEQPULSE_EMBEDDED_FAST": "1"}
-    started = image.command(image.program("python"), "-m", "seqpulse.embedded", "start", **server)
+    started = image.command(image.program("python"), "-m", "seqpulse.devserver.embedded", "start", **server)
     assert started.returncode == 0, started.stderr
     try:
         yield embedded_url(directory)
     finally:
-        image.command(image.program("python"), "-m", "seqpulse.embedded", "stop", **server)
+        image.command(image.program("python"), "-m", "seqpulse.devserver.embedded", "stop", **server)
 
 
 def test_the_images_steps_work_for_a_user_without_rights_and_what_they_make_serves(image: Image) -> None:

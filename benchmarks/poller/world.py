@@ -16,8 +16,8 @@ from typing import Any
 import psycopg
 
 from benchmarks.poller.certificate import make_certificate
-from seqpulse import embedded
-from seqpulse.processes import Children
+from seqpulse.devserver import embedded
+from seqpulse.devserver.processes import Children
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PORTS_EACH = 8

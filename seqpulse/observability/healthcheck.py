@@ -1,4 +1,6 @@
-"""`python -m seqpulse.healthcheck web|poller`: for container runtimes. Exit code 0: this container's process is well.
+"""Tell a container runtime whether its process works: `python -m seqpulse.observability.healthcheck web|poller`.
+
+Exit code 0: it does.
 
 Without Django: it runs every few seconds. A web server is well while it answers; whether the database does is
 /health's business, since starting the web server anew mends no database.
@@ -53,7 +55,7 @@ CHECKS = {"web": web_is_well, "poller": poller_is_well}
 def main(arguments: list[str]) -> int:
     """0: well, 1: not, 2: wrong call."""
     if len(arguments) != 1 or arguments[0] not in CHECKS:
-        sys.stderr.write("usage: python -m seqpulse.healthcheck web|poller\n")
+        sys.stderr.write("usage: python -m seqpulse.observability.healthcheck web|poller\n")
         return 2
     return 0 if CHECKS[arguments[0]]() else 1
 

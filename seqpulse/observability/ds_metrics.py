@@ -15,8 +15,8 @@ from django.views.decorators.cache import never_cache
 
 from metrics.signing import NONCE_TTL_S, SignatureRefused, verified_nonce
 from seqpulse.api import error_response
-from seqpulse.machine import processor_meter, read_memory
-from seqpulse.own_requests import recorder, served
+from seqpulse.observability.machine import processor_meter, read_memory
+from seqpulse.observability.own_requests import recorder, served
 
 logger = structlog.get_logger(__name__)
 

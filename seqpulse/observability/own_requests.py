@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 from django.http import HttpRequest, HttpResponse
 
 from deployments.waiting import held_s
-from seqpulse.machine import processor_meter
+from seqpulse.observability.machine import processor_meter
 
 logger = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django_structlog.signals import bind_extra_request_finished_metadata
 
-from seqpulse.http_metrics import BEGAN, view_of
+from seqpulse.observability.http_metrics import BEGAN, view_of
 
 
 @receiver(bind_extra_request_finished_metadata)

@@ -26,7 +26,7 @@ from common.totals import Measure, Parts
 from scheduler.registry import kind_names
 from scheduler.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges
 from seqpulse.api import error_response
-from seqpulse.watching import may_scrape
+from seqpulse.observability.access import may_scrape
 
 logger = structlog.get_logger(__name__)
 CACHE_S = 5.0

@@ -1,0 +1,5 @@
+import sys
+
+from seqpulse.devserver.runner import main
+
+sys.exit(main())
