@@ -8,9 +8,9 @@ from django.db import models
 from django.utils.functional import cached_property
 from django.utils.translation import pgettext_lazy
 
+from accounts.models import User
 from analysis.told import Message, by_text
 from deployments.models import Deployment
-from projects.models import User
 
 
 class VerdictName(models.TextChoices):

@@ -10,6 +10,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.models import User
 from analysis.counting import count_hints, count_verdicts
 from analysis.evidence import Evidence
 from analysis.hints import hints
@@ -20,7 +21,6 @@ from analysis.policy import policy_from_dict
 from analysis.told import Message, messages_of, told
 from analysis.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from deployments.models import Deployment, State
-from projects.models import User
 
 logger = structlog.get_logger(__name__)
 

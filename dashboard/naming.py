@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 APPS: dict[str, Any] = {
+    "accounts": _("Accounts"),
     "analysis": _("Analysis"),
     "deployments": _("Deployments"),
     "metrics": _("Metrics"),
@@ -20,6 +21,9 @@ APPS: dict[str, Any] = {
     "scheduler": _("Scheduler"),
 }
 MODELS: dict[str, tuple[Any, Any]] = {
+    "accounts.Invitation": (_("invitation"), _("invitations")),
+    "accounts.Membership": (_("membership"), _("memberships")),
+    "accounts.Team": (_("team"), _("teams")),
     "analysis.DeploymentVerdict": (_("verdict"), _("verdicts")),
     "analysis.Feedback": (pgettext_lazy("on a verdict", "mark"), pgettext_lazy("on a verdict", "marks")),
     "analysis.Hint": (_("hint"), _("hints")),
@@ -28,11 +32,8 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "projects.ApiKey": (_("API key"), _("API keys")),
     "projects.Environment": (_("environment"), _("environments")),
     "projects.ExcludedWindow": (_("excluded window"), _("excluded windows")),
-    "projects.Invitation": (_("invitation"), _("invitations")),
-    "projects.Membership": (_("membership"), _("memberships")),
     "projects.PolicyVersion": (_("policy version"), _("policy versions")),
     "projects.Project": (_("project"), _("projects")),
-    "projects.Team": (_("team"), _("teams")),
     "scheduler.Poller": (_("poller"), _("pollers")),
     "scheduler.ScheduledJob": (_("job"), _("jobs")),
 }

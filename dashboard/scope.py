@@ -12,7 +12,8 @@ from uuid import UUID
 from django.db.models import Q
 from django.db.models.functions import Lower
 
-from projects.models import Project, User
+from accounts.models import User
+from projects.models import Project
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connections
 
-from projects.models import Project, User
+from accounts.models import User
+from projects.models import Project
 from projects.services import NewProject, create_project
 
 TEAM = "Demo"

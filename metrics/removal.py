@@ -16,13 +16,14 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
+from accounts.models import Team, User
+from accounts.teams import close_team
 from deployments.models import Deployment
 from metrics import baseline
 from metrics.partitions import partitions
 from metrics.retention import alone
-from projects.models import ApiKey, Environment, Project, Team, User
+from projects.models import ApiKey, Environment, Project
 from projects.signing import forget_previous_secrets
-from projects.teams import close_team
 from scheduler.models import ScheduledJob
 from scheduler.recurring import recurring
 

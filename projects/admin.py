@@ -1,104 +1,22 @@
-"""Teams, projects, environments, keys and people in Django admin."""
+"""Projects, environments, policies and keys in Django admin."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from allauth.account.models import EmailAddress
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
-from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
-from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from common.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
-from projects.models import (
-    PLAN_CHOICES,
-    ApiKey,
-    Environment,
-    ExcludedWindow,
-    Membership,
-    PolicyVersion,
-    Project,
-    Team,
-    User,
-)
+from projects.models import PLAN_CHOICES, ApiKey, Environment, ExcludedWindow, PolicyVersion, Project
 from projects.operators import block_endpoints, change_plan, unblock_endpoints
 from projects.services import issue_api_key
 from projects.signing import enable_signing
-
-
-class OneAccountPerAddress:
-    """An address belongs to one account, also where ops staff give it."""
-
-    instance: User
-    cleaned_data: dict[str, Any]
-
-    def clean_email(self) -> str:
-        email = str(self.cleaned_data.get("email") or "").lower()
-        taken = User.objects.filter(email=email).exclude(pk=self.instance.pk).exists()
-        if email and (taken or EmailAddress.objects.filter(email=email).exclude(user=self.instance.pk).exists()):
-            raise forms.ValidationError(_("Another account has this address."))
-        return email
-
-
-class PersonCreationForm(OneAccountPerAddress, AdminUserCreationForm):  # type: ignore[type-arg]  # not generic at run time
-    class Meta(AdminUserCreationForm.Meta):
-        model = User
-
-
-class PersonChangeForm(OneAccountPerAddress, UserChangeForm):  # type: ignore[type-arg]
-    class Meta(UserChangeForm.Meta):
-        model = User
-
-
-class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
-    model = Membership
-    extra = 0
-    raw_id_fields = ("user",)
-
-
-@admin.register(User)
-class PersonAdmin(GuardedAdmin, UserAdmin):  # type: ignore[type-arg]
-    form = PersonChangeForm
-    add_form = PersonCreationForm
-    list_display = ("username", "email", "is_staff", "is_superuser", "is_active", "last_login")
-
-    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """An address that staff give takes the place of the primary one: mails about the account go there."""
-        super().save_model(request, obj, form, change)
-        if change and "email" in form.changed_data:
-            EmailAddress.objects.filter(user=obj, primary=True).update(primary=False)
-            EmailAddress.objects.filter(user=obj, email=obj.email).update(primary=True)
-
-
-admin.site.unregister(Group)
-
-
-@admin.register(Group)
-class RightsGroupAdmin(GuardedAdmin, GroupAdmin):
-    """Django's own, with the guard."""
-
-
-@admin.register(Team)
-class TeamAdmin(OwnerAdmin):
-    list_display = ("name", "created_at")
-    search_fields = ("name",)
-    inlines = (MembershipInline,)
-
-
-@admin.register(Membership)
-class MembershipAdmin(GuardedAdmin):
-    list_display = ("user", "team", "role")
-    list_filter = ("role",)
-    list_select_related = ("user", "team")
-    search_fields = ("user__username", "team__name")
-    raw_id_fields = ("user", "team")
 
 
 class EnvironmentInline(admin.TabularInline):  # type: ignore[type-arg]

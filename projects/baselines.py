@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from projects.models import Environment, ExcludedWindow, User
+from accounts.models import User
+from projects.models import Environment, ExcludedWindow
 
 
 def set_baseline_interval(environment: Environment, seconds: int | None) -> None:

@@ -1,16 +1,13 @@
-"""Teams, their projects, the environments of a project and the keys that CI uses."""
+"""Projects, their environments and policies, and the API keys that CI uses."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 import uuid
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-from zoneinfo import available_timezones
 
-from django.conf import settings
-from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -19,152 +16,15 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from accounts.models import Team, User
+from accounts.permissions import Action, actions_in
 from outbound.fetcher import parse_endpoint
 from projects.plans import PLANS, Plan
 from projects.policies import validate_policy
 from security.encryption import EncryptedTextField
 
-# How long an invitation can be accepted.
-INVITATION_DAYS = 7
 API_KEY_PREFIX = "sp_"
 HMAC_SECRET_PREFIX = "sphs_"  # noqa: S105  (how secrets begin, not one)
-INVITATION_TOKEN_PREFIX = "spi_"  # noqa: S105  (by it, security/redaction.py knows them in whatever is logged)
-
-
-def validate_time_zone(name: str) -> None:
-    """Raises ValidationError where this is no name of the time zone database."""
-    if name not in available_timezones():
-        raise ValidationError(_("“%(name)s” is no time zone. Pick one such as Europe/Paris."), params={"name": name})
-
-
-class Theme(models.TextChoices):
-    LIGHT = "light", _("Light")
-    DARK = "dark", _("Dark")
-
-
-class User(AbstractUser):
-    """A person who signs in, and how they want their pages: "" is what the browser asks for (time zone: UTC)."""
-
-    language = models.CharField(
-        max_length=10, choices=settings.LANGUAGES, blank=True, default="", db_default="", verbose_name=_("language")
-    )
-    theme = models.CharField(
-        max_length=5, choices=Theme, blank=True, default="", db_default="", verbose_name=_("theme")
-    )
-    time_zone = models.CharField(
-        max_length=64,
-        blank=True,
-        default="",
-        db_default="",
-        validators=[validate_time_zone],
-        verbose_name=_("time zone"),
-    )
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Addresses are compared in small letters, whoever wrote them down."""
-        self.email = (self.email or "").lower()
-        super().save(*args, **kwargs)
-
-
-class TeamQuerySet(models.QuerySet["Team"]):
-    def there(self) -> TeamQuerySet:
-        """Those that nobody has deleted: of the others what is left is being removed."""
-        return self.filter(deleting_at__isnull=True)
-
-    def visible_to(self, user: Any) -> TeamQuerySet:
-        """The person's teams; all of them for a superuser, who runs this installation."""
-        if user.is_superuser:
-            return self.there()
-        return self.there().filter(members=user)
-
-
-class Team(models.Model):
-    """People who share projects."""
-
-    name = models.CharField(max_length=100)
-    members = models.ManyToManyField(User, through="Membership", related_name="teams")
-    created_at = models.DateTimeField(auto_now_add=True)
-    deleting_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="Since when it is gone for people, while its rows are removed."
-    )
-
-    objects = TeamQuerySet.as_manager()
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Role(models.TextChoices):
-    OWNER = "owner", _("Owner")
-    ADMIN = "admin", _("Admin")
-    MEMBER = "member", _("Member")
-    VIEWER = "viewer", _("Viewer")
-
-
-class Membership(models.Model):
-    """What a person may do in a team."""
-
-    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="memberships")
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["team", "user"], name="one_membership_per_person")]
-
-    def __str__(self) -> str:
-        return f"{self.user} in {self.team} ({self.role})"
-
-
-def invitation_end() -> datetime:
-    return timezone.now() + timedelta(days=INVITATION_DAYS)
-
-
-class InvitationQuerySet(models.QuerySet["Invitation"]):
-    def open(self) -> InvitationQuerySet:
-        """Those that can still be accepted."""
-        return self.waiting().filter(expires_at__gt=timezone.now())
-
-    def waiting(self) -> InvitationQuerySet:
-        """Those that nobody has accepted or withdrawn, in time or not."""
-        return self.filter(accepted_at__isnull=True, revoked_at__isnull=True)
-
-    def withdraw(self) -> int:
-        """Ends those that wait; how many there were."""
-        return self.waiting().update(revoked_at=timezone.now())
-
-
-class Invitation(models.Model):
-    """A way into a team, sent by e-mail to a person who may have no account yet. Only the token's hash is stored."""
-
-    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="invitations")
-    email = models.EmailField()
-    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
-    token_hash = models.CharField(max_length=64, unique=True, editable=False)
-    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField(default=invitation_end)
-    accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
-    accepted_by = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
-    )
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
-
-    objects = InvitationQuerySet.as_manager()
-
-    class Meta:
-        constraints = [
-            # One that is open per person and team: inviting again replaces it.
-            models.UniqueConstraint(
-                "team",
-                Lower("email"),
-                condition=models.Q(accepted_at__isnull=True, revoked_at__isnull=True),
-                name="one_open_invitation_per_email",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.email} to {self.team} ({self.role})"
-
 
 PLAN_NAMES = {"free": _("Free"), "pro": _("Pro"), "enterprise": _("Enterprise")}
 PLAN_CHOICES = [(name, PLAN_NAMES[name]) for name in PLANS]
@@ -245,6 +105,10 @@ class Project(models.Model):
     def effective_retention_days(self) -> int:
         """Days that samples are kept: the project's own within what its plan gives."""
         return min(self.retention_days or self.plan_limits.retention_days, self.plan_limits.retention_days)
+
+    def actions_of(self, user: User) -> frozenset[Action]:
+        """Return what the user's role in the project's team allows. One query, none for a superuser."""
+        return actions_in(user, Team(pk=self.team_id))
 
     def clean(self) -> None:
         limits = PLANS.get(self.plan)

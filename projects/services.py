@@ -11,19 +11,8 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 
-from projects.models import (
-    ApiKey,
-    Environment,
-    Membership,
-    PolicyVersion,
-    Project,
-    Role,
-    Team,
-    User,
-    hash_key,
-    new_api_key,
-    validate_endpoint,
-)
+from accounts.models import Membership, Role, Team, User
+from projects.models import ApiKey, Environment, PolicyVersion, Project, hash_key, new_api_key, validate_endpoint
 from projects.policies import validate_policy
 from projects.signing import enable_signing
 
@@ -38,15 +27,6 @@ class NewProject:
     environment: Environment
     api_key: str
     hmac_secret: str | None
-
-
-def change_profile(user: User, **changes: str) -> None:
-    """Writes these fields of a person and no other: rights may have changed since the row was read.
-
-    Raises ValidationError that names the field where somebody else was called so a moment earlier.
-    """
-    with taken_in_words():
-        User.objects.filter(pk=user.pk).update(**changes)
 
 
 def issue_api_key(project: Project, name: str = "default", *, by: User | None = None) -> str:
@@ -132,7 +112,6 @@ def set_endpoint(environment: Environment, url: str, *, seen: str) -> bool:
 TAKEN = {
     "one_project_name_per_team": {"name": _("The team has a project of this name already.")},
     "one_environment_name_per_project": {"name": _("The project has an environment of this name already.")},
-    "projects_user_username_key": {"username": _("This name is taken. Choose another one.")},
 }
 Row = TypeVar("Row", Project, Environment)
 

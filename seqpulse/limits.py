@@ -14,8 +14,8 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django_ratelimit.core import get_usage
 
+from accounts.models import User
 from projects.authentication import key_of
-from projects.models import User
 from security.addressing import address_of
 from security.limits import Usage, bucket_of
 from seqpulse.api import error_response, is_api_path

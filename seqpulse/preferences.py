@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.locale import LocaleMiddleware
 from django.utils import timezone, translation
 
-from projects.models import Theme, User
+from accounts.models import Theme, User
 from seqpulse.api import is_api_path
 from seqpulse.middleware import database_away
 

@@ -100,6 +100,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "seqpulse",
+    "accounts",
     "projects",
     "scheduler",
     "deployments",
@@ -186,7 +187,7 @@ PROMETHEUS_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 PROMETHEUS_EXPORT_MIGRATIONS = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-AUTH_USER_MODEL = "projects.User"
+AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
@@ -201,7 +202,7 @@ AUTHENTICATION_BACKENDS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "dashboard:overview"
 SEQPULSE_SIGNUP_OPEN = ENVIRONMENT.boolean("SEQPULSE_SIGNUP_OPEN", False)
-ACCOUNT_ADAPTER = "dashboard.accounts.adapter.AccountAdapter"
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_FORMS = {
     "login": "dashboard.accounts.forms.LoginForm",
     "signup": "dashboard.accounts.forms.SignupForm",
@@ -241,7 +242,7 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_RECOVERY_CODES_SHOW_ONCE = True
 # Nobody signs in with an address of somebody else's: it was verified before the first time, or staff vouched for it.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
-SOCIALACCOUNT_ADAPTER = "dashboard.accounts.social.SocialAdapter"
+SOCIALACCOUNT_ADAPTER = "accounts.social.SocialAdapter"
 SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {}
 for _provider, _scope in (("github", ["read:user", "user:email"]), ("google", ["profile", "email"])):
     if _app := ENVIRONMENT.oauth(f"SEQPULSE_{_provider.upper()}"):

@@ -19,13 +19,15 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
+from accounts.invitations import invite
+from accounts.models import Invitation, Membership, Role, Team
+from accounts.tests.factories import make_membership, make_team, make_user
 from analysis.tests.factories import make_hint, make_verdict
 from dashboard.tests.pages import moment
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
-from projects.invitations import invite
-from projects.models import Environment, ExcludedWindow, Invitation, Membership, Project, Role, Team
-from projects.tests.factories import make_api_key, make_environment, make_membership, make_project, make_team, make_user
+from projects.models import Environment, ExcludedWindow, Project
+from projects.tests.factories import make_api_key, make_environment, make_project
 from tests.access_table import LOGIN, ROLES, Line
 
 

@@ -14,12 +14,13 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import Role, User
+from accounts.tests.factories import make_membership, make_user
 from analysis.services import give_feedback
 from dashboard.tests import scenes
 from deployments.tests.factories import make_deployment
-from projects.models import Role, User
 from projects.services import set_policy
-from projects.tests.factories import make_environment, make_membership, make_project, make_user
+from projects.tests.factories import make_environment, make_project
 from scheduler.models import Poller
 from tests.access_world import FIXED, IDS, Place, addresses, client_of, form_of, make_place
 

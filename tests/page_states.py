@@ -16,23 +16,18 @@ from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.invitations import invite
+from accounts.models import Role
+from accounts.tests.factories import PASSWORD, make_membership, make_team, make_user
 from dashboard.tests import endpoints, scenes
 from dashboard.tests.pages import address, exclude, moment, page_of, send
 from dashboard.tests.test_accounts import NEW, SIGNUP, link_in
 from dashboard.tests.test_second_factor import set_up
 from deployments.models import State
 from deployments.tests.factories import make_deployment
-from projects.invitations import invite
-from projects.models import Environment, ExcludedWindow, Role
+from projects.models import Environment, ExcludedWindow
 from projects.signing import fingerprint
-from projects.tests.factories import (
-    PASSWORD,
-    make_environment,
-    make_membership,
-    make_project,
-    make_team,
-    make_user,
-)
+from projects.tests.factories import make_environment, make_project
 from scheduler.models import JobStatus
 from security.limits import Usage
 from seqpulse import errors

@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import get_resolver, resolve, reverse
 from pytest_django.plugin import DjangoDbBlocker
 
-from projects.tests.factories import make_user
+from accounts.tests.factories import make_user
 from tests.access_table import CALLERS, METHODS, Line, lines
 from tests.access_world import (
     FIXED,

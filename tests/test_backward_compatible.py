@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-APPS = ("projects", "scheduler", "deployments", "metrics", "analysis", "seqpulse")
+APPS = ("scheduler", "deployments", "metrics", "analysis", "seqpulse")
 
 # What old code would miss: it still reads and writes all of it. To take something away, first release code that does
 # without.

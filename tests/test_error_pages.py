@@ -15,8 +15,8 @@ from django.template import TemplateSyntaxError
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
+from accounts.tests.factories import make_user
 from dashboard.tests.pages import words
-from projects.tests.factories import make_user
 from security.limits import Usage
 from seqpulse import errors, limits
 from seqpulse.middleware import WrongMethodMiddleware, database_away

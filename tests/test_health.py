@@ -15,8 +15,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.tests.factories import make_user
 from common.cached import Cached
-from projects.tests.factories import make_user
 from scheduler import health as scheduler_health
 from scheduler import state
 from scheduler.models import Poller, ScheduledJob

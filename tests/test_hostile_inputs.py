@@ -11,8 +11,8 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from django.test import Client
 
+from accounts.models import User
 from deployments.models import Deployment
-from projects.models import User
 from projects.services import NewProject, create_project
 
 pytestmark = pytest.mark.django_db
@@ -250,12 +250,12 @@ def test_the_admin_takes_hostile_addresses(admin_client: Client, path: str) -> N
 @pytest.mark.parametrize("value", ["", "\0", "x" * 1_000_00, "é\u202e", "-1", "9" * 100, "{", "[[[", '{"a": NaN}'])
 def test_the_admins_forms_take_hostile_values(admin_client: Client, made: NewProject, value: str) -> None:
     changes = [
-        ("/admin/projects/team/add/", ["name"]),
+        ("/admin/accounts/team/add/", ["name"]),
         ("/admin/projects/project/add/", ["name", "plan", "team", "window_minutes", "retention_days"]),
         ("/admin/projects/environment/add/", ["name", "project", "metrics_endpoint", "policy"]),
         (f"/admin/projects/environment/{made.environment.pk}/change/", ["name", "metrics_endpoint", "policy"]),
         ("/admin/projects/apikey/add/", ["name", "project"]),
-        ("/admin/projects/user/add/", ["username", "password1", "password2"]),
+        ("/admin/accounts/user/add/", ["username", "password1", "password2"]),
     ]
     for path, fields in changes:
         no_crash(admin_client.post(path, dict.fromkeys(fields, value)))

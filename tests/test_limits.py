@@ -18,8 +18,9 @@ from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, reverse
 from django.utils import timezone
 
-from projects.teams import create_team
-from projects.tests.factories import PASSWORD, make_api_key, make_user
+from accounts.teams import create_team
+from accounts.tests.factories import PASSWORD, make_user
+from projects.tests.factories import make_api_key
 from security.limits import Rate
 from seqpulse.jobs import forget_counters
 from seqpulse.known_browsers import COOKIE

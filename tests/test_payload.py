@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation over plain HTTP with a person and a project."""
     with live_installation(tmp_path_factory.mktemp("payload"), SEQPULSE_HTTPS="off") as made:
         script = (
-            "from projects.models import User; from projects.services import create_project;"
+            "from accounts.models import User; from projects.services import create_project;"
             "create_project('shop', environment='prod', owner=User.objects.create_user('ada', password="
             f"{PASSWORD!r}))"
         )

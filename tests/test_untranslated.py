@@ -26,8 +26,9 @@ from django.utils import translation
 from django.utils.translation import trans_real
 from pytest_django.plugin import DjangoDbBlocker
 
+from accounts.models import Invitation, Team, User
 from deployments.models import Deployment
-from projects.models import ApiKey, Environment, ExcludedWindow, Invitation, Project, Team, User
+from projects.models import ApiKey, Environment, ExcludedWindow, Project
 from scheduler.models import Poller, ScheduledJob
 from tests.every_page import looked_at, make_world
 from tests.page_states import STATES

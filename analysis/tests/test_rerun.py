@@ -13,6 +13,8 @@ from django.db import connections, transaction
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import User
+from accounts.tests.factories import make_user
 from analysis.evidence import load_evidence, observed_until
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.policy import policy_from_dict
@@ -32,9 +34,9 @@ from deployments.tests.factories import make_deployment
 from metrics.models import MetricSample
 from metrics.tests.factories import HEALTHY, make_sample, make_samples
 from projects.baselines import exclude_window
-from projects.models import Environment, User
+from projects.models import Environment
 from projects.services import set_policy
-from projects.tests.factories import make_api_key, make_environment, make_user
+from projects.tests.factories import make_api_key, make_environment
 from scheduler.models import JobStatus, ScheduledJob
 
 pytestmark = pytest.mark.django_db

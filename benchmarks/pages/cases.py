@@ -13,13 +13,14 @@ from django.db.models.functions import Lower
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
+from accounts.models import Membership, Team, User
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.listing import PAGE_SIZE, deployments_page
 from dashboard.deployments.orders import ORDERS
 from dashboard.scope import scope_of
 from dashboard.tests import scenes
 from deployments.models import Deployment
-from projects.models import Environment, Membership, Team, User
+from projects.models import Environment
 
 Case = tuple[str, Callable[[], Any]]
 

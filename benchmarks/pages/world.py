@@ -17,12 +17,12 @@ CODES = (
 )
 
 TEAM_ROWS = """
-INSERT INTO projects_team (name, created_at) SELECT 'team ' || n, now() FROM generate_series(1, %s) AS n
+INSERT INTO accounts_team (name, created_at) SELECT 'team ' || n, now() FROM generate_series(1, %s) AS n
 """
 PROJECT_ROWS = """
 INSERT INTO projects_project (uuid, name, plan, team_id, adopt_endpoints, last_number, created_at)
 SELECT gen_random_uuid(), (ARRAY['shop', 'search', 'billing', 'mail', 'auth', 'media'])[1 + n %% 6] || '-service-' || n,
-    'pro', (SELECT min(id) FROM projects_team) + n %% %s, true, 0, now()
+    'pro', (SELECT min(id) FROM accounts_team) + n %% %s, true, 0, now()
 FROM generate_series(1, %s) AS n
 """
 ENVIRONMENT_ROWS = """

@@ -128,7 +128,7 @@ class World:
     def clear(self) -> None:
         """Forgets all work and all projects."""
         self.database.execute(
-            "TRUNCATE scheduled_jobs, metric_samples, sample_places, deployments, projects_project, projects_team"
+            "TRUNCATE scheduled_jobs, metric_samples, sample_places, deployments, projects_project, accounts_team"
             " CASCADE"
         )
 

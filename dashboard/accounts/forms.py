@@ -13,7 +13,7 @@ from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from projects.models import Theme, User
+from accounts.models import Theme, User
 
 # Of the time zone database, what a person may live in; the rest are old names of these.
 REGIONS = {

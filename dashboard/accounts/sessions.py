@@ -13,8 +13,8 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts.models import User
 from dashboard.accounts.devices import Device, device_of
-from projects.models import User
 
 
 @dataclass(frozen=True, slots=True)

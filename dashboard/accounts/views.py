@@ -16,12 +16,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django.views.generic import RedirectView
 from django.views.i18n import set_language as django_set_language
 
+from accounts.models import User
+from accounts.services import change_profile
 from dashboard.accounts import sessions
 from dashboard.accounts.forms import ProfileForm
 from dashboard.changed import changes
 from dashboard.person import login_required, person
-from projects.models import User
-from projects.services import change_profile
 
 # Bookmarks and links in old mails; forms go to django-allauth's own addresses.
 login: Any = require_safe(RedirectView.as_view(pattern_name="account_login", query_string=True))

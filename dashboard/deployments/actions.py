@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts.permissions import Action, require
 from analysis.policy import policy_from_dict
 from analysis.rerun import CannotRerun, Refusal, judge_as, look_again, store_again
 from dashboard import words
@@ -25,7 +26,6 @@ from dashboard.deployments.queries import deployment_detail, deployment_of, verd
 from dashboard.person import login_required, person
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
-from projects.permissions import Action, require
 
 
 @require_safe

@@ -8,11 +8,11 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from accounts.models import User
 from analysis.rerun import CannotRerun, look_again, store_again
 from dashboard.words import REFUSALS
 from deployments.admin import DeploymentAdmin
 from deployments.models import Deployment
-from projects.models import User
 
 # One judgement takes some 20 ms; who wants all of them has `manage.py backtest`.
 MOST_AT_ONCE = 50

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import Http404
 
+from accounts.models import User
 from analysis.types import METRICS
 from dashboard.charts import RATIOS, Chart, Span, change_between
 from dashboard.deployments.detail import charts_of
@@ -15,7 +16,6 @@ from dashboard.deployments.queries import Detail, deployment_detail
 from dashboard.overlay import Overlay, overlay
 from deployments.models import Deployment
 from metrics.models import MetricSample, Phase
-from projects.models import User
 
 OFFERED = 20
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.permissions import Action
 from analysis.hints.base import UNREACHABLE
 from analysis.types import METRICS, OK
 from dashboard import words
@@ -19,7 +20,6 @@ from dashboard.deployments.queries import MISSED, Detail, evidence_of, last_good
 from dashboard.deployments.timeline import how_taken, timeline_of
 from deployments.models import NEVER_JUDGED, Deployment, State
 from metrics.models import MetricSample, Phase
-from projects.permissions import Action
 from scheduler.models import JobStatus, ScheduledJob
 
 RANK = {"critical": 0, "warning": 1, "ok": 2, "skipped": 3}

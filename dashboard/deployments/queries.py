@@ -10,6 +10,8 @@ from uuid import UUID
 from django.db.models import Count, Manager, QuerySet
 from django.shortcuts import get_object_or_404
 
+from accounts.models import User
+from accounts.permissions import Action
 from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.replay import recorded_evidence
@@ -17,8 +19,6 @@ from analysis.types import OK
 from dashboard.words import Status, status_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
-from projects.models import User
-from projects.permissions import Action, actions_of
 from scheduler.models import JobStatus, ScheduledJob
 
 COLLECTIONS = ("pre_collect", "post_collect")
@@ -147,7 +147,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         excluded=evidence.get("excluded", []) if verdict is not None else left_out_so_far(deployment, own, baseline),
         collections=[job for job in by_place if job.job_type in COLLECTIONS],
         analyses=[job for job in by_place if job.job_type in ANALYSES],
-        actions=actions_of(user, deployment.project),
+        actions=deployment.project.actions_of(user),
     )
 
 
@@ -182,7 +182,7 @@ def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, frozenset[Action]
     """A deployment with what judging it again reads, and what the person may do. Two queries. Raises Http404."""
     rows = deployments_of(user).select_related("verdict__feedback", "policy_version")
     deployment = get_object_or_404(rows, uuid=uuid)
-    return deployment, actions_of(user, deployment.project)
+    return deployment, deployment.project.actions_of(user)
 
 
 def evidence_of(verdict: DeploymentVerdict | None) -> dict[str, Any]:

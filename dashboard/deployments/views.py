@@ -12,12 +12,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts.permissions import Action, require
 from analysis.services import VerdictRevised, give_feedback
 from dashboard.deployments.detail import page_context
 from dashboard.deployments.forms import FeedbackForm
 from dashboard.deployments.queries import Detail, deployment_detail, neighbours_of
 from dashboard.person import login_required, person
-from projects.permissions import Action, require
 
 
 @require_safe

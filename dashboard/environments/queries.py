@@ -13,6 +13,7 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
+from accounts.models import User
 from analysis.policy import LIMITED_METRICS, FixedPolicy, Policy
 from analysis.types import METRICS
 from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, verdict_of, with_verdict
@@ -23,7 +24,7 @@ from dashboard.policies.queries import readable
 from dashboard.words import status_of
 from deployments.models import Deployment
 from metrics.models import Phase
-from projects.models import Environment, ExcludedWindow, User
+from projects.models import Environment, ExcludedWindow
 
 LATEST_SHOWN = 10
 # What a mark shows of its deployment: a busy environment has thousands in 30 days.

@@ -12,6 +12,7 @@ from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
+from accounts.models import User
 from analysis.models import DeploymentVerdict, Hint, Severity
 from analysis.types import ROLLBACK, WARNING
 from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of, with_verdict
@@ -21,7 +22,7 @@ from dashboard.overview.strip import Strip, first_day, strip_of
 from dashboard.words import Status, status_by_name, status_of
 from deployments.models import Deployment, State
 from metrics.models import MetricSample
-from projects.models import ApiKey, Environment, Project, User
+from projects.models import ApiKey, Environment, Project
 
 # Of the partitions of samples, those in which a first answer of an endpoint is looked for.
 ANSWERED_WITHIN = timedelta(days=30)

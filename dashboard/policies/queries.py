@@ -10,11 +10,12 @@ from typing import Any
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 
+from accounts.models import User
+from accounts.permissions import Action
 from analysis.policy import DEFAULT_KIND, Policy, policy_from_dict
 from analysis.replay import Comparison, Replayed, compare, judged, replay
 from deployments.models import Deployment
-from projects.models import Environment, ExcludedWindow, PolicySource, PolicyVersion, User
-from projects.permissions import Action, actions_of
+from projects.models import Environment, ExcludedWindow, PolicySource, PolicyVersion
 
 REPLAYED = 50
 VERSIONS_SHOWN = 20
@@ -76,7 +77,7 @@ def environment_of(user: User, environment_id: int) -> tuple[Environment, frozen
     """An environment and what the person may do with it. Raises Http404, also for a foreign one."""
     rows = Environment.objects.visible_to(user).select_related("project__team")
     environment = get_object_or_404(rows, pk=environment_id)
-    return environment, actions_of(user, environment.project)
+    return environment, environment.project.actions_of(user)
 
 
 def policy_page(environment: Environment, actions: frozenset[Action]) -> PolicyPage:

@@ -13,6 +13,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts.models import User
+from accounts.permissions import Action, require
 from analysis.policy import policy_from_dict
 from dashboard.changed import changed
 from dashboard.person import login_required, person
@@ -27,8 +29,7 @@ from dashboard.policies.queries import (
 )
 from dashboard.policies.window_form import ExcludedWindowForm
 from projects.baselines import exclude_window, include_window, set_baseline_interval
-from projects.models import Environment, PolicySource, User
-from projects.permissions import Action, require
+from projects.models import Environment, PolicySource
 from projects.policies import policy_to_toml
 from projects.services import PolicyChanged, set_policy
 

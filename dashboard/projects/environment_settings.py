@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts.permissions import Action, require
 from dashboard.person import login_required, person
 from dashboard.policies.queries import environment_of
 from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
@@ -21,7 +22,6 @@ from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, polic
 from metrics.probing import probe as probe_endpoint
 from metrics.removal import delete_environment
 from projects.models import Environment
-from projects.permissions import Action, require
 from projects.services import rename_environment, set_endpoint
 from projects.signing import fingerprint
 

@@ -9,8 +9,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import Team
 from dashboard.failures import in_page_language
-from projects.models import PLAN_CHOICES, Environment, Project, Team, validate_endpoint
+from projects.models import PLAN_CHOICES, Environment, Project, validate_endpoint
 from projects.signing import DEFAULT_GRACE_HOURS, GRACE_HOURS
 
 LONGEST_NAME = 100

@@ -13,13 +13,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts.permissions import Action, require
 from dashboard.once import sent_before
 from dashboard.person import login_required, person
 from dashboard.projects.forms import KeyForm
 from dashboard.projects.secrets import Shown, shown_once
 from dashboard.projects.settings_queries import keys_of, project_of
 from projects.models import ApiKey
-from projects.permissions import Action, require
 from projects.services import issue_api_key
 
 

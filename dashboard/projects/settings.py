@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts.permissions import Action, require
 from dashboard.changed import changes
 from dashboard.person import login_required, person
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
@@ -22,7 +23,6 @@ from metrics.removal import delete_project
 from metrics.removal import unarchive as unarchive_project
 from projects.models import Project
 from projects.operators import change_plan
-from projects.permissions import Action, require
 from projects.services import add_environment, change_project
 
 

@@ -10,14 +10,15 @@ from django.core.paginator import Page, Paginator
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.shortcuts import get_object_or_404
 
+from accounts.models import User
+from accounts.permissions import Action
 from analysis.policy import Policy
 from dashboard.deployments.queries import verdict_of, with_verdict
 from dashboard.policies.queries import readable
 from dashboard.words import Status, status_of
 from deployments.models import Deployment
 from metrics.models import MetricSample
-from projects.models import ApiKey, Environment, Project, User
-from projects.permissions import Action, actions_of
+from projects.models import ApiKey, Environment, Project
 
 PER_PAGE = 50
 # Counting on would take longer than anybody waits for the number.
@@ -86,7 +87,7 @@ def statuses_of(projects: list[Project]) -> dict[int, list[EnvironmentStatus]]:
 def project_of(user: User, uuid: UUID) -> tuple[Project, frozenset[Action]]:
     """A project and what the person may do with it. Raises Http404, also for a foreign one."""
     project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
-    return project, actions_of(user, project)
+    return project, project.actions_of(user)
 
 
 def environments_of(project: Project) -> QuerySet[Environment]:

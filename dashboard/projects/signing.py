@@ -15,13 +15,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
+from accounts.permissions import Action, require
 from dashboard.person import login_required, person
 from dashboard.policies.queries import environment_of
 from dashboard.projects import environment_settings as page
 from dashboard.projects.forms import RotateForm, TypedNameForm
 from dashboard.projects.secrets import Shown, shown_once
 from projects.models import Environment
-from projects.permissions import Action, require
 from projects.signing import (
     SecretChanged,
     begin_signing,

@@ -13,6 +13,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts.models import Team
+from accounts.permissions import Action, teams_for
 from dashboard.once import sent_before
 from dashboard.person import login_required, person
 from dashboard.projects.forms import NewProjectForm
@@ -26,8 +28,7 @@ from dashboard.projects.settings_queries import (
 )
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
 from outbound.fetcher import parse_endpoint
-from projects.models import Project, Team
-from projects.permissions import Action, teams_for
+from projects.models import Project
 from projects.services import NewProject, create_project_in
 
 LONGEST_SEARCH = 100

@@ -8,8 +8,8 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from projects.models import Invitation, Role, Team
-from projects.permissions import Action
+from accounts.models import Invitation, Role, Team
+from accounts.permissions import Action
 
 LONGEST_NAME = Team._meta.get_field("name").max_length
 LONGEST_ADDRESS = Invitation._meta.get_field("email").max_length

@@ -10,11 +10,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from accounts.invitations import InvitationOver, State, accept, find, standing_of, state_of
+from accounts.models import Invitation, Membership
+from accounts.permissions import allowed
 from dashboard.person import person
 from dashboard.teams.words import ROLES, name_of
-from projects.invitations import InvitationOver, State, accept, find, standing_of, state_of
-from projects.models import Invitation, Membership
-from projects.permissions import allowed
 
 # Who may sign up although sign-up is closed: whoever has seen an open invitation in this session.
 SESSION_KEY = "invitation"

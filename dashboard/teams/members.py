@@ -14,16 +14,16 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
+from accounts import invitations, teams
+from accounts.invitations import Invited, invite
+from accounts.models import Invitation, Membership, Team
+from accounts.permissions import Action, require
 from dashboard.person import login_required, person
 from dashboard.teams.forms import InvitationForm
 from dashboard.teams.mail import send_invitation
 from dashboard.teams.queries import team_of, team_page
 from dashboard.teams.views import show
 from dashboard.teams.words import name_of
-from projects import invitations, teams
-from projects.invitations import Invited, invite
-from projects.models import Invitation, Membership, Team
-from projects.permissions import Action, require
 
 
 class Told(AbstractContextManager[None]):

@@ -9,11 +9,12 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Lower
 from django.shortcuts import get_object_or_404
 
+from accounts.invitations import State, state_of
+from accounts.models import Invitation, Membership, Role, Team, User
+from accounts.permissions import Action, actions_in
 from dashboard.teams.forms import roles_for
 from deployments.models import Deployment
-from projects.invitations import State, state_of
-from projects.models import Invitation, Membership, Project, Role, Team, User
-from projects.permissions import Action, actions_in
+from projects.models import Project
 
 # A person has a handful; only a superuser sees every team there is.
 MOST_TEAMS = 200

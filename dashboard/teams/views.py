@@ -10,14 +10,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.models import Role, Team
+from accounts.permissions import Action, require
+from accounts.teams import create_team, rename_team
 from dashboard.person import login_required, person
 from dashboard.teams.forms import DeleteForm, InvitationForm, TeamForm
 from dashboard.teams.queries import MOST_TEAMS, TeamPage, team_of, team_page, teams_of
 from dashboard.teams.words import ROLES
 from metrics.removal import delete_team
-from projects.models import Role, Team
-from projects.permissions import Action, require
-from projects.teams import create_team, rename_team
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from projects.models import Role
+from accounts.models import Role
 
 ROLES: Mapping[str, Any] = {
     Role.OWNER: _("Everything, also deleting projects and the team, and making owners"),

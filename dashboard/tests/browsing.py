@@ -16,8 +16,8 @@ from django.test import Client
 from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as TookTooLong
 
+from accounts.models import User
 from dashboard.tests.pages import LIST
-from projects.models import User
 
 SCREENSHOTS = Path(os.environ.get("SEQPULSE_SCREENSHOTS", "build/screenshots"))
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 812}

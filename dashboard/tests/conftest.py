@@ -10,10 +10,11 @@ import pytest
 from django.test import Client
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
+from accounts.models import User
+from accounts.tests.factories import make_user
 from dashboard.tests import scenes
 from dashboard.tests.browsing import PATIENCE_MS
-from projects.models import Environment, User
-from projects.tests.factories import make_user
+from projects.models import Environment
 from tests.system_tools import require
 
 

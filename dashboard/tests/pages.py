@@ -10,9 +10,10 @@ from typing import Any
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import Role
+from accounts.tests.factories import make_membership
 from deployments.models import Deployment
-from projects.models import Environment, Role
-from projects.tests.factories import make_membership
+from projects.models import Environment
 
 LIST = "/dashboard/deployments/"
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from django.utils import timezone
 
+from accounts.models import Role, User
+from accounts.tests.factories import make_membership, make_team
 from analysis.evidence import load_evidence, observed_until
 from analysis.services import assess, assess_early, store_early, store_judgement
 from deployments.models import Deployment, State
@@ -15,8 +17,8 @@ from deployments.tests.factories import make_deployment
 from metrics.models import MetricSample, Phase
 from metrics.tests.factories import HEALTHY, make_sample, make_samples
 from projects.baselines import exclude_window
-from projects.models import Environment, Role, User
-from projects.tests.factories import make_environment, make_membership, make_project, make_team
+from projects.models import Environment
+from projects.tests.factories import make_environment, make_project
 from scheduler.models import JobStatus, ScheduledJob
 
 SLOW: dict[str, Any] = {"latency_p95": [240.0, 310.0, 355.0, 402.0, 398.0], "cpu_usage": [0.52, 0.61, 0.6, 0.63, 0.58]}

@@ -17,9 +17,9 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import Invitation, User
+from accounts.tests.factories import PASSWORD, make_membership, make_team, make_user
 from dashboard.tests.pages import words
-from projects.models import Invitation, User
-from projects.tests.factories import PASSWORD, make_membership, make_team, make_user
 
 pytestmark = pytest.mark.django_db
 

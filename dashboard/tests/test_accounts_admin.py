@@ -12,9 +12,9 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
+from accounts.models import User
+from accounts.tests.factories import PASSWORD, make_user
 from dashboard.tests.pages import words
-from projects.models import User
-from projects.tests.factories import PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 

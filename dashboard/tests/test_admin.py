@@ -18,6 +18,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.models import Membership, Team, User
+from accounts.tests.factories import make_membership, make_user
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.policy import policy_from_dict
 from analysis.services import give_feedback
@@ -26,15 +28,15 @@ from dashboard.tests import scenes
 from deployments.models import Deployment
 from metrics.models import MetricSample
 from projects.baselines import exclude_window
-from projects.models import ApiKey, Environment, ExcludedWindow, Membership, PolicyVersion, Project, Team, User
+from projects.models import ApiKey, Environment, ExcludedWindow, PolicyVersion, Project
 from projects.services import set_policy
 from projects.signing import enable_signing
-from projects.tests.factories import make_api_key, make_environment, make_membership, make_project, make_user
+from projects.tests.factories import make_api_key, make_environment, make_project
 from scheduler.models import Poller, ScheduledJob
 
 pytestmark = pytest.mark.django_db
 
-OUR_APPS = ("auth", "projects", "scheduler", "deployments", "metrics", "analysis")
+OUR_APPS = ("auth", "accounts", "projects", "scheduler", "deployments", "metrics", "analysis")
 MACHINE_MADE = (ScheduledJob, Poller, Deployment, MetricSample, DeploymentVerdict, Hint, Feedback, PolicyVersion)
 SECRET = re.compile(r"\b(sphs|sp)_[A-Za-z0-9_-]{40,}")
 

@@ -12,13 +12,14 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.tests.factories import make_user
 from dashboard.tests import scenes
 from dashboard.tests.pages import words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from projects.models import Environment, Project
 from projects.services import set_policy
-from projects.tests.factories import make_environment, make_project, make_user
+from projects.tests.factories import make_environment, make_project
 from scheduler.models import JobStatus, Poller, ScheduledJob
 
 pytestmark = pytest.mark.django_db

@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from accounts.models import Role, User
+from accounts.tests.factories import PASSWORD
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
@@ -16,9 +18,7 @@ from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.models import Phase
 from metrics.tests.factories import make_sample
-from projects.models import Role, User
 from projects.services import set_policy
-from projects.tests.factories import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -10,10 +10,10 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
+from accounts.models import Role, User
 from dashboard.tests import scenes
 from dashboard.tests.browsing import PHONE, WIDE, keep, sign_in
 from dashboard.tests.pages import address
-from projects.models import Role, User
 from projects.services import set_policy
 from projects.tests.factories import make_api_key, make_environment
 from tests.every_page import make_pollers

@@ -8,12 +8,13 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import User
 from analysis.models import Severity
 from analysis.tests.factories import make_hint, make_verdict
 from dashboard.tests.pages import LIST, address
 from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
-from projects.models import Environment, Project, User
+from projects.models import Environment, Project
 from projects.tests.factories import make_environment
 
 pytestmark = pytest.mark.django_db

@@ -10,6 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.tests.factories import make_user
 from analysis.models import DeploymentVerdict, VerdictName
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
@@ -19,7 +20,7 @@ from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from projects.models import Environment
-from projects.tests.factories import make_environment, make_project, make_user
+from projects.tests.factories import make_environment, make_project
 
 pytestmark = pytest.mark.django_db
 

@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from accounts.models import Role
 from analysis.judge import judge, judge_early
 from analysis.models import DeploymentVerdict, Hint
 from analysis.policy import policy_from_dict
@@ -22,7 +23,6 @@ from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, as_role, words, words_of
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
-from projects.models import Role
 from projects.services import set_policy
 from projects.tests.factories import make_environment
 

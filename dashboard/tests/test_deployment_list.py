@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import User
 from analysis.tests.factories import make_verdict
 from dashboard.deployments import by_project
 from dashboard.deployments.filters import DeploymentFilters
@@ -22,7 +23,7 @@ from dashboard.tests.pages import LIST
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_sample
-from projects.models import Environment, User
+from projects.models import Environment
 from projects.tests.factories import make_environment, make_project
 
 pytestmark = pytest.mark.django_db

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import User
 from analysis.models import VerdictName
 from analysis.rerun import look_again, store_again
 from analysis.services import give_feedback
@@ -23,7 +24,6 @@ from dashboard.words import STATES, VERDICTS
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
-from projects.models import User
 from projects.services import set_policy
 from projects.tests.factories import make_environment
 from scheduler.models import JobStatus

@@ -12,6 +12,7 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import Role, User
 from dashboard.projects.probing import told
 from dashboard.tests import endpoints, scenes
 from dashboard.tests.endpoints import METRICS, Service
@@ -19,7 +20,7 @@ from dashboard.tests.pages import as_role, words
 from metrics.probing import Probe, read_answer
 from metrics.sources.http_endpoint import Endpoint
 from outbound.fetcher import Response
-from projects.models import Environment, Project, Role, User
+from projects.models import Environment, Project
 from projects.signing import enable_signing, fingerprint
 from projects.tests.factories import make_environment
 

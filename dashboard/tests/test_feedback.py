@@ -9,14 +9,15 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
+from accounts.models import Membership, Role, User
+from accounts.tests.factories import make_membership, make_user
 from analysis.models import Feedback, VerdictName
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
-from projects.models import Environment, Membership, Role, User
-from projects.tests.factories import make_membership, make_user
+from projects.models import Environment
 
 pytestmark = pytest.mark.django_db
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from accounts.models import User
 from analysis.models import Hint
 from analysis.tests.factories import make_hint
 from dashboard.hints.filters import HintFilters
@@ -18,7 +19,7 @@ from dashboard.scope import scope_of
 from dashboard.tests.pages import words
 from deployments.models import State
 from deployments.tests.factories import make_deployment
-from projects.models import Environment, User
+from projects.models import Environment
 from projects.tests.factories import make_environment, make_project
 
 pytestmark = pytest.mark.django_db

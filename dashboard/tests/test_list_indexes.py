@@ -9,6 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import User
 from analysis.models import DeploymentVerdict, Hint
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.listing import deployments_page
@@ -16,7 +17,7 @@ from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import hints_page
 from dashboard.scope import scope_of
 from deployments.models import Deployment
-from projects.models import Environment, User
+from projects.models import Environment
 from projects.tests.factories import make_environment, make_project
 
 pytestmark = pytest.mark.django_db

@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from accounts.tests.factories import PASSWORD, make_user
 from analysis import wording
 from analysis.models import VerdictName
 from analysis.tests.factories import make_hint, make_verdict
@@ -23,7 +24,7 @@ from deployments.models import NEVER_JUDGED, State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
 from projects.services import set_policy
-from projects.tests.factories import PASSWORD, make_environment, make_project, make_user
+from projects.tests.factories import make_environment, make_project
 
 pytestmark = pytest.mark.django_db
 

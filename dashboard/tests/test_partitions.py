@@ -7,13 +7,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from accounts.tests.factories import make_membership
 from analysis.tests.test_partitions import (
     assert_few_partitions,
     assert_few_partitions_by_index,
     make_history,
     plans_of_samples,
 )
-from projects.tests.factories import make_membership
 
 pytestmark = pytest.mark.django_db
 

@@ -12,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import Role, User
 from analysis.models import DeploymentVerdict, VerdictName
 from analysis.policy import FixedPolicy, policy_from_dict
 from analysis.services import give_feedback
@@ -33,7 +34,7 @@ from dashboard.tests.pages import (
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.models import MetricSample
-from projects.models import Environment, ExcludedWindow, PolicyVersion, Role, User
+from projects.models import Environment, ExcludedWindow, PolicyVersion
 from projects.policies import policy_from_toml
 from projects.services import set_policy
 from projects.tests.factories import make_environment

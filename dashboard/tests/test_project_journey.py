@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Error, Page, expect
 
+from accounts.models import Role, User
+from accounts.tests.factories import make_membership, make_team
 from dashboard.tests import endpoints
 from dashboard.tests.browsing import look, sign_in
 from dashboard.tests.endpoints import Service
-from projects.models import ApiKey, Environment, Project, Role, User
-from projects.tests.factories import make_membership, make_team
+from projects.models import ApiKey, Environment, Project
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

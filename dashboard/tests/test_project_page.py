@@ -9,6 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import Role, User
 from analysis.models import DeploymentVerdict, VerdictName
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
@@ -21,7 +22,7 @@ from dashboard.tests.pages import (
 )
 from deployments.models import State
 from deployments.tests.factories import make_deployment
-from projects.models import Environment, Role, User
+from projects.models import Environment
 from projects.tests.factories import make_environment
 
 pytestmark = pytest.mark.django_db

@@ -13,6 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import Role, Team, User
+from accounts.tests.factories import make_membership, make_team, make_user
 from analysis.models import VerdictName
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
@@ -20,15 +22,8 @@ from dashboard.tests.pages import as_role, form_with, words
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
-from projects.models import ApiKey, Environment, Project, Role, Team, User
-from projects.tests.factories import (
-    make_api_key,
-    make_environment,
-    make_membership,
-    make_project,
-    make_team,
-    make_user,
-)
+from projects.models import ApiKey, Environment, Project
+from projects.tests.factories import make_api_key, make_environment, make_project
 from security.encryption import Sealed
 
 pytestmark = pytest.mark.django_db

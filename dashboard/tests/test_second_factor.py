@@ -15,10 +15,10 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 
+from accounts.models import User
+from accounts.tests.factories import PASSWORD, make_user
 from dashboard.accounts.mfa import spend
 from dashboard.tests.pages import words
-from projects.models import User
-from projects.tests.factories import PASSWORD, make_user
 from security.limits import Rate
 from security.rotation import rotate
 

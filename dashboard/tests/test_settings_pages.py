@@ -12,13 +12,13 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.formats import date_format
 
+from accounts.models import Role, User
+from accounts.tests.factories import PASSWORD, make_user
 from dashboard.accounts.devices import Device, device_of
 from dashboard.accounts.forms import zones_by_region
 from dashboard.templatetags.seqpulse import zone
 from dashboard.tests import scenes
 from dashboard.tests.pages import form_with, page_of, words
-from projects.models import Role, User
-from projects.tests.factories import PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 

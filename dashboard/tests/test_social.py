@@ -15,9 +15,9 @@ from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.github.views import GitHubOAuth2Adapter
 from django.test import Client
 
+from accounts.models import User
+from accounts.tests.factories import PASSWORD, make_user
 from dashboard.tests.pages import words
-from projects.models import User
-from projects.tests.factories import PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 

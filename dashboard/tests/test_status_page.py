@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from accounts.tests.factories import make_user
 from analysis.tests.factories import make_verdict
 from dashboard.status.queries import SAMPLES, SAMPLES_WITHIN_MIN, details, read_details
 from dashboard.tests.pages import words
@@ -18,7 +19,7 @@ from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.models import MetricSample, Phase
 from metrics.tests.factories import HEALTHY
-from projects.tests.factories import make_environment, make_user
+from projects.tests.factories import make_environment
 from scheduler.health import health
 from scheduler.models import Poller, ScheduledJob
 

@@ -9,11 +9,12 @@ import pytest
 from django.core import mail
 from playwright.sync_api import Browser, Page, expect
 
+from accounts.models import Role, Team, User
+from accounts.tests.factories import make_user
 from dashboard.status.queries import details
 from dashboard.tests.browsing import look, sign_in
 from dashboard.tests.test_status_page import make_job, make_poller
-from projects.models import Role, Team, User
-from projects.tests.factories import make_environment, make_project, make_user
+from projects.tests.factories import make_environment, make_project
 from scheduler.health import health
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

@@ -15,12 +15,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.invitations import Invited, invite
+from accounts.models import Invitation, Membership, Role, Team, User
+from accounts.tests.factories import make_membership, make_team, make_user
 from dashboard.teams.joining import SESSION_KEY
 from dashboard.tests.pages import words
 from deployments.tests.factories import make_deployment
-from projects.invitations import Invited, invite
-from projects.models import Invitation, Membership, Project, Role, Team, User
-from projects.tests.factories import make_environment, make_membership, make_project, make_team, make_user
+from projects.models import Project
+from projects.tests.factories import make_environment, make_project
 
 pytestmark = pytest.mark.django_db
 

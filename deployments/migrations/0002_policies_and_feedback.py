@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('deployments', '0001_initial'),
-        ('projects', '0002_policies_and_feedback'),
+        ('projects', '0001_initial'),
     ]
 
     operations = [

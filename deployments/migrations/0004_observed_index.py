@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('deployments', '0003_ends_without_finish'),
-        ('projects', '0002_policies_and_feedback'),
+        ('projects', '0001_initial'),
     ]
 
     operations = [

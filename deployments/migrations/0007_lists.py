@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('deployments', '0006_delivery_indexes'),
-        ('projects', '0003_teams_and_preferences'),
+        ('projects', '0001_initial'),
     ]
 
     operations = [

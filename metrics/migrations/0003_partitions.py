@@ -91,7 +91,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("deployments", "0002_policies_and_feedback"),
         ("metrics", "0002_by_environment"),
-        ("projects", "0002_policies_and_feedback"),
+        ("projects", "0001_initial"),
     ]
 
     operations = [

@@ -14,6 +14,8 @@ from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import Role, Team
+from accounts.tests.factories import make_membership, make_user
 from deployments.models import Deployment, State
 from deployments.services import ProjectArchived, Trigger, finish_deployment, start_deployment
 from deployments.tests.factories import make_deployment
@@ -26,9 +28,9 @@ from metrics.removal import archive, delete_environment, delete_project, delete_
 from metrics.retention import alone
 from metrics.storing import store
 from metrics.tests.factories import make_row, make_samples
-from projects.models import ApiKey, Environment, ExcludedWindow, PolicyVersion, Project, Role, Team
+from projects.models import ApiKey, Environment, ExcludedWindow, PolicyVersion, Project
 from projects.services import NewProject, create_project, create_project_in, set_policy
-from projects.tests.factories import make_environment, make_membership, make_project, make_user
+from projects.tests.factories import make_environment, make_project
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-from projects.models import User
+from accounts.models import User
 from projects.plans import PLANS
 from projects.services import DEFAULT_TEAM, NewProject, create_project
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 
-from projects.models import Membership, Project, Role, Team, User
+from accounts.models import Membership, Role, Team, User
 
 
 class Action(StrEnum):
@@ -84,11 +84,6 @@ def role_in(user: User, team: Team) -> str | None:
 def actions_in(user: User, team: Team) -> frozenset[Action]:
     """What the person may do in the team. One query, none for a superuser."""
     return OPERATOR if user.is_superuser and user.is_active else allowed(role_in(user, team))
-
-
-def actions_of(user: User, project: Project) -> frozenset[Action]:
-    """What the person may do in the project."""
-    return actions_in(user, Team(pk=project.team_id))
 
 
 def teams_for(user: User, action: Action) -> QuerySet[Team]:

@@ -1,7 +1,7 @@
 """Invitations into a team: made, replaced, withdrawn, accepted.
 
 Whoever holds the link may accept it, with whatever account: mail is forwarded. The page says which account joins.
-Locks: the team's row first, as everything that changes a team's members does (projects/teams.py).
+Locks: the team's row first, as everything that changes a team's members does (accounts/teams.py).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from projects.models import INVITATION_TOKEN_PREFIX, Invitation, Membership, Role, Team, User, invitation_end
-from projects.permissions import Action, actions_in, allowed, require
-from projects.teams import locked
+from accounts.models import INVITATION_TOKEN_PREFIX, Invitation, Membership, Role, Team, User, invitation_end
+from accounts.permissions import Action, actions_in, allowed, require
+from accounts.teams import locked
 
 logger = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ import structlog
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.utils import timezone
 
-from projects.invitations import (
+from accounts.invitations import (
     MOST_AN_HOUR,
     InvitationOver,
     State,
@@ -21,8 +21,8 @@ from projects.invitations import (
     revoke,
     state_of,
 )
-from projects.models import INVITATION_DAYS, INVITATION_TOKEN_PREFIX, Invitation, Membership, Role, Team, User
-from projects.tests.factories import make_membership, make_team, make_user
+from accounts.models import INVITATION_DAYS, INVITATION_TOKEN_PREFIX, Invitation, Membership, Role, Team, User
+from accounts.tests.factories import make_membership, make_team, make_user
 from security.redaction import redact_text
 
 pytestmark = pytest.mark.django_db

@@ -12,10 +12,10 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.db import connections
 
-from projects.invitations import InvitationOver, accept, invite
-from projects.models import Invitation, Membership, Role, Team
-from projects.teams import LastOwner, change_role, leave_team, remove_member
-from projects.tests.factories import make_membership, make_team, make_user
+from accounts.invitations import InvitationOver, accept, invite
+from accounts.models import Invitation, Membership, Role, Team
+from accounts.teams import LastOwner, change_role, leave_team, remove_member
+from accounts.tests.factories import make_membership, make_team, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,7 +13,7 @@ from allauth.account.internal.flows.login import get_authentication_records
 from django.conf import settings
 from django.http import HttpRequest
 
-from projects.invitations import lets_sign_up
+from accounts.invitations import lets_sign_up
 from security.addressing import address_of
 from security.callers import parse_address
 
@@ -37,7 +37,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_login_stages(self) -> list[str]:
         """What stands between the password and the first page."""
-        ours = {VERIFY_EMAIL: "dashboard.accounts.stages.EmailVerificationStage"}
+        ours = {VERIFY_EMAIL: "accounts.stages.EmailVerificationStage"}
         return [ours.get(stage, stage) for stage in super().get_login_stages()]
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:

@@ -16,8 +16,8 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from projects.models import Invitation, Membership, Role, Team, User
-from projects.permissions import Action, actions_in, allowed, require
+from accounts.models import Invitation, Membership, Role, Team, User
+from accounts.permissions import Action, actions_in, allowed, require
 
 logger = structlog.get_logger(__name__)
 

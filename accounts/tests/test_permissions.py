@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import PermissionDenied
 
-from projects.models import Role
-from projects.permissions import ALLOWED, Action, actions_of, allowed, require
-from projects.tests.factories import make_membership, make_project, make_user
+from accounts.models import Role
+from accounts.permissions import ALLOWED, Action, actions_in, allowed, require
+from accounts.tests.factories import make_membership, make_team, make_user
 
 WORKS = {Action.MARK_VERDICT, Action.REPLAY, Action.RERUN_ANALYSIS}
 DECIDES = {
@@ -75,14 +75,13 @@ def test_the_documented_table_says_what_is_decided() -> None:
 @pytest.mark.parametrize("role", Role.values)
 def test_a_role_counts_in_its_own_team_only(role: str) -> None:
     membership = make_membership(role=role)
-    own, foreign = make_project(team=membership.team), make_project()
-    make_membership(team=foreign.team, role=Role.OWNER)
-    assert actions_of(membership.user, own) == TABLE[role]
-    assert actions_of(membership.user, foreign) == set()
+    foreign = make_membership(role=Role.OWNER).team
+    assert actions_in(membership.user, membership.team) == TABLE[role]
+    assert actions_in(membership.user, foreign) == set()
 
 
 @pytest.mark.django_db
 def test_a_superuser_may_everything_and_one_who_was_locked_out_nothing() -> None:
-    project = make_project()
-    assert actions_of(make_user(is_superuser=True), project) == set(Action)
-    assert actions_of(make_user(is_superuser=True, is_active=False), project) == set()
+    team = make_team()
+    assert actions_in(make_user(is_superuser=True), team) == set(Action)
+    assert actions_in(make_user(is_superuser=True, is_active=False), team) == set()

@@ -7,7 +7,7 @@ from typing import Any
 from allauth.account import stages
 from allauth.account.models import EmailAddress
 
-from projects.models import User
+from accounts.models import User
 
 
 class EmailVerificationStage(stages.EmailVerificationStage):

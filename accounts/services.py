@@ -1,0 +1,23 @@
+"""Changes to user accounts."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from accounts.models import User
+
+
+def change_profile(user: User, **changes: str) -> None:
+    """Update these fields of the user and no other: rights may have changed since the row was read.
+
+    Raises ValidationError that names the field where the user name is taken.
+    """
+    try:
+        with transaction.atomic():
+            User.objects.filter(pk=user.pk).update(**changes)
+    except IntegrityError as error:
+        if "accounts_user_username_key" not in str(error):
+            raise
+        raise ValidationError({"username": _("This name is taken. Choose another one.")}) from None

@@ -1,0 +1,32 @@
+"""Rows for tests. Every function takes the model's fields as keywords and fills in the rest."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+from accounts.models import Membership, Role, Team, User
+
+PASSWORD = "correct horse battery"
+
+_next = count(1)
+
+
+def make_user(**kwargs: Any) -> User:
+    """A person who signs in with PASSWORD."""
+    password = kwargs.pop("password", PASSWORD)
+    user = User(**{"username": f"user{next(_next)}", **kwargs})
+    user.set_password(password)
+    user.save()
+    return user
+
+
+def make_team(**kwargs: Any) -> Team:
+    return Team.objects.create(**{"name": f"Team {next(_next)}", **kwargs})
+
+
+def make_membership(**kwargs: Any) -> Membership:
+    """Makes a person a member of a team; either is made where none is given."""
+    team = kwargs.pop("team", None) or make_team()
+    user = kwargs.pop("user", None) or make_user()
+    return Membership.objects.create(**{"team": team, "user": user, "role": Role.MEMBER, **kwargs})
