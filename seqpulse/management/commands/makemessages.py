@@ -1,4 +1,4 @@
-"""Django's makemessages, which also finds the judge's texts (analysis/told.py). Called by `make messages`."""
+"""Django's makemessages, which also finds the templates of facts (explain/catalogue.py). Called by `make messages`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from django.core.management.commands import makemessages
 
 
 class Command(makemessages.Command):
-    xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=told:1", "--keyword=counted:2,3"]
+    xgettext_options = [
+        *makemessages.Command.xgettext_options,
+        "--keyword=told:1",
+        "--keyword=counted:2,3",
+        "--keyword=Plural:2,3",
+    ]
     # A guess that nobody looked at is worse than a text that a test finds missing.
     msgmerge_options = [*makemessages.Command.msgmerge_options, "--no-fuzzy-matching"]
 

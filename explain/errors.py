@@ -1,0 +1,29 @@
+"""Errors that are stored or shown."""
+
+from __future__ import annotations
+
+from explain.facts import Fact, Param
+from explain.rendering import render
+
+
+class ExplainedError(Exception):
+    """An error as a fact, rendered where it is shown.
+
+    code, params: see Fact; field: the name of the field that is wrong, with dots, "" where there is none. str() is the
+    English text.
+    """
+
+    def __init__(self, code: str, /, *, field: str = "", **params: Param) -> None:
+        super().__init__(code)
+        self.fact = Fact(code, params)
+        self.field = field
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickled, (type(self), self.fact, self.field)
+
+    def __str__(self) -> str:
+        return render(self.fact)
+
+
+def _unpickled(kind: type[ExplainedError], fact: Fact, field: str) -> ExplainedError:
+    return kind(fact.code, field=field, **fact.params)

@@ -1,0 +1,61 @@
+"""Languages by their gettext catalogues (locale/<language>/LC_MESSAGES/django.mo): a further one is one more file."""
+
+from __future__ import annotations
+
+import gettext
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from explain.catalogue import gettext_noop as _
+
+LOCALE = Path(__file__).resolve().parent.parent / "locale"
+
+# Each language writes this number in its own way; its separators are taken from there.
+NUMBER = _("1,234.5")
+
+
+class Untranslated(LookupError):
+    """The catalogue has no translation of this template."""
+
+
+class _NoFallback(gettext.NullTranslations):
+    """gettext answers with the English text where it knows none; this one says so."""
+
+    def gettext(self, message: str) -> str:
+        raise Untranslated(message)
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        raise Untranslated(msgid1)
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """How one language words templates and writes digits. text and plural raise Untranslated."""
+
+    catalogue: gettext.NullTranslations
+
+    def text(self, template: str) -> str:
+        return self.catalogue.gettext(template)
+
+    def plural(self, one: str, many: str, n: int) -> str:
+        return self.catalogue.ngettext(one, many, n)
+
+    def digits(self, english: str) -> str:
+        """Digits as English writes them ("12,500.5"), with the separators of this language."""
+        written = self.text(NUMBER)
+        return english.translate({ord(","): written[1:-5], ord("."): written[-2]})
+
+
+ENGLISH = Language(gettext.NullTranslations())
+
+
+@lru_cache
+def language(code: str) -> Language:
+    """The language of this code ("fr", "fr-ca"); English where there is no catalogue of it."""
+    try:
+        catalogue = gettext.translation("django", LOCALE, [code.replace("-", "_")])
+    except OSError:
+        return ENGLISH
+    catalogue.add_fallback(_NoFallback())
+    return Language(catalogue)

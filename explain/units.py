@@ -1,0 +1,87 @@
+"""How numbers are rounded and which unit they get, by the names that placeholders use. Register an app's own beside its
+templates."""
+
+from __future__ import annotations
+
+import math
+
+from explain.catalogue import Plural, register
+from explain.catalogue import gettext_noop as _
+from explain.languages import Language
+
+_MS, _S, _MIN, _H, _PERCENT, _RATE = _("{n} ms"), _("{n} s"), _("{n} min"), _("{n} h"), _("{n} %"), _("{n} req/s")
+# Some languages bend the word by the number.
+_POINTS = Plural("n", "{n} points", "{n} points")
+
+
+def number(value: float, language: Language) -> str:
+    """Three significant digits: 0.004, 3.2, 118, 12,500."""
+    size = abs(value)
+    if size >= 1000:
+        return language.digits(f"{value:,.0f}")
+    if size >= 100:
+        return language.digits(f"{value:.0f}")
+    return language.digits(f"{value:.3g}" if size >= 1 else f"{value:.2g}" if size else "0")
+
+
+def with_unit(template: str, digits: str, language: Language) -> str:
+    """Digits as English writes them, with the unit behind them."""
+    return language.text(template).replace("{n}", language.digits(digits))
+
+
+def milliseconds(value: float, language: Language) -> str:
+    """A duration in ms: 118 ms, 12.4 s."""
+    template, value = (_MS, value) if value < 10_000 else (_S, value / 1000)
+    return language.text(template).replace("{n}", number(value, language))
+
+
+def duration(seconds: float, language: Language) -> str:
+    """A duration in s: 0.2 s, 45 s, 12 min, 3.5 h."""
+    if seconds < 120:
+        return with_unit(_S, f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}", language)
+    if seconds < 7200:
+        return with_unit(_MIN, f"{seconds / 60:.0f}", language)
+    return with_unit(_H, f"{seconds / 3600:.1f}", language)
+
+
+def percent(ratio: float, language: Language) -> str:
+    """A ratio 0..1 in per cent, three significant digits: 0.2 %, 12 %."""
+    return language.text(_PERCENT).replace("{n}", number(ratio * 100, language))
+
+
+def whole_percent(ratio: float, language: Language) -> str:
+    """A ratio 0..1 in whole per cent: 12 %."""
+    return with_unit(_PERCENT, f"{ratio * 100:.0f}", language)
+
+
+def points(difference: float, language: Language) -> str:
+    """A difference of ratios in percentage points: 0.6 points."""
+    value = difference * 100
+    count = int(abs(value)) if math.isfinite(value) else 2
+    return language.plural(_POINTS.one, _POINTS.many, count).replace("{n}", number(value, language))
+
+
+def rate(per_second: float, language: Language) -> str:
+    """Requests per second: 0.25 req/s, 12.3 req/s, 118 req/s."""
+    return with_unit(_RATE, level(per_second), language)
+
+
+def level(value: float) -> str:
+    """The digits of a level of a metric: three significant ones, and no decimals from 100 on."""
+    if 100 <= value < 1e7:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if value < 1 or value >= 1e7 else f"{value:.1f}"
+
+
+register(
+    {},
+    {
+        "number": number,
+        "ms": milliseconds,
+        "duration": duration,
+        "percent": percent,
+        "whole_percent": whole_percent,
+        "points": points,
+        "rate": rate,
+    },
+)
