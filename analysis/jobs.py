@@ -31,6 +31,9 @@ from scheduler.retry import NO_RETRY, RetryPolicy
 
 logger = structlog.get_logger(__name__)
 
+ANALYSIS = "analysis"
+# A verdict stands within 2 s of the last sample.
+VERDICT_WITHIN_S = 2.0
 RETRY = RetryPolicy((1.0, 5.0, 30.0, 120.0, 300.0))
 
 # How a job ended that brought nothing, as the verdict tells it.
@@ -84,7 +87,7 @@ def reopen(jobs: Sequence[Ended]) -> None:
     take_back_unjudged([job.deployment_id for job in jobs if job.deployment_id is not None])
 
 
-@job_kind("analysis", retry=RETRY, prepare=load, record=store, ended=after_analyses, retried=reopen)
+@job_kind(ANALYSIS, retry=RETRY, prepare=load, record=store, ended=after_analyses, retried=reopen)
 def analyse(job: Job, evidence: Evidence | StillCollecting | None) -> Judgement:
     if isinstance(evidence, StillCollecting):
         raise JobError("collecting", "a sample of this window is still being collected")
@@ -102,7 +105,7 @@ def judge_forgotten() -> int:
     Where there is no analysis it is planned; where one has ended the deployment gets its verdict without it. Returns
     how many there were.
     """
-    analyses = ScheduledJob.objects.filter(deployment=OuterRef("pk"), job_type="analysis")
+    analyses = ScheduledJob.objects.filter(deployment=OuterRef("pk"), job_type=ANALYSIS)
     forgotten = list(
         Deployment.objects.filter(~Exists(analyses.open()), state=State.FINISHED)
         .annotate(ended_as=Subquery(analyses.values("status")[:1]))
@@ -113,7 +116,7 @@ def judge_forgotten() -> int:
         logger.warning("verdict_missing", deployment_id=str(uuid), analysis=status or "none")
         if status is None and finished_at is not None:
             due = analysis_due_at(finished_at, samples, interval_s)
-            planned.append(NewJob("analysis", due, deployment_id=pk, fair_key=project_id))
+            planned.append(NewJob(ANALYSIS, due, deployment_id=pk, fair_key=project_id))
             continue
         try:
             why = told("its analysis ended as {status}, without a verdict", status=ended_as(str(status)))

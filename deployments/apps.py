@@ -5,8 +5,10 @@ class DeploymentsConfig(AppConfig):
     name = "deployments"
 
     def ready(self) -> None:
-        """Jobs are called by their deployment's public id in logs."""
-        from deployments.tracing import public_ids
+        """Announce to the scheduler how logs name a deployment's jobs, and which of them must not be pruned."""
+        from deployments.tracing import NOT_YET_JUDGED, public_ids
+        from scheduler.operations import keep_jobs_where
         from scheduler.tracing import announce_names
 
         announce_names(public_ids)
+        keep_jobs_where(NOT_YET_JUDGED)

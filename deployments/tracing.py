@@ -1,10 +1,16 @@
-"""What deployments are called in logs."""
+"""What the scheduler asks about the deployments of its jobs: their names in logs, and whether a job is still needed."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
 from deployments.models import Deployment
+
+# The jobs that such a deployment lost are evidence for its verdict.
+NOT_YET_JUDGED = (
+    "EXISTS (SELECT 1 FROM deployments WHERE deployments.id = job.deployment_id"
+    " AND deployments.state = ANY('{pending,running,finished}'))"
+)
 
 
 def public_ids(pks: Collection[int]) -> Mapping[int, Mapping[str, str]]:

@@ -38,13 +38,12 @@ UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), erro
 WHERE id = ANY(%s) RETURNING {ended_columns("job")}
 """  # noqa: S608  (constants)
 
-# What a deployment that is not judged yet has lost is still evidence.
 PRUNE = """
 DELETE FROM scheduled_jobs WHERE id IN (
-    SELECT job.id FROM scheduled_jobs AS job LEFT JOIN deployments AS deployment ON deployment.id = job.deployment_id
+    SELECT job.id FROM scheduled_jobs AS job
     WHERE job.id > %(after)s AND job.status = ANY(%(final)s)
         AND job.finished_at < now() - %(days)s * interval '1 day'
-        AND (deployment.id IS NULL OR deployment.state <> ALL('{pending,running,finished}'))
+        AND NOT ({kept})
     ORDER BY job.id LIMIT %(limit)s)
 RETURNING id
 """
@@ -147,16 +146,25 @@ class Wishes:
         return [Outcome(job_id, not words, words) for job_id, words in self.words.items()]
 
 
-def prune(older_than_days: float, *, dry_run: bool = False) -> int:
-    """Deletes jobs that ended more than so many days ago, in batches; returns how many (dry_run: would be).
+_kept: list[str] = []
 
-    Jobs of deployments that are not judged yet stay.
+
+def keep_jobs_where(condition: str) -> None:
+    """Exempt jobs from pruning: those for which this SQL condition on a row `job` is true."""
+    _kept.append(condition)
+
+
+def prune(older_than_days: float, *, dry_run: bool = False) -> int:
+    """Delete jobs that ended more than so many days ago, in batches; return how many (dry_run: would be).
+
+    Jobs that their owners exempt (`keep_jobs_where`) stay.
     """
     total, after = 0, 0
+    statement = PRUNE.format(kept=" OR ".join(_kept) or "false")
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
-                PRUNE,
+                statement,
                 {"after": after, "final": list(FINAL), "days": older_than_days, "limit": PRUNE_BATCH},
             )
             ids = [row[0] for row in cursor.fetchall()]

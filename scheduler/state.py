@@ -19,8 +19,6 @@ STALE_AFTER_S = HEARTBEAT_STALE_AFTER.total_seconds()
 LATE_AFTER_S = 2.0
 # A lease that ran out is taken over within seconds; if not, something keeps the pollers from it.
 STUCK_AFTER_S = 60.0
-# A verdict stands within 2 s of the last sample.
-VERDICT_WITHIN_S = 2.0
 # A poller that stopped in order has no row; one that was killed is told of for so long.
 HOSTS_FOR_S = 900.0
 HEALTH_TIMEOUT_MS = 2000
@@ -44,8 +42,8 @@ FROM pollers ORDER BY heartbeat_at DESC, name
 # OR, not IN: so each half has its partial index (jobs_due, jobs_running), however many jobs have ended.
 GAUGES = """
 SELECT (SELECT count(*) FROM scheduled_jobs WHERE status = 'running'),
-    (SELECT count(*) FROM scheduled_jobs WHERE (status = 'pending' OR status = 'running') AND job_type = 'analysis'
-        AND (scheduled_at < now() - %(verdict)s * interval '1 s' OR retry_count > 0)),
+    (SELECT count(*) FROM scheduled_jobs WHERE (status = 'pending' OR status = 'running') AND job_type = %(kind)s
+        AND (scheduled_at < now() - %(within)s * interval '1 s' OR retry_count > 0)),
     (SELECT setting::int FROM pg_settings WHERE name = 'max_connections')
 """
 PENDING = "SELECT job_type, count(*) FROM scheduled_jobs WHERE status = 'pending' GROUP BY job_type"
@@ -56,7 +54,7 @@ WHERE status = 'pending' AND scheduled_at <= now() ORDER BY scheduled_at, id LIM
 CONNECTIONS = """
 SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' GROUP BY 1
 """
-PARAMETERS = {"late": LATE_AFTER_S, "stuck": STUCK_AFTER_S, "verdict": VERDICT_WITHIN_S}
+PARAMETERS = {"late": LATE_AFTER_S, "stuck": STUCK_AFTER_S}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +97,16 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Numbers of this moment. pending: by job type; connections: of the whole database server, by state."""
+    """Numbers of this moment.
+
+    overdue: open jobs of the kind asked for that are late or had to be retried; pending: by job type; connections: of
+    the whole database server, by state.
+    """
 
     queue: Queue
     pollers: list[PollerState]
     running: int
-    verdicts_overdue: int
+    overdue: int
     max_connections: int
     pending: dict[str, int] = field(default_factory=dict)
     connections: dict[str, int] = field(default_factory=dict)
@@ -146,10 +148,11 @@ def read_oldest_due(cursor: CursorWrapper) -> DueJob | None:
     return DueJob(*row) if row is not None else None
 
 
-def read_gauges() -> Gauges:
+def read_gauges(kind: str, within_s: float) -> Gauges:
+    """Read the gauges; jobs of `kind` count as overdue where they are not done within_s seconds after their time."""
     with bounded(GAUGES_TIMEOUT_MS) as cursor:
         queue, pollers = read_queue(cursor), read_pollers(cursor)
-        cursor.execute(GAUGES, PARAMETERS)
+        cursor.execute(GAUGES, {"kind": kind, "within": within_s})
         running, overdue, allowed = cursor.fetchone()
         cursor.execute(PENDING)
         pending = dict(cursor.fetchall())

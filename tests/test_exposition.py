@@ -162,7 +162,7 @@ def test_what_the_recorded_p95_is_made_of_has_its_series_before_the_first_call(c
 
 @pytest.mark.django_db
 def test_without_its_database_the_rest_is_still_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away() -> None:
+    def away(*args: object) -> None:
         raise OperationalError("connection refused")
 
     monkeypatch.setattr(exposition, "read_gauges", away)

@@ -28,32 +28,32 @@ def test_partial_indexes_serve_every_look_at_the_jobs(query: str, indexes: set[s
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO scheduled_jobs (job_type, phase, sequence_index, scheduled_at, status, retry_count,"
-            " last_error, error_code, job_metadata, locked_by) SELECT 'analysis', '', 0, now() - n * interval '1 s',"
+            " last_error, error_code, job_metadata, locked_by) SELECT 'judging', '', 0, now() - n * interval '1 s',"
             " CASE n % 400 WHEN 0 THEN 'pending' WHEN 1 THEN 'running' ELSE 'completed' END, 0, '', '', '{}', ''"
             " FROM generate_series(1, 8000) AS n"
         )
         cursor.execute("ANALYZE scheduled_jobs")
-        cursor.execute("EXPLAIN " + query, PARAMETERS)
+        cursor.execute("EXPLAIN " + query, {**PARAMETERS, "kind": "judging", "within": 2})
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "Seq Scan on scheduled_jobs" not in plan
     assert {name for name in indexes if name in plan} == indexes
 
 
-def test_verdicts_are_overdue_whether_their_analysis_waits_or_runs() -> None:
+def test_late_and_retried_jobs_of_a_kind_are_overdue_whether_they_wait_or_run() -> None:
     now = timezone.now()
     late, soon = now - timedelta(seconds=30), now + timedelta(seconds=30)
     for job_type, status, scheduled_at, retry_count in [
-        ("analysis", "pending", late, 0),
-        ("analysis", "pending", soon, 1),
-        ("analysis", "running", late, 0),
-        ("analysis", "running", soon, 1),
-        ("analysis", "pending", soon, 0),
-        ("analysis", "running", soon, 0),
-        ("analysis", "completed", late, 1),
-        ("post_collect", "pending", late, 1),
+        ("judging", "pending", late, 0),
+        ("judging", "pending", soon, 1),
+        ("judging", "running", late, 0),
+        ("judging", "running", soon, 1),
+        ("judging", "pending", soon, 0),
+        ("judging", "running", soon, 0),
+        ("judging", "completed", late, 1),
+        ("collecting", "pending", late, 1),
     ]:
         ScheduledJob.objects.create(
             job_type=job_type, status=status, scheduled_at=scheduled_at, retry_count=retry_count
         )
-    gauges = read_gauges()
-    assert (gauges.verdicts_overdue, gauges.running) == (4, 3)
+    gauges = read_gauges("judging", within_s=2)
+    assert (gauges.overdue, gauges.running) == (4, 3)

@@ -20,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from analysis.jobs import ANALYSIS, VERDICT_WITHIN_S
 from common import totals
 from common.cached import Cached
 from common.totals import Measure, Parts
@@ -38,7 +39,7 @@ def from_database() -> list[Metric]:
     """Everything that the database knows; where it does not answer, only that."""
     up = GaugeMetricFamily("seqpulse_database_up", "1 where the database answers, else 0.")
     try:
-        counted, gauges = totals.read(), read_gauges()
+        counted, gauges = totals.read(), read_gauges(ANALYSIS, VERDICT_WITHIN_S)
     except (DatabaseError, InterfaceError) as error:
         logger.error("metrics_without_database", error=str(error).strip())
         connection.close()
@@ -117,7 +118,7 @@ def now(gauges: Gauges) -> Iterator[Metric]:
         "seqpulse_scheduler_jobs_late": ("Jobs that nobody has begun 2 s after they were due.", queue.late),
         "seqpulse_scheduler_jobs_stuck": ("Running jobs whose lease ran out a minute ago and more.", queue.stuck),
         "seqpulse_scheduler_queue_lag_seconds": ("How long the oldest due job has waited.", queue.lag_s),
-        "seqpulse_analysis_verdicts_overdue": ("Analyses not done 2 s after the last sample.", gauges.verdicts_overdue),
+        "seqpulse_analysis_verdicts_overdue": ("Analyses not done 2 s after the last sample.", gauges.overdue),
         "seqpulse_database_connections_max": ("Connections that the server allows.", gauges.max_connections),
     }
     for name, (words, value) in plain.items():
