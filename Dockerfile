@@ -18,7 +18,8 @@ RUN groupadd --gid 10001 seqpulse \
 WORKDIR /app
 USER 10001:10001
 
-COPY requirements/base.txt requirements/base.txt
+COPY requirements/base.txt requirements/uv.txt requirements/
+COPY ops/install.sh ops/install.sh
 COPY ops/image/install.sh ops/image/install.sh
 RUN sh ops/image/install.sh
 

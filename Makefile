@@ -10,10 +10,10 @@ PY := $(VENV)/bin/python
 # Containers often set it; then each of the hundreds of processes of a test run would compile all our code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-bench setup-client demo run test check messages bench-api bench-data bench-pages bench-poller bench-verdicts clean
+.PHONY: help setup setup-base setup-bench setup-client demo run test check messages bench-api bench-data bench-pages bench-poller bench-verdicts clean
 
 help:
-	@echo "make setup            virtual environment and dependencies (nothing twice)"
+	@echo "make setup            virtual environment with all that tests and checks need (nothing twice)"
 	@echo "make demo             three deployments of a simulated service, then the dashboard; ARGS=--exit ends by itself"
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests, which have to cover 90 %; ARGS goes to pytest, and holds them to nothing"
@@ -26,39 +26,24 @@ help:
 	@echo "make bench-verdicts   how often the verdicts are right, beside other judges (minutes)"
 	@echo "make clean            removes what these made, except the data in var/"
 
-# $(call environment,directory,lock file): the lock file's packages in a virtual environment, installed once per change.
-# --no-deps: the lock file names all of them, and older resolvers look past its pin where a package is asked for with an
-# extra (coverage[toml]), find a newer release and refuse it. pip check says if a lock file left something out.
-define environment
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SeqPulse needs Python 3.11 or newer; $(PYTHON) is "\
-	 + sys.version.split()[0] + ". Name a newer one: make setup PYTHON=python3.12")'
-	@want="$$(cksum < $(2))"; \
-	if [ "$$(cat $(1)/.installed 2>/dev/null)" = "$$want" ] && $(1)/bin/python -c '' 2>/dev/null; then exit 0; fi; \
-	if ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
-	  if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
-	    echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
-	  fi; \
-	  rm -rf $(1); $(PYTHON) -m venv $(1) || exit 1; \
-	fi; \
-	echo "Installing $(2) into $(1) ..." >&2; \
-	rm -f $(1)/.installed; \
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps -r $(2) || exit 1; \
-	$(1)/bin/python -m pip check --quiet --disable-pip-version-check || exit 1; \
-	echo "$$want" > $(1)/.installed
-endef
+INSTALL = @PYTHON="$(PYTHON)" sh ops/install.sh
+
+# What running needs. Tests and checks need more, which contains it: once that is there, nothing is installed here.
+setup-base:
+	$(INSTALL) $(VENV) requirements/base.txt
 
 setup:
-	$(call environment,$(VENV),requirements/dev.txt)
+	$(INSTALL) $(VENV) requirements/dev.txt requirements/base.txt
 
 # The public client imports under our package's name, so it lives in an environment of its own.
 setup-client:
-	$(call environment,$(CLIENT_VENV),requirements/client.txt)
+	$(INSTALL) $(CLIENT_VENV) requirements/client.txt
 
 # exec: the signals that make forwards, and a supervisor's SIGTERM, reach Python itself.
-demo: setup
+demo: setup-base
 	@exec $(PY) -m demo $(ARGS)
 
-run: setup
+run: setup-base
 	@exec $(PY) -m seqpulse.devserver $(ARGS)
 
 # Lines and branches, in per cent, of all parts that are measured: only the last one knows that figure. A selection of
@@ -78,7 +63,7 @@ test: setup setup-client
 
 # procrastinate, to compare with: not in the project's own environment.
 setup-bench:
-	$(call environment,$(BENCH_VENV),requirements/bench.txt)
+	$(INSTALL) $(BENCH_VENV) requirements/bench.txt
 
 bench-poller: setup setup-bench
 	@exec $(PY) -m benchmarks.poller $(ARGS)

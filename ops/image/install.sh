@@ -1,7 +1,5 @@
 #!/bin/sh
-# The dependencies, exactly the locked ones, into the virtual environment $VIRTUAL_ENV. --no-deps: the lock file names all.
+# The dependencies into the virtual environment $VIRTUAL_ENV, without leaving a cache in the image.
 set -eu
-python3 -m venv "$VIRTUAL_ENV"
-"$VIRTUAL_ENV/bin/python" -m pip install --no-cache-dir --disable-pip-version-check --no-input --require-hashes \
-    --no-deps --requirement requirements/base.txt
-"$VIRTUAL_ENV/bin/python" -m pip check --disable-pip-version-check
+export PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1
+sh ops/install.sh "$VIRTUAL_ENV" requirements/base.txt
