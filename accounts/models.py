@@ -55,15 +55,15 @@ class User(AbstractUser):
 
 
 class TeamQuerySet(models.QuerySet["Team"]):
-    def there(self) -> TeamQuerySet:
+    def not_deleted(self) -> TeamQuerySet:
         """Those that nobody has deleted: of the others what is left is being removed."""
         return self.filter(deleting_at__isnull=True)
 
     def visible_to(self, user: Any) -> TeamQuerySet:
         """The person's teams; all of them for a superuser, who runs this installation."""
         if user.is_superuser:
-            return self.there()
-        return self.there().filter(members=user)
+            return self.not_deleted()
+        return self.not_deleted().filter(members=user)
 
 
 class Team(models.Model):

@@ -91,7 +91,7 @@ def teams_for(user: User, action: Action) -> QuerySet[Team]:
     if not user.is_active:
         return Team.objects.none()
     if user.is_superuser:
-        return Team.objects.there().order_by("name", "pk")
+        return Team.objects.not_deleted().order_by("name", "pk")
     roles = [role for role, actions in ALLOWED.items() if action in actions]
     return Team.objects.filter(memberships__user=user, memberships__role__in=roles).order_by("name", "pk")
 

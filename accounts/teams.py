@@ -64,7 +64,7 @@ def rename_team(team: Team, name: str, *, by: User) -> None:
 
 
 def close_team(team: Team, *, typed: str, by: User) -> None:
-    """Takes the team away from everybody, for good. Its projects are for metrics.removal.delete_team to delete.
+    """Takes the team away from everybody, for good. Its projects are for metrics.deletion.delete_team to delete.
 
     typed: the team's name, so that nobody does this by mistake. Raises ValidationError that names the field.
     """
@@ -128,7 +128,7 @@ def locked(team: Team) -> Team:
 
     A weak lock, which lets those by who refer to the team, as every new project does.
     """
-    return Team.objects.there().select_for_update(no_key=True).get(pk=team.pk)
+    return Team.objects.not_deleted().select_for_update(no_key=True).get(pk=team.pk)
 
 
 def end(member: Membership) -> None:

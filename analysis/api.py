@@ -28,8 +28,8 @@ from analysis.serializers import (
     VerdictSerializer,
 )
 from deployments.closing import why_closed
+from deployments.long_poll import long_poll
 from deployments.models import NEVER_JUDGED, Deployment
-from deployments.waiting import hold
 from metrics.models import MetricSample, Phase
 from projects.authentication import project_of
 
@@ -119,7 +119,7 @@ class VerdictView(APIView):
         deployment = get_object_or_404(with_verdicts(request), uuid=uuid)
         wait_s = query.validated_data["wait"]
         if wait_s and not stands(deployment):
-            hold(lambda: standing_in(with_verdicts(request), uuid), wait_s)
+            long_poll(lambda: standing_in(with_verdicts(request), uuid), wait_s)
             deployment = get_object_or_404(with_verdicts(request), uuid=uuid)
         head = {
             "deployment_id": str(deployment.uuid),

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from deployments.closing import supersede, why_closed
+from deployments.long_poll import long_poll
 from deployments.models import Deployment
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
-from deployments.waiting import hold
 from outbound.fetcher import parse_endpoint
 from projects.models import Environment, PolicySource, Project
 from projects.services import adopt_endpoint, set_policy
@@ -113,7 +113,7 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
         found = with_key(project, trigger)
         if found is None:
             raise UnknownEnvironment(
-                trigger.env, list(project.environments.there().order_by("name").values_list("name", flat=True))
+                trigger.env, list(project.environments.not_deleted().order_by("name").values_list("name", flat=True))
             )
         return found
     locks_more = changes_more(environment, trigger)
@@ -304,7 +304,7 @@ def settled_pre_sample(deployment: Deployment) -> PreSample | None:
 
 def wait_for_pre_sample(deployment: Deployment, seconds: float) -> PreSample:
     """The sample from before, waiting for it for so many seconds at most."""
-    return hold(lambda: settled_pre_sample(deployment), seconds) or PreSample(
+    return long_poll(lambda: settled_pre_sample(deployment), seconds) or PreSample(
         "pending", f"The sample from before was not in after {seconds:g} s. Is a poller running?"
     )
 

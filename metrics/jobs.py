@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deployments.models import Deployment
-from metrics import baseline, partitions, removal, retention
+from metrics import baseline, deletion, partitions, retention
 from metrics.collecting import Collected, Target, collected_from
 from metrics.counting import count_lost, count_samples
 from metrics.sources.http_endpoint import Endpoint
@@ -13,7 +13,7 @@ from metrics.storing import note_previous_secret, store_collected
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, job_kind
 
-__all__ = ["baseline", "partitions", "removal", "retention"]
+__all__ = ["baseline", "deletion", "partitions", "retention"]
 
 COLLECTIONS = ("pre_collect", "post_collect")
 # One sample alone brings no verdict (analysis/adaptive/early.py).

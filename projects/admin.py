@@ -13,8 +13,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from common.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
+from projects.admin_actions import block_endpoints, change_plan, unblock_endpoints
 from projects.models import PLAN_CHOICES, ApiKey, Environment, ExcludedWindow, PolicyVersion, Project
-from projects.operators import block_endpoints, change_plan, unblock_endpoints
 from projects.services import issue_api_key
 from projects.signing import enable_signing
 

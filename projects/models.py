@@ -31,19 +31,19 @@ PLAN_CHOICES = [(name, PLAN_NAMES[name]) for name in PLANS]
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
-    def there(self) -> ProjectQuerySet:
+    def not_deleted(self) -> ProjectQuerySet:
         """Those that nobody has deleted: of the others what is left is being removed."""
         return self.filter(deleting_at__isnull=True)
 
     def active(self) -> ProjectQuerySet:
         """Those that are measured: neither archived nor deleted."""
-        return self.there().filter(archived_at__isnull=True)
+        return self.not_deleted().filter(archived_at__isnull=True)
 
     def visible_to(self, user: Any) -> ProjectQuerySet:
         """The projects of the person's teams; all of them for a superuser, who runs this installation."""
         if user.is_superuser:
-            return self.there()
-        return self.there().filter(team__members=user)
+            return self.not_deleted()
+        return self.not_deleted().filter(team__members=user)
 
 
 class Project(models.Model):
@@ -129,12 +129,12 @@ def validate_endpoint(url: str) -> None:
 
 
 class EnvironmentQuerySet(models.QuerySet["Environment"]):
-    def there(self) -> EnvironmentQuerySet:
+    def not_deleted(self) -> EnvironmentQuerySet:
         """Those that nobody has deleted."""
         return self.filter(deleting_at__isnull=True)
 
     def visible_to(self, user: Any) -> EnvironmentQuerySet:
-        return self.there().filter(project__in=Project.objects.visible_to(user))
+        return self.not_deleted().filter(project__in=Project.objects.visible_to(user))
 
     def asked_now_and_then(self) -> EnvironmentQuerySet:
         """Those whose endpoint may be asked although nothing is deployed."""

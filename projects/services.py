@@ -51,7 +51,8 @@ def create_project(
     Raises ValidationError that names the field, also where the team has a project of that name already.
     """
     with transaction.atomic():
-        owning_team = Team.objects.there().filter(name=team).order_by("pk").first() or Team.objects.create(name=team)
+        found = Team.objects.not_deleted().filter(name=team).order_by("pk").first()
+        owning_team = found or Team.objects.create(name=team)
         if owner is not None:
             Membership.objects.get_or_create(team=owning_team, user=owner, defaults={"role": Role.OWNER})
         return create_project_in(
@@ -183,7 +184,7 @@ def set_policy(
 def adopt_endpoint(environment: Environment, endpoint: str) -> str:
     """The environment's endpoint after the first caller brought one: the caller's, or whoever's came first; "" for one
     that has been deleted."""
-    rows = Environment.objects.there().filter(pk=environment.pk, metrics_endpoint="")
+    rows = Environment.objects.not_deleted().filter(pk=environment.pk, metrics_endpoint="")
     rows.update(metrics_endpoint=endpoint)
     environment.refresh_from_db(fields=["metrics_endpoint"])
     return environment.metrics_endpoint

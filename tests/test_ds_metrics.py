@@ -13,7 +13,7 @@ from django.db import DatabaseError, transaction
 from django.test import Client
 from django.utils import timezone
 
-from deployments.waiting import held_s, hold
+from deployments.long_poll import long_poll, long_poll_seconds
 from metrics.payload import parse_metrics
 from metrics.signing import signed_headers
 from seqpulse.jobs import forget_nonces
@@ -166,9 +166,9 @@ def test_requests_are_counted_but_not_those_of_monitoring(client: Client) -> Non
 
 
 def test_time_that_an_answer_was_held_is_known() -> None:
-    held_s.set(0.0)
-    assert hold(lambda: None, 0.05) is None
-    assert 0.05 <= held_s.get() < 5
+    long_poll_seconds.set(0.0)
+    assert long_poll(lambda: None, 0.05) is None
+    assert 0.05 <= long_poll_seconds.get() < 5
 
 
 def test_a_container_is_measured_by_its_own_limits(tmp_path: Path) -> None:

@@ -66,14 +66,14 @@ def test_a_team_is_not_deleted_without_its_name(team: Team, typed: str) -> None:
     with pytest.raises(ValidationError) as refused:
         close_team(team, typed=typed, by=member_of(team, Role.OWNER).user)
     assert list(refused.value.message_dict) == ["typed"]
-    assert Team.objects.there().filter(pk=team.pk).exists()
+    assert Team.objects.not_deleted().filter(pk=team.pk).exists()
 
 
 @pytest.mark.parametrize("role", ["admin", "member", "viewer"])
 def test_only_owners_delete_a_team(team: Team, role: str) -> None:
     with pytest.raises(PermissionDenied):
         close_team(team, typed="Payments", by=member_of(team, role).user)
-    assert Team.objects.there().filter(pk=team.pk).exists()
+    assert Team.objects.not_deleted().filter(pk=team.pk).exists()
 
 
 def test_a_deleted_team_is_gone_for_everybody_with_its_invitations(team: Team) -> None:

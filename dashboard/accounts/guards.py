@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from dashboard.person import login_required, person
+from dashboard.auth import current_user, login_required
 
 
 @login_required
@@ -34,7 +34,7 @@ def email(request: HttpRequest) -> HttpResponseBase:
     """The person's addresses. Only a proven one becomes the one that teams see: django-allauth lets any be it as long
     as none is proven, as with accounts that operators made."""
     if request.method == "POST" and "action_primary" in request.POST:
-        unproven = EmailAddress.objects.filter(user=person(request), verified=False, primary=False)
+        unproven = EmailAddress.objects.filter(user=current_user(request), verified=False, primary=False)
         if request.POST.get("email", "").lower() in unproven.values_list("email", flat=True):
             messages.error(request, _("Prove first that this address is yours: open the link that we sent to it."))
             return redirect("account_email")

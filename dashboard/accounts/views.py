@@ -20,8 +20,8 @@ from accounts.models import User
 from accounts.services import change_profile
 from dashboard.accounts import sessions
 from dashboard.accounts.forms import ProfileForm
+from dashboard.auth import current_user, login_required
 from dashboard.changed import changes
-from dashboard.person import login_required, person
 
 # Bookmarks and links in old mails; forms go to django-allauth's own addresses.
 login: Any = require_safe(RedirectView.as_view(pattern_name="account_login", query_string=True))
@@ -36,7 +36,7 @@ set_language: Any = require_POST(django_set_language)
 @login_required
 def profile(request: HttpRequest) -> HttpResponse:
     """Name, language, theme and time zone."""
-    user = User.objects.get(pk=person(request).pk)
+    user = User.objects.get(pk=current_user(request).pk)
     # The form writes what it was given into its instance, right or wrong: the page's frame shows another one.
     form = ProfileForm(request.POST or None, instance=user)
     if request.method == "POST" and form.is_valid() and saved(user, form):
@@ -61,14 +61,14 @@ def saved(user: User, form: ProfileForm) -> bool:
 @login_required
 def list_sessions(request: HttpRequest) -> HttpResponse:
     """Where the person is signed in."""
-    return render(request, "dashboard/sessions.html", {"sessions": sessions.signed_in(request, person(request))})
+    return render(request, "dashboard/sessions.html", {"sessions": sessions.signed_in(request, current_user(request))})
 
 
 @require_POST
 @login_required
 def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
     """Signs the person out in one place."""
-    if not sessions.end(person(request), only=session_id, besides=request.session.session_key):
+    if not sessions.end(current_user(request), only=session_id, besides=request.session.session_key):
         raise Http404
     messages.success(request, _("Signed out there."))
     return redirect("dashboard:sessions")
@@ -78,7 +78,7 @@ def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
 @login_required
 def end_sessions(request: HttpRequest) -> HttpResponse:
     """Signs the person out everywhere else."""
-    ended = sessions.end(person(request), besides=request.session.session_key)
+    ended = sessions.end(current_user(request), besides=request.session.session_key)
     told = ngettext("Signed out in %(n)d other place.", "Signed out in %(n)d other places.", ended)
     messages.success(request, told % {"n": ended})
     return redirect("dashboard:sessions")

@@ -18,12 +18,12 @@ from accounts.permissions import Action, require
 from analysis.policy import policy_from_dict
 from analysis.rerun import CannotRerun, Refusal, judge_as, look_again, store_again
 from dashboard import words
+from dashboard.auth import current_user, login_required
 from dashboard.deployments.again import side_by_side
 from dashboard.deployments.compare import compared
 from dashboard.deployments.export import document
 from dashboard.deployments.forms import ReplayForm
 from dashboard.deployments.queries import deployment_detail, deployment_of, verdict_of
-from dashboard.person import login_required, person
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
 
@@ -33,7 +33,7 @@ from deployments.models import Deployment
 @login_required
 def compare(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The deployment beside another one of its environment (?with=), the one before it unless said otherwise."""
-    pair = compared(person(request), uuid, request.GET.get("with") or None)
+    pair = compared(current_user(request), uuid, request.GET.get("with") or None)
     return render(request, "dashboard/compare.html", {"pair": pair, "deployment": pair.mine.deployment})
 
 
@@ -42,14 +42,14 @@ def compare(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def rerun(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """What the analysis says now, beside what is recorded; a POST with the token of that stores it."""
-    deployment, actions = deployment_of(person(request), uuid)
+    deployment, actions = deployment_of(current_user(request), uuid)
     require(actions, Action.RERUN_ANALYSIS)
     if request.method != "POST":
         return show_rerun(request, deployment)
     try:
-        store_again(deployment.pk, token=request.POST.get("token", ""), by=person(request))
+        store_again(deployment.pk, token=request.POST.get("token", ""), by=current_user(request))
     except CannotRerun as error:
-        fresh, _actions = deployment_of(person(request), uuid)
+        fresh, _actions = deployment_of(current_user(request), uuid)
         return show_rerun(request, fresh, refused=error.refusal)
     messages.success(request, _("The verdict is stored as the analysis says now. What it said before is kept."))
     return redirect("dashboard:deployment", uuid=uuid)
@@ -78,7 +78,7 @@ def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal
 @login_required
 def replay(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """A policy to fill in, and what it would have said of this deployment. Writes nothing."""
-    deployment, actions = deployment_of(person(request), uuid)
+    deployment, actions = deployment_of(current_user(request), uuid)
     require(actions, Action.REPLAY)
     form = ReplayForm(policy_to_start_from(deployment), request.POST if request.method == "POST" else None)
     context: dict[str, Any] = {"deployment": deployment, "form": form, "verdict": verdict_of(deployment)}
@@ -104,7 +104,7 @@ def policy_to_start_from(deployment: Deployment) -> dict[str, Any]:
 @login_required
 def download(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Everything that is stored of the deployment, as a file."""
-    detail = deployment_detail(person(request), uuid)
+    detail = deployment_detail(current_user(request), uuid)
     body = json.dumps(document(detail), cls=DjangoJSONEncoder, indent=1)
     name = f"deployment-{detail.deployment.number}-{uuid}.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -13,13 +13,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from dashboard.auth import current_user, login_required
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.list_export import as_csv, as_json, everything, file_name
 from dashboard.deployments.listing import COUNTED, Page, deployments_page
 from dashboard.deployments.orders import USUAL
 from dashboard.filtering import answer
 from dashboard.overview.queries import guide_of
-from dashboard.person import login_required, person
 from dashboard.scope import scope_of
 
 # Each file that is read slowly keeps a thread: so many per process at most.
@@ -40,7 +40,7 @@ HEADINGS = {
 @login_required
 def deployments(request: HttpRequest) -> HttpResponse:
     """The deployments of the person's projects, filtered and ordered as the address says."""
-    filters = DeploymentFilters(request.GET, scope_of(person(request)))
+    filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
     page = deployments_page(filters, request.GET.get("cursor", ""))
     return answer(
         request, "dashboard/deployments.html", "includes/_deployment_list.html", context_of(request, filters, page)
@@ -52,7 +52,7 @@ def deployments(request: HttpRequest) -> HttpResponse:
 @login_required
 def deployments_live(request: HttpRequest) -> HttpResponse:
     """The part of the list that changes while something is under observation."""
-    filters = DeploymentFilters(request.GET, scope_of(person(request)))
+    filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
     page = deployments_page(filters, request.GET.get("cursor", ""))
     return render(request, "includes/_deployments.html", context_of(request, filters, page))
 
@@ -74,7 +74,7 @@ def deployments_json(request: HttpRequest) -> HttpResponseBase:
 
 
 def _file(request: HttpRequest, kind: str) -> HttpResponseBase:
-    filters = DeploymentFilters(request.GET, scope_of(person(request)))
+    filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
     if not filters.is_valid():
         # The page tells what to mend.
         return redirect(filters.address(reverse("dashboard:deployments")))
@@ -122,7 +122,7 @@ def context_of(request: HttpRequest, filters: DeploymentFilters, page: Page) -> 
         "json": filters.address(reverse("dashboard:deployments-json")),
         "headings": {name: heading(filters, path, name) for name in HEADINGS},
         "counted": COUNTED,
-        "guide": guide_of(person(request)) if nothing else None,
+        "guide": guide_of(current_user(request)) if nothing else None,
     }
 
 

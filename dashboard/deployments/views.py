@@ -14,10 +14,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.permissions import Action, require
 from analysis.services import VerdictRevised, give_feedback
+from dashboard.auth import current_user, login_required
 from dashboard.deployments.detail import page_context
 from dashboard.deployments.forms import FeedbackForm
 from dashboard.deployments.queries import Detail, deployment_detail, neighbours_of
-from dashboard.person import login_required, person
 
 
 @require_safe
@@ -25,7 +25,7 @@ from dashboard.person import login_required, person
 @login_required
 def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """One deployment: verdict, hints, charts, checks, timeline."""
-    return _page(request, deployment_detail(person(request), uuid))
+    return _page(request, deployment_detail(current_user(request), uuid))
 
 
 @require_safe
@@ -33,7 +33,7 @@ def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The part of a deployment's page that changes until the verdict stands."""
-    return render(request, "includes/_deployment.html", page_context(deployment_detail(person(request), uuid)))
+    return render(request, "includes/_deployment.html", page_context(deployment_detail(current_user(request), uuid)))
 
 
 def _page(request: HttpRequest, detail: Detail, form: FeedbackForm | None = None) -> HttpResponse:
@@ -47,7 +47,7 @@ def _page(request: HttpRequest, detail: Detail, form: FeedbackForm | None = None
 @login_required
 def feedback(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Marks the deployment's verdict right or wrong."""
-    detail = deployment_detail(person(request), uuid)
+    detail = deployment_detail(current_user(request), uuid)
     if detail.verdict is None:
         raise Http404("There is no verdict to mark.")
     require(detail.actions, Action.MARK_VERDICT)
@@ -55,9 +55,9 @@ def feedback(request: HttpRequest, uuid: UUID) -> HttpResponse:
     if not form.is_valid():
         return _page(request, detail, form)
     try:
-        give_feedback(detail.verdict, by=person(request), **form.values())
+        give_feedback(detail.verdict, by=current_user(request), **form.values())
     except VerdictRevised:
         form.refuse_revised()
-        return _page(request, deployment_detail(person(request), uuid), form)
+        return _page(request, deployment_detail(current_user(request), uuid), form)
     messages.success(request, _("Thank you. Your feedback is saved."))
     return redirect(f"{reverse('dashboard:deployment', args=[uuid])}#feedback")

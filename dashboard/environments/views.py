@@ -7,9 +7,9 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from dashboard.auth import current_user, login_required
 from dashboard.environments.queries import environment_of, environment_page
 from dashboard.environments.series import RANGES, range_of
-from dashboard.person import login_required, person
 
 
 @require_safe
@@ -29,7 +29,7 @@ def environment_live(request: HttpRequest, environment_id: int) -> HttpResponse:
 
 
 def _environment(request: HttpRequest, environment_id: int, template: str) -> HttpResponse:
-    found = environment_of(person(request), environment_id)
+    found = environment_of(current_user(request), environment_id)
     page = environment_page(found, range_of(request.GET.get("range")))
     context = {"page": page, "environment": found, "project": found.project, "ranges": RANGES}
     return render(request, template, context)

@@ -9,11 +9,11 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from dashboard.auth import current_user, login_required
 from dashboard.filtering import answer
 from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import COUNTED, counts_by_day, hints_page
 from dashboard.hints.strips import SEVERITIES
-from dashboard.person import login_required, person
 from dashboard.scope import scope_of
 
 
@@ -22,7 +22,7 @@ from dashboard.scope import scope_of
 @login_required
 def hints(request: HttpRequest) -> HttpResponse:
     """The hints of the person's projects, filtered as the address says, and how many there were of each code by day."""
-    filters = HintFilters(request.GET, scope_of(person(request)))
+    filters = HintFilters(request.GET, scope_of(current_user(request)))
     cursor = request.GET.get("cursor", "")
     page = hints_page(filters, cursor)
     path = reverse("dashboard:hints")

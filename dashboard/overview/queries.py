@@ -17,8 +17,8 @@ from analysis.models import DeploymentVerdict, Hint, Severity
 from analysis.types import ROLLBACK, WARNING
 from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of, with_verdict
 from dashboard.overview.guide import Facts, Guide
-from dashboard.overview.standing import Sum, rank, standing_of, sum_of
-from dashboard.overview.strip import Strip, first_day, strip_of
+from dashboard.overview.health_ranking import Sum, rank, standing_of, sum_of
+from dashboard.overview.history_bar import Strip, first_day, strip_of
 from dashboard.words import Status, status_by_name, status_of
 from deployments.models import Deployment, State
 from metrics.models import MetricSample
@@ -174,7 +174,7 @@ def environments_of(projects: Sequence[Project]) -> list[Any]:
     # By the time alone, as its index has it: with the id behind it, PostgreSQL reads those of all environments.
     own = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-started_at")
     rows: list[Any] = list(
-        Environment.objects.there()
+        Environment.objects.not_deleted()
         .filter(project__in=[project.pk for project in projects])
         .annotate(
             latest_id=Subquery(own.values("id")[:1]),
@@ -256,7 +256,7 @@ def guide_of(user: User) -> Guide:
     project = projects_with_facts(user).order_by("-last_number", "id").first()
     if project is None:
         return Guide(Facts())
-    environments = list(Environment.objects.there().filter(project=project).order_by("id"))
+    environments = list(Environment.objects.not_deleted().filter(project=project).order_by("id"))
     environment = next((one for one in environments if one.metrics_endpoint), environments[0] if environments else None)
     answered = MetricSample.objects.filter(
         environment__in=[one.pk for one in environments], collected_at__gte=timezone.now() - ANSWERED_WITHIN

@@ -11,10 +11,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from dashboard.auth import current_user, login_required
 from dashboard.overview.delivery import figures_of
 from dashboard.overview.figures import PERIODS, days_of
 from dashboard.overview.queries import guide_of, overview_of, projects_of
-from dashboard.person import login_required, person
 from projects.models import Project
 
 
@@ -23,7 +23,7 @@ from projects.models import Project
 @login_required
 def overview(request: HttpRequest) -> HttpResponse:
     """Projects and environments with their last verdicts; delivery figures (?days=7|30|90, ?project=its id)."""
-    projects = projects_of(person(request))
+    projects = projects_of(current_user(request))
     chosen = chosen_project(projects, request.GET.get("project"))
     scope = [project.pk for project in ([chosen] if chosen else projects)]
     context = {
@@ -41,13 +41,13 @@ def overview(request: HttpRequest) -> HttpResponse:
 @login_required
 def overview_live(request: HttpRequest) -> HttpResponse:
     """The part of the overview that changes without a reload: all but the delivery figures."""
-    return render(request, "includes/_overview.html", standing(request, projects_of(person(request))))
+    return render(request, "includes/_overview.html", standing(request, projects_of(current_user(request))))
 
 
 def standing(request: HttpRequest, projects: list[Project]) -> dict[str, Any]:
     """What the live part needs. guide: until one of the person's projects has its first verdict."""
     found = overview_of(projects)
-    return {"overview": found, "guide": None if found.has_verdict else guide_of(person(request))}
+    return {"overview": found, "guide": None if found.has_verdict else guide_of(current_user(request))}
 
 
 def chosen_project(projects: list[Project], value: str | None) -> Project | None:

@@ -16,8 +16,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts.models import User
 from accounts.permissions import Action, require
 from analysis.policy import policy_from_dict
+from dashboard.auth import current_user, login_required
 from dashboard.changed import changed
-from dashboard.person import login_required, person
 from dashboard.policies.form import PolicyForm
 from dashboard.policies.queries import (
     PolicyPage,
@@ -41,7 +41,7 @@ SAVE, REPLAY = "save", "replay"
 @login_required
 def policy(request: HttpRequest, environment_id: int) -> HttpResponse:
     """The policy of an environment: look, save, or replay with what stands in the form."""
-    environment, actions = environment_of(person(request), environment_id)
+    environment, actions = environment_of(current_user(request), environment_id)
     page = policy_page(environment, actions)
     if request.method != "POST":
         return show(request, page, form_of(page))
@@ -55,7 +55,7 @@ def policy(request: HttpRequest, environment_id: int) -> HttpResponse:
     if do == REPLAY:
         return show(request, page, form, replay=replay_recent(environment, policy_from_dict(form.policy)))
     try:
-        save(environment, form, person(request))
+        save(environment, form, current_user(request))
     except PolicyChanged:
         page = policy_page(environment, actions)
         form.tell_changed(page.current)
@@ -69,12 +69,12 @@ def policy(request: HttpRequest, environment_id: int) -> HttpResponse:
 @login_required
 def exclude(request: HttpRequest, environment_id: int) -> HttpResponse:
     """Takes a time out of the environment's baseline."""
-    environment, actions = environment_of(person(request), environment_id)
+    environment, actions = environment_of(current_user(request), environment_id)
     require(actions, Action.EXCLUDE_WINDOW)
     form = ExcludedWindowForm(request.POST)
     if form.is_valid():
         try:
-            exclude_window(environment, **form.cleaned_data, by=person(request))
+            exclude_window(environment, **form.cleaned_data, by=current_user(request))
         except ValidationError as error:
             form.add_error(None, error.messages)
         else:
@@ -89,7 +89,7 @@ def exclude(request: HttpRequest, environment_id: int) -> HttpResponse:
 @login_required
 def include(request: HttpRequest, environment_id: int, window_id: int) -> HttpResponse:
     """Puts an excluded time back; one that is gone already is put back as well."""
-    environment, actions = environment_of(person(request), environment_id)
+    environment, actions = environment_of(current_user(request), environment_id)
     require(actions, Action.EXCLUDE_WINDOW)
     include_window(environment, window_id)
     messages.success(request, _("The window counts again."))

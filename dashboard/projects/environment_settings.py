@@ -14,13 +14,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.permissions import Action, require
-from dashboard.person import login_required, person
+from dashboard.auth import current_user, login_required
 from dashboard.policies.queries import environment_of
 from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
 from dashboard.projects.probing import told
 from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, policy_in_words
+from metrics.deletion import delete_environment
 from metrics.probing import probe as probe_endpoint
-from metrics.removal import delete_environment
 from projects.models import Environment
 from projects.services import rename_environment, set_endpoint
 from projects.signing import fingerprint
@@ -33,7 +33,7 @@ ACTIVATE, DEACTIVATE = "activate", "deactivate"
 @login_required
 def settings(request: HttpRequest, environment_id: int) -> HttpResponse:
     """The environment's settings; sent, the form gives it another name."""
-    environment, actions = environment_of(person(request), environment_id)
+    environment, actions = environment_of(current_user(request), environment_id)
     if request.method != "POST":
         return show(request, environment, actions)
     require(actions, Action.CHANGE_ENVIRONMENT)
@@ -56,7 +56,7 @@ def settings(request: HttpRequest, environment_id: int) -> HttpResponse:
 @login_required
 def probe(request: HttpRequest, environment_id: int) -> HttpResponse:
     """Asks the URL of the form as a poller would, and shows what came. Counted by person (seqpulse/limits.py)."""
-    environment, actions = environment_of(person(request), environment_id)
+    environment, actions = environment_of(current_user(request), environment_id)
     require(actions, Action.CHANGE_ENVIRONMENT)
     form = EndpointForm(environment, request.POST)
     if not form.is_valid():
@@ -70,7 +70,7 @@ def probe(request: HttpRequest, environment_id: int) -> HttpResponse:
 @login_required
 def endpoint(request: HttpRequest, environment_id: int) -> HttpResponse:
     """Makes the URL of the form the environment's endpoint, or takes that away."""
-    environment, actions = environment_of(person(request), environment_id)
+    environment, actions = environment_of(current_user(request), environment_id)
     require(actions, Action.CHANGE_ENVIRONMENT)
     do = request.POST.get("do")
     if do not in (ACTIVATE, DEACTIVATE):
@@ -95,7 +95,7 @@ def endpoint(request: HttpRequest, environment_id: int) -> HttpResponse:
 @login_required
 def delete(request: HttpRequest, environment_id: int) -> HttpResponse:
     """Says what would go; sent with the environment's name, it goes."""
-    environment, actions = environment_of(person(request), environment_id)
+    environment, actions = environment_of(current_user(request), environment_id)
     # Its history goes along: that cannot be undone, and so it is for those who may delete the whole.
     require(actions, Action.DELETE_PROJECT)
     form = TypedNameForm(environment.name, request.POST if request.method == "POST" else None)

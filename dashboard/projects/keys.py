@@ -14,8 +14,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.permissions import Action, require
-from dashboard.once import sent_before
-from dashboard.person import login_required, person
+from dashboard.auth import current_user, login_required
+from dashboard.form_tokens import already_submitted
 from dashboard.projects.forms import KeyForm
 from dashboard.projects.secrets import Shown, shown_once
 from dashboard.projects.settings_queries import keys_of, project_of
@@ -28,13 +28,13 @@ from projects.services import issue_api_key
 @login_required
 def keys(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The project's keys; sent, the form makes one, which the answer shows this once."""
-    user = person(request)
+    user = current_user(request)
     project, actions = project_of(user, uuid)
     form: Any = KeyForm()
     if request.method == "POST":
         require(actions, Action.MANAGE_KEYS)
         form = KeyForm(request.POST)
-        if form.is_valid() and sent_before(request):
+        if form.is_valid() and already_submitted(request):
             told = _("This key was made already and shown once. If you have not stored it, revoke it and make another.")
             messages.warning(request, told)
             return redirect("dashboard:project-keys", uuid=uuid)
@@ -61,7 +61,7 @@ def keys(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def revoke(request: HttpRequest, uuid: UUID, key_id: int) -> HttpResponse:
     """Ends a key now; once is as good as twice."""
-    project, actions = project_of(person(request), uuid)
+    project, actions = project_of(current_user(request), uuid)
     require(actions, Action.MANAGE_KEYS)
     key = get_object_or_404(ApiKey.objects.filter(project=project), pk=key_id)
     key.revoke()

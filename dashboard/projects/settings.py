@@ -14,15 +14,15 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.permissions import Action, require
+from dashboard.auth import current_user, login_required
 from dashboard.changed import changes
-from dashboard.person import login_required, person
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
 from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, environments_of, project_of
-from metrics.removal import archive as archive_project
-from metrics.removal import delete_project
-from metrics.removal import unarchive as unarchive_project
+from metrics.deletion import archive as archive_project
+from metrics.deletion import delete_project
+from metrics.deletion import unarchive as unarchive_project
+from projects.admin_actions import change_plan
 from projects.models import Project
-from projects.operators import change_plan
 from projects.services import add_environment, change_project
 
 
@@ -31,7 +31,7 @@ from projects.services import add_environment, change_project
 @login_required
 def settings(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The project's settings; sent, they are saved."""
-    project, actions = project_of(person(request), uuid)
+    project, actions = project_of(current_user(request), uuid)
     if request.method != "POST":
         return show(request, project, actions)
     require(actions, Action.CHANGE_PROJECT)
@@ -55,12 +55,12 @@ def settings(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def plan(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Puts the project on another plan."""
-    project, actions = project_of(person(request), uuid)
+    project, actions = project_of(current_user(request), uuid)
     require(actions, Action.CHANGE_PLAN)
     form = PlanForm(request.POST)
     if not form.is_valid():
         return show(request, project, actions, plan_form=form)
-    change_plan([project], form.cleaned_data["plan"], by=person(request).get_username())
+    change_plan([project], form.cleaned_data["plan"], by=current_user(request).get_username())
     messages.success(request, _("The plan is changed."))
     return redirect("dashboard:project-settings", uuid=project.uuid)
 
@@ -70,7 +70,7 @@ def plan(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def add(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Adds an environment and leads to its settings."""
-    project, actions = project_of(person(request), uuid)
+    project, actions = project_of(current_user(request), uuid)
     require(actions, Action.CHANGE_ENVIRONMENT)
     form = EnvironmentForm(request.POST)
     if form.is_valid():
@@ -89,7 +89,7 @@ def add(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def archive(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Ends the project's measuring; once is as good as twice."""
-    project, actions = project_of(person(request), uuid)
+    project, actions = project_of(current_user(request), uuid)
     require(actions, Action.ARCHIVE_PROJECT)
     archive_project(project)
     messages.success(request, _("The project is archived: nothing new is measured, what was stays readable."))
@@ -101,7 +101,7 @@ def archive(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def unarchive(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Lets the project be measured again; once is as good as twice."""
-    project, actions = project_of(person(request), uuid)
+    project, actions = project_of(current_user(request), uuid)
     require(actions, Action.ARCHIVE_PROJECT)
     unarchive_project(project)
     messages.success(request, _("The project is measured again. Its baseline begins within some minutes."))
@@ -113,7 +113,7 @@ def unarchive(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def delete(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Says what would go; sent with the project's name, it goes."""
-    project, actions = project_of(person(request), uuid)
+    project, actions = project_of(current_user(request), uuid)
     require(actions, Action.DELETE_PROJECT)
     form = TypedNameForm(project.name, request.POST if request.method == "POST" else None)
     if form.is_valid():

@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from accounts.permissions import Action, require
-from dashboard.person import login_required, person
+from dashboard.auth import current_user, login_required
 from dashboard.policies.queries import environment_of
 from dashboard.projects import environment_settings as page
 from dashboard.projects.forms import RotateForm, TypedNameForm
@@ -37,7 +37,7 @@ from projects.signing import (
 @login_required
 def signing(request: HttpRequest, environment_id: int) -> HttpResponse:
     """Turns signing on or off, rotates the secret, or ends the time of grace; a new secret is shown this once."""
-    environment, actions = environment_of(person(request), environment_id)
+    environment, actions = environment_of(current_user(request), environment_id)
     require(actions, Action.MANAGE_SIGNING)
     work = WORKS.get(request.POST.get("do", ""))
     if work is None:

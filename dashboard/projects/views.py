@@ -15,8 +15,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import Team
 from accounts.permissions import Action, teams_for
-from dashboard.once import sent_before
-from dashboard.person import login_required, person
+from dashboard.auth import current_user, login_required
+from dashboard.form_tokens import already_submitted
 from dashboard.projects.forms import NewProjectForm
 from dashboard.projects.queries import project_page
 from dashboard.projects.secrets import Shown, shown_once
@@ -39,7 +39,7 @@ LONGEST_SEARCH = 100
 @login_required
 def projects(request: HttpRequest) -> HttpResponse:
     """The person's projects with the last status of each environment."""
-    user = person(request)
+    user = current_user(request)
     archived = request.GET.get("show") == ARCHIVED
     search = request.GET.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH]
     found = project_list(user, archived=archived, search=search, number=request.GET.get("page", ""))
@@ -57,14 +57,14 @@ def projects(request: HttpRequest) -> HttpResponse:
 @login_required
 def new(request: HttpRequest) -> HttpResponse:
     """Makes a project; the answer shows its key, and its secret where it signs, this once."""
-    user = person(request)
+    user = current_user(request)
     teams = teams_for(user, Action.CREATE_PROJECT)
     if not teams.exists():
         raise PermissionDenied("no team to make a project in")
     form = NewProjectForm(teams, request.POST if request.method == "POST" else None)
     if form.is_valid():
         given = form.cleaned_data
-        if sent_before(request):
+        if already_submitted(request):
             return made_already(request, given["team"], given["name"])
         try:
             made = create_project_in(
@@ -84,7 +84,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 def made_already(request: HttpRequest, team: Team, name: str) -> HttpResponse:
     """Where the form leads that is sent again: to the keys of what it made."""
-    made = Project.objects.there().filter(team=team, name__iexact=name).first()
+    made = Project.objects.not_deleted().filter(team=team, name__iexact=name).first()
     if made is None:
         return redirect("dashboard:projects")
     told = _(
@@ -115,7 +115,7 @@ def made_known(request: HttpRequest, made: NewProject) -> HttpResponse:
 @login_required
 def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """A project: its environments and how often its verdicts were right."""
-    page = project_page(person(request), uuid)
+    page = project_page(current_user(request), uuid)
     return render(request, "dashboard/project.html", {"page": page, "project": page.project})
 
 
@@ -124,7 +124,7 @@ def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def integration(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """What to paste into the pipeline and the service, filled in for one environment of the project."""
-    found, actions = project_of(person(request), uuid)
+    found, actions = project_of(current_user(request), uuid)
     environments = list(environments_of(found))
     wanted = request.GET.get("environment", "")
     chosen = next((one for one in environments if str(one.pk) == wanted), environments[0] if environments else None)

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from dashboard.person import login_required, person
+from dashboard.auth import current_user, login_required
 from dashboard.status.queries import status_page
 
 
@@ -27,5 +27,5 @@ def status_live(request: HttpRequest) -> HttpResponse:
 
 
 def show(request: HttpRequest, template: str) -> HttpResponse:
-    staff = person(request).is_staff
+    staff = current_user(request).is_staff
     return render(request, template, {"page": status_page(for_staff=staff), "staff": staff})

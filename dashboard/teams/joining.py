@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.invitations import InvitationOver, State, accept, find, standing_of, state_of
 from accounts.models import Invitation, Membership
 from accounts.permissions import allowed
-from dashboard.person import person
+from dashboard.auth import current_user
 from dashboard.teams.words import ROLES, name_of
 
 # Who may sign up although sign-up is closed: whoever has seen an open invitation in this session.
@@ -31,7 +31,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             return show(request, found)
         if not request.user.is_authenticated:
             return redirect_to_login(request.path)
-        joined = accept(token, person(request))
+        joined = accept(token, current_user(request))
     except Invitation.DoesNotExist:
         raise Http404 from None
     except InvitationOver:
@@ -51,7 +51,7 @@ def show(request: HttpRequest, found: Invitation) -> HttpResponse:
     known = request.user.is_authenticated
     if state == State.OPEN and not known:
         request.session[SESSION_KEY] = found.pk
-    mine = Membership.objects.filter(team=found.team_id, user=person(request)).first() if known else None
+    mine = Membership.objects.filter(team=found.team_id, user=current_user(request)).first() if known else None
     context = {
         "invitation": found,
         "sender": name_of(found.invited_by),
@@ -59,6 +59,6 @@ def show(request: HttpRequest, found: Invitation) -> HttpResponse:
         "state": state,
         "mine": mine,
         "stays": mine is not None and not allowed(found.role) > allowed(mine.role),
-        "other_address": known and person(request).email.casefold() != found.email.casefold(),
+        "other_address": known and current_user(request).email.casefold() != found.email.casefold(),
     }
     return render(request, "dashboard/invitation.html", context, status=200 if state == State.OPEN else GONE)

@@ -18,7 +18,7 @@ from accounts import invitations, teams
 from accounts.invitations import Invited, invite
 from accounts.models import Invitation, Membership, Team
 from accounts.permissions import Action, require
-from dashboard.person import login_required, person
+from dashboard.auth import current_user, login_required
 from dashboard.teams.forms import InvitationForm
 from dashboard.teams.mail import send_invitation
 from dashboard.teams.queries import team_of, team_page
@@ -47,9 +47,9 @@ class Told(AbstractContextManager[None]):
 @login_required
 def change(request: HttpRequest, team_id: int, membership_id: int) -> HttpResponse:
     """A member gets another role."""
-    team, _rights = team_of(person(request), team_id)
+    team, _rights = team_of(current_user(request), team_id)
     with Told(request):
-        member = teams.change_role(team, membership_id, request.POST.get("role", ""), by=person(request))
+        member = teams.change_role(team, membership_id, request.POST.get("role", ""), by=current_user(request))
         words = _("%(name)s has the role %(role)s now.")
         messages.success(request, words % {"name": name_of(member.user), "role": member.get_role_display()})
     return redirect("dashboard:team", team_id=team.pk)
@@ -60,11 +60,11 @@ def change(request: HttpRequest, team_id: int, membership_id: int) -> HttpRespon
 @login_required
 def remove(request: HttpRequest, team_id: int, membership_id: int) -> HttpResponse:
     """A member is one no more."""
-    team, _rights = team_of(person(request), team_id)
+    team, _rights = team_of(current_user(request), team_id)
     with Told(request):
-        gone = teams.remove_member(team, membership_id, by=person(request))
+        gone = teams.remove_member(team, membership_id, by=current_user(request))
         messages.success(request, _("%(name)s is no longer in the team.") % {"name": name_of(gone)})
-        if gone == person(request):
+        if gone == current_user(request):
             return redirect("dashboard:teams")
     return redirect("dashboard:team", team_id=team.pk)
 
@@ -74,9 +74,9 @@ def remove(request: HttpRequest, team_id: int, membership_id: int) -> HttpRespon
 @login_required
 def leave(request: HttpRequest, team_id: int) -> HttpResponse:
     """The person goes."""
-    team, _rights = team_of(person(request), team_id)
+    team, _rights = team_of(current_user(request), team_id)
     with Told(request):
-        teams.leave_team(team, person(request))
+        teams.leave_team(team, current_user(request))
         messages.success(request, _("You have left the team “%(name)s”.") % {"name": team.name})
         return redirect("dashboard:teams")
     return redirect("dashboard:team", team_id=team.pk)
@@ -87,19 +87,19 @@ def leave(request: HttpRequest, team_id: int) -> HttpResponse:
 @login_required
 def send(request: HttpRequest, team_id: int) -> HttpResponse:
     """Somebody is invited by mail."""
-    team, actions = team_of(person(request), team_id)
+    team, actions = team_of(current_user(request), team_id)
     require(actions, Action.INVITE)
     form = InvitationForm(actions, request.POST)
     if form.is_valid():
         try:
-            made = invite(team, form.cleaned_data["email"], form.cleaned_data["role"], by=person(request))
+            made = invite(team, form.cleaned_data["email"], form.cleaned_data["role"], by=current_user(request))
         except Team.DoesNotExist:
             raise Http404 from None
         except ValidationError as error:
             form.add_error(None, error)
         else:
             return mail(request, team, made)
-    return show(request, team_page(team, actions, person(request)), invite_form=form)
+    return show(request, team_page(team, actions, current_user(request)), invite_form=form)
 
 
 @require_POST
@@ -107,10 +107,10 @@ def send(request: HttpRequest, team_id: int) -> HttpResponse:
 @login_required
 def resend(request: HttpRequest, team_id: int, invitation_id: int) -> HttpResponse:
     """The invitation goes out anew; the link of the last mail ends."""
-    team, actions = team_of(person(request), team_id)
+    team, actions = team_of(current_user(request), team_id)
     require(actions, Action.INVITE)
     with Told(request):
-        return mail(request, team, invitations.resend(team, invitation_id, by=person(request)))
+        return mail(request, team, invitations.resend(team, invitation_id, by=current_user(request)))
     return redirect("dashboard:team", team_id=team.pk)
 
 
@@ -119,10 +119,10 @@ def resend(request: HttpRequest, team_id: int, invitation_id: int) -> HttpRespon
 @login_required
 def revoke(request: HttpRequest, team_id: int, invitation_id: int) -> HttpResponse:
     """The invitation is withdrawn; one that was accepted meanwhile is told of."""
-    team, actions = team_of(person(request), team_id)
+    team, actions = team_of(current_user(request), team_id)
     require(actions, Action.INVITE)
     with Told(request):
-        if invitations.revoke(team, invitation_id, by=person(request)):
+        if invitations.revoke(team, invitation_id, by=current_user(request)):
             messages.success(request, _("The invitation is withdrawn. Its link leads nowhere any more."))
         else:
             messages.error(request, _("This invitation was accepted or withdrawn already."))
@@ -134,8 +134,8 @@ def mail(request: HttpRequest, team: Team, made: Invited) -> HttpResponse:
     path = reverse("dashboard:invitation", args=[made.token])
     link = request.build_absolute_uri(path)
     address = made.invitation.email
-    if send_invitation(made.invitation, link, sender=person(request)):
+    if send_invitation(made.invitation, link, sender=current_user(request)):
         messages.success(request, _("The invitation is on its way to %(email)s.") % {"email": address})
         return redirect("dashboard:team", team_id=team.pk)
-    _same, actions = team_of(person(request), team.pk)
-    return show(request, team_page(team, actions, person(request)), unsent={"email": address, "link": link})
+    _same, actions = team_of(current_user(request), team.pk)
+    return show(request, team_page(team, actions, current_user(request)), unsent={"email": address, "link": link})

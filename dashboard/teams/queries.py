@@ -91,7 +91,7 @@ def teams_of(user: User) -> list[TeamRow]:
         .annotate(
             my_role=Subquery(mine),
             member_count=counted(Membership.objects.all()),
-            project_count=counted(Project.objects.there()),
+            project_count=counted(Project.objects.not_deleted()),
         )
         .order_by(Lower("name"), "pk")[:MOST_TEAMS]
     )
@@ -111,7 +111,7 @@ def team_page(team: Team, actions: frozenset[Action], user: User) -> TeamPage:
     """Four queries at most."""
     members = team.memberships.select_related("user").order_by(Lower("user__username"))
     projects: Any = (
-        Project.objects.there()
+        Project.objects.not_deleted()
         .filter(team=team)
         .annotate(environment_count=Count("environments", filter=Q(environments__deleting_at=None)))
         .order_by(Lower("name"))

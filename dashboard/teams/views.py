@@ -13,11 +13,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.models import Role, Team
 from accounts.permissions import Action, require
 from accounts.teams import create_team, rename_team
-from dashboard.person import login_required, person
+from dashboard.auth import current_user, login_required
 from dashboard.teams.forms import DeleteForm, InvitationForm, TeamForm
 from dashboard.teams.queries import MOST_TEAMS, TeamPage, team_of, team_page, teams_of
 from dashboard.teams.words import ROLES
-from metrics.removal import delete_team
+from metrics.deletion import delete_team
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -28,13 +28,13 @@ def teams(request: HttpRequest) -> HttpResponse:
     form = TeamForm(request.POST) if request.method == "POST" else TeamForm()
     if form.is_bound and form.is_valid():
         try:
-            made = create_team(form.cleaned_data["name"], person(request))
+            made = create_team(form.cleaned_data["name"], current_user(request))
         except ValidationError as error:
             form.add_error(None, error)
         else:
             messages.success(request, _("The team is there. Invite the people who work with you."))
             return redirect("dashboard:team", team_id=made.pk)
-    rows = teams_of(person(request))
+    rows = teams_of(current_user(request))
     return render(request, "dashboard/teams.html", {"rows": rows, "most": MOST_TEAMS, "form": form})
 
 
@@ -43,20 +43,20 @@ def teams(request: HttpRequest) -> HttpResponse:
 @login_required
 def team(request: HttpRequest, team_id: int) -> HttpResponse:
     """A team: members, invitations, projects."""
-    found, actions = team_of(person(request), team_id)
-    return show(request, team_page(found, actions, person(request)))
+    found, actions = team_of(current_user(request), team_id)
+    return show(request, team_page(found, actions, current_user(request)))
 
 
 @require_POST
 @never_cache
 @login_required
 def rename(request: HttpRequest, team_id: int) -> HttpResponse:
-    found, actions = team_of(person(request), team_id)
+    found, actions = team_of(current_user(request), team_id)
     require(actions, Action.RENAME_TEAM)
     form = TeamForm(request.POST)
     if form.is_valid():
         try:
-            rename_team(found, form.cleaned_data["name"], by=person(request))
+            rename_team(found, form.cleaned_data["name"], by=current_user(request))
         except Team.DoesNotExist:
             raise Http404 from None
         except ValidationError as error:
@@ -64,19 +64,19 @@ def rename(request: HttpRequest, team_id: int) -> HttpResponse:
         else:
             messages.success(request, _("The team has its new name."))
             return redirect("dashboard:team", team_id=found.pk)
-    return show(request, team_page(found, actions, person(request)), rename_form=form)
+    return show(request, team_page(found, actions, current_user(request)), rename_form=form)
 
 
 @require_POST
 @never_cache
 @login_required
 def delete(request: HttpRequest, team_id: int) -> HttpResponse:
-    found, actions = team_of(person(request), team_id)
+    found, actions = team_of(current_user(request), team_id)
     require(actions, Action.DELETE_TEAM)
     form = DeleteForm(request.POST)
     if form.is_valid():
         try:
-            delete_team(found, typed=form.cleaned_data["typed"], by=person(request))
+            delete_team(found, typed=form.cleaned_data["typed"], by=current_user(request))
         except Team.DoesNotExist:
             raise Http404 from None
         except ValidationError as error:
@@ -84,7 +84,7 @@ def delete(request: HttpRequest, team_id: int) -> HttpResponse:
         else:
             messages.success(request, _("The team “%(name)s” is deleted.") % {"name": found.name})
             return redirect("dashboard:teams")
-    return show(request, team_page(found, actions, person(request)), delete_form=form)
+    return show(request, team_page(found, actions, current_user(request)), delete_form=form)
 
 
 def show(

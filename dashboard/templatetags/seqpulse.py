@@ -22,8 +22,8 @@ from analysis.policy import Policy
 from analysis.told import told as tell
 from dashboard import words
 from dashboard.failures import in_page_language
-from dashboard.once import FIELD
-from dashboard.overview.strip import HEIGHT, WIDTH, Strip
+from dashboard.form_tokens import FIELD
+from dashboard.overview.history_bar import HEIGHT, WIDTH, Strip
 from dashboard.telling import Stored, in_language, localised
 
 register = template.Library()
@@ -90,7 +90,7 @@ def zone_now() -> str:
 
 @register.simple_tag
 def form_token() -> SafeString:
-    """A field by which a form is told from all others (dashboard/once.py)."""
+    """A field by which a form is told from all others (dashboard/form_tokens.py)."""
     return format_html('<input type="hidden" name="{}" value="{}">', FIELD, secrets.token_urlsafe(16))
 
 

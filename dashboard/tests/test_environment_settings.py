@@ -349,7 +349,7 @@ def test_an_environment_goes_only_by_its_typed_name(browser_of, environment):
     answer = browser_of.post(of(environment, "delete/"), {"typed": "prod"}, follow=True)
     assert "The environment “prod” is deleted" in words(answer)
     assert browser_of.get(of(environment)).status_code == 404
-    assert Project.objects.there().exists()
+    assert Project.objects.not_deleted().exists()
 
 
 WRITES = {

@@ -9,8 +9,8 @@ import pytest
 
 from dashboard.overview.figures import DEFAULT_DAYS, Figures, days_of
 from dashboard.overview.guide import STEPS, Facts, steps_of
-from dashboard.overview.standing import ORDER, rank, standing_of, sum_of
-from dashboard.overview.strip import DAYS, HEIGHT, WIDTH, strip_of
+from dashboard.overview.health_ranking import ORDER, rank, standing_of, sum_of
+from dashboard.overview.history_bar import DAYS, HEIGHT, WIDTH, strip_of
 
 TODAY = date(2026, 3, 31)
 

@@ -171,4 +171,4 @@ def end_the_project(site: Page) -> None:
     site.get_by_label("Type checkout to confirm").fill("checkout")
     site.get_by_role("button", name="Delete the project").click()
     expect(site.get_by_text("The project “checkout” is deleted.")).to_be_visible()
-    assert not Project.objects.there().exists()
+    assert not Project.objects.not_deleted().exists()

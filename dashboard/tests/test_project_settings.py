@@ -264,11 +264,11 @@ def test_a_project_goes_only_by_its_typed_name(browser_of, environment, project)
     for typed in [*HOSTILE, "Shop", "shop2"]:
         answer = browser_of.post(page, {"typed": typed})
         assert answer.status_code == 200
-        assert Project.objects.there().count() == 1
+        assert Project.objects.not_deleted().count() == 1
     assert "This is not its name" in words(answer)
     gone = browser_of.post(page, {"typed": " shop "}, follow=True)
     assert "The project “shop” is deleted" in words(gone)
-    assert not Project.objects.there().exists()
+    assert not Project.objects.not_deleted().exists()
     for path in ("", "settings/", "keys/", "integration/", "settings/delete/"):
         assert browser_of.get(of(project, path)).status_code == 404
     assert browser_of.get(f"/dashboard/environments/{environment.pk}/settings/").status_code == 404

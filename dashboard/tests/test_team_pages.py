@@ -212,7 +212,7 @@ def test_a_team_is_deleted_with_its_name_typed_and_takes_what_is_in_it(browser_o
     said = browser_of.post(page_of(team, "delete/"), {"typed": "Payments"}, follow=True)
     assert "The team “Payments” is deleted." in words(said)
     assert browser_of.get(page_of(team)).status_code == 404
-    assert list(Project.objects.there()) == [foreign.project]
+    assert list(Project.objects.not_deleted()) == [foreign.project]
 
 
 @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, Role.VIEWER])

@@ -17,7 +17,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from django.http import HttpRequest, HttpResponse
 
-from deployments.waiting import held_s
+from deployments.long_poll import long_poll_seconds
 from seqpulse.observability.machine import processor_meter
 
 logger = structlog.get_logger(__name__)
@@ -152,10 +152,10 @@ class RequestRecorderMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info.startswith(UNCOUNTED):
             return self.get_response(request)
-        held_s.set(0.0)
+        long_poll_seconds.set(0.0)
         started = time.perf_counter()
         response = self.get_response(request)
-        recorder.add((time.perf_counter() - started - held_s.get()) * 1000, response.status_code)
+        recorder.add((time.perf_counter() - started - long_poll_seconds.get()) * 1000, response.status_code)
         return response
 
 

@@ -19,12 +19,12 @@ from accounts.tests.factories import make_membership, make_user
 from deployments.models import Deployment, State
 from deployments.services import ProjectArchived, Trigger, finish_deployment, start_deployment
 from deployments.tests.factories import make_deployment
-from metrics import removal
+from metrics import deletion
 from metrics.baseline import KIND, load_targets, sweep
 from metrics.collecting import Collected
+from metrics.deletion import archive, delete_environment, delete_project, delete_team, remove_deleted, unarchive
 from metrics.models import MetricSample
 from metrics.payload import Metrics
-from metrics.removal import archive, delete_environment, delete_project, delete_team, remove_deleted, unarchive
 from metrics.retention import alone
 from metrics.storing import store
 from metrics.tests.factories import make_row, make_samples
@@ -222,8 +222,8 @@ def filled(made: NewProject) -> None:
 
 @real
 def test_a_poller_removes_every_row_of_what_was_deleted_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removal, "SAMPLES_AT_ONCE", 3)
-    monkeypatch.setattr(removal, "DEPLOYMENTS_AT_ONCE", 2)
+    monkeypatch.setattr(deletion, "SAMPLES_AT_ONCE", 3)
+    monkeypatch.setattr(deletion, "DEPLOYMENTS_AT_ONCE", 2)
     kept, gone = create_project("kept", environment="prod"), shop()
     filled(kept)
     filled(gone)
@@ -295,7 +295,7 @@ def test_a_poller_that_holds_a_sample_of_it_loses_that_and_nothing_else() -> Non
 
 
 @real
-def test_removal_waits_for_a_poller_that_writes_just_now() -> None:
+def test_deletion_waits_for_a_poller_that_writes_just_now() -> None:
     made = shop()
     start_deployment(made.project, Trigger(env="prod"))
     jobs_store = JobStore("a", 30)
@@ -329,7 +329,7 @@ def test_removal_waits_for_a_poller_that_writes_just_now() -> None:
 def test_of_two_runs_one_does_nothing() -> None:
     made = shop()
     delete_project(made.project)
-    with alone(removal.LOCK):
+    with alone(deletion.LOCK):
 
         def run() -> None:
             remove_deleted()

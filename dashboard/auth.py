@@ -1,4 +1,4 @@
-"""Who looks at a page."""
+"""The signed-in user of a request, and views that require one."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
-def person(request: HttpRequest) -> User:
-    """Who signed in; every view that calls this asks for that first."""
+def current_user(request: HttpRequest) -> User:
+    """Return the signed-in user; only for views that require a login."""
     user: Any = request.user
     return user  # type: ignore[no-any-return]
 
 
 def login_required(view: View[P]) -> View[P]:
-    """The view, for who is signed in; others sign in first, and come back.
+    """Require a login before the view, and lead back to the page afterwards.
 
-    Who sent a form comes back to its page: many forms' own addresses show nothing, and what was sent is gone.
+    After a POST the user comes back to the page of the form: a form's own address often answers POST only.
     """
 
     @wraps(view)
-    def asked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+    def with_login(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if request.user.is_authenticated:
             return view(request, *args, **kwargs)
         if request.method != "POST":
@@ -41,13 +41,13 @@ def login_required(view: View[P]) -> View[P]:
         messages.warning(request, _("You were signed out, so nothing was saved. Sign in and send it again."))
         return redirect_to_login(page_of_form(request))
 
-    return asked
+    return with_login
 
 
 def page_of_form(request: HttpRequest) -> str:
-    """The path of the page that the form stood on, as the browser tells; the overview where it does not."""
-    told = request.headers.get("Referer", "")
-    if not url_has_allowed_host_and_scheme(told, {request.get_host()}, require_https=request.is_secure()):
+    """Return the path of the page that the form was on (Referer), or of the overview where it is unknown."""
+    referrer = request.headers.get("Referer", "")
+    if not url_has_allowed_host_and_scheme(referrer, {request.get_host()}, require_https=request.is_secure()):
         return reverse("dashboard:overview")
-    parts = urlsplit(told)
+    parts = urlsplit(referrer)
     return f"{parts.path}?{parts.query}" if parts.query else parts.path

@@ -43,7 +43,8 @@ LONGEST_NAME = 60
 def archive(project: Project) -> bool:
     """Ends the project's measuring; False where it is archived already. What runs is observed to its end."""
     with transaction.atomic():
-        changed = Project.objects.there().filter(pk=project.pk, archived_at__isnull=True).update(archived_at=Now())
+        active = Project.objects.not_deleted().filter(pk=project.pk, archived_at__isnull=True)
+        changed = active.update(archived_at=Now())
         if changed:
             baseline.stop(project, code="archived", reason="not collected: the project is archived")
     return changed == 1
@@ -51,13 +52,13 @@ def archive(project: Project) -> bool:
 
 def unarchive(project: Project) -> bool:
     """Lets the project be measured again; False where it was not archived. Its baseline begins within a minute."""
-    return Project.objects.there().filter(pk=project.pk, archived_at__isnull=False).update(archived_at=None) == 1
+    return Project.objects.not_deleted().filter(pk=project.pk, archived_at__isnull=False).update(archived_at=None) == 1
 
 
 def delete_project(project: Project) -> bool:
     """Takes the project away from everybody, for good; False where somebody was faster."""
     with transaction.atomic():
-        rows = Project.objects.there().filter(pk=project.pk)
+        rows = Project.objects.not_deleted().filter(pk=project.pk)
         name = _name_of_deleted(project.name)
         if rows.update(deleting_at=Now(), archived_at=Coalesce(F("archived_at"), Now()), name=name) != 1:
             return False
@@ -75,7 +76,7 @@ def delete_team(team: Team, *, typed: str, by: User) -> None:
     """
     with transaction.atomic():
         close_team(team, typed=typed, by=by)
-        for project in Project.objects.there().filter(team=team):
+        for project in Project.objects.not_deleted().filter(team=team):
             delete_project(project)
 
 
@@ -116,7 +117,7 @@ def remove_deleted() -> None:
         if not nobody_else:
             return
         # Made by somebody while the team was being deleted.
-        for project in Project.objects.there().filter(team__deleting_at__isnull=False):
+        for project in Project.objects.not_deleted().filter(team__deleting_at__isnull=False):
             delete_project(project)
         for project in Project.objects.filter(deleting_at__isnull=False).order_by("deleting_at"):
             with _whatever_happens(project_id=str(project.uuid)):
