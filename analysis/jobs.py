@@ -87,7 +87,7 @@ def reopen(jobs: Sequence[Ended]) -> None:
     take_back_unjudged([job.deployment_id for job in jobs if job.deployment_id is not None])
 
 
-@job_kind(ANALYSIS, retry=RETRY, prepare=load, record=store, ended=after_analyses, retried=reopen)
+@job_kind(ANALYSIS, retry=RETRY, prepare=load, record=store, on_finished=after_analyses, on_retry=reopen)
 def analyse(job: Job, evidence: Evidence | StillCollecting | None) -> Judgement:
     if isinstance(evidence, StillCollecting):
         raise JobError("collecting", "a sample of this window is still being collected")

@@ -90,7 +90,7 @@ def follow_up(jobs: Sequence[Ended]) -> None:
     plan_next(Environment.objects.filter(pk__in=[pk for pk in ids if pk]).select_related("project"))
 
 
-@job_kind(KIND, retry=NO_RETRY, prepare=load_targets, record=store, ended=follow_up)
+@job_kind(KIND, retry=NO_RETRY, prepare=load_targets, record=store, on_finished=follow_up)
 async def collect_baseline(job: Job, target: Target | None) -> Collected | None:
     """One baseline sample, or nothing while the environment is busy."""
     if target is None:

@@ -86,4 +86,4 @@ async def collect_sample(job: Job, target: Target | None) -> Collected:
 
 
 for name in COLLECTIONS:
-    job_kind(name, prepare=load_targets, record=store_samples, ended=after_collections)(collect_sample)
+    job_kind(name, prepare=load_targets, record=store_samples, on_finished=after_collections)(collect_sample)

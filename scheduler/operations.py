@@ -98,8 +98,8 @@ def retry(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
         cursor.execute(RETRY, [f"by {by}", wishes.granted])
         for name, jobs in grouped([Ended(*row) for row in cursor.fetchall()], lambda job: job.job_type).items():
             kind = known_kind(name)
-            if kind is not None and kind.retried is not None:
-                kind.retried(jobs)
+            if kind is not None and kind.on_retry is not None:
+                kind.on_retry(jobs)
         if wishes.granted:
             notify()
     return wishes.outcomes()

@@ -22,13 +22,13 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from django.db.backends.signals import connection_created
 
 from scheduler.database import WORKER_PREFIX, DatabaseAway, DatabaseThread, connection_lost, limit_worker
+from scheduler.fair_share import ClaimLimits, FairShare
 from scheduler.listener import Listener
 from scheduler.queue import LONGEST_SLEEP_S
 from scheduler.recorder import Recorder
 from scheduler.recurring import plan_recurring
 from scheduler.registry import Job, JobError, JobKind, UnknownJobKind, grouped, kind_names, kind_of, known_kind
-from scheduler.shares import Opening, Shares
-from scheduler.store import JobStore, Outlook
+from scheduler.store import JobStore, QueueSnapshot
 from scheduler.words import describe, facts
 
 logger = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class PollerOptions:
         return self.threads * 32
 
     @property
-    def beat_s(self) -> float:
+    def heartbeat_s(self) -> float:
         """Seconds between heartbeats; each renews the leases as well."""
         return min(self.poll_s, self.lease_s / 3, LONGEST_SLEEP_S)
 
@@ -78,13 +78,13 @@ class Poller:
         self.store = JobStore(self.name, self.options.lease_s)
         self.database = DatabaseThread()
         self.workers = ThreadPoolExecutor(self.options.threads, thread_name_prefix=WORKER_PREFIX)
-        self.shares = Shares(self.options.capacity, self.options.thread_places, runs_on_thread)
+        self.fair_share = FairShare(self.options.capacity, self.options.thread_places, runs_on_thread)
         self.held: dict[int, Job] = {}
         self.unstarted: list[Job] = []
         self.running: set[asyncio.Task[None]] = set()
         self.gates: dict[str, asyncio.Semaphore] = {}
         self.claim_in_doubt = self.stopping = self.restricted = self.others_work = False
-        self.beat_at = self.recover_at = self.plan_recurring_at = 0.0
+        self.heartbeat_at = self.recover_at = self.plan_recurring_at = 0.0
         self.empty_claims = 0
 
     async def run(self) -> None:
@@ -150,52 +150,52 @@ class Poller:
         if now >= self.plan_recurring_at:
             await self.database(plan_recurring)
             self.plan_recurring_at = now + PLAN_RECURRING_EVERY_S
-        opening = self.shares.opening(kind_names(), CLAIM_BATCH)
-        outlook = await self._beat(opening) if now >= self.beat_at else None
+        limits = self.fair_share.limits(kind_names(), CLAIM_BATCH)
+        snapshot = await self._heartbeat(limits) if now >= self.heartbeat_at else None
         if self.others_work and now >= self.recover_at:
             self.recover_at = now + LOOK_AFTER_OTHERS_S
-            outlook = None if await self._recover() else outlook
-        if opening is None:
-            return min(self._until_beat(), LOOK_AFTER_OTHERS_S)  # whatever ends wakes us
+            snapshot = None if await self._recover() else snapshot
+        if limits is None:
+            return min(self._until_heartbeat(), LOOK_AFTER_OTHERS_S)  # whatever ends wakes us
         touched = 0
-        if outlook is None or is_due(outlook):
-            touched = await self._claim(opening)
-            if touched == opening.limit:
+        if snapshot is None or is_due(snapshot):
+            touched = await self._claim(limits)
+            if touched == limits.limit:
                 self.others_work = True  # for all we know
                 return 0
-            opening = self.shares.opening(kind_names(), CLAIM_BATCH) or opening
-            outlook = await self.database(self.store.outlook, opening)
-        self.restricted = opening.restricted
-        return self._sleep_for(outlook, touched)
+            limits = self.fair_share.limits(kind_names(), CLAIM_BATCH) or limits
+            snapshot = await self.database(self.store.snapshot, limits)
+        self.restricted = limits.restricted
+        return self._sleep_for(snapshot, touched)
 
-    def _sleep_for(self, outlook: Outlook, touched: int) -> float:
-        self.others_work = outlook.elsewhere
-        longest = self._until_beat()
+    def _sleep_for(self, snapshot: QueueSnapshot, touched: int) -> float:
+        self.others_work = snapshot.elsewhere
+        longest = self._until_heartbeat()
         if self.others_work:
             longest = min(longest, LOOK_AFTER_OTHERS_S)
         if not self.listener.connected:
             longest = min(longest, LOOK_UNTOLD_S)
-        if outlook.next_due_s is None:
+        if snapshot.next_due_s is None:
             return longest
-        if outlook.next_due_s > 0:
-            return min(max(outlook.next_due_s, SHORTEST_PAUSE_S), longest)
+        if snapshot.next_due_s > 0:
+            return min(max(snapshot.next_due_s, SHORTEST_PAUSE_S), longest)
         self.empty_claims = 0 if touched else self.empty_claims + 1
         return min(SHORTEST_PAUSE_S * float(2 ** min(self.empty_claims, 10)), LONGEST_PAUSE_S)
 
-    def _until_beat(self) -> float:
-        return max(self.beat_at - time.monotonic(), SHORTEST_PAUSE_S)
+    def _until_heartbeat(self) -> float:
+        return max(self.heartbeat_at - time.monotonic(), SHORTEST_PAUSE_S)
 
-    async def _beat(self, opening: Opening | None) -> Outlook:
-        outlook = await self.database(self._beat_and_register, list(self.held), opening)
-        self.beat_at = time.monotonic() + self.options.beat_s
-        self.others_work = outlook.elsewhere
-        return outlook
+    async def _heartbeat(self, limits: ClaimLimits | None) -> QueueSnapshot:
+        snapshot = await self.database(self._heartbeat_and_register, list(self.held), limits)
+        self.heartbeat_at = time.monotonic() + self.options.heartbeat_s
+        self.others_work = snapshot.elsewhere
+        return snapshot
 
-    def _beat_and_register(self, held: list[int], opening: Opening | None) -> Outlook:
-        outlook = self.store.beat(held, opening) if opening is not None else self.store.beat(held)
-        if not outlook.alive:
+    def _heartbeat_and_register(self, held: list[int], limits: ClaimLimits | None) -> QueueSnapshot:
+        snapshot = self.store.heartbeat(held, limits) if limits is not None else self.store.heartbeat(held)
+        if not snapshot.alive:
             self.store.register(self.host, os.getpid())
-        return outlook
+        return snapshot
 
     def _connect_listener(self) -> None:
         # First of all: as long as we have no session lock, nobody may conclude from it that we are gone.
@@ -214,9 +214,9 @@ class Poller:
             logger.warning("job_recovered", job_id=job.id, job_type=job.job_type, status=job.status)
         return bool(recovered)
 
-    async def _claim(self, opening: Opening) -> int:
+    async def _claim(self, limits: ClaimLimits) -> int:
         self.claim_in_doubt = True
-        jobs, touched = await self.database(self.store.claim, opening.limit, opening)
+        jobs, touched = await self.database(self.store.claim, limits.limit, limits)
         self.claim_in_doubt = False
         for job in jobs:
             self._hold(job)
@@ -227,9 +227,9 @@ class Poller:
 
     def _hold(self, job: Job) -> None:
         if job.id in self.held:  # an earlier run of ours, taken over by somebody and handed back, still goes on
-            self.shares.remove(self.held[job.id])
+            self.fair_share.remove(self.held[job.id])
         self.held[job.id] = job
-        self.shares.add(job)
+        self.fair_share.add(job)
         self.unstarted.append(job)
 
     def let_go(self, jobs: Sequence[Job], *, may_have_woken: bool) -> None:
@@ -237,8 +237,8 @@ class Poller:
         for job in jobs:
             if self.held.get(job.id) is job:
                 del self.held[job.id]
-                self.shares.remove(job)
-        if may_have_woken or self.restricted or self.shares.free("") <= len(jobs):
+                self.fair_share.remove(job)
+        if may_have_woken or self.restricted or self.fair_share.free("") <= len(jobs):
             self.woken.set()
 
     def was_taken_over(self, jobs: Sequence[Job]) -> None:
@@ -293,9 +293,9 @@ class Poller:
             self.recorder.succeeded(job, result)
 
     def _gate(self, kind: JobKind) -> contextlib.AbstractAsyncContextManager[Any]:
-        if kind.at_once is None:
+        if kind.max_concurrency is None:
             return contextlib.nullcontext()
-        return self.gates.setdefault(kind.name, asyncio.Semaphore(kind.at_once))
+        return self.gates.setdefault(kind.name, asyncio.Semaphore(kind.max_concurrency))
 
     # Ending
 
@@ -315,8 +315,8 @@ class Poller:
         return handed_back
 
 
-def is_due(outlook: Outlook) -> bool:
-    return outlook.next_due_s is not None and outlook.next_due_s <= 0
+def is_due(snapshot: QueueSnapshot) -> bool:
+    return snapshot.next_due_s is not None and snapshot.next_due_s <= 0
 
 
 def runs_on_thread(job_type: str) -> bool:

@@ -111,7 +111,7 @@ def cancel(
 ) -> list[Ended]:
     """Cancels what is still pending of these deployments and kinds; returns the cancelled ones.
 
-    A job that runs just now ends by itself. The kinds' `ended` hears of the cancelled ones.
+    A job that runs just now ends by itself. The kinds' `on_finished` is called with the cancelled ones.
     """
     return _cancel(CANCEL, [reason, code, list(deployment_ids), list(job_types)])
 
@@ -155,7 +155,7 @@ RETURNING {ended_columns("job")}
 def expire(deployment_ids: Sequence[int], job_types: Sequence[str]) -> None:
     """Ends what is still pending of these deployments and kinds although its time is over, in one transaction.
 
-    Claims do that too, but leave alone what is in a full lane (scheduler/shares.py).
+    Claims do that too, but leave alone what is in a full tenant queue (scheduler/fair_share.py).
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(EXPIRE, [list(deployment_ids), list(job_types)])
@@ -171,11 +171,11 @@ def announce_ended(jobs: Sequence[Ended], *, guarded: bool = True) -> None:
     count_ended(jobs)
     for name, ended in grouped(jobs, lambda job: job.job_type).items():
         kind = known_kind(name)
-        if kind is not None and kind.ended is not None:
+        if kind is not None and kind.on_finished is not None:
             if guarded:
-                _announce(kind.ended, ended)
+                _announce(kind.on_finished, ended)
             else:
-                kind.ended(ended)
+                kind.on_finished(ended)
 
 
 def _announce(callback: Callable[[Sequence[Ended]], None], jobs: Sequence[Ended]) -> None:

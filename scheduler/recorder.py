@@ -106,7 +106,7 @@ class Recorder:
         for job, error in outcome.refused:
             self.failed([job], "cannot_record", describe(error))
         settled = [job for job, _ in outcome.settled]
-        self.holder.let_go(settled, may_have_woken=any(kind_of(job.job_type).ended for job in settled))
+        self.holder.let_go(settled, may_have_woken=any(kind_of(job.job_type).on_finished for job in settled))
         self._tell(settled, outcome)
         return bool(outcome.settled or outcome.refused)
 

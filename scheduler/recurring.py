@@ -47,7 +47,7 @@ def recurring(name: str, *, every_s: float) -> Callable[[Callable[[], Any]], Cal
             return work()
 
         run.__qualname__ = work.__qualname__
-        job_kind(name, retry=NO_RETRY, ended=follow_up)(run)
+        job_kind(name, retry=NO_RETRY, on_finished=follow_up)(run)
         _recurring[name] = kind
         return work
 

@@ -1,13 +1,13 @@
-"""Job kinds: how an app announces what is to be done for a job, without the scheduler knowing the app.
+"""Job kinds: how an app registers its background work without the scheduler knowing the app.
 
 A kind has up to five parts, because a batch of jobs is loaded, run and recorded together:
 
-- `prepare(jobs)` loads what the runs need, in one go, on the database thread;
+- `prepare(jobs)` loads what the runs need, with few queries, on the database thread;
 - `run(job, prepared)` does the work outside any transaction: `async def` on the event loop, `def` on a thread;
 - `record(done)` writes the results, in the transaction that completes those jobs, and only for jobs still ours;
-- `ended(jobs)` hears, in the same transaction, of every job that came to its end, whichever way. One that raises is
-  logged and loses its effects; the jobs have ended all the same;
-- `retried(jobs)` hears, in the same transaction, of jobs that had ended and that somebody asked to run again.
+- `on_finished(jobs)` is called in the transaction that ends jobs, whatever their final status. If it raises, the error
+  is logged and its effects are rolled back; the jobs have ended all the same;
+- `on_retry(jobs)` is called in the transaction in which a user restarts jobs that had ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scheduler.retry import RetryPolicy
 class Job:
     """A claimed row of scheduled_jobs, as handlers see it. claimed_at: the database's clock at the claim.
 
-    fair_key: whose job it is (scheduler/shares.py); defect: why the row cannot be run, in words, else "";
+    fair_key: whose job it is (scheduler/fair_share.py); defect: why the row cannot be run, in words, else "";
     names: what log lines about it carry (scheduler/tracing.py).
     """
 
@@ -97,10 +97,11 @@ def _nothing_to_prepare(jobs: Sequence[Job]) -> Mapping[int, Any]:
 
 @dataclass(frozen=True, slots=True)
 class JobKind:
-    """A kind of job and its parts. prepare: job id → whatever its run takes; a job without an entry gets None.
+    """A kind of job and its parts.
 
-    at_once: how many of them one poller runs at the same time; None: as many as it has room for. on_thread: whether it
-    runs on a thread, and not on the event loop.
+    prepare: returns, by job id, the argument of its run; a job without an entry gets None. max_concurrency: how many of
+    them one poller runs at the same time; None: limited by the poller only. on_thread: whether it runs on a thread
+    instead of the event loop.
     """
 
     name: str
@@ -108,9 +109,9 @@ class JobKind:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     prepare: Callable[[Sequence[Job]], Mapping[int, Any]] = _nothing_to_prepare
     record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None
-    ended: Callable[[Sequence[Ended]], None] | None = None
-    retried: Callable[[Sequence[Ended]], None] | None = None
-    at_once: int | None = None
+    on_finished: Callable[[Sequence[Ended]], None] | None = None
+    on_retry: Callable[[Sequence[Ended]], None] | None = None
+    max_concurrency: int | None = None
     on_thread: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -131,9 +132,9 @@ def job_kind(
     retry: RetryPolicy | None = None,
     prepare: Callable[[Sequence[Job]], Mapping[int, Any]] = _nothing_to_prepare,
     record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None,
-    ended: Callable[[Sequence[Ended]], None] | None = None,
-    retried: Callable[[Sequence[Ended]], None] | None = None,
-    at_once: int | None = None,
+    on_finished: Callable[[Sequence[Ended]], None] | None = None,
+    on_retry: Callable[[Sequence[Ended]], None] | None = None,
+    max_concurrency: int | None = None,
 ) -> Callable[[Callable[[Job, Any], Any]], Callable[[Job, Any], Any]]:
     """Decorates the `run` of a kind and announces it. Raises ValueError where the name is taken by another."""
 
@@ -141,7 +142,9 @@ def job_kind(
         taken = _kinds.get(name)
         if taken is not None and taken.run.__qualname__ != run.__qualname__:
             raise ValueError(f"job kind {name!r} is announced twice: by {taken.run!r} and {run!r}")
-        _kinds[name] = JobKind(name, run, retry or RetryPolicy(), prepare, record, ended, retried, at_once)
+        _kinds[name] = JobKind(
+            name, run, retry or RetryPolicy(), prepare, record, on_finished, on_retry, max_concurrency
+        )
         return run
 
     return register

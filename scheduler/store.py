@@ -17,14 +17,14 @@ from django.db import connection, transaction
 
 from common.arrays import array, epoch
 from scheduler.counting import count_put_off, count_runs
+from scheduler.fair_share import ClaimLimits
 from scheduler.queue import EXPIRED_CODE, EXPIRED_WORDS, announce_ended, notify
 from scheduler.registry import Ended, Job, completed, ended_columns, grouped, kind_of
-from scheduler.shares import Opening
 from scheduler.tracing import Names, names_of
 
-# What a poller may claim: scheduler/shares.py says which kinds and lanes are full.
+# What a poller may claim: scheduler/fair_share.py says which kinds and tenant queues are full.
 CLAIMABLE = """status = 'pending' AND job_type <> ALL(%(full_kinds)s)
-        AND coalesce(job_type || ':' || fair_key, '') <> ALL(%(full_lanes)s)"""
+        AND coalesce(job_type || ':' || fair_key, '') <> ALL(%(full_queues)s)"""
 
 CLAIM = f"""
 WITH due AS (
@@ -45,7 +45,7 @@ RETURNING {ended_columns("job")}, job.phase, {epoch("job.scheduled_at")}, {epoch
 """
 
 # Two ranges instead of <>, so that the index on locked_by answers at once, however many jobs are our own.
-OUTLOOK = f"""
+SNAPSHOT = f"""
 (SELECT extract(epoch FROM scheduled_at - now())::float8 FROM scheduled_jobs WHERE {CLAIMABLE}
     ORDER BY scheduled_at, id LIMIT 1),
 EXISTS (SELECT 1 FROM scheduled_jobs WHERE status = 'running' AND locked_by < %(owner)s)
@@ -53,11 +53,11 @@ EXISTS (SELECT 1 FROM scheduled_jobs WHERE status = 'running' AND locked_by < %(
 """
 
 # One statement, so that an idle poller asks one question per fallback interval.
-BEAT = f"""
-WITH beat AS (UPDATE pollers SET heartbeat_at = now() WHERE name = %(owner)s RETURNING 1),
+HEARTBEAT = f"""
+WITH heartbeat AS (UPDATE pollers SET heartbeat_at = now() WHERE name = %(owner)s RETURNING 1),
 renewed AS (UPDATE scheduled_jobs SET locked_until = now() + %(lease)s * interval '1 second'
     WHERE locked_by = %(owner)s AND status = 'running' AND id = ANY(%(held)s) RETURNING 1)
-SELECT {OUTLOOK}, EXISTS (SELECT 1 FROM beat)
+SELECT {SNAPSHOT}, EXISTS (SELECT 1 FROM heartbeat)
 """
 
 # Pollers that work now and can be proven to be gone: we get the lock that they hold while their connection lives. Right
@@ -137,16 +137,19 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """next_due_s: seconds until the next pending job that may be claimed is due (negative: it is late; None: there is
-    none); elsewhere: other pollers hold jobs; alive: our heartbeat row is there (only a beat finds out)."""
+class QueueSnapshot:
+    """The queue at one moment.
+
+    next_due_s: seconds until the next claimable job is due (negative: it is late; None: there is none); elsewhere:
+    other pollers hold jobs; alive: our row in pollers exists (only `heartbeat` checks that).
+    """
 
     next_due_s: float | None
     elsewhere: bool
     alive: bool = True
 
 
-EVERYTHING = Opening(0, [], [])
+EVERYTHING = ClaimLimits(0, [], [])
 
 
 class JobStore:
@@ -184,30 +187,30 @@ class JobStore:
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM pollers WHERE name = %s", [self.owner])
 
-    def beat(self, held: Collection[int], opening: Opening = EVERYTHING) -> Outlook:
-        """Heartbeat, renewal of the leases of the jobs that we know to hold, and what there is to wait for.
+    def heartbeat(self, held: Collection[int], limits: ClaimLimits = EVERYTHING) -> QueueSnapshot:
+        """Write the heartbeat, renew the leases of the held jobs, and read what there is to wait for.
 
-        A job that the table calls ours but that we do not know is not renewed, so that its lease runs out.
+        A job that the table calls ours but that is not in `held` is not renewed, so that its lease runs out.
         """
         with connection.cursor() as cursor:
             parameters: dict[str, Any] = {"lease": self.lease_s, "held": list(held)}
-            cursor.execute(BEAT, parameters | self._parameters(opening))
-            return Outlook(*cursor.fetchone())
+            cursor.execute(HEARTBEAT, parameters | self._parameters(limits))
+            return QueueSnapshot(*cursor.fetchone())
 
-    def outlook(self, opening: Opening = EVERYTHING) -> Outlook:
-        """What there is to wait for, of what the opening lets through."""
+    def snapshot(self, limits: ClaimLimits = EVERYTHING) -> QueueSnapshot:
+        """Read what there is to wait for within the limits."""
         with connection.cursor() as cursor:
-            cursor.execute("SELECT" + OUTLOOK, self._parameters(opening))
-            return Outlook(*cursor.fetchone())
+            cursor.execute("SELECT" + SNAPSHOT, self._parameters(limits))
+            return QueueSnapshot(*cursor.fetchone())
 
-    def _parameters(self, opening: Opening) -> dict[str, Any]:
-        return {"owner": self.owner, "full_kinds": opening.full_kinds, "full_lanes": opening.full_lanes}
+    def _parameters(self, limits: ClaimLimits) -> dict[str, Any]:
+        return {"owner": self.owner, "full_kinds": limits.full_kinds, "full_queues": limits.full_queues}
 
-    def claim(self, limit: int, opening: Opening = EVERYTHING) -> tuple[list[Job], int]:
+    def claim(self, limit: int, limits: ClaimLimits = EVERYTHING) -> tuple[list[Job], int]:
         """Up to `limit` due jobs, now ours, and how many rows were touched: those past expires_at ended as expired."""
         with transaction.atomic(), connection.cursor() as cursor:
             parameters: dict[str, Any] = {"limit": limit, "lease": self.lease_s}
-            cursor.execute(CLAIM, parameters | self._parameters(opening))
+            cursor.execute(CLAIM, parameters | self._parameters(limits))
             rows = cursor.fetchall()
             claimed_monotonic = time.monotonic()
             announce_ended([Ended(*row[:7]) for row in rows if row[2] == "expired"])

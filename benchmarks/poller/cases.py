@@ -243,17 +243,17 @@ def claims(world: World, size: Size) -> Figures:
 
 def claim_times(world: World, count: int, full: str, columns: str) -> list[float]:
     """Milliseconds of each claim of twenty jobs; they are completed in between."""
-    from scheduler.shares import Opening  # noqa: PLC0415  (needs the settings)
+    from scheduler.fair_share import ClaimLimits  # noqa: PLC0415  (needs the settings)
     from scheduler.store import JobStore  # noqa: PLC0415
 
     store = JobStore("bench", 30)
-    opening = Opening(200, [], [full] if full else [])
+    limits = ClaimLimits(200, [], [full] if full else [])
     times = []
     for _ in range(count):
         due = columns.format(at="- interval '1 millisecond'", status="pending", key="2 + n", count=20)
         world.database.execute(due.encode())
         begun = time.perf_counter()
-        jobs, _ = store.claim(200, opening)
+        jobs, _ = store.claim(200, limits)
         times.append(1000 * (time.perf_counter() - begun))
         world.database.execute(
             "UPDATE scheduled_jobs SET status = 'completed', locked_by = '' WHERE id = ANY(%s)",

@@ -99,13 +99,13 @@ def announced_kinds() -> Iterator[Journal]:
 
     kinds = [
         JobKind("quick", quick, RetryPolicy(), prepare, record, journal.ended.extend),
-        JobKind("slow", slow, RetryPolicy(), ended=journal.ended.extend),
-        JobKind("held", held, NO_RETRY, ended=journal.ended.extend),
-        JobKind("computing", computing, RetryPolicy(), record=record, ended=journal.ended.extend),
-        JobKind("failing", failing, RetryPolicy(), ended=journal.ended.extend),
-        JobKind("raising", raising, NO_RETRY, ended=journal.ended.extend),
-        JobKind("cursed", quick, RetryPolicy(), ended=cursed),
-        JobKind("blocking", blocking, NO_RETRY, at_once=1),
+        JobKind("slow", slow, RetryPolicy(), on_finished=journal.ended.extend),
+        JobKind("held", held, NO_RETRY, on_finished=journal.ended.extend),
+        JobKind("computing", computing, RetryPolicy(), record=record, on_finished=journal.ended.extend),
+        JobKind("failing", failing, RetryPolicy(), on_finished=journal.ended.extend),
+        JobKind("raising", raising, NO_RETRY, on_finished=journal.ended.extend),
+        JobKind("cursed", quick, RetryPolicy(), on_finished=cursed),
+        JobKind("blocking", blocking, NO_RETRY, max_concurrency=1),
     ]
     registry._kinds.update({kind.name: kind for kind in kinds})
     others = dict(recurring._recurring)

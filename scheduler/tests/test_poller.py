@@ -75,7 +75,7 @@ def test_sleeping_pollers_are_told_of_what_is_due_before_they_wake(
         listener.execute("LISTEN seqpulse_jobs")
         enqueue([NewJob("quick", database_now() + timedelta(seconds=due_in_s))])
         assert bool(list(listener.notifies(timeout=0.5, stop_after=1))) == told
-    assert PollerOptions(poll_s=60, lease_s=600).beat_s < due_in_s or told
+    assert PollerOptions(poll_s=60, lease_s=600).heartbeat_s < due_in_s or told
 
 
 def test_due_jobs_run_and_their_results_are_recorded(journal: Journal) -> None:
@@ -260,7 +260,7 @@ def test_an_idle_poller_asks_one_question_per_fallback_interval(journal: Journal
     poll_s = 0.5
     with running_poller(poll_s=poll_s) as poller:
         # What it asks when it begins is over by then.
-        wait_until(lambda: poller.beat_at > 0)
+        wait_until(lambda: poller.heartbeat_at > 0)
         begun = time.monotonic()
         looks = counted_looks(poller)
         time.sleep(2.6)

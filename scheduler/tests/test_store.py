@@ -11,10 +11,10 @@ from django.db import connection, connections
 from django.db.models import JSONField, Value
 
 from scheduler import operations
+from scheduler.fair_share import ClaimLimits
 from scheduler.models import ScheduledJob
 from scheduler.registry import Job
-from scheduler.shares import Opening
-from scheduler.store import BEAT, CLAIM, MOST_LOSSES, OUTLOOK, Failure, JobStore
+from scheduler.store import CLAIM, HEARTBEAT, MOST_LOSSES, SNAPSHOT, Failure, JobStore
 from scheduler.tests.kinds import Journal, announced_kinds, make_job, plain_connection, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -193,7 +193,7 @@ def test_a_tick_renews_only_the_leases_of_jobs_that_the_poller_knows(journal: Jo
     known, forgotten = make_job(), make_job()
     store = JobStore("a", 0)
     store.claim(10)
-    JobStore("a", 30).beat([known.pk])
+    JobStore("a", 30).heartbeat([known.pk])
     recovered = JobStore("b", 30).recover()
     assert [job.id for job in recovered] == [forgotten.pk]
 
@@ -209,10 +209,10 @@ def test_released_jobs_are_due_again_at_once(journal: Journal) -> None:
 def test_the_tick_tells_when_the_next_job_is_due(journal: Journal) -> None:
     store = JobStore("a", 30)
     store.register("host", 1)
-    assert store.beat([]).next_due_s is None
+    assert store.heartbeat([]).next_due_s is None
     make_job(due_in_s=5)
-    outlook = store.beat([])
-    assert outlook.alive and outlook.next_due_s is not None and 4 < outlook.next_due_s <= 5
+    snapshot = store.heartbeat([])
+    assert snapshot.alive and snapshot.next_due_s is not None and 4 < snapshot.next_due_s <= 5
 
 
 def make_large_table() -> None:
@@ -226,10 +226,10 @@ def make_large_table() -> None:
     execute("ANALYZE scheduled_jobs")
 
 
-PARAMETERS = {"limit": 100, "owner": "a", "lease": 30, "held": [1], "full_kinds": ["other"], "full_lanes": ["quick:1"]}
+PARAMETERS = {"limit": 100, "owner": "a", "lease": 30, "held": [1], "full_kinds": ["other"], "full_queues": ["quick:1"]}
 
 
-@pytest.mark.parametrize("statement", [CLAIM, "SELECT" + OUTLOOK, BEAT], ids=["claim", "outlook", "beat"])
+@pytest.mark.parametrize("statement", [CLAIM, "SELECT" + SNAPSHOT, HEARTBEAT], ids=["claim", "snapshot", "heartbeat"])
 def test_the_partial_index_serves_what_pollers_ask(statement: str) -> None:
     make_large_table()
     with connection.cursor() as cursor:
@@ -250,21 +250,21 @@ def test_the_claim_leaves_full_lanes_and_kinds_alone(journal: Journal) -> None:
     make_job(fair_key=1)
     other, nobodys = make_job(fair_key=2), make_job()
     make_job("slow", fair_key=2)
-    opening = Opening(10, full_kinds=["slow"], full_lanes=["quick:1"])
-    assert {job.id for job in JobStore("a", 30).claim(10, opening)[0]} == {other.pk, nobodys.pk}
+    limits = ClaimLimits(10, full_kinds=["slow"], full_queues=["quick:1"])
+    assert {job.id for job in JobStore("a", 30).claim(10, limits)[0]} == {other.pk, nobodys.pk}
 
 
 def test_the_outlook_sees_what_may_be_claimed_and_whether_others_work(journal: Journal) -> None:
     make_job(fair_key=1)
     make_job(due_in_s=50, fair_key=2)
     store = JobStore("m", 30)
-    outlook = store.outlook(Opening(10, [], ["quick:1"]))
-    assert outlook.next_due_s is not None and outlook.next_due_s > 40
-    assert not outlook.elsewhere
+    snapshot = store.snapshot(ClaimLimits(10, [], ["quick:1"]))
+    assert snapshot.next_due_s is not None and snapshot.next_due_s > 40
+    assert not snapshot.elsewhere
     store.claim(1)
-    assert not store.outlook().elsewhere
-    assert JobStore("a", 30).outlook().elsewhere
-    assert JobStore("z", 30).outlook().elsewhere
+    assert not store.snapshot().elsewhere
+    assert JobStore("a", 30).snapshot().elsewhere
+    assert JobStore("z", 30).snapshot().elsewhere
 
 
 def test_a_failure_of_an_earlier_claim_does_not_touch_a_later_one_of_the_same_poller(journal: Journal) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from scheduler.fair_share import ClaimLimits, FairShare, tenant_queue
 from scheduler.registry import Job
-from scheduler.shares import Opening, Shares, lane_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KINDS = ["collect", "compute"]
@@ -14,17 +14,17 @@ def a_job(key: int | None, job_type: str = "collect") -> Job:
     return Job(1, job_type, "", 0, None, NOON, None, 0, {}, NOON, fair_key=key)
 
 
-def shares(capacity: int = 100, thread_places: int = 10) -> Shares:
-    return Shares(capacity, thread_places, lambda name: name == "compute")
+def shares(capacity: int = 100, thread_places: int = 10) -> FairShare:
+    return FairShare(capacity, thread_places, lambda name: name == "compute")
 
 
-def fill(pool: Shares, keys: list[int], demand: int) -> dict[int, int]:
+def fill(pool: FairShare, keys: list[int], demand: int) -> dict[int, int]:
     """What each key gets when all of them want that much, one job after another."""
     got = dict.fromkeys(keys, 0)
     for _ in range(demand):
         for key in keys:
-            opening = pool.opening(KINDS, 1)
-            if opening and lane_of("collect", key) not in opening.full_lanes:
+            limits = pool.limits(KINDS, 1)
+            if limits and tenant_queue("collect", key) not in limits.full_queues:
                 pool.add(a_job(key))
                 got[key] += 1
     return got
@@ -51,42 +51,42 @@ def test_places_come_back() -> None:
     pool = shares()
     fill(pool, [1], 100)
     pool.remove(a_job(1))
-    opening = pool.opening(KINDS, 200)
-    assert opening is not None
-    assert "collect:1" not in opening.full_lanes
+    limits = pool.limits(KINDS, 200)
+    assert limits is not None
+    assert "collect:1" not in limits.full_queues
 
 
 def test_jobs_of_nobody_share_with_nobody() -> None:
     pool = shares(capacity=3)
     for _ in range(2):
         pool.add(a_job(None))
-    assert pool.opening(KINDS, 200) == Opening(1, [], [])
+    assert pool.limits(KINDS, 200) == ClaimLimits(1, [], [])
 
 
 def test_a_full_event_loop_leaves_the_threads_open_and_the_other_way_round() -> None:
     pool = shares(capacity=1, thread_places=1)
     pool.add(a_job(None))
-    opening = pool.opening(KINDS, 200)
-    assert opening is not None
-    assert opening.full_kinds == ["collect"]
+    limits = pool.limits(KINDS, 200)
+    assert limits is not None
+    assert limits.full_kinds == ["collect"]
     pool.add(a_job(None, "compute"))
-    assert pool.opening(KINDS, 200) is None
+    assert pool.limits(KINDS, 200) is None
     pool.remove(a_job(None))
-    opening = pool.opening(KINDS, 200)
-    assert opening is not None
-    assert opening.full_kinds == ["compute"]
+    limits = pool.limits(KINDS, 200)
+    assert limits is not None
+    assert limits.full_kinds == ["compute"]
 
 
 def test_a_claim_takes_no_more_than_half_of_what_is_free() -> None:
-    opening = shares().opening(KINDS, 200)
-    assert opening is not None
-    assert opening.limit == 50
+    limits = shares().limits(KINDS, 200)
+    assert limits is not None
+    assert limits.limit == 50
 
 
 def test_a_projects_kinds_are_lanes_of_their_own() -> None:
     pool = shares()
     fill(pool, [1], 100)
     pool.add(replace(a_job(1), job_type="compute"))
-    opening = pool.opening(KINDS, 200)
-    assert opening is not None
-    assert opening.full_lanes == ["collect:1"]
+    limits = pool.limits(KINDS, 200)
+    assert limits is not None
+    assert limits.full_queues == ["collect:1"]
