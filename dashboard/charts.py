@@ -1,4 +1,4 @@
-"""Charts as geometry: samples in, coordinates out; templates/includes/_chart.html draws them as SVG. Pure.
+"""Charts as geometry: samples in, coordinates out; templates/dashboard/deployments/_chart.html draws them as SVG. Pure.
 
 The time axis has three zones, each with a scale of its own: before, the deployment itself, after. On one common scale
 a deployment of an hour would press a window of five minutes into a corner, and that window is what people look at.

@@ -43,7 +43,7 @@ def profile(request: HttpRequest) -> HttpResponse:
         with translation.override(form.cleaned_data["language"] or translation.get_language()):
             messages.success(request, _("Saved."))
         return redirect("dashboard:settings")
-    return render(request, "dashboard/settings.html", {"form": form, "now": timezone.now()})
+    return render(request, "dashboard/accounts/settings.html", {"form": form, "now": timezone.now()})
 
 
 def saved(user: User, form: ProfileForm) -> bool:
@@ -61,7 +61,9 @@ def saved(user: User, form: ProfileForm) -> bool:
 @login_required
 def list_sessions(request: HttpRequest) -> HttpResponse:
     """Where the person is signed in."""
-    return render(request, "dashboard/sessions.html", {"sessions": sessions.signed_in(request, current_user(request))})
+    return render(
+        request, "dashboard/accounts/sessions.html", {"sessions": sessions.signed_in(request, current_user(request))}
+    )
 
 
 @require_POST

@@ -34,7 +34,7 @@ from deployments.models import Deployment
 def compare(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The deployment beside another one of its environment (?with=), the one before it unless said otherwise."""
     pair = compared(current_user(request), uuid, request.GET.get("with") or None)
-    return render(request, "dashboard/compare.html", {"pair": pair, "deployment": pair.mine.deployment})
+    return render(request, "dashboard/deployments/compare.html", {"pair": pair, "deployment": pair.mine.deployment})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -70,7 +70,7 @@ def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal
         context["refused"] = "" if error.refusal == refused else context["refused"]
     else:
         context |= {"again": again, "beside": side_by_side(again.recorded, again.judgement)}
-    return render(request, "dashboard/rerun.html", context, status=409 if refused else 200)
+    return render(request, "dashboard/deployments/rerun.html", context, status=409 if refused else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -89,7 +89,7 @@ def replay(request: HttpRequest, uuid: UUID) -> HttpResponse:
             context["cannot"] = words.REFUSALS[error.refusal]
         else:
             context["beside"] = side_by_side(verdict_of(deployment), judgement)
-    return render(request, "dashboard/replay.html", context)
+    return render(request, "dashboard/deployments/replay.html", context)
 
 
 def policy_to_start_from(deployment: Deployment) -> dict[str, Any]:

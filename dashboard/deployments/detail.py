@@ -58,7 +58,7 @@ class SampleRow:
 
 
 def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, Any]:
-    """Everything that templates/dashboard/deployment.html and its fragment need. form: a mark that was refused."""
+    """Return the context of deployments/deployment.html and its live fragment. form: feedback that was refused."""
     deployment, verdict = detail.deployment, detail.verdict
     checks = verdict.checks if verdict is not None else []
     final = final_word(verdict)

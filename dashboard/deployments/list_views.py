@@ -43,7 +43,10 @@ def deployments(request: HttpRequest) -> HttpResponse:
     filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
     page = deployments_page(filters, request.GET.get("cursor", ""))
     return answer(
-        request, "dashboard/deployments.html", "includes/_deployment_list.html", context_of(request, filters, page)
+        request,
+        "dashboard/deployments/deployments.html",
+        "dashboard/deployments/_deployment_list.html",
+        context_of(request, filters, page),
     )
 
 
@@ -54,7 +57,7 @@ def deployments_live(request: HttpRequest) -> HttpResponse:
     """The part of the list that changes while something is under observation."""
     filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
     page = deployments_page(filters, request.GET.get("cursor", ""))
-    return render(request, "includes/_deployments.html", context_of(request, filters, page))
+    return render(request, "dashboard/deployments/_deployments.html", context_of(request, filters, page))
 
 
 @require_safe

@@ -33,13 +33,15 @@ def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The part of a deployment's page that changes until the verdict stands."""
-    return render(request, "includes/_deployment.html", page_context(deployment_detail(current_user(request), uuid)))
+    return render(
+        request, "dashboard/deployments/_deployment.html", page_context(deployment_detail(current_user(request), uuid))
+    )
 
 
 def _page(request: HttpRequest, detail: Detail, form: FeedbackForm | None = None) -> HttpResponse:
     """form: a mark that was refused."""
     context = {**page_context(detail, form), "neighbours": neighbours_of(detail.deployment)}
-    return render(request, "dashboard/deployment.html", context)
+    return render(request, "dashboard/deployments/deployment.html", context)
 
 
 @require_POST

@@ -1,4 +1,4 @@
-"""The continuous charts of an environment as geometry; templates/includes/_continuous.html draws them as SVG. Pure.
+"""The continuous charts of an environment as geometry; environments/_continuous.html draws them as SVG. Pure.
 
 The plot takes the width that there is: places on the time axis are percentages, heights are pixels, so that text and
 lines keep their size on a phone and on a wide screen. Lines and areas are in a coordinate system of their own, 1000

@@ -17,7 +17,7 @@ from dashboard.environments.series import RANGES, range_of
 @login_required
 def environment(request: HttpRequest, environment_id: int) -> HttpResponse:
     """The five metrics over ?range=1h|6h|24h|7d|30d, with the deployments of that time."""
-    return _environment(request, environment_id, "dashboard/environment.html")
+    return _environment(request, environment_id, "dashboard/environments/environment.html")
 
 
 @require_safe
@@ -25,7 +25,7 @@ def environment(request: HttpRequest, environment_id: int) -> HttpResponse:
 @login_required
 def environment_live(request: HttpRequest, environment_id: int) -> HttpResponse:
     """The part that changes without a reload while the last hour is shown."""
-    return _environment(request, environment_id, "includes/_environment.html")
+    return _environment(request, environment_id, "dashboard/environments/_environment.html")
 
 
 def _environment(request: HttpRequest, environment_id: int, template: str) -> HttpResponse:

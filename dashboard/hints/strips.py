@@ -1,4 +1,4 @@
-"""Hints by day as geometry: counts in, bars out; templates/includes/_code_strip.html draws them as SVG. Pure."""
+"""Hints by day as geometry: counts in, bars out; templates/dashboard/hints/_code_strip.html draws them as SVG. Pure."""
 
 from __future__ import annotations
 

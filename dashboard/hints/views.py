@@ -41,4 +41,4 @@ def hints(request: HttpRequest) -> HttpResponse:
         "counted": COUNTED,
         "severities": SEVERITIES,
     }
-    return answer(request, "dashboard/hints.html", "includes/_hint_list.html", context)
+    return answer(request, "dashboard/hints/hints.html", "dashboard/hints/_hint_list.html", context)

@@ -33,7 +33,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "periods": PERIODS,
         "figures": figures_of(scope, days_of(request.GET.get("days")), timezone.now()) if projects else None,
     }
-    return render(request, "dashboard/overview.html", context)
+    return render(request, "dashboard/overview/overview.html", context)
 
 
 @require_safe
@@ -41,7 +41,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 @login_required
 def overview_live(request: HttpRequest) -> HttpResponse:
     """The part of the overview that changes without a reload: all but the delivery figures."""
-    return render(request, "includes/_overview.html", standing(request, projects_of(current_user(request))))
+    return render(request, "dashboard/overview/_overview.html", standing(request, projects_of(current_user(request))))
 
 
 def standing(request: HttpRequest, projects: list[Project]) -> dict[str, Any]:

@@ -141,4 +141,4 @@ def show(
         "may_replay": Action.REPLAY in page.actions,
         "may_exclude": Action.EXCLUDE_WINDOW in page.actions,
     }
-    return render(request, "dashboard/policy.html", context)
+    return render(request, "dashboard/policies/policy.html", context)

@@ -111,7 +111,7 @@ def delete(request: HttpRequest, environment_id: int) -> HttpResponse:
         "content": content_of([environment.pk]),
         "counted_up_to": COUNTED_UP_TO,
     }
-    return render(request, "dashboard/environment_delete.html", context)
+    return render(request, "dashboard/projects/environment_delete.html", context)
 
 
 def show(request: HttpRequest, environment: Environment, actions: frozenset[Action], **forms: Any) -> HttpResponse:
@@ -133,4 +133,4 @@ def show(request: HttpRequest, environment: Environment, actions: frozenset[Acti
         "may_sign": Action.MANAGE_SIGNING in actions,
         "may_change_policy": Action.CHANGE_POLICY in actions,
     }
-    return render(request, "dashboard/environment_settings.html", context)
+    return render(request, "dashboard/projects/environment_settings.html", context)

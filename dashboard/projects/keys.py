@@ -53,7 +53,7 @@ def keys(request: HttpRequest, uuid: UUID) -> HttpResponse:
         "form": form,
         "may_manage": Action.MANAGE_KEYS in actions,
     }
-    return render(request, "dashboard/keys.html", context)
+    return render(request, "dashboard/projects/keys.html", context)
 
 
 @require_POST

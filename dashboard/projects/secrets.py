@@ -46,4 +46,4 @@ def shown_once(
         "onward": onward,
         "note": note,
     }
-    return render(request, "dashboard/shown_once.html", context)
+    return render(request, "dashboard/projects/shown_once.html", context)

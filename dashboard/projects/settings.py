@@ -126,7 +126,7 @@ def delete(request: HttpRequest, uuid: UUID) -> HttpResponse:
         return redirect("dashboard:projects")
     content = content_of([environment.pk for environment in environments_of(project)])
     context = {"project": project, "form": form, "content": content, "counted_up_to": COUNTED_UP_TO}
-    return render(request, "dashboard/project_delete.html", context)
+    return render(request, "dashboard/projects/project_delete.html", context)
 
 
 def show(request: HttpRequest, project: Project, actions: frozenset[Action], **forms: Any) -> HttpResponse:
@@ -142,4 +142,4 @@ def show(request: HttpRequest, project: Project, actions: frozenset[Action], **f
         "may_archive": Action.ARCHIVE_PROJECT in actions,
         "may_delete": Action.DELETE_PROJECT in actions,
     }
-    return render(request, "dashboard/project_settings.html", context)
+    return render(request, "dashboard/projects/project_settings.html", context)

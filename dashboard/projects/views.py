@@ -49,7 +49,7 @@ def projects(request: HttpRequest) -> HttpResponse:
         "search": search,
         "may_create": teams_for(user, Action.CREATE_PROJECT).exists(),
     }
-    return render(request, "dashboard/projects.html", context)
+    return render(request, "dashboard/projects/projects.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -79,7 +79,7 @@ def new(request: HttpRequest) -> HttpResponse:
             form.tell(error)
         else:
             return made_known(request, made)
-    return render(request, "dashboard/project_new.html", {"form": form, "one_team": teams.count() == 1})
+    return render(request, "dashboard/projects/project_new.html", {"form": form, "one_team": teams.count() == 1})
 
 
 def made_already(request: HttpRequest, team: Team, name: str) -> HttpResponse:
@@ -116,7 +116,7 @@ def made_known(request: HttpRequest, made: NewProject) -> HttpResponse:
 def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """A project: its environments and how often its verdicts were right."""
     page = project_page(current_user(request), uuid)
-    return render(request, "dashboard/project.html", {"page": page, "project": page.project})
+    return render(request, "dashboard/projects/project.html", {"page": page, "project": page.project})
 
 
 @require_safe
@@ -147,7 +147,7 @@ def integration(request: HttpRequest, uuid: UUID) -> HttpResponse:
             "pipelines": [written(snippet, values) for snippet in PIPELINES],
             "endpoints": [written(snippet, values) for snippet in ENDPOINTS],
         }
-    return render(request, "dashboard/integration.html", context)
+    return render(request, "dashboard/projects/integration.html", context)
 
 
 def path_of(endpoint: str) -> str:

@@ -15,7 +15,7 @@ from dashboard.status.queries import status_page
 @never_cache
 @login_required
 def status(request: HttpRequest) -> HttpResponse:
-    return show(request, "dashboard/status.html")
+    return show(request, "dashboard/status/status.html")
 
 
 @require_safe
@@ -23,7 +23,7 @@ def status(request: HttpRequest) -> HttpResponse:
 @login_required
 def status_live(request: HttpRequest) -> HttpResponse:
     """The part of the page that changes."""
-    return show(request, "includes/_status.html")
+    return show(request, "dashboard/status/_status.html")
 
 
 def show(request: HttpRequest, template: str) -> HttpResponse:

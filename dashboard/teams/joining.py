@@ -61,4 +61,4 @@ def show(request: HttpRequest, found: Invitation) -> HttpResponse:
         "stays": mine is not None and not allowed(found.role) > allowed(mine.role),
         "other_address": known and current_user(request).email.casefold() != found.email.casefold(),
     }
-    return render(request, "dashboard/invitation.html", context, status=200 if state == State.OPEN else GONE)
+    return render(request, "dashboard/teams/invitation.html", context, status=200 if state == State.OPEN else GONE)

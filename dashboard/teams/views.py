@@ -35,7 +35,7 @@ def teams(request: HttpRequest) -> HttpResponse:
             messages.success(request, _("The team is there. Invite the people who work with you."))
             return redirect("dashboard:team", team_id=made.pk)
     rows = teams_of(current_user(request))
-    return render(request, "dashboard/teams.html", {"rows": rows, "most": MOST_TEAMS, "form": form})
+    return render(request, "dashboard/teams/teams.html", {"rows": rows, "most": MOST_TEAMS, "form": form})
 
 
 @require_safe
@@ -111,4 +111,4 @@ def show(
         "may_create_project": Action.CREATE_PROJECT in page.actions,
         "unsent": unsent,
     }
-    return render(request, "dashboard/team.html", context)
+    return render(request, "dashboard/teams/team.html", context)

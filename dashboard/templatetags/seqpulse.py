@@ -126,8 +126,8 @@ def when(at: datetime) -> SafeString:
 @register.filter
 @lru_cache(maxsize=64)
 def icon(name: str, size: int = 16) -> SafeString:
-    """One of includes/_icon.html: lists show the same few again and again."""
-    drawn: SafeString = render_to_string("includes/_icon.html", {"name": name, "size": size})
+    """One of layout/_icon.html: lists show the same few again and again."""
+    drawn: SafeString = render_to_string("layout/_icon.html", {"name": name, "size": size})
     return drawn
 
 

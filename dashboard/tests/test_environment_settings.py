@@ -169,7 +169,7 @@ def test_an_answer_from_the_own_network_is_not_shown(browser_of, environment, se
 def test_a_hostile_answer_is_shown_as_text_and_not_for_long(environment):
     answer = Response(status=200, body=HOSTILE, content_type="", elapsed_ms=1.0, remote_ip="198.41.0.4")
     found = read_answer(Probe("https://shop.example/m", signed=False), answer, Endpoint("https://shop.example/m", "1"))
-    body = render_to_string("includes/_probe.html", {"told": told(found), "environment": environment})
+    body = render_to_string("dashboard/projects/_probe.html", {"told": told(found), "environment": environment})
     assert "<script>alert(1)" not in body
     assert "&lt;script&gt;alert(1)" in body
     assert "\x1b" not in body

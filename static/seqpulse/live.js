@@ -1,13 +1,13 @@
 /* Keeps elements up to date without loading the page again. htmx asks and exchanges; this module minds the person.
 
-   An element takes part with the attributes that templates/includes/_live.html writes:
+   An element takes part with the attributes that templates/layout/_live.html writes:
    <div id="…" data-live="running" hx-get="…" hx-trigger="every 2s, live:now" hx-swap="outerHTML …" hx-sync="this:drop">.
    The address answers with the same element anew, until that says data-live="done" and has no trigger any more.
 
    On the element, all optional: data-live-title and data-live-icon are for the browser's tab, data-live-announce is
    read out when it changes. Inside it: what has hx-preserve and an id stays as it is once there, a form that a person
    fills in; the text of <time> and of [data-live-text] ticks, which alone is no reason to exchange anything.
-   On the page: [data-live-state] (includes/_live_state.html) shows how the connection is, [data-live-connection] and
+   On the page: [data-live-state] (layout/_live_state.html) shows how the connection is, [data-live-connection] and
    [data-live-announcer] (base_project.html) tell it. */
 
 const LONGEST_PAUSE_MS = 15000;
