@@ -96,6 +96,16 @@ def teams_for(user: User, action: Action) -> QuerySet[Team]:
     return Team.objects.filter(memberships__user=user, memberships__role__in=roles).order_by("name", "pk")
 
 
+def may_create_project(user: User) -> bool:
+    """Whether this user may create a project somewhere: in one of their teams, or in the one that it makes."""
+    return teams_for(user, Action.CREATE_PROJECT).exists() or has_no_team(user)
+
+
+def has_no_team(user: User) -> bool:
+    """Whether this user sees no team yet. Everyone may create teams, so their first project brings one along."""
+    return user.is_active and not Team.objects.visible_to(user).exists()
+
+
 def require(actions: frozenset[Action], action: Action) -> None:
     """Raises PermissionDenied where the action is not among them."""
     if action not in actions:

@@ -53,6 +53,17 @@ def create_team(name: str, owner: User) -> Team:
     return team
 
 
+def first_team(name: str, owner: User) -> Team:
+    """Return the team for this user's first project: a new one, or the one that another request has just made.
+
+    The lock on the user's row, kept to the end of the caller's transaction, lets two requests at once make one team.
+    Raises ValidationError that names the field.
+    """
+    User.objects.select_for_update(no_key=True).only("pk").get(pk=owner.pk)
+    owned = Team.objects.not_deleted().filter(memberships__user=owner, memberships__role=Role.OWNER)
+    return owned.order_by("pk").first() or create_team(name, owner)
+
+
 def rename_team(team: Team, name: str, *, by: User) -> None:
     """Raises ValidationError that names the field."""
     renamed = Team(pk=team.pk, name=clean_name(name))

@@ -35,12 +35,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """The steps for one project. project, environment: None where there is none yet; deployment: its latest."""
+    """The steps for one project. project, environment: None where there is none yet; deployment: its latest;
+    may_create: whether the user may take the first step, asked only where it is not taken yet."""
 
     facts: Facts
     project: Any = None
     environment: Any = None
     deployment: Any = None
+    may_create: bool = False
 
     @property
     def steps(self) -> tuple[Step, ...]:

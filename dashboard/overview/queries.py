@@ -13,6 +13,7 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.permissions import may_create_project
 from analysis.models import DeploymentVerdict, Hint, Severity
 from analysis.types import ROLLBACK, WARNING
 from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of, with_verdict
@@ -252,10 +253,10 @@ def open_hints(rows: Sequence[Row]) -> list[Hint]:
 
 def guide_of(user: User) -> Guide:
     """How far the person's project is on the way to its first verdict: the one with the most deployments. Four queries,
-    one without a project."""
+    at most three without a project."""
     project = projects_with_facts(user).order_by("-last_number", "id").first()
     if project is None:
-        return Guide(Facts())
+        return Guide(Facts(), may_create=may_create_project(user))
     environments = list(Environment.objects.not_deleted().filter(project=project).order_by("id"))
     environment = next((one for one in environments if one.metrics_endpoint), environments[0] if environments else None)
     answered = MetricSample.objects.filter(

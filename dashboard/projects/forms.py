@@ -9,7 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Team
+from accounts.models import Team, User
 from dashboard.failures import in_page_language
 from projects.models import PLAN_CHOICES, Environment, Project, validate_endpoint
 from projects.signing import DEFAULT_GRACE_HOURS, GRACE_HOURS
@@ -65,9 +65,15 @@ class ToldForm(forms.Form):
 
 
 class NewProjectForm(ToldForm):
-    """A project with its first environment, in one of the teams in which the person may make one."""
+    """A project with its first environment, in one of the teams that are offered.
+
+    Without any, `team_name` stands in the place of `team`: the user's first project makes their team.
+    """
 
     team = forms.ModelChoiceField(label=_("Team"), queryset=Team.objects.none(), empty_label=None)
+    team_name = NameField(
+        label=_("Name of your team"), help_text=_("The people who share the project. Invite them when it is there.")
+    )
     name = NameField(label=_("Name of the project"), help_text=_("One service that is deployed, for example “shop”."))
     environment = NameField(
         label=_("First environment"), initial="prod", help_text=_("What your pipeline calls it: prod, staging, …")
@@ -81,11 +87,18 @@ class NewProjectForm(ToldForm):
         label=_("Sign the requests to it, so that it answers nobody else (HMAC)"), required=False, initial=True
     )
 
-    def __init__(self, teams: Any, data: Any = None) -> None:
+    def __init__(self, teams: Any, user: User, data: Any = None) -> None:
         super().__init__(data)
-        field: Any = self.fields["team"]
-        field.queryset = teams
-        field.initial = teams.first()
+        first = teams.first()
+        # Sent again, the form of a first project stays one.
+        if first is None or "team_name" in self.data:
+            del self.fields["team"]
+            owner = user.get_full_name() or user.get_username()
+            self.fields["team_name"].initial = (_("Team of %(name)s") % {"name": owner})[:LONGEST_NAME]
+        else:
+            del self.fields["team_name"]
+            field: Any = self.fields["team"]
+            field.queryset, field.initial = teams, first
 
 
 class ProjectForm(ToldForm):

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -13,10 +14,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts.models import Team
-from accounts.permissions import Action, teams_for
+from accounts.models import User
+from accounts.permissions import Action, may_create_project, teams_for
+from accounts.teams import first_team
 from dashboard.auth import current_user, login_required
 from dashboard.form_tokens import already_submitted
+from dashboard.overview.queries import guide_of
 from dashboard.projects.forms import NewProjectForm
 from dashboard.projects.queries import project_page
 from dashboard.projects.secrets import Shown, shown_once
@@ -47,7 +50,8 @@ def projects(request: HttpRequest) -> HttpResponse:
         "list": found,
         "shows_archived": archived,
         "search": search,
-        "may_create": teams_for(user, Action.CREATE_PROJECT).exists(),
+        "may_create": may_create_project(user),
+        "guide": None if found.rows or search or archived else guide_of(user),
     }
     return render(request, "dashboard/projects/projects.html", context)
 
@@ -58,23 +62,24 @@ def projects(request: HttpRequest) -> HttpResponse:
 def new(request: HttpRequest) -> HttpResponse:
     """Makes a project; the answer shows its key, and its secret where it signs, this once."""
     user = current_user(request)
-    teams = teams_for(user, Action.CREATE_PROJECT)
-    if not teams.exists():
+    if not may_create_project(user):
         raise PermissionDenied("no team to make a project in")
-    form = NewProjectForm(teams, request.POST if request.method == "POST" else None)
+    teams = teams_for(user, Action.CREATE_PROJECT)
+    form = NewProjectForm(teams, user, request.POST if request.method == "POST" else None)
     if form.is_valid():
         given = form.cleaned_data
         if already_submitted(request):
-            return made_already(request, given["team"], given["name"])
+            return made_already(request, user, given["name"])
         try:
-            made = create_project_in(
-                given["team"],
-                given["name"],
-                environment=given["environment"],
-                endpoint=given["endpoint"],
-                signed=given["signed"],
-                by=user,
-            )
+            with transaction.atomic():
+                made = create_project_in(
+                    given.get("team") or first_team(given["team_name"], user),
+                    given["name"],
+                    environment=given["environment"],
+                    endpoint=given["endpoint"],
+                    signed=given["signed"],
+                    by=user,
+                )
         except ValidationError as error:
             form.tell(error)
         else:
@@ -82,9 +87,10 @@ def new(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/projects/project_new.html", {"form": form, "one_team": teams.count() == 1})
 
 
-def made_already(request: HttpRequest, team: Team, name: str) -> HttpResponse:
+def made_already(request: HttpRequest, user: User, name: str) -> HttpResponse:
     """Where the form leads that is sent again: to the keys of what it made."""
-    made = Project.objects.not_deleted().filter(team=team, name__iexact=name).first()
+    teams = teams_for(user, Action.CREATE_PROJECT)
+    made = Project.objects.not_deleted().filter(team__in=teams, name__iexact=name).order_by("-pk").first()
     if made is None:
         return redirect("dashboard:projects")
     told = _(

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Error, Page, expect
 
-from accounts.models import Role, User
-from accounts.tests.factories import make_membership, make_team
+from accounts.models import Team
 from dashboard.tests import endpoints
 from dashboard.tests.browsing import look, sign_in
 from dashboard.tests.endpoints import Service
@@ -25,12 +24,7 @@ def service(settings: Any) -> Iterator[Service]:
         yield running
 
 
-@pytest.fixture
-def owner(user: User) -> User:
-    return make_membership(team=make_team(name="Platform"), user=user, role=Role.OWNER).user
-
-
-def test_the_life_of_a_project(site: Page, live_server: Any, owner: User, service: Service) -> None:
+def test_the_life_of_a_project(site: Page, live_server: Any, service: Service) -> None:
     sign_in(site, live_server, "/dashboard/projects/")
     look(site, "projects-empty")
     make_a_project(site)
@@ -42,7 +36,9 @@ def test_the_life_of_a_project(site: Page, live_server: Any, owner: User, servic
 
 
 def make_a_project(site: Page) -> None:
-    site.get_by_role("link", name="Make your first project").click()
+    site.get_by_role("link", name="Create a project").click()
+    look(site, "project-new-first")
+    site.get_by_label("Name of your team").fill("Platform")
     site.get_by_label("Name of the project").fill("checkout")
     site.get_by_label("Metrics endpoint of the environment").fill("ftp://nowhere")
     site.get_by_role("button", name="Make the project").click()
@@ -64,6 +60,7 @@ def make_a_project(site: Page) -> None:
     site.get_by_role("link", name="Go on").focus()
     site.keyboard.press("Enter")
     expect(site.get_by_role("heading", name="checkout")).to_be_visible()
+    assert Team.objects.get().name == "Platform"
     integration = site.url
     # No memory of the browser holds the page with the key: it would have to send the form again.
     with pytest.raises(Error, match="ERR_CACHE_MISS"):

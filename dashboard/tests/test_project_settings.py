@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -108,7 +109,16 @@ def test_without_a_project_the_list_leads_on_for_those_who_may_make_one():
     viewer.force_login(make_membership(role=Role.VIEWER).user)
     assert f'href="{NEW}"' in client.get(LIST).content.decode()
     assert NEW not in viewer.get(LIST).content.decode()
-    assert "Ask one of them to invite you" in words(viewer.get(LIST))
+    assert "Owners and admins of your team may create one; ask one of them." in words(viewer.get(LIST))
+
+
+def test_projects_overview_and_deployments_show_the_same_first_steps(browser_of):
+    steps = [
+        re.sub(r"\s+", " ", re.search(r'<ol class="steps">.*?</ol>', body, re.DOTALL).group())  # type: ignore[union-attr]
+        for body in (browser_of.get(page).content.decode() for page in (LIST, "/dashboard/", "/dashboard/deployments/"))
+    ]
+    assert steps[0] == steps[1] == steps[2]
+    assert f'href="{NEW}"' in steps[0]
 
 
 # --- a new one
@@ -147,6 +157,50 @@ def test_only_teams_in_which_the_person_may_make_projects_are_offered(browser_of
     assert Project.objects.count() == 1
     for role in (Role.MEMBER, Role.VIEWER):
         assert as_role(make_environment(project=project), role).get(NEW).status_code == 403
+
+
+def first_project(client: Client, name: str = "search", **fields: Any) -> Any:
+    return client.post(NEW, {"team_name": "Ada's", "name": name, "environment": "prod", "endpoint": "", **fields})
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_the_first_project_of_somebody_without_a_team_makes_the_team(browser_of, user, is_superuser):
+    User.objects.update(is_superuser=is_superuser)
+    if not is_superuser:
+        make_membership()
+    assert form_with('name="team_name"', browser_of.get(NEW))["team_name"] == "Team of ada"
+    assert first_project(browser_of).status_code == 200
+    made = Project.objects.get(name="search")
+    member = made.team.memberships.get()
+    assert (made.team.name, member.user, member.role) == ("Ada's", user, Role.OWNER)
+    assert 'name="team_name"' not in browser_of.get(NEW).content.decode()
+
+
+def test_a_first_project_that_is_refused_makes_no_team(browser_of):
+    assert "only http and https are allowed" in words(first_project(browser_of, endpoint="ftp://nowhere"))
+    assert not Team.objects.exists()
+
+
+def test_a_first_project_sent_twice_makes_one_team_and_one_project(browser_of):
+    form = form_with('name="endpoint"', browser_of.get(NEW))
+    browser_of.post(NEW, {**form, "name": "checkout"})
+    assert "This form was sent before." in words(browser_of.post(NEW, {**form, "name": "checkout"}, follow=True))
+    first_project(browser_of, "payments")
+    assert Team.objects.get().projects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_first_projects_at_once_make_one_team(user):
+    def send(name: str) -> int:
+        client = Client()
+        client.force_login(user)
+        answer: int = first_project(client, name).status_code
+        connection.close()
+        return answer
+
+    with ThreadPoolExecutor() as pool:
+        assert set(pool.map(send, ("search", "shop", "mail"))) == {200}
+    assert Team.objects.get().projects.count() == 3
 
 
 def test_a_name_that_is_taken_is_told_at_the_field_and_the_rest_is_kept(browser_of, project):
