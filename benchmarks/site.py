@@ -1,4 +1,4 @@
-"""A SeqPulse for a bench: a PostgreSQL of its own in a temporary directory, or the one that DATABASE_URL names."""
+"""Run SeqPulse for a benchmark, on a temporary PostgreSQL or on that of DATABASE_URL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE_S = 60.0
 
 
 class Site:
-    """Its database, its processes; `close()` ends them."""
+    """Database and processes of one installation; `close()` stops them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -62,7 +62,7 @@ class Site:
         return cursor.fetchall() if cursor.description else []
 
     def projects(self, count: int) -> list[str]:
-        """New projects with one environment each; their API keys."""
+        """Create projects with one environment each; return their API keys."""
         script = (
             "import json, os; from projects.services import create_project;"
             "print(json.dumps([create_project(f'bench {n}', environment='prod', plan='free', signed=True,"
@@ -72,11 +72,11 @@ class Site:
         return keys
 
     def start_web(self, **env: str) -> tuple[int, int]:
-        """Starts gunicorn; its port and process id."""
+        """Start gunicorn; return port and process id."""
         return self._serve("-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi", **env)
 
     def start_floor(self, workers: int) -> tuple[int, int]:
-        """Starts the same server on the least application (benchmarks/api/floor.py); its port and process id."""
+        """Start the same server with the minimal application benchmarks/api/floor.py; return port and process id."""
         threads = str(gunicorn_config.threads)
         return self._serve("-k", "gthread", "--threads", threads, "-w", str(workers), "benchmarks.api.floor")
 
@@ -102,7 +102,7 @@ class Site:
 
 @contextmanager
 def bench_site() -> Iterator[Site]:
-    """A site that is gone afterwards, also after SIGTERM."""
+    """Yield a site and remove it afterwards, also after SIGTERM."""
     stop_on_signals()
     with TemporaryDirectory(prefix="seqpulse-bench-") as directory:
         site = Site(Path(directory))
@@ -113,7 +113,7 @@ def bench_site() -> Iterator[Site]:
 
 
 def resident_mb(pid: int) -> float:
-    """Memory of a process and its children, in MB."""
+    """Return the resident memory of a process and its children, in MB."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     total = 0.0
     for each in (str(pid), *children):
@@ -123,8 +123,8 @@ def resident_mb(pid: int) -> float:
     return total
 
 
-def processor_s(pid: int) -> float:
-    """Processor seconds that a process and its children have used."""
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds used by a process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     ticks = 0
     for each in (str(pid), *children):
@@ -134,7 +134,7 @@ def processor_s(pid: int) -> float:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """The rows as a table; their keys are the columns."""
+    """Print the rows as a table whose columns are their keys."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names, *([shown(row.get(name, "")) for name in names] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]

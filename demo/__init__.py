@@ -1,1 +1,1 @@
-"""`make demo`: a simulated service, three deployments of it, three verdicts."""
+"""Run `make demo`: a simulated service, three deployments, three verdicts."""

@@ -1,4 +1,4 @@
-"""`make demo`: python -m demo [--exit]."""
+"""Run the demo: `python -m demo [--exit]`, called by `make demo`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from seqpulse.environment import Environment
 READY_TIMEOUT_S = 60.0
 LOG_LINES_SHOWN = 15
 PORTS_TRIED = 20
-# host and pid of whoever works on this database now. The same age as in health answers (scheduler.models).
-AT_WORK = "SELECT host, pid FROM pollers WHERE heartbeat_at > now() - interval '30 seconds'"
+# Pollers alive on this database. The same age as in health answers (scheduler.models).
+LIVE_POLLERS = "SELECT host, pid FROM pollers WHERE heartbeat_at > now() - interval '30 seconds'"
 
 
 def main() -> int:
-    """Returns the exit code: with --exit 0 only if the three verdicts are the expected ones."""
+    """Run the demo and return its exit code; with --exit it is 0 only if the three verdicts are as expected."""
     parser = argparse.ArgumentParser(prog="make demo", description="Three deployments of a simulated service.")
-    parser.add_argument("--exit", action="store_true", help="end after the play; exit code 0: verdicts as expected")
+    parser.add_argument("--exit", action="store_true", help="end afterwards; exit code 0: verdicts as expected")
     options = parser.parse_args()
     stop_on_signals()
     try:
@@ -48,7 +48,10 @@ def main() -> int:
 
 
 def run(*, stay: bool) -> int:
-    """The demo from the database to the last process' end. Raises RunError, PlayFailed, Stopped."""
+    """Run the demo, from starting the database to stopping the last process.
+
+    Raises: RunError, PlayFailed, Stopped.
+    """
     started = time.monotonic()
     set_environment()
     directory = data_dir()
@@ -57,7 +60,7 @@ def run(*, stay: bool) -> int:
         logging.getLogger().setLevel(logging.WARNING)
         log_dir = directory / "demo"
         log_dir.mkdir(exist_ok=True)
-        with on_stage(directory, log_dir) as (play, supervisor, password):
+        with running_processes(directory, log_dir) as (play, supervisor, password):
             say(f"Ready after {time.monotonic() - started:.0f} s.")
             outcomes = play.run()
             as_expected = conclude(outcomes, play.site, password, time.monotonic() - started)
@@ -68,14 +71,14 @@ def run(*, stay: bool) -> int:
 
 
 def set_environment() -> None:
-    """Settings of this process and its children, before anything reads them."""
+    """Set environment variables of this process and its children, before settings are read."""
     os.environ.setdefault("SEQPULSE_SAMPLE_INTERVAL_SECONDS", "1")
-    # It shows every sample as it comes in, so it asks more often than a pipeline does.
+    # The demo shows every sample as it arrives, so it polls more often than a pipeline.
     os.environ.setdefault("SEQPULSE_RATE_DEPLOYMENTS", "1000/m")
     os.environ["SEQPULSE_OUTBOUND_ALLOW"] = with_items("SEQPULSE_OUTBOUND_ALLOW", "127.0.0.0/8")
     os.environ["ALLOWED_HOSTS"] = with_items("ALLOWED_HOSTS", "localhost", "127.0.0.1")
     os.environ["SEQPULSE_BIND"] = "127.0.0.1"
-    # Plain HTTP on this machine: with secure cookies nobody could sign in.
+    # Plain HTTP on this machine: secure cookies would make sign-in impossible.
     os.environ.setdefault("SEQPULSE_HTTPS", "off")
     wanted = Environment().integer("PORT", 8000, low=1, high=65535)
     near = range(wanted, min(wanted + PORTS_TRIED, 65536))
@@ -108,7 +111,10 @@ def free_port() -> int:
 
 
 def avoid_other_pollers() -> None:
-    """Another poller would take the demo's jobs, and refuse to call this machine. Raises RunError."""
+    """Use another database if a poller works on this one: it would claim the demo's jobs and refuse to call loopback.
+
+    Raises: RunError if DATABASE_URL names that database.
+    """
     given = Environment().text("DATABASE_URL")
     directory = data_dir()
     if given and poller_at_work(given):
@@ -119,18 +125,21 @@ def avoid_other_pollers() -> None:
 
 
 def poller_at_work(url: str) -> bool:
-    """Whether a poller lives on this database; one of this machine that was killed does not count."""
+    """Return whether a poller works on this database. A killed poller of this machine does not count."""
     try:
         with psycopg.connect(url, connect_timeout=5) as link:
-            rows = link.execute(AT_WORK).fetchall()
+            rows = link.execute(LIVE_POLLERS).fetchall()
     except psycopg.Error:
-        return False  # no table yet, or no database: prepare() will say so
+        return False  # no table or no database yet: prepare() reports it
     return any(host != socket.gethostname() or exists(pid) for host, pid in rows)
 
 
 @contextmanager
-def on_stage(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Supervisor, str]]:
-    """Everything that the play needs, running; all of it ended on the way out."""
+def running_processes(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Supervisor, str]]:
+    """Start service, web server, poller and load; stop them on exit.
+
+    Yields: the play, the supervisor of the processes, the password of the user `demo`.
+    """
     from demo.stage import set_up  # noqa: PLC0415  (models: only after prepare())
 
     service_port = free_port()
@@ -161,7 +170,10 @@ def on_stage(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Supervisor,
 
 
 def wait_until_ready(site: str, look: Callable[[], None]) -> None:
-    """Until the site answers and a poller is at work. Raises PlayFailed."""
+    """Wait until the site answers and a poller works.
+
+    Raises: PlayFailed after READY_TIMEOUT_S.
+    """
     deadline = time.monotonic() + READY_TIMEOUT_S
     answer: object = "nothing"
     while time.monotonic() < deadline:
@@ -178,7 +190,7 @@ def wait_until_ready(site: str, look: Callable[[], None]) -> None:
 
 
 def last_lines(log_dir: Path) -> str:
-    """The ends of the processes' logs."""
+    """Return the last lines of each process log."""
     parts = []
     for log in sorted(log_dir.glob("*.log")):
         lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
@@ -187,7 +199,7 @@ def last_lines(log_dir: Path) -> str:
 
 
 def conclude(outcomes: list[Outcome], site: str, password: str, took_s: float) -> bool:
-    """Shows what came of it; tells whether the verdicts are the expected ones."""
+    """Print the verdicts and the login; return whether the verdicts are as expected."""
     print(f"\n{table(outcomes)}\n")
     address = site.replace("127.0.0.1", "localhost")
     print(f"Dashboard  {address}/\nLogin      demo\nPassword   {password}\n\nThe demo took {took_s:.0f} s.", flush=True)

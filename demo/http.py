@@ -1,4 +1,4 @@
-"""Calls to the API and to the simulated service, as a pipeline would make them: plain HTTP and JSON."""
+"""Call the API and the simulated service over HTTP with JSON, as a pipeline does."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-# Loopback only: a proxy of the environment has no business here.
+# Loopback only: ignore proxies of the environment.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 TIMEOUT_S = 30.0
 
 
 class CallFailed(Exception):
-    """A call was not answered, or with an error."""
+    """A call got no answer, or an error."""
 
 
 def call(method: str, url: str, body: dict[str, Any] | None = None, *, api_key: str = "") -> dict[str, Any]:
-    """The JSON answer, whatever its 2xx status. Raises CallFailed."""
+    """Send a request and return the JSON of a 2xx answer.
+
+    Raises: CallFailed.
+    """
     headers = {"Content-Type": "application/json", **({"X-API-Key": api_key} if api_key else {})}
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310  (our own addresses)

@@ -1,4 +1,4 @@
-"""The users of the simulated service: requests at a steady rate, whether it answers quickly or not."""
+"""Send requests to the simulated service at a constant rate, however fast it answers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import threading
 
 REQUESTS_PER_SECOND = 40.0
-# Open loop: a slow service gets as many requests as a quick one. Far beyond what that needs (40/s x 0.4 s = 16).
-MOST_AT_ONCE = 200
+# Open loop: a slow service gets as many requests as a fast one. It needs 40/s x 0.4 s = 16.
+MAX_CONCURRENT = 200
 REQUEST_TIMEOUT_S = 5.0
 
 
 class Load:
-    """A thread with an event loop that sends the requests. `stop()` returns when it has ended."""
+    """A thread with an event loop that sends the requests; `stop()` waits for it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -32,10 +32,10 @@ class Load:
         under_way: set[asyncio.Task[None]] = set()
         due = loop.time()
         while not self.ended.is_set():
-            # A pause of the machine is made up for, up to one second of it.
+            # Catch up after a pause of the machine, by one second at most.
             due = max(due + 1 / REQUESTS_PER_SECOND, loop.time() - 1)
             await asyncio.sleep(due - loop.time())
-            if len(under_way) < MOST_AT_ONCE:
+            if len(under_way) < MAX_CONCURRENT:
                 task = asyncio.create_task(self._request())
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
@@ -50,4 +50,4 @@ class Load:
                 finally:
                     writer.close()
         except (OSError, TimeoutError):
-            pass  # the service is starting or gone: its measurements say so
+            pass  # the service is starting or gone; its measurements show it

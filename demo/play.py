@@ -1,4 +1,4 @@
-"""Three deployments through the public API: what a pipeline does, told to the person who watches."""
+"""Run three deployments through the public API, as a pipeline does, and print each step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ VERDICT_TIMEOUT_S = 60.0
 
 
 class PlayFailed(Exception):
-    """The play cannot go on; the text says why."""
+    """The demo cannot continue; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One deployment: the version that takes over, and the verdict that SeqPulse should come to."""
+    """One deployment: the version that is deployed, and the expected verdict."""
 
     version: str
     release: str
@@ -36,7 +36,7 @@ ACTS = (
     Act("broken", "1.6.0", "a release that fails four requests in ten", "rollback_recommended"),
 )
 
-# When the service's own measurements show that a version is what users get.
+# Conditions on the service's own measurements that show which version is active.
 IN_PLACE: dict[str, Callable[[dict[str, float]], bool]] = {
     "good": lambda now: now["requests_per_sec"] > 35 and now["error_rate"] == 0 and 0 < now["latency_p95"] < 250,
     "slow": lambda now: now["latency_p95"] > 320,
@@ -46,7 +46,7 @@ IN_PLACE: dict[str, Callable[[dict[str, float]], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An act and what came of it."""
+    """An act and the answer of the gate."""
 
     act: Act
     answer: dict[str, Any]
@@ -57,7 +57,7 @@ class Outcome:
 
 
 class Progress:
-    """Lines on standard output; one that changes is rewritten where that is a terminal."""
+    """Lines on standard output. On a terminal a changing line is rewritten in place."""
 
     def __init__(self) -> None:
         self.rewrites = sys.stdout.isatty()
@@ -78,7 +78,12 @@ class Progress:
 
 
 class Play:
-    """site and service: their addresses; look: called again and again, raises where a process has gone."""
+    """Drives the deployments.
+
+    Args:
+        site, service: base URLs.
+        look: called while waiting; raises if a process has ended.
+    """
 
     def __init__(self, site: str, service: str, api_key: str, look: Callable[[], None]) -> None:
         self.site = site
@@ -88,7 +93,10 @@ class Play:
         self.progress = Progress()
 
     def run(self) -> list[Outcome]:
-        """Plays the acts; raises PlayFailed."""
+        """Run all acts.
+
+        Raises: PlayFailed.
+        """
         try:
             return [self.perform(number, act) for number, act in enumerate(ACTS, start=1)]
         except CallFailed as error:
@@ -121,7 +129,7 @@ class Play:
         return Outcome(act, answer)
 
     def switch_to(self, version: str) -> None:
-        """Another version takes over; returns when the service's own measurements show it."""
+        """Switch the service to another version and wait until its measurements show it."""
         call("POST", f"{self.service}/deploy/{version}")
         started = time.monotonic()
         while True:
@@ -139,7 +147,7 @@ class Play:
         )
 
     def wait_for_first_sample(self, deployment_id: str) -> None:
-        """Until the sample from before the deployment is in: a real deployment takes longer than that."""
+        """Wait for the PRE sample. A real deployment takes longer than that."""
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while not self.api("GET", f"/deployments/{deployment_id}/metrics")["samples"]:
             if time.monotonic() > deadline:
@@ -148,7 +156,7 @@ class Play:
             time.sleep(0.1)
 
     def verdict_of(self, deployment_id: str) -> dict[str, Any]:
-        """The verdict, with the samples shown as they come."""
+        """Wait for the verdict and print the number of samples meanwhile."""
         deadline = time.monotonic() + VERDICT_TIMEOUT_S
         while time.monotonic() < deadline:
             answer = self.api("GET", f"/deployments/{deployment_id}/verdict?wait=1")
@@ -164,7 +172,7 @@ class Play:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """The verdicts with their confidence and most important hint, for the terminal."""
+    """Return a text table of the verdicts, their confidence and first hint."""
     rows = [("", "version", "release", "verdict", "confidence", "top hint")]
     for number, outcome in enumerate(outcomes, start=1):
         hints = outcome.answer["hints"]

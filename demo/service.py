@@ -1,12 +1,12 @@
-"""The simulated service: a process of its own that answers real requests, and measures itself while it does.
+"""Simulate a service: a process that answers real requests and measures itself.
 
-GET /work            a request of a user: sleeps as long as the version takes, fails as often as it fails
+GET /work            a user's request: latency and failures depend on the active version
 GET /ds-metrics      the metrics endpoint, signed (signature v2)
-GET /level           the same numbers unsigned, for the play
-POST /deploy/NAME    another version takes over
+GET /level           the same numbers unsigned, for demo/play.py
+POST /deploy/NAME    activate another version
 
-Nothing here is invented for the verdict's sake: latency, errors and traffic are counted over the last two seconds of
-requests, CPU is this process's, memory its resident set as a share of a container of MEMORY_LIMIT_BYTES.
+All numbers are measured: latency, errors and traffic over the last two seconds, the CPU time of this process, and
+its resident memory as a ratio of MEMORY_LIMIT_BYTES.
 """
 
 from __future__ import annotations
@@ -38,19 +38,22 @@ SECRET_VARIABLE = "DEMO_HMAC_SECRET"  # noqa: S105  (the name of a variable)
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """latency_ms: the fastest and the slowest answer; fails: this many of every five requests answer 500."""
+    """Behaviour of a version.
+
+    latency_ms: range of the uniformly distributed latency. fails: number of requests out of five that answer 500.
+    """
 
     latency_ms: tuple[float, float]
     fails: int = 0
 
 
-# p95 of about 180 ms and 380 ms: more than twice as slow, far from three times. 40 % of errors leave no doubt.
+# p95 of about 180 ms and 380 ms: more than 2 times, well below the 3.2 times of a rollback. 40 % errors are critical.
 VERSIONS = {"good": Version((150, 180)), "slow": Version((340, 385)), "broken": Version((150, 180), fails=2)}
 
 
 @dataclass
 class Meter:
-    """What happened in the last WINDOW_S seconds. Times in seconds of one monotonic clock."""
+    """Requests and CPU of the last WINDOW_S seconds. Times are seconds of one monotonic clock."""
 
     arrivals: deque[float] = field(default_factory=deque)
     answers: deque[tuple[float, float, bool]] = field(default_factory=deque)
@@ -66,7 +69,7 @@ class Meter:
         self.cpu.append((now, seconds))
 
     def metrics(self, now: float) -> dict[str, float]:
-        """The five metrics ms, ratios 0..1 and requests per second."""
+        """Return the five metrics: requests per second, ms, and ratios 0..1."""
         while self.arrivals and self.arrivals[0] < now - WINDOW_S:
             self.arrivals.popleft()
         while self.answers and self.answers[0][0] < now - WINDOW_S:
@@ -91,7 +94,7 @@ class Meter:
 
 
 def resident_bytes() -> int:
-    """Memory of this process now; where there is no /proc, the most it ever had."""
+    """Return the resident memory of this process; without /proc, its peak."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -100,7 +103,7 @@ def resident_bytes() -> int:
 
 
 class Service:
-    """The service and its HTTP. One event loop, a coroutine per connection, one request per connection."""
+    """HTTP server on one event loop: a coroutine per connection, one request per connection."""
 
     def __init__(self, secret: str) -> None:
         self.meter = Meter()
@@ -110,7 +113,7 @@ class Service:
         self.numbers = itertools.count()
 
     async def work(self) -> int:
-        """A user's request; returns the HTTP status."""
+        """Serve a user's request; return the HTTP status."""
         version, started = self.version, time.monotonic()
         self.meter.arrived(started)
         failed = next(self.numbers) % 5 < version.fails
@@ -120,7 +123,7 @@ class Service:
         return 500 if failed else 200
 
     async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[int, dict[str, object]]:
-        """Status and JSON body for one request."""
+        """Return status and JSON body for one request."""
         path = target.partition("?")[0].rstrip("/") or "/"
         if (method, path) == ("GET", "/work"):
             status = await self.work()
@@ -140,7 +143,7 @@ class Service:
         return 404, {"error": "nothing here"}
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: one request, one answer."""
+        """Serve one connection: one request, one answer."""
         try:
             async with asyncio.timeout(HEAD_TIMEOUT_S):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -158,7 +161,7 @@ class Service:
             )
             await writer.drain()
         except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # a caller that does not speak HTTP or has gone
+            pass  # the client does not speak HTTP or has disconnected
         finally:
             writer.close()
 
@@ -169,7 +172,7 @@ class Service:
 
 
 async def serve(port: int, secret: str) -> None:
-    """Serves on the loopback address until SIGTERM."""
+    """Serve on the loopback address until SIGTERM."""
     service = Service(secret)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -1,6 +1,6 @@
-"""The receiver's side of signature v2: what a metrics endpoint checks before it answers SeqPulse.
+"""Check signature v2 as the receiver, a metrics endpoint.
 
-Independent of SeqPulse's own code, as a service's own would be.
+Independent of SeqPulse's code, like that of an observed service.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NONCE_MAX_CHARS = 200
 
 
 class Refused(Exception):
-    """The request is not SeqPulse's; the text says why."""
+    """The signature is invalid; the text says why."""
 
 
 class Verifier:
@@ -28,7 +28,14 @@ class Verifier:
         self._seen: dict[str, float] = {}
 
     def check(self, method: str, path: str, headers: Mapping[str, str], now: float) -> None:
-        """Raises Refused. headers: names in lower case; now: seconds since the epoch."""
+        """Check one request and remember its nonce.
+
+        Args:
+            headers: names in lower case.
+            now: seconds since the epoch.
+
+        Raises: Refused.
+        """
         if headers.get("x-seqpulse-signature-version") != "v2":
             raise Refused("the signature's version is not v2")
         timestamp, nonce = headers.get("x-seqpulse-timestamp", ""), headers.get("x-seqpulse-nonce", "")
@@ -47,7 +54,7 @@ class Verifier:
         # Bytes: compare_digest refuses text that is not ASCII.
         if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape")):
             raise Refused("the signature is wrong")
-        # Last: only the holder of the secret may fill the memory.
+        # Last, so that only signed requests fill the memory.
         self._remember(nonce, now)
 
     def _remember(self, nonce: str, now: float) -> None:

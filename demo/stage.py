@@ -1,4 +1,4 @@
-"""What the play needs in the database: a project with its key and secret, and somebody to sign in."""
+"""Create the demo's project with its key and secret, and a user to sign in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ATTEMPTS = 5
 
 
 def set_up(endpoint: str, directory: Path) -> tuple[NewProject, str]:
-    """A new project of the demo's team whose endpoint this is, and the password of the user `demo`."""
+    """Create a project with this endpoint in the demo's team; return it and the password of the user `demo`."""
     user, password = demo_user(directory)
     try:
         return new_project(endpoint, user), password
@@ -32,14 +32,14 @@ def set_up(endpoint: str, directory: Path) -> tuple[NewProject, str]:
 
 
 def new_project(endpoint: str, owner: User) -> NewProject:
-    """Named "Demo shop", "Demo shop 2" and so on: every run tells its own story."""
+    """Create a project named "Demo shop", "Demo shop 2" and so on: one per run."""
     for attempt in range(ATTEMPTS):
         try:
             return create_project(
                 free_name(), environment="prod", endpoint=endpoint, signed=True, team=TEAM, owner=owner
             )
         except ValidationError:
-            # Another demo may have taken the name in between.
+            # A concurrent demo may have taken the name.
             if attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
@@ -52,9 +52,9 @@ def free_name() -> str:
 
 
 def demo_user(directory: Path) -> tuple[User, str]:
-    """The user `demo` with the password kept in the data directory: every run shows the same one."""
+    """Return the user `demo` and its password, which is kept in the data directory and the same in every run."""
     password = kept_password(directory / "demo" / "login.json")
-    # Where SeqPulse is being tried out, the login shows everything; on a PostgreSQL of somebody's own, only the demo.
+    # On the embedded database the login is a superuser; on a PostgreSQL of the operator it only sees the demo.
     everything = settings.EMBEDDED_DATABASE
     user, _ = User.objects.get_or_create(username=USER, defaults={"is_staff": everything, "is_superuser": everything})
     if not user.check_password(password):
@@ -64,7 +64,7 @@ def demo_user(directory: Path) -> tuple[User, str]:
 
 
 def kept_password(path: Path) -> str:
-    """The password in the file, made on first use, readable by its owner only."""
+    """Return the password in the file; create it on first use, readable by its owner only."""
     try:
         return str(json.loads(path.read_text())["password"])
     except (FileNotFoundError, ValueError, KeyError):

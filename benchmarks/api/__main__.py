@@ -1,6 +1,6 @@
-"""make bench-api: how fast the API answers, with everything that it does in production, limits counted too.
+"""Measure the API as in production, rate limits included: `make bench-api`.
 
-The client runs on the same machine and takes its share of it.
+The client runs on the same machine and uses a share of it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import json
 import os
 from typing import Any
 
-from benchmarks.api.client import again_and_again, cycle, insert, median_of, overload, reads
-from benchmarks.site import Site, bench_site, print_table, processor_s, resident_mb
+from benchmarks.api.client import cycle, insert, median_of, overload, reads, repeat_for
+from benchmarks.site import Site, bench_site, cpu_seconds, print_table, resident_mb
 
 CONNECTIONS = (1, 8, 32)
 NO_LIMIT = {"SEQPULSE_RATE_DEPLOYMENTS": "100000000/m", "SEQPULSE_RATE_API": "100000000/m"}
-# The reference implementation of this API on such a machine (issue "Run it in production"): its best medians.
+# Best medians of a reference implementation of this API on a comparable machine.
 TARGET_P95_MS = {1: 10, 8: 40, 32: 150}
 TARGET_REQ_PER_S = {1: 4 * 64, 8: 4 * 126, 32: 4 * 101}
 
@@ -42,25 +42,25 @@ FROM deployments WHERE state = 'analyzed'
 def bench_calls(
     site: Site, keys: list[str], *, seconds: float, runs: int, workers: int, floor: bool
 ) -> list[dict[str, Any]]:
-    """trigger and finish (or the floor) at several numbers of connections; the runs of all of them take turns."""
+    """Measure trigger and finish (or the floor) with several numbers of connections, their runs interleaved."""
     if floor:
         (port, pid), once, what = site.start_floor(workers), insert, "floor: one bare DRF insert"
     else:
         (port, pid), once, what = site.start_web(WEB_CONCURRENCY=str(workers), **NO_LIMIT), cycle, "trigger+finish"
-    asyncio.run(again_and_again(once, port, keys[:8], 1.0))
+    asyncio.run(repeat_for(once, port, keys[:8], 1.0))
     tallies: dict[int, list[Any]] = {number: [] for number in CONNECTIONS}
     used_s = dict.fromkeys(CONNECTIONS, 0.0)
     for _ in range(runs):
         for number in CONNECTIONS:
-            before = processor_s(pid)
-            tallies[number].append(asyncio.run(again_and_again(once, port, keys[:number], seconds)))
-            used_s[number] += processor_s(pid) - before
+            before = cpu_seconds(pid)
+            tallies[number].append(asyncio.run(repeat_for(once, port, keys[:number], seconds)))
+            used_s[number] += cpu_seconds(pid) - before
     memory = resident_mb(pid)
     site.stop_web()
     rows = []
     for number in CONNECTIONS:
         figures = median_of(tallies[number])
-        # What a busy machine changes least.
+        # The figure that depends least on other load of the machine.
         cpu_ms = used_s[number] * 1000 / max(1, figures["requests"])
         name = f"{what}, {number} connections, {workers} workers"
         rows.append({"case": name, **figures, "cpu_ms": cpu_ms, "rss_mb": memory})
@@ -68,7 +68,7 @@ def bench_calls(
 
 
 def bench_reads(site: Site, key: str, *, number: int, deployments: int) -> list[dict[str, Any]]:
-    """Lists and single deployments of a project that has many."""
+    """Measure lists and single deployments of a project with many deployments."""
     site.rows(PLANT, deployments)
     site.rows("UPDATE projects_project SET last_number = (SELECT coalesce(max(number), 0) FROM deployments)")
     site.rows(VERDICTS)
@@ -93,7 +93,7 @@ def bench_reads(site: Site, key: str, *, number: int, deployments: int) -> list[
 
 
 def bench_overload(site: Site, keys: list[str], *, req_per_s: float, seconds: float, limited: bool) -> dict[str, Any]:
-    """Five times what it can do; answered by 200, 429 and 503 only."""
+    """Measure five times the possible load, to be answered with 200, 429 and 503 only."""
     port, _ = site.start_web(**({} if limited else NO_LIMIT))
     tally = asyncio.run(overload(port, keys, per_second=5 * req_per_s, seconds=seconds))
     site.stop_web()

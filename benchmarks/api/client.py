@@ -1,4 +1,4 @@
-"""A client that costs little itself: HTTP/1.1 over connections that are kept, in one event loop."""
+"""HTTP/1.1 client with low CPU cost: persistent connections on one event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OVERLOAD_CONNECTIONS = 400
 
 @dataclass(slots=True)
 class Tally:
-    """Latencies in ms of answered requests, answers by status ("lost": none came), bytes of the last body."""
+    """Latencies in ms of answered requests, answers by status ("lost": no answer), bytes of the last body."""
 
     latencies_ms: list[float] = field(default_factory=list)
     statuses: Counter[int | str] = field(default_factory=Counter)
@@ -24,7 +24,7 @@ class Tally:
     body_bytes: int = 0
 
     def figures(self) -> dict[str, Any]:
-        """Requests per second, percentiles in ms, and what was not answered with 2xx."""
+        """Return requests per second, percentiles in ms, and the number of answers other than 2xx."""
         ordered = sorted(self.latencies_ms)
         return {
             "requests": len(ordered),
@@ -41,7 +41,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 class Connection:
-    """One kept connection; opened when first used, and again where the server has closed it."""
+    """A persistent connection; opened on first use, and reopened if the server closed it."""
 
     def __init__(self, port: int, tally: Tally) -> None:
         self.port = port
@@ -49,7 +49,7 @@ class Connection:
         self.writer: asyncio.StreamWriter | None = None
 
     async def call(self, method: str, path: str, key: str, body: dict[str, Any] | None = None) -> Any:
-        """The answer's JSON; None where there was no answer or it is not 2xx."""
+        """Send a request; return the JSON of a 2xx answer, else None."""
         content = json.dumps(body).encode() if body is not None else b""
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\n"
@@ -88,7 +88,7 @@ Once = Callable[[Connection, str], Awaitable[None]]
 
 
 async def cycle(connection: Connection, key: str) -> None:
-    """trigger and finish."""
+    """Call trigger and finish."""
     started = await connection.call(
         "POST", "/deployments/trigger", key, {"env": "prod", "branch": "main", "commit_sha": "0" * 40}
     )
@@ -98,12 +98,12 @@ async def cycle(connection: Connection, key: str) -> None:
 
 
 async def insert(connection: Connection, key: str) -> None:
-    """The one call of benchmarks/api/floor.py."""
+    """Call benchmarks/api/floor.py."""
     await connection.call("POST", "/", key, {"branch": "main"})
 
 
-async def again_and_again(once: Once, port: int, keys: Sequence[str], seconds: float) -> Tally:
-    """The same call or calls for so long, one connection per key."""
+async def repeat_for(once: Once, port: int, keys: Sequence[str], seconds: float) -> Tally:
+    """Repeat the calls for so many seconds, one connection per key."""
     tally = Tally()
     end = time.perf_counter() + seconds
 
@@ -120,7 +120,7 @@ async def again_and_again(once: Once, port: int, keys: Sequence[str], seconds: f
 
 
 async def reads(port: int, key: str, path: str, number: int) -> Tally:
-    """The same read so many times over one connection."""
+    """Repeat a read over one connection."""
     tally = Tally()
     connection = Connection(port, tally)
     started = time.perf_counter()
@@ -132,7 +132,7 @@ async def reads(port: int, key: str, path: str, number: int) -> Tally:
 
 
 async def overload(port: int, keys: Sequence[str], *, per_second: float, seconds: float) -> Tally:
-    """Triggers at a rate that does not wait for answers; where no connection is free the call is "not sent"."""
+    """Trigger at a rate independent of the answers; without a free connection the call counts as "not sent"."""
     tally = Tally()
     free = [Connection(port, tally) for _ in range(OVERLOAD_CONNECTIONS)]
     tasks: set[asyncio.Task[None]] = set()
@@ -160,7 +160,7 @@ async def overload(port: int, keys: Sequence[str], *, per_second: float, seconds
 
 
 def median_of(tallies: Sequence[Tally]) -> dict[str, Any]:
-    """Each figure's median over the runs; all of their errors."""
+    """Return the median of each figure over the runs, and the sum of errors and requests."""
     figures = [tally.figures() for tally in tallies]
     found = {name: statistics.median(each[name] for each in figures) for name in figures[0]}
     return {**found, "requests": sum(each["requests"] for each in figures), "errors": sum(e["errors"] for e in figures)}

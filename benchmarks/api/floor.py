@@ -1,6 +1,6 @@
-"""The least that Django REST framework can do: one POST, one validated field, one row. `gunicorn benchmarks.api.floor`.
+"""Minimal Django REST framework application: one POST, one validated field, one row. `gunicorn benchmarks.api.floor`.
 
-No key, no limit, no log line: what the machine and the framework take, to compare our own figures with.
+Without key, limit and log line: the cost of machine and framework, to compare our figures with.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ settings.configure(
     SECRET_KEY="bench",  # noqa: S106  (nothing is signed here)
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF="benchmarks.api.floor",
-    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],  # tells Content-Length
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],  # sets Content-Length
     INSTALLED_APPS=["rest_framework"],
     DATABASES={"default": {**environ.Env.db_url_config(os.environ["DATABASE_URL"]), "CONN_MAX_AGE": None}},
     REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "UNAUTHENTICATED_USER": None},

@@ -1,7 +1,7 @@
-"""make bench-data: what retention costs, by partition against row deletes: seconds, write-ahead log, held-up writers.
+"""Compare retention by partition with deleting rows: seconds, write-ahead log, delayed writers. `make bench-data`.
 
-While each of them runs, a writer inserts a sample every few milliseconds and a reader keeps a transaction open over the
-samples for a second at a time, as a long report would.
+During each case a writer inserts a sample every few milliseconds, and a reader keeps a transaction on the samples open
+for a second at a time, like a long report.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COLUMNS = (
     "environment_id, phase, sequence_index, requests_per_sec, latency_p95, error_rate, cpu_usage, memory_usage,"
     " collected_at"
 )
-# The samples of each day: as many environments as it takes, one sample a minute each.
+# The samples of a day: one per minute and environment, with as many environments as needed.
 FILL = f"""
 INSERT INTO metric_samples ({COLUMNS})
 SELECT number / 1440, 'baseline', 0, 40 + random(), 120 + random(), 0.001 * random(), random(), random(),
@@ -38,15 +38,15 @@ VALUES (1, 'baseline', 0, 1, 1, 0, 0, 0, date_trunc('day', now(), 'UTC') + inter
 BATCH = 5000
 
 
-class Bystanders:
-    """A writer, whose waits are measured, and a reader with long transactions."""
+class ConcurrentLoad:
+    """A writer whose waits are measured, and a reader with long transactions."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.ended = threading.Event()
         self.waits_ms: list[float] = []
 
-    def __enter__(self) -> Bystanders:
+    def __enter__(self) -> ConcurrentLoad:
         self.threads = [threading.Thread(target=work) for work in (self._write, self._read)]
         for thread in self.threads:
             thread.start()
@@ -83,23 +83,23 @@ class Bystanders:
 
 
 def measure(site: Site, name: str, work: Callable[[psycopg.Connection[Any]], None], samples: int) -> dict[str, Any]:
-    """Runs the work beside a reader and a writer; seconds, and megabytes of log less those of the writer."""
-    with psycopg.connect(site.url, autocommit=True) as link, Bystanders(site.url) as bystanders:
+    """Run the work under concurrent load; return seconds, and MB of write-ahead log without those of the writer."""
+    with psycopg.connect(site.url, autocommit=True) as link, ConcurrentLoad(site.url) as load:
         link.execute("CHECKPOINT")
         [(before,)] = site.rows("SELECT pg_current_wal_lsn()")
-        written = len(bystanders.waits_ms)
+        written = len(load.waits_ms)
         started = time.perf_counter()
         work(link)
         took_s = time.perf_counter() - started
         [(log,)] = site.rows("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), %s)::float8", before)
-        # About what one inserted sample and its index entries write.
-        log -= (len(bystanders.waits_ms) - written) * 500
+        # One inserted sample with its index entries writes about 500 bytes.
+        log -= (len(load.waits_ms) - written) * 500
     return {
         "case": name,
         "samples": samples,
         "seconds": took_s,
         "wal_mb": max(0.0, log / 2**20),
-        **bystanders.figures(),
+        **load.figures(),
     }
 
 
@@ -111,7 +111,7 @@ def partition(site: Site, day: int) -> str:
 
 
 def cases(site: Site, samples: int) -> list[dict[str, Any]]:
-    """Each removes a day of its own."""
+    """Measure all cases; each removes another day."""
     names = {day: partition(site, day) for day in range(1, DAYS + 1)}
 
     def delete(link: psycopg.Connection[Any]) -> None:

@@ -1,7 +1,7 @@
-"""make bench-pages: how long the server takes for each page of the dashboard, with 100,000 deployments in 60 projects.
+"""Measure each page of the dashboard with 100,000 deployments in 60 projects: `make bench-pages`.
 
-Times are those of the whole request but the network: middleware, queries, template. Beside the list of deployments the
-usual alternative to it, on the same data and the same rows: pages by OFFSET, words by ILIKE, totals by count(*).
+Times cover the whole request without network: middleware, queries, template. The list of deployments is compared with
+the usual alternative on the same data: pages by OFFSET, search by ILIKE, totals by count(*).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 from benchmarks.site import bench_site, print_table
 
 LIST, HINTS = "/dashboard/deployments/", "/dashboard/hints/"
-# Some pages into the list, each by the cursor of the one before: the last one is measured.
+# Follow so many cursors into the list and measure the last page.
 DEEP_PAGES = 40
-# What a page of the list may take.
+# Target for pages of the list.
 TARGET_MS = 100
 
 
 def prepare(url: str, directory: str) -> None:
-    """Django in this process, on the bench's database."""
+    """Set up Django in this process, on the database of the benchmark."""
     os.environ |= {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "seqpulse.settings", "SEQPULSE_DATA_DIR": directory}
     os.environ |= {
         "SECRET_KEY": "bench" * 12,
@@ -37,14 +37,16 @@ def prepare(url: str, directory: str) -> None:
     django.setup()
     from django.conf import settings  # noqa: PLC0415
 
-    # DEBUG serves static files without collecting them; what it costs a page is not a page's.
+    # DEBUG is needed to serve static files without collecting them; its cost must not be measured.
     settings.DEBUG = False
     settings.ALLOWED_HOSTS = ["testserver"]
 
 
 def measure(name: str, work: Callable[[], Any], repetitions: int) -> dict[str, Any]:
-    """Milliseconds, median and 95th percentile, and how much of them processors worked for it, which others that want
-    them do not change; the first run, which fills caches, does not count."""
+    """Return median and 95th percentile of the wall-clock time, and the median CPU time, in ms.
+
+    CPU time does not depend on other load of the machine. The first run fills caches and does not count.
+    """
     work()
     taken, worked = [], []
     for _ in range(repetitions):
@@ -63,7 +65,7 @@ def measure(name: str, work: Callable[[], Any], repetitions: int) -> dict[str, A
 
 
 def processor_ms() -> float:
-    """What this process and its PostgreSQL backend have worked so far; this process alone where Linux does not tell."""
+    """Return the CPU time in ms of this process and its PostgreSQL backend (of the backend on Linux only)."""
     from django.db import connection  # noqa: PLC0415  (it needs the settings)
 
     connection.ensure_connection()
@@ -92,14 +94,14 @@ def main() -> None:
     lists = [row for row in rows if row["case"].startswith("page: deployments")]
     within = {name: sum(float(row[name]) < TARGET_MS for row in lists) for name in ("median_ms", "processor_ms")}
     print(
-        f"pages of the list under {TARGET_MS} ms, of {len(lists)}: {within['median_ms']} by the clock (median), "
-        f"{within['processor_ms']} by processor time"
+        f"pages of the list under {TARGET_MS} ms, of {len(lists)}: {within['median_ms']} by wall clock (median), "
+        f"{within['processor_ms']} by CPU time"
     )
     slowest = max((row for row in rows if row["case"].startswith("page")), key=lambda row: float(row["p95_ms"]))
     print(f"slowest page: {slowest['case']}, p95 {slowest['p95_ms']:.0f} ms")
     facts = {"bench": "pages", "deployments": options.deployments, "projects": options.projects, "cpus": os.cpu_count()}
-    told = {"load_1m": os.getloadavg()[0], "slowest_page_p95_ms": slowest["p95_ms"], "within_target": within}
-    print(json.dumps({**facts, **told, "rows": rows}))
+    totals = {"load_1m": os.getloadavg()[0], "slowest_page_p95_ms": slowest["p95_ms"], "within_target": within}
+    print(json.dumps({**facts, **totals, "rows": rows}))
 
 
 if __name__ == "__main__":

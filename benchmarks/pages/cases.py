@@ -1,4 +1,4 @@
-"""What is timed: pages as a browser asks for them, files, and the alternative to the list's queries."""
+"""Cases of `make bench-pages`: pages and files as a browser requests them, and alternatives to the list's queries."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from projects.models import Environment
 Case = tuple[str, Callable[[], Any]]
 
 
-def person(name: str, teams: int, **columns: Any) -> User:
-    """A member of so many teams."""
+def member(name: str, teams: int, **columns: Any) -> User:
+    """Create a user who is a member of so many teams."""
     user = User.objects.create(username=name, **columns)
     rows = [Membership(user=user, team=team) for team in Team.objects.order_by("id")[:teams]]
     Membership.objects.bulk_create(rows)
@@ -40,14 +40,14 @@ def signed_in(user: User) -> Client:
 
 
 def get(client: Client, path: str, query: dict[str, str] | None = None) -> bytes:
-    """The whole answer, which has to be a page."""
+    """Request a page; return its body. Fails unless the status is 200."""
     answer: Any = client.get(f"{path}?{urlencode(query)}" if query else path)
     assert answer.status_code == 200, (path, query, answer.status_code)  # noqa: S101
     return b"".join(answer.streaming_content) if answer.streaming else answer.content
 
 
 def filters_of_bench() -> list[dict[str, str]]:
-    """Common and rare values of everything that the list is narrowed by."""
+    """Return common and rare values of every filter of the list."""
     rare = Deployment.objects.filter(branch__startswith="renovate/").order_by("id")[10]
     project = str(rare.project.uuid)
     return [
@@ -70,18 +70,18 @@ def filters_of_bench() -> list[dict[str, str]]:
 
 
 def pages(deep: int) -> Iterator[Case]:
-    """Every page with its name; "page" are those that the target is about."""
+    """Yield every page with its name. The target applies to names that begin with "page"."""
     people = {
-        "60 projects": person("everywhere", 1000),
-        "5 projects": person("somewhere", 1),
-        "superuser": person("root", 0, is_superuser=True),
+        "60 projects": member("everywhere", 1000),
+        "5 projects": member("somewhere", 1),
+        "superuser": member("root", 0, is_superuser=True),
     }
     for who, user in people.items():
         client = signed_in(user)
         for query in filters_of_bench():
             if "project" in query and who == "5 projects":
                 continue
-            # Every order with what finds everything, little, or by words; the others with the dearest ones.
+            # Every order for filters that find everything, little, or by words; the slowest orders for the others.
             wide = who == "60 projects" and (not query or "q" in query or query.get("verdict") in ("ok", "early"))
             orders = list(ORDERS) if wide else ["-started", "-verdict", "project"]
             for order in orders:
@@ -110,7 +110,7 @@ def pages(deep: int) -> Iterator[Case]:
 
 def other_pages() -> Iterator[tuple[str, list[Any]]]:
     environment = Environment.objects.select_related("project").order_by("id")[0]
-    # One with samples, checks and hints, by the real judge.
+    # A deployment with samples, checks and hints, from the real judge.
     deployment = scenes.judged(environment, **scenes.BROKEN)
     yield "overview", []
     yield "deployment", [deployment.uuid]
@@ -128,7 +128,7 @@ def cursor_of(user: User, order: str, pages_on: int) -> str:
 
 
 def alternatives(user: User, deep: int) -> Iterator[Case]:
-    """The rows of a page alone, ours and as they are usually come by."""
+    """Yield queries for the rows of a page: ours, and the usual ones."""
     deep_rows = (deep - 1) * PAGE_SIZE
     for order, keys in (("-started", ["-started_at", "-id"]), ("-confidence", ["-verdict__confidence", "-id"])):
         filters = DeploymentFilters({"sort": order}, scope_of(user))
@@ -156,7 +156,7 @@ def by_offset(user: User, condition: Q, order: list[Any], offset: int) -> tuple[
 
 
 def files() -> Iterator[Case]:
-    """Everything, and what is filtered, as files."""
+    """Yield downloads of everything and of a filtered list."""
     client = signed_in(User.objects.get(username="everywhere"))
     for kind in ("csv", "json"):
         yield f"file: all deployments, {kind}", partial(get, client, f"/dashboard/deployments/{kind}/")
@@ -164,5 +164,5 @@ def files() -> Iterator[Case]:
 
 
 def close() -> None:
-    """The bench's database goes away."""
+    """Close the connection before the database is removed."""
     connection.close()

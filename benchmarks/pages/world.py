@@ -1,4 +1,4 @@
-"""A year of a busy installation, written by the database itself: deployments with their verdicts and hints."""
+"""Fill the database with a year of a busy installation: deployments with verdicts and hints, generated in SQL."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENVIRONMENT_ROWS = """
 INSERT INTO projects_environment (project_id, name, metrics_endpoint, hmac_secret, policy, created_at)
 SELECT project.id, kind, '', '', '{}', now() FROM projects_project AS project, unnest(ARRAY['prod', 'staging']) AS kind
 """
-# Oldest first, as they came in; the last ones are under observation or being deployed, and some never finished.
+# Oldest first. The last 40 are under observation; some earlier ones never finished.
 DEPLOYMENT_ROWS = """
 INSERT INTO deployments (uuid, number, project_id, environment_id, branch, commit_sha, version, author, url, state,
     pipeline_result, started_at, finished_at, duration_ms, window_samples, interval_s)
@@ -63,7 +63,7 @@ ORDER BY place
 NUMBER_ROWS = """
 UPDATE projects_project SET last_number = (SELECT max(number) FROM deployments WHERE project_id = projects_project.id)
 """
-# The JSON is about as long as that of a real verdict.
+# JSON of about the length of a real verdict.
 VERDICT_ROWS = """
 INSERT INTO deployment_verdicts (deployment_id, verdict, confidence, conclusive, score, summary, failed_metrics, checks,
     quality, policy, evidence, early, final, shadow, created_at)
@@ -96,7 +96,7 @@ ORDER BY deployment_id, place
 
 
 def fill(site: Site, *, deployments: int, projects: int) -> None:
-    """Writes them; a deployment per few minutes, up to now."""
+    """Insert all rows, with deployments evenly spread over the year up to now."""
     site.rows(TEAM_ROWS, TEAMS)
     site.rows(PROJECT_ROWS, TEAMS, projects)
     site.rows(ENVIRONMENT_ROWS)
