@@ -10,13 +10,14 @@ PY := $(VENV)/bin/python
 # Containers often set it; then each of the hundreds of processes of a test run would compile all our code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-base setup-bench setup-client demo run test check messages bench-api bench-data bench-pages bench-poller bench-verdicts clean
+.PHONY: help setup setup-base setup-bench setup-client demo run test test-external check messages bench-api bench-data bench-pages bench-poller bench-verdicts clean
 
 help:
 	@echo "make setup            virtual environment with all that tests and checks need (nothing twice)"
 	@echo "make demo             three deployments of a simulated service, then the dashboard; ARGS=--exit ends by itself"
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests, which have to cover 90 %; ARGS goes to pytest, and holds them to nothing"
+	@echo "make test-external    what needs programs of others: CI runners, proxies, poolers"
 	@echo "make check            style, types, imports, migrations, templates, settings of production"
 	@echo "make messages         texts of the code into the catalogues of locale/, and those as the pages read them (gettext)"
 	@echo "make bench-api        how fast the API answers: trigger and finish, lists, overload (minutes)"
@@ -46,20 +47,23 @@ demo: setup-base
 run: setup-base
 	@exec $(PY) -m seqpulse.devserver $(ARGS)
 
-# Lines and branches, in per cent, of all parts that are measured: only the last one knows that figure. A selection of
-# tests is held to none.
-COVERAGE_FLOOR := $(if $(strip $(ARGS)),,--cov-fail-under=90)
+# Lines and branches, in per cent. A selection of tests is held to none.
+COVERAGE_FLOOR := $(if $(strip $(ARGS)),--cov-report=,--cov-report term:skip-covered --cov-fail-under=90)
 
-# Three parts (conftest.py). What goes on in browsers and in processes is not measured: it would take twice as long.
+# Three parts (conftest.py). Only the first one is measured: to measure browsers and processes costs more than it finds.
 # A test that fails (1) keeps no later part from running; an interrupted or broken run ends here.
 test: setup setup-client
 	@found=5; failed=0; \
-	part() { status=0; $(PY) -m pytest --part="$$@" $(ARGS) || status=$$?; \
+	part() { status=0; $(PY) -m pytest -m "$$@" $(ARGS) || status=$$?; \
 	  case $$status in 0) found=0 ;; 1) found=0; failed=1 ;; 5) ;; *) exit $$status ;; esac; }; \
-	part inside -n 2 --dist loadfile --cov --cov-report=; \
-	part outside -n 3 --dist loadfile; \
-	part alone --cov --cov-append --cov-report term:skip-covered $(COVERAGE_FLOOR); \
+	part "not (e2e or exclusive or external)" -n 2 --dist loadfile --cov $(COVERAGE_FLOOR); \
+	part "e2e and not (exclusive or external)" -n 3 --dist loadfile; \
+	part "exclusive and not external"; \
 	exit $$((found | failed))
+
+# Programs of others: CI runners, proxies, poolers, fuzzers. There may be none yet (5).
+test-external: setup
+	@$(PY) -m pytest -m external $(ARGS) || [ $$? -eq 5 ]
 
 # procrastinate, to compare with: not in the project's own environment.
 setup-bench:

@@ -1,10 +1,11 @@
-"""What every test run needs: a real PostgreSQL, the embedded one unless DATABASE_URL names another."""
+"""What every test run needs: levels (unit, integration, e2e), a migrated PostgreSQL, a running SeqPulse.
+
+Nothing is started before a test needs it.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
 
 import pytest
 from django.conf import settings
@@ -16,36 +17,33 @@ from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from seqpulse.devserver import embedded
-from tests.processes import TEMPLATES, Installation, live_installation
+from tests import databases
+from tests.processes import Installation, live_installation
 
-ENDS = pytest.StashKey[ExitStack]()
-PARTS = ("inside", "outside", "alone")
+LEVELS = ("unit", "integration", "e2e")
 
-# How long an example takes says how busy the machine is; what is marked "alone" judges speed.
+# How long an example takes says how busy the machine is; what judges by speed is marked "exclusive".
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("patient")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--part", choices=PARTS, help="only the tests of this part, as `make test` runs them (part_of)")
+def level_of(item: pytest.Item) -> str:
+    """Return the level that a test is marked with, else the one that follows from the fixtures that it uses."""
+    for level in LEVELS:
+        if item.get_closest_marker(level) is not None:
+            return level
+    fixtures = {*getattr(item, "fixturenames", ())}
+    if fixtures & {"browser", "installation"}:
+        return "e2e"
+    uses_database = item.get_closest_marker("django_db") is not None or fixtures & {"db", "transactional_db"}
+    return "integration" if uses_database else "unit"
 
 
-def part_of(item: pytest.Item) -> str:
-    """Where a test belongs: "alone" where it is marked so, "outside" where it looks at SeqPulse from outside, through a
-    browser or through processes that it starts, "inside" where it calls our code itself."""
-    if item.get_closest_marker("alone") is not None:
-        return "alone"
-    return "outside" if any(item.get_closest_marker(name) for name in ("browser", "processes")) else "inside"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the tests of the part that is asked for; all where none is."""
-    wanted = config.getoption("--part")
-    if wanted is None:
-        return
-    config.hook.pytest_deselected(items=[item for item in items if part_of(item) != wanted])
-    items[:] = [item for item in items if part_of(item) == wanted]
+# First, so that -m finds the marks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(level_of(item))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,24 +54,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Starts the embedded server: once, by the process that hands out the tests."""
-    if not settings.EMBEDDED_DATABASE:
-        return
-    os.environ["SEQPULSE_EMBEDDED_FAST"] = "1"
-    stack = config.stash[ENDS] = ExitStack()
-    try:
-        is_alone = stack.enter_context(embedded.in_use(settings.SEQPULSE_DATA_DIR))
-        if embedded.start(settings.SEQPULSE_DATA_DIR):
-            # Another run of tests in this checkout may have come to work on it.
-            stack.callback(lambda: is_alone() and embedded.stop(settings.SEQPULSE_DATA_DIR))
-    except embedded.EmbeddedError as error:
-        raise pytest.UsageError(str(error)) from error
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if ENDS in config.stash:
-        config.stash[ENDS].close()
+def pytest_unconfigure() -> None:
+    databases.SERVER.close()
 
 
 def empty_tables(case: TransactionTestCase) -> None:
@@ -96,10 +78,14 @@ def quick_ends() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def templates() -> Iterator[None]:
-    with TEMPLATES:
+@pytest.fixture(scope="session")
+def django_db_setup() -> Iterator[None]:
+    """Give this worker its database, in place of the one that pytest-django would migrate for it."""
+    with databases.own_database(migrated=True) as url:
+        name = databases.database_name(url)
+        settings.DATABASES["default"]["NAME"] = connections["default"].settings_dict["NAME"] = name
         yield
+        connections["default"].close()
 
 
 @pytest.fixture(scope="module")

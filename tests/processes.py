@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
 
 import psycopg
 import requests
 from django.conf import settings
-from psycopg import sql
 
-from seqpulse.devserver.embedded import url as embedded_url
 from seqpulse.devserver.processes import Children
+from tests.databases import own_database
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,43 +52,6 @@ def wait_for(look: Callable[[], T | None], what: str, timeout_s: float = READY_T
             return found
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what}"
         time.sleep(0.05)
-
-
-def server_url(database: str) -> str:
-    """The address of another database on the server that the tests use."""
-    if settings.EMBEDDED_DATABASE:
-        return embedded_url(settings.SEQPULSE_DATA_DIR).replace("@/seqpulse?", f"@/{database}?")
-    found = {name: str(value) for name, value in settings.DATABASES["default"].items()}
-    login = f"{quote(found['USER'], safe='')}:{quote(found['PASSWORD'], safe='')}@"
-    return f"postgresql://{login}{found['HOST']}:{found['PORT'] or 5432}/{database}"
-
-
-@contextmanager
-def own_database(*, migrated: bool = False) -> Iterator[str]:
-    """A new database; its address. Empty, or migrated. Gone afterwards, whoever is still connected."""
-    name = f"live_{secrets.token_hex(6)}"
-    source = template() if migrated else "template1"
-    with psycopg.connect(server_url("postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(source)))
-        try:
-            yield server_url(name)
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-TEMPLATES = ExitStack()
-
-
-@cache
-def template() -> str:
-    """The name of a migrated database, to copy: that takes a tenth of a second, all migrations take six.
-
-    Made when the first test wants it; gone with TEMPLATES, which conftest.py closes.
-    """
-    url = TEMPLATES.enter_context(own_database())
-    logs = TEMPLATES.enter_context(TemporaryDirectory())
-    Installation(url, variables_for(url, Path(logs)), Path(logs)).manage("migrate", "--verbosity", "0")
-    return urlsplit(url).path.removeprefix("/")
 
 
 # With the short interval of tests, a sample is of use for three seconds (deployments/plan.py): a busy machine may stand

@@ -11,10 +11,11 @@ import pytest
 from django.conf import settings
 
 from seqpulse.devserver.embedded import MAJOR_VERSION
-from tests.processes import Installation, live_installation, own_database, wait_for
+from tests.databases import own_database
+from tests.processes import Installation, live_installation, wait_for
 from tests.system_tools import require
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 VERDICT = "SELECT verdict FROM deployment_verdicts JOIN deployments ON deployments.id = deployment_id WHERE uuid = %s"
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"

@@ -23,7 +23,6 @@ from seqpulse.devserver import embedded
 from seqpulse.devserver.runner import RunError
 from tests.processes import COVERAGE, ROOT, Installation, environment, free_port, processes_with, wait_for
 
-pytestmark = pytest.mark.alone
 SECRET = "hmac_test_secret"
 NOW = datetime(2026, 2, 13, 10, 0, tzinfo=UTC).timestamp()
 
@@ -67,6 +66,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
         wait_for(lambda demo=demo: not processes_with(demo.mark) or embedded.stop(tmp_path), "everything to end")  # type: ignore[misc]
 
 
+# It judges a service by real load.
+@pytest.mark.e2e
+@pytest.mark.exclusive
 def test_the_demo_comes_to_three_verdicts_and_leaves_nothing_running(start: Callable[..., Demo]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -84,6 +86,8 @@ def test_the_demo_comes_to_three_verdicts_and_leaves_nothing_running(start: Call
     assert not embedded.is_running(demo.directory)
 
 
+@pytest.mark.e2e
+@pytest.mark.exclusive
 def test_a_demo_stopped_in_the_middle_ends_everything_it_started(start: Callable[..., Demo]) -> None:
     demo = start(PORT=str(free_port()))
     wait_for(lambda: "trigger   deployment #1" in demo.text() or demo.process.poll(), "the play", 120)

@@ -191,7 +191,7 @@ def test_processor_use_is_a_ratio_from_the_first_question_on() -> None:
     assert 0 <= meter.usage() <= 1
 
 
-@pytest.mark.processes
+@pytest.mark.e2e
 def test_a_second_seqpulse_watches_this_one(tmp_path: Path) -> None:
     for name in ("watched", "watching"):
         (tmp_path / name).mkdir()

@@ -19,6 +19,7 @@ import pytest
 from seqpulse.devserver import embedded
 from seqpulse.devserver.embedded_account import account_for
 
+pytestmark = pytest.mark.integration
 as_root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: PostgreSQL then runs as another account")
 
 

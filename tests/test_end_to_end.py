@@ -13,7 +13,7 @@ import requests
 
 from tests.processes import Installation, closed_port, wait_for
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 # Of deployments: recurring work always has a next time.
 OPEN = "SELECT count(*) FROM scheduled_jobs WHERE status IN ('pending', 'running') AND deployment_id IS NOT NULL"
 

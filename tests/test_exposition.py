@@ -262,7 +262,7 @@ def test_with_a_token_nobody_scrapes_without_it(client: Client, monkeypatch: pyt
     assert client.get("/metrics", headers={"Authorization": "bearer watch-me"}).status_code == 200
 
 
-@pytest.mark.processes
+@pytest.mark.e2e
 def test_requests_of_all_workers_are_in_each_scrape_and_a_killed_workers_stay(installation: Installation) -> None:
     installation.env["WEB_CONCURRENCY"] = "3"
     site = installation.start_web()

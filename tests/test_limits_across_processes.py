@@ -13,7 +13,7 @@ import pytest
 from tests.processes import ROOT, Installation, free_port, live_installation, wait_for
 from tests.system_tools import require
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 COUNTING = """
 import django; django.setup()

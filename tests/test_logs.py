@@ -17,7 +17,7 @@ from scheduler.tracing import announce_names, names_of
 from seqpulse.observability.logging import redact_event
 from tests.processes import Installation, live_installation, wait_for
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 
 @dataclass

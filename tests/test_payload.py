@@ -12,7 +12,7 @@ import requests
 
 from tests.processes import Installation, live_installation
 
-pytestmark = [pytest.mark.processes, pytest.mark.django_db]
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 
 PASSWORD = "correct horse battery"
 # Of the first page that a person opens, with everything that it loads.

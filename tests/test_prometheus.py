@@ -19,7 +19,7 @@ from tests.processes import ROOT, Installation, live_installation, wait_for
 from tests.prometheus import CONFIG, RULES, Prometheus, running_prometheus
 from tests.system_tools import require
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 RULE_TESTS = ROOT / "ops/prometheus/tests/seqpulse.yml"
 DASHBOARDS = sorted((ROOT / "ops/grafana/dashboards").glob("*.json"))

@@ -15,7 +15,7 @@ import requests
 from metrics.signing import signed_headers
 from tests.processes import ROOT, Installation, free_port
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 CLIENT_PYTHON = ROOT / ".venv-client" / "bin" / "python"
 SCRIPTS = ROOT / "tests" / "client"

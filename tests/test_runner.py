@@ -16,17 +16,17 @@ import pytest
 import requests
 
 from seqpulse.devserver import embedded
+from tests.databases import own_database
 from tests.processes import (
     ROOT,
     closed_port,
     environment,
     free_port,
-    own_database,
     processes_with,
     wait_for,
 )
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 MARK = "RUNNER_TEST"
 

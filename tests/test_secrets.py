@@ -20,7 +20,7 @@ from psycopg import sql
 
 from tests.processes import ROOT, Installation, live_installation, wait_for
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 PASSWORD = "pass-word-of-the-operator"
 PAGES = (

@@ -50,6 +50,7 @@ def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.integration
 def test_every_wrong_variable_is_an_error_whose_id_names_it(tmp_path: Path) -> None:
     result = run("manage.py", "check", **{"SEQPULSE_DATA_DIR": str(tmp_path), **KEYS, **WRONG})
     assert result.returncode != 0
@@ -58,12 +59,14 @@ def test_every_wrong_variable_is_an_error_whose_id_names_it(tmp_path: Path) -> N
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.integration
 def test_right_values_pass_the_checks_of_production() -> None:
     right = {"ALLOWED_HOSTS": "seqpulse.example", "SEQPULSE_TRUSTED_PROXIES": "10.0.0.0/8", "PORT": "8080"}
     result = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", DATABASE_URL=URL, **KEYS, **right)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("missing", KEYS)
 def test_production_without_a_key_refuses_to_start(missing: str) -> None:
     given = {name: value for name, value in KEYS.items() if name != missing}
@@ -72,12 +75,14 @@ def test_production_without_a_key_refuses_to_start(missing: str) -> None:
     assert f"{missing} is not set" in result.stderr
 
 
+@pytest.mark.integration
 def test_nothing_serves_with_a_wrong_setting(tmp_path: Path) -> None:
     result = run("-c", "import seqpulse.wsgi", SEQPULSE_DATA_DIR=str(tmp_path), SEQPULSE_SAMPLE_INTERVAL_SECONDS="0")
     assert result.returncode != 0
     assert "seqpulse.E_SEQPULSE_SAMPLE_INTERVAL_SECONDS" in result.stderr
 
 
+@pytest.mark.integration
 def test_debug_is_off_unless_asked_for(tmp_path: Path) -> None:
     show = "from django.conf import settings; print(settings.DEBUG, settings.ALLOWED_HOSTS)"
     env = {"SEQPULSE_DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "seqpulse.settings"}
@@ -85,6 +90,7 @@ def test_debug_is_off_unless_asked_for(tmp_path: Path) -> None:
     assert run("-c", show, DEBUG="on", **env).stdout.startswith("True ['*']")
 
 
+@pytest.mark.integration
 def test_loading_the_settings_starts_no_database_and_keeps_the_keys_it_made(tmp_path: Path) -> None:
     show = "from seqpulse import settings; print(settings.SECRET_KEY, settings.SEQPULSE_ENCRYPTION_KEYS)"
     first, second = (run("-c", show, SEQPULSE_DATA_DIR=str(tmp_path)) for _ in range(2))
@@ -142,6 +148,7 @@ def test_half_a_provider_is_no_provider(given: str) -> None:
     assert Environment({}).oauth("SEQPULSE_GITHUB") == {}
 
 
+@pytest.mark.integration
 def test_a_provider_that_is_set_may_be_led_to_by_forms_and_no_other(tmp_path: Path) -> None:
     show = "from django.conf import settings; print(settings.CONTENT_SECURITY_POLICY['DIRECTIVES']['form-action'])"
     env = {"SEQPULSE_DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "seqpulse.settings"}

@@ -31,7 +31,7 @@ from seqpulse.observability.healthcheck import allowed_host
 from tests.processes import ROOT, environment, free_port, live_installation, wait_for
 from tests.system_tools import require
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 DOCKERFILE = ROOT / "Dockerfile"
 UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))

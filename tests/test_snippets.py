@@ -25,7 +25,7 @@ from tests.processes import Installation, environment, free_port
 from tests.system_tools import require
 from tests.test_public_client import CLIENT_PYTHON
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 SECRET = "sphs_of-the-test"
 VALUES = Values("https://seqpulse.example.com", "shop", "prod", "/internal/metrics", signed=True)

@@ -114,6 +114,7 @@ def entries(catalogue: Path, *which: str) -> list[str]:
     return re.findall(r'^msgid "(.+)"$', shown, re.M)
 
 
+@pytest.mark.integration
 def test_the_catalogue_has_every_text_of_the_code(fresh: Path) -> None:
     assert len(entries(fresh)) > 600
     empty, guessed = entries(fresh, "--untranslated"), entries(fresh, "--only-fuzzy")

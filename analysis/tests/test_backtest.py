@@ -227,6 +227,7 @@ def test_the_cases_are_never_overwritten_by_the_results(tmp_path: Path) -> None:
     assert (tmp_path / "cases.jsonl").stat().st_size > 0
 
 
+@pytest.mark.integration
 def test_it_runs_where_no_database_can_be_reached(tmp_path: Path) -> None:
     cases = tmp_path / "cases.jsonl"
     cases.write_text(json.dumps(make_case("a", pre=rows(make_pre(3)))) + "\n{}\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,30 +20,47 @@ from projects.models import Environment
 from tests.system_tools import require
 
 
-# The plugin keeps its own until the session ends. While it runs, this thread has a running event loop, in which
-# Django refuses every query and asyncio.run() every call, in whichever tests come after. So: per module.
-@pytest.fixture(scope="module")
-def playwright(django_db_setup: None) -> Iterator[Playwright]:
+@contextmanager
+def event_loop(playwright: Playwright) -> Iterator[None]:
+    """Have Playwright's event loop run in this thread, and in no test but those with a browser.
+
+    It would stay until the session ends, and Django refuses every query, asyncio.run() every call while one runs.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        asyncio._set_running_loop(playwright._loop)
+        try:
+            yield
+        finally:
+            asyncio._set_running_loop(None)
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
     require("chromium")
     # Costs no test that passes any time.
     expect.set_options(timeout=PATIENCE_MS)
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as running:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with sync_playwright() as running:
+        asyncio._set_running_loop(None)
         yield running
+        asyncio._set_running_loop(running._loop)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(playwright: Playwright, browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
-    """Debian's Chromium; without its sandbox, which does not work for root."""
+    """Debian's Chromium, one for all tests; without its sandbox, which does not work for root."""
     arguments = {**browser_type_launch_args, "executable_path": require("chromium"), "args": ["--no-sandbox"]}
-    launched = playwright.chromium.launch(**arguments)
+    with event_loop(playwright):
+        launched = playwright.chromium.launch(**arguments)
     yield launched
-    launched.close()
+    with event_loop(playwright):
+        launched.close()
 
 
 @pytest.fixture
-def browser_context_args() -> dict[str, Any]:
-    return {"locale": "en-GB", "timezone_id": "UTC"}
+def browser_context_args(playwright: Playwright) -> Iterator[dict[str, Any]]:
+    with event_loop(playwright):
+        yield {"locale": "en-GB", "timezone_id": "UTC"}
 
 
 @pytest.fixture

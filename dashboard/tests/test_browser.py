@@ -20,7 +20,7 @@ from metrics.models import Phase
 from metrics.tests.factories import make_sample
 from projects.services import set_policy
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_person_signs_in_and_out(site, live_server):

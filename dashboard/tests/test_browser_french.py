@@ -18,7 +18,7 @@ from projects.services import set_policy
 from projects.tests.factories import make_api_key, make_environment
 from tests.every_page import make_pollers
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 CUT_OFF = Path(__file__).with_name("cut_off.js").read_text(encoding="utf-8")
 

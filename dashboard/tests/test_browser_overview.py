@@ -25,7 +25,7 @@ from projects.models import Environment
 from projects.services import set_policy
 from projects.tests.factories import make_environment, make_project
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 OVERVIEW = "/dashboard/"
 

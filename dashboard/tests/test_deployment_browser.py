@@ -17,7 +17,7 @@ from metrics.tests.factories import make_sample
 from projects.services import set_policy
 from scheduler.models import JobStatus
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 # What moved on the screen without anybody having touched anything (CLS), from now on.
 WATCH_SHIFTS = """() => {

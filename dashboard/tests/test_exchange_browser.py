@@ -15,7 +15,7 @@ from dashboard.tests.pages import LIST
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_who_filters_after_the_session_has_ended_signs_in_and_comes_back_to_what_was_asked(site, live_server, user):

@@ -16,7 +16,7 @@ from dashboard.tests.pages import LIST
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_person_searches_filters_orders_pages_and_downloads(site, live_server, user):

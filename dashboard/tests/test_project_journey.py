@@ -14,7 +14,7 @@ from dashboard.tests.browsing import look, sign_in
 from dashboard.tests.endpoints import Service
 from projects.models import ApiKey, Environment, Project
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture

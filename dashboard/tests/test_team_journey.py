@@ -17,7 +17,7 @@ from dashboard.tests.test_status_page import make_job, make_poller
 from projects.tests.factories import make_environment, make_project
 from scheduler.health import health
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture

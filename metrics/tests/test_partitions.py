@@ -220,7 +220,7 @@ def test_an_interrupted_drop_is_carried_on_with(
     assert partitions.left_over() == []
 
 
-@pytest.mark.processes
+@pytest.mark.e2e
 def test_the_migration_keeps_what_is_there_and_can_be_taken_back(tmp_path: Path) -> None:
     with live_installation(tmp_path) as made:
         made.manage("migrate", "metrics", "0002", "--verbosity", "0")

@@ -28,7 +28,7 @@ from tests.crash.scene import (
 )
 from tests.processes import Installation, environment, wait_for
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.e2e, pytest.mark.exclusive]
 
 # A poller whose database is away tries again after pauses of up to two seconds, its writer after up to five.
 LINES_PER_SECOND = 4

@@ -9,7 +9,7 @@ import pytest
 from tests.crash.scene import one, plant
 from tests.processes import Installation, wait_for
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.e2e, pytest.mark.exclusive]
 
 OF_PROJECT = (
     " FROM scheduled_jobs j JOIN deployments d ON d.id = j.deployment_id JOIN projects_project p ON p.id = d.project_id"

@@ -25,7 +25,7 @@ from tests.crash.scene import (
 )
 from tests.processes import Installation, wait_for
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.e2e
 
 KILLS = 4
 
@@ -115,7 +115,7 @@ def test_after_an_outage_missed_samples_are_told_and_not_taken_in_one_instant(
     assert one(scene, silent) == 0
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 def test_sigterm_ends_what_runs_hands_back_the_rest_and_exits_in_time(scene: Installation, endpoint: str) -> None:
     poller = scene.start_poller("poller", "--capacity", "60")
     plant(
@@ -140,7 +140,7 @@ def test_sigterm_ends_what_runs_hands_back_the_rest_and_exits_in_time(scene: Ins
     assert told
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 def test_a_second_sigterm_ends_at_once_and_loses_nothing(scene: Installation, endpoint: str) -> None:
     poller = scene.start_poller("poller", "--lease", LONG_LEASE_S)
     plant(scene, {"name": "shop", "endpoint": f"{endpoint}/hang", "deployments": 4, "within_s": 0.1})

@@ -1,0 +1,113 @@
+"""Databases for tests: the server, one migrated template for every state of the migrations, and copies of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import psycopg
+import pytest
+from django.conf import settings
+from psycopg import sql
+
+from seqpulse.devserver import embedded
+
+ROOT: Path = settings.BASE_DIR
+# Closed at the end of the run (conftest.py).
+SERVER = ExitStack()
+# Whatever changes what `migrate` leaves behind: tables, content types, permissions.
+MIGRATED_FROM = ("*/migrations/*.py", "*/models.py", "*/models/*.py", "requirements/base.txt")
+# One process at a time looks for the template and makes it.
+TEMPLATE_LOCK = 0x74656D706C617465
+
+
+@cache
+def start_server() -> None:
+    """Start the embedded server, unless DATABASE_URL names another; stop it at the end if no other run uses it."""
+    if not settings.EMBEDDED_DATABASE:
+        return
+    is_alone = SERVER.enter_context(embedded.in_use(settings.SEQPULSE_DATA_DIR))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQPULSE_EMBEDDED_FAST", "1")
+        embedded.start(settings.SEQPULSE_DATA_DIR)
+    SERVER.callback(lambda: is_alone() and embedded.stop(settings.SEQPULSE_DATA_DIR))
+
+
+def server_url(database: str) -> str:
+    """Return the address of another database on the server that the tests use."""
+    if settings.EMBEDDED_DATABASE:
+        return embedded.url(settings.SEQPULSE_DATA_DIR).replace("@/seqpulse?", f"@/{database}?")
+    found = {name: str(value) for name, value in settings.DATABASES["default"].items()}
+    login = f"{quote(found['USER'], safe='')}:{quote(found['PASSWORD'], safe='')}@"
+    return f"postgresql://{login}{found['HOST']}:{found['PORT'] or 5432}/{database}"
+
+
+def database_name(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
+@contextmanager
+def own_database(*, migrated: bool = False) -> Iterator[str]:
+    """Yield the address of a new database, empty or migrated. It is dropped afterwards, also where it is in use."""
+    start_server()
+    with psycopg.connect(server_url("postgres"), autocommit=True) as admin:
+        name = f"live_{secrets.token_hex(6)}"
+        if migrated:
+            copy_template(admin, name)
+        else:
+            execute(admin, "CREATE DATABASE {}", name)
+        try:
+            yield server_url(name)
+        finally:
+            execute(admin, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def execute(admin: psycopg.Connection[Any], statement: str, *names: str) -> None:
+    admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+
+
+def copy_template(admin: psycopg.Connection[Any], name: str) -> None:
+    """Copy the template, which takes a tenth of a second. It is made anew after a change, and once a day.
+
+    Once a day, because migrations make the partitions of the days to come.
+    """
+    template = f"migrated_{template_key()}"
+    admin.execute("SELECT pg_advisory_lock(%s)", [TEMPLATE_LOCK])
+    found = admin.execute(r"SELECT datname FROM pg_database WHERE datname LIKE 'migrated\_%'").fetchall()
+    if (template,) not in found:
+        for (old,) in found:
+            execute(admin, "DROP DATABASE {}", old)
+        unfinished = f"{template}_{secrets.token_hex(3)}"
+        execute(admin, "CREATE DATABASE {}", unfinished)
+        migrate(server_url(unfinished))
+        execute(admin, "ALTER DATABASE {} RENAME TO {}", unfinished, template)
+        # A database in use cannot be copied, and autovacuum would use it.
+        execute(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false", template)
+    execute(admin, "CREATE DATABASE {} TEMPLATE {}", name, template)
+    admin.execute("SELECT pg_advisory_unlock(%s)", [TEMPLATE_LOCK])
+
+
+@cache
+def template_key() -> str:
+    digest = hashlib.sha256(f"{datetime.now(UTC):%Y%m%d}".encode())
+    for path in sorted(path for pattern in MIGRATED_FROM for path in ROOT.glob(pattern)):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def migrate(url: str) -> None:
+    """Apply all migrations, in a process: Django's connection of this one may be in a transaction."""
+    command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "seqpulse.settings_test", "DATABASE_URL": url}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
