@@ -1,1 +1,1 @@
-"""How fast pollers are, side by side with other ways to do it: `make bench-poller`."""
+"""Measure pollers beside alternatives: `make bench-poller`."""

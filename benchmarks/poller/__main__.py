@@ -1,4 +1,4 @@
-"""python -m benchmarks.poller [--quick] [--only NAME …] [--rival PYTHON]: a table, then one JSON object."""
+"""Print a table, then one JSON object: `python -m benchmarks.poller [--quick] [--only NAME …] [--rival PYTHON]`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 from benchmarks.poller import cases
 from benchmarks.poller.world import ROOT, World
 
-# figure: what it is, its target ("at least" or "at most")
+# Figure: description, direction of its target (">=" or "<="), target.
 ROWS: dict[str, tuple[str, str, float | None]] = {
     "collections_per_s_1": ("collections/s, one poller, 50 ms endpoints", ">=", None),
     "collections_per_s_2": ("collections/s, two pollers", ">=", 4000),
-    "window_samples_per_s": ("samples/s of whole windows, early looks, verdicts", ">=", None),
+    "window_samples_per_s": ("samples/s of whole windows, early analyses, verdicts", ">=", None),
     "windows_per_s": ("  verdicts/s", ">=", None),
-    "looks": ("  early looks", ">=", None),
-    "raw_requests_per_s": ("requests/s of libcurl alone: what the machine gives", ">=", None),
+    "looks": ("  early analyses", ">=", None),
+    "raw_requests_per_s": ("requests/s of libcurl alone: bound of the machine", ">=", None),
     "naive_collections_per_s": ("collections/s, requests, one row at a time, 32 threads", ">=", None),
     "tls_collections_per_s": ("collections/s over fresh TLS, two pollers", ">=", 500),
     "slow_completed_share": ("2 s endpoints at 400/s: share completed", ">=", 1.0),
@@ -32,12 +32,12 @@ ROWS: dict[str, tuple[str, str, float | None]] = {
     "due_now_p99_ms": ("due now, idle system, p99, ms", "<=", 50),
     "idle_cpu_percent": ("idle poller, % of a core", "<=", 0.5),
     "idle_queries_per_interval": ("idle poller, queries per fallback interval", "<=", 1.05),
-    "idle_installation_cpu_percent": ("  with what recurs every minute, % of a core", "<=", None),
+    "idle_installation_cpu_percent": ("  with recurring jobs, % of a core", "<=", None),
     "claim_p50_ms": ("claim in the large table, p50, ms", "<=", None),
     "claim_p99_ms": ("claim in the large table, p99, ms", "<=", 5),
     "claim_past_5000_p50_ms": ("claim past 5,000 due of a full project, p50, ms", "<=", None),
     "claim_past_5000_p99_ms": ("claim past 5,000 due of a full project, p99, ms", "<=", None),
-    "verdict_max_s": ("200 last samples at once: until every verdict stands, s", "<=", 2),
+    "verdict_max_s": ("200 last samples at once: until all verdicts exist, s", "<=", 2),
     "last_samples_within_s": ("  (those samples arrived within, s)", "<=", None),
     "noop_per_s": ("no-op jobs/s, one poller", ">=", None),
     "procrastinate_noop_per_s": ("no-op jobs/s, procrastinate", ">=", None),
@@ -56,9 +56,9 @@ def verdict(kind: str, target: float | None, value: float) -> str:
 
 
 def main() -> int:
-    """Runs the bench; exit code 0 whatever the figures are: they are for people to judge."""
+    """Run the benchmark. The exit code is 0 whatever the figures are: they need interpretation."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.poller", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute instead of five; figures are rougher")
+    parser.add_argument("--quick", action="store_true", help="a minute instead of five; less precise")
     parser.add_argument(
         "--only", nargs="*", default=[], help="collections windows raw tls slow lag idle claims verdicts noops naive"
     )

@@ -1,4 +1,4 @@
-"""The figures, one function each."""
+"""Measure the figures, one function each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DONE = "SELECT count(*) = 0 FROM scheduled_jobs WHERE status IN ('pending', 'run
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much work each figure takes."""
+    """Amount of work per figure."""
 
     collections: int
     tls: int
@@ -44,7 +44,7 @@ QUICK = Size(3_000, 1_000, 3, 3, 20, 4, 100_000, 20_000, 60, 6_000, 300, 100, 20
 def rate_of(
     world: World, count: int, pollers: int, *, tls: bool = False, delay_s: float = 0.05
 ) -> tuple[float, list[int]]:
-    """Collections/s while `count` of them are due, and the pollers' process ids."""
+    """Return collections/s with `count` of them due, and the process ids of the pollers."""
     addresses = world.start_endpoint(delay_s, tls=tls) + ([] if tls else world.start_endpoint(delay_s))
     world.plant_environments(addresses, 400)
     pids = world.start_pollers(pollers)
@@ -52,7 +52,7 @@ def rate_of(
     world.wait_for(DONE)
     rate = world.one(
         "SELECT count(*) / extract(epoch FROM max(finished_at) - min(started_at))::float8 FROM scheduled_jobs"
-        # What had to be tried again, after half a minute, is not counted.
+        # Retries, which come after half a minute, are not counted.
         " WHERE status = 'completed' AND job_type = 'pre_collect' AND retry_count = 0"
     )
     lost = world.one("SELECT count(*) FROM scheduled_jobs WHERE job_type = 'pre_collect' AND status <> 'completed'")
@@ -68,7 +68,7 @@ def finish(world: World) -> None:
 
 
 def collections(world: World, size: Size) -> Figures:
-    """50 ms endpoints over kept connections, with one and with two pollers."""
+    """Measure 50 ms endpoints over persistent connections, with one and with two pollers."""
     figures: Figures = {}
     for pollers in (1, 2):
         rate, pids = rate_of(world, size.collections * pollers, pollers)
@@ -79,7 +79,7 @@ def collections(world: World, size: Size) -> Figures:
 
 
 def windows(world: World, size: Size) -> Figures:
-    """Whole windows: five samples each with the early looks between them, and the verdict. Two pollers."""
+    """Measure whole windows with two pollers: five samples each, early analyses between them, and the verdict."""
     addresses = world.start_endpoint(0.05) + world.start_endpoint(0.05)
     world.plant_environments(addresses, size.windows, state="finished")
     world.start_pollers(2)
@@ -95,7 +95,7 @@ def windows(world: World, size: Size) -> Figures:
 
 
 def raw_requests(world: World, size: Size) -> Figures:
-    """What the machine gives: libcurl alone against one cheap endpoint, no job, no database, no check."""
+    """Measure the bound of the machine: libcurl alone against one cheap endpoint, no job, database or check."""
     [address, *_] = world.start_endpoint(0)
     rate = raw_rate(address, size.raw)
     finish(world)
@@ -103,7 +103,7 @@ def raw_requests(world: World, size: Size) -> Figures:
 
 
 def fresh_tls(world: World, size: Size) -> Figures:
-    """Two pollers, 50 ms endpoints, a full TLS handshake each."""
+    """Measure two pollers with 50 ms endpoints and a full TLS handshake per request."""
     rate, pids = rate_of(world, size.tls, 2, tls=True)
     figures: Figures = {"tls_collections_per_s": rate, "tls_rss_mb": max(memory_mb(pid) for pid in pids)}
     finish(world)
@@ -111,7 +111,7 @@ def fresh_tls(world: World, size: Size) -> Figures:
 
 
 def slow_endpoints(world: World, size: Size) -> Figures:
-    """Endpoints that take 2 s, 400 due per second, two pollers: whether they keep up, and how late they start."""
+    """Measure completion and start lag of two pollers with 2 s endpoints, 400 due per second."""
     addresses = world.start_endpoint(2.0)
     world.plant_environments(addresses, 400)
     pids = world.start_pollers(2)
@@ -138,7 +138,7 @@ def lag_percentile(world: World, share: float) -> float:
 
 
 def start_lag(world: World, size: Size) -> Figures:
-    """scheduled_at → the request arrives, at 100 due per second; then for single jobs on an idle system."""
+    """Measure the time from scheduled_at to the request's arrival: at 100 due per second, and on an idle system."""
     addresses = world.start_endpoint(0.05)
     world.start_pollers(1)
     count = int(100 * size.lag_s)
@@ -172,7 +172,7 @@ def start_lag(world: World, size: Size) -> Figures:
 
 
 def due_times(world: World) -> dict[str, float]:
-    """When each path was to be asked, seconds since the epoch."""
+    """Return the due time of each path, in seconds since the epoch."""
     rows = world.database.execute(
         "SELECT '/' || substring(e.name FROM 2), extract(epoch FROM j.scheduled_at)::float8 FROM scheduled_jobs j"
         " JOIN deployments d ON d.id = j.deployment_id JOIN projects_environment e ON e.id = d.environment_id"
@@ -182,9 +182,9 @@ def due_times(world: World) -> dict[str, float]:
 
 
 def idle(world: World, size: Size) -> Figures:
-    """A poller with nothing to do: share of a core, queries per fallback interval (shortened to 2 s).
+    """Measure an idle poller: percent of a core, queries per fallback interval (shortened to 2 s).
 
-    First as it is delivered, with what recurs (which runs every minute), then without.
+    First with recurring jobs, which run every minute, then without.
     """
     poll_s = 2.0
     [pid] = world.start_pollers(1, "--poll", str(poll_s))
@@ -192,14 +192,14 @@ def idle(world: World, size: Size) -> Figures:
     used = cpu_s(pid)
     time.sleep(size.idle_installation_s)
     with_recurring = 100 * (cpu_s(pid) - used) / size.idle_installation_s
-    world.database.execute("DELETE FROM scheduled_jobs")  # what recurs would not let it sleep
+    world.database.execute("DELETE FROM scheduled_jobs")  # recurring jobs would wake it
     time.sleep(2 * poll_s)
     used, begun = cpu_s(pid), time.monotonic()
-    seen: set[tuple[Any, ...]] = set(world.database.execute(ASKED).fetchall())
+    seen: set[tuple[Any, ...]] = set(world.database.execute(LATEST_QUERIES).fetchall())
     before = len(seen)
     while time.monotonic() < begun + size.idle_s:
         time.sleep(0.02)
-        seen.update(world.database.execute(ASKED).fetchall())
+        seen.update(world.database.execute(LATEST_QUERIES).fetchall())
     figures: Figures = {
         "idle_installation_cpu_percent": with_recurring,
         "idle_cpu_percent": 100 * (cpu_s(pid) - used) / size.idle_s,
@@ -209,15 +209,15 @@ def idle(world: World, size: Size) -> Figures:
     return figures
 
 
-# The latest question of every other connection: asked often enough, this finds each of an idle poller's.
-ASKED = (
+# The latest query of every other connection. Polled often enough, it shows each query of an idle poller.
+LATEST_QUERIES = (
     "SELECT pid, query_start FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     " AND backend_type = 'client backend'"
 )
 
 
 def claims(world: World, size: Size) -> Figures:
-    """The claim in a large table: alone, and with 5,000 due jobs of a project that has its share already."""
+    """Measure the claim in a large table: alone, and with 5,000 due jobs of a project whose tenant queue is full."""
     columns = (
         "INSERT INTO scheduled_jobs (job_type, phase, sequence_index, scheduled_at, status, retry_count, last_error,"
         " error_code, job_metadata, locked_by, fair_key) SELECT 'pre_collect', '', 0, now() + {at}, '{status}', 0, '',"
@@ -242,7 +242,7 @@ def claims(world: World, size: Size) -> Figures:
 
 
 def claim_times(world: World, count: int, full: str, columns: str) -> list[float]:
-    """Milliseconds of each claim of twenty jobs; they are completed in between."""
+    """Return the ms of each claim of twenty jobs, which are completed in between."""
     from scheduler.fair_share import ClaimLimits  # noqa: PLC0415  (needs the settings)
     from scheduler.store import JobStore  # noqa: PLC0415
 
@@ -263,7 +263,7 @@ def claim_times(world: World, count: int, full: str, columns: str) -> list[float
 
 
 def verdicts(world: World, size: Size) -> Figures:
-    """200 deployments whose last samples arrive in the same second: until all of their verdicts can be read."""
+    """Measure 200 deployments whose last samples arrive in the same second, until all verdicts can be read."""
     addresses = world.start_endpoint(0.05)
     world.plant_environments(addresses, 200, state="finished")
     world.start_pollers(2)
@@ -283,7 +283,7 @@ def verdicts(world: World, size: Size) -> Figures:
     )
     world.database.execute("SELECT pg_notify('seqpulse_jobs', '')")
     world.wait_for("SELECT count(*) = 200 FROM deployment_verdicts")
-    # From the first of the last samples until we see the last verdict: no deployment waited longer.
+    # From the first of the last samples to the last verdict: the upper bound for each deployment.
     longest, spread = world.database.execute(
         "SELECT extract(epoch FROM clock_timestamp() - min(collected_at))::float8,"
         " extract(epoch FROM max(collected_at) - min(collected_at))::float8"
@@ -294,7 +294,7 @@ def verdicts(world: World, size: Size) -> Figures:
 
 
 def noops(world: World, size: Size, rival: Path) -> Figures:
-    """Jobs that do nothing: our poller and procrastinate's worker, one process each."""
+    """Measure no-op jobs: our poller and a procrastinate worker, one process each."""
     world.start_pollers(1, module=("-m", "benchmarks.poller.noop"))
     world.database.execute(
         "INSERT INTO scheduled_jobs (job_type, phase, sequence_index, scheduled_at, status, retry_count, last_error,"
@@ -319,7 +319,7 @@ def noops(world: World, size: Size, rival: Path) -> Figures:
 
 
 def naive(world: World, size: Size) -> Figures:
-    """The obvious poller at the same endpoints."""
+    """Measure a simple poller with the same endpoints."""
     addresses = world.start_endpoint(0.05)
     world.plant_environments(addresses, 200)
     world.plant_jobs(size.naive, due_in_s=-1)

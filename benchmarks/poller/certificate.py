@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that only the bench trusts."""
+"""Make a certificate for 127.0.0.1 that only the benchmark trusts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """Writes certificate and key (ECDSA P-256, as most sites have today); their paths."""
+    """Write certificate and key (ECDSA P-256, as on most sites); return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")])
     now = datetime.datetime.now(datetime.UTC)

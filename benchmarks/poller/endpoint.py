@@ -1,8 +1,8 @@
-"""Metrics endpoints for the bench: `python -m benchmarks.poller.endpoint PORT,PORT,… DELAY_S [CERTIFICATE KEY]`.
+"""Serve metrics endpoints: `python -m benchmarks.poller.endpoint PORT,PORT,… DELAY_S [CERTIFICATE KEY]`.
 
-One process, as cheap as Python allows, so that it does not take the core that it is to measure. With a certificate it
-speaks TLS and closes every connection. GET /arrivals gives (and forgets) when each path was asked, in seconds since the
-epoch.
+One process with as little CPU as possible, since it shares the cores with what is measured. With a certificate it
+speaks TLS and closes every connection. GET /arrivals returns and clears the time of the last request of each path, in
+seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def answer(body: bytes, *, close: bool) -> bytes:
 
 
 class Endpoint(asyncio.Protocol):
-    """Answers each request after the delay."""
+    """Answer each request after the delay."""
 
     def __init__(self, delay_s: float, *, close: bool) -> None:
         self.delay_s, self.close = delay_s, close
@@ -78,7 +78,7 @@ def main() -> None:
     if len(sys.argv) > 3:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(sys.argv[3], sys.argv[4])
-        context.num_tickets = 0  # so that no handshake is shortened
+        context.num_tickets = 0  # no session resumption: every handshake is a full one
     asyncio.run(serve([int(port) for port in sys.argv[1].split(",")], float(sys.argv[2]), context))
 
 

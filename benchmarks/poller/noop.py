@@ -1,4 +1,4 @@
-"""A poller with a job kind that does nothing: what the scheduler itself costs."""
+"""Run a poller with a no-op job kind: the cost of the scheduler itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other ways to do the same, in the same run: procrastinate, and requests with one row at a time."""
+"""Alternatives measured in the same run: procrastinate, libcurl alone, and a simple threaded poller."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ asyncio.run(main(int(sys.argv[2])))
 
 
 def procrastinate_rate(python: Path, url: str, count: int) -> float | None:
-    """No-op jobs/s of one procrastinate worker, from the first start to the last end, at the best of three
-    concurrencies; None where it is not installed."""
+    """Return no-op jobs/s of one procrastinate worker at the best of three concurrencies; None if not installed.
+
+    Counted from the first start to the last end.
+    """
     if not python.exists():
         return None
     rates = []
@@ -55,19 +57,19 @@ def procrastinate_rate(python: Path, url: str, count: int) -> float | None:
     return max(rates)
 
 
-def raw_rate(address: str, count: int, at_once: int = 64) -> float:
-    """GETs/s of libcurl's multi interface in one process, over kept connections."""
+def raw_rate(address: str, count: int, concurrency: int = 64) -> float:
+    """Return GETs/s of libcurl's multi interface in one process, over persistent connections."""
     import pycurl  # noqa: PLC0415
 
     multi = pycurl.CurlMulti()
     handles = []
-    for _ in range(at_once):
+    for _ in range(concurrency):
         handle = pycurl.Curl()
         handle.setopt(pycurl.URL, f"{address}/0")
         handle.setopt(pycurl.WRITEFUNCTION, len)
         multi.add_handle(handle)
         handles.append(handle)
-    started, done = at_once, 0
+    started, done = concurrency, 0
     begun = time.perf_counter()
     while done < count:
         multi.perform()
@@ -88,7 +90,7 @@ def raw_rate(address: str, count: int, at_once: int = 64) -> float:
 
 
 def naive_rate(threads: int, count: int) -> float:
-    """Collections/s of the obvious poller: threads that each claim one row, ask with requests, and save one row."""
+    """Return collections/s of a simple poller: each thread claims one row, calls with requests, and saves one row."""
     import django  # noqa: PLC0415
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")

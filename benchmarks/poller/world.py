@@ -1,4 +1,4 @@
-"""A SeqPulse for the bench: its own PostgreSQL, pollers and endpoints as processes, work planted with SQL."""
+"""Run SeqPulse for the benchmark: a PostgreSQL of its own, pollers and endpoints as processes, jobs inserted by SQL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class World:
-    """Everything that runs while the bench does; `close()` ends it."""
+    """Processes and database of the benchmark; `close()` stops them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -80,7 +80,7 @@ class World:
     def start_pollers(
         self, count: int, *options: str, module: tuple[str, ...] = ("manage.py", "run_poller")
     ) -> list[int]:
-        """Starts pollers that live alone; their process ids, once they are at work."""
+        """Start pollers; return their process ids once they work."""
         names = [f"poller-{number}" for number in range(count)]
         pids = [self.start(name, sys.executable, *module, *options).pid for name in names]
         self.wait_for("SELECT count(*) = %s FROM pollers WHERE pid = ANY(%s) AND session_locked", count, pids)
@@ -90,7 +90,7 @@ class World:
         self.stop(*[name for name in self.children.running if name.startswith("poller-")])
 
     def start_endpoint(self, delay_s: float, *, tls: bool = False) -> list[str]:
-        """Starts an endpoint process; its addresses."""
+        """Start an endpoint process; return its base URLs."""
         ports = free_ports(PORTS_EACH)
         secure = (str(self.certificate), str(self.key)) if tls else ()
         name = f"endpoint-{ports[0]}"
@@ -118,7 +118,10 @@ class World:
         return row[0] if row else None
 
     def wait_for(self, query: str, *values: Any, patience_s: float = PATIENCE_S) -> None:
-        """Until the query says true. Raises TimeoutError."""
+        """Wait until the query returns true.
+
+        Raises: TimeoutError.
+        """
         deadline = time.monotonic() + patience_s
         while not self.one(query, *values):
             if time.monotonic() > deadline:
@@ -126,7 +129,7 @@ class World:
             time.sleep(0.05)
 
     def clear(self) -> None:
-        """Forgets all work and all projects."""
+        """Delete all jobs, samples, deployments and projects."""
         self.database.execute(
             "TRUNCATE scheduled_jobs, metric_samples, sample_places, deployments, projects_project, accounts_team"
             " CASCADE"
@@ -135,9 +138,12 @@ class World:
     def plant_environments(
         self, addresses: list[str], count: int, *, state: str = "running"
     ) -> list[tuple[int, int, int]]:
-        """Signing environments /0, /1, … of PROJECTS projects, a deployment in each: their ids.
+        """Insert signing environments /0, /1, … of PROJECTS projects with one deployment each.
 
-        state: running, or finished where an analysis is planted as well; else one is planned for it after a while.
+        Args:
+            state: `running`, or `finished` if the analysis is inserted too (a sweep would plan it otherwise).
+
+        Returns: (deployment id, project id, environment id) of each.
         """
         from projects.services import create_project  # noqa: PLC0415  (needs the settings)
         from security.encryption import encrypt  # noqa: PLC0415
@@ -169,7 +175,7 @@ class World:
     def plant_jobs(
         self, count: int, *, due_in_s: float = 1.0, per_second: float = 0, job_type: str = "pre_collect"
     ) -> None:
-        """So many collections over all deployments, due together or evenly. They stay of use."""
+        """Insert collections over all deployments, due together or at a rate. They never expire."""
         self.database.execute(
             b"INSERT INTO scheduled_jobs (job_type, phase, deployment_id, sequence_index, scheduled_at, status,"
             b"  retry_count, last_error, error_code, job_metadata, locked_by, fair_key)"
@@ -184,7 +190,7 @@ class World:
         self.database.execute("SELECT pg_notify('seqpulse_jobs', '')")
 
     def plant_windows(self, *, due_in_s: float = 1.0) -> None:
-        """For every deployment five samples after it, due together, and its analysis, due when they are in."""
+        """Insert five POST collections per deployment, due together, and its analysis."""
         self.database.execute(
             b"INSERT INTO scheduled_jobs (job_type, phase, deployment_id, sequence_index, scheduled_at, status,"
             b"  retry_count, last_error, error_code, job_metadata, locked_by, fair_key)"
@@ -199,14 +205,14 @@ class World:
 
 
 def arrivals(addresses: list[str]) -> dict[str, float]:
-    """When each path was asked; forgotten by the endpoint afterwards."""
+    """Return and clear the time of the last request of each path."""
     with urllib.request.urlopen(f"{addresses[0]}/arrivals", timeout=10) as answer:  # noqa: S310  (our own endpoint)
         seen: dict[str, float] = json.load(answer)
         return seen
 
 
 def memory_mb(pid: int) -> float:
-    """The most memory that the process ever had resident."""
+    """Return the peak resident memory of the process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
@@ -214,12 +220,12 @@ def memory_mb(pid: int) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time that the process has used."""
+    """Return the CPU seconds used by the process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value that `share` of the values do not exceed."""
+    """Return the value that `share` (0..1) of the values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,1 +1,1 @@
-"""How often is a verdict right? Labelled simulations, our judge, its peers, and what each idea of ours is worth."""
+"""Measure how often verdicts are right: labelled simulations, our judge, other judges, and ablations."""

@@ -1,4 +1,4 @@
-"""python -m benchmarks.verdicts [--cases N] [--seed S] [--calibrate] [--write FILE]"""
+"""Run `python -m benchmarks.verdicts [--cases N] [--seed S] [--calibrate] [--write FILE]`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from benchmarks.verdicts.calibrate import calibration
 from benchmarks.verdicts.report import report
 from benchmarks.verdicts.run import WORLDS, judge_strata, judge_world
 
-# The judge was built looking at cases of seeds 1, 3, 7, 11, 21, 31, 32 and 501, and at the figures of 20261123 and
-# 20261202; calibration used seed 1. This one was left alone.
+# The judge was developed on cases of seeds 1, 3, 7, 11, 21, 31, 32 and 501, and on figures of 20261123 and 20261202;
+# calibration used seed 1. This seed was not used.
 REPORT_SEED = 20261205
 
 
 def main() -> int:
-    """Run the benchmark; exit code 1 where a floor is not met."""
+    """Run the benchmark; return exit code 1 if a floor is not met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__)
     parser.add_argument("--cases", type=int, default=8_000, help="cases of the first world; half are reported")
     parser.add_argument("--seed", type=int, default=REPORT_SEED)

@@ -1,4 +1,4 @@
-"""How often verdicts of each distance from the lines are right: the source of the judge's confidence table."""
+"""Compute how often verdicts at each distance from the thresholds are right: the judge's confidence table."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from analysis.adaptive.confidence import DISTANCES, band, distance
 from analysis.types import VERDICTS
 from benchmarks.verdicts.labels import Case
 
-# Cells with few cases say little: each starts with this many at PRIOR_RIGHT.
+# Prior for cells with few cases: each starts with this many at PRIOR_RIGHT.
 PRIOR_CASES = 10.0
 PRIOR_RIGHT = 0.9
 
-# No generator is the world: the table claims this much less than was measured, and never certainty.
-MODESTY = 0.01
+# No generator is reality: the table claims this much less than was measured, and never certainty.
+MARGIN = 0.01
 MOST = 0.985
 
 
 def calibration(cases: Iterable[Case]) -> list[str]:
-    """One line per band and verdict: the share of right verdicts near each distance, never falling with it."""
+    """Return one line per band and verdict: the share of right verdicts near each distance, monotone in it."""
     cells: dict[tuple[str, str], list[tuple[float, bool]]] = {}
     for case in cases:
         evidence, found, combined = weigh(case.pre, case.post, AdaptivePolicy(), case.window)
@@ -37,7 +37,7 @@ def calibration(cases: Iterable[Case]) -> list[str]:
 
 
 def _row(members: Sequence[tuple[float, bool]]) -> list[float]:
-    """Weighted shares at DISTANCES (each case counts for the two nearest ones), made monotone by pooling neighbours."""
+    """Return weighted shares at DISTANCES, made monotone by pooling neighbours. A case counts for the two nearest."""
     weight = [PRIOR_CASES] * len(DISTANCES)
     right = [PRIOR_CASES * PRIOR_RIGHT] * len(DISTANCES)
     for far, good in members:
@@ -53,4 +53,4 @@ def _row(members: Sequence[tuple[float, bool]]) -> list[float]:
         while len(blocks) > 1 and blocks[-2][1] / blocks[-2][0] > blocks[-1][1] / blocks[-1][0]:
             last = blocks.pop()
             blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
-    return [min(MOST, r / w - MODESTY) for w, r, count in blocks for _ in range(int(count))]
+    return [min(MOST, r / w - MARGIN) for w, r, count in blocks for _ in range(int(count))]

@@ -1,4 +1,4 @@
-"""Figures of merit of a judge on labelled cases."""
+"""Compute figures of merit of a judge on labelled cases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from analysis.types import OK, ROLLBACK, VERDICTS, WARNING
 from benchmarks.verdicts.labels import Case
 
-# What an answer costs, by (label, answer); right answers cost nothing.
+# Cost of an answer by (label, answer); right answers cost nothing.
 COST = {
     (ROLLBACK, OK): 10.0,
     (ROLLBACK, WARNING): 3.0,
@@ -23,7 +23,7 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a judge said of a case."""
+    """The verdict of a judge on a case."""
 
     case: Case
     verdict: str
@@ -59,7 +59,7 @@ def _share(answers: Sequence[Answer], good: Iterable[bool]) -> float | None:
 
 
 def calibration_error(answers: Sequence[Answer]) -> float:
-    """Expected calibration error: the mean distance of confidence and share of right answers, over ten bins."""
+    """Return the expected calibration error: mean distance of confidence and share of right answers, over ten bins."""
     bins: dict[int, list[Answer]] = {}
     for answer in answers:
         bins.setdefault(min(BINS - 1, int(answer.confidence * BINS)), []).append(answer)
@@ -71,11 +71,11 @@ def calibration_error(answers: Sequence[Answer]) -> float:
 
 
 def figures(answers: Sequence[Answer]) -> Figures:
-    """The figures over `answers`.
+    """Return the figures over `answers`.
 
     False alarms: healthy (label ok) not answered ok; false rollbacks: healthy answered rollback; missed criticals:
-    label rollback answered ok; recall of degraded: label warning answered warning or rollback. A case where either
-    answer is fine counts by its label, and both of its answers are right.
+    label rollback answered ok; recall of degraded: label warning answered warning or rollback. A case with two accepted
+    answers counts by its label, and both answers are right.
     """
     if not answers:
         return Figures(cases=0)

@@ -1,6 +1,6 @@
-"""Noise-free effects of a deployment and the verdict they deserve.
+"""Derive the deserved verdict from the noise-free effect of a deployment.
 
-Written from the published table alone, on purpose without importing the judge's lines: a slip there must show here.
+Written from the published table, without importing the judge's thresholds, so that an error there shows here.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from typing import Any
 
 from analysis.types import OK, ROLLBACK, WARNING, Sample, VerdictName, Window
 
-# Where an effect lies a little under a line, either answer is fine: an effect that crosses it when it is this much
-# larger.
+# Just below a threshold both answers are accepted: if an effect this much larger would cross it.
 EITHER = 1.18
 FEW_ERRORS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What was put in, beyond the service's own level and what traffic explains.
+    """Simulated effect, beyond the service's own level and what traffic explains.
 
     errors_before/after: ratio; latency_before/after: ms at equal load; cpu_before/after: ratio at equal load; leak:
     memory gained per minute, leaked: in all within the window; memory_end: level at the end; step: memory step; lost:
@@ -41,7 +40,7 @@ class Effect:
     requests: float = 1e6
 
     def stretched(self, factor: float) -> Effect:
-        """The same effect, `factor` times as large."""
+        """Return the effect, `factor` times as large."""
         return replace(
             self,
             errors_after=self.errors_before + (self.errors_after - self.errors_before) * factor,
@@ -71,7 +70,7 @@ def _latency(effect: Effect) -> int:
 
 def _memory(effect: Effect) -> int:
     room = max(0.0, 1.0 - effect.memory_end)
-    # "reaches" and "from full" are about what the deployment did: a service that always runs there is its own level.
+    # "reaches" and "from full" require a change by the deployment: a service may always run at that level.
     if effect.memory_end >= 0.98 and effect.memory_end - effect.memory_before >= 0.03:
         return 2
     if effect.leak > 0.0 and effect.leaked >= 0.03:
@@ -88,7 +87,7 @@ def _traffic(effect: Effect) -> int:
 
 
 def deserved(effect: Effect) -> VerdictName:
-    """The verdict that an effect deserves, by the table."""
+    """Return the verdict that an effect deserves by the table."""
     errors, latency, traffic = _errors(effect), _latency(effect), _traffic(effect)
     memory = _memory(effect)
     cpu = int(effect.cpu_after - effect.cpu_before >= 0.15 and effect.cpu_after >= 1.3 * effect.cpu_before)
@@ -100,8 +99,11 @@ def deserved(effect: Effect) -> VerdictName:
 
 
 def _uncountable(effect: Effect) -> list[Effect]:
-    """The effect without each part that no one can count: fewer than six more failed requests in all (of which chance
-    often shows two), or lost traffic within three standard deviations of the number of requests."""
+    """Return the effect without each part that cannot be counted.
+
+    That is fewer than six more failed requests in all (two are common by chance), or lost traffic within three standard
+    deviations of the number of requests.
+    """
     parts = [effect]
     failed = (effect.errors_after - effect.errors_before) * effect.requests * (1.0 - effect.lost)
     if 0.0 < failed < FEW_ERRORS:
@@ -112,15 +114,14 @@ def _uncountable(effect: Effect) -> list[Effect]:
 
 
 def accepted(effect: Effect) -> frozenset[VerdictName]:
-    """The verdicts that count as right: the deserved one; the next where the effect is a little under a line; and what
-    is deserved without the parts that too few requests leave uncountable."""
+    """Return the accepted verdicts: the deserved one, the next one if the effect is just below a threshold, and the one
+    deserved without the parts that too few requests leave uncountable."""
     return frozenset({deserved(effect.stretched(EITHER)), *map(deserved, _uncountable(effect))})
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One labelled deployment. kind names what was done; accepted is decided by the effect alone; late: the fault
-    began in mid-window."""
+    """One labelled deployment. kind: name of the change; late: the fault began in mid-window."""
 
     id: str
     kind: str
@@ -141,11 +142,11 @@ class Case:
 
     @property
     def pre_band(self) -> str:
-        """one, few (2 to 7) or enough (8 and more)."""
+        """Return the number of PRE samples as a band: one, few (2 to 7) or enough (8 and more)."""
         return "none" if not self.pre else "one" if len(self.pre) == 1 else "few" if len(self.pre) < 8 else "enough"
 
     def as_dict(self) -> dict[str, Any]:
-        """The case as a line for `manage.py backtest`, with its label."""
+        """Return the case as input of `manage.py backtest`, with its label."""
         keys = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
 
         def shown(sample: Sample) -> dict[str, Any]:

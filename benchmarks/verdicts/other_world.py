@@ -1,9 +1,9 @@
-"""The second world: not to tune on. Built from parts where the first one is built from formulas.
+"""Generate cases of the second world, which is not used for tuning: a simulation, where the first world is formulas.
 
-Requests come as a doubly random process, wait in a queue and are timed one by one; errors come in episodes; memory is
-allocated by requests and collected; what is measured passes through histogram buckets, sliding windows and counters.
-Faults change the machine (work per request, capacity, a leaking allocation), and the label is worked out from the
-machine at rest, without noise.
+Requests arrive as a doubly stochastic process, wait in a queue and are timed one by one; errors come in episodes;
+memory is allocated by requests and collected; measurements pass through histogram buckets, sliding windows and
+counters. Faults change the machine (work per request, capacity, a leaking allocation), and the label is computed from
+the machine in its steady state, without noise.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ Q95 = 1.6449  # standard normal quantile
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A service as a machine. work_ms: median time of a request on an idle machine; scatter: of log times; capacity:
-    requests per second it could do; waiting: how strongly times grow with utilisation; base_cpu: without requests."""
+    """A service as a machine.
+
+    work_ms: median time of a request on an idle machine; scatter: of log times; capacity: possible requests per second;
+    waiting: how strongly times grow with utilisation; base_cpu: without requests.
+    """
 
     arrivals: float
     work_ms: float
@@ -91,7 +94,7 @@ CRITICAL = ("broken", "crawling", "gone", "slow_and_failing", "crashing", "burst
 
 @dataclass(slots=True)
 class Change:
-    """What the deployment turns the machine into, what the world does at the same time, and from when."""
+    """The machine after the deployment, concurrent changes of the environment, and their start."""
 
     machine: Machine
     load: float = 1.0
@@ -136,7 +139,7 @@ CHANGES: dict[str, Callable[[random.Random, Machine, int], Change]] = {
 
 
 def effect_of(before: Machine, change: Change, minutes: int) -> Effect:
-    """Both machines at rest under the same load."""
+    """Return the effect: both machines in steady state under the same load."""
     after, load = change.machine, change.load
     share = 1.0 if not change.crash_period else (change.crash_period - 1) / change.crash_period
     watched = minutes - 1 - change.onset
@@ -159,7 +162,7 @@ def effect_of(before: Machine, change: Change, minutes: int) -> Effect:
 
 
 class Probe:
-    """Runs the machine minute by minute and measures it the way agents do."""
+    """Run the machine minute by minute and measure it like a monitoring agent."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -175,7 +178,7 @@ class Probe:
         self.trend = rng.choice((0.0, 0.0, rng.gauss(0.0, 0.0025)))
 
     def quantile(self, median: float, scatter: float, count: int) -> float:
-        """p95 of `count` timed requests; of its sampling distribution where they are many."""
+        """Return the p95 of `count` timed requests, drawn from its sampling distribution if they are many."""
         rng = self.rng
         if count <= 150:
             times = sorted(median * math.exp(scatter * rng.gauss(0.0, 1.0)) for _ in range(count))
@@ -196,7 +199,12 @@ class Probe:
     def measure(
         self, machine: Machine, minute: float, *, load: float = 1.0, extra: float = 0.0, cold: float = 0.0
     ) -> Sample:
-        """The sample of a minute; extra: memory on top of the machine's own; cold: how much slower it still is."""
+        """Return the sample of a minute.
+
+        Args:
+            extra: memory on top of the machine's own.
+            cold: factor by which it is still slower after the start.
+        """
         rng = self.rng
         self.mood = 0.8 * self.mood + 0.6 * rng.gauss(0.0, 1.0)
         self.episode = rng.random() < (0.75 if self.episode else 0.08)
@@ -240,7 +248,7 @@ def _binomial(rng: random.Random, count: int, chance: float) -> int:
         return count
     if count * min(chance, 1 - chance) > 40:
         return max(0, min(count, round(rng.gauss(count * chance, math.sqrt(count * chance * (1 - chance))))))
-    # Waiting times between failures: exact, and quick where failures are rare.
+    # Waiting times between failures: exact, and fast for rare failures.
     if chance > 0.5:
         return count - _binomial(rng, count, 1.0 - chance)
     seen, failed, scale = 0, 0, math.log(1.0 - chance)
@@ -252,7 +260,7 @@ def _binomial(rng: random.Random, count: int, chance: float) -> int:
 
 
 def make_case(seed: int, number: int) -> Case:
-    """Case `number` of `seed`; the same two numbers always give the same case."""
+    """Return case `number` of `seed`, deterministically."""
     rng = random.Random(f"other-{seed}-{number}")
     minutes = rng.choice((5, 10, 15))
     machine = draw_machine(rng)
@@ -284,7 +292,7 @@ def make_case(seed: int, number: int) -> Case:
 
 
 def _after(probe: Probe, before: Machine, change: Change, *, minutes: int, restarts: bool) -> list[Sample]:
-    """The POST samples: restarts refill memory and start cold; hiccups of a minute happen to anyone."""
+    """Return the POST samples: restarts refill memory and start cold; single bad minutes happen by chance."""
     rng = probe.rng
     emptied = rng.uniform(0.05, 0.5) * before.allocated if restarts else 0.0
     refill = rng.uniform(0.3, 0.8)

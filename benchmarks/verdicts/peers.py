@@ -1,7 +1,6 @@
-"""Judges that are in use elsewhere, by their published rules, on the same samples.
+"""Judge cases by the published rules of other tools.
 
-Each takes a case and names a verdict. None of them states a confidence that means anything, so none is claimed for
-them.
+Each takes a case and returns a verdict. None of them states a usable confidence, so none is reported.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from itertools import pairwise, product
 from analysis.types import OK, ROLLBACK, WARNING, Sample
 from benchmarks.verdicts.labels import Case
 
-# The published defaults of the `fixed` policy: limit, tolerance; a secured limit of nine tenths.
+# Defaults of the `fixed` policy: limit, tolerance; the secured limit is 90 % of the limit.
 FIXED_LIMITS = {
     "latency_p95": (300.0, 0.20),
     "error_rate": (0.01, 0.05),
@@ -30,7 +29,7 @@ def _values(samples: Sequence[Sample], metric: str) -> list[float]:
 
 
 def fixed(case: Case) -> str:
-    """Fixed limits for every service (our own `fixed` policy, with its defaults)."""
+    """Judge by fixed limits for every service: the `fixed` policy with its defaults."""
     if not case.pre or not case.post:
         return WARNING
     failed = set()
@@ -48,8 +47,11 @@ def fixed(case: Case) -> str:
 
 
 def mann_whitney_worse(pre: Sequence[float], post: Sequence[float], *, sign: float, tolerated: float) -> bool:
-    """Whether POST is worse at 98 % (Mann-Whitney U, normal limit with ties), and the Hodges-Lehmann shift beyond
-    `tolerated` of the PRE median: the usual canary test."""
+    """Return whether POST is worse at 98 % by the usual canary test.
+
+    That is Mann-Whitney U (normal approximation with ties), and a Hodges-Lehmann shift beyond `tolerated` of the PRE
+    median.
+    """
     count, other = len(pre), len(post)
     differences = sorted(sign * (b - a) for a, b in product(pre, post))
     wins = sum(d > 0 for d in differences) + 0.5 * sum(d == 0 for d in differences)
@@ -69,8 +71,10 @@ def mann_whitney_worse(pre: Sequence[float], post: Sequence[float], *, sign: flo
 
 
 def canary_scores(case: Case) -> str:
-    """A canary judge: each metric passes or fails a 98 % Mann-Whitney test; the share that passes is the score; below
-    75 fails, below 95 is marginal."""
+    """Judge as a canary: the score is the share of metrics that pass a 98 % Mann-Whitney test.
+
+    Below 75 fails, below 95 is marginal.
+    """
     if not case.pre or not case.post:
         return WARNING
     passed = 0
@@ -83,7 +87,7 @@ def canary_scores(case: Case) -> str:
 
 
 def canary_with_effect(case: Case) -> str:
-    """The same with a tolerated effect of a tenth, and errors and traffic marked critical: the tuned form."""
+    """Judge as a tuned canary: with a tolerated effect of a tenth, and errors and traffic marked critical."""
     if not case.pre or not case.post:
         return WARNING
     failed = set()
@@ -98,8 +102,8 @@ def canary_with_effect(case: Case) -> str:
 
 
 def failure_limit(case: Case) -> str:
-    """Fixed success conditions per measurement and a failure limit: more than two failed measurements of a metric abort
-    the rollout, one or two are inconclusive."""
+    """Judge by fixed success conditions and a failure limit: more than two failed measurements of a metric abort the
+    rollout, one or two are inconclusive."""
     if not case.post:
         return WARNING
     worst = 0

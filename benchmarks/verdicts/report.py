@@ -1,4 +1,4 @@
-"""The report: tables for people, and the same figures as one JSON object."""
+"""Print the report: tables, and the same figures as one JSON object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.verdicts.figures import Answer, Figures, figures
 from benchmarks.verdicts.run import ABLATIONS, ADAPTIVE, STRATA, Judged
 
 BANDS = ("one", "few", "enough")
-# What the benchmark has to show (PRE 8 and more; PRE of one): figure, bound, whether it is an upper one.
+# Required figures (PRE 8 and more; PRE of one): name, bound, whether it is an upper bound.
 FLOORS: dict[str, tuple[tuple[str, float, bool], ...]] = {
     "enough": (
         ("false_alarms", 0.03, True),
@@ -54,7 +54,7 @@ def _head(title: str) -> list[str]:
 
 
 def in_band(answers: Iterable[Answer], band: str) -> list[Answer]:
-    """The answers for cases with this many PRE samples (one, few, enough)."""
+    """Return the answers for cases with this many PRE samples (one, few, enough)."""
     return [answer for answer in answers if answer.case.pre_band == band]
 
 
@@ -68,7 +68,7 @@ def _bands(title: str, answers: Sequence[Answer]) -> tuple[list[str], dict[str, 
 
 
 def confusion(answers: Sequence[Answer]) -> list[str]:
-    """The table of label against answer. Answers that are fine near a line count where they fell."""
+    """Return the table of label against answer. Accepted answers near a threshold count where they fell."""
     found = figures(answers)
     lines = ["", "label \\ answer (PRE enough)" + "".join(f"{verdict:>24s}" for verdict in VERDICTS)]
     rows = (f"{label:27s}" + "".join(f"{found.confusion[label][v]:24d}" for v in VERDICTS) for label in VERDICTS)
@@ -76,7 +76,7 @@ def confusion(answers: Sequence[Answer]) -> list[str]:
 
 
 def by_kind(answers: Sequence[Answer]) -> tuple[list[str], dict[str, Any]]:
-    """Share of right answers per kind of deployment and PRE band; for faults, of those found at all (not ok)."""
+    """Return the share of right answers, and of answers other than ok, per kind of deployment and PRE band."""
     kinds = sorted({answer.case.kind for answer in answers})
     lines = ["", f"{'kind':26s}" + "".join(f"{'PRE ' + band:>20s}" for band in BANDS) + "      (right / not ok)"]
     data: dict[str, Any] = {}
@@ -96,7 +96,7 @@ def by_kind(answers: Sequence[Answer]) -> tuple[list[str], dict[str, Any]]:
 
 
 def early(judged: Judged) -> tuple[list[str], dict[str, Any]]:
-    """How many deployments got an early verdict, and after how many samples."""
+    """Return how many deployments got an early verdict, and after how many samples."""
     pairs = list(zip(judged.answers[ADAPTIVE], judged.early, strict=True))
     healthy = [at for answer, at in pairs if answer.case.label == OK]
     critical = [at for answer, at in pairs if answer.case.label == ROLLBACK]
@@ -117,7 +117,7 @@ def early(judged: Judged) -> tuple[list[str], dict[str, Any]]:
 
 
 def timing(seconds: Sequence[float]) -> tuple[list[str], dict[str, Any]]:
-    """Milliseconds per case."""
+    """Return ms per case."""
     cuts = quantiles(seconds, n=100)
     data = {"median_ms": 1000 * cuts[49], "p95_ms": 1000 * cuts[94], "p99_ms": 1000 * cuts[98]}
 
@@ -126,7 +126,7 @@ def timing(seconds: Sequence[float]) -> tuple[list[str], dict[str, Any]]:
 
 
 def ablations(judged: Judged) -> tuple[list[str], dict[str, Any]]:
-    """The judge without one of its ideas at a time."""
+    """Return the figures of the judge without one of its ideas at a time."""
     lines: list[str] = []
     data: dict[str, Any] = {}
     same = {answer.case.id for answer in judged.answers[next(iter(ABLATIONS))]}
@@ -143,7 +143,7 @@ def ablations(judged: Judged) -> tuple[list[str], dict[str, Any]]:
 
 
 def strata(answers: dict[str, tuple[list[Answer], list[Answer]]]) -> tuple[list[str], dict[str, Any]]:
-    """Each idea where it matters: the judge with it and without it, all PRE sizes together."""
+    """Return the figures of each idea in its stratum: with and without it, all PRE sizes together."""
     lines, data = _head("each idea in its own stratum of the third world, with and without it"), {}
     for idea, (with_it, without_it) in answers.items():
         found = [figures(with_it), figures(without_it)]
@@ -154,7 +154,7 @@ def strata(answers: dict[str, tuple[list[Answer], list[Answer]]]) -> tuple[list[
 
 
 def peers(judged: Judged) -> tuple[list[str], dict[str, Any]]:
-    """All judges on the same cases."""
+    """Return the figures of all judges on the same cases."""
     lines: list[str] = []
     data: dict[str, dict[str, Any]] = {}
     for band in BANDS:
@@ -169,7 +169,7 @@ def peers(judged: Judged) -> tuple[list[str], dict[str, Any]]:
 
 
 def floors(bands: dict[str, Any]) -> tuple[list[str], bool]:
-    """Whether every floor is met."""
+    """Return lines about the floors, and whether all are met."""
     lines, met = ["", "floors"], True
     for band, bounds in FLOORS.items():
         for figure, bound, upper in bounds:
@@ -191,7 +191,7 @@ def report(
     cases: int,
     seed: int,
 ) -> tuple[list[str], dict[str, Any]]:
-    """The whole report: lines to print, and the figures."""
+    """Return the whole report: lines to print, and the figures."""
     lines = [f"verdict benchmark: seed {seed}, {cases} cases of the first world (half B reported)"]
     data: dict[str, Any] = {"seed": seed, "cases": cases}
     answers = reported.answers[ADAPTIVE]

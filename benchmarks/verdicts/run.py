@@ -1,4 +1,4 @@
-"""Running judges over many cases, on all cores; what comes back is small."""
+"""Run judges over many cases on all cores."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WORLDS: dict[str, Callable[[int, int], Case]] = {
     "second": other_world.make_case,
     "third": third_world.make_case,
 }
-# Where each idea matters, if anywhere: the third world with one condition turned up.
+# The stratum of each idea: the third world with one condition increased.
 STRATA: dict[str, tuple[str, third_world.Dials]] = {
     "practical_margin": ("as it is", third_world.Dials()),
     "noise_guard": ("noise doubled", third_world.Dials(noise=2.0)),
@@ -60,14 +60,14 @@ STRATA: dict[str, tuple[str, third_world.Dials]] = {
     "calibrated": ("as it is", third_world.Dials()),
 }
 POLICY = AdaptivePolicy()
-# Twelve more judges take their time: they see every second case.
+# The twelve ablated judges see every second case, to save time.
 ABLATED = 2
 
 
 @dataclass(slots=True)
 class Judged:
-    """What the judges said: answers per judge name, seconds that ours took per case, and early verdicts (sample count
-    at which one came, None where none came), in the order of the cases."""
+    """Results in the order of the cases: answers per judge name, seconds per case of our judge, and the sample count at
+    which an early verdict was issued (None: no early verdict)."""
 
     answers: dict[str, list[Answer]]
     seconds: list[float]
@@ -83,7 +83,7 @@ def _early(case: Case) -> int | None:
 
 
 def judge_cases(cases: Sequence[Case], *, peers: bool, ablations: bool) -> Judged:
-    """All judges on all cases, in this process."""
+    """Run all judges on all cases in this process."""
     answers: dict[str, list[Answer]] = {ADAPTIVE: []}
     seconds, early = [], []
     for number, case in enumerate(cases):
@@ -121,7 +121,7 @@ def _stratum(task: tuple[str, int, int]) -> tuple[list[Answer], list[Answer]]:
 
 
 def judge_strata(*, seed: int, count: int, workers: int | None = None) -> dict[str, tuple[list[Answer], list[Answer]]]:
-    """Per idea the answers with and without it, on `count` cases of its stratum."""
+    """Return per idea the answers with and without it, on `count` cases of its stratum."""
     with ProcessPoolExecutor(max_workers=workers) as pool:
         return dict(zip(STRATA, pool.map(_stratum, [(idea, seed, count) for idea in STRATA]), strict=True))
 
@@ -136,7 +136,7 @@ def judge_world(
     ablations: bool = False,
     workers: int | None = None,
 ) -> Judged:
-    """Cases `first` to `last` - 1 of a world, judged; the number of cores makes no difference to the answers."""
+    """Judge cases `first` to `last` - 1 of a world. The number of cores does not affect the answers."""
     step = 200
     tasks = [(name, seed, at, min(at + step, last), peers, ablations) for at in range(first, last, step)]
     whole = Judged({}, [], [])

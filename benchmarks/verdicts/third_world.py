@@ -1,8 +1,7 @@
-"""A third world of labelled deployments, written from the definition of the verdicts alone.
+"""Generate cases of the third world, written from the definition of the verdicts alone.
 
-Plain on purpose, as somebody would write it who has seen neither the judge nor the other two worlds: multiplicative
-log-normal noise with AR(1), binomial errors, steps. Its dials turn one condition at a time up, for stress tests and for
-the strata of the ablations.
+Plain on purpose: multiplicative log-normal noise with AR(1), binomial errors, steps. Its dials increase one condition
+at a time, for stress tests and for the strata of the ablations.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ START = datetime(2026, 3, 2, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Dials:
-    """Conditions to turn: None leaves them to chance.
+    """Conditions of the world; None is drawn at random.
 
     noise: factor on all noise; spacing: seconds between PRE samples; pre, minutes: numbers of samples; lost: how many
-    POST samples never came; rate: bounds of requests per second; trend: largest change of latency and traffic per hour
+    POST samples are missing; rate: bounds of requests per second; trend: largest change of latency and traffic per hour
     (logarithm), before the deployment as after it; faults: names of FAULTS; unanswered: share of the deployments whose
     endpoint stops answering; late, cold, growth: share of faults from mid-window on, of cold starts, of traffic that
     jumps at healthy deployments; blips: share of samples.
@@ -50,7 +49,7 @@ AS_IT_IS = Dials()
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service's own level, how it scatters (cv: of single samples; rho: AR(1)) and how it moves by itself."""
+    """Level, scatter (cv: of single samples; rho: AR(1)) and drift of a service."""
 
     rate: float
     latency: float
@@ -74,8 +73,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a deployment does from `onset` (minutes after it) on; the defaults do nothing. cycle: a crash loop is
-    down in one minute out of so many."""
+    """Effect of a deployment from `onset` (minutes after it) on; the defaults have none.
+
+    cycle: a crash loop is down in one minute out of so many.
+    """
 
     onset: float = 0.0
     errors: float = 0.0
@@ -107,7 +108,7 @@ def _binomial(rng: random.Random, n: int, p: float) -> int:
 
 
 def draw_service(rng: random.Random, dials: Dials = AS_IT_IS) -> Service:
-    """A service at any level."""
+    """Draw a service."""
     low, high = dials.rate or ((0.1, 2.0) if rng.random() < 0.15 else (2.0, 500.0))
     drifts = rng.random()
     return Service(
@@ -140,7 +141,7 @@ class _Noise:
         self.state = rng.gauss(0.0, 1.0)
 
     def next(self, minutes: float) -> float:
-        """The value `minutes` after the one before."""
+        """Return the next value, `minutes` after the last one."""
         keep = self.rho ** max(minutes, 0.01)
         fresh = self.rng.gauss(0.0, 1.0)
         if self.heavy:
@@ -208,7 +209,7 @@ def _traffic(rng: random.Random, service: Service, minutes: int) -> Change:
 
 
 def _crash_loop(rng: random.Random, service: Service, minutes: int) -> Change:
-    # Every third minute of five would be one or two: no different from blips.
+    # One in three of five minutes would be one or two minutes: indistinguishable from blips.
     return Change(cycle=2 if minutes < 10 else rng.choice((2, 3)))
 
 
@@ -241,7 +242,7 @@ HEALTHY = ("steady", "improvement", "small")
 
 
 def effect_of(service: Service, change: Change, minutes: int) -> Effect:
-    """The noise-free effect at the end of the window."""
+    """Return the noise-free effect at the end of the window."""
     errors = min(1.0, service.errors * change.errors_factor + change.errors)
     lost = change.lost
     if change.cycle:
@@ -267,8 +268,11 @@ def effect_of(service: Service, change: Change, minutes: int) -> Effect:
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
-    """What happens anyway: traffic from the deployment on as a factor, cold start (factor on latency and errors of the
-    first sample; how much is left in the second one), memory freed by the restart and minutes to refill it."""
+    """Changes not caused by the deployment.
+
+    Traffic from the deployment on as a factor, cold start (factor on latency and errors of the first sample; how much
+    is left in the second one), memory freed by the restart and minutes to refill it.
+    """
 
     traffic: float
     cold: float
@@ -280,7 +284,7 @@ class _Surroundings:
 
 def _surroundings(rng: random.Random, fault: str, dials: Dials) -> _Surroundings:
     traffic, what = 1.0, rng.random()
-    # A jump of traffic together with a fault leaves open what explains what: only healthy deployments have it.
+    # With a jump of traffic the cause of a fault would be ambiguous: only healthy deployments have one.
     if what < min(0.25, 1.0 - dials.growth) and fault not in {"traffic", "latency_and_traffic"}:
         traffic = rng.uniform(0.8, 1.2)
     elif what > 1.0 - dials.growth and fault in HEALTHY:
@@ -297,7 +301,7 @@ def _surroundings(rng: random.Random, fault: str, dials: Dials) -> _Surroundings
 
 
 class _Meter:
-    """Draws the samples of one case in the order of time. Minutes count from the first POST sample."""
+    """Draw the samples of one case in the order of time. Minutes count from the first POST sample."""
 
     def __init__(
         self, rng: random.Random, service: Service, change: Change, around: _Surroundings, *, blips: float
@@ -312,7 +316,7 @@ class _Meter:
         return self.rng.choice(("latency", "errors", "cpu", "traffic")) if self.rng.random() < self.blips else ""
 
     def sample(self, minute: float, index: int | None) -> Sample:
-        """The sample at `minute`; index: its place in POST, None for PRE."""
+        """Return the sample at `minute`. index: its place in POST, None for PRE."""
         rng, service, around = self.rng, self.service, self.around
         change = self.change if index is not None and minute >= self.change.onset else Change()
         passed = 1.0 if self.before is None else minute - self.before
@@ -379,7 +383,7 @@ def _lose(rng: random.Random, post: list[Sample], dials: Dials) -> list[Sample]:
 
 
 def _unanswered(rng: random.Random, post: list[Sample], minutes: int) -> tuple[list[Sample], tuple[Miss, ...]]:
-    """POST of a service that stops answering, from the start or from mid-window on, and what was noted of it."""
+    """Return POST and misses of a service that stops answering, from the start or from mid-window on."""
     last = rng.choice((0, 0, int(minutes * rng.uniform(0.2, 0.6))))
     reason = rng.choice(("refused", "timeout", "http_5xx"))
     misses = tuple(Miss(START + timedelta(minutes=i), reason, sequence_index=i) for i in range(last, minutes))
@@ -387,7 +391,7 @@ def _unanswered(rng: random.Random, post: list[Sample], minutes: int) -> tuple[l
 
 
 def make_case(seed: int, number: int, dials: Dials = AS_IT_IS) -> Case:
-    """Case `number` of a seed; the same arguments give the same case."""
+    """Return case `number` of a seed, deterministically."""
     rng = random.Random(f"third/{seed}/{number}")
     service = draw_service(rng, dials)
     minutes = rng.choice((5, 10, 15))
@@ -397,7 +401,7 @@ def make_case(seed: int, number: int, dials: Dials = AS_IT_IS) -> Case:
     change = FAULTS[kind][1](rng, service, minutes)
     late = kind not in HEALTHY and rng.random() < dials.late
     if change.cycle and minutes < 10:
-        late = False  # one minute down in what is left of it is a blip
+        late = False  # one minute down in the rest of the window is a blip
     if late:
         change = replace(change, onset=minutes * rng.uniform(0.3, 0.6))
     around = _surroundings(rng, kind, dials)

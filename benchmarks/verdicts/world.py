@@ -1,6 +1,6 @@
-"""The first world: services drawn at random, each metric with a noise family of its own, and faults put on top.
+"""Generate cases of the first world: random services, a noise family per metric, and faults on top.
 
-Time is in minutes from `finish`; every case comes from its own seed, so one case can be made again alone.
+Time is in minutes from `finish`. Every case has its own seed and can be reproduced alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def log_uniform(rng: random.Random, low: float, high: float) -> float:
 
 
 def binomial(rng: random.Random, n: int, p: float) -> int:
-    """A binomial draw; by its normal limit where that is as good."""
+    """Draw from a binomial distribution, by its normal approximation where that is accurate."""
     p = min(max(p, 0.0), 1.0)
     if n <= 0 or p <= 0.0:
         return 0
@@ -69,7 +69,7 @@ class Noise:
 
 @dataclass(slots=True)
 class Service:
-    """A service at rest."""
+    """A service in steady state."""
 
     rate: float
     latency: float
@@ -120,7 +120,7 @@ def draw_service(rng: random.Random) -> Service:
 
 @dataclass(slots=True)
 class Fault:
-    """What the deployment does, from `onset` minutes on. Factors and steps against the service at equal load."""
+    """Effect of the deployment from `onset` minutes on: factors and steps relative to the service at equal load."""
 
     kind: str = "steady"
     onset: float = 0.0
@@ -175,12 +175,12 @@ CRITICAL: dict[str, Callable[[random.Random, Service], Fault]] = {
 
 
 def is_up(fault: Fault, minute: float) -> bool:
-    """Whether a flapping fault shows in this minute: `flapping` minutes of every three (one to three of them)."""
+    """Return whether a flapping fault is active: in `flapping` (one to three) minutes of every three."""
     return int(minute + 0.5) % 3 < fault.flapping
 
 
 def effect_of(service: Service, fault: Fault, minutes: int) -> Effect:
-    """The fault without noise, at the end of the window."""
+    """Return the effect of the fault without noise, at the end of the window."""
     on = sum(is_up(fault, float(i)) for i in range(minutes)) / minutes if fault.flapping else 1.0
     errors = min(1.0, service.errors * fault.errors_factor + fault.errors * on)
     leaked = fault.leak * max(0.0, minutes - 1 - fault.onset)
@@ -204,7 +204,7 @@ def effect_of(service: Service, fault: Fault, minutes: int) -> Effect:
 
 @dataclass(slots=True)
 class Surroundings:
-    """What happens around the deployment and is nobody's fault."""
+    """Changes not caused by the deployment."""
 
     cold_latency: float
     cold_minutes: float
@@ -237,7 +237,7 @@ def draw_surroundings(rng: random.Random, pre: int, post: int) -> Surroundings:
 
 @dataclass(slots=True)
 class Deployment:
-    """Everything that makes a case: the service, what was done to it, and what happened around it."""
+    """Parts of a case: the service, the fault, and the surroundings."""
 
     service: Service
     fault: Fault
@@ -245,7 +245,7 @@ class Deployment:
 
 
 class Meter:
-    """Reads one sample after the other from a service; holds the state of its noise."""
+    """Draw samples of a service in order; holds the state of its noise."""
 
     def __init__(self, rng: random.Random, deployment: Deployment) -> None:
         self.rng, self.it = rng, deployment
@@ -257,7 +257,7 @@ class Meter:
         self.saw = rng.random()
 
     def read(self, minute: float, index: int) -> Sample:
-        """The sample of a minute; index: its place, negative before the deployment."""
+        """Return the sample of a minute. index: its place, negative before the deployment."""
         fault, around = self.it.fault, self.it.around
         after = minute >= 0.0
         active = after and minute >= fault.onset and (not fault.flapping or is_up(fault, minute))
@@ -298,7 +298,7 @@ class Meter:
     def _latency(self, minute: float, requests: int, load: float, *, active: bool, blip: bool) -> float:
         service, around, rng = self.it.service, self.it.around, self.rng
         noise = self.latency_noise()
-        if requests:  # a p95 of few requests is one of the slowest of them
+        if requests:  # a p95 of few requests is one of the slowest requests
             noise += rng.gauss(0.0, min(0.5, 0.9 / math.sqrt(requests)))
         latency: float = service.latency * max(load, 0.2) ** service.load_exponent * math.exp(noise)
         latency *= self.it.fault.latency if active else 1.0
@@ -327,7 +327,7 @@ class Meter:
 
 
 def draw_fault(rng: random.Random, service: Service, minutes: int) -> Fault:
-    """A deployment: half of them healthy, the others with a fault, a quarter of those from mid-window on."""
+    """Draw a deployment: half are healthy, the others have a fault, a quarter of those from mid-window on."""
     group = rng.choices((HEALTHY, DEGRADED, CRITICAL), (0.5, 0.27, 0.23))[0]
     kind = rng.choice(tuple(group))
     fault = group[kind](rng, service)
@@ -338,12 +338,12 @@ def draw_fault(rng: random.Random, service: Service, minutes: int) -> Fault:
 
 
 def draw_pre_count(rng: random.Random) -> int:
-    """PRE of 1, 2 to 5, and (most) 15 to 30 samples."""
+    """Draw the number of PRE samples: 1, 2 to 5, or (mostly) 15 to 30."""
     return rng.choices((1, rng.randint(2, 5), rng.randint(15, 30)), (0.3, 0.15, 0.55))[0]
 
 
 def times(rng: random.Random, pre: int, minutes: int) -> tuple[list[float], list[float]]:
-    """When samples are taken: PRE each minute or every five, POST each minute; jittered, sometimes with a clock gap."""
+    """Draw sample times: PRE each minute or every five, POST each minute; jittered, sometimes with a clock gap."""
     spacing = rng.choice((1.0, 1.0, 1.0, 5.0))
     deployment = rng.uniform(0.5, 6.0)
     jitter = rng.choice((0.0, 0.02, 0.2))
@@ -356,7 +356,7 @@ def times(rng: random.Random, pre: int, minutes: int) -> tuple[list[float], list
 
 
 def make_case(seed: int, number: int) -> Case:
-    """Case `number` of `seed`; the same two numbers always give the same case."""
+    """Return case `number` of `seed`, deterministically."""
     rng = random.Random(seed * 1_000_003 + number)
     minutes = rng.choice((5, 10, 15))
     pre_count = draw_pre_count(rng)
@@ -364,7 +364,7 @@ def make_case(seed: int, number: int) -> Case:
     fault = draw_fault(rng, service, minutes)
     around = draw_surroundings(rng, pre_count, minutes)
     if fault.kind in ("leak", "memory_full"):
-        # What a refill hides within the window nobody can see: leaks are drawn without a big one.
+        # A large refill would hide a leak within the window: leaks are drawn without one.
         around = replace(around, restart_drop=min(around.restart_drop, 0.01))
     before, after = times(rng, pre_count, minutes)
     meter = Meter(rng, Deployment(service, fault, around))
@@ -374,7 +374,7 @@ def make_case(seed: int, number: int) -> Case:
     kept_pre = [s for s in pre if rng.random() >= loss] or pre[-1:]
     kept_post = [s for s in post if rng.random() >= loss]
     if fault.onset and sum(after[post.index(s)] >= fault.onset for s in kept_post) < 2:
-        kept_post = post  # a case must hold the fault it is labelled by
+        kept_post = post  # the samples must contain the fault of the label
     end = START + timedelta(minutes=max(after[-1], minutes - 1.0) + 1.0)
     return Case(
         id=f"a{seed}-{number}",
