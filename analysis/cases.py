@@ -16,8 +16,8 @@ from typing import Any
 
 from analysis.hints import hints
 from analysis.judge import judge
-from analysis.policy import Policy
 from analysis.types import METRICS, Hint, Origin, Sample, Verdict, Window
+from projects.policy import Policy
 
 INTERVAL_S = 60.0
 DEFAULT_MINUTES = 5

@@ -11,12 +11,12 @@ import structlog
 from django.db.models import Q
 
 from analysis.models import VerdictName
-from analysis.policy import Policy, policy_from_dict
 from analysis.told import number, told
 from analysis.types import METRICS, Miss, Origin, Sample, Window
 from deployments.models import Deployment
 from metrics.models import MetricSample, Phase
 from projects.models import ExcludedWindow
+from projects.policy import Policy, policy_from_dict
 from scheduler.models import JobStatus, ScheduledJob
 
 logger = structlog.get_logger(__name__)

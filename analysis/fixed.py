@@ -13,11 +13,11 @@ from decimal import Decimal
 from statistics import median_low
 
 from analysis.levels import decimal_of, mean_of
-from analysis.policy import LIMITED_METRICS, FixedPolicy
 from analysis.quality import assess
 from analysis.told import clauses, joined, told
 from analysis.types import OK, ROLLBACK, WARNING, Check, CheckOutcome, Quality, Sample, Verdict, VerdictName, Window
 from analysis.wording import label, level, percent, samples, samples_over
+from projects.policy import LIMITED_METRICS, FixedPolicy
 
 # Scores by verdict: ok 0..0.30, inconclusive 0.40, warning 0.45..0.65, rollback 0.70..1. They never overlap, so that
 # sorting by score sorts by verdict.

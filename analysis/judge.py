@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from analysis import adaptive
 from analysis.fixed import judge_fixed
-from analysis.policy import FixedPolicy, Policy
 from analysis.types import Sample, Verdict, Window
+from projects.policy import FixedPolicy, Policy
 
 
 def judge(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, window: Window) -> Verdict:

@@ -13,10 +13,10 @@ from django.utils.dateparse import parse_datetime
 from analysis.cases import result_of
 from analysis.evidence import Evidence, load_evidence
 from analysis.models import DeploymentVerdict, Feedback
-from analysis.policy import Policy
 from analysis.services import Judgement, assess
 from analysis.types import Miss
 from deployments.models import Deployment, DeploymentQuerySet, State
+from projects.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

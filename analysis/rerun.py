@@ -22,10 +22,10 @@ from accounts.models import User
 from analysis.evidence import load_evidence, observed_until
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
-from analysis.policy import Policy
 from analysis.replay import evidence_again
 from analysis.services import Judgement, assess, final_word, hint_rows, store_judgement, told_in, verdict_row
 from deployments.models import NEVER_JUDGED, Deployment, State
+from projects.policy import Policy
 from scheduler.models import ScheduledJob
 from scheduler.queue import database_now
 

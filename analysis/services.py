@@ -17,10 +17,10 @@ from analysis.hints import hints
 from analysis.judge import judge, judge_early
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
-from analysis.policy import policy_from_dict
 from analysis.told import Message, messages_of, told
 from analysis.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from deployments.models import Deployment, State
+from projects.policy import policy_from_dict
 
 logger = structlog.get_logger(__name__)
 

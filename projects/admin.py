@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from common.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
 from projects.admin_actions import block_endpoints, change_plan, unblock_endpoints
-from projects.models import PLAN_CHOICES, ApiKey, Environment, ExcludedWindow, PolicyVersion, Project
-from projects.services import issue_api_key
+from projects.models import PLAN_CHOICES, ApiKey, Environment, ExcludedWindow, PolicySource, PolicyVersion, Project
+from projects.services import issue_api_key, set_policy
 from projects.signing import enable_signing
+
+POLICY_HELP = gettext_lazy(
+    "What differs from the default policy. Of the adaptive one: sensitivity (low, normal, high), limits and "
+    "tolerances by metric, warmup_samples, critical_metrics, left_out, shadow; for example "
+    '{"sensitivity": "high", "limits": {"latency_p95": 800}}. '
+    'Fixed limits: {"kind": "fixed", "latency_p95": {"limit": 800}}. Empty: {}, the default.'
+)
+LONGEST_POLICY = 10_000
 
 
 class EnvironmentInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -76,8 +87,46 @@ class BlockActionForm(ActionForm):
     reason = forms.CharField(label=gettext_lazy("Reason"), required=False, max_length=200)
 
 
+class PolicyField(forms.JSONField):
+    """A policy as JSON. Refuses what Django's field breaks on: text nested thousands deep, numbers of thousands of
+    digits, lone surrogates; and shows refused text as it was typed."""
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and len(value) > LONGEST_POLICY:
+            raise ValidationError(_("A policy has at most %(n)s characters.") % {"n": LONGEST_POLICY})
+        try:
+            return super().to_python(value)
+        except (ValueError, RecursionError):
+            raise ValidationError(_("This is not valid JSON."), code="invalid") from None
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        return initial if self.disabled else None if data is None else InvalidJSONInput(data)
+
+    def prepare_value(self, value: Any) -> Any:
+        return value if isinstance(value, InvalidJSONInput) else json.dumps(value, indent=2)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(super().has_changed(initial, data))
+        except (ValueError, RecursionError):
+            return True
+
+
+class EnvironmentForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    policy = PolicyField(required=False, initial=dict, help_text=POLICY_HELP, widget=forms.Textarea({"rows": 8}))
+
+    class Meta:
+        model = Environment
+        fields = ("project", "name", "metrics_endpoint", "policy", "baseline_interval_s")
+
+    def clean_policy(self) -> Any:
+        policy = self.cleaned_data["policy"]
+        return {} if policy is None else policy
+
+
 @admin.register(Environment)
 class EnvironmentAdmin(OwnerAdmin):
+    form = EnvironmentForm
     list_display = ("name", "project", "metrics_endpoint", "signed", "endpoint_blocked_at", "created_at")
     list_filter = (("endpoint_blocked_at", admin.EmptyFieldListFilter),)
     list_select_related = ("project",)
@@ -90,6 +139,11 @@ class EnvironmentAdmin(OwnerAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Deployments and samples belong to the environment: it cannot move to another project.
         return (*self.readonly_fields, "project") if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: Environment, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "policy" in form.changed_data:
+            set_policy(obj, obj.policy, source=PolicySource.ADMIN, by=request.user)  # type: ignore[arg-type]  # staff
 
     @admin.display(boolean=True, description=gettext_lazy("signs requests"))
     def signed(self, environment: Environment) -> bool:

@@ -1,35 +1,33 @@
-"""Reading an environment's policy, without knowing what the judges understand: analysis tells that at start-up."""
+"""A policy as it is stored with an environment, and as the file seqpulse.toml that comes with a trigger call."""
 
 from __future__ import annotations
 
-import json
-import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import get_language
 
-PolicyReader = Callable[[Mapping[str, Any]], object]
+from explain.rendering import render
+from projects.policy import InvalidPolicy, policy_from_dict
+
 ENVIRONMENTS = "environments"
 MAX_POLICY_CHARS = 16_000
-BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-
-_readers: list[PolicyReader] = []
-
-
-def read_policies_with(reader: PolicyReader) -> None:
-    """Announces what reads a policy; it raises ValueError that names the field and the fix."""
-    _readers[:] = [reader]
 
 
 def validate_policy(policy: Any) -> None:
-    """Raises ValidationError where this is no policy that the judges understand."""
-    for reader in _readers:
-        try:
-            reader(policy)
-        except (ValueError, OverflowError) as error:
-            raise ValidationError(f"policy: {error}") from None
+    """Raises ValidationError with a sentence per wrong field where the judges cannot read this policy."""
+    try:
+        policy_from_dict(policy)
+    except InvalidPolicy as error:
+        raise ValidationError(sentences(error)) from None
+
+
+def sentences(invalid: InvalidPolicy) -> list[str]:
+    """What is wrong, in the active language, one sentence per field with its path in front."""
+    code = get_language() or "en"
+    return [f"{field}: {render(fact, code)}" for field, fact in invalid.errors.items()]
 
 
 def policy_from_toml(text: str, environment: str) -> dict[str, Any]:
@@ -41,8 +39,12 @@ def policy_from_toml(text: str, environment: str) -> dict[str, Any]:
         raise ValidationError(f"The policy file is longer than {MAX_POLICY_CHARS} characters.")
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ValidationError(f"The policy file is not valid TOML: {error}") from None
+    except (ValueError, RecursionError):
+        raise ValidationError(
+            "The policy file is not valid TOML: a number has thousands of digits, or a value is nested too deep."
+        ) from None
     return for_environment(data, environment)
 
 
@@ -57,42 +59,3 @@ def for_environment(data: Mapping[str, Any], environment: str) -> dict[str, Any]
         policy[key] = {**policy[key], **value} if both else value
     validate_policy(policy)
     return policy
-
-
-def policy_to_toml(policy: Mapping[str, Any], environment: str | None = None) -> str:
-    """The text of a seqpulse.toml that gives this policy: to every environment, or to the one of that name.
-
-    `policy_from_toml` reads it back. What is None is left out: TOML has no such value, and to a policy both mean the
-    default. Raises TypeError for what no policy holds.
-    """
-    path = [] if environment is None else [ENVIRONMENTS, environment]
-    return "\n".join(_table(policy, path)).strip() + "\n"
-
-
-def toml_value(value: Any) -> str:
-    """A policy's value as TOML writes it. Raises TypeError for what no policy holds."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, str):
-        # JSON escapes what TOML wants escaped, except DEL.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(toml_value(item) for item in value)}]"
-    raise TypeError(f"a policy holds no {type(value).__name__}")
-
-
-def _table(data: Mapping[str, Any], path: list[str]) -> list[str]:
-    """The lines of a table: its own values first, then the tables in it."""
-    values = {key: value for key, value in data.items() if not isinstance(value, Mapping) and value is not None}
-    lines = ["", f"[{'.'.join(_key(part) for part in path)}]"] if path and (values or not data) else []
-    lines += [f"{_key(key)} = {toml_value(value)}" for key, value in values.items()]
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            lines += _table(value, [*path, key])
-    return lines
-
-
-def _key(name: str) -> str:
-    return name if BARE_KEY.fullmatch(name) else toml_value(name)

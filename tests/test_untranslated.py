@@ -28,6 +28,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import Invitation, Team, User
 from deployments.models import Deployment
+from explain.languages import Language, language
 from projects.models import ApiKey, Environment, ExcludedWindow, Project
 from scheduler.models import Poller, ScheduledJob
 from tests.every_page import looked_at, make_world
@@ -306,6 +307,8 @@ def seen(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Seen:
         transaction.atomic(),
     ):
         patch.setitem(trans_real._translations, LANGUAGE, pseudo)  # type: ignore[attr-defined]
+        of_facts = {LANGUAGE: Language(pseudo)}
+        patch.setattr("explain.rendering.language", lambda code: of_facts.get(code) or language(code))
         patch.setattr(mail, "outbox", [])
         world = make_world(LANGUAGE)
         template_rendered.connect(note)

@@ -20,14 +20,14 @@ from analysis.adaptive.knobs import ALL_ON, Knobs
 from analysis.adaptive.latency import judge_latency
 from analysis.adaptive.memory import judge_memory
 from analysis.adaptive.missing import ENDPOINT_DOWN, Completeness, completeness, judge_missing
-from analysis.adaptive.policy import AdaptivePolicy
 from analysis.adaptive.traffic import judge_traffic
 from analysis.quality import assess
 from analysis.told import clauses, counted, told
 from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict, VerdictName, Window
 from analysis.wording import label
+from projects.policy import AdaptivePolicy
 
-__all__ = ["AdaptivePolicy", "judge_adaptive", "judge_early"]
+__all__ = ["judge_adaptive", "judge_early"]
 
 _RULES = {
     "requests_per_sec": judge_traffic,

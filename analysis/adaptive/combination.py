@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from analysis.adaptive.evidence import Finding
 from analysis.adaptive.knobs import Knobs
 from analysis.adaptive.missing import ENDPOINT_DOWN
-from analysis.adaptive.policy import AdaptivePolicy
 from analysis.told import joined, told
 from analysis.told import noop as _
 from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, VerdictName
+from projects.policy import AdaptivePolicy
 
 USER_FACING = ("error_rate", "latency_p95", "requests_per_sec")
 

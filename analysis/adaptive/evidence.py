@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from analysis.adaptive.knobs import Knobs
 from analysis.adaptive.levels import level
-from analysis.adaptive.lines import Lines
-from analysis.adaptive.policy import AdaptivePolicy
+from analysis.adaptive.lines import Lines, lines_for
 from analysis.types import Check, CheckOutcome, Sample, Window
+from projects.policy import AdaptivePolicy
 
 # Fewer samples than this just before the deployment are thin: POST of earlier good deployments helps then.
 THIN_PRE = 5
@@ -168,7 +168,7 @@ def prepare(
 
     return Evidence(
         policy=policy,
-        lines=policy.lines,
+        lines=lines_for(policy.sensitivity),
         window=window,
         knobs=knobs,
         pre=tuple(comparable),

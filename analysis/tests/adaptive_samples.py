@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from analysis.adaptive import AdaptivePolicy, judge_adaptive, judge_early
+from analysis.adaptive import judge_adaptive, judge_early
 from analysis.types import Check, Miss, Origin, Sample, Verdict, Window
+from projects.policy import AdaptivePolicy, policy_from_dict
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 LEVELS = {
@@ -69,7 +70,7 @@ def judged(
     pre: list[Sample], post: list[Sample], policy: Mapping[str, Any] | None = None, window: Window | None = None
 ) -> Verdict:
     """The verdict under a policy given by its changes from the default."""
-    return judge_adaptive(pre, post, AdaptivePolicy.from_dict(policy or {}), window or make_window(max(5, len(post))))
+    return judge_adaptive(pre, post, policy_from_dict(policy or {}), window or make_window(max(5, len(post))))
 
 
 def judged_early(pre: list[Sample], post: list[Sample], window: Window | None = None) -> Verdict | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.models import DeploymentVerdict, Hint, Severity, VerdictName
-from analysis.policy import policy_from_dict
 from deployments.models import Deployment, State
+from projects.policy import policy_from_dict
 
 
 def make_verdict(deployment: Deployment, **kwargs: Any) -> DeploymentVerdict:

@@ -10,11 +10,11 @@ from typing import Any
 
 from analysis.hints import hints
 from analysis.judge import judge, judge_early
-from analysis.policy import policy_from_dict
 from analysis.tests import adaptive_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.types import Check, Hint, Miss, Sample, Verdict, Window
 from analysis.wording import REASONS
+from projects.policy import policy_from_dict
 
 POLICIES: list[dict[str, Any]] = [
     {},

@@ -2,67 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-import pytest
-
-from analysis.adaptive import AdaptivePolicy
 from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series
 from analysis.types import OK, ROLLBACK, WARNING
-
-
-def test_a_policy_survives_being_stored() -> None:
-    policy = AdaptivePolicy.from_dict(
-        {
-            "sensitivity": "high",
-            "limits": {"latency_p95": 500},
-            "tolerances": {"latency_p95": 0.1},
-            "warmup_samples": 3,
-            "critical_metrics": ["error_rate"],
-            "left_out": ["cpu_usage"],
-            "shadow": True,
-        }
-    )
-    stored = json.loads(json.dumps(policy.as_dict()))
-    assert AdaptivePolicy.from_dict(stored).as_dict() == stored
-    assert stored["sensitivity"] == "high"
-
-
-def test_missing_keys_mean_the_default() -> None:
-    assert AdaptivePolicy.from_dict({}) == AdaptivePolicy()
-
-
-@pytest.mark.parametrize(
-    ("data", "field"),
-    [
-        ({"kind": "fixed"}, "kind"),
-        ({"sensitivity": "highest"}, "sensitivity"),
-        ({"sensitivity": ["high"]}, "sensitivity"),
-        ({"limits": {"latency": 5}}, "limits.latency"),
-        ({"limits": {"error_rate": 5}}, "limits.error_rate"),
-        ({"limits": {"error_rate": "0.5"}}, "limits.error_rate"),
-        ({"limits": {"latency_p95": float("inf")}}, "limits.latency_p95"),
-        ({"limits": {"latency_p95": float("nan")}}, "limits.latency_p95"),
-        ({"limits": [1]}, "limits"),
-        ({"tolerances": {"error_rate": 1.5}}, "tolerances.error_rate"),
-        ({"tolerances": {"error_rate": True}}, "tolerances.error_rate"),
-        ({"warmup_samples": -1}, "warmup_samples"),
-        ({"warmup_samples": 2.5}, "warmup_samples"),
-        ({"critical_metrics": "error_rate"}, "critical_metrics"),
-        ({"critical_metrics": ["errors"]}, "critical_metrics"),
-        ({"left_out": [["cpu_usage"]]}, "left_out"),
-        (
-            {"left_out": ["requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage"]},
-            "left_out",
-        ),
-        ({"shadow": 1}, "shadow"),
-        ({"sensitivty": "high"}, "sensitivty"),
-    ],
-)
-def test_a_wrong_policy_is_refused_by_the_name_of_its_field(data: dict[str, Any], field: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{field}: "):
-        AdaptivePolicy.from_dict(data)
 
 
 def test_sensitivity_moves_the_lines() -> None:

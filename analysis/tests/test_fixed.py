@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from analysis.hints import hints
 from analysis.judge import judge
-from analysis.policy import FixedPolicy, policy_from_dict
 from analysis.tests.samples import make_miss, make_post, make_pre, make_sample, make_window
 from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict
+from projects.policy import FixedPolicy, policy_from_dict
 
 
 def verdict_of(post: list[Sample], pre: list[Sample] | None = None, policy: Any = None, **window: Any) -> Verdict:
@@ -197,44 +197,6 @@ def test_nonsense_of_any_size_still_gets_a_verdict() -> None:
     verdict = verdict_of(make_post(latency_p95=huge, requests_per_sec=huge), make_pre(3, requests_per_sec=huge))
     assert verdict.verdict == WARNING
     assert len(verdict.summary) < 400
-
-
-@pytest.mark.parametrize(
-    ("data", "field"),
-    [
-        ({"kind": "magic"}, "kind"),
-        ({"kind": ["fixed"]}, "kind"),
-        ({"latency": {"limit": 3}}, "latency"),
-        ({"latency_p95": 300}, "latency_p95"),
-        ({"latency_p95": {"limt": 300}}, "latency_p95.limt"),
-        ({"latency_p95": {"limit": 0}}, "latency_p95.limit"),
-        ({"latency_p95": {"limit": "300"}}, "latency_p95.limit"),
-        ({"latency_p95": {"limit": float("nan")}}, "latency_p95.limit"),
-        ({"latency_p95": {"limit": float("inf")}}, "latency_p95.limit"),
-        ({"latency_p95": {"limit": 10**400}}, "latency_p95.limit"),
-        ({"error_rate": {"limit": 1.5}}, "error_rate.limit"),
-        ({"error_rate": {"limit": True}}, "error_rate.limit"),
-        ({"cpu_usage": {"tolerance": -0.1}}, "cpu_usage.tolerance"),
-        ({"requests_per_sec": {"drop": 0}}, "requests_per_sec.drop"),
-        ({"requests_per_sec": {"min_pre_mean": None}}, "requests_per_sec.min_pre_mean"),
-        ({"secured_factor": 1.1}, "secured_factor"),
-        ({"critical_metrics": "error_rate"}, "critical_metrics"),
-        ({"critical_metrics": ["errors"]}, "critical_metrics"),
-        ({"critical_metrics": [["errors"]]}, "critical_metrics"),
-        ({"min_quality": 2}, "min_quality"),
-        ([], "policy"),
-    ],
-)
-def test_a_wrong_policy_is_refused_with_the_field_named(data: Any, field: str) -> None:
-    with pytest.raises(ValueError, match=f"^{field}: "):
-        policy_from_dict({"kind": "fixed", **data} if isinstance(data, dict) else data)
-
-
-def test_a_policy_survives_json() -> None:
-    policy = policy_from_dict(
-        {"kind": "fixed", "error_rate": {"limit": 0.05}, "critical_metrics": ["cpu_usage", "error_rate"]}
-    )
-    assert policy_from_dict(json.loads(json.dumps(policy.as_dict()))) == policy
 
 
 ratio = st.floats(0, 1)

@@ -9,12 +9,12 @@ import pytest
 from analysis.hints import RULES, TEXTS, hints
 from analysis.hints.base import ROLL_BACK_FIRST
 from analysis.judge import judge
-from analysis.policy import policy_from_dict
 from analysis.quality import assess
 from analysis.tests.judgements import judgements
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.told import ENGLISH, Told, render
 from analysis.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
+from projects.policy import policy_from_dict
 
 ADAPTIVE = {"kind": "adaptive"}
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from analysis.adaptive import AdaptivePolicy, judge_early
+from analysis.adaptive import judge_early
 from analysis.hints import hints
 from analysis.judge import judge
-from analysis.policy import policy_from_dict
 from analysis.tests.samples import make_miss, make_post, make_pre, make_window
 from analysis.types import Hint, Sample, Verdict
+from projects.policy import AdaptivePolicy, policy_from_dict
 
 
 def judged(post: list[Sample], **window: Any) -> tuple[Verdict, list[Hint]]:

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from analysis.policy import FixedPolicy
 from analysis.quality import assess
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.types import Quality
+from projects.policy import FixedPolicy
 
 ENOUGH = FixedPolicy().min_quality
 

@@ -17,7 +17,6 @@ from accounts.models import User
 from accounts.tests.factories import make_user
 from analysis.evidence import load_evidence, observed_until
 from analysis.models import DeploymentVerdict, Feedback, Hint
-from analysis.policy import policy_from_dict
 from analysis.replay import judged_at
 from analysis.rerun import MOST_REVISIONS, Again, CannotRerun, Refusal, judge_as, look_again, store_again
 from analysis.services import (
@@ -35,6 +34,7 @@ from metrics.models import MetricSample
 from metrics.tests.factories import HEALTHY, make_sample, make_samples
 from projects.baselines import exclude_window
 from projects.models import Environment
+from projects.policy import policy_from_dict
 from projects.services import set_policy
 from projects.tests.factories import make_api_key, make_environment
 from scheduler.models import JobStatus, ScheduledJob

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from analysis.adaptive import AdaptivePolicy, weigh
+from analysis.adaptive import weigh
 from analysis.adaptive.confidence import DISTANCES, band, distance
 from analysis.types import VERDICTS
 from benchmarks.verdicts.labels import Case
+from projects.policy import AdaptivePolicy
 
 # Prior for cells with few cases: each starts with this many at PRIOR_RIGHT.
 PRIOR_CASES = 10.0

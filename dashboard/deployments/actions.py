@@ -15,7 +15,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.permissions import Action, require
-from analysis.policy import policy_from_dict
 from analysis.rerun import CannotRerun, Refusal, judge_as, look_again, store_again
 from dashboard import words
 from dashboard.auth import current_user, login_required
@@ -26,6 +25,7 @@ from dashboard.deployments.forms import ReplayForm
 from dashboard.deployments.queries import deployment_detail, deployment_of, verdict_of
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
+from projects.policy import policy_from_dict
 
 
 @require_safe

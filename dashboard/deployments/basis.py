@@ -10,12 +10,12 @@ from typing import Any
 from django.utils.dateparse import parse_datetime
 
 from analysis.models import DeploymentVerdict
-from analysis.policy import LIMITED_METRICS
 from analysis.types import METRICS
 from dashboard import words
 from dashboard.deployments.queries import Detail, evidence_of
 from dashboard.words import Status
 from deployments.models import Deployment
+from projects.policy import LIMITED_METRICS
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from accounts.models import User
-from analysis.policy import LIMITED_METRICS, FixedPolicy, Policy
 from analysis.types import METRICS
 from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, verdict_of, with_verdict
 from dashboard.environments.chart import Frame, Timeline, Zone, timelines, x_ticks, zones
@@ -25,6 +24,7 @@ from dashboard.words import status_of
 from deployments.models import Deployment
 from metrics.models import Phase
 from projects.models import Environment, ExcludedWindow
+from projects.policy import LIMITED_METRICS, FixedPolicy, Policy
 
 LATEST_SHOWN = 10
 # What a mark shows of its deployment: a busy environment has thousands in 30 days.

@@ -5,22 +5,32 @@ Ratios (0..1 in the policy) are percentages here. An empty field means the defau
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 from django import forms
 from django.utils import formats
-from django.utils.text import Truncator
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
-from analysis.adaptive.policy import MAX_WARMUP, AdaptivePolicy
-from analysis.policy import DEFAULT_KIND, LIMITED_METRICS, FixedPolicy, policy_from_dict
-from analysis.types import METRICS
 from dashboard.charts import UNITS
 from dashboard.words import METRICS as METRIC_NAMES
 from dashboard.words import POLICY_KINDS, SENSITIVITIES
+from explain.rendering import render
+from projects.policy import (
+    DEFAULT_KIND,
+    KINDS,
+    LIMITED_METRICS,
+    MAX_WARMUP,
+    METRICS,
+    AdaptivePolicy,
+    FixedPolicy,
+    InvalidPolicy,
+    policy_from_dict,
+)
 
 PER_CENT = "%"
 LARGEST = Decimal(1_000_000_000)
@@ -28,7 +38,17 @@ LONGEST_INTERVAL_S = 86_400
 FIXED = "fixed."
 TRAFFIC = "requests_per_sec"
 MARKS = ("critical_metrics", "left_out")
-_DEFAULTS = {"adaptive": AdaptivePolicy().as_dict(), "fixed": FixedPolicy().as_dict()}
+ADAPTIVE_COLUMNS = ("limits.{}", "tolerances.{}", "critical_metrics.{}", "left_out.{}")
+FIXED_COLUMNS = ("fixed.{}.limit", "fixed.{}.tolerance", "fixed.critical_metrics.{}")
+# Numbers of the fixed policy that belong to no limit: unit, label, whether 0 is refused.
+FIXED_OTHERS: dict[str, tuple[str, Any, bool]] = {
+    "fixed.requests_per_sec.drop": (PER_CENT, _("Traffic: a sample so far below the mean before counts as lost"), True),
+    "fixed.requests_per_sec.tolerance": (PER_CENT, _("Traffic: tolerated share of such samples"), False),
+    "fixed.requests_per_sec.min_pre_mean": ("req/s", _("Traffic: not compared below"), False),
+    "fixed.secured_factor": (PER_CENT, _("Samples are held against this part of the limit"), True),
+    "fixed.min_quality": (PER_CENT, _("A verdict is conclusive from this data quality on"), False),
+}
+_DEFAULTS = {kind: model().as_dict() for kind, model in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +131,20 @@ class PolicyForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = self.cleaned_data
         kind = data.get("kind", "")
-        for name in [name for name in self.errors if _kind_of(name) not in (kind, None)]:
+        for name in [name for name in self.errors if _place(name)[0] not in (kind, "")]:
             del self.errors[name]
         if not kind or self.errors:
             return data
         self.policy = _policy(kind, data)
-        if len(self.policy.get("left_out", ())) == len(METRICS):
-            self.add_error(f"left_out.{METRICS[0]}", _("This leaves nothing to judge. Keep at least one metric."))
-            return data
         try:
             policy_from_dict(self.policy)
-        except ValueError as error:
-            self._tell(kind, str(error))
+        except InvalidPolicy as invalid:
+            for path, fact in invalid.errors.items():
+                self.add_error(self._field_at(kind, path), render(fact, get_language() or "en"))
         return data
 
-    def tell_changed(self, version: int) -> None:
-        """The policy is no longer the one that the page showed, but this version: whoever saves again has seen that."""
+    def mark_changed(self, version: int) -> None:
+        """Refuse to save over a version that the page did not show; saving once more replaces this version."""
         self.data = {**{name: self.data.get(name) for name in self.data}, "seen": str(version)}
         self.add_error(None, _("The policy was changed meanwhile. Look at its versions below, then save again."))
 
@@ -137,144 +155,83 @@ class PolicyForm(forms.Form):
 
     def adaptive_rows(self) -> list[MetricRow]:
         """Per metric: limit, tolerance, whether it may recommend a rollback, whether it is left out."""
-        names = ("limits", "tolerances", *MARKS)
-        return [MetricRow(metric, UNITS[metric], [self[f"{name}.{metric}"] for name in names]) for metric in METRICS]
+        return self._rows(METRICS, ADAPTIVE_COLUMNS)
 
     def fixed_rows(self) -> list[MetricRow]:
         """Per metric with a limit: limit, tolerance, whether it may recommend a rollback."""
-        return [
-            MetricRow(
-                metric,
-                UNITS[metric],
-                [
-                    self[f"{FIXED}{metric}.limit"],
-                    self[f"{FIXED}{metric}.tolerance"],
-                    self[f"{FIXED}critical_metrics.{metric}"],
-                ],
-            )
-            for metric in LIMITED_METRICS
-        ]
+        return self._rows(LIMITED_METRICS, FIXED_COLUMNS)
 
     def fixed_others(self) -> list[Any]:
-        """The numbers of the fixed policy that belong to no limit."""
-        names = (*(f"{TRAFFIC}.{name}" for name in _TRAFFIC_FIELDS), f"critical_metrics.{TRAFFIC}", *_FIXED_NUMBERS)
-        return [self[f"{FIXED}{name}"] for name in names]
+        """The fields of the fixed policy that belong to no limit, those of traffic first."""
+        names = [*FIXED_OTHERS]
+        return [self[name] for name in (*names[:3], f"{FIXED}critical_metrics.{TRAFFIC}", *names[3:])]
 
-    def _tell(self, kind: str, message: str) -> None:
-        """The judge's refusal, at the field that it names."""
-        path, _colon, rest = message.partition(":")
+    def _rows(self, metrics: Sequence[str], columns: Sequence[str]) -> list[MetricRow]:
+        return [MetricRow(metric, UNITS[metric], [self[name.format(metric)] for name in columns]) for metric in metrics]
+
+    def _field_at(self, kind: str, path: str) -> str | None:
+        """The field of a path in the policy: the first one where the path is a list of metrics; None without any."""
         name = f"{FIXED}{path}" if kind == "fixed" else path
-        known = name in self.fields
-        told = rest.strip() if known else message
-        self.add_error(name if known else None, Truncator(told.encode("utf-8", "backslashreplace").decode()).chars(300))
+        return next((field for field in self.fields if field == name or field.startswith(f"{name}.")), None)
 
 
-_TRAFFIC_FIELDS: dict[str, tuple[str, Any]] = {
-    "drop": (PER_CENT, _("Traffic: a sample so far below the mean before counts as lost")),
-    "tolerance": (PER_CENT, _("Traffic: tolerated share of such samples")),
-    "min_pre_mean": ("req/s", _("Traffic: not compared below")),
-}
-_FIXED_NUMBERS: dict[str, Any] = {
-    "secured_factor": _("Samples are held against this part of the limit"),
-    "min_quality": _("A verdict is conclusive from this data quality on"),
-}
-
-
-def _fields() -> dict[str, forms.Field]:
-    """The fields that follow from the metrics."""
-    return {**dict(_adaptive_fields()), **{f"{FIXED}{name}": field for name, field in _fixed_fields()}}
-
-
-def _adaptive_fields() -> Iterator[tuple[str, forms.Field]]:
-    tolerances = _DEFAULTS["adaptive"]["tolerances"]
+def _fields() -> Iterator[tuple[str, forms.Field]]:
+    """The fields that follow from the metrics, and those of the fixed policy."""
+    adaptive, fixed = AdaptivePolicy(), FixedPolicy()
     for metric in METRICS:
-        name = METRIC_NAMES[metric]
-        least = metric == TRAFFIC
-        limit = _("%(metric)s: at least") if least else _("%(metric)s: at most")
-        yield f"limits.{metric}", NumberField(UNITS[metric], label=limit % {"metric": name})
-        tolerated = _("%(metric)s: tolerated share of samples beyond the limit") % {"metric": name}
-        yield f"tolerances.{metric}", NumberField(PER_CENT, label=tolerated, default=tolerances[metric])
-        yield f"critical_metrics.{metric}", _critical(name)
-        left_out = _("%(metric)s: leave out") % {"metric": name}
-        yield f"left_out.{metric}", forms.BooleanField(label=left_out, required=False)
+        name, unit = {"metric": METRIC_NAMES[metric]}, UNITS[metric]
+        limit = _("%(metric)s: at least") if metric == TRAFFIC else _("%(metric)s: at most")
+        yield f"limits.{metric}", NumberField(unit, label=limit % name)
+        beyond = _("%(metric)s: tolerated share of samples beyond the limit")
+        yield f"tolerances.{metric}", NumberField(PER_CENT, label=beyond % name, default=adaptive.tolerance(metric))
+        for start in ("", FIXED):
+            critical = _("%(metric)s: may recommend a rollback") % name
+            yield f"{start}critical_metrics.{metric}", forms.BooleanField(label=critical, required=False)
+        yield f"left_out.{metric}", forms.BooleanField(label=_("%(metric)s: leave out") % name, required=False)
+        if metric in LIMITED_METRICS:
+            rule = fixed.limit_of(metric)
+            limit, above = _("%(metric)s: limit"), _("%(metric)s: tolerated share of samples above it")
+            yield f"{FIXED}{metric}.limit", NumberField(unit, label=limit % name, default=rule.limit, above_zero=True)
+            yield f"{FIXED}{metric}.tolerance", NumberField(PER_CENT, label=above % name, default=rule.tolerance)
+    for path, (unit, label, above_zero) in FIXED_OTHERS.items():
+        default = attrgetter(path.removeprefix(FIXED))(fixed)
+        yield path, NumberField(unit, label=label, default=default, above_zero=above_zero)
 
 
-def _fixed_fields() -> Iterator[tuple[str, forms.Field]]:
-    defaults = _DEFAULTS["fixed"]
-    for metric in LIMITED_METRICS:
-        name, known = METRIC_NAMES[metric], defaults[metric]
-        limit = _("%(metric)s: limit") % {"metric": name}
-        yield f"{metric}.limit", NumberField(UNITS[metric], label=limit, default=known["limit"], above_zero=True)
-        tolerated = _("%(metric)s: tolerated share of samples above it") % {"metric": name}
-        yield f"{metric}.tolerance", NumberField(PER_CENT, label=tolerated, default=known["tolerance"])
-        yield f"critical_metrics.{metric}", _critical(name)
-    for part, (unit, label) in _TRAFFIC_FIELDS.items():
-        above_zero = part == "drop"
-        yield (
-            f"{TRAFFIC}.{part}",
-            NumberField(unit, label=label, default=defaults[TRAFFIC][part], above_zero=above_zero),
-        )
-    yield f"critical_metrics.{TRAFFIC}", _critical(METRIC_NAMES[TRAFFIC])
-    for part, label in _FIXED_NUMBERS.items():
-        above_zero = part == "secured_factor"
-        yield part, NumberField(PER_CENT, label=label, default=defaults[part], above_zero=above_zero)
-
-
-def _critical(metric: Any) -> forms.Field:
-    return forms.BooleanField(label=_("%(metric)s: may recommend a rollback") % {"metric": metric}, required=False)
-
-
-def _kind_of(name: str) -> str | None:
-    """The kind of policy that a field belongs to, None for both."""
-    if name.startswith(FIXED):
-        return "fixed"
-    return None if name in ("kind", "baseline_interval_s", "seen") else "adaptive"
+def _place(name: str) -> tuple[str, str, str]:
+    """The kind of policy that a field belongs to ("" for both), and its place there: a key, and the key in that."""
+    section, _dot, key = name.removeprefix(FIXED).partition(".")
+    if name in ("kind", "baseline_interval_s", "seen"):
+        return "", section, key
+    return "fixed" if name.startswith(FIXED) else "adaptive", section, key
 
 
 def _initial(stored: Mapping[str, Any], fields: Mapping[str, forms.Field]) -> dict[str, Any]:
     """What each field shows: what the policy says itself; of the other kind, its defaults."""
-    kind = str(stored.get("kind", DEFAULT_KIND))
-    shown: dict[str, Any] = {"kind": kind, "sensitivity": "normal"}
-    for place, defaults in _DEFAULTS.items():
-        own = stored if place == kind else {}
-        start = FIXED if place == "fixed" else ""
-        for name in MARKS:
-            chosen = own.get(name, defaults.get(name, ()))
-            shown.update({f"{start}{name}.{metric}": metric in chosen for metric in METRICS})
-        for path, value in _flat(own):
-            field = fields.get(f"{start}{path}")
-            if field is not None and value is not None:
-                shown[f"{start}{path}"] = field.shown(value) if isinstance(field, NumberField) else value
-    shown["kind"] = kind
+    shown: dict[str, Any] = {"kind": stored.get("kind", DEFAULT_KIND), "sensitivity": "normal"}
+    for name, field in fields.items():
+        kind, section, key = _place(name)
+        value = stored.get(section) if kind == shown["kind"] else None
+        if section in MARKS:
+            shown[name] = key in (_DEFAULTS[kind][section] if value is None else value)
+        elif value is not None and (not key or key in value):
+            value = value[key] if key else value
+            shown[name] = field.shown(value) if isinstance(field, NumberField) else value
     return shown
-
-
-def _flat(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{key}.{rest}", found) for rest, found in _flat(value))
-        else:
-            yield key, value
 
 
 def _policy(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """The policy that the cleaned fields describe: its kind, and what differs from the kind's defaults or was typed."""
-    start = FIXED if kind == "fixed" else ""
     policy: dict[str, Any] = {"kind": kind}
-    marked: dict[str, list[str]] = {name: [] for name in MARKS}
+    marked: dict[str, list[str]] = {name: [] for name in MARKS if name in _DEFAULTS[kind]}
     for name, value in data.items():
-        if _kind_of(name) != kind or value is None or value == "":
+        of, section, key = _place(name)
+        if of != kind or value in (None, ""):
             continue
-        first, _dot, rest = name.removeprefix(start).partition(".")
-        if first in marked:
-            marked[first] += [rest] if value else []
-        elif rest:
-            policy.setdefault(first, {})[rest] = value
-        elif value != _DEFAULTS[kind].get(first) or type(value) in (int, float):
-            policy[first] = value
-    for name, metrics in marked.items():
-        default = _DEFAULTS[kind].get(name, [])
-        chosen = [metric for metric in METRICS if metric in metrics]
-        if chosen != [metric for metric in METRICS if metric in default]:
-            policy[name] = chosen
-    return policy
+        if section in marked:
+            marked[section] += [key] if value else []
+        elif key:
+            policy.setdefault(section, {})[key] = value
+        elif value != _DEFAULTS[kind][section] or type(value) in (int, float):
+            policy[section] = value
+    return policy | {name: metrics for name, metrics in marked.items() if metrics != _DEFAULTS[kind][name]}

@@ -12,10 +12,10 @@ from django.shortcuts import get_object_or_404
 
 from accounts.models import User
 from accounts.permissions import Action
-from analysis.policy import DEFAULT_KIND, Policy, policy_from_dict
 from analysis.replay import Comparison, Replayed, compare, judged, replay
 from deployments.models import Deployment
 from projects.models import Environment, ExcludedWindow, PolicySource, PolicyVersion
+from projects.policy import DEFAULT_KIND, InvalidPolicy, Policy, policy_from_dict
 
 REPLAYED = 50
 VERSIONS_SHOWN = 20
@@ -69,7 +69,7 @@ def readable(policy: Any) -> Policy | None:
     """The policy of stored JSON; None where no judge understands it."""
     try:
         return policy_from_dict(policy)
-    except (ValueError, OverflowError):
+    except InvalidPolicy:
         return None
 
 

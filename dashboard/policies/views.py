@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import tomlkit
 from django.contrib import messages
 from django.core.exceptions import BadRequest, ValidationError
 from django.db import transaction
@@ -15,7 +17,6 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.models import User
 from accounts.permissions import Action, require
-from analysis.policy import policy_from_dict
 from dashboard.auth import current_user, login_required
 from dashboard.changed import changed
 from dashboard.policies.form import PolicyForm
@@ -30,7 +31,8 @@ from dashboard.policies.queries import (
 from dashboard.policies.window_form import ExcludedWindowForm
 from projects.baselines import exclude_window, include_window, set_baseline_interval
 from projects.models import Environment, PolicySource
-from projects.policies import policy_to_toml
+from projects.policies import ENVIRONMENTS
+from projects.policy import policy_from_dict
 from projects.services import PolicyChanged, set_policy
 
 SAVE, REPLAY = "save", "replay"
@@ -58,7 +60,7 @@ def policy(request: HttpRequest, environment_id: int) -> HttpResponse:
         save(environment, form, current_user(request))
     except PolicyChanged:
         page = policy_page(environment, actions)
-        form.tell_changed(page.current)
+        form.mark_changed(page.current)
         return show(request, page, form)
     messages.success(request, _("The policy is saved. It judges the deployments from now on."))
     return redirect("dashboard:policy", environment_id=environment.pk)
@@ -107,6 +109,15 @@ def form_of(page: PolicyPage, data: Any = None) -> PolicyForm:
 def policy_in_force(environment: Environment) -> dict[str, Any]:
     """The environment's policy as it is stored; the default where no judge could read that."""
     return environment.policy if readable(environment.policy) is not None else {}
+
+
+def policy_to_toml(policy: Mapping[str, Any], environment: str) -> str:
+    """The text of a seqpulse.toml that gives this policy to the environment of that name.
+
+    `policy_from_toml` reads it back. What is None is left out: TOML has no such value, and both mean the default.
+    """
+    given = {key: value for key, value in policy.items() if value is not None}
+    return tomlkit.dumps({ENVIRONMENTS: {environment: given}})
 
 
 def save(environment: Environment, form: PolicyForm, by: User) -> None:

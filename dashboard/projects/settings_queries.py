@@ -12,13 +12,13 @@ from django.shortcuts import get_object_or_404
 
 from accounts.models import User
 from accounts.permissions import Action
-from analysis.policy import Policy
 from dashboard.deployments.queries import verdict_of, with_verdict
 from dashboard.policies.queries import readable
 from dashboard.words import Status, status_of
 from deployments.models import Deployment
 from metrics.models import MetricSample
 from projects.models import ApiKey, Environment, Project
+from projects.policy import Policy
 
 PER_PAGE = 50
 # Counting on would take longer than anybody waits for the number.

@@ -18,13 +18,13 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from analysis import wording
-from analysis.policy import Policy
 from analysis.told import told as tell
 from dashboard import words
 from dashboard.failures import in_page_language
 from dashboard.form_tokens import FIELD
 from dashboard.overview.history_bar import HEIGHT, WIDTH, Strip
 from dashboard.telling import Stored, in_language, localised
+from projects.policy import Policy
 
 register = template.Library()
 

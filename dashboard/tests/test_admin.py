@@ -21,7 +21,6 @@ from django.utils import timezone
 from accounts.models import Membership, Team, User
 from accounts.tests.factories import make_membership, make_user
 from analysis.models import DeploymentVerdict, Feedback, Hint
-from analysis.policy import policy_from_dict
 from analysis.services import give_feedback
 from analysis.tests.factories import make_hint
 from dashboard.tests import scenes
@@ -29,6 +28,7 @@ from deployments.models import Deployment
 from metrics.models import MetricSample
 from projects.baselines import exclude_window
 from projects.models import ApiKey, Environment, ExcludedWindow, PolicyVersion, Project
+from projects.policy import policy_from_dict
 from projects.services import set_policy
 from projects.signing import enable_signing
 from projects.tests.factories import make_api_key, make_environment, make_project

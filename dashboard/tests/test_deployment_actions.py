@@ -16,13 +16,13 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import Role
 from analysis.judge import judge, judge_early
 from analysis.models import DeploymentVerdict, Hint
-from analysis.policy import policy_from_dict
 from analysis.services import give_feedback
 from analysis.types import METRICS, Miss, Sample, Window
 from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, as_role, words, words_of
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
+from projects.policy import policy_from_dict
 from projects.services import set_policy
 from projects.tests.factories import make_environment
 

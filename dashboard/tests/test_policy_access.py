@@ -13,11 +13,11 @@ from django.utils import timezone
 
 from accounts.models import Role, User
 from accounts.tests.factories import make_user
-from analysis.policy import policy_from_dict
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, as_role, exclude, filled_in, moment, page_of, project_page_of, send, words_of
 from deployments.models import Deployment
 from projects.models import Environment, ExcludedWindow, PolicyVersion
+from projects.policy import policy_from_dict
 from projects.services import set_policy
 from projects.tests.factories import make_environment
 

@@ -14,7 +14,6 @@ from django.utils import timezone
 
 from accounts.models import Role, User
 from analysis.models import DeploymentVerdict, VerdictName
-from analysis.policy import FixedPolicy, policy_from_dict
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.policies.queries import REPLAYED, VERSIONS_SHOWN
@@ -36,6 +35,7 @@ from deployments.tests.factories import make_deployment
 from metrics.models import MetricSample
 from projects.models import Environment, ExcludedWindow, PolicyVersion
 from projects.policies import policy_from_toml
+from projects.policy import FixedPolicy, policy_from_dict
 from projects.services import set_policy
 from projects.tests.factories import make_environment
 

@@ -70,6 +70,9 @@ def test_the_same_file_again_makes_no_new_version(client: Client, made: NewProje
         (5, "seqpulse.toml"),
         ("a = " + "[" * 5000, "TOML"),
         ("\0", "TOML"),
+        ("warmup_samples = " + "9" * 4400, "thousands of digits"),
+        ("limits.latency_p95 = 0x" + "f" * 4400, "limits.latency_p95"),
+        ({"limits": {"latency_p95": 10**4000}}, "limits.latency_p95"),
     ],
 )
 def test_a_wrong_policy_is_refused_by_name_and_nothing_starts(

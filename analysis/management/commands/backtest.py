@@ -19,10 +19,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.dateparse import parse_date
 
 from analysis.cases import CaseError, error_result, judge_case, parse_case, to_line
-from analysis.policy import Policy, policy_from_dict
 from analysis.replay import compare, judged, replay
 from deployments.models import Deployment, DeploymentQuerySet
 from projects.models import Project
+from projects.policies import sentences
+from projects.policy import InvalidPolicy, Policy, policy_from_dict
 
 PROGRESS_EVERY_S = 2.0
 ERRORS_SHOWN = 50
@@ -159,5 +160,7 @@ def _read_policy(name: str) -> Policy:
         if name.endswith((".json", ".toml")):
             raise CommandError(f"--policy {name}: no such file")
         return policy_from_dict({"kind": name})
+    except InvalidPolicy as error:
+        raise CommandError(f"--policy {name}: {'; '.join(sentences(error))}") from None
     except (ValueError, RecursionError, OSError) as error:
         raise CommandError(f"--policy {name}: {error}") from None

@@ -1,0 +1,175 @@
+"""A policy is read, refused by the names of its fields, and described by its schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from explain.catalogue import TEMPLATES
+from explain.rendering import render
+from projects.policy import (
+    METRICS,
+    MOST_ERRORS,
+    AdaptivePolicy,
+    FixedPolicy,
+    InvalidPolicy,
+    policy_from_dict,
+    policy_schema,
+)
+from projects.texts import POLICY_ERRORS
+
+ADAPTIVE: dict[str, Any] = {
+    "sensitivity": "high",
+    "limits": {"latency_p95": 500},
+    "tolerances": {"latency_p95": 0.1},
+    "warmup_samples": 3,
+    "critical_metrics": ["error_rate"],
+    "left_out": ["cpu_usage"],
+    "shadow": True,
+}
+FIXED: dict[str, Any] = {
+    "kind": "fixed",
+    "error_rate": {"limit": 0.05},
+    "critical_metrics": ["error_rate", "cpu_usage"],
+}
+# More digits than Python writes out, and a half of a surrogate pair, which nothing can be encoded with.
+HUGE = 16**4400
+HALF = "\ud800"
+DEEP: list[Any] = []
+for _ in range(50_000):
+    DEEP = [DEEP]
+
+WRONG: list[tuple[Any, str]] = [
+    ([], "policy"),
+    (None, "policy"),
+    ({HALF: 1}, "policy"),
+    ({"kind": "magic"}, "kind"),
+    ({"kind": ["fixed"]}, "kind"),
+    ({"kind": HUGE}, "kind"),
+    ({"sensitivity": "highest"}, "sensitivity"),
+    ({"sensitivity": ["high"]}, "sensitivity"),
+    ({"sensitivity": HALF}, "sensitivity"),
+    ({"sensitivity": DEEP}, "sensitivity"),
+    ({"limits": {"latency": 5}}, "limits.latency"),
+    ({"limits": {"error_rate": 5}}, "limits.error_rate"),
+    ({"limits": {"error_rate": "0.5"}}, "limits.error_rate"),
+    ({"limits": {"latency_p95": float("inf")}}, "limits.latency_p95"),
+    ({"limits": {"latency_p95": float("nan")}}, "limits.latency_p95"),
+    ({"limits": {"latency_p95": HUGE}}, "limits.latency_p95"),
+    ({"limits": {"latency_p95": None}}, "limits.latency_p95"),
+    ({"limits": {HALF: 1}}, "limits"),
+    ({"limits": [1]}, "limits"),
+    ({"tolerances": {"error_rate": 1.5}}, "tolerances.error_rate"),
+    ({"tolerances": {"error_rate": True}}, "tolerances.error_rate"),
+    ({"warmup_samples": -1}, "warmup_samples"),
+    ({"warmup_samples": 2.5}, "warmup_samples"),
+    ({"warmup_samples": True}, "warmup_samples"),
+    ({"critical_metrics": "error_rate"}, "critical_metrics"),
+    ({"critical_metrics": ["errors"]}, "critical_metrics"),
+    ({"left_out": [["cpu_usage"]]}, "left_out"),
+    ({"left_out": list(METRICS)}, "left_out"),
+    ({"shadow": 1}, "shadow"),
+    ({"sensitivty": "high"}, "sensitivty"),
+    ({"kind": "fixed", "latency": {"limit": 3}}, "latency"),
+    ({"kind": "fixed", "latency_p95": 300}, "latency_p95"),
+    ({"kind": "fixed", "latency_p95": {"limt": 300}}, "latency_p95.limt"),
+    ({"kind": "fixed", "latency_p95": {"limit": 0}}, "latency_p95.limit"),
+    ({"kind": "fixed", "latency_p95": {"limit": "300"}}, "latency_p95.limit"),
+    ({"kind": "fixed", "latency_p95": {"limit": float("nan")}}, "latency_p95.limit"),
+    ({"kind": "fixed", "latency_p95": {"limit": float("inf")}}, "latency_p95.limit"),
+    ({"kind": "fixed", "latency_p95": {"limit": 10**400}}, "latency_p95.limit"),
+    ({"kind": "fixed", "error_rate": {"limit": 1.5}}, "error_rate.limit"),
+    ({"kind": "fixed", "error_rate": {"limit": True}}, "error_rate.limit"),
+    ({"kind": "fixed", "cpu_usage": {"tolerance": -0.1}}, "cpu_usage.tolerance"),
+    ({"kind": "fixed", "requests_per_sec": {"drop": 0}}, "requests_per_sec.drop"),
+    ({"kind": "fixed", "requests_per_sec": {"min_pre_mean": None}}, "requests_per_sec.min_pre_mean"),
+    ({"kind": "fixed", "secured_factor": 1.1}, "secured_factor"),
+    ({"kind": "fixed", "critical_metrics": "error_rate"}, "critical_metrics"),
+    ({"kind": "fixed", "critical_metrics": ["errors"]}, "critical_metrics"),
+    ({"kind": "fixed", "critical_metrics": [["errors"]]}, "critical_metrics"),
+    ({"kind": "fixed", "min_quality": 2}, "min_quality"),
+]
+
+
+def refused(data: Any) -> InvalidPolicy:
+    with pytest.raises(InvalidPolicy) as caught:
+        policy_from_dict(data)
+    return caught.value
+
+
+@pytest.mark.parametrize("data", [ADAPTIVE, FIXED, {}])
+def test_a_policy_survives_being_stored(data: dict[str, Any]) -> None:
+    policy = policy_from_dict(data)
+    stored = json.loads(json.dumps(policy.as_dict()))
+    assert policy_from_dict(stored) == policy
+    assert policy_from_dict(stored).as_dict() == stored
+    assert stored.items() >= {name: value for name, value in data.items() if not isinstance(value, dict)}.items()
+
+
+@pytest.mark.parametrize(
+    ("data", "policy"),
+    [
+        ({}, AdaptivePolicy()),
+        ({"kind": "fixed"}, FixedPolicy()),
+        ({"warmup_samples": None}, AdaptivePolicy()),
+        (
+            {"left_out": ["cpu_usage", "latency_p95", "cpu_usage"]},
+            AdaptivePolicy(left_out=("latency_p95", "cpu_usage")),
+        ),
+    ],
+)
+def test_missing_keys_mean_the_default_and_metrics_have_one_order(data: dict[str, Any], policy: Any) -> None:
+    assert policy_from_dict(data) == policy
+
+
+@pytest.mark.parametrize(("data", "field"), WRONG)
+def test_a_wrong_policy_is_refused_with_its_field_named_in_each_language(data: Any, field: str) -> None:
+    [(named, fact)] = refused(data).errors.items()
+    assert named == field
+    assert fact.code in POLICY_ERRORS
+    english, french = render(fact), render(fact, "fr")
+    assert english != french
+    assert "{" not in english + french
+
+
+def test_every_kind_of_error_has_its_case() -> None:
+    assert {fact.code for data, _field in WRONG for fact in refused(data).errors.values()} == set(POLICY_ERRORS)
+    assert TEMPLATES.keys() >= POLICY_ERRORS.keys()
+
+
+def test_every_wrong_field_is_named_at_once_and_what_there_is_instead() -> None:
+    errors = refused({"sensitivity": "extreme", "limits": {"latency": 3, "error_rate": 2}, "shadow": "no"}).errors
+    assert list(errors) == ["sensitivity", "limits.error_rate", "limits.latency", "shadow"]
+    assert "latency_p95, error_rate" in render(errors["limits.latency"])
+    assert render(errors["sensitivity"]) == "Must be one of low, normal, high."
+    assert "limits.error_rate: policy.ratio" in str(refused({"limits": {"error_rate": 5}}))
+
+
+def test_a_policy_of_nothing_but_unknown_fields_is_refused_in_few_words() -> None:
+    errors = refused({f"{number}{'x' * 5000}{HALF}": 1 for number in range(2000)} | {"b" * 5000: 1}).errors
+    assert len(errors) <= MOST_ERRORS
+    assert all(len(field) <= 100 for field in errors)
+
+
+@pytest.mark.parametrize("data", [ADAPTIVE | {"kind": "adaptive"}, FIXED, {"kind": "fixed"}])
+def test_the_schema_takes_what_the_model_takes(data: dict[str, Any]) -> None:
+    Draft202012Validator(policy_schema()).validate(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"kind": "magic"},
+        {"kind": "adaptive", "limits": {"error_rate": 5}},
+        {"kind": "adaptive", "limits": {"latency": 5}},
+        {"kind": "adaptive", "critical_metrics": ["errors"]},
+        {"kind": "fixed", "latency_p95": {"limit": 0}},
+        {"kind": "fixed", "latency_p95": {"limt": 300}},
+    ],
+)
+def test_the_schema_refuses_what_the_model_refuses(data: dict[str, Any]) -> None:
+    assert refused(data)
+    assert not Draft202012Validator(policy_schema()).is_valid(data)

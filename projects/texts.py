@@ -1,0 +1,23 @@
+"""The sentences of this app's facts."""
+
+from __future__ import annotations
+
+from explain.catalogue import gettext_noop as _
+from explain.catalogue import register
+
+POLICY_ERRORS = {
+    "policy.unknown_field": _("Unknown field. There are: {known}."),
+    "policy.object": _("Must be an object with fields; in a file, a table."),
+    "policy.choice": _("Must be one of {known}."),
+    "policy.number": _("Must be a number of at least 0."),
+    "policy.positive_number": _("Must be a number greater than 0."),
+    "policy.ratio": _("Must be a number from 0 to 1."),
+    "policy.positive_ratio": _("Must be a number greater than 0, and 1 at most."),
+    "policy.flag": _("Must be true or false."),
+    "policy.metrics": _("Must be a list of metrics out of {known}."),
+    "policy.warmup": _("Must be a whole number from 0 to {most}, or be left out."),
+    "policy.nothing_to_judge": _("This leaves nothing to judge. Keep at least one metric."),
+    "policy.not_text": _("Names of fields must be valid text."),
+}
+
+register(POLICY_ERRORS)
