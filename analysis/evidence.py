@@ -96,7 +96,7 @@ def load_baselines(deployments: Sequence[Deployment]) -> dict[int, list[MetricSa
         spans |= Q(
             environment_id=deployment.environment_id, collected_at__gte=since, collected_at__lte=deployment.started_at
         )
-    rows = MetricSample.objects.filter(spans, phase=Phase.BASELINE).order_by("collected_at", "id")
+    rows = MetricSample.objects.complete().filter(spans, phase=Phase.BASELINE).order_by("collected_at", "id")
     return group(rows, "environment_id")
 
 
@@ -199,10 +199,10 @@ def load_history(deployment: Deployment) -> list[MetricSample]:
     if not good:
         return []
     since = deployment.started_at - HISTORY_SPAN
-    rows = MetricSample.objects.filter(deployment_id__in=good, phase=Phase.POST, collected_at__gte=since).order_by(
-        "-collected_at"
+    rows = MetricSample.objects.complete().filter(
+        environment_id=deployment.environment_id, deployment_id__in=good, phase=Phase.POST, collected_at__gte=since
     )
-    return list(rows[:HISTORY_SAMPLES])
+    return list(rows.order_by("-collected_at")[:HISTORY_SAMPLES])
 
 
 def window_of(deployment: Deployment, lost: Sequence[ScheduledJob], now: datetime) -> Window:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from deployments.models import Deployment, State
-from metrics.collecting import Collected, Target, collected_from, target_of
-from metrics.counting import count_lost, count_samples
+from metrics.collecting import Target, collected_from, target_of
+from metrics.counting import count_lost
 from metrics.models import Phase
-from metrics.storing import note_previous_secret, store_collected
+from metrics.storing import Sample, store_samples
 from projects.models import Environment, Project
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, cancel_of, database_now, enqueue
@@ -75,12 +75,6 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
     return {job_id: target_of(environments[pk]) for job_id, pk in wanted.items() if pk in environments}
 
 
-def store(done: Sequence[tuple[Job, Collected | None]]) -> None:
-    store_collected(done)
-    note_previous_secret(collected for _, collected in done)
-    count_samples(job for job, collected in done if collected is not None)
-
-
 def follow_up(jobs: Sequence[Ended]) -> None:
     """Writes the next job of each environment, in the transaction that ends this one."""
     count_lost(jobs)
@@ -90,8 +84,8 @@ def follow_up(jobs: Sequence[Ended]) -> None:
     plan_next(Environment.objects.filter(pk__in=[pk for pk in ids if pk]).select_related("project"))
 
 
-@job_kind(KIND, retry=NO_RETRY, prepare=load_targets, record=store, on_finished=follow_up)
-async def collect_baseline(job: Job, target: Target | None) -> Collected | None:
+@job_kind(KIND, retry=NO_RETRY, prepare=load_targets, record=store_samples, on_finished=follow_up)
+async def collect_baseline(job: Job, target: Target | None) -> Sample | None:
     """One baseline sample, or nothing while the environment is busy."""
     if target is None:
         return None

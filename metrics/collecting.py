@@ -1,4 +1,4 @@
-"""What the collections of all phases share."""
+"""Collect one sample: what the job kinds of all phases share."""
 
 from __future__ import annotations
 
@@ -7,37 +7,27 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from metrics.fetching import shared_fetcher
-from metrics.payload import Metrics
 from metrics.sources.http_endpoint import Endpoint, collect
+from metrics.storing import Sample
 from projects.models import Environment
 from scheduler.registry import Job
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
-    """A sample on its way into the database. with_previous: the endpoint knew only the secret of before a rotation."""
-
-    environment_id: int
-    metrics: Metrics
-    collected_at: datetime
-    with_previous: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
-    """Where a job collects."""
+    """The endpoint that a job asks."""
 
     environment_id: int
     endpoint: Endpoint
 
 
 def target_of(environment: Environment) -> Target:
-    """The environment's endpoint as it is now."""
+    """Return the environment's endpoint as it is now."""
     return Target(environment.pk, endpoint_of(environment))
 
 
 def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
-    """How the environment's endpoint is asked; url: another one, which it may get."""
+    """Return how the environment's endpoint is asked; url: another address to ask the same way."""
     return Endpoint(
         environment.metrics_endpoint if url is None else url,
         str(environment.project.uuid),
@@ -48,13 +38,23 @@ def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
     )
 
 
-async def collected_from(target: Target, job: Job) -> Collected:
-    """Asks the endpoint; the time that is signed, and the sample's own, is the database's clock, carried on from the
-    claim."""
-    answer = await collect(shared_fetcher(), target.endpoint, now=lambda: database_time(job))
-    return Collected(target.environment_id, answer.metrics, database_time(job), answer.with_previous)
+async def collected_from(target: Target, job: Job) -> Sample:
+    """Ask the endpoint for the job's sample; the database's clock gives the time that is signed and the sample's own.
+
+    Raises JobError.
+    """
+    metrics, with_previous = await collect(shared_fetcher(), target.endpoint, now=lambda: database_time(job))
+    return Sample(
+        target.environment_id,
+        metrics,
+        database_time(job),
+        job.deployment_id,
+        job.phase,
+        job.sequence_index,
+        with_previous=with_previous,
+    )
 
 
 def database_time(job: Job) -> datetime:
-    """What the database's clock shows now: its time at the claim and what has passed here since."""
+    """Return the time of the database's clock: its time at the claim and what has passed here since."""
     return job.claimed_at + timedelta(seconds=monotonic() - job.claimed_monotonic)

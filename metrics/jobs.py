@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from deployments.models import Deployment
 from metrics import baseline, deletion, partitions, retention
-from metrics.collecting import Collected, Target, collected_from
-from metrics.counting import count_lost, count_samples
+from metrics.collecting import Target, collected_from
+from metrics.counting import count_lost
 from metrics.sources.http_endpoint import Endpoint
-from metrics.storing import note_previous_secret, store_collected
+from metrics.storing import Sample, store_samples
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, job_kind
 
@@ -42,13 +42,6 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
     return {job.id: targets[job.deployment_id] for job in jobs if job.deployment_id in targets}
 
 
-def store_samples(done: Sequence[tuple[Job, Collected]]) -> None:
-    """Writes the samples; the one of a job that ran twice is kept once."""
-    store_collected(done)
-    note_previous_secret(collected for _, collected in done)
-    count_samples(job for job, _ in done)
-
-
 def after_collections(jobs: Sequence[Ended]) -> None:
     """Once nothing more can come, the analysis is due; once the secret is known to be wrong, nothing more is asked."""
     count_lost(jobs)
@@ -78,7 +71,7 @@ def look_early(jobs: Sequence[Ended]) -> None:
     )
 
 
-async def collect_sample(job: Job, target: Target | None) -> Collected:
+async def collect_sample(job: Job, target: Target | None) -> Sample:
     """Asks the endpoint; the sample's time is the database's clock."""
     if target is None:
         raise JobError("no_deployment", "this collection has no deployment to collect for", retry=False)

@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import pgettext_lazy
 
 from deployments.models import Deployment
+from metrics.payload import Metrics
 from projects.models import Environment
 
 
@@ -18,20 +19,33 @@ class Phase(models.TextChoices):
     POST = "post", pgettext_lazy("phase", "Post")
 
 
-# Samples of a deployment lie between its trigger and its window's end; this much is left to clocks and late tries.
+class Group(models.TextChoices):
+    """Which instances a sample measures: those with the new version, or those left on the old one to compare with."""
+
+    TREATMENT = "treatment", pgettext_lazy("of a sample", "Treatment")
+    CONTROL = "control", pgettext_lazy("of a sample", "Control")
+
+
+# A deployment's samples are collected between its trigger and the end of its window; allowance for clocks and retries.
 MARGIN = timedelta(hours=1)
 
 
 class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
+    def complete(self) -> MetricSampleQuerySet:
+        """Leave out samples without one of the five metrics: nothing that reads metrics can use those yet."""
+        return self.filter(**{f"{name}__isnull": False for name in Metrics.__slots__})
+
     def of(self, deployment: Deployment) -> MetricSampleQuerySet:
-        """The deployment's samples, oldest first."""
+        """Return the deployment's complete samples, oldest first."""
         return self.of_all([deployment]).order_by("collected_at", "id")
 
     def of_all(self, deployments: Sequence[Deployment]) -> MetricSampleQuerySet:
-        """The samples of all of them; their times are named, so that only those days' partitions are read."""
+        """Return the complete samples of these deployments, from the partitions of their days only."""
         if not deployments:
             return self.none()
-        rows = self.filter(
+        rows = self.complete().filter(
+            # Environments as well: by them the table can be distributed.
+            environment_id__in={deployment.environment_id for deployment in deployments},
             deployment_id__in=[deployment.pk for deployment in deployments],
             collected_at__gte=min(deployment.started_at for deployment in deployments) - MARGIN,
         )
@@ -40,15 +54,20 @@ class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
             for deployment in deployments
             if deployment.finished_at is not None
         ]
-        # One that is not finished, as far as we know, may have samples from now on.
+        # A deployment that is not finished yet may have samples from now on.
         return rows.filter(collected_at__lt=max(ends) + MARGIN) if len(ends) == len(deployments) else rows
 
 
 class MetricSample(models.Model):
-    """One answer of a metrics endpoint. Units as in WIRE §2; collected_at: the database's clock when it came in.
+    """One answer of a metrics endpoint: ms, ratios 0..1, requests per second.
 
-    The table is partitioned by day (metrics/partitions.py). Its foreign keys are kept by us, not by the database: to
-    drop a partition that has one, PostgreSQL locks out every reader of the table that it points to.
+    collected_at: the database's clock when the answer came in. A metric is NULL where the source does not know it;
+    custom_metrics: further ones by name; instances: how many instances the answer covers.
+
+    The table is partitioned by day (metrics/partitions.py) and can be distributed by environment_id, which is part of
+    its primary key (id, environment_id, collected_at) and of every unique constraint. No foreign key binds it in the
+    database: a distributed table must not refer to a local one, and dropping a partition that does locks out readers
+    of the table referred to. Django deletes samples with their deployment; retention deletes those of deleted rows.
     """
 
     environment = models.ForeignKey(
@@ -64,12 +83,15 @@ class MetricSample(models.Model):
         db_index=False,
     )
     phase = models.CharField(max_length=10, choices=Phase)
+    group = models.CharField(max_length=10, choices=Group, default=Group.TREATMENT, db_default=Group.TREATMENT)
     sequence_index = models.PositiveIntegerField(default=0)
-    requests_per_sec = models.FloatField()
-    latency_p95 = models.FloatField()
-    error_rate = models.FloatField()
-    cpu_usage = models.FloatField()
-    memory_usage = models.FloatField()
+    requests_per_sec = models.FloatField(null=True, blank=True)
+    latency_p95 = models.FloatField(null=True, blank=True)
+    error_rate = models.FloatField(null=True, blank=True)
+    cpu_usage = models.FloatField(null=True, blank=True)
+    memory_usage = models.FloatField(null=True, blank=True)
+    custom_metrics = models.JSONField(null=True, blank=True)
+    instances = models.PositiveIntegerField(null=True, blank=True)
     collected_at = models.DateTimeField()
 
     objects = MetricSampleQuerySet.as_manager()
@@ -78,7 +100,9 @@ class MetricSample(models.Model):
         db_table = "metric_samples"
         indexes = [models.Index(fields=["environment", "phase", "collected_at"], name="samples_of_environment")]
         constraints = [
-            models.UniqueConstraint(fields=["deployment", "phase", "collected_at"], name="one_sample_per_instant"),
+            models.UniqueConstraint(
+                fields=["deployment", "environment", "phase", "group", "collected_at"], name="one_sample_per_instant"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -86,14 +110,19 @@ class MetricSample(models.Model):
 
 
 class SamplePlace(models.Model):
-    """A place in a deployment's observation that has its sample: a job that runs twice leaves one.
+    """A place in a deployment's observation that has its sample, so that a job that runs twice stores one.
 
-    A table of its own, because a unique constraint of a partitioned table has to contain the partition's key, the time.
+    A table of its own: a unique constraint of a partitioned table has to contain collected_at, which differs between
+    the two runs. Like metric_samples it can be distributed by environment_id and has no foreign key in the database.
     """
 
-    pk = models.CompositePrimaryKey("deployment_id", "phase", "sequence_index")
-    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="+", db_index=False)
+    pk = models.CompositePrimaryKey("deployment_id", "environment_id", "phase", "group", "sequence_index")
+    deployment = models.ForeignKey(
+        Deployment, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    environment_id = models.BigIntegerField()
     phase = models.CharField(max_length=10, choices=Phase)
+    group = models.CharField(max_length=10, choices=Group, db_default=Group.TREATMENT)
     sequence_index = models.PositiveIntegerField()
 
     class Meta:

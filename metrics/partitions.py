@@ -1,7 +1,7 @@
-"""The days of metric_samples: one partition each (UTC), made ahead, and dropped as a whole.
+"""The partitions of metric_samples: one per day (UTC), created ahead, and dropped as a whole.
 
-There is no default partition: with one, PostgreSQL refuses DETACH CONCURRENTLY, and a plain DETACH holds up every
-writer until the last reader is done. Instead whoever writes makes the day that is missing.
+There is no default partition: with one, PostgreSQL refuses DETACH CONCURRENTLY, and a plain DETACH blocks every writer
+until the last reader is done. Instead the writer of a sample creates the day that is missing.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from time import sleep
 from typing import Any
 
 import structlog
 from django.db import OperationalError, connection, transaction
+from psycopg.errors import LockNotAvailable
 
 from scheduler.queue import database_now
 from scheduler.recurring import recurring
@@ -22,12 +24,16 @@ logger = structlog.get_logger(__name__)
 
 TABLE = "metric_samples"
 DAYS_AHEAD = 14
-# "metric" in hexadecimal ASCII: the advisory lock of whoever makes partitions.
+# "metric" in hexadecimal ASCII: the advisory lock for creating partitions.
 LOCK = 0x6D6574726963
-# How long a detach waits for the transactions that still see the partition; a later run goes on from there.
+# CREATE TABLE … PARTITION OF locks the whole table: behind a long reader it must not block all who come after it.
+LOCK_TIMEOUT_S = 1
+ATTEMPTS = 5
+RETRY_AFTER_S = 2.0
+# How long a detach waits for the transactions that still see the partition; a later run continues from there.
 DETACH_TIMEOUT_S = 60
 
-# What is known to be there, so that a batch of samples costs no question.
+# Days known to have a partition, so that a batch of samples costs no query.
 _known: set[date] = set()
 
 PARTITIONS = r"""
@@ -42,7 +48,7 @@ WHERE inhparent = 'metric_samples'::regclass
 ORDER BY until
 """
 
-# Detached, but not dropped: whoever did it was interrupted.
+# Detached, but not dropped: the run was interrupted in between.
 LEFT_OVER = r"""
 SELECT relname FROM pg_class
 WHERE relkind = 'r' AND NOT relispartition AND relname ~ '^metric_samples_\d{8}$'
@@ -53,9 +59,9 @@ ORDER BY relname
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition and what it holds: samples from `since` (None: whatever is older) until just before `until`.
+    """A partition with the samples from `since` (None: all older ones) until just before `until`.
 
-    detaching: its detach was interrupted; queries do not see it any more.
+    detaching: its detach was interrupted; queries no longer see it.
     """
 
     name: str
@@ -77,34 +83,48 @@ def name_of(day: date) -> str:
 
 
 def partitions() -> list[Partition]:
-    """All of them, oldest first."""
+    """Return all partitions, oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(PARTITIONS)
         return [Partition(*row) for row in cursor.fetchall()]
 
 
 def left_over() -> list[str]:
-    """Tables that were partitions and wait to be dropped."""
+    """Return the names of detached partitions that are still to be dropped."""
     with connection.cursor() as cursor:
         cursor.execute(LEFT_OVER)
         return [row[0] for row in cursor.fetchall()]
 
 
 def ensure_days(days: Collection[date]) -> list[str]:
-    """Makes the partitions of these days that are missing; returns their names."""
+    """Create the partitions of these days that are missing, within the writer's transaction; return their names."""
     if _known.issuperset(days):
         return []
-    made: list[str] = []
     with transaction.atomic():
-        missing = _missing(days)
-        if missing:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-            # Another process may have been faster.
-            made = [_make(day) for day in sorted(_missing(missing))]
-        # Not before it is certain: a day made in a transaction that is rolled back is not there.
+        created = _create(days, attach=True)
+        # Only once committed: a partition of a transaction that is rolled back is gone.
         transaction.on_commit(lambda: _known.update(days))
-    return made
+    return created
+
+
+def _create(days: Collection[date], *, attach: bool) -> list[str]:
+    """Create the missing partitions; attach: blocking neither readers nor writers of the whole table."""
+    missing = _missing(days)
+    created = []
+    with connection.cursor() as cursor:
+        if missing:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        # Looked up once more under the lock: another process may have been faster.
+        for day in sorted(_missing(missing)) if missing else ():
+            name, bounds = name_of(day), [begin_of(day), begin_of(day + timedelta(days=1))]
+            if attach:
+                cursor.execute(f"CREATE TABLE {name} (LIKE {TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+                cursor.execute(f"ALTER TABLE {TABLE} ATTACH PARTITION {name} FOR VALUES FROM (%s) TO (%s)", bounds)
+            else:
+                cursor.execute(f"CREATE TABLE {name} PARTITION OF {TABLE} FOR VALUES FROM (%s) TO (%s)", bounds)
+            logger.info("partition_made", partition=name)
+            created.append(name)
+    return created
 
 
 def _missing(days: Collection[date]) -> set[date]:
@@ -116,27 +136,14 @@ def _missing(days: Collection[date]) -> set[date]:
     }
 
 
-def _make(day: date) -> str:
-    name = name_of(day)
-    with connection.cursor() as cursor:
-        # Made apart and then attached: CREATE … PARTITION OF would lock out readers and writers of the whole table.
-        cursor.execute(f"CREATE TABLE {name} (LIKE {TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-        cursor.execute(
-            f"ALTER TABLE {TABLE} ATTACH PARTITION {name} FOR VALUES FROM (%s) TO (%s)",
-            [begin_of(day), begin_of(day + timedelta(days=1))],
-        )
-    logger.info("partition_made", partition=name)
-    return name
-
-
 def drop(partition: Partition) -> bool:
-    """Detaches the partition without holding up anybody and drops it; outside any transaction.
+    """Detach the partition without blocking readers or writers and drop it. Call it outside any transaction.
 
-    False where transactions that still see it have not ended in time: queries do not see it any more, and the next
-    call goes on from there.
+    Returns False where transactions that still see it have not ended in time: queries no longer see it, and the next
+    call continues from there.
     """
     how = "FINALIZE" if partition.detaching else "CONCURRENTLY"
-    with _patience() as cursor:
+    with _lock_timeout() as cursor:
         try:
             cursor.execute(f"ALTER TABLE {TABLE} DETACH PARTITION {partition.name} {how}")
         except OperationalError as error:
@@ -147,14 +154,14 @@ def drop(partition: Partition) -> bool:
 
 
 def drop_left_over(name: str) -> None:
-    """Drops a table that was a partition."""
+    """Drop a detached partition."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {name}")
     logger.info("partition_dropped", partition=name)
 
 
 @contextlib.contextmanager
-def _patience() -> Iterator[Any]:
+def _lock_timeout() -> Iterator[Any]:
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = %s", [f"{DETACH_TIMEOUT_S}s"])
         try:
@@ -165,6 +172,25 @@ def _patience() -> Iterator[Any]:
 
 @recurring("sample_partitions", every_s=6 * 3600)
 def make_ahead() -> list[str]:
-    """Makes the partitions of the next two weeks; returns the names of the new ones."""
+    """Create the partitions of the next DAYS_AHEAD days, each in a short transaction; return the names of the new ones.
+
+    A day for which the table's lock cannot be had in ATTEMPTS is left to the next run, days before it is needed.
+    """
     today = utc_day(database_now())
-    return ensure_days({today + timedelta(days=number) for number in range(DAYS_AHEAD + 1)})
+    created = []
+    for day in sorted(_missing({today + timedelta(days=number) for number in range(DAYS_AHEAD + 1)})):
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                sleep(RETRY_AFTER_S)
+            try:
+                with transaction.atomic(), connection.cursor() as cursor:
+                    cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_S}s"])
+                    created += _create({day}, attach=False)
+                break
+            except OperationalError as error:
+                if not isinstance(error.__cause__, LockNotAvailable):
+                    raise
+        else:
+            logger.warning("partition_postponed", partition=name_of(day))
+            return created
+    return created

@@ -216,13 +216,13 @@ def _delete(partition: Partition, cut: Cut) -> list[tuple[int, int]]:
         return rows
 
 
-# Of deployments whose last sample is over as well, and for which nothing more can come.
+# Of deployments whose last sample is expired as well and for which no more can come, or whose row was deleted by hand.
 PLACES = """
-FROM sample_places AS place JOIN deployments ON deployments.id = place.deployment_id
-WHERE state = ANY(%s) AND environment_id {which} (%s)
+FROM sample_places AS place LEFT JOIN deployments ON deployments.id = place.deployment_id
+WHERE place.environment_id {which} (%s) AND (deployments.id IS NULL OR state = ANY(%s)
     AND coalesce(finished_at, started_at) + make_interval(secs => window_samples * interval_s) + %s < %s
     AND NOT EXISTS (SELECT 1 FROM scheduled_jobs AS job
-        WHERE job.deployment_id = deployments.id AND job.status = ANY(%s))
+        WHERE job.deployment_id = deployments.id AND job.status = ANY(%s)))
 """
 
 
@@ -232,7 +232,7 @@ def _free_places(
     """Deletes the places of samples that are gone: they only serve jobs that may run again."""
     for cut in retention.cuts(now):
         found = PLACES.format(which=cut.which)
-        values: list[Any] = [[State.ANALYZED, *NEVER_JUDGED], cut.environments, MARGIN, cut.before, list(OPEN_STATUSES)]
+        values: list[Any] = [cut.environments, [State.ANALYZED, *NEVER_JUDGED], MARGIN, cut.before, list(OPEN_STATUSES)]
         removed = 0
         with connection.cursor() as cursor:
             if dry_run:

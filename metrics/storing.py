@@ -1,4 +1,4 @@
-"""Writing samples: one statement for a batch, each place of a deployment once."""
+"""Store samples: one statement for a batch, each place of a deployment once."""
 
 from __future__ import annotations
 
@@ -9,108 +9,89 @@ from datetime import datetime, timedelta
 from django.db import connection, models
 from django.db.models.functions import Now
 
-from common.arrays import array
-from metrics.collecting import Collected
+from common.arrays import Value, array
+from metrics.counting import count_samples
+from metrics.models import Group, Phase
 from metrics.partitions import ensure_days, utc_day
 from metrics.payload import Metrics
 from projects.models import Environment
 from scheduler.registry import Job
 
-COLUMNS = {
-    "environment_id": "bigint",
-    "deployment_id": "bigint",
-    "phase": "text",
-    "sequence_index": "int",
-    **dict.fromkeys(Metrics.__slots__, "float8"),
-    "collected_at": "timestamptz",
-}
-NAMES = ", ".join(COLUMNS)
+# What makes a sample of a deployment unique.
+PLACE = 'deployment_id, environment_id, phase, "group", sequence_index'
+TYPES = ("bigint", "bigint", "text", "text", "int", *("float8" for _ in Metrics.__slots__), "timestamptz")
+COLUMNS = f"{PLACE}, {', '.join(Metrics.__slots__)}, collected_at"
 
-# First the places: whoever comes second finds them taken, waits for nothing and writes no sample.
+# Places first: the second writer of a place finds it taken, waits for nothing and stores no sample.
 STORE = f"""
-WITH given AS (SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in COLUMNS.values())}) AS given({NAMES})),
+WITH given AS (SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in TYPES)}) AS given({COLUMNS})),
 placed AS (
-    INSERT INTO sample_places (deployment_id, phase, sequence_index)
-    SELECT deployment_id, phase, sequence_index FROM given WHERE deployment_id IS NOT NULL
-    ON CONFLICT DO NOTHING RETURNING deployment_id, phase, sequence_index)
-INSERT INTO metric_samples ({NAMES})
-SELECT {NAMES} FROM given
-WHERE deployment_id IS NULL OR (deployment_id, phase, sequence_index) IN (SELECT * FROM placed)
+    INSERT INTO sample_places ({PLACE}) SELECT {PLACE} FROM given WHERE deployment_id IS NOT NULL
+    ON CONFLICT DO NOTHING RETURNING {PLACE})
+INSERT INTO metric_samples ({COLUMNS})
+SELECT {COLUMNS} FROM given WHERE deployment_id IS NULL OR ({PLACE}) IN (SELECT * FROM placed)
 ON CONFLICT DO NOTHING
-"""  # noqa: S608  (put together from the constants above)
-
+"""  # noqa: S608  (built from the constants above)
 
 NOTED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A sample on its way into the table; deployment_id: None for the baseline, which belongs to none."""
+class Sample:
+    """One answer of an environment's endpoint, on its way into metric_samples.
+
+    deployment_id: None for the baseline. with_previous: the endpoint accepted only the secret from before a rotation.
+    """
 
     environment_id: int
-    deployment_id: int | None
-    phase: str
-    sequence_index: int
     metrics: Metrics
     collected_at: datetime
+    deployment_id: int | None = None
+    phase: str = Phase.BASELINE
+    sequence_index: int = 0
+    group: str = Group.TREATMENT
+    with_previous: bool = False
 
     @property
-    def place(self) -> tuple[int, str, int] | None:
-        """What may have one sample; None where there are no places."""
-        return None if self.deployment_id is None else (self.deployment_id, self.phase, self.sequence_index)
+    def place(self) -> tuple[int | None, int, str, str, int]:
+        """The values of PLACE."""
+        return self.deployment_id, self.environment_id, self.phase, self.group, self.sequence_index
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The values of COLUMNS."""
+        return *self.place, *(getattr(self.metrics, name) for name in Metrics.__slots__), self.collected_at
 
 
-def store_collected(done: Iterable[tuple[Job, Collected | None]]) -> int:
-    """Writes what jobs have collected; returns how many samples are new."""
-    return store(
-        [
-            Row(
-                collected.environment_id,
-                job.deployment_id,
-                job.phase,
-                job.sequence_index,
-                collected.metrics,
-                collected.collected_at,
-            )
-            for job, collected in done
-            if collected is not None
-        ]
-    )
+def store_samples(done: Sequence[tuple[Job, Sample | None]]) -> None:
+    """Store what jobs collected, in the transaction that completes them."""
+    samples = [sample for _, sample in done if sample is not None]
+    store(samples)
+    note_previous_secret(samples)
+    count_samples(job for job, sample in done if sample is not None)
 
 
-def note_previous_secret(collected: Iterable[Collected | None]) -> None:
-    """Notes, to the minute, which environments' endpoints know only the secret from before a rotation."""
-    ids = {one.environment_id for one in collected if one is not None and one.with_previous}
+def note_previous_secret(samples: Iterable[Sample]) -> None:
+    """Note, to the minute, which environments' endpoints know only the secret from before a rotation."""
+    ids = {sample.environment_id for sample in samples if sample.with_previous}
     if not ids:
         return
     stale = models.Q(previous_hmac_used_at__isnull=True) | models.Q(previous_hmac_used_at__lt=Now() - NOTED_EVERY)
-    # Only what nobody else holds: a note is not worth waiting for, nor a deadlock.
+    # Rows that another transaction has locked are skipped: a note is not worth waiting for, nor a deadlock.
     rows = Environment.objects.filter(stale, pk__in=ids).select_for_update(no_key=True, skip_locked=True)
     free = list(rows.order_by("pk").values_list("pk", flat=True))
     Environment.objects.filter(pk__in=free).update(previous_hmac_used_at=Now())
 
 
-def store(samples: Sequence[Row]) -> int:
-    """Writes the samples, those of a deployment only where their place (phase, index) is free; returns how many."""
-    if not samples:
+def store(samples: Iterable[Sample]) -> int:
+    """Write the samples, those of a deployment only where their place is free; return how many were written."""
+    once = {number if one.deployment_id is None else one.place: one for number, one in enumerate(samples)}
+    if not once:
         return 0
-    # Once per place, and in one order for everybody: two writers of the same places must not wait for each other.
-    once = {sample.place or (number,): sample for number, sample in enumerate(samples)}
-    rows = [once[key] for key in sorted(once, key=lambda key: (len(key), key))]
+    # Always in the same order: two writers of the same places must not wait for each other.
+    rows = sorted(once.values(), key=lambda sample: (sample.deployment_id or 0, *sample.place[1:]))
     ensure_days({utc_day(row.collected_at) for row in rows})
     with connection.cursor() as cursor:
-        cursor.execute(STORE, columns_of(rows))
+        cursor.execute(STORE, [array(column) for column in zip(*(row.values for row in rows), strict=True)])
         written: int = cursor.rowcount
         return written
-
-
-def columns_of(rows: Sequence[Row]) -> list[str]:
-    """One array per column."""
-    return [
-        array(row.environment_id for row in rows),
-        array(row.deployment_id for row in rows),
-        array(row.phase for row in rows),
-        array(row.sequence_index for row in rows),
-        *(array(getattr(row.metrics, name) for row in rows) for name in Metrics.__slots__),
-        array(row.collected_at for row in rows),
-    ]

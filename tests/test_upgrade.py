@@ -1,62 +1,77 @@
-"""What docs/operating.md says of upgrades: the version before works on while the migrations run, and afterwards."""
+"""Upgrades (docs/operating.md): the previous version works on while migrations run; old databases are refused."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
-from django.db.migrations.executor import MigrationExecutor
+from django.db import connection, connections, migrations, models, transaction
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
+from common.migrations import AddIndexOnline
+from seqpulse.devserver.runner import RunError, migrate
 from tests.processes import wait_for
 
-BEFORE = [("deployments", "0003_ends_without_finish"), ("analysis", "0002_policies_and_feedback")]
-INDEXES = {"deployments_observed": "deployments", "verdicts_by_name": "deployment_verdicts"}
+INDEX = "tried_by_created"
+TABLES = {("analysis", "deploymentverdict"): "deployment_verdicts", ("scheduler", "scheduledjob"): "scheduled_jobs"}
+COLUMNS = {"deployment_verdicts": "created_at", "scheduled_jobs": "started_at"}
 
-VALID = "SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indisvalid AND relname = ANY(%s)"
+VALID = "SELECT indisvalid FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname = %s"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'"
 
+Upgrade = Callable[[], None]
 
-def migrate_to_the_newest() -> None:
-    executor = MigrationExecutor(connection)
-    executor.migrate(executor.loader.graph.leaf_nodes())
+
+@pytest.fixture(params=TABLES, ids=TABLES.get)
+def table(request: pytest.FixtureRequest) -> str:
+    return TABLES[request.param]
 
 
 @pytest.fixture
-def before_the_indexes(transactional_db: None) -> Iterator[None]:
-    MigrationExecutor(connection).migrate(BEFORE)
-    yield
-    migrate_to_the_newest()
+def upgrade(transactional_db: None, table: str) -> Iterator[Upgrade]:
+    """Applies a migration that adds an index to the table; the index is gone afterwards."""
+    app, model = next(key for key, name in TABLES.items() if name == table)
+    index = models.Index(fields=[COLUMNS[table]], name=INDEX)
+    operations = [AddIndexOnline(model, index)]
+    made = type("Migration", (migrations.Migration,), {"operations": operations, "atomic": False})("0002_next", app)
 
-
-def valid() -> set[str]:
-    with connection.cursor() as cursor:
-        cursor.execute(VALID, [list(INDEXES)])
-        return {row[0] for row in cursor.fetchall()}
-
-
-def test_indexes_are_made_again_where_an_attempt_was_interrupted(before_the_indexes: None) -> None:
-    with connection.cursor() as cursor:
-        for name, table in INDEXES.items():
-            cursor.execute(f"CREATE INDEX {name} ON {table} (id)")
-            cursor.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [name])
-    assert valid() == set()
-    migrate_to_the_newest()
-    assert valid() == set(INDEXES)
-
-
-@pytest.mark.parametrize("table", INDEXES.values())
-def test_while_an_index_is_made_others_write(before_the_indexes: None, table: str) -> None:
-    def migrate() -> None:
+    def apply() -> None:
+        link = connections["default"]
         try:
-            migrate_to_the_newest()
+            with link.schema_editor(atomic=False) as editor:
+                made.apply(MigrationLoader(link).project_state(), editor)
         finally:
-            connections.close_all()
+            if threading.current_thread() is not threading.main_thread():
+                link.close()
 
-    migration = threading.Thread(target=migrate)
+    yield apply
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP INDEX IF EXISTS {INDEX}")
+
+
+def is_valid() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(VALID, [INDEX])
+        valid: bool = cursor.fetchone()[0]
+        return valid
+
+
+def test_an_index_is_created_again_where_an_attempt_was_interrupted(upgrade: Upgrade, table: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE INDEX {INDEX} ON {table} (id)")
+        cursor.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [INDEX])
+    assert not is_valid()
+    upgrade()
+    assert is_valid()
+
+
+def test_while_an_index_is_created_others_write(upgrade: Upgrade, table: str) -> None:
+    migration = threading.Thread(target=upgrade)
     writer = connections.create_connection("default")
-    # Whoever is writing holds up the index, so that we can look; a plain one would hold up all others in turn.
+    # An open write delays the index, so that we can look; a plain CREATE INDEX would block all other writers meanwhile.
     with transaction.atomic(), connection.cursor() as cursor, writer.cursor() as other:
         cursor.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
         migration.start()
@@ -65,4 +80,15 @@ def test_while_an_index_is_made_others_write(before_the_indexes: None, table: st
         other.execute(f"DELETE FROM {table} WHERE false")  # noqa: S608  (a name from above)
     writer.close()
     migration.join()
-    assert valid() == set(INDEXES)
+    assert is_valid()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("embedded", "advice"), [(True, "remove .*"), (False, "let DATABASE_URL name another one")])
+def test_a_database_of_before_the_first_release_is_refused_with_what_to_do(
+    settings: Any, embedded: bool, advice: str
+) -> None:
+    settings.EMBEDDED_DATABASE = embedded
+    MigrationRecorder(connection).record_applied("seqpulse", "0001_counters")
+    with pytest.raises(RunError, match=rf"before version 0\.2\.0.* Start with an empty database: {advice}\.$"):
+        migrate()

@@ -193,7 +193,7 @@ def evidence_of(verdict: DeploymentVerdict | None) -> dict[str, Any]:
 def samples_about(deployment: Deployment, helpers: list[Deployment]) -> list[MetricSample]:
     """The deployment's own samples, the baseline before it, and those of these earlier ones; oldest first."""
     own = MetricSample.objects.of_all([deployment, *helpers])
-    baseline = MetricSample.objects.filter(
+    baseline = MetricSample.objects.complete().filter(
         environment_id=deployment.environment_id,
         phase=Phase.BASELINE,
         collected_at__gte=deployment.started_at - BASELINE_SPAN,

@@ -40,6 +40,7 @@ SELECT date_bin(make_interval(secs => %(bucket_s)s), collected_at, %(origin)s) A
 FROM metric_samples
 WHERE environment_id = %(environment)s AND phase = ANY(%(phases)s)
     AND collected_at >= %(since)s AND collected_at < %(until)s
+    AND {" AND ".join(f"{m} IS NOT NULL" for m in METRICS)}
 GROUP BY bucket ORDER BY bucket
 """  # noqa: S608  (names of our own columns)
 

@@ -18,7 +18,7 @@ from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.models import Phase
 from metrics.payload import Metrics
-from metrics.storing import Row, store
+from metrics.storing import Sample, store
 from metrics.tests.factories import HEALTHY, make_sample
 from projects.baselines import exclude_window
 from projects.models import Environment
@@ -117,7 +117,7 @@ def plant_samples(environment: Environment) -> None:
         if 3000 < minutes < 3060 or minutes == 70:
             values |= {"latency_p95": 900.0, "error_rate": 0.08}
         at = now - timedelta(minutes=minutes)
-        rows.append(Row(environment.pk, None, Phase.BASELINE, minutes, Metrics(**values), at))
+        rows.append(Sample(environment.pk, Metrics(**values), at))
     store(rows)
 
 

@@ -48,16 +48,11 @@ class Endpoint:
         return bool(self.hmac_secret and self.previous) and until is not None and now < until
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the endpoint measured. with_previous: it accepted only the secret from before the rotation."""
+async def collect(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[Metrics, bool]:
+    """Return one set of metrics, and whether the endpoint accepted only the secret from before a rotation.
 
-    metrics: Metrics
-    with_previous: bool = False
-
-
-async def collect(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> Answer:
-    """One set of metrics. Raises JobError in words for the endpoint's owner; now: tells the time that is signed."""
+    now: gives the time that is signed. Raises JobError with a message for the endpoint's owner.
+    """
     check_may_be_asked(endpoint)
     try:
         response, with_previous = await ask(fetcher, endpoint, now=now)
@@ -65,7 +60,7 @@ async def collect(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> Answer
         raise JobError(error.reason, str(error), retry=error.reason not in ("blocked",)) from None
     check_status(response, endpoint)
     try:
-        return Answer(parse_metrics(response.body), with_previous)
+        return parse_metrics(response.body), with_previous
     except InvalidPayload as error:
         raise JobError(error.code, f"{error} (from {endpoint.url})") from None
 

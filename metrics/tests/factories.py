@@ -8,8 +8,9 @@ from typing import Any
 from deployments.models import Deployment
 from metrics.models import MetricSample, Phase
 from metrics.payload import Metrics
-from metrics.storing import Row
+from metrics.storing import Sample
 from projects.models import Environment
+from scheduler.registry import Job
 
 HEALTHY = {
     "requests_per_sec": 42.0,
@@ -52,7 +53,11 @@ def make_samples(deployment: Deployment, *, post: int | None = None, **kwargs: A
     return rows
 
 
-def make_row(environment: Environment, collected_at: datetime, **kwargs: Any) -> Row:
+def make_row(environment: Environment, collected_at: datetime, **kwargs: Any) -> Sample:
     """A healthy sample to be stored: of the baseline unless said otherwise."""
-    values = {"deployment_id": None, "phase": Phase.BASELINE, "sequence_index": 0, **kwargs}
-    return Row(environment_id=environment.pk, metrics=Metrics(**HEALTHY), collected_at=collected_at, **values)
+    return Sample(environment.pk, Metrics(**HEALTHY), collected_at, **kwargs)
+
+
+def of_job(job: Job, environment_id: int, collected_at: datetime) -> Sample:
+    """A healthy sample as the job collects it."""
+    return Sample(environment_id, Metrics(**HEALTHY), collected_at, job.deployment_id, job.phase, job.sequence_index)

@@ -7,9 +7,8 @@ from django.utils import timezone
 
 from deployments.services import Trigger, finish_deployment, start_deployment
 from metrics.baseline import KIND, load_targets, next_tick, sweep
-from metrics.collecting import Collected
 from metrics.models import MetricSample
-from metrics.payload import Metrics
+from metrics.tests.factories import of_job
 from projects.models import Environment
 from projects.services import NewProject, create_project
 from scheduler.models import ScheduledJob
@@ -17,7 +16,6 @@ from scheduler.registry import Job
 from scheduler.store import Failure, JobStore
 
 pytestmark = pytest.mark.django_db
-METRICS = Metrics(10, 100, 0, 0.2, 0.3)
 
 
 @pytest.fixture
@@ -79,7 +77,7 @@ def test_a_sample_is_stored_and_the_next_one_planned(made: NewProject) -> None:
     make_due()
     store, [job] = claim()
     target = load_targets([job])[job.id]
-    store.complete([(job, Collected(target.environment_id, METRICS, timezone.now()))])
+    store.complete([(job, of_job(job, target.environment_id, timezone.now()))])
     sample = MetricSample.objects.get()
     assert (sample.phase, sample.environment, sample.deployment) == ("baseline", made.environment, None)
     assert ScheduledJob.objects.filter(job_type=KIND, status="pending").count() == 1

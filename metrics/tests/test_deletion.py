@@ -21,20 +21,17 @@ from deployments.services import ProjectArchived, Trigger, finish_deployment, st
 from deployments.tests.factories import make_deployment
 from metrics import deletion
 from metrics.baseline import KIND, load_targets, sweep
-from metrics.collecting import Collected
 from metrics.deletion import archive, delete_environment, delete_project, delete_team, remove_deleted, unarchive
 from metrics.models import MetricSample
-from metrics.payload import Metrics
 from metrics.retention import alone
 from metrics.storing import store
-from metrics.tests.factories import make_row, make_samples
+from metrics.tests.factories import make_row, make_samples, of_job
 from projects.models import ApiKey, Environment, ExcludedWindow, PolicyVersion, Project
 from projects.services import NewProject, create_project, create_project_in, set_policy
 from projects.tests.factories import make_environment, make_project
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
 
-METRICS = Metrics(10, 100, 0, 0.2, 0.3)
 db = pytest.mark.django_db
 # The advisory lock and threads need real transactions.
 real = pytest.mark.django_db(transaction=True)
@@ -286,8 +283,7 @@ def test_a_poller_that_holds_a_sample_of_it_loses_that_and_nothing_else() -> Non
     remove_deleted()
     environments = dict(Deployment.objects.values_list("pk", "environment_id"))
     done = [
-        (job, Collected(environments.get(job.deployment_id, gone.environment.pk), METRICS, job.claimed_at))
-        for job in jobs
+        (job, of_job(job, environments.get(job.deployment_id, gone.environment.pk), job.claimed_at)) for job in jobs
     ]
     ours = jobs_store.complete(done)
     assert len(ours) == 1
@@ -316,7 +312,7 @@ def test_deletion_waits_for_a_poller_that_writes_just_now() -> None:
         thread.start()
         return thread
 
-    collected = Collected(made.environment.pk, METRICS, job.claimed_at)
+    collected = of_job(job, made.environment.pk, job.claimed_at)
     threads = [in_thread(lambda: jobs_store.complete([(job, collected)])), in_thread(remove_deleted)]
     for thread in threads:
         thread.join(30)

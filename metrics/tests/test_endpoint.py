@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from metrics.collecting import Collected, endpoint_of
+from metrics.collecting import endpoint_of
 from metrics.payload import Metrics
 from metrics.signing import SignatureRefused, verified_nonce
 from metrics.sources import http_endpoint
-from metrics.sources.http_endpoint import Answer, Endpoint, collect
-from metrics.storing import note_previous_secret
+from metrics.sources.http_endpoint import Endpoint, collect
+from metrics.storing import Sample, note_previous_secret
 from outbound.fetcher import Fetcher
 from outbound.tests.servers import Server, play
 from projects.models import Environment
@@ -58,8 +58,8 @@ def knowing(*secrets: str, refusal: int = 401, then: int = 200) -> Server:
     return Server(answer)
 
 
-def ask(server: Server, **options: Any) -> Answer:
-    async def scenario(server: Server, fetcher: Fetcher) -> Answer:
+def ask(server: Server, **options: Any) -> tuple[Metrics, bool]:
+    async def scenario(server: Server, fetcher: Fetcher) -> tuple[Metrics, bool]:
         return await collect(fetcher, Endpoint(f"http://127.0.0.1:{server.port}/m", "p", **options), now=now)
 
     return play(server, scenario)
@@ -84,14 +84,14 @@ def refusal(server: Server, **options: Any) -> JobError:
 def test_an_endpoint_that_knows_only_the_old_secret_is_asked_once_more_with_that(status: int) -> None:
     server = knowing("old", refusal=status)
     found = ask(server, **rotated())
-    assert found == Answer(Metrics(**METRICS), with_previous=True)
+    assert found == (Metrics(**METRICS), True)
     assert len(server.requests) == 2
     assert server.header(0, "X-SeqPulse-Nonce") != server.header(1, "X-SeqPulse-Nonce")
 
 
 def test_an_endpoint_that_knows_the_new_secret_is_asked_once() -> None:
     server = knowing("new", "old")
-    assert not ask(server, **rotated()).with_previous
+    assert ask(server, **rotated()) == (Metrics(**METRICS), False)
     assert len(server.requests) == 1
 
 
@@ -166,37 +166,37 @@ def test_a_rotated_environment_is_collected_from_before_during_and_after_its_ser
     """The whole life of a rotation, as the poller sees it."""
     environment = make_environment(hmac_secret="first", metrics_endpoint="http://unused.example/m")
 
-    def collected(server: Server) -> Answer:
+    def with_previous(server: Server) -> bool:
         found = Environment.objects.select_related("project").get(pk=environment.pk)
 
-        async def scenario(server: Server, fetcher: Fetcher) -> Answer:
+        async def scenario(server: Server, fetcher: Fetcher) -> tuple[Metrics, bool]:
             return await collect(fetcher, endpoint_of(found, f"http://127.0.0.1:{server.port}/m"), now=now)
 
-        answer = play(server, scenario)
-        note_previous_secret([Collected(environment.pk, answer.metrics, now(), answer.with_previous), None])
-        return answer
+        metrics, previous = play(server, scenario)
+        note_previous_secret([Sample(environment.pk, metrics, now(), with_previous=previous)])
+        return previous
 
     service = knowing("first")
-    assert not collected(service).with_previous
+    assert not with_previous(service)
     second = rotate_secret(environment, seen=fingerprint(environment), grace=timedelta(hours=1))
-    assert collected(service).with_previous
+    assert with_previous(service)
     noted = last_used()
     assert noted is not None
-    assert collected(service).with_previous
+    assert with_previous(service)
     assert last_used() == noted  # to the minute
-    assert not collected(knowing(second)).with_previous
+    assert not with_previous(knowing(second))
     assert last_used() == noted
     end_grace(environment, seen=fingerprint(environment))
     assert last_used() is None
     with pytest.raises(JobError, match="refuses our signature"):
-        collected(service)
+        with_previous(service)
 
 
 @pytest.mark.django_db
 def test_a_note_older_than_a_minute_is_renewed() -> None:
     old = timezone.now() - timedelta(minutes=2)
     environment = make_environment(previous_hmac_used_at=old)
-    note_previous_secret([Collected(environment.pk, Metrics(**METRICS), now(), with_previous=True)])
+    note_previous_secret([Sample(environment.pk, Metrics(**METRICS), now(), with_previous=True)])
     noted = last_used()
     assert noted is not None
     assert noted > old

@@ -9,18 +9,17 @@ from django.utils import timezone
 
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
-from metrics.collecting import Collected, database_time
-from metrics.jobs import load_targets, store_samples
+from metrics.collecting import database_time
+from metrics.jobs import load_targets
 from metrics.models import MetricSample
-from metrics.payload import Metrics
+from metrics.storing import store_samples
+from metrics.tests.factories import of_job
 from projects.services import create_project
 from scheduler.models import ScheduledJob
 from scheduler.registry import Job
 from scheduler.store import Failure, JobStore
 
 pytestmark = pytest.mark.django_db
-
-METRICS = Metrics(10, 100, 0, 0.2, 0.3)
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_a_job_that_ran_twice_leaves_one_sample(deployment: Deployment) -> None:
     [job] = claim(JobStore("a", 30), "pre_collect")
     for seconds in (0, 7):
         at = timezone.now() + timedelta(seconds=seconds)
-        store_samples([(job, Collected(deployment.environment_id, METRICS, at))])
+        store_samples([(job, of_job(job, deployment.environment_id, at))])
     assert MetricSample.objects.count() == 1
 
 
@@ -71,7 +70,7 @@ def test_the_analysis_is_due_as_soon_as_the_last_sample_is_in(deployment: Deploy
     make_due("post_collect")
     store = JobStore("a", 30)
     jobs = claim(store)
-    done = [(job, Collected(deployment.environment_id, METRICS, job.scheduled_at)) for job in jobs]
+    done = [(job, of_job(job, deployment.environment_id, job.scheduled_at)) for job in jobs]
     # Samples of one instant would be one sample: make_due has put all of them there.
     done = [
         (job, replace(one, collected_at=one.collected_at + timedelta(seconds=at))) for at, (job, one) in enumerate(done)

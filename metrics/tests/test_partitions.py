@@ -6,22 +6,24 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import connection, transaction
+from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from deployments.tests.factories import make_deployment
 from metrics import partitions
-from metrics.models import MetricSample, SamplePlace
+from metrics.models import Group, MetricSample, SamplePlace
+from metrics.payload import Metrics
 from metrics.storing import store
 from metrics.tests.factories import make_row, make_samples
 from projects.models import Environment
 from projects.tests.factories import make_environment
-from tests.processes import live_installation, wait_for
+from tests.processes import wait_for
 
 FAR = datetime(2031, 5, 17, 12, tzinfo=UTC)
 
@@ -39,6 +41,16 @@ def far_day(transactional_db: None) -> Iterator[date]:
     partitions._known.discard(day)
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {partitions.name_of(day)}")
+
+
+@pytest.fixture
+def last_day(transactional_db: None) -> partitions.Partition:
+    """The last of the days made ahead, which is not there."""
+    partitions.make_ahead()
+    partition = partitions.partitions()[-1]
+    partitions._known.clear()
+    partitions.drop(partition)
+    return partition
 
 
 def names() -> list[str]:
@@ -151,7 +163,9 @@ def test_two_writers_of_the_same_places_leave_one_sample_each(transactional_db: 
 def test_deleting_a_deployment_takes_its_samples_and_places_along() -> None:
     deployment = make_deployment(state="finished")
     make_samples(deployment)
-    SamplePlace.objects.create(deployment=deployment, phase="post", sequence_index=1)
+    SamplePlace.objects.create(
+        deployment=deployment, environment_id=deployment.environment_id, phase="post", sequence_index=1
+    )
     deployment.delete()
     assert not MetricSample.objects.exists()
     assert not SamplePlace.objects.exists()
@@ -220,40 +234,83 @@ def test_an_interrupted_drop_is_carried_on_with(
     assert partitions.left_over() == []
 
 
-@pytest.mark.e2e
-def test_the_migration_keeps_what_is_there_and_can_be_taken_back(tmp_path: Path) -> None:
-    with live_installation(tmp_path) as made:
-        made.manage("migrate", "metrics", "0002", "--verbosity", "0")
-        made.project("shop")
-        with psycopg.connect(made.database_url) as link:
-            link.execute(
-                "INSERT INTO deployments (uuid, number, project_id, environment_id, state, started_at, branch,"
-                " commit_sha, version, author, url, pipeline_result, window_samples, interval_s)"
-                " SELECT gen_random_uuid(), 1, project_id, id, 'running', now(), '', '', '', '', '', '', 5, 60"
-                " FROM projects_environment"
-            )
-            link.execute(
-                "INSERT INTO metric_samples (environment_id, deployment_id, phase, sequence_index, requests_per_sec,"
-                " latency_p95, error_rate, cpu_usage, memory_usage, collected_at)"
-                " SELECT environment_id, deployments.id, 'post', place, 1, 2, 0, 0.1, 0.2,"
-                " now() - place * interval '1 day' FROM deployments, generate_series(0, 9) AS place"
-            )
-        rows = (
-            "SELECT id, environment_id, deployment_id, phase, sequence_index, latency_p95, collected_at"
-            " FROM metric_samples ORDER BY id"
+def test_a_day_ahead_never_blocks_writers_behind_a_reader(
+    last_day: partitions.Partition, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(partitions, "RETRY_AFTER_S", 0.01)
+    with own_connection() as reader:
+        reader.execute("SELECT count(*) FROM metric_samples")
+        with capture_logs() as logs:
+            assert partitions.make_ahead() == []
+        assert [(line["event"], line["partition"]) for line in logs] == [("partition_postponed", last_day.name)]
+        # A writer that needs the day does not wait for the reader.
+        assert last_day.since is not None
+        assert store([make_row(environment, last_day.since)]) == 1
+    assert last_day.name in names()
+
+
+def test_a_day_ahead_is_tried_again_until_the_reader_is_done(
+    last_day: partitions.Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT_S", 0.1)
+    with own_connection() as reader:
+        reader.execute("SELECT count(*) FROM metric_samples")
+        monkeypatch.setattr(partitions, "sleep", lambda seconds: reader.rollback())
+        assert partitions.make_ahead() == [last_day.name]
+    assert partitions.make_ahead() == []
+
+
+@pytest.mark.django_db
+def test_samples_and_their_places_can_be_distributed_by_environment() -> None:
+    """Every unique index has environment_id, and nothing in the database refers to another table."""
+    tables = ["metric_samples", "sample_places"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexrelid::regclass::text, array_agg(attname::text) FROM pg_index"
+            " JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)"
+            " WHERE indisunique AND indrelid = ANY(%s::regclass[]) GROUP BY 1",
+            [tables],
         )
-        before = made.rows(rows)
-        assert len(before) == 10
-        made.manage("migrate", "--verbosity", "0")
-        assert made.rows(rows) == before
-        assert made.rows("SELECT count(*) FROM sample_places") == [(10,)]
-        new = made.rows(
-            "INSERT INTO metric_samples (environment_id, phase, sequence_index, requests_per_sec, latency_p95,"
-            " error_rate, cpu_usage, memory_usage, collected_at) SELECT id, 'baseline', 0, 1, 1, 0, 0, 0,"
-            " now() + interval '3 days' FROM projects_environment RETURNING id"
+        columns = dict(cursor.fetchall())
+        cursor.execute(
+            "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY(%s::regclass[])", [tables]
         )
-        assert new[0][0] > max(row[0] for row in before)
-        made.manage("migrate", "metrics", "0002", "--verbosity", "0")
-        assert made.rows(rows)[:10] == before
-        made.manage("migrate", "--verbosity", "0")
-        assert len(made.rows(rows)) == 11
+        assert cursor.fetchall() == []
+    assert set(columns) == {"metric_samples_pkey", "one_sample_per_instant", "sample_places_pkey"}
+    assert all("environment_id" in names for names in columns.values())
+
+
+@pytest.mark.django_db
+def test_the_table_has_the_columns_of_the_model() -> None:
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_table_description(cursor, MetricSample._meta.db_table)
+    assert {(column.name, column.null_ok) for column in found} == {
+        (field.column, field.null) for field in MetricSample._meta.concrete_fields
+    }
+
+
+@pytest.mark.django_db
+def test_treatment_and_control_have_places_of_their_own() -> None:
+    deployment = make_deployment()
+    place = {"deployment_id": deployment.pk, "phase": "post", "sequence_index": 3}
+    now = timezone.now()
+    rows = [make_row(deployment.environment, now, **place, group=group) for group in Group.values]
+    assert (store(rows), store(rows)) == (2, 0)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("metric", Metrics.__slots__)
+def test_a_sample_without_one_of_the_metrics_counts_as_missing(metric: str) -> None:
+    deployment = make_deployment(state="finished")
+    make_samples(deployment)
+    MetricSample.objects.filter(phase="post", sequence_index=2).update(**{metric: None})
+    assert [one.sequence_index for one in MetricSample.objects.of(deployment)] == [0, 1, 3, 4, 5]
+
+
+def test_the_migration_can_be_taken_back(transactional_db: None) -> None:
+    MigrationExecutor(connection).migrate([("metrics", None)])
+    assert "metric_samples" not in connection.introspection.table_names()
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+    assert names()

@@ -19,7 +19,7 @@ from deployments.tests.factories import make_deployment
 from metrics import partitions, retention
 from metrics.models import MetricSample, SamplePlace
 from metrics.retention import NOBODY, Swept, sweep
-from metrics.storing import Row, store
+from metrics.storing import Sample, store
 from metrics.tests.factories import HEALTHY, make_row
 from projects.models import Environment
 from projects.tests.factories import make_environment, make_project
@@ -141,7 +141,7 @@ def observed(environment: Environment, age_days: float, **columns: Any) -> Deplo
     return deployment
 
 
-def rows_of(deployment: Deployment) -> list[Row]:
+def rows_of(deployment: Deployment) -> list[Sample]:
     begin = deployment.finished_at or deployment.started_at
     return [
         make_row(
@@ -171,6 +171,15 @@ def test_places_go_with_the_samples_of_their_deployments() -> None:
     assert told.places == swept.places == 15
     assert [line["places"] for line in logs if line["event"] == "sample_places_expired"] == [15]
     assert sweep(now=NOW).places == 0
+
+
+def test_places_of_deployments_that_were_deleted_by_hand_go() -> None:
+    deployment = observed(environment_on("free"), 1)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM deployments WHERE id = %s", [deployment.pk])
+    assert with_places() == {deployment.pk}
+    assert sweep(now=NOW).places == 5
+    assert with_places() == set()
 
 
 def test_places_of_deployments_for_which_something_may_still_come_stay() -> None:

@@ -23,7 +23,7 @@ import psycopg
 from django.conf import settings
 from django.core.checks import ERROR, run_checks
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 
 from seqpulse.devserver import embedded, keys
@@ -125,6 +125,8 @@ def migrate() -> None:
         call_command("migrate", interactive=False, verbosity=0)
     except OperationalError as error:
         raise RunError(f"The database does not answer: {str(error).strip()}") from error
+    except CommandError as error:
+        raise RunError(str(error)) from error
 
 
 def collect_static_files(directory: Path) -> None:
