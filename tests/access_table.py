@@ -1,19 +1,19 @@
-"""Who gets which answer where: the table that tests/test_access.py holds every address of SeqPulse against. A line is
+"""Access rules: which caller gets which status from which URL. tests/test_access.py checks them. A line is
 
     METHOD  name-of-the-address  who  status  [caller=status …]
 
-`who` is the least that it takes to be answered with `status`; what the others get follows from it:
+`who` is the lowest role that is answered with `status`; the answers to the others follow from it:
 
-    anybody                       everybody gets it
-    visitor                       whoever is not signed in; people are sent on (302)
-    person                        whoever is signed in; others are asked to sign in
+    anybody                       every caller gets it
+    visitor                       callers who are not signed in; the others are redirected (302)
+    person                        every signed-in user; others are asked to sign in
     viewer, member, admin, owner  members of the object's team from this role on, and operators. Lower roles: 403,
-                                  another team's owner: 404 as for what is not there, others are asked to sign in
+                                  another team's owner: 404 as for a missing object, others are asked to sign in
     operator                      superusers only, otherwise as above
-    key                           the project's API key. Another project's: 404; a revoked one, people, nobody: 401
+    key                           the project's API key. Another project's: 404; a revoked one, users, no key: 401
 
-A caller whom that does not fit is named behind it: `foreign=302`. A method without a line has to be refused with 405.
-Addresses of Django admin have rules of their own, in the test.
+Exceptions follow the status: `foreign=302`. A method without a line must be refused with 405. The rules of Django admin
+are in the test.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ POST  mfa_edit_webauthn                       person   302
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: what every caller is answered."""
+    """One line of the table: the answer to each caller."""
 
     method: str
     name: str
@@ -220,7 +220,10 @@ class Line:
 
 
 def answers_of(who: str, status: str) -> dict[str, str]:
-    """By caller, as the words at the top say. Raises KeyError for a `who` that they do not know."""
+    """Return the status by caller, as described above.
+
+    Raises: KeyError for an unknown `who`.
+    """
     if who == "anybody":
         return dict.fromkeys(CALLERS, status)
     if who == "visitor":

@@ -1,4 +1,4 @@
-"""Two teams with all that stands in addresses, and whoever may call them."""
+"""Create two teams with every object that URLs refer to, and clients of every role."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.access_table import LOGIN, ROLES, Line
 
 @dataclass(frozen=True)
 class Place:
-    """What one team has. window, invitation and member are there to be changed."""
+    """Objects of one team. window, invitation and member exist to be changed."""
 
     team: Team
     project: Project
@@ -49,7 +49,7 @@ class Place:
     session: UserSession
 
 
-# What stands in addresses, by the name of the parameter; `uuid` by what comes before it.
+# Values of URL parameters by name; `uuid` by the path segment before it.
 IDS: Mapping[str, Callable[[Place], Any]] = {
     "projects/uuid": lambda place: place.project.uuid,
     "deployments/uuid": lambda place: place.deployment.uuid,
@@ -60,15 +60,15 @@ IDS: Mapping[str, Callable[[Place], Any]] = {
     "invitation_id": lambda place: place.invitation.pk,
     "token": lambda place: place.token,
     "key_id": lambda place: place.environment.project.api_keys.usable().latest("pk").pk,
-    # Of a person, not of a team: what none of the callers has.
+    # Belongs to a user, not to a team: none of the callers has it.
     "session_id": lambda place: place.session.pk,
     "pk": lambda place: place.security_key.pk,
 }
 UNKNOWN: Mapping[type, Any] = {int: 2_000_000_000, UUID: UUID(int=7), str: "spi_unknown"}
-# Parts of addresses that are nobody's ids.
+# Parameters that are not ids of an object.
 FIXED = {"uidb36": "1", "key": "set-password"}
 
-# What a POST has to bring along to get as far as its line says.
+# Form data that a POST needs to reach the status of its line.
 FORMS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "trigger": lambda place: {"env": "prod"},
     "finish": lambda place: {"deployment_id": str(place.deployment.uuid), "result": "success"},
@@ -104,7 +104,7 @@ FORMS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Address:
-    """One address: its name with its namespaces, its route, and the names of what stands in it."""
+    """A URL: its name with namespaces, its route, and the names of its parameters."""
 
     name: str
     route: str
@@ -115,7 +115,7 @@ class Address:
         return re.findall(r"<(?:\w+:)?(\w+)>", self.route)
 
     def id_of(self, parameter: str) -> str:
-        """The key in IDS."""
+        """Return the key in IDS."""
         if parameter != "uuid":
             return parameter
         return f"{'projects' if 'projects/' in self.route else 'deployments'}/uuid"
@@ -131,7 +131,7 @@ class Address:
 def every_pattern(
     patterns: list[Any], route: str = "", spaces: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, str, URLPattern]]:
-    """(namespaces and name, route, pattern) of all that the resolver knows, without Django admin."""
+    """Yield (namespaces and name, route, pattern) of every URL except those of Django admin."""
     for pattern in patterns:
         whole = route + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
@@ -144,7 +144,7 @@ def every_pattern(
 
 @cache
 def addresses() -> dict[str, Address]:
-    """By name; what has none, by its route. Left out is only what is a named page without its trailing slash."""
+    """Return all URLs by name, those without a name by route. Leaves out named pages without their trailing slash."""
     found = list(every_pattern(get_resolver().url_patterns))
     named = {name: Address(name, route, pattern) for name, route, pattern in found if pattern.name}
     same = {(address.route, address.pattern.callback) for address in named.values()}
@@ -197,7 +197,7 @@ def make_place(name: str) -> Place:
 def client_of(user: Any) -> Client:
     client = Client(raise_request_exception=False)
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-    # Just now, and by password: pages about one's own sign-in ask again otherwise.
+    # A recent password sign-in: account pages would ask for the password otherwise.
     session = client.session
     session["account_authentication_methods"] = [{"method": "password", "at": time.time()}]
     session.save()
@@ -205,7 +205,7 @@ def client_of(user: Any) -> Client:
 
 
 def clients_for(own: Place, foreign: Place) -> dict[str, Client]:
-    """A client for each caller."""
+    """Return a client for each caller."""
     people = {role: make_membership(team=own.team, role=role, user=make_user(username=role)).user for role in ROLES}
     people["foreign"] = foreign.team.memberships.get(role=Role.OWNER).user
     people["operator"] = make_user(username="operator", is_superuser=True, is_staff=True)
@@ -218,7 +218,7 @@ def clients_for(own: Place, foreign: Place) -> dict[str, Client]:
 
 
 def ask(client: Client, method: str, url: str, data: Any = None, *, as_json: bool = False) -> HttpResponse:
-    """The answer to a call whose effects are undone."""
+    """Call a URL, roll back its effects, and return the answer."""
     with transaction.atomic():
         cookies: Any = client.cookies.copy()
         extra = {"content_type": "application/json"} if as_json else {}
@@ -229,7 +229,7 @@ def ask(client: Client, method: str, url: str, data: Any = None, *, as_json: boo
 
 
 def said(answer: HttpResponse) -> str:
-    """The status, or `login` where somebody is asked to sign in."""
+    """Return the status, or `login` for a redirect to the sign-in page."""
     to_login = answer.status_code == 302 and answer["Location"].startswith(f"{reverse('account_login')}?")
     return LOGIN if to_login else str(answer.status_code)
 

@@ -1,6 +1,6 @@
-"""A metrics endpoint for tests, as a process: `python -m tests.endpoint PORT`. The path says how it behaves.
+"""Run a metrics endpoint for tests: `python -m tests.endpoint PORT`. The path selects its behaviour.
 
-GET /requests answers how often each path was asked.
+GET /requests answers the number of requests by path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def body(**changes: object) -> bytes:
     return json.dumps({"metrics": {**METRICS, **changes}}).encode()
 
 
-# path → status, body, further header
+# path → status, body, extra header
 ANSWERS: dict[str, tuple[int, bytes, str]] = {
     "/good": (200, body(), ""),
     "/500": (500, b"oh", ""),

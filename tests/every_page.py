@@ -1,6 +1,6 @@
-"""Every page that people see, with much to show: each address (tests/access_world.py), and what it answers to a form.
+"""Request every page with much content: each URL (tests/access_world.py), and its answer to a form.
 
-A new page needs nothing here; what it shows only in certain states goes to tests/page_states.py.
+New pages are included by themselves; states that need preparation belong in tests/page_states.py.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from projects.tests.factories import make_environment, make_project
 from scheduler.models import Poller
 from tests.access_world import FIXED, IDS, Place, addresses, client_of, form_of, make_place
 
-# The documentation of the API, which is in English as the API itself is.
+# The documentation of the API is in English, like the API.
 NOT_OURS = {"docs"}
 WHO = ("visitor", "viewer", "boss")
 
 
 @dataclass(frozen=True)
 class World:
-    """A team with much to show; `boss` owns it and runs SeqPulse, `viewer` only looks, `visitor` is not signed in."""
+    """A team with much content. `boss` is owner and superuser, `viewer` may only read, `visitor` is not signed in."""
 
     place: Place
     language: str
@@ -46,7 +46,7 @@ def speaking(client: Client, language: str) -> Client:
 
 
 def make_world(language: str) -> World:
-    """Whoever looks asks for pages in this language."""
+    """Create the world; its clients ask for pages in this language."""
     place = make_place("own")
     environment, project = place.environment, place.project
     place.deployment.delete()
@@ -77,7 +77,7 @@ def make_world(language: str) -> World:
 
 
 def make_pollers() -> None:
-    """One at work and one that has not been heard of for an hour."""
+    """Create a live poller and one whose heartbeat is an hour old."""
     now = timezone.now()
     Poller.objects.create(name="poller-1", host="host-1", pid=1, started_at=now, heartbeat_at=now)
     gone = now - timedelta(hours=1)
@@ -93,12 +93,12 @@ def stranger(world: World) -> Client:
 
 
 def looked_at(world: World) -> Iterator[tuple[str, Any]]:
-    """(what was asked for and by whom, the answer) of every address; a form is sent empty, and as it is accepted.
+    """Yield (description, answer) of every URL. Forms are sent empty, and valid.
 
-    What an answer brought about is undone as soon as the next one is asked for.
+    Effects are rolled back before the next request.
     """
     for name, found in sorted(addresses().items()):
-        # What tests/access_world.py does not know yet, tests/test_access.py asks for.
+        # tests/test_access.py reports parameters that tests/access_world.py does not know.
         if name in NOT_OURS or not all(found.id_of(each) in IDS or each in FIXED for each in found.parameters):
             continue
         url = found.url(found.values(world.place))
@@ -112,7 +112,7 @@ def looked_at(world: World) -> Iterator[tuple[str, Any]]:
 
 
 def answer_to(client: Client, url: str, form: Any) -> Any:
-    """To a GET or, with a form, a POST, after which redirects are followed, for messages stand there."""
+    """Send a GET, or a POST with a form, following redirects to the page that shows its messages."""
     cookies: Any = client.cookies.copy()
     answer = client.get(url) if form is None else client.post(url, form, follow=True)
     client.cookies = cookies

@@ -1,6 +1,6 @@
-"""What pages show only at times: errors in forms, messages, secrets that are shown once, mails.
+"""States that pages show only sometimes: errors in forms, messages, secrets shown once, mails.
 
-Each function does something as the people of tests/every_page.py, and yields what they are answered.
+Each function acts as the users of tests/every_page.py and yields the answers.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def signing_up(world: World) -> Iterator[Any]:
 
 
 def by_password(world: World, name: str) -> Client:
-    """Signed in by the form, which is what the most private pages ask for."""
+    """Sign in by the form, which account pages require."""
     client = stranger(world)
     client.post("/accounts/login/", {"login": name, "password": PASSWORD})
     return client

@@ -1,6 +1,6 @@
-"""A service with the public client's middleware, under uvicorn. Runs in the client's own environment.
+"""Run a service with the public client's middleware under uvicorn, in the client's own environment.
 
-Argument: the port. HMAC_SECRET: the secret that the middleware checks signatures with.
+Argument: the port. HMAC_SECRET: the secret with which the middleware checks signatures.
 """
 
 import os

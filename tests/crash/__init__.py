@@ -1,1 +1,1 @@
-"""Faults: real pollers, servers and signals. However they go, every deployment is judged and nothing counts twice."""
+"""Fault tests with real pollers, servers and signals: every deployment is judged and no sample counts twice."""

@@ -1,4 +1,4 @@
-"""A SeqPulse and its endpoint for each fault test."""
+"""Provide an installation and an endpoint for each fault test."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.processes import COVERAGE, Installation, live_installation
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Installation]:
-    """An installation of its own, with its own database, and nothing running yet."""
+    """Yield an installation with its own database and no running process."""
     with live_installation(tmp_path) as made:
-        # These are about time, which being measured costs; and who is killed has nothing to tell.
+        # Coverage would slow the processes down, and a killed process writes none.
         made.env.pop(COVERAGE, None)
         yield made
 

@@ -1,4 +1,4 @@
-"""Deployments under observation, many at once, made in a process of the installation under test."""
+"""Create many deployments under observation, in a process of the installation under test."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from scheduler.queue import cancel
 
 
 def plant(name: str, endpoint: str, *, deployments: int, within_s: float, of_use_s: float = 120.0) -> None:
-    """A project with so many deployments of one endpoint, whose samples are due evenly within the next `within_s` s.
+    """Create a project with deployments of one endpoint whose POST samples are due evenly within `within_s` seconds.
 
-    of_use_s: how long after its time a sample is still taken. The samples from before are cancelled.
+    The PRE samples are cancelled.
+
+    Args:
+        of_use_s: seconds after its due time until a sample expires.
     """
     made = create_project(name, environment="prod", endpoint=endpoint)
     with transaction.atomic():
@@ -28,7 +31,7 @@ def plant(name: str, endpoint: str, *, deployments: int, within_s: float, of_use
         cancel(ids, ["pre_collect"])
         jobs = ScheduledJob.objects.filter(deployment_id__in=ids, job_type="post_collect")
         with connection.cursor() as cursor:
-            # now() is when this transaction began: so many deployments take a while to make.
+            # Not now(), the start of the transaction: creating the deployments takes a while.
             cursor.execute(
                 "UPDATE scheduled_jobs AS job SET scheduled_at = begun.at + place * %s * interval '1 second',"
                 " expires_at = begun.at + (place * %s + %s) * interval '1 second'"
@@ -41,6 +44,6 @@ def plant(name: str, endpoint: str, *, deployments: int, within_s: float, of_use
 
 
 def plant_all() -> None:
-    """What the variable WANTED lists."""
+    """Create the projects listed in the variable WANTED."""
     for each in json.loads(os.environ["WANTED"]):
         plant(**each)

@@ -1,4 +1,4 @@
-"""What the fault tests share: an installation with pollers, planted work, and what must hold when it is over."""
+"""Helpers of the fault tests: create work, wait for its end, and check the result."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from tests.processes import Installation, wait_for
 
 # ruff: noqa: S608  (queries are put together from these constants)
 COLLECTING = "job_type IN ('pre_collect', 'post_collect')"
-# Everything but what recurs for ever.
+# Everything but recurring jobs.
 WORK = "job_type IN ('pre_collect', 'post_collect', 'analysis', 'early_analysis')"
-# Long enough that only the fault under test makes samples late, and that nobody is taken over because of its lease.
+# Long enough that only the fault under test makes samples late, and that no lease runs out.
 INTERVAL_S, LONG_LEASE_S = "30", "600"
 SETTLE_TIMEOUT_S = 240.0
 
 
 def plant(installation: Installation, *wanted: dict[str, Any]) -> None:
-    """Deployments under observation (tests/crash/planting.py); each: name, endpoint, deployments, within_s."""
+    """Create deployments under observation (tests/crash/planting.py); each: name, endpoint, deployments, within_s."""
     script = "from tests.crash.planting import plant_all; plant_all()"
     variables = {"WANTED": json.dumps(wanted), "SEQPULSE_SAMPLE_INTERVAL_SECONDS": INTERVAL_S}
     installation.manage("shell", "--no-imports", "-c", script, **variables)
 
 
 def one(installation: Installation, query: str, *values: Any) -> Any:
-    """The single value of a query."""
+    """Return the single value of a query."""
     return installation.rows(query, *values)[0][0]
 
 
 def poller_names(installation: Installation) -> dict[int, str]:
-    """The pollers by process id."""
+    """Return the names of the pollers by process id."""
     return dict(installation.rows("SELECT pid, name FROM pollers"))
 
 
@@ -50,13 +50,16 @@ def wait_until_busy(installation: Installation, owner: str, at_least: int = 5) -
 
 
 def wait_until_settled(installation: Installation, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
-    """Until no collection and no analysis is open any more."""
+    """Wait until no collection and no analysis is open."""
     query = f"SELECT count(*) = 0 FROM scheduled_jobs WHERE {WORK} AND status IN ('pending', 'running')"
     wait_for(lambda: one(installation, query), "all work to end", timeout_s)
 
 
-def assert_all_is_told(installation: Installation) -> dict[str, int]:
-    """Every deployment has its verdict, each sample is there once or has a reason not to be; collections by status."""
+def assert_every_deployment_is_judged(installation: Installation) -> dict[str, int]:
+    """Check that every deployment has a verdict, and each sample exists once or has a reason for missing.
+
+    Returns: number of collections by status.
+    """
     wait_until_settled(installation)
     undone = installation.rows(
         "SELECT d.id, d.state FROM deployments d LEFT JOIN deployment_verdicts v ON v.deployment_id = d.id"
@@ -83,7 +86,7 @@ def assert_all_is_told(installation: Installation) -> dict[str, int]:
 
 
 def events(installation: Installation, name: str) -> list[dict[str, Any]]:
-    """The lines of a process's log."""
+    """Return the lines of a process log."""
     return [json.loads(line) for line in installation.log(name).splitlines() if line.startswith("{")]
 
 
@@ -93,7 +96,7 @@ def count_events(installation: Installation, name: str, event: str) -> int:
 
 @contextmanager
 def took(what: str) -> Iterator[None]:
-    """Prints how long something took: pytest -s shows it."""
+    """Print the duration of something; shown by pytest -s."""
     begun = time.monotonic()
     yield
     print(f"{what}: {time.monotonic() - begun:.1f} s")
@@ -106,5 +109,5 @@ def execute(url: str, *statements: str) -> None:
 
 
 def server_pid(data_dir: Path) -> int:
-    """The process id of the embedded server."""
+    """Return the process id of the embedded server."""
     return int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])

@@ -1,4 +1,4 @@
-"""A poller on a host whose clock is wrong: `python -m tests.crash.skewed SECONDS [OPTION…]`."""
+"""Run a poller with a wrong clock: `python -m tests.crash.skewed SECONDS [OPTION…]`."""
 
 from __future__ import annotations
 

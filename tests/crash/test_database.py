@@ -1,4 +1,4 @@
-"""The database that goes away, refuses connections or takes no more rows."""
+"""The database stops, refuses connections or refuses rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seqpulse.devserver import embedded
 from seqpulse.devserver.embedded_process import alive
 from tests.crash.scene import (
     LONG_LEASE_S,
-    assert_all_is_told,
+    assert_every_deployment_is_judged,
     count_events,
     execute,
     one,
@@ -30,13 +30,13 @@ from tests.processes import Installation, environment, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.exclusive]
 
-# A poller whose database is away tries again after pauses of up to two seconds, its writer after up to five.
+# A poller without its database retries after pauses of up to two seconds, its writer after up to five.
 LINES_PER_SECOND = 4
 
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Installation]:
-    """An installation whose PostgreSQL is its own, to be ended and started again."""
+    """Yield an installation with a PostgreSQL of its own, which can be stopped and restarted."""
     data_dir = tmp_path / "server"
     url = embedded.ensure_running(data_dir)
     env = environment(
@@ -57,7 +57,7 @@ def own_server(tmp_path: Path) -> Iterator[Installation]:
 
 
 def end_server(data_dir: Path, how: signal.Signals) -> None:
-    """Ends the server: SIGINT is a fast shutdown, SIGQUIT an immediate one."""
+    """Stop the server: SIGINT is a fast shutdown, SIGQUIT an immediate one."""
     pid = server_pid(data_dir)
     os.kill(pid, how)
     wait_for(lambda: not alive(pid), "the server to be gone")
@@ -78,7 +78,7 @@ def test_a_restart_of_postgresql_loses_nothing(own_server: Installation, tmp_pat
     time.sleep(2)
     embedded.start(data_dir)
     wait_for(lambda: requests.get(f"{site}/health", timeout=30).status_code == 200, "the web server to recover")
-    told = assert_all_is_told(scene)
+    told = assert_every_deployment_is_judged(scene)
     assert told == {"completed": 600, "cancelled": 120}
     for number, poller in enumerate(pollers):
         assert poller.poll() is None
@@ -87,10 +87,10 @@ def test_a_restart_of_postgresql_loses_nothing(own_server: Installation, tmp_pat
 
 @contextmanager
 def all_connections(url: str) -> Iterator[None]:
-    """Every connection that the server gives, ours; whoever had one has lost it."""
+    """Take all connections of the server from their users."""
     with ExitStack() as stack:
         first = stack.enter_context(psycopg.connect(url, autocommit=True))
-        # Whoever is quicker than we are is ended once more.
+        # Repeat for clients that reconnect before we take the connection.
         for _ in range(3):
             first.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -115,7 +115,7 @@ def test_without_connections_pollers_wait_with_words_and_then_go_on(own_server: 
         time.sleep(5)
     lines = count_events(scene, "poller", "database_away")
     assert 1 <= lines <= (time.monotonic() - begun) * LINES_PER_SECOND
-    told = assert_all_is_told(scene)
+    told = assert_every_deployment_is_judged(scene)
     assert told == {"completed": 200, "cancelled": 40}
     assert poller.poll() is None
 
@@ -144,9 +144,9 @@ def test_samples_survive_a_disk_that_was_full(scene: Installation, endpoint: str
     assert lines <= (time.monotonic() - begun) * LINES_PER_SECOND
     assert "No space left on device" in scene.log("poller")
     execute(scene.database_url, *MENDED)
-    told = assert_all_is_told(scene)
+    told = assert_every_deployment_is_judged(scene)
     assert told == {"completed": 150, "cancelled": 30}
-    # What had been measured was not measured again.
+    # No measured sample was measured a second time.
     assert asked() == measured
     assert poller.poll() is None
 

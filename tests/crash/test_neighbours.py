@@ -1,4 +1,4 @@
-"""Projects that would keep a poller busy all by themselves."""
+"""Projects that could occupy a poller alone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_endpoints_that_hang_or_drip_do_not_delay_the_others(scene: Installation
         "healthy",
     )
     print(f"start lag of healthy projects, p90: {lag:.3f} s")
-    # What hangs takes five seconds to end: whoever waited for that would be later.
+    # A hanging request takes five seconds; waiting for one would exceed this.
     assert lag < 2.5
 
 

@@ -1,4 +1,4 @@
-"""Pollers that are killed, frozen or told to stop."""
+"""Pollers that are killed, frozen or stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.crash.scene import (
     LONG_LEASE_S,
-    assert_all_is_told,
+    assert_every_deployment_is_judged,
     count_events,
     events,
     one,
@@ -44,17 +44,17 @@ def test_jobs_of_killed_pollers_are_taken_over_at_once(scene: Installation, endp
         victim.wait()
         pollers.remove(victim)
         with took("taken over after SIGKILL"):
-            # Far below its lease: the others know by its lock.
+            # Far below its lease: the other pollers notice the released lock.
             wait_for(lambda name=name: running_jobs(scene, name) == 0, "its jobs to be taken over", 20)  # type: ignore[misc]
         options = ("--lease", LONG_LEASE_S)
         pollers.append(scene.start(f"poller-{number + 3}", sys.executable, "manage.py", "run_poller", *options))
-    told = assert_all_is_told(scene)
+    told = assert_every_deployment_is_judged(scene)
     assert told == {"completed": 1000, "cancelled": 200}
     assert one(scene, """SELECT count(*) FROM scheduled_jobs WHERE history @> '[{"code": "poller_lost"}]'""") > 0
 
 
 def busiest(scene: Installation, pids: list[int]) -> tuple[int, str] | None:
-    """The poller with the most jobs, if one has any."""
+    """Return process id and name of the poller with the most jobs, if one has any."""
     rows = scene.rows(
         "SELECT pid, name FROM pollers JOIN scheduled_jobs ON locked_by = name WHERE status = 'running'"
         " AND pid = ANY(%s) GROUP BY 1, 2 ORDER BY count(*) DESC LIMIT 1",
@@ -74,15 +74,15 @@ def test_a_frozen_pollers_late_results_are_discarded(scene: Installation, endpoi
     wait_until_settled(scene)
     assert held > 0
     os.kill(frozen.pid, signal.SIGCONT)
-    # What was under way meanwhile has its answer, or ran into its own time limit: neither is written over the taker's.
+    # Requests under way have an answer or a timeout; neither overwrites the result of the poller that took over.
     late = ("results_discarded", "taken_over")
     wait_for(
         lambda: any(line.get("event") in late or line.get("status") in late for line in events(scene, "frozen")),
         "it to find out",
     )
-    # It goes on working.
+    # It continues to work.
     plant(scene, {"name": "later", "endpoint": f"{endpoint}/slow", "deployments": 10, "within_s": 1})
-    told = assert_all_is_told(scene)
+    told = assert_every_deployment_is_judged(scene)
     assert told == {"completed": 350, "cancelled": 70}
     assert frozen.poll() is None
 
@@ -101,8 +101,8 @@ def test_after_an_outage_missed_samples_are_told_and_not_taken_in_one_instant(
     over = "SELECT count(*) = 0 FROM scheduled_jobs WHERE job_type = 'post_collect' AND expires_at > now()"
     wait_for(lambda: one(scene, over), "the time of every sample to be over", 30)
     scene.start_poller("after")
-    told = assert_all_is_told(scene)
-    # The samples from before the deployments were cancelled when they were planted.
+    told = assert_every_deployment_is_judged(scene)
+    # The PRE samples were cancelled at creation.
     assert told["cancelled"] == 20
     assert told["expired"] > 0
     assert told.get("completed", 0) + told["expired"] == 100
@@ -150,7 +150,7 @@ def test_a_second_sigterm_ends_at_once_and_loses_nothing(scene: Installation, en
     begun = time.monotonic()
     poller.terminate()
     assert poller.wait(timeout=10) == 130
-    # What hangs takes five seconds to end, and nobody waited for that.
+    # A hanging request takes five seconds; the shutdown did not wait for it.
     assert time.monotonic() - begun < 4
     scene.start_poller("next")
     wait_for(
@@ -164,14 +164,14 @@ def test_a_second_sigterm_ends_at_once_and_loses_nothing(scene: Installation, en
     )
 
 
-# The lease is half of what the clock is off: enough to be wrong by it, and longer than a busy machine stands still.
+# The lease is half the clock error: enough to be wrong by it, and longer than pauses of a busy machine.
 @pytest.mark.parametrize("ahead_s", [60, -60])
 def test_a_wrong_clock_changes_neither_due_times_nor_leases(scene: Installation, endpoint: str, ahead_s: int) -> None:
     right = scene.start_poller("right", "--lease", "30")
     wrong = scene.start("wrong", sys.executable, "-m", "tests.crash.skewed", str(ahead_s), "--lease", "30")
     wait_for(lambda: wrong.pid in poller_names(scene), "the poller with the wrong clock")
     plant(scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 40, "within_s": 4})
-    told = assert_all_is_told(scene)
+    told = assert_every_deployment_is_judged(scene)
     assert told == {"completed": 200, "cancelled": 40}
     odd = scene.rows(
         "SELECT j.id FROM scheduled_jobs j JOIN metric_samples s ON s.deployment_id = j.deployment_id"
