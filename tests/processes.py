@@ -1,4 +1,4 @@
-"""Real processes for tests: a SeqPulse with its own database, web servers, pollers, endpoints; all of them ended."""
+"""Run an installation for tests as real processes: database, web servers, pollers, endpoints."""
 
 from __future__ import annotations
 
@@ -37,41 +37,41 @@ def free_port() -> int:
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """A port that refuses connections: it is taken, so that nobody else comes to listen there meanwhile."""
+    """Yield a port that refuses connections. It is bound, so that no other process can listen on it."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
 
 
 def wait_for(look: Callable[[], T | None], what: str, timeout_s: float = READY_TIMEOUT_S) -> T:
-    """What `look` returns as soon as that is true in Python's sense; fails naming `what` when the time is up."""
+    """Return the first true value of `look()`; fail with `what` after timeout_s."""
     deadline = time.monotonic() + timeout_s
     while True:
         found = look()
         if found:
             return found
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what}"
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
         time.sleep(0.05)
 
 
-# With the short interval of tests, a sample is of use for three seconds (deployments/plan.py): a busy machine may stand
-# still for longer. The analysis does not wait longer by it: the last sample wakes it.
-UNHURRIED = """
-CREATE FUNCTION unhurried() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+# With the short interval of tests, a sample expires after three seconds (deployments/plan.py): a busy machine may pause
+# for longer. This does not delay the analysis, which becomes due with the last sample.
+LATE_EXPIRY = """
+CREATE FUNCTION late_expiry() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     NEW.expires_at := NEW.expires_at + interval '1 minute';
     IF NEW.job_type = 'analysis' THEN NEW.scheduled_at := NEW.scheduled_at + interval '1 minute'; END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER unhurried BEFORE INSERT ON scheduled_jobs FOR EACH ROW EXECUTE FUNCTION unhurried()
+CREATE TRIGGER late_expiry BEFORE INSERT ON scheduled_jobs FOR EACH ROW EXECUTE FUNCTION late_expiry()
 """
-HURRIED = "DROP TRIGGER unhurried ON scheduled_jobs; DROP FUNCTION unhurried()"
+NORMAL_EXPIRY = "DROP TRIGGER late_expiry ON scheduled_jobs; DROP FUNCTION late_expiry()"
 
-# By this variable coverage follows us into the processes that we start.
+# The variable by which coverage measures the processes that tests start.
 COVERAGE = "COVERAGE_PROCESS_CONFIG"
 
 
 def environment(**values: str) -> dict[str, str]:
-    """Our environment without what would configure SeqPulse, and with `values`."""
+    """Return the environment without variables that configure SeqPulse, and with `values`."""
     ours = {
         "DEBUG",
         "ALLOWED_HOSTS",
@@ -92,7 +92,7 @@ def environment(**values: str) -> dict[str, str]:
 
 @dataclass
 class Installation:
-    """A SeqPulse: its database, its variables, its processes. Logs of the processes lie in log_dir."""
+    """An installation: its database, variables and processes, whose logs are in log_dir."""
 
     database_url: str
     env: dict[str, str]
@@ -101,7 +101,7 @@ class Installation:
     site: str = ""
 
     def manage(self, *arguments: str, **env: str) -> str:
-        """Runs a management command; returns what it wrote to standard output."""
+        """Run a management command; return its standard output."""
         result = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
@@ -115,12 +115,16 @@ class Installation:
         return result.stdout
 
     def project(self, name: str, *options: str) -> dict[str, Any]:
-        """A new project, as `create_project --json` prints it."""
+        """Create a project; return the output of `create_project --json`."""
         made: dict[str, Any] = json.loads(self.manage("create_project", name, "--json", *options))
         return made
 
     def projects(self, wanted: Sequence[dict[str, Any]]) -> list[str]:
-        """The API keys of new projects, made in one process; wanted: what projects.services.create_project takes."""
+        """Create projects in one process; return their API keys.
+
+        Args:
+            wanted: arguments of projects.services.create_project, for each.
+        """
         script = (
             "import json, os; from projects.services import create_project;"
             "made = [create_project(environment='prod', **each) for each in json.loads(os.environ['WANTED'])];"
@@ -133,7 +137,7 @@ class Installation:
         return self.children.start(name, command, env={**self.env, **env}, cwd=ROOT, log_dir=self.log_dir)
 
     def start_web(self) -> str:
-        """Starts gunicorn; returns the site's address once it answers."""
+        """Start gunicorn; return the base URL once it answers."""
         port = free_port()
         self.site = f"http://127.0.0.1:{port}"
         gunicorn = (sys.executable, "-m", "gunicorn", "-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi")
@@ -142,7 +146,7 @@ class Installation:
         return self.site
 
     def workers(self) -> list[int]:
-        """Process ids of the web server's workers."""
+        """Return the process ids of the web server's workers."""
         web = self.children.running["web"].pid
         children = Path(f"/proc/{web}/task/{web}/children").read_text().split()
         return [int(pid) for pid in children]
@@ -151,7 +155,7 @@ class Installation:
         os.kill(pid, signal.SIGKILL)
 
     def start_poller(self, name: str = "poller", *options: str) -> subprocess.Popen[bytes]:
-        """Starts a poller; returns once it has announced itself."""
+        """Start a poller; return once it has registered itself."""
         poller = self.start(name, sys.executable, "manage.py", "run_poller", *options)
         wait_for(
             lambda: self.rows("SELECT 1 FROM pollers WHERE pid = %s", poller.pid) or poller.poll() is not None,
@@ -161,7 +165,7 @@ class Installation:
         return poller
 
     def start_endpoint(self, secret: str = "") -> str:
-        """Starts the metrics endpoint of tests/endpoint.py; returns its address. secret: of its signed path."""
+        """Start the metrics endpoint of tests/endpoint.py; return its base URL. secret: for its signed path."""
         port = free_port()
         endpoint = self.start(
             f"endpoint-{port}", sys.executable, "-m", "tests.endpoint", str(port), ENDPOINT_SECRET=secret
@@ -184,18 +188,18 @@ class Installation:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What the database holds, asked on a connection of its own."""
+        """Return the rows of a query, run on a separate connection."""
         with psycopg.connect(self.database_url, autocommit=True) as link:
             return link.execute(query.encode(), values).fetchall()
 
     def call(self, method: str, path: str, api_key: str, body: dict[str, Any] | None = None) -> requests.Response:
-        """A call of the API as CI makes it."""
+        """Call the API like CI."""
         return requests.request(
             method, self.site + path, json=body, headers={"X-API-Key": api_key}, timeout=CALL_TIMEOUT_S
         )
 
     def deploy(self, api_key: str, **facts: str) -> str:
-        """trigger, the first sample (or its failure), finish; returns the deployment's id."""
+        """Call trigger and finish; return the id of the deployment."""
         triggered = self.call("POST", "/deployments/trigger", api_key, {"env": "prod", **facts})
         assert triggered.status_code == 200, triggered.text
         deployment: str = triggered.json()["deployment_id"]
@@ -204,17 +208,17 @@ class Installation:
         return deployment
 
     @contextmanager
-    def unhurried(self) -> Iterator[None]:
-        """Samples of what is deployed meanwhile are of use for a minute more: for tests that want all of them."""
+    def late_expiry(self) -> Iterator[None]:
+        """Let samples of deployments made meanwhile expire a minute later, for tests that need all of them."""
         with psycopg.connect(self.database_url, autocommit=True) as link:
-            link.execute(UNHURRIED)
+            link.execute(LATE_EXPIRY)
             try:
                 yield
             finally:
-                link.execute(HURRIED)
+                link.execute(NORMAL_EXPIRY)
 
     def verdict_of(self, deployment: str, api_key: str, wait_s: float = 60) -> dict[str, Any]:
-        """The answer of the gate; fails where no verdict stands in time."""
+        """Return the answer of the gate; fail without a verdict in time."""
         answer = self.call("GET", f"/deployments/{deployment}/verdict?wait={wait_s:g}", api_key)
         assert answer.status_code == 200, answer.text
         verdict: dict[str, Any] = answer.json()
@@ -222,7 +226,7 @@ class Installation:
 
 
 def variables_for(database_url: str, log_dir: Path) -> dict[str, str]:
-    """The environment of an installation's processes. Samples come every 0.4 s."""
+    """Return the environment of an installation's processes. The sample interval is 0.4 s."""
     return environment(
         DATABASE_URL=database_url,
         SECRET_KEY=settings.SECRET_KEY,
@@ -236,7 +240,7 @@ def variables_for(database_url: str, log_dir: Path) -> dict[str, str]:
 
 @contextmanager
 def live_installation(log_dir: Path, **variables: str) -> Iterator[Installation]:
-    """A migrated database and its variables; whatever is started in it is ended."""
+    """Yield an installation with a migrated database; stop its processes afterwards."""
     with own_database(migrated=True) as url:
         made = Installation(url, {**variables_for(url, log_dir), **variables}, log_dir)
         try:
@@ -246,12 +250,12 @@ def live_installation(log_dir: Path, **variables: str) -> Iterator[Installation]
 
 
 def processes_with(variable: str) -> list[int]:
-    """Ids of the living processes whose environment has this NAME=VALUE: a process, and all that came of it."""
+    """Return the ids of live processes whose environment has this NAME=VALUE: a process and its descendants."""
     wanted, found = variable.encode(), []
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             if wanted in (directory / "environ").read_bytes().split(b"\0"):
                 found.append(int(directory.name))
         except OSError:
-            continue  # gone meanwhile, a zombie, or somebody else's
+            continue  # ended meanwhile, a zombie, or of another user
     return found

@@ -1,4 +1,4 @@
-"""A real Prometheus for tests, scraping a running SeqPulse every second with the rules that we ship."""
+"""Run a real Prometheus for tests, which scrapes SeqPulse every second with the shipped rules."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ class Prometheus:
     url: str
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The instant vector: series with their values as numbers. Raises requests.HTTPError for a wrong expression."""
+        """Return the instant vector: series with numeric values.
+
+        Raises: requests.HTTPError for an invalid expression.
+        """
         answer = requests.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10)
         assert answer.status_code == 200, answer.text
         result: list[dict[str, Any]] = answer.json()["data"]["result"]
         return [{"labels": each["metric"], "value": float(each["value"][1])} for each in result]
 
     def firing(self) -> set[str]:
-        """Names of the alerts that fire now."""
+        """Return the names of the firing alerts."""
         alerts = requests.get(f"{self.url}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
         return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
@@ -46,7 +49,7 @@ class Prometheus:
 
 
 def impatient(rules: dict[str, Any]) -> dict[str, Any]:
-    """The rules without the time for which a condition has to hold: the conditions are what is tested."""
+    """Return the rules without the durations of their conditions: only the conditions are tested."""
     for group in rules["groups"]:
         for rule in group["rules"]:
             if "for" in rule:
@@ -56,7 +59,7 @@ def impatient(rules: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def running_prometheus(directory: Path, installation: Installation, token: str) -> Iterator[Prometheus]:
-    """Our configuration and rules, except for its intervals, its target and where the token lies."""
+    """Run the shipped configuration and rules with other intervals, target and token file."""
     program = require("prometheus")
     directory.mkdir()
     config = yaml.safe_load(CONFIG.read_text())

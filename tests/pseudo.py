@@ -1,7 +1,7 @@
-"""A language that marks what went through gettext, and a reader of pages that finds what did not.
+"""A pseudo-language that marks text translated by gettext, and a reader that finds unmarked text on pages.
 
-What stands between the placeholders of a text is put into brackets, what is filled in stays outside: that has to bring
-brackets of its own, or be data. So a sentence that is translated around an English word is found, too.
+The parts between the placeholders of a text are put into brackets. Values stay outside: they must have brackets of
+their own, or be data. So a translated sentence around an English word is found as well.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SAYS_SOMETHING = re.compile(r"[^\W\d_]|[:;!?]")
 
 
 def bracketed(text: str) -> str:
-    """ "{n} samples of %(name)s" → "{n}⟦ samples of ⟧%(name)s"."""
-    # A list of words for the filter `yesno`.
+    """Mark a text: "{n} samples of %(name)s" → "{n}⟦ samples of ⟧%(name)s"."""
+    # The argument of the filter `yesno`.
     if text == "yes,no,maybe":
         return ",".join(bracketed(word) for word in text.split(","))
     pieces = BETWEEN.split(text)
@@ -36,7 +36,7 @@ def bracketed(text: str) -> str:
 
 
 class Pseudo(DjangoTranslation):  # type: ignore[misc]  # untyped
-    """In the place of a language. `unknown`: texts that pages asked for and that this language does not have."""
+    """Replacement for a language. `unknown`: requested texts that its catalogue does not have."""
 
     def __init__(self, language: str) -> None:
         super().__init__(language)
@@ -58,7 +58,7 @@ class Pseudo(DjangoTranslation):  # type: ignore[misc]  # untyped
 
 # --- reading pages -------------------------------------------------------------------------------------------------
 
-# What stands in these is data, code, or nothing that people see.
+# Elements that contain data, code, or nothing visible.
 DATA_ELEMENTS = {"script", "style", "code", "pre", "bdi", "kbd", "samp", "textarea", "template"}
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 TEXT_ATTRIBUTES = {
@@ -72,14 +72,14 @@ TEXT_ATTRIBUTES = {
     "label",
     "summary",
 }
-# Of data- attributes, those that scripts show; besides them, every one that reads like a sentence.
+# data- attributes that scripts show; in addition, every one that reads like a sentence.
 SHOWN_DATA = re.compile(r"data-(say|text|label|confirm|message|lost|gone|signed|live-title|live-announce)\b.*")
 SENTENCE = re.compile(r"[^\W\d_]{2,}[,.:;…!?]? [^\W\d_]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text on a page: its element, or element[attribute], and what stands there with white space folded."""
+    """A text on a page: its element, or element[attribute], and the text with white space folded."""
 
     node: str
     text: str
@@ -90,12 +90,12 @@ NOT_OURS = "nav-sidebar"
 
 
 class Reader(HTMLParser):
-    """Collects the texts that people see, or hear, on a page."""
+    """Collect the texts that users see, or hear, on a page."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.texts: list[Text] = []
-        # Open elements, and whether what stands in them is left out.
+        # Open elements, and whether their content is skipped.
         self._open: list[tuple[str, bool]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -154,7 +154,7 @@ MACHINE = re.compile(
             r"\b[\w-]+(?:\.[\w-]+)+:\d+|\btestserver\b|\bnowhere\.invalid\b",
             r"(?<!\w)/[\w./-]+",
             r"\b[\w-]+\.(?:json|csv|toml|txt|py)\b",
-            # Codes, secrets, hexadecimal ids, what scripts fill in, words of JSON and of addresses
+            # Codes, secrets, hexadecimal ids, placeholders of scripts, words of JSON and of URLs
             r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b",
             r"\b(?:sp|sphs|spi)_[\w-]+",
             r"\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b",
@@ -170,10 +170,13 @@ ATTRIBUTES = re.compile(r"\s*[\w-]+=\"")
 
 
 def untranslated(text: str, *, data: Collection[str], same: Collection[str]) -> list[str]:
-    """The words in it that went through no catalogue, numbers that are written the English way, and colons that a
-    template has put behind a text: French puts a space between them.
+    """Return untranslated words, numbers in English format, and colons that a template appended to a text.
 
-    data: what came from the database; same: words that every language writes alike.
+    French puts a space before a colon, so it belongs to the text.
+
+    Args:
+        data: texts from the database.
+        same: words that every language writes alike.
     """
     rest = text
     while MARKED.search(rest):
@@ -188,9 +191,9 @@ def untranslated(text: str, *, data: Collection[str], same: Collection[str]) -> 
 
 
 def raw_texts(template: Any) -> Iterator[Text]:
-    """What stands in a template's source as it is, in every branch of it; `template`: its tokens by Django's Lexer."""
+    """Yield the literal texts of a template, of all branches. `template`: its tokens from Django's Lexer."""
     markup, within = [], False
-    # Names of classes, which stand in an attribute of the page that it extends.
+    # Names of CSS classes, for an attribute of the parent template.
     of_an_attribute = False
     for token in template:
         if token.token_type == TokenType.BLOCK:
@@ -203,5 +206,5 @@ def raw_texts(template: Any) -> Iterator[Text]:
             markup.append(token.contents)
         markup.append("\N{WORD JOINER}" if token.token_type == TokenType.VAR else "")
     whole = "".join(markup)
-    # What stands in a tag of the page that includes it.
+    # Attributes, for a tag of the including template.
     yield from texts_of(f"<i {whole}>" if ATTRIBUTES.match(whole) else whole)

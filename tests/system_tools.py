@@ -1,4 +1,4 @@
-"""Programs from the operating system that some tests need."""
+"""Find programs of the operating system that some tests need."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ REQUIRED = "REQUIRE_SYSTEM_TOOLS"
 
 
 def require(name: str, package: str | None = None) -> str:
-    """The path of the program `name`; package: its Debian package, where that is named otherwise.
+    """Return the path of a program; without it, skip the test and say what to install.
 
-    Where it is missing the test is skipped with what to install, or failed with REQUIRE_SYSTEM_TOOLS=1 (CI): there a
-    skipped test would pass for a green one.
+    With REQUIRE_SYSTEM_TOOLS=1 (CI) the test fails instead: there a skipped test would go unnoticed.
+
+    Args:
+        package: Debian package, if its name differs.
     """
     found = shutil.which(name)
     if found:

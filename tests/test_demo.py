@@ -1,4 +1,4 @@
-"""`make demo`: the play itself with all its processes, and the parts of the simulated service."""
+"""`make demo`: the whole demo with all processes, and the parts of the simulated service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOW = datetime(2026, 2, 13, 10, 0, tzinfo=UTC).timestamp()
 
 
 class Demo:
-    """A demo in a process of its own."""
+    """A demo in its own process."""
 
     def __init__(self, directory: Path, *arguments: str, **env: str) -> None:
         self.directory = directory
@@ -36,7 +36,7 @@ class Demo:
         self.mark = f"DEMO_TEST={directory}"
         given = {"SEQPULSE_DATA_DIR": str(directory), "SEQPULSE_EMBEDDED_FAST": "1", "DEMO_TEST": str(directory)}
         variables = environment(**given, **env)
-        # The demo judges real load, which being measured would change.
+        # The demo judges real load, which coverage would change.
         variables.pop(COVERAGE, None)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -66,7 +66,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
         wait_for(lambda demo=demo: not processes_with(demo.mark) or embedded.stop(tmp_path), "everything to end")  # type: ignore[misc]
 
 
-# It judges a service by real load.
+# Real time: it judges a service under real load.
 @pytest.mark.e2e
 @pytest.mark.exclusive
 def test_the_demo_comes_to_three_verdicts_and_leaves_nothing_running(start: Callable[..., Demo]) -> None:
@@ -109,7 +109,7 @@ def test_the_demo_does_not_share_a_database_with_another_poller(
         avoid_other_pollers()
     poller.kill()
     poller.wait()
-    # Its row is still fresh, but nobody is there.
+    # Its heartbeat is still fresh, but the process has ended.
     avoid_other_pollers()
 
 
@@ -117,7 +117,7 @@ def test_the_demo_does_not_share_a_database_with_another_poller(
 
 
 def signed(**changes: str) -> dict[str, str]:
-    """Headers as WIRE has them, signed here by hand; changes come after signing."""
+    """Return the headers of signature v2, computed here; changes are applied after signing."""
     payload = "2026-02-13T10:00:00Z|GET|/ds-metrics|abc123"
     digest = hmac.new(SECRET.encode(), payload.encode(), hashlib.sha256).hexdigest()
     headers = {

@@ -1,4 +1,4 @@
-"""Our own metrics endpoint: right numbers over all processes, and a receiver that lets nobody else in."""
+"""/ds-metrics: correct numbers over all processes, and signature checks as a receiver."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_only_the_last_minute_counts() -> None:
     for age in (200, 64, 63, 62, 4, 3, 2, 0):
         each.add(1.0, 200, at=NOW - age)
     each.flush()
-    # Seconds that other processes may still add to are not looked at yet.
+    # Seconds to which other processes may still add are not counted yet.
     assert served(NOW).requests_per_sec == 3 / 60
     own_requests.forget(NOW)
     assert RequestCount.objects.count() == 7
@@ -211,12 +211,12 @@ def test_a_second_seqpulse_watches_this_one(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: watched.call("GET", "/deployments", key).status_code, range(120)))
         assert set(answers) == {200}
-        # Every process has shared what it counted.
+        # Every process has written its counts.
         wait_for(lambda: watched.rows("SELECT sum(requests) FROM own_requests")[0][0] == 120, "both processes to share")
         wait_for(lambda: numbers(watched.site)["requests_per_sec"] == 2.0, "those seconds to be settled")
 
         watching.start_poller()
-        with watching.unhurried():
+        with watching.late_expiry():
             deployment = watching.deploy(made["api_key"])
         verdict = watching.verdict_of(deployment, made["api_key"])
         assert verdict["samples"] == {"collected": 5, "expected": 5}

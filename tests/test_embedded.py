@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, with real servers: what CHOICES lists as having gone wrong must not go wrong here."""
+"""The embedded PostgreSQL with real servers: stale process ids, reused directories, signals, permissions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def initialised() -> Iterator[Path]:
-    """A data directory whose cluster exists: copied by the tests, so that initdb runs once."""
+    """Yield a data directory with a cluster, which tests copy so that initdb runs once."""
     with tempfile.TemporaryDirectory(prefix="embedded-") as folder:
         data_dir = Path(folder) / "template"
         os.environ["SEQPULSE_EMBEDDED_FAST"] = "1"
@@ -41,7 +41,7 @@ def initialised() -> Iterator[Path]:
 
 @pytest.fixture
 def new_data_dir(initialised: Path) -> Iterator[Callable[..., Path]]:
-    """Makes data directories with a stopped server each; whatever runs in them afterwards is stopped."""
+    """Yield a function that creates data directories with a stopped server; stop their servers afterwards."""
     made: list[Path] = []
     with tempfile.TemporaryDirectory(prefix="embedded-") as folder:
 
@@ -85,7 +85,7 @@ def kill_server(data_dir: Path) -> None:
 
 
 def write_pid_files_of_another_process(data_dir: Path, pid: int) -> None:
-    """What a reboot leaves behind: lock files whose process id now belongs to an innocent process."""
+    """Write lock files as after a reboot: their process id belongs to another process."""
     pid_file = data_dir / "postgres" / "postmaster.pid"
     status = (data_dir / "postgres").stat()
     socket_dir = embedded.dsn_parameters(data_dir)["HOST"]

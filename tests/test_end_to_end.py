@@ -1,4 +1,4 @@
-"""The main flow across real processes: web, pollers, endpoints. Also with a poller killed, and with bad endpoints."""
+"""The main flow across real processes: web, pollers, endpoints; with a killed poller and with faulty endpoints."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ import requests
 from tests.processes import Installation, closed_port, wait_for
 
 pytestmark = pytest.mark.e2e
-# Of deployments: recurring work always has a next time.
+# Of deployments only: there is always a next recurring job.
 OPEN = "SELECT count(*) FROM scheduled_jobs WHERE status IN ('pending', 'running') AND deployment_id IS NOT NULL"
 
 
 @pytest.fixture(scope="module")
 def site(installation: Installation) -> Installation:
-    """The installation with its web server; pollers are up to the tests."""
+    """Return the installation with a web server; tests start the pollers."""
     installation.start_web()
     return installation
 
 
 @pytest.fixture
-def unhurried(site: Installation) -> Iterator[None]:
-    with site.unhurried():
+def late_expiry(site: Installation) -> Iterator[None]:
+    with site.late_expiry():
         yield
 
 
-@pytest.mark.usefixtures("unhurried")
+@pytest.mark.usefixtures("late_expiry")
 def test_a_deployment_is_measured_and_judged_over_http_alone(site: Installation) -> None:
     made = site.project("whole flow", "--hmac")
     endpoint = site.start_endpoint(made["hmac_secret"])
@@ -59,12 +59,12 @@ def test_a_deployment_is_measured_and_judged_over_http_alone(site: Installation)
     samples = site.call("GET", f"{path}/metrics", made["api_key"]).json()["samples"]
     assert [sample["phase"] for sample in samples] == ["pre"] + 5 * ["post"]
     assert {sample["latency_p95"] for sample in samples} == {120.0}
-    # Signed anew each time: a nonce used twice would have been refused.
+    # Each request was signed anew: a repeated nonce would have been refused.
     assert requests.get(f"{endpoint}/requests", timeout=5).json()["/signed"] == 6
     stop(poller)
 
 
-@pytest.mark.usefixtures("unhurried")
+@pytest.mark.usefixtures("late_expiry")
 def test_while_a_rotation_lasts_a_service_that_knows_only_the_old_secret_is_measured(site: Installation) -> None:
     made = site.project("rotated", "--hmac")
     endpoint = site.start_endpoint(made["hmac_secret"])
@@ -93,7 +93,7 @@ def stop(poller: object) -> None:
 
 BAD_ENDPOINTS = {
     "/500": "HTTP 500 from",
-    # Asked itself, or left out because the sample from before was refused already.
+    # Refused itself, or cancelled because the PRE sample was refused.
     "/401": "401",
     "/hang": "within 5 s",
     "/drip": "within 5 s",
@@ -149,7 +149,7 @@ def errors_of(site: Installation, deployment: str) -> list[str]:
     return [row[0] for row in site.rows(query, deployment)]
 
 
-@pytest.mark.usefixtures("unhurried")
+@pytest.mark.usefixtures("late_expiry")
 def test_a_refused_signature_ends_the_remaining_collections(site: Installation) -> None:
     endpoint = site.start_endpoint()
     wanted = {"name": "wrong secret", "endpoint": f"{endpoint}/401", "signed": True, "plan": "enterprise"}
@@ -169,10 +169,10 @@ def test_a_refused_signature_ends_the_remaining_collections(site: Installation) 
     statuses = Counter(status for status, *_ in jobs)
     assert set(statuses) <= {"failed", "cancelled"}
     assert statuses["cancelled"] > 0
-    # How many were under way when the first one was refused is up to the machine; none has begun since.
+    # Some may have been under way when the first one was refused; none started later.
     refused = [finished_at for _, code, started_at, finished_at in jobs if code == "unauthorized" and started_at]
     assert all(started_at is None or started_at <= min(refused) for _, _, started_at, _ in jobs)
-    # And the sample from before.
+    # Plus the PRE sample.
     assert requests.get(f"{endpoint}/requests", timeout=5).json()["/401"] <= statuses["failed"] + 1
 
 
@@ -204,7 +204,7 @@ def test_a_killed_poller_loses_nothing_and_doubles_nothing(site: Installation) -
     assert len(jobs) == 4 * (1 + 15 + 1)
     assert {status for _, _, status, _ in jobs} <= {"completed", "expired"}
     assert {status for _, kind, status, _ in jobs if kind == "analysis"} == {"completed"}
-    # The jobs that the dead poller held were taken back and run again, not left behind.
+    # The jobs of the killed poller were recovered and run again.
     assert {job for job, _, _, taken_back in jobs if taken_back} >= set(orphans)
 
     for deployment, verdict in zip(deployments, verdicts, strict=True):

@@ -56,7 +56,7 @@ def test_the_client_drives_a_deployment_and_its_middleware_accepts_our_requests(
 ) -> None:
     site = installation.start_web()
     installation.start_poller()
-    with installation.unhurried():
+    with installation.late_expiry():
         result = subprocess.run(
             [client_python, str(SCRIPTS / "pipeline.py"), site, service.address + ENDPOINT],
             env={**os.environ, "SEQPULSE_API_KEY": service.api_key},

@@ -216,7 +216,7 @@ def test_another_encryption_key_takes_over_while_a_poller_runs(flow: Flow, tmp_p
     started = {"metrics_endpoint": f"{endpoint}/signed"}
     site.start_poller("throughout")
     assert "encrypted with the first key" in site.manage("rotate_secrets", SEQPULSE_ENCRYPTION_KEYS=f"{new},{old}")
-    with site.unhurried():
+    with site.late_expiry():
         deployment = site.deploy(made["api_key"], **started)
     assert site.verdict_of(deployment, made["api_key"])["samples"]["collected"] == 5
     # The old key is of no more use.
