@@ -32,6 +32,7 @@ from deployments.long_poll import long_poll
 from deployments.models import NEVER_JUDGED, Deployment
 from metrics.models import MetricSample, Phase
 from projects.authentication import project_of
+from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_S = 60
 
@@ -55,6 +56,7 @@ def with_verdicts(request: Request) -> QuerySet[Deployment]:
     return Deployment.objects.of(project_of(request)).select_related("verdict")
 
 
+@limited(DEPLOYMENTS)
 class DeploymentListView(ListAPIView[Deployment]):
     """The project's deployments, newest first."""
 
@@ -67,6 +69,7 @@ class DeploymentListView(ListAPIView[Deployment]):
         return deployments_of(self.request) if self.request.user else self.queryset
 
 
+@limited(DEPLOYMENTS)
 class DeploymentDetailView(APIView):
     """One deployment."""
 
@@ -100,6 +103,7 @@ class WaitRequest(serializers.Serializer[Any]):
         return value
 
 
+@limited(DEPLOYMENTS)
 class VerdictView(APIView):
     """The gate for pipelines."""
 

@@ -8,9 +8,9 @@ from django.http import HttpResponseBase
 from django.urls import URLPattern, path
 
 
-def page(route: str, view: Callable[..., HttpResponseBase], name: str) -> list[URLPattern]:
+def route(address: str, view: Callable[..., HttpResponseBase], name: str) -> list[URLPattern]:
     """The page's own address, which links use, and the same without the slash.
 
     APPEND_SLASH is off, for the API's sake.
     """
-    return [path(route, view, name=name), path(route.rstrip("/"), view)]
+    return [path(address, view, name=name), path(address.rstrip("/"), view)]

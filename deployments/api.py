@@ -26,6 +26,7 @@ from deployments.services import (
 )
 from projects.authentication import project_of
 from projects.policies import for_environment, policy_from_toml
+from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_FOR_PRE_S = 10.0
 FACTS = ("branch", "commit_sha", "version", "author", "url", "committed_at")
@@ -73,6 +74,7 @@ def policy_of(body: dict[str, Any]) -> dict[str, Any] | None:
         raise ValidationError({"policy": error.messages}) from None
 
 
+@limited(DEPLOYMENTS)
 class TriggerView(APIView):
     """A deployment begins."""
 
@@ -114,6 +116,7 @@ class TriggerView(APIView):
         return Response(answer)
 
 
+@limited(DEPLOYMENTS)
 class FinishView(APIView):
     """A deployment is done."""
 

@@ -14,8 +14,10 @@ from deployments.models import Deployment
 from metrics.models import MetricSample
 from metrics.serializers import SampleSerializer
 from projects.authentication import project_of
+from security.limits import DEPLOYMENTS, limited
 
 
+@limited(DEPLOYMENTS)
 class DeploymentMetricsView(APIView):
     """Samples, oldest first."""
 

@@ -1,16 +1,21 @@
-"""Rate limits: how many calls of one kind one caller may make in a period, counted by django-ratelimit.
+"""Rate limits: how many calls of one kind a caller may make in a period, declared at the view.
 
-Who the caller is decides our own code (seqpulse/limits.py), never a header that the caller chooses freely.
+seqpulse/limits.py counts them, and finds out who the caller is: never by a header that can be chosen freely.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv6Address, ip_network
+from typing import Any, TypeVar
 
 from security.callers import parse_address
+
+V = TypeVar("V", bound=Callable[..., Any])
 
 PERIODS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # One customer's line has a /64: whoever has one IPv6 address has all of them.
@@ -60,6 +65,48 @@ class Usage:
         if self.exceeded:
             found["Retry-After"] = str(max(1, self.reset_at - int(time.time())))
         return found
+
+
+class Caller(StrEnum):
+    """Whom a call counts on."""
+
+    ADDRESS = "address"
+    # The API key where it is known, else the address: made-up keys must not be buckets of their own.
+    KEY = "key"
+    # The user who is signed in, else the address.
+    USER = "user"
+    # The address, and each account that a form of strangers is about.
+    ACCOUNT = "account"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The rate limit of a view.
+
+    groups: of SEQPULSE_RATES, all of which a call counts on; none: the view is unlimited. methods: which calls are
+    meant, none for all; the others count as they do without a limit of their own.
+    """
+
+    groups: tuple[str, ...]
+    by: Caller = Caller.USER
+    methods: frozenset[str] = frozenset()
+
+
+UNLIMITED = Limit(())
+# What takes a password or a code, or sends a mail: for strangers, and for users who are signed in.
+SIGN_IN = Limit(("login",), Caller.ACCOUNT, frozenset({"POST"}))
+REAUTHENTICATE = Limit(("login",), Caller.USER, frozenset({"POST"}))
+DEPLOYMENTS = Limit(("deployments",), Caller.KEY)
+
+
+def limited(limit: Limit) -> Callable[[V], V]:
+    """Attach the limit to a view, a function or a class; the middleware reads it there."""
+
+    def attach(view: V) -> V:
+        view.rate_limit = limit  # type: ignore[attr-defined]
+        return view
+
+    return attach
 
 
 def bucket_of(address: str) -> str:

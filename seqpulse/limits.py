@@ -1,23 +1,27 @@
-"""Which calls are limited, and whom each one counts on."""
+"""Count each call on its caller and refuse those above the limit of their view.
+
+django-allauth's own limits are off (ACCOUNT_RATE_LIMITS): they count in a cache of each process.
+"""
 
 from __future__ import annotations
 
-import re
 import time
 import unicodedata
 from collections.abc import Callable
+from typing import Any, cast
 
 import structlog
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.urls import Resolver404, resolve
 from django_ratelimit.core import get_usage
 
 from accounts.models import User
 from projects.authentication import key_of
 from security.addressing import address_of
-from security.limits import Usage, bucket_of
+from security.limits import Caller, Limit, Usage, bucket_of
 from seqpulse.api import error_response, is_api_path
 from seqpulse.errors import error_page
 from seqpulse.known_browsers import known_browser, remember
@@ -25,38 +29,9 @@ from seqpulse.middleware import database_away
 
 logger = structlog.get_logger(__name__)
 
-# Asked by load balancers and monitoring, as often as they like; each of them is cheap by itself.
-UNLIMITED = ("/health", "/metrics", "/db-check")
-# Everything that takes a password or a code or sends a mail, wherever it stands: allauth's own limits are off
-# (ACCOUNT_RATE_LIMITS), since they count in a cache that each process has for itself. What strangers can send …
-ENTRANCE = re.compile(
-    r"/(accounts/|admin/)?(login|signup|password/reset|confirm-email|2fa/authenticate|2fa/webauthn/login"
-    r"|3rdparty/signup)(/.*)?"
-)
-# … and what only those who are signed in can: it counts on them, not on everybody behind their address.
-MANAGE = re.compile(
-    r"/(accounts/|admin/)?(reauthenticate|email|password/(change|set)|password_change|2fa/reauthenticate"
-    r"|2fa/totp/[a-z]+|2fa/webauthn/reauthenticate)(/.*)?"
-)
-# What makes us send requests of our own, to an address that a person chose.
-PROBE = re.compile(r"/dashboard/environments/[^/]+/settings/probe/?")
-# What sends mails to addresses that a person chose. (Invitations count themselves, but go with their team.)
-INVITE = re.compile(r"/dashboard/teams/[^/]+/invitations(/[^/]+/resend)?/?")
-# What judges stored deployments once more, up to fifty of them: a second of work.
-JUDGE = re.compile(r"/dashboard/(environments/[^/]+/policy|deployments/[^/]+/(replay|rerun))/?")
-# What makes something that is measured, or that measures: each environment is asked for ever.
-MAKE = re.compile(r"/dashboard/(teams|projects/new|projects/[^/]+/(environments|keys))/?")
-# What reads a whole list.
-DOWNLOAD = re.compile(r"/dashboard/deployments/(csv|json)/?")
-# All of these, on top of what they count as pages: group, method, path.
-DEAR = (
-    ("probe", "POST", PROBE),
-    ("invitation", "POST", INVITE),
-    ("making", "POST", MAKE),
-    ("judging", "POST", JUDGE),
-    ("download", "GET", DOWNLOAD),
-)
-# Of the forms above, whom they are about.
+# Of views that declare none, and of addresses that lead nowhere.
+API, PAGES = Limit(("api",), Caller.KEY), Limit(("dashboard",), Caller.USER)
+# The fields of sign-in forms that name an account.
 ACCOUNT_FIELDS = ("username", "login", "email")
 # Where allauth keeps, in the session, who has given the right password and still owes a code.
 PENDING_LOGIN = "account_login"
@@ -103,48 +78,53 @@ def spelled_alike(name: str) -> str:
     return unicodedata.normalize("NFKC", name).strip().upper().casefold()
 
 
-def person_of(request: HttpRequest) -> str:
-    """Whoever is signed in, as "user:<id>", "" for others. From here on the lines about the request carry the id."""
+def user_bucket(request: HttpRequest) -> str:
+    """Return the signed-in user as "user:<id>", else ""; from here on log lines about the request carry the id."""
     if not request.user.is_authenticated:
         return ""
     structlog.contextvars.bind_contextvars(user_id=request.user.pk)
     return f"user:{request.user.pk}"
 
 
-def buckets_of(request: HttpRequest) -> list[tuple[str, str]]:
-    """What the call counts on: (group of SEQPULSE_RATES, whom), the first one first."""
-    path = request.path_info
-    address = f"address:{bucket_of(address_of(request))}"
-    if path.startswith(UNLIMITED):
+def limit_of(request: HttpRequest) -> Limit:
+    """Return the limit that the view of this address declares (`security.limits.limited`), else the usual one."""
+    try:
+        view: Any = resolve(request.path_info).func
+    except Resolver404:
+        view = None
+    # A class declares it for the function that as_view() makes of it.
+    limit = getattr(view, "rate_limit", None) or getattr(getattr(view, "view_class", None), "rate_limit", None)
+    if limit is not None and (not limit.methods or request.method in limit.methods):
+        return cast("Limit", limit)
+    return API if is_api_path(request.path_info) else PAGES
+
+
+def buckets_of(request: HttpRequest, limit: Limit) -> list[tuple[str, str]]:
+    """Return what the call counts on, first things first: (group of SEQPULSE_RATES, caller)."""
+    if not limit.groups:
         return []
-    if request.method == "POST" and ENTRANCE.fullmatch(path):
-        return [("login", address), *(("login", bucket) for bucket in account_buckets(request))]
-    if request.method == "POST" and MANAGE.fullmatch(path):
-        return [("login", person_of(request) or address)]
-    if path.startswith("/ds-metrics"):
-        return [("ds-metrics", address)]
-    if is_api_path(path):
-        # Only a key that is known is a bucket of its own: else each call could bring a new one.
-        key = key_of(request)
-        group = "deployments" if path.startswith("/deployments") else "api"
-        return [(group, f"key:{key.pk}" if key is not None else address)]
-    whom = person_of(request) or address
-    dear = (group for group, method, found in DEAR if request.method == method and found.fullmatch(path))
-    return [("dashboard", whom), *((group, whom) for group in dear)]
+    callers = [f"address:{bucket_of(address_of(request))}"]
+    if limit.by == Caller.ACCOUNT:
+        callers += account_buckets(request)
+    elif limit.by == Caller.USER:
+        callers = [user_bucket(request) or callers[0]]
+    elif limit.by == Caller.KEY and (key := key_of(request)) is not None:
+        callers = [f"key:{key.pk}"]
+    return [(group, caller) for group in limit.groups for caller in callers]
 
 
-def count(request: HttpRequest) -> Usage | None:
-    """Counts the call; how its caller stands with the limit that is nearest, None where there is none.
+def count(request: HttpRequest, limit: Limit) -> Usage | None:
+    """Count the call; return the caller's usage of the limit that is nearest, None where there is none.
 
-    After a limit that is exceeded nothing more is counted: whoever is stopped by address must not lock out accounts.
+    After an exceeded limit nothing more is counted: a caller who is stopped by address must not lock out accounts.
     """
     nearest: Usage | None = None
-    for group, whom in buckets_of(request):
+    for group, caller in buckets_of(request, limit):
         rate = settings.SEQPULSE_RATES[group]
         found = get_usage(
             request,
             group=f"{group}|",
-            key=lambda _group, _request, whom=whom: whom,
+            key=lambda _group, _request, caller=caller: caller,
             rate=(rate.limit, rate.period_s),
             increment=True,
         )
@@ -177,8 +157,9 @@ class RateLimitMiddleware:
         structlog.contextvars.bind_contextvars(ip=address_of(request))
         if not settings.SEQPULSE_RATE_LIMITS:
             return self.get_response(request)
+        limit = limit_of(request)
         try:
-            usage = count(request)
+            usage = count(request, limit)
         except (OperationalError, InterfaceError) as error:
             logger.error("database_away", error=str(error))
             return database_away(request)
@@ -186,7 +167,7 @@ class RateLimitMiddleware:
             return self.get_response(request)
         response = too_many(request, usage) if usage.exceeded else self.get_response(request)
         user = request.user
-        if request.method == "POST" and ENTRANCE.fullmatch(request.path_info) and user.is_authenticated:
+        if limit.by == Caller.ACCOUNT and user.is_authenticated:
             remember(response, known_browser(request), user.pk)
         for name, value in usage.headers().items():
             response.headers.setdefault(name, value)

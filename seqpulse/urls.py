@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+import allauth.urls
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
@@ -14,6 +18,7 @@ from analysis.api import DeploymentDetailView, DeploymentListView, HintListView,
 from dashboard.accounts import guards
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
+from security.limits import REAUTHENTICATE, SIGN_IN, limited
 from seqpulse.observability.ds_metrics import DsMetricsView
 from seqpulse.observability.exposition import MetricsView
 from seqpulse.observability.health import DatabaseView, HealthView, LiveView, SchedulerHealthView
@@ -43,7 +48,41 @@ api: list[URLPattern | URLResolver] = [
 ]
 
 # The second factor is asked for by our own login only.
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.login = limited(SIGN_IN)(secure_admin_login(admin.site.login))  # type: ignore[method-assign]
+
+# django-allauth's views that take a password or a code, or send a mail.
+ALLAUTH_LIMITS = {
+    "account_confirm_email": SIGN_IN,
+    "account_confirm_login_code": SIGN_IN,
+    "account_email_verification_sent": SIGN_IN,
+    "account_login": SIGN_IN,
+    "account_reset_password": SIGN_IN,
+    "account_reset_password_done": SIGN_IN,
+    "account_reset_password_from_key": SIGN_IN,
+    "account_reset_password_from_key_done": SIGN_IN,
+    "account_signup": SIGN_IN,
+    "mfa_authenticate": SIGN_IN,
+    "mfa_login_webauthn": SIGN_IN,
+    "socialaccount_signup": SIGN_IN,
+    "account_change_password": REAUTHENTICATE,
+    "account_reauthenticate": REAUTHENTICATE,
+    "mfa_activate_totp": REAUTHENTICATE,
+    "mfa_deactivate_totp": REAUTHENTICATE,
+    "mfa_reauthenticate": REAUTHENTICATE,
+    "mfa_reauthenticate_webauthn": REAUTHENTICATE,
+}
+
+
+def limit_by_name(patterns: Iterable[Any]) -> None:
+    """Attach ALLAUTH_LIMITS to the views of these addresses."""
+    for entry in patterns:
+        if isinstance(entry, URLResolver):
+            limit_by_name(entry.url_patterns)
+        elif entry.name in ALLAUTH_LIMITS:
+            limited(ALLAUTH_LIMITS[entry.name])(entry.callback)
+
+
+limit_by_name(allauth.urls.urlpatterns)
 
 urlpatterns = [
     *api,

@@ -16,8 +16,10 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from dashboard.auth import current_user, login_required
+from security.limits import REAUTHENTICATE, limited
 
 
+@limited(REAUTHENTICATE)
 @login_required
 def set_password(request: HttpRequest) -> HttpResponseBase:
     """A first password, which opens all that asks for a password: who has another proof gives that first.
@@ -29,6 +31,7 @@ def set_password(request: HttpRequest) -> HttpResponseBase:
     return cast("HttpResponseBase", allauth_views.password_set(request))
 
 
+@limited(REAUTHENTICATE)
 @login_required
 def email(request: HttpRequest) -> HttpResponseBase:
     """The person's addresses. Only a proven one becomes the one that teams see: django-allauth lets any be it as long

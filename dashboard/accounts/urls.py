@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dashboard.accounts import views
-from dashboard.routes import page
+from dashboard.routes import route
 
 urlpatterns = [
-    *page("login/", views.login, "login"),
-    *page("logout/", views.logout, "logout"),
-    *page("dashboard/language/", views.set_language, "set-language"),
-    *page("dashboard/settings/", views.profile, "settings"),
-    *page("dashboard/settings/sessions/", views.list_sessions, "sessions"),
-    *page("dashboard/settings/sessions/end/", views.end_sessions, "sessions-end"),
-    *page("dashboard/settings/sessions/<int:session_id>/end/", views.end_session, "session-end"),
+    *route("login/", views.login, "login"),
+    *route("logout/", views.logout, "logout"),
+    *route("dashboard/language/", views.set_language, "set-language"),
+    *route("dashboard/settings/", views.profile, "settings"),
+    *route("dashboard/settings/sessions/", views.list_sessions, "sessions"),
+    *route("dashboard/settings/sessions/end/", views.end_sessions, "sessions-end"),
+    *route("dashboard/settings/sessions/<int:session_id>/end/", views.end_session, "session-end"),
 ]

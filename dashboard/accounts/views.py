@@ -11,8 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 from django.views.generic import RedirectView
 from django.views.i18n import set_language as django_set_language
 
@@ -20,8 +19,9 @@ from accounts.models import User
 from accounts.services import change_profile
 from dashboard.accounts import sessions
 from dashboard.accounts.forms import ProfileForm
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
 from dashboard.changed import changes
+from dashboard.page import page
 
 # Bookmarks and links in old mails; forms go to django-allauth's own addresses.
 login: Any = require_safe(RedirectView.as_view(pattern_name="account_login", query_string=True))
@@ -31,9 +31,7 @@ logout: Any = require_safe(RedirectView.as_view(pattern_name="account_logout"))
 set_language: Any = require_POST(django_set_language)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
+@page("GET", "POST")
 def profile(request: HttpRequest) -> HttpResponse:
     """Name, language, theme and time zone."""
     user = User.objects.get(pk=current_user(request).pk)
@@ -56,9 +54,7 @@ def saved(user: User, form: ProfileForm) -> bool:
     return True
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def list_sessions(request: HttpRequest) -> HttpResponse:
     """Where the person is signed in."""
     return render(
@@ -66,8 +62,7 @@ def list_sessions(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_POST
-@login_required
+@page("POST")
 def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
     """Signs the person out in one place."""
     if not sessions.end(current_user(request), only=session_id, besides=request.session.session_key):
@@ -76,8 +71,7 @@ def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
     return redirect("dashboard:sessions")
 
 
-@require_POST
-@login_required
+@page("POST")
 def end_sessions(request: HttpRequest) -> HttpResponse:
     """Signs the person out everywhere else."""
     ended = sessions.end(current_user(request), besides=request.session.session_key)

@@ -11,48 +11,41 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts.permissions import Action, require
+from accounts.permissions import Action
 from analysis.rerun import CannotRerun, Refusal, judge_as, look_again, store_again
 from dashboard import words
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
 from dashboard.deployments.again import side_by_side
 from dashboard.deployments.compare import compared
 from dashboard.deployments.export import document
 from dashboard.deployments.forms import ReplayForm
 from dashboard.deployments.queries import deployment_detail, deployment_of, verdict_of
+from dashboard.page import Actions, page
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
 from projects.policy import policy_from_dict
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def compare(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The deployment beside another one of its environment (?with=), the one before it unless said otherwise."""
     pair = compared(current_user(request), uuid, request.GET.get("with") or None)
     return render(request, "dashboard/deployments/compare.html", {"pair": pair, "deployment": pair.mine.deployment})
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
-def rerun(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page("GET", "POST", of=deployment_of, action=Action.RERUN_ANALYSIS, limit="judging")
+def rerun(request: HttpRequest, deployment: Deployment, actions: Actions) -> HttpResponse:
     """What the analysis says now, beside what is recorded; a POST with the token of that stores it."""
-    deployment, actions = deployment_of(current_user(request), uuid)
-    require(actions, Action.RERUN_ANALYSIS)
     if request.method != "POST":
         return show_rerun(request, deployment)
     try:
         store_again(deployment.pk, token=request.POST.get("token", ""), by=current_user(request))
     except CannotRerun as error:
-        fresh, _actions = deployment_of(current_user(request), uuid)
+        fresh, _actions = deployment_of(current_user(request), deployment.uuid)
         return show_rerun(request, fresh, refused=error.refusal)
     messages.success(request, _("The verdict is stored as the analysis says now. What it said before is kept."))
-    return redirect("dashboard:deployment", uuid=uuid)
+    return redirect("dashboard:deployment", uuid=deployment.uuid)
 
 
 def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal | None = None) -> HttpResponse:
@@ -73,13 +66,9 @@ def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal
     return render(request, "dashboard/deployments/rerun.html", context, status=409 if refused else 200)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
-def replay(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page("GET", "POST", of=deployment_of, action=Action.REPLAY, limit="judging")
+def replay(request: HttpRequest, deployment: Deployment, actions: Actions) -> HttpResponse:
     """A policy to fill in, and what it would have said of this deployment. Writes nothing."""
-    deployment, actions = deployment_of(current_user(request), uuid)
-    require(actions, Action.REPLAY)
     form = ReplayForm(policy_to_start_from(deployment), request.POST if request.method == "POST" else None)
     context: dict[str, Any] = {"deployment": deployment, "form": form, "verdict": verdict_of(deployment)}
     if form.is_bound and form.is_valid():
@@ -99,9 +88,7 @@ def policy_to_start_from(deployment: Deployment) -> dict[str, Any]:
     return policy if readable(policy) is not None else {}
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def download(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Everything that is stored of the deployment, as a file."""
     detail = deployment_detail(current_user(request), uuid)

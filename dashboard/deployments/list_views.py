@@ -10,16 +10,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.list_export import as_csv, as_json, everything, file_name
 from dashboard.deployments.listing import COUNTED, Page, deployments_page
 from dashboard.deployments.orders import USUAL
 from dashboard.filtering import answer
 from dashboard.overview.queries import guide_of
+from dashboard.page import page
 from dashboard.scope import scope_of
 
 # Each file that is read slowly keeps a thread: so many per process at most.
@@ -35,9 +34,7 @@ HEADINGS = {
 }
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def deployments(request: HttpRequest) -> HttpResponse:
     """The deployments of the person's projects, filtered and ordered as the address says."""
     filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
@@ -50,9 +47,7 @@ def deployments(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def deployments_live(request: HttpRequest) -> HttpResponse:
     """The part of the list that changes while something is under observation."""
     filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
@@ -60,17 +55,13 @@ def deployments_live(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/deployments/_deployments.html", context_of(request, filters, page))
 
 
-@require_safe
-@never_cache
-@login_required
+@page(limit="download")
 def deployments_csv(request: HttpRequest) -> HttpResponseBase:
     """Everything that is filtered, as CSV."""
     return _file(request, "csv")
 
 
-@require_safe
-@never_cache
-@login_required
+@page(limit="download")
 def deployments_json(request: HttpRequest) -> HttpResponseBase:
     """Everything that is filtered, as JSON."""
     return _file(request, "json")

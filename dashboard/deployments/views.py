@@ -9,28 +9,24 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
 
-from accounts.permissions import Action, require
+from accounts.models import User
+from accounts.permissions import Action
 from analysis.services import VerdictRevised, give_feedback
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
 from dashboard.deployments.detail import page_context
 from dashboard.deployments.forms import FeedbackForm
 from dashboard.deployments.queries import Detail, deployment_detail, neighbours_of
+from dashboard.page import Actions, page
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """One deployment: verdict, hints, charts, checks, timeline."""
     return _page(request, deployment_detail(current_user(request), uuid))
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """The part of a deployment's page that changes until the verdict stands."""
     return render(
@@ -44,15 +40,17 @@ def _page(request: HttpRequest, detail: Detail, form: FeedbackForm | None = None
     return render(request, "dashboard/deployments/deployment.html", context)
 
 
-@require_POST
-@never_cache
-@login_required
-def feedback(request: HttpRequest, uuid: UUID) -> HttpResponse:
+def detail_and_actions(user: User, uuid: UUID) -> tuple[Detail, Actions]:
+    detail = deployment_detail(user, uuid)
+    return detail, detail.actions
+
+
+@page("POST", of=detail_and_actions, action=Action.MARK_VERDICT)
+def feedback(request: HttpRequest, detail: Detail, actions: Actions) -> HttpResponse:
     """Marks the deployment's verdict right or wrong."""
-    detail = deployment_detail(current_user(request), uuid)
     if detail.verdict is None:
         raise Http404("There is no verdict to mark.")
-    require(detail.actions, Action.MARK_VERDICT)
+    uuid = detail.deployment.uuid
     form = FeedbackForm(detail.verdict, request.POST)
     if not form.is_valid():
         return _page(request, detail, form)

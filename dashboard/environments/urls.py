@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dashboard.environments import views
-from dashboard.routes import page
+from dashboard.routes import route
 
 urlpatterns = [
-    *page("dashboard/environments/<int:environment_id>/", views.environment, "environment"),
-    *page("dashboard/environments/<int:environment_id>/live/", views.environment_live, "environment-live"),
+    *route("dashboard/environments/<int:environment_id>/", views.environment, "environment"),
+    *route("dashboard/environments/<int:environment_id>/live/", views.environment_live, "environment-live"),
 ]

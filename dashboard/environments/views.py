@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
 from dashboard.environments.queries import environment_of, environment_page
 from dashboard.environments.series import RANGES, range_of
+from dashboard.page import page
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def environment(request: HttpRequest, environment_id: int) -> HttpResponse:
     """The five metrics over ?range=1h|6h|24h|7d|30d, with the deployments of that time."""
     return _environment(request, environment_id, "dashboard/environments/environment.html")
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def environment_live(request: HttpRequest, environment_id: int) -> HttpResponse:
     """The part that changes without a reload while the last hour is shown."""
     return _environment(request, environment_id, "dashboard/environments/_environment.html")

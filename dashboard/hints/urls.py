@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dashboard.hints import views
-from dashboard.routes import page
+from dashboard.routes import route
 
 urlpatterns = [
-    *page("dashboard/hints/", views.hints, "hints"),
+    *route("dashboard/hints/", views.hints, "hints"),
 ]

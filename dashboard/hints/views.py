@@ -6,20 +6,17 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
 from dashboard.filtering import answer
 from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import COUNTED, counts_by_day, hints_page
 from dashboard.hints.strips import SEVERITIES
+from dashboard.page import page
 from dashboard.scope import scope_of
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def hints(request: HttpRequest) -> HttpResponse:
     """The hints of the person's projects, filtered as the address says, and how many there were of each code by day."""
     filters = HintFilters(request.GET, scope_of(current_user(request)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dashboard.overview import views
-from dashboard.routes import page
+from dashboard.routes import route
 
 urlpatterns = [
-    *page("dashboard/", views.overview, "overview"),
-    *page("dashboard/live/", views.overview_live, "overview-live"),
+    *route("dashboard/", views.overview, "overview"),
+    *route("dashboard/live/", views.overview_live, "overview-live"),
 ]

@@ -8,19 +8,16 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
 from dashboard.overview.delivery import figures_of
 from dashboard.overview.figures import PERIODS, days_of
 from dashboard.overview.queries import guide_of, overview_of, projects_of
+from dashboard.page import page
 from projects.models import Project
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def overview(request: HttpRequest) -> HttpResponse:
     """Projects and environments with their last verdicts; delivery figures (?days=7|30|90, ?project=its id)."""
     projects = projects_of(current_user(request))
@@ -36,9 +33,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/overview/overview.html", context)
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def overview_live(request: HttpRequest) -> HttpResponse:
     """The part of the overview that changes without a reload: all but the delivery figures."""
     return render(request, "dashboard/overview/_overview.html", standing(request, projects_of(current_user(request))))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dashboard.policies import views
-from dashboard.routes import page
+from dashboard.routes import route
 
 urlpatterns = [
-    *page("dashboard/environments/<int:environment_id>/policy/", views.policy, "policy"),
-    *page("dashboard/environments/<int:environment_id>/windows/", views.exclude, "exclude-window"),
-    *page(
+    *route("dashboard/environments/<int:environment_id>/policy/", views.policy, "policy"),
+    *route("dashboard/environments/<int:environment_id>/windows/", views.exclude, "exclude-window"),
+    *route(
         "dashboard/environments/<int:environment_id>/windows/<int:window_id>/remove/",
         views.include,
         "include-window",

@@ -12,13 +12,12 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.models import User
 from accounts.permissions import Action, require
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
 from dashboard.changed import changed
+from dashboard.page import Actions, page
 from dashboard.policies.form import PolicyForm
 from dashboard.policies.queries import (
     PolicyPage,
@@ -38,12 +37,9 @@ from projects.services import PolicyChanged, set_policy
 SAVE, REPLAY = "save", "replay"
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
-def policy(request: HttpRequest, environment_id: int) -> HttpResponse:
+@page("GET", "POST", of=environment_of, limit="judging")
+def policy(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     """The policy of an environment: look, save, or replay with what stands in the form."""
-    environment, actions = environment_of(current_user(request), environment_id)
     page = policy_page(environment, actions)
     if request.method != "POST":
         return show(request, page, form_of(page))
@@ -66,13 +62,9 @@ def policy(request: HttpRequest, environment_id: int) -> HttpResponse:
     return redirect("dashboard:policy", environment_id=environment.pk)
 
 
-@require_POST
-@never_cache
-@login_required
-def exclude(request: HttpRequest, environment_id: int) -> HttpResponse:
+@page("POST", of=environment_of, action=Action.EXCLUDE_WINDOW)
+def exclude(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     """Takes a time out of the environment's baseline."""
-    environment, actions = environment_of(current_user(request), environment_id)
-    require(actions, Action.EXCLUDE_WINDOW)
     form = ExcludedWindowForm(request.POST)
     if form.is_valid():
         try:
@@ -86,13 +78,9 @@ def exclude(request: HttpRequest, environment_id: int) -> HttpResponse:
     return show(request, page, form_of(page), window_form=form)
 
 
-@require_POST
-@never_cache
-@login_required
-def include(request: HttpRequest, environment_id: int, window_id: int) -> HttpResponse:
+@page("POST", of=environment_of, action=Action.EXCLUDE_WINDOW)
+def include(request: HttpRequest, environment: Environment, actions: Actions, window_id: int) -> HttpResponse:
     """Puts an excluded time back; one that is gone already is put back as well."""
-    environment, actions = environment_of(current_user(request), environment_id)
-    require(actions, Action.EXCLUDE_WINDOW)
     include_window(environment, window_id)
     messages.success(request, _("The window counts again."))
     return redirect("dashboard:policy", environment_id=environment.pk)

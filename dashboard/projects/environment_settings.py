@@ -10,11 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.permissions import Action, require
-from dashboard.auth import current_user, login_required
+from accounts.permissions import Action
+from dashboard.page import Actions, page
 from dashboard.policies.queries import environment_of
 from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
 from dashboard.projects.probing import told
@@ -28,15 +26,11 @@ from projects.signing import fingerprint
 ACTIVATE, DEACTIVATE = "activate", "deactivate"
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
-def settings(request: HttpRequest, environment_id: int) -> HttpResponse:
+@page("GET", "POST", of=environment_of, post=Action.CHANGE_ENVIRONMENT)
+def settings(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     """The environment's settings; sent, the form gives it another name."""
-    environment, actions = environment_of(current_user(request), environment_id)
     if request.method != "POST":
         return show(request, environment, actions)
-    require(actions, Action.CHANGE_ENVIRONMENT)
     shown = environment.name
     form = EnvironmentNameForm(request.POST)
     if form.is_valid():
@@ -51,13 +45,9 @@ def settings(request: HttpRequest, environment_id: int) -> HttpResponse:
     return show(request, environment, actions, name_form=form)
 
 
-@require_POST
-@never_cache
-@login_required
-def probe(request: HttpRequest, environment_id: int) -> HttpResponse:
-    """Asks the URL of the form as a poller would, and shows what came. Counted by person (seqpulse/limits.py)."""
-    environment, actions = environment_of(current_user(request), environment_id)
-    require(actions, Action.CHANGE_ENVIRONMENT)
+@page("POST", of=environment_of, action=Action.CHANGE_ENVIRONMENT, limit="probe")
+def probe(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
+    """Send a request to the URL of the form as a poller would, and show the answer."""
     form = EndpointForm(environment, request.POST)
     if not form.is_valid():
         return show(request, environment, actions, endpoint_form=form)
@@ -65,13 +55,9 @@ def probe(request: HttpRequest, environment_id: int) -> HttpResponse:
     return show(request, environment, actions, endpoint_form=form, told=found)
 
 
-@require_POST
-@never_cache
-@login_required
-def endpoint(request: HttpRequest, environment_id: int) -> HttpResponse:
+@page("POST", of=environment_of, action=Action.CHANGE_ENVIRONMENT)
+def endpoint(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     """Makes the URL of the form the environment's endpoint, or takes that away."""
-    environment, actions = environment_of(current_user(request), environment_id)
-    require(actions, Action.CHANGE_ENVIRONMENT)
     do = request.POST.get("do")
     if do not in (ACTIVATE, DEACTIVATE):
         raise BadRequest("do: activate or deactivate")
@@ -90,14 +76,10 @@ def endpoint(request: HttpRequest, environment_id: int) -> HttpResponse:
     return redirect("dashboard:environment-settings", environment_id=environment.pk)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
-def delete(request: HttpRequest, environment_id: int) -> HttpResponse:
+# Its history goes along, which cannot be undone: so it takes the right to delete the project.
+@page("GET", "POST", of=environment_of, action=Action.DELETE_PROJECT)
+def delete(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     """Says what would go; sent with the environment's name, it goes."""
-    environment, actions = environment_of(current_user(request), environment_id)
-    # Its history goes along: that cannot be undone, and so it is for those who may delete the whole.
-    require(actions, Action.DELETE_PROJECT)
     form = TypedNameForm(environment.name, request.POST if request.method == "POST" else None)
     if form.is_valid():
         delete_environment(environment)

@@ -3,49 +3,42 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.permissions import Action, require
-from dashboard.auth import current_user, login_required
+from accounts.permissions import Action
+from dashboard.auth import current_user
 from dashboard.form_tokens import already_submitted
+from dashboard.page import Actions, page
 from dashboard.projects.forms import KeyForm
 from dashboard.projects.secrets import Shown, shown_once
 from dashboard.projects.settings_queries import keys_of, project_of
-from projects.models import ApiKey
+from projects.models import ApiKey, Project
 from projects.services import issue_api_key
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
-def keys(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page("GET", "POST", of=project_of, post=Action.MANAGE_KEYS, limit="making")
+def keys(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
     """The project's keys; sent, the form makes one, which the answer shows this once."""
-    user = current_user(request)
-    project, actions = project_of(user, uuid)
     form: Any = KeyForm()
     if request.method == "POST":
-        require(actions, Action.MANAGE_KEYS)
         form = KeyForm(request.POST)
         if form.is_valid() and already_submitted(request):
             told = _("This key was made already and shown once. If you have not stored it, revoke it and make another.")
             messages.warning(request, told)
-            return redirect("dashboard:project-keys", uuid=uuid)
+            return redirect("dashboard:project-keys", uuid=project.uuid)
         if form.is_valid():
-            secret = issue_api_key(project, form.cleaned_data["name"], by=user)
+            secret = issue_api_key(project, form.cleaned_data["name"], by=current_user(request))
             return shown_once(
                 request,
                 title=_("A new API key"),
                 project=project,
                 shown=[Shown("api-key", form.cleaned_data["name"], secret, "SEQPULSE_API_KEY", _("for your pipeline"))],
-                onward=(reverse("dashboard:project-keys", kwargs={"uuid": uuid}), _("I have stored it")),
+                onward=(reverse("dashboard:project-keys", kwargs={"uuid": project.uuid}), _("I have stored it")),
             )
     context = {
         "project": project,
@@ -56,13 +49,9 @@ def keys(request: HttpRequest, uuid: UUID) -> HttpResponse:
     return render(request, "dashboard/projects/keys.html", context)
 
 
-@require_POST
-@never_cache
-@login_required
-def revoke(request: HttpRequest, uuid: UUID, key_id: int) -> HttpResponse:
+@page("POST", of=project_of, action=Action.MANAGE_KEYS)
+def revoke(request: HttpRequest, project: Project, actions: Actions, key_id: int) -> HttpResponse:
     """Ends a key now; once is as good as twice."""
-    project, actions = project_of(current_user(request), uuid)
-    require(actions, Action.MANAGE_KEYS)
     key = get_object_or_404(ApiKey.objects.filter(project=project), pk=key_id)
     key.revoke()
     told = _("The key “%(name)s” is revoked: whoever still uses it is refused from now on.")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.permissions import Action, require
-from dashboard.auth import current_user, login_required
+from accounts.permissions import Action
+from dashboard.auth import current_user
 from dashboard.changed import changes
+from dashboard.page import Actions, page
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
 from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, environments_of, project_of
 from metrics.deletion import archive as archive_project
@@ -26,15 +24,11 @@ from projects.models import Project
 from projects.services import add_environment, change_project
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
-def settings(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page("GET", "POST", of=project_of, post=Action.CHANGE_PROJECT)
+def settings(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
     """The project's settings; sent, they are saved."""
-    project, actions = project_of(current_user(request), uuid)
     if request.method != "POST":
         return show(request, project, actions)
-    require(actions, Action.CHANGE_PROJECT)
     shown = project.name
     form = ProjectForm(project, request.POST)
     if form.is_valid():
@@ -50,13 +44,9 @@ def settings(request: HttpRequest, uuid: UUID) -> HttpResponse:
     return show(request, project, actions, form=form)
 
 
-@require_POST
-@never_cache
-@login_required
-def plan(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page("POST", of=project_of, action=Action.CHANGE_PLAN)
+def plan(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
     """Puts the project on another plan."""
-    project, actions = project_of(current_user(request), uuid)
-    require(actions, Action.CHANGE_PLAN)
     form = PlanForm(request.POST)
     if not form.is_valid():
         return show(request, project, actions, plan_form=form)
@@ -65,13 +55,9 @@ def plan(request: HttpRequest, uuid: UUID) -> HttpResponse:
     return redirect("dashboard:project-settings", uuid=project.uuid)
 
 
-@require_POST
-@never_cache
-@login_required
-def add(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page("POST", of=project_of, action=Action.CHANGE_ENVIRONMENT, limit="making")
+def add(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
     """Adds an environment and leads to its settings."""
-    project, actions = project_of(current_user(request), uuid)
-    require(actions, Action.CHANGE_ENVIRONMENT)
     form = EnvironmentForm(request.POST)
     if form.is_valid():
         try:
@@ -84,37 +70,25 @@ def add(request: HttpRequest, uuid: UUID) -> HttpResponse:
     return show(request, project, actions, environment_form=form)
 
 
-@require_POST
-@never_cache
-@login_required
-def archive(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page("POST", of=project_of, action=Action.ARCHIVE_PROJECT)
+def archive(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
     """Ends the project's measuring; once is as good as twice."""
-    project, actions = project_of(current_user(request), uuid)
-    require(actions, Action.ARCHIVE_PROJECT)
     archive_project(project)
     messages.success(request, _("The project is archived: nothing new is measured, what was stays readable."))
     return redirect("dashboard:project-settings", uuid=project.uuid)
 
 
-@require_POST
-@never_cache
-@login_required
-def unarchive(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page("POST", of=project_of, action=Action.ARCHIVE_PROJECT)
+def unarchive(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
     """Lets the project be measured again; once is as good as twice."""
-    project, actions = project_of(current_user(request), uuid)
-    require(actions, Action.ARCHIVE_PROJECT)
     unarchive_project(project)
     messages.success(request, _("The project is measured again. Its baseline begins within some minutes."))
     return redirect("dashboard:project-settings", uuid=project.uuid)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
-def delete(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page("GET", "POST", of=project_of, action=Action.DELETE_PROJECT)
+def delete(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
     """Says what would go; sent with the project's name, it goes."""
-    project, actions = project_of(current_user(request), uuid)
-    require(actions, Action.DELETE_PROJECT)
     form = TypedNameForm(project.name, request.POST if request.method == "POST" else None)
     if form.is_valid():
         delete_project(project)

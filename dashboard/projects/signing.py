@@ -12,13 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
 
-from accounts.permissions import Action, require
-from dashboard.auth import current_user, login_required
+from accounts.permissions import Action
+from dashboard.page import Actions, page
 from dashboard.policies.queries import environment_of
-from dashboard.projects import environment_settings as page
+from dashboard.projects.environment_settings import show
 from dashboard.projects.forms import RotateForm, TypedNameForm
 from dashboard.projects.secrets import Shown, shown_once
 from projects.models import Environment
@@ -32,13 +30,9 @@ from projects.signing import (
 )
 
 
-@require_POST
-@never_cache
-@login_required
-def signing(request: HttpRequest, environment_id: int) -> HttpResponse:
+@page("POST", of=environment_of, action=Action.MANAGE_SIGNING)
+def signing(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     """Turns signing on or off, rotates the secret, or ends the time of grace; a new secret is shown this once."""
-    environment, actions = environment_of(current_user(request), environment_id)
-    require(actions, Action.MANAGE_SIGNING)
     work = WORKS.get(request.POST.get("do", ""))
     if work is None:
         raise BadRequest(f"do: one of {', '.join(WORKS)}")
@@ -62,7 +56,7 @@ def begin(request: HttpRequest, environment: Environment, actions: frozenset[Act
 def rotate(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
     form = RotateForm(request.POST)
     if not form.is_valid():
-        return page.show(request, environment, actions, rotate_form=form)
+        return show(request, environment, actions, rotate_form=form)
     grace = timedelta(hours=form.cleaned_data["grace_hours"])
     secret = rotate_secret(environment, seen=request.POST.get("seen", ""), grace=grace)
     note = _("The old secret stays valid for now, so the service can follow at its next deployment.")
@@ -84,7 +78,7 @@ def finish(request: HttpRequest, environment: Environment, actions: frozenset[Ac
 def end(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
     form = TypedNameForm(environment.name, request.POST, prefix="end")
     if not form.is_valid():
-        return page.show(request, environment, actions, end_form=form)
+        return show(request, environment, actions, end_form=form)
     end_signing(environment, seen=request.POST.get("seen", ""))
     messages.success(request, _("Requests are not signed any more, and the secret is forgotten."))
     return back_to(environment)

@@ -11,15 +11,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import User
 from accounts.permissions import Action, may_create_project, teams_for
 from accounts.teams import first_team
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
 from dashboard.form_tokens import already_submitted
 from dashboard.overview.queries import guide_of
+from dashboard.page import Actions, page
 from dashboard.projects.forms import NewProjectForm
 from dashboard.projects.queries import project_page
 from dashboard.projects.secrets import Shown, shown_once
@@ -37,9 +36,7 @@ from projects.services import NewProject, create_project_in
 LONGEST_SEARCH = 100
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def projects(request: HttpRequest) -> HttpResponse:
     """The person's projects with the last status of each environment."""
     user = current_user(request)
@@ -56,9 +53,7 @@ def projects(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/projects/projects.html", context)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
+@page("GET", "POST", limit="making")
 def new(request: HttpRequest) -> HttpResponse:
     """Makes a project; the answer shows its key, and its secret where it signs, this once."""
     user = current_user(request)
@@ -116,21 +111,16 @@ def made_known(request: HttpRequest, made: NewProject) -> HttpResponse:
     )
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """A project: its environments and how often its verdicts were right."""
-    page = project_page(current_user(request), uuid)
-    return render(request, "dashboard/projects/project.html", {"page": page, "project": page.project})
+    found = project_page(current_user(request), uuid)
+    return render(request, "dashboard/projects/project.html", {"page": found, "project": found.project})
 
 
-@require_safe
-@never_cache
-@login_required
-def integration(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page(of=project_of)
+def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpResponse:
     """What to paste into the pipeline and the service, filled in for one environment of the project."""
-    found, actions = project_of(current_user(request), uuid)
     environments = list(environments_of(found))
     wanted = request.GET.get("environment", "")
     chosen = next((one for one in environments if str(one.pk) == wanted), environments[0] if environments else None)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dashboard.routes import page
+from dashboard.routes import route
 from dashboard.status import views
 
 urlpatterns = [
-    *page("dashboard/status/", views.status, "status"),
-    *page("dashboard/status/live/", views.status_live, "status-live"),
+    *route("dashboard/status/", views.status, "status"),
+    *route("dashboard/status/live/", views.status_live, "status-live"),
 ]

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
+from dashboard.page import page
 from dashboard.status.queries import status_page
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def status(request: HttpRequest) -> HttpResponse:
     return show(request, "dashboard/status/status.html")
 
 
-@require_safe
-@never_cache
-@login_required
+@page()
 def status_live(request: HttpRequest) -> HttpResponse:
     """The part of the page that changes."""
     return show(request, "dashboard/status/_status.html")

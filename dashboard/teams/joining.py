@@ -7,13 +7,12 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
 
 from accounts.invitations import InvitationOver, State, accept, find, standing_of, state_of
 from accounts.models import Invitation, Membership
 from accounts.permissions import allowed
 from dashboard.auth import current_user
+from dashboard.page import page
 from dashboard.teams.words import ROLES, name_of
 
 # Who may sign up although sign-up is closed: whoever has seen an open invitation in this session.
@@ -21,8 +20,7 @@ SESSION_KEY = "invitation"
 GONE = 410
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
+@page("GET", "POST", login=False)
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """What somebody is invited to; posted, they join. An unknown link is not found, one that is over says why."""
     try:

@@ -11,14 +11,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
 
 from accounts import invitations, teams
 from accounts.invitations import Invited, invite
 from accounts.models import Invitation, Membership, Team
-from accounts.permissions import Action, require
-from dashboard.auth import current_user, login_required
+from accounts.permissions import Action
+from dashboard.auth import current_user
+from dashboard.page import Actions, page
 from dashboard.teams.forms import InvitationForm
 from dashboard.teams.mail import send_invitation
 from dashboard.teams.queries import team_of, team_page
@@ -42,12 +41,9 @@ class Told(AbstractContextManager[None]):
         return True
 
 
-@require_POST
-@never_cache
-@login_required
-def change(request: HttpRequest, team_id: int, membership_id: int) -> HttpResponse:
+@page("POST", of=team_of)
+def change(request: HttpRequest, team: Team, actions: Actions, membership_id: int) -> HttpResponse:
     """A member gets another role."""
-    team, _rights = team_of(current_user(request), team_id)
     with Told(request):
         member = teams.change_role(team, membership_id, request.POST.get("role", ""), by=current_user(request))
         words = _("%(name)s has the role %(role)s now.")
@@ -55,12 +51,9 @@ def change(request: HttpRequest, team_id: int, membership_id: int) -> HttpRespon
     return redirect("dashboard:team", team_id=team.pk)
 
 
-@require_POST
-@never_cache
-@login_required
-def remove(request: HttpRequest, team_id: int, membership_id: int) -> HttpResponse:
+@page("POST", of=team_of)
+def remove(request: HttpRequest, team: Team, actions: Actions, membership_id: int) -> HttpResponse:
     """A member is one no more."""
-    team, _rights = team_of(current_user(request), team_id)
     with Told(request):
         gone = teams.remove_member(team, membership_id, by=current_user(request))
         messages.success(request, _("%(name)s is no longer in the team.") % {"name": name_of(gone)})
@@ -69,12 +62,9 @@ def remove(request: HttpRequest, team_id: int, membership_id: int) -> HttpRespon
     return redirect("dashboard:team", team_id=team.pk)
 
 
-@require_POST
-@never_cache
-@login_required
-def leave(request: HttpRequest, team_id: int) -> HttpResponse:
+@page("POST", of=team_of)
+def leave(request: HttpRequest, team: Team, actions: Actions) -> HttpResponse:
     """The person goes."""
-    team, _rights = team_of(current_user(request), team_id)
     with Told(request):
         teams.leave_team(team, current_user(request))
         messages.success(request, _("You have left the team “%(name)s”.") % {"name": team.name})
@@ -82,13 +72,9 @@ def leave(request: HttpRequest, team_id: int) -> HttpResponse:
     return redirect("dashboard:team", team_id=team.pk)
 
 
-@require_POST
-@never_cache
-@login_required
-def send(request: HttpRequest, team_id: int) -> HttpResponse:
+@page("POST", of=team_of, action=Action.INVITE, limit="invitation")
+def send(request: HttpRequest, team: Team, actions: Actions) -> HttpResponse:
     """Somebody is invited by mail."""
-    team, actions = team_of(current_user(request), team_id)
-    require(actions, Action.INVITE)
     form = InvitationForm(actions, request.POST)
     if form.is_valid():
         try:
@@ -102,25 +88,17 @@ def send(request: HttpRequest, team_id: int) -> HttpResponse:
     return show(request, team_page(team, actions, current_user(request)), invite_form=form)
 
 
-@require_POST
-@never_cache
-@login_required
-def resend(request: HttpRequest, team_id: int, invitation_id: int) -> HttpResponse:
+@page("POST", of=team_of, action=Action.INVITE, limit="invitation")
+def resend(request: HttpRequest, team: Team, actions: Actions, invitation_id: int) -> HttpResponse:
     """The invitation goes out anew; the link of the last mail ends."""
-    team, actions = team_of(current_user(request), team_id)
-    require(actions, Action.INVITE)
     with Told(request):
         return mail(request, team, invitations.resend(team, invitation_id, by=current_user(request)))
     return redirect("dashboard:team", team_id=team.pk)
 
 
-@require_POST
-@never_cache
-@login_required
-def revoke(request: HttpRequest, team_id: int, invitation_id: int) -> HttpResponse:
+@page("POST", of=team_of, action=Action.INVITE)
+def revoke(request: HttpRequest, team: Team, actions: Actions, invitation_id: int) -> HttpResponse:
     """The invitation is withdrawn; one that was accepted meanwhile is told of."""
-    team, actions = team_of(current_user(request), team_id)
-    require(actions, Action.INVITE)
     with Told(request):
         if invitations.revoke(team, invitation_id, by=current_user(request)):
             messages.success(request, _("The invitation is withdrawn. Its link leads nowhere any more."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboard.routes import page
+from dashboard.routes import route
 from dashboard.teams import joining, members, views
 
 TEAM = "dashboard/teams/<int:team_id>/"
@@ -10,15 +10,15 @@ INVITATION = f"{TEAM}invitations/<int:invitation_id>/"
 MEMBER = f"{TEAM}members/<int:membership_id>/"
 
 urlpatterns = [
-    *page("dashboard/teams/", views.teams, "teams"),
-    *page(TEAM, views.team, "team"),
-    *page(f"{TEAM}rename/", views.rename, "team-rename"),
-    *page(f"{TEAM}delete/", views.delete, "team-delete"),
-    *page(f"{TEAM}leave/", members.leave, "team-leave"),
-    *page(f"{MEMBER}role/", members.change, "team-member-role"),
-    *page(f"{MEMBER}remove/", members.remove, "team-member-remove"),
-    *page(f"{TEAM}invitations/", members.send, "team-invite"),
-    *page(f"{INVITATION}resend/", members.resend, "team-invitation-resend"),
-    *page(f"{INVITATION}revoke/", members.revoke, "team-invitation-revoke"),
-    *page("dashboard/invitations/<str:token>/", joining.invitation, "invitation"),
+    *route("dashboard/teams/", views.teams, "teams"),
+    *route(TEAM, views.team, "team"),
+    *route(f"{TEAM}rename/", views.rename, "team-rename"),
+    *route(f"{TEAM}delete/", views.delete, "team-delete"),
+    *route(f"{TEAM}leave/", members.leave, "team-leave"),
+    *route(f"{MEMBER}role/", members.change, "team-member-role"),
+    *route(f"{MEMBER}remove/", members.remove, "team-member-remove"),
+    *route(f"{TEAM}invitations/", members.send, "team-invite"),
+    *route(f"{INVITATION}resend/", members.resend, "team-invitation-resend"),
+    *route(f"{INVITATION}revoke/", members.revoke, "team-invitation-revoke"),
+    *route("dashboard/invitations/<str:token>/", joining.invitation, "invitation"),
 ]

@@ -7,22 +7,19 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Role, Team
-from accounts.permissions import Action, require
+from accounts.permissions import Action
 from accounts.teams import create_team, rename_team
-from dashboard.auth import current_user, login_required
+from dashboard.auth import current_user
+from dashboard.page import Actions, page
 from dashboard.teams.forms import DeleteForm, InvitationForm, TeamForm
 from dashboard.teams.queries import MOST_TEAMS, TeamPage, team_of, team_page, teams_of
 from dashboard.teams.words import ROLES
 from metrics.deletion import delete_team
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
+@page("GET", "POST", limit="making")
 def teams(request: HttpRequest) -> HttpResponse:
     """The person's teams; posted, a new one."""
     form = TeamForm(request.POST) if request.method == "POST" else TeamForm()
@@ -38,21 +35,14 @@ def teams(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/teams/teams.html", {"rows": rows, "most": MOST_TEAMS, "form": form})
 
 
-@require_safe
-@never_cache
-@login_required
-def team(request: HttpRequest, team_id: int) -> HttpResponse:
+@page(of=team_of)
+def team(request: HttpRequest, found: Team, actions: Actions) -> HttpResponse:
     """A team: members, invitations, projects."""
-    found, actions = team_of(current_user(request), team_id)
     return show(request, team_page(found, actions, current_user(request)))
 
 
-@require_POST
-@never_cache
-@login_required
-def rename(request: HttpRequest, team_id: int) -> HttpResponse:
-    found, actions = team_of(current_user(request), team_id)
-    require(actions, Action.RENAME_TEAM)
+@page("POST", of=team_of, action=Action.RENAME_TEAM)
+def rename(request: HttpRequest, found: Team, actions: Actions) -> HttpResponse:
     form = TeamForm(request.POST)
     if form.is_valid():
         try:
@@ -67,12 +57,8 @@ def rename(request: HttpRequest, team_id: int) -> HttpResponse:
     return show(request, team_page(found, actions, current_user(request)), rename_form=form)
 
 
-@require_POST
-@never_cache
-@login_required
-def delete(request: HttpRequest, team_id: int) -> HttpResponse:
-    found, actions = team_of(current_user(request), team_id)
-    require(actions, Action.DELETE_TEAM)
+@page("POST", of=team_of, action=Action.DELETE_TEAM)
+def delete(request: HttpRequest, found: Team, actions: Actions) -> HttpResponse:
     form = DeleteForm(request.POST)
     if form.is_valid():
         try:

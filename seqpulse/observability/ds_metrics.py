@@ -14,6 +14,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 
 from metrics.signing import NONCE_TTL_S, SignatureRefused, verified_nonce
+from security.limits import Caller, Limit, limited
 from seqpulse.api import error_response
 from seqpulse.observability.machine import processor_meter, read_memory
 from seqpulse.observability.own_requests import recorder, served
@@ -21,6 +22,7 @@ from seqpulse.observability.own_requests import recorder, served
 logger = structlog.get_logger(__name__)
 
 
+@limited(Limit(("ds-metrics",), Caller.ADDRESS))
 @method_decorator(never_cache, name="dispatch")
 class DsMetricsView(View):
     """The last 60 s: requests over all web processes; processor and memory of the machine that answers."""

@@ -26,6 +26,7 @@ from common.cached import Cached
 from common.totals import Measure, Parts
 from scheduler.registry import kind_names
 from scheduler.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges
+from security.limits import UNLIMITED, limited
 from seqpulse.api import error_response
 from seqpulse.observability.access import may_scrape
 
@@ -153,6 +154,7 @@ def exposition() -> bytes:
     return generate_latest(shared) + generate_latest(REGISTRY)
 
 
+@limited(UNLIMITED)
 class MetricsView(View):
     """The metrics, for those who carry the token; where none is set, for this machine and the networks in settings."""
 

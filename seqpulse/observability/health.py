@@ -16,6 +16,7 @@ from django.views import View
 from common.cached import Cached
 from scheduler.health import CACHE_S, DOWN_WORDS, health
 from scheduler.state import HEALTH_TIMEOUT_MS, STALE_AFTER_S, bounded
+from security.limits import UNLIMITED, limited
 from seqpulse.observability.access import may_see_details
 
 RETRY_AFTER = {"Retry-After": "5"}
@@ -30,6 +31,7 @@ def answer(request: HttpRequest, status: str, details: dict[str, Any]) -> JsonRe
     return response
 
 
+@limited(UNLIMITED)
 class HealthView(View):
     """GET /health: database, migrations, pollers, queue, jobs."""
 
@@ -38,6 +40,7 @@ class HealthView(View):
         return answer(request, found.status, {"checks": found.checks, "reasons": found.reasons, **found.facts})
 
 
+@limited(UNLIMITED)
 class SchedulerHealthView(View):
     """GET /health/scheduler: each poller, and what waits."""
 
@@ -60,6 +63,7 @@ class SchedulerHealthView(View):
         return answer(request, found.status, {"reasons": found.reasons, **found.facts, "pollers": pollers})
 
 
+@limited(UNLIMITED)
 class LiveView(View):
     """GET /health/live: this process answers. Asks nobody else."""
 
@@ -83,6 +87,7 @@ def ping() -> float | None:
 database = Cached(ping, CACHE_S)
 
 
+@limited(UNLIMITED)
 class DatabaseView(View):
     """GET /db-check: the database answers."""
 
