@@ -20,9 +20,8 @@ from accounts.invitations import invite
 from accounts.models import Role
 from accounts.tests.factories import PASSWORD, make_membership, make_team, make_user
 from dashboard.tests import endpoints, scenes
+from dashboard.tests.account_forms import NEW, SIGNUP, link_in, set_up
 from dashboard.tests.pages import address, exclude, moment, page_of, send
-from dashboard.tests.test_accounts import NEW, SIGNUP, link_in
-from dashboard.tests.test_second_factor import set_up
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from projects.models import Environment, ExcludedWindow

@@ -14,22 +14,12 @@ import requests
 
 from metrics.signing import signed_headers
 from tests.processes import ROOT, Installation, free_port
+from tests.system_tools import client_python
 
 pytestmark = pytest.mark.e2e
 
-CLIENT_PYTHON = ROOT / ".venv-client" / "bin" / "python"
 SCRIPTS = ROOT / "tests" / "client"
 ENDPOINT = "/seqpulse-metrics"
-
-
-@pytest.fixture(scope="module")
-def client_python() -> str:
-    if not CLIENT_PYTHON.exists():
-        advice = "the client's environment is missing: make setup-client"
-        if os.environ.get("REQUIRE_SYSTEM_TOOLS") == "1":
-            pytest.fail(advice)
-        pytest.skip(advice)
-    return str(CLIENT_PYTHON)
 
 
 @dataclass
@@ -42,23 +32,23 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service(installation: Installation, client_python: str) -> Service:
+def service(installation: Installation) -> Service:
     made = installation.project("client", "--hmac")
     port = free_port()
     script = str(SCRIPTS / "service.py")
-    process = installation.start("service", client_python, script, str(port), HMAC_SECRET=made["hmac_secret"])
+    process = installation.start("service", client_python(), script, str(port), HMAC_SECRET=made["hmac_secret"])
     installation.wait_until_answers(process, f"http://127.0.0.1:{port}/")
     return Service(f"http://127.0.0.1:{port}", made["api_key"], made["hmac_secret"])
 
 
 def test_the_client_drives_a_deployment_and_its_middleware_accepts_our_requests(
-    installation: Installation, client_python: str, service: Service, tmp_path: Path
+    installation: Installation, service: Service, tmp_path: Path
 ) -> None:
     site = installation.start_web()
     installation.start_poller()
     with installation.late_expiry():
         result = subprocess.run(
-            [client_python, str(SCRIPTS / "pipeline.py"), site, service.address + ENDPOINT],
+            [client_python(), str(SCRIPTS / "pipeline.py"), site, service.address + ENDPOINT],
             env={**os.environ, "SEQPULSE_API_KEY": service.api_key},
             cwd=tmp_path,
             capture_output=True,

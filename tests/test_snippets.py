@@ -22,8 +22,7 @@ from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
 from metrics.payload import parse_metrics
 from metrics.signing import signed_headers
 from tests.processes import Installation, environment, free_port
-from tests.system_tools import require
-from tests.test_public_client import CLIENT_PYTHON
+from tests.system_tools import client_python, require
 
 pytestmark = pytest.mark.e2e
 
@@ -239,10 +238,7 @@ def command_of(key: str, directory: Path) -> list[str]:
     snippet.write_text(
         snippet.read_text().replace("fastapi import FastAPI", "starlette.applications import Starlette as FastAPI")
     )
-    if not CLIENT_PYTHON.exists():
-        advice = "the client's environment is missing: make setup-client"
-        (pytest.fail if os.environ.get("REQUIRE_SYSTEM_TOOLS") == "1" else pytest.skip)(advice)
-    return [str(CLIENT_PYTHON), str(service)]
+    return [client_python(), str(service)]
 
 
 def go_command(directory: Path) -> list[str]:

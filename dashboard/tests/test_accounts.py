@@ -19,25 +19,18 @@ from django.utils import timezone
 
 from accounts.models import Invitation, User
 from accounts.tests.factories import PASSWORD, make_membership, make_team, make_user
+from dashboard.tests.account_forms import NEW, SIGNUP, link_in
 from dashboard.tests.pages import words
 
 pytestmark = pytest.mark.django_db
 
-LOGIN, SIGNUP, RESET = "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"
+LOGIN, RESET = "/accounts/login/", "/accounts/password/reset/"
 OVERVIEW = "/dashboard/"
-NEW = {"email": "Grace@Example.org", "password1": "a fine long phrase", "password2": "a fine long phrase"}
 
 
 @pytest.fixture
 def open_signup(settings: Any) -> None:
     settings.SEQPULSE_SIGNUP_OPEN = True
-
-
-def link_in(message: Any, part: str) -> str:
-    """The path of the link in a mail that has this part."""
-    found = re.search(rf"http://testserver(\S*{part}\S*)", message.body)
-    assert found is not None, message.body
-    return found[1]
 
 
 def log_in(client: Client, login: str, password: str = PASSWORD, **data: str) -> Any:

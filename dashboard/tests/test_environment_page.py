@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from analysis.tests.factories import make_verdict
-from analysis.tests.test_partitions import assert_few_partitions_by_index, plans_of_samples
+from analysis.tests.plans import assert_few_partitions_by_index, plans_of_samples
 from analysis.types import METRICS
 from dashboard.environments.chart import Frame
 from dashboard.environments.queries import buckets_of, environment_page, limits_of

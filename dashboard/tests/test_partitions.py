@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import make_membership
-from analysis.tests.test_partitions import (
+from analysis.tests.plans import (
     assert_few_partitions,
     assert_few_partitions_by_index,
     make_history,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from cryptography.fernet import Fernet
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
@@ -18,6 +16,7 @@ from django.test import Client
 from accounts.models import User
 from accounts.tests.factories import PASSWORD, make_user
 from dashboard.accounts.mfa import spend
+from dashboard.tests.account_forms import ACTIVATE, code_of, set_up
 from dashboard.tests.pages import words
 from security.limits import Rate
 from security.rotation import rotate
@@ -25,8 +24,7 @@ from security.rotation import rotate
 pytestmark = pytest.mark.django_db
 
 LOGIN, SECOND = "/accounts/login/", "/accounts/2fa/authenticate/"
-ACTIVATE, CODES = "/accounts/2fa/totp/activate/", "/accounts/2fa/recovery-codes/"
-STEP_S = 30
+CODES = "/accounts/2fa/recovery-codes/"
 
 
 def password_of(client: Client, **headers: Any) -> Any:
@@ -34,24 +32,9 @@ def password_of(client: Client, **headers: Any) -> Any:
     return client.post(LOGIN, {"login": "ada", "password": PASSWORD}, **headers)
 
 
-def code_of(secret: str, steps: int = 0) -> str:
-    """What an app shows now, or so many half minutes from now."""
-    return str(format_hotp_value(hotp_value(secret, int(time.time()) // STEP_S + steps)))
-
-
 def send_code(client: Client, code: str, **headers: Any) -> bool:
     """Whether the code lets the person in."""
     return client.post(SECOND, {"code": code}, **headers).status_code == 302
-
-
-def set_up(client: Client) -> tuple[str, list[str]]:
-    """An app is set up: its secret and the recovery codes."""
-    page = client.get(ACTIVATE).content.decode()
-    found = re.search(r'class="key">([A-Z2-7]+)<', page)
-    assert found is not None
-    assert 'src="data:image/svg+xml;base64,' in page
-    answer = client.post(ACTIVATE, {"code": code_of(found[1])}, follow=True)
-    return found[1], re.findall(r"<li><code>(\d{8})</code>", answer.content.decode())
 
 
 @pytest.fixture

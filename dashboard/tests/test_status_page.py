@@ -21,7 +21,7 @@ from metrics.models import MetricSample, Phase
 from metrics.tests.factories import HEALTHY
 from projects.tests.factories import make_environment
 from scheduler.health import health
-from scheduler.models import Poller, ScheduledJob
+from scheduler.tests.factories import make_job, make_poller
 
 pytestmark = pytest.mark.django_db
 
@@ -41,18 +41,6 @@ def fresh_answers() -> Iterator[None]:
 def staff(client: Client) -> Client:
     client.force_login(make_user(is_staff=True))
     return client
-
-
-def make_poller(name: str, *, age_s: float = 0.0) -> Poller:
-    now = timezone.now()
-    beat = now - timedelta(seconds=age_s)
-    return Poller.objects.create(name=name, host=f"host-of-{name}", pid=4711, started_at=now, heartbeat_at=beat)
-
-
-def make_job(late_s: float, **columns: object) -> ScheduledJob:
-    return ScheduledJob.objects.create(
-        job_type="baseline_sweep", scheduled_at=timezone.now() - timedelta(seconds=late_s), **columns
-    )
 
 
 @pytest.mark.parametrize("path", [STATUS, LIVE])

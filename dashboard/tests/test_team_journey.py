@@ -13,9 +13,9 @@ from accounts.models import Role, Team, User
 from accounts.tests.factories import make_user
 from dashboard.status.queries import details
 from dashboard.tests.browsing import look, sign_in
-from dashboard.tests.test_status_page import make_job, make_poller
 from projects.tests.factories import make_environment, make_project
 from scheduler.health import health
+from scheduler.tests.factories import make_job, make_poller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

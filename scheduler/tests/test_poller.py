@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.db.models import JSONField, Value
 
 from scheduler.models import Poller as PollerRow
@@ -20,6 +18,7 @@ from scheduler.queue import NewJob, database_now, enqueue
 from scheduler.registry import UnknownJobKind
 from scheduler.store import JobStore
 from scheduler.tests.kinds import Journal, announced_kinds, make_job, plain_connection, wait_until
+from scheduler.tests.pollers import running_poller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,33 +28,6 @@ def journal() -> Iterator[Journal]:
     with announced_kinds() as journal:
         yield journal
         journal.gate.set()
-
-
-@contextmanager
-def running_poller(**options: float) -> Iterator[Poller]:
-    """A poller at work in a thread of its own; stopped, and its thread joined, at the end."""
-    poller = Poller(PollerOptions(**{"poll_s": 0.2, **options}))  # type: ignore[arg-type]
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def work() -> None:
-        loops.append(asyncio.get_running_loop())
-        await poller.run()
-
-    def target() -> None:
-        try:
-            asyncio.run(work())
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    wait_until(lambda: PollerRow.objects.filter(name=poller.name).exists())
-    try:
-        yield poller
-    finally:
-        loops[0].call_soon_threadsafe(poller.stop)
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 def statuses(*jobs: ScheduledJob) -> list[str]:

@@ -10,7 +10,7 @@ from scheduler import registry
 from scheduler.models import ScheduledJob
 from scheduler.recurring import Recurring, plan_recurring, recurring
 from scheduler.tests.kinds import wait_until
-from scheduler.tests.test_poller import running_poller
+from scheduler.tests.pollers import running_poller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -35,9 +36,18 @@ LINES_PER_SECOND = 4
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Installation]:
-    """Yield an installation with a PostgreSQL of its own, which can be stopped and restarted."""
-    data_dir = tmp_path / "server"
+def data_dir() -> Iterator[Path]:
+    # Not in pytest's directory: each further run of tests closes that to the account of the server.
+    with TemporaryDirectory(prefix="crash-") as folder:
+        yield Path(folder) / "server"
+
+
+@pytest.fixture
+def own_server(data_dir: Path, tmp_path: Path) -> Iterator[Installation]:
+    """Yield an installation with a PostgreSQL of its own, which can be stopped and restarted.
+
+    It is durable as in production, unlike the one of other tests: there a crash takes back what was committed.
+    """
     url = embedded.ensure_running(data_dir)
     env = environment(
         DATABASE_URL=url,
@@ -64,8 +74,8 @@ def end_server(data_dir: Path, how: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
-def test_a_restart_of_postgresql_loses_nothing(own_server: Installation, tmp_path: Path, how: signal.Signals) -> None:
-    scene, data_dir = own_server, tmp_path / "server"
+def test_a_restart_of_postgresql_loses_nothing(own_server: Installation, data_dir: Path, how: signal.Signals) -> None:
+    scene = own_server
     endpoint = scene.start_endpoint()
     site = scene.start_web()
     pollers = [scene.start_poller(f"poller-{number}", "--lease", LONG_LEASE_S) for number in range(2)]
