@@ -22,7 +22,7 @@ from tests.processes import Installation, live_installation
 
 LEVELS = ("unit", "integration", "e2e")
 
-# How long an example takes says how busy the machine is; what judges by speed is marked "exclusive".
+# The duration of an example depends on other load of the machine; tests of speed are marked "exclusive".
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("patient")
 
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Half surrogate pairs, which tests log on purpose, become question marks: xdist cannot carry them."""
+    """Replace lone surrogates, which tests log on purpose, by question marks: xdist cannot transfer them."""
     report = yield
     report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
     return report
@@ -59,10 +59,10 @@ def pytest_unconfigure() -> None:
 
 
 def empty_tables(case: TransactionTestCase) -> None:
-    """Ends a test that committed, as Django does, but for content types and permissions: only migrations change them.
+    """Empty all tables after a test that committed, except content types and permissions, which only migrations change.
 
-    To make both anew for every app takes longer than to empty all tables. Those are truncated and not deleted from:
-    tests look at query plans, which dead rows change.
+    Django would recreate both for every app, which takes longer than emptying all tables. Tables are truncated, because
+    dead rows would change the query plans that tests check.
     """
     kept = {ContentType._meta.db_table, Permission._meta.db_table}
     for alias in case._databases_names(include_mirrors=False):  # type: ignore[attr-defined]
@@ -90,6 +90,6 @@ def django_db_setup() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """A SeqPulse of its own, in its own database, for tests that look at it from outside: its processes are real."""
+    """Yield an installation of real processes with its own database, for tests from outside."""
     with live_installation(tmp_path_factory.mktemp("installation")) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Pages for people when something went wrong: in our look, with a next step, and never asking the database."""
+"""Error pages: in the style of the dashboard, with a next step, and without queries."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ HEADINGS = {
 
 
 def call(path: str = "/dashboard/", *, user: Any = None, method: str = "get") -> HttpRequest:
-    """A request of somebody who is known already; None: of whom nobody has asked yet."""
+    """Return a request of a loaded user; None: the user was not loaded."""
     request: Any = getattr(RequestFactory(), method)(path)
     if user is not None:
         request.user = request._cached_user = user
@@ -73,11 +73,11 @@ def test_whoever_is_signed_in_keeps_the_navigation(status: int) -> None:
     assert 'class="top-nav"' in body
     assert "ada" in body
     assert len(asked) == 0
-    # Two answers that have to be alike would differ by the token of a form.
+    # The token of a form would make two equal answers differ.
     assert "csrfmiddlewaretoken" not in body
 
 
-# Who may be asked how is the API's own to say (tests/test_hostile_inputs.py).
+# The API answers 405 by itself (tests/test_hostile_inputs.py).
 @pytest.mark.parametrize("status", [status for status in HANDLERS if status != 405])
 def test_programs_are_answered_in_json(status: int) -> None:
     answer = HANDLERS[status](call("/deployments/x"))

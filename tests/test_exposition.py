@@ -1,4 +1,4 @@
-"""GET /metrics: who gets it, what is in it, and that it is right."""
+"""GET /metrics: access, content and correctness."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def fresh_answers() -> Iterator[None]:
 
 
 def parsed(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Sample name and labels → value."""
+    """Return values by sample name and labels."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -179,11 +179,11 @@ CALLERS: list[tuple[dict[str, Any], str, int]] = [
     ({"REMOTE_ADDR": "::ffff:127.0.0.1"}, "", 200),
     ({"REMOTE_ADDR": "10.0.0.7"}, "", 401),
     ({"REMOTE_ADDR": ""}, "", 401),
-    # A proxy on this machine that the settings do not know: whoever comes through it is not local.
+    # A local proxy that the settings do not list: its clients are not local.
     ({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "203.0.113.9"}, "", 401),
     ({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "127.0.0.1"}, "", 401),
     ({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_REAL_IP": "127.0.0.1"}, "", 401),
-    # A trusted one tells who it was; what the caller put in front does not count.
+    # A trusted proxy names the client; addresses that the client prepended do not count.
     ({"REMOTE_ADDR": "10.1.0.1", "HTTP_X_FORWARDED_FOR": "127.0.0.1, 203.0.113.9"}, "10.1.0.0/16", 401),
     ({"REMOTE_ADDR": "10.1.0.1", "HTTP_X_FORWARDED_FOR": "203.0.113.9, 127.0.0.1"}, "10.1.0.0/16", 200),
     ({"REMOTE_ADDR": "10.1.0.1", "HTTP_X_FORWARDED_FOR": "nonsense"}, "10.1.0.0/16", 401),
@@ -208,7 +208,7 @@ def test_without_a_token_only_this_machine_may_scrape(
         ("127.0.0.1:8000", 200),
         ("127.8.9.10", 200),
         ("[::1]:8000", 200),
-        # A proxy on this machine that forwards the name and says nothing of the caller.
+        # A local proxy that forwards the host name but not the client's address.
         ("seqpulse.example", 401),
         ("localhost.example", 401),
         ("127.0.0.1.example", 401),
@@ -230,10 +230,10 @@ LISTED: list[tuple[dict[str, Any], int]] = [
     ({"REMOTE_ADDR": "2001:db8::7"}, 200),
     ({"REMOTE_ADDR": "10.0.1.7"}, 401),
     ({"REMOTE_ADDR": ""}, 401),
-    # One of them that forwards somebody, and is no proxy that we were told of.
+    # One of these networks, forwarding a client without being a trusted proxy.
     ({"REMOTE_ADDR": "10.0.0.7", "HTTP_X_FORWARDED_FOR": "203.0.113.9"}, 401),
     ({"REMOTE_ADDR": "203.0.113.9", "HTTP_X_FORWARDED_FOR": "10.0.0.7"}, 401),
-    # Through a trusted proxy the caller's own address counts, and what the caller put in front does not.
+    # Through a trusted proxy the client's address counts; addresses that the client prepended do not.
     ({"REMOTE_ADDR": "10.1.0.1", "HTTP_X_FORWARDED_FOR": "10.0.0.7"}, 200),
     ({"REMOTE_ADDR": "10.1.0.1", "HTTP_X_FORWARDED_FOR": "10.0.0.7, 203.0.113.9"}, 401),
 ]
@@ -274,7 +274,7 @@ def test_requests_of_all_workers_are_in_each_scrape_and_a_killed_workers_stay(in
         return values.get(("seqpulse_http_requests_total", key), 0.0)
 
     for _ in range(60):
-        # A connection each, so that all three workers get some.
+        # A new connection per request, so that all three workers get some.
         assert requests.get(own, timeout=10).ok
     assert [counted() for _ in range(6)] == [60.0] * 6
 

@@ -1,4 +1,4 @@
-"""Health: what is told, to whom, and at what cost."""
+"""Health endpoints: content, access and cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scheduler.models import Poller, ScheduledJob
 from seqpulse.observability import health
 from seqpulse.observability.access import SESSIONS_PER_PERIOD
 
-# Looks like a session's key, and is none.
+# Has the form of a session key, but is none.
 INVENTED = "a" * 32
 TOKEN = {"Authorization": "Bearer watch-me"}
 
@@ -56,7 +56,7 @@ def make_job(*, late_s: float = 0.0, **columns: Any) -> ScheduledJob:
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database does not answer."""
+    """Make the database unavailable."""
 
     def refuse(*args: Any) -> None:
         raise OperationalError("connection refused")
@@ -198,7 +198,7 @@ def test_invented_sessions_are_looked_up_so_often_and_not_with_every_call(client
             client.cookies[settings.SESSION_COOKIE_NAME] = f"{INVENTED}{number}"
             assert client.get(path).json() == {"status": "ok"}
     assert sum("django_session" in query["sql"] for query in queries) == SESSIONS_PER_PERIOD
-    # At another address the staff still see it all, and so does the token here.
+    # From another address staff still see everything, and so does the token from this one.
     assert len(ask(client, path)[1]) > 1
     staff = Client(REMOTE_ADDR="192.0.2.7")
     staff.force_login(make_user(is_staff=True))
@@ -216,7 +216,7 @@ def test_a_thousand_calls_are_one_look_at_the_database(client: Client) -> None:
     with CaptureQueriesContext(connection) as queries:
         for _ in range(1000):
             client.get("/health")
-    # They take longer than the second that an answer is kept for.
+    # They take longer than the second for which an answer is cached.
     looks = sum("django_migrations" in query["sql"] for query in queries)
     assert len(queries) <= 6 * looks
     assert looks < 50
@@ -246,7 +246,7 @@ def test_while_an_answer_is_worked_out_the_last_one_stands_in(monkeypatch: pytes
     seen: list[int] = []
 
     def work() -> int:
-        # As another thread would, while this one is at work.
+        # Like another thread, while this one works.
         if cached.kept is not None:
             seen.append(cached.get())
         return len(seen) + 1

@@ -1,4 +1,4 @@
-"""Hostile inputs to every endpoint: none answers 5xx, none tells whether a foreign id exists."""
+"""Hostile inputs to every endpoint: none answers 5xx, none reveals whether an id of another team exists."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def made() -> NewProject:
 
 
 def no_crash(answer: Any) -> Any:
-    """The answer, if it is none of our faults and, where it is an error, has the shape of WIRE."""
+    """Return the answer, which must not be 5xx; an error must have the form of docs/protocol.md."""
     assert answer.status_code < 500, answer.content[:500]
     is_head = answer.request["REQUEST_METHOD"] == "HEAD"
     if answer.status_code >= 400 and answer["Content-Type"] == "application/json" and not is_head:
@@ -213,7 +213,7 @@ def test_the_login_form_takes_hostile_values(client: Client, form: dict[str, str
 @pytest.mark.parametrize("path", ["/accounts/login/", "/dashboard/deployments/", "/admin/"])
 @pytest.mark.parametrize("cookie", ["\\000" * 8 + "aa", "\xff" * 20, "x" * 5000, "' OR 1=1"])
 def test_hostile_session_cookies_are_no_session(client: Client, path: str, cookie: str) -> None:
-    # As it comes over the wire: a quoted cookie value may hold any byte in octal.
+    # As sent by a client: a quoted cookie value may contain any byte in octal.
     answer = client.get(path, headers={"Cookie": f'sessionid="{cookie}"; csrftoken="{cookie}"'})
     assert no_crash(answer).status_code in (200, 302)
 
@@ -262,7 +262,7 @@ def test_the_admins_forms_take_hostile_values(admin_client: Client, made: NewPro
 
 
 def served(path: str, *, query: str = "", content_type: str = "text/plain", body: bytes = b"") -> int:
-    """The status that our entry point itself answers with: Django's test client makes requests of its own kind."""
+    """Return the status from the WSGI entry point: Django's test client builds requests of its own class."""
     from seqpulse.wsgi import application  # noqa: PLC0415  (it runs the checks of a start)
 
     statuses: list[str] = []

@@ -1,4 +1,4 @@
-"""Rate limits from outside: who is limited, on whose account, and that nobody chooses a bucket."""
+"""Rate limits from outside: who is limited, which counter applies, and that clients cannot choose it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOGIN = "/accounts/login/"
 
 @pytest.fixture(autouse=True)
 def limited(settings: Any) -> None:
-    """Every limit is small, and its period does not end during a test."""
+    """Make every limit small, with a period that does not end during a test."""
     settings.SEQPULSE_RATE_LIMITS = True
     settings.SEQPULSE_RATES = dict.fromkeys(settings.SEQPULSE_RATES, Rate(LIMIT, 86400 * 365))
 
@@ -75,7 +75,7 @@ def test_unknown_keys_count_on_the_address_however_many_there_are(client: Client
         for number in range(LIMIT + 1)
     ]
     assert found == [401] * LIMIT + [429]
-    # Without a key and at another address of the group: still the same caller.
+    # Without a key, from another URL of the group: still the same client.
     assert client.post("/deployments/trigger").status_code == 429
     assert client.get("/deployments", headers={"X-API-Key": make_api_key()[1]}).status_code == 200
 
@@ -107,7 +107,7 @@ def test_sign_in_is_limited_by_address_whatever_headers_come(client: Client) -> 
     assert found == [200] * LIMIT + [429] * (len(tricks) - LIMIT)
 
 
-# Of django-allauth's addresses those that neither take a password or a code nor send a mail.
+# URLs of django-allauth that neither take a password or a code nor send a mail.
 HARMLESS = {
     "account_logout",
     "account_inactive",
@@ -133,7 +133,7 @@ VALUES = {"key": "abc", "uidb36": "1", "pk": 1}
 
 
 def allauth_addresses(patterns: Any = allauth.urls.urlpatterns) -> Iterator[tuple[str, str]]:
-    """Name and address of every page of django-allauth."""
+    """Yield name and URL of every page of django-allauth."""
     for entry in patterns:
         if isinstance(entry, URLResolver):
             yield from allauth_addresses(entry.url_patterns)
@@ -143,7 +143,7 @@ def allauth_addresses(patterns: Any = allauth.urls.urlpatterns) -> Iterator[tupl
 
 
 def inherited(entry: URLPattern) -> dict[str, Any]:
-    """What the address takes from those that it stands below."""
+    """Return the arguments that the URL inherits from its parents."""
     return {"pk": 1} if entry.name in ("mfa_edit_webauthn", "mfa_remove_webauthn") else {}
 
 
@@ -189,13 +189,13 @@ def test_who_guesses_elsewhere_keeps_nobody_out_of_their_own_browser(client: Cli
     for number in range(LIMIT + 1):
         sign_in(Client(), "ada", REMOTE_ADDR=f"203.0.113.{number}")
     assert sign_in(Client(), "ada", typed=PASSWORD, REMOTE_ADDR="198.51.100.2") == 429
-    # By whichever name; guesses in that browser are counted as well.
+    # By any name of the account; failures in that browser count as well.
     assert sign_in(client, "ADA@example.org", typed=PASSWORD, REMOTE_ADDR="198.51.100.3") == 302
     client.post("/accounts/logout/")
     tries = [sign_in(client, "ada", REMOTE_ADDR=f"198.51.100.{10 + number}") for number in range(LIMIT + 1)]
     assert tries == [200] * LIMIT + [429]
     assert client.cookies[COOKIE]["httponly"]
-    # It is of no use for other accounts, and nobody makes one up.
+    # It does not apply to other accounts, and cannot be forged.
     make_user(username="grace")
     for number in range(LIMIT + 1):
         sign_in(Client(), "grace", REMOTE_ADDR=f"203.0.113.{100 + number}")

@@ -1,4 +1,4 @@
-"""Limits are exact: across processes, in PostgreSQL and in Redis, and when Redis goes away."""
+"""Limits are exact across processes, in PostgreSQL and in Redis, and when Redis becomes unavailable."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ print(passed)
 
 
 def counted_by_four_processes(**env: str) -> int:
-    """How many of four times a hundred calls, made at once, pass a limit of fifty."""
+    """Return how many of four times a hundred concurrent calls pass a limit of fifty."""
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", COUNTING],
@@ -52,7 +52,7 @@ def test_of_400_calls_at_once_exactly_as_many_pass_as_may(installation: Installa
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A Redis server of its own: its address and its process."""
+    """Yield the URL and the process of a Redis server."""
     if find_spec("redis") is None:
         pytest.skip("install the package redis")
     port = free_port()
@@ -75,6 +75,6 @@ def test_redis_counts_as_exactly(redis: tuple[str, subprocess.Popen[bytes]], tmp
         assert made.rows("SELECT count(*) FROM rate_counters") == [(0,)]
         server.kill()
         server.wait()
-        # The limit stands, although its count begins anew.
+        # The limit holds, although counting restarts.
         assert counted_by_four_processes(**made.env) == 50
         assert made.rows("SELECT value FROM rate_counters") == [(400,)]

@@ -1,4 +1,4 @@
-"""Logs of real processes: one form for all lines, one id from trigger to verdict, and no secret."""
+"""Logs of real processes: one format, one id from trigger to verdict, and no secret."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.e2e
 
 
 @dataclass
-class Told:
-    """A deployment from trigger to verdict, and what every process wrote meanwhile."""
+class LoggedDeployment:
+    """A deployment from trigger to verdict, and the logs of all processes."""
 
     installation: Installation
     made: dict[str, Any]
@@ -34,7 +34,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedDeployment]:
     with live_installation(tmp_path_factory.mktemp("logs")) as installation:
         installation.start_web()
         poller = installation.start_poller()
@@ -44,21 +44,21 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         wait_for(lambda: "verdict_issued" in installation.log("poller"), "the line about the verdict")
         poller.terminate()
         poller.wait(20)
-        yield Told(installation, made, deployment)
+        yield LoggedDeployment(installation, made, deployment)
 
 
-def test_every_line_of_every_process_is_json_with_time_level_logger_and_event(told: Told) -> None:
+def test_every_line_of_every_process_is_json_with_time_level_logger_and_event(logged: LoggedDeployment) -> None:
     for name in ("web", "poller"):
-        lines = told.lines(name)
+        lines = logged.lines(name)
         assert lines
         for line in lines:
             assert {"timestamp", "level", "logger", "event"} <= line.keys(), line
-    assert "gunicorn.error" in {line["logger"] for line in told.lines("web")}
+    assert "gunicorn.error" in {line["logger"] for line in logged.lines("web")}
 
 
-def test_a_deployment_can_be_followed_by_one_id_across_processes(told: Told) -> None:
+def test_a_deployment_can_be_followed_by_one_id_across_processes(logged: LoggedDeployment) -> None:
     def about(name: str) -> list[dict[str, Any]]:
-        return [line for line in told.lines(name) if line.get("deployment_id") == told.deployment]
+        return [line for line in logged.lines(name) if line.get("deployment_id") == logged.deployment]
 
     web, poller = about("web"), about("poller")
     assert [line["event"] for line in web if line["logger"] == "deployments.services"] == [
@@ -72,25 +72,25 @@ def test_a_deployment_can_be_followed_by_one_id_across_processes(told: Told) -> 
     assert len(projects) == 1
     failed = [line for line in poller if line["event"] == "job_failed"]
     assert all({"job_id", "job_type", "phase", "duration_ms", "project_id"} <= line.keys() for line in failed)
-    completed = [line for line in told.lines("poller") if line["event"] == "jobs_completed"]
-    assert any(told.deployment in line["deployment_ids"] for line in completed)
+    completed = [line for line in logged.lines("poller") if line["event"] == "jobs_completed"]
+    assert any(logged.deployment in line["deployment_ids"] for line in completed)
 
 
-def test_all_lines_of_a_request_share_its_id_and_the_last_one_tells_how_long_it_took(told: Told) -> None:
-    [started] = [line for line in told.lines("web") if line["event"] == "deployment_started"]
-    of_request = [line for line in told.lines("web") if line.get("request_id") == started["request_id"]]
+def test_all_lines_of_a_request_share_its_id_and_the_last_one_has_the_duration(logged: LoggedDeployment) -> None:
+    [started] = [line for line in logged.lines("web") if line["event"] == "deployment_started"]
+    of_request = [line for line in logged.lines("web") if line.get("request_id") == started["request_id"]]
     assert [line["event"] for line in of_request] == ["request_started", "deployment_started", "request_finished"]
     assert of_request[-1]["duration_ms"] > 0
     assert (of_request[-1]["view"], of_request[-1]["code"]) == ("trigger", 200)
-    assert of_request[-1]["deployment_id"] == told.deployment
+    assert of_request[-1]["deployment_id"] == logged.deployment
 
 
-def test_no_secret_is_in_any_log(told: Told) -> None:
+def test_no_secret_is_in_any_log(logged: LoggedDeployment) -> None:
     for name in ("web", "poller"):
-        text = told.installation.log(name)
-        assert told.made["api_key"] not in text
-        assert told.made["hmac_secret"] not in text
-        assert told.installation.env["SECRET_KEY"] not in text
+        text = logged.installation.log(name)
+        assert logged.made["api_key"] not in text
+        assert logged.made["hmac_secret"] not in text
+        assert logged.installation.env["SECRET_KEY"] not in text
 
 
 def test_for_people_the_lines_are_no_json(tmp_path: Path) -> None:

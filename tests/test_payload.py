@@ -1,4 +1,4 @@
-"""What a page costs on the wire, from a real web server: compressed, hashed, cached for ever."""
+"""Transfer size of a page from a real web server: compressed, hashed, cached permanently."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.processes import Installation, live_installation
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 
 PASSWORD = "correct horse battery"
-# Of the first page that a person opens, with everything that it loads.
-MOST_BYTES = 150_000
+# Of the first page that a user opens, with everything that it loads.
+MAX_BYTES = 150_000
 ASSET = re.compile(r'(?:href|src)="(/static/[^"]+)"')
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation over plain HTTP with a person and a project."""
+    """Yield an installation over plain HTTP with a user and a project."""
     with live_installation(tmp_path_factory.mktemp("payload"), SEQPULSE_HTTPS="off") as made:
         script = (
             "from accounts.models import User; from projects.services import create_project;"
@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 
 def sizes(session: requests.Session, address: str) -> dict[str, int]:
-    """Bytes on the wire of the page and of everything that it loads, by address."""
+    """Return the transferred bytes of the page and of everything that it loads, by URL."""
     found = {}
     waiting = [address]
     while waiting:
@@ -71,7 +71,7 @@ def test_a_first_page_is_small_and_what_it_loads_is_kept_for_ever(site: Installa
     session = sign_in(site) if path == "/dashboard/" else requests.Session()
     found = sizes(session, site.site + path)
     assert len(found) >= 4
-    assert sum(found.values()) < MOST_BYTES, found
+    assert sum(found.values()) < MAX_BYTES, found
 
 
 def test_pages_are_compressed_and_answers_to_programs_are_not(site: Installation) -> None:

@@ -1,4 +1,4 @@
-"""Rules, alerts and dashboards against Prometheus itself."""
+"""Rules, alerts and dashboards in a real Prometheus."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_every_alert_has_its_place_in_the_runbook() -> None:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installation, Prometheus]]:
-    """A SeqPulse with a poller and some deployments behind it, and the Prometheus that saw it all."""
+    """Yield an installation with a poller and some deployments, and the Prometheus that scraped it."""
     require("prometheus")
     directory = tmp_path_factory.mktemp("watched")
     with live_installation(directory, SEQPULSE_METRICS_TOKEN=TOKEN) as installation:
@@ -85,7 +85,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installa
         installation.start_poller()
         with running_prometheus(directory / "prometheus", installation, TOKEN) as prometheus:
             wait_for(prometheus.targets_up, "the first scrape")
-            # The first values have to be there before anything increases.
+            # An increase needs a first value.
             wait_for(lambda: prometheus.query("seqpulse_analysis_verdict_total"), "the totals")
             deploy_well_and_badly(installation)
             wait_for(
@@ -126,7 +126,7 @@ def test_nothing_fires_while_all_is_well_but_what_the_broken_service_causes(
 ) -> None:
     _, prometheus = watched
     caused = {"SeqPulseCollectionsFail", "SeqPulseVerdictLate"}
-    # Without the time for which a condition has to hold, one late job of a busy machine fires for a moment.
+    # Without durations of conditions, one late job of a busy machine fires briefly.
     wait_for(lambda: prometheus.firing() <= caused, "everything else to be silent", 30)
 
 

@@ -1,4 +1,4 @@
-"""The package `seqpulse` 0.4.1, as its users have it, against this server: unchanged, in an environment of its own."""
+"""The public client, package `seqpulse` 0.4.1, unchanged and in its own environment, against this server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDPOINT = "/seqpulse-metrics"
 
 @dataclass
 class Service:
-    """A service that runs the client's middleware, and the project that watches it."""
+    """A service with the client's middleware, and the project that observes it."""
 
     address: str
     api_key: str

@@ -1,4 +1,4 @@
-"""The lock files: what running installs is enough to run."""
+"""Lock files: base.txt is sufficient to run."""
 
 import ast
 import importlib.metadata
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# Not installed to run: tests, and what measures and translates.
+# Not installed for running: tests, benchmarks, translation.
 DEVELOPMENT = {"tests", "benchmarks", "conftest.py", "makemessages.py"}
 
 
 def pins(lock: str) -> set[str]:
-    """The lines `name==version` of a lock file, with their conditions."""
+    """Return the lines `name==version` of a lock file, with their conditions."""
     return set(re.findall(r"^\S+==[^\\\n]*", (ROOT / "requirements" / lock).read_text(), re.MULTILINE))
 
 
 def imported() -> Iterator[tuple[str, str]]:
-    """The file and the top-level package of every import in code that runs in production or in the demo."""
+    """Yield file and top-level package of every import in code that runs in production or in the demo."""
     for path in ROOT.rglob("[a-z_]*.py"):
         parts = path.relative_to(ROOT).parts
         if parts[0].startswith((".", "var", "build")) or DEVELOPMENT & set(parts):
@@ -46,5 +46,5 @@ def test_code_that_runs_imports_only_what_running_installs() -> None:
 
 
 def test_what_tests_install_contains_what_running_installs() -> None:
-    # ops/install.sh leaves an environment for tests as it is when something is to be run in it.
+    # ops/install.sh keeps a test environment when only base.txt is needed.
     assert pins("base.txt") <= pins("dev.txt")

@@ -1,4 +1,4 @@
-"""`make run`: web server and poller in the foreground, started and ended together."""
+"""`make run`: web server and poller in the foreground, started and stopped together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MARK = "RUNNER_TEST"
 
 
 class Run:
-    """A runner in a process of its own, and what it leaves to look at."""
+    """A runner in its own process, its output and its processes."""
 
     def __init__(self, directory: Path, database_url: str, **env: str) -> None:
         self.port = free_port()
@@ -47,7 +47,7 @@ class Run:
             "WEB_CONCURRENCY": "1",
             "DATABASE_URL": database_url,
             "SEQPULSE_EMBEDDED_FAST": "1",
-            # Static files have their own test; collecting takes seconds.
+            # Collecting static files takes seconds and has its own test.
             "DEBUG": "on",
             name: value,
         }
@@ -75,7 +75,7 @@ class Run:
                 health: dict[str, object] = requests.get(f"{self.site}/health", timeout=5).json()
             except requests.RequestException:
                 return None
-            # Health also counts a poller of an earlier test whose heartbeat is still fresh.
+            # Health also counts pollers of earlier tests with a fresh heartbeat.
             return health if health["status"] == "ok" and set(self.pollers()) & set(self.left_over()) else None
 
         return wait_for(ready, "web server and poller")
@@ -89,13 +89,13 @@ class Run:
         return self.process.wait(30)
 
     def left_over(self) -> list[int]:
-        """Processes of this run that are still there."""
+        """Return the live processes of this run."""
         return processes_with(self.mark)
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
-    """Starts runners; whatever is left of them at the end is killed."""
+    """Yield a function that starts runners; kill their remaining processes at the end."""
     made: list[Run] = []
 
     def start_one(database_url: str = "", **env: str) -> Run:
@@ -131,7 +131,7 @@ def test_it_serves_restarts_its_poller_and_ends_both(start: Callable[..., Run], 
     assert "The poller has ended by itself" in run.err.read_text()
     lines = [json.loads(line) for line in run.out.read_text().splitlines()]
     assert {"gunicorn.error", "scheduler.poller"} <= {line["logger"] for line in lines}
-    # It signed off: health does not take it for alive until its heartbeat is stale.
+    # It unregistered: health does not count it until its heartbeat is stale.
     assert run.pollers() == [first]
 
 

@@ -1,4 +1,4 @@
-"""The whole flow with marked secrets, across real processes: they are in nothing that was written."""
+"""The whole flow across real processes with marked secrets, which must not appear in any output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PAGES = (
 
 @dataclass
 class Flow:
-    """What was done: every text that came out, and the secrets that must not be in it, by name."""
+    """All output by source, and the secrets that must not be in it, by name."""
 
     site: Installation
     marked: dict[str, str]
@@ -71,7 +71,7 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
     }
     with live_installation(directory, **chosen) as site:
         if settings.EMBEDDED_DATABASE:
-            # The embedded server asks for none: whatever is given is accepted.
+            # The embedded server accepts any password.
             site.env["DATABASE_URL"] = re.sub(r"(?<=//)([^:@/]+)[^@/]*@", rf"\1:{password}@", site.env["DATABASE_URL"])
         assert password in site.env["DATABASE_URL"] or not settings.EMBEDDED_DATABASE
         marked = {"SECRET_KEY": secret_key, "encryption key": encryption_key, "database password": password}
@@ -80,9 +80,9 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
 
 
 def run_everything(site: Installation, marked: dict[str, str]) -> dict[str, str]:
-    """Good and bad deployments, pages, commands, failures; what came out, by where it came from."""
+    """Run good and bad deployments, pages, commands and failures; return the output by source."""
     made = site.project("marked", "--hmac")
-    # Its first nine characters are shown, to recognise it by.
+    # The first nine characters of a key are shown on purpose.
     marked["API key"], marked["HMAC secret"] = made["api_key"][9:], made["hmac_secret"][5:]
     marked["operator's password"] = PASSWORD
     written = {
@@ -108,7 +108,7 @@ def run_everything(site: Installation, marked: dict[str, str]) -> dict[str, str]
     written["finish"] = site.call("POST", "/deployments/finish", key, finish).text
     written["verdict"] = json.dumps(site.verdict_of(deployment["deployment_id"], key))
     written["key in the address"] = site.call("GET", f"/deployments?api_key={key}", "").text
-    # What Django itself writes about it carries the request as an object.
+    # Django's own log record carries the request as an object.
     wrong_host = requests.get(f"{site.site}/?api_key={key}", headers={"Host": "elsewhere.example"}, timeout=10)
     assert wrong_host.status_code == 400
     written["key in the address, wrong host"] = wrong_host.text
@@ -126,7 +126,7 @@ def run_everything(site: Installation, marked: dict[str, str]) -> dict[str, str]
 
 
 def refused_signature(site: Installation) -> dict[str, str]:
-    """A deployment whose endpoint expects another secret: the error is stored with the job."""
+    """Run a deployment whose endpoint expects another secret: the error is stored with the job."""
     other = site.start_endpoint("sphs_another")
     [key] = site.projects([{"name": "refused", "endpoint": f"{other}/signed", "signed": True}])
     deployment = site.deploy(key)
@@ -134,7 +134,7 @@ def refused_signature(site: Installation) -> dict[str, str]:
 
 
 def failing(site: Installation, command: str, database_url: str) -> str:
-    """What a command that cannot reach its database says."""
+    """Return the output of a command that cannot reach its database."""
     env = {**site.env, "DATABASE_URL": database_url}
     result = subprocess.run(
         [sys.executable, "manage.py", command], cwd=ROOT, env=env, capture_output=True, text=True, check=False
@@ -144,7 +144,7 @@ def failing(site: Installation, command: str, database_url: str) -> str:
 
 
 def pages(site: Installation, deployment: str) -> dict[str, str]:
-    """What a superuser gets to see."""
+    """Return the pages that a superuser sees."""
     session = requests.Session()
     form = session.get(f"{site.site}/accounts/login/", timeout=10)
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)
@@ -161,7 +161,7 @@ def pages(site: Installation, deployment: str) -> dict[str, str]:
 
 
 def tables(site: Installation) -> dict[str, str]:
-    """Every row of every table, as text."""
+    """Return every row of every table, as text."""
     found = {}
     with psycopg.connect(site.database_url) as link:
         names = link.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
@@ -219,7 +219,7 @@ def test_another_encryption_key_takes_over_while_a_poller_runs(flow: Flow, tmp_p
     with site.late_expiry():
         deployment = site.deploy(made["api_key"], **started)
     assert site.verdict_of(deployment, made["api_key"])["samples"]["collected"] == 5
-    # The old key is of no more use.
+    # The old key is not needed any longer.
     assert "0 secrets encrypted with the first key, 3 were already" in site.manage(
         "rotate_secrets", SEQPULSE_ENCRYPTION_KEYS=new
     )

@@ -1,4 +1,4 @@
-"""Settings come from the environment, typed; a wrong one names its variable, and nothing serves with it."""
+"""Settings come from the environment, typed; an invalid one names its variable and prevents the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image, compose file and units: linted, and the image's very steps run, by a user without rights."""
+"""Image, compose file and units: linted; the steps of the image run as an unprivileged user."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NOBODY = 65534
 
 
 def only(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
-    """The schema of a mapping with these keys and no others."""
+    """Return the schema of a mapping with these keys and no others."""
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
@@ -51,7 +51,7 @@ def by_name(schema: dict[str, Any], name: str = "^[a-zA-Z0-9._-]+$") -> dict[str
     return {"type": "object", "patternProperties": {name: schema}, "additionalProperties": False}
 
 
-# What we use of the compose specification, which no package that we install brings along; nothing else may come in.
+# The part of the compose specification in use; no installed package has its schema. Other keys are refused.
 DURATION = {"type": "string", "pattern": r"^([0-9]+(us|ms|s|m|h))+$"}
 COMMAND = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 CONDITION = {"enum": ["service_started", "service_healthy", "service_completed_successfully"]}
@@ -89,13 +89,13 @@ COMPOSE = {
         secrets=by_name(only(environment={"type": "string"}, file={"type": "string"})),
         volumes=by_name({"type": "null"}),
     ),
-    # Pieces that the services share.
+    # Fragments shared by services.
     "patternProperties": {"^x-": {}},
 }
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions in order, continuation lines joined."""
+    """Return the instructions of the Dockerfile in order, continuation lines joined."""
     joined = re.sub(r"\\\n\s*", " ", DOCKERFILE.read_text())
     lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
     return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
@@ -119,7 +119,7 @@ def test_hadolint_has_nothing_to_object_to() -> None:
 def test_the_image_runs_as_a_user_without_rights_and_checks_its_health() -> None:
     names = [name for name, _ in instructions()]
     assert of("USER") == ["10001:10001"]
-    # From there on nothing runs as root any more.
+    # From here on nothing runs as root.
     assert names.index("USER") < min(place for place, name in enumerate(names) if name == "COPY")
     assert len(of("HEALTHCHECK")) == 1
 
@@ -224,7 +224,7 @@ def test_grafana_finds_its_source_and_dashboards() -> None:
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_takes_the_units(unit: Path, tmp_path: Path) -> None:
     analyze = require("systemd-analyze", "systemd")
-    # It looks for the programs: here they lie elsewhere.
+    # The check looks for the programs, which are elsewhere here.
     text = unit.read_text().replace("/opt/seqpulse/.venv/bin/gunicorn", "/bin/true")
     text = text.replace("/opt/seqpulse/.venv/bin/python", "/bin/true").replace("file:/opt/seqpulse", "file:/opt")
     copy = tmp_path / unit.name.replace("@", "@1")
@@ -248,26 +248,26 @@ def test_a_pollers_health_check_knows_it_from_a_dead_one(tmp_path: Path) -> None
         assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 1
         installation.start_poller()
         assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 0
-    # Its database is gone.
+    # Its database is unreachable.
     assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 1
 
 
 @dataclass
 class Image:
-    """A directory that stands for the image's file system, and who works in it."""
+    """A directory in place of the image's file system, and its user."""
 
     root: Path
     user: int | None
     python: Path
 
     def moved(self, text: str) -> str:
-        """The text with the image's directories where they lie here."""
+        """Replace the directories of the image by those used here."""
         for path in ("/opt/seqpulse", "/srv/seqpulse", "/var/lib/seqpulse"):
             text = text.replace(path, f"{self.root}{path}")
         return text
 
     def environment(self) -> dict[str, str]:
-        """What the Dockerfile sets."""
+        """Return the variables that the Dockerfile sets."""
         pairs = [pair.partition("=") for line in of("ENV") for pair in shlex.split(line)]
         return {name: self.moved(value) for name, _, value in pairs}
 
@@ -290,12 +290,12 @@ class Image:
         return environment(**{**here, **home, **env})
 
     def program(self, name: str) -> str:
-        """The PATH of `command` counts only inside: what starts it looks in its own."""
+        """Return the path of a program in the image's PATH, which its parent process does not use."""
         return f"{self.environment()['VIRTUAL_ENV']}/bin/{name}"
 
 
 def copied() -> Iterator[Path]:
-    """What COPY . . takes: everything that .dockerignore does not leave out."""
+    """Yield the files that COPY . . copies: everything not excluded by .dockerignore."""
     ignored = (ROOT / ".dockerignore").read_text().split()
     tops = [pattern for pattern in ignored if not pattern.startswith("**/")]
     anywhere = {pattern.removeprefix("**/") for pattern in ignored if pattern.startswith("**/")}
@@ -312,7 +312,7 @@ def copied() -> Iterator[Path]:
 
 
 def python_for(user: int | None) -> Path:
-    """A python3 that this user may start and that can make virtual environments: ours, else the system's."""
+    """Return a python3 that this user may run and that can create virtual environments: ours, else the system's."""
     for path in (Path(sys.executable).resolve(), Path("/usr/bin/python3")):
         try:
             found = subprocess.run([path, "-c", "import ensurepip, venv"], user=user, check=False, capture_output=True)
@@ -325,9 +325,9 @@ def python_for(user: int | None) -> Path:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """The directories that the Dockerfile's first RUN makes; code that the service's user cannot write."""
+    """Create the directories of the Dockerfile's first RUN, and code that the service's user cannot write."""
     if os.geteuid() == 0:
-        # The temporary directories of tests are for their owner only.
+        # The temporary directories of tests are accessible to their owner only.
         root = Path("/var/tmp") / f"seqpulse-image-{secrets.token_hex(4)}"  # noqa: S108
     else:
         root = tmp_path_factory.mktemp("image")
@@ -346,7 +346,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
 
 @contextmanager
 def own_server(image: Image) -> Iterator[str]:
-    """A PostgreSQL that the user without rights may connect to: the embedded one, as that user."""
+    """Yield an embedded PostgreSQL that runs as the unprivileged user."""
     directory = image.root / "home/database"
     server = {"SEQPULSE_DATA_DIR": str(directory), "SEQPULSE_EMBEDDED_FAST": "1"}
     started = image.command(image.program("python"), "-m", "seqpulse.devserver.embedded", "start", **server)
@@ -379,7 +379,7 @@ def test_the_images_steps_work_for_a_user_without_rights_and_what_they_make_serv
         migrate = [part for part in compose()["services"]["migrate"]["command"] if part != "python"]
         done = image.command(image.program("python"), *migrate, **env)
         assert done.returncode == 0, done.stderr
-        # Only now: while it is free, others may take it.
+        # As late as possible: others may take a free port.
         env["PORT"] = port = str(free_port())
         processes = [
             subprocess.Popen(

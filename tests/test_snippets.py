@@ -1,4 +1,4 @@
-"""What the integration page gives people to paste: each text is run, or at least read, by what it is written for."""
+"""Snippets of the integration page: each is run, or at least parsed, by its target program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.e2e
 
 SECRET = "sphs_of-the-test"
 VALUES = Values("https://seqpulse.example.com", "shop", "prod", "/internal/metrics", signed=True)
-# Names that are code in one of the languages, or would end the text that they stand in.
+# Names that are code in one of the languages, or would end the string around them.
 NASTY = [
     "prod",
     "it's",
@@ -44,7 +44,7 @@ NASTY = [
     "two\nlines\r\x85\u2028three\ttabs\x1b[1m",
 ]
 BY_KEY = {snippet.key: snippet for snippet in (*PIPELINES, *ENDPOINTS)}
-# Playwright brings it along for itself.
+# Part of the Playwright package.
 NODE = Path(playwright.__file__).parent / "driver" / "node"
 
 
@@ -69,7 +69,7 @@ def called(name: str) -> Values:
 @pytest.mark.parametrize("signed", [True, False])
 def test_every_snippet_is_filled_in_and_holds_no_secret(key: str, signed: bool) -> None:
     text = text_of(key, replace(VALUES, signed=signed))
-    # GitHub's own expressions look like ours.
+    # GitHub's expressions look like Django's.
     assert not re.search(r"(?<!\$)\{\{|\{%", text)
     assert "shop" in text
     assert "sphs_" not in text
@@ -81,7 +81,7 @@ def test_a_name_in_the_script_is_text(name: str, tmp_path: Path) -> None:
     script = file_of("curl", tmp_path, called(name))
     for shell in ("bash", "sh"):
         subprocess.run([require(shell), "-n", str(script)], check=True)
-    # Everything up to where the script would call SeqPulse.
+    # The part before the script calls SeqPulse.
     begin = script.read_bytes().decode().partition("answer=$(mktemp)")[0]
     show = f'{begin}\nprintf %s "$SEQPULSE_ENV"'
     env = {"PATH": os.environ["PATH"], "SEQPULSE_API_KEY": "x", "HOME": "/"}
@@ -97,7 +97,7 @@ def environment_variables(key: str, text: str) -> dict[str, str]:
     return found
 
 
-# What each of them makes of a value before a job sees it.
+# How each CI system expands a value.
 EXPANDED: dict[str, Callable[[str], str]] = {
     "github": lambda text: text.replace("${{ '${{' }}", "${{"),
     "gitlab": lambda text: text.replace("$$", "$"),
@@ -135,7 +135,7 @@ def test_pipelines_call_the_script_before_and_after_the_deployment_and_for_the_v
 def test_a_name_in_a_jenkinsfile_is_text(name: str) -> None:
     text = text_of("jenkins", called(name))
     [quoted] = re.findall(r"SEQPULSE_ENV = '((?:[^'\\]|\\.)*)'\n", text)
-    # Groovy's escapes in single quotes are among Python's.
+    # Groovy's escapes in single quotes are a subset of Python's.
     assert quoted.encode("latin-1", "backslashreplace").decode("unicode_escape") == name
     assert text.count("{") == text.count("}") or "{" in name
 
@@ -181,7 +181,7 @@ def application(environ, start_response):
     return [b"hello"]
 make_server("127.0.0.1", int(sys.argv[1]), SeqPulse(application)).serve_forever()
 """
-# FastAPI is a Starlette application; the client's environment has only that.
+# FastAPI is based on Starlette; the client's environment has only Starlette.
 STARLETTE = """
 import sys
 import uvicorn
@@ -191,7 +191,7 @@ app.add_route("/", lambda request: PlainTextResponse("hello"))
 app.add_route("/fail", lambda request: PlainTextResponse("oh", status_code=500))
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 """
-# Express hands on what Node's own server has, and keeps the address in originalUrl.
+# Express passes on Node's request object, and keeps the URL in originalUrl.
 EXPRESS = """
 const seqpulse = require("./seqpulse-metrics.js");
 require("node:http").createServer((request, response) => {
@@ -224,7 +224,7 @@ func main() {
 
 
 def command_of(key: str, directory: Path) -> list[str]:
-    """Writes the snippet and a service that uses it; how that is started."""
+    """Write the snippet and a service that uses it; return the command that starts it."""
     if key == "go":
         return go_command(directory)
     snippet = file_of(key, directory)
@@ -273,7 +273,7 @@ def test_an_endpoint_measures_its_service_and_answers_only_what_we_signed(key: s
     try:
         process = installation.start("service", *command_of(key, tmp_path), str(port))
         installation.wait_until_answers(process, f"{site}/")
-        # The public client takes the signed path from a header, and answers 500 to a signature that is not ASCII.
+        # The public client reads the signed path from a header, and answers 500 to a non-ASCII signature.
         check_endpoint(site, by_client=key == "fastapi")
     finally:
         installation.children.stop()
@@ -349,12 +349,12 @@ def test_the_script_drives_a_deployment_to_its_verdict(installation: Installatio
     [(verdict,)] = installation.rows("SELECT verdict FROM deployment_verdicts")
     assert gate.stderr.startswith(f"seqpulse: {verdict}: ")
     assert f"{site}/dashboard/deployments/" in gate.stderr
-    # Of the same deployment, had the judge found otherwise.
+    # Change the verdict of the same deployment.
     installation.rows("UPDATE deployment_verdicts SET verdict = 'rollback_recommended' RETURNING id")
     failed = run("gate")
     assert failed.returncode == 1
     assert "rollback_recommended" in failed.stderr
-    # A SeqPulse that refuses or is away holds up nothing.
+    # If SeqPulse refuses or is unreachable, the pipeline continues.
     refused = run("trigger", SEQPULSE_API_KEY="sp_wrong")
     assert refused.returncode == 0
     assert "HTTP 401: This API key is not known" in refused.stderr

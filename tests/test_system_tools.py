@@ -1,4 +1,4 @@
-"""What happens to a test whose program is missing."""
+"""Tests whose program is missing are skipped, or fail in CI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No text of the interface stays English in another language: in the catalogue, in a template, on a page, in a mail."""
+"""Every text of the interface is translatable: in catalogue, templates, pages and mails."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ROOT: Path = settings.BASE_DIR
 TEMPLATES = ROOT / "templates"
 LANGUAGE = "fr"
 
-# Words that every language writes alike.
+# Words that are the same in every language.
 SAME = {
     *("SeqPulse", "GitHub", "GitLab", "Google", "Jenkins", "CircleCI", "FastAPI", "Django", "Flask", "Express", "Go"),
     *("Actions", "Starlette", "curl"),
@@ -49,13 +49,13 @@ SAME = {
     # Units, and the quantiles of latency.
     *("ms", "s", "min", "h", "req", "p50", "p95", "p99", "p"),
 }
-# Zones by their cities, as the form of one's settings offers them.
+# Time zones by city, as in the form of the settings.
 TIME_ZONES = {
     name
     for zone in available_timezones()
     for name in (zone, zone.partition("/")[2].replace("_", " ").replace("/", ", "))
 }
-# What people and programs have written, and who did: shown as it is stored. Codes, states and texts of our own are not.
+# Text written by users and programs, shown as stored. Our own codes, states and texts do not belong here.
 DATA_COLUMNS: dict[type[models.Model], tuple[str, ...]] = {
     ApiKey: ("name", "prefix"),
     Deployment: ("branch", "author", "version", "commit_sha", "url"),
@@ -71,7 +71,7 @@ DATA_COLUMNS: dict[type[models.Model], tuple[str, ...]] = {
 
 
 def listed(lines: Iterable[str], advice: str = "") -> str:
-    """For a message of pytest's, which would cut a list short."""
+    """Format lines for an assertion message; pytest would truncate a list."""
     return "\n".join([advice, *lines])
 
 
@@ -79,7 +79,7 @@ def listed(lines: Iterable[str], advice: str = "") -> str:
 
 
 def recipe(command: str) -> list[str]:
-    """The arguments of `manage.py command` as `make messages` gives them."""
+    """Return the arguments of `manage.py command` in `make messages`."""
     shown = subprocess.run(
         [require("make"), "--dry-run", "--no-print-directory", "messages"],
         cwd=ROOT,
@@ -93,7 +93,7 @@ def recipe(command: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The catalogue as `make messages` would leave it."""
+    """Return the catalogue as `make messages` would write it."""
     require("xgettext", "gettext")
     copy = tmp_path_factory.mktemp("messages") / "seqpulse"
     left_out = shutil.ignore_patterns(
@@ -105,7 +105,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def entries(catalogue: Path, *which: str) -> list[str]:
-    """The texts that msgattrib picks by these options."""
+    """Return the texts that msgattrib selects by these options."""
     shown = subprocess.run(
         [require("msgattrib", "gettext"), "--no-wrap", "--no-obsolete", *which, catalogue],
         check=True,
@@ -124,7 +124,7 @@ def test_the_catalogue_has_every_text_of_the_code(fresh: Path) -> None:
 
 
 def test_no_text_is_looked_for_by_more_than_a_text() -> None:
-    """`makemessages` reads literals only: a text that is put together first stays English and nobody hears of it."""
+    """`makemessages` reads literals only: a text built first would silently stay English."""
     functions = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy", "pgettext", "pgettext_lazy", "told"}
     wrong = []
     for path in sources():
@@ -140,18 +140,18 @@ def test_no_text_is_looked_for_by_more_than_a_text() -> None:
 
 
 def sources() -> Iterator[Path]:
-    """The modules of SeqPulse that run in production."""
+    """Yield the modules that run in production."""
     for app in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]:
         for path in sorted((ROOT / app).rglob("*.py")):
             if not {"tests", "migrations", "management"} & set(path.parts):
                 yield path
 
 
-# Programs for other services to copy.
+# Snippets for other services.
 NO_PAGES = ("snippets/",)
 
 
-# Shown to those who have a security key that answers; without a browser none does.
+# Needs a security key, and so a browser.
 WITH_A_KEY = {"mfa/webauthn/reauthenticate.html"}
 
 
@@ -165,7 +165,7 @@ def words_in(text: str) -> list[str]:
 
 
 def test_no_template_has_a_text_of_its_own() -> None:
-    """In whichever branch: pages that tests render have not all of them."""
+    """Checked in the source, because rendered pages do not reach every branch."""
     wrong = []
     for path in templates():
         texts = raw_texts(Lexer(path.read_text(encoding="utf-8")).tokenize())
@@ -174,7 +174,7 @@ def test_no_template_has_a_text_of_its_own() -> None:
     assert not wrong, listed(wrong)
 
 
-# Where people read what Python hands over: by the name of what is called, the places and names of such arguments.
+# Arguments that users read: by name of the called function, positions and names.
 SHOWN: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "ValidationError": ((0,), ("message",)),
     "add_error": ((1,), ("error",)),
@@ -187,7 +187,7 @@ SHOWN: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
         ((), ("label", "help_text")),
     ),
 }
-# Their errors answer calls of the API, which stay English; models are Django admin's.
+# Errors of the API, which is English; models are only shown in Django admin.
 OF_THE_API = ("serializers.py", "api.py", "filters.py", "pagination.py", "models.py", "projects/policies.py")
 
 
@@ -226,7 +226,7 @@ SENTENCE = re.compile(r"""(["'`])(?P<text>[A-Z][^"'`\n]*[a-z] [a-z][^"'`\n]*)\1"
 
 
 def test_scripts_show_what_the_page_gave_them() -> None:
-    """Texts come with the page, in its language, in data- attributes."""
+    """Texts come from data- attributes of the page, in its language."""
     wrong = []
     for path in sorted((ROOT / "static" / "seqpulse").rglob("*.js")):
         script = re.sub(r"/\*.*?\*/|^\s*//.*?$", " ", path.read_text(encoding="utf-8"), flags=re.S | re.M)
@@ -242,14 +242,14 @@ def test_scripts_show_what_the_page_gave_them() -> None:
 
 @dataclass
 class Seen:
-    """What was shown: untranslated texts as lines, templates by name, answers by their page."""
+    """Results: untranslated texts as lines, rendered templates, answers by page."""
 
     wrong: list[str] = field(default_factory=list)
     templates: set[str] = field(default_factory=set)
     pages: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
     data: set[str] = field(default_factory=set)
-    # What was read somewhere already is not read again.
+    # Texts that were already read.
     read: set[tuple[str, str]] = field(default_factory=set)
 
     def page(self, name: str, answer: HttpResponse) -> None:
@@ -274,7 +274,7 @@ class Seen:
         self.read.add((node, text))
         words = untranslated(text, data=self.data, same=SAME)
         if words:
-            # It may be of a row that is new.
+            # It may be data of a new row.
             self.data |= stored_data()
             words = untranslated(text, data=self.data, same=SAME)
         if words:
@@ -293,13 +293,13 @@ def stored_data() -> set[str]:
 
 @pytest.fixture(scope="module")
 def seen(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Seen:
-    """Every page and mail, in a language that marks what went through gettext."""
+    """Render every page and mail in a language that marks translated text."""
     pseudo, seen = Pseudo(LANGUAGE), Seen()
 
     def note(template: Any, **_: Any) -> None:
         seen.templates.add(template.name)
 
-    # Requests leave their language behind.
+    # Requests leave their language active.
     with (
         translation.override("en"),
         pytest.MonkeyPatch.context() as patch,
@@ -343,7 +343,7 @@ def test_every_template_was_looked_at(seen: Seen) -> None:
 
 @pytest.mark.django_db
 def test_whatever_pages_ask_for_is_in_a_catalogue(seen: Seen) -> None:
-    """Also what Django and allauth bring along: their French has gaps."""
+    """Includes texts of Django and allauth, whose French is incomplete."""
     assert not seen.unknown - SAME, listed(sorted(seen.unknown - SAME))
 
 
