@@ -1,4 +1,4 @@
-"""What we decide of what django-allauth asks about accounts."""
+"""Decisions of this installation for django-allauth: sign-up, stages of signing in, addresses, mail."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from security.callers import parse_address
 
 logger = structlog.get_logger(__name__)
 
-UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  (shown, bound to by nobody)
-# Where the page of an invitation leaves, in the session, which one it was.
+UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  (shown, not bound)
+# Session key of the invitation whose page was opened last.
 INVITATION = "invitation"
 VERIFY_EMAIL = "allauth.account.stages.EmailVerificationStage"
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Accounts as this installation wants them."""
+    """The adapter for accounts with a password."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Whether people may sign up: all of them where the setting says so, else who was invited."""
+        """Return whether the visitor may sign up: everyone where the setting says so, else with an invitation."""
         if settings.SEQPULSE_SIGNUP_OPEN:
             return True
         invitation = request.session.get(INVITATION)
         return isinstance(invitation, int) and lets_sign_up(invitation)
 
     def get_login_stages(self) -> list[str]:
-        """What stands between the password and the first page."""
+        """Return the steps between the password and the first page."""
         ours = {VERIFY_EMAIL: "accounts.stages.EmailVerificationStage"}
         return [ours.get(stage, stage) for stage in super().get_login_stages()]
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Whether something that matters asks for the password once more: not of who has just signed in with it."""
+        """Return whether a sensitive action asks for the password: not shortly after signing in with it."""
         records = get_authentication_records(self.request, self.request.user)
         if any(time.time() - record["at"] < app_settings.REAUTHENTICATION_TIMEOUT for record in records):
             return False
         return bool(super().is_reauthentication_required(app=app, **kwargs))
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """The caller's address through our own proxies; sessions and mails name it."""
+        """Return the caller's address behind our proxies, for sessions and mails."""
         address = parse_address(address_of(request))
         return str(address) if address is not None else UNKNOWN_ADDRESS
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Sends it. A mail server that fails is our trouble, and looks the same whether an account exists or not."""
+        """Send a mail; log a failing mail server, so that the answer does not reveal whether an account exists."""
         try:
             super().send_mail(template_prefix, email, context)
         except (SMTPException, OSError) as error:

@@ -18,7 +18,7 @@ from common.modeladmin import GuardedAdmin, OwnerAdmin
 
 
 class OneAccountPerAddress:
-    """An address belongs to one account, also where ops staff give it."""
+    """Keep addresses unique, also those entered in the admin."""
 
     instance: User
     cleaned_data: dict[str, Any]
@@ -31,12 +31,12 @@ class OneAccountPerAddress:
         return email
 
 
-class PersonCreationForm(OneAccountPerAddress, AdminUserCreationForm):  # type: ignore[type-arg]  # not generic at run time
+class AccountCreationForm(OneAccountPerAddress, AdminUserCreationForm):  # type: ignore[type-arg]  # not generic at run time
     class Meta(AdminUserCreationForm.Meta):
         model = User
 
 
-class PersonChangeForm(OneAccountPerAddress, UserChangeForm):  # type: ignore[type-arg]
+class AccountChangeForm(OneAccountPerAddress, UserChangeForm):  # type: ignore[type-arg]
     class Meta(UserChangeForm.Meta):
         model = User
 
@@ -48,13 +48,13 @@ class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]  # not ge
 
 
 @admin.register(User)
-class PersonAdmin(GuardedAdmin, UserAdmin):  # type: ignore[type-arg]
-    form = PersonChangeForm
-    add_form = PersonCreationForm
+class AccountAdmin(GuardedAdmin, UserAdmin):  # type: ignore[type-arg]
+    form = AccountChangeForm
+    add_form = AccountCreationForm
     list_display = ("username", "email", "is_staff", "is_superuser", "is_active", "last_login")
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """An address that staff give takes the place of the primary one: mails about the account go there."""
+        """Make an address entered by staff the primary one, to which mails about the account go."""
         super().save_model(request, obj, form, change)
         if change and "email" in form.changed_data:
             EmailAddress.objects.filter(user=obj, primary=True).update(primary=False)
@@ -65,8 +65,8 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class RightsGroupAdmin(GuardedAdmin, GroupAdmin):
-    """Django's own, with the guard."""
+class GuardedGroupAdmin(GuardedAdmin, GroupAdmin):
+    """Django's GroupAdmin with our guard."""
 
 
 @admin.register(Team)

@@ -1,7 +1,7 @@
-"""Invitations into a team: made, replaced, withdrawn, accepted.
+"""Invitations into a team: create, replace, withdraw, accept.
 
-Whoever holds the link may accept it, with whatever account: mail is forwarded. The page says which account joins.
-Locks: the team's row first, as everything that changes a team's members does (accounts/teams.py).
+Any account may accept with the link, since mail gets forwarded; the page shows which account joins. The team's row is
+locked first, as by every change of a team's members (accounts/teams.py).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from accounts.teams import locked
 
 logger = structlog.get_logger(__name__)
 
-# Each is a mail that SeqPulse sends to an address that somebody typed.
+# Each sends a mail to an address that a user typed.
 MOST_AN_HOUR = 30
 
 
 class State(StrEnum):
-    """How an invitation stands."""
+    """The state of an invitation."""
 
     OPEN = "open"
     EXPIRED = "expired"
@@ -39,7 +39,7 @@ class State(StrEnum):
 
 
 class InvitationOver(Exception):
-    """It cannot be accepted any more; `state` says why. Told to whoever holds its token only."""
+    """The invitation can no longer be accepted; `state` says why. Shown only to the holder of its token."""
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -48,7 +48,7 @@ class InvitationOver(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """An invitation just made, with its token: in the mail, or shown this once."""
+    """A new invitation with its token, which is sent by mail or shown once."""
 
     invitation: Invitation
     token: str
@@ -56,14 +56,14 @@ class Invited:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Who is in the team now; kept: they were before, with this role or a higher one, and it is as it was."""
+    """The membership after accepting. kept: it existed before with this role or a higher one, and is unchanged."""
 
     membership: Membership
     kept: bool
 
 
 def hash_token(token: str) -> str:
-    """SHA-256 in hex. A token holds 256 random bits, so nothing slower is needed against guessing."""
+    """Return the token's SHA-256 in hex. A token has 256 random bits, so no slower hash is needed."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -76,7 +76,7 @@ def state_of(invitation: Invitation) -> State:
 
 
 def invite(team: Team, email: str, role: str, *, by: User) -> Invited:
-    """Invites whoever reads this address; an invitation that it had already is replaced, and its link ends.
+    """Invite an address; an open invitation of it is replaced and its link becomes invalid.
 
     Only owners invite owners. Raises ValidationError that names the field, PermissionDenied.
     """
@@ -93,7 +93,7 @@ def invite(team: Team, email: str, role: str, *, by: User) -> Invited:
             raise ValidationError({"email": _("Somebody with this address is a member of the team already.")})
         check_pace(by)
         open_one = Invitation.objects.filter(team=team, email__iexact=email)
-        # An admin, too, must not undo what an owner offered.
+        # An admin must not replace an owner's offer of ownership.
         if Action.CHANGE_OWNERS not in actions and open_one.open().filter(role=Role.OWNER).exists():
             raise PermissionDenied("an owner was invited by an owner")
         open_one.withdraw()
@@ -105,7 +105,7 @@ def invite(team: Team, email: str, role: str, *, by: User) -> Invited:
 
 
 def clean_email(email: str) -> str:
-    """The address as it is stored. Raises ValidationError that names the field."""
+    """Return the address as it is stored. Raises ValidationError that names the field."""
     try:
         cleaned: str = Invitation._meta.get_field("email").clean(email.strip(), None)
         cleaned.encode()
@@ -117,7 +117,7 @@ def clean_email(email: str) -> str:
 
 
 def check_pace(by: User) -> None:
-    """Raises ValidationError for more mails than a person has any reason to send."""
+    """Raise ValidationError above MOST_AN_HOUR invitations of one sender."""
     since = timezone.now() - timedelta(hours=1)
     if Invitation.objects.filter(invited_by=by, created_at__gt=since).count() >= MOST_AN_HOUR:
         words = ngettext(
@@ -129,7 +129,7 @@ def check_pace(by: User) -> None:
 
 
 def resend(team: Team, invitation_id: int, *, by: User) -> Invited:
-    """The same invitation anew, with a new link: the old one ends. Raises Invitation.DoesNotExist as for any id."""
+    """Replace the invitation by the same with a new link. Raises Invitation.DoesNotExist."""
     with transaction.atomic():
         locked(team)
         invitation = Invitation.objects.waiting().get(pk=invitation_id, team=team)
@@ -137,7 +137,7 @@ def resend(team: Team, invitation_id: int, *, by: User) -> Invited:
 
 
 def revoke(team: Team, invitation_id: int, *, by: User) -> bool:
-    """Ends the invitation now; False where it had been accepted or withdrawn. Raises Invitation.DoesNotExist."""
+    """Withdraw the invitation; return False where it is no longer waiting. Raises Invitation.DoesNotExist."""
     with transaction.atomic():
         actions = actions_in(by, locked(team))
         require(actions, Action.INVITE)
@@ -151,15 +151,15 @@ def revoke(team: Team, invitation_id: int, *, by: User) -> bool:
 
 
 def find(token: str) -> Invitation:
-    """The invitation with this token, whatever became of it. Raises Invitation.DoesNotExist."""
+    """Return the invitation with this token, in any state. Raises Invitation.DoesNotExist."""
     return Invitation.objects.select_related("team", "invited_by").get(token_hash=hash_token(token))
 
 
 def accept(token: str, user: User) -> Joined:
-    """Makes the person a member, once. A member stays one, with the higher of the two roles.
+    """Accept the invitation once: the user becomes a member. A member keeps the higher of the two roles.
 
     Raises Invitation.DoesNotExist for an unknown token, InvitationOver where it is no longer open, PermissionDenied
-    for somebody who is locked out.
+    for a deactivated account.
     """
     if not user.is_active:
         raise PermissionDenied("the account is locked")
@@ -176,7 +176,7 @@ def accept(token: str, user: User) -> Joined:
             joined = join(team, invitation, user)
         else:
             joined = None
-    # Not in the transaction, which keeps what was withdrawn.
+    # Outside the transaction, which has to commit the withdrawal.
     if joined is None:
         raise InvitationOver(state_of(find(token)))
     member = joined.membership
@@ -185,28 +185,28 @@ def accept(token: str, user: User) -> Joined:
 
 
 def is_covered(invitation: Invitation) -> bool:
-    """Whether its sender could send it now. Who loses a role on the team's page loses their invitations there; ops
-    staff also lock accounts, and take memberships away, in the admin."""
+    """Return whether its sender could send it now: in the admin, operators deactivate accounts and delete memberships
+    without withdrawing invitations."""
     sender = invitation.invited_by
     actions = actions_in(sender, invitation.team) if sender is not None else frozenset()
     return Action.INVITE in actions and (invitation.role != Role.OWNER or Action.CHANGE_OWNERS in actions)
 
 
 def standing_of(invitation: Invitation) -> State:
-    """Whether it lets somebody in: its state, and as if revoked where its sender could not send it any more."""
+    """Return the invitation's state; REVOKED also where its sender could no longer send it."""
     state = state_of(invitation)
     return State.REVOKED if state == State.OPEN and not is_covered(invitation) else state
 
 
 def lets_sign_up(invitation_id: int) -> bool:
-    """Whether it lets a stranger make an account although sign-up is closed: as long as it lets somebody in."""
+    """Return whether the invitation permits a sign-up although sign-up is closed: as long as it can be accepted."""
     rows = Invitation.objects.select_related("team", "invited_by").filter(team__deleting_at__isnull=True)
     found = rows.filter(pk=invitation_id).first()
     return found is not None and standing_of(found) == State.OPEN
 
 
 def join(team: Team, invitation: Invitation, user: User) -> Joined:
-    """Makes the person a member with the invitation's role, or with the higher one that they have."""
+    """Make the user a member with the invitation's role, or with the higher one that they have."""
     member, is_new = Membership.objects.get_or_create(team=team, user=user, defaults={"role": invitation.role})
     raised = not is_new and allowed(invitation.role) > allowed(member.role)
     if raised:

@@ -20,7 +20,7 @@ INVITATION_TOKEN_PREFIX = "spi_"  # noqa: S105  (by it, security/redaction.py fi
 
 
 def validate_time_zone(name: str) -> None:
-    """Raises ValidationError where this is no name of the time zone database."""
+    """Raise ValidationError unless this is a name of the time zone database."""
     if name not in available_timezones():
         raise ValidationError(_("“%(name)s” is no time zone. Pick one such as Europe/Paris."), params={"name": name})
 
@@ -31,7 +31,7 @@ class Theme(models.TextChoices):
 
 
 class User(AbstractUser):
-    """A person who signs in, and how they want their pages: "" is what the browser asks for (time zone: UTC)."""
+    """An account and its preferences. "": what the browser asks for; for the time zone UTC."""
 
     language = models.CharField(
         max_length=10, choices=settings.LANGUAGES, blank=True, default="", db_default="", verbose_name=_("language")
@@ -49,25 +49,25 @@ class User(AbstractUser):
     )
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Addresses are compared in small letters, whoever wrote them down."""
+        """Save with the address in lower case, in which addresses are compared."""
         self.email = (self.email or "").lower()
         super().save(*args, **kwargs)
 
 
 class TeamQuerySet(models.QuerySet["Team"]):
     def not_deleted(self) -> TeamQuerySet:
-        """Those that nobody has deleted: of the others what is left is being removed."""
+        """Leave out deleted teams, whose rows are still being removed."""
         return self.filter(deleting_at__isnull=True)
 
     def visible_to(self, user: Any) -> TeamQuerySet:
-        """The person's teams; all of them for a superuser, who runs this installation."""
+        """Return the user's teams; all teams for a superuser."""
         if user.is_superuser:
             return self.not_deleted()
         return self.not_deleted().filter(members=user)
 
 
 class Team(models.Model):
-    """People who share projects."""
+    """Users who share projects."""
 
     name = models.CharField(max_length=100)
     members = models.ManyToManyField(User, through="Membership", related_name="teams")
@@ -90,14 +90,14 @@ class Role(models.TextChoices):
 
 
 class Membership(models.Model):
-    """What a person may do in a team."""
+    """A user's role in a team."""
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["team", "user"], name="one_membership_per_person")]
+        constraints = [models.UniqueConstraint(fields=["team", "user"], name="one_membership_per_user")]
 
     def __str__(self) -> str:
         return f"{self.user} in {self.team} ({self.role})"
@@ -109,20 +109,20 @@ def invitation_end() -> datetime:
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
     def open(self) -> InvitationQuerySet:
-        """Those that can still be accepted."""
+        """Return invitations that can still be accepted."""
         return self.waiting().filter(expires_at__gt=timezone.now())
 
     def waiting(self) -> InvitationQuerySet:
-        """Those that nobody has accepted or withdrawn, in time or not."""
+        """Return invitations neither accepted nor withdrawn, expired or not."""
         return self.filter(accepted_at__isnull=True, revoked_at__isnull=True)
 
     def withdraw(self) -> int:
-        """Ends those that wait; how many there were."""
+        """Withdraw the waiting ones; return how many."""
         return self.waiting().update(revoked_at=timezone.now())
 
 
 class Invitation(models.Model):
-    """A way into a team, sent by e-mail to a person who may have no account yet. Only the token's hash is stored."""
+    """An invitation into a team, sent by e-mail, also to people without an account. Stores only the token's hash."""
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="invitations")
     email = models.EmailField()
@@ -141,7 +141,7 @@ class Invitation(models.Model):
 
     class Meta:
         constraints = [
-            # One that is open per person and team: inviting again replaces it.
+            # At most one open per address and team: a new one replaces it.
             models.UniqueConstraint(
                 "team",
                 Lower("email"),

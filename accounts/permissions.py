@@ -1,6 +1,6 @@
-"""Who may do what in a team. Pages ask here and decide nothing themselves.
+"""Actions and the roles that allow them. Pages decide nothing themselves.
 
-Whether a person sees a project at all is decided before, by `visible_to`: what is foreign is not found.
+Whether a user sees a project at all is decided earlier, by `visible_to`: other teams' projects are not found.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from accounts.models import Membership, Role, Team, User
 
 
 class Action(StrEnum):
-    """What people do with a team that they are in, and with its projects."""
+    """An action on a team or its projects."""
 
     SEE = "see"
     MARK_VERDICT = "mark_verdict"
@@ -40,7 +40,7 @@ class Action(StrEnum):
 
 _VIEWER = frozenset({Action.SEE})
 _MEMBER = _VIEWER | {Action.MARK_VERDICT, Action.REPLAY, Action.RERUN_ANALYSIS}
-# What decides about verdicts to come: the policy, what they are compared with, what is measured and how, and by whom.
+# Actions that affect later verdicts: policy, baseline, what is measured and how, and who may change that.
 _ADMIN = _MEMBER | {
     Action.CHANGE_POLICY,
     Action.EXCLUDE_WINDOW,
@@ -54,7 +54,7 @@ _ADMIN = _MEMBER | {
     Action.CHANGE_MEMBERS,
     Action.RENAME_TEAM,
 }
-# What cannot be undone, and who else may do that.
+# Actions that cannot be undone, and granting them to others.
 _OWNER = _ADMIN | {Action.DELETE_PROJECT, Action.CHANGE_OWNERS, Action.DELETE_TEAM}
 
 ALLOWED: Mapping[str, frozenset[Action]] = {
@@ -63,17 +63,17 @@ ALLOWED: Mapping[str, frozenset[Action]] = {
     Role.ADMIN: _ADMIN,
     Role.OWNER: _OWNER,
 }
-# A superuser runs this installation: an owner everywhere, who also says how much of it a project may use.
+# A superuser operates the installation: an owner everywhere, who may also change plans.
 OPERATOR = frozenset(Action)
 
 
 def allowed(role: str | None) -> frozenset[Action]:
-    """What this role may do; nothing for None and for a role that nobody knows."""
+    """Return the actions that this role allows; none for None and for an unknown role."""
     return ALLOWED.get(role, frozenset()) if role is not None else frozenset()
 
 
 def role_in(user: User, team: Team) -> str | None:
-    """The person's role in the team, None for no member; a superuser is an owner."""
+    """Return the user's role in the team; None: not a member. A superuser is an owner."""
     if not user.is_active:
         return None
     if user.is_superuser:
@@ -82,12 +82,12 @@ def role_in(user: User, team: Team) -> str | None:
 
 
 def actions_in(user: User, team: Team) -> frozenset[Action]:
-    """What the person may do in the team. One query, none for a superuser."""
+    """Return the actions allowed to the user in the team. One query, none for a superuser."""
     return OPERATOR if user.is_superuser and user.is_active else allowed(role_in(user, team))
 
 
 def teams_for(user: User, action: Action) -> QuerySet[Team]:
-    """The teams in which the person may do this, by name; all of them for a superuser."""
+    """Return the teams in which the user may do this, ordered by name; all teams for a superuser."""
     if not user.is_active:
         return Team.objects.none()
     if user.is_superuser:
@@ -97,16 +97,16 @@ def teams_for(user: User, action: Action) -> QuerySet[Team]:
 
 
 def may_create_project(user: User) -> bool:
-    """Whether this user may create a project somewhere: in one of their teams, or in the one that it makes."""
+    """Return whether the user may create a project: in one of their teams, or in a new one."""
     return teams_for(user, Action.CREATE_PROJECT).exists() or has_no_team(user)
 
 
 def has_no_team(user: User) -> bool:
-    """Whether this user sees no team yet. Everyone may create teams, so their first project brings one along."""
+    """Return whether the user sees no team yet. Everyone may create teams, so their first project creates one."""
     return user.is_active and not Team.objects.visible_to(user).exists()
 
 
 def require(actions: frozenset[Action], action: Action) -> None:
-    """Raises PermissionDenied where the action is not among them."""
+    """Raise PermissionDenied unless the action is among them."""
     if action not in actions:
         raise PermissionDenied(f"{action} is not allowed")

@@ -1,4 +1,4 @@
-"""Signing in with GitHub or Google."""
+"""Sign-in with GitHub or Google."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest
 
 
 class SocialAdapter(DefaultSocialAccountAdapter):
-    """Providers come from the environment alone; allauth's table for them, with its readable secrets, is not asked."""
+    """Read providers from settings only, not from allauth's table, which holds secrets in clear text."""
 
     def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:
         return [

@@ -1,4 +1,4 @@
-"""What stands between the right password and the first page."""
+"""Steps between the right password and the first page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accounts.models import User
 
 
 class EmailVerificationStage(stages.EmailVerificationStage):
-    """Who signs up proves their address first. Whom ops staff made (createsuperuser, admin) comes in without."""
+    """Require a verified address after a sign-up, but not of accounts that operators created."""
 
     def handle(self) -> Any:
         if not self.login.signup and self.login.user is not None and may_come_in(self.login.user):
@@ -20,10 +20,10 @@ class EmailVerificationStage(stages.EmailVerificationStage):
 
 
 def may_come_in(user: User) -> bool:
-    """Whether no proof of the address is owed: by all but those who signed up themselves.
+    """Return whether the user may sign in without verifying an address: all but those who signed up themselves.
 
-    Signing up leaves a primary address to prove, and who owes that was never let in. (Other rows come about by
-    themselves: asking for a new password makes one of the address that ops staff gave.)
+    A sign-up leaves a primary address that is not verified, and no login. (Other rows appear by themselves: a password
+    reset creates one for the address that operators entered.)
     """
     owed = EmailAddress.objects.filter(user=user, primary=True, verified=False)
     return user.last_login is not None or not owed.exists()

@@ -1,8 +1,8 @@
-"""What changes teams and who is in them.
+"""Changes to teams and their members.
 
-Everything that touches members or invitations of a team takes the team's row first: a role that was looked at must
-still be so when it is changed, and of two owners who leave at once, one stays. What the acting person may do is asked
-under the same lock, and PermissionDenied raised where it is too little.
+Every change of a team's members or invitations locks the team's row first: a role that was read must still hold when
+it is changed, and of two owners who leave at once one stays. The acting user's permissions are read under the same
+lock; PermissionDenied is raised where they are not enough.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ LAST_OWNER = gettext_lazy("A team needs an owner. Make somebody else an owner fi
 
 
 class LastOwner(ValidationError):
-    """The team would be left without an owner who can sign in."""
+    """The change would leave the team without an owner who can sign in."""
 
     def __init__(self) -> None:
         super().__init__(LAST_OWNER, code="last_owner")
 
 
 def clean_name(name: str) -> str:
-    """The name on one line, without control characters: it stands in subjects of mails.
+    """Return the name on one line, as subjects of mails need it.
 
     Raises ValidationError that names the field.
     """
@@ -43,7 +43,7 @@ def clean_name(name: str) -> str:
 
 
 def create_team(name: str, owner: User) -> Team:
-    """A team of its own with this person as its owner. Raises ValidationError that names the field."""
+    """Create a team with this user as its owner. Raises ValidationError that names the field."""
     team = Team(name=clean_name(name))
     team.full_clean()
     with transaction.atomic():
@@ -65,7 +65,7 @@ def first_team(name: str, owner: User) -> Team:
 
 
 def rename_team(team: Team, name: str, *, by: User) -> None:
-    """Raises ValidationError that names the field."""
+    """Rename the team. Raises ValidationError that names the field."""
     renamed = Team(pk=team.pk, name=clean_name(name))
     renamed.full_clean(exclude=["id", "members"], validate_unique=False)
     with transaction.atomic():
@@ -75,9 +75,9 @@ def rename_team(team: Team, name: str, *, by: User) -> None:
 
 
 def close_team(team: Team, *, typed: str, by: User) -> None:
-    """Takes the team away from everybody, for good. Its projects are for metrics.deletion.delete_team to delete.
+    """Delete the team for its members. metrics.deletion.delete_team also deletes its projects.
 
-    typed: the team's name, so that nobody does this by mistake. Raises ValidationError that names the field.
+    typed: the team's name as a confirmation. Raises ValidationError that names the field.
     """
     with transaction.atomic():
         current = locked(team)
@@ -91,9 +91,9 @@ def close_team(team: Team, *, typed: str, by: User) -> None:
 
 
 def change_role(team: Team, membership_id: int, role: str, *, by: User) -> Membership:
-    """The member with the new role; invitations of theirs that it does not cover any more are withdrawn.
+    """Give a member the role and withdraw the invitations sent by them that it does not allow.
 
-    Owners are made and unmade by owners only. Raises LastOwner, Membership.DoesNotExist.
+    Only owners give or take the role of owner. Raises LastOwner, Membership.DoesNotExist.
     """
     if role not in Role.values:
         raise ValidationError({"role": _("There is no such role.")})
@@ -114,7 +114,7 @@ def change_role(team: Team, membership_id: int, role: str, *, by: User) -> Membe
 
 
 def remove_member(team: Team, membership_id: int, *, by: User) -> User:
-    """Whoever was removed; one who removes themselves leaves. Raises LastOwner, Membership.DoesNotExist."""
+    """Remove a member and return the user; anyone may remove themselves. Raises LastOwner, Membership.DoesNotExist."""
     with transaction.atomic():
         actions = actions_in(by, locked(team))
         member = team.memberships.select_related("user").get(pk=membership_id)
@@ -126,7 +126,7 @@ def remove_member(team: Team, membership_id: int, *, by: User) -> User:
 
 
 def leave_team(team: Team, user: User) -> None:
-    """Every member may. Raises LastOwner, Membership.DoesNotExist."""
+    """End the user's own membership. Raises LastOwner, Membership.DoesNotExist."""
     with transaction.atomic():
         locked(team)
         member = team.memberships.select_related("user").get(user=user)
@@ -135,22 +135,22 @@ def leave_team(team: Team, user: User) -> None:
 
 
 def locked(team: Team) -> Team:
-    """The team's row, locked until the transaction ends. Raises Team.DoesNotExist.
+    """Lock the team's row until the transaction ends and return it. Raises Team.DoesNotExist.
 
-    A weak lock, which lets those by who refer to the team, as every new project does.
+    FOR NO KEY UPDATE: inserting rows that refer to the team, as every new project does, is not blocked.
     """
     return Team.objects.not_deleted().select_for_update(no_key=True).get(pk=team.pk)
 
 
 def end(member: Membership) -> None:
-    """Ends a membership, with the invitations that the person sent. Raises LastOwner."""
+    """End a membership and withdraw the invitations that the user sent. Raises LastOwner."""
     keep_an_owner(member)
     Membership.objects.filter(pk=member.pk).delete()
     withdraw_invitations(member.team, member.user, None)
 
 
 def keep_an_owner(member: Membership) -> None:
-    """Raises LastOwner where the team had none left without this one. Somebody who is locked out is no owner."""
+    """Raise LastOwner where the team has no other owner; a deactivated account does not count."""
     if member.role != Role.OWNER:
         return
     others = Membership.objects.filter(team=member.team_id, role=Role.OWNER, user__is_active=True)
@@ -159,7 +159,7 @@ def keep_an_owner(member: Membership) -> None:
 
 
 def withdraw_invitations(team: Team, sender: User, role: str | None) -> None:
-    """Withdraws what somebody with this role could not have sent: else whoever was removed could come back with it."""
+    """Withdraw the sender's invitations that the role does not allow, or a removed member could come back with one."""
     actions = allowed(role)
     sent = Invitation.objects.filter(team=team, invited_by=sender)
     if Action.INVITE in actions:

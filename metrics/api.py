@@ -19,7 +19,7 @@ from security.limits import DEPLOYMENTS, limited
 
 @limited(DEPLOYMENTS)
 class DeploymentMetricsView(APIView):
-    """Samples, oldest first."""
+    """Samples of a deployment, oldest first."""
 
     @extend_schema(
         operation_id="deployment_metrics",

@@ -1,4 +1,4 @@
-"""Baseline sampling: the everyday level of each environment, taken while nothing is deployed or under observation."""
+"""Sample the baseline of each environment while nothing is deployed or under observation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPREAD = 7919
 
 
 def next_tick(environment: Environment, now: datetime) -> NewJob | None:
-    """The environment's next baseline job after now; None where it takes none."""
+    """Return the environment's next baseline job after now; None where its baseline is off."""
     every = environment.effective_baseline_interval_s
     if not every:
         return None
@@ -44,7 +44,7 @@ def next_tick(environment: Environment, now: datetime) -> NewJob | None:
 
 
 def plan_next(environments: Iterable[Environment]) -> None:
-    """Writes the next job of each of them, where it is not there yet."""
+    """Enqueue the next job of each of them, unless it exists."""
     now = database_now()
     jobs = [job for environment in environments if (job := next_tick(environment, now)) is not None]
     enqueue(jobs)
@@ -52,31 +52,31 @@ def plan_next(environments: Iterable[Environment]) -> None:
 
 @recurring("baseline_sweep", every_s=SWEEP_EVERY_S)
 def sweep() -> None:
-    """Begins the chain of every environment that has none: it is new, was switched on, or its chain broke."""
+    """Start the chain of jobs of every environment without one: new, switched on, or with a broken chain."""
     going = ScheduledJob.objects.open().filter(job_type=KIND)
     ids = [row["environment_id"] for row in going.values_list("job_metadata", flat=True) if "environment_id" in row]
-    plan_next(Environment.objects.asked_now_and_then().exclude(pk__in=ids).select_related("project"))
+    plan_next(Environment.objects.with_baseline().exclude(pk__in=ids).select_related("project"))
 
 
 def stop(project: Project, *, code: str, reason: str) -> None:
-    """Cancels the project's baseline jobs that wait; one that runs just now ends by itself."""
+    """Cancel the project's pending baseline jobs; a running one finishes."""
     cancel_of(project.pk, [KIND], code=code, reason=reason)
 
 
 def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
-    """Where to collect; none for an environment that is gone, is not to be asked any more (archived, blocked by ops),
-    or in which something is deployed or observed."""
+    """Return the target of each job; none where the environment is deleted, archived or blocked, or has a deployment
+    under way or under observation."""
     wanted = {job.id: job.metadata.get("environment_id") for job in jobs}
     ids = [pk for pk in wanted.values() if pk is not None]
     under_way = Deployment.objects.filter(environment_id__in=ids, state__in=[State.RUNNING, State.FINISHED])
     busy = set(under_way.values_list("environment_id", flat=True))
-    asked = Environment.objects.asked_now_and_then().select_related("project")
+    asked = Environment.objects.with_baseline().select_related("project")
     environments = asked.in_bulk([pk for pk in ids if pk not in busy])
     return {job_id: target_of(environments[pk]) for job_id, pk in wanted.items() if pk in environments}
 
 
 def follow_up(jobs: Sequence[Ended]) -> None:
-    """Writes the next job of each environment, in the transaction that ends this one."""
+    """Enqueue the next job of each environment, in the transaction that ends this one."""
     count_lost(jobs)
     ids = ScheduledJob.objects.filter(pk__in=[job.id for job in jobs]).values_list(
         "job_metadata__environment_id", flat=True
@@ -86,7 +86,7 @@ def follow_up(jobs: Sequence[Ended]) -> None:
 
 @job_kind(KIND, retry=NO_RETRY, prepare=load_targets, record=store_samples, on_finished=follow_up)
 async def collect_baseline(job: Job, target: Target | None) -> Sample | None:
-    """One baseline sample, or nothing while the environment is busy."""
+    """Collect one baseline sample; None without a target."""
     if target is None:
         return None
     return await collected_from(target, job)

@@ -1,4 +1,4 @@
-"""What is counted of collections: samples stored, and samples that never came."""
+"""Counters of collections: samples stored and samples lost."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LOST = totals.counter(
 
 
 def count_samples(jobs: Iterable[Job]) -> None:
-    """Counts the samples that these jobs brought, in the transaction that stores them."""
+    """Count the samples of these jobs, in the transaction that stores them."""
     COLLECTED.add(Counter((job.phase,) for job in jobs))
 
 
 def count_lost(jobs: Sequence[Ended]) -> None:
-    """Counts the collections among these that ended without a sample."""
+    """Count the jobs among these that ended without a sample."""
     LOST.add(Counter((job.error_code or job.status,) for job in jobs if job.status != "completed"))

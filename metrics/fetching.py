@@ -1,4 +1,4 @@
-"""The one fetcher that a poller's collections share."""
+"""The fetcher shared by all collections of a poller."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from django.conf import settings
 from outbound.addresses import AllowList
 from outbound.fetcher import Fetcher
 
-# A poller has at most its capacity (scheduler.poller.PollerOptions) of collections under way: none of them is to wait
-# here for a place, where it would lose its time. libcurl needs about 40 KB for each.
+# At least the capacity of a poller (scheduler.poller.PollerOptions): a collection that waits for a connection loses
+# part of its time limit. libcurl needs about 40 KB for each.
 MAX_CONNECTIONS = 2000
-# One host must not get all of them; several projects may share a host (a gateway), though.
+# One host must not take all of them, although several projects may share one (a gateway).
 PER_HOST = 500
 KEEP_ALIVE = 1000
-# What else has files open: PostgreSQL, the log, libraries, the event loop.
+# Files that others open: PostgreSQL, the log, libraries, the event loop.
 OTHER_FILES = 100
 
 _fetchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Fetcher] = WeakKeyDictionary()
 
 
 def shared_fetcher() -> Fetcher:
-    """The fetcher of the running event loop: connections and TLS sessions are kept for as long as the loop runs."""
+    """Return the fetcher of the running event loop; it keeps connections and TLS sessions as long as the loop runs."""
     loop = asyncio.get_running_loop()
     fetcher = _fetchers.get(loop)
     if fetcher is None:
@@ -39,6 +39,6 @@ def shared_fetcher() -> Fetcher:
 
 
 def open_file_limit() -> int:
-    """How many files this process may have open."""
+    """Return how many files this process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS + OTHER_FILES if soft == resource.RLIM_INFINITY else soft

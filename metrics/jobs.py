@@ -1,4 +1,4 @@
-"""Collecting samples: the job kinds pre_collect and post_collect."""
+"""The job kinds pre_collect and post_collect: collect the samples of a deployment."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ EARLIEST_LOOK = 2
 
 
 def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
-    """The endpoint of each job, as its environment has it now."""
-    # Values, not objects: of everything between the claim and the request this was the dearest.
+    """Return the endpoint of each job, as its environment has it now."""
+    # Values, not model instances: those were the most expensive step between claim and request.
     rows = Deployment.objects.filter(pk__in={job.deployment_id for job in jobs}).values_list(
         "pk",
         "environment_id",
@@ -43,7 +43,7 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
 
 
 def after_collections(jobs: Sequence[Ended]) -> None:
-    """Once nothing more can come, the analysis is due; once the secret is known to be wrong, nothing more is asked."""
+    """Make the analysis due after the last collection; cancel the others once the secret is known to be wrong."""
     count_lost(jobs)
     refused = [job.deployment_id for job in jobs if job.error_code == "unauthorized" and job.deployment_id is not None]
     if refused:
@@ -72,7 +72,7 @@ def look_early(jobs: Sequence[Ended]) -> None:
 
 
 async def collect_sample(job: Job, target: Target | None) -> Sample:
-    """Asks the endpoint; the sample's time is the database's clock."""
+    """Collect one sample of a deployment. Raises JobError."""
     if target is None:
         raise JobError("no_deployment", "this collection has no deployment to collect for", retry=False)
     return await collected_from(target, job)

@@ -1,8 +1,8 @@
-"""What becomes of samples that no plan needs any more. Verdicts, hints and the evidence in them stay.
+"""Remove expired samples. Verdicts, hints and the evidence in them stay.
 
-Days that nobody's plan needs go as whole partitions. Within the others the samples of projects with a shorter retention
-are deleted in batches, each in a transaction of its own. So are the places of a deployment's samples, once all of them
-are over.
+Days that no project's plan needs are dropped as whole partitions. Within the others, samples of projects with a shorter
+retention are deleted in batches, each in its own transaction. So are the places of a deployment's samples, once all of
+them have expired.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from scheduler.recurring import recurring
 logger = structlog.get_logger(__name__)
 
 BATCH = 5000
-# "sweep" in hexadecimal ASCII: the advisory lock of the run that is at work.
+# "sweep" in hexadecimal ASCII: the advisory lock of a run.
 LOCK = 0x7377656570
-# Samples whose project is gone, counted under this.
-NOBODY = 0
+# The project id under which samples of deleted projects are counted.
+NO_PROJECT = 0
 
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep removed, or would remove: samples by project id (NOBODY: of none), partitions by name.
+    """The result of a sweep: samples by project id (or NO_PROJECT), names of partitions.
 
-    places: how many rows of sample_places. busy: it did nothing, because another run was at work.
+    places: number of rows of sample_places. busy: nothing was done because another run was active.
     """
 
     samples: Counter[int] = field(default_factory=Counter)
@@ -51,8 +51,7 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how long which environments' samples are kept. days: by project id; project_of: by environment id;
-    uuids: by project id, what a project is called outside."""
+    """Retention of all environments. days: by project id; project_of: by environment id; uuids: by project id."""
 
     days: dict[int, int]
     project_of: dict[int, int]
@@ -69,11 +68,11 @@ class Retention:
 
     @property
     def longest(self) -> int:
-        """Days after which nobody needs a sample."""
+        """The number of days after which no project needs a sample."""
         return max(self.days.values(), default=max(plan.retention_days for plan in PLANS.values()))
 
     def cuts(self, now: datetime) -> list[Cut]:
-        """What is to go: by project, and whatever is older than the longest retention."""
+        """Return what to delete: one cut per shorter retention, and one for all samples beyond the longest."""
         shorter: dict[int, list[int]] = {}
         for environment, project in self.project_of.items():
             days = self.days.get(project, self.longest)
@@ -86,7 +85,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Samples from before a time, of these environments ("= ANY") or of all others ("<> ALL")."""
+    """Samples older than a time, of these environments ("= ANY") or of all others ("<> ALL")."""
 
     days: int
     before: datetime
@@ -103,14 +102,14 @@ class Cut:
 
 
 def sweep(*, dry_run: bool = False, now: datetime | None = None, say: Callable[[str], None] | None = None) -> Swept:
-    """Removes what is over; dry_run: only counts it. now: the database's clock. Outside any transaction.
+    """Remove what has expired. Call it outside any transaction.
 
-    say: is told of each step. May be interrupted at any time: the next one goes on. One at a time: beside another run
-    it does nothing.
+    dry_run: only count. now: of the database's clock. say: receives a line for each step. May be interrupted at any
+    time: the next run continues. While another run is active it does nothing.
     """
     tell = say or (lambda text: None)
-    with alone(LOCK) as nobody_else:
-        if nobody_else:
+    with advisory_lock(LOCK) as taken:
+        if taken:
             return _sweep(now or database_now(), dry_run=dry_run, tell=tell)
     logger.info("cleanup_skipped", reason="another run is at work")
     tell("Another run is at work: nothing done.")
@@ -118,10 +117,10 @@ def sweep(*, dry_run: bool = False, now: datetime | None = None, say: Callable[[
 
 
 @contextlib.contextmanager
-def alone(lock: int) -> Iterator[bool]:
-    """Whether no other run under this advisory lock is at work; nobody else can begin one meanwhile.
+def advisory_lock(lock: int) -> Iterator[bool]:
+    """Try to take an advisory lock for the block; yield whether it was free.
 
-    The poller's daily run and one from cron begin at the same second, and partitions that go away under a run stop it.
+    The poller's daily run and one from cron start at the same second, and a run fails if another drops its partitions.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
@@ -143,14 +142,14 @@ def _sweep(now: datetime, *, dry_run: bool, tell: Callable[[str], None]) -> Swep
             drop_left_over(name)
     kept = []
     for partition in partitions():
-        # What holds everything older is never dropped: it is where a stray sample finds its place.
+        # The partition for all older days is never dropped: a stray sample still needs it.
         if partition.since is not None and partition.until <= needed_since:
             _drop(partition, retention, swept, dry_run=dry_run, tell=tell)
         else:
             kept.append(partition)
     for partition in kept:
         _thin(partition, retention, swept, now=now, dry_run=dry_run, tell=tell)
-    # After the samples: a place that goes before its sample would let a job that runs again write a second one.
+    # After the samples: without its place, a sample that still exists could be stored a second time.
     _free_places(retention, swept, now=now, dry_run=dry_run, tell=tell)
     _report(retention, swept, dry_run=dry_run)
     return swept
@@ -177,7 +176,7 @@ def _thin(
     dry_run: bool,
     tell: Callable[[str], None],
 ) -> None:
-    """Deletes from one partition what its projects' plans do not need."""
+    """Delete from one partition the samples that their projects' plans do not need."""
     for cut in retention.cuts(now):
         if partition.since is not None and partition.since >= cut.before:
             continue
@@ -191,7 +190,7 @@ def _thin(
 
 
 def _count(partition: Partition, cut: Cut | None = None) -> list[tuple[int, int]]:
-    """(environment id, how many), of all samples or of those that a cut takes."""
+    """Return (environment id, number) of all samples or of those of a cut."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT environment_id, count(*) FROM {partition.name}"  # noqa: S608  (names and conditions are ours)
@@ -203,9 +202,9 @@ def _count(partition: Partition, cut: Cut | None = None) -> list[tuple[int, int]
 
 
 def _delete(partition: Partition, cut: Cut) -> list[tuple[int, int]]:
-    """One batch; (environment id, how many) of what went."""
+    """Delete one batch; return (environment id, number) of the deleted samples."""
     with connection.cursor() as cursor:
-        # By place in the table: samples are never updated, so a row is where it was found.
+        # By ctid: samples are never updated, so a row stays where it was found.
         cursor.execute(
             f"WITH gone AS (DELETE FROM {partition.name} WHERE ctid = ANY(ARRAY("  # noqa: S608  (as above)
             f"SELECT ctid FROM {partition.name} WHERE {cut.where} LIMIT {BATCH})) RETURNING environment_id)"
@@ -229,7 +228,7 @@ WHERE place.environment_id {which} (%s) AND (deployments.id IS NULL OR state = A
 def _free_places(
     retention: Retention, swept: Swept, *, now: datetime, dry_run: bool, tell: Callable[[str], None]
 ) -> None:
-    """Deletes the places of samples that are gone: they only serve jobs that may run again."""
+    """Delete the places of deployments whose samples have expired: no job can store one for them any more."""
     for cut in retention.cuts(now):
         found = PLACES.format(which=cut.which)
         values: list[Any] = [cut.environments, [State.ANALYZED, *NEVER_JUDGED], MARGIN, cut.before, list(OPEN_STATUSES)]
@@ -238,7 +237,7 @@ def _free_places(
             if dry_run:
                 cursor.execute(f"SELECT count(*) {found}", values)
                 removed = cursor.fetchone()[0]
-            # By place in the table, as the samples are: rows of it are never updated either.
+            # By ctid, like the samples: these rows are never updated either.
             batch = f"DELETE FROM sample_places WHERE ctid = ANY(ARRAY(SELECT place.ctid {found} LIMIT {BATCH}))"  # noqa: S608
             while not dry_run and cursor.execute(batch, values).rowcount:
                 removed += cursor.rowcount
@@ -249,7 +248,7 @@ def _free_places(
 def _by_project(counts: Iterable[tuple[int, int]], retention: Retention) -> Counter[int]:
     found: Counter[int] = Counter()
     for environment, number in counts:
-        found[retention.project_of.get(environment, NOBODY)] += number
+        found[retention.project_of.get(environment, NO_PROJECT)] += number
     return found
 
 
@@ -269,5 +268,5 @@ def _report(retention: Retention, swept: Swept, *, dry_run: bool) -> None:
 
 @recurring("cleanup_metrics", every_s=86400)
 def cleanup() -> None:
-    """Every day, by itself."""
+    """Sweep once a day."""
     sweep()

@@ -1,4 +1,4 @@
-"""Samples as the API shows them."""
+"""The samples of the API."""
 
 from __future__ import annotations
 

@@ -18,24 +18,24 @@ NONCE_MAX_CHARS = 200
 
 
 class SignatureRefused(Exception):
-    """A request that is not signed as it should be; the text says what is wrong."""
+    """The request is not signed correctly; the message says what is wrong."""
 
 
 @lru_cache(maxsize=4096)
 def canonical_path(url_or_path: str) -> str:
-    """The path that is signed: starts with "/", no trailing slash unless it is just "/", no query, no fragment."""
+    """Return the path that is signed: a leading "/", no trailing one, no query, no fragment."""
     path = urlsplit(url_or_path).path if "://" in url_or_path else url_or_path.partition("#")[0].partition("?")[0]
     return "/" + path.strip("/")
 
 
 def signature(secret: str, *, timestamp: str, method: str, path: str, nonce: str) -> str:
-    """ "sha256=" and the hex HMAC-SHA256 of "timestamp|METHOD|path|nonce"."""
+    """Return "sha256=" and the hex HMAC-SHA256 of "timestamp|METHOD|path|nonce"."""
     payload = f"{timestamp}|{method.upper()}|{canonical_path(path)}|{nonce}"
     return "sha256=" + hmac.digest(secret.encode(), payload.encode(), "sha256").hex()
 
 
 def signed_headers(secret: str, *, url: str, now: datetime, project_id: str, method: str = "GET") -> dict[str, str]:
-    """The headers of one signed request; a new nonce each time. now: aware."""
+    """Return the headers of one signed request, with a new nonce. now: aware."""
     timestamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     nonce = secrets.token_urlsafe(16)
     path = canonical_path(url)
@@ -52,7 +52,7 @@ def signed_headers(secret: str, *, url: str, now: datetime, project_id: str, met
 
 
 def verified_nonce(secret: str, *, method: str, path: str, headers: Mapping[str, str], now: datetime) -> str:
-    """The nonce of a rightly signed request: its receiver has to refuse one that it has seen before.
+    """Return the nonce of a correctly signed request; the receiver must refuse a nonce that it has seen before.
 
     headers: by any case-insensitive mapping; now: aware. Raises SignatureRefused.
     """
@@ -68,7 +68,7 @@ def verified_nonce(secret: str, *, method: str, path: str, headers: Mapping[str,
         raise SignatureRefused("The timestamp is too old or in the future: compare the clocks.")
     if not 0 < len(nonce) <= NONCE_MAX_CHARS:
         raise SignatureRefused("The nonce is missing or too long.")
-    # Text from headers may hold what UTF-8 cannot: such a signature or nonce is simply wrong.
+    # Headers may contain text that UTF-8 cannot encode: such a signature or nonce is wrong.
     try:
         expected = signature(secret, timestamp=timestamp, method=method, path=path, nonce=nonce).encode()
         given = headers.get("X-SeqPulse-Signature", "").encode()

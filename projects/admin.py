@@ -40,7 +40,7 @@ class EnvironmentInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 class PlanActionForm(ActionForm):
-    """The plan that the action below puts the selected projects on."""
+    """The field for the plan of the action put_on_plan."""
 
     plan = forms.ChoiceField(label=gettext_lazy("Plan"), required=False, choices=[("", "---------"), *PLAN_CHOICES])
 
@@ -82,7 +82,7 @@ class ProjectAdmin(OwnerAdmin):
 
 
 class BlockActionForm(ActionForm):
-    """Why the action below has endpoints not asked; their teams read it."""
+    """The field for the reason of the action block, which the teams read."""
 
     reason = forms.CharField(label=gettext_lazy("Reason"), required=False, max_length=200)
 
@@ -195,7 +195,7 @@ class OfEnvironmentAdmin(GuardedAdmin):
 
 @admin.register(PolicyVersion)
 class PolicyVersionAdmin(OfEnvironmentAdmin, MachineMadeAdmin):
-    """What environments were judged by. A new one comes from the environment's page, its policy page or a trigger."""
+    """Versions of policies. New ones come from the environment's page, its policy page or a trigger."""
 
     list_display = ("environment", "number", "source", "created_by", "created_at")
     list_filter = ("source",)
@@ -228,7 +228,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(GuardedAdmin):
-    """Keys are made here, shown once, and revoked; the hash is nobody's business."""
+    """Create keys, show them once, and revoke them; the hash is not shown."""
 
     form = ApiKeyForm
     list_display = ("name", "prefix", "project", "created_at", "last_used_at", "revoked_at")

@@ -1,4 +1,4 @@
-"""What the people who run this installation do to projects of others: plans, and endpoints that are not to be asked."""
+"""Actions of operators on projects of any team: change plans, block endpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = structlog.get_logger(__name__)
 
 
 def change_plan(projects: Iterable[Project], plan: str, *, by: str) -> list[Project]:
-    """Puts the projects on the plan; returns those that were on another one. Deployments under way keep their window.
+    """Put the projects on the plan; return those that were on another one. Deployments under way keep their window.
 
     Raises ValueError for a plan that there is not.
     """
@@ -31,7 +31,7 @@ def change_plan(projects: Iterable[Project], plan: str, *, by: str) -> list[Proj
 
 
 def block_endpoints(environments: Iterable[Environment], reason: str, *, by: str) -> list[Environment]:
-    """No endpoint of these is asked any more, until it is unblocked; returns those that were not blocked before.
+    """Block the endpoints of these environments; return those that were not blocked before.
 
     What would have been measured counts as missed, with the reason: no verdict reads ok for lack of samples.
     """
@@ -46,7 +46,7 @@ def block_endpoints(environments: Iterable[Environment], reason: str, *, by: str
 
 
 def unblock_endpoints(environments: Iterable[Environment], *, by: str) -> list[Environment]:
-    """The endpoints are asked again; returns those that were blocked."""
+    """Unblock the endpoints of these environments; return those that were blocked."""
     changed = []
     with transaction.atomic():
         for environment in environments:

@@ -1,4 +1,4 @@
-"""Who calls the API: the project that an API key names."""
+"""Authentication of API calls: the project of an API key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from projects.models import ApiKey, Project, hash_key
 
-# "Last used" is for people who clean up keys: to the minute, so that a busy pipeline does not write on every call.
+# "Last used" helps to clean up keys: to the minute, so that a busy pipeline does not write on every call.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 
@@ -29,7 +29,7 @@ WHERE key.key_hash = %s AND key.revoked_at IS NULL
 
 
 class Caller:
-    """The caller of one request: an API key and the project that it belongs to."""
+    """The caller of a request: an API key and its project."""
 
     is_authenticated = True
 
@@ -39,16 +39,16 @@ class Caller:
 
 
 def project_of(request: Request) -> Project:
-    """The project whose key made this call; for views that only keys may call."""
+    """Return the project of the caller; for views that only keys may call."""
     caller: Any = request.user
     project: Project = caller.project
     return project
 
 
 def look_up(secret: str) -> ApiKey | None:
-    """The usable key with this secret, with its project.
+    """Return the usable key with this secret, with its project.
 
-    As SQL: every call of the API begins with it, and building the query anew cost more than running it.
+    In SQL: every call of the API begins with it, and building the query anew cost more than running it.
     """
     with connection.cursor() as cursor:
         cursor.execute(LOOK_UP, [hash_key(secret)])
@@ -61,7 +61,7 @@ def look_up(secret: str) -> ApiKey | None:
 
 
 def key_of(request: HttpRequest) -> ApiKey | None:
-    """The usable key that the call brings, looked up once however often it is asked for."""
+    """Return the usable key of the request, looked up once per request."""
     if not hasattr(request, "seqpulse_key"):
         secret = request.headers.get("X-API-Key", "").strip()
         request.seqpulse_key = look_up(secret) if secret else None  # type: ignore[attr-defined]
@@ -88,7 +88,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the OpenAPI document shows it."""
+    """The API key in the OpenAPI document."""
 
     target_class = "projects.authentication.ApiKeyAuthentication"
     name = "ApiKey"

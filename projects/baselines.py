@@ -1,4 +1,4 @@
-"""What changes an environment's baseline: how often it is sampled, and the times that are taken out of it."""
+"""Changes to an environment's baseline: its interval and excluded windows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from projects.models import Environment, ExcludedWindow
 
 
 def set_baseline_interval(environment: Environment, seconds: int | None) -> None:
-    """Seconds between two baseline samples; None: what the plan gives; 0: none are taken."""
+    """Set the seconds between two baseline samples; None: the plan's; 0: none."""
     Environment.objects.filter(pk=environment.pk).update(baseline_interval_s=seconds)
     environment.baseline_interval_s = seconds
 
@@ -17,7 +17,7 @@ def set_baseline_interval(environment: Environment, seconds: int | None) -> None
 def exclude_window(
     environment: Environment, starts_at: datetime, ends_at: datetime, *, reason: str = "", by: User | None = None
 ) -> ExcludedWindow:
-    """Takes a time out of the environment's baseline, for the verdicts to come.
+    """Exclude a time from the environment's baseline, for later verdicts.
 
     Raises ValidationError that names the field.
     """
@@ -28,5 +28,5 @@ def exclude_window(
 
 
 def include_window(environment: Environment, window_id: int) -> bool:
-    """Puts an excluded time back; False where the environment has no such window (any more)."""
+    """Remove an excluded window; return False where the environment does not have it."""
     return environment.excluded_windows.filter(pk=window_id).delete()[0] > 0

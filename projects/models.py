@@ -32,15 +32,15 @@ PLAN_CHOICES = [(name, PLAN_NAMES[name]) for name in PLANS]
 
 class ProjectQuerySet(models.QuerySet["Project"]):
     def not_deleted(self) -> ProjectQuerySet:
-        """Those that nobody has deleted: of the others what is left is being removed."""
+        """Leave out deleted projects, whose rows are still being removed."""
         return self.filter(deleting_at__isnull=True)
 
     def active(self) -> ProjectQuerySet:
-        """Those that are measured: neither archived nor deleted."""
+        """Return projects that are measured: neither archived nor deleted."""
         return self.not_deleted().filter(archived_at__isnull=True)
 
     def visible_to(self, user: Any) -> ProjectQuerySet:
-        """The projects of the person's teams; all of them for a superuser, who runs this installation."""
+        """Return the projects of the user's teams; all projects for a superuser."""
         if user.is_superuser:
             return self.not_deleted()
         return self.not_deleted().filter(team__members=user)
@@ -98,12 +98,12 @@ class Project(models.Model):
 
     @property
     def effective_window_minutes(self) -> int:
-        """Minutes of observation: the project's own within what its plan gives."""
+        """Minutes of observation: the project's setting, at most the plan's."""
         return min(self.window_minutes or self.plan_limits.window_minutes, self.plan_limits.window_minutes)
 
     @property
     def effective_retention_days(self) -> int:
-        """Days that samples are kept: the project's own within what its plan gives."""
+        """Days that samples are kept: the project's setting, at most the plan's."""
         return min(self.retention_days or self.plan_limits.retention_days, self.plan_limits.retention_days)
 
     def actions_of(self, user: User) -> frozenset[Action]:
@@ -121,7 +121,7 @@ class Project(models.Model):
 
 
 def validate_endpoint(url: str) -> None:
-    """Raises ValidationError where the URL cannot be a metrics endpoint."""
+    """Raise ValidationError where the URL cannot be a metrics endpoint."""
     try:
         parse_endpoint(url)
     except ValueError as error:
@@ -130,14 +130,14 @@ def validate_endpoint(url: str) -> None:
 
 class EnvironmentQuerySet(models.QuerySet["Environment"]):
     def not_deleted(self) -> EnvironmentQuerySet:
-        """Those that nobody has deleted."""
+        """Leave out deleted environments."""
         return self.filter(deleting_at__isnull=True)
 
     def visible_to(self, user: Any) -> EnvironmentQuerySet:
         return self.not_deleted().filter(project__in=Project.objects.visible_to(user))
 
-    def asked_now_and_then(self) -> EnvironmentQuerySet:
-        """Those whose endpoint may be asked although nothing is deployed."""
+    def with_baseline(self) -> EnvironmentQuerySet:
+        """Return environments whose endpoint may be asked for a baseline."""
         return self.exclude(metrics_endpoint="").filter(
             endpoint_blocked_at__isnull=True,
             deleting_at__isnull=True,
@@ -147,7 +147,7 @@ class EnvironmentQuerySet(models.QuerySet["Environment"]):
 
 
 class Environment(models.Model):
-    """Where a project runs: prod, staging, … Each has its own metrics endpoint."""
+    """A place where a project runs (prod, staging, …), with its own metrics endpoint."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="environments")
     name = models.CharField(max_length=100)
@@ -188,17 +188,17 @@ class Environment(models.Model):
 
     @property
     def signs(self) -> bool:
-        """Whether requests to the metrics endpoint are signed."""
+        """Return whether requests to the metrics endpoint are signed."""
         return bool(self.hmac_secret)
 
     def in_grace(self, now: datetime) -> bool:
-        """Whether the secret from before the last rotation is still tried where the endpoint refuses the new one."""
+        """Return whether the secret from before a rotation is still tried where the endpoint refuses the new one."""
         until = self.previous_hmac_until
         return bool(self.hmac_secret and self.previous_hmac_secret) and until is not None and now < until
 
     @property
     def effective_baseline_interval_s(self) -> int:
-        """Seconds between two baseline samples; 0: none are taken."""
+        """Seconds between two baseline samples; 0: none."""
         if self.baseline_interval_s == 0 or not self.metrics_endpoint:
             return 0
         if self.endpoint_blocked_at or self.deleting_at or self.project.archived_at or self.project.deleting_at:
@@ -213,7 +213,7 @@ class PolicySource(models.TextChoices):
 
 
 class PolicyVersion(models.Model):
-    """A policy that an environment has or had. Verdicts name the one that they were judged by."""
+    """A version of an environment's policy. Verdicts name the one that they were judged by."""
 
     environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="policy_versions")
     number = models.PositiveIntegerField()
@@ -230,7 +230,7 @@ class PolicyVersion(models.Model):
 
 
 class ExcludedWindow(models.Model):
-    """A time that an operator has taken out of an environment's baseline: an incident, a load test."""
+    """A time that a user has excluded from an environment's baseline: an incident, a load test."""
 
     environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="excluded_windows")
     starts_at = models.DateTimeField()
@@ -259,7 +259,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return self.filter(revoked_at__isnull=True)
 
     def matching(self, secret: str) -> ApiKeyQuerySet:
-        """The usable key with this secret, if there is one."""
+        """Return the usable key with this secret, if any."""
         return self.usable().filter(key_hash=hash_key(secret))
 
 
@@ -281,12 +281,12 @@ class ApiKey(models.Model):
         return f"{self.prefix}… ({self.name})"
 
     def revoke(self) -> bool:
-        """Ends the key now; False where it had already ended."""
+        """Revoke the key now; return False where it is revoked already."""
         return ApiKey.objects.usable().filter(pk=self.pk).update(revoked_at=timezone.now()) == 1
 
 
 def hash_key(secret: str) -> str:
-    """SHA-256 in hex. A key holds 256 random bits, so nothing slower is needed against guessing."""
+    """Return the key's SHA-256 in hex. A key has 256 random bits, so no slower hash is needed."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 

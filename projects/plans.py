@@ -1,4 +1,4 @@
-"""What a plan allows. Pure: numbers only."""
+"""Plans and their limits. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """window_minutes: how long a deployment is observed; retention_days: how long samples are kept;
-    baseline_interval_s: seconds between two samples of the service's everyday level."""
+    """window_minutes: of observation after a deployment; retention_days: of samples; baseline_interval_s: between
+    two baseline samples."""
 
     name: str
     window_minutes: int

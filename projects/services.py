@@ -1,4 +1,4 @@
-"""What changes projects, environments and keys."""
+"""Changes to projects, environments, keys and policies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_TEAM = "Default team"
 
 @dataclass(frozen=True, slots=True)
 class NewProject:
-    """A project just made, with the secrets that are shown this once. hmac_secret: None where nothing is signed."""
+    """A new project with the secrets that are shown once. hmac_secret: None where requests are not signed."""
 
     project: Project
     environment: Environment
@@ -30,7 +30,7 @@ class NewProject:
 
 
 def issue_api_key(project: Project, name: str = "default", *, by: User | None = None) -> str:
-    """A new key of the project, in plain text: shown once, stored as a hash."""
+    """Create a key of the project and return it in clear text, which is shown once; the hash is stored."""
     secret = new_api_key()
     ApiKey.objects.create(project=project, name=name, prefix=secret[:9], key_hash=hash_key(secret), created_by=by)
     return secret
@@ -46,7 +46,7 @@ def create_project(
     team: str = DEFAULT_TEAM,
     owner: User | None = None,
 ) -> NewProject:
-    """A project with one environment and one key, in the team of that name (made if missing).
+    """Create a project with one environment and one key, in the team of that name (created if missing).
 
     Raises ValidationError that names the field, also where the team has a project of that name already.
     """
@@ -70,7 +70,7 @@ def create_project_in(
     signed: bool = False,
     by: User | None = None,
 ) -> NewProject:
-    """A project of the team with one environment and one key. Raises ValidationError that names the field."""
+    """Create a project of the team with one environment and one key. Raises ValidationError that names the field."""
     with transaction.atomic():
         project = saved(Project(team=team, name=name, plan=plan))
         place = add_environment(project, environment, endpoint=endpoint)
@@ -79,26 +79,26 @@ def create_project_in(
 
 
 def add_environment(project: Project, name: str, *, endpoint: str = "") -> Environment:
-    """Another environment of the project. Raises ValidationError that names the field."""
+    """Add an environment to the project. Raises ValidationError that names the field."""
     with field_named({"name": "environment", "metrics_endpoint": "endpoint"}):
         return saved(Environment(project=project, name=name, metrics_endpoint=endpoint))
 
 
 def change_project(project: Project, **columns: Any) -> None:
-    """Changes these columns of the project, and no other. Raises ValidationError that names the field."""
+    """Change these columns of the project, and no others. Raises ValidationError that names the field."""
     for column, value in columns.items():
         setattr(project, column, value)
     saved(project, list(columns))
 
 
 def rename_environment(environment: Environment, name: str) -> None:
-    """Gives the environment another name. Raises ValidationError that names the field."""
+    """Rename the environment. Raises ValidationError that names the field."""
     environment.name = name
     saved(environment, ["name"])
 
 
 def set_endpoint(environment: Environment, url: str, *, seen: str) -> bool:
-    """Makes this the environment's metrics endpoint ("": none), where it still is the one that was seen; else False.
+    """Set the environment's metrics endpoint ("": none); return False where it is no longer the one that was seen.
 
     Raises ValidationError where the URL cannot be one.
     """
@@ -109,7 +109,7 @@ def set_endpoint(environment: Environment, url: str, *, seen: str) -> bool:
     return rows.update(metrics_endpoint=url) == 1
 
 
-# What the database refuses, and how it is told at which field.
+# Unique constraints, with the field and the message of their violation.
 TAKEN = {
     "one_project_name_per_team": {"name": _("The team has a project of this name already.")},
     "one_environment_name_per_project": {"name": _("The project has an environment of this name already.")},
@@ -118,21 +118,21 @@ Row = TypeVar("Row", Project, Environment)
 
 
 def saved(row: Row, columns: list[str] | None = None) -> Row:
-    """The row, checked and written; columns: only these of one that is there already.
+    """Validate and save the row and return it. columns: only these of an existing row.
 
     Raises ValidationError that names the field. Whether the name is free the database decides, so that of two at once
     one gets it and the other an answer in words.
     """
     others = [] if columns is None else [one.name for one in row._meta.fields if one.name not in columns]
     row.full_clean(exclude=others, validate_constraints=False)
-    with taken_in_words():
+    with taken_names_refused():
         row.save(update_fields=columns)
     return row
 
 
 @contextmanager
-def taken_in_words() -> Iterator[None]:
-    """A transaction in which a name that is taken raises ValidationError that names the field."""
+def taken_names_refused() -> Iterator[None]:
+    """Open a transaction in which a violation of TAKEN raises ValidationError that names the field."""
     try:
         with transaction.atomic():
             yield
@@ -145,7 +145,7 @@ def taken_in_words() -> Iterator[None]:
 
 @contextmanager
 def field_named(names: Mapping[str, str]) -> Iterator[None]:
-    """Errors of these fields are told under the name that the caller knows them by."""
+    """Rename the fields of a ValidationError to those of the caller."""
     try:
         yield
     except ValidationError as error:
@@ -153,20 +153,20 @@ def field_named(names: Mapping[str, str]) -> Iterator[None]:
 
 
 class PolicyChanged(Exception):
-    """Somebody else changed the policy first."""
+    """The policy was changed concurrently."""
 
 
 def set_policy(
     environment: Environment, policy: dict[str, Any], *, source: str, by: User | None = None, seen: int | None = None
 ) -> PolicyVersion:
-    """Makes this the environment's policy and returns its version: the current one where nothing changes.
+    """Set the environment's policy and return its version: the current one where nothing changes.
 
     seen: the number of the version that it was made from, 0 for none; None: whatever stands is replaced. Raises
     ValidationError where the judges do not understand it, PolicyChanged where another version stands.
     """
     validate_policy(policy)
     with transaction.atomic():
-        # Only the lock: policies can be changed also where no key opens the secret. A weak one, which lets those by who
+        # Only the key: the row's secret need not be readable. FOR NO KEY UPDATE does not block inserts of rows that
         # refer to the environment, as every new deployment does.
         Environment.objects.select_for_update(no_key=True).only("pk").get(pk=environment.pk)
         latest = environment.policy_versions.order_by("-number").first()
@@ -182,8 +182,10 @@ def set_policy(
 
 
 def adopt_endpoint(environment: Environment, endpoint: str) -> str:
-    """The environment's endpoint after the first caller brought one: the caller's, or whoever's came first; "" for one
-    that has been deleted."""
+    """Give an environment without endpoint this one; return the endpoint that it has then, "" where it is deleted.
+
+    Of two concurrent callers the first one's endpoint stays.
+    """
     rows = Environment.objects.not_deleted().filter(pk=environment.pk, metrics_endpoint="")
     rows.update(metrics_endpoint=endpoint)
     environment.refresh_from_db(fields=["metrics_endpoint"])

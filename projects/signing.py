@@ -1,7 +1,7 @@
-"""An environment's HMAC secret: turned on, rotated with a time of grace, turned off.
+"""An environment's HMAC secret: turn signing on, rotate with a grace period, turn it off.
 
-Every change is made only to the secret that its author saw. Of two at once one loses, and learns it, instead of making
-worthless what the other was just shown.
+A change applies only to the secret that its author saw: of two concurrent changes one raises SecretChanged, instead of
+replacing what the other author was just shown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from projects.models import Environment, new_hmac_secret
 from security.encryption import Sealed
 
-# Hours for which the previous secret is still tried.
+# Hours of grace: for so long the previous secret is still tried.
 GRACE_HOURS = (1, 24, 168)
 DEFAULT_GRACE_HOURS = 24
 
@@ -27,18 +27,20 @@ _NO_PREVIOUS: dict[str, Any] = {
 
 
 class SecretChanged(Exception):
-    """The environment's secret is not the one any more that the change was meant for."""
+    """The environment's secret was changed concurrently."""
 
 
 def fingerprint(environment: Environment) -> str:
-    """Names the environment's secret without telling anything of it; "" where it has none."""
+    """Return an identifier of the environment's secret that reveals nothing of it; "" without a secret."""
     token = environment.hmac_secret.token
     return hashlib.sha256(token.encode()).hexdigest()[:16] if token else ""
 
 
 def enable_signing(environment: Environment) -> str:
-    """A new HMAC secret of the environment, in plain text: shown once, stored encrypted. It replaces any other at
-    once; who rotates wants `rotate_secret`."""
+    """Set a new HMAC secret and return it in clear text, which is shown once; it is stored encrypted.
+
+    It replaces any other at once; `rotate_secret` keeps that for a grace period.
+    """
     secret = new_hmac_secret()
     Environment.objects.filter(pk=environment.pk).update(hmac_secret=Sealed.of(secret), **_NO_PREVIOUS)
     environment.refresh_from_db(fields=["hmac_secret", *_NO_PREVIOUS])
@@ -46,12 +48,12 @@ def enable_signing(environment: Environment) -> str:
 
 
 def begin_signing(environment: Environment) -> str:
-    """Turns signing on where it is off; returns the secret, in plain text. Raises SecretChanged."""
+    """Turn signing on where it is off; return the secret in clear text. Raises SecretChanged."""
     return _replace(environment, Environment.objects.filter(pk=environment.pk, hmac_secret=""), **_NO_PREVIOUS)
 
 
 def rotate_secret(environment: Environment, *, seen: str, grace: timedelta) -> str:
-    """A new secret, in plain text; the one that the person saw stays good for the time of grace.
+    """Set a new secret and return it in clear text; the one that the user saw stays valid for the grace period.
 
     Raises SecretChanged, also while an earlier rotation's grace lasts: that has to end first, else the secret that the
     endpoint may still use would go.
@@ -66,7 +68,7 @@ def rotate_secret(environment: Environment, *, seen: str, grace: timedelta) -> s
 
 
 def reissue_secret(environment: Environment, *, seen: str) -> str:
-    """Another new secret in place of the one from a rotation that nobody noted; the previous one stays as it is.
+    """Replace a secret that was lost after a rotation by another one; the previous one stays as it is.
 
     Raises SecretChanged.
     """
@@ -74,19 +76,19 @@ def reissue_secret(environment: Environment, *, seen: str) -> str:
 
 
 def end_grace(environment: Environment, *, seen: str) -> None:
-    """From now on only the newest secret is used. Raises SecretChanged."""
+    """End the grace period: only the newest secret is used. Raises SecretChanged."""
     if _as_seen(environment, seen).update(**_NO_PREVIOUS) != 1:
         raise SecretChanged
 
 
 def end_signing(environment: Environment, *, seen: str) -> None:
-    """Requests are not signed any more, and the secrets are forgotten. Raises SecretChanged."""
+    """Turn signing off and delete the secrets. Raises SecretChanged."""
     if _as_seen(environment, seen).update(hmac_secret="", **_NO_PREVIOUS) != 1:
         raise SecretChanged
 
 
 def forget_previous_secrets() -> int:
-    """Removes secrets whose grace is over; returns how many."""
+    """Delete previous secrets whose grace period is over; return how many."""
     return Environment.objects.filter(previous_hmac_until__lte=Now()).update(
         previous_hmac_secret="", previous_hmac_until=None
     )

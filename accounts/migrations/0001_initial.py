@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='membership',
-            constraint=models.UniqueConstraint(fields=('team', 'user'), name='one_membership_per_person'),
+            constraint=models.UniqueConstraint(fields=('team', 'user'), name='one_membership_per_user'),
         ),
         migrations.AddConstraint(
             model_name='invitation',

@@ -23,7 +23,7 @@ from metrics import deletion
 from metrics.baseline import KIND, load_targets, sweep
 from metrics.deletion import archive, delete_environment, delete_project, delete_team, remove_deleted, unarchive
 from metrics.models import MetricSample
-from metrics.retention import alone
+from metrics.retention import advisory_lock
 from metrics.storing import store
 from metrics.tests.factories import make_row, make_samples, of_job
 from projects.models import ApiKey, Environment, ExcludedWindow, PolicyVersion, Project
@@ -325,7 +325,7 @@ def test_deletion_waits_for_a_poller_that_writes_just_now() -> None:
 def test_of_two_runs_one_does_nothing() -> None:
     made = shop()
     delete_project(made.project)
-    with alone(deletion.LOCK):
+    with advisory_lock(deletion.LOCK):
 
         def run() -> None:
             remove_deleted()

@@ -18,7 +18,7 @@ from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from metrics import partitions, retention
 from metrics.models import MetricSample, SamplePlace
-from metrics.retention import NOBODY, Swept, sweep
+from metrics.retention import NO_PROJECT, Swept, sweep
 from metrics.storing import Sample, store
 from metrics.tests.factories import HEALTHY, make_row
 from projects.models import Environment
@@ -114,7 +114,7 @@ def test_samples_whose_project_is_gone_go_too() -> None:
     fill(gone, 1, 40)
     fill(environment_on("pro"), 1)
     Environment.objects.filter(pk=gone.pk)._raw_delete("default")  # type: ignore[attr-defined]
-    assert sweep(now=NOW).samples == {NOBODY: 1}
+    assert sweep(now=NOW).samples == {NO_PROJECT: 1}
 
 
 def test_what_was_interrupted_after_the_detach_is_dropped_by_the_next_run() -> None:
@@ -267,8 +267,8 @@ def test_a_run_that_fails_leaves_the_way_free_for_the_next() -> None:
 
 def test_the_command_beside_another_run_says_so_and_is_no_failure() -> None:
     out = StringIO()
-    with retention.alone(retention.LOCK) as alone:
-        assert alone
+    with retention.advisory_lock(retention.LOCK) as taken:
+        assert taken
         elsewhere(lambda: call_command("cleanup_metrics", stdout=out))
     assert out.getvalue() == "Another run is at work: nothing done.\n"
 

@@ -1,4 +1,4 @@
-"""manage.py cleanup_metrics: what the poller does every day, by hand or from cron."""
+"""manage.py cleanup_metrics: the poller's daily sweep, by hand or from cron."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from metrics.retention import NOBODY, sweep
+from metrics.retention import NO_PROJECT, sweep
 from projects.models import Project
 
 
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         names = dict(Project.objects.values_list("pk", "name"))
         verb = "to be removed" if dry_run else "removed"
         for project, number in sorted(swept.samples.items()):
-            name = "projects that are gone" if project == NOBODY else names.get(project, f"project {project}")
+            name = "projects that are gone" if project == NO_PROJECT else names.get(project, f"project {project}")
             self.stdout.write(f"{name}: {number} samples {verb}")
         self.stdout.write(
             f"{swept.samples.total()} samples {verb}, {len(swept.partitions)} of the partitions as a whole; "
