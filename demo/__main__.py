@@ -22,7 +22,7 @@ from seqpulse.devserver import embedded
 from seqpulse.devserver.embedded_process import exists
 from seqpulse.devserver.processes import Children, Stopped, stop_on_signals
 from seqpulse.devserver.runner import BASE_DIR, RunError, Supervisor, data_dir, database, prepare, say
-from seqpulse.environment import Environment
+from seqpulse.environment import Environment, Port, comma_separated
 
 READY_TIMEOUT_S = 60.0
 LOG_LINES_SHOWN = 15
@@ -80,7 +80,7 @@ def set_environment() -> None:
     os.environ["SEQPULSE_BIND"] = "127.0.0.1"
     # Plain HTTP on this machine: secure cookies would make sign-in impossible.
     os.environ.setdefault("SEQPULSE_HTTPS", "off")
-    wanted = Environment().integer("PORT", 8000, low=1, high=65535)
+    wanted = Environment().typed("PORT", 8000, Port)
     near = range(wanted, min(wanted + PORTS_TRIED, 65536))
     port = next(filter(is_free, near), None) or free_port()
     if port != wanted:
@@ -90,7 +90,7 @@ def set_environment() -> None:
 
 
 def with_items(name: str, *items: str) -> str:
-    return ",".join(dict.fromkeys([*Environment().items(name), *items]))
+    return ",".join(dict.fromkeys([*Environment().many(name, comma_separated), *items]))
 
 
 def is_free(port: int) -> bool:

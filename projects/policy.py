@@ -111,7 +111,7 @@ class AdaptivePolicy(_Model):
     kind: Literal["adaptive"] = "adaptive"
     sensitivity: Annotated[Sensitivity, _must_be("policy.choice", known=", ".join(SENSITIVITIES))] = "normal"
     limits: Annotated[dict[str, float], GetPydanticSchema(lambda _type, schema_of: schema_of(OwnLimits))] = {}
-    tolerances: Tolerances = Tolerances()
+    tolerances: Tolerances = Field(default_factory=Tolerances)
     warmup_samples: Annotated[
         int | None, Field(strict=True, ge=0, le=MAX_WARMUP), _must_be("policy.warmup", most=MAX_WARMUP)
     ] = None
@@ -169,11 +169,11 @@ class FixedPolicy(_Model):
     """
 
     kind: Literal["fixed"] = "fixed"
-    latency_p95: LatencyLimit = LatencyLimit()
-    error_rate: ErrorLimit = ErrorLimit()
-    cpu_usage: CpuLimit = CpuLimit()
-    memory_usage: MemoryLimit = MemoryLimit()
-    requests_per_sec: TrafficRule = TrafficRule()
+    latency_p95: LatencyLimit = Field(default_factory=LatencyLimit)
+    error_rate: ErrorLimit = Field(default_factory=ErrorLimit)
+    cpu_usage: CpuLimit = Field(default_factory=CpuLimit)
+    memory_usage: MemoryLimit = Field(default_factory=MemoryLimit)
+    requests_per_sec: TrafficRule = Field(default_factory=TrafficRule)
     secured_factor: PositiveRatio = 0.9
     critical_metrics: Metrics = ("requests_per_sec", "error_rate")
     min_quality: Ratio = 0.6

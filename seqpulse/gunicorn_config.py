@@ -11,6 +11,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from seqpulse import environment
 from seqpulse.environment import Environment
 from seqpulse.observability.logging import configure_logging
 
@@ -24,14 +25,13 @@ class StructuredLogger(Logger):
 
     def setup(self, cfg: Any) -> None:
         self.cfg = cfg
-        log_format = ENVIRONMENT.choice("LOG_FORMAT", "json", ("json", "console"))
-        level = ENVIRONMENT.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical"))
-        configure_logging(log_format, level)
+        log_format = ENVIRONMENT.typed("LOG_FORMAT", "json", environment.LogFormat)
+        configure_logging(log_format, ENVIRONMENT.typed("LOG_LEVEL", "info", environment.LogLevel))
         self.error_log.propagate = True
 
 
-bind = f"{ENVIRONMENT.text('SEQPULSE_BIND', '127.0.0.1')}:{ENVIRONMENT.integer('PORT', 8000, low=1, high=65535)}"
-workers = ENVIRONMENT.integer("WEB_CONCURRENCY", 2, low=1, high=64)
+bind = f"{ENVIRONMENT.text('SEQPULSE_BIND', '127.0.0.1')}:{ENVIRONMENT.typed('PORT', 8000, environment.Port)}"
+workers = ENVIRONMENT.typed("WEB_CONCURRENCY", 2, environment.Workers)
 worker_class = "gthread"
 # A pipeline that waits for its verdict holds a thread (at most 16 do, analysis/api.py); others want to be served.
 threads = 24

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from seqpulse import environment as env
 from seqpulse.devserver.keys import generated_keys
 from seqpulse.environment import Environment
 
@@ -33,16 +34,18 @@ def required_key(name: str) -> str:
 
 
 SECRET_KEY = required_key("SECRET_KEY")
-SEQPULSE_ENCRYPTION_KEYS = [key.strip() for key in required_key("SEQPULSE_ENCRYPTION_KEYS").split(",") if key.strip()]
+SEQPULSE_ENCRYPTION_KEYS = env.comma_separated(required_key("SEQPULSE_ENCRYPTION_KEYS"))
 
-ALLOWED_HOSTS = ENVIRONMENT.items("ALLOWED_HOSTS") or (["*"] if DEBUG else ["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = ENVIRONMENT.origins("CSRF_TRUSTED_ORIGINS")
-SEQPULSE_TRUSTED_PROXIES = ENVIRONMENT.networks("SEQPULSE_TRUSTED_PROXIES")
+ALLOWED_HOSTS = ENVIRONMENT.many("ALLOWED_HOSTS", env.comma_separated) or (
+    ["*"] if DEBUG else ["localhost", "127.0.0.1", "[::1]"]
+)
+CSRF_TRUSTED_ORIGINS = ENVIRONMENT.many("CSRF_TRUSTED_ORIGINS", env.origins)
+SEQPULSE_TRUSTED_PROXIES = ENVIRONMENT.many("SEQPULSE_TRUSTED_PROXIES", env.networks)
 
-SEQPULSE_SAMPLE_INTERVAL_SECONDS = ENVIRONMENT.number("SEQPULSE_SAMPLE_INTERVAL_SECONDS", 60.0, low=0.1, high=3600)
+SEQPULSE_SAMPLE_INTERVAL_SECONDS = ENVIRONMENT.typed("SEQPULSE_SAMPLE_INTERVAL_SECONDS", 60.0, env.SampleInterval)
 SEQPULSE_METRICS_TOKEN = ENVIRONMENT.text("SEQPULSE_METRICS_TOKEN")
-SEQPULSE_METRICS_NETWORKS = ENVIRONMENT.networks("SEQPULSE_METRICS_NETWORKS")
-SEQPULSE_ABANDON_AFTER_HOURS = ENVIRONMENT.number("SEQPULSE_ABANDON_AFTER_HOURS", 24.0, low=0.1, high=8760)
+SEQPULSE_METRICS_NETWORKS = ENVIRONMENT.many("SEQPULSE_METRICS_NETWORKS", env.networks)
+SEQPULSE_ABANDON_AFTER_HOURS = ENVIRONMENT.typed("SEQPULSE_ABANDON_AFTER_HOURS", 24.0, env.Hours)
 SEQPULSE_OUTBOUND_ALLOW = ENVIRONMENT.text("SEQPULSE_OUTBOUND_ALLOW")
 
 # Counted exactly across processes and hosts (security/counting.py); "off" is for tests and load tests.
@@ -60,7 +63,7 @@ SEQPULSE_RATES = {
     "download": ENVIRONMENT.rate("SEQPULSE_RATE_DOWNLOAD", "10/m"),
 }
 SEQPULSE_DS_METRICS_SECRET = ENVIRONMENT.text("SEQPULSE_DS_METRICS_SECRET")
-REDIS_URL = ENVIRONMENT.redis("REDIS_URL")
+REDIS_URL = ENVIRONMENT.read("REDIS_URL", "", env.redis)
 RATELIMIT_USE_CACHE = "counters"
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
@@ -73,8 +76,8 @@ CACHES = {
 
 # Of `make run` and gunicorn (seqpulse/gunicorn_config.py).
 SEQPULSE_BIND = ENVIRONMENT.text("SEQPULSE_BIND", "127.0.0.1")
-SEQPULSE_PORT = ENVIRONMENT.integer("PORT", 8000, low=1, high=65535)
-SEQPULSE_WEB_CONCURRENCY = ENVIRONMENT.integer("WEB_CONCURRENCY", 2, low=1, high=64)
+SEQPULSE_PORT = ENVIRONMENT.typed("PORT", 8000, env.Port)
+SEQPULSE_WEB_CONCURRENCY = ENVIRONMENT.typed("WEB_CONCURRENCY", 2, env.Workers)
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -161,7 +164,7 @@ if EMBEDDED_DATABASE:
 
     _database: dict[str, object] = {"ENGINE": "django.db.backends.postgresql", **dsn_parameters(SEQPULSE_DATA_DIR)}
 else:
-    _database = ENVIRONMENT.database("DATABASE_URL", {"ENGINE": "django.db.backends.postgresql", "NAME": "seqpulse"})
+    _database = ENVIRONMENT.read("DATABASE_URL", {"NAME": "seqpulse"}, env.database)
 _given_options: dict[str, Any] = _database.get("OPTIONS", {})  # type: ignore[assignment]
 DATABASES = {
     "default": {
@@ -248,16 +251,11 @@ for _provider, _scope in (("github", ["read:user", "user:email"]), ("google", ["
     if _app := ENVIRONMENT.oauth(f"SEQPULSE_{_provider.upper()}"):
         SOCIALACCOUNT_PROVIDERS[_provider] = {"APPS": [_app], "SCOPE": _scope, "OAUTH_PKCE_ENABLED": True}
 
-_email = ENVIRONMENT.email("SEQPULSE_EMAIL_URL")
-EMAIL_BACKEND = _email["EMAIL_BACKEND"]
-EMAIL_HOST = _email.get("EMAIL_HOST", "localhost")
-EMAIL_PORT = _email.get("EMAIL_PORT") or 25
-EMAIL_HOST_USER = _email.get("EMAIL_HOST_USER") or ""
-EMAIL_HOST_PASSWORD = _email.get("EMAIL_HOST_PASSWORD") or ""
-EMAIL_USE_TLS = bool(_email.get("EMAIL_USE_TLS"))
-EMAIL_USE_SSL = bool(_email.get("EMAIL_USE_SSL"))
+_console = {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+# EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT, …
+vars().update(ENVIRONMENT.read("SEQPULSE_EMAIL_URL", _console, env.mail_server))
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENVIRONMENT.sender("SEQPULSE_EMAIL_FROM", "SeqPulse <seqpulse@localhost>")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENVIRONMENT.read("SEQPULSE_EMAIL_FROM", "SeqPulse <seqpulse@localhost>", env.sender)
 
 LANGUAGE_CODE = "en"
 # Each by its own name: whoever looks for a language reads that one.
@@ -348,8 +346,8 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-LOG_FORMAT = ENVIRONMENT.choice("LOG_FORMAT", "json", ("json", "console"))
-LOG_LEVEL = ENVIRONMENT.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical"))
+LOG_FORMAT = ENVIRONMENT.typed("LOG_FORMAT", "json", env.LogFormat)
+LOG_LEVEL = ENVIRONMENT.typed("LOG_LEVEL", "info", env.LogLevel)
 # The address in log lines is ours to find: through trusted proxies only (seqpulse/limits.py).
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 # So is the user: it would ask for the session on every call, also where the database is away (seqpulse/limits.py).
