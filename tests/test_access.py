@@ -81,7 +81,7 @@ def test_every_line_is_of_an_address_that_is_there() -> None:
 
 
 @pytest.mark.parametrize("line", LINES, ids=str)
-def test_each_caller_is_answered_as_the_table_says(world: World, line: Line) -> None:
+def test_each_caller_gets_the_answer_of_the_table(world: World, line: Line) -> None:
     url = addresses()[line.name].url(addresses()[line.name].values(world.own))
     data = form_of(line.name, world.own)
     answers = {

@@ -69,7 +69,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
 # Real time: it judges a service under real load.
 @pytest.mark.e2e
 @pytest.mark.exclusive
-def test_the_demo_comes_to_three_verdicts_and_leaves_nothing_running(start: Callable[..., Demo]) -> None:
+def test_the_demo_reaches_three_verdicts_and_stops_every_process(start: Callable[..., Demo]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

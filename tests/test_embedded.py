@@ -335,7 +335,7 @@ def test_as_root_the_server_runs_as_another_account_and_opens_no_directory_to_ot
         embedded.stop(data_dir)
 
 
-def test_the_command_line_tells_the_state_by_its_exit_code(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_of_the_command_is_the_state(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert embedded.main(["status", "--data-dir", str(data_dir)]) == 3
     assert embedded.main(["start", "--data-dir", str(data_dir)]) == 0
     assert embedded.main(["status", "--data-dir", str(data_dir)]) == 0
@@ -345,7 +345,7 @@ def test_the_command_line_tells_the_state_by_its_exit_code(data_dir: Path, capsy
     assert embedded.main(["stop", "--data-dir", str(data_dir)]) == 0
 
 
-def test_nobody_comes_to_a_server_that_its_last_user_stops(tmp_path: Path) -> None:
+def test_no_client_reaches_a_server_that_its_last_user_stops(tmp_path: Path) -> None:
     came = threading.Event()
 
     def comes() -> None:

@@ -65,7 +65,7 @@ def test_each_page_says_what_happened_and_what_to_do_next(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 429, 500])
-def test_whoever_is_signed_in_keeps_the_navigation(status: int) -> None:
+def test_a_signed_in_user_keeps_the_navigation(status: int) -> None:
     user = make_user(username="ada")
     with CaptureQueriesContext(connection) as asked:
         page = HANDLERS[status](call(user=user))
@@ -118,7 +118,7 @@ def test_an_error_of_a_view_is_a_page_with_navigation(client: Client, monkeypatc
     assert 'class="top-nav"' in page.content.decode()
 
 
-def test_not_found_tells_who_asks_and_not_what_was_asked_for(client: Client) -> None:
+def test_not_found_shows_the_user_and_not_the_requested_path(client: Client) -> None:
     client.force_login(make_user(username="ada"))
     one, other = client.get("/dashboard/teams/987/"), client.get("/dashboard/teams/654/")
     assert "You are signed in as ada." in words(one).replace("ada .", "ada.")
@@ -134,7 +134,7 @@ def test_the_address_of_a_form_has_a_page(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "back"),
+    ("referer", "back"),
     [
         ("http://testserver/dashboard/deployments/?q=main#x", "/dashboard/deployments/?q=main"),
         ("http://evil.example/dashboard/", "/dashboard/"),
@@ -142,8 +142,8 @@ def test_the_address_of_a_form_has_a_page(client: Client) -> None:
         ("", "/dashboard/"),
     ],
 )
-def test_who_sends_a_form_signed_out_comes_back_to_its_page(client: Client, told: str, back: str) -> None:
-    answer = client.post("/dashboard/settings/sessions/end/", HTTP_REFERER=told)
+def test_a_form_sent_signed_out_leads_back_to_its_page(client: Client, referer: str, back: str) -> None:
+    answer = client.post("/dashboard/settings/sessions/end/", HTTP_REFERER=referer)
     assert answer["Location"] == f"/accounts/login/?next={quote(back, safe='/')}"
     page = client.get(answer["Location"])
     assert "You were signed out, so nothing was saved." in words(page)
@@ -157,6 +157,6 @@ def test_a_form_that_is_too_old_says_so(client: Client) -> None:
     assert "Please try again" in words(page)
 
 
-def test_error_pages_speak_the_language_of_whoever_looks(client: Client) -> None:
+def test_error_pages_use_the_language_of_the_user(client: Client) -> None:
     client.cookies[settings.LANGUAGE_COOKIE_NAME] = "fr"
     assert '<html lang="fr"' in client.get("/nowhere/").content.decode()

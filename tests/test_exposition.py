@@ -155,13 +155,13 @@ def test_what_the_recorded_p95_is_made_of_has_its_series_before_the_first_call(c
     views = set(re.search(r'duration_seconds_bucket\{view=~"([^"]+)"', rules)[1].split("|"))  # type: ignore[index]
     assert views == {view for _, view in TIMED_CALLS}
     name = "seqpulse_http_request_duration_seconds_count"
-    told = {dict(labels)["view"] for (each, labels), _ in scrape(client).items() if each == name}
-    assert views <= told
+    counted = {dict(labels)["view"] for (each, labels), _ in scrape(client).items() if each == name}
+    assert views <= counted
     assert views <= set(get_resolver().reverse_dict)
 
 
 @pytest.mark.django_db
-def test_without_its_database_the_rest_is_still_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_database_the_other_metrics_are_exposed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*args: object) -> None:
         raise OperationalError("connection refused")
 
@@ -253,7 +253,7 @@ def test_without_a_token_networks_that_are_listed_may_scrape(
 
 
 @pytest.mark.django_db
-def test_with_a_token_nobody_scrapes_without_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_token_is_required(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "SEQPULSE_METRICS_TOKEN", "watch-me")
     refused = client.get("/metrics", REMOTE_ADDR="127.0.0.1")
     assert (refused.status_code, refused["WWW-Authenticate"]) == (401, "Bearer")

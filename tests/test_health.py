@@ -80,7 +80,7 @@ def test_with_a_poller_and_no_arrears_all_is_well(client: Client) -> None:
     assert set(body["checks"].values()) == {"ok"}
 
 
-def test_a_poller_that_fell_silent_is_told(client: Client) -> None:
+def test_a_silent_poller_is_reported(client: Client) -> None:
     make_poller(age_s=31)
     code, body = ask(client)
     assert (code, body["status"], body["checks"]["pollers"]) == (200, "degraded", "degraded")
@@ -121,7 +121,7 @@ def test_the_scheduler_page_counts_what_waits_what_is_late_and_what_failed(clien
         ([{"status": "running", "locked_until": timezone.now() - timedelta(seconds=90)}], "jobs", "degraded"),
     ],
 )
-def test_arrears_degrade_and_failed_jobs_are_told(
+def test_late_jobs_degrade_and_failed_jobs_are_reported(
     client: Client, jobs: list[dict[str, Any]], name: str, status: str
 ) -> None:
     make_poller()
@@ -144,7 +144,7 @@ def test_a_missing_migration_is_down(client: Client, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("path", ["/health", "/health/scheduler", "/db-check"])
 @pytest.mark.usefixtures("away")
-def test_without_its_database_it_is_down_and_says_when_to_ask_again(client: Client, path: str) -> None:
+def test_without_its_database_it_is_down_with_retry_after(client: Client, path: str) -> None:
     answer = client.get(path, headers=TOKEN)
     assert (answer.status_code, answer.json()["status"]) == (503, "down")
     assert answer["Retry-After"]
@@ -174,7 +174,7 @@ def test_without_the_database_a_session_cookie_breaks_nothing(
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/scheduler", "/db-check"])
-def test_strangers_get_the_status_and_nothing_else(client: Client, path: str) -> None:
+def test_anonymous_callers_get_only_the_status(client: Client, path: str) -> None:
     make_poller()
     assert client.get(path).json() == {"status": "ok"}
     assert ask(client, path, Authorization="Bearer wrong")[1] == {"status": "ok"}
@@ -182,7 +182,7 @@ def test_strangers_get_the_status_and_nothing_else(client: Client, path: str) ->
     assert len(ask(client, path)[1]) > 1
 
 
-def test_staff_see_the_details_and_other_people_do_not(client: Client) -> None:
+def test_staff_see_the_details_and_other_users_do_not(client: Client) -> None:
     make_poller()
     client.force_login(make_user())
     assert client.get("/health").json() == {"status": "ok"}
@@ -230,7 +230,7 @@ def test_live_asks_no_database(client: Client, django_assert_num_queries: Any) -
         assert {client.get("/health/live").status_code for _ in range(50)} == {200}
 
 
-def test_an_answer_is_worked_out_once_and_again_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_is_computed_once_and_again_when_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("common.cached.time.monotonic", lambda: clock[0])
     numbers = count(1)
@@ -240,7 +240,7 @@ def test_an_answer_is_worked_out_once_and_again_when_it_is_old(monkeypatch: pyte
     assert cached.get() == 2
 
 
-def test_while_an_answer_is_worked_out_the_last_one_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_an_answer_is_computed_the_last_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("common.cached.time.monotonic", lambda: clock[0])
     seen: list[int] = []

@@ -47,7 +47,7 @@ def sign_in(client: Client, username: str, path: str = LOGIN, typed: str = "wron
     return client.post(path, {"login": username, "password": typed}, **extra).status_code
 
 
-def test_a_key_has_its_calls_and_every_answer_says_how_it_stands(client: Client) -> None:
+def test_a_key_has_its_own_limit_and_every_answer_carries_its_state(client: Client) -> None:
     _, key = make_api_key()
     for used in range(1, LIMIT + 1):
         answer = client.get("/deployments", headers={"X-API-Key": key})
@@ -165,7 +165,7 @@ def request_of(path: str, address: str) -> Any:
     return request
 
 
-def test_who_is_signed_in_is_limited_as_a_person_not_as_an_address(client: Client) -> None:
+def test_a_signed_in_user_is_limited_by_user_and_not_by_address(client: Client) -> None:
     client.force_login(make_user())
     form = {"oldpassword": "wrong"}
     found = [client.post("/accounts/password/change/", form).status_code for _ in range(LIMIT + 1)]
@@ -182,7 +182,7 @@ def test_one_account_is_limited_from_all_addresses(client: Client) -> None:
     assert sign_in(client, "grace", REMOTE_ADDR="192.0.2.77") == 200
 
 
-def test_who_guesses_elsewhere_keeps_nobody_out_of_their_own_browser(client: Client) -> None:
+def test_guesses_elsewhere_do_not_lock_a_known_browser_out(client: Client) -> None:
     user = make_user(username="ada", email="ada@example.org")
     assert sign_in(client, "ada", typed=PASSWORD, REMOTE_ADDR="198.51.100.1") == 302
     client.post("/accounts/logout/")
@@ -215,7 +215,7 @@ def test_another_field_beside_the_account_does_not_lead_the_count_astray(client:
     assert found == [200] * LIMIT + [429]
 
 
-def test_who_is_stopped_by_address_locks_nobody_out(client: Client) -> None:
+def test_a_blocked_address_does_not_lock_accounts(client: Client) -> None:
     for number in range(LIMIT + 5):
         sign_in(client, "grace" if number >= LIMIT else f"user{number}")
     assert sign_in(client, "grace", REMOTE_ADDR="192.0.2.77") == 200
@@ -231,7 +231,7 @@ def test_a_right_password_does_not_help_once_the_limit_is_reached(client: Client
     assert "sessionid" not in answer.cookies
 
 
-def test_pages_count_on_the_person(client: Client) -> None:
+def test_pages_count_by_user(client: Client) -> None:
     client.force_login(make_user())
     assert statuses(client, "/dashboard/deployments/", LIMIT + 1) == [200] * LIMIT + [429]
     other = Client()
@@ -263,7 +263,7 @@ def test_what_costs_or_leaves_much_has_a_limit_of_its_own(
     assert client.get("/dashboard/deployments/").status_code == 200
 
 
-def test_who_makes_and_deletes_teams_sends_no_more_mails_for_it(client: Client, settings: Any) -> None:
+def test_creating_and_deleting_teams_does_not_raise_the_limit_of_mails(client: Client, settings: Any) -> None:
     settings.SEQPULSE_RATES = {**settings.SEQPULSE_RATES, "dashboard": Rate(1000, 86400 * 365)}
     user = make_user()
     client.force_login(user)
@@ -279,7 +279,7 @@ def test_who_makes_and_deletes_teams_sends_no_more_mails_for_it(client: Client, 
     assert again.status_code == 429
 
 
-def test_lines_about_a_persons_calls_carry_their_id_and_others_none(client: Client) -> None:
+def test_log_lines_about_a_users_calls_carry_the_user_id(client: Client) -> None:
     user = make_user()
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
         client.get(LOGIN)
@@ -290,14 +290,14 @@ def test_lines_about_a_persons_calls_carry_their_id_and_others_none(client: Clie
     assert finished == [None, user.pk, None]
 
 
-def test_behind_a_proxy_callers_are_told_apart(client: Client, settings: Any) -> None:
+def test_behind_a_proxy_clients_are_distinguished(client: Client, settings: Any) -> None:
     settings.SEQPULSE_TRUSTED_PROXIES = [ip_network("127.0.0.1")]
     assert statuses(client, "/deployments", LIMIT + 1, **{"X-Forwarded-For": "192.0.2.7"})[-1] == 429
     assert statuses(client, "/deployments", 1, **{"X-Forwarded-For": "9.9.9.9, 192.0.2.7"}) == [429]
     assert statuses(client, "/deployments", 1, **{"X-Forwarded-For": "192.0.2.8"}) == [401]
 
 
-def test_health_is_not_limited_and_says_nothing_of_limits(client: Client) -> None:
+def test_health_is_not_limited_and_carries_no_limit_headers(client: Client) -> None:
     answers = [client.get("/health") for _ in range(LIMIT + 2)]
     assert {answer.status_code for answer in answers} == {200}
     assert "X-RateLimit-Limit" not in answers[0]

@@ -93,7 +93,7 @@ def test_no_secret_is_in_any_log(logged: LoggedDeployment) -> None:
         assert logged.installation.env["SECRET_KEY"] not in text
 
 
-def test_for_people_the_lines_are_no_json(tmp_path: Path) -> None:
+def test_the_console_format_is_not_json(tmp_path: Path) -> None:
     with live_installation(tmp_path, LOG_FORMAT="console") as installation:
         installation.start_poller().terminate()
         installation.children.running["poller"].wait(20)

@@ -45,7 +45,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("test", "rules", str(RULE_TESTS)),
     ],
 )
-def test_promtool_has_nothing_to_object_to(arguments: tuple[str, ...]) -> None:
+def test_promtool_accepts_rules_and_configuration(arguments: tuple[str, ...]) -> None:
     result = promtool(*arguments)
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -121,7 +121,7 @@ def test_every_panel_of_the_dashboards_shows_data(watched: tuple[Installation, P
     assert any(math.isfinite(each["value"]) for each in found), found
 
 
-def test_nothing_fires_while_all_is_well_but_what_the_broken_service_causes(
+def test_only_alerts_caused_by_the_broken_service_fire(
     watched: tuple[Installation, Prometheus],
 ) -> None:
     _, prometheus = watched

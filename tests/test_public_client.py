@@ -57,15 +57,15 @@ def test_the_client_drives_a_deployment_and_its_middleware_accepts_our_requests(
             timeout=180,
         )
     assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert told["first"]["status"] == "created"
-    assert "has taken" in told["first"]["message"]
-    assert told["again"]["status"] == "existing"
-    assert told["again"]["deployment_id"] == told["first"]["deployment_id"]
-    assert told["finished"]["status"] == "accepted"
-    assert told["ignored"]["status"] == "ignored"
+    answers = json.loads(result.stdout)
+    assert answers["first"]["status"] == "created"
+    assert "has taken" in answers["first"]["message"]
+    assert answers["again"]["status"] == "existing"
+    assert answers["again"]["deployment_id"] == answers["first"]["deployment_id"]
+    assert answers["finished"]["status"] == "accepted"
+    assert answers["ignored"]["status"] == "ignored"
 
-    deployment = told["first"]["deployment_id"]
+    deployment = answers["first"]["deployment_id"]
     verdict = installation.verdict_of(deployment, service.api_key)
     assert verdict["samples"] == {"collected": 5, "expected": 5}, verdict["summary"]
     samples = installation.call("GET", f"/deployments/{deployment}/metrics", service.api_key).json()["samples"]

@@ -185,7 +185,7 @@ def test_it_stops_the_embedded_server_that_it_started(start: Callable[..., Run],
     assert embedded.is_running(tmp_path)
 
 
-def test_who_starts_while_another_run_ends_finds_a_database(start: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_run_that_starts_while_another_ends_finds_a_database(start: Callable[..., Run], tmp_path: Path) -> None:
     first = start()
     first.wait_until_ready()
     first.process.send_signal(signal.SIGTERM)
@@ -196,7 +196,7 @@ def test_who_starts_while_another_run_ends_finds_a_database(start: Callable[...,
     assert not second.left_over()
 
 
-def test_a_taken_port_is_told_with_the_way_out(start: Callable[..., Run], database_url: str) -> None:
+def test_a_taken_port_is_reported_with_a_remedy(start: Callable[..., Run], database_url: str) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -208,7 +208,7 @@ def test_a_taken_port_is_told_with_the_way_out(start: Callable[..., Run], databa
     assert run.left_over() == []
 
 
-def test_wrong_variables_are_told_before_anything_starts(start: Callable[..., Run], database_url: str) -> None:
+def test_wrong_variables_are_reported_before_anything_starts(start: Callable[..., Run], database_url: str) -> None:
     run = start(database_url, PORT="some", WEB_CONCURRENCY="-1", SEQPULSE_SAMPLE_INTERVAL_SECONDS="0")
     assert run.process.wait(30) == 1
     for variable in ("PORT", "WEB_CONCURRENCY", "SEQPULSE_SAMPLE_INTERVAL_SECONDS"):
@@ -217,7 +217,7 @@ def test_wrong_variables_are_told_before_anything_starts(start: Callable[..., Ru
     assert "Traceback" not in run.err.read_text()
 
 
-def test_a_database_that_does_not_answer_is_told_in_words(start: Callable[..., Run]) -> None:
+def test_an_unreachable_database_is_reported_without_a_traceback(start: Callable[..., Run]) -> None:
     with closed_port() as port:
         run = start(f"postgres://seqpulse@127.0.0.1:{port}/seqpulse")
         assert run.process.wait(30) == 1

@@ -116,7 +116,7 @@ def test_loading_the_settings_starts_no_database_and_keeps_the_keys_it_made(tmp_
         (mail_server, "smtp://[::1", ""),
     ],
 )
-def test_a_wrong_url_is_told_in_words_without_its_password(parse: Any, url: str, words: str) -> None:
+def test_a_wrong_url_is_reported_without_its_password(parse: Any, url: str, words: str) -> None:
     environ = Environment({"X": url})
     assert environ.read("X", {"kept": True}, parse) == {"kept": True}
     assert words in environ.problems["X"]

@@ -88,8 +88,8 @@ def test_a_restart_of_postgresql_loses_nothing(own_server: Installation, data_di
     time.sleep(2)
     embedded.start(data_dir)
     wait_for(lambda: requests.get(f"{site}/health", timeout=30).status_code == 200, "the web server to recover")
-    told = assert_every_deployment_is_judged(scene)
-    assert told == {"completed": 600, "cancelled": 120}
+    jobs = assert_every_deployment_is_judged(scene)
+    assert jobs == {"completed": 600, "cancelled": 120}
     for number, poller in enumerate(pollers):
         assert poller.poll() is None
         assert 1 <= count_events(scene, f"poller-{number}", "database_away") <= 40
@@ -125,8 +125,8 @@ def test_without_connections_pollers_wait_with_words_and_then_go_on(own_server: 
         time.sleep(5)
     lines = count_events(scene, "poller", "database_away")
     assert 1 <= lines <= (time.monotonic() - begun) * LINES_PER_SECOND
-    told = assert_every_deployment_is_judged(scene)
-    assert told == {"completed": 200, "cancelled": 40}
+    jobs = assert_every_deployment_is_judged(scene)
+    assert jobs == {"completed": 200, "cancelled": 40}
     assert poller.poll() is None
 
 
@@ -154,8 +154,8 @@ def test_samples_survive_a_disk_that_was_full(scene: Installation, endpoint: str
     assert lines <= (time.monotonic() - begun) * LINES_PER_SECOND
     assert "No space left on device" in scene.log("poller")
     execute(scene.database_url, *MENDED)
-    told = assert_every_deployment_is_judged(scene)
-    assert told == {"completed": 150, "cancelled": 30}
+    jobs = assert_every_deployment_is_judged(scene)
+    assert jobs == {"completed": 150, "cancelled": 30}
     # No measured sample was measured a second time.
     assert asked() == measured
     assert poller.poll() is None

@@ -48,8 +48,8 @@ def test_jobs_of_killed_pollers_are_taken_over_at_once(scene: Installation, endp
             wait_for(lambda name=name: running_jobs(scene, name) == 0, "its jobs to be taken over", 20)  # type: ignore[misc]
         options = ("--lease", LONG_LEASE_S)
         pollers.append(scene.start(f"poller-{number + 3}", sys.executable, "manage.py", "run_poller", *options))
-    told = assert_every_deployment_is_judged(scene)
-    assert told == {"completed": 1000, "cancelled": 200}
+    jobs = assert_every_deployment_is_judged(scene)
+    assert jobs == {"completed": 1000, "cancelled": 200}
     assert one(scene, """SELECT count(*) FROM scheduled_jobs WHERE history @> '[{"code": "poller_lost"}]'""") > 0
 
 
@@ -82,12 +82,12 @@ def test_a_frozen_pollers_late_results_are_discarded(scene: Installation, endpoi
     )
     # It continues to work.
     plant(scene, {"name": "later", "endpoint": f"{endpoint}/slow", "deployments": 10, "within_s": 1})
-    told = assert_every_deployment_is_judged(scene)
-    assert told == {"completed": 350, "cancelled": 70}
+    jobs = assert_every_deployment_is_judged(scene)
+    assert jobs == {"completed": 350, "cancelled": 70}
     assert frozen.poll() is None
 
 
-def test_after_an_outage_missed_samples_are_told_and_not_taken_in_one_instant(
+def test_after_an_outage_missed_samples_are_reported_and_not_taken_at_one_instant(
     scene: Installation, endpoint: str
 ) -> None:
     poller = scene.start_poller("before", "--lease", LONG_LEASE_S)
@@ -101,11 +101,11 @@ def test_after_an_outage_missed_samples_are_told_and_not_taken_in_one_instant(
     over = "SELECT count(*) = 0 FROM scheduled_jobs WHERE job_type = 'post_collect' AND expires_at > now()"
     wait_for(lambda: one(scene, over), "the time of every sample to be over", 30)
     scene.start_poller("after")
-    told = assert_every_deployment_is_judged(scene)
+    jobs = assert_every_deployment_is_judged(scene)
     # The PRE samples were cancelled at creation.
-    assert told["cancelled"] == 20
-    assert told["expired"] > 0
-    assert told.get("completed", 0) + told["expired"] == 100
+    assert jobs["cancelled"] == 20
+    assert jobs["expired"] > 0
+    assert jobs.get("completed", 0) + jobs["expired"] == 100
     late = "SELECT count(*) FROM scheduled_jobs WHERE job_type = 'post_collect' AND started_at > expires_at"
     assert one(scene, late) == 0
     silent = """
@@ -129,7 +129,7 @@ def test_sigterm_ends_what_runs_hands_back_the_rest_and_exits_in_time(scene: Ins
     assert one(scene, "SELECT count(*) FROM scheduled_jobs WHERE status = 'running'") == 0
     assert poller_names(scene) == {}
     scene.start_poller("next")
-    told = wait_for(
+    jobs = wait_for(
         lambda: one(
             scene,
             "SELECT bool_and(status = 'completed') FROM scheduled_jobs j JOIN deployments d ON d.id = j.deployment_id"
@@ -137,7 +137,7 @@ def test_sigterm_ends_what_runs_hands_back_the_rest_and_exits_in_time(scene: Ins
         ),
         "the rest to be done",
     )
-    assert told
+    assert jobs
 
 
 @pytest.mark.exclusive
@@ -171,8 +171,8 @@ def test_a_wrong_clock_changes_neither_due_times_nor_leases(scene: Installation,
     wrong = scene.start("wrong", sys.executable, "-m", "tests.crash.skewed", str(ahead_s), "--lease", "30")
     wait_for(lambda: wrong.pid in poller_names(scene), "the poller with the wrong clock")
     plant(scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 40, "within_s": 4})
-    told = assert_every_deployment_is_judged(scene)
-    assert told == {"completed": 200, "cancelled": 40}
+    jobs = assert_every_deployment_is_judged(scene)
+    assert jobs == {"completed": 200, "cancelled": 40}
     odd = scene.rows(
         "SELECT j.id FROM scheduled_jobs j JOIN metric_samples s ON s.deployment_id = j.deployment_id"
         " AND s.phase = j.phase AND s.sequence_index = j.sequence_index"
