@@ -8,21 +8,22 @@ ignored. Values must be what a metrics endpoint may report, so that a case and a
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from analysis.hints import hints
 from analysis.judge import judge
-from analysis.types import METRICS, Hint, Origin, Sample, Verdict, Window
+from analysis.types import Hint, Origin, Sample, Verdict, Window
 from projects.policy import Policy
 
 INTERVAL_S = 60.0
 DEFAULT_MINUTES = 5
 MAX_MINUTES = 1440
-RATIOS = ("error_rate", "cpu_usage", "memory_usage")
 
 # Outside of these years a number is not the time of a sample: milliseconds, or another field.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,24 +55,12 @@ def parse_case(line: str | bytes) -> Case:
     Without `evaluated_at` it is one interval after the last sample, not the present: a backtest gives the same result
     on every run. As many POST samples are expected as `observation_minutes` says (default 5).
     """
-    data = _load(line)
-    case_id = _read_id(data)
-    try:
-        pre = _read_samples(data, "pre", "pre")
-        post = _read_samples(data, "post", "post")
-        expected = _read_minutes(data.get("observation_minutes"))
-        evaluated_at = data.get("evaluated_at")
-        window = Window(
-            expected=expected,
-            interval_s=INTERVAL_S,
-            evaluated_at=_default_time(pre, post, expected)
-            if evaluated_at is None
-            else _read_time(evaluated_at, "evaluated_at"),
-        )
-    except CaseError as error:
-        error.case_id = case_id
-        raise
-    return Case(id=case_id, pre=pre, post=post, window=window)
+    case = _read(_load(line))
+    pre, post = _samples(case.pre, "pre"), _samples(case.post, "post")
+    expected = int(case.observation_minutes or DEFAULT_MINUTES)
+    evaluated_at = case.evaluated_at or _default_time(pre, post, expected)
+    window = Window(expected=expected, interval_s=INTERVAL_S, evaluated_at=evaluated_at)
+    return Case(id=case.id, pre=pre, post=post, window=window)
 
 
 def judge_case(case: Case, policy: Policy) -> dict[str, Any]:
@@ -109,10 +98,54 @@ def to_line(result: Mapping[str, Any]) -> str:
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
+def _as_id(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise PydanticCustomError("case_id", "must be a text or a whole number")
+    return value
+
+
+def _as_time(value: Any) -> datetime:
+    """An aware time. Not pydantic's reading, which takes a number of milliseconds for a time as well."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        time = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        if not EARLIEST <= time < LATEST:
+            raise ValueError
+    except (ValueError, TypeError, OverflowError, OSError):
+        wanted = "ISO 8601 such as 2026-02-13T10:00:00Z, or epoch seconds"
+        raise PydanticCustomError(
+            "case_time", "must be a time between 1970 and 2200: {wanted}", {"wanted": wanted}
+        ) from None
+    return time
+
+
+Time = Annotated[datetime, BeforeValidator(_as_time)]
+Level = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Sample(BaseModel):
+    collected_at: Time
+    requests_per_sec: Level
+    latency_p95: Level
+    error_rate: Ratio
+    cpu_usage: Ratio
+    memory_usage: Ratio
+
+
+class _Case(BaseModel):
+    id: Annotated[str | int, BeforeValidator(_as_id)]
+    pre: list[_Sample] | None = None
+    post: list[_Sample] | None = None
+    observation_minutes: Annotated[float, Field(strict=True, ge=1, le=MAX_MINUTES, multiple_of=1)] | None = None
+    evaluated_at: Time | None = None
+
+
 def _load(line: str | bytes) -> dict[str, Any]:
     try:
-        text = line.decode("utf-8-sig") if isinstance(line, bytes) else line
-        data = json.loads(text)
+        data = json.loads(line.decode("utf-8-sig") if isinstance(line, bytes) else line)
     except UnicodeDecodeError as error:
         raise CaseError("line", f"not UTF-8 (byte {error.start + 1})") from None
     except RecursionError:
@@ -120,100 +153,27 @@ def _load(line: str | bytes) -> dict[str, Any]:
     except ValueError as error:
         raise CaseError("line", f"not JSON: {error}") from None
     if not isinstance(data, dict):
-        raise CaseError("line", f"must be a JSON object, not {_kind(data)}")
+        raise CaseError("line", "must be a JSON object")
     return data
 
 
-def _read_id(data: Mapping[str, Any]) -> str | int:
-    if "id" not in data:
-        raise CaseError("id", "is missing; every case needs one")
-    value = data["id"]
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        raise CaseError("id", f"must be a text or a whole number, not {_shown(value)}")
-    return value
+def _read(data: dict[str, Any]) -> _Case:
+    try:
+        return _Case.model_validate(data)
+    except ValidationError as invalid:
+        errors = invalid.errors()
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in errors[0]["loc"])
+        problem = "must be an object" if errors[0]["type"] == "model_type" else errors[0]["msg"]
+        known = all(error["loc"][0] != "id" for error in errors)
+        raise CaseError(path.lstrip("."), problem, data["id"] if known else None) from None
 
 
-def _read_samples(data: Mapping[str, Any], name: str, origin: Origin) -> tuple[Sample, ...]:
-    value = data.get(name)
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise CaseError(name, f"must be a list of samples, not {_kind(value)}")
-    samples = [_read_sample(item, f"{name}[{index}]", origin) for index, item in enumerate(value)]
+def _samples(rows: Sequence[_Sample] | None, origin: Origin) -> tuple[Sample, ...]:
+    samples = [Sample(**row.model_dump(), origin=origin) for row in rows or ()]
     return tuple(sorted(samples, key=lambda sample: sample.collected_at))
-
-
-def _read_sample(item: Any, path: str, origin: Origin) -> Sample:
-    if not isinstance(item, dict):
-        raise CaseError(path, f"must be an object, not {_kind(item)}")
-    if "collected_at" not in item:
-        raise CaseError(f"{path}.collected_at", "is missing")
-    collected_at = _read_time(item["collected_at"], f"{path}.collected_at")
-    levels: dict[str, Any] = {metric: _read_metric(item, metric, path) for metric in METRICS}
-    return Sample(collected_at=collected_at, origin=origin, **levels)
-
-
-def _read_metric(item: Mapping[str, Any], metric: str, path: str) -> float:
-    field = f"{path}.{metric}"
-    if metric not in item:
-        raise CaseError(field, "is missing")
-    value = item[metric]
-    most = 1.0 if metric in RATIOS else math.inf
-    allowed = "0..1" if metric in RATIOS else "0 or more"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise CaseError(field, f"must be a number, not {_shown(value)}")
-    try:
-        number = float(value)
-    except OverflowError:
-        raise CaseError(field, "is too large a number") from None
-    if not math.isfinite(number):
-        raise CaseError(field, f"is {number}, must be a finite number")
-    if not 0 <= number <= most:
-        raise CaseError(field, f"is {value}, allowed {allowed}")
-    return number
-
-
-def _read_minutes(value: Any) -> int:
-    if value is None:
-        return DEFAULT_MINUTES
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole or not 1 <= value <= MAX_MINUTES:
-        raise CaseError("observation_minutes", f"must be a whole number from 1 to {MAX_MINUTES}, not {_shown(value)}")
-    return int(value)
-
-
-def _read_time(value: Any, field: str) -> datetime:
-    wanted = "ISO 8601 such as 2026-02-13T10:00:00Z, or epoch seconds"
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise CaseError(field, f"must be a time ({wanted}), not {_shown(value)}")
-    try:
-        if isinstance(value, str):
-            time = datetime.fromisoformat(value)
-            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-        else:
-            time = datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        raise CaseError(field, f"{_shown(value)} is no time; use {wanted}") from None
-    if not EARLIEST <= time < LATEST:
-        raise CaseError(field, f"{_shown(value)} is not between 1970 and 2200; use {wanted}")
-    return time
 
 
 def _default_time(pre: Sequence[Sample], post: Sequence[Sample], expected: int) -> datetime | None:
     if post:
         return post[-1].collected_at + timedelta(seconds=INTERVAL_S)
     return pre[-1].collected_at + timedelta(seconds=INTERVAL_S * (expected + 1)) if pre else None
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return kinds.get(type(value), "a number")
-
-
-def _shown(value: Any) -> str:
-    # Long hostile values stay out of messages and logs.
-    if isinstance(value, (str, bool, float)) or value is None:
-        return json.dumps(value)[:60]
-    if isinstance(value, int):
-        return str(value) if abs(value) < 10**30 else "a huge number"
-    return _kind(value)
