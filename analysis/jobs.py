@@ -90,9 +90,9 @@ def reopen(jobs: Sequence[Ended]) -> None:
 @job_kind(ANALYSIS, retry=RETRY, prepare=load, record=store, on_finished=after_analyses, on_retry=reopen)
 def analyse(job: Job, evidence: Evidence | StillCollecting | None) -> Judgement:
     if isinstance(evidence, StillCollecting):
-        raise JobError("collecting", "a sample of this window is still being collected")
+        raise JobError("collecting")
     if evidence is None:
-        raise JobError("no_deployment", "this analysis has no deployment to judge", retry=False)
+        raise JobError("no_deployment", retry=False)
     began = perf_counter()
     judgement = assess(evidence)
     return replace(judgement, took_s=perf_counter() - began)

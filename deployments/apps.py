@@ -6,6 +6,7 @@ class DeploymentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Announce to the scheduler how logs name a deployment's jobs, and which of them must not be pruned."""
+        import deployments.texts  # noqa: F401  (registers the sentences)
         from deployments.tracing import NOT_YET_JUDGED, public_ids
         from scheduler.operations import keep_jobs_where
         from scheduler.tracing import announce_names

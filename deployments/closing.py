@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -11,6 +10,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from deployments.models import Deployment, State
+from explain.facts import Fact
 from scheduler.queue import cancel
 
 logger = structlog.get_logger(__name__)
@@ -24,7 +24,7 @@ def supersede(deployment: Deployment) -> bool:
     closed = Deployment.objects.filter(pk=deployment.pk, state=State.RUNNING).update(state=State.SUPERSEDED)
     if closed != 1:
         return False
-    stop_collecting([deployment.pk], "superseded", "not collected: another deployment has superseded this one")
+    cancel([deployment.pk], ["pre_collect"], Fact("superseded"))
     logger.info("deployment_superseded", deployment_id=str(deployment.uuid))
     return True
 
@@ -40,16 +40,12 @@ def abandon_stale() -> int:
             found = list(stale.select_for_update(skip_locked=True).order_by("pk")[:BATCH])
             ids = [deployment.pk for deployment in found]
             Deployment.objects.filter(pk__in=ids, state=State.RUNNING).update(state=State.ABANDONED)
-            stop_collecting(ids, "abandoned", f"not collected: no finish came within {hours:g} hours")
+            cancel(ids, ["pre_collect"], Fact("abandoned", {"hours": hours}))
         for deployment in found:
             logger.warning("deployment_abandoned", deployment_id=str(deployment.uuid), after_hours=hours)
         total += len(found)
         if len(found) < BATCH:
             return total
-
-
-def stop_collecting(deployment_ids: Sequence[int], code: str, reason: str) -> None:
-    cancel(deployment_ids, ["pre_collect"], code=code, reason=reason)
 
 
 def why_closed(deployment: Deployment) -> str:

@@ -9,16 +9,16 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from deployments.models import PipelineResult
-from outbound.fetcher import parse_endpoint
+from outbound.fetcher import EndpointError, parse_endpoint
 
 
 def checked_endpoint(url: str) -> str:
-    """The URL, if it can be a metrics endpoint; raises serializers.ValidationError with the reason."""
+    """Return the URL if it can be a metrics endpoint. Raises serializers.ValidationError."""
     if url:
         try:
             parse_endpoint(url)
-        except ValueError as error:
-            raise serializers.ValidationError(str(error)) from None
+        except EndpointError as error:
+            raise serializers.ValidationError(str(error), code=error.code) from None
     return url
 
 

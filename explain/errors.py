@@ -18,12 +18,9 @@ class ExplainedError(Exception):
         self.fact = Fact(code, params)
         self.field = field
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _unpickled, (type(self), self.fact, self.field)
+    @property
+    def code(self) -> str:
+        return self.fact.code
 
     def __str__(self) -> str:
         return render(self.fact)
-
-
-def _unpickled(kind: type[ExplainedError], fact: Fact, field: str) -> ExplainedError:
-    return kind(fact.code, field=field, **fact.params)

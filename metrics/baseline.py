@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from deployments.models import Deployment, State
+from explain.facts import Fact
 from metrics.collecting import Target, collected_from, target_of
 from metrics.counting import count_lost
 from metrics.models import Phase
@@ -58,9 +59,9 @@ def sweep() -> None:
     plan_next(Environment.objects.with_baseline().exclude(pk__in=ids).select_related("project"))
 
 
-def stop(project: Project, *, code: str, reason: str) -> None:
+def stop(project: Project, why: Fact) -> None:
     """Cancel the project's pending baseline jobs; a running one finishes."""
-    cancel_of(project.pk, [KIND], code=code, reason=reason)
+    cancel_of(project.pk, [KIND], why)
 
 
 def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:

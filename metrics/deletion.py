@@ -19,6 +19,7 @@ from django.db.models.functions import Coalesce, Now
 from accounts.models import Team, User
 from accounts.teams import close_team
 from deployments.models import Deployment
+from explain.facts import Fact
 from metrics import baseline
 from metrics.partitions import partitions
 from metrics.retention import advisory_lock
@@ -46,7 +47,7 @@ def archive(project: Project) -> bool:
         active = Project.objects.not_deleted().filter(pk=project.pk, archived_at__isnull=True)
         changed = active.update(archived_at=Now())
         if changed:
-            baseline.stop(project, code="archived", reason="not collected: the project is archived")
+            baseline.stop(project, Fact("archived"))
     return changed == 1
 
 
@@ -64,7 +65,7 @@ def delete_project(project: Project) -> bool:
             return False
         ApiKey.objects.usable().filter(project=project).update(revoked_at=Now())
         _remove_endpoints(list(project.environments.values_list("pk", flat=True)))
-        baseline.stop(project, code="deleted", reason="not collected: the project is deleted")
+        baseline.stop(project, Fact("deleted"))
     logger.info("project_deleted", project_id=str(project.uuid))
     return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deployments.models import Deployment
+from explain.facts import Fact
 from metrics import baseline, deletion, partitions, retention
 from metrics.collecting import Target, collected_from
 from metrics.counting import count_lost
@@ -47,8 +48,7 @@ def after_collections(jobs: Sequence[Ended]) -> None:
     count_lost(jobs)
     refused = [job.deployment_id for job in jobs if job.error_code == "unauthorized" and job.deployment_id is not None]
     if refused:
-        reason = "not collected: an earlier request was refused with 401 or 403, so the HMAC secret is wrong"
-        cancel(refused, COLLECTIONS, code="unauthorized", reason=reason)
+        cancel(refused, COLLECTIONS, Fact("refused_before"), code="unauthorized")
     observed = [job.deployment_id for job in jobs if job.job_type == "post_collect" and job.deployment_id is not None]
     judged_now = wake_when_done("analysis", observed, awaited=("post_collect",))
     look_early([job for job in jobs if job.deployment_id not in judged_now])
@@ -74,7 +74,7 @@ def look_early(jobs: Sequence[Ended]) -> None:
 async def collect_sample(job: Job, target: Target | None) -> Sample:
     """Collect one sample of a deployment. Raises JobError."""
     if target is None:
-        raise JobError("no_deployment", "this collection has no deployment to collect for", retry=False)
+        raise JobError("no_deployment", retry=False)
     return await collected_from(target, job)
 
 

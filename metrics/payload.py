@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
+
+from common.strict_json import InvalidJSON, read_json
+from explain.errors import ExplainedError
+from explain.facts import Fact
 
 # Metric → its greatest value; None: no bound above.
 BOUNDS: dict[str, float | None] = {
@@ -17,19 +21,13 @@ BOUNDS: dict[str, float | None] = {
 }
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number in JSON")
+class InvalidPayload(ExplainedError, ValueError):
+    """The body is no set of metrics."""
 
-
-STRICT_JSON = json.JSONDecoder(parse_constant=_no_constant)
-
-
-class InvalidPayload(ValueError):
-    """The body is no set of metrics. code: invalid_json or invalid_payload; the message tells what to mend."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    @property
+    def reason(self) -> str:
+        """The code of a collection that fails by it: invalid_json or invalid_payload."""
+        return "invalid_json" if self.code == "not_json" else "invalid_payload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,43 +48,48 @@ def parse_metrics(body: bytes) -> Metrics:
 
 
 def metrics_object(body: bytes) -> dict[str, Any]:
-    """The object that holds the metrics; raises InvalidPayload."""
+    """Return the object that holds the metrics. Raises InvalidPayload."""
     try:
-        document = STRICT_JSON.decode(body.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidPayload("invalid_json", f"the answer is not valid JSON: {error}") from None
+        document = read_json(body)
+    except InvalidJSON as error:
+        raise InvalidPayload("not_json", problem=error.fact) from None
     if not isinstance(document, dict) or not isinstance(document.get("metrics"), dict):
-        raise InvalidPayload("invalid_payload", 'the answer has no object "metrics" with the five metrics')
+        raise InvalidPayload("no_metrics", field="metrics")
     found: dict[str, Any] = document["metrics"]
     return found
 
 
 def checked(metrics: dict[str, Any], name: str) -> float:
-    """One metric of the object, as a number within its bounds."""
+    """Return one metric of the object, as a number within its bounds. Raises InvalidPayload."""
     bound = BOUNDS[name]
-    allowed = "at least 0" if bound is None else f"0..{bound:g}"
+    about: dict[str, Any] = {
+        "field": f"metrics.{name}",
+        "name": name,
+        "allowed": "not_negative" if bound is None else "ratio",
+    }
     if name not in metrics:
-        raise InvalidPayload("invalid_payload", f"{name} is missing, it has to be a number, {allowed}")
+        raise InvalidPayload("metric_missing", **about)
     value = metrics[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidPayload("invalid_payload", f"{name} is {short(value)}, it has to be a number, {allowed}")
+        raise InvalidPayload("metric_no_number", value=short(value), **about)
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise InvalidPayload("invalid_payload", f"{name} is not finite, it has to be a number, {allowed}")
+        raise InvalidPayload("metric_not_finite", **about)
     if number < 0 or (bound is not None and number > bound):
-        raise InvalidPayload("invalid_payload", f"{name} is {number:g}, allowed {allowed}")
+        raise InvalidPayload("metric_out_of_bounds", number=number, **about)
     return number
 
 
-def short(value: Any) -> str:
+def short(value: Any) -> str | Fact:
+    """Return the value as JSON, cut off after 40 characters."""
     try:
         text = json.dumps(value)
     except RecursionError:
         # It could just be read, from a little less far down.
-        return "nested too deep"
+        return Fact("json_depth")
     return text if len(text) <= 40 else text[:37] + "…"
 
 
@@ -100,7 +103,7 @@ class Reading:
 
     name: str
     value: float | None = None
-    problem: str = ""
+    problem: Fact | None = None
     doubt: str = ""
 
 
@@ -120,7 +123,7 @@ def reading(metrics: dict[str, Any], name: str) -> Reading:
     try:
         value = checked(metrics, name)
     except InvalidPayload as error:
-        return Reading(name, problem=str(error), doubt=_doubt_of_refused(metrics.get(name), name))
+        return Reading(name, problem=error.fact, doubt=_doubt_of_refused(metrics.get(name), name))
     if name == "latency_p95" and 0 < value < FASTEST_MS:
         return Reading(name, value, doubt="seconds")
     if name in NEVER_NOTHING and value == 0:

@@ -14,6 +14,7 @@ from time import monotonic
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from explain.facts import Fact
 from metrics.collecting import endpoint_of
 from metrics.payload import InvalidPayload, Reading, read_metrics
 from metrics.sources.http_endpoint import Endpoint, ask, check_may_be_asked, check_status, get
@@ -44,7 +45,7 @@ class Probe:
     url: str
     signed: bool
     code: str = ""
-    problem: str = ""
+    problem: Fact | None = None
     status: int | None = None
     took_ms: float | None = None
     secret: str = ""
@@ -69,9 +70,7 @@ def probe(environment: Environment, url: str) -> Probe:
         return asyncio.run(_probe(endpoint_of(environment, url), now))
     except ImproperlyConfigured:
         # Its secret, or in a time of grace the one before, was encrypted with a key that is gone.
-        return Probe(
-            url, signed=True, code="unreadable_secret", problem="no configured key opens the secret of this environment"
-        )
+        return Probe(url, signed=True, code="unreadable_secret", problem=Fact("unreadable_secret"))
 
 
 async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
@@ -79,7 +78,7 @@ async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
     try:
         check_may_be_asked(endpoint)
     except JobError as error:
-        return replace(found, code=error.code, problem=str(error))
+        return replace(found, code=error.code, problem=error.fact)
     fetcher = Fetcher(AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW), max_connections=2, per_host=2, keep_alive=1)
     try:
         response, with_previous = await ask(fetcher, endpoint, now=now)
@@ -89,7 +88,7 @@ async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
             return found
         return replace(found, secret=secret, unsigned=await _answers_unsigned(fetcher, endpoint, now))
     except OutboundError as error:
-        return replace(found, code=error.reason, problem=str(error))
+        return replace(found, code=error.code, problem=error.fact)
     finally:
         await fetcher.aclose()
 
@@ -100,11 +99,10 @@ def read_answer(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
         check_status(response, endpoint)
         readings = read_metrics(response.body)
     except (JobError, InvalidPayload) as error:
+        code = error.reason if isinstance(error, InvalidPayload) else error.code
         excerpt = _excerpt(response.body)
         withheld = bool(excerpt) and refusal(response.remote_ip, AllowList()) is not None
-        return replace(
-            found, code=error.code, problem=str(error), excerpt="" if withheld else excerpt, withheld=withheld
-        )
+        return replace(found, code=code, problem=error.fact, excerpt="" if withheld else excerpt, withheld=withheld)
     wrong = [reading.problem for reading in readings if reading.problem]
     if wrong:
         found = replace(found, code="invalid_payload", problem=wrong[0])

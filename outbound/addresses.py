@@ -11,30 +11,32 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from explain.facts import Fact
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
 def _table(rows: list[tuple[str, str]]) -> tuple[tuple[Network, str], ...]:
-    return tuple((ipaddress.ip_network(network), words) for network, words in rows)
+    return tuple((ipaddress.ip_network(network), kind) for network, kind in rows)
 
 
 # Credentials are for the asking at these. Opened by naming their network only, never by a host name.
 _METADATA = _table(
     [
-        ("169.254.169.254/32", "a cloud metadata address"),
-        ("169.254.170.0/24", "a cloud metadata address"),  # AWS ECS and EKS
-        ("168.63.129.16/32", "a cloud metadata address"),  # Azure: a public address, answered by the host machine
-        ("100.100.100.200/32", "a cloud metadata address"),  # Alibaba
-        ("192.0.0.192/32", "a cloud metadata address"),  # Oracle
-        ("fd00:ec2::/32", "a cloud metadata address"),  # AWS
-        ("fd20:ce::254/128", "a cloud metadata address"),  # Google
-        ("fd00:c1::a9fe:a9fe/128", "a cloud metadata address"),  # Oracle
-        ("fd00:42::42/128", "a cloud metadata address"),  # Scaleway
-        ("fd00:a9fe:a9fe::1/128", "a cloud metadata address"),  # Akamai
-        ("fd00:100::100:200/128", "a cloud metadata address"),  # Alibaba
-        ("169.254.0.0/16", "a link-local address"),
-        ("fe80::/10", "a link-local address"),
+        ("169.254.169.254/32", "metadata"),
+        ("169.254.170.0/24", "metadata"),  # AWS ECS and EKS
+        ("168.63.129.16/32", "metadata"),  # Azure: a public address, answered by the host machine
+        ("100.100.100.200/32", "metadata"),  # Alibaba
+        ("192.0.0.192/32", "metadata"),  # Oracle
+        ("fd00:ec2::/32", "metadata"),  # AWS
+        ("fd20:ce::254/128", "metadata"),  # Google
+        ("fd00:c1::a9fe:a9fe/128", "metadata"),  # Oracle
+        ("fd00:42::42/128", "metadata"),  # Scaleway
+        ("fd00:a9fe:a9fe::1/128", "metadata"),  # Akamai
+        ("fd00:100::100:200/128", "metadata"),  # Alibaba
+        ("169.254.0.0/16", "link_local"),
+        ("fe80::/10", "link_local"),
     ]
 )
 
@@ -43,34 +45,34 @@ _WITH_IPV4 = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/9
 # IANA's special-purpose address registries (RFC 6890 and successors), by what each block is for.
 _SPECIAL = _table(
     [
-        ("0.0.0.0/8", "an unspecified address"),
-        ("10.0.0.0/8", "a private address"),
-        ("100.64.0.0/10", "a carrier-grade NAT address"),
-        ("127.0.0.0/8", "a loopback address"),
-        ("172.16.0.0/12", "a private address"),
-        ("192.0.0.0/24", "a reserved address"),
-        ("192.0.2.0/24", "a documentation address"),
-        ("192.88.99.0/24", "a 6to4 relay address"),
-        ("192.168.0.0/16", "a private address"),
-        ("198.18.0.0/15", "a benchmarking address"),
-        ("198.51.100.0/24", "a documentation address"),
-        ("203.0.113.0/24", "a documentation address"),
-        ("224.0.0.0/4", "a multicast address"),
-        ("240.0.0.0/4", "a reserved address"),
-        ("::/128", "an unspecified address"),
-        ("::1/128", "a loopback address"),
-        ("::ffff:0:0/96", "an IPv4-mapped address"),
-        ("::/96", "an IPv4-compatible address"),
-        ("64:ff9b::/96", "a NAT64 address"),
-        ("64:ff9b:1::/48", "a NAT64 address"),
-        ("2001::/32", "a Teredo address"),
-        ("2001::/23", "a reserved address"),
-        ("2001:db8::/32", "a documentation address"),
-        ("2002::/16", "a 6to4 address"),
-        ("3fff::/20", "a documentation address"),
-        ("fc00::/7", "a private address"),
-        ("fec0::/10", "a site-local address"),
-        ("ff00::/8", "a multicast address"),
+        ("0.0.0.0/8", "unspecified"),
+        ("10.0.0.0/8", "private"),
+        ("100.64.0.0/10", "carrier_grade_nat"),
+        ("127.0.0.0/8", "loopback"),
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "reserved"),
+        ("192.0.2.0/24", "documentation"),
+        ("192.88.99.0/24", "6to4_relay"),
+        ("192.168.0.0/16", "private"),
+        ("198.18.0.0/15", "benchmarking"),
+        ("198.51.100.0/24", "documentation"),
+        ("203.0.113.0/24", "documentation"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("::ffff:0:0/96", "ipv4_mapped"),
+        ("::/96", "ipv4_compatible"),
+        ("64:ff9b::/96", "nat64"),
+        ("64:ff9b:1::/48", "nat64"),
+        ("2001::/32", "teredo"),
+        ("2001::/23", "reserved"),
+        ("2001:db8::/32", "documentation"),
+        ("2002::/16", "6to4"),
+        ("3fff::/20", "documentation"),
+        ("fc00::/7", "private"),
+        ("fec0::/10", "site_local"),
+        ("ff00::/8", "multicast"),
     ]
 )
 
@@ -129,8 +131,8 @@ def _parse_network(item: str) -> Network:
         raise ValueError(f"{item!r} is not a network: {error}") from None
 
 
-def refusal(ip: str | Address, allow: AllowList, host: str = "") -> str | None:
-    """Why no request may go to `ip`, in words ("10.0.0.5 is a private address"); None if it may.
+def refusal(ip: str | Address, allow: AllowList, host: str = "") -> Fact | None:
+    """Return why no request may go to `ip` ("10.0.0.5 is a private address"), None if it may.
 
     `host` is the name that led to the address. A listed name opens every address except link-local ones and the
     metadata services of clouds: these take a network in the list, so that who controls a name cannot point it there.
@@ -138,18 +140,22 @@ def refusal(ip: str | Address, allow: AllowList, host: str = "") -> str | None:
     try:
         address = ipaddress.ip_address(ip)
     except ValueError:
-        return f"{ip} is not an IP address"
+        return Fact("no_ip_address", {"address": str(ip)})
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     inside = embedded(address) if isinstance(address, IPv6Address) else None
     if allow.has_address(address) or (mapped is not None and allow.has_address(mapped)):
         return None
-    for network, words in _METADATA:
+    for network, kind in _METADATA:
         if address in network or (inside is not None and inside in network):
-            return f"{address} is {words}"
-    words_found = _special_use(address)
-    if words_found is None or allow.has_host(host):
+            return _forbidden(address, kind)
+    kind_found = _special_use(address)
+    if kind_found is None or allow.has_host(host):
         return None
-    return f"{address} is {words_found}"
+    return _forbidden(address, kind_found)
+
+
+def _forbidden(address: Address, kind: str) -> Fact:
+    return Fact("forbidden_address", {"address": str(address), "kind": kind})
 
 
 def embedded(address: IPv6Address) -> IPv4Address | None:
@@ -160,9 +166,9 @@ def embedded(address: IPv6Address) -> IPv4Address | None:
 
 
 def _special_use(address: Address) -> str | None:
-    for network, words in _SPECIAL:
+    for network, kind in _SPECIAL:
         if address in network:
-            return words
+            return kind
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
-        return "not a public address"
+        return "not_public"
     return None

@@ -11,6 +11,8 @@ from ipaddress import AddressValueError, IPv6Address
 
 import idna
 
+from explain.errors import ExplainedError
+
 MAX_URL_LENGTH = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -25,8 +27,8 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NOT_IN_PATH = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2})")
 
 
-class EndpointError(ValueError):
-    """A URL that cannot be called; the text names the problem."""
+class EndpointError(ExplainedError, ValueError):
+    """A URL that cannot be called."""
 
 
 @dataclass(frozen=True)
@@ -61,26 +63,26 @@ class Endpoint:
 def parse_endpoint(url: str) -> Endpoint:
     """Check an absolute http(s) URL and take it apart. Raises EndpointError."""
     if len(url) > MAX_URL_LENGTH:
-        raise EndpointError(f"The URL is {len(url)} characters long; {MAX_URL_LENGTH} are allowed.")
+        raise EndpointError("url_too_long", length=len(url), most=MAX_URL_LENGTH)
     for character in url:
         if character <= " " or character == "\x7f" or character.isspace() or not character.isprintable():
-            raise EndpointError(f"The URL contains the character U+{ord(character):04X}, which no URL may contain.")
+            raise EndpointError("url_character", number=f"{ord(character):04X}")
     parts = _SPLIT.fullmatch(url)
     if parts is None:
-        raise EndpointError("The URL is not absolute: it must start with http:// or https:// and name a host.")
+        raise EndpointError("url_not_absolute")
     scheme = parts["scheme"].lower()
     if scheme not in DEFAULT_PORTS:
-        raise EndpointError(f"The URL's scheme is {parts['scheme']}; only http and https are allowed.")
+        raise EndpointError("url_scheme", scheme=parts["scheme"])
     if parts["fragment"] is not None:
-        raise EndpointError("The URL has a fragment (#...), which is never sent: leave it out.")
+        raise EndpointError("url_fragment")
     if "@" in parts["authority"]:
-        raise EndpointError("The URL contains a user name or password: leave them out.")
+        raise EndpointError("url_credentials")
     authority = _AUTHORITY.fullmatch(parts["authority"])
     if authority is None:
-        raise EndpointError("The URL's host and port cannot be read: write host:port, an IPv6 address in [brackets].")
+        raise EndpointError("url_authority")
     bad = _NOT_IN_PATH.search(parts["path"] + (parts["query"] or ""))
     if bad is not None:
-        raise EndpointError(f"The URL's path contains {bad[0]!r}, which must be percent-encoded.")
+        raise EndpointError("url_path", character=repr(bad[0]))
     return Endpoint(
         scheme=scheme,
         host=_host(authority["host"]),
@@ -95,28 +97,28 @@ def _port(text: str | None, scheme: str) -> int:
         return DEFAULT_PORTS[scheme]
     port = int(text[:6])
     if not 1 <= port <= 65535:
-        raise EndpointError(f"The URL's port is {text[:6]}; it must be between 1 and 65535.")
+        raise EndpointError("url_port", port=text[:6])
     return port
 
 
 def _host(text: str) -> str:
     if not text:
-        raise EndpointError("The URL names no host.")
+        raise EndpointError("url_no_host")
     if text.startswith("["):
         try:
             address = IPv6Address(text[1:-1])
         except AddressValueError:
-            raise EndpointError(f"The URL's host {text} is not an IPv6 address.") from None
+            raise EndpointError("url_not_ipv6", host=text) from None
         if address.scope_id is not None:
-            raise EndpointError("The URL's IPv6 address has a zone (%...): leave it out.")
+            raise EndpointError("url_zone")
         return str(address)
     host = text.lower()
     if not host.isascii():
         try:
             host = idna.encode(host, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):
-            raise EndpointError(f"The URL's host {text!r} is not a valid name.") from None
+            raise EndpointError("url_host", host=repr(text)) from None
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise EndpointError(f"The URL's host {text!r} is not a valid name.")
+        raise EndpointError("url_host", host=repr(text))
     return host

@@ -20,9 +20,11 @@ from typing import Any
 import certifi
 import pycurl
 
+from explain.facts import Fact
 from outbound.addresses import AllowList
 from outbound.endpoints import Endpoint, EndpointError, parse_endpoint
 from outbound.resolver import Resolver
+from outbound.system_errors import problem_of
 from outbound.transfer import Limits, OutboundError, Response, Transfer, timed_out
 
 __all__ = ["Endpoint", "EndpointError", "Fetcher", "Headers", "OutboundError", "Response", "parse_endpoint"]
@@ -99,15 +101,15 @@ class Fetcher:
     async def get(self, url: str, headers: Headers, *, timeout_s: float = 5.0, max_bytes: int = 65536) -> Response:
         """GET `url`. `timeout_s` covers everything: waiting for a place, DNS, connecting, TLS, the last byte.
 
-        A redirect (3xx) is returned like any other answer. Raises OutboundError, whose text is meant for the user and
+        A redirect (3xx) is returned like any other answer. Raises OutboundError, which is meant for the user and
         contains no header, and ValueError for headers that cannot be sent. A cancelled call leaves nothing behind.
         """
         if self._closed:
-            raise OutboundError("other", "the program is shutting down")
+            raise OutboundError("other", problem=Fact("shutting_down"))
         try:
             endpoint = _parsed(url)
         except EndpointError as error:
-            raise OutboundError("other", str(error)) from None
+            raise OutboundError("other", problem=error.fact) from None
         deadline = self._loop.time() + timeout_s
         host = self._hosts.get(endpoint.authority)
         if host is None:
@@ -134,7 +136,7 @@ class Fetcher:
         self._closed = True
         for transfer in list(self._active.values()):
             self._remove(transfer)
-            transfer.fail(OutboundError("other", "the program is shutting down"))
+            transfer.fail(OutboundError("other", problem=Fact("shutting_down")))
         await asyncio.sleep(0)
         for transfer in self._idle:
             transfer.close()
@@ -162,7 +164,7 @@ class Fetcher:
                     host.semaphore.release()
                     raise
         except TimeoutError:
-            raise timed_out(endpoint, timeout_s, "while waiting for its turn: too many requests under way") from None
+            raise timed_out(endpoint, timeout_s, "place") from None
 
     async def _run(self, endpoint: Endpoint, headers: Headers, deadline: float, limits: Limits) -> Response:
         addresses = await self._resolve(endpoint, deadline, limits.timeout_s)
@@ -178,7 +180,7 @@ class Fetcher:
                 # None: a kept connection had died. The same bytes must not be sent twice, a nonce is valid once.
                 if response is not None:
                     return response
-            raise OutboundError("protocol", f"{endpoint.authority} closed the connection without an answer")
+            raise OutboundError("protocol", host=endpoint.authority, problem=Fact("closed_unanswered"))
         finally:
             expiry.cancel()
             self._remove(transfer)
@@ -198,11 +200,9 @@ class Fetcher:
             async with asyncio.timeout_at(deadline):
                 return await self._resolver.look_up(endpoint.host)
         except TimeoutError:
-            raise timed_out(endpoint, timeout_s, "while resolving the name") from None
+            raise timed_out(endpoint, timeout_s, "name") from None
         except OSError as error:
-            problem = (error.strerror or "").lower() or "look-up failed"
-            message = f"the name {endpoint.host} could not be resolved: {problem}"
-            raise OutboundError("dns", message) from None
+            raise OutboundError("dns", host=endpoint.host, problem=problem_of(error)) from None
 
     def _new_transfer(self) -> Transfer:
         return Transfer(self._loop, self._allow, ca_file=self._ca_file)

@@ -77,7 +77,7 @@ class Resolver:
         except OSError as error:
             found = error
         except UnicodeError as error:  # from Python's own encoding of odd names
-            found = OSError(str(error))
+            found = socket.gaierror(socket.EAI_NONAME, str(error))
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self._loop.call_soon_threadsafe(self._deliver, future, found)
 

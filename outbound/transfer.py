@@ -1,9 +1,8 @@
-"""One GET of `outbound.fetcher.Fetcher`: a reusable libcurl handle with its guards, and its failures in words."""
+"""One GET of `outbound.fetcher.Fetcher`: a reusable libcurl handle with its guards, and its failures as facts."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 from dataclasses import dataclass
@@ -11,13 +10,16 @@ from typing import Any, Literal
 
 import pycurl
 
+from explain.errors import ExplainedError
+from explain.facts import Fact
 from outbound.addresses import AllowList, refusal
 from outbound.endpoints import Endpoint
+from outbound.system_errors import problem_of
 
 # CURLE_TOO_LARGE, which pycurl does not name: libcurl's own limits on headers (5,000 of them, 100 KB each).
 E_TOO_LARGE = 100
 
-Reason = Literal["blocked", "dns", "refused", "timeout", "tls", "too_large", "protocol", "other"]
+Waiting = Literal["place", "name", "connection", "encryption", "answer", "rest", "previous_secret"]
 
 _TLS_CODES = frozenset(
     {
@@ -32,23 +34,21 @@ _TLS_CODES = frozenset(
     }
 )
 _BROKEN_CODES = {
-    pycurl.E_UNSUPPORTED_PROTOCOL: "the answer is not HTTP",
-    pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is not HTTP",
-    pycurl.E_GOT_NOTHING: "the connection was closed without an answer",
-    pycurl.E_SEND_ERROR: "the connection broke while the request was being sent",
-    pycurl.E_RECV_ERROR: "the connection broke before the answer was complete",
-    pycurl.E_PARTIAL_FILE: "the connection was closed before the answer was complete",
-    pycurl.E_BAD_CONTENT_ENCODING: "the answer's encoding is broken",
+    pycurl.E_UNSUPPORTED_PROTOCOL: "not_http",
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: "not_http",
+    pycurl.E_GOT_NOTHING: "closed_unanswered",
+    pycurl.E_SEND_ERROR: "broken_sending",
+    pycurl.E_RECV_ERROR: "broken_receiving",
+    pycurl.E_PARTIAL_FILE: "closed_early",
+    pycurl.E_BAD_CONTENT_ENCODING: "bad_encoding",
 }
 
 
-class OutboundError(Exception):
-    """A request without an answer. `reason` is for programs, `message` for the user: no header, no secret is in it."""
+class OutboundError(ExplainedError):
+    """A request without an answer.
 
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
+    code: of FAILURES in outbound/texts.py; its parameters are for the user: no header, no secret.
+    """
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Limits:
     max_header_bytes: int
 
 
-def timed_out(endpoint: Endpoint, timeout_s: float, phase: str) -> OutboundError:
-    """The error of a request whose time ran out; `phase` says what it was waiting for."""
-    return OutboundError("timeout", f"no complete answer from {endpoint.authority} within {timeout_s:g} s ({phase})")
+def timed_out(endpoint: Endpoint, timeout_s: float, phase: Waiting) -> OutboundError:
+    """Return the error of a request whose time ran out; `phase` is what it was waiting for."""
+    return OutboundError("timeout", host=endpoint.authority, seconds=timeout_s, phase=phase)
 
 
 class _Handed(socket.socket):
@@ -133,9 +133,9 @@ class Transfer:
         self._headers_complete = False
         self._sent = False
         self._again = False
-        self._refusal: str | None = None
+        self._refusal: Fact | None = None
         self._open_error: OSError | None = None
-        self._too_large: str | None = None
+        self._too_large: Fact | None = None
         # `expire` comes first. This is the second line, should the event loop's timer fail us.
         milliseconds = max(1, int(limits.timeout_s * 1000)) + 500
         setopt = self.easy.setopt
@@ -162,7 +162,7 @@ class Transfer:
     def _on_open(self, _purpose: int, address: Any) -> socket.socket | int:
         family, kind, protocol, target = address
         if family not in (socket.AF_INET, socket.AF_INET6):
-            self._refusal = "it is not an internet address"
+            self._refusal = Fact("no_internet_address")
             return int(pycurl.SOCKET_BAD)
         host = target[0].decode() if isinstance(target[0], bytes) else target[0]
         reason = refusal(host, self._allow, self._endpoint.host)
@@ -209,12 +209,10 @@ class Transfer:
     def succeed(self) -> None:
         """The transfer is complete: hand over the response."""
         if not self._headers_complete:
-            self.fail(self._unusable("protocol", _BROKEN_CODES[pycurl.E_PARTIAL_FILE]))
+            self.fail(self._unusable("protocol", Fact(_BROKEN_CODES[pycurl.E_PARTIAL_FILE])))
             return
         if self._encoding not in ("", "identity"):
-            self.fail(
-                self._unusable("protocol", f"it sent the encoding {self._encoding[:40]!r} although none was asked for")
-            )
+            self.fail(self._unusable("protocol", Fact("unwanted_encoding", {"encoding": repr(self._encoding[:40])})))
             return
         easy = self.easy
         response = Response(
@@ -249,59 +247,53 @@ class Transfer:
 
     def _stopped_by_us(self, code: int) -> OutboundError | None:
         if self._too_large is not None:
-            return self._unusable("too_large", f"it sent {self._too_large}")
+            return self._unusable("too_large", self._too_large)
         if code == pycurl.E_FILESIZE_EXCEEDED:
-            return self._unusable("too_large", f"it sent {self._body_too_large()}")
+            return self._unusable("too_large", self._body_too_large())
         if code == E_TOO_LARGE:
-            return self._unusable("too_large", f"it sent {self._headers_too_large()}")
+            return self._unusable("too_large", self._headers_too_large())
+        host = self._endpoint.authority
         if self._refusal is not None and code == pycurl.E_COULDNT_CONNECT:
-            may_not = f"{self._endpoint.authority} may not be called: {self._refusal}. "
-            return OutboundError("blocked", may_not + "An operator can let it through with SEQPULSE_OUTBOUND_ALLOW.")
+            return OutboundError("blocked", host=host, problem=self._refusal)
         if self._open_error is not None:
-            problem = f"no connection to {self._endpoint.authority} could be opened: {self._open_error.strerror}"
-            return OutboundError("other", problem)
+            problem = Fact("no_socket", {"host": host, "problem": problem_of(self._open_error)})
+            return OutboundError("other", problem=problem)
         return None
 
     def _failed_there(self, code: int, text: str) -> OutboundError:
-        authority = self._endpoint.authority
+        host = self._endpoint.authority
         if code == pycurl.E_COULDNT_RESOLVE_HOST:
-            return OutboundError("dns", f"the name {self._endpoint.host} could not be resolved")
+            return OutboundError("dns", host=self._endpoint.host, problem=Fact("look_up_failed"))
         if code == pycurl.E_COULDNT_CONNECT:
-            return OutboundError("refused", f"could not connect to {authority}: {self._connect_problem()}")
+            number = self.easy.getinfo(pycurl.OS_ERRNO)
+            problem = problem_of(OSError(number, os.strerror(number)) if number else OSError())
+            return OutboundError("refused", host=host, problem=problem)
         if code in _TLS_CODES:
-            return OutboundError("tls", f"no secure connection to {authority}: {_shown(text)}")
+            return OutboundError("tls", host=host, text=_shown(text))
         if code in _BROKEN_CODES:
-            return self._unusable("protocol", _BROKEN_CODES[code])
-        return self._unusable("other", f"{_shown(text)} (libcurl error {code})")
+            return self._unusable("protocol", Fact(_BROKEN_CODES[code]))
+        problem = Fact("libcurl_error", {"text": _shown(text), "number": code})
+        return OutboundError("other", problem=problem)
 
-    def _phase(self) -> str:
-        """What the request is waiting for, in words."""
+    def _phase(self) -> Waiting:
+        """Return what the request is waiting for."""
         getinfo = self.easy.getinfo
         if self._header_bytes:
-            return "the answer was not complete"
+            return "rest"
         if self._sent:
-            return "no answer"
+            return "answer"
         if getinfo(pycurl.CONNECT_TIME) > 0 and self._endpoint.scheme == "https":
-            return "while agreeing on encryption"
-        return "while connecting" if getinfo(pycurl.NAMELOOKUP_TIME) > 0 else "while resolving the name"
+            return "encryption"
+        return "connection" if getinfo(pycurl.NAMELOOKUP_TIME) > 0 else "name"
 
-    def _unusable(self, reason: Reason, what: str) -> OutboundError:
-        return OutboundError(reason, f"no usable answer from {self._endpoint.authority}: {what}")
+    def _unusable(self, code: str, problem: Fact) -> OutboundError:
+        return OutboundError(code, host=self._endpoint.authority, problem=problem)
 
-    def _body_too_large(self) -> str:
-        size = (
-            f"{self._limits.max_bytes // 1024} KiB"
-            if self._limits.max_bytes >= 1024
-            else f"{self._limits.max_bytes} bytes"
-        )
-        return f"a body of more than {size}"
+    def _body_too_large(self) -> Fact:
+        return Fact("large_body", {"bytes": self._limits.max_bytes})
 
-    def _headers_too_large(self) -> str:
-        return f"headers of more than {self._limits.max_header_bytes // 1024} KiB"
-
-    def _connect_problem(self) -> str:
-        number = self.easy.getinfo(pycurl.OS_ERRNO)
-        return os.strerror(number).lower() if number in errno.errorcode else "the connection failed"
+    def _headers_too_large(self) -> Fact:
+        return Fact("large_headers", {"bytes": self._limits.max_header_bytes})
 
 
 def _shown(text: str) -> str:

@@ -18,7 +18,8 @@ from django.utils.translation import pgettext_lazy
 
 from accounts.models import Team, User
 from accounts.permissions import Action, actions_in
-from outbound.fetcher import parse_endpoint
+from common.validation import validation_error
+from outbound.fetcher import EndpointError, parse_endpoint
 from projects.plans import PLANS, Plan
 from projects.policies import validate_policy
 from security.encryption import EncryptedTextField
@@ -117,15 +118,15 @@ class Project(models.Model):
         for name, most in (("window_minutes", limits.window_minutes), ("retention_days", limits.retention_days)):
             value = getattr(self, name)
             if value is not None and value > most:
-                raise ValidationError({name: f"The plan {self.plan} allows at most {most}."})
+                raise ValidationError({name: ValidationError(_("The plan allows at most %(n)d."), params={"n": most})})
 
 
 def validate_endpoint(url: str) -> None:
     """Raise ValidationError where the URL cannot be a metrics endpoint."""
     try:
         parse_endpoint(url)
-    except ValueError as error:
-        raise ValidationError(str(error)) from None
+    except EndpointError as error:
+        raise validation_error(error) from None
 
 
 class EnvironmentQuerySet(models.QuerySet["Environment"]):

@@ -14,12 +14,14 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from common.modeladmin import MachineMadeAdmin
 from scheduler.models import HEARTBEAT_STALE_AFTER, JobStatus, Poller, ScheduledJob
 from scheduler.operations import Outcome, cancel, retry, summary
+from scheduler.words import shown
 
 LATE_AFTER = timedelta(seconds=10)
 REFUSALS_SHOWN = 20
@@ -57,18 +59,22 @@ class ScheduledJobAdmin(MachineMadeAdmin):
     list_select_related = ("deployment__project",)
     actions = ("retry_jobs", "cancel_jobs")
     readonly_fields = ("course",)
-    exclude = ("history",)
+    exclude = ("history", "error_fact")
     search_fields = ("deployment__uuid", "locked_by", "last_error", "=fair_key")
     ordering = ("-id",)
 
     @admin.display(description=_("last error"))
     def short_error(self, job: ScheduledJob) -> str:
-        return job.last_error if len(job.last_error) <= 80 else job.last_error[:79] + "…"
+        return Truncator(job.shown_error).chars(80)
 
     @admin.display(description=_("what happened to it"))
     def course(self, job: ScheduledJob) -> str:
         entries = [
-            tuple(entry.get(name, "") for name in ("at", "event", "code", "error", "poller"))
+            (
+                *(entry.get(name, "") for name in ("at", "event", "code")),
+                shown(entry.get("fact"), str(entry.get("error", ""))),
+                entry.get("poller", ""),
+            )
             for entry in job.history or []
             if isinstance(entry, dict)
         ]
@@ -102,7 +108,14 @@ class ScheduledJobAdmin(MachineMadeAdmin):
             "fresh": sum(poller["fresh"] for poller in found["pollers"]),
             "late_s": max((entry["late_s"] for entry in found["kinds"].values()), default=0.0),
             **found,
-            "stuck": [{**job, "label": JobStatus(job["status"]).label} for job in found["stuck"]],
+            "stuck": [
+                {
+                    **job,
+                    "label": JobStatus(job["status"]).label,
+                    "error": shown(job["error_fact"], job["last_error"]),
+                }
+                for job in found["stuck"]
+            ],
             "kinds": [
                 (kind, [(status, entry.get(status, 0)) for status in JobStatus.values], entry["late_s"])
                 for kind, entry in found["kinds"].items()

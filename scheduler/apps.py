@@ -8,7 +8,8 @@ class SchedulerConfig(AppConfig):
     name = "scheduler"
 
     def ready(self) -> None:
-        """Every app announces its job kinds in a module `jobs`."""
+        """Register the sentences of failures, and the job kinds that every app has in its module `jobs`."""
+        import_module("scheduler.texts")
         for app in apps.get_app_configs():
             if find_spec(f"{app.name}.jobs"):
                 import_module(f"{app.name}.jobs")

@@ -9,6 +9,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import pgettext_lazy
 
+from scheduler.words import shown
+
 # A poller that has not been heard of for this long is taken for gone in health answers.
 HEARTBEAT_STALE_AFTER = timedelta(seconds=30)
 
@@ -48,6 +50,9 @@ class ScheduledJob(models.Model):
     status = models.CharField(max_length=10, choices=JobStatus, default=JobStatus.PENDING)
     retry_count = models.PositiveSmallIntegerField(default=0)
     last_error = models.TextField(blank=True)
+    error_fact = models.JSONField(
+        null=True, blank=True, help_text="Code and parameters of the error; last_error is its English text."
+    )
     error_code = models.CharField(max_length=40, blank=True)
     job_metadata = models.JSONField(default=dict, blank=True)
     unique_key = models.CharField(
@@ -89,6 +94,11 @@ class ScheduledJob(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_type} #{self.pk} ({self.status})"
+
+    @property
+    def shown_error(self) -> str:
+        """The error in the language of the page, "" where there is none."""
+        return shown(self.error_fact, self.last_error)
 
 
 class Poller(models.Model):

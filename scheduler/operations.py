@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
+from explain.facts import Fact
 from scheduler.models import JobStatus
 from scheduler.queue import announce_ended, notify
 from scheduler.registry import Ended, ended_columns, grouped, known_kind
 from scheduler.store import with_entry
+from scheduler.words import stored
 
 FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
 RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
@@ -28,13 +31,15 @@ WHERE id = ANY(%s) ORDER BY id FOR UPDATE
 
 RETRY = f"""
 UPDATE scheduled_jobs AS job SET status = 'pending', scheduled_at = now(), retry_count = 0, finished_at = NULL,
-    started_at = NULL, history = {with_entry("'retried'", "error_code", "%s")}
+    started_at = NULL, history = {with_entry("'retried'", "error_code", "%s", "%s::jsonb")}
 WHERE id = ANY(%s) RETURNING {ended_columns("job")}
 """  # noqa: S608  (constants)
 
 CANCEL = f"""
 UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), error_code = 'cancelled',
-    last_error = %s, history = {with_entry("'cancelled'", "'cancelled'", "%s")}
+    last_error = message, error_fact = fact,
+    history = {with_entry("'cancelled'", "'cancelled'", "message", "fact")}
+FROM (VALUES (%s, %s::jsonb)) AS given(message, fact)
 WHERE id = ANY(%s) RETURNING {ended_columns("job")}
 """  # noqa: S608  (constants)
 
@@ -61,7 +66,8 @@ FROM (SELECT extract(epoch FROM started_at - scheduled_at)::float8 AS lag FROM s
 """
 
 STUCK = """
-SELECT id, job_type, status, deployment_id, extract(epoch FROM now() - scheduled_at)::float8, locked_by, last_error
+SELECT id, job_type, status, deployment_id, extract(epoch FROM now() - scheduled_at)::float8, locked_by, last_error,
+    error_fact
 FROM scheduled_jobs
 WHERE (status = 'pending' AND scheduled_at < now() - %(after)s * interval '1 second')
     OR (status = 'running' AND locked_until < now())
@@ -95,7 +101,7 @@ def retry(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
                 wishes.refuse(job_id, words % {"due": f"{due:%F %T}", "until": f"{until:%F %T}"})
             else:
                 wishes.grant(job_id)
-        cursor.execute(RETRY, [f"by {by}", wishes.granted])
+        cursor.execute(RETRY, [*stored(Fact("retried", {"by": by})), wishes.granted])
         for name, jobs in grouped([Ended(*row) for row in cursor.fetchall()], lambda job: job.job_type).items():
             kind = known_kind(name)
             if kind is not None and kind.on_retry is not None:
@@ -118,7 +124,7 @@ def cancel(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
             else:
                 words = _("it has ended already: %(status)s")
                 wishes.refuse(job_id, words % {"status": status_in_words(status)})
-        cursor.execute(CANCEL, [f"cancelled by {by}", f"by {by}", wishes.granted])
+        cursor.execute(CANCEL, [*stored(Fact("cancelled", {"by": by})), wishes.granted])
         announce_ended([Ended(*row) for row in cursor.fetchall()])
     return wishes.outcomes()
 
@@ -191,8 +197,10 @@ def summary() -> dict[str, Any]:
         cursor.execute(LAG)
         p50, p99, runs = cursor.fetchone()
         cursor.execute(STUCK, {"after": STUCK_AFTER_S})
-        names = ("id", "job_type", "status", "deployment_id", "late_s", "locked_by", "last_error")
+        names = ("id", "job_type", "status", "deployment_id", "late_s", "locked_by", "last_error", "error_fact")
         stuck = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        for job in stuck:
+            job["error_fact"] = json.loads(job["error_fact"] or "null")
         cursor.execute(
             "SELECT name, extract(epoch FROM now() - heartbeat_at)::float8, session_locked FROM pollers ORDER BY name"
         )

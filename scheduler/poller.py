@@ -21,13 +21,14 @@ import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
 from django.db.backends.signals import connection_created
 
+from explain.facts import Fact
 from scheduler.database import WORKER_PREFIX, DatabaseAway, DatabaseThread, connection_lost, limit_worker
 from scheduler.fair_share import ClaimLimits, FairShare
 from scheduler.listener import Listener
 from scheduler.queue import LONGEST_SLEEP_S
 from scheduler.recorder import Recorder
 from scheduler.recurring import plan_recurring
-from scheduler.registry import Job, JobError, JobKind, UnknownJobKind, grouped, kind_names, kind_of, known_kind
+from scheduler.registry import Job, JobError, JobKind, grouped, kind_names, known_kind
 from scheduler.store import JobStore, QueueSnapshot
 from scheduler.words import describe, facts
 
@@ -263,14 +264,14 @@ class Poller:
                 prepared, unprepared = await self.database(prepare_each, kind, sound)
                 ready = [(job, prepared[job.id]) for job in sound if job.id in prepared]
                 for job, problem in unprepared:
-                    self.recorder.failed([job], "cannot_prepare", describe(problem))
+                    self.recorder.failed([job], Fact("cannot_prepare", {"error": describe(problem)}))
             # Only now: where preparing failed for want of a database, they wait for the next round.
             started = {id(job) for job in batch}
             self.unstarted = [job for job in self.unstarted if id(job) not in started]
             for job in broken:
-                self.recorder.failed([job], "broken_row", job.defect, retry=False)
+                self.recorder.failed([job], Fact("broken_row", {"problem": job.defect}), retry=False)
             if kind is None:
-                self.recorder.failed(sound, "unknown_kind", unknown(name), retry=False)
+                self.recorder.failed(sound, unknown(name), retry=False)
             for job, load in ready:
                 task = asyncio.create_task(self._run(kind, job, load))  # type: ignore[arg-type]
                 self.running.add(task)
@@ -285,10 +286,10 @@ class Poller:
                 else:
                     result = await kind.run(job, prepared)
         except JobError as error:
-            self.recorder.failed([job], error.code, str(error), retry=error.retry)
+            self.recorder.failed([job], error.fact, retry=error.retry)
         except Exception as error:
             logger.exception("job_raised", **facts(job))
-            self.recorder.failed([job], "raised", describe(error))
+            self.recorder.failed([job], Fact("raised", {"error": describe(error)}))
         else:
             self.recorder.succeeded(job, result)
 
@@ -324,12 +325,8 @@ def runs_on_thread(job_type: str) -> bool:
     return kind is not None and kind.on_thread
 
 
-def unknown(name: str) -> str:
-    try:
-        kind_of(name)
-    except UnknownJobKind as error:
-        return str(error)
-    return ""
+def unknown(name: str) -> Fact:
+    return Fact("unknown_kind", {"name": name, "known": ", ".join(sorted(kind_names())) or "–"})
 
 
 def run_on_thread(kind: JobKind, job: Job, prepared: Any) -> Any:

@@ -12,8 +12,11 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from common.arrays import array
+from explain.facts import Fact
+from scheduler import texts
 from scheduler.counting import count_ended
 from scheduler.registry import Ended, ended_columns, grouped, kind_of, known_kind
+from scheduler.words import stored
 
 logger = structlog.get_logger(__name__)
 
@@ -99,34 +102,34 @@ def notify() -> None:
 
 # Locked in the order of ids: two pollers may cancel for the same deployment at once.
 CANCEL = f"""
-UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), last_error = %s, error_code = %s
+UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), error_code = %s, last_error = %s,
+    error_fact = %s
 WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s) AND status = 'pending'
     ORDER BY id FOR UPDATE)
 RETURNING {ended_columns("job")}
 """  # noqa: S608  (names of our own columns)
 
 
-def cancel(
-    deployment_ids: Sequence[int], job_types: Sequence[str], *, code: str = "cancelled", reason: str = ""
-) -> list[Ended]:
+def cancel(deployment_ids: Sequence[int], job_types: Sequence[str], why: Fact, *, code: str = "") -> list[Ended]:
     """Cancels what is still pending of these deployments and kinds; returns the cancelled ones.
 
     A job that runs just now ends by itself. The kinds' `on_finished` is called with the cancelled ones.
     """
-    return _cancel(CANCEL, [reason, code, list(deployment_ids), list(job_types)])
+    return _cancel(CANCEL, [code or why.code, *stored(why), list(deployment_ids), list(job_types)])
 
 
 CANCEL_OF = f"""
-UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), last_error = %s, error_code = %s
+UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), error_code = %s, last_error = %s,
+    error_fact = %s
 WHERE id IN (SELECT id FROM scheduled_jobs WHERE fair_key = %s AND job_type = ANY(%s) AND status = 'pending'
     ORDER BY id FOR UPDATE)
 RETURNING {ended_columns("job")}
 """  # noqa: S608  (names of our own columns)
 
 
-def cancel_of(fair_key: int, job_types: Sequence[str], *, code: str = "cancelled", reason: str = "") -> list[Ended]:
+def cancel_of(fair_key: int, job_types: Sequence[str], why: Fact) -> list[Ended]:
     """Cancels what is still pending of these kinds for one owner (NewJob.fair_key), as cancel does for deployments."""
-    return _cancel(CANCEL_OF, [reason, code, fair_key, list(job_types)])
+    return _cancel(CANCEL_OF, [why.code, *stored(why), fair_key, list(job_types)])
 
 
 def _cancel(statement: str, values: list[Any]) -> list[Ended]:
@@ -137,15 +140,24 @@ def _cancel(statement: str, values: list[Any]) -> list[Ended]:
     return cancelled
 
 
-# What an expired job says of itself, unless an earlier try said more.
+# The error of an expired job, unless an earlier try failed.
+DUE, UNTIL = (
+    f"coalesce(to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS \"UTC\"'), {column}::text)"
+    for column in ("scheduled_at", "expires_at")
+)
 EXPIRED_CODE = "CASE WHEN error_code = '' THEN 'expired' ELSE error_code END"
-EXPIRED_WORDS = (
-    "CASE WHEN last_error = '' THEN 'nobody ran it in time: it was due at ' || scheduled_at || ' and of use until '"
-    " || expires_at ELSE last_error END"
+EXPIRED_TEXT = (
+    f"CASE WHEN last_error = '' THEN replace(replace('{texts.EXPIRED}', '{{due}}', {DUE}), '{{until}}', {UNTIL})"
+    " ELSE last_error END"
+)
+EXPIRED_FACT = (
+    "CASE WHEN last_error = '' THEN jsonb_build_object('code', 'expired',"
+    f" 'params', jsonb_build_object('due', {DUE}, 'until', {UNTIL})) ELSE error_fact END"
 )
 EXPIRE = f"""
 UPDATE scheduled_jobs AS job SET status = 'expired', finished_at = now(),
-    error_code = {EXPIRED_CODE}, last_error = {EXPIRED_WORDS}
+    error_code = {EXPIRED_CODE}, last_error = {EXPIRED_TEXT},
+    error_fact = {EXPIRED_FACT}
 WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s) AND status = 'pending'
     AND expires_at <= now() ORDER BY id FOR UPDATE)
 RETURNING {ended_columns("job")}

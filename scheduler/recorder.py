@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import structlog
 from django.db import OperationalError
 
+from explain.facts import Fact
 from scheduler.database import DatabaseAway, DatabaseThread, connection_lost
 from scheduler.registry import Ended, Job, UnknownJobKind, grouped, kind_of
 from scheduler.store import Failure, JobStore
-from scheduler.words import describe, facts, facts_of_many
+from scheduler.words import describe, facts, facts_of_many, stored
 
 logger = structlog.get_logger(__name__)
 
@@ -22,7 +23,6 @@ logger = structlog.get_logger(__name__)
 WRITE_BATCH = 400
 WRITE_AFTER_S = 0.03
 LONGEST_PAUSE_S = 5.0
-MAX_ERROR_CHARS = 2000
 # So many refusals in a row without one success: it is not the rows, it is the database.
 GIVE_UP_AFTER = 3
 
@@ -52,15 +52,13 @@ class Recorder:
         self.results.append((job, result))
         self.unwritten.set()
 
-    def failed(self, jobs: Sequence[Job], code: str, message: str, *, retry: bool = True) -> None:
-        """Notes failed runs; when to try again is the kind's retry policy."""
-        # Neither NUL nor half of a surrogate pair has a place in a PostgreSQL text.
-        words = message.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()[:MAX_ERROR_CHARS]
+    def failed(self, jobs: Sequence[Job], why: Fact, *, retry: bool = True) -> None:
+        """Note failed runs; when to try again is the kind's retry policy."""
         for job in jobs:
             delay = None
             with contextlib.suppress(UnknownJobKind):
                 delay = kind_of(job.job_type).retry.delay_after(job.retry_count) if retry else None
-            self.failures.append(Failure(job, code, words, delay))
+            self.failures.append(Failure(job, why, delay))
         self.unwritten.set()
 
     @property
@@ -104,7 +102,7 @@ class Recorder:
         self.results[: len(done)] = []
         self.results.extend(outcome.put_off)
         for job, error in outcome.refused:
-            self.failed([job], "cannot_record", describe(error))
+            self.failed([job], Fact("cannot_record", {"error": describe(error)}))
         settled = [job for job, _ in outcome.settled]
         self.holder.let_go(settled, may_have_woken=any(kind_of(job.job_type).on_finished for job in settled))
         self._tell(settled, outcome)
@@ -124,7 +122,8 @@ class Recorder:
         status_of = {job.id: job.status for job in changed}
         for failure in settled:
             status = status_of.get(failure.job.id, "taken_over")
-            logger.warning("job_failed", **facts(failure.job), status=status, code=failure.code, error=failure.message)
+            text, _ = stored(failure.why)
+            logger.warning("job_failed", **facts(failure.job), status=status, code=failure.why.code, error=text)
         self.holder.let_go([failure.job for failure in settled], may_have_woken=True)
         return bool(settled)
 

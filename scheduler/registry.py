@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
+from explain.errors import ExplainedError
+from explain.facts import Fact, Param
 from scheduler.retry import RetryPolicy
 
 
@@ -25,7 +27,7 @@ from scheduler.retry import RetryPolicy
 class Job:
     """A claimed row of scheduled_jobs, as handlers see it. claimed_at: the database's clock at the claim.
 
-    fair_key: whose job it is (scheduler/fair_share.py); defect: why the row cannot be run, in words, else "";
+    fair_key: whose job it is (scheduler/fair_share.py); defect: why the row cannot be run;
     names: what log lines about it carry (scheduler/tracing.py).
     """
 
@@ -41,7 +43,7 @@ class Job:
     claimed_at: datetime
     claimed_monotonic: float = 0.0
     fair_key: int | None = None
-    defect: str = ""
+    defect: Fact | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,16 +81,20 @@ def grouped(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[A
     return groups
 
 
-class JobError(Exception):
+class JobError(ExplainedError):
     """A run that failed in a way the job's owner understands.
 
-    code: short and stable, for counting; the message tells a person what to mend; retry: whether trying again can help.
+    code: short and stable, for counting; its text says what to mend; retry: whether another try can help.
     """
 
-    def __init__(self, code: str, message: str, *, retry: bool = True) -> None:
-        super().__init__(message)
-        self.code = code
+    def __init__(self, code: str, /, *, retry: bool = True, **params: Param) -> None:
+        super().__init__(code, **params)  # type: ignore[arg-type]  # `field` is no parameter of a job's
         self.retry = retry
+
+    @classmethod
+    def of(cls, error: ExplainedError, *, retry: bool = True) -> JobError:
+        """Return the failure of a run by this error."""
+        return cls(error.code, retry=retry, **error.fact.params)
 
 
 def _nothing_to_prepare(jobs: Sequence[Job]) -> Mapping[int, Any]:

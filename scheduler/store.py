@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,11 +16,14 @@ from typing import Any
 from django.db import connection, transaction
 
 from common.arrays import array, epoch
+from common.strict_json import InvalidJSON, read_json
+from explain.facts import Fact
 from scheduler.counting import count_put_off, count_runs
 from scheduler.fair_share import ClaimLimits
-from scheduler.queue import EXPIRED_CODE, EXPIRED_WORDS, announce_ended, notify
+from scheduler.queue import EXPIRED_CODE, EXPIRED_FACT, EXPIRED_TEXT, announce_ended, notify
 from scheduler.registry import Ended, Job, completed, ended_columns, grouped, kind_of
 from scheduler.tracing import Names, names_of
+from scheduler.words import stored
 
 # What a poller may claim: scheduler/fair_share.py says which kinds and tenant queues are full.
 CLAIMABLE = """status = 'pending' AND job_type <> ALL(%(full_kinds)s)
@@ -38,7 +41,8 @@ UPDATE scheduled_jobs AS job SET
     started_at = CASE WHEN expires_at <= now() THEN started_at ELSE now() END,
     finished_at = CASE WHEN expires_at <= now() THEN now() END,
     error_code = CASE WHEN expires_at <= now() THEN {EXPIRED_CODE} ELSE error_code END,
-    last_error = CASE WHEN expires_at <= now() THEN {EXPIRED_WORDS} ELSE last_error END
+    last_error = CASE WHEN expires_at <= now() THEN {EXPIRED_TEXT} ELSE last_error END,
+    error_fact = CASE WHEN expires_at <= now() THEN {EXPIRED_FACT} ELSE error_fact END
 FROM due WHERE job.id = due.id
 RETURNING {ended_columns("job")}, job.phase, {epoch("job.scheduled_at")}, {epoch("job.expires_at")},
     {epoch("now()")}, job.retry_count, job.job_metadata
@@ -72,20 +76,20 @@ SELECT name FROM pollers WHERE session_locked AND name <> %s
 # started_at is fenced as well: after an answer that was lost, the same poller may have claimed the same job once more.
 COMPLETE = """
 UPDATE scheduled_jobs AS job SET status = 'completed', finished_at = now(), locked_by = '', locked_until = NULL,
-    last_error = '', error_code = ''
+    last_error = '', error_code = '', error_fact = NULL
 FROM unnest(%s::bigint[], %s::timestamptz[]) AS done(done_id, since)
 WHERE job.id = done_id AND started_at = since AND locked_by = %s AND status = 'running' RETURNING job.id
 """
 
 
-def with_entry(event: str, code: str, error: str) -> str:
+def with_entry(event: str, code: str, error: str, fact: str) -> str:
     """SQL: the job's history with one more entry, the last ten of them. Arguments: SQL expressions."""
     # Whatever somebody wrote there by hand: it must not keep jobs from being ended or taken back.
     return (
         "CASE WHEN jsonb_typeof(job.history) IS DISTINCT FROM 'array' THEN '[]'"
         " WHEN jsonb_array_length(job.history) >= 10 THEN job.history - 0 ELSE job.history END"
         f" || jsonb_build_array(jsonb_build_object('at', now(), 'event', {event}, 'code', {code},"
-        f" 'error', left({error}, 500), 'poller', job.locked_by))"
+        f" 'error', left({error}, 500), 'fact', {fact}, 'poller', job.locked_by))"
     )
 
 
@@ -95,12 +99,12 @@ UPDATE scheduled_jobs AS job SET
     retry_count = retry_count + again::int,
     scheduled_at = CASE WHEN again THEN now() + delay * interval '1 second' ELSE scheduled_at END,
     finished_at = CASE WHEN again THEN NULL ELSE now() END,
-    last_error = message, error_code = code, locked_by = '', locked_until = NULL,
-    history = {with_entry("CASE WHEN again THEN 'put off' ELSE 'failed' END", "code", "message")}
+    last_error = message, error_code = code, error_fact = fact, locked_by = '', locked_until = NULL,
+    history = {with_entry("CASE WHEN again THEN 'put off' ELSE 'failed' END", "code", "message", "fact")}
 FROM (SELECT given.*, delay IS NOT NULL
         AND (expires_at IS NULL OR now() + delay * interval '1 second' < expires_at) AS again
-    FROM unnest(%s::bigint[], %s::timestamptz[], %s::float8[], %s::text[], %s::text[])
-        AS given(failed_id, since, delay, message, code)
+    FROM unnest(%s::bigint[], %s::timestamptz[], %s::float8[], %s::text[], %s::text[], %s::text[]::jsonb[])
+        AS given(failed_id, since, delay, code, message, fact)
     JOIN scheduled_jobs ON id = failed_id) AS failure
 WHERE job.id = failed_id AND started_at = since AND locked_by = %s AND status = 'running'
 RETURNING {ended_columns("job")}
@@ -119,20 +123,19 @@ RECOVER = f"""
 UPDATE scheduled_jobs AS job SET locked_by = '', locked_until = NULL,
     status = CASE WHEN again THEN 'pending' ELSE 'failed' END,
     finished_at = CASE WHEN again THEN NULL ELSE now() END,
-    error_code = 'poller_lost', last_error = words,
-    history = {with_entry("'recovered'", "'poller_lost'", "words")}
-FROM unnest(%s::bigint[], %s::boolean[], %s::text[]) AS lost(lost_id, again, words)
+    error_code = 'poller_lost', last_error = message, error_fact = fact,
+    history = {with_entry("'recovered'", "'poller_lost'", "message", "fact")}
+FROM unnest(%s::bigint[], %s::boolean[], %s::text[], %s::text[]::jsonb[]) AS lost(lost_id, again, message, fact)
 WHERE job.id = lost_id RETURNING {ended_columns("job")}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A run that failed: what to tell, and seconds until the next try (None: give up)."""
+    """A run that failed. delay_s: seconds until the next try; None: there is none."""
 
     job: Job
-    code: str
-    message: str
+    why: Fact
     delay_s: float | None
 
 
@@ -250,8 +253,8 @@ class JobStore:
                     [failure.job.id for failure in failures],
                     [failure.job.claimed_at for failure in failures],
                     [failure.delay_s for failure in failures],
-                    [failure.message for failure in failures],
-                    [failure.code for failure in failures],
+                    [failure.why.code for failure in failures],
+                    *columns_of(failure.why for failure in failures),
                     self.owner,
                 ],
             )
@@ -292,10 +295,10 @@ class JobStore:
                 [
                     [row[0] for row in lost],
                     [losses(history) + 1 < MOST_LOSSES for _, _, history in lost],
-                    [
-                        f"the poller {name} that ran it {'is gone' if name in gone else 'fell silent'}"
+                    *columns_of(
+                        Fact("poller_lost", {"name": name, "how": "gone" if name in gone else "silent"})
                         for _, name, _ in lost
-                    ],
+                    ),
                 ],
             )
             recovered = [Ended(*row) for row in cursor.fetchall()]
@@ -325,7 +328,7 @@ def job_of(row: Sequence[Any], claimed_monotonic: float, names: Names) -> Job:
         due = datetime.fromtimestamp(scheduled_at, UTC)
         until = None if expires_at in (None, math.inf) else datetime.fromtimestamp(expires_at, UTC)
     except (ValueError, OverflowError, OSError):
-        due, until, defect = claimed_at, None, "its scheduled_at or expires_at is a time that no clock shows"
+        due, until, defect = claimed_at, None, Fact("broken_times")
     return Job(
         id=job_id,
         job_type=job_type,
@@ -344,12 +347,18 @@ def job_of(row: Sequence[Any], claimed_monotonic: float, names: Names) -> Job:
     )
 
 
-def metadata_of(raw: Any) -> tuple[dict[str, Any], str]:
-    """A row's job_metadata, and what is wrong with it."""
+def metadata_of(raw: Any) -> tuple[dict[str, Any], Fact | None]:
+    """Return a row's job_metadata, and what is wrong with it."""
     try:
-        values = json.loads(raw) if isinstance(raw, str) else raw
-    except (ValueError, RecursionError) as error:
-        return {}, f"its job_metadata cannot be read: {error}"
+        values = read_json(raw.encode()) if isinstance(raw, str) else raw
+    except InvalidJSON as error:
+        return {}, Fact("broken_metadata", {"problem": error.fact})
     if not isinstance(values, dict):
-        return {}, f"its job_metadata is not an object but {type(values).__name__}"
-    return values, ""
+        return {}, Fact("metadata_no_object", {"type": type(values).__name__})
+    return values, None
+
+
+def columns_of(facts: Iterable[Fact]) -> tuple[list[str], list[str]]:
+    """Return the English texts of the facts, and the facts as JSON, as two columns."""
+    rows = [stored(fact) for fact in facts]
+    return [text for text, _ in rows], [fact for _, fact in rows]

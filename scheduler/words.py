@@ -1,16 +1,48 @@
-"""How errors and jobs look in logs and job rows."""
+"""How errors and jobs look in logs, in job rows and on pages."""
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from common.validation import localized
+from explain.facts import Fact, NotAFact, Param
+from explain.rendering import render
 from scheduler.registry import Job
+
+MAX_ERROR_CHARS = 2000
+
+
+def stored(fact: Fact) -> tuple[str, str]:
+    """Return a fact as a job row keeps it: its English text, and its code and parameters as JSON."""
+    kept = Fact(fact.code, {name: _storable(value) for name, value in fact.params.items()})
+    return render(kept)[:MAX_ERROR_CHARS], json.dumps(kept.to_json())
+
+
+def _storable(value: Param) -> Param:
+    if isinstance(value, Fact):
+        return Fact(value.code, {name: _storable(item) for name, item in value.params.items()})
+    if isinstance(value, str):
+        # Neither NUL nor half of a surrogate pair has a place in a PostgreSQL text.
+        return value.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()[:MAX_ERROR_CHARS]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def shown(error: Any, english: str) -> str:
+    """Return a stored error in the language of the page; `english`, the text beside it, where it is no known fact."""
+    try:
+        fact = Fact.from_json(error)
+    except NotAFact:
+        return english
+    text = localized(fact)
+    return english or text if text == fact.code else text
 
 
 def describe(error: Exception) -> str:
-    """The error's type and words."""
+    """Return the error's type and text."""
     return f"{type(error).__name__}: {str(error).strip()}" if str(error) else type(error).__name__
 
 

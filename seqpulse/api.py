@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -14,6 +13,8 @@ from rest_framework import exceptions, status
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
+
+from common.strict_json import InvalidJSON, read_json
 
 logger = structlog.get_logger(__name__)
 
@@ -29,10 +30,6 @@ class PayloadTooLarge(exceptions.APIException):
     default_code = "too_large"
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 class StrictJSONParser(BaseParser):
     """Strict JSON of a bounded size; whatever else is refused with words, never with a 500."""
 
@@ -44,9 +41,8 @@ class StrictJSONParser(BaseParser):
         if len(body) > limit:
             raise PayloadTooLarge(f"The body is larger than {limit // 1024} KiB.")
         try:
-            return json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            # RecursionError: arrays nested a few thousand deep.
+            return read_json(body)
+        except InvalidJSON as error:
             raise exceptions.ParseError(f"The body is not valid JSON: {error}") from None
 
 

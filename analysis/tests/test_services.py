@@ -14,6 +14,7 @@ from analysis.models import Hint as StoredHint
 from analysis.services import assess, store_judgement, store_unjudged
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
+from explain.facts import Fact
 from metrics.models import MetricSample
 from projects.services import NewProject, create_project, set_policy
 from scheduler import operations
@@ -178,7 +179,7 @@ def test_the_environments_own_limits_are_used_and_stored(made: NewProject) -> No
 
 def test_an_analysis_that_was_given_up_still_leaves_a_verdict(made: NewProject) -> None:
     deployment = finished(made)
-    cancel([deployment.pk], ["analysis"])
+    cancel([deployment.pk], ["analysis"], Fact("cancelled", {"by": "ann"}))
     stored = DeploymentVerdict.objects.get()
     deployment.refresh_from_db()
     assert (stored.verdict, stored.conclusive, deployment.state) == ("warning", False, "analyzed")

@@ -184,7 +184,7 @@ def misses_of(detail: Detail) -> list[Miss]:
             phase=phase_of(job),
             index=job.sequence_index,
             due_at=job.scheduled_at,
-            reason=job.last_error or in_words(job.error_code or str(job.status)),
+            reason=job.shown_error or in_words(job.error_code or str(job.status)),
             retrying=job.status == JobStatus.PENDING,
         )
         for job in detail.collections

@@ -21,6 +21,7 @@ from dashboard.telling import in_language, localised
 from deployments.models import State
 from metrics.models import MetricSample, Phase
 from scheduler.models import JobStatus, ScheduledJob
+from scheduler.words import shown
 
 # A collection that was claimed this much after its time says so.
 LATE_S = 5.0
@@ -94,7 +95,7 @@ def retries(detail: Detail) -> Iterator[Entry]:
             if at is None or one.get("event") == "cancelled" or (one in ended and job in detail.collections):
                 continue
             what = _(EVENTS.get(str(one.get("event")), EVENTS["put off"]))
-            note = one.get("error") or words.REASONS.get(str(one.get("code")), "")
+            note = shown(one.get("fact"), str(one.get("error", ""))) or words.REASONS.get(str(one.get("code")), "")
             yield Entry(at, "retry", "retry", "warning", what % {"job": _job_name(job)}, note)
 
 
@@ -102,7 +103,7 @@ def misses(detail: Detail) -> Iterator[Entry]:
     """Each collection that ended without a sample."""
     for job in detail.collections:
         if job.status in MISSED:
-            note = job.last_error or words.REASONS.get(job.error_code or str(job.status), job.error_code)
+            note = job.shown_error or words.REASONS.get(job.error_code or str(job.status), job.error_code)
             at = job.finished_at or job.scheduled_at
             yield Entry(at, "miss", "miss", "warning", _("%(job)s: no sample") % {"job": _job_name(job)}, note)
     if detail.collections or detail.verdict is None:

@@ -10,7 +10,6 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team, User
-from dashboard.failures import in_page_language
 from projects.models import PLAN_CHOICES, Environment, Project, validate_endpoint
 from projects.signing import DEFAULT_GRACE_HOURS, GRACE_HOURS
 
@@ -33,19 +32,11 @@ class NameField(forms.CharField):
         self.widget.attrs["autocomplete"] = "off"
 
 
-def validate_in_words(url: str) -> None:
-    """As the model does, in the language of the page."""
-    try:
-        validate_endpoint(url)
-    except ValidationError as error:
-        raise ValidationError([in_page_language(message) for message in error.messages]) from None
-
-
 class EndpointField(forms.CharField):
     """The URL of a metrics endpoint."""
 
     def __init__(self, *, label: Any, **kwargs: Any) -> None:
-        super().__init__(label=label, max_length=2048, validators=[validate_in_words], **kwargs)
+        super().__init__(label=label, max_length=2048, validators=[validate_endpoint], **kwargs)
         self.widget.attrs |= {
             "inputmode": "url",
             "autocomplete": "off",
@@ -61,7 +52,7 @@ class ToldForm(forms.Form):
         told: Mapping[str, Sequence[Any]] = getattr(error, "message_dict", {"": error.messages})
         for name, messages in told.items():
             for message in messages:
-                self.add_error(name if name in self.fields else None, in_page_language(message))
+                self.add_error(name if name in self.fields else None, message)
 
 
 class NewProjectForm(ToldForm):

@@ -19,8 +19,8 @@ from django.utils.translation import gettext as _
 
 from analysis import wording
 from analysis.told import told as tell
+from common.validation import localized
 from dashboard import words
-from dashboard.failures import in_page_language
 from dashboard.form_tokens import FIELD
 from dashboard.overview.history_bar import HEIGHT, WIDTH, Strip
 from dashboard.telling import Stored, in_language, localised
@@ -261,10 +261,7 @@ def result(name: str) -> Any:
     return words.RESULTS.get(name, name)
 
 
-@register.filter
-def failure(text: Any) -> str:
-    """Why an endpoint gave nothing."""
-    return in_page_language(str(text))
+register.filter("fact", localized)
 
 
 @register.filter

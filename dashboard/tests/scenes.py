@@ -14,6 +14,8 @@ from analysis.evidence import load_evidence, observed_until
 from analysis.services import assess, assess_early, store_early, store_judgement
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
+from explain.facts import Fact
+from explain.rendering import render
 from metrics.models import MetricSample, Phase
 from metrics.tests.factories import HEALTHY, make_sample, make_samples
 from projects.baselines import exclude_window
@@ -28,8 +30,9 @@ BROKEN: dict[str, Any] = {
     "latency_p95": [320.0, 610.0, 720.0, 690.0, 805.0],
     "requests_per_sec": [38.0, 25.0, 22.0, 19.0, 20.0],
 }
-BROKE = "HTTP 503 from https://shop.example.com/m"
-SILENT = "no complete answer from shop.example.com:443 within 5 s (no answer)"
+BROKE = Fact("http_5xx", {"status": 503, "url": "https://shop.example.com/m"})
+SILENT = Fact("timeout", {"host": "shop.example.com:443", "seconds": 5.0, "phase": "answer"})
+REFUSED = Fact("refused", {"host": "shop.example.com:443", "problem": Fact("connection_refused")})
 FACTS = {
     "branch": "feature/checkout-retries",
     "commit_sha": "4f2a9c1e7b3d5a6088f1c2d3e4f5a6b7c8d9e0f1",
@@ -48,14 +51,15 @@ def environment_of(
     return make_environment(project=make_project(team=team, name=project), name=name, **columns)
 
 
-def collection(deployment: Deployment, index: int, **kwargs: Any) -> ScheduledJob:
-    """A POST collection job of the deployment, pending unless `status` says otherwise."""
+def collection(deployment: Deployment, index: int, why: Fact | None = None, **kwargs: Any) -> ScheduledJob:
+    """Create a POST collection job of the deployment, pending unless `status` says otherwise; why: its error."""
     start = deployment.finished_at or deployment.started_at
     values: dict[str, Any] = {
         "job_type": "post_collect",
         "phase": "post",
         "sequence_index": index,
         "scheduled_at": start + timedelta(seconds=index * deployment.interval_s),
+        **({"error_code": why.code, "last_error": render(why), "error_fact": why.to_json()} if why else {}),
         **kwargs,
     }
     return ScheduledJob.objects.create(deployment=deployment, **values)
@@ -129,9 +133,8 @@ def unreachable(environment: Environment) -> Deployment:
     sample_baseline(environment)
     started = timezone.now() - timedelta(minutes=6)
     deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started, **FACTS)
-    reason = "could not connect to shop.example.com:443: connection refused"
     for index in range(1, 6):
-        collection(deployment, index, status=JobStatus.FAILED, last_error=reason, error_code="refused")
+        collection(deployment, index, REFUSED, status=JobStatus.FAILED)
     return judge_now(deployment)
 
 
@@ -143,8 +146,8 @@ def half_observed(environment: Environment) -> Deployment:
     make_samples(deployment, post=2)
     for index in (1, 2):
         collection(deployment, index, status=JobStatus.COMPLETED)
-    collection(deployment, 3, status=JobStatus.FAILED, last_error=BROKE, error_code="http_5xx")
-    collection(deployment, 4, retry_count=1, last_error=SILENT, error_code="timeout")
+    collection(deployment, 3, BROKE, status=JobStatus.FAILED)
+    collection(deployment, 4, SILENT, retry_count=1)
     collection(deployment, 5)
     return deployment
 
@@ -155,7 +158,5 @@ def poorly_observed(environment: Environment) -> Deployment:
     make_samples(deployment, post=1)
     lost = (JobStatus.EXPIRED, JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.EXPIRED)
     for index, status in enumerate(lost, start=2):
-        reason = "could not connect to shop.example.com:443: connection refused" if status == JobStatus.FAILED else ""
-        code = "refused" if status == JobStatus.FAILED else ""
-        collection(deployment, index, status=status, last_error=reason, error_code=code)
+        collection(deployment, index, REFUSED if status == JobStatus.FAILED else None, status=status)
     return judge_now(deployment)

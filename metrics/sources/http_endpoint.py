@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
 
+from explain.facts import Fact
 from metrics.payload import InvalidPayload, Metrics, parse_metrics
 from metrics.signing import signed_headers
+from outbound.endpoints import parse_endpoint
 from outbound.fetcher import Fetcher, OutboundError, Response
+from outbound.transfer import timed_out
 from scheduler.registry import JobError
 from security.encryption import Sealed
 
@@ -57,22 +60,20 @@ async def collect(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[
     try:
         response, with_previous = await ask(fetcher, endpoint, now=now)
     except OutboundError as error:
-        raise JobError(error.reason, str(error), retry=error.reason not in ("blocked",)) from None
+        raise JobError.of(error, retry=error.code != "blocked") from None
     check_status(response, endpoint)
     try:
         return parse_metrics(response.body), with_previous
     except InvalidPayload as error:
-        raise JobError(error.code, f"{error} (from {endpoint.url})") from None
+        raise JobError(error.reason, problem=error.fact, url=endpoint.url) from None
 
 
 def check_may_be_asked(endpoint: Endpoint) -> None:
     """Raises JobError where there is nothing to ask, or ops do not want it asked."""
     if endpoint.blocked:
-        words = f"the operators of SeqPulse have blocked requests to {endpoint.url or 'this environment'}: ask them why"
-        raise JobError("blocked_by_ops", words, retry=False)
+        raise JobError("blocked_by_ops", url=endpoint.url or Fact("this_environment"), retry=False)
     if not endpoint.url:
-        words = "this environment has no metrics endpoint: set one, or send metrics_endpoint with trigger"
-        raise JobError("no_endpoint", words, retry=False)
+        raise JobError("no_endpoint", retry=False)
 
 
 async def ask(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[Response, bool]:
@@ -87,8 +88,7 @@ async def ask(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[Resp
         return response, False
     left_s = TIMEOUT_S - (monotonic() - begun)
     if left_s < LEAST_LEFT_S:
-        told = f"{endpoint.url} refused the new HMAC secret so late that no time was left to try the previous one"
-        raise OutboundError("timeout", told)
+        raise timed_out(parse_endpoint(endpoint.url), TIMEOUT_S, "previous_secret")
     again = await get(fetcher, endpoint, endpoint.previous.open(), now=now, timeout_s=left_s)
     return (response, False) if again.status in REFUSALS else (again, True)
 
@@ -113,13 +113,10 @@ def check_status(response: Response, endpoint: Endpoint) -> None:
     status = response.status
     if status == 200:
         return
-    told = f"HTTP {status} from {endpoint.url}"
     if status in REFUSALS:
-        if endpoint.hmac_secret:
-            words = f"{told}: it refuses our signature. Compare the HMAC secret on both sides, and the clocks"
-            raise JobError("unauthorized", words, retry=False)
-        words = f"{told}: it asks for credentials. Turn signing on for this environment, or let it answer unsigned"
-        raise JobError("unauthorized_unsigned", words)
-    if 300 <= status < 400:
-        raise JobError("redirect", f"{told}: redirects are not followed. Configure the address it leads to")
-    raise JobError("http_5xx" if status >= 500 else "http_4xx", told)
+        code = "unauthorized" if endpoint.hmac_secret else "unauthorized_unsigned"
+    elif 300 <= status < 400:
+        code = "redirect"
+    else:
+        code = "http_5xx" if status >= 500 else "http_4xx"
+    raise JobError(code, status=status, url=endpoint.url, retry=code != "unauthorized")

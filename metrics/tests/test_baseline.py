@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from deployments.services import Trigger, finish_deployment, start_deployment
+from explain.facts import Fact
 from metrics.baseline import KIND, load_targets, next_tick, sweep
 from metrics.models import MetricSample
 from metrics.tests.factories import of_job
@@ -87,7 +88,7 @@ def test_a_failed_one_does_not_break_the_chain(made: NewProject) -> None:
     sweep()
     make_due()
     store, [job] = claim()
-    store.fail([Failure(job, "refused", "connection refused", None)])
+    store.fail([Failure(job, Fact("refused"), None)])
     assert ScheduledJob.objects.filter(job_type=KIND, status="pending").count() == 1
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
+from explain.facts import Fact
 from metrics.collecting import database_time
 from metrics.jobs import load_targets
 from metrics.models import MetricSample
@@ -88,7 +89,7 @@ def test_failures_and_expiry_end_the_wait_as_well(deployment: Deployment) -> Non
     store = JobStore("a", 30)
     jobs = claim(store)
     assert len(jobs) == 4
-    store.fail([Failure(job, "timeout", "no answer", None) for job in jobs])
+    store.fail([Failure(job, Fact("timeout"), None) for job in jobs])
     assert analysis_is_due()
 
 
@@ -96,7 +97,7 @@ def test_a_wrong_secret_ends_the_remaining_collections(deployment: Deployment) -
     ScheduledJob.objects.filter(sequence_index=1).update(scheduled_at=timezone.now() - timedelta(minutes=1))
     store = JobStore("a", 30)
     [first] = claim(store)
-    store.fail([Failure(first, "unauthorized", "HTTP 401 from x", None)])
+    store.fail([Failure(first, Fact("unauthorized"), None)])
     rest = ScheduledJob.objects.filter(job_type="post_collect", sequence_index__gt=1)
     assert set(rest.values_list("status", "error_code")) == {("cancelled", "unauthorized")}
     assert analysis_is_due()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from explain.rendering import render
 from metrics.payload import BOUNDS, InvalidPayload, Metrics, parse_metrics, read_metrics
 
 GOOD = {
@@ -29,14 +30,14 @@ def test_the_five_metrics_are_read_and_extra_keys_ignored():
 def test_what_is_no_plain_number_in_bounds_is_refused_by_name(name, value):
     with pytest.raises(InvalidPayload) as refused:
         parse_metrics(body(**{name: value}))
-    assert refused.value.code in ("invalid_payload", "invalid_json")
-    assert name in str(refused.value) or refused.value.code == "invalid_json"
+    assert refused.value.reason in ("invalid_payload", "invalid_json")
+    assert name in str(refused.value) or refused.value.reason == "invalid_json"
 
 
 def problem_of(raw: bytes, read: Callable[[bytes], Any]) -> str:
     """What is wrong with the body, however it is told."""
     try:
-        return str(read(raw)[0].problem)
+        return render(read(raw)[0].problem)
     except InvalidPayload as refused:
         return str(refused)
 
@@ -79,4 +80,4 @@ def test_a_missing_metric_is_named(name):
 def test_a_body_that_is_no_set_of_metrics_is_refused(raw, code):
     with pytest.raises(InvalidPayload) as refused:
         parse_metrics(raw)
-    assert refused.value.code == code
+    assert refused.value.reason == code

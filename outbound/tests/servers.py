@@ -114,5 +114,4 @@ def fetch(
 def failure(server: Server, path: str = "/", **options: Any) -> OutboundError:
     with pytest.raises(OutboundError) as caught:
         fetch(server, path, **options)
-    assert caught.value.message == str(caught.value)
     return caught.value

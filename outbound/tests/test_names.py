@@ -53,8 +53,8 @@ def test_a_name_is_looked_up_once_and_sent_as_host(names: Names) -> None:
 def test_a_name_that_leads_to_a_forbidden_address_is_blocked(names: Names) -> None:
     server = says(OK)
     error = failure(server, host="local.example", allow=AllowList.parse("10.0.0.0/8"))
-    assert error.reason == "blocked"
-    assert "127.0.0.1 is a loopback address" in error.message
+    assert error.code == "blocked"
+    assert "127.0.0.1 is a loopback address" in str(error)
     assert server.connections == 0
 
 
@@ -66,7 +66,7 @@ def test_a_name_that_changes_its_address_gains_nothing(names: Names, monkeypatch
             f._resolver._known.clear()  # as if a minute had passed
             with pytest.raises(OutboundError) as caught:
                 await f.get(f"http://public.example:{s.port}/", {})
-            reasons.append(caught.value.reason)
+            reasons.append(caught.value.code)
         return reasons
 
     server = says(OK)

@@ -50,6 +50,7 @@ class Migration(migrations.Migration):
                 ('status', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('expired', 'Expired')], default='pending', max_length=10)),
                 ('retry_count', models.PositiveSmallIntegerField(default=0)),
                 ('last_error', models.TextField(blank=True)),
+                ('error_fact', models.JSONField(blank=True, help_text='Code and parameters of the error; last_error is its English text.', null=True)),
                 ('error_code', models.CharField(blank=True, max_length=40)),
                 ('job_metadata', models.JSONField(blank=True, default=dict)),
                 ('unique_key', models.CharField(blank=True, help_text='At most one job ever has it: for recurring work, one a tick.', max_length=200, null=True)),

@@ -70,7 +70,7 @@ def announced_kinds() -> Iterator[Journal]:
 
     async def failing(job: Job, prepared: Any) -> None:
         journal.saw(job)
-        raise JobError("http_5xx", "HTTP 503 from the endpoint", retry=job.metadata.get("retry", True))
+        raise JobError("http_5xx", status=503, url="the endpoint", retry=job.metadata.get("retry", True))
 
     async def raising(job: Job, prepared: Any) -> None:
         journal.saw(job)

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 
 from common import totals
 from common.totals import Measure
+from explain.facts import Fact
 from scheduler.models import RunningTotal, ScheduledJob
 from scheduler.queue import announce_ended
 from scheduler.registry import Ended
@@ -99,9 +100,9 @@ def test_a_try_that_failed_counts_as_retried_and_the_last_one_as_failed() -> Non
         store = JobStore("a", 30)
         make_job(due_in_s=-3)
         [job] = store.claim(10)[0]
-        store.fail([Failure(job, "http_5xx", "oh", delay_s=0.0)])
+        store.fail([Failure(job, Fact("http_5xx"), delay_s=0.0)])
         [again] = store.claim(10)[0]
-        store.fail([Failure(again, "http_5xx", "oh", delay_s=None)])
+        store.fail([Failure(again, Fact("http_5xx"), delay_s=None)])
     assert total("seqpulse_scheduler_jobs_retried_total", job.job_type) == 1
     assert total("seqpulse_scheduler_jobs_ended_total", job.job_type, "failed") == 1
 
@@ -113,7 +114,7 @@ def test_a_result_that_comes_after_a_take_over_is_not_counted() -> None:
         [job] = store.claim(10)[0]
         ScheduledJob.objects.update(locked_by="b")
         store.complete([(job, "late")])
-        store.fail([Failure(job, "raised", "late", delay_s=None)])
+        store.fail([Failure(job, Fact("raised"), delay_s=None)])
     assert totals.read() == {}
 
 

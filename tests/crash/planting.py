@@ -8,6 +8,7 @@ import os
 from django.db import connection, transaction
 
 from deployments.services import Trigger, finish_deployment, start_deployment
+from explain.facts import Fact
 from projects.services import create_project
 from scheduler.models import ScheduledJob
 from scheduler.queue import cancel
@@ -28,7 +29,7 @@ def plant(name: str, endpoint: str, *, deployments: int, within_s: float, of_use
             deployment = start_deployment(made.project, Trigger(env="prod")).deployment
             finish_deployment(made.project, deployment.uuid, result="success")
             ids.append(deployment.pk)
-        cancel(ids, ["pre_collect"])
+        cancel(ids, ["pre_collect"], Fact("superseded"))
         jobs = ScheduledJob.objects.filter(deployment_id__in=ids, job_type="post_collect")
         with connection.cursor() as cursor:
             # Not now(), the start of the transaction: creating the deployments takes a while.

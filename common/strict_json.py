@@ -1,0 +1,37 @@
+"""JSON as RFC 8259 has it, read from bytes. What is wrong is a fact of ours: the library's texts are English."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from explain.errors import ExplainedError
+
+
+class InvalidJSON(ExplainedError, ValueError):
+    """The bytes are no JSON document."""
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise InvalidJSON("json_constant", name=name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def read_json(body: bytes) -> Any:
+    """Return the document, in UTF-8 with or without a byte order mark. Raises InvalidJSON."""
+    try:
+        return _DECODER.decode(body.decode("utf-8-sig"))
+    except InvalidJSON:
+        raise
+    except UnicodeDecodeError as error:
+        raise InvalidJSON("json_encoding", place=error.start) from None
+    except json.JSONDecodeError as error:
+        ends = error.pos >= len(error.doc)
+        raise InvalidJSON("json_ends" if ends else "json_syntax", line=error.lineno, column=error.colno) from None
+    except RecursionError:
+        raise InvalidJSON("json_depth") from None
+    except ValueError:
+        # The only one that is left: an integer of more digits than Python converts.
+        raise InvalidJSON("json_number") from None

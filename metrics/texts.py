@@ -1,0 +1,44 @@
+"""The sentences of collections that failed."""
+
+from __future__ import annotations
+
+from explain.catalogue import gettext_noop as _
+from explain.catalogue import register
+
+# By the code of the job. What the request itself reports is in outbound/texts.py.
+COLLECTIONS = {
+    "http_4xx": _("HTTP {status} from {url}"),
+    "http_5xx": _("HTTP {status} from {url}"),
+    "redirect": _("HTTP {status} from {url}: redirects are not followed. Configure the address it leads to"),
+    "unauthorized": _(
+        "HTTP {status} from {url}: it refuses our signature. Compare the HMAC secret on both sides, and the clocks"
+    ),
+    "unauthorized_unsigned": _(
+        "HTTP {status} from {url}: it asks for credentials. Turn signing on for this environment, or let it answer "
+        "unsigned"
+    ),
+    "blocked_by_ops": _("the operators of SeqPulse have blocked requests to {url}: ask them why"),
+    "this_environment": _("this environment"),
+    "no_endpoint": _("this environment has no metrics endpoint: set one, or send metrics_endpoint with trigger"),
+    "unreadable_secret": _("no configured key opens the secret of this environment"),
+    "no_deployment": _("this job has no deployment"),
+    "invalid_json": _("{problem} (from {url})"),
+    "invalid_payload": _("{problem} (from {url})"),
+    "refused_before": _("not collected: an earlier request was refused with 401 or 403, so the HMAC secret is wrong"),
+    "archived": _("not collected: the project is archived"),
+    "deleted": _("not collected: the project is deleted"),
+    "collecting": _("a sample of this window is still being collected"),
+}
+
+PAYLOAD = {
+    "not_json": _("the answer is not valid JSON: {problem}"),
+    "no_metrics": _('the answer has no object "metrics" with the five metrics'),
+    "metric_missing": _("{name} is missing, it has to be a number, {allowed:allowed}"),
+    "metric_no_number": _("{name} is {value}, it has to be a number, {allowed:allowed}"),
+    "metric_not_finite": _("{name} is not finite, it has to be a number, {allowed:allowed}"),
+    "metric_out_of_bounds": _("{name} is {number:number}, allowed {allowed:allowed}"),
+    "allowed.not_negative": _("at least 0"),
+    "allowed.ratio": _("0..1"),
+}
+
+register({**COLLECTIONS, **PAYLOAD})
