@@ -4,9 +4,9 @@
 
 `who` is the lowest role that is answered with `status`; the answers to the others follow from it:
 
-    anybody                       every caller gets it
+    everyone                      every caller gets it
     visitor                       callers who are not signed in; the others are redirected (302)
-    person                        every signed-in user; others are asked to sign in
+    user                          every signed-in user; others are asked to sign in
     viewer, member, admin, owner  members of the object's team from this role on, and operators. Lower roles: 403,
                                   another team's owner: 404 as for a missing object, others are asked to sign in
     operator                      superusers only, otherwise as above
@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-PEOPLE = ("viewer", "member", "admin", "owner", "foreign", "operator")
+USERS = ("viewer", "member", "admin", "owner", "foreign", "operator")
 KEYS = ("key", "otherkey", "deadkey")
-CALLERS = ("nobody", *PEOPLE, *KEYS)
+CALLERS = ("anonymous", *USERS, *KEYS)
 ROLES = ("viewer", "member", "admin", "owner")
 LOGIN, METHODS = "login", ("GET", "POST")
 
@@ -38,29 +38,29 @@ GET   deployment-metrics                      key      200
 GET   sdh                                     key      200 otherkey=200
 
 # health, metrics, documentation
-GET   schema                                  anybody  200
-GET   docs                                    anybody  200
-GET   ds-metrics                              anybody  200
-GET   health                                  anybody  200
-GET   health-scheduler                        anybody  200
-GET   health-live                             anybody  200
-GET   db-check                                anybody  200
-GET   metrics                                 anybody  401
+GET   schema                                  everyone  200
+GET   docs                                    everyone  200
+GET   ds-metrics                              everyone  200
+GET   health                                  everyone  200
+GET   health-scheduler                        everyone  200
+GET   health-live                             everyone  200
+GET   db-check                                everyone  200
+GET   metrics                                 everyone  401
 
 # pages
-GET   dashboard:home                          anybody  302
-POST  dashboard:home                          anybody  302
-GET   dashboard:favicon                       anybody  302
-GET   dashboard:login                         anybody  302
-GET   dashboard:logout                        anybody  302
-GET   dashboard:overview                      person   200
-GET   dashboard:overview-live                 person   200
-GET   dashboard:deployments                   person   200
-GET   dashboard:deployments-live              person   200
+GET   dashboard:home                          everyone  302
+POST  dashboard:home                          everyone  302
+GET   dashboard:favicon                       everyone  302
+GET   dashboard:login                         everyone  302
+GET   dashboard:logout                        everyone  302
+GET   dashboard:overview                      user     200
+GET   dashboard:overview-live                 user     200
+GET   dashboard:deployments                   user     200
+GET   dashboard:deployments-live              user     200
 GET   dashboard:deployment                    viewer   200
 GET   dashboard:deployment-live               viewer   200
-GET   dashboard:deployments-csv               person   200
-GET   dashboard:deployments-json              person   200
+GET   dashboard:deployments-csv               user     200
+GET   dashboard:deployments-json              user     200
 POST  dashboard:feedback                      member   302
 GET   dashboard:compare                       viewer   200
 GET   dashboard:deployment-download           viewer   200
@@ -68,12 +68,12 @@ GET   dashboard:rerun                         member   200
 POST  dashboard:rerun                         member   409
 GET   dashboard:replay                        member   200
 POST  dashboard:replay                        member   200
-GET   dashboard:hints                         person   200
+GET   dashboard:hints                         user     200
 GET   dashboard:environment                   viewer   200
 GET   dashboard:environment-live              viewer   200
-GET   dashboard:projects                      person   200
-GET   dashboard:project-new                   person   200 viewer=403 member=403
-POST  dashboard:project-new                   person   200 viewer=403 member=403
+GET   dashboard:projects                      user     200
+GET   dashboard:project-new                   user     200 viewer=403 member=403
+POST  dashboard:project-new                   user     200 viewer=403 member=403
 GET   dashboard:project                       viewer   200
 GET   dashboard:integration                   viewer   200
 GET   dashboard:project-settings              viewer   200
@@ -100,8 +100,8 @@ POST  dashboard:exclude-window                admin    302
 POST  dashboard:include-window                admin    302
 
 # teams, invitations, status
-GET   dashboard:teams                         person   200
-POST  dashboard:teams                         person   302
+GET   dashboard:teams                         user     200
+POST  dashboard:teams                         user     302
 GET   dashboard:team                          viewer   200
 POST  dashboard:team-rename                   admin    302
 POST  dashboard:team-delete                   owner    302
@@ -111,99 +111,99 @@ POST  dashboard:team-member-remove            admin    302
 POST  dashboard:team-invite                   admin    302
 POST  dashboard:team-invitation-resend        admin    302
 POST  dashboard:team-invitation-revoke        admin    302
-GET   dashboard:invitation                    anybody  200
-POST  dashboard:invitation                    person   302
-GET   dashboard:status                        person   200
-GET   dashboard:status-live                   person   200
+GET   dashboard:invitation                    everyone  200
+POST  dashboard:invitation                    user     302
+GET   dashboard:status                        user     200
+GET   dashboard:status-live                   user     200
 
 # personal settings
-GET   dashboard:settings                      person   200
-POST  dashboard:settings                      person   302
-GET   dashboard:sessions                      person   200
-POST  dashboard:sessions-end                  person   302
-POST  dashboard:session-end                   person   404
-POST  dashboard:set-language                  anybody  302
+GET   dashboard:settings                      user     200
+POST  dashboard:settings                      user     302
+GET   dashboard:sessions                      user     200
+POST  dashboard:sessions-end                  user     302
+POST  dashboard:session-end                   user     404
+POST  dashboard:set-language                  everyone  302
 
 # accounts: in front of Django admin's own, and django-allauth
 GET   account_login                           visitor  200
 POST  account_login                           visitor  200
-GET   account_logout                          anybody  200 nobody=302 key=302 otherkey=302 deadkey=302
-POST  account_logout                          anybody  302
-GET   account_inactive                        anybody  200
+GET   account_logout                          everyone  200 anonymous=302 key=302 otherkey=302 deadkey=302
+POST  account_logout                          everyone  302
+GET   account_inactive                        everyone  200
 GET   account_signup                          visitor  200
 POST  account_signup                          visitor  200
-GET   account_reauthenticate                  person   200
-POST  account_reauthenticate                  person   200
-GET   account_email                           person   200
-POST  account_email                           person   302
-GET   account_email_verification_sent         anybody  200
-GET   account_change_password                 person   200
-POST  account_change_password                 person   200
-GET   account_set_password                    person   302
-POST  account_set_password                    person   302
-GET   account_reset_password                  anybody  200
-POST  account_reset_password                  anybody  200
-GET   account_confirm_login_code              anybody  302
-POST  account_confirm_login_code              anybody  302
-GET   account_confirm_email                   anybody  200
-POST  account_confirm_email                   anybody  404
-GET   account_reset_password_from_key_done    anybody  200
-GET   account_reset_password_from_key         anybody  200
-POST  account_reset_password_from_key         anybody  200
-GET   account_reset_password_done             anybody  200
-GET   mfa_index                               person   200
-GET   mfa_authenticate                        anybody  302
-POST  mfa_authenticate                        anybody  302
-GET   mfa_reauthenticate                      person   302
-POST  mfa_reauthenticate                      person   302
-GET   mfa_activate_totp                       person   302
-POST  mfa_activate_totp                       person   302
-GET   mfa_deactivate_totp                     person   404
-POST  mfa_deactivate_totp                     person   404
-GET   mfa_view_recovery_codes                 person   404
-GET   mfa_generate_recovery_codes             person   302
-POST  mfa_generate_recovery_codes             person   302
-GET   mfa_download_recovery_codes             person   404
-POST  mfa_download_recovery_codes             person   404
-GET   mfa_list_webauthn                       person   200
-GET   mfa_add_webauthn                        person   302
-POST  mfa_add_webauthn                        person   302
-GET   mfa_reauthenticate_webauthn             person   302
-POST  mfa_reauthenticate_webauthn             person   302
-GET   mfa_login_webauthn                      anybody  302
-POST  mfa_login_webauthn                      anybody  302
-GET   socialaccount_login_cancelled           anybody  200
-GET   socialaccount_login_error               anybody  401
-GET   socialaccount_signup                    anybody  302
-POST  socialaccount_signup                    anybody  302
-GET   socialaccount_connections               person   200
-POST  socialaccount_connections               person   200
-GET   github_login                            anybody  404
-POST  github_login                            anybody  404
-GET   github_callback                         anybody  404
-POST  github_callback                         anybody  404
-GET   google_login                            anybody  404
-POST  google_login                            anybody  404
-GET   google_callback                         anybody  404
-POST  google_callback                         anybody  404
-GET   google_login_by_token                   anybody  404
-POST  google_login_by_token                   anybody  404
-GET   usersessions_list                       anybody  302
-POST  usersessions_list                       anybody  302
-GET   admin/password_change/                  anybody  302
-POST  admin/password_change/                  anybody  302
-GET   accounts/social/login/cancelled/        anybody  301
-POST  accounts/social/login/cancelled/        anybody  301
-GET   accounts/social/login/error/            anybody  301
-POST  accounts/social/login/error/            anybody  301
-GET   accounts/social/signup/                 anybody  301
-POST  accounts/social/signup/                 anybody  301
-GET   accounts/social/connections/            anybody  301
-POST  accounts/social/connections/            anybody  301
-GET   mfa_remove_webauthn                     person   302
-GET   mfa_edit_webauthn                       person   302
-POST  mfa_remove_webauthn                     person   302
-POST  mfa_edit_webauthn                       person   302
+GET   account_reauthenticate                  user     200
+POST  account_reauthenticate                  user     200
+GET   account_email                           user     200
+POST  account_email                           user     302
+GET   account_email_verification_sent         everyone  200
+GET   account_change_password                 user     200
+POST  account_change_password                 user     200
+GET   account_set_password                    user     302
+POST  account_set_password                    user     302
+GET   account_reset_password                  everyone  200
+POST  account_reset_password                  everyone  200
+GET   account_confirm_login_code              everyone  302
+POST  account_confirm_login_code              everyone  302
+GET   account_confirm_email                   everyone  200
+POST  account_confirm_email                   everyone  404
+GET   account_reset_password_from_key_done    everyone  200
+GET   account_reset_password_from_key         everyone  200
+POST  account_reset_password_from_key         everyone  200
+GET   account_reset_password_done             everyone  200
+GET   mfa_index                               user     200
+GET   mfa_authenticate                        everyone  302
+POST  mfa_authenticate                        everyone  302
+GET   mfa_reauthenticate                      user     302
+POST  mfa_reauthenticate                      user     302
+GET   mfa_activate_totp                       user     302
+POST  mfa_activate_totp                       user     302
+GET   mfa_deactivate_totp                     user     404
+POST  mfa_deactivate_totp                     user     404
+GET   mfa_view_recovery_codes                 user     404
+GET   mfa_generate_recovery_codes             user     302
+POST  mfa_generate_recovery_codes             user     302
+GET   mfa_download_recovery_codes             user     404
+POST  mfa_download_recovery_codes             user     404
+GET   mfa_list_webauthn                       user     200
+GET   mfa_add_webauthn                        user     302
+POST  mfa_add_webauthn                        user     302
+GET   mfa_reauthenticate_webauthn             user     302
+POST  mfa_reauthenticate_webauthn             user     302
+GET   mfa_login_webauthn                      everyone  302
+POST  mfa_login_webauthn                      everyone  302
+GET   socialaccount_login_cancelled           everyone  200
+GET   socialaccount_login_error               everyone  401
+GET   socialaccount_signup                    everyone  302
+POST  socialaccount_signup                    everyone  302
+GET   socialaccount_connections               user     200
+POST  socialaccount_connections               user     200
+GET   github_login                            everyone  404
+POST  github_login                            everyone  404
+GET   github_callback                         everyone  404
+POST  github_callback                         everyone  404
+GET   google_login                            everyone  404
+POST  google_login                            everyone  404
+GET   google_callback                         everyone  404
+POST  google_callback                         everyone  404
+GET   google_login_by_token                   everyone  404
+POST  google_login_by_token                   everyone  404
+GET   usersessions_list                       everyone  302
+POST  usersessions_list                       everyone  302
+GET   admin/password_change/                  everyone  302
+POST  admin/password_change/                  everyone  302
+GET   accounts/social/login/cancelled/        everyone  301
+POST  accounts/social/login/cancelled/        everyone  301
+GET   accounts/social/login/error/            everyone  301
+POST  accounts/social/login/error/            everyone  301
+GET   accounts/social/signup/                 everyone  301
+POST  accounts/social/signup/                 everyone  301
+GET   accounts/social/connections/            everyone  301
+POST  accounts/social/connections/            everyone  301
+GET   mfa_remove_webauthn                     user     302
+GET   mfa_edit_webauthn                       user     302
+POST  mfa_remove_webauthn                     user     302
+POST  mfa_edit_webauthn                       user     302
 """
 
 
@@ -224,15 +224,15 @@ def answers_of(who: str, status: str) -> dict[str, str]:
 
     Raises: KeyError for an unknown `who`.
     """
-    if who == "anybody":
+    if who == "everyone":
         return dict.fromkeys(CALLERS, status)
     if who == "visitor":
-        return dict.fromkeys(CALLERS, status) | dict.fromkeys(PEOPLE, "302")
+        return dict.fromkeys(CALLERS, status) | dict.fromkeys(USERS, "302")
     if who == "key":
         return dict.fromkeys(CALLERS, "401") | {"key": status, "otherkey": "404"}
     answers = dict.fromkeys(CALLERS, LOGIN)
-    if who == "person":
-        return answers | dict.fromkeys(PEOPLE, status)
+    if who == "user":
+        return answers | dict.fromkeys(USERS, status)
     least = {**{role: place for place, role in enumerate(ROLES)}, "operator": len(ROLES)}[who]
     roles = {role: status if place >= least else "403" for place, role in enumerate(ROLES)}
     return answers | roles | {"foreign": "404", "operator": status}

@@ -211,7 +211,7 @@ def clients_for(own: Place, foreign: Place) -> dict[str, Client]:
     people["operator"] = make_user(username="operator", is_superuser=True, is_staff=True)
     secrets = {"key": own.key, "otherkey": foreign.key, "deadkey": own.revoked_key}
     return {
-        "nobody": Client(raise_request_exception=False),
+        "anonymous": Client(raise_request_exception=False),
         **{name: client_of(user) for name, user in people.items()},
         **{name: Client(raise_request_exception=False, headers={"X-API-Key": key}) for name, key in secrets.items()},
     }
@@ -239,4 +239,4 @@ def form_of(name: str, place: Place) -> dict[str, Any]:
 
 
 def is_api(line: Line) -> bool:
-    return line.answers["nobody"] == "401"
+    return line.answers["anonymous"] == "401"

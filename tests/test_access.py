@@ -118,10 +118,10 @@ def test_what_is_foreign_is_answered_as_what_is_not_there(world: World, line: Li
     for caller in callers:
         for exchanged in ([name] for name in ids) if len(ids) == 1 else [*([name] for name in ids), ids]:
             theirs = {**own, **{name: foreign[name] for name in exchanged}}
-            nobodys = {**own, **{name: UNKNOWN[type(own[name])] for name in exchanged}}
+            unknown = {**own, **{name: UNKNOWN[type(own[name])] for name in exchanged}}
             one, other = (
                 ask(world.clients[caller], line.method, address.url(values), data, as_json=is_api(line))
-                for values in (theirs, nobodys)
+                for values in (theirs, unknown)
             )
             assert (one.status_code, one.content) == (other.status_code, other.content), f"{caller}: {exchanged}"
             assert said(one) == said(other)
