@@ -1,4 +1,4 @@
-"""Deployments in Django admin, to look at."""
+"""Deployments in Django admin, read-only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What CI calls: trigger and finish (WIRE §1)."""
+"""The API for CI: trigger and finish (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FACTS = ("branch", "commit_sha", "version", "author", "url", "committed_at")
 
 
 class Conflict(APIException):
-    """409: the call contradicts what is configured. fields: both values, by name."""
+    """409: the call contradicts the configuration. fields: both values, by name."""
 
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
@@ -44,14 +44,14 @@ class Conflict(APIException):
 
 
 class Archived(APIException):
-    """409: the call contradicts the state that the project's people have put it into."""
+    """409: the project is archived."""
 
     status_code = status.HTTP_409_CONFLICT
     default_code = "project_archived"
 
 
 def checked(serializer_class: type, request: Request, **overrides: Any) -> dict[str, Any]:
-    """The validated body; raises ValidationError."""
+    """Return the validated body. Raises ValidationError."""
     body = request.data
     if overrides and isinstance(body, dict):
         body = {**body, **overrides}
@@ -62,7 +62,7 @@ def checked(serializer_class: type, request: Request, **overrides: Any) -> dict[
 
 
 def policy_of(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The policy that the call's seqpulse.toml gives to its environment; raises ValidationError."""
+    """Return the policy of the call's seqpulse.toml for its environment. Raises ValidationError."""
     given = body["policy"]
     if given is None or given == "":
         return None

@@ -1,4 +1,4 @@
-"""Deployments that end without a finish: superseded or abandoned. They get no verdict, so they never read as ok."""
+"""Close deployments without a finish: superseded or abandoned. They get no verdict, so they never read as ok."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from scheduler.queue import cancel
 
 logger = structlog.get_logger(__name__)
 
-# Of one transaction of the watch.
+# Deployments per transaction.
 BATCH = 200
 
 
 def supersede(deployment: Deployment) -> bool:
-    """Closes a running deployment for one that comes after it; False where it has just ended by itself."""
+    """Close a running deployment for a later one; return False where it is no longer running."""
     closed = Deployment.objects.filter(pk=deployment.pk, state=State.RUNNING).update(state=State.SUPERSEDED)
     if closed != 1:
         return False
@@ -30,13 +30,13 @@ def supersede(deployment: Deployment) -> bool:
 
 
 def abandon_stale() -> int:
-    """Closes the deployments whose finish has not come within SEQPULSE_ABANDON_AFTER_HOURS; returns how many."""
+    """Close the deployments without a finish within SEQPULSE_ABANDON_AFTER_HOURS; return how many."""
     hours = settings.SEQPULSE_ABANDON_AFTER_HOURS
     total = 0
     while True:
         with transaction.atomic():
             stale = Deployment.objects.filter(state=State.RUNNING, started_at__lt=Now() - timedelta(hours=hours))
-            # Whoever holds one of them is finishing it.
+            # A locked one is being finished.
             found = list(stale.select_for_update(skip_locked=True).order_by("pk")[:BATCH])
             ids = [deployment.pk for deployment in found]
             Deployment.objects.filter(pk__in=ids, state=State.RUNNING).update(state=State.ABANDONED)
@@ -49,7 +49,7 @@ def abandon_stale() -> int:
 
 
 def why_closed(deployment: Deployment) -> str:
-    """What to tell whoever asks for a deployment that is not running any more."""
+    """Return the message for calls about a deployment that is no longer running."""
     if deployment.state == State.SUPERSEDED:
         by = f" by #{deployment.superseded_by.number}" if deployment.superseded_by else ""
         return f"Deployment #{deployment.number} was superseded{by} before it was finished; it gets no verdict."

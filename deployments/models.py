@@ -1,4 +1,4 @@
-"""Deployments: what CI told us about, from trigger to verdict."""
+"""Deployments, from trigger to verdict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class State(models.TextChoices):
     RUNNING = "running", pgettext_lazy("deployment", "Running")
     FINISHED = "finished", pgettext_lazy("deployment", "Finished")
     ANALYZED = "analyzed", pgettext_lazy("deployment", "Analyzed")
-    # The two ends without a finish, and so without a verdict.
+    # Closed without a finish, and so without a verdict.
     ABANDONED = "abandoned", pgettext_lazy("deployment", "Abandoned")
     SUPERSEDED = "superseded", pgettext_lazy("deployment", "Superseded")
 
@@ -96,25 +96,25 @@ class Deployment(models.Model):
         ]
         indexes = [
             models.Index(fields=["project", "-id"], name="deployments_latest"),
-            # Those that wait for their verdict, which are few.
+            # The few that wait for their verdict.
             models.Index(fields=["id"], condition=models.Q(state="finished"), name="deployments_observed"),
-            # The latest of an environment, and those of a time.
+            # The latest of an environment, and those within a time.
             models.Index(fields=["environment", "-started_at"], name="deployments_by_start"),
-            # Everything that the delivery figures need of a deployment, so that they read no table.
+            # All columns that the delivery figures need: an index-only scan.
             models.Index(
                 fields=["project", "finished_at"],
                 include=["id", "environment", "pipeline_result", "committed_at"],
                 condition=models.Q(finished_at__isnull=False),
                 name="deployments_by_finish",
             ),
-            # Lists, each in an order that people pick, a page at a time.
+            # One per order of the lists, which are read page by page.
             models.Index(fields=["started_at", "id"], name="deployments_by_time"),
             models.Index(fields=["project", "started_at", "id"], name="deployments_of_project"),
             models.Index(fields=["branch", "started_at"], name="deployments_by_branch"),
             models.Index(fields=["author", "started_at"], name="deployments_by_author"),
             models.Index(fields=["duration_ms", "id"], name="deployments_by_duration"),
             models.Index(fields=["id"], condition=models.Q(duration_ms=None), name="deployments_unfinished"),
-            # Those without a final verdict, which are few.
+            # The few without a final verdict.
             models.Index(fields=["id"], condition=~models.Q(state="analyzed"), name="deployments_unjudged"),
             GinIndex(words_of_deployments(), name="deployments_by_word"),
         ]

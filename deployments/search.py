@@ -1,9 +1,8 @@
-"""Finding deployments by words: works on every PostgreSQL, without an extension.
+"""Search deployments by words, on every PostgreSQL, without an extension.
 
-Each deployment has a set of words: those of its branch, version and author, its commit, its number as "#12" and its
-project as "@7". They are not stored; an index holds them (`deployments_by_word`). A word asked for matches where one of
-a deployment's begins like it; a single letter, where it is one of them. Letters and digits make words, and whatever is
-not ASCII; all else separates them.
+The words of a deployment are those of its branch, version and author, its commit, its number as "#12" and its project
+as "@7". Only the index `deployments_by_word` holds them. A search word matches as the prefix of a word, a single letter
+only as a whole word. Words consist of letters, digits and characters outside ASCII; all others separate them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from django.contrib.postgres.search import SearchVectorField
 from django.db.models import BooleanField, CharField, Func, Q, Value
 from django.db.models.functions import Lower
 
-# ASCII that is neither letter nor digit. The same in SQL (Words) and here.
+# ASCII characters that are neither letter nor digit; the same as in FUNCTION.
 SEPARATORS = re.compile(r"[ -/:-@\[-`{-~]+")
 NUMBER = re.compile(r"#([0-9]+)", re.ASCII)
 
@@ -23,14 +22,14 @@ NUMBER = re.compile(r"#([0-9]+)", re.ASCII)
 TEXTS = ("branch", "version", "author", "commit_sha")
 
 
-# The function that the index is made of, and every search asks for: a deployment's text in lower case, its number and
-# its project's id, as a tsvector without positions. Its cost says that it is dear (PostgreSQL would else rather try a
-# hundred thousand rows than look into the index). Changing it needs a migration that makes the index anew.
+# The expression of the index and of every search: a deployment's text in lower case, its number and its project's id as
+# a tsvector without positions. With a lower COST PostgreSQL would evaluate it for a hundred thousand rows instead of
+# using the index. Changing it needs a migration that builds a new index.
 FUNCTION = """
-CREATE OR REPLACE FUNCTION deployment_words(told text, number integer, project bigint) RETURNS tsvector AS $$
+CREATE OR REPLACE FUNCTION deployment_words(content text, number integer, project bigint) RETURNS tsvector AS $$
 BEGIN
     RETURN array_to_tsvector(
-        array_remove(string_to_array(regexp_replace(lower(told), '[ -/:-@[-`{-~]+', ' ', 'g'), ' '), '')
+        array_remove(string_to_array(regexp_replace(lower(content), '[ -/:-@[-`{-~]+', ' ', 'g'), ' '), '')
         || ARRAY['#' || number, '@' || project]
     );
 END
@@ -39,7 +38,7 @@ $$ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000
 
 
 class Text(Func):
-    """Texts, with a space between them."""
+    """Texts joined by spaces."""
 
     template = "%(expressions)s"
     arg_joiner = " || ' ' || "
@@ -47,7 +46,7 @@ class Text(Func):
 
 
 class Words(Func):
-    """A deployment's words. Takes its text, its number and its project's id."""
+    """The words of a deployment, from its text, its number and its project's id."""
 
     function = "deployment_words"
     arity = 3
@@ -55,12 +54,12 @@ class Words(Func):
 
 
 def words_of_deployments() -> Words:
-    """The expression of the index, and of every search."""
+    """Return the expression of the index and of every search."""
     return Words(Text(*TEXTS), "number", "project")
 
 
 class HasWords(Func):
-    """Whether the words are as the tsquery wants them; the tsquery in lower case by the database's own rules."""
+    """Whether the words match a tsquery, whose lower case is the database's."""
 
     template = "%(expressions)s::tsquery"
     arg_joiner = " @@ "
@@ -76,26 +75,26 @@ class Contains(Func):
 
 
 def words_in(text: str) -> list[str]:
-    """The words of a text, as it is written."""
+    """Return the words of a text, in its own case."""
     return [word for word in SEPARATORS.split(text) if word]
 
 
 def begins(word: str, text: str) -> bool:
-    """Whether every part of the word begins a word of the text, whatever their case."""
+    """Return whether every part of the word is the prefix of a word of the text, ignoring case."""
     known = [one.casefold() for one in words_in(text)]
     return all(any(one.startswith(part.casefold()) for one in known) for part in words_in(word))
 
 
 def matching(word: str, projects: Collection[int] = ()) -> Q:
-    """Deployments with this word ("4f2a9c1", "release/2.14", "#12"), or of one of the projects (ids).
+    """Return the Q of deployments with this word ("4f2a9c1", "release/2.14", "#12") or of these projects (ids).
 
-    A word with separators in it has to stand there just so, wherever. The word holds a letter or a digit.
+    A word with separators has to occur literally. The word contains a letter or a digit.
     """
     number = NUMBER.fullmatch(word)
     if number:
         return Q(_has(f"'#{int(number[1])}'"))
     parts = words_in(word)
-    # Of a word with separators the first part may be the end of one: v2.14 is found by 2.14.
+    # The first part of a word with separators may be the end of another word: 2.14 finds v2.14.
     asked = [" & ".join(_beginning(part) for part in (parts[1:] or parts))]
     condition = Q(_has(*asked, *_others(parts, projects)))
     if len(parts) == 1 and parts[0] == word:
@@ -106,12 +105,12 @@ def matching(word: str, projects: Collection[int] = ()) -> Q:
 
 
 def _beginning(part: str) -> str:
-    """As tsquery: what begins so. With a single letter begins nearly everything: it has to be the whole word."""
+    """Return the tsquery for this prefix; a single letter, which begins nearly everything, has to be the whole word."""
     return f"'{part}'" if len(part) == 1 and part.isascii() else f"'{part}':*"
 
 
 def _others(parts: Sequence[str], projects: Collection[int]) -> list[str]:
-    """What else a word may mean: a number without its sign, a project."""
+    """Return further meanings of a word: a number without "#", a project."""
     number = [f"'#{int(parts[0])}'"] if len(parts) == 1 and parts[0].isascii() and parts[0].isdigit() else []
     return [*number, *(f"'@{pk:d}'" for pk in projects)]
 

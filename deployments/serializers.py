@@ -1,4 +1,4 @@
-"""What trigger and finish read and answer (WIRE §1)."""
+"""Requests and answers of trigger and finish (docs/protocol.md)."""
 
 from __future__ import annotations
 

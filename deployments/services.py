@@ -1,4 +1,4 @@
-"""What CI makes happen: start and finish. Each call is one transaction; the database's constraints decide races."""
+"""Start and finish deployments. Each call is one transaction; unique constraints decide races."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from scheduler.queue import NewJob, enqueue
 
 logger = structlog.get_logger(__name__)
 
-# Losing a race to insert shows a winner, unless that one has finished meanwhile: then we try again.
+# After a lost race the winner's deployment is found, unless it is finished by then: then the insert is retried.
 INSERT_ATTEMPTS = 5
 
 
 class EndpointConflict(Exception):
-    """The metrics endpoint of a call is not the environment's; configured is "" where none is set and none may come."""
+    """The call's metrics endpoint is not the environment's. configured: "" where none is set or may be set."""
 
     def __init__(self, environment: Environment, given: str) -> None:
         self.configured = environment.metrics_endpoint
@@ -47,7 +47,7 @@ class EndpointConflict(Exception):
 
 
 class ProjectArchived(Exception):
-    """The project is archived: no deployment begins any more."""
+    """The project is archived and takes no new deployments."""
 
     def __init__(self, project: Project) -> None:
         super().__init__(
@@ -65,9 +65,9 @@ class UnknownEnvironment(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What a trigger call says, checked. Empty strings where it says nothing, None for times.
+    """A validated trigger call. Absent texts are empty, absent times None.
 
-    policy: what its seqpulse.toml gives; force: supersede a deployment that is still running.
+    policy: of its seqpulse.toml; force: supersede a running deployment.
     """
 
     env: str
@@ -80,9 +80,9 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The deployment a trigger call ends up with; message tells what the caller should know.
+    """The deployment of a trigger call; message: for the caller.
 
-    running: it is not this call's own, but the environment's, which is still running.
+    running: it is not this call's own but the one that is still running in the environment.
     """
 
     deployment: Deployment
@@ -92,7 +92,7 @@ class Started:
 
 
 def start_deployment(project: Project, trigger: Trigger) -> Started:
-    """The deployment of this call: by its key, else the running one of the environment, else a new one.
+    """Return the deployment of this call: by its key, else the running one of the environment, else a new one.
 
     With force a running one is superseded by a new one. Raises UnknownEnvironment, EndpointConflict, ProjectArchived.
     """
@@ -101,13 +101,13 @@ def start_deployment(project: Project, trigger: Trigger) -> Started:
             with transaction.atomic():
                 return find_or_insert(project, trigger)
         except IntegrityError:
-            # Another call was faster: the next look finds its deployment.
+            # A concurrent call was faster: the next attempt finds its deployment.
             continue
     raise RuntimeError(f"no deployment could be written for {trigger.env!r} in {INSERT_ATTEMPTS} attempts")
 
 
 def find_or_insert(project: Project, trigger: Trigger) -> Started:
-    """One attempt of start_deployment, in the caller's transaction. Raises IntegrityError where another was faster."""
+    """Attempt start_deployment in the caller's transaction. Raises IntegrityError where another call was faster."""
     environment, is_taken = environment_of(project, trigger)
     if environment is None:
         found = with_key(project, trigger)
@@ -118,8 +118,8 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
         return found
     locks_more = changes_more(environment, trigger)
     if locks_more:
-        # Whoever locks more than every new deployment does locks in this order: project, running deployment,
-        # environment. Else two of us deadlock.
+        # Lock order against deadlocks, where a call locks more than its new deployment: project, running deployment,
+        # environment.
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     found = existing(project, environment, trigger) if is_taken or locks_more else None
     if found is not None and not (trigger.force and found.running):
@@ -131,12 +131,12 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
 
 
 def changes_more(environment: Environment, trigger: Trigger) -> bool:
-    """Whether the call may change the running deployment or the environment, besides making its deployment."""
+    """Return whether the call may also change the running deployment or the environment."""
     brings_endpoint = bool(trigger.metrics_endpoint) and not environment.metrics_endpoint
     return trigger.force or trigger.policy is not None or brings_endpoint
 
 
-# As SQL: see projects/authentication.py.
+# In SQL for speed, as in projects/authentication.py.
 ENVIRONMENT = """
 SELECT id, metrics_endpoint,
     EXISTS (SELECT 1 FROM deployments WHERE environment_id = environment.id AND state = 'running')
@@ -146,7 +146,7 @@ FROM projects_environment AS environment WHERE project_id = %s AND name = %s AND
 
 
 def environment_of(project: Project, trigger: Trigger) -> tuple[Environment | None, bool]:
-    """The environment of the call, if there is one, and whether there may be a deployment that the call already has."""
+    """Return the environment of the call, None if unknown, and whether a deployment of the call may exist already."""
     with connection.cursor() as cursor:
         cursor.execute(ENVIRONMENT, [trigger.idempotency_key, project.pk, trigger.env])
         row = cursor.fetchone()
@@ -156,13 +156,13 @@ def environment_of(project: Project, trigger: Trigger) -> tuple[Environment | No
 
 
 def environment_from(project: Project, pk: int, name: str, endpoint: str) -> Environment:
-    """The environment, of which only this is loaded."""
+    """Return an environment of which only these columns are loaded."""
     known = {"id": pk, "project_id": project.pk, "name": name, "metrics_endpoint": endpoint}
     return Environment.from_db(connection.alias, list(known), list(known.values()))
 
 
 def with_key(project: Project, trigger: Trigger) -> Started | None:
-    """The project's deployment with the call's idempotency key, whatever else the call says now."""
+    """Return the project's deployment with the call's idempotency key, whatever else the call contains."""
     if trigger.idempotency_key is None:
         return None
     found = Deployment.objects.of(project).filter(idempotency_key=trigger.idempotency_key).first()
@@ -172,7 +172,7 @@ def with_key(project: Project, trigger: Trigger) -> Started | None:
 
 
 def existing(project: Project, environment: Environment, trigger: Trigger) -> Started | None:
-    """The deployment that the call already has, if there is one."""
+    """Return the existing deployment of the call, if any."""
     same_key = with_key(project, trigger)
     if same_key is not None:
         return same_key
@@ -184,7 +184,7 @@ def existing(project: Project, environment: Environment, trigger: Trigger) -> St
 
 
 def check_endpoint(project: Project, environment: Environment, given: str) -> None:
-    """Raises EndpointConflict where the call's endpoint neither is the environment's nor may become it."""
+    """Raise EndpointConflict where the call's endpoint neither is the environment's nor may become it."""
     if not given:
         return
     if environment.metrics_endpoint:
@@ -195,7 +195,7 @@ def check_endpoint(project: Project, environment: Environment, given: str) -> No
 
 
 def take_endpoint(environment: Environment, given: str) -> list[str]:
-    """Makes a checked endpoint of a call the environment's, where it has none; returns what to tell the caller."""
+    """Set a checked endpoint of a call where the environment has none; return messages for the caller."""
     if environment.metrics_endpoint or not given:
         return missing_endpoint(environment.metrics_endpoint)
     taken = adopt_endpoint(environment, given)
@@ -209,7 +209,7 @@ def take_endpoint(environment: Environment, given: str) -> list[str]:
 def insert_after(
     running: Deployment | None, project: Project, environment: Environment, trigger: Trigger
 ) -> tuple[Deployment, list[str]]:
-    """A new running deployment, which supersedes `running`, and what to tell the caller.
+    """Insert a running deployment that supersedes `running`; return it with messages for the caller.
 
     Raises IntegrityError where another call was faster, EndpointConflict where it brought another endpoint.
     """
@@ -223,14 +223,14 @@ def insert_after(
 
 
 def missing_endpoint(endpoint: str) -> list[str]:
-    """What to tell the caller of an environment with this metrics endpoint."""
+    """Return the message for the caller where the environment has no metrics endpoint."""
     if endpoint:
         return []
     return ["This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."]
 
 
 def insert(project: Project, environment: Environment, trigger: Trigger) -> Deployment:
-    """A new running deployment with its pre_collect job.
+    """Insert a running deployment with its pre_collect job.
 
     Raises IntegrityError where another call was faster, ProjectArchived.
     """
@@ -253,11 +253,11 @@ def insert(project: Project, environment: Environment, trigger: Trigger) -> Depl
     return deployment
 
 
-# What the database decides; everything else comes from the object, whatever columns it will have one day.
+# Columns that the database decides; all others, also later ones, come from the object.
 DECIDED = ("id", "number", "started_at")
 GIVEN = [field for field in Deployment._meta.concrete_fields if field.column not in DECIDED]
-# The counter's row lock queues the triggers of a project, so that their numbers have no gaps. Whoever archives the
-# project has to wait for it as well: either its deployment was first, or it finds no project to begin in.
+# The counter's row lock serializes the triggers of a project, so that numbers have no gaps. Archiving takes the same
+# lock: a deployment either precedes it or is refused.
 INSERT = f"""
 WITH next AS (UPDATE projects_project SET last_number = last_number + 1
     WHERE id = %s AND archived_at IS NULL AND deleting_at IS NULL RETURNING last_number)
@@ -268,7 +268,7 @@ RETURNING id, number, started_at
 
 
 def write_with_number(deployment: Deployment) -> None:
-    """Writes the new deployment with its project's next number and the database's time, in one statement.
+    """Insert the deployment with its project's next number and the database's time, in one statement.
 
     Raises ProjectArchived.
     """
@@ -284,14 +284,14 @@ def write_with_number(deployment: Deployment) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PreSample:
-    """How far the sample from before is; message: why it failed."""
+    """The state of the PRE sample; message: why it failed."""
 
     status: Literal["collected", "failed", "pending"]
     message: str | None = None
 
 
 def settled_pre_sample(deployment: Deployment) -> PreSample | None:
-    """The sample from before, once it is in or its first try has failed."""
+    """Return the state of the PRE sample once it is stored or its first attempt has failed, else None."""
     job = ScheduledJob.objects.filter(deployment=deployment, job_type="pre_collect").first()
     if job is None:
         return PreSample("failed", "This deployment has no job for the sample from before.")
@@ -303,7 +303,7 @@ def settled_pre_sample(deployment: Deployment) -> PreSample | None:
 
 
 def wait_for_pre_sample(deployment: Deployment, seconds: float) -> PreSample:
-    """The sample from before, waiting for it for so many seconds at most."""
+    """Return the state of the PRE sample after waiting for it for at most so many seconds."""
     return long_poll(lambda: settled_pre_sample(deployment), seconds) or PreSample(
         "pending", f"The sample from before was not in after {seconds:g} s. Is a poller running?"
     )
@@ -311,14 +311,14 @@ def wait_for_pre_sample(deployment: Deployment, seconds: float) -> PreSample:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What became of a finish call."""
+    """The result of a finish call."""
 
     status: Literal["accepted", "ignored", "not_found"]
     message: str
 
 
 def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endpoint: str = "") -> Finished:
-    """Closes the running deployment and plans its samples and its analysis, once, however many calls come.
+    """Close the running deployment and plan its samples and its analysis; further calls change nothing.
 
     Raises EndpointConflict.
     """
@@ -327,7 +327,7 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
         if closed is None:
             found = Deployment.objects.of(project).filter(uuid=uuid).first()
             return ignored(found) if found else Finished("not_found", "This project has no deployment with this id.")
-        # Only a call that closes something has a say in the endpoint; a conflict takes the closing back.
+        # Only the call that closes the deployment may set the endpoint; a conflict rolls the closing back.
         given = "" if closed.deleted else metrics_endpoint
         check_endpoint(project, closed.environment, given)
         notes = take_endpoint(closed.environment, given)
@@ -339,7 +339,7 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A deployment that this call has closed. deleted: whether its environment has been, meanwhile."""
+    """A deployment that this call has closed. deleted: whether its environment is deleted."""
 
     deployment_id: int
     finished_at: datetime
@@ -347,7 +347,7 @@ class Closed:
     environment: Environment
 
 
-# Only one call finds the deployment running; the time is the database's, whose clock may have been set back since.
+# Only one call finds the deployment running. The database's clock may have been set back since trigger.
 CLOSE = """
 UPDATE deployments SET state = 'finished', pipeline_result = %s, finished_at = now(),
     duration_ms = greatest(0, round(extract(epoch FROM now() - started_at) * 1000)),
@@ -360,7 +360,7 @@ RETURNING deployments.id, finished_at, environment.deleting_at IS NOT NULL,
 
 
 def close(project: Project, uuid: UUID, result: str) -> Closed | None:
-    """Closes the deployment; None where it is not the project's or not running any more."""
+    """Close the deployment; return None where it is not the project's or no longer running."""
     window = [project.effective_window_minutes, settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS]
     with connection.cursor() as cursor:
         cursor.execute(CLOSE, [result, *window, uuid, project.pk])
@@ -373,7 +373,7 @@ def ignored(deployment: Deployment) -> Finished:
 
 
 def plan_observation(deployment_id: int, project: Project, finished_at: datetime) -> None:
-    """Writes one post_collect job per sample and the analysis job."""
+    """Enqueue one post_collect job per sample and the analysis job."""
     samples, interval_s = project.effective_window_minutes, settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
     common: dict[str, Any] = {"deployment_id": deployment_id, "fair_key": project.pk}
     jobs = [

@@ -1,4 +1,4 @@
-"""What the scheduler asks about the deployments of its jobs: their names in logs, and whether a job is still needed."""
+"""Answers to the scheduler about the deployments of its jobs: their ids in logs, and whether a job is still needed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ NOT_YET_JUDGED = (
 
 
 def public_ids(pks: Collection[int]) -> Mapping[int, Mapping[str, str]]:
-    """By primary key: the ids of deployment and project that the API uses."""
+    """Return by primary key the ids of deployment and project that the API uses."""
     rows = Deployment.objects.filter(pk__in=pks).values_list("pk", "uuid", "project__uuid")
     return {pk: {"deployment_id": str(uuid), "project_id": str(project)} for pk, uuid, project in rows}

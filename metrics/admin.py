@@ -1,4 +1,4 @@
-"""Samples in Django admin, to look at."""
+"""Samples in Django admin, read-only."""
 
 from __future__ import annotations
 
