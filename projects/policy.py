@@ -168,6 +168,8 @@ class FixedPolicy(_Model):
     from which a verdict is conclusive.
     """
 
+    model_config = ConfigDict(json_schema_extra={"required": ["kind"]})
+
     kind: Literal["fixed"] = "fixed"
     latency_p95: LatencyLimit = Field(default_factory=LatencyLimit)
     error_rate: ErrorLimit = Field(default_factory=ErrorLimit)
@@ -215,8 +217,12 @@ def policy_from_dict(data: Any) -> Policy:
 
 
 def policy_schema() -> dict[str, Any]:
-    """The JSON schema of a policy."""
-    return TypeAdapter(Annotated[Policy, Field(discriminator="kind")]).json_schema()
+    """The JSON schema of a policy, and of a seqpulse.toml, which may add a table per environment."""
+    schema: dict[str, Any] = TypeAdapter(Policy).json_schema()
+    for model in KINDS.values():
+        tables = {"type": "object", "additionalProperties": {"type": "object"}}
+        schema["$defs"][model.__name__]["properties"]["environments"] = tables
+    return schema
 
 
 def _wrong(found: ErrorDetails, model: type[Policy]) -> tuple[str, Fact]:

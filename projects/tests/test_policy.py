@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.conf import settings
 from jsonschema import Draft202012Validator
 
 from explain.catalogue import TEMPLATES
@@ -154,9 +155,17 @@ def test_a_policy_of_nothing_but_unknown_fields_is_refused_in_few_words() -> Non
     assert all(len(field) <= 100 for field in errors)
 
 
-@pytest.mark.parametrize("data", [ADAPTIVE | {"kind": "adaptive"}, FIXED, {"kind": "fixed"}])
+@pytest.mark.parametrize("data", [{}, ADAPTIVE, FIXED, {"kind": "fixed"}, {"critical_metrics": []}])
 def test_the_schema_takes_what_the_model_takes(data: dict[str, Any]) -> None:
-    Draft202012Validator(policy_schema()).validate(data)
+    schema = Draft202012Validator(policy_schema())
+    schema.validate(data)
+    schema.validate(policy_from_dict(data).as_dict())
+    schema.validate({**data, "environments": {"prod": data}})
+
+
+def test_the_schema_in_the_documentation_is_that_of_the_model() -> None:
+    written = (settings.BASE_DIR / "docs" / "policy.schema.json").read_text(encoding="utf-8")
+    assert json.loads(written) == policy_schema(), "write it anew: json.dumps(policy_schema(), indent=2)"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +175,7 @@ def test_the_schema_takes_what_the_model_takes(data: dict[str, Any]) -> None:
         {"kind": "adaptive", "limits": {"error_rate": 5}},
         {"kind": "adaptive", "limits": {"latency": 5}},
         {"kind": "adaptive", "critical_metrics": ["errors"]},
+        {"latency_p95": {"limit": 300}},
         {"kind": "fixed", "latency_p95": {"limit": 0}},
         {"kind": "fixed", "latency_p95": {"limt": 300}},
     ],
