@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts.models import User
@@ -38,25 +39,29 @@ class DeploymentVerdict(models.Model):
     nobody has. created_at: when the verdict was first issued.
     """
 
-    deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="verdict")
-    verdict = models.CharField(max_length=24, choices=VerdictName)
-    confidence = models.FloatField()
-    conclusive = models.BooleanField()
-    score = models.FloatField()
-    summary = models.TextField()
-    failed_metrics = models.JSONField(default=list)
-    checks = models.JSONField(default=list)
-    quality = models.JSONField(default=dict)
-    policy = models.JSONField(default=dict)
-    evidence = models.JSONField(default=dict)
-    early = models.BooleanField(default=False)
-    final = models.JSONField(null=True, blank=True)
+    deployment = models.OneToOneField(
+        Deployment, on_delete=models.CASCADE, related_name="verdict", verbose_name=_("deployment")
+    )
+    verdict = models.CharField(_("verdict"), max_length=24, choices=VerdictName)
+    confidence = models.FloatField(_("confidence"))
+    conclusive = models.BooleanField(_("conclusive"))
+    score = models.FloatField(_("score"))
+    summary = models.TextField(_("summary"))
+    failed_metrics = models.JSONField(_("failed metrics"), default=list)
+    checks = models.JSONField(_("checks"), default=list)
+    quality = models.JSONField(_("data quality"), default=dict)
+    policy = models.JSONField(_("policy"), default=dict)
+    evidence = models.JSONField(_("evidence"), default=dict)
+    early = models.BooleanField(_("early"), default=False)
+    final = models.JSONField(_("final verdict"), null=True, blank=True)
     shadow = models.BooleanField(default=False, help_text="Recorded, but never to gate a pipeline.")
     told = models.JSONField(null=True, blank=True, editable=False)
-    revisions = models.JSONField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    revisions = models.JSONField(_("revisions"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:
+        verbose_name = _("verdict")
+        verbose_name_plural = _("verdicts")
         db_table = "deployment_verdicts"
         indexes = [
             # Lists of one verdict, newest first: where it is rare, the deployments need not be read one by one.
@@ -85,14 +90,18 @@ class DeploymentVerdict(models.Model):
 class Feedback(models.Model):
     """What a person says of a verdict: right or wrong. should_have_been: the right verdict, where it was wrong."""
 
-    verdict = models.OneToOneField(DeploymentVerdict, on_delete=models.CASCADE, related_name="feedback")
-    right = models.BooleanField()
-    should_have_been = models.CharField(max_length=24, choices=VerdictName, blank=True)
-    reason = models.CharField(max_length=500, blank=True)
-    given_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
-    given_at = models.DateTimeField(auto_now=True)
+    verdict = models.OneToOneField(
+        DeploymentVerdict, on_delete=models.CASCADE, related_name="feedback", verbose_name=_("verdict")
+    )
+    right = models.BooleanField(_("right"))
+    should_have_been = models.CharField(_("should have been"), max_length=24, choices=VerdictName, blank=True)
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    given_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, verbose_name=_("given by"))
+    given_at = models.DateTimeField(_("given at"), auto_now=True)
 
     class Meta:
+        verbose_name = pgettext_lazy("on a verdict", "mark")
+        verbose_name_plural = pgettext_lazy("on a verdict", "marks")
         db_table = "verdict_feedback"
 
     def __str__(self) -> str:
@@ -115,25 +124,29 @@ class Hint(models.Model):
     details: {"text_key", "numbers", "told"}; told: the messages of its texts, which are English (analysis/told.py).
     """
 
-    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="hints")
-    position = models.PositiveSmallIntegerField(default=0)
-    code = models.CharField(max_length=60)
-    metric = models.CharField(max_length=30, blank=True)
-    severity = models.CharField(max_length=10, choices=Severity)
-    confidence = models.FloatField()
-    observed = models.FloatField(null=True, blank=True)
-    threshold = models.FloatField(null=True, blank=True)
-    title = models.CharField(max_length=200)
-    cause = models.TextField()
-    impact = models.TextField()
-    evidence = models.JSONField(default=list)
-    actions = models.JSONField(default=list)
-    details = models.JSONField(default=dict)
-    created_at = models.DateTimeField(auto_now_add=True)
+    deployment = models.ForeignKey(
+        Deployment, on_delete=models.CASCADE, related_name="hints", verbose_name=_("deployment")
+    )
+    position = models.PositiveSmallIntegerField(_("position"), default=0)
+    code = models.CharField(_("code"), max_length=60)
+    metric = models.CharField(_("metric"), max_length=30, blank=True)
+    severity = models.CharField(_("severity"), max_length=10, choices=Severity)
+    confidence = models.FloatField(_("confidence"))
+    observed = models.FloatField(_("observed"), null=True, blank=True)
+    threshold = models.FloatField(_("limit"), null=True, blank=True)
+    title = models.CharField(_("title"), max_length=200)
+    cause = models.TextField(_("cause"))
+    impact = models.TextField(_("impact"))
+    evidence = models.JSONField(_("evidence"), default=list)
+    actions = models.JSONField(_("actions"), default=list)
+    details = models.JSONField(_("details"), default=dict)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = HintQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("hint")
+        verbose_name_plural = _("hints")
         db_table = "sdh_hints"
         ordering = ["deployment", "position"]
         constraints = [models.UniqueConstraint(fields=["deployment", "position"], name="one_hint_per_position")]

@@ -13,8 +13,6 @@ class DashboardConfig(AppConfig):
 
     def ready(self) -> None:
         from dashboard.accounts import sessions
-        from dashboard.naming import name_rows_and_columns
 
-        name_rows_and_columns()
         JSON_SECRETS.extend(MFA_SECRETS)
         sessions.listen()

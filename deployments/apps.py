@@ -1,8 +1,10 @@
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class DeploymentsConfig(AppConfig):
     name = "deployments"
+    verbose_name = _("Deployments")
 
     def ready(self) -> None:
         """Announce to the scheduler how logs name a deployment's jobs, and which of them must not be pruned."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from deployments.search import words_of_deployments
@@ -51,25 +52,33 @@ class Deployment(models.Model):
     deployment is waiting for. duration_ms: from trigger to finish.
     """
 
-    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    number = models.PositiveIntegerField()
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="deployments")
-    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="deployments")
-    idempotency_key = models.CharField(max_length=255, null=True, blank=True)
-    branch = models.CharField(max_length=255, blank=True)
-    commit_sha = models.CharField(max_length=64, blank=True)
-    version = models.CharField(max_length=255, blank=True)
-    author = models.CharField(max_length=255, blank=True)
-    url = models.CharField(max_length=2048, blank=True)
-    committed_at = models.DateTimeField(null=True, blank=True, help_text="When it was committed, if told.")
-    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
-    pipeline_result = models.CharField(max_length=10, choices=PipelineResult, blank=True)
-    started_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, blank=True)
-    duration_ms = models.PositiveBigIntegerField(null=True, blank=True)
-    window_samples = models.PositiveSmallIntegerField(default=0)
-    interval_s = models.FloatField(default=60.0)
-    superseded_by = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
+    number = models.PositiveIntegerField(_("number"))
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="deployments", verbose_name=_("project")
+    )
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="deployments", verbose_name=_("environment")
+    )
+    idempotency_key = models.CharField(_("idempotency key"), max_length=255, null=True, blank=True)
+    branch = models.CharField(_("branch"), max_length=255, blank=True)
+    commit_sha = models.CharField(_("commit"), max_length=64, blank=True)
+    version = models.CharField(_("version"), max_length=255, blank=True)
+    author = models.CharField(_("author"), max_length=255, blank=True)
+    url = models.CharField(_("URL"), max_length=2048, blank=True)
+    committed_at = models.DateTimeField(
+        _("committed at"), null=True, blank=True, help_text="When it was committed, if told."
+    )
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.RUNNING)
+    pipeline_result = models.CharField(_("pipeline result"), max_length=10, choices=PipelineResult, blank=True)
+    started_at = models.DateTimeField(_("started at"))
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+    duration_ms = models.PositiveBigIntegerField(_("duration (ms)"), null=True, blank=True)
+    window_samples = models.PositiveSmallIntegerField(_("samples of the window"), default=0)
+    interval_s = models.FloatField(_("interval (s)"), default=60.0)
+    superseded_by = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("superseded by")
+    )
     policy_version = models.ForeignKey(
         PolicyVersion,
         on_delete=models.SET_NULL,
@@ -77,11 +86,14 @@ class Deployment(models.Model):
         blank=True,
         related_name="+",
         help_text="The policy that its trigger call brought; empty: the environment's.",
+        verbose_name=_("policy version"),
     )
 
     objects = DeploymentQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("deployment")
+        verbose_name_plural = _("deployments")
         db_table = "deployments"
         constraints = [
             models.UniqueConstraint(fields=["project", "number"], name="one_number_per_project"),

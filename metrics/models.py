@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from deployments.models import Deployment
@@ -71,7 +72,12 @@ class MetricSample(models.Model):
     """
 
     environment = models.ForeignKey(
-        Environment, on_delete=models.CASCADE, related_name="samples", db_constraint=False, db_index=False
+        Environment,
+        on_delete=models.CASCADE,
+        related_name="samples",
+        db_constraint=False,
+        db_index=False,
+        verbose_name=_("environment"),
     )
     deployment = models.ForeignKey(
         Deployment,
@@ -81,22 +87,31 @@ class MetricSample(models.Model):
         related_name="samples",
         db_constraint=False,
         db_index=False,
+        verbose_name=_("deployment"),
     )
-    phase = models.CharField(max_length=10, choices=Phase)
-    group = models.CharField(max_length=10, choices=Group, default=Group.TREATMENT, db_default=Group.TREATMENT)
-    sequence_index = models.PositiveIntegerField(default=0)
-    requests_per_sec = models.FloatField(null=True, blank=True)
-    latency_p95 = models.FloatField(null=True, blank=True)
-    error_rate = models.FloatField(null=True, blank=True)
-    cpu_usage = models.FloatField(null=True, blank=True)
-    memory_usage = models.FloatField(null=True, blank=True)
-    custom_metrics = models.JSONField(null=True, blank=True)
-    instances = models.PositiveIntegerField(null=True, blank=True)
-    collected_at = models.DateTimeField()
+    phase = models.CharField(_("phase"), max_length=10, choices=Phase)
+    group = models.CharField(
+        pgettext_lazy("of a sample", "group"),
+        max_length=10,
+        choices=Group,
+        default=Group.TREATMENT,
+        db_default=Group.TREATMENT,
+    )
+    sequence_index = models.PositiveIntegerField(_("place in the window"), default=0)
+    requests_per_sec = models.FloatField(pgettext_lazy("column", "traffic"), null=True, blank=True)
+    latency_p95 = models.FloatField(pgettext_lazy("column", "p95 latency"), null=True, blank=True)
+    error_rate = models.FloatField(pgettext_lazy("column", "error rate"), null=True, blank=True)
+    cpu_usage = models.FloatField(pgettext_lazy("column", "CPU usage"), null=True, blank=True)
+    memory_usage = models.FloatField(pgettext_lazy("column", "memory usage"), null=True, blank=True)
+    custom_metrics = models.JSONField(_("custom metrics"), null=True, blank=True)
+    instances = models.PositiveIntegerField(_("instances"), null=True, blank=True)
+    collected_at = models.DateTimeField(_("collected at"))
 
     objects = MetricSampleQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("sample")
+        verbose_name_plural = _("samples")
         db_table = "metric_samples"
         indexes = [models.Index(fields=["environment", "phase", "collected_at"], name="samples_of_environment")]
         constraints = [

@@ -50,30 +50,38 @@ class ProjectQuerySet(models.QuerySet["Project"]):
 class Project(models.Model):
     """One service under verification, in one or more environments."""
 
-    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="projects")
-    name = models.CharField(max_length=100)
-    plan = models.CharField(max_length=12, choices=PLAN_CHOICES, default="free")
+    uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="projects", verbose_name=_("team"))
+    name = models.CharField(_("name"), max_length=100)
+    plan = models.CharField(_("plan"), max_length=12, choices=PLAN_CHOICES, default="free")
     window_minutes = models.PositiveSmallIntegerField(
+        _("window (min)"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
         help_text="Minutes of observation after a deployment; empty: what the plan gives. Never more than that.",
     )
     retention_days = models.PositiveSmallIntegerField(
+        _("retention (days)"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
         help_text="Days that samples are kept; empty: what the plan gives. Never more than that.",
     )
     adopt_endpoints = models.BooleanField(
+        _("adopt endpoints"),
         default=True,
         help_text="An environment without a metrics endpoint takes the first one that a call with a valid key brings.",
     )
-    last_number = models.PositiveIntegerField(default=0, editable=False, help_text="Number of the latest deployment.")
-    created_at = models.DateTimeField(auto_now_add=True)
+    last_number = models.PositiveIntegerField(
+        _("last number"), default=0, editable=False, help_text="Number of the latest deployment."
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     archived_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when nothing is measured any more; what was stays readable."
+        _("archived at"),
+        null=True,
+        blank=True,
+        help_text="Since when nothing is measured any more; what was stays readable.",
     )
     deleting_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when it is gone for people, while its rows are removed."
@@ -82,6 +90,8 @@ class Project(models.Model):
     objects = ProjectQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("project")
+        verbose_name_plural = _("projects")
         constraints = [
             models.UniqueConstraint(Lower("name"), "team", name="one_project_name_per_team"),
         ]
@@ -150,9 +160,13 @@ class EnvironmentQuerySet(models.QuerySet["Environment"]):
 class Environment(models.Model):
     """A place where a project runs (prod, staging, …), with its own metrics endpoint."""
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="environments")
-    name = models.CharField(max_length=100)
-    metrics_endpoint = models.CharField(max_length=2048, blank=True, validators=[validate_endpoint])
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="environments", verbose_name=_("project")
+    )
+    name = models.CharField(_("name"), max_length=100)
+    metrics_endpoint = models.CharField(
+        _("metrics endpoint"), max_length=2048, blank=True, validators=[validate_endpoint]
+    )
     hmac_secret = EncryptedTextField(blank=True, editable=False)
     previous_hmac_secret = EncryptedTextField(
         blank=True, editable=False, default="", db_default="", help_text="Still tried until previous_hmac_until."
@@ -162,26 +176,36 @@ class Environment(models.Model):
         null=True, blank=True, editable=False, help_text="When the endpoint last knew only the previous secret."
     )
     endpoint_blocked_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="Since when ops have it not asked; empty: it is asked."
+        _("endpoint blocked at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when ops have it not asked; empty: it is asked.",
     )
-    endpoint_blocked_reason = models.CharField(max_length=200, blank=True, editable=False, default="", db_default="")
+    endpoint_blocked_reason = models.CharField(
+        _("reason for the block"), max_length=200, blank=True, editable=False, default="", db_default=""
+    )
     deleting_at = models.DateTimeField(null=True, blank=True, editable=False)
     policy = models.JSONField(
+        _("policy"),
         default=dict,
         blank=True,
         validators=[validate_policy],
         help_text='What differs from the default policy, for example {"limits": {"latency_p95": 800}}.',
     )
     baseline_interval_s = models.PositiveIntegerField(
+        _("seconds between baseline samples"),
         null=True,
         blank=True,
         help_text="Seconds between two baseline samples; empty: what the plan gives, never less than that; 0: none.",
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = EnvironmentQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("environment")
+        verbose_name_plural = _("environments")
         constraints = [models.UniqueConstraint(fields=["project", "name"], name="one_environment_name_per_project")]
 
     def __str__(self) -> str:
@@ -216,14 +240,18 @@ class PolicySource(models.TextChoices):
 class PolicyVersion(models.Model):
     """A version of an environment's policy. Verdicts name the one that they were judged by."""
 
-    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="policy_versions")
-    number = models.PositiveIntegerField()
-    policy = models.JSONField(default=dict)
-    source = models.CharField(max_length=10, choices=PolicySource)
-    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="policy_versions", verbose_name=_("environment")
+    )
+    number = models.PositiveIntegerField(_("number"))
+    policy = models.JSONField(_("policy"), default=dict)
+    source = models.CharField(_("source"), max_length=10, choices=PolicySource)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, verbose_name=_("created by"))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:
+        verbose_name = _("policy version")
+        verbose_name_plural = _("policy versions")
         constraints = [models.UniqueConstraint(fields=["environment", "number"], name="one_policy_per_number")]
 
     def __str__(self) -> str:
@@ -233,14 +261,18 @@ class PolicyVersion(models.Model):
 class ExcludedWindow(models.Model):
     """A time that a user has excluded from an environment's baseline: an incident, a load test."""
 
-    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="excluded_windows")
-    starts_at = models.DateTimeField()
-    ends_at = models.DateTimeField()
-    reason = models.CharField(max_length=200, blank=True)
-    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="excluded_windows", verbose_name=_("environment")
+    )
+    starts_at = models.DateTimeField(_("starts at"))
+    ends_at = models.DateTimeField(_("ends at"))
+    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, verbose_name=_("created by"))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:
+        verbose_name = _("excluded window")
+        verbose_name_plural = _("excluded windows")
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(ends_at__gt=models.F("starts_at")), name="window_ends_after_start"
@@ -267,16 +299,24 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 class ApiKey(models.Model):
     """A key that CI calls the API with. Only its hash is stored."""
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=100, default="default")
-    prefix = models.CharField(max_length=16, editable=False, help_text="The first characters, to recognise it by.")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="api_keys", verbose_name=_("project"))
+    name = models.CharField(_("name"), max_length=100, default="default")
+    prefix = models.CharField(
+        _("prefix"), max_length=16, editable=False, help_text="The first characters, to recognise it by."
+    )
     key_hash = models.CharField(max_length=64, unique=True, editable=False)
-    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, verbose_name=_("created by")
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    last_used_at = models.DateTimeField(_("last used at"), null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)
 
     objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
 
     def __str__(self) -> str:
         return f"{self.prefix}… ({self.name})"

@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from scheduler.words import shown
@@ -41,38 +42,51 @@ class ScheduledJob(models.Model):
     """One thing to do at one time. Written by SQL in scheduler/store.py; the meanings are in DESIGN §3."""
 
     deployment = models.ForeignKey(
-        "deployments.Deployment", on_delete=models.CASCADE, null=True, blank=True, related_name="jobs"
+        "deployments.Deployment",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="jobs",
+        verbose_name=_("deployment"),
     )
-    job_type = models.CharField(max_length=50)
-    phase = models.CharField(max_length=10, blank=True)
-    sequence_index = models.PositiveIntegerField(default=0)
-    scheduled_at = models.DateTimeField()
-    status = models.CharField(max_length=10, choices=JobStatus, default=JobStatus.PENDING)
-    retry_count = models.PositiveSmallIntegerField(default=0)
-    last_error = models.TextField(blank=True)
+    job_type = models.CharField(_("kind"), max_length=50)
+    phase = models.CharField(_("phase"), max_length=10, blank=True)
+    sequence_index = models.PositiveIntegerField(_("place in the window"), default=0)
+    scheduled_at = models.DateTimeField(_("due at"))
+    status = models.CharField(_("status"), max_length=10, choices=JobStatus, default=JobStatus.PENDING)
+    retry_count = models.PositiveSmallIntegerField(_("retries"), default=0)
+    last_error = models.TextField(_("last error"), blank=True)
     error_fact = models.JSONField(
         null=True, blank=True, help_text="Code and parameters of the error; last_error is its English text."
     )
-    error_code = models.CharField(max_length=40, blank=True)
-    job_metadata = models.JSONField(default=dict, blank=True)
+    error_code = models.CharField(_("error code"), max_length=40, blank=True)
+    job_metadata = models.JSONField(_("job data"), default=dict, blank=True)
     unique_key = models.CharField(
         max_length=200, null=True, blank=True, help_text="At most one job ever has it: for recurring work, one a tick."
     )
     fair_key = models.BigIntegerField(
-        null=True, blank=True, help_text="Whose job it is, where pollers are to be shared fairly: the project's id."
+        _("fairness key"),
+        null=True,
+        blank=True,
+        help_text="Whose job it is, where pollers are to be shared fairly: the project's id.",
     )
-    expires_at = models.DateTimeField(null=True, blank=True)
-    locked_by = models.CharField(max_length=100, blank=True)
-    locked_until = models.DateTimeField(null=True, blank=True)
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    locked_by = models.CharField(_("held by"), max_length=100, blank=True)
+    locked_until = models.DateTimeField(_("held until"), null=True, blank=True)
+    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
     history = models.JSONField(
-        null=True, blank=True, help_text="Failures, recoveries and what people did with it: the last ten, oldest first."
+        _("history"),
+        null=True,
+        blank=True,
+        help_text="Failures, recoveries and what people did with it: the last ten, oldest first.",
     )
 
     objects = ScheduledJobQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
         db_table = "scheduled_jobs"
         indexes = [
             models.Index(fields=["scheduled_at", "id"], condition=models.Q(status="pending"), name="jobs_due"),
@@ -104,17 +118,19 @@ class ScheduledJob(models.Model):
 class Poller(models.Model):
     """A poller process, as its heartbeat shows it."""
 
-    name = models.CharField(max_length=100, unique=True)
-    host = models.CharField(max_length=255)
-    pid = models.PositiveIntegerField()
-    started_at = models.DateTimeField()
-    heartbeat_at = models.DateTimeField()
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    host = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField(_("process"))
+    started_at = models.DateTimeField(_("started at"))
+    heartbeat_at = models.DateTimeField(_("last heartbeat"))
     session_locked = models.BooleanField(
         default=False,
         help_text="It holds the advisory lock of its name: who can take that knows that the poller is gone.",
     )
 
     class Meta:
+        verbose_name = _("poller")
+        verbose_name_plural = _("pollers")
         db_table = "pollers"
 
     def __str__(self) -> str:
