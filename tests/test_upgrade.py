@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from common.migrations import AddIndexOnline
 from seqpulse.devserver.runner import RunError, migrate
+from tests.concurrency import in_background
 from tests.processes import wait_for
 
 INDEX = "tried_by_created"
@@ -39,13 +39,8 @@ def upgrade(transactional_db: None, table: str) -> Iterator[Upgrade]:
     made = type("Migration", (migrations.Migration,), {"operations": operations, "atomic": False})("0002_next", app)
 
     def apply() -> None:
-        link = connections["default"]
-        try:
-            with link.schema_editor(atomic=False) as editor:
-                made.apply(MigrationLoader(link).project_state(), editor)
-        finally:
-            if threading.current_thread() is not threading.main_thread():
-                link.close()
+        with connection.schema_editor(atomic=False) as editor:
+            made.apply(MigrationLoader(connection).project_state(), editor)
 
     yield apply
     with connection.cursor() as cursor:
@@ -69,17 +64,16 @@ def test_an_index_is_created_again_where_an_attempt_was_interrupted(upgrade: Upg
 
 
 def test_while_an_index_is_created_others_write(upgrade: Upgrade, table: str) -> None:
-    migration = threading.Thread(target=upgrade)
     writer = connections.create_connection("default")
     # An open write delays the index, so that we can look; a plain CREATE INDEX would block all other writers meanwhile.
     with transaction.atomic(), connection.cursor() as cursor, writer.cursor() as other:
         cursor.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
-        migration.start()
+        migration = in_background(upgrade)
         wait_for(lambda: other.execute(WAITING).fetchone()[0], "the migration", timeout_s=20)
         other.execute("SET lock_timeout = '5s'")
         other.execute(f"DELETE FROM {table} WHERE false")  # noqa: S608  (a name from above)
     writer.close()
-    migration.join()
+    migration.result(20)
     assert is_valid()
 
 

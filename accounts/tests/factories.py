@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
 
 from accounts.models import Membership, Role, Team, User
 
 PASSWORD = "correct horse battery"
 
 _next = count(1)
+
+
+def refused_unless(may: bool) -> AbstractContextManager[Any]:
+    """Expect PermissionDenied from the block where it may not succeed."""
+    return nullcontext() if may else pytest.raises(PermissionDenied)
 
 
 def make_user(**kwargs: Any) -> User:

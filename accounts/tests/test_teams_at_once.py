@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.db import connections
 
 from accounts.invitations import InvitationOver, accept, invite
 from accounts.models import Invitation, Membership, Role, Team
 from accounts.teams import LastOwner, change_role, leave_team, remove_member
 from accounts.tests.factories import make_membership, make_team, make_user
+from tests.concurrency import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """What calls that start together return, or the refusal that they end with; each on a connection of its own."""
-    barrier = threading.Barrier(len(calls))
+def results_of(*calls: Callable[[], Any]) -> list[Any]:
+    """What calls that start together return, or the refusal that they end with."""
 
-    def run(call: Callable[[], Any]) -> Any:
+    def call(number: int) -> Any:
         try:
-            barrier.wait()
-            return call()
+            return calls[number]()
         except (LastOwner, InvitationOver, PermissionDenied, Membership.DoesNotExist) as refused:
             return refused
-        finally:
-            connections.close_all()
 
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
+    return at_once(len(calls), call)
 
 
 def owners_of(team: Team) -> int:
@@ -46,7 +39,7 @@ def test_of_owners_who_go_at_once_one_stays() -> None:
         team = make_team()
         members = [make_membership(team=team, role=Role.OWNER) for _ in range(4)]
         first, second, third, fourth = members
-        ended = at_once(
+        ended = results_of(
             partial(leave_team, team, first.user),
             partial(change_role, team, second.pk, Role.VIEWER, by=second.user),
             partial(remove_member, team, third.pk, by=fourth.user),
@@ -59,7 +52,7 @@ def test_two_owners_who_remove_each_other_leave_one() -> None:
     for _ in range(5):
         team = make_team()
         one, other = (make_membership(team=team, role=Role.OWNER) for _ in range(2))
-        ended = at_once(
+        ended = results_of(
             partial(remove_member, team, other.pk, by=one.user),
             partial(remove_member, team, one.pk, by=other.user),
         )
@@ -73,7 +66,7 @@ def test_an_invitation_lets_in_one_of_many_who_hold_its_link() -> None:
     owner = make_membership(team=team, role=Role.OWNER).user
     token = invite(team, "grace@example.com", Role.MEMBER, by=owner).token
     people = [make_user() for _ in range(8)]
-    ended = at_once(*[partial(accept, token, person) for person in people])
+    ended = results_of(*[partial(accept, token, person) for person in people])
     assert sum(isinstance(answer, InvitationOver) for answer in ended) == 7
     assert team.memberships.count() == 2
     member = team.memberships.exclude(user=owner).get()
@@ -83,6 +76,6 @@ def test_an_invitation_lets_in_one_of_many_who_hold_its_link() -> None:
 def test_inviting_one_address_at_once_leaves_one_open_invitation() -> None:
     team = make_team()
     owner = make_membership(team=team, role=Role.OWNER).user
-    at_once(*[partial(invite, team, "grace@example.com", Role.MEMBER, by=owner)] * 6)
+    results_of(*[partial(invite, team, "grace@example.com", Role.MEMBER, by=owner)] * 6)
     assert Invitation.objects.count() == 6
     assert Invitation.objects.open().count() == 1

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connections
 
 from deployments.models import Deployment
 from deployments.services import Finished, Started, Trigger, finish_deployment, start_deployment
 from projects.models import Project
 from projects.services import create_project
 from scheduler.models import ScheduledJob
+from tests.concurrency import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
-T = TypeVar("T")
-
-
-def at_once(count: int, work: Callable[[int], T]) -> list[T]:
-    """The results of `count` calls that start together, each on a connection of its own."""
-    barrier = threading.Barrier(count)
-
-    def call(number: int) -> T:
-        try:
-            barrier.wait()
-            return work(number)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(call, range(count)))
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import connection, connections
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -31,6 +29,7 @@ from projects.services import NewProject, create_project, create_project_in, set
 from projects.tests.factories import make_environment, make_project
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
+from tests.concurrency import at_once, in_background
 
 db = pytest.mark.django_db
 # The advisory lock and threads need real transactions.
@@ -114,28 +113,17 @@ def test_what_runs_in_an_archived_project_is_finished_and_nothing_new_begins(cli
 def test_of_archiving_and_a_trigger_at_once_either_the_deployment_was_first_or_it_is_refused() -> None:
     """The trigger has read the project before it was archived."""
     made = shop()
-    outcomes: list[str] = []
-    barrier = threading.Barrier(5)
 
-    def trigger(number: int) -> None:
+    def call(number: int) -> str | int:
+        if number == 4:
+            archive(made.project)
+            return Deployment.objects.count()
         try:
-            barrier.wait(10)
-            started = start_deployment(made.project, Trigger(env="prod", idempotency_key=str(number), force=True))
-            outcomes.append(started.status)
+            return start_deployment(made.project, Trigger(env="prod", idempotency_key=str(number), force=True)).status
         except ProjectArchived:
-            outcomes.append("refused")
-        finally:
-            connections.close_all()
+            return "refused"
 
-    threads = [threading.Thread(target=trigger, args=[number]) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    barrier.wait(10)
-    archive(made.project)
-    written = Deployment.objects.count()
-    for thread in threads:
-        thread.join(20)
-    assert len(outcomes) == 4
+    *outcomes, written = at_once(5, call)
     assert Deployment.objects.count() == outcomes.count("created") == written == Project.objects.get().last_number
 
 
@@ -297,26 +285,10 @@ def test_deletion_waits_for_a_poller_that_writes_just_now() -> None:
     jobs_store = JobStore("a", 30)
     [job] = [job for job in jobs_store.claim(10)[0] if job.job_type == "pre_collect"]
     delete_project(made.project)
-    failures: list[BaseException] = []
-
-    def in_thread(work: Callable[[], Any]) -> threading.Thread:
-        def run() -> None:
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-            finally:
-                connections.close_all()
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        return thread
-
     collected = of_job(job, made.environment.pk, job.claimed_at)
-    threads = [in_thread(lambda: jobs_store.complete([(job, collected)])), in_thread(remove_deleted)]
-    for thread in threads:
-        thread.join(30)
-    assert failures == []
+    completing = in_background(lambda: jobs_store.complete([(job, collected)]))
+    in_background(remove_deleted).result(30)
+    completing.result(30)
     assert not Project.objects.exists()
     assert not Deployment.objects.exists()
 
@@ -326,14 +298,7 @@ def test_of_two_runs_one_does_nothing() -> None:
     made = shop()
     delete_project(made.project)
     with advisory_lock(deletion.LOCK):
-
-        def run() -> None:
-            remove_deleted()
-            connections.close_all()
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join(20)
+        in_background(remove_deleted).result(20)
         assert Project.objects.exists()
     remove_deleted()
     assert not Project.objects.exists()

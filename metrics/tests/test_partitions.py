@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +22,7 @@ from metrics.storing import store
 from metrics.tests.factories import make_row, make_samples
 from projects.models import Environment
 from projects.tests.factories import make_environment
+from tests.concurrency import at_once, in_background
 from tests.processes import wait_for
 
 FAR = datetime(2031, 5, 17, 12, tzinfo=UTC)
@@ -100,17 +100,7 @@ def test_a_day_whose_making_was_rolled_back_is_made_again(far_day: date, environ
 
 
 def test_two_who_make_the_same_day_at_once_make_it_once(far_day: date) -> None:
-    made: list[list[str]] = []
-
-    def make() -> None:
-        made.append(partitions.ensure_days({far_day}))
-        connection.close()
-
-    threads = [threading.Thread(target=make) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    made = at_once(4, lambda _: partitions.ensure_days({far_day}))
     assert sorted(map(len, made)) == [0, 0, 0, 1]
 
 
@@ -133,10 +123,8 @@ def test_baseline_samples_take_no_place(environment: Environment) -> None:
 
 def test_two_writers_of_the_same_places_leave_one_sample_each(transactional_db: None) -> None:
     deployment = make_deployment()
-    written: list[int] = []
-    start = threading.Barrier(4)
 
-    def write(number: int) -> None:
+    def write(number: int) -> int:
         samples = [
             make_row(
                 deployment.environment,
@@ -147,16 +135,9 @@ def test_two_writers_of_the_same_places_leave_one_sample_each(transactional_db: 
             )
             for index in range(50)
         ]
-        start.wait()
-        written.append(store(samples[:: 1 if number % 2 else -1]))
-        connection.close()
+        return store(samples[:: 1 if number % 2 else -1])
 
-    threads = [threading.Thread(target=write, args=[number]) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(written) == MetricSample.objects.count() == 50
+    assert sum(at_once(4, write)) == MetricSample.objects.count() == 50
 
 
 @pytest.mark.django_db
@@ -188,18 +169,12 @@ def test_a_deployments_samples_are_read_from_the_partitions_of_its_days_only() -
     assert names()[-1] in read
 
 
-def drop_and_close(partition: partitions.Partition) -> None:
-    partitions.drop(partition)
-    connection.close()
-
-
 def test_a_reader_and_a_writer_are_not_held_up_by_a_drop(far_day: date, environment: Environment) -> None:
     store([make_row(environment, FAR)])
     [partition] = [one for one in partitions.partitions() if one.name == partitions.name_of(far_day)]
     with own_connection() as reader, own_connection() as writer:
         reader.execute("SELECT count(*) FROM metric_samples")
-        dropping = threading.Thread(target=drop_and_close, args=[partition])
-        dropping.start()
+        dropping = in_background(lambda: partitions.drop(partition))
         waiting = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE%DETACH%' AND wait_event_type = 'Lock'"
         with own_connection() as watcher:
             watcher.autocommit = True
@@ -212,7 +187,7 @@ def test_a_reader_and_a_writer_are_not_held_up_by_a_drop(far_day: date, environm
         )
         writer.commit()
         reader.rollback()
-        dropping.join(20)
+        assert dropping.result(20)
     assert partition.name not in names()
     assert MetricSample.objects.count() == 1
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any, TypeVar
@@ -24,6 +22,7 @@ from metrics.tests.factories import HEALTHY, make_row
 from projects.models import Environment
 from projects.tests.factories import make_environment, make_project
 from scheduler.queue import NewJob, enqueue
+from tests.concurrency import at_once, in_background
 
 # Beyond what is made ahead, so that each day is a partition of its own.
 NOW = datetime(2031, 5, 17, 12, tzinfo=UTC)
@@ -207,19 +206,6 @@ def test_places_go_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [step.split()[1] for step in steps if step.startswith("sample_places")] == ["2", "4", "5"]
 
 
-def elsewhere(work: Callable[[], T]) -> T:
-    """What work returns on a thread and a connection of its own."""
-
-    def call() -> T:
-        try:
-            return work()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result()
-
-
 def test_of_two_runs_at_once_one_does_the_work_and_the_other_nothing() -> None:
     free = environment_on("free")
     fill(free, 1, 20, 40)
@@ -228,28 +214,18 @@ def test_of_two_runs_at_once_one_does_the_work_and_the_other_nothing() -> None:
 
     def another_run(_: str) -> None:
         if not beside:
-            beside.append(elsewhere(lambda: sweep(now=NOW, say=said.append)))
+            beside.append(in_background(lambda: sweep(now=NOW, say=said.append)).result())
 
     swept = sweep(now=NOW, say=another_run)
     assert (beside, said) == ([Swept(busy=True)], ["Another run is at work: nothing done."])
     assert (swept.busy, swept.samples, ages(free)) == (False, {free.project_id: 2}, [1])
-    assert not elsewhere(lambda: sweep(now=NOW)).busy
+    assert not in_background(lambda: sweep(now=NOW)).result().busy
 
 
 def test_runs_that_begin_at_once_all_end() -> None:
     free = environment_on("free")
     fill(free, *range(1, 40))
-    start = threading.Barrier(4)
-
-    def run(_: int) -> Swept:
-        try:
-            start.wait()
-            return sweep(now=NOW)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(4) as pool:
-        swept = list(pool.map(run, range(4)))
+    swept = at_once(4, lambda _: sweep(now=NOW))
     assert sum(one.samples.total() for one in swept) == 32
     assert ages(free) == [1, 2, 3, 4, 5, 6, 7]
 
@@ -262,14 +238,14 @@ def test_a_run_that_fails_leaves_the_way_free_for_the_next() -> None:
 
     with pytest.raises(InterruptedError):
         sweep(now=NOW, say=break_off)
-    assert not elsewhere(lambda: sweep(now=NOW)).busy
+    assert not in_background(lambda: sweep(now=NOW)).result().busy
 
 
 def test_the_command_beside_another_run_says_so_and_is_no_failure() -> None:
     out = StringIO()
     with retention.advisory_lock(retention.LOCK) as taken:
         assert taken
-        elsewhere(lambda: call_command("cleanup_metrics", stdout=out))
+        in_background(lambda: call_command("cleanup_metrics", stdout=out)).result()
     assert out.getvalue() == "Another run is at work: nothing done.\n"
 
 
