@@ -7,9 +7,11 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
-    from django.core.management import execute_from_command_line
-
-    execute_from_command_line(sys.argv)
+    try:
+        from seqpulse.command_line import run
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error}. `make setup` installs what is missing; then use .venv/bin/python.")
+    run(sys.argv)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from demo.service import SECRET_VARIABLE
 from seqpulse.devserver import embedded
 from seqpulse.devserver.embedded_process import exists
 from seqpulse.devserver.processes import Children, Stopped, stop_on_signals
-from seqpulse.devserver.runner import BASE_DIR, RunError, Supervisor, data_dir, database, prepare, say
+from seqpulse.devserver.runner import BASE_DIR, RunError, Supervisor, data_dir, prepared, say
 from seqpulse.environment import Environment, Port, comma_separated
 
 READY_TIMEOUT_S = 60.0
@@ -55,8 +55,7 @@ def run(*, stay: bool) -> int:
     started = time.monotonic()
     set_environment()
     directory = data_dir()
-    with database(directory):
-        prepare(directory)
+    with prepared(directory):
         logging.getLogger().setLevel(logging.WARNING)
         log_dir = directory / "demo"
         log_dir.mkdir(exist_ok=True)

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from seqpulse.devserver import embedded
+from seqpulse.devserver.runner import NO_ACCOUNT
 from tests.databases import own_database
 from tests.processes import (
     ROOT,
@@ -173,6 +174,10 @@ def test_its_children_do_not_outlive_a_killed_runner(start: Callable[..., Run], 
 
 def test_it_stops_the_embedded_server_that_it_started(start: Callable[..., Run], tmp_path: Path) -> None:
     run = start()
+    wait_for(lambda: "Ready" in run.err.read_text(), "the line that says so")
+    steps = [line.partition(":")[0] for line in run.err.read_text().splitlines()]
+    # Of a first run, without static files.
+    assert steps == ["Database", "Migrations", "Web server and poller", NO_ACCOUNT.partition(":")[0], "Ready"]
     run.wait_until_ready()
     assert embedded.is_running(tmp_path)
     assert run.end() == 0

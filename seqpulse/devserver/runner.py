@@ -7,8 +7,8 @@ children's logs to standard output.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import http.client
 import os
 import socket
 import subprocess
@@ -21,12 +21,15 @@ from pathlib import Path
 import django
 import psycopg
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.checks import ERROR, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connections
+from django.db import OperationalError, connection, connections
+from django.db.migrations.executor import MigrationExecutor
 
 from seqpulse.devserver import embedded, keys
+from seqpulse.devserver.preparing import begin
 from seqpulse.devserver.processes import Children, Stopped, stop_on_signals
 from seqpulse.environment import Environment
 
@@ -34,6 +37,7 @@ BASE_DIR = Path(__file__).resolve().parents[2]
 WEB = [sys.executable, "-m", "gunicorn", "-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi:application"]
 POLLER = [sys.executable, "manage.py", "run_poller"]
 LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104  (shown as localhost)
+NO_ACCOUNT = "No account yet. In another terminal: .venv/bin/python manage.py createsuperuser"
 LOOK_EVERY_S = 0.2
 # A poller that dies at once is not started in a tight loop; one that ran for a while starts again without a wait.
 RESTART_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -100,6 +104,20 @@ def used_by_others(directory: Path) -> bool:
     return bool(row and row[0])
 
 
+@contextmanager
+def prepared(directory: Path) -> Iterator[None]:
+    """The database, up to date, and all else that comes before the first request. Raises RunError."""
+    try:
+        lock = begin(directory)
+    except OSError as error:
+        raise RunError(f"The data directory {directory} cannot be used: {error}") from error
+    with ExitStack() as stack:
+        with lock:
+            stack.enter_context(database(directory))
+            prepare(directory)
+        yield
+
+
 def prepare(directory: Path) -> None:
     """Keys, settings, checks, migrations, static files: all that comes before the first request. Raises RunError."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
@@ -113,7 +131,7 @@ def prepare(directory: Path) -> None:
         if problems:
             raise RunError("\n".join(f"{issue.msg} ({issue.id})" for issue in problems))
         migrate()
-        collect_static_files(directory)
+        collect_static_files()
     except ImproperlyConfigured as error:
         raise RunError(str(error)) from error
     finally:
@@ -122,6 +140,9 @@ def prepare(directory: Path) -> None:
 
 def migrate() -> None:
     try:
+        executor = MigrationExecutor(connection)
+        if plan := executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            say(f"Migrations: applying {len(plan)}")
         call_command("migrate", interactive=False, verbosity=0)
     except OperationalError as error:
         raise RunError(f"The database does not answer: {str(error).strip()}") from error
@@ -129,19 +150,16 @@ def migrate() -> None:
         raise RunError(str(error)) from error
 
 
-def collect_static_files(directory: Path) -> None:
+def collect_static_files() -> None:
     """Runs collectstatic where a file has changed since it ran last."""
     if settings.DEBUG:
         return
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "static.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted, stamp = static_fingerprint(), Path(settings.STATIC_ROOT) / ".collected"
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        say("Static files: collecting")
-        call_command("collectstatic", interactive=False, verbosity=0)
-        stamp.write_text(wanted)
+    wanted, stamp = static_fingerprint(), Path(settings.STATIC_ROOT) / ".collected"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    say("Static files: collecting")
+    call_command("collectstatic", interactive=False, verbosity=0)
+    stamp.write_text(wanted)
 
 
 def static_fingerprint() -> str:
@@ -166,6 +184,28 @@ def refuse_taken_port(host: str, port: int) -> None:
             raise RunError(
                 f"Port {port} of {host} cannot be used: {error.strerror}. Choose another one: PORT={port + 1} make run"
             ) from error
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether a web server answers there, whatever it answers."""
+    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=1)  # noqa: S104
+    try:
+        connection.request("GET", "/health/live")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def mention_a_missing_account() -> None:
+    """Say how to create the first account where there is none."""
+    try:
+        if not get_user_model().objects.exists():
+            say(NO_ACCOUNT)
+    finally:
+        connections.close_all()
 
 
 class Supervisor:
@@ -223,16 +263,21 @@ class Supervisor:
 def serve() -> int:
     """Everything, from the database to the last child's end. Returns the exit code; raises RunError, Stopped."""
     directory = data_dir()
-    with database(directory):
-        prepare(directory)
+    with prepared(directory):
         host, port = settings.SEQPULSE_BIND, settings.SEQPULSE_PORT
         refuse_taken_port(host, port)
         children = Children()
         try:
-            say(f"Web server and poller: http://{'localhost' if host in LOCAL else host}:{port}  (Ctrl-C stops)")
+            say("Web server and poller: starting")
             supervisor = Supervisor(children, dict(os.environ))
             supervisor.start()
-            return supervisor.run()
+            while (code := supervisor.look()) is None and not answers(host, port):
+                time.sleep(LOOK_EVERY_S)
+            if code is None:
+                mention_a_missing_account()
+                say(f"Ready: http://{'localhost' if host in LOCAL else host}:{port}  (Ctrl-C stops)")
+                code = supervisor.run()
+            return code
         finally:
             children.stop()
 

@@ -1,0 +1,65 @@
+"""`manage.py`: Django's commands, with a message instead of a traceback where the installation is not ready."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import Tags
+from django.core.checks.registry import registry
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import ManagementUtility
+from django.db import Error
+from psycopg import OperationalError
+from psycopg.errors import UndefinedTable
+
+from seqpulse.devserver.preparing import wait_until_prepared
+
+# What people run in a second terminal while the first `make run` still sets the database up.
+WAITING = {"changepassword", "create_project", "createsuperuser"}
+# Checking addresses imports every page, which takes as long as everything else. Other commands serve none.
+WITH_ADDRESSES = {"check", "runserver", "testserver"}
+
+
+class CommandLine(ManagementUtility):
+    """Django's command line for this project."""
+
+    def fetch_command(self, subcommand: str) -> Any:
+        command = super().fetch_command(subcommand)
+        if subcommand not in WITH_ADDRESSES:
+            registry.registered_checks = {check for check in registry.registered_checks if Tags.urls not in check.tags}
+        if subcommand in WAITING:
+            wait_until_prepared(settings.SEQPULSE_DATA_DIR)
+        return command
+
+
+def run(argv: list[str]) -> None:
+    """Run one command. Exits with 1 and a message on standard error where the installation is not ready for it."""
+    try:
+        CommandLine(argv).execute()
+    except (ImproperlyConfigured, Error) as error:
+        message = message_for(error)
+        if not message or "--traceback" in argv:
+            raise
+        sys.exit(message)
+
+
+def message_for(error: Exception) -> str:
+    """Return what is wrong and what to do about it; "" where the cause is not the installation."""
+    cause = error.__cause__
+    if isinstance(error, ImproperlyConfigured):
+        return str(error)
+    # With a SQLSTATE the server has answered.
+    if isinstance(cause, OperationalError) and cause.sqlstate is None:
+        remedy = (
+            "Start the embedded PostgreSQL: `make run`, or `.venv/bin/python -m seqpulse.devserver.embedded start`."
+            if settings.EMBEDDED_DATABASE
+            else "Check DATABASE_URL, and that PostgreSQL runs there."
+        )
+        return f"The database does not answer: {str(cause).splitlines()[0].strip()}\n{remedy}"
+    if isinstance(cause, UndefinedTable):
+        return (
+            f"The database is not up to date: {cause.diag.message_primary}.\nApply the migrations: `manage.py migrate`."
+        )
+    return ""

@@ -1,0 +1,75 @@
+"""`manage.py`: what it says where the installation is not ready for a command, and what it does not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqpulse.devserver.preparing import begin
+from tests.databases import own_database
+from tests.processes import ROOT, closed_port, environment
+from tests.test_settings import KEYS
+
+pytestmark = pytest.mark.e2e
+
+
+def start(*arguments: str, **env: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def refusal(*arguments: str, **env: str) -> str:
+    """What the command says that has to refuse."""
+    process = start(*arguments, **env)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 1, message
+    return message
+
+
+@pytest.mark.parametrize("command", ["showmigrations", "createsuperuser", "create_project shop --env prod"])
+def test_without_a_server_a_command_says_how_to_start_it(tmp_path: Path, command: str) -> None:
+    message = refusal(*command.split(), SEQPULSE_DATA_DIR=str(tmp_path))
+    assert message.startswith("The database does not answer")
+    assert "make run" in message
+    assert "Traceback" not in message
+
+
+def test_a_server_elsewhere_that_does_not_answer_is_named() -> None:
+    with closed_port() as port:
+        url = f"postgres://seqpulse@127.0.0.1:{port}/seqpulse"
+        message = refusal("migrate", DATABASE_URL=url, **KEYS)
+        assert str(port) in message
+        assert message.endswith("Check DATABASE_URL, and that PostgreSQL runs there.\n")
+        assert "Traceback" not in message
+        assert "Traceback" in refusal("migrate", "--traceback", DATABASE_URL=url, **KEYS)
+
+
+def test_without_tables_a_command_names_the_one_that_makes_them() -> None:
+    with own_database() as url:
+        message = refusal("create_project", "shop", "--env", "prod", DATABASE_URL=url, **KEYS)
+    assert message.endswith("Apply the migrations: `manage.py migrate`.\n")
+    assert "Traceback" not in message
+
+
+def test_a_missing_key_is_told_in_words() -> None:
+    message = refusal("migrate", DATABASE_URL="postgres://seqpulse@db.example/seqpulse")
+    assert message.startswith("SECRET_KEY is not set.")
+
+
+def test_the_first_account_waits_until_the_database_is_set_up(tmp_path: Path) -> None:
+    with own_database(migrated=True) as url:
+        with begin(tmp_path):
+            process = start(
+                *("createsuperuser", "--noinput", "--username", "ada", "--email", "ada@shop.example"),
+                **{"DATABASE_URL": url, "SEQPULSE_DATA_DIR": str(tmp_path), "DJANGO_SUPERUSER_PASSWORD": "x", **KEYS},
+            )
+            assert process.stderr is not None
+            assert process.stderr.readline() == "Waiting until the database is set up ...\n"
+            assert process.poll() is None
+        out, message = process.communicate(timeout=60)
+    assert (process.returncode, out.strip()) == (0, "Superuser created successfully."), message
