@@ -1,3 +1,3 @@
-"""Small things that several apps share."""
+"""Small modules that several apps share."""
 
 from common import texts  # noqa: F401  (registers the sentences of what is raised in here)

@@ -1,4 +1,4 @@
-"""Answers that many may ask for and that are worked out once in a while."""
+"""Cache an answer that many callers ask for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-# So long an old answer stands in for one that is being worked out: longer than a database may take to be found away.
+# Seconds for which an old answer is used while a new one is computed: longer than the timeout of the database.
 STAND_IN_S = 10.0
 
 
 class Cached(Generic[T]):
-    """What `work` returned, for so many seconds. One thread works it out; others get the last answer meanwhile.
+    """Keeps the result of `work` for some seconds. One thread computes it; others get the last result meanwhile.
 
-    Threads that waited with it would be missing for everything else just when the database hangs.
+    If they waited instead, a hanging database would block all threads.
     """
 
     def __init__(self, work: Callable[[], T], seconds: float) -> None:
@@ -27,7 +27,7 @@ class Cached(Generic[T]):
         self.kept: tuple[float, T] | None = None
 
     def get(self) -> T:
-        """The answer, at most `seconds` old, or STAND_IN_S while the next one is worked out."""
+        """Return the answer, at most `seconds` old, or STAND_IN_S while the next one is computed."""
         kept = self.kept
         now = time.monotonic()
         if kept is not None and now < kept[0]:
@@ -40,12 +40,12 @@ class Cached(Generic[T]):
         try:
             if self.kept is None or time.monotonic() >= self.kept[0]:
                 answer = self.work()
-                # From when it was there: an answer that takes long is not asked for again at once.
+                # From its arrival: a slow answer must not be computed again at once.
                 self.kept = (time.monotonic() + self.seconds, answer)
             return self.kept[1]
         finally:
             self.lock.release()
 
     def forget(self) -> None:
-        """The next one who asks has it worked out anew."""
+        """Have the next caller compute it anew."""
         self.kept = None

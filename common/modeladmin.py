@@ -1,4 +1,4 @@
-"""What the admin classes of all apps share. It knows no model; Django's admin is all it needs."""
+"""Base classes of the admin classes of all apps. Independent of models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 logger = structlog.get_logger(__name__)
 
-# A search of more characters finds nothing that a shorter one would not, and each of its words is one more condition.
+# A longer search finds nothing more, and each of its words is another condition.
 LONGEST_PARAMETER = 500
 # Digits of the greatest BIGINT.
 LONGEST_ID = 19
@@ -27,7 +27,7 @@ NAMES_SHOWN = 50
 
 
 class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """A ModelAdmin whose list answers hostile query strings and selections with the list, not with a 500.
+    """A ModelAdmin whose list ignores hostile query strings and selections instead of answering 500.
 
     PostgreSQL refuses NUL in text, and dates and ids out of range only show when the query runs.
     """
@@ -48,15 +48,15 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
             raise IncorrectLookupParameters(error) from None
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Of a row that is there, writes only what was changed on the page: other columns may have been changed by
-        others since it was read, such as a secret or the number of the latest deployment."""
+        """Save only columns changed on the page: others may have changed since, such as a secret or the number of the
+        latest deployment."""
         if change:
             save_columns(obj, form.changed_data)
         else:
             super().save_model(request, obj, form, change)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        """The same for the rows below it."""
+        """Save inline rows in the same way."""
         formset.save(commit=False)
         for row in formset.deleted_objects:
             row.delete()
@@ -78,13 +78,13 @@ def _hostile(value: str) -> bool:
 
 
 def save_columns(row: Model, names: Iterable[str]) -> None:
-    """Writes those of these fields that are columns of the row."""
+    """Save those of these fields that are columns of the row."""
     columns = {field.name for field in row._meta.concrete_fields}
     row.save(update_fields=[name for name in names if name in columns])
 
 
 class MachineMadeAdmin(GuardedAdmin):
-    """Rows that SeqPulse writes: to look at. They are deleted only with what they belong to."""
+    """Read-only admin for rows that SeqPulse writes. They are deleted only with their owner."""
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False
@@ -97,9 +97,9 @@ class MachineMadeAdmin(GuardedAdmin):
 
 
 class OwnerAdmin(GuardedAdmin):
-    """Rows that own machine-made ones, which go with them.
+    """Admin for rows that own machine-made ones, which are deleted with them.
 
-    Django's own page would ask for the right to delete each of those, and list every sample of a project by name.
+    Django's page would require permission to delete each of those, and list every sample of a project.
     """
 
     def get_deleted_objects(
@@ -113,7 +113,7 @@ class OwnerAdmin(GuardedAdmin):
 
 
 def owned_counts(model: type[Model], ids: list[int]) -> dict[type[Model], int]:
-    """How many rows of which models go with these, by their cascading foreign keys; each model by its shortest way."""
+    """Count the rows deleted with these by model, along cascading foreign keys; each model by its shortest path."""
     found: dict[type[Model], int] = {}
     seen: set[type[Model]] = {model}
     waiting: list[tuple[type[Model], QuerySet[Any]]] = [(model, model._base_manager.filter(pk__in=ids))]
@@ -135,9 +135,9 @@ def owned_counts(model: type[Model], ids: list[int]) -> dict[type[Model], int]:
 def shown_once(
     request: HttpRequest, model_admin: GuardedAdmin, title: str, secrets: list[tuple[str, str]]
 ) -> TemplateResponse:
-    """The page with new secrets: (what it is of, the secret).
+    """Return the page with new secrets: (owner, secret).
 
-    They stand in this answer alone: Django's messages would first put them into a cookie or the session.
+    They are in this response only: Django's messages would store them in a cookie or the session.
     """
     context = {
         **model_admin.admin_site.each_context(request),

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it, read from bytes. What is wrong is a fact of ours: the library's texts are English."""
+"""Read JSON as of RFC 8259 from bytes. Errors are facts, because the library's messages are English."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from explain.errors import ExplainedError
 
 
 class InvalidJSON(ExplainedError, ValueError):
-    """The bytes are no JSON document."""
+    """The bytes are not a JSON document."""
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -33,5 +33,5 @@ def read_json(body: bytes) -> Any:
     except RecursionError:
         raise InvalidJSON("json_depth") from None
     except ValueError:
-        # The only one that is left: an integer of more digits than Python converts.
+        # The only remaining case: an integer of more digits than Python converts.
         raise InvalidJSON("json_number") from None

@@ -1,4 +1,4 @@
-"""The sentences of what several apps share."""
+"""Templates of facts that several apps share."""
 
 from __future__ import annotations
 

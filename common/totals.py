@@ -1,8 +1,8 @@
-"""Counters and histograms that are right across processes, hosts, crashes and restarts: they live in the database.
+"""Counters and histograms in the database: exact across processes, hosts, crashes and restarts.
 
-What is counted is inserted in the transaction that does it, so that both happen or neither. Rows are only added
-(no two writers ever wait for each other) and folded together now and then; the sum never falls, also when the jobs and
-samples that were counted are long deleted.
+A count is inserted in the transaction of the event, so that both are committed or neither. Rows are only added, so that
+writers do not wait for each other, and folded from time to time. The sum never falls, even after the counted jobs and
+samples were deleted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INSERT = """
 INSERT INTO running_totals (name, labels, part, value)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[])
 """
-# One statement: whoever reads sees either the rows or their sum. Rows that another fold holds are left to it.
+# One statement: readers see either the rows or their sum. Rows locked by another fold are skipped.
 FOLD = """
 WITH taken AS (
     DELETE FROM running_totals WHERE id IN (
@@ -41,9 +41,10 @@ Parts = dict[tuple[tuple[str, ...], str], float]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Something that is counted. labels: names of the labels; known: label values to tell of before they occur.
+    """A counter or histogram.
 
-    buckets: upper bounds, ascending, for a histogram; empty for a counter.
+    labels: names of the labels; known: label values to expose before they occur; buckets: ascending upper bounds of a
+    histogram, empty for a counter.
     """
 
     name: str
@@ -53,11 +54,11 @@ class Measure:
     buckets: tuple[float, ...] = ()
 
     def add(self, amounts: Mapping[tuple[str, ...], float]) -> None:
-        """Adds to the counter, by label values, inside the current transaction."""
+        """Add to the counter, by label values, inside the current transaction."""
         _insert({(self.name, key, ""): amount for key, amount in amounts.items()})
 
     def observe(self, values: Iterable[tuple[tuple[str, ...], float]]) -> None:
-        """Adds observations to the histogram, each with its label values, inside the current transaction."""
+        """Add observations to the histogram, each with its label values, inside the current transaction."""
         changes: Tally[tuple[str, tuple[str, ...], str]] = Tally()
         sums: dict[tuple[str, tuple[str, ...], str], float] = {}
         for key, value in values:
@@ -72,7 +73,7 @@ _measures: dict[str, Measure] = {}
 
 
 def counter(name: str, help: str, labels: tuple[str, ...] = (), known: Iterable[tuple[str, ...]] = ()) -> Measure:  # noqa: A002
-    """Announces a counter. Its labels' values must be few: each combination is a series for ever."""
+    """Declare a counter. Its labels must have few values: each combination is a permanent series."""
     return _announce(Measure(name, help, labels, tuple(known)))
 
 
@@ -84,7 +85,7 @@ def histogram(
     labels: tuple[str, ...] = (),
     known: Iterable[tuple[str, ...]] = (),
 ) -> Measure:
-    """Announces a histogram. buckets: upper bounds, ascending, without infinity."""
+    """Declare a histogram. buckets: ascending upper bounds without infinity."""
     return _announce(Measure(name, help, labels, tuple(known) if labels else ((),), buckets))
 
 
@@ -96,7 +97,7 @@ def _announce(measure: Measure) -> Measure:
 
 
 def measures() -> list[Measure]:
-    """Every announced measure, in the order of their names."""
+    """Return all declared measures, by name."""
     return sorted(_measures.values(), key=lambda measure: measure.name)
 
 
@@ -109,7 +110,7 @@ def _insert(changes: Mapping[tuple[str, tuple[str, ...], str], float]) -> None:
 
 
 def read() -> dict[str, Parts]:
-    """What has been counted so far, by the measure's name."""
+    """Return the current values by name of the measure."""
     found: dict[str, Parts] = {}
     with connection.cursor() as cursor:
         cursor.execute(READ)
@@ -119,7 +120,7 @@ def read() -> dict[str, Parts]:
 
 
 def fold() -> int:
-    """Folds rows of the same place into one; returns how many rows are left over or new."""
+    """Fold rows of the same series into one; return the number of rows left or new."""
     with connection.cursor() as cursor:
         cursor.execute(FOLD, [FOLD_AT_ONCE])
         written: int = cursor.rowcount

@@ -1,4 +1,4 @@
-"""Which addresses our own requests may go to. Pure: no Django, no network, no name resolution.
+"""Decide which addresses requests may go to. Pure: no Django, no network, no name resolution.
 
 Endpoint URLs come from users. Without this check a user could make the server talk to itself, to its neighbours in the
 private network, or to the metadata service of its cloud, which hands out credentials (server-side request forgery).
@@ -21,7 +21,7 @@ def _table(rows: list[tuple[str, str]]) -> tuple[tuple[Network, str], ...]:
     return tuple((ipaddress.ip_network(network), kind) for network, kind in rows)
 
 
-# Credentials are for the asking at these. Opened by naming their network only, never by a host name.
+# These hand out credentials. They can only be allowed by their network, never by a host name.
 _METADATA = _table(
     [
         ("169.254.169.254/32", "metadata"),
@@ -42,7 +42,7 @@ _METADATA = _table(
 
 _WITH_IPV4 = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 
-# IANA's special-purpose address registries (RFC 6890 and successors), by what each block is for.
+# IANA's special-purpose address registries (RFC 6890 and successors), by purpose.
 _SPECIAL = _table(
     [
         ("0.0.0.0/8", "unspecified"),
@@ -76,7 +76,7 @@ _SPECIAL = _table(
     ]
 )
 
-# Everything that IANA has handed out as public IPv6 lies in here; what it may hand out one day can wait.
+# All public IPv6 addresses assigned by IANA so far.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -85,7 +85,7 @@ _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 
 @dataclass(frozen=True)
 class AllowList:
-    """What the operator lets through although it is not public: networks, and names of hosts."""
+    """Networks and host names that the operator allows although they are not public."""
 
     networks: tuple[Network, ...] = ()
     hosts: frozenset[str] = frozenset()
@@ -93,10 +93,11 @@ class AllowList:
 
     @classmethod
     def parse(cls, setting: str) -> AllowList:
-        """From `10.0.0.0/8, .internal.example, 127.0.0.1`, comma-separated.
+        """Parse `10.0.0.0/8, .internal.example, 127.0.0.1`.
 
-        `.internal.example` lets that name and all names under it through, `app.example` that name only.
-        Raises ValueError naming the item that is neither.
+        `.internal.example` allows that name and all names under it, `app.example` that name only.
+
+        Raises: ValueError naming an item that is neither.
         """
         networks: list[Network] = []
         hosts: set[str] = set()
@@ -115,11 +116,11 @@ class AllowList:
         return cls(tuple(networks), frozenset(hosts), tuple(suffixes))
 
     def has_address(self, address: Address) -> bool:
-        """Whether one of the networks contains the address."""
+        """Return whether one of the networks contains the address."""
         return any(address in network for network in self.networks)
 
     def has_host(self, host: str) -> bool:
-        """Whether the name itself is listed, or a suffix of it."""
+        """Return whether the name or a suffix of it is listed."""
         name = host.lower().rstrip(".")
         return name in self.hosts or any(f".{name}".endswith(suffix) for suffix in self.suffixes)
 
@@ -159,7 +160,7 @@ def _forbidden(address: Address, kind: str) -> Fact:
 
 
 def embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that a router may make of this one: mapped, compatible, NAT64 (RFC 6052) or 6to4."""
+    """Return the IPv4 address to which a router may translate this one: mapped, compatible, NAT64 (RFC 6052), 6to4."""
     if any(address in network for network in _WITH_IPV4):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour

@@ -1,6 +1,6 @@
-"""URLs that we are asked to call, checked in form. Pure: no network.
+"""Check the form of URLs to be called. Pure: no network.
 
-Which address a host leads to is checked when connecting.
+The address of a host is checked when connecting.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class Endpoint:
 
     @property
     def authority(self) -> str:
-        """Host and port as a person reads them: `metrics.example:8080`, `[::1]:80`; the port is always there."""
+        """Return host and port: `metrics.example:8080`, `[::1]:80`. The port is always included."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def needs_look_up(self) -> bool:
-        """Whether the host is a name that has to be looked up: not an address in any spelling, and not localhost."""
+        """Return whether the host is a name to resolve: not an address in any notation, and not localhost."""
         last = self.host.rstrip(".").rpartition(".")[2]
         return ":" not in self.host and last != "localhost" and not _NUMBER.fullmatch(last)
 
     @property
     def url(self) -> str:
-        """The URL; the port only where it is not the scheme's own."""
+        """Return the URL, without the default port of its scheme."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}{self.path}{self.query}"

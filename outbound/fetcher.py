@@ -1,9 +1,8 @@
-"""The one door for requests that we send: `Fetcher`, for one event loop, and the check of the URLs it takes.
+"""Send GET requests from one event loop: `Fetcher`, the only way for requests to addresses of others.
 
-It runs on libcurl's multi interface, which takes the least CPU of what was measured. What it guarantees: the address
-that a connection really goes to is checked (a name that resolves differently a second later gains nothing), redirects
-are not followed, proxies, cookies and .netrc are out of play, and time, body and headers are bounded, whatever the
-other side does.
+It uses libcurl's multi interface, which needed the least CPU of the clients measured. It guarantees that the address of
+each connection is checked (a name that resolves differently a second later gains nothing), that redirects are not
+followed, that proxies, cookies and .netrc are ignored, and that time, body and headers are limited.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from outbound.transfer import Limits, OutboundError, Response, Transfer, timed_o
 
 __all__ = ["Endpoint", "EndpointError", "Fetcher", "Headers", "OutboundError", "Response", "parse_endpoint"]
 
-# A signed request needs a new nonce each time it is sent: a callable is asked again before a request is sent again.
+# A signed request needs a new nonce each time it is sent: a callable is called before each sending.
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
-# What libcurl must decide itself; a caller who sets it could split requests.
+# Headers set by libcurl only; a caller that sets them could split requests.
 _OURS = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"}
 )
@@ -51,18 +50,19 @@ _parsed = lru_cache(maxsize=4096)(parse_endpoint)
 
 @dataclass
 class _Places:
-    """A bounded number of places for one host; forgotten when nobody uses it."""
+    """A bounded number of places for one host; dropped when unused."""
 
     semaphore: asyncio.Semaphore
     users: int = 0
 
 
 class Fetcher:
-    """GET requests, many at once, from one event loop: made while it runs, used from its thread, ended by `aclose()`.
+    """Concurrent GET requests of one event loop: created while it runs, used from its thread, closed by `aclose()`.
 
-    allow: what may be called although it is not public.
-    max_connections, per_host: requests under way at once; others wait, and their wait counts against their timeout.
-    keep_alive: idle connections kept for later; as many as there are hosts, if the limit on open files allows it.
+    Args:
+        allow: addresses that may be called although they are not public.
+        max_connections, per_host: concurrent requests; waiting for a place counts against the timeout.
+        keep_alive: number of idle connections to keep; as many as hosts, if the limit of open files allows it.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Fetcher:
         self._hosts: dict[str, _Places] = {}
         self._idle: list[Transfer] = []
         self._active: dict[pycurl.Curl, Transfer] = {}
-        # A selector of our own inside the loop's: registering there costs a third of loop.add_reader, for each request.
+        # A separate selector inside the loop's: registering there costs a third of loop.add_reader per request.
         self._selector = selectors.DefaultSelector()
         self._loop.add_reader(self._selector.fileno(), self._on_ready)
         self._watched: set[int] = set()
@@ -95,14 +95,18 @@ class Fetcher:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        # The limits are ours (places); libcurl's own would queue without an end.
+        # Limits are enforced by places; libcurl's own limits would queue without bound.
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(keep_alive, 1))
 
     async def get(self, url: str, headers: Headers, *, timeout_s: float = 5.0, max_bytes: int = 65536) -> Response:
-        """GET `url`. `timeout_s` covers everything: waiting for a place, DNS, connecting, TLS, the last byte.
+        """GET `url`.
 
-        A redirect (3xx) is returned like any other answer. Raises OutboundError, which is meant for the user and
-        contains no header, and ValueError for headers that cannot be sent. A cancelled call leaves nothing behind.
+        A redirect (3xx) is returned like any other answer. A cancelled call is cleaned up.
+
+        Args:
+            timeout_s: for everything: waiting for a place, DNS, connecting, TLS, until the last byte.
+
+        Raises: OutboundError, which is meant for users and contains no header; ValueError for invalid headers.
         """
         if self._closed:
             raise OutboundError("other", problem=Fact("shutting_down"))
@@ -152,7 +156,7 @@ class Fetcher:
 
     async def _wait_for_a_place(self, host: _Places, endpoint: Endpoint, deadline: float, timeout_s: float) -> None:
         if not host.semaphore.locked() and not self._places.locked():
-            await host.semaphore.acquire()  # neither waits; a timer would cost more than all the rest here
+            await host.semaphore.acquire()  # neither waits; a timer would cost more than everything else here
             await self._places.acquire()
             return
         try:
@@ -177,7 +181,7 @@ class Fetcher:
                 self._active[transfer.easy] = transfer
                 self._multi.add_handle(transfer.easy)
                 response = await future
-                # None: a kept connection had died. The same bytes must not be sent twice, a nonce is valid once.
+                # None: a kept-alive connection was dead. Build the headers anew: a nonce is valid once.
                 if response is not None:
                     return response
             raise OutboundError("protocol", host=endpoint.authority, problem=Fact("closed_unanswered"))
@@ -190,7 +194,7 @@ class Fetcher:
                 self._idle.append(transfer)
 
     async def _resolve(self, endpoint: Endpoint, deadline: float, timeout_s: float) -> tuple[str, ...]:
-        """The addresses of the endpoint's name; none where libcurl needs no look-up."""
+        """Return the addresses of the endpoint's name; none if libcurl needs no look-up."""
         if not endpoint.needs_look_up:
             return ()
         known = self._resolver.known(endpoint.host)
@@ -227,7 +231,7 @@ class Fetcher:
             self._selector.register(descriptor, events)
 
     def _on_timer(self, milliseconds: int) -> None:
-        """libcurl's one timer. It changes with every request: an earlier alarm stays, and looks again when it rings."""
+        """Set libcurl's single timer. It changes with every request: an earlier alarm stays and checks again."""
         if milliseconds < 0:
             self._due = None
             return
@@ -263,7 +267,7 @@ class Fetcher:
 
     def _on_ready(self) -> None:
         for key, events in self._selector.select(0):
-            if key.fd in self._watched:  # it may have gone in the same round
+            if key.fd in self._watched:  # it may have been removed in the same round
                 self._multi.socket_action(key.fd, events)
         self._collect()
 
@@ -283,7 +287,10 @@ class Fetcher:
 
 
 def _header_lines(headers: Mapping[str, str]) -> list[str]:
-    """The header lines for libcurl. Raises ValueError, without the value, if one is not fit to be sent."""
+    """Return the header lines for libcurl.
+
+    Raises: ValueError, without the value, for an invalid header.
+    """
     if not _VALUE.fullmatch("".join(headers.values())):
         raise ValueError("A header's value contains a character that is not allowed there.")
     lines = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers.items()]
@@ -292,7 +299,7 @@ def _header_lines(headers: Mapping[str, str]) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _default_lines(names: tuple[str, ...]) -> list[str]:
-    """Check the names; return what is sent beside them. (Cached: a program uses few sets of names.)"""
+    """Check the names; return the additional default lines. (Cached: a program uses few sets of names.)"""
     given = {name.lower() for name in names}
     for name in names:
         if not _NAME.fullmatch(name) or name.lower() in _OURS:

@@ -1,7 +1,7 @@
-"""Names to addresses, without letting a name that hangs hold up anybody.
+"""Resolve names without letting a hanging name block others.
 
-A look-up cannot be interrupted, and libcurl's own threads for them are few: twenty names with a dead server would keep
-all others waiting, and the program from ending. Here every look-up has a daemon thread of its own, one per name.
+A look-up cannot be interrupted, and libcurl has few threads for them: twenty names with a dead server would block all
+others, and the end of the program. Here every name is looked up by its own daemon thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class _Known:
 
 
 class Resolver:
-    """Looks names up for one event loop, and remembers them for a while. Not thread-safe, as the loop is not."""
+    """Look names up for one event loop, with a cache. Not thread-safe, like the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, ttl_s: float = 60.0, max_threads: int = 256) -> None:
         self._loop = loop
@@ -32,14 +32,16 @@ class Resolver:
         self._running: dict[str, asyncio.Task[tuple[str, ...]]] = {}
 
     def known(self, host: str) -> tuple[str, ...] | None:
-        """The addresses of `host` if they were looked up a moment ago."""
+        """Return the cached addresses of `host`, else None."""
         entry = self._known.get(host)
         return entry.addresses if entry is not None and entry.until > self._loop.time() else None
 
     async def look_up(self, host: str) -> tuple[str, ...]:
-        """The addresses of `host`, in the order in which they should be tried. Raises OSError; may take long.
+        """Return the addresses of `host` in the order in which to try them. May take long.
 
-        A caller that is cancelled leaves the look-up running: the next caller for this name waits for the same one.
+        If the caller is cancelled, the look-up continues: the next caller for this name waits for the same one.
+
+        Raises: OSError.
         """
         task = self._running.get(host)
         if task is None:
@@ -48,7 +50,7 @@ class Resolver:
         return await asyncio.shield(task)
 
     async def aclose(self) -> None:
-        """Wait for nothing: threads that still hang end by themselves, and do not keep the process."""
+        """Close without waiting: hanging threads end by themselves and do not keep the process alive."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -65,7 +67,7 @@ class Resolver:
     async def _look_up(self, host: str) -> tuple[str, ...]:
         await self._free.acquire()
         future: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
-        # The place is free when the thread ends, not when nobody waits for it any more.
+        # The place is free when the thread ends, not when its callers have gone.
         threading.Thread(target=self._work, args=(host, future), name=f"resolve {host}", daemon=True).start()
         return await future
 
@@ -76,7 +78,7 @@ class Resolver:
             found = tuple(dict.fromkeys(str(address[0]) for *_, address in answers))
         except OSError as error:
             found = error
-        except UnicodeError as error:  # from Python's own encoding of odd names
+        except UnicodeError as error:  # from Python's encoding of invalid names
             found = socket.gaierror(socket.EAI_NONAME, str(error))
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self._loop.call_soon_threadsafe(self._deliver, future, found)

@@ -1,4 +1,4 @@
-"""What the operating system reports, as facts: by number, because its texts differ between systems."""
+"""Convert errors of the operating system to facts, by number: messages differ between systems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOK_UP = {
 
 
 def problem_of(error: OSError) -> Fact:
-    """The fact of a socket or a look-up that failed; the system's own text for a number that has none here."""
+    """Return the fact of a failed socket call or look-up; unknown numbers carry the system's message."""
     look_up = isinstance(error, socket.gaierror)
     code = (LOOK_UP if look_up else CONNECTING).get(error.errno or 0)
     if code is None and error.strerror:

@@ -1,4 +1,4 @@
-"""The sentences of what goes wrong with a request of ours."""
+"""Templates of facts about failed requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KIB, BYTES = _("{n} KiB"), _("{n} bytes")
 
 
 def size(count: float, language: Language) -> str:
-    """A number of bytes: 300 bytes, 64 KiB."""
+    """Write a number of bytes: 300 bytes, 64 KiB."""
     template, count = (KIB, count / 1024) if count >= 1024 else (BYTES, count)
     return with_unit(template, f"{count:.0f}", language)
 
@@ -52,7 +52,7 @@ PROBLEMS = {
     "shutting_down": _("the program is shutting down"),
 }
 
-# What the operating system says, by its numbers (outbound/system_errors.py).
+# Errors of the operating system, by number (outbound/system_errors.py).
 SYSTEM = {
     "connection_refused": _("connection refused"),
     "connection_reset": _("connection reset by peer"),

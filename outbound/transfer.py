@@ -1,4 +1,4 @@
-"""One GET of `outbound.fetcher.Fetcher`: a reusable libcurl handle with its guards, and its failures as facts."""
+"""One GET of `outbound.fetcher.Fetcher`: a reusable libcurl handle with guards, and failures as facts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from outbound.addresses import AllowList, refusal
 from outbound.endpoints import Endpoint
 from outbound.system_errors import problem_of
 
-# CURLE_TOO_LARGE, which pycurl does not name: libcurl's own limits on headers (5,000 of them, 100 KB each).
+# CURLE_TOO_LARGE, which pycurl does not define: libcurl's limits on headers (5,000 of them, 100 KB each).
 E_TOO_LARGE = 100
 
 Waiting = Literal["place", "name", "connection", "encryption", "answer", "rest", "previous_secret"]
@@ -53,7 +53,7 @@ class OutboundError(ExplainedError):
 
 @dataclass(frozen=True)
 class Response:
-    """An answer, of whatever status. `elapsed_ms`: from starting to connect (or to send) until the last byte."""
+    """An answer of any status. elapsed_ms: from connecting (or sending) until the last byte."""
 
     status: int
     body: bytes
@@ -64,7 +64,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may take."""
+    """Limits of one request."""
 
     timeout_s: float
     max_bytes: int
@@ -77,14 +77,14 @@ def timed_out(endpoint: Endpoint, timeout_s: float, phase: Waiting) -> OutboundE
 
 
 class _Handed(socket.socket):
-    """A socket for libcurl, which duplicates it: the original goes, without a warning, when nobody holds it."""
+    """A socket for libcurl, which duplicates it; the original is closed without a warning when unreferenced."""
 
     def __del__(self) -> None:
         self.close()
 
 
 class Transfer:
-    """A libcurl handle that carries one request after another.
+    """A libcurl handle, used for one request after another.
 
     The future of a request becomes its Response, or None (send it again), or an OutboundError.
     """
@@ -110,7 +110,7 @@ class Transfer:
             pycurl.SSL_VERIFYPEER: 1,
             pycurl.SSL_VERIFYHOST: 2,
             pycurl.CAINFO: ca_file,
-            pycurl.PATH_AS_IS: 1,  # what is signed is what is sent
+            pycurl.PATH_AS_IS: 1,  # send exactly the signed path
             pycurl.HTTP09_ALLOWED: 0,
             pycurl.OPENSOCKETFUNCTION: self._on_open,
             pycurl.PREREQFUNCTION: self._on_request,
@@ -136,7 +136,7 @@ class Transfer:
         self._refusal: Fact | None = None
         self._open_error: OSError | None = None
         self._too_large: Fact | None = None
-        # `expire` comes first. This is the second line, should the event loop's timer fail us.
+        # `expire` comes first; this is a fallback if the event loop's timer fails.
         milliseconds = max(1, int(limits.timeout_s * 1000)) + 500
         setopt = self.easy.setopt
         setopt(pycurl.URL, endpoint.url)
@@ -146,7 +146,7 @@ class Transfer:
         setopt(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
         setopt(pycurl.FRESH_CONNECT, int(fresh))
         if addresses or self._pinned:
-            # The plus sign: forgotten after a minute, so that old addresses do not pile up in libcurl.
+            # The plus sign: dropped after a minute, so that old addresses do not accumulate in libcurl.
             pins = [f"+{endpoint.host}:{endpoint.port}:{','.join(addresses)}"] if addresses else []
             setopt(pycurl.RESOLVE, pins)
             self._pinned = bool(pins)
@@ -176,7 +176,7 @@ class Transfer:
             return int(pycurl.SOCKET_BAD)
 
     def _on_request(self, *_connection: Any) -> int:
-        if self._sent:  # libcurl starts anew by itself when a kept connection turns out to be dead
+        if self._sent:  # libcurl restarts by itself if a kept-alive connection is dead
             self._again = True
             return int(pycurl.PREREQFUNC_ABORT)
         self._sent = True
@@ -297,5 +297,5 @@ class Transfer:
 
 
 def _shown(text: str) -> str:
-    """libcurl's words, bounded and without control characters: part of them may come from the other side."""
+    """Return libcurl's message, truncated and without control characters: parts may come from the server."""
     return "".join(character if character.isprintable() else " " for character in text)[:300].strip()

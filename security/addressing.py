@@ -1,4 +1,4 @@
-"""Where a request comes from."""
+"""Find the address of the client of a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from security.callers import client_address
 
 
 def address_of(request: HttpRequest) -> str:
-    """The caller's address, through our own proxies only (SEQPULSE_TRUSTED_PROXIES)."""
+    """Return the client's address as seen through trusted proxies (SEQPULSE_TRUSTED_PROXIES)."""
     remote = request.META.get("REMOTE_ADDR", "")
     forwarded = request.headers.get("X-Forwarded-For", "")
     return client_address(remote, forwarded, settings.SEQPULSE_TRUSTED_PROXIES) or remote

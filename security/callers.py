@@ -1,4 +1,4 @@
-"""Who calls us, seen through our own reverse proxies. Pure."""
+"""Find the client's address behind trusted reverse proxies. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-# As some proxies write it: 203.0.113.9:1234, [2001:db8::9]:1234. A bare IPv6 address has colons of its own.
+# Some proxies append the port: 203.0.113.9:1234, [2001:db8::9]:1234. A bare IPv6 address contains colons.
 WITH_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
 
 def parse_address(text: str) -> Address | None:
-    """The address in the text, None where there is none; an IPv4 address in IPv6 clothes counts as IPv4.
+    """Return the address in the text, else None. An IPv4-mapped IPv6 address becomes IPv4.
 
-    A port behind it, and the brackets of an IPv6 address, are left out.
+    A port after it, and the brackets of an IPv6 address, are ignored.
     """
     text = text.strip()
     found = WITH_PORT.fullmatch(text)
@@ -28,7 +28,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
-    """Whether the address is one of our own proxies; "" is a Unix socket, which only a proxy of ours can reach."""
+    """Return whether the address is a trusted proxy. "" is a Unix socket, which only our proxy can reach."""
     if not address:
         return bool(trusted)
     parsed = parse_address(address)
@@ -36,11 +36,13 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
 
 
 def client_address(remote: str, forwarded_for: str, trusted: Sequence[Network]) -> str | None:
-    """The address of whoever calls: the first one, seen from us, that is none of our proxies.
+    """Return the client's address: the last one that is not a trusted proxy; None if a proxy sent no address.
 
-    remote: the peer of the connection; forwarded_for: the header X-Forwarded-For, to whose end each proxy adds its own
-    peer. What stands left of the first untrusted address was written by that one, so it is not believed. None where
-    one of our proxies tells something that is no address.
+    Addresses left of it were written by the client and are not trusted.
+
+    Args:
+        remote: peer of the connection.
+        forwarded_for: the header X-Forwarded-For, to whose end each proxy appends its peer.
     """
     hops = forwarded_for.split(",") if forwarded_for.strip() else []
     address = remote

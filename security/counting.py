@@ -1,7 +1,7 @@
-"""Where calls are counted: caches for django-ratelimit whose counting is one atomic step, so that no call is missed.
+"""Count calls for django-ratelimit: cache backends with an atomic increment.
 
-Django's own database cache reads, adds and writes: of 400 calls at once it counted 114. These two only count; they keep
-nothing else, and their keys name the period, so a counter is never set back.
+Django's database cache reads, adds and writes: of 400 concurrent calls it counted 114. These two backends only count.
+Their keys contain the period, so a counter is never reset.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from django.db import connection
 
 logger = structlog.get_logger(__name__)
 
-# Where nobody says how long a counter is wanted.
+# Default lifetime of a counter.
 KEPT_S = 3600
-# An unreachable Redis is not asked again for a while: each try would hold up a caller.
+# After a failure Redis is not called for a while: each attempt would delay a caller.
 REDIS_TIMEOUT_S = 0.5
 REDIS_REST_S = 5.0
 
@@ -32,15 +32,16 @@ class PostgresCounters(BaseCache):
         self.kept_s = KEPT_S
 
     def add(self, key: str, value: Any, timeout: Any = None, version: int | None = None) -> bool:
-        """Leaves it to incr, which writes and counts in one statement; so the counter is never new.
+        """Remember the timeout only: incr creates and counts in one statement.
 
-        timeout: how long the counter that is counted next is wanted. (Each thread has a cache object of its own.)
+        Args:
+            timeout: seconds to keep the counter that is incremented next. (Each thread has its own cache object.)
         """
         self.kept_s = timeout or KEPT_S
         return False
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Counts and returns the new count."""
+        """Increment and return the count."""
         with connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {self.table} AS counter (key, value, expires_at)"  # noqa: S608  (quoted above)
@@ -52,7 +53,7 @@ class PostgresCounters(BaseCache):
             return count
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """The count so far."""
+        """Return the current count."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT value FROM {self.table} WHERE key = %s", [key])  # noqa: S608  (quoted above)
             row = cursor.fetchone()
@@ -61,14 +62,14 @@ class PostgresCounters(BaseCache):
 
 @lru_cache
 def redis_client(url: str) -> Any:
-    """The process's client, whose pool its threads share."""
+    """Return the client of the process, whose pool its threads share."""
     import redis  # noqa: PLC0415  (installed where REDIS_URL is set)
 
     return redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
 
 
 class RedisCounters(PostgresCounters):
-    """Counters in Redis; while that is away, in PostgreSQL: a limit must not fall with a cache."""
+    """Counters in Redis, or in PostgreSQL while Redis is unavailable: limits must hold without the cache."""
 
     away_until = 0.0
 
@@ -77,7 +78,7 @@ class RedisCounters(PostgresCounters):
         self.redis = redis_client(params["OPTIONS"]["redis_url"])
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Counts and returns the new count."""
+        """Increment and return the count."""
         from redis import RedisError  # noqa: PLC0415
 
         if time.monotonic() >= RedisCounters.away_until:
@@ -92,5 +93,5 @@ class RedisCounters(PostgresCounters):
         return super().incr(key, delta, version)
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Not asked for: whoever counts gets the count."""
+        """Not needed: incr returns the count."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Secrets at rest: Fernet (AES-128-CBC and HMAC-SHA256), several keys for rotation; the first one encrypts."""
+"""Encrypt secrets at rest: Fernet (AES-128-CBC and HMAC-SHA256), several keys for rotation; the first one encrypts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.models.query_utils import DeferredAttribute
 
 
 def cipher() -> MultiFernet:
-    """The cipher of the configured keys."""
+    """Return the cipher of the configured keys."""
     return _cipher(tuple(settings.SEQPULSE_ENCRYPTION_KEYS))
 
 
@@ -22,7 +22,7 @@ def _cipher(keys: tuple[str, ...]) -> MultiFernet:
     return MultiFernet([Fernet(key) for key in keys])
 
 
-# A poller opens the same few secrets again and again: 60 µs each. They are in its memory anyway while it signs.
+# A poller decrypts the same few secrets repeatedly, 60 µs each. They are in its memory anyway while it signs.
 @lru_cache(maxsize=2048)
 def _decrypted(keys: tuple[str, ...], token: str) -> str:
     return _cipher(keys).decrypt(token.encode()).decode()
@@ -33,7 +33,10 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(token: str) -> str:
-    """The plain text; raises ImproperlyConfigured where no configured key opens it."""
+    """Return the plain text.
+
+    Raises: ImproperlyConfigured if no configured key decrypts it.
+    """
     try:
         return _decrypted(tuple(settings.SEQPULSE_ENCRYPTION_KEYS), token)
     except InvalidToken:
@@ -44,7 +47,7 @@ def decrypt(token: str) -> str:
 
 
 def rotated(token: str) -> str | None:
-    """The same secret encrypted with the first key; None where it is already. Raises as decrypt does."""
+    """Return the secret encrypted with the first key; None if it already is. Raises like decrypt."""
     try:
         Fernet(settings.SEQPULSE_ENCRYPTION_KEYS[0]).decrypt(token.encode())
     except InvalidToken:
@@ -53,8 +56,10 @@ def rotated(token: str) -> str | None:
 
 
 class Sealed:
-    """A secret as it is stored. Reading rows brings it along unopened, so that only who needs it opens it, and neither
-    a missing key nor a line of log has to do with the rest. False where there is none."""
+    """A secret as stored. Rows are read with it encrypted; it is decrypted only where it is needed.
+
+    So a missing key affects only users of the secret, and logs cannot contain it. False if empty.
+    """
 
     __slots__ = ("token",)
 
@@ -63,11 +68,14 @@ class Sealed:
 
     @classmethod
     def of(cls, text: str) -> Sealed:
-        """This text, sealed; "" stays empty."""
+        """Encrypt a text; "" stays empty."""
         return cls(encrypt(text) if text else "")
 
     def open(self) -> str:
-        """The plain text; raises ImproperlyConfigured where no configured key opens it."""
+        """Return the plain text.
+
+        Raises: ImproperlyConfigured if no configured key decrypts it.
+        """
         return decrypt(self.token) if self.token else ""
 
     def __bool__(self) -> bool:
@@ -77,26 +85,26 @@ class Sealed:
         return "Sealed(…)" if self.token else "Sealed()"
 
 
-# In dumps (manage.py dumpdata) secrets stay sealed; this tells them from plain text.
+# Prefix of encrypted secrets in dumps (manage.py dumpdata).
 DUMPED = "sealed:"
 
 
 class SealedAttribute(DeferredAttribute):
-    """What a model's attribute holds is always sealed, also where plain text was assigned."""
+    """Model attribute that encrypts assigned plain text."""
 
     def __set__(self, instance: models.Model, value: Sealed | str) -> None:
         instance.__dict__[self.field.attname] = value if isinstance(value, Sealed) else Sealed.of(value)
 
 
 class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
-    """Text that the database only ever sees encrypted; models hold it as Sealed. It cannot be searched."""
+    """Text stored encrypted; models hold it as Sealed. It cannot be searched."""
 
     descriptor_class = SealedAttribute
     _pyi_private_set_type: Sealed | str  # type: ignore[assignment]
     _pyi_private_get_type: Sealed  # type: ignore[assignment]
 
     def to_python(self, value: Any) -> Any:
-        """Sealed as it is; what a dump holds is sealed already."""
+        """Return Sealed values unchanged; values of a dump are encrypted already."""
         if isinstance(value, str) and value.startswith(DUMPED):
             return Sealed(value.removeprefix(DUMPED))
         return value if isinstance(value, Sealed) else super().to_python(value)

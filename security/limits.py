@@ -18,21 +18,24 @@ from security.callers import parse_address
 V = TypeVar("V", bound=Callable[..., Any])
 
 PERIODS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# One customer's line has a /64: whoever has one IPv6 address has all of them.
+# A client with one IPv6 address usually has its whole /64.
 IPV6_PREFIX = 64
 UNKNOWN_ADDRESS = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many calls in so many seconds."""
+    """A number of calls per period in seconds."""
 
     limit: int
     period_s: int
 
     @classmethod
     def parse(cls, text: str) -> Rate:
-        """From "100/m"; s, m, h and d are known. Raises ValueError that says how to write it."""
+        """Parse "100/m"; the periods are s, m, h and d.
+
+        Raises: ValueError that describes the format.
+        """
         found = re.fullmatch(r"([1-9]\d{0,8})/([smhd])", text.strip().lower())
         if not found:
             raise ValueError(f"{text!r} is no rate: write a number, a slash and one of s, m, h, d, like 100/m")
@@ -41,7 +44,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How a caller stands with one limit after this call. reset_at: seconds since the epoch."""
+    """State of a caller's limit after this call. reset_at: seconds since the epoch."""
 
     limit: int
     used: int
@@ -56,7 +59,7 @@ class Usage:
         return max(0, self.limit - self.used)
 
     def headers(self) -> dict[str, str]:
-        """What every answer says (WIRE §1); Retry-After in seconds where the limit is exceeded."""
+        """Return the headers of every answer; with Retry-After in seconds if the limit is exceeded."""
         found = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
@@ -68,14 +71,14 @@ class Usage:
 
 
 class Caller(StrEnum):
-    """Whom a call counts on."""
+    """Whose counter a call increments."""
 
     ADDRESS = "address"
-    # The API key where it is known, else the address: made-up keys must not be buckets of their own.
+    # The API key if it is known, else the address: invented keys must not have counters of their own.
     KEY = "key"
-    # The user who is signed in, else the address.
+    # The signed-in user, else the address.
     USER = "user"
-    # The address, and each account that a form of strangers is about.
+    # The address, and each account that a form names.
     ACCOUNT = "account"
 
 
@@ -93,7 +96,7 @@ class Limit:
 
 
 UNLIMITED = Limit(())
-# What takes a password or a code, or sends a mail: for strangers, and for users who are signed in.
+# Forms that take a password or a code, or send a mail: for anonymous and for signed-in users.
 SIGN_IN = Limit(("login",), Caller.ACCOUNT, frozenset({"POST"}))
 REAUTHENTICATE = Limit(("login",), Caller.USER, frozenset({"POST"}))
 DEPLOYMENTS = Limit(("deployments",), Caller.KEY)
@@ -110,7 +113,7 @@ def limited(limit: Limit) -> Callable[[V], V]:
 
 
 def bucket_of(address: str) -> str:
-    """What an address is counted under: itself, or its network with IPv6."""
+    """Return the counter key of an address: itself, or its IPv6 network."""
     parsed = parse_address(address)
     if parsed is None:
         return UNKNOWN_ADDRESS

@@ -1,4 +1,4 @@
-"""Keeping secrets out of whatever is written: logs, job errors, messages."""
+"""Mask secrets in everything that is written: logs, job errors, messages."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from collections.abc import Mapping
 from typing import Any
 
 MASK = "[redacted]"
-# By the name of the key that a value stands under.
+# By the key of a value.
 SECRET_NAMES = re.compile(
     r"secret|password|passwd|token|api_?-?key|authorization|cookie|signature|private", re.IGNORECASE
 )
-# By its own look: our API keys, HMAC secrets and invitations' tokens, and credentials inside a URL.
-# Where one begins right after %20 or \n (a quoted address, a repr), no word begins for \b.
+# By form: our API keys, HMAC secrets and tokens of invitations, and credentials inside a URL.
+# After %20 or \n (a quoted URL, a repr) there is no word boundary, so \b cannot be used.
 SECRET_VALUES = re.compile(
     r"(?:\b|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9a-f]{2}))(sp_|sphs_|spi_)[A-Za-z0-9_-]{6,}"
 )
-# What django-allauth puts into the links of its mails: whoever has one chooses a password, or confirms an address.
+# Keys in mail links of django-allauth: they allow to set a password or to confirm an address.
 MAILED_KEYS = re.compile(
     r"((?:/|%2F)(?:password(?:/|%2F)reset(?:/|%2F)key|confirm-email)(?:/|%2F))(?:(?!%2F)[^/\s?&#'\"])+", re.IGNORECASE
 )
-# Redis has passwords without a user.
+# Redis URLs have passwords without a user.
 URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
-# Names that hold the word and no secret.
+# Names that contain such a word, but no secret.
 HARMLESS_NAMES = frozenset({"api_key_prefix", "idempotency_key", "api_key_id"})
 
 
 def redact_text(text: str) -> str:
-    """The text with everything that looks like a secret masked."""
+    """Mask everything in the text that looks like a secret."""
     for known in (SECRET_VALUES, MAILED_KEYS):
         text = known.sub(lambda found: found.group(1) + MASK, text)
     return URL_CREDENTIALS.sub(MASK, text)
 
 
 def redact(value: Any, name: str = "") -> Any:
-    """A JSON-like value with secrets masked, by key and by value, at any depth.
+    """Mask secrets in a JSON-like value, by key and by value, at any depth.
 
-    Anything that JSON has no form for comes back as its repr, masked: whoever writes it would take its repr later,
-    when nobody looks any more. Django's own lines carry the request, and its repr the whole address.
+    Values without a JSON form are replaced by their masked repr, which would otherwise be written later without
+    masking: Django's log records carry the request, whose repr contains the URL.
     """
     if name not in HARMLESS_NAMES and SECRET_NAMES.search(name) and value not in (None, "", False, True):
         return MASK

@@ -1,4 +1,4 @@
-"""Encrypting stored secrets anew with the first of the configured keys, while everything runs."""
+"""Re-encrypt stored secrets with the first configured key, without downtime."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from psycopg import sql
 from security.encryption import EncryptedTextField, rotated
 
 BATCH = 500
-# Secrets of other people's models, which keep them inside a JSON column: ("app.Model", column, key). Apps add theirs
-# when they start (dashboard/apps.py).
+# Secrets of third-party models inside a JSON column: ("app.Model", column, key). Apps add theirs at start.
 JSON_SECRETS: list[tuple[str, str, str]] = []
 
 
 @dataclass(slots=True)
 class Rotation:
-    """How many secrets were encrypted anew, and how many were right already; unreadable: "table.column id" of those
-    that no configured key opens."""
+    """Number of re-encrypted and of up-to-date secrets; unreadable: "table.column id" of those that no key decrypts."""
 
     changed: int = 0
     current: int = 0
@@ -31,7 +29,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where secrets are stored: a column, or a key of the JSON in it."""
+    """A place of stored secrets: a column, or a key of the JSON in it."""
 
     model: type[Model]
     column: str
@@ -55,7 +53,7 @@ class Place:
 
 
 def places() -> Iterator[Place]:
-    """Every place where secrets are stored."""
+    """Yield every place where secrets are stored."""
     for model in apps.get_models():
         for column in model._meta.local_concrete_fields:
             if isinstance(column, EncryptedTextField):
@@ -66,10 +64,12 @@ def places() -> Iterator[Place]:
 
 
 def rotate(say: Callable[[str], None] | None = None) -> Rotation:
-    """Encrypts every stored secret with the first key. say: is told of each batch.
+    """Re-encrypt every stored secret with the first key. May be interrupted and repeated.
 
-    Each row is one short update, made only where the secret is still the one that was read, so whoever sets a new one
-    meanwhile wins. May be interrupted at any time and run again.
+    Each row is one short update, guarded by the secret that was read, so that a concurrent change wins.
+
+    Args:
+        say: called with a line for each batch.
     """
     done = Rotation()
     for place in places():
@@ -96,7 +96,7 @@ def _rotate_one(place: Place, done: Rotation, *, pk: int, token: str) -> None:
 
 
 def _read(place: Place, *, after: int) -> list[tuple[int, str]]:
-    """The next batch as it is stored; the ORM would decrypt it."""
+    """Return the next batch as stored; the ORM would decrypt it."""
     query = sql.SQL("SELECT {id}, {secret} FROM {table} WHERE {id} > %s AND {secret} <> '' ORDER BY {id} LIMIT %s")
     with connection.cursor() as cursor:
         cursor.execute(query.format(**place.names), [after, BATCH])

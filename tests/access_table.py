@@ -28,7 +28,7 @@ ROLES = ("viewer", "member", "admin", "owner")
 LOGIN, METHODS = "login", ("GET", "POST")
 
 TABLE = """
-# the API (WIRE)
+# the API
 POST  trigger                                 key      200 otherkey=200
 POST  finish                                  key      200 otherkey=200
 GET   deployment-list                         key      200 otherkey=200

@@ -1,4 +1,4 @@
-"""Servers of raw bytes, and how to let a Fetcher meet them."""
+"""Servers that send raw bytes, and helpers to call them with a Fetcher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Scenario = Callable[["Server", Fetcher], Awaitable[T]]
 
 
 class Server:
-    """A server of raw bytes that counts what it sees."""
+    """A server that sends raw bytes and records requests."""
 
     def __init__(self, answer: Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
         self.answer = answer
@@ -78,7 +78,7 @@ def play(server: Server, scenario: Scenario[T], *, tls: ssl.SSLContext | None = 
 
 
 def says(raw: bytes) -> Server:
-    """A server that sends these bytes after each request and keeps the connection open."""
+    """Return a server that sends these bytes after each request and keeps the connection open."""
 
     async def answer(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -90,7 +90,7 @@ def says(raw: bytes) -> Server:
 
 
 def goes_on_with(raw: bytes, chunk: bytes, pause_s: float) -> Server:
-    """A server that sends `raw` and then `chunk` again and again."""
+    """Return a server that sends `raw` and then `chunk` repeatedly."""
 
     async def answer(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.request(reader)

@@ -1,4 +1,4 @@
-"""Which addresses our requests may go to, as tables."""
+"""Allowed and refused addresses, as tables."""
 
 from __future__ import annotations
 

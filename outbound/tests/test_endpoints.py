@@ -1,4 +1,4 @@
-"""Which URLs we agree to call, as tables."""
+"""Accepted and refused URLs, as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoints that fail in every way we could think of: bounded, and reported in words."""
+"""Endpoints that fail in many ways: failures are bounded and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one door for our requests: what an answer contains, and where no request goes."""
+"""Fetcher: content of answers, and refused requests."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_request_that_met_a_dead_connection_is_sent_again_with_new_headers() -
     async def answer(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.request(reader)
         writer.write(OK)
-        await server.request(reader)  # read, perhaps acted upon, and the connection breaks
+        await server.request(reader)  # the request was read, perhaps processed, and the connection breaks
 
     async def scenario(s: Server, f: Fetcher) -> list[int]:
         nonces = iter(range(100))

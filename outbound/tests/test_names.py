@@ -1,4 +1,4 @@
-"""Names that change, hang or lead where no request may go."""
+"""Names that change, hang or resolve to refused addresses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from outbound.tests.servers import OK, Server, failure, fetch, play, says, until
 
 
 class Names:
-    """Stands in for the resolver of the operating system: knows some names, hangs on the others."""
+    """Replacement for the resolver of the operating system: knows some names, hangs on the others."""
 
     def __init__(self, **addresses: list[str]) -> None:
         self.addresses = {name.replace("_", "."): found for name, found in addresses.items()}

@@ -1,4 +1,4 @@
-"""Whose address a call comes from."""
+"""The client's address behind proxies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 @pytest.mark.parametrize(
     ("remote", "forwarded", "address"),
     [
-        # Nobody in between: the header is the caller's own invention.
+        # No proxy: the header was invented by the client.
         ("203.0.113.9", "", "203.0.113.9"),
         ("203.0.113.9", "1.2.3.4", "203.0.113.9"),
         ("203.0.113.9", "1.2.3.4, 10.0.0.1", "203.0.113.9"),
@@ -23,17 +23,17 @@ PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
         ("10.0.0.1", "203.0.113.9, 10.0.0.2", "203.0.113.9"),
         ("fd00::1", "203.0.113.9", "203.0.113.9"),
         ("::ffff:10.0.0.1", "203.0.113.9", "203.0.113.9"),
-        # What the caller put in front is not believed.
+        # Addresses that the client prepended are not trusted.
         ("10.0.0.1", "1.2.3.4, 203.0.113.9", "203.0.113.9"),
         ("10.0.0.1", "10.9.9.9, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
-        # What is no address is not taken for one.
+        # Text that is not an address is refused.
         ("10.0.0.1", "nonsense", None),
         ("10.0.0.1", "203.0.113.9, ", None),
         ("10.0.0.1", "nonsense, 10.0.0.2", None),
-        # With the port of the caller's connection, as some proxies write it.
+        # With the port of the connection, as some proxies write it.
         ("10.0.0.1", "1.2.3.4, 203.0.113.9:1234, 10.0.0.2:80", "203.0.113.9"),
         ("10.0.0.1", "[2001:db8::9]:1234, [fd00::2]:80", "2001:db8::9"),
-        # A Unix socket is our own proxy's.
+        # Only our own proxy uses a Unix socket.
         ("", "203.0.113.9", "203.0.113.9"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Rates, and what a call counts on."""
+"""Rates, and counter keys of addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is masked before anything is written, and what is left as it is."""
+"""Masked and unmasked values."""
 
 from __future__ import annotations
 
