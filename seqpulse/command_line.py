@@ -11,6 +11,7 @@ from django.core.checks.registry import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import ManagementUtility
 from django.db import Error
+from django.db.migrations.exceptions import InconsistentMigrationHistory
 from psycopg import OperationalError
 from psycopg.errors import UndefinedTable
 
@@ -38,7 +39,7 @@ def run(argv: list[str]) -> None:
     """Run one command. Exits with 1 and a message on standard error where the installation is not ready for it."""
     try:
         CommandLine(argv).execute()
-    except (ImproperlyConfigured, Error) as error:
+    except (ImproperlyConfigured, Error, InconsistentMigrationHistory) as error:
         message = message_for(error)
         if not message or "--traceback" in argv:
             raise
@@ -50,6 +51,8 @@ def message_for(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(error, ImproperlyConfigured):
         return str(error)
+    if isinstance(error, InconsistentMigrationHistory):
+        return f"{error}\nA database of before version 0.2.0 cannot be used. Run `manage.py migrate` for what to do."
     # With a SQLSTATE the server has answered.
     if isinstance(cause, OperationalError) and cause.sqlstate is None:
         remedy = (

@@ -11,6 +11,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from common.migrations import AddIndexOnline
+from seqpulse.command_line import run
 from seqpulse.devserver.runner import RunError, migrate
 from tests.concurrency import in_background
 from tests.processes import wait_for
@@ -86,3 +87,10 @@ def test_a_database_of_before_the_first_release_is_refused_with_what_to_do(
     MigrationRecorder(connection).record_applied("seqpulse", "0001_counters")
     with pytest.raises(RunError, match=rf"before version 0\.2\.0.* Start with an empty database: {advice}\.$"):
         migrate()
+
+
+@pytest.mark.django_db
+def test_other_commands_on_such_a_database_lead_to_migrate() -> None:
+    MigrationRecorder(connection).record_unapplied("accounts", "0001_initial")
+    with pytest.raises(SystemExit, match=r"applied before its dependency.*\n.*before version 0\.2\.0.*migrate"):
+        run(["manage.py", "makemigrations", "--check"])

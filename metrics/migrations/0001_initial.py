@@ -91,8 +91,8 @@ class Migration(migrations.Migration):
                         ('environment', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='samples', to='projects.environment', verbose_name='environment')),
                     ],
                     options={
-                'verbose_name': 'sample',
-                'verbose_name_plural': 'samples',
+                        'verbose_name': 'sample',
+                        'verbose_name_plural': 'samples',
                         'db_table': 'metric_samples',
                         'indexes': [models.Index(fields=['environment', 'phase', 'collected_at'], name='samples_of_environment')],
                         'constraints': [models.UniqueConstraint(fields=('deployment', 'environment', 'phase', 'group', 'collected_at'), name='one_sample_per_instant')],
