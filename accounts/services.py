@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from common.integrity import violated_constraint
 
 
 def change_profile(user: User, **changes: str) -> None:
@@ -18,6 +19,6 @@ def change_profile(user: User, **changes: str) -> None:
         with transaction.atomic():
             User.objects.filter(pk=user.pk).update(**changes)
     except IntegrityError as error:
-        if "accounts_user_username_key" not in str(error):
+        if violated_constraint(error) != "accounts_user_username_key":
             raise
         raise ValidationError({"username": _("This name is taken. Choose another one.")}) from None

@@ -30,6 +30,7 @@ from analysis.serializers import (
 from deployments.closing import why_closed
 from deployments.long_poll import long_poll
 from deployments.models import NEVER_JUDGED, Deployment
+from explain.rendering import render
 from metrics.models import MetricSample, Phase
 from projects.authentication import project_of
 from security.limits import DEPLOYMENTS, limited
@@ -146,7 +147,7 @@ class NeverJudged(APIException):
     status_code = status.HTTP_409_CONFLICT
 
     def __init__(self, deployment: Deployment) -> None:
-        super().__init__(why_closed(deployment), code=str(deployment.state))
+        super().__init__(render(why_closed(deployment)), code=str(deployment.state))
 
 
 def stands(deployment: Deployment) -> bool:

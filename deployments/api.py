@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +25,8 @@ from deployments.services import (
     start_deployment,
     wait_for_pre_sample,
 )
+from explain.facts import Fact
+from explain.rendering import render
 from projects.authentication import project_of
 from projects.policies import for_environment, policy_from_toml
 from security.limits import DEPLOYMENTS, limited
@@ -40,7 +43,8 @@ class Conflict(APIException):
 
     def __init__(self, error: EndpointConflict) -> None:
         super().__init__(str(error), code="endpoint_conflict")
-        self.fields = {"metrics_endpoint": {"configured": error.configured or None, "given": error.given}}
+        params = error.fact.params
+        self.fields = {error.field: {"configured": params["configured"] or None, "given": params["given"]}}
 
 
 class Archived(APIException):
@@ -48,6 +52,10 @@ class Archived(APIException):
 
     status_code = status.HTTP_409_CONFLICT
     default_code = "project_archived"
+
+
+def sentences(notes: Sequence[Fact]) -> str:
+    return " ".join(map(render, notes))
 
 
 def checked(serializer_class: type, request: Request, **overrides: Any) -> dict[str, Any]:
@@ -99,7 +107,7 @@ class TriggerView(APIView):
         try:
             started = start_deployment(project_of(request), trigger)
         except UnknownEnvironment as error:
-            raise ValidationError({"env": [str(error)]}) from None
+            raise ValidationError({error.field: [str(error)]}, code=error.code) from None
         except EndpointConflict as error:
             raise Conflict(error) from None
         except ProjectArchived as error:
@@ -108,7 +116,7 @@ class TriggerView(APIView):
         answer: dict[str, Any] = {
             "deployment_id": str(started.deployment.uuid),
             "status": started.status,
-            "message": started.message,
+            "message": sentences(started.notes) or None,
             "number": started.deployment.number,
         }
         if body["wait_for_pre"]:
@@ -134,4 +142,4 @@ class FinishView(APIView):
             )
         except EndpointConflict as error:
             raise Conflict(error) from None
-        return Response({"status": finished.status, "message": finished.message})
+        return Response({"status": finished.status, "message": sentences(finished.notes)})

@@ -48,11 +48,10 @@ def abandon_stale() -> int:
             return total
 
 
-def why_closed(deployment: Deployment) -> str:
-    """Return the message for calls about a deployment that is no longer running."""
+def why_closed(deployment: Deployment) -> Fact:
+    """Return the note for calls about a deployment that is no longer running."""
+    number = {"number": deployment.number}
     if deployment.state == State.SUPERSEDED:
-        by = f" by #{deployment.superseded_by.number}" if deployment.superseded_by else ""
-        return f"Deployment #{deployment.number} was superseded{by} before it was finished; it gets no verdict."
-    if deployment.state == State.ABANDONED:
-        return f"Deployment #{deployment.number} was abandoned: its finish never came. It gets no verdict."
-    return f"Deployment #{deployment.number} is not running any more."
+        by = deployment.superseded_by
+        return Fact("was_superseded_by", {**number, "by": by.number}) if by else Fact("was_superseded", number)
+    return Fact("was_abandoned" if deployment.state == State.ABANDONED else "not_running", number)

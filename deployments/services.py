@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -15,6 +16,9 @@ from deployments.closing import supersede, why_closed
 from deployments.long_poll import long_poll
 from deployments.models import Deployment
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
+from explain.errors import ExplainedError
+from explain.facts import Fact
+from explain.rendering import render
 from outbound.fetcher import parse_endpoint
 from projects.models import Environment, PolicySource, Project
 from projects.services import adopt_endpoint, set_policy
@@ -27,40 +31,16 @@ logger = structlog.get_logger(__name__)
 INSERT_ATTEMPTS = 5
 
 
-class EndpointConflict(Exception):
+class EndpointConflict(ExplainedError):
     """The call's metrics endpoint is not the environment's. configured: "" where none is set or may be set."""
 
-    def __init__(self, environment: Environment, given: str) -> None:
-        self.configured = environment.metrics_endpoint
-        self.given = given
-        if self.configured:
-            message = (
-                f"The environment {environment.name!r} has the metrics endpoint {self.configured!r}, but this call "
-                f"names {given!r}. Leave metrics_endpoint out, or change the environment's."
-            )
-        else:
-            message = (
-                f"The environment {environment.name!r} has no metrics endpoint (configured: none, given: {given!r}), "
-                "and the project takes none from calls. Set it in the environment."
-            )
-        super().__init__(message)
 
-
-class ProjectArchived(Exception):
+class ProjectArchived(ExplainedError):
     """The project is archived and takes no new deployments."""
 
-    def __init__(self, project: Project) -> None:
-        super().__init__(
-            f"The project {project.name!r} is archived, so no new deployment is measured. Take it out of the archive "
-            "in its settings, or remove the calls to SeqPulse from this pipeline."
-        )
 
-
-class UnknownEnvironment(Exception):
+class UnknownEnvironment(ExplainedError):
     """The project has no environment of that name."""
-
-    def __init__(self, name: str, known: list[str]) -> None:
-        super().__init__(f"This project has no environment {name!r}. It has: {', '.join(known) or 'none yet'}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +60,14 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The deployment of a trigger call; message: for the caller.
+    """The deployment of a trigger call; notes: for the caller.
 
     running: it is not this call's own but the one that is still running in the environment.
     """
 
     deployment: Deployment
     status: Literal["created", "existing"]
-    message: str | None
+    notes: Sequence[Fact] = ()
     running: bool = False
 
 
@@ -112,9 +92,9 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
     if environment is None:
         found = with_key(project, trigger)
         if found is None:
-            raise UnknownEnvironment(
-                trigger.env, list(project.environments.not_deleted().order_by("name").values_list("name", flat=True))
-            )
+            names = project.environments.not_deleted().order_by("name").values_list("name", flat=True)
+            known = ", ".join(names) or Fact("none_yet")
+            raise UnknownEnvironment("unknown_environment", field="env", name=trigger.env, known=known)
         return found
     locks_more = changes_more(environment, trigger)
     if locks_more:
@@ -127,7 +107,7 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
     check_endpoint(project, environment, trigger.metrics_endpoint)
     deployment, notes = insert_after(found.deployment if found else None, project, environment, trigger)
     logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
-    return Started(deployment, "created", " ".join(notes) or None)
+    return Started(deployment, "created", notes)
 
 
 def changes_more(environment: Environment, trigger: Trigger) -> bool:
@@ -168,7 +148,7 @@ def with_key(project: Project, trigger: Trigger) -> Started | None:
     found = Deployment.objects.of(project).filter(idempotency_key=trigger.idempotency_key).first()
     if found is None:
         return None
-    return Started(found, "existing", f"Deployment #{found.number} has this idempotency key already.")
+    return Started(found, "existing", [Fact("same_key", {"number": found.number})])
 
 
 def existing(project: Project, environment: Environment, trigger: Trigger) -> Started | None:
@@ -178,8 +158,8 @@ def existing(project: Project, environment: Environment, trigger: Trigger) -> St
         return same_key
     running = Deployment.objects.running_in(environment).first()
     if running is not None:
-        message = f"Deployment #{running.number} of {environment.name} is still running; finish it first."
-        return Started(running, "existing", message, running=True)
+        note = Fact("still_running", {"number": running.number, "environment": environment.name})
+        return Started(running, "existing", [note], running=True)
     return None
 
 
@@ -189,27 +169,33 @@ def check_endpoint(project: Project, environment: Environment, given: str) -> No
         return
     if environment.metrics_endpoint:
         if parse_endpoint(given) != parse_endpoint(environment.metrics_endpoint):
-            raise EndpointConflict(environment, given)
+            raise conflict(environment, given)
     elif not project.adopt_endpoints:
-        raise EndpointConflict(environment, given)
+        raise conflict(environment, given)
 
 
-def take_endpoint(environment: Environment, given: str) -> list[str]:
-    """Set a checked endpoint of a call where the environment has none; return messages for the caller."""
+def conflict(environment: Environment, given: str) -> EndpointConflict:
+    configured = environment.metrics_endpoint
+    code = "endpoint_conflict" if configured else "endpoint_not_taken"
+    return EndpointConflict(code, field="metrics_endpoint", name=environment.name, configured=configured, given=given)
+
+
+def take_endpoint(environment: Environment, given: str) -> list[Fact]:
+    """Set a checked endpoint of a call where the environment has none; return notes for the caller."""
     if environment.metrics_endpoint or not given:
         return missing_endpoint(environment.metrics_endpoint)
     taken = adopt_endpoint(environment, given)
     if not taken:
         return missing_endpoint(taken)
     if parse_endpoint(taken) != parse_endpoint(given):
-        raise EndpointConflict(environment, given)
-    return [f"The environment {environment.name!r} has taken {given} as its metrics endpoint."]
+        raise conflict(environment, given)
+    return [Fact("endpoint_taken", {"name": environment.name, "url": given})]
 
 
 def insert_after(
     running: Deployment | None, project: Project, environment: Environment, trigger: Trigger
-) -> tuple[Deployment, list[str]]:
-    """Insert a running deployment that supersedes `running`; return it with messages for the caller.
+) -> tuple[Deployment, list[Fact]]:
+    """Insert a running deployment that supersedes `running`; return it with notes for the caller.
 
     Raises IntegrityError where another call was faster, EndpointConflict where it brought another endpoint.
     """
@@ -218,15 +204,13 @@ def insert_after(
     deployment = insert(project, environment, trigger)
     if running is not None and superseded:
         Deployment.objects.filter(pk=running.pk).update(superseded_by=deployment)
-        notes.append(f"Deployment #{running.number} was still running and is superseded by this one.")
+        notes.append(Fact("supersedes", {"number": running.number}))
     return deployment, notes
 
 
-def missing_endpoint(endpoint: str) -> list[str]:
-    """Return the message for the caller where the environment has no metrics endpoint."""
-    if endpoint:
-        return []
-    return ["This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."]
+def missing_endpoint(endpoint: str) -> list[Fact]:
+    """Return the note for the caller where the environment has no metrics endpoint."""
+    return [] if endpoint else [Fact("endpoint_missing")]
 
 
 def insert(project: Project, environment: Environment, trigger: Trigger) -> Deployment:
@@ -277,7 +261,7 @@ def write_with_number(deployment: Deployment) -> None:
         cursor.execute(INSERT, [deployment.project_id, *values])
         row = cursor.fetchone()
     if row is None:
-        raise ProjectArchived(deployment.project)
+        raise ProjectArchived("project_archived", name=deployment.project.name)
     deployment.pk, deployment.number, deployment.started_at = row
     deployment._state.adding, deployment._state.db = False, connection.alias
 
@@ -294,7 +278,7 @@ def settled_pre_sample(deployment: Deployment) -> PreSample | None:
     """Return the state of the PRE sample once it is stored or its first attempt has failed, else None."""
     job = ScheduledJob.objects.filter(deployment=deployment, job_type="pre_collect").first()
     if job is None:
-        return PreSample("failed", "This deployment has no job for the sample from before.")
+        return PreSample("failed", render(Fact("pre_sample_without_job")))
     if job.status == JobStatus.COMPLETED:
         return PreSample("collected")
     if job.status not in OPEN_STATUSES or job.retry_count:
@@ -305,7 +289,7 @@ def settled_pre_sample(deployment: Deployment) -> PreSample | None:
 def wait_for_pre_sample(deployment: Deployment, seconds: float) -> PreSample:
     """Return the state of the PRE sample after waiting for it for at most so many seconds."""
     return long_poll(lambda: settled_pre_sample(deployment), seconds) or PreSample(
-        "pending", f"The sample from before was not in after {seconds:g} s. Is a poller running?"
+        "pending", render(Fact("pre_sample_pending", {"seconds": seconds}))
     )
 
 
@@ -314,7 +298,7 @@ class Finished:
     """The result of a finish call."""
 
     status: Literal["accepted", "ignored", "not_found"]
-    message: str
+    notes: Sequence[Fact]
 
 
 def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endpoint: str = "") -> Finished:
@@ -326,7 +310,9 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
         closed = close(project, uuid, result)
         if closed is None:
             found = Deployment.objects.of(project).filter(uuid=uuid).first()
-            return ignored(found) if found else Finished("not_found", "This project has no deployment with this id.")
+            if found is None:
+                return Finished("not_found", [Fact("unknown_deployment")])
+            return Finished("ignored", [why_closed(found)])
         # Only the call that closes the deployment may set the endpoint; a conflict rolls the closing back.
         given = "" if closed.deleted else metrics_endpoint
         check_endpoint(project, closed.environment, given)
@@ -334,7 +320,7 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
         plan_observation(closed.deployment_id, project, closed.finished_at)
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
     seconds = project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
-    return Finished("accepted", " ".join([f"Under observation; the verdict stands in about {seconds:g} s.", *notes]))
+    return Finished("accepted", [Fact("under_observation", {"seconds": f"{seconds:g}"}), *notes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,10 +352,6 @@ def close(project: Project, uuid: UUID, result: str) -> Closed | None:
         cursor.execute(CLOSE, [result, *window, uuid, project.pk])
         row = cursor.fetchone()
     return Closed(row[0], row[1], row[2], environment_from(project, *row[3:])) if row else None
-
-
-def ignored(deployment: Deployment) -> Finished:
-    return Finished("ignored", why_closed(deployment))
 
 
 def plan_observation(deployment_id: int, project: Project, finished_at: datetime) -> None:

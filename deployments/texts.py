@@ -1,13 +1,48 @@
-"""The sentences of collections that a deployment's end calls off."""
+"""The sentences of calls that CI makes, and of collections that a deployment's end calls off."""
 
 from __future__ import annotations
 
 from explain.catalogue import gettext_noop as _
 from explain.catalogue import register
 
-register(
-    {
-        "superseded": _("not collected: another deployment has superseded this one"),
-        "abandoned": _("not collected: no finish came within {hours:number} hours"),
-    }
-)
+REFUSALS = {
+    "unknown_environment": _("This project has no environment '{name}'. It has: {known}."),
+    "none_yet": _("none yet"),
+    "project_archived": _(
+        "The project '{name}' is archived, so no new deployment is measured. Take it out of the archive in its "
+        "settings, or remove the calls to SeqPulse from this pipeline."
+    ),
+    "endpoint_conflict": _(
+        "The environment '{name}' has the metrics endpoint '{configured}', but this call names '{given}'. Leave "
+        "metrics_endpoint out, or change the environment's."
+    ),
+    "endpoint_not_taken": _(
+        "The environment '{name}' has no metrics endpoint (configured: none, given: '{given}'), and the project takes "
+        "none from calls. Set it in the environment."
+    ),
+}
+
+ANSWERS = {
+    "same_key": _("Deployment #{number} has this idempotency key already."),
+    "still_running": _("Deployment #{number} of {environment} is still running; finish it first."),
+    "endpoint_taken": _("The environment '{name}' has taken {url} as its metrics endpoint."),
+    "endpoint_missing": _(
+        "This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."
+    ),
+    "supersedes": _("Deployment #{number} was still running and is superseded by this one."),
+    "pre_sample_without_job": _("This deployment has no job for the sample from before."),
+    "pre_sample_pending": _("The sample from before was not in after {seconds:number} s. Is a poller running?"),
+    "under_observation": _("Under observation; the verdict stands in about {seconds} s."),
+    "unknown_deployment": _("This project has no deployment with this id."),
+    "was_superseded": _("Deployment #{number} was superseded before it was finished; it gets no verdict."),
+    "was_superseded_by": _("Deployment #{number} was superseded by #{by} before it was finished; it gets no verdict."),
+    "was_abandoned": _("Deployment #{number} was abandoned: its finish never came. It gets no verdict."),
+    "not_running": _("Deployment #{number} is not running any more."),
+}
+
+COLLECTIONS = {
+    "superseded": _("not collected: another deployment has superseded this one"),
+    "abandoned": _("not collected: no finish came within {hours:number} hours"),
+}
+
+register({**REFUSALS, **ANSWERS, **COLLECTIONS})

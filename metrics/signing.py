@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from explain.errors import ExplainedError
+
 NONCE_TTL_S = 330
+
 VERSION = "v2"
 # What a receiver accepts (WIRE §2).
 MAX_AGE_S = 300
@@ -17,8 +20,8 @@ MAX_AHEAD_S = 30
 NONCE_MAX_CHARS = 200
 
 
-class SignatureRefused(Exception):
-    """The request is not signed correctly; the message says what is wrong."""
+class SignatureRefused(ExplainedError):
+    """The request is not signed correctly."""
 
 
 @lru_cache(maxsize=4096)
@@ -57,23 +60,23 @@ def verified_nonce(secret: str, *, method: str, path: str, headers: Mapping[str,
     headers: by any case-insensitive mapping; now: aware. Raises SignatureRefused.
     """
     if headers.get("X-SeqPulse-Signature-Version") != VERSION:
-        raise SignatureRefused(f"The signature's version is not {VERSION}.")
+        raise SignatureRefused("signature_version", version=VERSION)
     timestamp, nonce = headers.get("X-SeqPulse-Timestamp", ""), headers.get("X-SeqPulse-Nonce", "")
     try:
         sent = datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
-        raise SignatureRefused("The timestamp is missing or cannot be read.") from None
+        raise SignatureRefused("signature_timestamp") from None
     age_s = (now - sent).total_seconds()
     if not -MAX_AHEAD_S <= age_s <= MAX_AGE_S:
-        raise SignatureRefused("The timestamp is too old or in the future: compare the clocks.")
+        raise SignatureRefused("signature_clock")
     if not 0 < len(nonce) <= NONCE_MAX_CHARS:
-        raise SignatureRefused("The nonce is missing or too long.")
+        raise SignatureRefused("signature_nonce")
     # Headers may contain text that UTF-8 cannot encode: such a signature or nonce is wrong.
     try:
         expected = signature(secret, timestamp=timestamp, method=method, path=path, nonce=nonce).encode()
         given = headers.get("X-SeqPulse-Signature", "").encode()
     except UnicodeEncodeError:
-        raise SignatureRefused("The signature is wrong.") from None
+        raise SignatureRefused("signature_wrong") from None
     if not hmac.compare_digest(expected, given):
-        raise SignatureRefused("The signature is wrong.")
+        raise SignatureRefused("signature_wrong")
     return nonce

@@ -41,4 +41,13 @@ PAYLOAD = {
     "allowed.ratio": _("0..1"),
 }
 
-register({**COLLECTIONS, **PAYLOAD})
+SIGNATURES = {
+    "signature_version": _("The signature's version is not {version}."),
+    "signature_timestamp": _("The timestamp is missing or cannot be read."),
+    "signature_clock": _("The timestamp is too old or in the future: compare the clocks."),
+    "signature_nonce": _("The nonce is missing or too long."),
+    "signature_wrong": _("The signature is wrong."),
+    "signature_reused": _("The nonce was used before."),
+}
+
+register({**COLLECTIONS, **PAYLOAD, **SIGNATURES})

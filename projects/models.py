@@ -284,7 +284,7 @@ class ExcludedWindow(models.Model):
 
     def clean(self) -> None:
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
-            raise ValidationError({"ends_at": "The window has to end after it starts."})
+            raise ValidationError({"ends_at": _("The window has to end after it starts.")})
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

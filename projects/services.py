@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Membership, Role, Team, User
+from common.integrity import violated_constraint
 from projects.models import ApiKey, Environment, PolicyVersion, Project, hash_key, new_api_key, validate_endpoint
 from projects.policies import validate_policy
 from projects.signing import enable_signing
@@ -137,7 +138,7 @@ def taken_names_refused() -> Iterator[None]:
         with transaction.atomic():
             yield
     except IntegrityError as error:
-        found = next((told for name, told in TAKEN.items() if name in str(error)), None)
+        found = TAKEN.get(violated_constraint(error))
         if found is None:
             raise
         raise ValidationError(found) from None

@@ -60,7 +60,7 @@ def check_signature(request: HttpRequest) -> None:
     )
     # Last: only the holder of the secret may fill the table.
     if not take_nonce(nonce):
-        raise SignatureRefused("The nonce was used before.")
+        raise SignatureRefused("signature_reused")
 
 
 def take_nonce(nonce: str) -> bool:

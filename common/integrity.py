@@ -1,0 +1,11 @@
+"""What the database refused."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError
+
+
+def violated_constraint(error: IntegrityError) -> str:
+    """Return the name of the constraint or unique index, "" where PostgreSQL names none."""
+    diagnostic = getattr(error.__cause__, "diag", None)
+    return getattr(diagnostic, "constraint_name", None) or ""
