@@ -11,8 +11,8 @@ from django.db.models.functions import TruncDay
 from django.utils import timezone
 
 from analysis.models import Hint, HintQuerySet
+from dashboard.hints.code_charts import CodeCharts, draw
 from dashboard.hints.filters import HintFilters
-from dashboard.hints.strips import Strips, draw
 from dashboard.keyset import Part, one_of, place_of, read, written
 
 PAGE_SIZE = 25
@@ -58,7 +58,7 @@ def load(ids: list[int]) -> list[Hint]:
     return [found[pk] for pk in ids if pk in found]
 
 
-def counts_by_day(filters: HintFilters) -> Strips:
+def counts_by_day(filters: HintFilters) -> CodeCharts:
     """How many of each code there were, by day of the person's time zone. One query."""
     since, until = filters.counted_span()
     rows = filters.rows().filter(created_at__gte=since, created_at__lt=until).order_by()

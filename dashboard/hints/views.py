@@ -9,9 +9,9 @@ from django.urls import reverse
 
 from dashboard.auth import current_user
 from dashboard.filtering import answer
+from dashboard.hints.code_charts import SEVERITIES
 from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import COUNTED, counts_by_day, hints_page
-from dashboard.hints.strips import SEVERITIES
 from dashboard.page import page
 from dashboard.scope import scope_of
 
@@ -26,7 +26,7 @@ def hints(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "filters": filters,
         "page": page,
-        "strips": counts_by_day(filters),
+        "charts": counts_by_day(filters),
         "path": path,
         "cursor": cursor,
         "chips": filters.chips(path),

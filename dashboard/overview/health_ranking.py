@@ -1,4 +1,4 @@
-"""How environments stand and in which order people look at them: trouble first. Pure."""
+"""The health of environments and its order: trouble first. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ OBSERVING, NONE = "observing", "none"
 ORDER = (ROLLBACK, OBSERVING, WARNING, OK, NONE)
 
 
-def standing_of(verdict: str | None, *, in_progress: bool) -> str:
-    """One of ORDER. verdict: the last one of the environment; in_progress: a deployment or its observation is going on.
+def health_of(verdict: str | None, *, in_progress: bool) -> str:
+    """Return one of ORDER, by the last verdict and whether a deployment or its observation is in progress.
 
-    A recommended rollback stays in front of everything until the next verdict.
+    A recommended rollback stays first until the next verdict.
     """
     if verdict == ROLLBACK:
         return ROLLBACK
@@ -24,14 +24,14 @@ def standing_of(verdict: str | None, *, in_progress: bool) -> str:
     return verdict if verdict in (WARNING, OK) else NONE
 
 
-def rank(standing: str) -> int:
-    """Its place in the order; the lowest comes first."""
-    return ORDER.index(standing)
+def rank(health: str) -> int:
+    """Return the place in the order; the lowest comes first."""
+    return ORDER.index(health)
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
-    """How many environments stand how."""
+class HealthSummary:
+    """The number of environments by health."""
 
     counts: dict[str, int]
 
@@ -41,10 +41,10 @@ class Sum:
 
     @property
     def gravest(self) -> str:
-        """What the headline is about: a verdict goes before an observation, because that one has no outcome yet."""
-        for standing in (ROLLBACK, WARNING, OBSERVING, OK):
-            if self.counts[standing]:
-                return standing
+        """Return what the headline is about: a verdict before an observation, which has no outcome yet."""
+        for health in (ROLLBACK, WARNING, OBSERVING, OK):
+            if self.counts[health]:
+                return health
         return NONE
 
     @property
@@ -52,7 +52,7 @@ class Sum:
         return self.counts[self.gravest]
 
 
-def sum_of(standings: Iterable[str]) -> Sum:
-    """Counts them all."""
-    counted = Counter(standings)
-    return Sum({standing: counted[standing] for standing in ORDER})
+def summary_of(environments: Iterable[str]) -> HealthSummary:
+    """Count the environments by health."""
+    counted = Counter(environments)
+    return HealthSummary({health: counted[health] for health in ORDER})

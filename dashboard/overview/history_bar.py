@@ -1,4 +1,4 @@
-"""The verdicts of the last 30 days as a strip: one cell per day, however many deployments a day has. Pure.
+"""The verdicts of the last 30 days as a bar: one cell per day, however many deployments a day has. Pure.
 
 A cell shows the gravest verdict of its day. Its height says the same as its colour: low is ok, middle a warning, full a
 recommended rollback.
@@ -20,7 +20,7 @@ WIDTH = DAYS * (CELL + GAP) - GAP
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A day on which something was judged. x, y, height: of its bar, in the strip's units; verdict: the gravest."""
+    """A day on which something was judged. x, y, height: of its bar, in the bar's units; verdict: the gravest."""
 
     day: date
     verdict: str
@@ -37,7 +37,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class HistoryBar:
     """The days with verdicts, oldest first, and how many of each verdict there were in all."""
 
     cells: tuple[Cell, ...] = ()
@@ -55,12 +55,12 @@ class Strip:
 
 
 def first_day(today: date) -> date:
-    """The oldest day of a strip that ends today."""
+    """Return the oldest day of a bar that ends today."""
     return today - timedelta(days=DAYS - 1)
 
 
-def strip_of(by_day: Mapping[date, Mapping[str, int]], today: date) -> Strip:
-    """The strip that ends today. by_day: how many of each verdict; days outside the strip are left out."""
+def history_bar_of(by_day: Mapping[date, Mapping[str, int]], today: date) -> HistoryBar:
+    """Build the bar that ends today. by_day: how many of each verdict; days outside the bar are left out."""
     cells = []
     totals = dict.fromkeys(HEIGHTS, 0)
     for day, counts in sorted(by_day.items()):
@@ -71,4 +71,4 @@ def strip_of(by_day: Mapping[date, Mapping[str, int]], today: date) -> Strip:
         for name, count in known.items():
             totals[name] += count
         cells.append(Cell(day, next(iter(known)), known, place * (CELL + GAP)))
-    return Strip(tuple(cells), totals)
+    return HistoryBar(tuple(cells), totals)

@@ -18,8 +18,8 @@ from analysis.models import DeploymentVerdict, Hint, Severity
 from analysis.types import ROLLBACK, WARNING
 from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of, with_verdict
 from dashboard.overview.guide import Facts, Guide
-from dashboard.overview.health_ranking import Sum, rank, standing_of, sum_of
-from dashboard.overview.history_bar import Strip, first_day, strip_of
+from dashboard.overview.health_ranking import HealthSummary, health_of, rank, summary_of
+from dashboard.overview.history_bar import HistoryBar, first_day, history_bar_of
 from dashboard.words import Status, status_by_name, status_of
 from deployments.models import Deployment, State
 from metrics.models import MetricSample
@@ -30,7 +30,7 @@ ANSWERED_WITHIN = timedelta(days=30)
 HINTS_SHOWN = 12
 # Of the environments in trouble, those that the headline names.
 NAMED = 3
-EMPTY = Strip()
+EMPTY = HistoryBar()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Row:
     judged: Deployment | None = None
     latest: Deployment | None = None
     watches: list[Watch] = field(default_factory=list)
-    strip: Strip = EMPTY
+    history: HistoryBar = EMPTY
 
     @property
     def verdict(self) -> DeploymentVerdict | None:
@@ -83,8 +83,8 @@ class Row:
         return status_of(shown, self.verdict) if shown is not None else None
 
     @property
-    def standing(self) -> str:
-        return standing_of(self.verdict.verdict if self.verdict else None, in_progress=bool(self.watches))
+    def health(self) -> str:
+        return health_of(self.verdict.verdict if self.verdict else None, in_progress=bool(self.watches))
 
     @property
     def unjudged(self) -> Deployment | None:
@@ -98,8 +98,8 @@ class Row:
 
     @property
     def counts(self) -> list[tuple[Status, int]]:
-        """How many of each verdict the strip shows, the best first."""
-        totals = self.strip.totals or {}
+        """Return how many of each verdict the history shows, the best first."""
+        totals = self.history.totals or {}
         return [(status_by_name(name), totals.get(name, 0)) for name in reversed(list(totals))]
 
 
@@ -118,14 +118,14 @@ class Overview:
         return [watch for row in self.rows for watch in row.watches]
 
     @property
-    def sum(self) -> Sum:
-        return sum_of(row.standing for row in self.rows)
+    def summary(self) -> HealthSummary:
+        return summary_of(row.health for row in self.rows)
 
     @property
     def in_trouble(self) -> list[Row]:
         """What the headline is about, where that is a verdict to look at: as many as it can name."""
-        gravest = self.sum.gravest
-        named = (row for row in self.rows if row.judged is not None and row.standing == gravest)
+        gravest = self.summary.gravest
+        named = (row for row in self.rows if row.judged is not None and row.health == gravest)
         return list(islice(named, NAMED)) if gravest in (ROLLBACK, WARNING) else []
 
     @property
@@ -148,18 +148,18 @@ def overview_of(projects: Sequence[Project]) -> Overview:
         deployment.environment = by_id[deployment.environment_id]
         deployment.project = deployment.environment.project
     watches = watches_in(environments)
-    strips = strips_of(projects)
+    histories = history_bars_of(projects)
     rows = [
         Row(
             environment=one,
             judged=deployments.get(one.judged_id),
             latest=deployments.get(one.latest_id),
             watches=watches.get(one.pk, []),
-            strip=strips.get(one.pk, EMPTY),
+            history=histories.get(one.pk, EMPTY),
         )
         for one in environments
     ]
-    rows.sort(key=lambda row: (rank(row.standing), row.environment.project.name.casefold(), row.environment.name))
+    rows.sort(key=lambda row: (rank(row.health), row.environment.project.name.casefold(), row.environment.name))
     hints = open_hints(rows)
     with_environment = {one.project_id for one in environments}
     return Overview(
@@ -220,7 +220,7 @@ def seconds_left(deployment: Deployment, now: datetime) -> float | None:
     return left if left > 0 else None
 
 
-def strips_of(projects: Sequence[Project]) -> dict[int, Strip]:
+def history_bars_of(projects: Sequence[Project]) -> dict[int, HistoryBar]:
     """By environment: the verdicts of the last 30 days, by the day of finish in the person's time zone."""
     today = timezone.localdate()
     since = timezone.make_aware(datetime.combine(first_day(today), time()))
@@ -235,7 +235,7 @@ def strips_of(projects: Sequence[Project]) -> dict[int, Strip]:
     days: dict[int, dict[date, dict[str, int]]] = {}
     for environment_id, day, verdict, count in counted:
         days.setdefault(environment_id, {}).setdefault(day, {})[verdict] = count
-    return {environment_id: strip_of(by_day, today) for environment_id, by_day in days.items()}
+    return {environment_id: history_bar_of(by_day, today) for environment_id, by_day in days.items()}
 
 
 def open_hints(rows: Sequence[Row]) -> list[Hint]:

@@ -24,7 +24,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     chosen = chosen_project(projects, request.GET.get("project"))
     scope = [project.pk for project in ([chosen] if chosen else projects)]
     context = {
-        **standing(request, projects),
+        **live_context(request, projects),
         "projects": projects,
         "chosen": chosen,
         "periods": PERIODS,
@@ -36,10 +36,12 @@ def overview(request: HttpRequest) -> HttpResponse:
 @page()
 def overview_live(request: HttpRequest) -> HttpResponse:
     """The part of the overview that changes without a reload: all but the delivery figures."""
-    return render(request, "dashboard/overview/_overview.html", standing(request, projects_of(current_user(request))))
+    return render(
+        request, "dashboard/overview/_overview.html", live_context(request, projects_of(current_user(request)))
+    )
 
 
-def standing(request: HttpRequest, projects: list[Project]) -> dict[str, Any]:
+def live_context(request: HttpRequest, projects: list[Project]) -> dict[str, Any]:
     """What the live part needs. guide: until one of the person's projects has its first verdict."""
     found = overview_of(projects)
     return {"overview": found, "guide": None if found.has_verdict else guide_of(current_user(request))}

@@ -22,7 +22,7 @@ from analysis.told import told as tell
 from common.validation import localized
 from dashboard import words
 from dashboard.form_tokens import FIELD
-from dashboard.overview.history_bar import HEIGHT, WIDTH, Strip
+from dashboard.overview.history_bar import HEIGHT, WIDTH, HistoryBar
 from dashboard.telling import Stored, in_language, localised
 from projects.policy import Policy
 
@@ -150,8 +150,8 @@ def counts(record: Any) -> SafeString:
 
 
 @register.filter
-def strip(days: Strip) -> SafeString:
-    """The strip as SVG. Put together by hand, from numbers and names of ours: an overview has thousands of cells."""
+def history_bar(days: HistoryBar) -> SafeString:
+    """Draw the bar as SVG, without a template: an overview has thousands of cells."""
     labels = {name: escape(status.label) for name, status in words.VERDICTS.items()}
     language = get_language()
     drawn = [

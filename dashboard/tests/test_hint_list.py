@@ -12,9 +12,9 @@ from django.utils import timezone
 from accounts.models import User
 from analysis.models import Hint
 from analysis.tests.factories import make_hint
+from dashboard.hints.code_charts import MOST_CHARTS, draw
 from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import PAGE_SIZE, counts_by_day, hints_page
-from dashboard.hints.strips import MOST_STRIPS, draw
 from dashboard.scope import scope_of
 from dashboard.tests.pages import words
 from deployments.models import State
@@ -105,12 +105,12 @@ def test_hints_are_counted_by_code_and_by_day_of_the_person(browser_of, user, en
     time_machine.move_to(LATE, tick=False)
     for days, columns in ((0.01, {}), (0.01, {"severity": "critical"}), (1, {}), (3, {"code": "cpu_spike"}), (40, {})):
         hint(environment, days, **columns)
-    strips = counts_by_day(HintFilters({}, scope_of(user)))
-    assert (strips.days[0], strips.last, len(strips.days)) == (date(2026, 10, 24), date(2026, 11, 22), 30)
-    assert [(one.code, one.total) for one in strips.strips] == [("high_latency", 3), ("cpu_spike", 1)]
-    assert strips.strips[0].by_day[-2:] == (1, 2)
-    assert strips.strips[0].counts == (("critical", 1), ("warning", 2))
-    assert (strips.most, strips.total) == (2, 4)
+    charts = counts_by_day(HintFilters({}, scope_of(user)))
+    assert (charts.days[0], charts.last, len(charts.days)) == (date(2026, 10, 24), date(2026, 11, 22), 30)
+    assert [(one.code, one.total) for one in charts.charts] == [("high_latency", 3), ("cpu_spike", 1)]
+    assert charts.charts[0].by_day[-2:] == (1, 2)
+    assert charts.charts[0].counts == (("critical", 1), ("warning", 2))
+    assert (charts.most, charts.total) == (2, 4)
     with timezone.override("Europe/Paris"):
         local = counts_by_day(HintFilters({"range": "24h"}, scope_of(user)))
     assert local.days == (date(2026, 11, 22), date(2026, 11, 23))
@@ -120,25 +120,25 @@ def test_hints_are_counted_by_code_and_by_day_of_the_person(browser_of, user, en
 
 def test_what_is_counted_is_what_is_filtered(browser_of, hints, environment) -> None:
     answer = browser_of.get(HINTS, {"severity": "critical"})
-    assert [(one.code, one.total) for one in answer.context["strips"].strips] == [("cpu_spike", 1)]
-    wide = browser_of.get(HINTS, {"since": "2001-01-01T00:00"}).context["strips"]
+    assert [(one.code, one.total) for one in answer.context["charts"].charts] == [("cpu_spike", 1)]
+    wide = browser_of.get(HINTS, {"since": "2001-01-01T00:00"}).context["charts"]
     assert len(wide.days) == 90
     assert browser_of.get(HINTS, {"since": "2001-01-01T00:00", "until": "2001-01-02T00:00"}).status_code == 200
 
 
 def test_rare_codes_share_a_strip() -> None:
     day = date(2026, 1, 1)
-    drawn = draw([(day, f"code{spot}", "info", 20 - spot) for spot in range(MOST_STRIPS + 3)], [day])
-    assert [strip.code for strip in drawn.strips] == [*(f"code{spot}" for spot in range(MOST_STRIPS)), ""]
-    assert drawn.strips[-1].total == 12 + 11 + 10
+    drawn = draw([(day, f"code{spot}", "info", 20 - spot) for spot in range(MOST_CHARTS + 3)], [day])
+    assert [chart.code for chart in drawn.charts] == [*(f"code{spot}" for spot in range(MOST_CHARTS)), ""]
+    assert drawn.charts[-1].total == 12 + 11 + 10
     assert drawn.table == [(day, [*(str(count) for count in range(20, 12, -1)), "33"])]
 
 
 def test_bars_stand_on_each_other_and_within_the_strip() -> None:
     days = [date(2026, 1, 1) + timedelta(days=spot) for spot in range(3)]
     drawn = draw([(days[0], "a", "critical", 1), (days[0], "a", "info", 3), (days[2], "a", "info", 400)], days)
-    [strip] = drawn.strips
-    critical, info = (re.findall(r"M([\d.]+) ([\d.]+)v-([\d.]+)", bars.path) for bars in strip.bars)
+    [chart] = drawn.charts
+    critical, info = (re.findall(r"M([\d.]+) ([\d.]+)v-([\d.]+)", bars.path) for bars in chart.bars)
     assert critical == [(critical[0][0], "56.0", "1.5")]
     assert [foot for _, foot, _ in info] == ["54.5", "56.0"]
     assert info[1][2] == "52.0"

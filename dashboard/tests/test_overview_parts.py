@@ -9,8 +9,8 @@ import pytest
 
 from dashboard.overview.figures import DEFAULT_DAYS, Figures, days_of
 from dashboard.overview.guide import STEPS, Facts, steps_of
-from dashboard.overview.health_ranking import ORDER, rank, standing_of, sum_of
-from dashboard.overview.history_bar import DAYS, HEIGHT, WIDTH, strip_of
+from dashboard.overview.health_ranking import ORDER, health_of, rank, summary_of
+from dashboard.overview.history_bar import DAYS, HEIGHT, WIDTH, history_bar_of
 
 TODAY = date(2026, 3, 31)
 
@@ -60,7 +60,7 @@ def test_the_figures_follow_from_what_was_counted(deployed, judged, failed, per_
     ],
 )
 def test_an_environment_stands_by_its_last_verdict_and_what_goes_on(verdict, in_progress, standing):
-    assert standing_of(verdict, in_progress=in_progress) == standing
+    assert health_of(verdict, in_progress=in_progress) == standing
 
 
 def test_trouble_comes_first():
@@ -79,12 +79,12 @@ def test_trouble_comes_first():
     ],
 )
 def test_the_headline_is_about_the_gravest(standings, gravest, count):
-    total = sum_of(standings)
+    total = summary_of(standings)
     assert (total.gravest, total.of_gravest, total.total) == (gravest, count, len(standings))
 
 
 def test_a_day_shows_its_gravest_verdict_and_counts_all():
-    strip = strip_of({TODAY: {"ok": 40, "rollback_recommended": 1, "warning": 2}}, TODAY)
+    strip = history_bar_of({TODAY: {"ok": 40, "rollback_recommended": 1, "warning": 2}}, TODAY)
     (cell,) = strip.cells
     assert cell.verdict == "rollback_recommended"
     assert dict(cell.counts) == {"rollback_recommended": 1, "warning": 2, "ok": 40}
@@ -94,7 +94,7 @@ def test_a_day_shows_its_gravest_verdict_and_counts_all():
 
 def test_graver_verdicts_stand_higher():
     days = {TODAY - timedelta(days=n): {name: 1} for n, name in enumerate(("rollback_recommended", "warning", "ok"))}
-    heights = [cell.height for cell in strip_of(days, TODAY).cells]
+    heights = [cell.height for cell in history_bar_of(days, TODAY).cells]
     assert heights == sorted(heights)
     assert len(set(heights)) == 3
     assert heights[-1] == HEIGHT
@@ -102,7 +102,7 @@ def test_graver_verdicts_stand_higher():
 
 def test_the_strip_ends_today_and_keeps_to_its_days():
     days = {TODAY - timedelta(days=n): {"ok": 1} for n in (-1, 0, DAYS - 1, DAYS)}
-    strip = strip_of(days, TODAY)
+    strip = history_bar_of(days, TODAY)
     assert [cell.day for cell in strip.cells] == [TODAY - timedelta(days=DAYS - 1), TODAY]
     assert strip.cells[0].x == 0
     assert strip.cells[-1].x + 6 == WIDTH
@@ -110,7 +110,7 @@ def test_the_strip_ends_today_and_keeps_to_its_days():
 
 
 def test_a_verdict_that_nobody_knows_is_no_cell():
-    assert strip_of({TODAY: {"of another version": 3}}, TODAY).total == 0
+    assert history_bar_of({TODAY: {"of another version": 3}}, TODAY).total == 0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Hints by day as geometry: counts in, bars out; templates/dashboard/hints/_code_strip.html draws them as SVG. Pure."""
+"""Hints by day as geometry: counts in, bars out; _code_chart.html draws them as SVG. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from datetime import date
 WIDTH, HEIGHT = 320.0, 56.0
 # From the axis upwards.
 SEVERITIES = ("critical", "warning", "info")
-# The codes that have a strip of their own; the others share the last one.
-MOST_STRIPS = 8
+# The codes that have a chart of their own; the others share the last one.
+MOST_CHARTS = 8
 OTHER = ""
 
 
@@ -24,8 +24,8 @@ class Bars:
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
-    """One code, "" for all that have no strip of their own; by_day: how many, oldest first."""
+class CodeChart:
+    """One code, "" for all that have no chart of their own; by_day: how many, oldest first."""
 
     code: str
     total: int
@@ -35,10 +35,10 @@ class Strip:
 
 
 @dataclass(frozen=True, slots=True)
-class Strips:
-    """All strips on one scale; most: what the highest column stands for."""
+class CodeCharts:
+    """All charts on one scale; most: what the highest column stands for."""
 
-    strips: tuple[Strip, ...]
+    charts: tuple[CodeChart, ...]
     days: tuple[date, ...]
     most: int
     total: int
@@ -49,12 +49,12 @@ class Strips:
 
     @property
     def table(self) -> list[tuple[date, list[str]]]:
-        """The counts of each strip by day as text, the latest first."""
-        rows = [(day, [str(strip.by_day[spot]) for strip in self.strips]) for spot, day in enumerate(self.days)]
+        """The counts of each chart by day as text, the latest first."""
+        rows = [(day, [str(chart.by_day[spot]) for chart in self.charts]) for spot, day in enumerate(self.days)]
         return rows[::-1]
 
 
-def draw(counted: Iterable[tuple[date, str, str, int]], days: Sequence[date]) -> Strips:
+def draw(counted: Iterable[tuple[date, str, str, int]], days: Sequence[date]) -> CodeCharts:
     """counted: (day, code, severity, how many); days: those that are shown, without a gap."""
     counts: Counter[tuple[str, date, str]] = Counter()
     totals: Counter[str] = Counter()
@@ -64,23 +64,23 @@ def draw(counted: Iterable[tuple[date, str, str, int]], days: Sequence[date]) ->
             counts[code, day, severity] += count
             totals[code] += count
     codes = [code for code, _ in sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))]
-    groups = [[code] for code in codes[:MOST_STRIPS]] + ([codes[MOST_STRIPS:]] if codes[MOST_STRIPS:] else [])
+    groups = [[code] for code in codes[:MOST_CHARTS]] + ([codes[MOST_CHARTS:]] if codes[MOST_CHARTS:] else [])
     tables = [{day: _of(counts, group, day) for day in days} for group in groups]
     most = max((sum(row.values()) for table in tables for row in table.values()), default=0)
-    strips = tuple(
-        _strip(group[0] if len(group) == 1 else OTHER, table, days, most)
+    charts = tuple(
+        _chart(group[0] if len(group) == 1 else OTHER, table, days, most)
         for group, table in zip(groups, tables, strict=True)
     )
-    return Strips(strips, tuple(days), most, sum(totals.values()))
+    return CodeCharts(charts, tuple(days), most, sum(totals.values()))
 
 
 def _of(counts: Counter[tuple[str, date, str]], codes: Sequence[str], day: date) -> dict[str, int]:
     return {severity: sum(counts[code, day, severity] for code in codes) for severity in SEVERITIES}
 
 
-def _strip(code: str, table: dict[date, dict[str, int]], days: Sequence[date], most: int) -> Strip:
+def _chart(code: str, table: dict[date, dict[str, int]], days: Sequence[date], most: int) -> CodeChart:
     sums = {severity: sum(row[severity] for row in table.values()) for severity in SEVERITIES}
-    return Strip(
+    return CodeChart(
         code=code,
         total=sum(sums.values()),
         counts=tuple((severity, count) for severity, count in sums.items() if count),
