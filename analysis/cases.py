@@ -16,9 +16,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from analysis.hints import hints
 from analysis.judge import judge
-from analysis.types import Hint, Origin, Sample, Verdict, Window
+from analysis.judge.hints import hints
+from analysis.judge.types import Hint, Origin, Sample, Verdict, Window
 from projects.policy import Policy
 
 INTERVAL_S = 60.0

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from django.db import connection
 
+from analysis.judge.types import Hint, Verdict
 from analysis.models import Severity, VerdictName
-from analysis.types import Hint, Verdict
 from common import totals
 
 VERDICTS = totals.counter(

@@ -10,9 +10,9 @@ from typing import Any
 import structlog
 from django.db.models import Q
 
+from analysis.judge.types import METRICS, Miss, Origin, Sample, Window
 from analysis.models import VerdictName
 from analysis.told import number, told
-from analysis.types import METRICS, Miss, Origin, Sample, Window
 from deployments.models import Deployment
 from metrics.models import MetricSample, Phase
 from projects.models import ExcludedWindow

@@ -29,7 +29,7 @@ class Severity(models.TextChoices):
 class DeploymentVerdict(models.Model):
     """What the judge said of a deployment, with everything needed to recompute it.
 
-    failed_metrics: list of {"metric", "value", "limit", "share", "tolerance"}; checks: each one (analysis.types.Check);
+    failed_metrics: list of {"metric", "value", "limit", "share", "tolerance"}; checks: each one (judge/types.py);
     policy: the policy as it was; quality: {"score", "issues"}; evidence: the window and the misses as they were judged.
     early: issued before the window ended. An early verdict stays on record; final is then what the judge said at the
     end ({"verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "evidence", "at"}).

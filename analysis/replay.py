@@ -12,9 +12,9 @@ from django.utils.dateparse import parse_datetime
 
 from analysis.cases import result_of
 from analysis.evidence import Evidence, load_evidence
+from analysis.judge.types import Miss
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.services import Judgement, assess
-from analysis.types import Miss
 from deployments.models import Deployment, DeploymentQuerySet, State
 from projects.policy import Policy
 

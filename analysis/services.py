@@ -13,12 +13,12 @@ from django.utils import timezone
 from accounts.models import User
 from analysis.counting import count_hints, count_verdicts
 from analysis.evidence import Evidence
-from analysis.hints import hints
 from analysis.judge import judge, judge_early
+from analysis.judge.hints import hints
+from analysis.judge.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
 from analysis.told import Message, messages_of, told
-from analysis.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from deployments.models import Deployment, State
 from projects.policy import policy_from_dict
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from analysis.judge.types import Miss
 from analysis.told import Told, counted, in_a_row, number, told
 from analysis.told import noop as _
-from analysis.types import Miss
 
 LABELS = {
     "requests_per_sec": _("traffic"),

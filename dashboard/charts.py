@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from analysis.levels import mean_of
-from analysis.quality import GAP_INTERVALS
+from analysis.judge.levels import mean_of
+from analysis.judge.quality import GAP_INTERVALS
 from analysis.told import number, told
 
 WIDTH, HEIGHT = 400, 212

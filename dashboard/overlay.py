@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.quality import GAP_INTERVALS
+from analysis.judge.quality import GAP_INTERVALS
 from dashboard.charts import RATIOS, UNITS, SampleLike, Span, Tick, text, time_label, y_labels
 from dashboard.charts import scale as scale_of
 

@@ -9,9 +9,9 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from analysis import wording
+from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict
 from analysis.rerun import Refusal
-from analysis.types import OK, ROLLBACK, WARNING
 from deployments.models import Deployment, State
 
 

@@ -17,7 +17,7 @@ from scheduler.registry import Ended, Job, JobError, job_kind
 __all__ = ["baseline", "deletion", "partitions", "retention"]
 
 COLLECTIONS = ("pre_collect", "post_collect")
-# One sample alone brings no verdict (analysis/adaptive/early.py).
+# One sample alone brings no verdict (analysis/judge/adaptive/early.py).
 EARLIEST_LOOK = 2
 
 

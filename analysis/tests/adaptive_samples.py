@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from analysis.adaptive import judge_adaptive, judge_early
-from analysis.types import Check, Miss, Origin, Sample, Verdict, Window
+from analysis.judge.adaptive import judge_adaptive, judge_early
+from analysis.judge.types import Check, Miss, Origin, Sample, Verdict, Window
 from projects.policy import AdaptivePolicy, policy_from_dict
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

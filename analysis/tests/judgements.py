@@ -8,11 +8,11 @@ from datetime import timedelta
 from itertools import product
 from typing import Any
 
-from analysis.hints import hints
 from analysis.judge import judge, judge_early
+from analysis.judge.hints import hints
+from analysis.judge.types import Check, Hint, Miss, Sample, Verdict, Window
 from analysis.tests import adaptive_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
-from analysis.types import Check, Hint, Miss, Sample, Verdict, Window
 from analysis.wording import REASONS
 from projects.policy import policy_from_dict
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from analysis.types import METRICS, Miss, Origin, Sample, Window
+from analysis.judge.types import METRICS, Miss, Origin, Sample, Window
 
 FINISH = datetime(2026, 2, 13, 10, 0, tzinfo=UTC)
 

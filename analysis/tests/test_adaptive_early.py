@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from analysis.judge.types import ROLLBACK
 from analysis.tests.adaptive_samples import judged_early, make_misses, make_pre, make_series, make_window
-from analysis.types import ROLLBACK
 
 
 def test_only_errors_are_called_out_after_two_samples() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series, make_window
-from analysis.types import OK, ROLLBACK, WARNING
 
 HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("nothing changed", {}),

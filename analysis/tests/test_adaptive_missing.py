@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.tests.adaptive_samples import NOON, judged, make_misses, make_pre, make_series, make_window
-from analysis.types import OK, ROLLBACK, WARNING
 
 
 def test_samples_lost_at_random_do_not_hurt_a_healthy_deployment() -> None:

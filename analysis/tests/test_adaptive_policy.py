@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series
-from analysis.types import OK, ROLLBACK, WARNING
 
 
 def test_sensitivity_moves_the_lines() -> None:

@@ -10,9 +10,9 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.adaptive import judge_adaptive, judge_early
+from analysis.judge.adaptive import judge_adaptive, judge_early
+from analysis.judge.types import OK, ROLLBACK, VERDICTS, WARNING, Miss, Sample, Window
 from analysis.tests.adaptive_samples import NOON, judged, make_pre, make_series, make_window
-from analysis.types import OK, ROLLBACK, VERDICTS, WARNING, Miss, Sample, Window
 from projects.policy import AdaptivePolicy
 
 finite = st.floats(min_value=0.0, max_value=1.7e308, allow_nan=False, allow_infinity=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from analysis.judge.types import OK, ROLLBACK, WARNING, Sample
 from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series
-from analysis.types import OK, ROLLBACK, WARNING, Sample
 
 
 def _errors(*rates: float) -> list[Sample]:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.hints import hints
 from analysis.judge import judge
+from analysis.judge.hints import hints
+from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict
 from analysis.tests.samples import make_miss, make_post, make_pre, make_sample, make_window
-from analysis.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict
 from projects.policy import FixedPolicy, policy_from_dict
 
 

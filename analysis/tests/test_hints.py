@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from analysis.hints import RULES, TEXTS, hints
-from analysis.hints.base import ROLL_BACK_FIRST
 from analysis.judge import judge
-from analysis.quality import assess
+from analysis.judge.hints import RULES, TEXTS, hints
+from analysis.judge.hints.base import ROLL_BACK_FIRST
+from analysis.judge.quality import assess
+from analysis.judge.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
 from analysis.tests.judgements import judgements
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.told import ENGLISH, Told, render
-from analysis.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
 from projects.policy import policy_from_dict
 
 ADAPTIVE = {"kind": "adaptive"}

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from analysis.adaptive import judge_early
-from analysis.hints import hints
 from analysis.judge import judge
+from analysis.judge.adaptive import judge_early
+from analysis.judge.hints import hints
+from analysis.judge.types import Hint, Sample, Verdict
 from analysis.tests.samples import make_miss, make_post, make_pre, make_window
-from analysis.types import Hint, Sample, Verdict
 from projects.policy import AdaptivePolicy, policy_from_dict
 
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from analysis.quality import assess
+from analysis.judge.quality import assess
+from analysis.judge.types import Quality
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
-from analysis.types import Quality
 from projects.policy import FixedPolicy
 
 ENOUGH = FixedPolicy().min_quality

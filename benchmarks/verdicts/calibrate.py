@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from analysis.adaptive import weigh
-from analysis.adaptive.confidence import DISTANCES, band, distance
-from analysis.types import VERDICTS
+from analysis.judge.adaptive import weigh
+from analysis.judge.adaptive.confidence import DISTANCES, band, distance
+from analysis.judge.types import VERDICTS
 from benchmarks.verdicts.labels import Case
 from projects.policy import AdaptivePolicy
 

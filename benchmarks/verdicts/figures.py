@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from analysis.types import OK, ROLLBACK, VERDICTS, WARNING
+from analysis.judge.types import OK, ROLLBACK, VERDICTS, WARNING
 from benchmarks.verdicts.labels import Case
 
 # Cost of an answer by (label, answer); right answers cost nothing.

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from analysis.types import OK, ROLLBACK, WARNING, Sample, VerdictName, Window
+from analysis.judge.types import OK, ROLLBACK, WARNING, Sample, VerdictName, Window
 
 # Just below a threshold both answers are accepted: if an effect this much larger would cross it.
 EITHER = 1.18

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise, product
 
-from analysis.types import OK, ROLLBACK, WARNING, Sample
+from analysis.judge.types import OK, ROLLBACK, WARNING, Sample
 from benchmarks.verdicts.labels import Case
 
 # Defaults of the `fixed` policy: limit, tolerance; the secured limit is 90 % of the limit.

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import quantiles
 from typing import Any
 
-from analysis.types import OK, ROLLBACK, VERDICTS
+from analysis.judge.types import OK, ROLLBACK, VERDICTS
 from benchmarks.verdicts.figures import Answer, Figures, figures
 from benchmarks.verdicts.run import ABLATIONS, ADAPTIVE, STRATA, Judged
 

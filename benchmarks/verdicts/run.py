@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
-from analysis.adaptive import judge_adaptive, judge_early
-from analysis.adaptive.knobs import ALL_ON, Knobs
-from analysis.types import ROLLBACK
+from analysis.judge.adaptive import judge_adaptive, judge_early
+from analysis.judge.adaptive.knobs import ALL_ON, Knobs
+from analysis.judge.types import ROLLBACK
 from benchmarks.verdicts import other_world, third_world, world
 from benchmarks.verdicts.figures import Answer
 from benchmarks.verdicts.labels import Case

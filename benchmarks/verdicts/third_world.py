@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from analysis.types import Miss, Sample, Window
+from analysis.judge.types import Miss, Sample, Window
 from benchmarks.verdicts.labels import Case, Effect
 
 START = datetime(2026, 3, 2, tzinfo=UTC)

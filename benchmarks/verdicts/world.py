@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from analysis.types import Sample, Window
+from analysis.judge.types import Sample, Window
 from benchmarks.verdicts.labels import Case, Effect
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

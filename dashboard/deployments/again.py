@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from analysis.judge.types import METRICS
 from analysis.models import DeploymentVerdict
 from analysis.rerun import what_stands
 from analysis.services import Judgement
-from analysis.types import METRICS
 from dashboard import words
 from dashboard.deployments.basis import PolicyUsed, policy_used
 from dashboard.deployments.detail import by_gravity, gravest

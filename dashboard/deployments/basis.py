@@ -9,8 +9,8 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
+from analysis.judge.types import METRICS
 from analysis.models import DeploymentVerdict
-from analysis.types import METRICS
 from dashboard import words
 from dashboard.deployments.queries import Detail, evidence_of
 from dashboard.words import Status

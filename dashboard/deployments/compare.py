@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import Http404
 
 from accounts.models import User
-from analysis.types import METRICS
+from analysis.judge.types import METRICS
 from dashboard.charts import RATIOS, Chart, Span, change_between
 from dashboard.deployments.detail import charts_of
 from dashboard.deployments.queries import Detail, deployment_detail

@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Action
-from analysis.hints.base import UNREACHABLE
-from analysis.types import METRICS, OK
+from analysis.judge.hints.base import UNREACHABLE
+from analysis.judge.types import METRICS, OK
 from dashboard import words
 from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.basis import basis_of, final_word, revised

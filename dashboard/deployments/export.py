@@ -9,9 +9,9 @@ from typing import Any
 
 from django.utils import translation
 
+from analysis.judge.types import METRICS
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.serializers import HintSerializer
-from analysis.types import METRICS
 from dashboard.deployments.queries import Detail, evidence_of
 from dashboard.deployments.timeline import timeline_of
 from metrics.models import MetricSample, Phase

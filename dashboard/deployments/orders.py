@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from analysis.types import OK, ROLLBACK, WARNING
+from analysis.judge.types import OK, ROLLBACK, WARNING
 from dashboard.keyset import Part
 from deployments.models import DeploymentQuerySet, State
 

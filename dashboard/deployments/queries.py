@@ -13,9 +13,9 @@ from django.shortcuts import get_object_or_404
 from accounts.models import User
 from accounts.permissions import Action
 from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
+from analysis.judge.types import OK
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.replay import recorded_evidence
-from analysis.types import OK
 from dashboard.words import Status, status_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase

@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from accounts.models import User
-from analysis.types import METRICS
+from analysis.judge.types import METRICS
 from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, verdict_of, with_verdict
 from dashboard.environments.chart import Frame, Timeline, Zone, timelines, x_ticks, zones
 from dashboard.environments.markers import Mark, Marker, markers_of

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from analysis.hints import TEXTS
+from analysis.judge.hints import TEXTS
 from analysis.models import Hint, HintQuerySet
 from dashboard.filtering import ListFilters, choice_field
 from dashboard.scope import Scope

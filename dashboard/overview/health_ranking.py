@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analysis.types import OK, ROLLBACK, WARNING
+from analysis.judge.types import OK, ROLLBACK, WARNING
 
 OBSERVING, NONE = "observing", "none"
 ORDER = (ROLLBACK, OBSERVING, WARNING, OK, NONE)

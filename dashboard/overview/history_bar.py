@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from analysis.types import OK, ROLLBACK, WARNING
+from analysis.judge.types import OK, ROLLBACK, WARNING
 
 DAYS = 30
 CELL, GAP, HEIGHT = 6, 2, 20

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.permissions import may_create_project
+from analysis.judge.types import ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict, Hint, Severity
-from analysis.types import ROLLBACK, WARNING
 from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of, with_verdict
 from dashboard.overview.guide import Facts, Guide
 from dashboard.overview.health_ranking import HealthSummary, health_of, rank, summary_of

@@ -15,9 +15,9 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Role
 from analysis.judge import judge, judge_early
+from analysis.judge.types import METRICS, Miss, Sample, Window
 from analysis.models import DeploymentVerdict, Hint
 from analysis.services import give_feedback
-from analysis.types import METRICS, Miss, Sample, Window
 from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, as_role, words, words_of
 from deployments.models import Deployment, State

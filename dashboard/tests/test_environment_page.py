@@ -12,9 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from analysis.judge.types import METRICS
 from analysis.tests.factories import make_verdict
 from analysis.tests.plans import assert_few_partitions_by_index, plans_of_samples
-from analysis.types import METRICS
 from dashboard.environments.chart import Frame
 from dashboard.environments.queries import buckets_of, environment_page, limits_of
 from dashboard.environments.series import RANGES, begin_of, range_of

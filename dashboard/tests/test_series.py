@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.types import METRICS
+from analysis.judge.types import METRICS
 from dashboard.environments.chart import BOTTOM, TOP, Frame, timeline, timelines, x_ticks, zones
 from dashboard.environments.markers import ROOM, Mark, markers_of
 from dashboard.environments.series import (

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from analysis.adaptive.missing import ENDPOINT_DOWN
+from analysis.judge.adaptive.missing import ENDPOINT_DOWN
 from analysis.models import Feedback, VerdictName
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes

@@ -1,0 +1,145 @@
+"""Absolute limits: the team's own hard ones, and sanity limits for a service that nothing is known about yet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from analysis import wording
+from analysis.judge.adaptive.cpu import judge_cpu
+from analysis.judge.adaptive.errors import counts, judge_errors, pool
+from analysis.judge.adaptive.evidence import Evidence, Finding
+from analysis.judge.adaptive.latency import judge_latency, measured
+from analysis.judge.adaptive.levels import level
+from analysis.judge.adaptive.memory import trend
+from analysis.judge.adaptive.traffic import judge_traffic
+from analysis.judge.types import METRICS, Check
+from analysis.told import counted, told
+from analysis.told import noop as _
+
+# What no healthy service shows, whatever its level: (warning, rollback). Errors: the highest standing rate that teams
+# live with is a little over 1 %, so the lines of §errors are put on top of it. Latency in ms: people leave after
+# seconds.
+SANITY = {
+    "error_rate": (0.018, 0.046),
+    "latency_p95": (2_000.0, 6_000.0),
+    "cpu_usage": (0.93, None),
+    "memory_usage": (0.93, 0.975),
+}
+_FULL_SOON_MINUTES = 60.0
+_EPSILON = 1e-9
+
+_BELOW = _("{metric} was below your limit of {limit} in {samples} (level {level}; tolerated: {tolerance} of samples)")
+_ABOVE = _("{metric} was above your limit of {limit} in {samples} (level {level}; tolerated: {tolerance} of samples)")
+_WITHIN = _("{metric} stayed within your limit of {limit} (level {level})")
+
+
+def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
+    """The team's own limit: fails when more POST samples than tolerated lie beyond it (below it for traffic).
+
+    A critical metric recommends a rollback then, another one warns. Warm-up is forgiven, a single sample is not enough
+    where there are more than two.
+    """
+    values = [float(getattr(sample, metric)) for sample in evidence.body]
+    minimum = metric == "requests_per_sec"
+    over = sum(value < limit if minimum else value > limit for value in values)
+    share = over / len(values)
+    tolerance = evidence.policy.tolerance(metric)
+    failed = share > tolerance + _EPSILON and (over >= 2 or len(values) <= 2)
+    critical = failed and metric in evidence.policy.critical_metrics
+    observed = level(values)
+    strength = (1.0 + share) if failed else min(0.95, 0.95 * share / (tolerance + 0.2))
+    sentence = told(
+        _WITHIN if not over else _BELOW if minimum else _ABOVE,
+        metric=wording.label(metric),
+        limit=wording.level(metric, limit),
+        samples=counted(over, "{n} of {count} samples", "{n} of {count} samples", count=len(values)),
+        level=wording.level(metric, observed),
+        tolerance=wording.percent(tolerance),
+    )
+    check = Check(
+        metric=metric,
+        rule="hard_limit",
+        outcome="critical" if critical else "warning" if failed else "ok",
+        observed=observed,
+        limit=limit,
+        share=share,
+        tolerance=tolerance,
+        margin=strength,
+        sentence=sentence,
+    )
+    return Finding(check, strength, strength if critical else 0.0, strength if failed else 0.0)
+
+
+def _sanity(metric: str, observed: float, minutes_left: float | None = None) -> Finding:
+    warning, rollback = SANITY[metric]
+    strength = observed / warning
+    critical = observed / rollback if rollback else 0.0
+    if minutes_left is not None:
+        strength = max(strength, _FULL_SOON_MINUTES / max(1.0, minutes_left))
+    limit = rollback if critical >= 1.0 else warning
+    check = Check(
+        metric=metric,
+        rule="sanity_limit",
+        outcome="critical" if critical >= 1.0 else "warning" if strength >= 1.0 else "ok",
+        observed=observed,
+        limit=limit,
+        margin=critical if critical >= 1.0 else strength,
+        sentence=told(
+            "{metric} is at {level}; there are no samples from before the deployment, so the absolute limit of "
+            "{limit} applies",
+            metric=wording.label(metric),
+            level=wording.level(metric, observed),
+            limit=wording.level(metric, limit),
+        ),
+    )
+    return Finding(check, strength, critical, strength)
+
+
+def _on_itself(evidence: Evidence) -> list[Finding]:
+    """The last part of the window against its earlier part, for what broke while we watched."""
+    early = evidence.early
+    if len(early) < 2 or not evidence.knobs.last_part:
+        return []
+    cut = len(early)
+    itself = replace(
+        evidence,
+        pre=early,
+        post=evidence.last,
+        body=evidence.last,
+        pre_minutes=evidence.body_minutes[:cut],
+        post_minutes=evidence.body_minutes[cut:],
+    )
+    judged = (judge_errors(itself), judge_latency(itself), judge_cpu(itself), judge_traffic(itself))
+    return [
+        replace(finding, check=replace(finding.check, rule=finding.check.rule + "_within_window"))
+        for finding in judged
+        if finding is not None
+    ]
+
+
+def judge_first(evidence: Evidence) -> list[Finding]:
+    """A deployment without any PRE: absolute sanity limits, and its last part against its first."""
+    body = evidence.body
+    if not body:
+        return []
+    findings = []
+    total = counts(evidence, body)
+    if total:
+        calm = pool(sorted(total, key=lambda item: item.rate)[: max(1, len(total) - len(total) // 4)])
+        findings.append(_sanity("error_rate", calm.rate if calm.errors >= 2.0 or calm.rate > 0.5 else 0.0))
+    with_latency = measured(body)
+    if with_latency:
+        findings.append(_sanity("latency_p95", level([body[i].latency_p95 for i in with_latency])))
+    findings.append(_sanity("cpu_usage", level([s.cpu_usage for s in body])))
+    memory = [s.memory_usage for s in body]
+    line = trend(memory, evidence.body_minutes)
+    soon = None
+    if line and len(body) >= 4 and line.slope > 4.0 * line.slope_error and line.slope * line.minutes > 0.03:
+        soon = max(0.0, 1.0 - line.end) / line.slope
+    findings.append(_sanity("memory_usage", level(memory), soon))
+    return [*findings, *_on_itself(evidence)]
+
+
+def limited_metrics(evidence: Evidence) -> tuple[str, ...]:
+    """Metrics that the team's own limits decide."""
+    return tuple(m for m in METRICS if m in evidence.policy.limits and m not in evidence.policy.left_out)

@@ -1,0 +1,119 @@
+"""From single findings to one verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from analysis.judge.adaptive.evidence import Finding
+from analysis.judge.adaptive.knobs import Knobs
+from analysis.judge.adaptive.missing import ENDPOINT_DOWN
+from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, VerdictName
+from analysis.told import joined, told
+from analysis.told import noop as _
+from projects.policy import AdaptivePolicy
+
+USER_FACING = ("error_rate", "latency_p95", "requests_per_sec")
+
+# Strength from which a regression is clear, and what then is enough for a second one.
+CLEAR = 1.5
+BELIEVABLE = 0.85
+
+_NAMES = {
+    "error_rate": _("errors"),
+    "latency_p95": _("latency"),
+    "requests_per_sec": _("lost traffic"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """The verdict's name; the strongest evidence for a warning and for a rollback (1.0 = just enough); all checks;
+    suspicious: some metric's plain mean is over its line, before anything is forgiven."""
+
+    verdict: VerdictName
+    strength: float
+    critical: float
+    checks: tuple[Check, ...]
+    suspicious: bool = False
+
+
+def _capped(finding: Finding, policy: AdaptivePolicy) -> Finding:
+    """A metric that the team does not call critical warns at most; an endpoint that is down is no metric."""
+    if finding.check.metric in policy.critical_metrics or finding.check.rule == ENDPOINT_DOWN:
+        return finding
+    check = finding.check
+    if check.outcome == "critical":
+        check = replace(check, outcome="warning")
+    return replace(finding, check=check, critical=0.0)
+
+
+def _pair(findings: Sequence[Finding], policy: AdaptivePolicy) -> tuple[float, tuple[str, ...]]:
+    """How clearly two user-facing regressions are there at once (1.0 = just enough), and the two metrics.
+
+    One that is clear makes another one believable that is a little short of its line.
+    """
+    best: dict[str, float] = {}
+    for finding in findings:
+        metric = finding.check.metric
+        if metric in USER_FACING:
+            best[metric] = max(best.get(metric, 0.0), finding.together)
+    ranked = sorted(best, key=lambda metric: -best[metric])[:2]
+    if len(ranked) < 2 or not any(metric in policy.critical_metrics for metric in ranked):
+        return 0.0, ()
+    first, second = (best[metric] for metric in ranked)
+    pair = max(second, min(first / CLEAR, second / BELIEVABLE))
+    return pair, tuple(metric for metric in METRICS if metric in ranked)
+
+
+def _counted(check: Check, metrics: tuple[str, ...]) -> Check:
+    """A check that a rollback rests on is no longer called ok."""
+    counts = check.metric in metrics and check.outcome == "ok" and (check.margin or 0.0) > 0.5
+    return replace(check, outcome="warning") if counts else check
+
+
+def _together(checks: Sequence[Check], metrics: tuple[str, ...], pair: float) -> Check:
+    """The check that says so; its numbers are those of the first of the two metrics."""
+    both = joined(told(_NAMES[metric]) for metric in metrics)
+    first = max((c for c in checks if c.metric == metrics[0]), key=lambda check: check.margin or 0.0)
+    return replace(
+        first,
+        rule="together",
+        outcome="critical",
+        margin=pair,
+        sentence=told(
+            "two user-facing regressions at once ({both}): together they are a reason to roll back", both=both
+        ),
+        details={**first.details, "metrics": list(metrics)},
+    )
+
+
+def combine(findings: Sequence[Finding], policy: AdaptivePolicy, knobs: Knobs) -> Combined:
+    """Any critical finding or two user-facing regressions at once: rollback; any other finding: warning."""
+    capped = [_capped(finding, policy) for finding in findings]
+    strength = max((finding.strength for finding in capped), default=0.0)
+    critical = max((finding.critical for finding in capped), default=0.0)
+    checks = [finding.check for finding in capped]
+    if knobs.together:
+        pair, metrics = _pair(capped, policy)
+        if pair >= 1.0:
+            checks = [_counted(check, metrics) for check in checks]
+            checks.append(_together(checks, metrics, pair))
+        critical = max(critical, pair)
+    verdict: VerdictName = OK
+    if critical >= 1.0:
+        verdict = ROLLBACK
+    elif strength >= 1.0:
+        verdict = WARNING
+    suspicious = any(finding.suspicion >= 1.0 for finding in capped)
+    return Combined(verdict, max(strength, critical), critical, tuple(checks), suspicious)
+
+
+def score(verdict: VerdictName, strength: float, critical: float) -> float:
+    """0 = surely healthy … 1 = surely to roll back: a third of the scale per verdict, rising with the evidence."""
+    if verdict == ROLLBACK:
+        return min(1.0, 1.0 - 1.0 / (3.0 * max(1.0, critical)))
+    if verdict == WARNING:
+        inside = max(min(critical, 1.0), 0.5 * (1.0 - 1.0 / max(1.0, strength)))
+        return (1.0 + 0.99 * inside) / 3.0
+    return max(0.0, min(strength, 0.99)) / 3.0

@@ -1,0 +1,105 @@
+"""cpu_usage: what load explains is not the deployment's doing. Never recommends a rollback alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.judge.adaptive import sentences
+from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
+from analysis.judge.adaptive.levels import Series, contrast, level, noise
+from analysis.judge.adaptive.lines import WARNING_SHARE
+from analysis.judge.types import Check, Sample
+
+PRIOR_NOISE = 0.025
+
+# Without better knowledge cpu grows nearly in proportion to load.
+PRIOR_PROPORTION = 0.85
+PROPORTION_SCATTER = 0.35
+MOST_LOAD_LOST = 0.5
+CLEAR_GROWTH = 0.15
+
+
+def _load(samples: Sequence[Sample], base: float, requests: float) -> list[float]:
+    if base <= 0.0:
+        return [0.0] * len(samples)
+    trust = requests / (requests + 50.0)
+    return [trust * (min(s.requests_per_sec / base, 20.0) - 1.0) for s in samples]
+
+
+def _slope(loads: Sequence[float], values: Sequence[float], base: float, spread: float) -> float:
+    """cpu per relative load, from PRE, pulled towards proportionality; never more than proportional by much."""
+    centre_x, centre_y = level(loads), level(values)
+    power = sum((x - centre_x) ** 2 for x in loads)
+    both = sum((x - centre_x) * (y - centre_y) for x, y in zip(loads, values, strict=True))
+    scatter = max(PROPORTION_SCATTER * base, 1e-6)
+    pull = (spread / scatter) ** 2
+    return max(0.0, min(1.2 * base, (both + PRIOR_PROPORTION * base * pull) / (power + pull)))
+
+
+def _explaining(load_change: float) -> float:
+    """The relative change of load that cpu is explained by: less of it accuses only half, and no further than half the
+    load, because part of the work does not depend on requests; a service without traffic is not busy."""
+    return load_change if load_change > 0 else 0.5 * max(load_change, -MOST_LOAD_LOST)
+
+
+def _growth(loads: Sequence[Sequence[float]], slope: float, base: float) -> list[float]:
+    """What clearly grown load may explain on top of `slope`: cpu in full proportion. Nothing for PRE itself."""
+    extra = [0.0]
+    for xs in loads[1:]:
+        usual = level(xs)
+        extra.append(max(0.0, base - slope) * usual if usual > CLEAR_GROWTH else 0.0)
+    return extra
+
+
+def judge_cpu(evidence: Evidence) -> Finding | None:
+    """cpu beyond the service's own level at this load; None without PRE or POST."""
+    if not evidence.pre or not evidence.body:
+        return None
+    parts = (evidence.pre, evidence.body, evidence.last)
+    values = [[s.cpu_usage for s in part] for part in parts]
+    plain = [level(part) for part in values]
+    base_rate = evidence.base_rate()
+    if evidence.knobs.explain_load:
+        requests = base_rate * max(1.0, evidence.window.interval_s)
+        loads = [_load(part, base_rate, requests) for part in parts]
+        spread = max(noise(values[0], plain[0]), PRIOR_NOISE / 2)
+        slope = PRIOR_PROPORTION * plain[0]
+        if len(evidence.pre) >= 10:
+            slope = _slope(loads[0], values[0], plain[0], spread)
+        values = [
+            [y - slope * _explaining(x) - extra for x, y in zip(xs, ys, strict=True)]
+            for xs, ys, extra in zip(loads, values, _growth(loads, slope, plain[0]), strict=True)
+        ]
+    series = Series(values[0], evidence.pre_minutes, values[1], evidence.body_minutes, values[2])
+    result = contrast(
+        series,
+        sign=1.0,
+        prior_noise=PRIOR_NOISE,
+        knobs=evidence.knobs,
+    )
+    base = max(0.0, result.base)
+    lines = evidence.lines
+    required = max(lines.cpu, lines.cpu_ratio * base) * WARNING_SHARE
+    strength = result.strength(required, evidence.guard, evidence.knobs)
+    observed = plain[2] if result.last > 1.5 * result.whole and strength >= 1.0 else plain[1]
+    load_ratio = level([s.requests_per_sec for s in evidence.body]) / base_rate if base_rate > 0 else None
+    over = sum(value > base + required for value in values[1])
+    story = sentences.Story(base, observed, over, len(evidence.body), lines.deciding(), strength)
+    check = Check(
+        metric="cpu_usage",
+        rule="cpu_beyond_load",
+        outcome=outcome(strength),
+        observed=observed,
+        baseline=base,
+        spread=result.spread,
+        limit=base + required,
+        share=over / len(evidence.body),
+        margin=strength,
+        sentence=sentences.cpu(story, result.sustained, load_ratio),
+        details={
+            "over": over,
+            "samples": len(evidence.body),
+            "load_ratio": round(load_ratio, 3) if load_ratio is not None else None,
+        },
+    )
+    return Finding(check, strength)

@@ -1,0 +1,193 @@
+"""Early verdicts: a rollback before the window has ended, on overwhelming evidence only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.judge.adaptive import sentences
+from analysis.judge.adaptive.errors import counts, pool
+from analysis.judge.adaptive.evidence import Evidence
+from analysis.judge.adaptive.levels import level, median
+from analysis.judge.adaptive.missing import SERVICE_DOWN, no_answers
+from analysis.judge.types import Check, Sample
+from analysis.told import in_a_row, told
+from analysis.wording import reason
+
+# Two samples that answer little but errors; three that answer many.
+ERRORS_ONLY = 0.8
+MANY_ERRORS = 0.3
+MANY_ERRORS_SAMPLES = 3
+FEW_REQUESTS_EACH = 5.0
+
+# Three samples ×8 and +1.5 s, and not on the way down as a cold start would be.
+SLOW_SAMPLES = 3
+SLOW_RATIO = 8.0
+SLOW_MS = 1_500.0
+
+# All but a twentieth of the traffic gone in three samples, where so many requests were expected that chance is out.
+GONE_SHARE = 0.95
+GONE_SAMPLES = 3
+GONE_REQUESTS = 100.0
+
+FULL = 0.98
+FULL_SAMPLES = 2
+DOWN_SAMPLES = 2
+
+# Evidence that is overwhelming is told as twice what it takes.
+MARGIN = 2.0
+
+
+def _check(metric: str, rule: str, sentence: str, *, observed: float, baseline: float | None, limit: float) -> Check:
+    return Check(
+        metric=metric,
+        rule=rule,
+        outcome="critical",
+        observed=observed,
+        baseline=baseline,
+        limit=limit,
+        share=1.0,
+        margin=MARGIN,
+        sentence=sentence,
+    )
+
+
+def _errors(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
+    before = pool(counts(evidence, evidence.pre)).rate
+    for needed, line in ((2, ERRORS_ONLY), (MANY_ERRORS_SAMPLES, MANY_ERRORS)):
+        latest = post[-needed:]
+        if len(latest) < needed or before > line / 3:
+            continue
+        if all(s.error_rate >= line and evidence.requests(s) >= FEW_REQUESTS_EACH for s in latest):
+            observed = min(s.error_rate for s in latest)
+            return _check(
+                "error_rate",
+                "early_errors",
+                told(
+                    "at least {level} of requests failed in each of the last {n} samples (before: {before}); from "
+                    "{line} on there is no reason to wait for the end of the window",
+                    n=needed,
+                    level=sentences.percent(observed),
+                    before=sentences.percent(before),
+                    line=sentences.percent(line),
+                ),
+                observed=observed,
+                baseline=before if evidence.pre else None,
+                limit=line,
+            )
+    return None
+
+
+def _latency(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
+    base = [s.latency_p95 for s in evidence.pre if s.latency_p95 > 0 and s.requests_per_sec > 0]
+    latest = post[-SLOW_SAMPLES:]
+    if len(base) < 3 or len(latest) < SLOW_SAMPLES:
+        return None
+    expected = max(level(base), median(base))
+    line = max(SLOW_RATIO * expected, expected + SLOW_MS)
+    values = [s.latency_p95 for s in latest]
+    if min(values) < line or values[-1] < 0.8 * values[0]:
+        return None
+    return _check(
+        "latency_p95",
+        "early_latency",
+        told(
+            "p95 was at least {level} in the last {n} samples and is not coming down (before: {before})",
+            level=sentences.milliseconds(min(values)),
+            n=SLOW_SAMPLES,
+            before=sentences.milliseconds(expected),
+        ),
+        observed=min(values),
+        baseline=expected,
+        limit=line,
+    )
+
+
+def _traffic(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
+    rates = [s.requests_per_sec for s in evidence.pre]
+    latest = post[-GONE_SAMPLES:]
+    if len(rates) < 3 or len(latest) < GONE_SAMPLES:
+        return None
+    usual = min(sorted(rates)[len(rates) // 10], median(rates))
+    expected = usual * max(1.0, evidence.window.interval_s) * GONE_SAMPLES
+    observed = max(s.requests_per_sec for s in latest)
+    if expected < GONE_REQUESTS or observed > (1.0 - GONE_SHARE) * usual:
+        return None
+    return _check(
+        "requests_per_sec",
+        "early_traffic",
+        told(
+            "traffic is gone: at most {level} requests/s in the last {n} samples (before: at least {before})",
+            level=sentences.number(observed),
+            n=GONE_SAMPLES,
+            before=sentences.number(usual),
+        ),
+        observed=observed,
+        baseline=usual,
+        limit=(1.0 - GONE_SHARE) * usual,
+    )
+
+
+def _memory(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
+    before = max((s.memory_usage for s in evidence.pre), default=1.0)
+    latest = post[-FULL_SAMPLES:]
+    if before > FULL - 0.08 or len(latest) < FULL_SAMPLES or min(s.memory_usage for s in latest) < FULL:
+        return None
+    return _check(
+        "memory_usage",
+        "early_memory",
+        told(
+            "memory is full: {level}, at most {before} before",
+            level=sentences.percent(latest[-1].memory_usage),
+            before=sentences.percent(before),
+        ),
+        observed=latest[-1].memory_usage,
+        baseline=before,
+        limit=FULL,
+    )
+
+
+def _down(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
+    """The endpoint answered before the deployment and has not since."""
+    misses = [m for m in evidence.window.misses if m.phase == "post"]
+    before = any(m.phase == "pre" and m.reason in SERVICE_DOWN for m in evidence.window.misses)
+    if post or before or not evidence.fresh_pre or len(misses) < DOWN_SAMPLES:
+        return None
+    if any(miss.reason not in SERVICE_DOWN for miss in misses):
+        return None
+    reasons = in_a_row(reason(code) for code in sorted({miss.reason for miss in misses}))
+    return no_answers(
+        "critical",
+        told(
+            "the service answered before the deployment, but all {n} collections since then have failed ({reasons})",
+            n=len(misses),
+            reasons=reasons,
+        ),
+        missing=len(misses),
+        expected=len(misses),
+        margin=MARGIN,
+    )
+
+
+_METRIC_RULES = {
+    "error_rate": _errors,
+    "latency_p95": _latency,
+    "requests_per_sec": _traffic,
+    "memory_usage": _memory,
+}
+
+
+def early_checks(evidence: Evidence) -> tuple[Check, ...]:
+    """Every overwhelming breach so far; empty where it is right to wait."""
+    post = evidence.post
+    policy = evidence.policy
+    found = []
+    for metric, rule in _METRIC_RULES.items():
+        if metric in policy.critical_metrics and metric not in policy.left_out and metric not in policy.limits:
+            check = rule(evidence, post)
+            if check is not None:
+                found.append(check)
+    down = _down(evidence, post)
+    if down is not None:
+        found.append(down)
+    return tuple(replace(check, details={**check.details, "early": True}) for check in found)

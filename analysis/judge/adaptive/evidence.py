@@ -1,0 +1,181 @@
+"""What the rules look at: samples put in order, split into parts, made safe; and what a rule hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.judge.adaptive.knobs import Knobs
+from analysis.judge.adaptive.levels import level
+from analysis.judge.adaptive.lines import Lines, lines_for
+from analysis.judge.types import Check, CheckOutcome, Sample, Window
+from projects.policy import AdaptivePolicy
+
+# Fewer samples than this just before the deployment are thin: POST of earlier good deployments helps then.
+THIN_PRE = 5
+MAX_HISTORY = 30
+HISTORY_WORTH = 4
+
+# The last part of the window: late faults show there. 2 of 5, 4 of 10, 6 of 15 samples.
+LAST_SHARE = 0.4
+
+# From this many POST samples on, two are forgiven as warm-up instead of one.
+LONG_WINDOW = 8
+
+# A finding takes this many standard errors. Less where PRE is thin: everything is uncertain there, and waiting for
+# certainty would miss more than it spares.
+GUARD = 2.0
+THIN_GUARD = 1.4
+ENOUGH_PRE = 8
+
+_HUGE = 1e9
+_CRUMB = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check with its distance from the lines.
+
+    strength: measured effect as a multiple of what a warning takes (from 1.0 on it is one); critical: the same for a
+    rollback; together: the same for counting among the user-facing regressions that recommend a rollback in pairs;
+    suspicion: strength of the plain effect, before anything is forgiven.
+    """
+
+    check: Check
+    strength: float = 0.0
+    critical: float = 0.0
+    together: float = 0.0
+    suspicion: float = 0.0
+
+
+def outcome(strength: float, critical: float = 0.0) -> CheckOutcome:
+    """A check's outcome by the strength of its finding."""
+    return "critical" if critical >= 1.0 else "warning" if strength >= 1.0 else "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Samples in the order of time. pre: what POST is compared with; body: POST without warm-up; early and last: the
+    two parts of body. Minutes are sampling intervals since the first POST sample (PRE negative): a window of n
+    minutes has n samples, whatever the interval."""
+
+    policy: AdaptivePolicy
+    lines: Lines
+    window: Window
+    knobs: Knobs
+    pre: tuple[Sample, ...]
+    post: tuple[Sample, ...]
+    body: tuple[Sample, ...]
+    last: tuple[Sample, ...]
+    pre_minutes: tuple[float, ...]
+    post_minutes: tuple[float, ...]
+    fresh_pre: int
+
+    @property
+    def body_minutes(self) -> tuple[float, ...]:
+        """Minutes of body."""
+        return self.post_minutes[len(self.post) - len(self.body) :]
+
+    @property
+    def early(self) -> tuple[Sample, ...]:
+        """POST after warm-up and before the last part; may be empty."""
+        return self.body[: len(self.body) - len(self.last)]
+
+    @property
+    def guard(self) -> float:
+        """How many standard errors an effect must be."""
+        return GUARD if len(self.pre) >= ENOUGH_PRE else THIN_GUARD
+
+    @property
+    def worth(self) -> int:
+        """How many PRE samples this evidence is worth for its confidence: an older one counts a quarter."""
+        history = len(self.pre) - self.fresh_pre
+        return self.fresh_pre + (history + HISTORY_WORTH - 1) // HISTORY_WORTH
+
+    def requests(self, sample: Sample) -> float:
+        """About how many requests a sample stands for: its rate times the sampling interval."""
+        return sample.requests_per_sec * max(1.0, self.window.interval_s)
+
+    def base_rate(self) -> float:
+        """PRE level of requests per second; 0.0 without PRE."""
+        return level([sample.requests_per_sec for sample in self.pre]) if self.pre else 0.0
+
+
+def _within(value: float, most: float) -> float:
+    """The value within 0 .. most; what is too small to be measured is nothing."""
+    return min(value, most) if value >= _CRUMB else 0.0
+
+
+def _safe(sample: Sample) -> Sample:
+    """The sample with every value inside what its metric allows, so that no rule can overflow, or divide by a crumb."""
+    values = (
+        _within(sample.requests_per_sec, _HUGE),
+        _within(sample.latency_p95, _HUGE),
+        _within(sample.error_rate, 1.0),
+        _within(sample.cpu_usage, 1.0),
+        _within(sample.memory_usage, 1.0),
+    )
+    return Sample(sample.collected_at, *values, origin=sample.origin)
+
+
+def _key(sample: Sample) -> tuple[object, ...]:
+    # All values take part: samples of one instant must not depend on the order they came in.
+    return (
+        sample.collected_at,
+        sample.requests_per_sec,
+        sample.latency_p95,
+        sample.error_rate,
+        sample.cpu_usage,
+        sample.memory_usage,
+    )
+
+
+def _comparable(pre: Sequence[Sample], window: Window) -> tuple[list[Sample], int]:
+    """The samples to compare with, and how many of them were taken right before the deployment."""
+    finished = window.finished_at
+    fresh = [
+        sample for sample in pre if sample.origin != "history" and (finished is None or sample.collected_at <= finished)
+    ]
+    if len(fresh) >= THIN_PRE:
+        return sorted(map(_safe, fresh), key=_key), len(fresh)
+    history = sorted((_safe(sample) for sample in pre if sample.origin == "history"), key=_key)
+    return sorted([*history[-MAX_HISTORY:], *map(_safe, fresh)], key=_key), len(fresh)
+
+
+def warmup_samples(count: int, policy: AdaptivePolicy, knobs: Knobs) -> int:
+    """How many of `count` POST samples are forgiven; at least two always remain."""
+    if not knobs.forgive_warmup:
+        return 0
+    wanted = policy.warmup_samples
+    if wanted is None:
+        wanted = 2 if count >= LONG_WINDOW else 1
+    return max(0, min(wanted, count - 2))
+
+
+def prepare(
+    pre: Sequence[Sample], post: Sequence[Sample], *, policy: AdaptivePolicy, window: Window, knobs: Knobs
+) -> Evidence:
+    """Sort, clamp and split the samples; the order they come in does not matter."""
+    comparable, fresh = _comparable(pre, window)
+    ordered = sorted(map(_safe, post), key=_key)
+    body = ordered[warmup_samples(len(ordered), policy, knobs) :]
+    count = max(2, round(len(ordered) * LAST_SHARE)) if len(body) >= 2 else len(body)
+    first = next(iter(ordered or comparable), None)
+    interval = max(1.0, window.interval_s)
+
+    def minutes(samples: list[Sample]) -> tuple[float, ...]:
+        return tuple((s.collected_at - first.collected_at).total_seconds() / interval for s in samples) if first else ()
+
+    return Evidence(
+        policy=policy,
+        lines=lines_for(policy.sensitivity),
+        window=window,
+        knobs=knobs,
+        pre=tuple(comparable),
+        post=tuple(ordered),
+        body=tuple(body),
+        last=tuple(body[len(body) - count :]),
+        pre_minutes=minutes(comparable),
+        post_minutes=minutes(ordered),
+        fresh_pre=fresh,
+    )

@@ -1,0 +1,170 @@
+"""latency_p95: compared as ratios (on a logarithmic scale), with an absolute margin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from analysis.judge.adaptive import sentences
+from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
+from analysis.judge.adaptive.levels import Contrast, Series, contrast, level, noise
+from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
+from analysis.judge.types import Check, Sample
+
+# Usual scatter of a minute's p95 around its level: 8 %.
+PRIOR_NOISE = 0.08
+
+# Twice the load makes an unsaturated service about 2**0.3 = 1.23 times as slow; learned from PRE where load varies.
+PRIOR_LOAD_EXPONENT = 0.3
+MOST_LOAD_LOST = math.log(2.0)
+MAX_BUSY = 0.95
+# A little more load is no jam: queueing is believed in full from ×1.6 of the load on.
+JAMMED = math.log(1.6)
+CLEAR_GROWTH = 1.15
+# PRE shows how latency follows small changes of load; how it follows a jump is never surer than this.
+LEAST_UNCERTAIN = 0.15
+MIN_TO_LEARN = 10
+LOAD_EXPONENT_SCATTER = 0.25
+MAX_LOAD_EXPONENT = 1.2
+_FLOOR_MS = 0.1
+# Fewer requests than this per sample are no load, and ratios to them overflow.
+NO_LOAD = 0.01
+
+
+def measured(samples: Sequence[Sample]) -> list[int]:
+    """Indexes of the samples that carry a latency: without requests there is none."""
+    return [i for i, s in enumerate(samples) if s.latency_p95 > 0.0 and s.requests_per_sec > 0.0]
+
+
+def load(evidence: Evidence, samples: Sequence[Sample], base: float) -> list[float]:
+    """Logarithm of each sample's load over the PRE level, less where few requests make the rate itself uncertain."""
+    requests = base * max(1.0, evidence.window.interval_s)
+    if requests < NO_LOAD:
+        return [0.0] * len(samples)
+    trust = requests / (requests + 50.0)
+    return [trust * math.log(max(s.requests_per_sec, 0.02 * base) / base) for s in samples]
+
+
+def load_exponent(loads: Sequence[float], values: Sequence[float], spread: float) -> tuple[float, float]:
+    """How latency follows load (d log latency / d log load) and how uncertain that is.
+
+    From PRE where it has ten samples, pulled towards the usual one; less pulled the more PRE's load varied.
+    """
+    if len(values) < MIN_TO_LEARN:
+        return PRIOR_LOAD_EXPONENT, LOAD_EXPONENT_SCATTER
+    centre_x, centre_y = level(loads), level(values)
+    power = sum((x - centre_x) ** 2 for x in loads)
+    reach = 3.0 * spread
+    both = sum((x - centre_x) * max(-reach, min(reach, y - centre_y)) for x, y in zip(loads, values, strict=True))
+    pull = (spread / LOAD_EXPONENT_SCATTER) ** 2
+    exponent = (both + PRIOR_LOAD_EXPONENT * pull) / (power + pull)
+    return max(0.0, min(MAX_LOAD_EXPONENT, exponent)), spread / math.sqrt(power + pull)
+
+
+def queueing(growth: float, busy: float, seen: float) -> float:
+    """How much slower (log) a service at cpu `busy` gets at `growth` times its load, by what queueing says.
+
+    seen: the cpu it was then seen at. A service that is not busier than before does not queue more; one that is busier
+    than its load makes it has another reason to be slow.
+    """
+    then = min(MAX_BUSY, busy * growth, seen)
+    return min(1.0, math.log(growth) / JAMMED) * math.log((1.0 - busy) / (1.0 - then)) if then > busy else 0.0
+
+
+def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: list[list[float]]) -> list[list[float]]:
+    """The logarithms of latency without what the samples' load explains of them."""
+    base_rate = evidence.base_rate()
+    loads = [load(evidence, part, base_rate) for part in parts]
+    spread = max(noise(logs[0], level(logs[0])), PRIOR_NOISE / 2)
+    exponent, uncertain = load_exponent(loads[0], logs[0], spread)
+    busy = level([s.cpu_usage for s in parts[0]])
+    cleaned = []
+    for which, (xs, ys, part) in enumerate(zip(loads, logs, parts, strict=True)):
+        usual = level(xs) if which else 0.0
+        extra = 0.0
+        if usual > math.log(CLEAR_GROWTH):
+            # Clearly more load than before: it is believed to explain what it well may, the less PRE has shown of it.
+            unknown = min(1.0, 0.25 + uncertain / LOAD_EXPONENT_SCATTER)
+            queued = unknown * queueing(math.exp(usual), busy, level([s.cpu_usage for s in part]))
+            extra = max(max(uncertain, LEAST_UNCERTAIN) * usual, queued - exponent * usual)
+        cleaned.append([y - exponent * _explaining(x) - extra for x, y in zip(xs, ys, strict=True)])
+    return cleaned
+
+
+def _explaining(load_change: float) -> float:
+    """The change of load (log) that latency is explained by: less of it accuses only half, and no further than half the
+    load, because few services get faster when they idle; a service without traffic is not slow."""
+    return load_change if load_change > 0 else 0.5 * max(load_change, -MOST_LOAD_LOST)
+
+
+def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
+    """The contrast of log latencies, load explained, and the plain latencies of PRE, body and last part."""
+    parts = [(part, measured(part)) for part in (evidence.pre, evidence.body, evidence.last)]
+    if not all(at for _, at in parts):
+        return None
+    samples = [[part[i] for i in at] for part, at in parts]
+    plain = [[s.latency_p95 for s in part] for part in samples]
+    logs = [[math.log(max(value, _FLOOR_MS)) for value in part] for part in plain]
+    if evidence.knobs.explain_load:
+        logs = _beyond_load(evidence, samples, logs)
+    series = Series(
+        pre=logs[0],
+        pre_minutes=[evidence.pre_minutes[i] for i in parts[0][1]],
+        body=logs[1],
+        body_minutes=[evidence.body_minutes[i] for i in parts[1][1]],
+        last=logs[2],
+    )
+    return contrast(series, sign=1.0, prior_noise=PRIOR_NOISE, knobs=evidence.knobs), plain
+
+
+def judge_latency(evidence: Evidence) -> Finding | None:
+    """p95 above the service's own level; None where PRE or POST carries no latency."""
+    compared = _contrast(evidence)
+    if compared is None:
+        return None
+    result, (_, body, last) = compared
+    base = math.exp(min(25.0, result.base))
+    lines = evidence.lines
+
+    def line(ratio: float, absolute: float, share: float) -> float:
+        # Both margins must be met: the larger one, as a ratio, is the requirement.
+        return max(1.0 + ratio * share, 1.0 + absolute * share / base)
+
+    def strength(ratio: float, absolute: float, share: float) -> float:
+        return result.strength(math.log(line(ratio, absolute, share)), evidence.guard, evidence.knobs)
+
+    warn = strength(lines.latency_ratio, lines.latency_ms, WARNING_SHARE)
+    critical = min(warn, strength(lines.latency_rollback_ratio, lines.latency_rollback_ms, ROLLBACK_SHARE))
+    pair = strength(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE)
+    if 0.0 < pair < 1.0:
+        # "A little short of the line" is meant in milliseconds: on the logarithmic scale it would be much of them.
+        together = line(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE)
+        pair = (together**pair - 1.0) / (together - 1.0)
+    pair = min(warn, pair)
+    warn_line = base * line(lines.latency_ratio, lines.latency_ms, WARNING_SHARE)
+    rollback_line = base * line(lines.latency_rollback_ratio, lines.latency_rollback_ms, ROLLBACK_SHARE)
+    late = result.last > 1.5 * result.whole and warn >= 1.0
+    observed = level(last if late else body)
+    limit = rollback_line if critical >= 1.0 else warn_line
+    over = sum(value > limit for value in body)
+    check = Check(
+        metric="latency_p95",
+        rule="latency_above_own_level",
+        outcome=outcome(warn, critical),
+        observed=observed,
+        baseline=base,
+        spread=base * result.spread,
+        limit=limit,
+        share=over / len(body),
+        margin=critical if critical >= 1.0 else warn,
+        sentence=sentences.latency(sentences.Story(base, observed, over, len(body), lines.deciding(), warn, critical)),
+        details={
+            "over": over,
+            "samples": len(body),
+            "ratio": round(observed / base, 3),
+            "beyond_load": round(math.exp(min(25.0, result.sustained)), 3),
+            "drift": round(math.exp(max(-25.0, min(25.0, result.drift))), 3),
+            "late": late,
+        },
+    )
+    return Finding(check, warn, critical, pair, result.plain / math.log(warn_line / base))

@@ -1,0 +1,285 @@
+"""Robust levels of short series, and the contrast of two of them.
+
+All functions are pure and take plain lists of floats. A series here has 1 to some 60 values, so clarity and a bounded
+cost matter more than asymptotics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from analysis.judge.adaptive.knobs import ALL_ON, Knobs
+
+# Lag-1 autocorrelation assumed where a series is too short to show its own: metrics scraped once a minute commonly have
+# 0.2 to 0.5. It counts like this many samples of evidence.
+PRIOR_AUTOCORRELATION = 0.3
+PRIOR_AUTOCORRELATION_WEIGHT = 8.0
+MAX_AUTOCORRELATION = 0.85
+
+# How many samples a metric's assumed noise counts for when the measured one rests on few samples.
+PRIOR_NOISE_WEIGHT = 4.0
+
+# From this many PRE samples on, PRE alone tells the noise; below, the POST samples help.
+ENOUGH_FOR_NOISE = 8
+
+MIN_FOR_DRIFT = 8
+
+# An effect that loses a quarter from each sample to the next is on its way out; of two samples only, half.
+FADES = 0.75
+FADES_AT_ONCE = 0.5
+# A blip on top of an effect that stood before it excuses nothing; standing takes this share of what a finding takes.
+STOOD = 0.75
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean; ZeroDivisionError on an empty series. Unlike sum()/len() it cannot overflow on huge values."""
+    count = len(values)
+    return math.fsum(value / count for value in values)
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value (the mean of the two middle ones); IndexError on an empty series."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    if len(ordered) % 2:
+        return ordered[half]
+    return ordered[half - 1] * 0.5 + ordered[half] * 0.5
+
+
+def level(values: Sequence[float]) -> float:
+    """A robust level: the mean of what is left without the outer fifth on each side (median up to four values).
+
+    Nearly as efficient as the mean on well-behaved noise, and indifferent to single wild values (Tukey).
+    """
+    count = len(values)
+    if count <= 4:
+        return median(values)
+    ordered = sorted(values)
+    cut = max(1, count // 5)
+    return mean(ordered[cut : count - cut])
+
+
+def noise(values: Sequence[float], centre: float) -> float:
+    """Standard deviation of single values around `centre`, without the wildest tenth; 0.0 for fewer than two values.
+
+    From the mean absolute deviation: unlike the median one it does not collapse to zero on quantised series.
+    """
+    count = len(values)
+    if count < 2:
+        return 0.0
+    deviations = sorted(abs(value - centre) for value in values)
+    kept = deviations[: count - count // 10] if count >= 10 else deviations
+    # 1.2533: ratio of standard to mean absolute deviation of a normal; the trimmed tenth takes about a fifth off it.
+    factor = 1.5 if count >= 10 else 1.2533 * math.sqrt(count / (count - 1))
+    return factor * mean(kept)
+
+
+def step_noise(values: Sequence[float]) -> float:
+    """Standard deviation of single values from their successive differences: a level shift hardly moves it."""
+    if len(values) < 3:
+        return 0.0
+    steps = sorted(abs(after - before) for before, after in pairwise(values))
+    kept = steps[:-1] if len(steps) >= 4 else steps
+    return 1.2533 * mean(kept) / math.sqrt(2) * (1.15 if len(steps) >= 4 else 1.0)
+
+
+def autocorrelation(values: Sequence[float], centre: float, spread: float) -> float:
+    """Lag-1 autocorrelation, 0..MAX_AUTOCORRELATION, pulled towards PRIOR_AUTOCORRELATION where the series is short."""
+    count = len(values)
+    if count < 10 or spread <= 0.0:
+        return PRIOR_AUTOCORRELATION
+    reach = 2.5 * spread
+    clipped = [max(-reach, min(reach, value - centre)) for value in values]
+    power = math.fsum(value * value for value in clipped)
+    if power <= 0.0:
+        return PRIOR_AUTOCORRELATION
+    lagged = math.fsum(a * b for a, b in pairwise(clipped))
+    raw = lagged / power + 1.0 / count  # the estimate is biased low by about 1/n
+    pulled = (count * raw + PRIOR_AUTOCORRELATION_WEIGHT * PRIOR_AUTOCORRELATION) / (
+        count + PRIOR_AUTOCORRELATION_WEIGHT
+    )
+    return max(0.0, min(MAX_AUTOCORRELATION, pulled))
+
+
+def effective(count: int, rho: float) -> float:
+    """How many independent samples `count` autocorrelated ones are worth; at least one."""
+    return max(1.0, count * (1.0 - rho) / (1.0 + rho))
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """POST against PRE on one (possibly transformed) scale; positive effects are the bad direction.
+
+    base: the expected level, spread: standard deviation of single PRE values; whole and last: effect over the window
+    (without warm-up) and over its last part; *_without_worst: the same without the worst sample(s); *_error: standard
+    error of these effects; effects: of the single samples; plain: mean effect.
+    """
+
+    base: float
+    spread: float
+    drift: float
+    whole: float
+    whole_without_worst: float
+    whole_error: float
+    last: float
+    last_without_worst: float
+    last_error: float
+    effects: tuple[float, ...] = ()
+    plain: float = 0.0
+
+    def strength(self, required: float, guard: float, knobs: Knobs = ALL_ON) -> float:
+        """How many times the sustained effect is the required one; from 1.0 on it is a finding.
+
+        The requirement is the practical one or `guard` standard errors, whichever is more. The whole window shows it,
+        without its worst sample too, and it has not gone again; or the last part shows it.
+        """
+        if not knobs.practical_margin:
+            required = 1e-9
+        if not knobs.noise_guard:
+            guard = 0.0
+        need = max(required, guard * self.whole_error)
+        whole = self.whole / need
+        if knobs.robust:
+            whole = min(whole, self.whole_without_worst / (0.75 * need))
+        if knobs.last_part:
+            whole = min(whole, self.last / (0.6 * need))
+            need = max(required, (guard + 0.5) * self.last_error)
+            last = self.last / need
+            if knobs.robust:
+                last = min(last, self.last_without_worst / (0.75 * need))
+            whole = max(whole, last)
+        if knobs.robust:
+            whole = min(whole, dying_away(self.effects, max(required, guard * self.whole_error)))
+        return whole
+
+    @property
+    def sustained(self) -> float:
+        """The effect to tell a person: of the whole window, or of its last part where that is what is wrong."""
+        return max(self.whole, self.last) if self.last > 0 else self.whole
+
+
+def dying_away(effects: Sequence[float], need: float) -> float:
+    """What is left of an effect that is dying away, as a multiple of `need`; infinity where it is not.
+
+    At the end at least three samples, the first well above what a finding takes, each at most three quarters of the
+    one before (or two, with less than half), and nothing that was there before: a cold start, or a blip seen through a
+    sliding window. The next value of such a series is what counts.
+    """
+    tail = list(effects[-1:])
+    while len(tail) < len(effects) and tail[0] <= FADES * effects[-len(tail) - 1]:
+        tail.insert(0, effects[-len(tail) - 1])
+    if len(tail) < 2 or tail[0] < 2.0 * need or (len(tail) == 2 and tail[1] > FADES_AT_ONCE * tail[0]):
+        return math.inf
+    before = effects[: len(effects) - len(tail)]
+    if before and max(level(before), median(before[-3:])) >= STOOD * need:
+        return math.inf
+    latest = max(0.0, tail[-1])
+    return latest * latest / tail[-2] / need if latest > 0.0 else 0.0
+
+
+def recent_shift(values: Sequence[float], base: float, spread: float, rho: float) -> float:
+    """How far the latest quarter of a series lies from its level, where that is clearly no noise, else 0.0.
+
+    What was so before the deployment already is not its doing.
+    """
+    count = len(values)
+    if count < MIN_FOR_DRIFT:
+        return 0.0
+    recent = values[count - max(5, count // 4) :]
+    difference = median(recent) - base
+    error = 1.25 * spread / math.sqrt(effective(len(recent), rho))
+    return difference if abs(difference) > 1.5 * error else 0.0
+
+
+def without_worst(values: Sequence[float], share: float = 0.2) -> list[float]:
+    """The values without their largest `share` (at least one, but never all)."""
+    ordered = sorted(values)
+    cut = max(1, int(len(ordered) * share))
+    return ordered[: max(1, len(ordered) - cut)]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric, on the scale it is compared on: PRE, POST without warm-up (body), body's last part; none empty."""
+
+    pre: Sequence[float]
+    pre_minutes: Sequence[float]
+    body: Sequence[float]
+    body_minutes: Sequence[float]
+    last: Sequence[float]
+
+
+def drift_shift(series: Series, *, at: float, spread: float, rho: float) -> float:
+    """How far PRE's own trend carries its level until minute `at`; 0.0 where no trend is clear.
+
+    The trend is the difference of the levels of the two halves, shrunk by how clear it is, and followed for no longer
+    than the series itself lasted.
+    """
+    values, minutes = series.pre, series.pre_minutes
+    count = len(values)
+    if count < MIN_FOR_DRIFT:
+        return 0.0
+    half = count // 2
+    early, late = values[:half], values[count - half :]
+    centre_early, centre_late = mean(minutes[:half]), mean(minutes[count - half :])
+    span = centre_late - centre_early
+    if span <= 0.0:
+        return 0.0
+    difference = level(late) - level(early)
+    error = spread * math.sqrt(2.0 / effective(half, rho))
+    if abs(difference) <= 1.5 * error:
+        return 0.0
+    shrink = 1.0 - (1.5 * error / difference) ** 2
+    ahead = max(0.0, min(at - (centre_early + centre_late) / 2.0, 2.0 * span))
+    return shrink * difference * ahead / span
+
+
+def _spread(series: Series, base: float, prior_noise: float) -> float:
+    """Standard deviation of single values: PRE's, pulled to the usual one, and helped by POST where PRE is thin."""
+    own, count = noise(series.pre, base), len(series.pre)
+    variance = (count - 1.0) * own * own + PRIOR_NOISE_WEIGHT * prior_noise * prior_noise
+    weight = count - 1.0 + PRIOR_NOISE_WEIGHT
+    if count < ENOUGH_FOR_NOISE:
+        after = step_noise(series.body)
+        helps = 0.7 * max(0, len(series.body) - 2)
+        variance += helps * after * after
+        weight += helps
+    return math.sqrt(variance / weight)
+
+
+def contrast(series: Series, *, sign: float, prior_noise: float, knobs: Knobs = ALL_ON) -> Contrast:
+    """Compare POST with PRE.
+
+    sign: +1 where more is worse, -1 where less is worse; prior_noise: usual standard deviation of single values of this
+    metric on this scale.
+    """
+    centre = level if knobs.robust else mean
+    base = centre(series.pre)
+    spread = _spread(series, base, prior_noise)
+    rho = autocorrelation(series.pre, base, spread)
+    shift = 0.0
+    if knobs.follow_drift:
+        shift = drift_shift(series, at=mean(series.body_minutes), spread=spread, rho=rho)
+        # A trend that excuses is believed, one that accuses only half: swings turn around.
+        shift = shift if sign * shift > 0 else 0.5 * shift
+        shift = sign * max(sign * shift, sign * recent_shift(series.pre, base, spread, rho))
+    expected = base + shift
+    excess = [sign * (value - expected) for value in series.body]
+    last = [sign * (value - expected) for value in series.last]
+    pre_error = 1.0 / effective(len(series.pre), rho)
+    return Contrast(
+        base=expected,
+        spread=spread,
+        drift=shift,
+        whole=centre(excess),
+        whole_without_worst=centre(without_worst(excess)),
+        whole_error=1.1 * spread * math.sqrt(pre_error + 1.0 / effective(len(excess), rho)),
+        last=centre(last),
+        last_without_worst=centre(without_worst(last)),
+        last_error=1.1 * spread * math.sqrt(pre_error + 1.0 / effective(len(last), rho)),
+        effects=tuple(excess),
+        plain=mean(excess),
+    )

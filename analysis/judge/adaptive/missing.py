@@ -1,0 +1,186 @@
+"""Missing samples: what they say about the service, and when too few are left to judge by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.judge.adaptive.evidence import Evidence, Finding
+from analysis.judge.types import Check, CheckOutcome, Miss
+from analysis.told import counted, in_a_row, told
+from analysis.wording import reason
+
+# The service did not answer, or answered that it cannot: the sign of an outage.
+SERVICE_DOWN = frozenset({"refused", "timeout", "http_5xx", "dns", "tls", "protocol"})
+# It answered, but no longer with metrics: a broken endpoint, perhaps a broken service.
+ENDPOINT_BROKEN = frozenset({"http_4xx", "redirect", "invalid_json", "invalid_payload", "too_large"})
+# Everything else (expired, cancelled, unauthorized, blocked, other) is ours or a matter of configuration.
+
+ENDPOINT_DOWN = "endpoint_stopped_answering"
+
+# A rollback takes at least this many collections in a row that the service failed, up to the end of the window.
+DOWN_IN_A_ROW = 2
+DOWN_SHARE = 0.4
+SOME_SHARE = 0.25
+
+# Fewer POST samples than this share of the planned ones (and never fewer than two) carry no verdict.
+ENOUGH_SHARE = 0.3
+FEW_SAMPLES = 4
+# Unexplained silence at the end of the window: this many samples and this share of it.
+SILENT_SAMPLES = 3
+SILENT_SHARE = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """What is missing: expected and present POST samples; enough: they carry a verdict; silent: samples missing at the
+    end of the window for no stated reason."""
+
+    expected: int
+    present: int
+    silent: int
+    enough: bool
+
+    @property
+    def few(self) -> bool:
+        """So few samples of a window that was meant to have more that a blip cannot be told from a fault."""
+        return self.present < FEW_SAMPLES and self.expected > self.present
+
+
+def _post_misses(evidence: Evidence) -> list[Miss]:
+    return sorted((m for m in evidence.window.misses if m.phase == "post"), key=lambda m: m.sequence_index)
+
+
+def completeness(evidence: Evidence) -> Completeness:
+    """Count what is there and what is not."""
+    window = evidence.window
+    present = len(evidence.post)
+    expected = max(window.expected, 1)
+    if not window.final:
+        expected = max(1, present + len(_post_misses(evidence)))
+    silent = 0
+    if window.final and evidence.post and window.evaluated_at is not None and present < expected:
+        quiet = (window.evaluated_at - evidence.post[-1].collected_at).total_seconds() / max(1.0, window.interval_s)
+        silent = max(0, min(expected - present, int(quiet + 0.5) - 1))
+        silent -= sum(m.reason not in SERVICE_DOWN for m in _post_misses(evidence)[-silent:]) if silent else 0
+    enough = present >= min(expected, max(2, round(ENOUGH_SHARE * expected)))
+    return Completeness(expected, present, max(0, silent), enough)
+
+
+def _down_streak(evidence: Evidence, misses: list[Miss]) -> int:
+    """Collections in a row, up to the latest one, that the service itself failed."""
+    last_good = max((s.collected_at for s in evidence.post), default=None)
+    streak = 0
+    for miss in reversed(misses):
+        if miss.reason not in SERVICE_DOWN:
+            break
+        if last_good is not None and miss.scheduled_at is not None and miss.scheduled_at <= last_good:
+            break
+        if last_good is not None and miss.scheduled_at is None and miss.sequence_index < len(evidence.post):
+            break
+        streak += 1
+    return streak
+
+
+def no_answers(result: CheckOutcome, sentence: str, *, missing: int, expected: int, margin: float) -> Check:
+    """The endpoint answers no more: so many of the expected collections are missing. No metric has a level."""
+    return Check(
+        metric="requests_per_sec",
+        rule=ENDPOINT_DOWN,
+        outcome=result,
+        share=min(1.0, missing / expected),
+        tolerance=DOWN_SHARE,
+        margin=margin,
+        sentence=sentence,
+        details={"missing": missing, "expected": expected},
+    )
+
+
+def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
+    """Failed collections as evidence; None where nothing speaks against the service."""
+    if not evidence.knobs.missing_data:
+        return None
+    answered_before = evidence.fresh_pre > 0
+    misses = _post_misses(evidence)
+    down = [m for m in misses if m.reason in SERVICE_DOWN]
+    broken = [m for m in misses if m.reason in ENDPOINT_BROKEN]
+    before = sum(m.phase == "pre" and m.reason in SERVICE_DOWN for m in evidence.window.misses)
+    usual = before / (before + evidence.fresh_pre) if before else 0.0
+    reasons = in_a_row(reason(code) for code in sorted({m.reason for m in [*down, *broken]}))
+    if answered_before and down:
+        streak = _down_streak(evidence, misses)
+        share = len(down) / found.expected
+        worst = max(streak / max(DOWN_IN_A_ROW, round(DOWN_SHARE * found.expected)), share / (DOWN_SHARE + usual))
+        if len(down) >= DOWN_IN_A_ROW and worst >= 1.0 and usual < 0.3:
+            sentence = told(
+                "the service answered before the deployment, but then failed {n} of {expected} collections "
+                "({reasons}); failures in a row at the end of the window: {streak}",
+                n=len(down),
+                expected=found.expected,
+                reasons=reasons,
+                streak=streak,
+            )
+            check = no_answers("critical", sentence, missing=len(down), expected=found.expected, margin=worst)
+            return Finding(check, worst, worst, worst)
+        if len(down) >= DOWN_IN_A_ROW and share >= SOME_SHARE + usual:
+            sentence = told(
+                "{n} of {expected} collections failed on the service's side ({reasons}); before the deployment: "
+                "{before}",
+                n=len(down),
+                expected=found.expected,
+                reasons=reasons,
+                before=before,
+            )
+            strength = share / (SOME_SHARE + usual)
+            return Finding(
+                no_answers("warning", sentence, missing=len(down), expected=found.expected, margin=strength),
+                strength,
+                worst * 0.9,
+                strength,
+            )
+    if len(broken) >= 2 and len(broken) >= SILENT_SHARE * found.expected:
+        sentence = told(
+            "for {n} of {expected} collections the endpoint answered with something other than metrics ({reasons})",
+            n=len(broken),
+            expected=found.expected,
+            reasons=reasons,
+        )
+        strength = len(broken) / (SILENT_SHARE * found.expected)
+        return Finding(
+            no_answers("warning", sentence, missing=len(broken), expected=found.expected, margin=strength),
+            strength,
+            0.5,
+        )
+    return _silence(evidence, found) if answered_before else None
+
+
+def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
+    """Samples that stopped coming before the window ended, without a reason on record."""
+    explained = sum(m.reason not in SERVICE_DOWN for m in _post_misses(evidence))
+    if found.present == 0 and found.expected - explained > 0 and evidence.window.final:
+        sentence = counted(
+            evidence.fresh_pre,
+            "none of {expected} samples came after the deployment, while {n} came before it",
+            "none of {expected} samples came after the deployment, while {n} came before it",
+            expected=found.expected,
+        )
+        return Finding(
+            no_answers("warning", sentence, missing=found.expected, expected=found.expected, margin=2.0), 2.0, 0.9
+        )
+    lost_before_silence = found.expected - found.present - found.silent
+    if (
+        found.silent >= SILENT_SAMPLES
+        and found.silent >= SILENT_SHARE * found.expected
+        and lost_before_silence <= 0.25 * found.expected
+    ):
+        sentence = told(
+            "the last {n} of {expected} samples never came, and nothing says why",
+            n=found.silent,
+            expected=found.expected,
+        )
+        strength = found.silent / (SILENT_SHARE * found.expected)
+        return Finding(
+            no_answers("warning", sentence, missing=found.silent, expected=found.expected, margin=strength),
+            strength,
+            0.5,
+        )
+    return None

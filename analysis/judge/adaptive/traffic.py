@@ -1,0 +1,64 @@
+"""requests_per_sec: lost traffic against what the service had, and how much it naturally varies. Growth is no fault."""
+
+from __future__ import annotations
+
+import math
+
+from analysis.judge.adaptive import sentences
+from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
+from analysis.judge.adaptive.levels import Series, contrast, level
+from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
+from analysis.judge.types import Check
+
+PRIOR_NOISE = 0.10
+
+# Below this many requests in all of PRE there is no traffic to lose.
+FEW_REQUESTS = 3.0
+
+
+def judge_traffic(evidence: Evidence) -> Finding | None:
+    """Share of the expected traffic that is gone; None where PRE had next to none."""
+    if not evidence.pre or not evidence.body:
+        return None
+    base = evidence.base_rate()
+    interval = max(1.0, evidence.window.interval_s)
+    if base * interval * len(evidence.pre) < FEW_REQUESTS:
+        return None
+    scaled = [[s.requests_per_sec / base for s in part] for part in (evidence.pre, evidence.body, evidence.last)]
+    series = Series(scaled[0], evidence.pre_minutes, scaled[1], evidence.body_minutes, scaled[2])
+    result = contrast(
+        series,
+        sign=-1.0,
+        prior_noise=math.sqrt(PRIOR_NOISE**2 + 1.0 / (base * interval)),
+        knobs=evidence.knobs,
+    )
+    expected = max(0.2, result.base)
+    lines = evidence.lines
+    need, need_rollback = lines.traffic * WARNING_SHARE, lines.traffic_rollback * ROLLBACK_SHARE
+    strength = result.strength(need * expected, evidence.guard, evidence.knobs)
+    critical = min(strength, result.strength(need_rollback * expected, evidence.guard, evidence.knobs))
+    lost = max(0.0, min(1.0, result.sustained / expected))
+    # What is told is what decided: the whole window, or its last part where that is what is wrong.
+    observed = (1.0 - lost) * expected * base if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
+    limit = expected * (1 - (need_rollback if critical >= 1.0 else need))
+    under = sum(value < limit for value in scaled[1])
+    story = sentences.Story(expected * base, observed, under, len(evidence.body), lines.deciding(), strength, critical)
+    check = Check(
+        metric="requests_per_sec",
+        rule="traffic_lost",
+        outcome=outcome(strength, critical),
+        observed=observed,
+        baseline=expected * base,
+        spread=result.spread * base,
+        limit=limit * base,
+        share=under / len(evidence.body),
+        margin=critical if critical >= 1.0 else strength,
+        sentence=sentences.traffic(story, lost),
+        details={
+            "over": under,
+            "samples": len(evidence.body),
+            "lost": round(lost, 3),
+            "drift": round(result.drift, 3),
+        },
+    )
+    return Finding(check, strength, critical, strength, result.plain / (lines.traffic * expected))

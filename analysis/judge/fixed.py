@@ -1,0 +1,314 @@
+"""The judge of the `fixed` policy: the same limits for every service. Pure.
+
+Rules: a limited metric fails when the share of POST samples strictly above its secured limit (secured_factor × limit)
+is strictly greater than its tolerance; traffic fails when the share of POST samples more than `drop` below the PRE
+mean is strictly greater than its tolerance. Lines and shares are compared in decimals, because in binary floats
+0.9 × 0.80 lies above 0.72 and three times 0.1 above 0.3, and a verdict must not hang on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from statistics import median_low
+
+from analysis.judge.levels import decimal_of, mean_of
+from analysis.judge.quality import assess
+from analysis.judge.types import (
+    OK,
+    ROLLBACK,
+    WARNING,
+    Check,
+    CheckOutcome,
+    Quality,
+    Sample,
+    Verdict,
+    VerdictName,
+    Window,
+)
+from analysis.told import clauses, joined, told
+from analysis.wording import label, level, percent, samples, samples_over
+from projects.policy import LIMITED_METRICS, FixedPolicy
+
+# Scores by verdict: ok 0..0.30, inconclusive 0.40, warning 0.45..0.65, rollback 0.70..1. They never overlap, so that
+# sorting by score sorts by verdict.
+OK_TOP = 0.30
+INCONCLUSIVE_SCORE = 0.40
+WARNING_BOTTOM, WARNING_TOP = 0.45, 0.65
+ROLLBACK_BOTTOM, ROLLBACK_TOP = 0.70, 1.0
+
+SECURED_LIMIT, TRAFFIC = "secured_limit", "below_pre_mean"
+
+MAX_MARGIN = 100.0
+MAX_CONFIDENCE = 0.99
+
+
+def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy, window: Window) -> Verdict:
+    """The verdict of the fixed limits, with one check per metric in the order of METRICS.
+
+    Without PRE or without POST it is a `warning` that is not conclusive, whatever the POST samples show: nothing tells
+    then whether the deployment is the reason. A critical metric that fails on otherwise poor data is still a
+    `rollback_recommended`, not conclusive.
+    """
+    quality = assess(pre, post, window)
+    checks = (
+        _check_traffic(pre, post, policy),
+        *(_check_limit(metric, pre, post, policy) for metric in LIMITED_METRICS),
+    )
+    failing = [check for check in checks if check.outcome in ("warning", "critical")]
+    comparable = bool(pre) and bool(post)
+    conclusive = comparable and quality.score >= policy.min_quality
+    name = _verdict_name(failing, comparable=comparable, conclusive=conclusive)
+    return Verdict(
+        verdict=name,
+        confidence=_confidence(name, checks, failing, quality, conclusive=conclusive),
+        conclusive=conclusive,
+        score=_score(name, checks, failing, quality),
+        summary=_summary(name, failing, quality, len(post), conclusive=conclusive),
+        checks=checks,
+        quality=quality,
+        policy=policy.as_dict(),
+    )
+
+
+def _verdict_name(failing: list[Check], *, comparable: bool, conclusive: bool) -> VerdictName:
+    if not comparable:
+        return WARNING
+    if any(check.outcome == "critical" for check in failing):
+        return ROLLBACK
+    return WARNING if failing or not conclusive else OK
+
+
+# --- the checks ---------------------------------------------------------------------------------------------------
+
+
+def _check_limit(metric: str, pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy) -> Check:
+    rule = policy.limit_of(metric)
+    line = float(decimal_of(rule.limit) * decimal_of(policy.secured_factor))
+    values = [getattr(sample, metric) for sample in post]
+    baseline = mean_of([getattr(sample, metric) for sample in pre]) if pre else None
+    if not values:
+        return _skipped(
+            metric,
+            SECURED_LIMIT,
+            told("no samples after the deployment"),
+            baseline=baseline,
+            line=line,
+            tolerance=rule.tolerance,
+        )
+    over = [value for value in values if value > line]
+    failed = _exceeds(len(over), len(values), rule.tolerance)
+    worst = max(values)
+    observed = mean_of(values)
+    mean = told("mean {level}", level=level(metric, observed))
+    if baseline is not None:
+        mean = told("{mean}, before {level}", mean=mean, level=level(metric, baseline))
+    return Check(
+        metric=metric,
+        rule=SECURED_LIMIT,
+        outcome=_outcome(metric, policy, failed=failed),
+        observed=observed,
+        baseline=baseline,
+        limit=line,
+        share=len(over) / len(values),
+        tolerance=rule.tolerance,
+        margin=min((mean_of(over) if over else worst) / line, MAX_MARGIN),
+        sentence=told(
+            "{metric} above {line} ({share} of the limit {limit}) in {samples}; "
+            "tolerated: {tolerance} of samples; {mean}",
+            metric=label(metric),
+            line=level(metric, line),
+            share=percent(policy.secured_factor),
+            limit=level(metric, rule.limit),
+            samples=samples_over(len(over), len(values)),
+            tolerance=percent(rule.tolerance),
+            mean=mean,
+        ),
+        details={
+            "configured_limit": rule.limit,
+            "secured_factor": policy.secured_factor,
+            **_counts(values, over, worst=worst),
+        },
+    )
+
+
+def _check_traffic(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy) -> Check:
+    metric, rule = "requests_per_sec", policy.requests_per_sec
+    # The mean is compared as a sum, because dividing it would round.
+    total = sum((decimal_of(sample.requests_per_sec) for sample in pre), Decimal(0))
+    if pre and post and total > 0 and total >= decimal_of(rule.min_pre_mean) * len(pre):
+        return _compare_traffic(total, len(pre), [sample.requests_per_sec for sample in post], policy)
+    mean = float(total / len(pre)) if pre else None
+    if not pre:
+        why = told("no sample from before the deployment to compare with")
+    elif not post:
+        why = told("no samples after the deployment")
+    else:
+        why = told("{level} before the deployment is too little to compare with", level=level(metric, mean))
+    return _skipped(metric, TRAFFIC, why, baseline=mean, line=None, tolerance=rule.tolerance)
+
+
+def _compare_traffic(total: Decimal, count: int, values: Sequence[float], policy: FixedPolicy) -> Check:
+    metric, rule = "requests_per_sec", policy.requests_per_sec
+    kept = total * (1 - decimal_of(rule.drop))
+    mean, line = float(total / count), float(kept / count)
+    lost = [value for value in values if decimal_of(value) * count < kept]
+    drop = 1 - decimal_of(mean_of(lost) if lost else min(values)) / (total / count)
+    observed = mean_of(values)
+    return Check(
+        metric=metric,
+        rule=TRAFFIC,
+        outcome=_outcome(metric, policy, failed=_exceeds(len(lost), len(values), rule.tolerance)),
+        observed=observed,
+        baseline=mean,
+        limit=line,
+        share=len(lost) / len(values),
+        tolerance=rule.tolerance,
+        margin=min(max(float(drop / decimal_of(rule.drop)), 0.0), MAX_MARGIN),
+        sentence=told(
+            "traffic below {line} ({drop} less than the {before} before) in {samples}; "
+            "tolerated: {tolerance} of samples; mean {level}",
+            line=level(metric, line),
+            drop=percent(rule.drop),
+            before=level(metric, mean),
+            samples=samples_over(len(lost), len(values)),
+            tolerance=percent(rule.tolerance),
+            level=level(metric, observed),
+        ),
+        details={
+            "drop": rule.drop,
+            "min_pre_mean": rule.min_pre_mean,
+            "pre_samples": count,
+            **_counts(values, lost, worst=min(values)),
+        },
+    )
+
+
+def _counts(values: Sequence[float], over: Sequence[float], *, worst: float) -> dict[str, float]:
+    return {"samples": len(values), "over": len(over), "worst": worst, "median": median_low(values)}
+
+
+def _skipped(
+    metric: str, rule: str, why: str, *, baseline: float | None, line: float | None, tolerance: float
+) -> Check:
+    return Check(
+        metric=metric,
+        rule=rule,
+        outcome="skipped",
+        baseline=baseline,
+        limit=line,
+        tolerance=tolerance,
+        sentence=told("{metric} not judged: {why}", metric=label(metric), why=why),
+        details={"reason": why},
+    )
+
+
+def _exceeds(count: int, samples: int, tolerance: float) -> bool:
+    return Decimal(count) > decimal_of(tolerance) * samples
+
+
+def _outcome(metric: str, policy: FixedPolicy, *, failed: bool) -> CheckOutcome:
+    if not failed:
+        return "ok"
+    return "critical" if metric in policy.critical_metrics else "warning"
+
+
+# --- confidence, score, summary -----------------------------------------------------------------------------------
+
+
+def _strength(check: Check) -> float:
+    """0..1: how far over the line (0.5 = twice the line) and how much of the window."""
+    deviation = 1 - 1 / max(check.margin or 1.0, 1.0)
+    tolerance = check.tolerance or 0.0
+    persistence = ((check.share or 0.0) - tolerance) / (1 - tolerance) if tolerance < 1 else 0.0
+    return 0.5 * deviation + 0.5 * max(persistence, 0.0)
+
+
+def _closeness(checks: Sequence[Check]) -> float:
+    """0..1: how near the worst sample of any metric came to its line."""
+    return max((min(check.margin, 1.0) for check in checks if check.margin is not None), default=1.0)
+
+
+def _confidence(
+    name: VerdictName, checks: Sequence[Check], failing: list[Check], quality: Quality, *, conclusive: bool
+) -> float:
+    """0..1: grows with the deviation, the number of signals and the data quality. The weights are a plain ramp from
+    even odds to near certainty; they are not calibrated, which the fixed policy does not promise."""
+    if name == OK:
+        raw = 0.60 + 0.39 * (1 - _closeness(checks))
+    elif failing:
+        strongest = max(_strength(check) for check in failing)
+        raw = 0.50 + 0.40 * strongest + 0.05 * min(len(failing) - 1, 2)
+    else:
+        raw = 0.50
+    # Half of it where nothing can be concluded, except that a critical breach was seen with one's own eyes.
+    certainty = 1.0 if conclusive or name == ROLLBACK else 0.5
+    trust = certainty * (0.5 + 0.5 * quality.score)
+    return round(min(raw * trust, MAX_CONFIDENCE), 4)
+
+
+def _score(name: VerdictName, checks: Sequence[Check], failing: list[Check], quality: Quality) -> float:
+    """0 = surely healthy … 1 = surely to roll back, in the band of its verdict; poor data stay low in the band."""
+    if name == OK:
+        return round(OK_TOP * _closeness(checks), 4)
+    if not failing:
+        return INCONCLUSIVE_SCORE
+    bottom, top = (ROLLBACK_BOTTOM, ROLLBACK_TOP) if name == ROLLBACK else (WARNING_BOTTOM, WARNING_TOP)
+    strongest = max(_strength(check) for check in failing)
+    return round(bottom + (top - bottom) * strongest * (0.5 + 0.5 * quality.score), 4)
+
+
+def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: int, *, conclusive: bool) -> str:
+    worst = sorted(quality.issues, key=lambda issue: -issue.penalty)[:2]
+    doubt = clauses(issue.message for issue in worst)
+    if not failing:
+        return _nothing_failed(name, doubt, count)
+    ordered = sorted(failing, key=lambda check: (check.outcome != "critical", -_strength(check)))
+    found = joined(_short(check) for check in ordered)
+    if name == ROLLBACK and conclusive:
+        return told("Roll back: after the deployment, {found}.", found=found)
+    if name == ROLLBACK:
+        return told(
+            "Roll back: after the deployment, {found}. The data quality is poor ({doubt}), so check the service "
+            "before you act.",
+            found=found,
+            doubt=doubt,
+        )
+    if conclusive:
+        return told("Look closer: after the deployment, {found}; no critical metric failed.", found=found)
+    return told(
+        "Look now: {found}, but it is not certain that the deployment is the cause ({doubt}).", found=found, doubt=doubt
+    )
+
+
+def _nothing_failed(name: VerdictName, doubt: str, count: int) -> str:
+    if name == OK:
+        return told("Keep it: no metric broke its limit in {samples} after the deployment.", samples=samples(count))
+    doubt = doubt or told("the data quality is too low")
+    if not count:
+        return told("Not conclusive: {doubt}. Check the service yourself.", doubt=doubt)
+    return told(
+        "Not conclusive: {doubt}. No metric broke its limit in {samples}, but check the service yourself.",
+        doubt=doubt,
+        samples=samples(count),
+    )
+
+
+def _short(check: Check) -> str:
+    line, seen = level(check.metric, check.limit), level(check.metric, check.observed)
+    over = samples_over(check.details["over"], check.details["samples"])
+    if check.metric == "requests_per_sec":
+        return told(
+            "traffic was below {line} in {samples} (mean {level}, before {before})",
+            line=line,
+            samples=over,
+            level=seen,
+            before=level(check.metric, check.baseline),
+        )
+    return told(
+        "{metric} was above {line} in {samples} (mean {level})",
+        metric=label(check.metric),
+        line=line,
+        samples=over,
+        level=seen,
+    )
