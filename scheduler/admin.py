@@ -1,4 +1,4 @@
-"""Jobs and pollers in Django admin: to look at, and to retry and cancel."""
+"""Jobs and pollers in Django admin: read-only, with retry and cancel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REFUSALS_SHOWN = 20
 
 
 class LateFilter(admin.SimpleListFilter):
-    """Due for more than ten seconds, and not begun."""
+    """Filter jobs that are due for more than ten seconds and not started."""
 
     title = _("lateness")
     parameter_name = "late"
@@ -94,7 +94,7 @@ class ScheduledJobAdmin(MachineMadeAdmin):
         return [own, *super().get_urls()]
 
     def overview(self, request: HttpRequest) -> HttpResponse:
-        """Jobs and pollers at a glance: what there is to do, how late it is, what is stuck, who is at work."""
+        """Show jobs by kind and status, delays, stuck jobs, and pollers."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         found = summary()
@@ -124,11 +124,11 @@ class ScheduledJobAdmin(MachineMadeAdmin):
         return TemplateResponse(request, "admin/jobs_and_pollers.html", context)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Rows are never edited by hand; who may change jobs may retry and cancel them."""
+        """Allow retry and cancel with the permission to change jobs; rows are never edited by hand."""
         return request.user.has_perm("scheduler.change_scheduledjob")
 
     def tell(self, request: HttpRequest, outcomes: list[Outcome], done: str) -> None:
-        """Says what became of each job."""
+        """Show a message for each job."""
         count = sum(outcome.done for outcome in outcomes)
         if count:
             self.message_user(request, done % {"n": count, "total": len(outcomes)}, messages.SUCCESS)

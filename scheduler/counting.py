@@ -1,4 +1,4 @@
-"""What the scheduler counts: how jobs ended, and how late they began."""
+"""Counters of the scheduler: how jobs ended, and how late they started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JOBS_ENDED = totals.counter(
 JOBS_PUT_OFF = totals.counter(
     "seqpulse_scheduler_jobs_retried_total", "Failed runs that are to be tried again.", ("job_type",)
 )
-# The service level is 1 s (p99); beyond a minute only "much too late" matters.
+# The objective is 1 s (p99); beyond a minute details do not matter.
 START_DELAY = totals.histogram(
     "seqpulse_scheduler_job_start_delay_seconds",
     "From the time a job was due to its start.",
@@ -24,17 +24,17 @@ START_DELAY = totals.histogram(
 
 
 def count_ended(jobs: Sequence[Ended]) -> None:
-    """Counts jobs that ended, inside the transaction that ends them."""
+    """Count jobs that ended, inside the transaction that ends them."""
     JOBS_ENDED.add(Counter((job.job_type, job.status) for job in jobs))
 
 
 def count_put_off(jobs: Iterable[Ended]) -> None:
-    """Counts failed runs that get another try, inside the transaction that plans it."""
+    """Count failed runs that will be retried, inside the transaction that plans the retry."""
     JOBS_PUT_OFF.add(Counter((job.job_type,) for job in jobs))
 
 
 def count_runs(jobs: Iterable[Job]) -> None:
-    """Notes how late the runs began, inside the transaction that records them."""
+    """Count how late the runs started, inside the transaction that records them."""
     START_DELAY.observe(
         ((job.job_type,), max(0.0, (job.claimed_at - job.scheduled_at).total_seconds())) for job in jobs
     )

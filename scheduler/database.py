@@ -1,4 +1,4 @@
-"""The thread that alone speaks to the database about jobs, and what becomes of its errors."""
+"""The thread that runs all queries about jobs, and the classification of its errors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 T = TypeVar("T")
 
-# Who freezes or is cut off in the middle of a transaction must not keep its locks: the others work on the same rows.
+# A poller frozen or disconnected in a transaction must not keep its locks: others work on the same rows.
 SESSION = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '10s'; SET statement_timeout = '60s'"
-# Threads that run handlers may wait and compute for long, but not in the middle of a transaction.
+# Threads that run handlers may wait and compute for long, but not in a transaction.
 WORKER_PREFIX = "worker"
 WORKER_SESSION = "SET idle_in_transaction_session_timeout = '30s'"
 
 
 class DatabaseAway(Exception):
-    """There is no connection any more, or none is to be had: to be tried again. What was asked may have happened."""
+    """The connection is lost or cannot be opened: retry. The statement may have been executed."""
 
 
 # OperationalErrors that refuse a statement and leave the connection usable (PostgreSQL's SQLSTATE codes): deadlock,
@@ -30,9 +30,9 @@ STATEMENT_REFUSED = frozenset({"40P01", "40001", "53100", "53200", "55P03", "570
 
 
 def connection_lost(error: Exception) -> bool:
-    """Whether the error tells that this thread's connection is gone, and not just that a statement was refused.
+    """Return whether the error means that this thread's connection is lost, not only that a statement was refused.
 
-    In doubt it is gone: a terminated connection is still "open" for a while, and says the same on every statement.
+    If in doubt it is lost: a terminated connection stays "open" for a while and fails on every statement.
     """
     if not isinstance(error, (OperationalError, InterfaceError)):
         return False
@@ -42,20 +42,23 @@ def connection_lost(error: Exception) -> bool:
 
 
 def limit_worker(sender: object, connection: BaseDatabaseWrapper, **_: object) -> None:
-    """Receiver of connection_created: sets the limits of connections that worker threads open."""
+    """Set the limits of connections opened by worker threads; receives connection_created."""
     if threading.current_thread().name.startswith(WORKER_PREFIX):
         with connection.cursor() as cursor:
             cursor.execute(WORKER_SESSION)
 
 
 class DatabaseThread:
-    """Runs functions one after another on one thread, with one connection that is opened anew when it was lost."""
+    """Run functions one after another on one thread, with one connection that is reopened when lost."""
 
     def __init__(self) -> None:
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="database")
 
     async def __call__(self, work: Callable[..., T], *args: object) -> T:
-        """What work returns. Raises DatabaseAway, and whatever else work raises."""
+        """Run `work` on the thread and return its result.
+
+        Raises: DatabaseAway, and everything that `work` raises.
+        """
         return await asyncio.get_running_loop().run_in_executor(self.executor, self._call, work, args)
 
     def _call(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
@@ -71,5 +74,5 @@ class DatabaseThread:
             raise DatabaseAway(str(error).strip()) from error
 
     def shutdown(self) -> None:
-        """Ends the thread, without waiting for a call that hangs."""
+        """End the thread without waiting for a hanging call."""
         self.executor.shutdown(wait=False)

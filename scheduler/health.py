@@ -1,6 +1,6 @@
-"""How well SeqPulse is, judged by its jobs and pollers: for /health, and for the page that people look at.
+"""Health of SeqPulse, derived from jobs and pollers, for /health and the status page.
 
-What is asked of the database is asked once a second at most in each process, however often anybody asks.
+Each process queries the database at most once a second, however often it is asked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from common.cached import Cached
 from scheduler.state import PollerState, Queue, read_health
 
 CACHE_S = 1.0
-# What makes it degraded: so many late jobs, or one that is late by so much.
+# Degraded from this many late jobs, or from one job this late.
 TOO_MANY_LATE = 10
 TOO_LATE_S = 60.0
 DOWN_WORDS = "The database does not answer."
@@ -32,7 +32,7 @@ class Health:
 
 
 def look() -> Health:
-    """Asks the database."""
+    """Query the database."""
     try:
         queue, pollers, missing = read_health()
     except (DatabaseError, InterfaceError):
@@ -47,7 +47,7 @@ def look() -> Health:
 
 
 def judge(queue: Queue, pollers: list[PollerState]) -> Health:
-    """What queue and pollers say of the whole."""
+    """Derive the health from queue and pollers."""
     fresh = [poller for poller in pollers if poller.fresh]
     problems: dict[str, str] = {}
     if not fresh:
@@ -60,7 +60,7 @@ def judge(queue: Queue, pollers: list[PollerState]) -> Health:
         problems["jobs"] = f"{queue.failed} jobs failed within the last hour: see scheduled jobs in the admin."
     checks = {"database": "ok", "migrations": "ok"}
     checks |= {name: "degraded" if name in problems else "ok" for name in ("pollers", "queue", "jobs")}
-    # A failed job is for people to look at; it does not make the service unwell.
+    # A failed job needs attention, but does not degrade the service.
     unwell = bool(problems) and (set(problems) != {"jobs"} or queue.stuck > 0)
     facts = {
         "pollers": len(fresh),

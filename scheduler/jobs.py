@@ -1,4 +1,4 @@
-"""The scheduler's own recurring work."""
+"""Recurring jobs of the scheduler."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from scheduler.recurring import recurring
 
 FOLD_EVERY_S = 60.0
 PRUNE_EVERY_S = 3600.0
-# Longer than anybody asks for the errors of a job; verdicts keep what they are based on themselves.
+# Long enough to look at errors of jobs; verdicts keep their evidence themselves.
 KEEP_DAYS = 30
 
 
 @recurring("fold_totals", every_s=FOLD_EVERY_S)
 def fold_totals() -> None:
-    """Keeps the table of totals as small as the number of its series."""
+    """Fold the table of totals to about one row per series."""
     totals.fold()
 
 
 @recurring("prune_jobs", every_s=PRUNE_EVERY_S)
 def prune_jobs() -> None:
-    """Deletes jobs that ended a month ago."""
+    """Delete jobs that ended a month ago."""
     operations.prune(KEEP_DAYS)

@@ -1,4 +1,4 @@
-"""A connection of its own, watched by the event loop: it hears of new work, and it holds the poller's lock."""
+"""A separate connection, watched by the event loop, that receives notifications and holds the poller's lock."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from scheduler.store import JobStore
 logger = structlog.get_logger(__name__)
 
 RECONNECT_AFTER_S = 5.0
-# Nobody keeps the lock of our name for longer than a look at whether we are gone.
+# Other pollers take the lock of our name only briefly, to check whether we are gone.
 LOCK_TIMEOUT = "2s"
 
 
 class Listener:
-    """Calls `wake` on the loop whenever work was announced, or the connection is lost."""
+    """Call `wake` on the loop when new jobs are announced, or the connection is lost."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, store: JobStore, wake: Callable[[], None]) -> None:
         self.loop = loop
@@ -39,13 +39,13 @@ class Listener:
 
     @property
     def wanted(self) -> bool:
-        """Whether it is time to connect."""
+        """Return whether it is time to connect."""
         return self.link is None and self.loop.time() >= self.retry_at
 
     def connect(self) -> None:
-        """Opens the connection, listens, takes the lock and tells the others; called on the database thread.
+        """Open the connection, listen, take the lock and publish that; called on the database thread.
 
-        Where no connection is to be had, the poller goes on without and looks more often.
+        Without a connection the poller works on and polls more often.
         """
         try:
             self.link = psycopg.connect(**self._parameters(), autocommit=True)
@@ -69,7 +69,7 @@ class Listener:
         return parameters
 
     def watch(self) -> None:
-        """Starts hearing; called on the loop's thread."""
+        """Watch the connection; called on the loop's thread."""
         if self.link is not None:
             self.since = time.monotonic()
             self.watched = self.link.fileno()
@@ -89,7 +89,7 @@ class Listener:
         self.wake()
 
     def close(self) -> None:
-        """Gives up the connection, and with it the lock."""
+        """Close the connection, and release the lock with it."""
         if self.watched is not None:
             self.loop.remove_reader(self.watched)
             self.watched = None

@@ -1,4 +1,4 @@
-"""The job table and the processes that work on it."""
+"""Jobs, pollers and totals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils.translation import pgettext_lazy
 
 from scheduler.words import shown
 
-# A poller that has not been heard of for this long is taken for gone in health answers.
+# After this time without a heartbeat, health reports a poller as gone.
 HEARTBEAT_STALE_AFTER = timedelta(seconds=30)
 
 
@@ -30,16 +30,16 @@ OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING)
 
 class ScheduledJobQuerySet(models.QuerySet["ScheduledJob"]):
     def open(self) -> ScheduledJobQuerySet:
-        # OR, not IN: so each half has its partial index, and the ended ones, which are many, are not read.
+        # OR, not IN: each half uses its partial index, so that the many ended jobs are not read.
         return self.filter(models.Q(status=JobStatus.PENDING) | models.Q(status=JobStatus.RUNNING))
 
     def due(self) -> ScheduledJobQuerySet:
-        """Pending and not in the future, by the database's clock."""
+        """Filter pending jobs that are due, by the database's clock."""
         return self.filter(status=JobStatus.PENDING, scheduled_at__lte=Now())
 
 
 class ScheduledJob(models.Model):
-    """One thing to do at one time. Written by SQL in scheduler/store.py; the meanings are in DESIGN §3."""
+    """One thing to do at one time. Written by SQL in scheduler/store.py; states: docs/architecture/state_machine.md."""
 
     deployment = models.ForeignKey(
         "deployments.Deployment",
@@ -90,9 +90,9 @@ class ScheduledJob(models.Model):
         db_table = "scheduled_jobs"
         indexes = [
             models.Index(fields=["scheduled_at", "id"], condition=models.Q(status="pending"), name="jobs_due"),
-            # locked_until stays out of it, so that renewing leases is a HOT update.
+            # Without locked_until, so that renewing leases is a HOT update.
             models.Index(fields=["locked_by"], condition=models.Q(status="running"), name="jobs_running"),
-            # For health: few jobs fail, so that it stays small.
+            # For health. Small, because few jobs fail.
             models.Index(fields=["finished_at"], condition=models.Q(status="failed"), name="jobs_failed"),
         ]
         constraints = [
@@ -111,12 +111,12 @@ class ScheduledJob(models.Model):
 
     @property
     def shown_error(self) -> str:
-        """The error in the language of the page, "" where there is none."""
+        """Return the error in the active language, "" if there is none."""
         return shown(self.error_fact, self.last_error)
 
 
 class Poller(models.Model):
-    """A poller process, as its heartbeat shows it."""
+    """A poller process with its heartbeat."""
 
     name = models.CharField(_("name"), max_length=100, unique=True)
     host = models.CharField(_("host"), max_length=255)
@@ -142,7 +142,7 @@ class Poller(models.Model):
 
 
 class RunningTotal(models.Model):
-    """A piece of a counter or histogram; what counts is the sum per name, labels and part (common/totals.py)."""
+    """A part of a counter or histogram; its value is the sum per name, labels and part (common/totals.py)."""
 
     name = models.CharField(max_length=100)
     labels = models.CharField(max_length=200, blank=True)

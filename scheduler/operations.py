@@ -1,4 +1,4 @@
-"""What people do with jobs: look at them, retry, cancel, prune. Answers say in words what was done and what not."""
+"""Operations of staff on jobs: show, retry, cancel, prune, with an outcome per job."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from scheduler.words import stored
 FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
 RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
 PRUNE_BATCH = 5000
-# Due for longer than this without being claimed: no poller is at work, or they cannot keep up.
+# Due for longer than this without being claimed: no poller works, or they cannot keep up.
 STUCK_AFTER_S = 60
 
-# Locked in the order of ids, as everywhere.
+# Lock in the order of ids, as everywhere.
 LOCK = """
 SELECT id, status, expires_at IS NOT NULL AND expires_at <= now(), scheduled_at, expires_at FROM scheduled_jobs
 WHERE id = ANY(%s) ORDER BY id FOR UPDATE
@@ -77,7 +77,7 @@ ORDER BY scheduled_at LIMIT 20
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a wish for one job; words: why not, "" where it was done."""
+    """Outcome for one job; words: why it was refused, "" if it was done."""
 
     job_id: int
     done: bool
@@ -85,9 +85,9 @@ class Outcome:
 
 
 def retry(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
-    """Makes ended jobs due now, with all their retries.
+    """Make ended jobs due now, with all their retries.
 
-    Refused where the time of the job is over: a sample that comes too late would say something else.
+    Refused for expired jobs: a late sample would measure something else.
     """
     wishes = Wishes(ids)
     with transaction.atomic(), connection.cursor() as cursor:

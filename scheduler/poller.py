@@ -1,7 +1,7 @@
-"""The poller: claims due jobs in batches, runs them at the same time, records what they brought in batches.
+"""The poller: claims due jobs in batches, runs them concurrently, and records their results in batches.
 
-One event loop for what waits (collections), threads for what computes (`def` handlers), one thread that alone speaks
-to the database about jobs. DESIGN §4 has the rules, store.py the SQL, shares.py what is fair, recorder.py the writing.
+Collections wait on an event loop, `def` handlers compute on threads, and one thread runs all queries about jobs.
+docs/architecture/ describes the rules; store.py has the SQL, fair_share.py the fairness, recorder.py the writing.
 """
 
 from __future__ import annotations
@@ -34,23 +34,26 @@ from scheduler.words import describe, facts
 
 logger = structlog.get_logger(__name__)
 
-# Larger batches gained nothing end to end (CHOICES, "The job table, measured").
+# Measured: larger batches gained nothing end to end.
 CLAIM_BATCH = 200
-# Recurring work plans itself; this only mends a chain that was broken.
+# Recurring jobs plan themselves; this only repairs a broken chain.
 PLAN_RECURRING_EVERY_S = 300.0
-# While others hold jobs: how often we look whether they still live. Without a listener: how often we look for work.
+# While others hold jobs: seconds between checks whether they live. Without a listener: seconds between claims.
 LOOK_AFTER_OTHERS_S = 1.0
 LOOK_UNTOLD_S = 1.0
-# Due jobs that we do not get are in somebody's claim that is not committed yet.
+# Due jobs that cannot be claimed are in another poller's uncommitted claim.
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.1
 LONGEST_TROUBLE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class PollerOptions:
-    """capacity: jobs at once; threads: `def` handlers at once; lease_s: seconds until a silent poller's jobs are taken
-    over; poll_s: the longest sleep between two looks at the table; grace_s: how long running jobs may take to end on
-    SIGTERM before they are handed back."""
+    """Options of a poller.
+
+    capacity: concurrent jobs; threads: concurrent `def` handlers; lease_s: seconds until a silent poller's jobs are
+    taken over; poll_s: longest sleep between two claims; grace_s: seconds that running jobs may take on SIGTERM before
+    they are handed back.
+    """
 
     capacity: int = 1000
     threads: int = 4
@@ -60,12 +63,12 @@ class PollerOptions:
 
     @property
     def thread_places(self) -> int:
-        """Jobs of one `def` kind that are held at once: enough to prepare and record them in batches."""
+        """Return how many jobs of one `def` kind are held: enough to prepare and record them in batches."""
         return self.threads * 32
 
     @property
     def heartbeat_s(self) -> float:
-        """Seconds between heartbeats; each renews the leases as well."""
+        """Return the seconds between heartbeats, which also renew the leases."""
         return min(self.poll_s, self.lease_s / 3, LONGEST_SLEEP_S)
 
 
@@ -89,7 +92,7 @@ class Poller:
         self.empty_claims = 0
 
     async def run(self) -> None:
-        """Works until stop() is called, then lets running jobs end, records them and hands back the rest."""
+        """Work until stop() is called, then let running jobs end, record them and hand back the rest."""
         self.woken, self.stopped = asyncio.Event(), asyncio.Event()
         self.recorder = Recorder(self.store, self.database, self)
         self.listener = Listener(asyncio.get_running_loop(), self.store, self.woken.set)
@@ -110,7 +113,7 @@ class Poller:
             self.database.shutdown()
 
     def stop(self) -> None:
-        """Asks run() to end; to be called on the loop's thread."""
+        """Ask run() to end; called on the loop's thread."""
         self.stopping = True
         self.stopped.set()
         self.woken.set()
@@ -124,14 +127,14 @@ class Poller:
                 wait_s = await self._look()
                 troubles = 0
             except Exception as error:
-                # Whatever it is, it must not end the poller: what it holds would wait for others to take it over.
+                # No error may end the poller: its jobs would have to wait for others to take them over.
                 wait_s = min(0.25 * 2**troubles, LONGEST_TROUBLE_S)
                 if isinstance(error, DatabaseAway):
                     logger.error("database_away", error=str(error), next_try_s=wait_s)
                 else:
                     logger.exception("looking_failed", next_try_s=wait_s)
                 troubles = min(troubles + 1, 10)
-            # In trouble, news of more work changes nothing.
+            # After an error, notifications do not shorten the pause.
             event = self.stopped if troubles else self.woken
             if wait_s > 0:
                 with contextlib.suppress(TimeoutError):
@@ -139,7 +142,7 @@ class Poller:
             self.woken.clear()
 
     async def _look(self) -> float:
-        """One round: what is due is claimed and started; returns for how long there is nothing more to do."""
+        """Claim and start due jobs; return the seconds until the next round."""
         if self.listener.wanted:
             await self.database(self._connect_listener)
             self.listener.watch()
@@ -157,12 +160,12 @@ class Poller:
             self.recover_at = now + LOOK_AFTER_OTHERS_S
             snapshot = None if await self._recover() else snapshot
         if limits is None:
-            return min(self._until_heartbeat(), LOOK_AFTER_OTHERS_S)  # whatever ends wakes us
+            return min(self._until_heartbeat(), LOOK_AFTER_OTHERS_S)  # the end of a job wakes us
         touched = 0
         if snapshot is None or is_due(snapshot):
             touched = await self._claim(limits)
             if touched == limits.limit:
-                self.others_work = True  # for all we know
+                self.others_work = True  # assume so
                 return 0
             limits = self.fair_share.limits(kind_names(), CLAIM_BATCH) or limits
             snapshot = await self.database(self.store.snapshot, limits)
@@ -199,12 +202,12 @@ class Poller:
         return snapshot
 
     def _connect_listener(self) -> None:
-        # First of all: as long as we have no session lock, nobody may conclude from it that we are gone.
+        # First register: without a session lock, others must not conclude from it that we are gone.
         self.store.register(self.host, os.getpid())
         self.listener.connect()
 
     def _drop_unknown(self, held: list[int]) -> None:
-        """The answer to a claim was lost: what the table calls ours without our knowing goes back at once."""
+        """Hand back jobs that are ours in the table but unknown to us: the answer to their claim was lost."""
         dropped = self.store.release(keep=held)
         if dropped:
             logger.warning("unknown_claim_released", jobs=dropped)
@@ -227,14 +230,14 @@ class Poller:
     # Holding
 
     def _hold(self, job: Job) -> None:
-        if job.id in self.held:  # an earlier run of ours, taken over by somebody and handed back, still goes on
+        if job.id in self.held:  # an earlier run, taken over by another poller and handed back, still continues
             self.fair_share.remove(self.held[job.id])
         self.held[job.id] = job
         self.fair_share.add(job)
         self.unstarted.append(job)
 
     def let_go(self, jobs: Sequence[Job], *, may_have_woken: bool) -> None:
-        """These jobs are written, or not ours any more."""
+        """Forget jobs that are written, or not ours any more."""
         for job in jobs:
             if self.held.get(job.id) is job:
                 del self.held[job.id]
@@ -243,7 +246,7 @@ class Poller:
             self.woken.set()
 
     def was_taken_over(self, jobs: Sequence[Job]) -> None:
-        """Where that happened in the time of a lease, our session lock is not to be relied on: others could take it."""
+        """Stop relying on our session lock if jobs were taken over within their lease: others could take it."""
         young = time.monotonic() - self.options.lease_s / 2
         if self.listener.connected and any(job.claimed_monotonic > max(self.listener.since, young) for job in jobs):
             logger.warning("session_lock_distrusted", poller=self.name)
@@ -254,7 +257,7 @@ class Poller:
     # Running
 
     async def _start(self) -> None:
-        """Loads what the claimed jobs need, kind by kind, and sets them running."""
+        """Prepare the claimed jobs by kind and start them."""
         for name, batch in grouped(self.unstarted, lambda job: job.job_type).items():
             ready: list[tuple[Job, Any]] = []
             kind = known_kind(name)
@@ -265,7 +268,7 @@ class Poller:
                 ready = [(job, prepared[job.id]) for job in sound if job.id in prepared]
                 for job, problem in unprepared:
                     self.recorder.failed([job], Fact("cannot_prepare", {"error": describe(problem)}))
-            # Only now: where preparing failed for want of a database, they wait for the next round.
+            # Only now: if preparing failed because the database is unavailable, they wait for the next round.
             started = {id(job) for job in batch}
             self.unstarted = [job for job in self.unstarted if id(job) not in started]
             for job in broken:
@@ -330,7 +333,7 @@ def unknown(name: str) -> Fact:
 
 
 def run_on_thread(kind: JobKind, job: Job, prepared: Any) -> Any:
-    """Runs a `def` handler with a connection that is known to be alive."""
+    """Run a `def` handler with a live connection."""
     close_old_connections()
     try:
         return kind.run(job, prepared)
@@ -339,7 +342,7 @@ def run_on_thread(kind: JobKind, job: Job, prepared: Any) -> Any:
 
 
 def prepare_each(kind: JobKind, jobs: Sequence[Job]) -> tuple[dict[int, Any], list[tuple[Job, Exception]]]:
-    """What each job's run takes; a job that cannot be prepared fails alone, not with its batch."""
+    """Return the prepared argument of each job; a job that cannot be prepared fails alone, not with its batch."""
     try:
         prepared = kind.prepare(jobs)
         return {job.id: prepared.get(job.id) for job in jobs}, []

@@ -1,4 +1,4 @@
-"""Asking for work: enqueue it, cancel it, wake it. Called inside the transaction of whoever asks."""
+"""Enqueue, cancel and wake jobs. Called inside the transaction of the caller."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from scheduler.words import stored
 logger = structlog.get_logger(__name__)
 
 CHANNEL = "seqpulse_jobs"
-# No poller sleeps longer, so each sees by itself what is further off.
+# No poller sleeps longer, so jobs further in the future need no notification.
 LONGEST_SLEEP_S = 10.0
 NOTIFY_WITHIN_S = LONGEST_SLEEP_S + 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be. scheduled_at: when it is due; None: now, by the database's clock. metadata: ids only.
+    """A job to enqueue.
 
-    unique_key: where a job with this key was ever written, this one is left out. fair_key: whose job it is, so that one
-    project's many do not keep another's few waiting; None: it shares with nobody.
+    scheduled_at: due time; None: now, by the database's clock. unique_key: skipped if a job with this key was ever
+    written. fair_key: the tenant (project), for fair sharing; None: no tenant. metadata: ids only.
     """
 
     job_type: str
@@ -46,14 +46,14 @@ class NewJob:
 
 
 def database_now() -> datetime:
-    """The database's clock: the one that jobs and leases go by (start of the transaction, aware UTC)."""
+    """Return the database's clock, which jobs and leases use (start of the transaction, aware UTC)."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT now()")
         now: datetime = cursor.fetchone()[0]
         return now
 
 
-# One round trip, also where hundreds of jobs are written: it stands in every transaction that starts or ends work.
+# One round trip, also for hundreds of jobs: it is part of every transaction that starts or ends work.
 ENQUEUE = """
 WITH written AS (
     INSERT INTO scheduled_jobs (job_type, scheduled_at, deployment_id, phase, sequence_index, expires_at, unique_key,
@@ -69,10 +69,12 @@ SELECT pg_notify(%s, '') FROM written HAVING min(scheduled_at) <= now() + %s * i
 
 
 def enqueue(jobs: Iterable[NewJob]) -> None:
-    """Writes the jobs in one statement and wakes the pollers once where one of them is due soon.
+    """Insert the jobs in one statement, and wake the pollers if one of them is due soon.
 
-    Left out is what was ever written before: a job with the same unique_key, or with the same kind and sequence_index
-    for the same deployment. Raises UnknownJobKind before anything is written.
+    Skips jobs that were written before: with the same unique_key, or the same kind and sequence_index for the same
+    deployment.
+
+    Raises: UnknownJobKind before anything is written.
     """
     wanted = list(jobs)
     if not wanted:
@@ -95,12 +97,12 @@ def enqueue(jobs: Iterable[NewJob]) -> None:
 
 
 def notify() -> None:
-    """Wakes the pollers when the current transaction commits."""
+    """Wake the pollers when the current transaction commits."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
 
 
-# Locked in the order of ids: two pollers may cancel for the same deployment at once.
+# Lock in the order of ids: two pollers may cancel for the same deployment at once.
 CANCEL = f"""
 UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), error_code = %s, last_error = %s,
     error_fact = %s
@@ -111,9 +113,9 @@ RETURNING {ended_columns("job")}
 
 
 def cancel(deployment_ids: Sequence[int], job_types: Sequence[str], why: Fact, *, code: str = "") -> list[Ended]:
-    """Cancels what is still pending of these deployments and kinds; returns the cancelled ones.
+    """Cancel pending jobs of these deployments and kinds; return the cancelled ones.
 
-    A job that runs just now ends by itself. The kinds' `on_finished` is called with the cancelled ones.
+    A running job ends by itself. The kinds' `on_finished` is called with the cancelled ones.
     """
     return _cancel(CANCEL, [code or why.code, *stored(why), list(deployment_ids), list(job_types)])
 
@@ -128,7 +130,7 @@ RETURNING {ended_columns("job")}
 
 
 def cancel_of(fair_key: int, job_types: Sequence[str], why: Fact) -> list[Ended]:
-    """Cancels what is still pending of these kinds for one owner (NewJob.fair_key), as cancel does for deployments."""
+    """Cancel pending jobs of these kinds and one tenant (NewJob.fair_key), as cancel does for deployments."""
     return _cancel(CANCEL_OF, [why.code, *stored(why), fair_key, list(job_types)])
 
 
@@ -140,7 +142,7 @@ def _cancel(statement: str, values: list[Any]) -> list[Ended]:
     return cancelled
 
 
-# The error of an expired job, unless an earlier try failed.
+# The error of an expired job, unless an earlier attempt failed.
 DUE, UNTIL = (
     f"coalesce(to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS \"UTC\"'), {column}::text)"
     for column in ("scheduled_at", "expires_at")
@@ -165,9 +167,9 @@ RETURNING {ended_columns("job")}
 
 
 def expire(deployment_ids: Sequence[int], job_types: Sequence[str]) -> None:
-    """Ends what is still pending of these deployments and kinds although its time is over, in one transaction.
+    """End pending jobs of these deployments and kinds that are past expires_at, in one transaction.
 
-    Claims do that too, but leave alone what is in a full tenant queue (scheduler/fair_share.py).
+    Claims do that too, except for jobs in a full tenant queue (scheduler/fair_share.py).
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(EXPIRE, [list(deployment_ids), list(job_types)])
@@ -175,10 +177,11 @@ def expire(deployment_ids: Sequence[int], job_types: Sequence[str]) -> None:
 
 
 def announce_ended(jobs: Sequence[Ended], *, guarded: bool = True) -> None:
-    """Tells each kind of its jobs that came to their end, inside the current transaction.
+    """Call `on_finished` of each kind with its ended jobs, inside the current transaction.
 
-    guarded: a callback that raises is told of each job by itself: that the jobs have ended must not depend on it.
-    Without (it costs two round trips) whatever it raises ends the transaction.
+    Args:
+        guarded: if a callback raises, call it for each job separately, so that jobs end in any case. Without (it costs
+            two round trips) an exception ends the transaction.
     """
     count_ended(jobs)
     for name, ended in grouped(jobs, lambda job: job.job_type).items():
@@ -195,7 +198,7 @@ def _announce(callback: Callable[[Sequence[Ended]], None], jobs: Sequence[Ended]
         with transaction.atomic():
             callback(jobs)
     except (OperationalError, InterfaceError):
-        raise  # the database's trouble, not the callback's: all of it is tried again
+        raise  # an error of the database, not of the callback: the whole transaction is retried
     except Exception:
         if len(jobs) == 1:
             logger.exception("ended_callback_raised", job_id=jobs[0].id, job_type=jobs[0].job_type)
@@ -205,12 +208,12 @@ def _announce(callback: Callable[[Sequence[Ended]], None], jobs: Sequence[Ended]
 
 
 def wake_when_done(waiting: str, deployment_ids: Sequence[int], *, awaited: Sequence[str]) -> set[int]:
-    """Makes the pending `waiting` jobs of these deployments due now where no `awaited` job is open any more.
+    """Make the pending `waiting` jobs of these deployments due now if no `awaited` job is open.
 
-    The waiting rows are locked first, in the order of their ids: of two transactions that each end one of the last two
-    awaited jobs, the later one then sees the other's work, so that one of them wakes the waiting job.
+    The waiting rows are locked first, in the order of ids. If two transactions each end one of the last two awaited
+    jobs, the later one sees the result of the other, so that one of them wakes the waiting job.
 
-    Returns the deployments whose jobs were woken.
+    Returns: the deployments whose jobs became due.
     """
     if not deployment_ids:
         return set()

@@ -1,4 +1,4 @@
-"""Writing what runs brought, in batches. Nothing that was measured is dropped while its job is still ours."""
+"""Write the results of runs in batches. No measurement is dropped while its job is still ours."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from scheduler.words import describe, facts, facts_of_many, stored
 
 logger = structlog.get_logger(__name__)
 
-# Half again as many collections a second as with batches of 100, where every round trip waits for a busy server.
+# Measured: 1.5 times the collections per second of batches of 100, with a busy database.
 WRITE_BATCH = 400
 WRITE_AFTER_S = 0.03
 LONGEST_PAUSE_S = 5.0
-# So many refusals in a row without one success: it is not the rows, it is the database.
+# After so many refusals in a row the problem is the database, not the rows.
 GIVE_UP_AFTER = 3
 
 
 class Holder(Protocol):
-    """Whoever holds the jobs that are recorded: the poller."""
+    """The holder of the recorded jobs: the poller."""
 
     def let_go(self, jobs: Sequence[Job], *, may_have_woken: bool) -> None:
-        """These are not ours any more; may_have_woken: their end may have made other jobs due."""
+        """Forget these jobs; may_have_woken: their end may have made other jobs due."""
 
     def was_taken_over(self, jobs: Sequence[Job]) -> None:
-        """Another poller has these now."""
+        """Note that another poller has taken these over."""
 
 
 class Recorder:
-    """Collects results and failures on the event loop and writes them by number or after a moment."""
+    """Collect results and failures on the event loop and write them by number or after a short time."""
 
     def __init__(self, store: JobStore, database: DatabaseThread, holder: Holder) -> None:
         self.store = store
@@ -53,7 +53,7 @@ class Recorder:
         self.unwritten.set()
 
     def failed(self, jobs: Sequence[Job], why: Fact, *, retry: bool = True) -> None:
-        """Note failed runs; when to try again is the kind's retry policy."""
+        """Note failed runs; the kind's retry policy decides when to retry."""
         for job in jobs:
             delay = None
             with contextlib.suppress(UnknownJobKind):
@@ -66,7 +66,7 @@ class Recorder:
         return not self.results and not self.failures
 
     async def run(self) -> None:
-        """Writes until it is cancelled; keeps what cannot be written, and tries again after a pause that grows."""
+        """Write until cancelled; keep results that cannot be written and retry with growing pauses."""
         while True:
             await self.unwritten.wait()
             if len(self.results) < WRITE_BATCH:
@@ -81,7 +81,7 @@ class Recorder:
                     pause = min(pause * 2, LONGEST_PAUSE_S)
 
     async def _write(self) -> bool:
-        """One batch; False where nothing of it could be written."""
+        """Write one batch; return False if nothing of it could be written."""
         try:
             done = await self._write_results()
             failed = await self._write_failures()
@@ -98,7 +98,7 @@ class Recorder:
         if not done:
             return False
         outcome = await self.database(complete_each, self.store, done)
-        # New results only ever come at the end. What was put off goes there as well, so that the rest has its turn.
+        # New results are appended. Postponed ones go to the end as well, so that the others have their turn.
         self.results[: len(done)] = []
         self.results.extend(outcome.put_off)
         for job, error in outcome.refused:
@@ -141,8 +141,11 @@ class Recorder:
 
 @dataclass
 class Recorded:
-    """What became of a batch of results. settled: written, or not ours any more (then it is not in `ours`); refused:
-    cannot be recorded, whoever tries; put_off: the database could not take them now, for the reason in `problem`."""
+    """Outcome of a batch of results.
+
+    settled: written, or not ours any more (then not in `ours`); refused: can never be recorded; put_off: the database
+    could not store them now, for the reason in `problem`.
+    """
 
     settled: list[tuple[Job, Any]] = field(default_factory=list)
     ours: list[int] = field(default_factory=list)
@@ -159,8 +162,8 @@ class Recorded:
 
 
 def complete_each(store: JobStore, done: Sequence[tuple[Job, Any]]) -> Recorded:
-    """Completes the runs together, or, where that is refused, each by itself: one does not hold up the others."""
-    # The guard costs round trips, so it comes in only where the first attempt did not go through.
+    """Complete the runs together or, if that is refused, each separately, so that one does not block the others."""
+    # The guard costs round trips, so it is used only if the first attempt failed.
     attempts = (False, True) if len(done) > 1 else (True,)
     for guarded in attempts:
         try:
@@ -183,7 +186,10 @@ def complete_each(store: JobStore, done: Sequence[tuple[Job, Any]]) -> Recorded:
 
 
 def fail_each(store: JobStore, failures: Sequence[Failure]) -> tuple[list[Ended], list[Failure], Exception | None]:
-    """Writes the failures together, or each by itself: what was changed, what is put off, and why."""
+    """Write the failures together, or each separately.
+
+    Returns: changed jobs, postponed failures, and the reason.
+    """
     try:
         return store.fail(failures), [], None
     except Exception as error:

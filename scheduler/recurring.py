@@ -1,7 +1,7 @@
-"""Work that recurs: a chain of jobs in the same table, one per tick, however many pollers there are.
+"""Recurring jobs: a chain of jobs in the same table, one per tick, with any number of pollers.
 
-Each tick's job has a unique key. When it ends, whichever way, the next one is written in the same transaction; a poller
-writes the missing ones when it starts and now and then, so that a broken chain mends itself.
+Each tick's job has a unique key. When it ends, whatever its status, the next one is written in the same transaction.
+Pollers write missing ones at start and from time to time, so that a broken chain is repaired.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Recurring:
     every_s: float
 
     def tick_after(self, now: datetime) -> NewJob:
-        """The first job of this kind that is due after now; of use until the one after it."""
+        """Return the first job of this kind due after now; it expires when the next one is due."""
         number = math.floor(now.timestamp() / self.every_s) + 1
         due = datetime.fromtimestamp(number * self.every_s, UTC)
         expires_at = due + timedelta(seconds=self.every_s)
@@ -36,7 +36,7 @@ _recurring: dict[str, Recurring] = {}
 
 
 def recurring(name: str, *, every_s: float) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
-    """Decorates a function without arguments that is to run every so many seconds, on a thread of one poller."""
+    """Register a function without arguments to run every `every_s` seconds, on a thread of one poller."""
     kind = Recurring(name, every_s)
 
     def follow_up(jobs: Sequence[Ended]) -> None:
@@ -55,6 +55,6 @@ def recurring(name: str, *, every_s: float) -> Callable[[Callable[[], Any]], Cal
 
 
 def plan_recurring() -> None:
-    """Writes the next job of every recurring kind, where it is not there yet."""
+    """Enqueue the next job of every recurring kind, if missing."""
     now = database_now()
     enqueue([kind.tick_after(now) for kind in _recurring.values()])

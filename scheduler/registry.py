@@ -27,8 +27,8 @@ from scheduler.retry import RetryPolicy
 class Job:
     """A claimed row of scheduled_jobs, as handlers see it. claimed_at: the database's clock at the claim.
 
-    fair_key: whose job it is (scheduler/fair_share.py); defect: why the row cannot be run;
-    names: what log lines about it carry (scheduler/tracing.py).
+    fair_key: its tenant (scheduler/fair_share.py); defect: why the row cannot be run; names: ids for log lines
+    (scheduler/tracing.py).
     """
 
     id: int
@@ -49,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job that came to its end: completed, failed, cancelled or expired; error_code says why it was not completed.
+    """An ended job: completed, failed, cancelled or expired; error_code says why it was not completed.
 
     Statements return these fields by `ended_columns`.
     """
@@ -64,17 +64,17 @@ class Ended:
 
 
 def ended_columns(table: str) -> str:
-    """SQL: the columns of this table (or alias) that make an Ended, in its order."""
+    """Return SQL: the columns of a table (or alias) for the fields of Ended, in order."""
     return ", ".join(f"{table}.{field.name}" for field in fields(Ended))
 
 
 def completed(job: Job) -> Ended:
-    """The end of a run that went well."""
+    """Return the end of a successful run."""
     return Ended(job.id, job.job_type, "completed", job.deployment_id, job.sequence_index, fair_key=job.fair_key)
 
 
 def grouped(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:
-    """The items by key, each list in the order given."""
+    """Group the items by key, in the given order."""
     groups: dict[str, list[Any]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
@@ -82,9 +82,9 @@ def grouped(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[A
 
 
 class JobError(ExplainedError):
-    """A run that failed in a way the job's owner understands.
+    """A failed run, with a reason for the job's owner.
 
-    code: short and stable, for counting; its text says what to mend; retry: whether another try can help.
+    code: short and stable, for counting; its text says what to fix; retry: whether another attempt can help.
     """
 
     def __init__(self, code: str, /, *, retry: bool = True, **params: Param) -> None:
@@ -121,12 +121,12 @@ class JobKind:
     on_thread: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        # Kept, because it is asked for every job.
+        # Cached, because it is read for every job.
         object.__setattr__(self, "on_thread", not inspect.iscoroutinefunction(self.run))
 
 
 class UnknownJobKind(LookupError):
-    """A job type that no app has announced."""
+    """A job type that no app has registered."""
 
 
 _kinds: dict[str, JobKind] = {}
@@ -142,7 +142,10 @@ def job_kind(
     on_retry: Callable[[Sequence[Ended]], None] | None = None,
     max_concurrency: int | None = None,
 ) -> Callable[[Callable[[Job, Any], Any]], Callable[[Job, Any], Any]]:
-    """Decorates the `run` of a kind and announces it. Raises ValueError where the name is taken by another."""
+    """Register the decorated function as `run` of a kind.
+
+    Raises: ValueError if the name is taken by another function.
+    """
 
     def register(run: Callable[[Job, Any], Any]) -> Callable[[Job, Any], Any]:
         taken = _kinds.get(name)
@@ -157,7 +160,7 @@ def job_kind(
 
 
 def known_kind(name: str) -> JobKind | None:
-    """The announced kind, None where no app has announced it."""
+    """Return the registered kind, else None."""
     return _kinds.get(name)
 
 
@@ -166,7 +169,10 @@ def kind_names() -> list[str]:
 
 
 def kind_of(name: str) -> JobKind:
-    """The announced kind; raises UnknownJobKind."""
+    """Return the registered kind.
+
+    Raises: UnknownJobKind.
+    """
     try:
         return _kinds[name]
     except KeyError:

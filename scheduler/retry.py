@@ -1,4 +1,4 @@
-"""When a failed job is tried again. Pure: a value and a decision."""
+"""Decide when a failed job is retried. Pure: a value and a decision."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """delays_s: seconds to wait after the first, second, … failed run; after the last of them the job is given up."""
+    """Retry delays. delays_s: seconds to wait after the first, second, … failed run; after the last the job fails."""
 
     delays_s: tuple[float, ...] = (30.0, 120.0, 300.0)
 
     def delay_after(self, retry_count: int) -> float | None:
-        """Seconds until the next run of a job that was retried retry_count times and failed again; None: give up."""
+        """Return the seconds until the next run of a job that failed after retry_count retries; None: give up."""
         return self.delays_s[retry_count] if retry_count < len(self.delays_s) else None
 
 

@@ -1,4 +1,4 @@
-"""How SeqPulse is doing, as the database shows it: one look for health, one for the gauges of /metrics."""
+"""Read the state of queue and pollers from the database: for health, and for the gauges of /metrics."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from django.db.migrations.loader import MigrationLoader
 from scheduler.models import HEARTBEAT_STALE_AFTER
 
 STALE_AFTER_S = HEARTBEAT_STALE_AFTER.total_seconds()
-# A job that nobody has begun this long after its time is late; pollers begin theirs within 1 s (p99).
+# A job not started this long after its due time is late; pollers start jobs within 1 s (p99).
 LATE_AFTER_S = 2.0
-# A lease that ran out is taken over within seconds; if not, something keeps the pollers from it.
+# Jobs with an expired lease are taken over within seconds; if not, pollers cannot work.
 STUCK_AFTER_S = 60.0
-# A poller that stopped in order has no row; one that was killed is told of for so long.
+# A poller that stopped has no row; a killed one is reported for so long.
 HOSTS_FOR_S = 900.0
 HEALTH_TIMEOUT_MS = 2000
 GAUGES_TIMEOUT_MS = 5000
@@ -39,7 +39,7 @@ SELECT name, host, pid, started_at, heartbeat_at, extract(epoch FROM now() - hea
     (SELECT count(*) FROM scheduled_jobs WHERE status = 'running' AND locked_by = name)
 FROM pollers ORDER BY heartbeat_at DESC, name
 """
-# OR, not IN: so each half has its partial index (jobs_due, jobs_running), however many jobs have ended.
+# OR, not IN: each half uses its partial index (jobs_due, jobs_running), however many jobs have ended.
 GAUGES = """
 SELECT (SELECT count(*) FROM scheduled_jobs WHERE status = 'running'),
     (SELECT count(*) FROM scheduled_jobs WHERE (status = 'pending' OR status = 'running') AND job_type = %(kind)s
@@ -59,7 +59,7 @@ PARAMETERS = {"late": LATE_AFTER_S, "stuck": STUCK_AFTER_S}
 
 @dataclass(frozen=True, slots=True)
 class PollerState:
-    """A poller as its row shows it. age_s: since its last heartbeat, by the database's clock."""
+    """A poller. age_s: seconds since its last heartbeat, by the database's clock."""
 
     name: str
     host: str
@@ -76,7 +76,7 @@ class PollerState:
 
 @dataclass(frozen=True, slots=True)
 class DueJob:
-    """A job whose time has come; waits_s: how long ago."""
+    """A due job; waits_s: seconds since it became due."""
 
     id: int
     job_type: str
@@ -85,8 +85,11 @@ class DueJob:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """late: jobs that are due for LATE_AFTER_S and more; lag_s: how long the oldest due one has been; stuck: running
-    with a lease that ran out STUCK_AFTER_S ago; failed: within the last hour; pending: all that wait, due or not."""
+    """State of the queue.
+
+    late: jobs due for LATE_AFTER_S or more; lag_s: seconds since the oldest due one became due; stuck: running with a
+    lease that ran out STUCK_AFTER_S ago; failed: within the last hour; pending: all pending jobs, due or not.
+    """
 
     late: int
     lag_s: float
@@ -97,10 +100,10 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Numbers of this moment.
+    """Current values.
 
-    overdue: open jobs of the kind asked for that are late or had to be retried; pending: by job type; connections: of
-    the whole database server, by state.
+    overdue: open jobs of a given kind that are late or were retried; pending: by job type; connections: of the whole
+    database server, by state.
     """
 
     queue: Queue
@@ -114,7 +117,10 @@ class Gauges:
 
 @contextmanager
 def bounded(milliseconds: int) -> Iterator[CursorWrapper]:
-    """A cursor whose statements may take so long at most; raises OperationalError beyond that."""
+    """Yield a cursor with a statement timeout.
+
+    Raises: OperationalError when it is exceeded.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
         yield cursor
@@ -132,7 +138,7 @@ def read_pollers(cursor: CursorWrapper) -> list[PollerState]:
 
 
 def read_health() -> tuple[Queue, list[PollerState], list[str]]:
-    """Queue, pollers, and the migrations that this version has and the database has not."""
+    """Return queue, pollers, and the migrations missing in the database."""
     with bounded(HEALTH_TIMEOUT_MS) as cursor:
         cursor.execute("SELECT app, name FROM django_migrations")
         missing = known_migrations().difference(cursor.fetchall())
@@ -142,7 +148,7 @@ def read_health() -> tuple[Queue, list[PollerState], list[str]]:
 
 
 def read_oldest_due(cursor: CursorWrapper) -> DueJob | None:
-    """The job that has been waiting longest."""
+    """Return the job that has waited longest."""
     cursor.execute(OLDEST_DUE)
     row = cursor.fetchone()
     return DueJob(*row) if row is not None else None
@@ -162,7 +168,7 @@ def read_gauges(kind: str, within_s: float) -> Gauges:
 
 @lru_cache(maxsize=1)
 def known_migrations() -> frozenset[tuple[str, str]]:
-    """The migrations of this version, read from its files once: what runs does not change."""
+    """Return the migrations of this version, read from its files once."""
     loader = MigrationLoader(None, load=False)
     loader.load_disk()
     return frozenset(loader.disk_migrations)

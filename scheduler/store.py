@@ -1,6 +1,6 @@
-"""The job table as a poller works on it: claim, settle, renew, recover. SQL, for thousands of jobs a second.
+"""Operations of a poller on the job table: claim, complete, fail, renew, recover. SQL, for thousands of jobs a second.
 
-Every time here is the database's clock: a poller's own may be wrong. Each function is one transaction.
+All times use the database's clock: a poller's may be wrong. Each function is one transaction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scheduler.registry import Ended, Job, completed, ended_columns, grouped, ki
 from scheduler.tracing import Names, names_of
 from scheduler.words import stored
 
-# What a poller may claim: scheduler/fair_share.py says which kinds and tenant queues are full.
+# Claimable jobs; scheduler/fair_share.py decides which kinds and tenant queues are full.
 CLAIMABLE = """status = 'pending' AND job_type <> ALL(%(full_kinds)s)
         AND coalesce(job_type || ':' || fair_key, '') <> ALL(%(full_queues)s)"""
 
@@ -48,7 +48,7 @@ RETURNING {ended_columns("job")}, job.phase, {epoch("job.scheduled_at")}, {epoch
     {epoch("now()")}, job.retry_count, job.job_metadata
 """
 
-# Two ranges instead of <>, so that the index on locked_by answers at once, however many jobs are our own.
+# Two ranges instead of <>, so that the index on locked_by is used, however many jobs are our own.
 SNAPSHOT = f"""
 (SELECT extract(epoch FROM scheduled_at - now())::float8 FROM scheduled_jobs WHERE {CLAIMABLE}
     ORDER BY scheduled_at, id LIMIT 1),
@@ -56,7 +56,7 @@ EXISTS (SELECT 1 FROM scheduled_jobs WHERE status = 'running' AND locked_by < %(
     OR EXISTS (SELECT 1 FROM scheduled_jobs WHERE status = 'running' AND locked_by > %(owner)s)
 """
 
-# One statement, so that an idle poller asks one question per fallback interval.
+# One statement, so that an idle poller sends one query per fallback interval.
 HEARTBEAT = f"""
 WITH heartbeat AS (UPDATE pollers SET heartbeat_at = now() WHERE name = %(owner)s RETURNING 1),
 renewed AS (UPDATE scheduled_jobs SET locked_until = now() + %(lease)s * interval '1 second'
@@ -64,8 +64,8 @@ renewed AS (UPDATE scheduled_jobs SET locked_until = now() + %(lease)s * interva
 SELECT {SNAPSHOT}, EXISTS (SELECT 1 FROM heartbeat)
 """
 
-# Pollers that work now and can be proven to be gone: we get the lock that they hold while their connection lives. Right
-# after a start of the server nobody has it yet.
+# Pollers with running jobs that are provably gone: the lock that they hold while connected is free. Right after a start
+# of the server no poller has its lock yet.
 GONE = """
 SELECT name FROM pollers WHERE session_locked AND name <> %s
     AND name IN (SELECT locked_by FROM scheduled_jobs WHERE status = 'running')
@@ -73,7 +73,7 @@ SELECT name FROM pollers WHERE session_locked AND name <> %s
     AND pg_try_advisory_xact_lock(hashtextextended(name, 0))
 """
 
-# started_at is fenced as well: after an answer that was lost, the same poller may have claimed the same job once more.
+# started_at is compared as well: after a lost answer, the same poller may have claimed the same job a second time.
 COMPLETE = """
 UPDATE scheduled_jobs AS job SET status = 'completed', finished_at = now(), locked_by = '', locked_until = NULL,
     last_error = '', error_code = '', error_fact = NULL
@@ -83,8 +83,8 @@ WHERE job.id = done_id AND started_at = since AND locked_by = %s AND status = 'r
 
 
 def with_entry(event: str, code: str, error: str, fact: str) -> str:
-    """SQL: the job's history with one more entry, the last ten of them. Arguments: SQL expressions."""
-    # Whatever somebody wrote there by hand: it must not keep jobs from being ended or taken back.
+    """Return SQL for the job's history with another entry, limited to ten. Arguments: SQL expressions."""
+    # Values written by hand must not prevent jobs from being ended or recovered.
     return (
         "CASE WHEN jsonb_typeof(job.history) IS DISTINCT FROM 'array' THEN '[]'"
         " WHEN jsonb_array_length(job.history) >= 10 THEN job.history - 0 ELSE job.history END"
@@ -110,8 +110,8 @@ WHERE job.id = failed_id AND started_at = since AND locked_by = %s AND status = 
 RETURNING {ended_columns("job")}
 """
 
-# Who loses one poller after the other may be what kills them; but whatever else these ran at the time is innocent, and
-# each of several kills in a row may hit the same jobs. The history keeps ten entries, so that this can be counted.
+# A job that loses several pollers may be what kills them; but other jobs running at the time are not, and several kills
+# in a row may hit the same jobs. The history keeps ten entries, so that this can be counted.
 MOST_LOSSES = 10
 LOST = """
 SELECT id, locked_by, history
@@ -132,7 +132,7 @@ WHERE job.id = lost_id RETURNING {ended_columns("job")}
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A run that failed. delay_s: seconds until the next try; None: there is none."""
+    """A failed run. delay_s: seconds until the next attempt; None: no retry."""
 
     job: Job
     why: Fact
@@ -156,14 +156,14 @@ EVERYTHING = ClaimLimits(0, [], [])
 
 
 class JobStore:
-    """The job table in the hands of one poller, named `owner`. lease_s: seconds until its jobs may be taken over."""
+    """The job table for one poller, named `owner`. lease_s: seconds until its jobs may be taken over."""
 
     def __init__(self, owner: str, lease_s: float) -> None:
         self.owner = owner
         self.lease_s = lease_s
 
     def register(self, host: str, pid: int) -> None:
-        """Writes the poller's row, without a session lock; rows of pollers that have been silent for a day go."""
+        """Write the poller's row, without a session lock; delete rows of pollers silent for a day."""
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("DELETE FROM pollers WHERE heartbeat_at < now() - interval '1 day'")
             cursor.execute(
@@ -174,9 +174,9 @@ class JobStore:
             )
 
     def prove_session_lock(self) -> bool:
-        """Tells the others that our session lock may be relied on, if it is held: a pooler may have let it go.
+        """Publish that our session lock can be relied on, if it is held: a connection pooler may have released it.
 
-        Called while the listener's connection holds it; asked here, on another one.
+        Called while the listener's connection holds it; checked here on another connection.
         """
         with connection.cursor() as cursor:
             cursor.execute(
@@ -193,7 +193,7 @@ class JobStore:
     def heartbeat(self, held: Collection[int], limits: ClaimLimits = EVERYTHING) -> QueueSnapshot:
         """Write the heartbeat, renew the leases of the held jobs, and read what there is to wait for.
 
-        A job that the table calls ours but that is not in `held` is not renewed, so that its lease runs out.
+        A job that is ours in the table but not in `held` is not renewed, so that its lease runs out.
         """
         with connection.cursor() as cursor:
             parameters: dict[str, Any] = {"lease": self.lease_s, "held": list(held)}
@@ -210,7 +210,10 @@ class JobStore:
         return {"owner": self.owner, "full_kinds": limits.full_kinds, "full_queues": limits.full_queues}
 
     def claim(self, limit: int, limits: ClaimLimits = EVERYTHING) -> tuple[list[Job], int]:
-        """Up to `limit` due jobs, now ours, and how many rows were touched: those past expires_at ended as expired."""
+        """Claim up to `limit` due jobs; return them and the number of changed rows.
+
+        Jobs past expires_at become expired instead.
+        """
         with transaction.atomic(), connection.cursor() as cursor:
             parameters: dict[str, Any] = {"limit": limit, "lease": self.lease_s}
             cursor.execute(CLAIM, parameters | self._parameters(limits))
@@ -222,11 +225,12 @@ class JobStore:
         return [job_of(row, claimed_monotonic, names.get(row[3], {})) for row in ours], len(rows)
 
     def complete(self, done: Sequence[tuple[Job, Any]], *, guarded: bool = True) -> list[int]:
-        """Completes the runs and records their results, in one transaction; returns the ids that were still ours.
+        """Complete the runs and record their results in one transaction; return the ids that were still ours.
 
-        guarded: as for scheduler.queue.announce_ended.
+        Jobs taken over by another poller are neither completed nor recorded.
 
-        What another poller has taken over meanwhile is left alone: neither completed nor recorded.
+        Args:
+            guarded: as for scheduler.queue.announce_ended.
         """
         with transaction.atomic(), connection.cursor() as cursor:
             ids, stamps = array(job.id for job, _ in done), array(job.claimed_at for job, _ in done)
@@ -242,9 +246,9 @@ class JobStore:
         return sorted(ours)
 
     def fail(self, failures: Sequence[Failure]) -> list[Ended]:
-        """Puts each failed job off to its next try, or ends it where there is none or it would come too late.
+        """Schedule the next attempt of each failed job, or end it if there is none or it would be too late.
 
-        Returns the jobs still ours, with the status that each got (pending or failed).
+        Returns: the jobs still ours, with their new status (pending or failed).
         """
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
@@ -266,7 +270,7 @@ class JobStore:
         return changed
 
     def release(self, *, keep: Collection[int] = ()) -> int:
-        """Hands back the jobs that are still ours, less those to keep, as if not claimed; returns how many."""
+        """Hand back the jobs that are still ours, except those to keep, as if not claimed; return how many."""
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE scheduled_jobs SET status = 'pending', locked_by = '', locked_until = NULL, started_at = NULL"
@@ -279,7 +283,7 @@ class JobStore:
             return released
 
     def recover(self) -> list[Ended]:
-        """Takes back the jobs of pollers that are gone or silent: to pending, or, after MOST_LOSSES, to failed.
+        """Recover the jobs of pollers that are gone or silent: to pending or, after MOST_LOSSES, to failed.
 
         Gone: the server has released their session lock. Silent (frozen, cut off): the lease ran out.
         """
@@ -308,7 +312,7 @@ class JobStore:
 
 
 def losses(history: Any) -> int:
-    """How many pollers a job has lost by its history, since somebody last asked for it to be retried."""
+    """Return how many pollers a job has lost by its history, since it was last retried by a user."""
     entries = json.loads(history) if isinstance(history, str) else history
     count = 0
     for entry in reversed(entries if isinstance(entries, list) else []):
@@ -320,7 +324,7 @@ def losses(history: Any) -> int:
 
 
 def job_of(row: Sequence[Any], claimed_monotonic: float, names: Names) -> Job:
-    """A row of CLAIM as the value that handlers take. It never raises: the row is ours already."""
+    """Convert a row of CLAIM to a Job. Never raises, because the row is already claimed."""
     job_id, job_type, _, deployment_id, index, _, key, phase, scheduled_at, expires_at, now, retry_count, raw = row
     metadata, defect = metadata_of(raw)
     claimed_at = datetime.fromtimestamp(now, UTC)

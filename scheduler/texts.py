@@ -1,4 +1,4 @@
-"""The sentences of jobs that failed or were ended."""
+"""Templates of facts about failed and ended jobs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What jobs are called in logs: by the names that the people outside use, not by our row numbers.
+"""Name jobs in logs by public ids instead of row numbers.
 
-The scheduler knows no domain. Whoever owns what jobs belong to announces how its rows are called; a poller asks once
-per batch, and keeps what it was told.
+The scheduler knows no domain: the app that owns the rows registers how to name them. A poller resolves the names once
+per batch.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ Names = Mapping[str, str]
 KEEP = 10_000
 
 
-def _nobody(ids: Collection[int]) -> Mapping[int, Names]:
+def _no_names(ids: Collection[int]) -> Mapping[int, Names]:
     return {}
 
 
-_resolve: list[Callable[[Collection[int]], Mapping[int, Names]]] = [_nobody]
+_resolve: list[Callable[[Collection[int]], Mapping[int, Names]]] = [_no_names]
 _known: dict[int, Names] = {}
 
 
 def announce_names(resolve: Callable[[Collection[int]], Mapping[int, Names]]) -> None:
-    """From now on `resolve` tells, by Job.deployment_id, what log lines about a job are to carry."""
+    """Register the function that returns, by Job.deployment_id, the ids for log lines about a job."""
     _resolve[0] = resolve
     _known.clear()
 
 
 def names_of(deployment_ids: Collection[int]) -> dict[int, Names]:
-    """What log lines about these are to carry; what cannot be found out now is left out.
+    """Return the ids for log lines; ids that cannot be resolved now are left out.
 
     Called outside transactions.
     """
@@ -43,6 +43,6 @@ def names_of(deployment_ids: Collection[int]) -> dict[int, Names]:
         try:
             _known.update(_resolve[0](unknown))
         except (DatabaseError, InterfaceError) as error:
-            # A log line without its names is no reason to lose the jobs.
+            # A missing name in a log line must not lose the jobs.
             logger.warning("names_unknown", error=str(error).strip())
     return {pk: _known[pk] for pk in deployment_ids if pk in _known}

@@ -1,4 +1,4 @@
-"""How errors and jobs look in logs, in job rows and on pages."""
+"""Format errors and jobs for logs, job rows and pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _storable(value: Param) -> Param:
     if isinstance(value, Fact):
         return Fact(value.code, {name: _storable(item) for name, item in value.params.items()})
     if isinstance(value, str):
-        # Neither NUL nor half of a surrogate pair has a place in a PostgreSQL text.
+        # PostgreSQL text cannot contain NUL or lone surrogates.
         return value.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()[:MAX_ERROR_CHARS]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -47,17 +47,17 @@ def describe(error: Exception) -> str:
 
 
 def lag_ms(job: Job) -> float:
-    """How late the job was claimed."""
+    """Return how late the job was claimed, in ms."""
     return round((job.claimed_at - job.scheduled_at).total_seconds() * 1000, 1)
 
 
 def duration_ms(job: Job) -> float:
-    """How long ago the job was claimed."""
+    """Return the time since the claim, in ms."""
     return round((time.monotonic() - job.claimed_monotonic) * 1000, 1)
 
 
 def facts(job: Job) -> dict[str, Any]:
-    """What a log line about one job says of it."""
+    """Return the fields of a log line about one job."""
     return {
         "job_id": job.id,
         "job_type": job.job_type,
@@ -70,7 +70,7 @@ def facts(job: Job) -> dict[str, Any]:
 
 
 def facts_of_many(jobs: Sequence[Job]) -> dict[str, Any]:
-    """What a log line about jobs of one batch says of them. One line a job would cost as much as the work itself."""
+    """Return the fields of a log line about a batch of jobs. One line per job would cost as much as the work itself."""
     return {
         "count": len(jobs),
         "job_ids": [job.id for job in jobs],

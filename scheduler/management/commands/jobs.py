@@ -1,4 +1,4 @@
-"""manage.py jobs: what there is to do, how late it is, what is stuck; retry and cancel."""
+"""manage.py jobs: show jobs, delays and stuck jobs; retry and cancel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""manage.py prune_jobs: deletes jobs that ended long ago."""
+"""manage.py prune_jobs: delete jobs that ended long ago."""
 
 from __future__ import annotations
 

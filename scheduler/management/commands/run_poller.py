@@ -1,4 +1,4 @@
-"""manage.py run_poller: works on the job table until it is told to stop."""
+"""manage.py run_poller: work on the job table until stopped."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from scheduler.poller import Poller, PollerOptions
 logger = structlog.get_logger(__name__)
 
 FORCED_EXIT_CODE = 130
-# Supervisors kill after ten seconds; before that we go ourselves, and leave the rest to whoever takes it over.
+# Supervisors kill after ten seconds. Exit before that; other pollers take over the rest.
 LATEST_EXIT_S = 9.5
 
 
 def raise_open_file_limit() -> None:
-    """As many open files as the system allows: every collection under way is one."""
+    """Raise the limit of open files as far as allowed: each running collection needs one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def exit_now(code: int) -> None:
-    """Ends the process without waiting for threads that hang."""
+    """End the process without waiting for hanging threads."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -64,7 +64,7 @@ class Command(BaseCommand):
             )
         )
         if any(thread.name.startswith(("worker", "database")) for thread in threading.enumerate()):
-            # What still computes would keep the interpreter; its jobs have been handed back.
+            # Threads that still compute would keep the interpreter alive; their jobs have been handed back.
             exit_now(0)
 
     async def work(self, options: PollerOptions) -> None:
