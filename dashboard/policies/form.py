@@ -5,10 +5,10 @@ Ratios (0..1 in the policy) are percentages here. An empty field means the defau
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from operator import attrgetter
+from itertools import product
 from typing import Any
 
 from django import forms
@@ -26,27 +26,38 @@ from projects.policy import (
     LIMITED_METRICS,
     MAX_WARMUP,
     METRICS,
-    AdaptivePolicy,
-    FixedPolicy,
     InvalidPolicy,
     policy_from_dict,
 )
 
-PER_CENT = "%"
+PER_CENT, MARK = "%", "mark"
 LARGEST = Decimal(1_000_000_000)
 LONGEST_INTERVAL_S = 86_400
 FIXED = "fixed."
 TRAFFIC = "requests_per_sec"
 MARKS = ("critical_metrics", "left_out")
-ADAPTIVE_COLUMNS = ("limits.{}", "tolerances.{}", "critical_metrics.{}", "left_out.{}")
-FIXED_COLUMNS = ("fixed.{}.limit", "fixed.{}.tolerance", "fixed.critical_metrics.{}")
-# Numbers of the fixed policy that belong to no limit: unit, label, whether 0 is refused.
-FIXED_OTHERS: dict[str, tuple[str, Any, bool]] = {
-    "fixed.requests_per_sec.drop": (PER_CENT, _("Traffic: a sample so far below the mean before counts as lost"), True),
-    "fixed.requests_per_sec.tolerance": (PER_CENT, _("Traffic: tolerated share of such samples"), False),
-    "fixed.requests_per_sec.min_pre_mean": ("req/s", _("Traffic: not compared below"), False),
-    "fixed.secured_factor": (PER_CENT, _("Samples are held against this part of the limit"), True),
-    "fixed.min_quality": (PER_CENT, _("A verdict is conclusive from this data quality on"), False),
+AT_LEAST = _("%(metric)s: at least")
+Columns = Mapping[str, tuple[str | None, Any]]
+# The fields of a metric: unit (None: that of the metric, MARK: a check box) and label.
+ADAPTIVE_COLUMNS: Columns = {
+    "limits.{}": (None, _("%(metric)s: at most")),
+    "tolerances.{}": (PER_CENT, _("%(metric)s: tolerated share of samples beyond the limit")),
+    "critical_metrics.{}": (MARK, _("%(metric)s: may recommend a rollback")),
+    "left_out.{}": (MARK, _("%(metric)s: leave out")),
+}
+FIXED_COLUMNS: Columns = {
+    "fixed.{}.limit": (None, _("%(metric)s: limit")),
+    "fixed.{}.tolerance": (PER_CENT, _("%(metric)s: tolerated share of samples above it")),
+    "fixed.critical_metrics.{}": (MARK, _("%(metric)s: may recommend a rollback")),
+}
+# Those of traffic, and of no metric.
+FIXED_OTHERS: Columns = {
+    "fixed.requests_per_sec.drop": (PER_CENT, _("Traffic: a sample so far below the mean before counts as lost")),
+    "fixed.requests_per_sec.tolerance": (PER_CENT, _("Traffic: tolerated share of such samples")),
+    "fixed.requests_per_sec.min_pre_mean": (None, _("Traffic: not compared below")),
+    "fixed.critical_metrics.requests_per_sec": (MARK, _("%(metric)s: may recommend a rollback")),
+    "fixed.secured_factor": (PER_CENT, _("Samples are held against this part of the limit")),
+    "fixed.min_quality": (PER_CENT, _("A verdict is conclusive from this data quality on")),
 }
 _DEFAULTS = {kind: model().as_dict() for kind, model in KINDS.items()}
 
@@ -63,7 +74,7 @@ class MetricRow:
 class NumberField(forms.DecimalField):
     """A number with its unit. Percentages are typed as such and kept as ratios, without the dust of floats."""
 
-    def __init__(self, unit: str, *, label: Any, default: Any = None, above_zero: bool = False) -> None:
+    def __init__(self, unit: str, *, label: Any, default: Any) -> None:
         self.unit = unit
         most = Decimal(100) if unit == PER_CENT else LARGEST
         # Not a number input: of what it cannot read ("1,5") a browser sends nothing, and that would mean the default.
@@ -71,7 +82,6 @@ class NumberField(forms.DecimalField):
         super().__init__(
             required=False, label=label, min_value=Decimal(0), max_value=most, widget=widget, localize=True
         )
-        self.above_zero = above_zero
         if default is not None:
             self.widget.attrs["placeholder"] = self.shown(default)
 
@@ -79,8 +89,6 @@ class NumberField(forms.DecimalField):
         number = super().clean(value)
         if number is None:
             return None
-        if self.above_zero and number == 0:
-            raise forms.ValidationError(_("This has to be greater than 0."))
         kept = number / 100 if self.unit == PER_CENT else number
         return int(kept) if kept == kept.to_integral_value() else float(kept)
 
@@ -114,16 +122,10 @@ class PolicyForm(forms.Form):
     seen = forms.IntegerField(required=False, min_value=0, max_value=2**31, widget=forms.HiddenInput)
 
     def __init__(
-        self,
-        stored: Mapping[str, Any],
-        data: Any = None,
-        *,
-        baseline_interval_s: int | None,
-        version: int,
-        **kwargs: Any,
+        self, stored: Mapping[str, Any], data: Any = None, *, baseline_interval_s: int | None, version: int
     ) -> None:
         """stored: a policy that reads; version: the number of the environment's current one, 0 where it has none."""
-        super().__init__(data, **kwargs)
+        super().__init__(data)
         self.policy: dict[str, Any] = {}
         self.fields.update(_fields())
         self.initial = {**_initial(stored, self.fields), "baseline_interval_s": baseline_interval_s, "seen": version}
@@ -163,10 +165,9 @@ class PolicyForm(forms.Form):
 
     def fixed_others(self) -> list[Any]:
         """The fields of the fixed policy that belong to no limit, those of traffic first."""
-        names = [*FIXED_OTHERS]
-        return [self[name] for name in (*names[:3], f"{FIXED}critical_metrics.{TRAFFIC}", *names[3:])]
+        return [self[name] for name in FIXED_OTHERS]
 
-    def _rows(self, metrics: Sequence[str], columns: Sequence[str]) -> list[MetricRow]:
+    def _rows(self, metrics: Iterable[str], columns: Iterable[str]) -> list[MetricRow]:
         return [MetricRow(metric, UNITS[metric], [self[name.format(metric)] for name in columns]) for metric in metrics]
 
     def _field_at(self, kind: str, path: str) -> str | None:
@@ -176,26 +177,17 @@ class PolicyForm(forms.Form):
 
 
 def _fields() -> Iterator[tuple[str, forms.Field]]:
-    """The fields that follow from the metrics, and those of the fixed policy."""
-    adaptive, fixed = AdaptivePolicy(), FixedPolicy()
-    for metric in METRICS:
-        name, unit = {"metric": METRIC_NAMES[metric]}, UNITS[metric]
-        limit = _("%(metric)s: at least") if metric == TRAFFIC else _("%(metric)s: at most")
-        yield f"limits.{metric}", NumberField(unit, label=limit % name)
-        beyond = _("%(metric)s: tolerated share of samples beyond the limit")
-        yield f"tolerances.{metric}", NumberField(PER_CENT, label=beyond % name, default=adaptive.tolerance(metric))
-        for start in ("", FIXED):
-            critical = _("%(metric)s: may recommend a rollback") % name
-            yield f"{start}critical_metrics.{metric}", forms.BooleanField(label=critical, required=False)
-        yield f"left_out.{metric}", forms.BooleanField(label=_("%(metric)s: leave out") % name, required=False)
-        if metric in LIMITED_METRICS:
-            rule = fixed.limit_of(metric)
-            limit, above = _("%(metric)s: limit"), _("%(metric)s: tolerated share of samples above it")
-            yield f"{FIXED}{metric}.limit", NumberField(unit, label=limit % name, default=rule.limit, above_zero=True)
-            yield f"{FIXED}{metric}.tolerance", NumberField(PER_CENT, label=above % name, default=rule.tolerance)
-    for path, (unit, label, above_zero) in FIXED_OTHERS.items():
-        default = attrgetter(path.removeprefix(FIXED))(fixed)
-        yield path, NumberField(unit, label=label, default=default, above_zero=above_zero)
+    """The fields of every metric. Traffic comes first, as in METRICS: marks are listed in the order of their fields."""
+    tables = ((ADAPTIVE_COLUMNS, METRICS), (FIXED_OTHERS, (TRAFFIC,)), (FIXED_COLUMNS, LIMITED_METRICS))
+    for columns, metrics in tables:
+        for metric, (column, (unit, template)) in product(metrics, columns.items()):
+            name = column.format(metric)
+            label = (AT_LEAST if name == f"limits.{TRAFFIC}" else template) % {"metric": METRIC_NAMES[metric]}
+            if unit == MARK:
+                yield name, forms.BooleanField(label=label, required=False)
+            else:
+                kind, *place = _place(name)
+                yield name, NumberField(unit or UNITS[metric], label=label, default=_value(_DEFAULTS[kind], *place))
 
 
 def _place(name: str) -> tuple[str, str, str]:
@@ -206,32 +198,36 @@ def _place(name: str) -> tuple[str, str, str]:
     return "fixed" if name.startswith(FIXED) else "adaptive", section, key
 
 
+def _value(policy: Mapping[str, Any], section: str, key: str) -> Any:
+    return policy.get(section, {}).get(key) if key else policy.get(section)
+
+
 def _initial(stored: Mapping[str, Any], fields: Mapping[str, forms.Field]) -> dict[str, Any]:
     """What each field shows: what the policy says itself; of the other kind, its defaults."""
     shown: dict[str, Any] = {"kind": stored.get("kind", DEFAULT_KIND), "sensitivity": "normal"}
     for name, field in fields.items():
         kind, section, key = _place(name)
-        value = stored.get(section) if kind == shown["kind"] else None
+        own = stored if kind == shown["kind"] else {}
         if section in MARKS:
-            shown[name] = key in (_DEFAULTS[kind][section] if value is None else value)
-        elif value is not None and (not key or key in value):
-            value = value[key] if key else value
+            shown[name] = key in own.get(section, _DEFAULTS[kind][section])
+        elif (value := _value(own, section, key)) is not None:
             shown[name] = field.shown(value) if isinstance(field, NumberField) else value
     return shown
 
 
 def _policy(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """The policy that the cleaned fields describe: its kind, and what differs from the kind's defaults or was typed."""
+    default = _DEFAULTS[kind]
     policy: dict[str, Any] = {"kind": kind}
-    marked: dict[str, list[str]] = {name: [] for name in MARKS if name in _DEFAULTS[kind]}
+    marked: dict[str, list[str]] = {}
     for name, value in data.items():
         of, section, key = _place(name)
         if of != kind or value in (None, ""):
             continue
-        if section in marked:
-            marked[section] += [key] if value else []
+        if section in MARKS:
+            marked.setdefault(section, []).extend([key] if value else [])
         elif key:
             policy.setdefault(section, {})[key] = value
-        elif value != _DEFAULTS[kind][section] or type(value) in (int, float):
+        elif value != default[section] or type(value) in (int, float):
             policy[section] = value
-    return policy | {name: metrics for name, metrics in marked.items() if metrics != _DEFAULTS[kind][name]}
+    return policy | {name: metrics for name, metrics in marked.items() if metrics != default[name]}
