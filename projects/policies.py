@@ -9,6 +9,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils.translation import get_language
 
+from common.validation import validation_error
+from explain.errors import ExplainedError
 from explain.rendering import render
 from projects.policy import InvalidPolicy, policy_from_dict
 
@@ -36,15 +38,13 @@ def policy_from_toml(text: str, environment: str) -> dict[str, Any]:
     Raises ValidationError.
     """
     if len(text) > MAX_POLICY_CHARS:
-        raise ValidationError(f"The policy file is longer than {MAX_POLICY_CHARS} characters.")
+        raise validation_error(ExplainedError("policy.too_long", most=MAX_POLICY_CHARS))
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValidationError(f"The policy file is not valid TOML: {error}") from None
+        raise validation_error(ExplainedError("policy.not_toml", text=str(error))) from None
     except (ValueError, RecursionError):
-        raise ValidationError(
-            "The policy file is not valid TOML: a number has thousands of digits, or a value is nested too deep."
-        ) from None
+        raise validation_error(ExplainedError("policy.too_large_for_toml")) from None
     return for_environment(data, environment)
 
 
@@ -52,7 +52,7 @@ def for_environment(data: Mapping[str, Any], environment: str) -> dict[str, Any]
     """The policy of one environment out of a policy file's content. Raises ValidationError."""
     own = data.get(ENVIRONMENTS, {})
     if not isinstance(own, Mapping) or not all(isinstance(part, Mapping) for part in own.values()):
-        raise ValidationError(f"{ENVIRONMENTS}: has to hold one table per environment, like [environments.prod].")
+        raise validation_error(ExplainedError("policy.environments", field=ENVIRONMENTS))
     policy = {key: value for key, value in data.items() if key != ENVIRONMENTS}
     for key, value in own.get(environment, {}).items():
         both = isinstance(value, Mapping) and isinstance(policy.get(key), Mapping)

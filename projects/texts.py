@@ -20,4 +20,13 @@ POLICY_ERRORS = {
     "policy.not_text": _("Names of fields must be valid text."),
 }
 
-register(POLICY_ERRORS)
+POLICY_FILES = {
+    "policy.too_long": _("The policy file is longer than {most} characters."),
+    "policy.not_toml": _("The policy file is not valid TOML: “{text}”"),
+    "policy.too_large_for_toml": _(
+        "The policy file is not valid TOML: a number has thousands of digits, or a value is nested too deep."
+    ),
+    "policy.environments": _("environments: has to hold one table per environment, like [environments.prod]."),
+}
+
+register({**POLICY_ERRORS, **POLICY_FILES})
