@@ -1,4 +1,4 @@
-"""What the judge is given: gathered from what is stored, with every choice told."""
+"""Load the evidence of a deployment: samples, misses, window and policy. Records why a sample was left out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from django.db.models import Q
 
 from analysis.judge.types import METRICS, Miss, Origin, Sample, Window
 from analysis.models import VerdictName
-from analysis.told import number, told
+from analysis.recorded import LeftOut
 from deployments.models import Deployment
+from explain.facts import Fact
 from metrics.models import MetricSample, Phase
 from projects.models import ExcludedWindow
 from projects.policy import Policy, policy_from_dict
@@ -38,14 +39,14 @@ Period = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that the judge is given about one deployment; excluded: what was left out of PRE, and why."""
+    """Everything that the judge is given about one deployment; excluded: what was left out of PRE."""
 
     pre: tuple[Sample, ...]
     post: tuple[Sample, ...]
     window: Window
     policy: Policy
     policy_number: int | None = None
-    excluded: tuple[dict[str, Any], ...] = ()
+    excluded: tuple[LeftOut, ...] = ()
     history_of: tuple[int, ...] = ()
 
 
@@ -100,11 +101,11 @@ def load_baselines(deployments: Sequence[Deployment]) -> dict[int, list[MetricSa
     return group(rows, "environment_id")
 
 
-def load_left_out(deployments: Sequence[Deployment]) -> dict[int, list[tuple[Period, str]]]:
+def load_left_out(deployments: Sequence[Deployment]) -> dict[int, list[tuple[Period, Fact]]]:
     """By environment: the times that feed no baseline, each with its reason."""
     environments = {deployment.environment_id for deployment in deployments}
     since = min((deployment.started_at for deployment in deployments), default=None)
-    periods: dict[int, list[tuple[Period, str]]] = {}
+    periods: dict[int, list[tuple[Period, Fact]]] = {}
     if since is None:
         return periods
     others = Deployment.objects.filter(
@@ -114,12 +115,10 @@ def load_left_out(deployments: Sequence[Deployment]) -> dict[int, list[tuple[Per
         if ended_ok(other):
             continue
         period = (other.started_at, observed_until(other))
-        why = told("deployment #{number} did not end ok", number=other.number)
+        why = Fact("left_out.deployment", {"number": other.number})
         periods.setdefault(other.environment_id, []).append((period, why))
     for window in ExcludedWindow.objects.filter(environment_id__in=environments, ends_at__gte=since - BASELINE_SPAN):
-        why = told("excluded by hand")
-        if window.reason:
-            why = told("excluded by hand: {reason}", reason=window.reason)
+        why = Fact("left_out.by_hand_because", {"reason": window.reason}) if window.reason else Fact("left_out.by_hand")
         periods.setdefault(window.environment_id, []).append(((window.starts_at, window.ends_at), why))
     return periods
 
@@ -143,14 +142,14 @@ def pre_samples(
     deployment: Deployment,
     own: Sequence[MetricSample],
     baseline: Sequence[MetricSample],
-    left_out: Sequence[tuple[Period, str]],
-) -> tuple[list[Sample], list[dict[str, Any]]]:
+    left_out: Sequence[tuple[Period, Fact]],
+) -> tuple[list[Sample], list[LeftOut]]:
     """What shows the service as it was before this deployment, and what was left out of that, with the reason."""
     kept: list[Sample] = []
-    excluded: list[dict[str, Any]] = []
+    excluded: list[LeftOut] = []
 
-    def leave_out(sample: MetricSample, why: str) -> None:
-        excluded.append({"phase": sample.phase, "collected_at": sample.collected_at.isoformat(), "why": why})
+    def leave_out(sample: MetricSample, why: Fact) -> None:
+        excluded.append(LeftOut(sample.phase, sample.collected_at, why))
 
     for sample in baseline:
         if not deployment.started_at - BASELINE_SPAN <= sample.collected_at <= deployment.started_at:
@@ -169,14 +168,10 @@ def pre_samples(
         if sample.phase != Phase.PRE:
             continue
         if deployment.finished_at is not None and sample.collected_at >= deployment.finished_at:
-            leave_out(sample, told("taken after finish: it may show the new version"))
+            leave_out(sample, Fact("left_out.after_finish"))
         elif sample.collected_at > deployment.started_at + PRE_WITHIN:
             late = (sample.collected_at - deployment.started_at).total_seconds()
-            why = told(
-                "taken {seconds} s after trigger, by a late try: it may show the new version",
-                seconds=number(f"{late:.0f}"),
-            )
-            leave_out(sample, why)
+            leave_out(sample, Fact("left_out.late", {"seconds": late}))
         else:
             kept.append(as_value(sample, "pre"))
     return kept, excluded

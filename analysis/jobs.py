@@ -19,10 +19,9 @@ from analysis.services import (
     store_unjudged,
     take_back_unjudged,
 )
-from analysis.told import noop as _
-from analysis.told import told
 from deployments.models import Deployment, State
 from deployments.plan import analysis_due_at
+from explain.facts import Fact
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue, expire
 from scheduler.recurring import recurring
@@ -35,9 +34,6 @@ ANALYSIS = "analysis"
 # A verdict stands within 2 s of the last sample.
 VERDICT_WITHIN_S = 2.0
 RETRY = RetryPolicy((1.0, 5.0, 30.0, 120.0, 300.0))
-
-# How a job ended that brought nothing, as the verdict tells it.
-STATUSES = {"failed": _("failed"), "expired": _("expired"), "cancelled": _("cancelled")}
 
 
 def evidence_by_job(jobs: Sequence[Job], deployments: QuerySet[Deployment]) -> dict[int, Evidence]:
@@ -75,11 +71,7 @@ def after_analyses(jobs: Sequence[Ended]) -> None:
     """Every finished deployment gets a verdict, also where its analysis was given up or cancelled."""
     for job in jobs:
         if job.status != "completed" and job.deployment_id is not None:
-            store_unjudged(job.deployment_id, told("its analysis ended as {status}", status=ended_as(job.status)))
-
-
-def ended_as(status: str) -> str:
-    return told(STATUSES[status]) if status in STATUSES else status
+            store_unjudged(job.deployment_id, Fact("analysis_ended", {"status": job.status}))
 
 
 def reopen(jobs: Sequence[Ended]) -> None:
@@ -119,8 +111,7 @@ def judge_forgotten() -> int:
             planned.append(NewJob(ANALYSIS, due, deployment_id=pk, fair_key=project_id))
             continue
         try:
-            why = told("its analysis ended as {status}, without a verdict", status=ended_as(str(status)))
-            store_unjudged(pk, why)
+            store_unjudged(pk, Fact("analysis_without_verdict", {"status": str(status)}))
         except Exception:
             # The others must not wait for this one; it is tried again with the next sweep.
             logger.exception("verdict_missing", deployment_id=str(uuid))

@@ -10,8 +10,13 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts.models import User
-from analysis.told import Message, by_text
+from analysis.recorded import Recorded, Revision, read_hint, read_hint_title, read_recorded, read_revisions
+from analysis.texts.hints import HintFacts
 from deployments.models import Deployment
+from explain.facts import Fact
+
+# Of a verdict's row: everything that a judgement says.
+STORED = ("verdict", "confidence", "conclusive", "score", "summary", "fact", "checks", "quality", "policy", "evidence")
 
 
 class VerdictName(models.TextChoices):
@@ -27,16 +32,14 @@ class Severity(models.TextChoices):
 
 
 class DeploymentVerdict(models.Model):
-    """What the judge said of a deployment, with everything needed to recompute it.
+    """The verdict on a deployment, with everything needed to recompute it.
 
-    failed_metrics: list of {"metric", "value", "limit", "share", "tolerance"}; checks: each one (judge/types.py);
-    policy: the policy as it was; quality: {"score", "issues"}; evidence: the window and the misses as they were judged.
-    early: issued before the window ended. An early verdict stays on record; final is then what the judge said at the
-    end ({"verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "evidence", "at"}).
-    Texts are English; told: their messages (analysis/told.py), of the final verdict as well; None in rows of older
-    versions.
-    revisions: what earlier analyses said, oldest first, once somebody has let one run again (analysis/rerun.py); None:
-    nobody has. created_at: when the verdict was first issued.
+    JSON columns are written and read by analysis/recorded.py; use `judged`, `judged_at_end`, `standing` and `replaced`.
+    failed_metrics: list of {"metric", "value", "limit", "share", "tolerance"}; policy: the policy as it was; evidence:
+    the window and the misses as they were judged; fact: of the summary. early: issued before the window ended. An early
+    verdict stays on record; final is then the verdict at the end ({"verdict", "confidence", "conclusive", "score",
+    "summary", "fact", "checks", "quality", "evidence", "at"}). revisions: the verdicts that reruns of the analysis
+    replaced, oldest first (analysis/rerun.py). created_at: when the verdict was first issued.
     """
 
     deployment = models.OneToOneField(
@@ -55,7 +58,7 @@ class DeploymentVerdict(models.Model):
     early = models.BooleanField(_("early"), default=False)
     final = models.JSONField(_("final verdict"), null=True, blank=True)
     shadow = models.BooleanField(default=False, help_text="Recorded, but never to gate a pipeline.")
-    told = models.JSONField(null=True, blank=True, editable=False)
+    fact = models.JSONField(null=True, blank=True, editable=False)
     revisions = models.JSONField(_("revisions"), null=True, blank=True)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
@@ -77,9 +80,25 @@ class DeploymentVerdict(models.Model):
         return f"{self.verdict} for {self.deployment}"
 
     @cached_property
-    def phrases(self) -> dict[str, Message]:
-        """The messages of its texts, by the texts as they are stored."""
-        return by_text(self.told)
+    def judged(self) -> Recorded:
+        """What the row says: of an early verdict, what was said early."""
+        stored = {name: getattr(self, name) for name in STORED}
+        return read_recorded({**stored, "at": self.created_at.isoformat()}, early=self.early)
+
+    @cached_property
+    def judged_at_end(self) -> Recorded | None:
+        """What was judged at the end of the window of an early verdict; None where there is none (yet)."""
+        return read_recorded({"policy": self.policy, **self.final}) if self.final else None
+
+    @property
+    def standing(self) -> Recorded:
+        """What the end of the window brought, as far as it is there."""
+        return self.judged_at_end or self.judged
+
+    @cached_property
+    def replaced(self) -> list[Revision]:
+        """What reruns of the analysis replaced, oldest first."""
+        return read_revisions(self.revisions)
 
     @property
     def gate(self) -> str:
@@ -121,7 +140,8 @@ class HintQuerySet(models.QuerySet["Hint"]):
 class Hint(models.Model):
     """One SeqPulse Debug Hint: what probably happened, what it does to users, what to do next.
 
-    details: {"text_key", "numbers", "told"}; told: the messages of its texts, which are English (analysis/told.py).
+    Texts are English. details: {"text_key", "numbers", "params", "evidence", "roll_back"}; `facts` reads from it what
+    they say in any language.
     """
 
     deployment = models.ForeignKey(
@@ -161,6 +181,11 @@ class Hint(models.Model):
         return f"{self.code} ({self.severity})"
 
     @cached_property
-    def phrases(self) -> dict[str, Message]:
-        """The messages of its texts, by the texts as they are stored."""
-        return by_text(self.details.get("told") if isinstance(self.details, dict) else None)
+    def facts(self) -> HintFacts:
+        """What the hint says, to be rendered in any language."""
+        return read_hint(self)
+
+    @property
+    def title_fact(self) -> Fact:
+        """Its title alone, from the columns that lists load."""
+        return read_hint_title(self)

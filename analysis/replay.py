@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.utils.dateparse import parse_datetime
-
 from analysis.cases import result_of
 from analysis.evidence import Evidence, load_evidence
 from analysis.judge.types import Miss
-from analysis.models import DeploymentVerdict, Feedback
+from analysis.models import Feedback
+from analysis.recorded import JudgedOn
 from analysis.services import Judgement, assess
 from deployments.models import Deployment, DeploymentQuerySet, State
 from projects.policy import Policy
@@ -81,7 +80,7 @@ def replay(deployments: Sequence[Deployment], policy: Policy | None = None) -> l
         replayed.append(
             Replayed(
                 deployment,
-                recorded=(verdict.final or {}).get("verdict") or verdict.verdict,
+                recorded=verdict.standing.verdict.verdict,
                 deserved=feedback.label if feedback is not None else "",
                 judgement=assess(evidence),
                 complete=complete,
@@ -94,49 +93,40 @@ def evidence_again(deployment: Deployment, policy: Policy | None = None) -> tupl
     """What the recorded verdict rests on, as far as it is still there, and whether all of it is; policy: instead of its
     own."""
     evidence = load_evidence([deployment], judged_at(deployment), policy=policy)[deployment.pk]
-    recorded = recorded_evidence(deployment.verdict)
-    return with_misses(evidence, recorded.get("misses", [])), not is_less(evidence, recorded)
+    recorded = deployment.verdict.standing.judged_on
+    return with_misses(evidence, recorded.misses), not is_less(evidence, recorded)
 
 
 def judged_at(deployment: Deployment) -> datetime:
     """The judge's "now" of the recorded verdict: of its final verdict, where it was issued early."""
-    verdict = deployment.verdict
+    recorded = deployment.verdict.standing
     # A final verdict that was given without a judgement has no "now" of its own, but its time.
-    told = recorded_evidence(verdict).get("evaluated_at") or (verdict.final or {}).get("at") or ""
-    return parse_datetime(told) or verdict.created_at
+    return recorded.judged_on.evaluated_at or recorded.at or deployment.verdict.created_at
 
 
-def recorded_evidence(verdict: DeploymentVerdict) -> dict[str, Any]:
-    """What a verdict rests on: the final verdict's evidence where there is one, else that of the verdict itself."""
-    found: dict[str, Any] = (verdict.final or {}).get("evidence") or verdict.evidence
-    return found
-
-
-def is_less(evidence: Evidence, recorded: dict[str, Any]) -> bool:
+def is_less(evidence: Evidence, recorded: JudgedOn) -> bool:
     """Whether something that the recorded verdict rests on is gone: samples are kept for a time only."""
     origins = [sample.origin for sample in evidence.pre]
-    known = recorded.get("pre_origins", {})
-    before = sum(known.get(origin, 0) for origin in ("pre", "baseline")) + len(recorded.get("excluded", []))
+    known = recorded.pre_origins
+    before = sum(known.get(origin, 0) for origin in ("pre", "baseline")) + len(recorded.excluded)
     still = len(origins) - origins.count("history") + len(evidence.excluded)
     # Of those that helped out, some may have been marked wrong since; where none is left, they are gone.
     helpers_gone = bool(known.get("history")) and "history" not in origins
-    return len(evidence.post) < recorded.get("post_samples", 0) or still < before or helpers_gone
+    return len(evidence.post) < recorded.post_samples or still < before or helpers_gone
 
 
-def with_misses(evidence: Evidence, told: list[dict[str, Any]]) -> Evidence:
-    """The evidence with the misses that the recorded verdict tells of, where their jobs are gone by now."""
-    if evidence.window.misses or not told:
+def with_misses(evidence: Evidence, recorded: Sequence[Miss]) -> Evidence:
+    """The evidence with the misses of the recorded verdict, where their jobs are gone by now."""
+    if evidence.window.misses or not recorded:
         return evidence
     window = evidence.window
 
-    def due(one: dict[str, Any]) -> datetime | None:
-        if one.get("phase") == "pre" or window.finished_at is None:
+    def due(miss: Miss) -> datetime | None:
+        if miss.phase == "pre" or window.finished_at is None:
             return window.started_at
-        return window.finished_at + timedelta(seconds=one.get("sequence_index", 0) * window.interval_s)
+        return window.finished_at + timedelta(seconds=miss.sequence_index * window.interval_s)
 
-    misses = tuple(
-        Miss(due(one), one.get("reason", ""), one.get("phase", "post"), one.get("sequence_index", 0)) for one in told
-    )
+    misses = tuple(replace(miss, scheduled_at=due(miss)) for miss in recorded)
     return replace(evidence, window=replace(window, misses=misses))
 
 

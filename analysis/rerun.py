@@ -20,10 +20,11 @@ from django.utils import timezone
 
 from accounts.models import User
 from analysis.evidence import load_evidence, observed_until
-from analysis.models import DeploymentVerdict, Feedback
+from analysis.models import STORED, DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
+from analysis.recorded import verdict_json
 from analysis.replay import evidence_again
-from analysis.services import Judgement, assess, final_word, hint_rows, store_judgement, told_in, verdict_row
+from analysis.services import Judgement, assess, final_json, hint_rows, store_judgement, verdict_row
 from deployments.models import NEVER_JUDGED, Deployment, State
 from projects.policy import Policy
 from scheduler.models import ScheduledJob
@@ -35,7 +36,6 @@ logger = structlog.get_logger(__name__)
 MOST_REVISIONS = 20
 # Of the model: everything that a judgement says.
 KEPT_COLUMNS = ("id", "deployment", "early", "final", "revisions", "created_at")
-TOLD = ("verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "evidence")
 
 
 class Refusal(StrEnum):
@@ -167,18 +167,15 @@ def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) ->
     now = timezone.now().isoformat()
     replaced = {**as_revision(verdict), "replaced_at": now, "by": by.get_username() if by is not None else ""}
     verdict.revisions = [*(verdict.revisions or []), replaced]
-    told = [*told_in(judgement), *(verdict.told or [])]
     if verdict.early:
         # The row's own policy is the early verdict's.
-        verdict.final = {**final_word(judgement), "policy": judgement.verdict.policy}
+        verdict.final = {**final_json(judgement), "policy": judgement.verdict.policy}
     else:
         fresh = verdict_row(verdict.deployment_id, judgement)
         for field in DeploymentVerdict._meta.concrete_fields:
             if field.name not in KEPT_COLUMNS:
                 setattr(verdict, field.attname, getattr(fresh, field.attname))
         keep_mark(verdict, replaced)
-    # Also of what was replaced: the revision keeps its texts.
-    verdict.told = told
     verdict.save()
     hints = StoredHint.objects.filter(deployment_id=verdict.deployment_id)
     hints.delete()
@@ -222,8 +219,7 @@ def keep_mark(verdict: DeploymentVerdict, replaced: dict[str, Any]) -> None:
 
 def said(judgement: Judgement) -> dict[str, Any]:
     """What a judgement says, as it would be stored."""
-    row = verdict_row(0, judgement)
-    return comparable({**{name: getattr(row, name) for name in TOLD}, "policy": row.policy})
+    return comparable({**verdict_json(judgement.verdict), "policy": judgement.verdict.policy})
 
 
 def standing(verdict: DeploymentVerdict) -> dict[str, Any]:
@@ -233,7 +229,7 @@ def standing(verdict: DeploymentVerdict) -> dict[str, Any]:
 
 def what_stands(verdict: DeploymentVerdict) -> dict[str, Any]:
     """What the end of the window brought: the verdict, or, of an early one, its final verdict; with the policy."""
-    stood = dict(verdict.final or {}) if verdict.early else {name: getattr(verdict, name) for name in TOLD}
+    stood = dict(verdict.final or {}) if verdict.early else {name: getattr(verdict, name) for name in STORED}
     return {"policy": verdict.policy, **stood}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from analysis.models import DeploymentVerdict, Hint
+from analysis.recorded import without_facts
 from deployments.models import Deployment
 
 
@@ -124,6 +125,10 @@ class VerdictSerializer(serializers.ModelSerializer[DeploymentVerdict]):
             "final",
             "created_at",
         ]
+
+    def to_representation(self, verdict: DeploymentVerdict) -> dict[str, Any]:
+        shown: dict[str, Any] = without_facts(super().to_representation(verdict))
+        return shown
 
 
 class SampleCount(serializers.Serializer[Any]):

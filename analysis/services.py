@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,8 +18,9 @@ from analysis.judge.hints import hints
 from analysis.judge.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
-from analysis.told import Message, messages_of, told
+from analysis.recorded import hint_columns, left_out_json, verdict_json
 from deployments.models import Deployment, State
+from explain.facts import Fact
 from projects.policy import policy_from_dict
 
 logger = structlog.get_logger(__name__)
@@ -81,9 +82,8 @@ def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
         issue({deployment_id: judgements[deployment_id] for deployment_id in ids if deployment_id not in early})
         for deployment_id, verdict in early.items():
             judgement = judgements[deployment_id]
-            verdict.final = final_word(judgement)
-            verdict.told = [*(verdict.told or []), *told_in(judgement)]
-            verdict.save(update_fields=["final", "told"])
+            verdict.final = final_json(judgement)
+            verdict.save(update_fields=["final"])
             add_hints(deployment_id, judgements[deployment_id].hints)
     log_verdicts({deployment_id: judgements[deployment_id] for deployment_id in ids})
     return ids
@@ -119,7 +119,7 @@ def log_verdicts(judgements: Mapping[int, Judgement]) -> None:
         )
 
 
-def store_unjudged(deployment_id: int, why: str) -> bool:
+def store_unjudged(deployment_id: int, why: Fact) -> bool:
     """A verdict for a deployment that could not be judged: a warning that is not conclusive, never an ok."""
     missing = QualityIssue(NOT_ANALYZED, why, 1.0)
     verdict = Verdict(
@@ -127,7 +127,7 @@ def store_unjudged(deployment_id: int, why: str) -> bool:
         confidence=0.0,
         conclusive=False,
         score=0.5,
-        summary=told("This deployment could not be judged: {why}. Look at the service yourself.", why=why),
+        summary=Fact("unjudged", {"why": why}),
         checks=(),
         quality=Quality(0.0, (missing,)),
         policy={},
@@ -156,32 +156,12 @@ def verdict_row(deployment_id: int, judgement: Judgement) -> DeploymentVerdict:
     verdict = judgement.verdict
     return DeploymentVerdict(
         deployment_id=deployment_id,
-        verdict=verdict.verdict,
-        confidence=verdict.confidence,
-        conclusive=verdict.conclusive,
-        score=verdict.score,
-        summary=str(verdict.summary),
+        **verdict_json(verdict),
         failed_metrics=failed_metrics(verdict.checks),
-        checks=[asdict(check) for check in verdict.checks],
-        quality=asdict(verdict.quality),
         policy=verdict.policy,
-        evidence=told_evidence(judgement.evidence),
+        evidence=evidence_json(judgement.evidence),
         early=verdict.early,
         shadow=bool(verdict.policy.get("shadow", False)),
-        told=told_in(judgement),
-    )
-
-
-def told_in(judgement: Judgement) -> list[Message]:
-    """The messages of a verdict's texts, so that pages can tell them in other languages."""
-    verdict = judgement.verdict
-    return messages_of(
-        [
-            verdict.summary,
-            *(check.sentence for check in verdict.checks),
-            *(issue.message for issue in verdict.quality.issues),
-            *(one["why"] for one in judgement.evidence.excluded),
-        ]
     )
 
 
@@ -195,11 +175,11 @@ def failed_metrics(checks: Sequence[Check]) -> list[dict[str, Any]]:
             "tolerance": check.tolerance,
         }
         for check in checks
-        if check.outcome in ("warning", "critical")
+        if check.failed
     ]
 
 
-def told_evidence(evidence: Evidence) -> dict[str, Any]:
+def evidence_json(evidence: Evidence) -> dict[str, Any]:
     """What the verdict was judged on, so that it can be followed and recomputed."""
     window = evidence.window
     origins = [sample.origin for sample in evidence.pre]
@@ -214,24 +194,17 @@ def told_evidence(evidence: Evidence) -> dict[str, Any]:
             {"phase": miss.phase, "sequence_index": miss.sequence_index, "reason": miss.reason}
             for miss in window.misses
         ],
-        "excluded": list(evidence.excluded),
+        "excluded": left_out_json(evidence.excluded),
         "history_of": list(evidence.history_of),
         "policy_version": evidence.policy_number,
     }
 
 
-def final_word(judgement: Judgement) -> dict[str, Any]:
+def final_json(judgement: Judgement) -> dict[str, Any]:
     """What the judge said at the end of a window whose verdict had been issued early."""
-    verdict = judgement.verdict
     return {
-        "verdict": verdict.verdict,
-        "confidence": verdict.confidence,
-        "conclusive": verdict.conclusive,
-        "score": verdict.score,
-        "summary": verdict.summary,
-        "checks": [asdict(check) for check in verdict.checks],
-        "quality": asdict(verdict.quality),
-        "evidence": told_evidence(judgement.evidence),
+        **verdict_json(judgement.verdict),
+        "evidence": evidence_json(judgement.evidence),
         "at": timezone.now().isoformat(),
     }
 
@@ -239,27 +212,7 @@ def final_word(judgement: Judgement) -> dict[str, Any]:
 def hint_rows(deployment_id: int, found: Sequence[Hint], *, first: int = 0) -> list[StoredHint]:
     """The rows of hints, at positions from `first` on."""
     return [
-        StoredHint(
-            deployment_id=deployment_id,
-            position=position,
-            code=hint.code,
-            metric=hint.metric or "",
-            severity=hint.severity,
-            confidence=hint.confidence,
-            observed=hint.observed,
-            threshold=hint.threshold,
-            # Plain text: PostgreSQL's driver wants one type in a column of many rows.
-            title=str(hint.title),
-            cause=str(hint.cause),
-            impact=str(hint.impact),
-            evidence=list(hint.evidence),
-            actions=list(hint.actions),
-            details={
-                "text_key": hint.text_key,
-                "numbers": hint.numbers,
-                "told": messages_of([hint.title, hint.cause, hint.impact, *hint.evidence, *hint.actions]),
-            },
-        )
+        StoredHint(deployment_id=deployment_id, position=position, **hint_columns(hint))
         for position, hint in enumerate(found, start=first)
     ]
 

@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from analysis.judge.levels import mean_of
 from analysis.judge.quality import GAP_INTERVALS
-from analysis.told import number, told
+from analysis.judge.types import Check
+from dashboard.i18n import localised, quantity
 
 WIDTH, HEIGHT = 400, 212
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 392.0, 20.0, 170.0
@@ -24,7 +25,7 @@ BEFORE_END, AFTER_START = 138.0, 176.0
 HEADROOM = 1.12
 RATIOS = ("error_rate", "cpu_usage", "memory_usage")
 UNITS = {"requests_per_sec": "req/s", "latency_p95": "ms", **dict.fromkeys(RATIOS, "%")}
-# A limit further above everything measured than this would press the curve to the ground: it is told in words.
+# A limit further above everything measured than this would press the curve to the ground: only its value is shown.
 FAR = 3.0
 # A drop is what hurts here; of all the others, a rise.
 LOWER_BOUND = ("requests_per_sec",)
@@ -87,7 +88,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis: where, and what it says (analysis/told.py)."""
+    """A mark on an axis: where, and what it says in the language of the page."""
 
     at: str
     label: str
@@ -97,7 +98,7 @@ class Tick:
 class Chart:
     """One metric before and after. before, after: the levels that the judge compared, else the means of the samples, in
     the metric's unit; change: relative (latency, traffic) or in percentage points (ratios), None where there is nothing
-    to compare; limit and baseline: heights of lines, limit None where it is so far off that it is only told; band: the
+    to compare; limit and baseline: heights of lines, limit None where it is so far off that it is not drawn; band: the
     spread before, as the judge found it, else from the lowest to the highest sample."""
 
     metric: str
@@ -140,12 +141,12 @@ def draw(
     metric: str,
     samples: Sequence[SampleLike],
     span: Span,
-    check: Mapping[str, Any] | None = None,
+    check: Check | None = None,
     *,
     earlier: Before = NOTHING,
 ) -> Chart:
-    """The chart of one metric. samples: the deployment's own; check: what the judge found on it, as it is stored; its
-    limit becomes a line, its spread the band."""
+    """The chart of one metric. samples: the deployment's own; check: what the judge found on it; its limit becomes a
+    line, its spread the band."""
     post = [sample for sample in samples if sample.phase == "post"]
     known = _in_order(
         {
@@ -155,16 +156,15 @@ def draw(
             "left-out": earlier.left_out,
         }
     )
-    found = check or {}
     values = {id(sample): float(getattr(sample, metric)) for sample in (*(one for _, one in known), *post)}
-    limit = _number(found.get("limit"))
+    limit = check.limit if check is not None else None
     levels = [values[id(sample)] for kind, sample in known if kind != "left-out"]
-    spread = _spread(levels, _number(found.get("baseline")), _number(found.get("spread")))
+    spread = _spread(levels, check)
     seen = [*values.values(), *(spread or ())]
     drawn = limit if is_near(limit, seen) else None
     top, step = scale([*seen, *([] if drawn is None else [drawn])], ratio=metric in RATIOS)
-    before = _judged(found, "baseline", levels)
-    after = _judged(found, "observed", [values[id(sample)] for sample in post])
+    before = _judged(check.baseline if check is not None else None, levels)
+    after = _judged(check.observed if check is not None else None, [values[id(sample)] for sample in post])
 
     def point(sample: SampleLike, x: float, kind: str = "post") -> Point:
         value = values[id(sample)]
@@ -178,7 +178,7 @@ def draw(
     return Chart(
         metric=metric,
         unit=UNITS[metric],
-        outcome=str((check or {}).get("outcome", "")),
+        outcome=check.outcome if check is not None else "",
         pre=before_points,
         post=after_points,
         lines=_lines(post, after_points, span),
@@ -237,22 +237,16 @@ def y_labels(top: float, step: float, metric: str) -> list[tuple[float, str]]:
         if value > top * (1 + 1e-9):
             break
         read = value * factor
-        shown.append((value, number(f"{read:.0e}" if read >= 1e5 else f"{read:.{digits}f}")))
+        shown.append((value, localised(f"{read:.0e}" if read >= 1e5 else f"{read:.{digits}f}")))
     return shown
 
 
-def _judged(found: Mapping[str, Any], name: str, values: Sequence[float]) -> float | None:
-    """What the judge took for the level of these samples: without warm-up, outliers and what load explains. Their mean
+def _judged(level: float | None, values: Sequence[float]) -> float | None:
+    """The level of these samples as the judge took it: without warm-up, outliers and what load explains. Their mean
     where it took none; None where there are none."""
     if not values:
         return None
-    level = _number(found.get(name))
     return mean_of(values) if level is None else level
-
-
-def _number(value: Any) -> float | None:
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable else None
 
 
 def change_between(before: float | None, after: float | None, *, ratio: bool) -> float | None:
@@ -285,10 +279,10 @@ def _in_order(groups: Mapping[str, Sequence[SampleLike]]) -> list[tuple[str, Sam
     return sorted(known, key=lambda pair: pair[1].collected_at)
 
 
-def _spread(levels: Sequence[float], baseline: float | None, spread: float | None) -> tuple[float, float] | None:
+def _spread(levels: Sequence[float], check: Check | None) -> tuple[float, float] | None:
     """From where to where the level before reached; None where one sample or none is known."""
-    if baseline is not None and spread is not None and spread > 0:
-        return max(baseline - spread, 0.0), baseline + spread
+    if check is not None and check.baseline is not None and check.spread:
+        return max(check.baseline - check.spread, 0.0), check.baseline + check.spread
     return (min(levels), max(levels)) if len(levels) > 1 else None
 
 
@@ -329,10 +323,4 @@ def _x_ticks(span: Span, reach: float) -> tuple[Tick, ...]:
 
 def time_label(seconds: float) -> str:
     """What a mark on the axis of time says: so long after finish."""
-    return told("+{time}", time=_time(seconds))
-
-
-def _time(seconds: float) -> str:
-    if seconds >= 60 and seconds % 60 == 0:
-        return told("{n} min", n=number(f"{seconds / 60:.0f}"))
-    return told("{n} s", n=number(f"{seconds:.3g}"))
+    return f"+{quantity(seconds, 'axis_time')}"

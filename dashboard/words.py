@@ -8,10 +8,10 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from analysis import wording
 from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict
 from analysis.rerun import Refusal
+from analysis.texts.metrics import REASONS as REASON_TEXTS
 from deployments.models import Deployment, State
 
 
@@ -65,7 +65,7 @@ OUTCOMES = {
     "ok": Status("ok", "ok", _("Passed")),
     "skipped": Status("neutral", "unknown", _("Not judged")),
 }
-# As headings; within a sentence the judge's own words stand (analysis/wording.py), which other languages write small.
+# As headings; other languages write the names within sentences (analysis/texts/metrics.py) differently.
 METRICS = {
     "requests_per_sec": _("Traffic"),
     "latency_p95": pgettext_lazy("heading", "p95 latency"),
@@ -114,7 +114,7 @@ POLICY_SOURCES = {"dashboard": _("dashboard"), "file": _("seqpulse.toml"), "admi
 
 # Why a collection brought nothing, where its job kept no words of its own: as the judge says it, or more plainly.
 REASONS = {
-    **{code: _(text) for code, text in wording.REASONS.items()},
+    **{code: _(text) for code, text in REASON_TEXTS.items()},
     "unauthorized": _("not authorized: the HMAC secret is wrong"),
     "blocked": _("the address may not be called"),
     "blocked_by_ops": _("not asked: the operators of SeqPulse have blocked this endpoint"),

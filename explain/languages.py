@@ -50,12 +50,16 @@ class Language:
 ENGLISH = Language(gettext.NullTranslations())
 
 
-@lru_cache
 def language(code: str) -> Language:
     """The language of this code ("fr", "fr-ca"); English where there is no catalogue of it."""
+    return Language(catalogue(code))
+
+
+@lru_cache
+def catalogue(code: str) -> gettext.NullTranslations:
     try:
-        catalogue = gettext.translation("django", LOCALE, [code.replace("-", "_")])
+        found = gettext.translation("django", LOCALE, [code.replace("-", "_")])
     except OSError:
-        return ENGLISH
-    catalogue.add_fallback(_NoFallback())
-    return Language(catalogue)
+        return ENGLISH.catalogue
+    found.add_fallback(_NoFallback())
+    return found

@@ -9,7 +9,7 @@ from explain.catalogue import Plural, register
 from explain.catalogue import gettext_noop as _
 from explain.languages import Language
 
-_MS, _S, _MIN, _H, _PERCENT, _RATE = _("{n} ms"), _("{n} s"), _("{n} min"), _("{n} h"), _("{n} %"), _("{n} req/s")
+MS, _S, _MIN, _H, PERCENT, _RATE = _("{n} ms"), _("{n} s"), _("{n} min"), _("{n} h"), _("{n} %"), _("{n} req/s")
 # Some languages bend the word by the number.
 _POINTS = Plural("n", "{n} points", "{n} points")
 
@@ -31,7 +31,7 @@ def with_unit(template: str, digits: str, language: Language) -> str:
 
 def milliseconds(value: float, language: Language) -> str:
     """A duration in ms: 118 ms, 12.4 s."""
-    template, value = (_MS, value) if value < 10_000 else (_S, value / 1000)
+    template, value = (MS, value) if value < 10_000 else (_S, value / 1000)
     return language.text(template).replace("{n}", number(value, language))
 
 
@@ -44,14 +44,21 @@ def duration(seconds: float, language: Language) -> str:
     return with_unit(_H, f"{seconds / 3600:.1f}", language)
 
 
+def axis_time(seconds: float, language: Language) -> str:
+    """A mark on an axis of time: 5 min, 90 s, 1.5 s."""
+    if seconds >= 60 and seconds % 60 == 0:
+        return with_unit(_MIN, f"{seconds / 60:.0f}", language)
+    return with_unit(_S, f"{seconds:.3g}", language)
+
+
 def percent(ratio: float, language: Language) -> str:
     """A ratio 0..1 in per cent, three significant digits: 0.2 %, 12 %."""
-    return language.text(_PERCENT).replace("{n}", number(ratio * 100, language))
+    return language.text(PERCENT).replace("{n}", number(ratio * 100, language))
 
 
 def whole_percent(ratio: float, language: Language) -> str:
     """A ratio 0..1 in whole per cent: 12 %."""
-    return with_unit(_PERCENT, f"{ratio * 100:.0f}", language)
+    return with_unit(PERCENT, f"{ratio * 100:.0f}", language)
 
 
 def points(difference: float, language: Language) -> str:
@@ -79,6 +86,7 @@ register(
         "number": number,
         "ms": milliseconds,
         "duration": duration,
+        "axis_time": axis_time,
         "percent": percent,
         "whole_percent": whole_percent,
         "points": points,

@@ -15,10 +15,12 @@ from typing import Any
 from django.template.base import TokenType
 from django.utils.translation.trans_real import DjangoTranslation
 
+from explain import languages
+
 OPEN, CLOSE = "⟦", "⟧"
 CONTEXT = "\x04"
-# Tags, entities and placeholders within a text: %(name)s, %d, {name}.
-BETWEEN = re.compile(r"(<[^<>]*>|&#?\w+;|%\(\w+\)[a-z]|%[sdr]|%%|\{\{|\}\}|\{[^{}]*\})")
+# Tags, entities and placeholders within a text: %(name)s, %d, {name}, {limit:{metric}}.
+BETWEEN = re.compile(r"(<[^<>]*>|&#?\w+;|%\(\w+\)[a-z]|%[sdr]|%%|\{\{|\}\}|\{[^{}]*(?:\{\w+\})?\})")
 LETTER = re.compile(r"[^\W\d_]")
 SAYS_SOMETHING = re.compile(r"[^\W\d_]|[:;!?]")
 
@@ -45,6 +47,8 @@ class Pseudo(DjangoTranslation):  # type: ignore[misc]  # untyped
 
     def gettext(self, message: str) -> str:
         self._note(message, message)
+        if message == languages.NUMBER:
+            return super().gettext(message)  # type: ignore[no-any-return]  # untyped
         return bracketed(message.rpartition(CONTEXT)[2])
 
     def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:

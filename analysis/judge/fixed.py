@@ -26,8 +26,7 @@ from analysis.judge.types import (
     VerdictName,
     Window,
 )
-from analysis.told import clauses, joined, told
-from analysis.wording import label, level, percent, samples, samples_over
+from explain.facts import Fact
 from projects.policy import LIMITED_METRICS, FixedPolicy
 
 # Scores by verdict: ok 0..0.30, inconclusive 0.40, warning 0.45..0.65, rollback 0.70..1. They never overlap, so that
@@ -55,7 +54,7 @@ def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPoli
         _check_traffic(pre, post, policy),
         *(_check_limit(metric, pre, post, policy) for metric in LIMITED_METRICS),
     )
-    failing = [check for check in checks if check.outcome in ("warning", "critical")]
+    failing = [check for check in checks if check.failed]
     comparable = bool(pre) and bool(post)
     conclusive = comparable and quality.score >= policy.min_quality
     name = _verdict_name(failing, comparable=comparable, conclusive=conclusive)
@@ -91,39 +90,24 @@ def _check_limit(metric: str, pre: Sequence[Sample], post: Sequence[Sample], pol
         return _skipped(
             metric,
             SECURED_LIMIT,
-            told("no samples after the deployment"),
+            Fact("no_samples_after"),
             baseline=baseline,
-            line=line,
+            limit=line,
             tolerance=rule.tolerance,
         )
     over = [value for value in values if value > line]
-    failed = _exceeds(len(over), len(values), rule.tolerance)
     worst = max(values)
-    observed = mean_of(values)
-    mean = told("mean {level}", level=level(metric, observed))
-    if baseline is not None:
-        mean = told("{mean}, before {level}", mean=mean, level=level(metric, baseline))
     return Check(
         metric=metric,
         rule=SECURED_LIMIT,
-        outcome=_outcome(metric, policy, failed=failed),
-        observed=observed,
+        outcome=_outcome(metric, policy, failed=_exceeds(len(over), len(values), rule.tolerance)),
+        code="above_secured_limit" if baseline is None else "above_secured_limit_before_known",
+        observed=mean_of(values),
         baseline=baseline,
         limit=line,
         share=len(over) / len(values),
         tolerance=rule.tolerance,
         margin=min((mean_of(over) if over else worst) / line, MAX_MARGIN),
-        sentence=told(
-            "{metric} above {line} ({share} of the limit {limit}) in {samples}; "
-            "tolerated: {tolerance} of samples; {mean}",
-            metric=label(metric),
-            line=level(metric, line),
-            share=percent(policy.secured_factor),
-            limit=level(metric, rule.limit),
-            samples=samples_over(len(over), len(values)),
-            tolerance=percent(rule.tolerance),
-            mean=mean,
-        ),
         details={
             "configured_limit": rule.limit,
             "secured_factor": policy.secured_factor,
@@ -140,12 +124,12 @@ def _check_traffic(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedP
         return _compare_traffic(total, len(pre), [sample.requests_per_sec for sample in post], policy)
     mean = float(total / len(pre)) if pre else None
     if not pre:
-        why = told("no sample from before the deployment to compare with")
+        why = Fact("quality.no_pre")
     elif not post:
-        why = told("no samples after the deployment")
+        why = Fact("no_samples_after")
     else:
-        why = told("{level} before the deployment is too little to compare with", level=level(metric, mean))
-    return _skipped(metric, TRAFFIC, why, baseline=mean, line=None, tolerance=rule.tolerance)
+        why = Fact("too_little_traffic", {"level": mean})
+    return _skipped(metric, TRAFFIC, why, baseline=mean, limit=None, tolerance=rule.tolerance)
 
 
 def _compare_traffic(total: Decimal, count: int, values: Sequence[float], policy: FixedPolicy) -> Check:
@@ -154,27 +138,17 @@ def _compare_traffic(total: Decimal, count: int, values: Sequence[float], policy
     mean, line = float(total / count), float(kept / count)
     lost = [value for value in values if decimal_of(value) * count < kept]
     drop = 1 - decimal_of(mean_of(lost) if lost else min(values)) / (total / count)
-    observed = mean_of(values)
     return Check(
         metric=metric,
         rule=TRAFFIC,
         outcome=_outcome(metric, policy, failed=_exceeds(len(lost), len(values), rule.tolerance)),
-        observed=observed,
+        code="traffic_below_mean",
+        observed=mean_of(values),
         baseline=mean,
         limit=line,
         share=len(lost) / len(values),
         tolerance=rule.tolerance,
         margin=min(max(float(drop / decimal_of(rule.drop)), 0.0), MAX_MARGIN),
-        sentence=told(
-            "traffic below {line} ({drop} less than the {before} before) in {samples}; "
-            "tolerated: {tolerance} of samples; mean {level}",
-            line=level(metric, line),
-            drop=percent(rule.drop),
-            before=level(metric, mean),
-            samples=samples_over(len(lost), len(values)),
-            tolerance=percent(rule.tolerance),
-            level=level(metric, observed),
-        ),
         details={
             "drop": rule.drop,
             "min_pre_mean": rule.min_pre_mean,
@@ -189,17 +163,17 @@ def _counts(values: Sequence[float], over: Sequence[float], *, worst: float) -> 
 
 
 def _skipped(
-    metric: str, rule: str, why: str, *, baseline: float | None, line: float | None, tolerance: float
+    metric: str, rule: str, why: Fact, *, baseline: float | None, limit: float | None, tolerance: float
 ) -> Check:
     return Check(
         metric=metric,
         rule=rule,
         outcome="skipped",
+        code="not_judged",
+        params={"reason": why},
         baseline=baseline,
-        limit=line,
+        limit=limit,
         tolerance=tolerance,
-        sentence=told("{metric} not judged: {why}", metric=label(metric), why=why),
-        details={"reason": why},
     )
 
 
@@ -258,57 +232,30 @@ def _score(name: VerdictName, checks: Sequence[Check], failing: list[Check], qua
     return round(bottom + (top - bottom) * strongest * (0.5 + 0.5 * quality.score), 4)
 
 
-def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: int, *, conclusive: bool) -> str:
+def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: int, *, conclusive: bool) -> Fact:
     worst = sorted(quality.issues, key=lambda issue: -issue.penalty)[:2]
-    doubt = clauses(issue.message for issue in worst)
+    doubt = [issue.fact for issue in worst]
     if not failing:
         return _nothing_failed(name, doubt, count)
     ordered = sorted(failing, key=lambda check: (check.outcome != "critical", -_strength(check)))
-    found = joined(_short(check) for check in ordered)
+    found = [Fact(SHORT.get(check.metric, "was_above"), check.fact.params) for check in ordered]
     if name == ROLLBACK and conclusive:
-        return told("Roll back: after the deployment, {found}.", found=found)
+        return Fact("fixed.roll_back", {"found": found})
     if name == ROLLBACK:
-        return told(
-            "Roll back: after the deployment, {found}. The data quality is poor ({doubt}), so check the service "
-            "before you act.",
-            found=found,
-            doubt=doubt,
-        )
+        return Fact("fixed.roll_back_in_doubt", {"found": found, "doubt": doubt})
     if conclusive:
-        return told("Look closer: after the deployment, {found}; no critical metric failed.", found=found)
-    return told(
-        "Look now: {found}, but it is not certain that the deployment is the cause ({doubt}).", found=found, doubt=doubt
-    )
+        return Fact("fixed.look_closer", {"found": found})
+    return Fact("fixed.look_now", {"found": found, "doubt": doubt})
 
 
-def _nothing_failed(name: VerdictName, doubt: str, count: int) -> str:
+SHORT = {"requests_per_sec": "traffic_was_below"}
+
+
+def _nothing_failed(name: VerdictName, doubt: list[Fact], count: int) -> Fact:
+    samples = Fact("samples", {"n": count})
     if name == OK:
-        return told("Keep it: no metric broke its limit in {samples} after the deployment.", samples=samples(count))
-    doubt = doubt or told("the data quality is too low")
+        return Fact("fixed.keep", {"samples": samples})
+    doubt = doubt or [Fact("low_quality")]
     if not count:
-        return told("Not conclusive: {doubt}. Check the service yourself.", doubt=doubt)
-    return told(
-        "Not conclusive: {doubt}. No metric broke its limit in {samples}, but check the service yourself.",
-        doubt=doubt,
-        samples=samples(count),
-    )
-
-
-def _short(check: Check) -> str:
-    line, seen = level(check.metric, check.limit), level(check.metric, check.observed)
-    over = samples_over(check.details["over"], check.details["samples"])
-    if check.metric == "requests_per_sec":
-        return told(
-            "traffic was below {line} in {samples} (mean {level}, before {before})",
-            line=line,
-            samples=over,
-            level=seen,
-            before=level(check.metric, check.baseline),
-        )
-    return told(
-        "{metric} was above {line} in {samples} (mean {level})",
-        metric=label(check.metric),
-        line=line,
-        samples=over,
-        level=seen,
-    )
+        return Fact("fixed.not_conclusive", {"doubt": doubt})
+    return Fact("fixed.not_conclusive_but_within", {"doubt": doubt, "samples": samples})

@@ -9,12 +9,13 @@ does not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from analysis.judge.reasons import reasons
 from analysis.judge.types import Miss, Quality, QualityIssue, Sample, Window
-from analysis.told import clauses, counted, told
-from analysis.wording import collections, duration, reasons, samples
+from explain.facts import Fact, Param
 
 ENOUGH_POST_SAMPLES = 5
 GAP_INTERVALS = 1.8
@@ -50,20 +51,23 @@ def assess(pre: Sequence[Sample], post: Sequence[Sample], window: Window) -> Qua
     return Quality(score=round(score, 4), issues=tuple(issues))
 
 
+def _issue(code: str, penalty: float, **params: Param) -> QualityIssue:
+    return QualityIssue(code, Fact(f"quality.{code}", params), round(penalty, 4))
+
+
 def _missing_sides(before: list[datetime], after: list[datetime], window: Window) -> list[QualityIssue]:
     issues = []
     if not after and window.final:
-        message = told("no sample after the deployment, {expected} planned", expected=window.expected)
-        issues.append(QualityIssue("no_post", _because(message, window, "post"), 1.0))
+        issues.append(_missing_side("no_post", 1.0, window, expected=window.expected))
     if not before:
-        message = told("no sample from before the deployment to compare with")
-        issues.append(QualityIssue("no_pre", _because(message, window, "pre"), 0.5))
+        issues.append(_missing_side("no_pre", 0.5, window))
     return issues
 
 
-def _because(what: str, window: Window, phase: str) -> str:
-    misses = [miss for miss in window.misses if miss.phase == phase]
-    return told("{what}: {reasons}", what=what, reasons=reasons(misses)) if misses else what
+def _missing_side(code: str, penalty: float, window: Window, **params: Param) -> QualityIssue:
+    issue = _issue(code, penalty, **params)
+    misses = [miss for miss in window.misses if f"no_{miss.phase}" == code]
+    return replace(issue, fact=Fact("because", {"what": issue.fact, "reasons": reasons(misses)})) if misses else issue
 
 
 def _too_few(after: list[datetime], window: Window) -> list[QualityIssue]:
@@ -72,15 +76,11 @@ def _too_few(after: list[datetime], window: Window) -> list[QualityIssue]:
         # While samples are still to come, those that are not there yet are not missing.
         return []
     if count < needed:
-        message = told(
-            "only {samples} after the deployment, at least {needed} needed", samples=samples(count), needed=needed
-        )
-        return [QualityIssue("few_post_samples", message, round(0.8 * (1 - count / needed), 4))]
+        samples = Fact("samples", {"n": count})
+        return [_issue("few_post_samples", 0.8 * (1 - count / needed), samples=samples, needed=needed)]
     if count < window.expected:
-        message = told(
-            "{count} of {expected} planned samples after the deployment", count=count, expected=window.expected
-        )
-        return [QualityIssue("incomplete_window", message, round(0.5 * (1 - count / window.expected), 4))]
+        penalty = 0.5 * (1 - count / window.expected)
+        return [_issue("incomplete_window", penalty, count=count, expected=window.expected)]
     return []
 
 
@@ -92,27 +92,13 @@ def _gaps(after: list[datetime], window: Window) -> list[QualityIssue]:
     gaps = [later - earlier for earlier, later in pairwise(times) if later - earlier > allowed]
     if not gaps:
         return []
-    message = counted(
-        len(gaps),
-        "{n} gap between samples after the deployment, the longest {longest} (planned: every {interval})",
-        "{n} gaps between samples after the deployment, the longest {longest} (planned: every {interval})",
-        longest=duration(_s(max(gaps))),
-        interval=duration(window.interval_s),
-    )
-    return [QualityIssue("gap", message, round(min(0.1 * len(gaps), 0.3), 4))]
+    penalty = min(0.1 * len(gaps), 0.3)
+    return [_issue("gap", penalty, n=len(gaps), longest=max(gaps).total_seconds(), interval=window.interval_s)]
 
 
 def _wrong_order(before: list[datetime], after: list[datetime]) -> list[QualityIssue]:
     early = sum(1 for time in after if before and time < before[-1])
-    if not early:
-        return []
-    message = counted(
-        early,
-        "{n} of {count} samples after the deployment are older than the newest one from before it",
-        "{n} of {count} samples after the deployment are older than the newest one from before it",
-        count=len(after),
-    )
-    return [QualityIssue("post_before_pre", message, 0.5)]
+    return [_issue("post_before_pre", 0.5, n=early, count=len(after))] if early else []
 
 
 def _future(before: list[datetime], after: list[datetime], window: Window) -> list[QualityIssue]:
@@ -121,25 +107,20 @@ def _future(before: list[datetime], after: list[datetime], window: Window) -> li
     ahead = [time - window.evaluated_at for time in (*before, *after) if time - window.evaluated_at > CLOCK_TOLERANCE]
     if not ahead:
         return []
-    message = told(
-        "{samples} from the future, up to {time} ahead of the analysis",
-        samples=samples(len(ahead)),
-        time=duration(_s(max(ahead))),
-    )
-    return [QualityIssue("future_samples", message, 0.5)]
+    samples = Fact("samples", {"n": len(ahead)})
+    return [_issue("future_samples", 0.5, samples=samples, time=max(ahead).total_seconds())]
 
 
 def _stale(before: list[datetime], after: list[datetime], window: Window) -> list[QualityIssue]:
-    said = []
+    found = []
     if after and window.evaluated_at is not None:
         age = window.evaluated_at - after[-1]
         if age > max(timedelta(seconds=window.expected * window.interval_s), POST_MIN_STALE_AGE):
-            said.append(told("the last sample was {age} old when it was analyzed", age=duration(_s(age))))
+            found.append(Fact("late_analysis", {"age": age.total_seconds()}))
     start = window.started_at or (after[0] if after else window.finished_at)
     if before and start is not None and start - before[-1] > PRE_MAX_AGE:
-        age = start - before[-1]
-        said.append(told("the newest sample from before is {age} older than the deployment", age=duration(_s(age))))
-    return [QualityIssue("stale_samples", clauses(said), round(0.2 * len(said), 4))] if said else []
+        found.append(Fact("old_baseline", {"age": (start - before[-1]).total_seconds()}))
+    return [_issue("stale_samples", 0.2 * len(found), found=found)] if found else []
 
 
 def _misses(window: Window) -> list[QualityIssue]:
@@ -148,27 +129,19 @@ def _misses(window: Window) -> list[QualityIssue]:
     failed = [miss for miss in window.misses if miss.reason != "expired"]
     issues = []
     if expired:
-        message = told(
-            "{collections} expired: no poller ran in time ({when})",
-            collections=collections(len(expired)),
-            when=_phases(expired),
-        )
-        issues.append(QualityIssue("expired_jobs", message, round(min(0.03 * len(expired), 0.1), 4)))
+        issues.append(_lost("expired_jobs", expired))
     if failed:
-        message = told(
-            "{collections} brought no sample ({when}): {reasons}",
-            collections=collections(len(failed)),
-            when=_phases(failed),
-            reasons=reasons(failed),
-        )
-        issues.append(QualityIssue("failed_collections", message, round(min(0.03 * len(failed), 0.1), 4)))
+        issues.append(_lost("failed_collections", failed, reasons=reasons(failed)))
     return issues
 
 
-def _phases(misses: list[Miss]) -> str:
+def _lost(code: str, misses: list[Miss], **params: Param) -> QualityIssue:
     before = sum(1 for miss in misses if miss.phase == "pre")
-    return told("{before} before, {after} after the deployment", before=before, after=len(misses) - before)
-
-
-def _s(delta: timedelta) -> float:
-    return delta.total_seconds()
+    return _issue(
+        code,
+        min(0.03 * len(misses), 0.1),
+        collections=Fact("collections", {"n": len(misses)}),
+        before=before,
+        after=len(misses) - before,
+        **params,
+    )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from explain.facts import Fact, Param
+
 METRICS = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
 
 OK: Final = "ok"
@@ -69,17 +71,19 @@ CheckOutcome = Literal["ok", "warning", "critical", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing the judge looked at, with every number needed to recompute it.
+    """One rule applied to one metric, with every number needed to recompute it.
 
-    metric; rule: name of the test; outcome; observed and baseline: the two levels compared (metric's unit, None where
-    unknown); spread: of the baseline; limit: the line that was or would be crossed; share and tolerance: of POST
-    samples over the line, 0..1; margin: how far over the line, 1.0 = exactly on it; sentence: what a person reads;
-    details: whatever else the rule used, JSON values only.
+    observed and baseline: the two levels compared, in the metric's unit, None where unknown; spread: of the baseline;
+    limit: the line that was or would be crossed; share and tolerance: of POST samples over the line, 0..1; margin: how
+    far over the line, 1.0 = exactly on it; details: whatever else the rule used, JSON values only. code and params:
+    what the check found, see `fact`.
     """
 
     metric: str
     rule: str
     outcome: CheckOutcome
+    code: str
+    params: dict[str, Param] = field(default_factory=dict)
     observed: float | None = None
     baseline: float | None = None
     spread: float | None = None
@@ -87,16 +91,37 @@ class Check:
     share: float | None = None
     tolerance: float | None = None
     margin: float | None = None
-    sentence: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome in ("warning", "critical")
+
+    @property
+    def fact(self) -> Fact:
+        """What the check found: its code with its own numbers, its details and params."""
+        levels = {name: getattr(self, name) for name in ("metric", *LEVELS)}
+        details = {name: value for name, value in self.details.items() if not isinstance(value, list)}
+        if {"over", "samples"} <= details.keys():
+            details["samples_over"] = samples_over(details["over"], details["samples"])
+        return Fact(self.code, {**levels, **details, **self.params})
+
+
+# What a check has measured, and compared with what.
+LEVELS = ("observed", "baseline", "limit", "share", "tolerance", "margin")
+
+
+def samples_over(over: int, count: int) -> Fact:
+    """ "3 of 5 samples"."""
+    return Fact("samples_over" if count != 1 else "one_sample_over", {"n": over, "count": count})
 
 
 @dataclass(frozen=True, slots=True)
 class QualityIssue:
-    """One named weakness of the data: code, the sentence a person reads, and what it takes off the score (0..1)."""
+    """One named weakness of the data: code, what it takes off the score (0..1), and what was found."""
 
     code: str
-    message: str
+    fact: Fact
     penalty: float
 
 
@@ -120,7 +145,7 @@ class Verdict:
     confidence: float
     conclusive: bool
     score: float
-    summary: str
+    summary: Fact
     checks: tuple[Check, ...]
     quality: Quality
     policy: dict[str, Any]
@@ -129,7 +154,7 @@ class Verdict:
     @property
     def failed_metrics(self) -> tuple[str, ...]:
         """Metrics with a warning or critical check, in the order of METRICS."""
-        failed = {check.metric for check in self.checks if check.outcome in ("warning", "critical")}
+        failed = {check.metric for check in self.checks if check.failed}
         return tuple(metric for metric in METRICS if metric in failed)
 
 
@@ -141,22 +166,24 @@ SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 class Hint:
     """A debug hint (SDH): what probably happened, what it does to users, what to do next.
 
+    text_key: the key of its texts (analysis/texts/hints.py), which params fill; roll_back: the verdict recommends it.
     metric: the leading one, whose unit observed and threshold have (None for hints about the data); metrics: all that
-    the hint explains; confidence 0..1; evidence: sentences; numbers: the same as JSON values, by metric; text_key: the
-    key of its texts. Those carry their messages, so that other languages can tell them (told.py).
+    the hint explains; confidence 0..1; evidence: what it rests on; numbers: the same as JSON values, by metric.
     """
 
-    code: str
+    text_key: str
     metric: str | None
     severity: Severity
     confidence: float
     observed: float | None
     threshold: float | None
-    title: str
-    cause: str
-    impact: str
-    actions: tuple[str, ...]
-    evidence: tuple[str, ...] = ()
+    params: dict[str, Param] = field(default_factory=dict)
+    evidence: tuple[Fact, ...] = ()
     numbers: dict[str, Any] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
-    text_key: str = ""
+    roll_back: bool = False
+
+    @property
+    def code(self) -> str:
+        """The hint's code: the key without its variant."""
+        return self.text_key.partition(".")[0]

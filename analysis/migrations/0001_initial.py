@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ('early', models.BooleanField(default=False, verbose_name='early')),
                 ('final', models.JSONField(blank=True, null=True, verbose_name='final verdict')),
                 ('shadow', models.BooleanField(default=False, help_text='Recorded, but never to gate a pipeline.')),
-                ('told', models.JSONField(blank=True, editable=False, null=True)),
+                ('fact', models.JSONField(blank=True, editable=False, null=True)),
                 ('revisions', models.JSONField(blank=True, null=True, verbose_name='revisions')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
                 ('deployment', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='verdict', to='deployments.deployment', verbose_name='deployment')),

@@ -13,7 +13,7 @@ from analysis.judge.hints import hints
 from analysis.judge.types import Check, Hint, Miss, Sample, Verdict, Window
 from analysis.tests import adaptive_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
-from analysis.wording import REASONS
+from analysis.texts.metrics import REASONS
 from projects.policy import policy_from_dict
 
 POLICIES: list[dict[str, Any]] = [
@@ -115,7 +115,7 @@ def by_another_judge() -> Iterator[tuple[Verdict, list[Hint]]]:
     pre, post, window = make_pre(15), make_post(5, error_rate=0.3), make_window()
     verdict = judge(pre, post, policy_from_dict({}), window)
     unheard_of = [replace(check, metric="endpoint") for check in verdict.checks if check.outcome == "critical"]
-    bare = Check(metric="memory_usage", rule="leak", outcome="critical", sentence=verdict.summary)
+    bare = Check(metric="memory_usage", rule="leak", outcome="critical", code="no_usable_sample")
     for checks in ((), tuple(unheard_of), (bare,)):
         changed = replace(verdict, checks=checks)
         yield changed, hints(changed, pre, post, window)

@@ -6,6 +6,7 @@ import pytest
 
 from analysis.judge.types import ROLLBACK
 from analysis.tests.adaptive_samples import judged_early, make_misses, make_pre, make_series, make_window
+from explain.rendering import render
 
 
 def test_only_errors_are_called_out_after_two_samples() -> None:
@@ -15,7 +16,7 @@ def test_only_errors_are_called_out_after_two_samples() -> None:
     assert verdict is not None
     assert verdict.verdict == ROLLBACK
     assert verdict.early
-    assert "100 %" in verdict.summary
+    assert "100 %" in render(verdict.summary)
 
 
 def test_a_healthy_start_is_waited_for() -> None:
@@ -45,7 +46,7 @@ def test_an_overwhelming_breach_is_called_out_after_three_samples(levels: dict[s
     verdict = judged_early(make_pre(), make_series(3, noisy=False, **levels))
     assert verdict is not None
     assert verdict.checks[0].metric == metric
-    assert verdict.checks[0].sentence
+    assert render(verdict.checks[0].fact)
 
 
 def test_an_endpoint_that_stopped_answering_is_called_out() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series, make_window
+from explain.rendering import render
 
 HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("nothing changed", {}),
@@ -71,7 +72,7 @@ def test_a_degradation_is_a_warning(what: str, levels: dict[str, Any], seed: int
 def test_a_critical_fault_recommends_a_rollback(what: str, levels: dict[str, Any], seed: int) -> None:
     verdict = judged(make_pre(seed=seed), make_series(10, seed=seed, **levels))
     assert verdict.verdict == ROLLBACK, verdict.summary
-    assert verdict.summary.startswith("Roll back: ")
+    assert render(verdict.summary).startswith("Roll back: ")
 
 
 def test_a_service_that_always_runs_high_is_ok() -> None:
@@ -123,7 +124,7 @@ def test_two_user_facing_regressions_are_named_together() -> None:
 def test_the_sentence_tells_levels_ratio_share_and_line() -> None:
     pre = make_pre(noisy=False)
     check = check_of(judged(pre, make_series(10, noisy=False, latency_p95=342.2)), "latency_p95")
-    assert check.sentence == (
+    assert render(check.fact) == (
         "p95 rose from 118 ms to 342 ms (×2.9) in 8 of 8 samples; the rollback threshold is ×3.09 and +238 ms"
     )
 
@@ -132,8 +133,8 @@ def test_a_finding_between_where_it_decides_and_the_nominal_line_is_told_by_the_
     pre = make_pre(noisy=False)
     check = check_of(judged(pre, make_series(10, noisy=False, requests_per_sec=23.2)), "requests_per_sec")
     assert check.outcome == "critical"
-    assert "(53.6 % lost)" in check.sentence
-    assert check.sentence.endswith("that reaches the rollback threshold (52.2 % lost)")
+    assert "(53.6 % lost)" in render(check.fact)
+    assert render(check.fact).endswith("that reaches the rollback threshold (52.2 % lost)")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_every_check_can_be_recomputed_from_its_numbers() -> None:
         assert check.limit is not None
         assert check.margin is not None
         assert check.share is not None
-        assert check.sentence
+        assert render(check.fact)
     assert verdict.policy["kind"] == "adaptive"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.tests.adaptive_samples import NOON, judged, make_misses, make_pre, make_series, make_window
+from explain.rendering import render
 
 
 def test_samples_lost_at_random_do_not_hurt_a_healthy_deployment() -> None:
@@ -22,7 +23,7 @@ def test_samples_lost_at_random_do_not_hurt_a_healthy_deployment() -> None:
 def test_a_service_that_stopped_answering_is_to_be_rolled_back(reason: str) -> None:
     verdict = judged(make_pre(), [], window=make_window(5, misses=make_misses(*[reason] * 5)))
     assert verdict.verdict == ROLLBACK
-    assert "answered before the deployment" in verdict.summary
+    assert "answered before the deployment" in render(verdict.summary)
 
 
 def test_a_service_that_dies_in_mid_window_is_to_be_rolled_back() -> None:
@@ -71,7 +72,7 @@ def test_samples_that_stop_coming_are_not_ok() -> None:
     verdict = judged(make_pre(), make_series(5), window=make_window(10))
     assert verdict.verdict == WARNING
     assert not verdict.conclusive
-    assert "never came" in verdict.summary
+    assert "never came" in render(verdict.summary)
 
 
 def test_a_single_sample_cannot_clear_a_deployment() -> None:

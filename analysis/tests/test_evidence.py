@@ -12,6 +12,7 @@ from analysis.evidence import Evidence, load_evidence
 from analysis.models import DeploymentVerdict
 from analysis.services import give_feedback
 from deployments.models import Deployment
+from explain.rendering import render
 from metrics.models import MetricSample
 from projects.models import Environment
 from projects.services import create_project
@@ -81,8 +82,8 @@ def test_a_window_that_did_not_end_ok_feeds_no_baseline(environment: Environment
     inside, outside = sample(environment, minutes_ago=27), sample(environment, minutes_ago=15)
     evidence = evidence_of(deployment)
     assert [one.collected_at for one in evidence.pre] == [outside.collected_at]
-    assert [left_out["collected_at"] for left_out in evidence.excluded] == [inside.collected_at.isoformat()]
-    assert "#1 did not end ok" in evidence.excluded[0]["why"]
+    assert [left_out.collected_at for left_out in evidence.excluded] == [inside.collected_at]
+    assert "#1 did not end ok" in render(evidence.excluded[0].why)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_a_window_excluded_by_hand_feeds_no_baseline(environment: Environment) -
     environment.excluded_windows.create(reason="load test", **times)
     evidence = evidence_of(deployed(environment, 1, minutes_ago=10))
     assert [one.collected_at for one in evidence.pre] == [kept.collected_at]
-    assert evidence.excluded[0]["why"] == "excluded by hand: load test"
+    assert render(evidence.excluded[0].why) == "excluded by hand: load test"
 
 
 @pytest.mark.parametrize(("minutes_ago", "why"), [(9.5, "late try"), (8.5, "after finish")])
@@ -123,7 +124,7 @@ def test_a_pre_sample_that_may_show_the_new_version_is_left_out(
     sample(environment, minutes_ago=minutes_ago, phase="pre", deployment=deployment)
     evidence = evidence_of(deployment)
     assert evidence.pre == ()
-    assert why in evidence.excluded[0]["why"]
+    assert why in render(evidence.excluded[0].why)
 
 
 def test_where_pre_is_thin_the_last_good_deployments_help(environment: Environment) -> None:

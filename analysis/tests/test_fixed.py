@@ -12,6 +12,7 @@ from analysis.judge import judge
 from analysis.judge.hints import hints
 from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict
 from analysis.tests.samples import make_miss, make_post, make_pre, make_sample, make_window
+from explain.rendering import render
 from projects.policy import FixedPolicy, policy_from_dict
 
 
@@ -37,7 +38,7 @@ def test_every_metric_has_one_check_with_its_numbers() -> None:
     assert (check.limit, check.share, check.tolerance, check.baseline) == (270.0, 0.8, 0.20, 120.0)
     assert check.observed == pytest.approx(293.6)
     assert check.details["configured_limit"] == 300.0
-    assert "above 270 ms" in check.sentence and "4 of 5 samples" in check.sentence
+    assert "above 270 ms" in render(check.fact) and "4 of 5 samples" in render(check.fact)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_without_pre_there_is_only_a_warning_that_is_not_conclusive(levels: dict
     assert (verdict.verdict, verdict.conclusive) == (WARNING, False)
     assert verdict.failed_metrics == tuple(levels)
     traffic = check_of(verdict, "requests_per_sec")
-    assert traffic.outcome == "skipped" and "before the deployment" in traffic.sentence
+    assert traffic.outcome == "skipped" and "before the deployment" in render(traffic.fact)
 
 
 @pytest.mark.parametrize("pre", [[], make_pre(3)])
@@ -134,14 +135,14 @@ def test_without_post_there_is_only_a_warning_that_is_not_conclusive(pre: list[S
     verdict = verdict_of([], pre, misses=misses)
     assert (verdict.verdict, verdict.conclusive, verdict.failed_metrics) == (WARNING, False, ())
     assert {check.outcome for check in verdict.checks} == {"skipped"}
-    assert "no answer in time (5)" in verdict.summary
+    assert "no answer in time (5)" in render(verdict.summary)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_good_samples_never_read_as_ok(count: int) -> None:
     verdict = verdict_of(make_post(count))
     assert (verdict.verdict, verdict.conclusive) == (WARNING, False)
-    assert f"only {count} sample" in verdict.summary
+    assert f"only {count} sample" in render(verdict.summary)
 
 
 def test_samples_that_precede_the_deployment_never_read_as_ok() -> None:
@@ -152,7 +153,7 @@ def test_samples_that_precede_the_deployment_never_read_as_ok() -> None:
 def test_a_critical_breach_on_poor_data_is_a_rollback_that_says_so() -> None:
     verdict = verdict_of(make_post(2, error_rate=0.5))
     assert (verdict.verdict, verdict.conclusive) == (ROLLBACK, False)
-    assert "only 2 samples" in verdict.summary
+    assert "only 2 samples" in render(verdict.summary)
     assert verdict.confidence < verdict_of(make_post(error_rate=0.5)).confidence
 
 
@@ -196,7 +197,7 @@ def test_nonsense_of_any_size_still_gets_a_verdict() -> None:
     huge = 1.7e308
     verdict = verdict_of(make_post(latency_p95=huge, requests_per_sec=huge), make_pre(3, requests_per_sec=huge))
     assert verdict.verdict == WARNING
-    assert len(verdict.summary) < 400
+    assert len(render(verdict.summary)) < 400
 
 
 ratio = st.floats(0, 1)

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-import string
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from analysis.judge import judge
-from analysis.judge.hints import RULES, TEXTS, hints
-from analysis.judge.hints.base import ROLL_BACK_FIRST
+from analysis.judge.hints import RULES, hints
 from analysis.judge.quality import assess
 from analysis.judge.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
+from analysis.recorded import hint_columns
 from analysis.tests.judgements import judgements
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
-from analysis.told import ENGLISH, Told, render
+from analysis.texts.hints import HINTS, ROLL_BACK_FIRST, facts_of
+from explain.facts import Fact
 from projects.policy import policy_from_dict
 
 ADAPTIVE = {"kind": "adaptive"}
@@ -100,22 +100,15 @@ def test_every_rule_can_be_reached_by_real_samples() -> None:
         *hints_of(make_post(2)),
         *hints_of(make_post(), evaluated_at=late),
     ]
-    assert {hint.text_key for hint in found} == set(TEXTS) - {"critical_finding"}
-    assert len({TEXTS[hint.text_key].code for hint in found}) == len(RULES)
+    assert {hint.text_key for hint in found} == set(HINTS) - {"critical_finding"}
+    assert len({hint.code for hint in found}) == len(RULES)
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=lambda text: text.key)
-def test_every_text_is_complete_and_gives_three_to_five_actions(text: Any) -> None:
-    for verdict in (WARNING, ROLLBACK):
-        assert 3 <= len(text.actions_with(verdict)) <= 5
-    parts = (text.title, text.cause, text.impact, *text.actions_with(WARNING))
-    assert all(parts)
-    fields = [field for part in parts for field in _fields(part)]
-    assert all(field.isidentifier() for field in fields), "placeholders are named"
-
-
-def _fields(template: str) -> list[str]:
-    return [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+@pytest.mark.parametrize("text_key", HINTS)
+def test_every_text_is_complete_and_gives_three_to_five_actions(text_key: str) -> None:
+    for roll_back in (False, True):
+        assert 3 <= len(facts_of(text_key, {}, evidence=(), roll_back=roll_back).actions) <= 5
+    assert all(template for _name, template in HINTS[text_key].parts())
 
 
 def test_no_action_makes_a_rollback_depend_on_anything_where_the_verdict_recommends_it() -> None:
@@ -123,38 +116,28 @@ def test_no_action_makes_a_rollback_depend_on_anything_where_the_verdict_recomme
     for verdict, found in judgements():
         recommends = verdict.verdict == ROLLBACK
         for hint in found:
-            if last_resort := TEXTS[hint.text_key].last_resort:
-                assert (hint.actions[0] == ROLL_BACK_FIRST) is recommends
-                assert any(action.startswith(last_resort[:12]) for action in hint.actions) is not recommends
+            if last_resort := HINTS[hint.text_key].last_resort:
+                actions = hint_columns(hint)["actions"]
+                assert (actions[0] == ROLL_BACK_FIRST) is recommends
+                assert any(action.startswith(last_resort[:12]) for action in actions) is not recommends
                 seen.add(recommends)
     assert seen == {True, False}
-
-
-def test_a_hint_can_be_rendered_again_from_its_messages() -> None:
-    for hint in hints_of(make_post(error_rate=0.2, latency_p95=900.0)):
-        text = TEXTS[hint.text_key]
-        given = (hint.title, hint.cause, hint.impact, *hint.actions)
-        templates = (text.title, text.cause, text.impact, *text.actions_with(ROLLBACK))
-        for template, told in zip(templates, given, strict=True):
-            assert isinstance(told, Told)
-            assert told.message["msgid"] == template
-            assert render(told.message, ENGLISH) == told
 
 
 def test_a_hint_names_the_numbers_it_rests_on() -> None:
     (hint,) = hints_of(make_post(latency_p95=[342, 342, 342, 342, 100]))
     assert hint.observed == pytest.approx(293.6)
     assert hint.threshold == 270.0
-    assert hint.title == "p95 latency over 270 ms in 4 of 5 samples"
-    assert "before 120 ms" in hint.cause
-    assert "4 of 5 samples" in hint.evidence[0]
+    assert hint_columns(hint)["title"] == "p95 latency over 270 ms in 4 of 5 samples"
+    assert "before 120 ms" in hint_columns(hint)["cause"]
+    assert "4 of 5 samples" in hint_columns(hint)["evidence"][0]
     assert hint.numbers["latency_p95"]["share"] == 0.8
 
 
 def test_memory_hints_speak_of_the_limit_itself() -> None:
     (hint,) = hints_of(make_post(memory_usage=0.75))
     assert hint.threshold == 0.80
-    assert hint.title == "Memory close to its limit: 75.0 % of 80.0 %"
+    assert hint_columns(hint)["title"] == "Memory close to its limit: 75.0 % of 80.0 %"
 
 
 def test_one_sample_above_the_memory_limit_among_many_near_it_is_not_yet_above() -> None:
@@ -194,14 +177,14 @@ def test_without_post_the_hint_gives_the_reasons_of_the_misses() -> None:
     misses = tuple(make_miss(index, "refused") for index in range(5))
     (hint,) = hints_of([], misses=misses)
     assert (hint.code, hint.severity, hint.observed, hint.threshold) == ("missing_data", "warning", 0.0, 5.0)
-    assert "connection refused (5)" in hint.cause
+    assert "connection refused (5)" in hint_columns(hint)["cause"]
 
 
 def test_one_lost_sample_of_a_sound_window_is_only_information() -> None:
     post = [sample for index, sample in enumerate(make_post()) if index != 4]
     (hint,) = hints_of(post, misses=(make_miss(4, "timeout"),))
     assert (hint.code, hint.severity) == ("missing_data", "info")
-    assert hint.title == "4 of 5 samples after the deployment"
+    assert hint_columns(hint)["title"] == "4 of 5 samples after the deployment"
 
 
 def test_a_gap_that_missing_samples_explain_is_said_once() -> None:
@@ -212,7 +195,7 @@ def test_a_gap_that_missing_samples_explain_is_said_once() -> None:
 def test_samples_of_the_wrong_order_are_doubtful_data() -> None:
     (hint,) = hints_of(make_post(), [make_sample(90, origin="pre")])
     assert (hint.code, hint.severity) == ("poor_data", "warning")
-    assert "2 of 5" in hint.cause
+    assert "2 of 5" in hint_columns(hint)["cause"]
 
 
 def test_errors_without_pre_warn_but_do_not_call_for_a_rollback() -> None:
@@ -242,7 +225,7 @@ def verdict_by_another_judge(verdict: Any, *checks: Check) -> Verdict:
         confidence=0.9,
         conclusive=True,
         score=0.9,
-        summary="The endpoint stopped answering right after the deployment.",
+        summary=Fact("The endpoint stopped answering right after the deployment."),
         checks=checks,
         quality=assess(make_pre(), make_post(), make_window()),
         policy={"kind": "other"},
@@ -256,27 +239,29 @@ def given_hints(verdict: Verdict) -> list[Hint]:
 def test_a_rollback_for_an_unknown_reason_shows_the_judges_own_words() -> None:
     (hint,) = given_hints(verdict_by_another_judge(ROLLBACK))
     assert (hint.code, hint.severity) == ("critical_finding", "critical")
-    assert hint.cause == "The endpoint stopped answering right after the deployment."
-    check = Check(metric="endpoint", rule="silence", outcome="critical", sentence="no answer in 5 of 5 {tries}")
+    assert hint_columns(hint)["cause"] == "The endpoint stopped answering right after the deployment."
+    check = Check(metric="endpoint", rule="silence", outcome="critical", code="no answer in 5 of 5 {tries}")
     (hint,) = given_hints(verdict_by_another_judge(ROLLBACK, check))
-    assert (hint.metric, hint.cause) == ("endpoint", "no answer in 5 of 5 {tries}")
+    assert (hint.metric, hint_columns(hint)["cause"]) == ("endpoint", "no answer in 5 of 5 {tries}")
 
 
 def test_a_check_with_nothing_but_its_outcome_still_makes_a_hint() -> None:
-    check = Check(metric="memory_usage", rule="leak", outcome="critical", sentence="memory climbs by 2 % per minute")
+    check = Check(metric="memory_usage", rule="leak", outcome="critical", code="memory climbs by 2 % per minute")
     (hint,) = given_hints(verdict_by_another_judge(ROLLBACK, check))
     assert (hint.code, hint.severity, hint.observed) == ("memory_above_limit", "critical", None)
-    assert hint.evidence == ("memory climbs by 2 % per minute",)
+    assert hint_columns(hint)["evidence"] == ["memory climbs by 2 % per minute"]
 
 
 def test_the_gravest_of_several_checks_of_a_metric_leads() -> None:
-    steady = Check(metric="latency_p95", rule="whole", outcome="ok", observed=1.0, limit=2.0)
-    late = Check(metric="latency_p95", rule="tail", outcome="warning", observed=9.0, limit=2.0, share=0.4, margin=4.5)
+    steady = Check(metric="latency_p95", rule="whole", outcome="ok", code="", observed=1.0, limit=2.0)
+    late = Check(
+        metric="latency_p95", rule="tail", outcome="warning", code="", observed=9.0, limit=2.0, share=0.4, margin=4.5
+    )
     for checks in [(steady, late), (late, steady)]:
         (hint,) = given_hints(verdict_by_another_judge(WARNING, *checks))
         assert (hint.code, hint.observed) == ("high_latency", 9.0)
 
 
 def test_an_ok_never_comes_with_a_critical_hint_whatever_a_judge_reports() -> None:
-    check = Check(metric="error_rate", rule="odd", outcome="critical", observed=0.5, limit=0.1, margin=5.0)
+    check = Check(metric="error_rate", rule="odd", outcome="critical", code="", observed=0.5, limit=0.1, margin=5.0)
     assert {hint.severity for hint in given_hints(verdict_by_another_judge(OK, check))} == {"info"}

@@ -10,6 +10,7 @@ from analysis.judge import judge
 from analysis.judge.adaptive import judge_early
 from analysis.judge.hints import hints
 from analysis.judge.types import Hint, Sample, Verdict
+from analysis.recorded import hint_columns
 from analysis.tests.samples import make_miss, make_post, make_pre, make_window
 from projects.policy import AdaptivePolicy, policy_from_dict
 
@@ -47,7 +48,7 @@ def test_a_service_that_answers_no_more_is_told_as_such_and_not_as_a_loss_of_tra
     verdict, found = judged(make_post(1), misses=tuple(make_miss(index, "refused") for index in range(1, 5)))
     assert verdict.verdict == "rollback_recommended"
     assert [(hint.code, hint.severity) for hint in found] == [("service_unreachable", "critical")]
-    assert "connection refused (4)" in found[0].cause
+    assert "connection refused (4)" in hint_columns(found[0])["cause"]
 
 
 def test_an_early_verdict_on_a_dead_endpoint_tells_no_traffic() -> None:
@@ -58,7 +59,7 @@ def test_an_early_verdict_on_a_dead_endpoint_tells_no_traffic() -> None:
     assert (check.observed, check.limit, check.outcome) == (None, None, "critical")
     [hint] = hints(verdict, pre, [], window)
     assert (hint.code, hint.severity) == ("service_unreachable", "critical")
-    assert hint.title == "The service stopped answering: 2 of 2 collections failed"
+    assert hint_columns(hint)["title"] == "The service stopped answering: 2 of 2 collections failed"
 
 
 def test_a_service_that_lost_its_traffic_is_not_called_slow() -> None:
@@ -69,4 +70,4 @@ def test_a_service_that_lost_its_traffic_is_not_called_slow() -> None:
 def test_hints_count_the_samples_that_the_check_counted() -> None:
     verdict, [hint] = judged(make_post(error_rate=0.3))
     [check] = [check for check in verdict.checks if check.metric == "error_rate"]
-    assert f"{check.details['over']} of {check.details['samples']} samples" in hint.cause
+    assert f"{check.details['over']} of {check.details['samples']} samples" in hint_columns(hint)["cause"]

@@ -7,6 +7,7 @@ import pytest
 from analysis.judge.quality import assess
 from analysis.judge.types import Quality
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
+from explain.rendering import render
 from projects.policy import FixedPolicy
 
 ENOUGH = FixedPolicy().min_quality
@@ -17,7 +18,7 @@ def codes(quality: Quality) -> set[str]:
 
 
 def message(quality: Quality, code: str) -> str:
-    return next(issue.message for issue in quality.issues if issue.code == code)
+    return next(render(issue.fact) for issue in quality.issues if issue.code == code)
 
 
 def test_a_full_window_with_pre_has_no_issues() -> None:

@@ -30,6 +30,7 @@ from analysis.services import (
 from analysis.services import assess_early as early
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
+from explain.facts import Fact
 from metrics.models import MetricSample
 from metrics.tests.factories import HEALTHY, make_sample, make_samples
 from projects.baselines import exclude_window
@@ -272,7 +273,7 @@ def test_an_early_verdict_stays_on_record_and_its_final_word_is_revised(environm
 
 def test_what_could_not_be_judged_is_judged_after_all(environment):
     deployment = observed(environment, **SLOW)
-    assert store_unjudged(deployment.pk, "its analysis ended as failed")
+    assert store_unjudged(deployment.pk, Fact("analysis_ended", {"status": "failed"}))
     rerun(deployment)
     verdict = fresh(deployment).verdict
     assert (verdict.verdict, verdict.conclusive) == ("rollback_recommended", True)

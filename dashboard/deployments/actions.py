@@ -16,11 +16,11 @@ from accounts.permissions import Action
 from analysis.rerun import CannotRerun, Refusal, judge_as, look_again, store_again
 from dashboard import words
 from dashboard.auth import current_user
-from dashboard.deployments.again import side_by_side
 from dashboard.deployments.compare import compared
 from dashboard.deployments.export import document
 from dashboard.deployments.forms import ReplayForm
 from dashboard.deployments.queries import deployment_detail, deployment_of, verdict_of
+from dashboard.deployments.verdict_diff import verdict_diff
 from dashboard.page import Actions, page
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
@@ -62,7 +62,7 @@ def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal
         # Once is enough.
         context["refused"] = "" if error.refusal == refused else context["refused"]
     else:
-        context |= {"again": again, "beside": side_by_side(again.recorded, again.judgement)}
+        context |= {"again": again, "beside": verdict_diff(again.recorded, again.judgement.verdict)}
     return render(request, "dashboard/deployments/rerun.html", context, status=409 if refused else 200)
 
 
@@ -77,7 +77,7 @@ def replay(request: HttpRequest, deployment: Deployment, actions: Actions) -> Ht
         except CannotRerun as error:
             context["cannot"] = words.REFUSALS[error.refusal]
         else:
-            context["beside"] = side_by_side(verdict_of(deployment), judgement)
+            context["beside"] = verdict_diff(verdict_of(deployment), judgement.verdict)
     return render(request, "dashboard/deployments/replay.html", context)
 
 

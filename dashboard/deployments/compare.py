@@ -100,7 +100,7 @@ def pairs(mine: Detail, other: Detail) -> list[MetricPair]:
 
 
 def by_metric(detail: Detail) -> dict[str, Chart]:
-    return {chart.metric: chart for chart in charts_of(detail, detail.verdict.checks if detail.verdict else [])}
+    return {chart.metric: chart for chart in charts_of(detail)}
 
 
 def difference(ours: Chart | None, theirs: Chart | None, metric: str) -> float | None:

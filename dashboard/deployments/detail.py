@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from accounts.permissions import Action
 from analysis.judge.hints.base import UNREACHABLE
-from analysis.judge.types import METRICS, OK
+from analysis.judge.types import METRICS, OK, Check
 from dashboard import words
 from dashboard.charts import Before, Chart, Span, draw
-from dashboard.deployments.basis import basis_of, final_word, revised
+from dashboard.deployments.evidence_view import evidence_view
 from dashboard.deployments.forms import FeedbackForm
-from dashboard.deployments.queries import MISSED, Detail, evidence_of, last_good_before
+from dashboard.deployments.queries import MISSED, Detail, last_good_before
 from dashboard.deployments.timeline import how_taken, timeline_of
 from deployments.models import NEVER_JUDGED, Deployment, State
 from metrics.models import MetricSample, Phase
@@ -60,10 +60,8 @@ class SampleRow:
 def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, Any]:
     """Return the context of deployments/deployment.html and its live fragment. form: feedback that was refused."""
     deployment, verdict = detail.deployment, detail.verdict
-    checks = verdict.checks if verdict is not None else []
-    final = final_word(verdict)
-    quality = final.quality if final else verdict.quality if verdict is not None else {}
-    charts = charts_of(detail, final.checks if final else checks)
+    final = verdict.judged_at_end if verdict is not None else None
+    charts = charts_of(detail)
     may_mark = Action.MARK_VERDICT in detail.actions and verdict is not None
     misses = misses_of(detail)
     post = detail.samples_of(Phase.POST)
@@ -76,8 +74,8 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "in_progress": detail.in_progress,
         "window_is_open": detail.window_is_open,
         "final": final,
-        "revised": revised(verdict),
-        "basis": basis_of(detail),
+        "revised": verdict.replaced[-1] if verdict is not None and verdict.replaced else None,
+        "basis": evidence_view(detail),
         "feedback": detail.feedback,
         "feedback_form": form or (FeedbackForm(verdict) if may_mark and verdict is not None else None),
         "running": deployment.state in (State.PENDING, State.RUNNING),
@@ -86,10 +84,9 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "last_good": last_good_before(deployment) if verdict is not None and verdict.verdict != OK else None,
         "charts": charts,
         "drawn": legend_of(charts),
-        "checks": named(by_gravity(checks)),
-        "final_checks": named(by_gravity(final.checks)) if final else [],
-        "quality": quality,
-        "issues": quality.get("issues", []),
+        "checks": by_gravity(verdict.judged.verdict.checks) if verdict is not None else [],
+        "final_checks": by_gravity(final.verdict.checks) if final is not None else [],
+        "quality": verdict.standing.verdict.quality if verdict is not None else None,
         "slots": slots_of(detail),
         "collected": len(post),
         "misses": [miss for miss in misses if not miss.retrying],
@@ -103,29 +100,16 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
     }
 
 
-def by_gravity(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def by_gravity(checks: Iterable[Check]) -> list[Check]:
     """The checks, the gravest first."""
-    return sorted(checks, key=lambda check: RANK.get(str(check.get("outcome")), len(RANK)))
+    return sorted(checks, key=lambda check: RANK.get(check.outcome, len(RANK)))
 
 
-def named(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The checks with what each is about: its metric, or whether the service could be reached, which the judge files
-    under traffic."""
-    return [{**check, "name": name_of(check)} for check in checks]
-
-
-def name_of(check: dict[str, Any]) -> Any:
-    metric = str(check.get("metric"))
-    return _("Reachability") if check.get("rule") == UNREACHABLE else words.METRICS.get(metric, metric)
-
-
-def charts_of(detail: Detail, checks: list[dict[str, Any]]) -> list[Chart]:
-    """All five metrics, none where there is nothing to draw."""
+def charts_of(detail: Detail) -> list[Chart]:
+    """All five metrics with what was found at the end; none where there is nothing to draw."""
     deployment = detail.deployment
-    excluded = {(one.get("phase"), one.get("collected_at")) for one in detail.excluded}
-    left_out = {
-        one.pk for one in (*detail.samples, *detail.baseline) if (one.phase, one.collected_at.isoformat()) in excluded
-    }
+    excluded = {(one.phase, one.collected_at) for one in detail.excluded}
+    left_out = {one.pk for one in (*detail.samples, *detail.baseline) if (one.phase, one.collected_at) in excluded}
     samples = [one for one in detail.samples if one.phase in (Phase.PRE, Phase.POST) and one.pk not in left_out]
     earlier = Before(
         history=detail.history,
@@ -143,13 +127,14 @@ def charts_of(detail: Detail, checks: list[dict[str, Any]]) -> list[Chart]:
         interval_s=deployment.interval_s,
         missed=tuple((job.scheduled_at - start).total_seconds() for job in lost if job.scheduled_at >= start),
     )
+    checks = detail.verdict.standing.verdict.checks if detail.verdict is not None else ()
     # That the endpoint stopped answering says nothing of a metric's level.
-    about_levels = [check for check in checks if check.get("rule") != UNREACHABLE]
+    about_levels = [check for check in checks if check.rule != UNREACHABLE]
     by_metric = gravest(about_levels)
     # A check without a limit does not hide the line of another one.
-    drawn = {**by_metric, **gravest([check for check in about_levels if check.get("limit") is not None])}
-    told = {metric: {**check, "outcome": by_metric[metric].get("outcome")} for metric, check in drawn.items()}
-    return [draw(metric, samples, span, told.get(metric), earlier=earlier) for metric in METRICS]
+    drawn = {**by_metric, **gravest(check for check in about_levels if check.limit is not None)}
+    shown = {metric: replace(check, outcome=by_metric[metric].outcome) for metric, check in drawn.items()}
+    return [draw(metric, samples, span, shown.get(metric), earlier=earlier) for metric in METRICS]
 
 
 def legend_of(charts: list[Chart]) -> dict[str, bool]:
@@ -165,19 +150,17 @@ def legend_of(charts: list[Chart]) -> dict[str, bool]:
     }
 
 
-def gravest(checks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def gravest(checks: Iterable[Check]) -> dict[str, Check]:
     """The gravest check of each metric, whose limit is drawn."""
-    ordered = sorted(checks, key=lambda check: RANK.get(str(check.get("outcome")), len(RANK)), reverse=True)
-    return {str(check.get("metric")): check for check in ordered}
+    return {check.metric: check for check in reversed(by_gravity(checks))}
 
 
 def misses_of(detail: Detail) -> list[Miss]:
     """Collections that brought no sample (yet), from their jobs; from the verdict once the jobs are gone."""
     if not detail.collections and detail.verdict is not None:
-        told = evidence_of(detail.verdict).get("misses", [])
         return [
-            Miss(miss.get("phase", ""), miss.get("sequence_index", 0), None, in_words(miss.get("reason", "")))
-            for miss in told
+            Miss(miss.phase, miss.sequence_index, None, in_words(miss.reason))
+            for miss in detail.verdict.standing.judged_on.misses
         ]
     return [
         Miss(

@@ -11,9 +11,12 @@ from django.utils import translation
 
 from analysis.judge.types import METRICS
 from analysis.models import DeploymentVerdict, Feedback
+from analysis.recorded import JudgedOn, without_facts
 from analysis.serializers import HintSerializer
-from dashboard.deployments.queries import Detail, evidence_of
+from dashboard.deployments.queries import Detail
 from dashboard.deployments.timeline import timeline_of
+from explain.facts import Fact
+from explain.rendering import render
 from metrics.models import MetricSample, Phase
 
 # Raised where a reader of the last one would go wrong.
@@ -63,9 +66,9 @@ def document(detail: Detail) -> dict[str, Any]:
             "verdict": verdict_of(verdict),
             "hints": HintSerializer(detail.hints, many=True).data,
             "feedback": feedback_of(detail.feedback),
-            "revisions": (verdict.revisions or []) if verdict is not None else [],
+            "revisions": without_facts(verdict.revisions or []) if verdict is not None else [],
             "timeline": [
-                {"at": one.at, "event": one.event, "what": one.what, "note": str(one.note)}
+                {"at": one.at, "event": one.event, "what": one.what, "note": english(one.note)}
                 for one in timeline_of(detail)
             ],
         }
@@ -84,25 +87,27 @@ def deployment_of(detail: Detail) -> dict[str, Any]:
 
 def judged_on(detail: Detail) -> dict[str, Any]:
     """What the judge was given, or would be: samples with where they come from, those left out with the reason."""
-    evidence = evidence_of(detail.verdict)
-    left_out = {(one.get("phase"), one.get("collected_at")): one.get("why", "") for one in detail.excluded}
+    evidence = detail.verdict.standing.judged_on if detail.verdict is not None else JudgedOn()
+    left_out = {(one.phase, one.collected_at): render(one.why) for one in detail.excluded}
     rows = (
         *((sample, "history") for sample in detail.history),
         *((sample, sample.phase) for sample in (*detail.baseline, *detail.samples)),
     )
-    misses = evidence.get("misses", [])
     return {
         "window": {
-            "expected": evidence.get("expected_samples", detail.deployment.window_samples),
-            "interval_s": evidence.get("interval_s", detail.deployment.interval_s),
-            "evaluated_at": evidence.get("evaluated_at"),
+            "expected": evidence.expected_samples or detail.deployment.window_samples,
+            "interval_s": evidence.interval_s or detail.deployment.interval_s,
+            "evaluated_at": evidence.evaluated_at.isoformat() if evidence.evaluated_at is not None else None,
             "started_at": detail.deployment.started_at,
             "finished_at": detail.deployment.finished_at,
-            "misses": misses,
+            "misses": [
+                {"phase": miss.phase, "sequence_index": miss.sequence_index, "reason": miss.reason}
+                for miss in evidence.misses
+            ],
         },
-        "policy_version": evidence.get("policy_version"),
+        "policy_version": evidence.policy_version,
         "samples": [
-            {**sample_of(sample, origin), "left_out": left_out.get((sample.phase, sample.collected_at.isoformat()))}
+            {**sample_of(sample, origin), "left_out": left_out.get((sample.phase, sample.collected_at))}
             for sample, origin in rows
         ],
     }
@@ -118,7 +123,11 @@ def sample_of(sample: MetricSample, origin: str) -> dict[str, Any]:
 
 
 def verdict_of(verdict: DeploymentVerdict | None) -> dict[str, Any] | None:
-    return {name: getattr(verdict, name) for name in VERDICT} if verdict is not None else None
+    return without_facts({name: getattr(verdict, name) for name in VERDICT}) if verdict is not None else None
+
+
+def english(note: Any) -> str:
+    return render(note) if isinstance(note, Fact) else str(note)
 
 
 def feedback_of(mark: Feedback | None) -> dict[str, Any] | None:

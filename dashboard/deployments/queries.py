@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Manager, QuerySet
@@ -15,7 +14,7 @@ from accounts.permissions import Action
 from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
 from analysis.judge.types import OK
 from analysis.models import DeploymentVerdict, Feedback, Hint
-from analysis.replay import recorded_evidence
+from analysis.recorded import LeftOut
 from dashboard.words import Status, status_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
@@ -23,7 +22,7 @@ from scheduler.models import JobStatus, ScheduledJob
 
 COLLECTIONS = ("pre_collect", "post_collect")
 ANALYSES = ("analysis",)
-WIDE = ("summary", "told", "failed_metrics", "checks", "quality", "policy", "evidence")
+WIDE = ("summary", "fact", "failed_metrics", "checks", "quality", "policy", "evidence")
 MISSED = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
 
 
@@ -49,7 +48,7 @@ class Detail:
     """One deployment with everything that its page shows.
 
     samples: its own; baseline: of the half hour before it; history: POST of the earlier deployments that helped out
-    (history_of); excluded: what of all that was left out, as the evidence tells it; collections: its pre_collect and
+    (history_of); excluded: what of all that was left out; collections: its pre_collect and
     post_collect jobs; analyses: its analysis job; actions: what the person may do.
     """
 
@@ -60,7 +59,7 @@ class Detail:
     baseline: list[MetricSample]
     history: list[MetricSample]
     history_of: list[Deployment]
-    excluded: list[dict[str, Any]]
+    excluded: Sequence[LeftOut]
     collections: list[ScheduledJob]
     analyses: list[ScheduledJob]
     actions: frozenset[Action]
@@ -128,8 +127,8 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     deployment = get_object_or_404(rows, uuid=uuid)
     jobs = ScheduledJob.objects.filter(deployment=deployment, job_type__in=(*COLLECTIONS, *ANALYSES))
     verdict = verdict_of(deployment)
-    evidence = evidence_of(verdict)
-    helpers = earlier_deployments(deployment, evidence.get("history_of", []))
+    judged_on = verdict.standing.judged_on if verdict is not None else None
+    helpers = earlier_deployments(deployment, judged_on.history_of if judged_on is not None else ())
     samples = samples_about(deployment, helpers)
     own = [sample for sample in samples if sample.deployment_id == deployment.pk]
     baseline = [sample for sample in samples if sample.deployment_id is None]
@@ -144,7 +143,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         baseline=baseline,
         history=history[-HISTORY_SAMPLES:],
         history_of=helpers,
-        excluded=evidence.get("excluded", []) if verdict is not None else left_out_so_far(deployment, own, baseline),
+        excluded=judged_on.excluded if judged_on is not None else left_out_so_far(deployment, own, baseline),
         collections=[job for job in by_place if job.job_type in COLLECTIONS],
         analyses=[job for job in by_place if job.job_type in ANALYSES],
         actions=deployment.project.actions_of(user),
@@ -185,11 +184,6 @@ def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, frozenset[Action]
     return deployment, deployment.project.actions_of(user)
 
 
-def evidence_of(verdict: DeploymentVerdict | None) -> dict[str, Any]:
-    """What a verdict rests on: the final verdict's evidence where there is one, else that of the verdict itself."""
-    return recorded_evidence(verdict) if verdict is not None else {}
-
-
 def samples_about(deployment: Deployment, helpers: list[Deployment]) -> list[MetricSample]:
     """The deployment's own samples, the baseline before it, and those of these earlier ones; oldest first."""
     own = MetricSample.objects.of_all([deployment, *helpers])
@@ -202,16 +196,14 @@ def samples_about(deployment: Deployment, helpers: list[Deployment]) -> list[Met
     return list((own | baseline).order_by("collected_at", "id"))
 
 
-def earlier_deployments(deployment: Deployment, ids: list[int]) -> list[Deployment]:
+def earlier_deployments(deployment: Deployment, ids: Sequence[int]) -> list[Deployment]:
     if not ids:
         return []
     rows = Deployment.objects.filter(environment_id=deployment.environment_id, pk__in=ids)
     return list(rows.order_by("number"))
 
 
-def left_out_so_far(
-    deployment: Deployment, own: list[MetricSample], baseline: list[MetricSample]
-) -> list[dict[str, Any]]:
+def left_out_so_far(deployment: Deployment, own: list[MetricSample], baseline: list[MetricSample]) -> Sequence[LeftOut]:
     """What the judge would not compare with, were it asked now."""
     periods = load_left_out([deployment]).get(deployment.environment_id, [])
     return pre_samples(deployment, own, baseline, periods)[1]

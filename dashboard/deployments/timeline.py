@@ -14,10 +14,10 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from analysis import wording
+from analysis.recorded import Recorded
 from dashboard import words
-from dashboard.deployments.queries import MISSED, Detail, evidence_of
-from dashboard.telling import in_language, localised
+from dashboard.deployments.queries import MISSED, Detail
+from dashboard.i18n import localised, quantity
 from deployments.models import State
 from metrics.models import MetricSample, Phase
 from scheduler.models import JobStatus, ScheduledJob
@@ -111,12 +111,11 @@ def misses(detail: Detail) -> Iterator[Entry]:
     # The jobs are gone; what the verdict keeps of them has a place in the window, and so a time.
     deployment = detail.deployment
     start = deployment.finished_at or deployment.started_at
-    for miss in evidence_of(detail.verdict).get("misses", []):
-        phase, index = miss.get("phase", ""), miss.get("sequence_index", 0)
-        due = start + timedelta(seconds=index * deployment.interval_s) if phase == Phase.POST else deployment.started_at
-        name = _("%(job)s: no sample") % {"job": _place_name(phase, index)}
-        reason = miss.get("reason", "")
-        yield Entry(due, "miss", "miss", "warning", name, words.REASONS.get(reason, reason))
+    for miss in detail.verdict.standing.judged_on.misses:
+        within = timedelta(seconds=miss.sequence_index * deployment.interval_s)
+        due = start + within if miss.phase == "post" else deployment.started_at
+        name = _("%(job)s: no sample") % {"job": _place_name(miss.phase, miss.sequence_index)}
+        yield Entry(due, "miss", "miss", "warning", name, words.REASONS.get(miss.reason, miss.reason))
 
 
 def verdicts(detail: Detail) -> Iterator[Entry]:
@@ -124,34 +123,31 @@ def verdicts(detail: Detail) -> Iterator[Entry]:
     verdict = detail.verdict
     if verdict is None:
         return
-    revisions = verdict.revisions or []
-    first = revisions[0] if revisions and not verdict.early else {}
-    status = words.VERDICTS.get(first.get("verdict", verdict.verdict), words.UNKNOWN)
+    revisions = verdict.replaced
+    first = verdict.judged if verdict.early or not revisions else revisions[0].recorded
     what = _("Early verdict: %(verdict)s") if verdict.early else _("Verdict: %(verdict)s")
-    # What was replaced stands nowhere else on the page.
-    note = first.get("summary") or how_sure(verdict.confidence, conclusive=verdict.conclusive)
-    yield Entry(verdict.created_at, "verdict", status.icon, status.key, what % {"verdict": status.label}, note)
-    if verdict.early and verdict.final:
-        told = revisions[0] if revisions else verdict.final
-        status = words.VERDICTS.get(told.get("verdict", ""), words.UNKNOWN)
-        what = _("At the end of the window: %(verdict)s") % {"verdict": status.label}
-        at = parse_datetime(told.get("at") or "")
-        if at is not None:
-            sure = how_sure(told.get("confidence", 0.0), conclusive=told.get("conclusive", False))
-            yield Entry(at, "final", status.icon, status.key, what, told.get("summary", "") if revisions else sure)
-    yield from _reruns(verdict.verdict if not verdict.early else (verdict.final or {}).get("verdict", ""), revisions)
+    yield _verdict_entry("verdict", verdict.created_at, what, first, replaced=first is not verdict.judged)
+    if verdict.early and verdict.judged_at_end is not None:
+        first = revisions[0].recorded if revisions else verdict.judged_at_end
+        if first.at is not None:
+            what = _("At the end of the window: %(verdict)s")
+            yield _verdict_entry("final", first.at, what, first, replaced=bool(revisions))
+    # Each rerun brought what the next one replaced; the last one, what stands.
+    results = [*(revision.recorded for revision in revisions[1:]), verdict.standing]
+    for revision, result in zip(revisions, results, strict=False):
+        if revision.replaced_at is not None:
+            status = words.status_by_name(result.verdict.verdict)
+            filled = {"who": revision.by or "–", "verdict": status.label}
+            what = _("Analysis run again by %(who)s: %(verdict)s") % filled
+            yield Entry(revision.replaced_at, "rerun", status.icon, status.key, what)
 
 
-def _reruns(now: str, revisions: list[dict[str, Any]]) -> Iterator[Entry]:
-    """Each analysis that was run again; revisions: what each of them replaced."""
-    names = [*(one.get("verdict", "") for one in revisions), now][1:]
-    for one, name in zip(revisions, names, strict=True):
-        at = parse_datetime(one.get("replaced_at") or "")
-        status = words.VERDICTS.get(name, words.UNKNOWN)
-        if at is not None:
-            told = {"who": one.get("by") or "–", "verdict": status.label}
-            what = _("Analysis run again by %(who)s: %(verdict)s") % told
-            yield Entry(at, "rerun", status.icon, status.key, what)
+def _verdict_entry(event: str, at: datetime, what: str, recorded: Recorded, *, replaced: bool) -> Entry:
+    verdict = recorded.verdict
+    status = words.status_by_name(verdict.verdict)
+    # The summary of a verdict that was replaced is nowhere else on the page.
+    note = verdict.summary if replaced else how_sure(verdict.confidence, conclusive=verdict.conclusive)
+    return Entry(at, event, status.icon, status.key, what % {"verdict": status.label}, note)
 
 
 def feedback(detail: Detail) -> Iterator[Entry]:
@@ -193,7 +189,7 @@ def how_sure(confidence: float, *, conclusive: bool) -> str:
     """Confidence 0..1 in words."""
     told = _("%(word)s confidence, %(number)s") % {
         "word": words.confidence_word(confidence),
-        "number": in_language(wording.percent(confidence)),
+        "number": quantity(confidence, "whole_percent"),
     }
     return told if conclusive else f"{told}, {_('not conclusive')}"
 

@@ -9,13 +9,13 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from analysis.judge.hints import TEXTS
 from analysis.models import Hint, HintQuerySet
+from analysis.texts.hints import HINTS
 from dashboard.filtering import ListFilters, choice_field
 from dashboard.scope import Scope
 from dashboard.words import METRICS, SEVERITIES
 
-CODES = sorted({text.code for text in TEXTS.values()})
+CODES = sorted({key.partition(".")[0] for key in HINTS})
 SEVERITY_LABELS = {name: status.label for name, status in SEVERITIES.items()}
 # Days that are counted where no time is asked for, and at most: a column a day.
 USUAL_DAYS, MOST_DAYS = 30, 90

@@ -17,13 +17,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from analysis import wording
-from analysis.told import told as tell
-from common.validation import localized
+from analysis.judge.hints.base import UNREACHABLE
+from analysis.judge.types import Check
 from dashboard import words
 from dashboard.form_tokens import FIELD
+from dashboard.i18n import localised, quantity
+from dashboard.i18n import message as rendered
 from dashboard.overview.history_bar import HEIGHT, WIDTH, HistoryBar
-from dashboard.telling import Stored, in_language, localised
 from projects.policy import Policy
 
 register = template.Library()
@@ -32,9 +32,15 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 @register.filter
-def told(text: Any, stored: Stored | None = None) -> str:
-    """What the judge wrote, in the language of the page. stored: the verdict or hint that the text was read from."""
-    return in_language(text, stored)
+def message(fact: Any) -> str:
+    """A fact in the language of the page; text as it is, "" for None."""
+    return "" if fact is None else rendered(fact)
+
+
+@register.filter
+def check_name(check: Check) -> Any:
+    """What a check is about: its metric, or whether the service could be reached, which is filed under traffic."""
+    return _("Reachability") if check.rule == UNREACHABLE else metric_label(check.metric)
 
 
 @register.filter
@@ -177,13 +183,13 @@ def day_in_short(day: date, _language: str | None) -> str:
 @register.filter
 def level(value: float | None, metric: str) -> str:
     """A metric's value with its unit; a dash where there is none."""
-    return "–" if value is None else in_language(wording.level(metric, value))
+    return "–" if value is None else quantity(value, metric)
 
 
 @register.filter
 def percent(ratio: float | None) -> str:
     """A ratio 0..1 as "12 %"; a dash where there is none."""
-    return "–" if ratio is None else in_language(wording.percent(ratio))
+    return "–" if ratio is None else quantity(ratio, "whole_percent")
 
 
 @register.filter
@@ -194,16 +200,19 @@ def change(value: float | None, is_points: bool) -> str:
     if is_points:
         return _("%(n)s pts") % {"n": signed(value * 100, 1)}
     if abs(value) < 100:
-        return in_language(tell("{n} %", n=signed(value * 100, 0)))
+        return sign(value * 100, 0) + quantity(abs(value), "whole_percent")
     return f"×{localised(f'{value + 1:.3g}')}"
 
 
 def signed(number: float, digits: int) -> str:
     """A number with its sign, typographically: "+3", "−3", "±0"."""
-    shown = f"{abs(number):.{digits}f}"
-    if float(shown) == 0:
-        return "±0"
-    return f"{'+' if number > 0 else '−'}{localised(shown)}"
+    shown = sign(number, digits)
+    return "±0" if shown == "±" else shown + localised(f"{abs(number):.{digits}f}")
+
+
+def sign(number: float, digits: int) -> str:
+    """Of a number that is shown with so many decimals: "+", "−", or "±" where it reads 0."""
+    return "±" if round(number, digits) == 0 else "+" if number > 0 else "−"
 
 
 @register.filter
@@ -259,9 +268,6 @@ def policy_in_short(policy: Policy) -> str:
 def result(name: str) -> Any:
     """The pipeline's result for people."""
     return words.RESULTS.get(name, name)
-
-
-register.filter("fact", localized)
 
 
 @register.filter

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from analysis.judge.types import Check
 from dashboard.charts import (
     AFTER_START,
     BEFORE_END,
@@ -47,6 +48,10 @@ def span(samples: int = 5, missed: tuple[float, ...] = ()) -> Span:
     return Span(START, FINISH, samples, 60.0, missed)
 
 
+def found(metric: str, **levels: float) -> Check:
+    return Check(metric, "a rule", "warning", "a code", **levels)
+
+
 def test_samples_before_and_after_stand_on_their_sides_of_the_deployment():
     chart = draw("latency_p95", [pre(), pre(), *(post(minute) for minute in range(1, 6))], span())
     assert all(LEFT < float(point.x) < BEFORE_END for point in chart.pre)
@@ -70,7 +75,7 @@ def test_the_line_is_broken_where_samples_are_missing():
 
 
 def test_a_latency_above_its_limit_is_marked_and_one_on_it_is_not():
-    check = {"limit": 270.0, "outcome": "warning"}
+    check = found("latency_p95", limit=270.0)
     chart = draw("latency_p95", [pre(900.0), post(1, 270.0), post(2, 270.1)], span(), check)
     assert [point.over for point in chart.post] == [False, True]
     assert not chart.pre[0].over
@@ -78,7 +83,7 @@ def test_a_latency_above_its_limit_is_marked_and_one_on_it_is_not():
 
 def test_traffic_is_marked_below_its_limit():
     samples = [post(1, requests_per_sec=7.9), post(2, requests_per_sec=8.0)]
-    chart = draw("requests_per_sec", samples, span(), {"limit": 8.0, "outcome": "critical"})
+    chart = draw("requests_per_sec", samples, span(), found("requests_per_sec", limit=8.0))
     assert [point.over for point in chart.post] == [True, False]
 
 
@@ -126,7 +131,7 @@ def test_everything_from_before_stands_there_in_the_order_of_time():
 
 
 def test_the_band_is_the_spread_that_the_judge_found():
-    check = {"baseline": 110.0, "spread": 15.0, "limit": 150.0, "outcome": "ok"}
+    check = found("latency_p95", baseline=110.0, spread=15.0, limit=150.0)
     chart = draw("latency_p95", [pre(100.0), post(1, 150.0)], span(), check, earlier=earlier())
     assert chart.band is not None
     assert (chart.band.low, chart.band.high) == (95.0, 125.0)
@@ -140,7 +145,7 @@ def test_one_sample_from_before_has_no_band():
 
 def test_a_band_stays_in_the_plot_whatever_the_judge_stored():
     for baseline, spread in ((0.0, 1e308), (1.7e308, 1.7e308), (5.0, 100.0), (0.0, 5e-324)):
-        check = {"baseline": baseline, "spread": spread, "limit": None}
+        check = found("latency_p95", baseline=baseline, spread=spread)
         band = draw("latency_p95", [pre(), post(1)], span(), check).band
         assert band is not None
         assert TOP <= float(band.y) <= float(band.y) + float(band.height) <= BOTTOM + 0.1

@@ -22,6 +22,7 @@ from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, as_role, words, words_of
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
+from explain.rendering import render
 from projects.policy import policy_from_dict
 from projects.services import set_policy
 from projects.tests.factories import make_environment
@@ -315,7 +316,7 @@ def test_the_verdict_follows_from_the_file_alone(browser_of, environment, scene)
     assert told["format"] == 1
     again = recomputed(told)
     recorded = told["verdict"]
-    assert (again.verdict, again.confidence, again.conclusive, str(again.summary)) == (
+    assert (again.verdict, again.confidence, again.conclusive, render(again.summary)) == (
         recorded["verdict"],
         recorded["confidence"],
         recorded["conclusive"],

@@ -18,6 +18,7 @@ from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.deployments.queries import deployment_detail
 from dashboard.deployments.timeline import SOURCES, timeline_of
+from dashboard.i18n import message
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, as_role, words
 from dashboard.words import STATES, VERDICTS
@@ -35,7 +36,7 @@ def events(user: User, deployment: Deployment) -> list[tuple[str, str, str]]:
     """(event, what, note) of the timeline."""
     entries = timeline_of(deployment_detail(user, deployment.uuid))
     assert entries == sorted(entries, key=lambda entry: entry.at)
-    return [(entry.event, entry.what, str(entry.note)) for entry in entries]
+    return [(entry.event, entry.what, message(entry.note)) for entry in entries]
 
 
 # --- the timeline ----------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def test_a_rerun_is_told_with_who_did_it_and_what_stood(user, environment):
     set_policy(environment, {"limits": {"latency_p95": 5000, "cpu_usage": 1}}, source="dashboard")
     store_again(deployment.pk, token=look_again(Deployment.objects.get(pk=deployment.pk)).token, by=user)
     told = events(user, deployment)
-    assert ("verdict", f"Verdict: {VERDICTS[stood.verdict].label}", stood.summary) in told
+    assert ("verdict", f"Verdict: {VERDICTS[stood.verdict].label}", message(stood.judged.verdict.summary)) in told
     assert told[-1][:2] == ("rerun", "Analysis run again by ada: OK")
 
 

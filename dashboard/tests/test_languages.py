@@ -1,14 +1,14 @@
-"""The judge's texts and all numbers in the language of the page; stored and served they stay English."""
+"""Facts and all numbers in the language of the page; stored and served texts stay English."""
 
 from __future__ import annotations
 
-import ast
 import gettext
 import re
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import pytest
@@ -16,22 +16,26 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone, translation
 from django.utils.formats import date_format
-from hypothesis import given
-from hypothesis import settings as examples
 
-from analysis.models import DeploymentVerdict, Hint, VerdictName
+from analysis.judge.types import Hint as JudgedHint
+from analysis.judge.types import Verdict
+from analysis.models import Hint, VerdictName
 from analysis.services import store_unjudged
 from analysis.tests.factories import make_hint, make_verdict
 from analysis.tests.judgements import judgements
-from analysis.tests.test_told import MESSAGES
-from analysis.told import Message, Told, number, placeholders, render, told
+from analysis.texts import hints as hint_texts
+from analysis.texts import metrics, verdicts
+from analysis.texts.hints import facts_of
 from dashboard.charts import Span, draw, y_labels
-from dashboard.telling import ACTIVE, in_language
+from dashboard.i18n import message
 from dashboard.templatetags import seqpulse as filters
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
+from explain.catalogue import TEMPLATES, Plural
+from explain.facts import Fact
+from explain.rendering import render
 from projects.models import Environment
 from tests.system_tools import require
 
@@ -60,33 +64,25 @@ def translations() -> dict[Any, str]:
 # --- the catalogue ------------------------------------------------------------------------------------------------
 
 
-def marked() -> set[Any]:
-    """The templates in the pure code of the judge, as the catalogue has them as keys."""
-    found: set[Any] = set()
-    for path in (settings.BASE_DIR / "analysis").rglob("*.py"):
-        if {"tests", "migrations", "admin.py", "apps.py", "models.py"} & set(path.relative_to(settings.BASE_DIR).parts):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-                continue
-            texts = [arg.value if isinstance(arg, ast.Constant) else None for arg in node.args]
-            if node.func.id in ("told", "_") and texts[0]:
-                found.add(texts[0])
-            elif node.func.id == "counted":
-                found |= {(texts[1], 0), (texts[1], 1)}
-    return found
+def keys(template: str | Plural) -> list[Any]:
+    """As the catalogue has them."""
+    return [template] if isinstance(template, str) else [(template.one, 0), (template.one, 1)]
 
 
-def test_every_text_of_the_judge_is_in_the_catalogue(translations: dict[Any, str]) -> None:
-    assert len(marked()) > 250
-    assert {key for key in marked() if not translations.get(key)} == set()
+def test_every_template_is_in_the_catalogue(translations: dict[Any, str]) -> None:
+    wanted = {key for template in TEMPLATES.values() for key in keys(template)}
+    assert len(wanted) > 250
+    assert {key for key in wanted if not translations.get(key)} == set()
+
+
+PLACEHOLDER = re.compile(r"\{\w+(?::[^{}]*(?:\{\w+\})?)?\}")
 
 
 def test_what_is_filled_in_is_the_same_in_both_languages(translations: dict[Any, str]) -> None:
     for key, text in translations.items():
         template = key[0] if isinstance(key, tuple) else key
         if template:
-            assert placeholders(text) == placeholders(template), template
+            assert set(PLACEHOLDER.findall(text)) == set(PLACEHOLDER.findall(template)), template
 
 
 PERCENT = re.compile(r"%\(\w+\)[a-z]|%[sd]")
@@ -120,79 +116,67 @@ def test_the_compiled_catalogue_is_the_one_that_is_read(translations: dict[Any, 
 
 # What only rows of the database bring about, and a doubt that always has its issue with today's policies.
 ELSEWHERE = {
-    "deployment #{number} did not end ok",
-    "excluded by hand",
-    "excluded by hand: {reason}",
-    "taken after finish: it may show the new version",
-    "taken {seconds} s after trigger, by a late try: it may show the new version",
-    "This deployment could not be judged: {why}. Look at the service yourself.",
-    "its analysis ended as {status}",
-    "its analysis ended as {status}, without a verdict",
-    "failed",
-    "expired",
-    "cancelled",
-    "the data quality is too low",
+    "left_out.deployment",
+    "left_out.by_hand",
+    "left_out.by_hand_because",
+    "left_out.after_finish",
+    "left_out.late",
+    "unjudged",
+    "analysis_ended",
+    "analysis_without_verdict",
+    "job_status.failed",
+    "job_status.expired",
+    "job_status.cancelled",
+    "low_quality",
 }
 
 
-def texts_of(verdict: Any, hints: list[Any]) -> list[Any]:
-    """Everything that a person reads of it."""
-    texts = [verdict.summary, *(check.sentence for check in verdict.checks)]
-    texts += [issue.message for issue in verdict.quality.issues]
+def facts_in(verdict: Verdict, hints: list[JudgedHint]) -> Iterator[Fact]:
+    """Everything that a page shows of it."""
+    yield verdict.summary
+    yield from (check.fact for check in verdict.checks)
+    yield from (issue.fact for issue in verdict.quality.issues)
     for hint in hints:
-        texts += [hint.title, hint.cause, hint.impact, *hint.evidence, *hint.actions]
-    return texts
+        facts = facts_of(hint.text_key, hint.params, evidence=hint.evidence, roll_back=hint.roll_back)
+        yield from (facts.title, facts.cause, facts.impact, *facts.evidence, *facts.actions)
 
 
-def templates_in(message: Message) -> Iterator[str]:
-    if isinstance(message, dict) and "msgid" in message:
-        yield message["msgid"]
-        for part in message["args"].values():
-            yield from templates_in(part)
+def codes_in(fact: Fact) -> Iterator[str]:
+    """The codes of what is rendered of it."""
+    yield fact.code
+    template = TEMPLATES[fact.code]
+    texts = [template] if isinstance(template, str) else [template.one, template.many]
+    for _, name, how, _ in (part for text in texts for part in Formatter().parse(text)):
+        value = fact.params.get(name or "")
+        nested = [value] if isinstance(value, Fact) else value if isinstance(value, list | tuple) else []
+        yield from (code for one in nested for code in codes_in(one))
+        if isinstance(value, str):
+            yield f"{how}.{value}"
 
 
 def figures(text: str) -> list[str]:
     return sorted(re.findall(r"\d+", text))
 
 
-def test_french_tells_every_text_of_the_judge_with_the_same_figures(french: None) -> None:
-    texts = [text for verdict, hints in judgements() for text in texts_of(verdict, hints)]
-    used = {template for text in texts for template in templates_in(text.message)}
-    for text in {str(text): text for text in texts}.values():
-        shown = render(text.message, ACTIVE)
-        assert figures(shown) == figures(text), text
+def test_french_says_every_fact_of_the_judge_with_the_same_figures(french: None) -> None:
+    facts = [fact for verdict, hints in judgements() for fact in facts_in(verdict, hints)]
+    for english, fact in {render(fact): fact for fact in facts}.items():
+        shown = message(fact)
+        assert figures(shown) == figures(english), english
         assert "{" not in shown.replace("%{time_total}", ""), shown
-        assert shown != text
-    templates = {key[0] if isinstance(key, tuple) else key for key in marked()}
-    assert templates - used <= ELSEWHERE, "judgements() has no case of it"
+        assert shown != english
+    known = {*verdicts.TEXTS, *metrics.TEXTS, *hint_texts.TEXTS}
+    assert known - {code for fact in facts for code in codes_in(fact)} <= ELSEWHERE, "judgements() has no case of it"
 
 
-@given(MESSAGES)
-@examples(max_examples=80, deadline=None)
-def test_whatever_is_stored_a_page_shows_something(strange: Any) -> None:
-    verdict = DeploymentVerdict(summary="Roll back.", told=[strange])
-    hint = Hint(title="Roll back.", details={"told": strange})
-    with translation.override("fr"):
-        assert in_language("Roll back.", verdict)
-        assert in_language("Roll back.", hint)
-        assert isinstance(in_language(Told("Roll back.", strange)), str)
-
-
-@pytest.mark.parametrize("details", [None, [], {"told": None}, {"told": {"msgid": "{n} ms"}}, {"told": [{}, 3]}])
-def test_a_hint_with_strange_details_stays_readable(french: None, details: Any) -> None:
-    assert in_language("Roll back.", Hint(title="Roll back.", details=details)) == "Roll back."
-
-
-def test_a_sentence_is_never_half_translated(french: None) -> None:
-    known = told("{n} ms", n=number("1,234.5"))
-    assert in_language(known) == f"1{NARROW}234,5{NARROW}ms"
-    assert in_language(told("a template of an older version: {level}", level=known)) == (
-        "a template of an older version: 1,234.5 ms"
+def test_a_sentence_is_never_half_translated(french: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Fact("too_little_traffic", {"level": 1234.5})
+    assert message(known).startswith(f"1234{NARROW}req/s")
+    monkeypatch.setitem(TEMPLATES, "test.new", "a template without a translation: {known}")
+    assert message(Fact("test.new", {"known": known})) == (
+        "a template without a translation: 1234 req/s before the deployment is too little to compare with"
     )
-    assert in_language(told("{several} and {last}", several=told("of an older version"), last=known)) == (
-        "of an older version and 1,234.5 ms"
-    )
-    assert in_language(Told("", {"msgid": "", "args": {}})) == ""
+    assert message("text of others") == "text of others"
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------
@@ -225,10 +209,9 @@ def test_dates_are_written_as_the_language_writes_them() -> None:
 
 
 def test_axes_are_labelled_in_the_language_of_the_page(french: None) -> None:
-    labels = [filters.told(label) for _, label in y_labels(0.02, 0.005, "error_rate")]
-    assert labels == ["0,0", "0,5", "1,0", "1,5", "2,0"]
+    assert [label for _, label in y_labels(0.02, 0.005, "error_rate")] == ["0,0", "0,5", "1,0", "1,5", "2,0"]
     chart = draw("latency_p95", [], Span(timezone.now(), None, samples=4, interval_s=1.5))
-    assert filters.told(chart.x_ticks[0].label) == f"+1,5{NARROW}s"
+    assert chart.x_ticks[0].label == f"+1,5{NARROW}s"
     assert all("," not in tick.at for tick in (*chart.x_ticks, *chart.y_ticks))
 
 
@@ -245,17 +228,17 @@ def folded(text: str) -> str:
     return " ".join(text.split())
 
 
-def stored_texts(deployment: Deployment) -> list[tuple[str, Any]]:
-    """The English texts of its rows, each with the row that has it."""
+def stored_facts(deployment: Deployment) -> list[Fact]:
+    """What its rows say."""
     verdict = deployment.verdict
-    texts: list[tuple[str, Any]] = [(verdict.summary, verdict)]
-    for word in (verdict.final, {"checks": verdict.checks, "quality": verdict.quality}):
-        texts += [(check["sentence"], verdict) for check in (word or {}).get("checks", [])]
-    texts += [(issue["message"], verdict) for issue in verdict.quality["issues"]]
-    texts += [(one["why"], verdict) for one in verdict.evidence["excluded"]]
+    facts = [recorded.verdict.summary for recorded in (verdict.judged, verdict.standing)]
+    for recorded in (verdict.judged, verdict.standing):
+        facts += [check.fact for check in recorded.verdict.checks]
+    facts += [issue.fact for issue in verdict.standing.verdict.quality.issues]
+    facts += [one.why for one in verdict.standing.judged_on.excluded]
     for hint in Hint.objects.filter(deployment=deployment):
-        texts += [(text, hint) for text in (hint.title, hint.cause, hint.impact, *hint.evidence, *hint.actions)]
-    return texts
+        facts += [hint.facts.title, hint.facts.cause, hint.facts.impact, *hint.facts.evidence, *hint.facts.actions]
+    return facts
 
 
 @pytest.mark.django_db
@@ -270,30 +253,28 @@ def test_a_deployments_page_tells_all_of_it_in_french(in_french: Client, environ
         "baseline": lambda: scenes.with_baseline(environment, **scenes.SLOW),
     }[scene]()
     page = words(in_french.get(address(deployment)))
-    texts = stored_texts(Deployment.objects.get(pk=deployment.pk))
-    assert len(texts) >= 6
-    for english, row in texts:
-        # Not by accident: a text that is no message would read the same.
-        assert in_language(english, row) != english
-        assert folded(in_language(english, row)) in page
-        assert folded(english) not in page
-    if deployment.verdict.final:
-        assert folded(in_language(deployment.verdict.final["summary"], deployment.verdict)) in page
+    facts = stored_facts(Deployment.objects.get(pk=deployment.pk))
+    assert len(facts) >= 6
+    for fact in facts:
+        # Not by accident: what is no fact of the catalogue would read the same.
+        assert message(fact) != render(fact)
+        assert folded(message(fact)) in page
+        assert folded(render(fact)) not in page
 
 
 @pytest.mark.django_db
 def test_the_verdict_that_says_why_there_is_none_is_told_in_french(in_french: Client, environment: Environment) -> None:
     deployment = make_deployment(environment=environment, state=State.FINISHED)
-    store_unjudged(deployment.pk, told("its analysis ended as {status}", status=told("failed")))
+    store_unjudged(deployment.pk, Fact("analysis_ended", {"status": "failed"}))
     assert "Ce déploiement n’a pas pu être jugé : son analyse n’a pas abouti (échec)." in words(
         in_french.get(address(deployment))
     )
 
 
 @pytest.mark.django_db
-def test_rows_of_an_older_version_stay_english(in_french: Client, environment: Environment) -> None:
+def test_rows_without_facts_stay_english(in_french: Client, environment: Environment) -> None:
     deployment = make_deployment(environment=environment, state=State.FINISHED)
-    verdict = make_verdict(deployment, verdict=VerdictName.WARNING, told=None)
+    verdict = make_verdict(deployment, verdict=VerdictName.WARNING, fact=None)
     hint = make_hint(deployment, details={"text_key": "high_latency", "values": {"observed": "480 ms"}, "numbers": {}})
     page = words(in_french.get(address(deployment)))
     for text in (verdict.summary, hint.title, hint.cause, hint.impact, *hint.evidence, *hint.actions):
@@ -304,6 +285,8 @@ def test_rows_of_an_older_version_stay_english(in_french: Client, environment: E
 def test_english_pages_show_what_is_stored(browser_of: Client, environment: Environment) -> None:
     deployment = scenes.judged(environment, **scenes.BROKEN)
     page = words(browser_of.get(address(deployment)))
-    for english, row in stored_texts(deployment):
-        assert folded(english) in page
-        assert english in row.phrases
+    for fact in stored_facts(Deployment.objects.get(pk=deployment.pk)):
+        assert folded(render(fact)) in page
+    hint = deployment.hints.first()
+    assert (hint.title, hint.actions) == (render(hint.facts.title), [render(fact) for fact in hint.facts.actions])
+    assert deployment.verdict.summary == render(deployment.verdict.judged.verdict.summary)

@@ -14,7 +14,6 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.tests.factories import PASSWORD, make_user
-from analysis import wording
 from analysis.models import VerdictName
 from analysis.tests.factories import make_hint, make_verdict
 from dashboard.deployments.listing import PAGE_SIZE
@@ -22,6 +21,7 @@ from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, words
 from deployments.models import NEVER_JUDGED, State
 from deployments.tests.factories import make_deployment
+from explain.rendering import quantity
 from metrics.tests.factories import make_samples
 from projects.services import set_policy
 from projects.tests.factories import make_environment, make_project
@@ -325,7 +325,7 @@ def test_the_limits_drawn_are_those_that_the_judge_held_the_samples_against(brow
     page = browser_of.get(address(deployment)).content.decode()
     chart = next(part for part in page.split("</figure>") if "chart-latency_p95-title" in part)
     assert chart.count('class="dot-over"') == len(over) > 0
-    assert f"limit {wording.level('latency_p95', latency['limit'])}" in " ".join(re.sub(r"<[^>]+>", "", chart).split())
+    assert f"limit {quantity(latency['limit'], 'latency_p95')}" in " ".join(re.sub(r"<[^>]+>", "", chart).split())
 
 
 def test_the_table_of_samples_holds_what_the_charts_show(browser_of, environment):

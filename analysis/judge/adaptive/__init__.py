@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.judge.adaptive import sentences
 from analysis.judge.adaptive.absolute import hard_limit, judge_first, limited_metrics
 from analysis.judge.adaptive.combination import Combined, combine, score
 from analysis.judge.adaptive.confidence import INCONCLUSIVE, confidence
@@ -23,8 +22,7 @@ from analysis.judge.adaptive.missing import ENDPOINT_DOWN, Completeness, complet
 from analysis.judge.adaptive.traffic import judge_traffic
 from analysis.judge.quality import assess
 from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict, VerdictName, Window
-from analysis.told import clauses, counted, told
-from analysis.wording import label
+from explain.facts import Fact
 from projects.policy import AdaptivePolicy
 
 __all__ = ["judge_adaptive", "judge_early"]
@@ -104,7 +102,7 @@ def judge_early(
         confidence=sure,
         conclusive=True,
         score=round(score(ROLLBACK, 2.0, 2.0), 4),
-        summary=told("Roll back now: {reasons}.", reasons=checks[0].sentence),
+        summary=Fact("roll_back_now", {"reason": checks[0].fact}),
         checks=checks,
         quality=assess([s for s in pre if s.origin != "history"], post_so_far, running),
         policy=policy.as_dict(),
@@ -130,11 +128,8 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
 
 
 def _skipped(metric: str, evidence: Evidence) -> Check:
-    if not evidence.body:
-        sentence = told("{metric}: not compared, no usable sample after the deployment", metric=label(metric))
-    else:
-        sentence = told("{metric}: not compared, too little data before or after the deployment", metric=label(metric))
-    return Check(metric=metric, rule="not_comparable", outcome="skipped", sentence=sentence)
+    code = "too_little_to_compare" if evidence.body else "no_usable_sample"
+    return Check(metric=metric, rule="not_comparable", outcome="skipped", code=code)
 
 
 def _nothing_judged(checks: Sequence[Check]) -> bool:
@@ -142,32 +137,30 @@ def _nothing_judged(checks: Sequence[Check]) -> bool:
 
 
 def _only_unexplained_silence(checks: Sequence[Check]) -> bool:
-    failed = [check for check in checks if check.outcome in ("warning", "critical")]
-    return all(check.rule == ENDPOINT_DOWN for check in failed)
+    return all(check.rule == ENDPOINT_DOWN for check in checks if check.failed)
 
 
-def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found: Completeness) -> str:
-    """One sentence for a person; verdict is what was decided in the end."""
+def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found: Completeness) -> Fact:
+    """What the verdict rests on; verdict is what was decided in the end."""
     failed = sorted(
-        (check for check in combined.checks if check.outcome in ("warning", "critical") and check.rule != "together"),
+        (check for check in combined.checks if check.failed and check.rule != "together"),
         key=lambda check: (check.outcome != "critical", -(check.margin or 0.0)),
     )
-    reasons = clauses(check.sentence for check in failed[:2])
+    reasons = [check.fact for check in failed[:2]]
     if verdict == ROLLBACK:
-        return told("Roll back: {reasons}.", reasons=reasons)
+        return Fact("roll_back", {"reasons": reasons})
     if verdict == WARNING and reasons:
-        return told("Look at this: {reasons}.", reasons=reasons)
+        return Fact("look_at_this", {"reasons": reasons})
     if verdict == WARNING:
-        few = counted(
-            found.present,
-            "{n} of {expected} samples came",
-            "{n} of {expected} samples came",
-            expected=found.expected,
-        )
+        few = Fact("samples_came", {"n": found.present, "expected": found.expected})
         if evidence.body and _nothing_judged(combined.checks):
-            return told("Not conclusive: no metric could be compared ({few}).", few=few)
-        if combined.suspicious:
-            return told("Not conclusive: {few}, too few to clear the deployment, and some of them look bad.", few=few)
-        return told("Not conclusive: {few}, too few to clear the deployment.", few=few)
-    against = sentences.against(len(evidence.pre), len(evidence.pre) - evidence.fresh_pre)
-    return told("No regression found in {n} samples, {against}.", n=found.present, against=against)
+            return Fact("nothing_compared", {"few": few})
+        return Fact("too_few_and_suspicious" if combined.suspicious else "too_few", {"few": few})
+    return Fact("no_regression", {"n": found.present, "against": _compared_with(evidence)})
+
+
+def _compared_with(evidence: Evidence) -> Fact:
+    count, history = len(evidence.pre), len(evidence.pre) - evidence.fresh_pre
+    if not count:
+        return Fact("compared_with_nothing")
+    return Fact("compared_with_history" if history else "compared_with", {"n": count, "history": history})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from analysis import wording
 from analysis.judge.adaptive.cpu import judge_cpu
 from analysis.judge.adaptive.errors import counts, judge_errors, pool
 from analysis.judge.adaptive.evidence import Evidence, Finding
@@ -12,9 +11,7 @@ from analysis.judge.adaptive.latency import judge_latency, measured
 from analysis.judge.adaptive.levels import level
 from analysis.judge.adaptive.memory import trend
 from analysis.judge.adaptive.traffic import judge_traffic
-from analysis.judge.types import METRICS, Check
-from analysis.told import counted, told
-from analysis.told import noop as _
+from analysis.judge.types import METRICS, Check, samples_over
 
 # What no healthy service shows, whatever its level: (warning, rollback). Errors: the highest standing rate that teams
 # live with is a little over 1 %, so the lines of §errors are put on top of it. Latency in ms: people leave after
@@ -27,10 +24,6 @@ SANITY = {
 }
 _FULL_SOON_MINUTES = 60.0
 _EPSILON = 1e-9
-
-_BELOW = _("{metric} was below your limit of {limit} in {samples} (level {level}; tolerated: {tolerance} of samples)")
-_ABOVE = _("{metric} was above your limit of {limit} in {samples} (level {level}; tolerated: {tolerance} of samples)")
-_WITHIN = _("{metric} stayed within your limit of {limit} (level {level})")
 
 
 def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
@@ -46,26 +39,18 @@ def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
     tolerance = evidence.policy.tolerance(metric)
     failed = share > tolerance + _EPSILON and (over >= 2 or len(values) <= 2)
     critical = failed and metric in evidence.policy.critical_metrics
-    observed = level(values)
     strength = (1.0 + share) if failed else min(0.95, 0.95 * share / (tolerance + 0.2))
-    sentence = told(
-        _WITHIN if not over else _BELOW if minimum else _ABOVE,
-        metric=wording.label(metric),
-        limit=wording.level(metric, limit),
-        samples=counted(over, "{n} of {count} samples", "{n} of {count} samples", count=len(values)),
-        level=wording.level(metric, observed),
-        tolerance=wording.percent(tolerance),
-    )
     check = Check(
         metric=metric,
         rule="hard_limit",
         outcome="critical" if critical else "warning" if failed else "ok",
-        observed=observed,
+        code="within_hard_limit" if not over else "below_hard_limit" if minimum else "above_hard_limit",
+        params={"samples_over": samples_over(over, len(values))},
+        observed=level(values),
         limit=limit,
         share=share,
         tolerance=tolerance,
         margin=strength,
-        sentence=sentence,
     )
     return Finding(check, strength, strength if critical else 0.0, strength if failed else 0.0)
 
@@ -81,16 +66,10 @@ def _sanity(metric: str, observed: float, minutes_left: float | None = None) -> 
         metric=metric,
         rule="sanity_limit",
         outcome="critical" if critical >= 1.0 else "warning" if strength >= 1.0 else "ok",
+        code="absolute_limit",
         observed=observed,
         limit=limit,
         margin=critical if critical >= 1.0 else strength,
-        sentence=told(
-            "{metric} is at {level}; there are no samples from before the deployment, so the absolute limit of "
-            "{limit} applies",
-            metric=wording.label(metric),
-            level=wording.level(metric, observed),
-            limit=wording.level(metric, limit),
-        ),
     )
     return Finding(check, strength, critical, strength)
 

@@ -9,8 +9,7 @@ from analysis.judge.adaptive.evidence import Finding
 from analysis.judge.adaptive.knobs import Knobs
 from analysis.judge.adaptive.missing import ENDPOINT_DOWN
 from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, VerdictName
-from analysis.told import joined, told
-from analysis.told import noop as _
+from explain.facts import Fact
 from projects.policy import AdaptivePolicy
 
 USER_FACING = ("error_rate", "latency_p95", "requests_per_sec")
@@ -18,12 +17,6 @@ USER_FACING = ("error_rate", "latency_p95", "requests_per_sec")
 # Strength from which a regression is clear, and what then is enough for a second one.
 CLEAR = 1.5
 BELIEVABLE = 0.85
-
-_NAMES = {
-    "error_rate": _("errors"),
-    "latency_p95": _("latency"),
-    "requests_per_sec": _("lost traffic"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +67,14 @@ def _counted(check: Check, metrics: tuple[str, ...]) -> Check:
 
 def _together(checks: Sequence[Check], metrics: tuple[str, ...], pair: float) -> Check:
     """The check that says so; its numbers are those of the first of the two metrics."""
-    both = joined(told(_NAMES[metric]) for metric in metrics)
     first = max((c for c in checks if c.metric == metrics[0]), key=lambda check: check.margin or 0.0)
     return replace(
         first,
         rule="together",
         outcome="critical",
         margin=pair,
-        sentence=told(
-            "two user-facing regressions at once ({both}): together they are a reason to roll back", both=both
-        ),
+        code="two_regressions",
+        params={"both": [Fact(f"regression.{metric}") for metric in metrics]},
         details={**first.details, "metrics": list(metrics)},
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.judge.adaptive import sentences
+from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import Series, contrast, level, noise
 from analysis.judge.adaptive.lines import WARNING_SHARE
 from analysis.judge.types import Check, Sample
+from explain.facts import Fact
 
 PRIOR_NOISE = 0.025
 
@@ -84,18 +85,22 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
     observed = plain[2] if result.last > 1.5 * result.whole and strength >= 1.0 else plain[1]
     load_ratio = level([s.requests_per_sec for s in evidence.body]) / base_rate if base_rate > 0 else None
     over = sum(value > base + required for value in values[1])
-    story = sentences.Story(base, observed, over, len(evidence.body), lines.deciding(), strength)
     check = Check(
         metric="cpu_usage",
         rule="cpu_beyond_load",
         outcome=outcome(strength),
+        code="cpu_rose" if strength >= 1.0 else "cpu_went",
+        params={
+            "levels": _levels(base, observed, load_ratio),
+            "beyond": result.sustained,
+            "line": thresholds.cpu(lines.deciding()),
+        },
         observed=observed,
         baseline=base,
         spread=result.spread,
         limit=base + required,
         share=over / len(evidence.body),
         margin=strength,
-        sentence=sentences.cpu(story, result.sustained, load_ratio),
         details={
             "over": over,
             "samples": len(evidence.body),
@@ -103,3 +108,8 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
         },
     )
     return Finding(check, strength)
+
+
+def _levels(base: float, observed: float, load_ratio: float | None) -> Fact:
+    levels = Fact("cpu_levels", {"before": base, "after": observed})
+    return levels if load_ratio is None else Fact("at_load", {"levels": levels, "ratio": load_ratio})

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.judge.adaptive import sentences
 from analysis.judge.adaptive.errors import counts, pool
 from analysis.judge.adaptive.evidence import Evidence
 from analysis.judge.adaptive.levels import level, median
 from analysis.judge.adaptive.missing import SERVICE_DOWN, no_answers
+from analysis.judge.reasons import distinct_reasons
 from analysis.judge.types import Check, Sample
-from analysis.told import in_a_row, told
-from analysis.wording import reason
+from explain.facts import Param
 
 # Two samples that answer little but errors; three that answer many.
 ERRORS_ONLY = 0.8
@@ -34,11 +33,11 @@ FULL = 0.98
 FULL_SAMPLES = 2
 DOWN_SAMPLES = 2
 
-# Evidence that is overwhelming is told as twice what it takes.
+# Overwhelming evidence counts as twice what a rollback takes.
 MARGIN = 2.0
 
 
-def _check(metric: str, rule: str, sentence: str, *, observed: float, baseline: float | None, limit: float) -> Check:
+def _check(metric: str, rule: str, *, observed: float, baseline: float | None, limit: float, **params: Param) -> Check:
     return Check(
         metric=metric,
         rule=rule,
@@ -48,7 +47,8 @@ def _check(metric: str, rule: str, sentence: str, *, observed: float, baseline: 
         limit=limit,
         share=1.0,
         margin=MARGIN,
-        sentence=sentence,
+        code=rule,
+        params=params,
     )
 
 
@@ -59,21 +59,14 @@ def _errors(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
         if len(latest) < needed or before > line / 3:
             continue
         if all(s.error_rate >= line and evidence.requests(s) >= FEW_REQUESTS_EACH for s in latest):
-            observed = min(s.error_rate for s in latest)
             return _check(
                 "error_rate",
                 "early_errors",
-                told(
-                    "at least {level} of requests failed in each of the last {n} samples (before: {before}); from "
-                    "{line} on there is no reason to wait for the end of the window",
-                    n=needed,
-                    level=sentences.percent(observed),
-                    before=sentences.percent(before),
-                    line=sentences.percent(line),
-                ),
-                observed=observed,
+                observed=min(s.error_rate for s in latest),
                 baseline=before if evidence.pre else None,
                 limit=line,
+                n=needed,
+                before=before,
             )
     return None
 
@@ -91,15 +84,10 @@ def _latency(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     return _check(
         "latency_p95",
         "early_latency",
-        told(
-            "p95 was at least {level} in the last {n} samples and is not coming down (before: {before})",
-            level=sentences.milliseconds(min(values)),
-            n=SLOW_SAMPLES,
-            before=sentences.milliseconds(expected),
-        ),
         observed=min(values),
         baseline=expected,
         limit=line,
+        n=SLOW_SAMPLES,
     )
 
 
@@ -116,15 +104,10 @@ def _traffic(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     return _check(
         "requests_per_sec",
         "early_traffic",
-        told(
-            "traffic is gone: at most {level} requests/s in the last {n} samples (before: at least {before})",
-            level=sentences.number(observed),
-            n=GONE_SAMPLES,
-            before=sentences.number(usual),
-        ),
         observed=observed,
         baseline=usual,
         limit=(1.0 - GONE_SHARE) * usual,
+        n=GONE_SAMPLES,
     )
 
 
@@ -136,11 +119,6 @@ def _memory(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     return _check(
         "memory_usage",
         "early_memory",
-        told(
-            "memory is full: {level}, at most {before} before",
-            level=sentences.percent(latest[-1].memory_usage),
-            before=sentences.percent(before),
-        ),
         observed=latest[-1].memory_usage,
         baseline=before,
         limit=FULL,
@@ -155,17 +133,13 @@ def _down(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
         return None
     if any(miss.reason not in SERVICE_DOWN for miss in misses):
         return None
-    reasons = in_a_row(reason(code) for code in sorted({miss.reason for miss in misses}))
     return no_answers(
         "critical",
-        told(
-            "the service answered before the deployment, but all {n} collections since then have failed ({reasons})",
-            n=len(misses),
-            reasons=reasons,
-        ),
+        "all_collections_failed",
         missing=len(misses),
         expected=len(misses),
         margin=MARGIN,
+        reasons=distinct_reasons(misses),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import itemgetter
 
-from analysis.judge.adaptive import sentences
+from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.evidence import LONG_WINDOW, Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import dying_away
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
@@ -244,18 +244,22 @@ def judge_errors(evidence: Evidence) -> Finding | None:
     observed = base + last.effect if late else total.rate
     limit = base + (need_rollback if critical >= 1.0 else need)
     over = sum(item.rate > limit for item in post)
-    story = sentences.Story(known.rate, observed, over, len(post), lines.deciding(), strength, critical)
     check = Check(
         metric="error_rate",
         rule="errors_above_own_rate",
         outcome=outcome(strength, critical),
+        code="errors_rose" if strength >= 1.0 else "errors_level",
+        params={
+            "before": known.rate,
+            "failed": round(total.errors),
+            "line": thresholds.errors(lines.deciding(), strength, critical),
+        },
         observed=observed,
         baseline=known.rate if known.requests else None,
         spread=whole.error,
         limit=limit,
         share=over / len(post),
         margin=critical if critical >= 1.0 else strength,
-        sentence=sentences.errors(story, total),
         details={
             "over": over,
             "samples": len(post),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from analysis.judge.adaptive import sentences
+from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import Contrast, Series, contrast, level, noise
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
@@ -151,13 +151,14 @@ def judge_latency(evidence: Evidence) -> Finding | None:
         metric="latency_p95",
         rule="latency_above_own_level",
         outcome=outcome(warn, critical),
+        code=_code(warn, observed / base),
+        params={"ratio": observed / base, "line": thresholds.latency(lines.deciding(), warn, critical)},
         observed=observed,
         baseline=base,
         spread=base * result.spread,
         limit=limit,
         share=over / len(body),
         margin=critical if critical >= 1.0 else warn,
-        sentence=sentences.latency(sentences.Story(base, observed, over, len(body), lines.deciding(), warn, critical)),
         details={
             "over": over,
             "samples": len(body),
@@ -168,3 +169,11 @@ def judge_latency(evidence: Evidence) -> Finding | None:
         },
     )
     return Finding(check, warn, critical, pair, result.plain / math.log(warn_line / base))
+
+
+def _code(strength: float, ratio: float) -> str:
+    if strength >= 1.0:
+        return "latency_rose"
+    if 0.85 <= ratio <= 1.05:
+        return "latency_stayed"
+    return "latency_fell" if ratio < 1.0 else "latency_rose_a_little"

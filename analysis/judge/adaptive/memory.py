@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from analysis.judge.adaptive import sentences
+from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import Contrast, Series, contrast, level, median
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE, Lines
@@ -214,18 +214,21 @@ def judge_memory(evidence: Evidence) -> Finding | None:
     nearer = result.base + WARNING_SHARE * (lines.leak if leaking else lines.memory_step)
     limit = lines.memory_full if critical >= 1.0 else nearer
     over = sum(value > limit for value in body)
-    story = sentences.Story(result.base, observed, over, len(body), lines.deciding(), strength, critical)
     check = Check(
         metric="memory_usage",
         rule="memory_full" if critical >= 1.0 else "memory_leak" if leaking else "memory_step",
         outcome=outcome(strength, critical),
+        code="memory_went" if strength < 1.0 else "memory_keeps_rising" if leaking else "memory_rose",
+        params={
+            "minutes_left": leak.minutes_left if leaking else None,
+            "line": thresholds.memory(lines.deciding(), strength, critical),
+        },
         observed=observed,
         baseline=result.base,
         spread=result.spread,
         limit=limit,
         share=over / len(body),
         margin=critical if critical >= 1.0 else strength,
-        sentence=sentences.memory(story, leak.minutes_left if leaking else None),
         details={
             "over": over,
             "samples": len(body),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.judge.adaptive.evidence import Evidence, Finding
+from analysis.judge.reasons import distinct_reasons
 from analysis.judge.types import Check, CheckOutcome, Miss
-from analysis.told import counted, in_a_row, told
-from analysis.wording import reason
+from explain.facts import Param
 
 # The service did not answer, or answered that it cannot: the sign of an outage.
 SERVICE_DOWN = frozenset({"refused", "timeout", "http_5xx", "dns", "tls", "protocol"})
@@ -81,16 +81,19 @@ def _down_streak(evidence: Evidence, misses: list[Miss]) -> int:
     return streak
 
 
-def no_answers(result: CheckOutcome, sentence: str, *, missing: int, expected: int, margin: float) -> Check:
+def no_answers(
+    result: CheckOutcome, code: str, *, missing: int, expected: int, margin: float, **params: Param
+) -> Check:
     """The endpoint answers no more: so many of the expected collections are missing. No metric has a level."""
     return Check(
         metric="requests_per_sec",
         rule=ENDPOINT_DOWN,
         outcome=result,
+        code=code,
+        params=params,
         share=min(1.0, missing / expected),
         tolerance=DOWN_SHARE,
         margin=margin,
-        sentence=sentence,
         details={"missing": missing, "expected": expected},
     )
 
@@ -105,51 +108,45 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
     broken = [m for m in misses if m.reason in ENDPOINT_BROKEN]
     before = sum(m.phase == "pre" and m.reason in SERVICE_DOWN for m in evidence.window.misses)
     usual = before / (before + evidence.fresh_pre) if before else 0.0
-    reasons = in_a_row(reason(code) for code in sorted({m.reason for m in [*down, *broken]}))
+    reasons = distinct_reasons([*down, *broken])
     if answered_before and down:
         streak = _down_streak(evidence, misses)
         share = len(down) / found.expected
         worst = max(streak / max(DOWN_IN_A_ROW, round(DOWN_SHARE * found.expected)), share / (DOWN_SHARE + usual))
         if len(down) >= DOWN_IN_A_ROW and worst >= 1.0 and usual < 0.3:
-            sentence = told(
-                "the service answered before the deployment, but then failed {n} of {expected} collections "
-                "({reasons}); failures in a row at the end of the window: {streak}",
-                n=len(down),
+            check = no_answers(
+                "critical",
+                "service_failed_collections",
+                missing=len(down),
                 expected=found.expected,
+                margin=worst,
                 reasons=reasons,
                 streak=streak,
             )
-            check = no_answers("critical", sentence, missing=len(down), expected=found.expected, margin=worst)
             return Finding(check, worst, worst, worst)
         if len(down) >= DOWN_IN_A_ROW and share >= SOME_SHARE + usual:
-            sentence = told(
-                "{n} of {expected} collections failed on the service's side ({reasons}); before the deployment: "
-                "{before}",
-                n=len(down),
+            strength = share / (SOME_SHARE + usual)
+            check = no_answers(
+                "warning",
+                "collections_failed",
+                missing=len(down),
                 expected=found.expected,
+                margin=strength,
                 reasons=reasons,
                 before=before,
             )
-            strength = share / (SOME_SHARE + usual)
-            return Finding(
-                no_answers("warning", sentence, missing=len(down), expected=found.expected, margin=strength),
-                strength,
-                worst * 0.9,
-                strength,
-            )
+            return Finding(check, strength, worst * 0.9, strength)
     if len(broken) >= 2 and len(broken) >= SILENT_SHARE * found.expected:
-        sentence = told(
-            "for {n} of {expected} collections the endpoint answered with something other than metrics ({reasons})",
-            n=len(broken),
+        strength = len(broken) / (SILENT_SHARE * found.expected)
+        check = no_answers(
+            "warning",
+            "no_metrics_answered",
+            missing=len(broken),
             expected=found.expected,
+            margin=strength,
             reasons=reasons,
         )
-        strength = len(broken) / (SILENT_SHARE * found.expected)
-        return Finding(
-            no_answers("warning", sentence, missing=len(broken), expected=found.expected, margin=strength),
-            strength,
-            0.5,
-        )
+        return Finding(check, strength, 0.5)
     return _silence(evidence, found) if answered_before else None
 
 
@@ -157,30 +154,24 @@ def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
     """Samples that stopped coming before the window ended, without a reason on record."""
     explained = sum(m.reason not in SERVICE_DOWN for m in _post_misses(evidence))
     if found.present == 0 and found.expected - explained > 0 and evidence.window.final:
-        sentence = counted(
-            evidence.fresh_pre,
-            "none of {expected} samples came after the deployment, while {n} came before it",
-            "none of {expected} samples came after the deployment, while {n} came before it",
+        check = no_answers(
+            "warning",
+            "no_sample_came",
+            missing=found.expected,
             expected=found.expected,
+            margin=2.0,
+            n=evidence.fresh_pre,
         )
-        return Finding(
-            no_answers("warning", sentence, missing=found.expected, expected=found.expected, margin=2.0), 2.0, 0.9
-        )
+        return Finding(check, 2.0, 0.9)
     lost_before_silence = found.expected - found.present - found.silent
     if (
         found.silent >= SILENT_SAMPLES
         and found.silent >= SILENT_SHARE * found.expected
         and lost_before_silence <= 0.25 * found.expected
     ):
-        sentence = told(
-            "the last {n} of {expected} samples never came, and nothing says why",
-            n=found.silent,
-            expected=found.expected,
-        )
         strength = found.silent / (SILENT_SHARE * found.expected)
-        return Finding(
-            no_answers("warning", sentence, missing=found.silent, expected=found.expected, margin=strength),
-            strength,
-            0.5,
+        check = no_answers(
+            "warning", "last_samples_missing", missing=found.silent, expected=found.expected, margin=strength
         )
+        return Finding(check, strength, 0.5)
     return None

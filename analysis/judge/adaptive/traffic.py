@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from analysis.judge.adaptive import sentences
+from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import Series, contrast, level
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
@@ -38,22 +38,22 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     strength = result.strength(need * expected, evidence.guard, evidence.knobs)
     critical = min(strength, result.strength(need_rollback * expected, evidence.guard, evidence.knobs))
     lost = max(0.0, min(1.0, result.sustained / expected))
-    # What is told is what decided: the whole window, or its last part where that is what is wrong.
+    # The check's level is the one that decided: the whole window, or its last part where that is what is wrong.
     observed = (1.0 - lost) * expected * base if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
     limit = expected * (1 - (need_rollback if critical >= 1.0 else need))
     under = sum(value < limit for value in scaled[1])
-    story = sentences.Story(expected * base, observed, under, len(evidence.body), lines.deciding(), strength, critical)
     check = Check(
         metric="requests_per_sec",
         rule="traffic_lost",
         outcome=outcome(strength, critical),
+        code="traffic_fell" if strength >= 1.0 else "traffic_level",
+        params={"lost": lost, "line": thresholds.traffic(lines.deciding(), strength, critical)},
         observed=observed,
         baseline=expected * base,
         spread=result.spread * base,
         limit=limit * base,
         share=under / len(evidence.body),
         margin=critical if critical >= 1.0 else strength,
-        sentence=sentences.traffic(story, lost),
         details={
             "over": under,
             "samples": len(evidence.body),

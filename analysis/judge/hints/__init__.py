@@ -1,73 +1,63 @@
 """SeqPulse Debug Hints (SDH): what probably happened, what it does to users, what to do next. Pure.
 
-One rule, one function, one file. A new hint is a file here and a line in RULES.
+A hint is one function here, a line in RULES, and its texts in analysis/texts/hints.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.judge.hints import (
-    compute_saturation,
+from analysis.judge.hints.base import Findings, Rule
+from analysis.judge.hints.data import missing_data, poor_data
+from analysis.judge.hints.memory import memory_above_limit, memory_growth, memory_near_limit
+from analysis.judge.hints.metrics import (
     cpu_spike,
-    critical_finding,
     high_error_rate,
     high_latency,
     latency_improved,
-    memory_above_limit,
-    memory_growth,
-    memory_near_limit,
-    missing_data,
-    partial_outage,
-    persistent_breach,
-    poor_data,
-    service_degradation,
-    service_unreachable,
     traffic_below_baseline,
 )
-from analysis.judge.hints.base import Findings, HintText, Rule
+from analysis.judge.hints.service import (
+    compute_saturation,
+    critical_finding,
+    partial_outage,
+    persistent_breach,
+    service_degradation,
+    service_unreachable,
+)
 from analysis.judge.types import ROLLBACK, SEVERITIES, Hint, Sample, Verdict, Window
 
 # Composites first: a hint is left out when an earlier one explains it. Also the order in which equally severe hints
 # are shown.
 RULES: tuple[Rule, ...] = (
-    service_unreachable.rule,
-    service_degradation.rule,
-    partial_outage.rule,
-    compute_saturation.rule,
-    persistent_breach.rule,
-    high_error_rate.rule,
-    traffic_below_baseline.rule,
-    high_latency.rule,
-    memory_growth.rule,
-    memory_above_limit.rule,
-    cpu_spike.rule,
-    memory_near_limit.rule,
-    missing_data.rule,
-    poor_data.rule,
-    latency_improved.rule,
+    service_unreachable,
+    service_degradation,
+    partial_outage,
+    compute_saturation,
+    persistent_breach,
+    high_error_rate,
+    traffic_below_baseline,
+    high_latency,
+    memory_growth,
+    memory_above_limit,
+    cpu_spike,
+    memory_near_limit,
+    missing_data,
+    poor_data,
+    latency_improved,
 )
 
-TEXTS: dict[str, HintText] = {
-    text.key: text
-    for text in (
-        service_unreachable.TEXT,
-        service_degradation.TEXT,
-        partial_outage.TEXT,
-        compute_saturation.TEXT,
-        *persistent_breach.TEXTS,
-        high_error_rate.TEXT,
-        traffic_below_baseline.TEXT,
-        high_latency.TEXT,
-        *memory_growth.TEXTS,
-        memory_above_limit.TEXT,
-        cpu_spike.TEXT,
-        memory_near_limit.TEXT,
-        *missing_data.TEXTS,
-        poor_data.TEXT,
-        latency_improved.TEXT,
-        critical_finding.TEXT,
-    )
+# By key: codes of the hints that this one explains, where they are about the same metrics.
+REPLACES = {
+    "service_unreachable": ("missing_data", "poor_data"),
+    "service_degradation": ("persistent_breach", "high_error_rate", "high_latency"),
+    "partial_outage": ("persistent_breach", "high_error_rate", "traffic_below_baseline"),
+    "compute_saturation": ("persistent_breach", "high_latency", "cpu_spike"),
+    "persistent_breach.error_rate": ("high_error_rate",),
+    "persistent_breach.requests_per_sec": ("traffic_below_baseline",),
+    "persistent_breach.latency_p95": ("high_latency",),
+    "memory_growth.leak": ("memory_above_limit", "memory_near_limit"),
+    "memory_growth.step": ("memory_above_limit", "memory_near_limit"),
 }
 
 
@@ -84,9 +74,9 @@ def hints(verdict: Verdict, pre: Sequence[Sample], post: Sequence[Sample], windo
         if hint is not None and not any(_explains(earlier, hint) for earlier in found):
             found.append(hint)
     if verdict.verdict == ROLLBACK and not any(hint.severity == "critical" for hint in found):
-        found.append(critical_finding.hint(findings))
+        found.append(critical_finding(findings))
     return sorted(found, key=lambda hint: -SEVERITIES.index(hint.severity))
 
 
 def _explains(earlier: Hint, hint: Hint) -> bool:
-    return hint.code in TEXTS[earlier.text_key].replaces and set(hint.metrics) <= set(earlier.metrics)
+    return hint.code in REPLACES.get(earlier.text_key, ()) and set(hint.metrics) <= set(earlier.metrics)

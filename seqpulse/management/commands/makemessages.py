@@ -9,12 +9,7 @@ from django.core.management.commands import makemessages
 
 
 class Command(makemessages.Command):
-    xgettext_options = [
-        *makemessages.Command.xgettext_options,
-        "--keyword=told:1",
-        "--keyword=counted:2,3",
-        "--keyword=Plural:2,3",
-    ]
+    xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=Plural:2,3"]
     # A guess that nobody looked at is worse than a text that a test finds missing.
     msgmerge_options = [*makemessages.Command.msgmerge_options, "--no-fuzzy-matching"]
 

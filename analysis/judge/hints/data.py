@@ -1,0 +1,61 @@
+"""Hints about the samples: some are missing, or their times make them doubtful."""
+
+from __future__ import annotations
+
+from analysis.judge.hints.base import Findings, build
+from analysis.judge.reasons import reasons
+from analysis.judge.types import Hint
+from explain.facts import Fact
+
+MISSING = ("no_post", "no_pre", "few_post_samples", "incomplete_window", "expired_jobs", "failed_collections")
+
+
+def missing_data(findings: Findings) -> Hint | None:
+    """When samples are missing; a warning where the verdict is not conclusive, else for information."""
+    issues = [issue for issue in findings.verdict.quality.issues if issue.code in MISSING]
+    if not issues:
+        return None
+    variant = "no_post" if not findings.post else "no_pre" if not findings.pre else "partial"
+    collected, expected = len(findings.post), findings.window.expected
+    return build(
+        findings,
+        f"missing_data.{variant}",
+        severity="info" if findings.verdict.conclusive else "warning",
+        # Not a guess: the samples are missing. What is less sure is how much that matters.
+        confidence=0.6 + sum(issue.penalty for issue in issues) / 2,
+        observed=float(collected),
+        threshold=float(expected),
+        evidence=tuple(issue.fact for issue in issues),
+        numbers={
+            "collected": collected,
+            "expected": expected,
+            "pre": len(findings.pre),
+            "quality": findings.verdict.quality.score,
+            "issues": [issue.code for issue in issues],
+        },
+        params={
+            "collected": collected,
+            "expected": expected,
+            "reasons": reasons(findings.window.misses) or [Fact("none_recorded")],
+        },
+    )
+
+
+def poor_data(findings: Findings) -> Hint | None:
+    """When quality has issues of order or time; a gap that missing samples explain is left to missing_data."""
+    issues = findings.verdict.quality.issues
+    missing = any(issue.code in MISSING for issue in issues)
+    doubtful = [issue for issue in issues if issue.code not in MISSING and not (missing and issue.code == "gap")]
+    if not doubtful:
+        return None
+    score, found = findings.verdict.quality.score, [issue.fact for issue in doubtful]
+    return build(
+        findings,
+        "poor_data",
+        severity="info" if findings.verdict.conclusive else "warning",
+        confidence=0.6 + sum(issue.penalty for issue in doubtful) / 2,
+        observed=score,
+        evidence=tuple(found),
+        numbers={"quality": score, "issues": [issue.code for issue in doubtful]},
+        params={"quality": score, "issues": found},
+    )

@@ -1,0 +1,68 @@
+"""Hints about one metric: errors, traffic, latency, CPU."""
+
+from __future__ import annotations
+
+from analysis.judge.hints.base import Findings, build, from_checks
+from analysis.judge.levels import mean_of
+from analysis.judge.types import Hint
+from explain.facts import Fact
+
+# Worth telling: a fifth faster and by more than timer noise, in nearly every sample. Nothing hangs on these numbers.
+MIN_DROP = 0.20
+MIN_DROP_MS = 10.0
+MIN_SHARE = 0.8
+MIN_SAMPLES = 3
+
+
+def high_error_rate(findings: Findings) -> Hint | None:
+    """When error_rate failed."""
+    check = findings.failed("error_rate")
+    return from_checks(findings, "high_error_rate", (check,)) if check else None
+
+
+def traffic_below_baseline(findings: Findings) -> Hint | None:
+    """When requests_per_sec failed."""
+    check = findings.failed("requests_per_sec")
+    return from_checks(findings, "traffic_below_baseline", (check,)) if check else None
+
+
+def high_latency(findings: Findings) -> Hint | None:
+    """When latency_p95 failed."""
+    check = findings.failed("latency_p95")
+    return from_checks(findings, "high_latency", (check,)) if check else None
+
+
+def cpu_spike(findings: Findings) -> Hint | None:
+    """When cpu_usage failed."""
+    check = findings.failed("cpu_usage")
+    return from_checks(findings, "cpu_spike", (check,)) if check else None
+
+
+def latency_improved(findings: Findings) -> Hint | None:
+    """When p95 fell by a fifth in nearly all samples and neither errors nor traffic failed: failing fast is no gain."""
+    if len(findings.post) < MIN_SAMPLES or not findings.pre:
+        return None
+    if any(findings.failed(metric) for metric in ("error_rate", "requests_per_sec", "latency_p95")):
+        return None
+    before = mean_of([sample.latency_p95 for sample in findings.pre])
+    values = [sample.latency_p95 for sample in findings.post]
+    line, now = before - max(before * MIN_DROP, MIN_DROP_MS), mean_of(values)
+    share = sum(1 for value in values if value <= line) / len(values)
+    if now > line or share < MIN_SHARE:
+        return None
+    gain = 1 - now / before
+    thin = 0.1 if len(findings.pre) < MIN_SAMPLES else 0.0
+    levels = {"observed": now, "baseline": before}
+    return build(
+        findings,
+        "latency_improved",
+        metric="latency_p95",
+        metrics=("latency_p95",),
+        severity="info",
+        confidence=(0.5 + 0.3 * gain + 0.2 * share - thin) * (0.5 + 0.5 * findings.verdict.quality.score),
+        observed=now,
+        threshold=line,
+        evidence=(Fact("latency_mean", {**levels, "samples": Fact("samples", {"n": len(values)})}),),
+        numbers={"latency_p95": {**levels, "limit": line, "share": share}},
+        params={**levels, "change": gain},
+    )

@@ -1,0 +1,87 @@
+"""Hints about the service as a whole, and about two or more metrics together."""
+
+from __future__ import annotations
+
+from analysis.judge.hints.base import Findings, build, from_checks
+from analysis.judge.reasons import reasons
+from analysis.judge.types import METRICS, ROLLBACK, Check, Hint
+from explain.facts import Fact
+
+# What "persistent" means here, not a limit of a metric: enough samples to speak of a course of time, and nearly all
+# of them over the judge's line.
+MIN_SAMPLES = 3
+MIN_SHARE = 0.8
+PERSISTENT = ("error_rate", "requests_per_sec", "latency_p95")
+
+
+def service_unreachable(findings: Findings) -> Hint | None:
+    """When the judge found failed collections to speak against the service."""
+    check = findings.unreachable()
+    if check is None:
+        return None
+    missing, expected = check.details.get("missing", 0), check.details.get("expected", findings.window.expected)
+    misses = [miss for miss in findings.window.misses if miss.phase == "post"]
+    return build(
+        findings,
+        "service_unreachable",
+        severity="critical" if check.outcome == "critical" else "warning",
+        # The judge's own confidence: there is no level of a metric to measure a deviation by.
+        confidence=findings.verdict.confidence,
+        observed=float(missing),
+        evidence=(check.fact,),
+        params={"missing": missing, "expected": expected, "reasons": reasons(misses) or [Fact("no_reason_on_record")]},
+    )
+
+
+def service_degradation(findings: Findings) -> Hint | None:
+    """When both error_rate and latency_p95 failed."""
+    checks = findings.all_failed("error_rate", "latency_p95")
+    return from_checks(findings, "service_degradation", checks) if checks else None
+
+
+def partial_outage(findings: Findings) -> Hint | None:
+    """When both requests_per_sec and error_rate failed; traffic leads."""
+    checks = findings.all_failed("requests_per_sec", "error_rate")
+    return from_checks(findings, "partial_outage", checks) if checks else None
+
+
+def compute_saturation(findings: Findings) -> Hint | None:
+    """When both cpu_usage and latency_p95 failed; cpu leads."""
+    checks = findings.all_failed("cpu_usage", "latency_p95")
+    return from_checks(findings, "compute_saturation", checks) if checks else None
+
+
+def persistent_breach(findings: Findings) -> Hint | None:
+    """When critical checks failed in at least 80 % of at least three samples, and the verdict is a rollback."""
+    if findings.verdict.verdict != ROLLBACK or len(findings.post) < MIN_SAMPLES:
+        return None
+    checks = [check for metric in METRICS if (check := findings.failed(metric)) is not None and _persists(check)]
+    if not checks:
+        return None
+    checks.sort(key=lambda check: PERSISTENT.index(check.metric) if check.metric in PERSISTENT else len(METRICS))
+    variant = checks[0].metric if checks[0].metric in PERSISTENT else "other"
+    return from_checks(findings, f"persistent_breach.{variant}", checks, params={"share": checks[0].share or 0.0})
+
+
+def _persists(check: Check) -> bool:
+    return check.outcome == "critical" and (check.share or 0.0) >= MIN_SHARE
+
+
+def critical_finding(findings: Findings) -> Hint:
+    """A critical hint out of the verdict's critical checks, or out of its summary where it has none. Not in RULES:
+    `hints()` asks for it where a rollback has no critical hint from them."""
+    critical = [check for check in findings.verdict.checks if check.outcome == "critical"]
+    found = tuple(check.fact for check in critical) or (findings.verdict.summary,)
+    lead = critical[0] if critical else None
+    return build(
+        findings,
+        "critical_finding",
+        metric=lead.metric if lead else None,
+        metrics=tuple(check.metric for check in critical),
+        severity="critical",
+        confidence=findings.verdict.confidence,
+        observed=lead.observed if lead else None,
+        threshold=lead.limit if lead else None,
+        evidence=found,
+        params={"finding": list(found)},
+    )

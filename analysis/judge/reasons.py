@@ -1,0 +1,20 @@
+"""Why collections brought nothing. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from analysis.judge.types import Miss
+from explain.facts import Fact
+
+
+def reasons(misses: Iterable[Miss]) -> list[Fact]:
+    """Each reason with how often it occurred, most frequent first."""
+    by_code = Counter(miss.reason for miss in misses)
+    return [Fact("reason_counted", {"reason": code, "n": count}) for code, count in by_code.most_common()]
+
+
+def distinct_reasons(misses: Iterable[Miss]) -> list[Fact]:
+    """The reasons, in the order of their codes."""
+    return [Fact("reason_only", {"reason": code}) for code in sorted({miss.reason for miss in misses})]

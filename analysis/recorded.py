@@ -1,0 +1,264 @@
+"""Verdicts and hints as they are stored: JSON with every fact and, beside it, its English text; read back here only.
+
+The English text is what the API answers with and what a reader of the table sees; pages render the facts. What cannot
+be read as a fact of the catalogue (a row of another version, or edited by hand) keeps its English text everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from django.utils.dateparse import parse_datetime
+
+from analysis.judge.types import Check, Hint, Miss, Quality, QualityIssue, Verdict
+from analysis.texts.hints import HintFacts, facts_of
+from explain.catalogue import TEMPLATES
+from explain.facts import Fact, NotAFact
+from explain.rendering import render
+
+CHECK_FIELDS = (
+    "metric",
+    "rule",
+    "outcome",
+    "observed",
+    "baseline",
+    "spread",
+    "limit",
+    "share",
+    "tolerance",
+    "margin",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A sample that the judge was not given, and why."""
+
+    phase: str
+    collected_at: datetime
+    why: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedOn:
+    """The evidence of a stored verdict. pre_origins: how many samples of each origin it was compared with; history_of:
+    ids of the earlier deployments among them; interval_s and evaluated_at as in Window."""
+
+    pre_samples: int = 0
+    pre_origins: Mapping[str, int] = field(default_factory=dict)
+    post_samples: int = 0
+    expected_samples: int = 0
+    interval_s: float | None = None
+    evaluated_at: datetime | None = None
+    misses: tuple[Miss, ...] = ()
+    excluded: tuple[LeftOut, ...] = ()
+    history_of: tuple[int, ...] = ()
+    policy_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A stored verdict with its evidence. at: when it was given."""
+
+    verdict: Verdict
+    judged_on: JudgedOn
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A verdict that a rerun of the analysis replaced: when, and who asked for it."""
+
+    recorded: Recorded
+    replaced_at: datetime | None
+    by: str
+
+
+class HintRow(Protocol):
+    """The columns of a hint that have its texts."""
+
+    title: str
+    cause: str
+    impact: str
+    actions: list[str]
+    evidence: list[str]
+    details: Any
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """What a verdict says, as JSON values; the keys are columns of `deployment_verdicts`."""
+    return {
+        "verdict": verdict.verdict,
+        "confidence": verdict.confidence,
+        "conclusive": verdict.conclusive,
+        "score": verdict.score,
+        "summary": render(verdict.summary),
+        "fact": verdict.summary.to_json(),
+        "checks": [_check_json(check) for check in verdict.checks],
+        "quality": {
+            "score": verdict.quality.score,
+            "issues": [
+                {
+                    "code": issue.code,
+                    "message": render(issue.fact),
+                    "penalty": issue.penalty,
+                    "fact": issue.fact.to_json(),
+                }
+                for issue in verdict.quality.issues
+            ],
+        },
+    }
+
+
+def _check_json(check: Check) -> dict[str, Any]:
+    reason = check.params.get("reason")
+    return {
+        **{name: getattr(check, name) for name in CHECK_FIELDS},
+        "sentence": render(check.fact),
+        "details": {**check.details, "reason": render(reason)} if isinstance(reason, Fact) else check.details,
+        "fact": Fact(check.code, check.params).to_json(),
+    }
+
+
+def left_out_json(excluded: Sequence[LeftOut]) -> list[dict[str, Any]]:
+    return [
+        {
+            "phase": one.phase,
+            "collected_at": one.collected_at.isoformat(),
+            "why": render(one.why),
+            "fact": one.why.to_json(),
+        }
+        for one in excluded
+    ]
+
+
+def hint_columns(hint: Hint) -> dict[str, Any]:
+    """A hint's columns in `sdh_hints`."""
+    facts = facts_of(hint.text_key, hint.params, evidence=hint.evidence, roll_back=hint.roll_back)
+    return {
+        "code": hint.code,
+        "metric": hint.metric or "",
+        "severity": hint.severity,
+        "confidence": hint.confidence,
+        "observed": hint.observed,
+        "threshold": hint.threshold,
+        "title": render(facts.title),
+        "cause": render(facts.cause),
+        "impact": render(facts.impact),
+        "evidence": [render(fact) for fact in facts.evidence],
+        "actions": [render(fact) for fact in facts.actions],
+        "details": {
+            "text_key": hint.text_key,
+            "numbers": hint.numbers,
+            "params": Fact(hint.text_key, hint.params).to_json()["params"],
+            "evidence": [fact.to_json() for fact in hint.evidence],
+            "roll_back": hint.roll_back,
+        },
+    }
+
+
+def without_facts(stored: Any) -> Any:
+    """Stored JSON as the API and exports show it: with the English texts only."""
+    if isinstance(stored, Mapping):
+        return {name: without_facts(value) for name, value in stored.items() if name != "fact"}
+    return [without_facts(item) for item in stored] if isinstance(stored, list) else stored
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def read_recorded(stored: Mapping[str, Any], *, early: bool = False) -> Recorded:
+    """What `verdict_json` and the evidence beside it say."""
+    quality = stored.get("quality") or {}
+    verdict = Verdict(
+        verdict=stored.get("verdict", ""),
+        confidence=stored.get("confidence", 0.0),
+        conclusive=stored.get("conclusive", False),
+        score=stored.get("score", 0.0),
+        summary=_fact(stored, "summary"),
+        checks=tuple(_check(check) for check in stored.get("checks") or ()),
+        quality=Quality(
+            quality.get("score", 0.0),
+            tuple(
+                QualityIssue(issue.get("code", ""), _fact(issue, "message"), issue.get("penalty", 0.0))
+                for issue in quality.get("issues", ())
+            ),
+        ),
+        policy=stored.get("policy") or {},
+        early=early,
+    )
+    return Recorded(verdict, _judged_on(stored.get("evidence") or {}), _time(stored.get("at")))
+
+
+def read_revisions(stored: Sequence[Mapping[str, Any]] | None) -> list[Revision]:
+    """Oldest first."""
+    return [Revision(read_recorded(one), _time(one.get("replaced_at")), one.get("by", "")) for one in stored or ()]
+
+
+def read_hint(row: HintRow) -> HintFacts:
+    """What a stored hint says."""
+    lists = (tuple(Fact(text) for text in texts) for texts in (row.actions, row.evidence))
+    return _hint_facts(row.details) or HintFacts(Fact(row.title), Fact(row.cause), Fact(row.impact), *lists)
+
+
+def read_hint_title(row: HintRow) -> Fact:
+    """Its title alone, from the columns that lists load."""
+    facts = _hint_facts(row.details)
+    return facts.title if facts is not None else Fact(row.title)
+
+
+def _hint_facts(details: Any) -> HintFacts | None:
+    if not isinstance(details, Mapping):
+        return None
+    try:
+        filled = Fact.from_json({"code": details.get("text_key"), "params": details.get("params")})
+        evidence = [Fact.from_json(fact) for fact in details.get("evidence", ())]
+        return facts_of(filled.code, filled.params, evidence=evidence, roll_back=bool(details.get("roll_back")))
+    except (NotAFact, KeyError, TypeError):
+        return None
+
+
+def _check(stored: Mapping[str, Any]) -> Check:
+    fact = _fact(stored, "sentence")
+    values = {name: stored.get(name) for name in CHECK_FIELDS}
+    return Check(**values, code=fact.code, params=dict(fact.params), details=stored.get("details") or {})  # type: ignore[arg-type]  # of a row
+
+
+def _fact(stored: Mapping[str, Any], text: str) -> Fact:
+    try:
+        fact = Fact.from_json(stored.get("fact"))
+    except NotAFact:
+        return Fact(str(stored.get(text, "")))
+    return fact if fact.code in TEMPLATES else Fact(str(stored.get(text, "")))
+
+
+def _judged_on(stored: Mapping[str, Any]) -> JudgedOn:
+    return JudgedOn(
+        pre_samples=stored.get("pre_samples", 0),
+        pre_origins=stored.get("pre_origins", {}),
+        post_samples=stored.get("post_samples", 0),
+        expected_samples=stored.get("expected_samples", 0),
+        interval_s=stored.get("interval_s"),
+        evaluated_at=_time(stored.get("evaluated_at")),
+        misses=tuple(
+            Miss(None, miss.get("reason", ""), miss.get("phase", "post"), miss.get("sequence_index", 0))
+            for miss in stored.get("misses", ())
+        ),
+        excluded=tuple(
+            LeftOut(one.get("phase", ""), at, _fact(one, "why"))
+            for one in stored.get("excluded", ())
+            if (at := _time(one.get("collected_at"))) is not None
+        ),
+        history_of=tuple(stored.get("history_of", ())),
+        policy_version=stored.get("policy_version"),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return parse_datetime(text) if text else None

@@ -1,0 +1,10 @@
+"""The templates of what the judge finds, by code (explain/catalogue.py). English here, other languages in locale/."""
+
+from __future__ import annotations
+
+from analysis.texts import hints, metrics, verdicts
+from explain.catalogue import register
+
+register(metrics.TEXTS, metrics.UNITS)
+register(verdicts.TEXTS)
+register(hints.TEXTS)

@@ -1,0 +1,223 @@
+"""What checks, the quality of the data, summaries and left-out samples say."""
+
+from __future__ import annotations
+
+from explain.catalogue import Plural
+from explain.catalogue import gettext_noop as _
+
+CHECKS: dict[str, str | Plural] = {
+    "latency_rose": _("p95 rose from {baseline:ms} to {observed:ms} (×{ratio:.1f}) in {samples_over}; {line}"),
+    "latency_rose_a_little": _("p95 rose from {baseline:ms} to {observed:ms} (×{ratio:.2f}); {line}"),
+    "latency_stayed": _("p95 stayed at {observed:ms} (before: {baseline:ms}); {line}"),
+    "latency_fell": _("p95 improved from {baseline:ms} to {observed:ms} (×{ratio:.2f}); {line}"),
+    "errors_rose": _(
+        "errors rose from {before:percent} to {observed:percent} ({failed:number} of about {requests:number} requests "
+        "failed) in {samples_over}; {line}"
+    ),
+    "errors_level": _(
+        "{observed:percent} of requests failed ({failed:number} of about {requests:number} requests), before: "
+        "{before:percent}; {line}"
+    ),
+    "cpu_rose": _("cpu rose {levels}: {beyond:points} more than load explains, in {samples_over}; {line}"),
+    "cpu_went": _("cpu went {levels}; {line}"),
+    "cpu_levels": _("from {before:percent} to {after:percent}"),
+    "at_load": _("{levels} at ×{ratio:.2f} of the load"),
+    "traffic_fell": _(
+        "traffic fell from {baseline:number} to {observed:number} requests/s ({lost:percent} lost) in {samples_over}; "
+        "{line}"
+    ),
+    "traffic_level": _("traffic: {observed:number} requests/s, expected {baseline:number}; {line}"),
+    "memory_keeps_rising": _(
+        "memory rose from {baseline:percent} to {observed:percent} and keeps rising: full in about "
+        "{minutes_left:number} minutes; {line}"
+    ),
+    "memory_rose": _("memory rose from {baseline:percent} to {observed:percent}; {line}"),
+    "memory_went": _("memory went from {baseline:percent} to {observed:percent}; {line}"),
+    "two_regressions": _("two user-facing regressions at once ({both:and}): together they are a reason to roll back"),
+    "regression.error_rate": _("errors"),
+    "regression.latency_p95": _("latency"),
+    "regression.requests_per_sec": _("lost traffic"),
+    "no_usable_sample": _("{metric:metric}: not compared, no usable sample after the deployment"),
+    "too_little_to_compare": _("{metric:metric}: not compared, too little data before or after the deployment"),
+    "above_hard_limit": _(
+        "{metric:metric} was above your limit of {limit:{metric}} in {samples_over} (level {observed:{metric}}; "
+        "tolerated: {tolerance:whole_percent} of samples)"
+    ),
+    "below_hard_limit": _(
+        "{metric:metric} was below your limit of {limit:{metric}} in {samples_over} (level {observed:{metric}}; "
+        "tolerated: {tolerance:whole_percent} of samples)"
+    ),
+    "within_hard_limit": _("{metric:metric} stayed within your limit of {limit:{metric}} (level {observed:{metric}})"),
+    "absolute_limit": _(
+        "{metric:metric} is at {observed:{metric}}; there are no samples from before the deployment, so the absolute "
+        "limit of {limit:{metric}} applies"
+    ),
+    # Thresholds
+    "rollback_threshold_reached": _("that reaches the rollback threshold ({line})"),
+    "rollback_threshold": _("the rollback threshold is {line}"),
+    "warning_threshold": _("the warning threshold is {line}"),
+    "cpu_threshold": _("the warning threshold is {line}; cpu alone never leads to a rollback"),
+    "ratio_and_ms": _("×{ratio:number} and +{ms:ms}"),
+    "points_and_ratio": _("+{points:points} and ×{ratio:number}"),
+    "points_more": _("+{points:points}"),
+    "share_lost": _("{share:percent} lost"),
+    "memory_nearly_full": _("{full:percent} reached or {minutes:number} minutes from full"),
+    "memory_growth": _("+{leak:points} and full within {hours:number} h, or a step of +{step:points}"),
+    # Early verdicts
+    "early_errors": _(
+        "at least {observed:percent} of requests failed in each of the last {n} samples (before: {before:percent}); "
+        "from {limit:percent} on there is no reason to wait for the end of the window"
+    ),
+    "early_latency": _(
+        "p95 was at least {observed:ms} in the last {n} samples and is not coming down (before: {baseline:ms})"
+    ),
+    "early_traffic": _(
+        "traffic is gone: at most {observed:number} requests/s in the last {n} samples (before: at least "
+        "{baseline:number})"
+    ),
+    "early_memory": _("memory is full: {observed:percent}, at most {baseline:percent} before"),
+    "all_collections_failed": _(
+        "the service answered before the deployment, but all {missing} collections since then have failed "
+        "({reasons:list})"
+    ),
+    # Missing samples
+    "service_failed_collections": _(
+        "the service answered before the deployment, but then failed {missing} of {expected} collections "
+        "({reasons:list}); failures in a row at the end of the window: {streak}"
+    ),
+    "collections_failed": _(
+        "{missing} of {expected} collections failed on the service's side ({reasons:list}); before the deployment: "
+        "{before}"
+    ),
+    "no_metrics_answered": _(
+        "for {missing} of {expected} collections the endpoint answered with something other than metrics "
+        "({reasons:list})"
+    ),
+    "no_sample_came": Plural(
+        "n",
+        "none of {expected} samples came after the deployment, while {n} came before it",
+        "none of {expected} samples came after the deployment, while {n} came before it",
+    ),
+    "last_samples_missing": _("the last {missing} of {expected} samples never came, and nothing says why"),
+}
+
+FIXED_POLICY = {
+    "above_secured_limit": _(
+        "{metric:metric} above {limit:{metric}} ({secured_factor:whole_percent} of the limit "
+        "{configured_limit:{metric}}) in {samples_over}; tolerated: {tolerance:whole_percent} of samples; mean "
+        "{observed:{metric}}"
+    ),
+    "above_secured_limit_before_known": _(
+        "{metric:metric} above {limit:{metric}} ({secured_factor:whole_percent} of the limit "
+        "{configured_limit:{metric}}) in {samples_over}; tolerated: {tolerance:whole_percent} of samples; mean "
+        "{observed:{metric}}, before {baseline:{metric}}"
+    ),
+    "traffic_below_mean": _(
+        "traffic below {limit:{metric}} ({drop:whole_percent} less than the {baseline:{metric}} before) in "
+        "{samples_over}; tolerated: {tolerance:whole_percent} of samples; mean {observed:{metric}}"
+    ),
+    "not_judged": _("{metric:metric} not judged: {reason}"),
+    "no_samples_after": _("no samples after the deployment"),
+    "too_little_traffic": _("{level:requests_per_sec} before the deployment is too little to compare with"),
+    "was_above": _("{metric:metric} was above {limit:{metric}} in {samples_over} (mean {observed:{metric}})"),
+    "traffic_was_below": _(
+        "traffic was below {limit:{metric}} in {samples_over} (mean {observed:{metric}}, before {baseline:{metric}})"
+    ),
+    "fixed.roll_back": _("Roll back: after the deployment, {found:and}."),
+    "fixed.roll_back_in_doubt": _(
+        "Roll back: after the deployment, {found:and}. The data quality is poor ({doubt:clauses}), so check the "
+        "service before you act."
+    ),
+    "fixed.look_closer": _("Look closer: after the deployment, {found:and}; no critical metric failed."),
+    "fixed.look_now": _(
+        "Look now: {found:and}, but it is not certain that the deployment is the cause ({doubt:clauses})."
+    ),
+    "fixed.keep": _("Keep it: no metric broke its limit in {samples} after the deployment."),
+    "fixed.not_conclusive": _("Not conclusive: {doubt:clauses}. Check the service yourself."),
+    "fixed.not_conclusive_but_within": _(
+        "Not conclusive: {doubt:clauses}. No metric broke its limit in {samples}, but check the service yourself."
+    ),
+    "low_quality": _("the data quality is too low"),
+}
+
+SUMMARIES: dict[str, str | Plural] = {
+    "roll_back": _("Roll back: {reasons:clauses}."),
+    "roll_back_now": _("Roll back now: {reason}."),
+    "look_at_this": _("Look at this: {reasons:clauses}."),
+    "nothing_compared": _("Not conclusive: no metric could be compared ({few})."),
+    "too_few": _("Not conclusive: {few}, too few to clear the deployment."),
+    "too_few_and_suspicious": _("Not conclusive: {few}, too few to clear the deployment, and some of them look bad."),
+    "samples_came": Plural("n", "{n} of {expected} samples came", "{n} of {expected} samples came"),
+    "no_regression": _("No regression found in {n} samples, {against}."),
+    "compared_with": Plural("n", "compared with {n} sample from before", "compared with {n} samples from before"),
+    "compared_with_history": Plural(
+        "n",
+        "compared with {n} sample from before ({history} of earlier good deployments)",
+        "compared with {n} samples from before ({history} of earlier good deployments)",
+    ),
+    "compared_with_nothing": _(
+        "judged by absolute limits and by changes within the window, because there are no samples from before to "
+        "compare with"
+    ),
+    "unjudged": _("This deployment could not be judged: {why}. Look at the service yourself."),
+    "analysis_ended": _("its analysis ended as {status:job_status}"),
+    "analysis_without_verdict": _("its analysis ended as {status:job_status}, without a verdict"),
+    "job_status.failed": _("failed"),
+    "job_status.expired": _("expired"),
+    "job_status.cancelled": _("cancelled"),
+}
+
+QUALITY: dict[str, str | Plural] = {
+    "quality.no_post": _("no sample after the deployment, {expected} planned"),
+    "quality.no_pre": _("no sample from before the deployment to compare with"),
+    "because": _("{what}: {reasons:list}"),
+    "quality.few_post_samples": _("only {samples} after the deployment, at least {needed} needed"),
+    "quality.incomplete_window": _("{count} of {expected} planned samples after the deployment"),
+    "quality.gap": Plural(
+        "n",
+        "{n} gap between samples after the deployment, the longest {longest:duration} (planned: every "
+        "{interval:duration})",
+        "{n} gaps between samples after the deployment, the longest {longest:duration} (planned: every "
+        "{interval:duration})",
+    ),
+    "quality.post_before_pre": Plural(
+        "n",
+        "{n} of {count} samples after the deployment are older than the newest one from before it",
+        "{n} of {count} samples after the deployment are older than the newest one from before it",
+    ),
+    "quality.future_samples": _("{samples} from the future, up to {time:duration} ahead of the analysis"),
+    "quality.stale_samples": _("{found:clauses}"),
+    "late_analysis": _("the last sample was {age:duration} old when it was analyzed"),
+    "old_baseline": _("the newest sample from before is {age:duration} older than the deployment"),
+    "quality.expired_jobs": _(
+        "{collections} expired: no poller ran in time ({before} before, {after} after the deployment)"
+    ),
+    "quality.failed_collections": _(
+        "{collections} brought no sample ({before} before, {after} after the deployment): {reasons:list}"
+    ),
+}
+
+COUNTS = {
+    "samples": Plural("n", "{n} sample", "{n} samples"),
+    "collections": Plural("n", "{n} collection", "{n} collections"),
+    # Some languages bend the word by the first number, and not by the second.
+    "one_sample_over": Plural("n", "{n} of {count} sample", "{n} of {count} sample"),
+    "samples_over": Plural("n", "{n} of {count} samples", "{n} of {count} samples"),
+}
+
+LEFT_OUT = {
+    "left_out.deployment": _("deployment #{number} did not end ok"),
+    "left_out.by_hand": _("excluded by hand"),
+    "left_out.by_hand_because": _("excluded by hand: {reason}"),
+    "left_out.after_finish": _("taken after finish: it may show the new version"),
+    "left_out.late": _("taken {seconds:.0f} s after trigger, by a late try: it may show the new version"),
+}
+
+TEXTS: dict[str, str | Plural] = {
+    **CHECKS,
+    **FIXED_POLICY,
+    **SUMMARIES,
+    **QUALITY,
+    **COUNTS,
+    **LEFT_OUT,
+}

@@ -1,0 +1,64 @@
+"""A recorded verdict beside the result of another analysis, check by check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.judge.types import METRICS, Check, Verdict
+from analysis.models import DeploymentVerdict
+from dashboard import words
+from dashboard.deployments.detail import gravest
+from dashboard.deployments.evidence_view import PolicyUsed, policy_used
+from dashboard.words import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two verdicts."""
+
+    verdict: Verdict
+
+    @property
+    def status(self) -> Status:
+        return words.status_by_name(self.verdict.verdict)
+
+    @property
+    def policy(self) -> PolicyUsed:
+        return policy_used(self.verdict.policy, None)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """The gravest check of a metric on either side, None where it has none."""
+
+    metric: str
+    recorded: Check | None
+    again: Check | None
+
+    @property
+    def changed(self) -> bool:
+        compared = ("outcome", "rule", "limit", "observed", "baseline")
+        return any(getattr(self.recorded, name, None) != getattr(self.again, name, None) for name in compared)
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictDiff:
+    """recorded: None where no verdict stands."""
+
+    recorded: Side | None
+    again: Side
+    rows: list[MetricRow]
+
+    @property
+    def changed(self) -> bool:
+        """Whether the verdict would be another one."""
+        return self.recorded is None or self.recorded.status != self.again.status
+
+
+def verdict_diff(verdict: DeploymentVerdict | None, result: Verdict) -> VerdictDiff:
+    """verdict: what is recorded; of an early one its final verdict is compared, which is about the same samples."""
+    recorded = Side(verdict.standing.verdict) if verdict is not None else None
+    known = gravest(recorded.verdict.checks) if recorded is not None else {}
+    now = gravest(result.checks)
+    rows = [MetricRow(metric, known.get(metric), now.get(metric)) for metric in METRICS if metric in {**known, **now}]
+    return VerdictDiff(recorded, Side(result), rows)
