@@ -36,7 +36,7 @@ class OptionalText(serializers.CharField):
 class OptionalTime(serializers.DateTimeField):
     """A time that may be missing, null or empty; reads as None then."""
 
-    # Far from now lies a clock that is not set; and the ends of what a datetime can hold no time zone can show.
+    # A time far from now comes from a clock that is not set, and the extremes of datetime overflow in other time zones.
     YEARS = (2000, 2100)
 
     def __init__(self, **kwargs: Any) -> None:

@@ -135,7 +135,7 @@ def remove_deleted() -> None:
 
 @contextmanager
 def _logged(**of: Any) -> Iterator[None]:
-    """Log an error and go on with the next one; the next run retries it. A lost connection ends the run."""
+    """Log an error and continue with the next one; the next run retries it. A lost connection ends the run."""
     try:
         yield
     except DatabaseError:

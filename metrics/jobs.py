@@ -55,7 +55,7 @@ def after_collections(jobs: Sequence[Ended]) -> None:
 
 
 def look_early(jobs: Sequence[Ended]) -> None:
-    """After each sample of a window that goes on, and after each that could not be taken, the judge looks again."""
+    """Enqueue an early analysis after each sample of an unfinished window, stored or lost."""
     enqueue(
         NewJob(
             "early_analysis",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
-from uuid import UUID
 
 import structlog
 from django.db import connection
@@ -50,40 +50,6 @@ class Swept:
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
-    """Retention of all environments. days: by project id; project_of: by environment id; uuids: by project id."""
-
-    days: dict[int, int]
-    project_of: dict[int, int]
-    uuids: dict[int, UUID]
-
-    @classmethod
-    def load(cls) -> Retention:
-        projects = Project.objects.only("uuid", "plan", "retention_days")
-        return cls(
-            {project.pk: project.effective_retention_days for project in projects},
-            dict(Environment.objects.values_list("pk", "project_id")),
-            {project.pk: project.uuid for project in projects},
-        )
-
-    @property
-    def longest(self) -> int:
-        """The number of days after which no project needs a sample."""
-        return max(self.days.values(), default=max(plan.retention_days for plan in PLANS.values()))
-
-    def cuts(self, now: datetime) -> list[Cut]:
-        """Return what to delete: one cut per shorter retention, and one for all samples beyond the longest."""
-        shorter: dict[int, list[int]] = {}
-        for environment, project in self.project_of.items():
-            days = self.days.get(project, self.longest)
-            if days < self.longest:
-                shorter.setdefault(days, []).append(environment)
-        found = [Cut(days, now - timedelta(days=days), "= ANY", ids) for days, ids in sorted(shorter.items())]
-        others = [environment for ids in shorter.values() for environment in ids]
-        return [*found, Cut(self.longest, now - timedelta(days=self.longest), "<> ALL", others)]
-
-
-@dataclass(frozen=True, slots=True)
 class Cut:
     """Samples older than a time, of these environments ("= ANY") or of all others ("<> ALL")."""
 
@@ -107,12 +73,12 @@ def sweep(*, dry_run: bool = False, now: datetime | None = None, say: Callable[[
     dry_run: only count. now: of the database's clock. say: receives a line for each step. May be interrupted at any
     time: the next run continues. While another run is active it does nothing.
     """
-    tell = say or (lambda text: None)
+    say = say or (lambda text: None)
     with advisory_lock(LOCK) as taken:
         if taken:
-            return _sweep(now or database_now(), dry_run=dry_run, tell=tell)
+            return Sweep(now or database_now(), dry_run, say).run()
     logger.info("cleanup_skipped", reason="another run is at work")
-    tell("Another run is at work: nothing done.")
+    say("Another run is at work: nothing done.")
     return Swept(busy=True)
 
 
@@ -133,88 +99,6 @@ def advisory_lock(lock: int) -> Iterator[bool]:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
 
 
-def _sweep(now: datetime, *, dry_run: bool, tell: Callable[[str], None]) -> Swept:
-    retention = Retention.load()
-    swept = Swept()
-    needed_since = now - timedelta(days=retention.longest)
-    if not dry_run:
-        for name in left_over():
-            drop_left_over(name)
-    kept = []
-    for partition in partitions():
-        # The partition for all older days is never dropped: a stray sample still needs it.
-        if partition.since is not None and partition.until <= needed_since:
-            _drop(partition, retention, swept, dry_run=dry_run, tell=tell)
-        else:
-            kept.append(partition)
-    for partition in kept:
-        _thin(partition, retention, swept, now=now, dry_run=dry_run, tell=tell)
-    # After the samples: without its place, a sample that still exists could be stored a second time.
-    _free_places(retention, swept, now=now, dry_run=dry_run, tell=tell)
-    _report(retention, swept, dry_run=dry_run)
-    return swept
-
-
-def _drop(
-    partition: Partition, retention: Retention, swept: Swept, *, dry_run: bool, tell: Callable[[str], None]
-) -> None:
-    counts = Counter() if partition.detaching else _by_project(_count(partition), retention)
-    if not dry_run and not drop(partition):
-        tell(f"{partition.name}: still in use, to be dropped by the next run")
-        return
-    swept.partitions.append(partition.name)
-    swept.samples.update(counts)
-    tell(f"{partition.name}: {'would drop' if dry_run else 'dropped'} {counts.total()} samples")
-
-
-def _thin(
-    partition: Partition,
-    retention: Retention,
-    swept: Swept,
-    *,
-    now: datetime,
-    dry_run: bool,
-    tell: Callable[[str], None],
-) -> None:
-    """Delete from one partition the samples that their projects' plans do not need."""
-    for cut in retention.cuts(now):
-        if partition.since is not None and partition.since >= cut.before:
-            continue
-        removed: Counter[int] = Counter()
-        if dry_run:
-            removed += _by_project(_count(partition, cut), retention)
-        while not dry_run and (batch := _delete(partition, cut)):
-            removed += _by_project(batch, retention)
-            tell(f"{partition.name}: {removed.total()} samples older than {cut.days} days deleted")
-        swept.samples.update(removed)
-
-
-def _count(partition: Partition, cut: Cut | None = None) -> list[tuple[int, int]]:
-    """Return (environment id, number) of all samples or of those of a cut."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT environment_id, count(*) FROM {partition.name}"  # noqa: S608  (names and conditions are ours)
-            f" WHERE {cut.where if cut else 'true'} GROUP BY 1",
-            cut.values if cut else [],
-        )
-        rows: list[tuple[int, int]] = cursor.fetchall()
-        return rows
-
-
-def _delete(partition: Partition, cut: Cut) -> list[tuple[int, int]]:
-    """Delete one batch; return (environment id, number) of the deleted samples."""
-    with connection.cursor() as cursor:
-        # By ctid: samples are never updated, so a row stays where it was found.
-        cursor.execute(
-            f"WITH gone AS (DELETE FROM {partition.name} WHERE ctid = ANY(ARRAY("  # noqa: S608  (as above)
-            f"SELECT ctid FROM {partition.name} WHERE {cut.where} LIMIT {BATCH})) RETURNING environment_id)"
-            " SELECT environment_id, count(*) FROM gone GROUP BY 1",
-            cut.values,
-        )
-        rows: list[tuple[int, int]] = cursor.fetchall()
-        return rows
-
-
 # Of deployments whose last sample is expired as well and for which no more can come, or whose row was deleted by hand.
 PLACES = """
 FROM sample_places AS place LEFT JOIN deployments ON deployments.id = place.deployment_id
@@ -225,45 +109,135 @@ WHERE place.environment_id {which} (%s) AND (deployments.id IS NULL OR state = A
 """
 
 
-def _free_places(
-    retention: Retention, swept: Swept, *, now: datetime, dry_run: bool, tell: Callable[[str], None]
-) -> None:
-    """Delete the places of deployments whose samples have expired: no job can store one for them any more."""
-    for cut in retention.cuts(now):
-        found = PLACES.format(which=cut.which)
-        values: list[Any] = [cut.environments, [State.ANALYZED, *NEVER_JUDGED], MARGIN, cut.before, list(OPEN_STATUSES)]
-        removed = 0
-        with connection.cursor() as cursor:
-            if dry_run:
-                cursor.execute(f"SELECT count(*) {found}", values)
-                removed = cursor.fetchone()[0]
-            # By ctid, like the samples: these rows are never updated either.
-            batch = f"DELETE FROM sample_places WHERE ctid = ANY(ARRAY(SELECT place.ctid {found} LIMIT {BATCH}))"  # noqa: S608
-            while not dry_run and cursor.execute(batch, values).rowcount:
-                removed += cursor.rowcount
-                tell(f"sample_places: {removed} places of samples older than {cut.days} days deleted")
-        swept.places += removed
+@dataclass
+class Sweep:
+    """A run of `sweep`. project_of: by environment id."""
 
+    now: datetime
+    dry_run: bool
+    say: Callable[[str], None]
+    projects: dict[int, Project] = field(
+        default_factory=lambda: Project.objects.only("uuid", "plan", "retention_days").in_bulk()
+    )
+    project_of: dict[int, int] = field(
+        default_factory=lambda: dict(Environment.objects.values_list("pk", "project_id"))
+    )
+    swept: Swept = field(default_factory=Swept)
 
-def _by_project(counts: Iterable[tuple[int, int]], retention: Retention) -> Counter[int]:
-    found: Counter[int] = Counter()
-    for environment, number in counts:
-        found[retention.project_of.get(environment, NO_PROJECT)] += number
-    return found
+    @cached_property
+    def longest(self) -> int:
+        """The number of days after which no project needs a sample."""
+        days = [project.effective_retention_days for project in self.projects.values()]
+        return max(days or [plan.retention_days for plan in PLANS.values()])
 
+    @cached_property
+    def cuts(self) -> list[Cut]:
+        """Return what to delete: one cut per shorter retention, and one for all samples beyond the longest."""
+        longest = self.longest
+        shorter: dict[int, list[int]] = {}
+        for environment, project in self.project_of.items():
+            days = self.projects[project].effective_retention_days if project in self.projects else longest
+            if days < longest:
+                shorter.setdefault(days, []).append(environment)
+        others = [environment for ids in shorter.values() for environment in ids]
 
-def _report(retention: Retention, swept: Swept, *, dry_run: bool) -> None:
-    for project, number in sorted(swept.samples.items()):
-        uuid = retention.uuids.get(project)
-        logger.info(
-            "samples_expired",
-            project_id=str(uuid) if uuid else None,
-            samples=number,
-            retention_days=retention.days.get(project, retention.longest),
-            dry_run=dry_run,
+        def cut(days: int, which: str, environments: list[int]) -> Cut:
+            return Cut(days, self.now - timedelta(days=days), which, environments)
+
+        return [*(cut(days, "= ANY", ids) for days, ids in sorted(shorter.items())), cut(longest, "<> ALL", others)]
+
+    def run(self) -> Swept:
+        needed_since = self.now - timedelta(days=self.longest)
+        if not self.dry_run:
+            for name in left_over():
+                drop_left_over(name)
+        for partition in partitions():
+            # The partition for all older days is never dropped: a stray sample still needs it.
+            if partition.since is not None and partition.until <= needed_since:
+                self.drop(partition)
+            else:
+                self.thin(partition)
+        # After the samples: without its place, a sample that still exists could be stored a second time.
+        self.free_places()
+        self.report()
+        return self.swept
+
+    def drop(self, partition: Partition) -> None:
+        """Drop a partition without a sample that a project needs."""
+        counts = Counter() if partition.detaching else self.count(partition)
+        if not self.dry_run and not drop(partition):
+            self.say(f"{partition.name}: still in use, to be dropped by the next run")
+            return
+        self.swept.partitions.append(partition.name)
+        self.swept.samples.update(counts)
+        self.say(f"{partition.name}: {'would drop' if self.dry_run else 'dropped'} {counts.total()} samples")
+
+    def thin(self, partition: Partition) -> None:
+        """Delete from one partition the samples that their projects' plans do not need."""
+        for cut in self.cuts:
+            if partition.since is not None and partition.since >= cut.before:
+                continue
+            if self.dry_run:
+                self.swept.samples += self.count(partition, cut)
+                continue
+            removed: Counter[int] = Counter()
+            # By ctid: samples are never updated, so a row stays where it was found.
+            while batch := self.by_project(
+                f"WITH deleted AS (DELETE FROM {partition.name} WHERE ctid = ANY(ARRAY("  # noqa: S608  (our names)
+                f"SELECT ctid FROM {partition.name} WHERE {cut.where} LIMIT {BATCH})) RETURNING environment_id)"
+                " SELECT environment_id, count(*) FROM deleted GROUP BY 1",
+                cut.values,
+            ):
+                removed += batch
+                self.say(f"{partition.name}: {removed.total()} samples older than {cut.days} days deleted")
+            self.swept.samples += removed
+
+    def count(self, partition: Partition, cut: Cut | None = None) -> Counter[int]:
+        """Count all samples of the partition, or those of a cut, by project."""
+        return self.by_project(
+            f"SELECT environment_id, count(*) FROM {partition.name}"  # noqa: S608  (names and conditions are ours)
+            f" WHERE {cut.where if cut else 'true'} GROUP BY 1",
+            cut.values if cut else [],
         )
-    if swept.places:
-        logger.info("sample_places_expired", places=swept.places, dry_run=dry_run)
+
+    def by_project(self, query: str, values: list[Any]) -> Counter[int]:
+        """Add up the (environment id, number) of a query by project."""
+        found: Counter[int] = Counter()
+        with connection.cursor() as cursor:
+            for environment, number in cursor.execute(query, values).fetchall():
+                found[self.project_of.get(environment, NO_PROJECT)] += number
+        return found
+
+    def free_places(self) -> None:
+        """Delete the places of deployments whose samples have expired: no job can store one for them any more."""
+        for cut in self.cuts:
+            found = PLACES.format(which=cut.which)
+            states = [State.ANALYZED, *NEVER_JUDGED]
+            values: list[Any] = [cut.environments, states, MARGIN, cut.before, list(OPEN_STATUSES)]
+            removed = 0
+            with connection.cursor() as cursor:
+                if self.dry_run:
+                    cursor.execute(f"SELECT count(*) {found}", values)
+                    removed = cursor.fetchone()[0]
+                # By ctid, like the samples: these rows are never updated either.
+                batch = f"DELETE FROM sample_places WHERE ctid = ANY(ARRAY(SELECT place.ctid {found} LIMIT {BATCH}))"  # noqa: S608
+                while not self.dry_run and cursor.execute(batch, values).rowcount:
+                    removed += cursor.rowcount
+                    self.say(f"sample_places: {removed} places of samples older than {cut.days} days deleted")
+            self.swept.places += removed
+
+    def report(self) -> None:
+        for pk, number in sorted(self.swept.samples.items()):
+            project = self.projects.get(pk)
+            logger.info(
+                "samples_expired",
+                project_id=str(project.uuid) if project else None,
+                samples=number,
+                retention_days=project.effective_retention_days if project else self.longest,
+                dry_run=self.dry_run,
+            )
+        if self.swept.places:
+            logger.info("sample_places_expired", places=self.swept.places, dry_run=self.dry_run)
 
 
 @recurring("cleanup_metrics", every_s=86400)

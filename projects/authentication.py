@@ -48,7 +48,7 @@ def project_of(request: Request) -> Project:
 def look_up(secret: str) -> ApiKey | None:
     """Return the usable key with this secret, with its project.
 
-    In SQL: every call of the API begins with it, and building the query anew cost more than running it.
+    In SQL: every call of the API begins with it, and building the query cost more than running it.
     """
     with connection.cursor() as cursor:
         cursor.execute(LOOK_UP, [hash_key(secret)])

@@ -150,7 +150,7 @@ def field_named(names: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise ValidationError({names.get(name, name): told for name, told in error.message_dict.items()}) from None
+        raise ValidationError({names.get(name, name): texts for name, texts in error.message_dict.items()}) from None
 
 
 class PolicyChanged(Exception):
@@ -162,8 +162,8 @@ def set_policy(
 ) -> PolicyVersion:
     """Set the environment's policy and return its version: the current one where nothing changes.
 
-    seen: the number of the version that it was made from, 0 for none; None: whatever stands is replaced. Raises
-    ValidationError where the judges do not understand it, PolicyChanged where another version stands.
+    seen: number of the version that was edited, 0 for none; None: replace any version. Raises ValidationError where the
+    policy is invalid, PolicyChanged where the current version is another one.
     """
     validate_policy(policy)
     with transaction.atomic():

@@ -22,7 +22,7 @@ def refused_unless(may: bool) -> AbstractContextManager[Any]:
 
 
 def make_user(**kwargs: Any) -> User:
-    """A person who signs in with PASSWORD."""
+    """Create a user who signs in with PASSWORD."""
     password = kwargs.pop("password", PASSWORD)
     user = User(**{"username": f"user{next(_next)}", **kwargs})
     user.set_password(password)
@@ -35,7 +35,7 @@ def make_team(**kwargs: Any) -> Team:
 
 
 def make_membership(**kwargs: Any) -> Membership:
-    """Makes a person a member of a team; either is made where none is given."""
+    """Create a membership; user and team are created where none is given."""
     team = kwargs.pop("team", None) or make_team()
     user = kwargs.pop("user", None) or make_user()
     return Membership.objects.create(**{"team": team, "user": user, "role": Role.MEMBER, **kwargs})

@@ -1,4 +1,4 @@
-"""Invitations: one open per address, accepted once, told apart only to whoever holds the token."""
+"""Invitations: one open per address, accepted once, their state shown only to the holder of the token."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ended(invitation: Invitation, **columns: Any) -> None:
     Invitation.objects.filter(pk=invitation.pk).update(**columns)
 
 
-# --- making them ---------------------------------------------------------------------------------------------------
+# --- creating ------------------------------------------------------------------------------------------------------
 
 
 def test_the_token_is_stored_as_its_hash_only(team: Team, owner: User) -> None:
@@ -76,9 +76,7 @@ def test_a_token_is_masked_wherever_it_is_logged(team: Team, owner: User) -> Non
         assert secret not in redact_text(line)
 
 
-def test_what_is_done_with_invitations_is_logged_without_token_and_address(
-    team: Team, owner: User, grace: User
-) -> None:
+def test_invitations_are_logged_without_token_and_address(team: Team, owner: User, grace: User) -> None:
     with structlog.testing.capture_logs() as lines:
         made = invite(team, GRACE, Role.MEMBER, by=owner)
         accept(made.token, grace)
@@ -104,12 +102,12 @@ def test_inviting_again_replaces_the_open_one_and_its_token(team: Team, owner: U
     assert accept(second.token, grace).membership.role == Role.ADMIN
 
 
-def test_one_that_ran_out_is_replaced_as_well(team: Team, owner: User, grace: User) -> None:
+def test_an_expired_invitation_is_replaced_as_well(team: Team, owner: User, grace: User) -> None:
     first = invite(team, GRACE, Role.MEMBER, by=owner)
     ended(first.invitation, expires_at=timezone.now())
-    again = resend(team, first.invitation.pk, by=owner)
-    assert (again.invitation.email, again.invitation.role) == (GRACE, Role.MEMBER)
-    assert accept(again.token, grace).membership.role == Role.MEMBER
+    resent = resend(team, first.invitation.pk, by=owner)
+    assert (resent.invitation.email, resent.invitation.role) == (GRACE, Role.MEMBER)
+    assert accept(resent.token, grace).membership.role == Role.MEMBER
 
 
 def test_another_team_may_invite_the_same_address(team: Team, owner: User) -> None:
@@ -166,7 +164,7 @@ def test_a_member_is_not_invited_again(team: Team, owner: User, grace: User) -> 
     assert list(refused.value.message_dict) == ["email"]
 
 
-def test_nobody_sends_mails_without_end(team: Team, owner: User) -> None:
+def test_a_sender_has_a_limit_of_invitations_per_hour(team: Team, owner: User) -> None:
     for number in range(MOST_AN_HOUR):
         invite(team, f"p{number}@example.com", Role.VIEWER, by=owner)
     with pytest.raises(ValidationError):
@@ -175,7 +173,7 @@ def test_nobody_sends_mails_without_end(team: Team, owner: User) -> None:
     invite(team, GRACE, Role.VIEWER, by=owner)
 
 
-# --- accepting them ------------------------------------------------------------------------------------------------
+# --- accepting -----------------------------------------------------------------------------------------------------
 
 
 def test_an_invitation_makes_a_member_once(team: Team, owner: User, grace: User) -> None:
@@ -184,14 +182,14 @@ def test_an_invitation_makes_a_member_once(team: Team, owner: User, grace: User)
     assert (joined.membership.role, joined.kept) == (Role.ADMIN, False)
     row = Invitation.objects.get()
     assert (row.accepted_by, state_of(row)) == (grace, State.USED)
-    for person in (grace, make_user()):
+    for user in (grace, make_user()):
         with pytest.raises(InvitationOver) as over:
-            accept(token, person)
+            accept(token, user)
         assert over.value.state == State.USED
     assert team.memberships.count() == 2
 
 
-def test_whoever_holds_the_link_may_accept_with_another_address(team: Team, owner: User) -> None:
+def test_an_account_with_another_address_may_accept(team: Team, owner: User) -> None:
     other = make_user(email="private@example.org")
     accept(invite(team, GRACE, Role.MEMBER, by=owner).token, other)
     assert role_of(other, team) == Role.MEMBER
@@ -209,7 +207,7 @@ def test_a_member_keeps_the_higher_role(team: Team, owner: User, has: str, offer
 
 
 @pytest.mark.parametrize("state", [State.EXPIRED, State.REVOKED])
-def test_what_is_over_says_why_and_lets_nobody_in(team: Team, owner: User, grace: User, state: State) -> None:
+def test_a_closed_invitation_says_why_and_admits_no_one(team: Team, owner: User, grace: User, state: State) -> None:
     made = invite(team, GRACE, Role.MEMBER, by=owner)
     if state == State.REVOKED:
         assert revoke(team, made.invitation.pk, by=owner)
@@ -232,10 +230,10 @@ def test_what_is_over_says_why_and_lets_nobody_in(team: Team, owner: User, grace
         ({"is_active": False}, Role.VIEWER, False),
     ],
 )
-def test_what_its_sender_could_not_send_any_more_lets_nobody_in(
+def test_an_invitation_that_its_sender_could_no_longer_send_admits_no_one(
     team: Team, owner: User, grace: User, sender: dict[str, Any], role: str, joins: bool
 ) -> None:
-    """Also where ops staff changed that in the admin, which knows nothing of invitations."""
+    """Also after a change in the admin, which does not withdraw invitations."""
     token = invite(team, GRACE, role, by=owner).token
     if sender.get("role"):
         Membership.objects.filter(user=owner).update(role=sender["role"])
@@ -253,7 +251,7 @@ def test_what_its_sender_could_not_send_any_more_lets_nobody_in(
 
 
 @pytest.mark.parametrize("token", ["", "spi_", "spi_" + "a" * 43, "\x00", "\ud800", "x" * 9000])
-def test_an_unknown_token_is_no_invitation(team: Team, owner: User, grace: User, token: str) -> None:
+def test_an_unknown_token_is_not_found(team: Team, owner: User, grace: User, token: str) -> None:
     invite(team, GRACE, Role.MEMBER, by=owner)
     with pytest.raises(Invitation.DoesNotExist):
         accept(token, grace)
@@ -266,14 +264,14 @@ def test_an_invitation_ends_with_its_team(team: Team, owner: User, grace: User) 
         accept(token, grace)
 
 
-def test_somebody_who_is_locked_out_cannot_accept(team: Team, owner: User) -> None:
+def test_a_deactivated_account_cannot_accept(team: Team, owner: User) -> None:
     token = invite(team, GRACE, Role.MEMBER, by=owner).token
     with pytest.raises(PermissionDenied):
         accept(token, make_user(is_active=False))
     assert state_of(Invitation.objects.get()) == State.OPEN
 
 
-def test_an_invitation_of_another_team_is_unknown_here(team: Team, owner: User) -> None:
+def test_an_invitation_of_another_team_is_not_found(team: Team, owner: User) -> None:
     other = make_membership(role=Role.OWNER)
     foreign = invite(other.team, GRACE, Role.MEMBER, by=other.user).invitation
     for attempt in (lambda: revoke(team, foreign.pk, by=owner), lambda: resend(team, foreign.pk, by=owner)):

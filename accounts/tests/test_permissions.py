@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Roles and the actions that they allow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DECIDES = {
     Action.RENAME_TEAM,
 }
 ENDS = {Action.DELETE_PROJECT, Action.CHANGE_OWNERS, Action.DELETE_TEAM}
-# What a project may use of the installation is for those who run it.
+# Plans are changed by operators only.
 OPERATES = {Action.CHANGE_PLAN}
 TABLE = {
     None: set(),
@@ -59,16 +59,16 @@ def test_the_documented_table_says_what_is_decided() -> None:
     section = text[text.index("## Teams and roles") :]
     heads, _, *lines = [line for line in section[: section.index("\n\nPlans")].splitlines() if line.startswith("|")]
     roles = [cell.strip() for cell in heads.split("|")[2:-1]]
-    told: dict[str, set[str]] = {role: set() for role in roles}
+    documented: dict[str, set[str]] = {role: set() for role in roles}
     named = []
     for line in lines:
         what, *cells = line.split("|")[1:-1]
         named.append(what.split("`")[1])
         for role, cell in zip(roles, cells, strict=True):
             if cell.strip() == "yes":
-                told[role].add(named[-1])
+                documented[role].add(named[-1])
     assert sorted(named) == sorted(Action)
-    assert told == {role: set(ALLOWED[role]) for role in Role.values}
+    assert documented == {role: set(ALLOWED[role]) for role in Role.values}
 
 
 @pytest.mark.django_db
@@ -81,7 +81,7 @@ def test_a_role_counts_in_its_own_team_only(role: str) -> None:
 
 
 @pytest.mark.django_db
-def test_a_superuser_may_everything_and_one_who_was_locked_out_nothing() -> None:
+def test_a_superuser_may_do_everything_and_a_deactivated_one_nothing() -> None:
     team = make_team()
     assert actions_in(make_user(is_superuser=True), team) == set(Action)
     assert actions_in(make_user(is_superuser=True, is_active=False), team) == set()

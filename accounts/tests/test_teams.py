@@ -1,4 +1,4 @@
-"""Teams: who may change them and their members, and that none is ever without an owner."""
+"""Teams: permissions to change them and their members; a team always has an owner."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def roles_of(team: Team) -> list[str]:
     return sorted(team.memberships.values_list("role", flat=True))
 
 
-# --- making, naming, deleting --------------------------------------------------------------------------------------
+# --- create, rename, delete ----------------------------------------------------------------------------------------
 
 
-def test_whoever_creates_a_team_owns_it() -> None:
+def test_the_creator_of_a_team_owns_it() -> None:
     ada = make_user()
     made = create_team("  Payments \n and more ", ada)
     assert (made.name, Membership.objects.get(team=made, user=ada).role) == ("Payments and more", Role.OWNER)
@@ -73,14 +73,14 @@ def test_only_owners_delete_a_team(team: Team, role: str) -> None:
     assert Team.objects.not_deleted().filter(pk=team.pk).exists()
 
 
-def test_a_deleted_team_is_gone_for_everybody_with_its_invitations(team: Team) -> None:
+def test_a_deleted_team_and_its_invitations_are_hidden_from_all_users(team: Team) -> None:
     owner = member_of(team, Role.OWNER).user
     token = invite(team, "grace@example.com", Role.MEMBER, by=owner).token
     close_team(team, typed=" Payments", by=owner)
-    for person in (owner, make_user(is_superuser=True)):
-        assert not Team.objects.visible_to(person).exists()
+    for user in (owner, make_user(is_superuser=True)):
+        assert not Team.objects.visible_to(user).exists()
         with pytest.raises(Team.DoesNotExist):
-            rename_team(team, "Orders", by=person)
+            rename_team(team, "Orders", by=user)
     with pytest.raises(Invitation.DoesNotExist):
         accept(token, make_user())
 
@@ -138,7 +138,7 @@ def test_who_may_remove_whom(team: Team, by: str, whom: str, may: bool) -> None:
 
 
 @pytest.mark.parametrize("role", Role.values)
-def test_everybody_may_leave(team: Team, role: str) -> None:
+def test_every_member_may_leave(team: Team, role: str) -> None:
     member_of(team, Role.OWNER)
     member = member_of(team, role)
     leave_team(team, member.user)
@@ -153,7 +153,7 @@ def test_removing_oneself_is_leaving(team: Team, role: str) -> None:
     assert roles_of(team) == ["owner"]
 
 
-def test_the_last_owner_stays_and_a_locked_out_one_does_not_count(team: Team) -> None:
+def test_the_last_owner_stays_and_a_deactivated_one_does_not_count(team: Team) -> None:
     owner = member_of(team, Role.OWNER)
     member_of(team, Role.OWNER, is_active=False)
     operator = make_user(is_superuser=True)
@@ -166,7 +166,7 @@ def test_the_last_owner_stays_and_a_locked_out_one_does_not_count(team: Team) ->
     assert roles_of(team) == ["owner", "owner"]
 
 
-def test_a_member_of_another_team_is_unknown_here(team: Team) -> None:
+def test_a_member_of_another_team_is_not_found(team: Team) -> None:
     owner = member_of(team, Role.OWNER).user
     foreign = make_membership()
     for attempt in (
@@ -185,16 +185,14 @@ def test_an_unknown_role_is_refused(team: Team) -> None:
         change_role(team, owner.pk, "emperor", by=owner.user)
 
 
-# --- what a person's invitations are worth once they are less ------------------------------------------------------
+# --- invitations of a member whose role changes --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("becomes", "left"),
     [(Role.OWNER, 2), (Role.ADMIN, 1), (Role.MEMBER, 0), (None, 0)],
 )
-def test_invitations_that_somebody_could_not_send_any_more_are_withdrawn(
-    team: Team, becomes: str | None, left: int
-) -> None:
+def test_invitations_that_the_new_role_does_not_allow_are_withdrawn(team: Team, becomes: str | None, left: int) -> None:
     owner, second = member_of(team, Role.OWNER), member_of(team, Role.OWNER)
     for role in (Role.OWNER, Role.VIEWER):
         invite(team, f"{uuid4().hex}@example.com", role, by=second.user)

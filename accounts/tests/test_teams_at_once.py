@@ -1,4 +1,4 @@
-"""Races over teams, on real connections: an owner stays, and an invitation lets in one person."""
+"""Races over teams, on real connections: an owner stays, and an invitation admits one user."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_an_invitation_lets_in_one_of_many_who_hold_its_link() -> None:
     team = make_team()
     owner = make_membership(team=team, role=Role.OWNER).user
     token = invite(team, "grace@example.com", Role.MEMBER, by=owner).token
-    people = [make_user() for _ in range(8)]
-    ended = results_of(*[partial(accept, token, person) for person in people])
+    users = [make_user() for _ in range(8)]
+    ended = results_of(*[partial(accept, token, user) for user in users])
     assert sum(isinstance(answer, InvitationOver) for answer in ended) == 7
     assert team.memberships.count() == 2
     member = team.memberships.exclude(user=owner).get()

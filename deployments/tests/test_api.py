@@ -322,7 +322,7 @@ class TestReading:
         assert client.get("/api/docs").status_code == 200
 
 
-def test_a_fault_of_ours_is_told_in_the_form_of_all_errors(made: NewProject, settings: Any) -> None:
+def test_an_internal_error_has_the_shape_of_all_errors(made: NewProject, settings: Any) -> None:
     # A setting that only breaks while the call is served.
     settings.SEQPULSE_API_BODY_MAX_BYTES = "not a number"
     client = Client(raise_request_exception=False)

@@ -68,7 +68,7 @@ def test_a_word_finds_what_begins_with_it(environment: Environment, word: str, f
     if found is None:
         assert words_in(word) == []
     else:
-        # A sign in front or behind has to stand there, too.
+        # A sign before or after has to occur, too.
         assert Deployment.objects.filter(matching(word)).exists() is (found and not word.startswith("\\"))
 
 

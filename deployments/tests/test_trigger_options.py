@@ -97,7 +97,7 @@ def test_without_the_wish_to_wait_nothing_is_said_of_the_sample(client: Client, 
         ({"status": "pending", "retry_count": 1, "last_error": "HTTP 503 from x"}, "failed", "HTTP 503 from x"),
     ],
 )
-def test_who_waits_is_told_what_became_of_the_sample(
+def test_a_waiting_caller_gets_the_state_of_the_sample(
     client: Client, made: NewProject, columns: dict[str, Any], status: str, message: str | None
 ) -> None:
     trigger(client, made)
@@ -138,7 +138,7 @@ def test_a_call_may_leave_the_time_of_the_commit_out(body: dict[str, Any], clien
         "\x00",
     ],
 )
-def test_a_time_of_the_commit_that_is_none_is_told(given: Any, client: Client, made: NewProject) -> None:
+def test_an_invalid_commit_time_is_refused(given: Any, client: Client, made: NewProject) -> None:
     response = trigger(client, made, committed_at=given)
     assert response.status_code == 400
     assert "committed_at" in response.json()["error"]["fields"]

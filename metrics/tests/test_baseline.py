@@ -25,7 +25,7 @@ def made() -> NewProject:
 
 
 def make_due() -> None:
-    # The tick that this one stands for has passed as well.
+    # The tick of this job has passed as well.
     ScheduledJob.objects.filter(job_type=KIND, status="pending").update(
         unique_key="the tick before",
         scheduled_at=timezone.now() - timedelta(minutes=5),

@@ -1,4 +1,4 @@
-"""Projects and environments that are archived or deleted, also while everything else goes on."""
+"""Archived and deleted projects, environments and teams, also under concurrent calls."""
 
 from __future__ import annotations
 
@@ -128,15 +128,15 @@ def test_of_archiving_and_a_trigger_at_once_either_the_deployment_was_first_or_i
 
 
 @db
-def test_a_deleted_project_is_gone_at_once_for_everybody() -> None:
-    person = make_membership(role="owner").user
-    team = person.teams.get()
+def test_a_deleted_project_is_hidden_at_once_from_all_users() -> None:
+    owner = make_membership(role="owner").user
+    team = owner.teams.get()
     made = create_project_in(team, "shop", environment="prod", endpoint="http://metrics.example/m", signed=True)
     sweep()
     deployment = make_deployment(environment=made.environment)
     assert delete_project(made.project)
     assert not delete_project(made.project)
-    for user in (person, make_user(is_superuser=True)):
+    for user in (owner, make_user(is_superuser=True)):
         assert not Project.objects.visible_to(user).exists()
         assert not Environment.objects.visible_to(user).exists()
         assert not Deployment.objects.visible_to(user).exists()
@@ -151,17 +151,17 @@ def test_a_deleted_project_is_gone_at_once_for_everybody() -> None:
 
 @db
 def test_a_deleted_environment_is_gone_at_once_and_the_others_stay() -> None:
-    person = make_membership(role="owner").user
-    made = create_project_in(person.teams.get(), "shop", environment="prod")
+    owner = make_membership(role="owner").user
+    made = create_project_in(owner.teams.get(), "shop", environment="prod")
     staging = make_environment(project=made.project, name="staging")
     assert delete_environment(made.environment)
     assert not delete_environment(made.environment)
-    assert list(Environment.objects.visible_to(person)) == [staging]
+    assert list(Environment.objects.visible_to(owner)) == [staging]
     make_environment(project=made.project, name="prod")
 
 
 @pytest.mark.django_db
-def test_no_name_that_somebody_can_guess_keeps_another_one_from_being_deleted() -> None:
+def test_no_name_that_can_be_guessed_prevents_a_deletion() -> None:
     made = shop()
     make_project(team=made.project.team, name=f"shop (deleted {made.project.uuid.hex[:12]})")
     make_environment(project=made.project, name=f"prod (deleted {made.environment.pk})")
@@ -259,7 +259,7 @@ def test_an_environment_goes_without_its_project() -> None:
 
 
 @real
-def test_a_poller_that_holds_a_sample_of_it_loses_that_and_nothing_else() -> None:
+def test_a_poller_loses_the_sample_of_a_deleted_project_and_no_other() -> None:
     """It asked the endpoint before the project was deleted and writes after its rows are gone."""
     kept, gone = create_project("kept", environment="prod", endpoint="http://metrics.example/m"), shop()
     for made in (kept, gone):
@@ -312,7 +312,7 @@ def test_a_deleted_team_goes_with_all_its_projects_and_with_nothing_else() -> No
     delete_team(made.project.team, typed=made.project.team.name, by=owner)
     assert not Team.objects.visible_to(owner).exists()
     assert not ApiKey.objects.usable().filter(project=made.project).exists()
-    # Somebody who did not know yet.
+    # Created concurrently.
     make_project(team=made.project.team)
     remove_deleted()
     assert list(Team.objects.all()) == [kept.project.team]

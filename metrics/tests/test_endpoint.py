@@ -104,7 +104,7 @@ def test_an_endpoint_that_knows_the_new_secret_is_asked_once() -> None:
         {**rotated(), "previous_until": None},
     ],
 )
-def test_without_grace_a_refusal_stands_after_one_request(options: dict[str, Any]) -> None:
+def test_without_grace_a_refusal_is_final_after_one_request(options: dict[str, Any]) -> None:
     server = knowing("old")
     error = refusal(server, **options)
     assert (error.code, error.retry) == ("unauthorized", False)
@@ -118,7 +118,7 @@ def test_an_endpoint_that_refuses_both_secrets_is_unauthorized() -> None:
     assert len(server.requests) == 2
 
 
-def test_what_goes_wrong_with_the_old_secret_is_told_and_tried_again() -> None:
+def test_a_failure_with_the_old_secret_is_reported_and_retried() -> None:
     error = refusal(knowing("old", then=503), **rotated())
     assert (error.code, error.retry) == ("http_5xx", True)
 

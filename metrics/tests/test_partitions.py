@@ -1,4 +1,4 @@
-"""The days of metric_samples: made ahead, read only where needed, dropped without holding up anybody."""
+"""The partitions of metric_samples: created ahead, read only where needed, dropped without blocking others."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_days_follow_each_other_without_a_gap() -> None:
 
 
 @pytest.mark.django_db
-def test_whoever_writes_makes_the_day_that_is_missing(environment: Environment) -> None:
+def test_storing_a_sample_creates_the_missing_day(environment: Environment) -> None:
     assert store([make_row(environment, FAR)]) == 1
     assert partitions.name_of(partitions.utc_day(FAR)) in names()
 
@@ -99,7 +99,7 @@ def test_a_day_whose_making_was_rolled_back_is_made_again(far_day: date, environ
     assert store([make_row(environment, FAR)]) == 1
 
 
-def test_two_who_make_the_same_day_at_once_make_it_once(far_day: date) -> None:
+def test_a_day_created_concurrently_is_created_once(far_day: date) -> None:
     made = at_once(4, lambda _: partitions.ensure_days({far_day}))
     assert sorted(map(len, made)) == [0, 0, 0, 1]
 
@@ -169,7 +169,7 @@ def test_a_deployments_samples_are_read_from_the_partitions_of_its_days_only() -
     assert names()[-1] in read
 
 
-def test_a_reader_and_a_writer_are_not_held_up_by_a_drop(far_day: date, environment: Environment) -> None:
+def test_a_drop_blocks_neither_reader_nor_writer(far_day: date, environment: Environment) -> None:
     store([make_row(environment, FAR)])
     [partition] = [one for one in partitions.partitions() if one.name == partitions.name_of(far_day)]
     with own_connection() as reader, own_connection() as writer:
@@ -192,7 +192,7 @@ def test_a_reader_and_a_writer_are_not_held_up_by_a_drop(far_day: date, environm
     assert MetricSample.objects.count() == 1
 
 
-def test_an_interrupted_drop_is_carried_on_with(
+def test_an_interrupted_drop_is_continued(
     far_day: date, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store([make_row(environment, FAR)])

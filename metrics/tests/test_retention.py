@@ -100,10 +100,10 @@ def test_a_dry_run_counts_the_same_and_removes_nothing() -> None:
     free, pro = environment_on("free"), environment_on("pro")
     fill(free, 1, 9, 40)
     fill(pro, 1, 40)
-    told = sweep(now=NOW, dry_run=True)
+    planned = sweep(now=NOW, dry_run=True)
     assert (ages(free), ages(pro)) == ([1, 9, 40], [1, 40])
     done = sweep(now=NOW)
-    assert (told.samples, told.partitions) == (done.samples, done.partitions)
+    assert (planned.samples, planned.partitions) == (done.samples, done.partitions)
     assert done.samples == {free.project_id: 2, pro.project_id: 1}
     assert sweep(now=NOW).samples == {}
 
@@ -162,12 +162,12 @@ def test_places_go_with_the_samples_of_their_deployments() -> None:
     free, pro = environment_on("free"), environment_on("pro")
     gone, fresh, kept, over = observed(free, 8), observed(free, 6), observed(pro, 8), observed(pro, 31)
     abandoned = observed(free, 8, state="abandoned", finished_at=None, started_at=NOW - 8 * DAY)
-    told = sweep(now=NOW, dry_run=True)
+    planned = sweep(now=NOW, dry_run=True)
     assert with_places() == {one.pk for one in (gone, fresh, kept, over, abandoned)}
     with capture_logs() as logs:
         swept = sweep(now=NOW)
     assert with_places() == {fresh.pk, kept.pk}
-    assert told.places == swept.places == 15
+    assert planned.places == swept.places == 15
     assert [line["places"] for line in logs if line["event"] == "sample_places_expired"] == [15]
     assert sweep(now=NOW).places == 0
 

@@ -42,9 +42,9 @@ def test_afterwards_the_new_key_alone_opens_everything(keys: Any, monkeypatch: p
         make_environment(hmac_secret=f"secret {number}")
     make_environment()
     keys.SEQPULSE_ENCRYPTION_KEYS = [NEW, OLD]
-    told: list[str] = []
-    done = rotate(told.append)
-    assert (done.changed, done.current, done.unreadable, len(told)) == (5, 0, [], 3)
+    lines: list[str] = []
+    done = rotate(lines.append)
+    assert (done.changed, done.current, done.unreadable, len(lines)) == (5, 0, [], 3)
     keys.SEQPULSE_ENCRYPTION_KEYS = [NEW]
     assert secrets() == [*(f"secret {number}" for number in range(5)), ""]
 
@@ -59,19 +59,19 @@ def test_a_second_run_changes_nothing(keys: Any) -> None:
     assert stored() == before
 
 
-def test_whoever_sets_a_new_secret_meanwhile_wins(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_set_concurrently_is_kept(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = make_environment(hmac_secret="read by the rotation")
     keys.SEQPULSE_ENCRYPTION_KEYS = [NEW, OLD]
     read = rotation._read
 
     def read_and_be_overtaken(*args: Any, **kwargs: Any) -> list[tuple[int, str]]:
         rows = read(*args, **kwargs)
-        Environment.objects.filter(pk=environment.pk).update(hmac_secret="set meanwhile")
+        Environment.objects.filter(pk=environment.pk).update(hmac_secret="set concurrently")
         return rows
 
     monkeypatch.setattr(rotation, "_read", read_and_be_overtaken)
     assert rotate().changed == 0
-    assert secrets() == ["set meanwhile"]
+    assert secrets() == ["set concurrently"]
 
 
 def test_a_process_that_knows_both_keys_reads_on_throughout(keys: Any) -> None:
@@ -98,7 +98,7 @@ def test_what_no_key_opens_is_named_and_left_alone(keys: Any) -> None:
         secrets()
 
 
-def test_the_secret_from_before_a_rotation_is_encrypted_anew_as_well(keys: Any) -> None:
+def test_the_previous_secret_is_re_encrypted_as_well(keys: Any) -> None:
     make_environment(hmac_secret="new", previous_hmac_secret="old")
     keys.SEQPULSE_ENCRYPTION_KEYS = [NEW, OLD]
     assert rotate().changed == 2

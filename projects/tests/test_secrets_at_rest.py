@@ -40,7 +40,7 @@ def test_checking_and_saving_an_environment_keeps_its_secret() -> None:
     assert Environment.objects.get(pk=environment.pk).hmac_secret.open() == "sphs_told_once"
 
 
-def test_a_dump_holds_the_secret_sealed_and_brings_it_back() -> None:
+def test_a_dump_contains_the_encrypted_secret_and_restores_it() -> None:
     environment = make_environment(hmac_secret="sphs_told_once")
     dump = serializers.serialize("json", Environment.objects.filter(pk=environment.pk))
     assert "sphs_told_once" not in dump

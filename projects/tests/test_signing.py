@@ -47,7 +47,7 @@ def test_after_a_rotation_the_old_secret_is_good_for_its_time_of_grace(environme
 
 
 def test_of_two_rotations_at_once_the_second_changes_nothing(environment: Environment) -> None:
-    """Both people saw the same page; else the old secret, which the endpoint uses, would be gone."""
+    """Both users saw the same page; otherwise the old secret, which the endpoint uses, would be lost."""
     seen = fingerprint(environment)
     other = Environment.objects.get(pk=environment.pk)
     secret = rotate_secret(environment, seen=seen, grace=HOUR)
@@ -57,7 +57,7 @@ def test_of_two_rotations_at_once_the_second_changes_nothing(environment: Enviro
     assert opened(environment) == (secret, "sphs_old")
 
 
-def test_while_grace_lasts_a_second_rotation_has_to_wait_but_a_lost_secret_is_issued_anew(
+def test_during_grace_a_second_rotation_is_refused_but_a_lost_secret_is_replaced(
     environment: Environment,
 ) -> None:
     lost = rotate_secret(environment, seen=fingerprint(environment), grace=HOUR)

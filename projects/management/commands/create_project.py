@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--plan", choices=list(PLANS), default="free")
         parser.add_argument("--hmac", action="store_true", help="sign the requests to the metrics endpoint")
         parser.add_argument("--team", default=DEFAULT_TEAM, help="name of the team, made if missing")
-        parser.add_argument("--owner", help="user name of somebody who becomes an owner of the team")
+        parser.add_argument("--owner", help="user name of a user who becomes an owner of the team")
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
     def handle(self, *args: Any, **options: Any) -> None:
