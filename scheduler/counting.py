@@ -11,7 +11,7 @@ from scheduler.registry import Ended, Job
 JOBS_ENDED = totals.counter(
     "seqpulse_scheduler_jobs_ended_total", "Jobs that came to their end, by how.", ("job_type", "status")
 )
-JOBS_PUT_OFF = totals.counter(
+JOBS_RETRIED = totals.counter(
     "seqpulse_scheduler_jobs_retried_total", "Failed runs that are to be tried again.", ("job_type",)
 )
 # The objective is 1 s (p99); beyond a minute details do not matter.
@@ -28,9 +28,9 @@ def count_ended(jobs: Sequence[Ended]) -> None:
     JOBS_ENDED.add(Counter((job.job_type, job.status) for job in jobs))
 
 
-def count_put_off(jobs: Iterable[Ended]) -> None:
+def count_retries(jobs: Iterable[Ended]) -> None:
     """Count failed runs that will be retried, inside the transaction that plans the retry."""
-    JOBS_PUT_OFF.add(Counter((job.job_type,) for job in jobs))
+    JOBS_RETRIED.add(Counter((job.job_type,) for job in jobs))
 
 
 def count_runs(jobs: Iterable[Job]) -> None:

@@ -89,44 +89,44 @@ def retry(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
 
     Refused for expired jobs: a late sample would measure something else.
     """
-    wishes = Wishes(ids)
+    requests = Requests(ids)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK, [list(ids)])
         for job_id, status, over, due, until in cursor.fetchall():
             if status not in RETRYABLE:
                 words = _("it is %(status)s: only failed, cancelled and expired jobs are retried")
-                wishes.refuse(job_id, words % {"status": status_in_words(status)})
+                requests.refuse(job_id, words % {"status": status_in_words(status)})
             elif over:
                 words = _("its time is over: it was due at %(due)s UTC and of use until %(until)s")
-                wishes.refuse(job_id, words % {"due": f"{due:%F %T}", "until": f"{until:%F %T}"})
+                requests.refuse(job_id, words % {"due": f"{due:%F %T}", "until": f"{until:%F %T}"})
             else:
-                wishes.grant(job_id)
-        cursor.execute(RETRY, [*stored(Fact("retried", {"by": by})), wishes.granted])
+                requests.grant(job_id)
+        cursor.execute(RETRY, [*stored(Fact("retried", {"by": by})), requests.granted])
         for name, jobs in grouped([Ended(*row) for row in cursor.fetchall()], lambda job: job.job_type).items():
             kind = known_kind(name)
             if kind is not None and kind.on_retry is not None:
                 kind.on_retry(jobs)
-        if wishes.granted:
+        if requests.granted:
             notify()
-    return wishes.outcomes()
+    return requests.outcomes()
 
 
 def cancel(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
     """Cancels pending jobs; their kinds hear of it. A running one ends by itself."""
-    wishes = Wishes(ids)
+    requests = Requests(ids)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK, [list(ids)])
         for job_id, status, *_rest in cursor.fetchall():
             if status == JobStatus.PENDING:
-                wishes.grant(job_id)
+                requests.grant(job_id)
             elif status == JobStatus.RUNNING:
-                wishes.refuse(job_id, _("it is running and ends by itself"))
+                requests.refuse(job_id, _("it is running and ends by itself"))
             else:
                 words = _("it has ended already: %(status)s")
-                wishes.refuse(job_id, words % {"status": status_in_words(status)})
-        cursor.execute(CANCEL, [*stored(Fact("cancelled", {"by": by})), wishes.granted])
+                requests.refuse(job_id, words % {"status": status_in_words(status)})
+        cursor.execute(CANCEL, [*stored(Fact("cancelled", {"by": by})), requests.granted])
         announce_ended([Ended(*row) for row in cursor.fetchall()])
-    return wishes.outcomes()
+    return requests.outcomes()
 
 
 def status_in_words(status: str) -> str:
@@ -134,7 +134,7 @@ def status_in_words(status: str) -> str:
     return str(JobStatus(status).label).lower()
 
 
-class Wishes:
+class Requests:
     """What was asked for, and what becomes of it."""
 
     def __init__(self, ids: Sequence[int]) -> None:

@@ -39,11 +39,11 @@ CLAIM_BATCH = 200
 # Recurring jobs plan themselves; this only repairs a broken chain.
 PLAN_RECURRING_EVERY_S = 300.0
 # While others hold jobs: seconds between checks whether they live. Without a listener: seconds between claims.
-LOOK_AFTER_OTHERS_S = 1.0
-LOOK_UNTOLD_S = 1.0
+CHECK_OTHERS_S = 1.0
+POLL_WITHOUT_LISTENER_S = 1.0
 # Due jobs that cannot be claimed are in another poller's uncommitted claim.
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.1
-LONGEST_TROUBLE_S = 2.0
+LONGEST_ERROR_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +121,21 @@ class Poller:
     # Claiming
 
     async def _work(self) -> None:
-        troubles = 0
+        errors = 0
         while not self.stopping:
             try:
                 wait_s = await self._look()
-                troubles = 0
+                errors = 0
             except Exception as error:
                 # No error may end the poller: its jobs would have to wait for others to take them over.
-                wait_s = min(0.25 * 2**troubles, LONGEST_TROUBLE_S)
+                wait_s = min(0.25 * 2**errors, LONGEST_ERROR_PAUSE_S)
                 if isinstance(error, DatabaseAway):
                     logger.error("database_away", error=str(error), next_try_s=wait_s)
                 else:
                     logger.exception("looking_failed", next_try_s=wait_s)
-                troubles = min(troubles + 1, 10)
+                errors = min(errors + 1, 10)
             # After an error, notifications do not shorten the pause.
-            event = self.stopped if troubles else self.woken
+            event = self.stopped if errors else self.woken
             if wait_s > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), wait_s)
@@ -157,10 +157,10 @@ class Poller:
         limits = self.fair_share.limits(kind_names(), CLAIM_BATCH)
         snapshot = await self._heartbeat(limits) if now >= self.heartbeat_at else None
         if self.others_work and now >= self.recover_at:
-            self.recover_at = now + LOOK_AFTER_OTHERS_S
+            self.recover_at = now + CHECK_OTHERS_S
             snapshot = None if await self._recover() else snapshot
         if limits is None:
-            return min(self._until_heartbeat(), LOOK_AFTER_OTHERS_S)  # the end of a job wakes us
+            return min(self._until_heartbeat(), CHECK_OTHERS_S)  # the end of a job wakes us
         touched = 0
         if snapshot is None or is_due(snapshot):
             touched = await self._claim(limits)
@@ -176,9 +176,9 @@ class Poller:
         self.others_work = snapshot.elsewhere
         longest = self._until_heartbeat()
         if self.others_work:
-            longest = min(longest, LOOK_AFTER_OTHERS_S)
+            longest = min(longest, CHECK_OTHERS_S)
         if not self.listener.connected:
-            longest = min(longest, LOOK_UNTOLD_S)
+            longest = min(longest, POLL_WITHOUT_LISTENER_S)
         if snapshot.next_due_s is None:
             return longest
         if snapshot.next_due_s > 0:
@@ -223,20 +223,20 @@ class Poller:
         jobs, touched = await self.database(self.store.claim, limits.limit, limits)
         self.claim_in_doubt = False
         for job in jobs:
-            self._hold(job)
+            self._take(job)
         await self._start()
         return touched
 
     # Holding
 
-    def _hold(self, job: Job) -> None:
+    def _take(self, job: Job) -> None:
         if job.id in self.held:  # an earlier run, taken over by another poller and handed back, still continues
             self.fair_share.remove(self.held[job.id])
         self.held[job.id] = job
         self.fair_share.add(job)
         self.unstarted.append(job)
 
-    def let_go(self, jobs: Sequence[Job], *, may_have_woken: bool) -> None:
+    def drop(self, jobs: Sequence[Job], *, may_have_woken: bool) -> None:
         """Forget jobs that are written, or not ours any more."""
         for job in jobs:
             if self.held.get(job.id) is job:

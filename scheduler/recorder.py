@@ -30,7 +30,7 @@ GIVE_UP_AFTER = 3
 class Holder(Protocol):
     """The holder of the recorded jobs: the poller."""
 
-    def let_go(self, jobs: Sequence[Job], *, may_have_woken: bool) -> None:
+    def drop(self, jobs: Sequence[Job], *, may_have_woken: bool) -> None:
         """Forget these jobs; may_have_woken: their end may have made other jobs due."""
 
     def was_taken_over(self, jobs: Sequence[Job]) -> None:
@@ -104,7 +104,7 @@ class Recorder:
         for job, error in outcome.refused:
             self.failed([job], Fact("cannot_record", {"error": describe(error)}))
         settled = [job for job, _ in outcome.settled]
-        self.holder.let_go(settled, may_have_woken=any(kind_of(job.job_type).on_finished for job in settled))
+        self.holder.drop(settled, may_have_woken=any(kind_of(job.job_type).on_finished for job in settled))
         self._tell(settled, outcome)
         return bool(outcome.settled or outcome.refused)
 
@@ -124,7 +124,7 @@ class Recorder:
             status = status_of.get(failure.job.id, "taken_over")
             text, _ = stored(failure.why)
             logger.warning("job_failed", **facts(failure.job), status=status, code=failure.why.code, error=text)
-        self.holder.let_go([failure.job for failure in settled], may_have_woken=True)
+        self.holder.drop([failure.job for failure in settled], may_have_woken=True)
         return bool(settled)
 
     def _tell(self, settled: Sequence[Job], outcome: Recorded) -> None:

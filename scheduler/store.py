@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from common.arrays import array, epoch
 from common.strict_json import InvalidJSON, read_json
 from explain.facts import Fact
-from scheduler.counting import count_put_off, count_runs
+from scheduler.counting import count_retries, count_runs
 from scheduler.fair_share import ClaimLimits
 from scheduler.queue import EXPIRED_CODE, EXPIRED_FACT, EXPIRED_TEXT, announce_ended, notify
 from scheduler.registry import Ended, Job, completed, ended_columns, grouped, kind_of
@@ -265,7 +265,7 @@ class JobStore:
             changed = [Ended(*row) for row in cursor.fetchall()]
             ours = {job.id for job in changed}
             count_runs(failure.job for failure in failures if failure.job.id in ours)
-            count_put_off(job for job in changed if job.status == "pending")
+            count_retries(job for job in changed if job.status == "pending")
             announce_ended([job for job in changed if job.status == "failed"])
         return changed
 
