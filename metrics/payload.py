@@ -1,4 +1,4 @@
-"""Reading the body of a metrics endpoint (WIRE §2). Pure, and strict: what is not surely a measurement is refused."""
+"""Parse the body of a metrics endpoint (docs/protocol.md). Pure, and strict: ambiguous values are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common.strict_json import InvalidJSON, read_json
 from explain.errors import ExplainedError
 from explain.facts import Fact
 
-# Metric → its greatest value; None: no bound above.
+# Greatest value by metric; None: no upper bound.
 BOUNDS: dict[str, float | None] = {
     "requests_per_sec": None,
     "latency_p95": None,
@@ -22,17 +22,17 @@ BOUNDS: dict[str, float | None] = {
 
 
 class InvalidPayload(ExplainedError, ValueError):
-    """The body is no set of metrics."""
+    """The body is not a set of metrics."""
 
     @property
     def reason(self) -> str:
-        """The code of a collection that fails by it: invalid_json or invalid_payload."""
+        """Return the code of the failed collection: invalid_json or invalid_payload."""
         return "invalid_json" if self.code == "not_json" else "invalid_payload"
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """One set of the five metrics: requests per second, ms, and three ratios 0..1."""
+    """The five metrics: requests per second, ms, and three ratios 0..1."""
 
     requests_per_sec: float
     latency_p95: float
@@ -42,7 +42,10 @@ class Metrics:
 
 
 def parse_metrics(body: bytes) -> Metrics:
-    """The five metrics of a body; raises InvalidPayload that names the field and what it may be."""
+    """Return the five metrics of a body.
+
+    Raises: InvalidPayload that names the field and its allowed values.
+    """
     metrics = metrics_object(body)
     return Metrics(**{name: checked(metrics, name) for name in BOUNDS})
 
@@ -88,17 +91,17 @@ def short(value: Any) -> str | Fact:
     try:
         text = json.dumps(value)
     except RecursionError:
-        # It could just be read, from a little less far down.
+        # It could be parsed, but not be written from this stack depth.
         return Fact("json_depth")
     return text if len(text) <= 40 else text[:37] + "…"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One metric of a body as a person looks at it: its value, or what is wrong with it.
+    """One metric of a body for display: its value, or its problem.
 
-    doubt: "" or what the number may really be: "percent" (no ratio), "seconds" (no milliseconds), "nothing" (0 of
-    what every running service uses).
+    doubt: "" or a likely mistake: "percent" (not a ratio), "seconds" (not milliseconds), "nothing" (0 of a resource
+    that every running service uses).
     """
 
     name: str
@@ -107,14 +110,17 @@ class Reading:
     doubt: str = ""
 
 
-# Milliseconds: nothing that people use answers faster; what does may count seconds.
+# Hardly any service answers faster; smaller values are probably seconds.
 FASTEST_MS = 1.0
-# A service that runs uses some of both.
+# A running service uses some of both.
 NEVER_NOTHING = ("cpu_usage", "memory_usage")
 
 
 def read_metrics(body: bytes) -> list[Reading]:
-    """Each of the five metrics by itself; raises InvalidPayload where the body holds none at all."""
+    """Return each of the five metrics separately.
+
+    Raises: InvalidPayload if the body contains none.
+    """
     metrics = metrics_object(body)
     return [reading(metrics, name) for name in BOUNDS]
 
@@ -132,6 +138,6 @@ def reading(metrics: dict[str, Any], name: str) -> Reading:
 
 
 def _doubt_of_refused(value: Any, name: str) -> str:
-    """What a value that is not allowed may have been meant as."""
+    """Return the likely meaning of a refused value."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return "percent" if number and BOUNDS[name] == 1.0 and 1 < value <= 100 else ""

@@ -1,6 +1,6 @@
-"""Trying a metrics endpoint out, live: what a poller would get from it, told so that its owner can mend it.
+"""Test a metrics endpoint, and report what a poller would get and what to fix.
 
-Everything goes the poller's way: the same door, time limit, signature and reading of the answer.
+It uses the same client, time limit, signature and parser as the poller.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ from projects.models import Environment
 from scheduler.queue import database_now
 from scheduler.registry import JobError
 
-# Which secret an endpoint accepted.
+# The secret that an endpoint accepted.
 NEW, PREVIOUS = "new", "previous"
-# Of an answer that is no set of metrics, so much is shown.
+# Length of the excerpt of an answer without metrics.
 SHOWN_BYTES = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What an endpoint answered.
+    """Result of a test.
 
-    code: "" where a poller would store a sample, else why not (the code of a collection that failed), with `problem` in
-    words. status: of HTTP, None where no answer came; took_ms: of the request that counts. secret: which one was
-    accepted (NEW, PREVIOUS), "" where none was or nothing was signed. unsigned: whether it answers requests
-    without a signature, too; None where that was not tried. readings: its five metrics, as far as it has them.
-    excerpt: the beginning of an answer that holds no metrics. withheld: whether that is kept back, because the address
-    is not public: whoever may try endpoints out must not read what else answers inside a network.
+    code: "" if a poller would store a sample, else the code of the failed collection, explained by `problem`. status:
+    of HTTP, None without an answer; took_ms: of the request that counts. secret: the accepted one (NEW, PREVIOUS), ""
+    if none was, or the request was not signed. unsigned: whether requests without a signature are answered too; None if
+    not tested. readings: its metrics, as far as present. excerpt: the beginning of an answer without metrics. withheld:
+    whether the excerpt is hidden because the address is not public: tests must not reveal services inside a network.
     """
 
     url: str
@@ -60,7 +59,7 @@ class Probe:
 
 
 def probe(environment: Environment, url: str) -> Probe:
-    """Asks the URL as if it were the environment's endpoint. Takes up to 10 s; writes nothing."""
+    """Call the URL as if it were the environment's endpoint. Takes up to 10 s; writes nothing."""
     begun, start = monotonic(), database_now()
 
     def now() -> datetime:
@@ -69,7 +68,7 @@ def probe(environment: Environment, url: str) -> Probe:
     try:
         return asyncio.run(_probe(endpoint_of(environment, url), now))
     except ImproperlyConfigured:
-        # Its secret, or in a time of grace the one before, was encrypted with a key that is gone.
+        # Its secret, or the previous one, was encrypted with a key that is missing.
         return Probe(url, signed=True, code="unreadable_secret", problem=Fact("unreadable_secret"))
 
 
@@ -94,7 +93,7 @@ async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
 
 
 def read_answer(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
-    """What the answer says, or why a poller can make nothing of it."""
+    """Return the result with the content of the answer, or why a poller cannot use it."""
     try:
         check_status(response, endpoint)
         readings = read_metrics(response.body)
@@ -110,7 +109,7 @@ def read_answer(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
 
 
 async def _answers_unsigned(fetcher: Fetcher, endpoint: Endpoint, now: Callable[[], datetime]) -> bool | None:
-    """Whether it gives its metrics away to everybody: then it checks no signature, whatever it is sent."""
+    """Return whether the endpoint answers unsigned requests, and so does not check signatures."""
     try:
         return (await get(fetcher, endpoint, "", now=now)).status == 200
     except OutboundError:
@@ -118,7 +117,7 @@ async def _answers_unsigned(fetcher: Fetcher, endpoint: Endpoint, now: Callable[
 
 
 def _excerpt(body: bytes) -> str:
-    """The beginning of the body as text that can be shown and stored."""
+    """Return the beginning of the body as text that can be shown and stored."""
     text = body[:SHOWN_BYTES].decode("utf-8", "replace")
     shown = "".join(character if character.isprintable() else " " for character in text).strip()
     return shown + ("…" if len(body) > SHOWN_BYTES else "")

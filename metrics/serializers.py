@@ -1,4 +1,4 @@
-"""The samples of the API."""
+"""Samples in the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signature v2 of requests to metrics endpoints (WIRE §2). Pure."""
+"""Signature v2 of requests to metrics endpoints (docs/protocol.md). Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from explain.errors import ExplainedError
 NONCE_TTL_S = 330
 
 VERSION = "v2"
-# What a receiver accepts (WIRE §2).
+# Accepted age of a timestamp (docs/protocol.md).
 MAX_AGE_S = 300
 MAX_AHEAD_S = 30
 NONCE_MAX_CHARS = 200

@@ -1,11 +1,11 @@
-"""The sentences of collections that failed."""
+"""Templates of facts about failed collections."""
 
 from __future__ import annotations
 
 from explain.catalogue import gettext_noop as _
 from explain.catalogue import register
 
-# By the code of the job. What the request itself reports is in outbound/texts.py.
+# By the code of the job. Failures of the request are in outbound/texts.py.
 COLLECTIONS = {
     "http_4xx": _("HTTP {status} from {url}"),
     "http_5xx": _("HTTP {status} from {url}"),

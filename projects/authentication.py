@@ -70,7 +70,7 @@ def key_of(request: HttpRequest) -> ApiKey | None:
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """Header X-API-Key: sp_… (WIRE §1). A missing, unknown and revoked key answer 401 alike."""
+    """Authenticate by the header X-API-Key: sp_… Missing, unknown and revoked keys get 401."""
 
     def authenticate(self, request: Request) -> tuple[Caller, ApiKey] | None:
         if not request.headers.get("X-API-Key", "").strip():

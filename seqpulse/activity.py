@@ -1,4 +1,4 @@
-"""When each session was last used, for the list of sessions in the settings."""
+"""Record when each session was last used, for the list of sessions in the settings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from django.utils import timezone
 
 from seqpulse.api import is_api_path
 
-# Each process writes it down at most so often for each session; who has just signed in was written down by that.
+# Shortest interval between writes per session and process. Signing in writes by itself.
 EVERY = timedelta(minutes=1)
 
 
 class ActivityMiddleware:
-    """Notes, of pages, that their session is in use, and from where."""
+    """Record the use and the address of the session of each page."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -30,7 +30,7 @@ class ActivityMiddleware:
 
 
 def note(request: HttpRequest) -> None:
-    """Writes down that the session is in use, unless that is written already. One statement, none most of the time."""
+    """Record that the session is in use, unless recently recorded: at most one statement, mostly none."""
     key = request.session.session_key
     since = timezone.now() - EVERY
     signed_in = request.user.last_login  # type: ignore[union-attr]  # signed in

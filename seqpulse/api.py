@@ -1,4 +1,4 @@
-"""What all of the API shares: how a body is read, how an error looks (WIRE §1)."""
+"""Parsing, errors and schema of the API (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ DATABASE_AWAY = "The database does not answer at the moment. Try again in a few 
 
 
 class PayloadTooLarge(exceptions.APIException):
-    """413: the body is larger than the API reads."""
+    """413: the body is too large."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
 
 
 class StrictJSONParser(BaseParser):
-    """Strict JSON of a bounded size; whatever else is refused with words, never with a 500."""
+    """Parse strict JSON of limited size; everything else is refused with 4xx."""
 
     media_type = "application/json"
 
@@ -47,7 +47,7 @@ class StrictJSONParser(BaseParser):
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """JSON in, JSON out, whatever a caller's Accept header says."""
+    """Answer in JSON, whatever the Accept header says."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
         kind = (request.content_type or "").split(";")[0].strip().lower()
@@ -58,18 +58,18 @@ class AlwaysJSON(BaseContentNegotiation):
 
 
 def without_trailing_slashes(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """The OpenAPI document with the paths as WIRE names them; the slash that is let through is not advertised."""
+    """Remove the optional trailing slashes from the OpenAPI document."""
     result["paths"] = {path.rstrip("/") or "/": calls for path, calls in result["paths"].items()}
     return result
 
 
 def is_api_path(path: str) -> bool:
-    """Whether callers of this path expect JSON."""
+    """Return whether callers of this path expect JSON."""
     return path.startswith(API_PREFIXES)
 
 
 def error_body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The shape of every API error: ours, and `detail` for scripts that already read that."""
+    """Return the body of an API error; `detail` is for existing scripts."""
     return {"error": {"code": code, "message": message, "fields": fields or {}}, "detail": message}
 
 
@@ -78,7 +78,7 @@ def error_response(code_number: int, code: str, message: str) -> JsonResponse:
 
 
 def first_words(detail: Any, name: str = "") -> str:
-    """The first field error as one sentence: "env: This field is required."."""
+    """Return the first field error as one sentence: "env: This field is required."."""
     while isinstance(detail, (dict, list)) and detail:
         if isinstance(detail, dict):
             key, detail = next(iter(detail.items()))
@@ -89,7 +89,7 @@ def first_words(detail: Any, name: str = "") -> str:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Every API error in the shape of WIRE §1; None (a 500, logged) only for what is our own fault."""
+    """Convert an exception to the form of docs/protocol.md; None (500, logged) for errors of ours."""
     if isinstance(error, (OperationalError, InterfaceError)):
         logger.error("database_away", error=str(error))
         body = error_body("database_unavailable", DATABASE_AWAY)

@@ -1,4 +1,4 @@
-"""System checks of the settings. The id of each names the environment variable: `seqpulse.E_<VARIABLE>`."""
+"""System checks of the settings. The id names the environment variable: `seqpulse.E_<VARIABLE>`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def problem(variable: str, what: str) -> CheckMessage:
 
 
 def wrong_values() -> Iterator[CheckMessage]:
-    """What no parser in seqpulse/environment.py could take, and what only the value's user can judge."""
+    """Yield values that the parsers of seqpulse/environment.py refused, and invalid keys."""
     for variable, what in settings.ENVIRONMENT.problems.items():
         yield problem(variable, what)
     try:

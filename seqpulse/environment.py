@@ -1,7 +1,7 @@
-"""Reading settings from environment variables, typed, with every problem kept for the system checks.
+"""Read typed settings from environment variables, and keep problems for the system checks.
 
-A wrong value never raises while settings load: the default stands in, and `problems` names the variable, so that
-`manage.py check` reports all of them at once (seqpulse/checks.py) and nothing serves with a wrong setting.
+An invalid value does not raise while settings load: the default is used, and `problems` names the variable, so that
+`manage.py check` reports all of them at once (seqpulse/checks.py) and nothing is served with an invalid setting.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Environment:
         self.problems: dict[str, str] = {}
 
     def read(self, name: str, default: T, parse: Callable[[str], T]) -> T:
-        """The variable through `parse`; the default where it is missing, empty or refused (ValueError)."""
+        """Return the parsed variable; the default if it is missing, empty or refused (ValueError)."""
         raw = self.variables.get(name, "").strip()
         if not raw:
             return default
@@ -49,7 +49,7 @@ class Environment:
         return self.read(name, [], parse)
 
     def typed(self, name: str, default: T, kind: Any) -> T:
-        """The variable as a type that pydantic reads from text: a number within bounds, one of some words."""
+        """Return the variable as a type that pydantic reads from text: a bounded number, or one of some words."""
 
         def parse(raw: str) -> T:
             try:
@@ -63,15 +63,15 @@ class Environment:
         return self.typed(name, default, bool)
 
     def rate(self, name: str, default: str) -> Rate:
-        """A rate limit: 100/m is a hundred per minute; also s, h and d."""
+        """Return a rate limit: 100/m is a hundred per minute; also s, h and d."""
         return self.read(name, Rate.parse(default), Rate.parse)
 
     def directory(self, name: str, default: Path) -> Path:
-        """A directory; relative ones count from where the default lies."""
+        """Return a directory; relative ones start at the parent of the default."""
         return self.read(name, default, lambda raw: (default.parent / raw).resolve())
 
     def oauth(self, prefix: str) -> dict[str, str]:
-        """Client id and secret of a provider that people sign in with, {} where neither is set."""
+        """Return client id and secret of a sign-in provider, {} if neither is set."""
         client_id, secret = self.text(f"{prefix}_CLIENT_ID"), self.text(f"{prefix}_CLIENT_SECRET")
         if bool(client_id) != bool(secret):
             missing = f"{prefix}_CLIENT_ID" if secret else f"{prefix}_CLIENT_SECRET"
@@ -81,17 +81,17 @@ class Environment:
 
 
 def comma_separated(raw: str) -> list[str]:
-    """Comma-separated values."""
+    """Split comma-separated values."""
     return [item.strip() for item in raw.split(",") if item.strip()]
 
 
 def networks(raw: str) -> list[IPv4Network | IPv6Network]:
-    """Comma-separated addresses or CIDR networks."""
+    """Parse comma-separated addresses or CIDR networks."""
     return [ip_network(item) for item in comma_separated(raw)]
 
 
 def origins(raw: str) -> list[str]:
-    """Comma-separated origins, each with its scheme (Django's CSRF_TRUSTED_ORIGINS)."""
+    """Parse comma-separated origins, each with its scheme (Django's CSRF_TRUSTED_ORIGINS)."""
     for value in comma_separated(raw):
         if not urlsplit(value).scheme or not urlsplit(value).netloc:
             raise ValueError(f"{value!r} is no origin: write it with its scheme, like https://seqpulse.example")
@@ -99,7 +99,7 @@ def origins(raw: str) -> list[str]:
 
 
 def redis(raw: str) -> str:
-    """The URL of a Redis server."""
+    """Check the URL of a Redis server."""
     if urlsplit(raw).scheme not in ("redis", "rediss", "unix"):
         raise ValueError("this is no Redis server: write redis://:password@host:6379/0")
     if find_spec("redis") is None:
@@ -108,7 +108,7 @@ def redis(raw: str) -> str:
 
 
 def _taken_apart(raw: str, parse: Callable[[str], Mapping[str, Any]], how: str) -> dict[str, Any]:
-    """A URL through one of django-environ's parsers, whose own words would repeat parts of it, and the password."""
+    """Parse a URL with django-environ, whose error messages would repeat parts of it, including the password."""
     try:
         return dict(parse(raw))
     except ValueError:
@@ -116,7 +116,7 @@ def _taken_apart(raw: str, parse: Callable[[str], Mapping[str, Any]], how: str) 
 
 
 def mail_server(raw: str) -> dict[str, Any]:
-    """How mails are sent, as Django's EMAIL_… settings."""
+    """Return Django's EMAIL_… settings for the URL of a mail server."""
     how = "write smtp+tls://user:password@host:587 (also smtp:// and smtp+ssl://) or consolemail://"
     scheme = urlsplit(raw).scheme
     if scheme not in ("smtp", "smtp+tls", "smtp+ssl", "consolemail"):
@@ -128,7 +128,7 @@ def mail_server(raw: str) -> dict[str, Any]:
 
 
 def sender(raw: str) -> str:
-    """Whom mails are from: an address, also with a name: SeqPulse <seqpulse@example.org>."""
+    """Check a sender: an address, optionally with a name: SeqPulse <seqpulse@example.org>."""
     _, address = parseaddr(raw)
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", address) or not raw.isprintable():
         raise ValueError(f"{raw!r} is no e-mail address: write seqpulse@example.org or SeqPulse <…>")
@@ -136,7 +136,7 @@ def sender(raw: str) -> str:
 
 
 def database(raw: str) -> dict[str, Any]:
-    """A PostgreSQL URL (postgres://user:password@host:port/name) as Django's dictionary."""
+    """Convert a PostgreSQL URL (postgres://user:password@host:port/name) to Django's dictionary."""
     how = "write postgres://user:password@host:5432/name"
     if urlsplit(raw).scheme not in ("postgres", "postgresql"):
         raise ValueError(f"only PostgreSQL is supported: {how}")

@@ -1,4 +1,4 @@
-"""Pages for people when something went wrong. For programs, seqpulse/api.py answers in JSON."""
+"""Error pages. The API answers in JSON (seqpulse/api.py)."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ WORDS_400 = "The server could not read this request."
 
 
 def error_page(request: HttpRequest, status: int, context: dict[str, Any] | None = None) -> HttpResponse:
-    """The page of this status, with the navigation where it is known already who looks: nothing is asked for it."""
-    # What Django's own middleware keeps once somebody has asked who it is.
+    """Return the page of this status, with the navigation if the user was already loaded: it runs no queries."""
+    # Django caches the user here once it was loaded.
     whoever = request if hasattr(request, "_cached_user") else None
     again = "" if request.method in ("GET", "HEAD") else "/"
     return render(whoever, f"{status}.html", {"again": again, **(context or {})}, status=status)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """handler400: JSON for API paths, a page for people."""
+    """handler400: JSON for API paths, else a page."""
     if is_api_path(request.path):
         return error_response(400, "bad_request", WORDS_400)
     return error_page(request, 400)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """handler404: the same for what is not there and for what is somebody else's."""
+    """handler404: the same for missing objects and for objects of other teams."""
     if is_api_path(request.path):
         return error_response(404, "not_found", "There is nothing at this address.")
     return error_page(request, 404)
@@ -46,7 +46,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """handler500; what happened is in the log. Where the navigation is what broke, a page without it."""
+    """handler500; the error is in the log. If the navigation failed, the page has none."""
     if is_api_path(request.path):
         return error_response(500, "internal_error", "Something broke on our side; it has been logged. Try again.")
     try:

@@ -1,4 +1,4 @@
-"""How gunicorn serves SeqPulse: `gunicorn -c python:seqpulse.gunicorn_config seqpulse.wsgi`. The names are gunicorn's.
+"""Configuration of gunicorn: `gunicorn -c python:seqpulse.gunicorn_config seqpulse.wsgi`. The names are gunicorn's.
 
 Variables: PORT, WEB_CONCURRENCY (worker processes), SEQPULSE_BIND (address to listen at), LOG_FORMAT, LOG_LEVEL.
 """
@@ -21,7 +21,7 @@ MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class StructuredLogger(Logger):
-    """gunicorn's own lines in the form of all others. Requests are logged by django-structlog, with their ids."""
+    """Log gunicorn's lines in the common format. Requests are logged by django-structlog, with their ids."""
 
     def setup(self, cfg: Any) -> None:
         self.cfg = cfg
@@ -33,9 +33,9 @@ class StructuredLogger(Logger):
 bind = f"{ENVIRONMENT.text('SEQPULSE_BIND', '127.0.0.1')}:{ENVIRONMENT.typed('PORT', 8000, environment.Port)}"
 workers = ENVIRONMENT.typed("WEB_CONCURRENCY", 2, environment.Workers)
 worker_class = "gthread"
-# A pipeline that waits for its verdict holds a thread (at most 16 do, analysis/api.py); others want to be served.
+# A pipeline that waits for its verdict occupies a thread (at most 16, deployments/long_poll.py); others must be served.
 threads = 24
-# Longer than the longest held answer (60 s).
+# Longer than the longest waiting answer (60 s).
 timeout = 90
 graceful_timeout = 10
 keepalive = 5
@@ -46,17 +46,17 @@ logger_class = StructuredLogger
 
 
 def post_worker_init(worker: Any) -> None:
-    """From its first second each worker shares what it counts (seqpulse/observability/own_requests.py)."""
+    """Start sharing the counts of the worker (seqpulse/observability/own_requests.py)."""
     from seqpulse.observability.own_requests import start_flushing  # noqa: PLC0415  (needs the settings)
 
     start_flushing()
 
 
 def on_starting(server: Any) -> None:
-    """Gives the workers a directory to count requests in side by side, emptied of what the last run left.
+    """Provide an empty directory in which workers count requests.
 
-    Before any worker is there: prometheus_client decides on import whether it counts in files. A master that replaces
-    another one (USR2, it has GUNICORN_PID) keeps the directory: the old workers still write there.
+    Before workers start: prometheus_client decides on import whether it counts in files. A master that replaces another
+    one (USR2, it has GUNICORN_PID) keeps the directory, because the old workers still write there.
     """
     if "GUNICORN_PID" in os.environ:
         return
@@ -68,7 +68,7 @@ def on_starting(server: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Drops what only a living worker may tell; its counters stay in the sum."""
+    """Drop the gauges of an ended worker; its counters stay in the sum."""
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  (not before on_starting)
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What recurs for the installation itself."""
+"""Recurring jobs of the installation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from seqpulse.models import RateCounter, UsedNonce
 
 @recurring("forget_counters", every_s=300)
 def forget_counters() -> int:
-    """Removes the counters of periods that are over; returns how many."""
+    """Delete the counters of past periods; return how many."""
     return RateCounter.objects.filter(expires_at__lt=Now()).delete()[0]
 
 
 @recurring("forget_nonces", every_s=300)
 def forget_nonces() -> int:
-    """Removes the nonces whose requests would be refused for their age; returns how many."""
+    """Delete nonces whose requests would be refused for their age; return how many."""
     return UsedNonce.objects.filter(expires_at__lt=Now()).delete()[0]

@@ -29,18 +29,18 @@ from seqpulse.middleware import database_away
 
 logger = structlog.get_logger(__name__)
 
-# Of views that declare none, and of addresses that lead nowhere.
+# For views without a limit, and for unknown URLs.
 API, PAGES = Limit(("api",), Caller.KEY), Limit(("dashboard",), Caller.USER)
 # The fields of sign-in forms that name an account.
 ACCOUNT_FIELDS = ("username", "login", "email")
-# Where allauth keeps, in the session, who has given the right password and still owes a code.
+# Session key of allauth for a user who has given the password and not yet the code.
 PENDING_LOGIN = "account_login"
 
 
 def accounts_of(request: HttpRequest) -> list[str]:
-    """The accounts that a form at the entrance may be about: those that it names, and the one whose code is owed.
+    """Return the accounts that a sign-in form may concern: those it names, and the one whose code is pending.
 
-    All of them: whichever field the view reads, another one beside it must not lead the count astray.
+    All of them: an additional field must not redirect the count from the one that the view reads.
     """
     try:
         given = {spelled_alike(request.POST.get(name, "")) for name in ACCOUNT_FIELDS}
@@ -53,8 +53,7 @@ def accounts_of(request: HttpRequest) -> list[str]:
 
 
 def account_buckets(request: HttpRequest) -> list[str]:
-    """What a form at the entrance counts on besides the address: each account that it may be about, in a browser that
-    its owner has signed in with apart from all others."""
+    """Return the counters of a sign-in form besides the address: one per account, separate in a known browser."""
     accounts = accounts_of(request)
     known = known_browser(request) if accounts else None
     if known is None:
@@ -64,7 +63,7 @@ def account_buckets(request: HttpRequest) -> list[str]:
 
 
 def names_of(user_id: int) -> set[str]:
-    """All that `accounts_of` may call the account."""
+    """Return all names that `accounts_of` may give the account."""
     user = User.objects.filter(pk=user_id).only("username", "email").first()
     if user is None:
         return set()
@@ -73,8 +72,10 @@ def names_of(user_id: int) -> set[str]:
 
 
 def spelled_alike(name: str) -> str:
-    """One form of all that the look-up of an account takes for the same: PostgreSQL compares in capital letters, in
-    which a dotless i is an i."""
+    """Normalize names that the look-up of an account treats as equal.
+
+    PostgreSQL compares in upper case, in which a dotless i equals an i.
+    """
     return unicodedata.normalize("NFKC", name).strip().upper().casefold()
 
 
@@ -92,7 +93,7 @@ def limit_of(request: HttpRequest) -> Limit:
         view: Any = resolve(request.path_info).func
     except Resolver404:
         view = None
-    # A class declares it for the function that as_view() makes of it.
+    # A class declares it for the function returned by as_view().
     limit = getattr(view, "rate_limit", None) or getattr(getattr(view, "view_class", None), "rate_limit", None)
     if limit is not None and (not limit.methods or request.method in limit.methods):
         return cast("Limit", limit)
@@ -140,7 +141,7 @@ def count(request: HttpRequest, limit: Limit) -> Usage | None:
 
 
 def too_many(request: HttpRequest, usage: Usage) -> HttpResponse:
-    """429, in the form that the path's callers read."""
+    """Return 429, as JSON or as a page."""
     seconds = int(usage.headers()["Retry-After"])
     if is_api_path(request.path_info):
         return error_response(429, "rate_limited", f"Too many calls: try again in {seconds} s.")
@@ -148,7 +149,7 @@ def too_many(request: HttpRequest, usage: Usage) -> HttpResponse:
 
 
 class RateLimitMiddleware:
-    """Counts each call before anything is done for it, and tells every caller how it stands."""
+    """Count each call before it is processed, and add the state of its limit to the answer."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

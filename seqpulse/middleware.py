@@ -1,4 +1,4 @@
-"""What every answer shares."""
+"""Middleware for all answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = structlog.get_logger(__name__)
 
 
 class SessionCookieMiddleware:
-    """Drops a session cookie that cannot be a session key: PostgreSQL refuses NUL, and the look-up would be a 500."""
+    """Drop a session cookie that cannot be a session key: PostgreSQL refuses NUL, and the look-up would be a 500."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -33,8 +33,8 @@ class SessionCookieMiddleware:
 
 
 class AccountPagesMiddleware:
-    """No browser keeps a page about an account: django-allauth lets some be kept that show recovery codes or the secret
-    of a second factor."""
+    """Forbid caching of account pages: django-allauth allows it for some that show recovery codes or the secret of a
+    second factor."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -47,7 +47,7 @@ class AccountPagesMiddleware:
 
 
 class WrongMethodMiddleware:
-    """A page in place of the empty one that Django answers to, say, a form's address in the address bar."""
+    """Answer 405 with a page instead of Django's empty one, for example for the URL of a form in the address bar."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -62,14 +62,14 @@ class WrongMethodMiddleware:
 
 
 class PageCompressionMiddleware(GZipMiddleware):
-    """Compresses pages, which are many times smaller then. Answers to programs are short, and every call counts."""
+    """Compress pages. Answers of the API are short, and compressing them would cost more than it saves."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         return response if is_api_path(request.path_info) else super().process_response(request, response)
 
 
 class DatabaseAwayMiddleware:
-    """503 with Retry-After while the database does not answer, instead of a 500, on pages and API alike."""
+    """Answer 503 with Retry-After instead of 500 while the database is unavailable, for pages and API."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -85,7 +85,7 @@ class DatabaseAwayMiddleware:
 
 
 def database_away(request: HttpRequest) -> HttpResponse:
-    """The answer while the database is away, in the form that the path's callers read."""
+    """Return the answer while the database is unavailable, as JSON or as a page."""
     if is_api_path(request.path):
         response: HttpResponse = error_response(503, "database_unavailable", DATABASE_AWAY)
     else:

@@ -1,4 +1,4 @@
-"""What our own processes share about themselves: counters of rate limits, of requests, and nonces that were used."""
+"""State shared by web processes: counters of rate limits and of requests, and used nonces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class RateCounter(models.Model):
-    """Calls of one caller in one period. Unlogged: after a crash of the server counting begins anew."""
+    """Calls of one caller in one period. Unlogged: after a crash of the server counting restarts."""
 
     key = models.CharField(max_length=120, primary_key=True)
     value = models.PositiveBigIntegerField()
@@ -20,7 +20,7 @@ class RateCounter(models.Model):
 
 
 class UsedNonce(models.Model):
-    """A nonce of a signed request to /ds-metrics (its SHA-256): it is taken once, by whichever process it reaches."""
+    """SHA-256 of a nonce of a signed request to /ds-metrics, accepted once over all processes."""
 
     digest = models.BinaryField(primary_key=True, max_length=32)
     expires_at = models.DateTimeField()
@@ -33,7 +33,7 @@ class UsedNonce(models.Model):
 
 
 class RequestCount(models.Model):
-    """Requests of one second that took about as long, over all web processes. Unlogged, kept for minutes.
+    """Requests of one second and one step of latency, over all web processes. Unlogged, kept for minutes.
 
     second: since the epoch; step: of the latency scale (seqpulse/observability/own_requests.py); errors: answered 5xx.
     """

@@ -1,4 +1,4 @@
-"""How whoever looks wants pages: language, time zone, theme."""
+"""Apply the user's preferences to pages: language, time zone, theme."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = structlog.get_logger(__name__)
 
 
 class LanguageMiddleware(LocaleMiddleware):
-    """The language of the cookie, else of the browser; English for what programs read (API, health, metrics)."""
+    """Activate the language of the cookie, else of the browser; English for API, health and metrics."""
 
     def process_request(self, request: HttpRequest) -> None:
         timezone.deactivate()
@@ -35,7 +35,7 @@ class LanguageMiddleware(LocaleMiddleware):
 
 
 class PreferencesMiddleware:
-    """The language and the time zone that the person has chosen, on pages; programs cost no look-up of a session."""
+    """Activate the user's language and time zone on pages. API calls look up no session."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -51,20 +51,20 @@ class PreferencesMiddleware:
         return self.get_response(request)
 
 
-def apply(request: HttpRequest, person: User) -> None:
-    """From here on texts and times of this request are as the person wants them."""
-    if person.language in dict(settings.LANGUAGES):
-        translation.activate(person.language)
-        request.LANGUAGE_CODE = person.language
-    if person.time_zone:
+def apply(request: HttpRequest, user: User) -> None:
+    """Activate the user's preferences for this request."""
+    if user.language in dict(settings.LANGUAGES):
+        translation.activate(user.language)
+        request.LANGUAGE_CODE = user.language
+    if user.time_zone:
         try:
-            timezone.activate(ZoneInfo(person.time_zone))
+            timezone.activate(ZoneInfo(user.time_zone))
         except (ZoneInfoNotFoundError, ValueError):
-            # Renamed since it was chosen: UTC, as for those who chose none.
-            logger.warning("unknown_time_zone", time_zone=person.time_zone, user_id=person.pk)
+            # Removed since it was chosen: UTC, as without a choice.
+            logger.warning("unknown_time_zone", time_zone=user.time_zone, user_id=user.pk)
 
 
 def preferences(request: HttpRequest) -> dict[str, str]:
-    """For templates: the theme, "" for the one that the device asks for."""
+    """Return the theme for templates, "" for that of the device."""
     theme = getattr(getattr(request, "user", None), "theme", "")
     return {"theme": theme if theme in Theme.values else ""}

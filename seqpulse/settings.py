@@ -17,12 +17,12 @@ ENVIRONMENT = Environment()
 DEBUG = ENVIRONMENT.boolean("DEBUG", False)
 SEQPULSE_DATA_DIR = ENVIRONMENT.directory("SEQPULSE_DATA_DIR", BASE_DIR / "var")
 
-# Without DATABASE_URL SeqPulse is being tried out: embedded server, generated keys.
+# Without DATABASE_URL SeqPulse runs for evaluation: embedded server, generated keys.
 EMBEDDED_DATABASE = not ENVIRONMENT.text("DATABASE_URL")
 
 
 def required_key(name: str) -> str:
-    """A key from the environment; generated only where SeqPulse is being tried out or debugged."""
+    """Return a key from the environment; generated only for evaluation and debugging."""
     value = ENVIRONMENT.text(name)
     if value:
         return value
@@ -74,7 +74,7 @@ CACHES = {
     },
 }
 
-# Of `make run` and gunicorn (seqpulse/gunicorn_config.py).
+# For `make run` and gunicorn (seqpulse/gunicorn_config.py).
 SEQPULSE_BIND = ENVIRONMENT.text("SEQPULSE_BIND", "127.0.0.1")
 SEQPULSE_PORT = ENVIRONMENT.typed("PORT", 8000, env.Port)
 SEQPULSE_WEB_CONCURRENCY = ENVIRONMENT.typed("WEB_CONCURRENCY", 2, env.Workers)
@@ -169,12 +169,12 @@ _given_options: dict[str, Any] = _database.get("OPTIONS", {})  # type: ignore[as
 DATABASES = {
     "default": {
         **_database,
-        # Counts statements, errors and connections, and how long statements take (/metrics).
+        # Counts statements, errors and connections, and measures statements (/metrics).
         "ENGINE": "django_prometheus.db.backends.postgresql",
         # Connecting costs 2.7 ms: keep connections, and check one before each request or job batch uses it again.
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
-        # A server that is cut off is noticed within half a minute, not when TCP gives up after a quarter of an hour.
+        # Detect an unreachable server within half a minute instead of TCP's quarter of an hour.
         "OPTIONS": {
             "connect_timeout": 5,
             "keepalives_idle": 10,
@@ -185,7 +185,7 @@ DATABASES = {
         },
     }
 }
-# Its buckets, in seconds, for statements: ours take a millisecond or so.
+# Buckets for statements in seconds: ours take about a millisecond.
 PROMETHEUS_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, float("inf"))
 PROMETHEUS_EXPORT_MIGRATIONS = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -197,7 +197,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-# By user name or e-mail address; who is not found there is looked for by the exact spelling of the user name.
+# By user name or e-mail address, then by the exact user name.
 AUTHENTICATION_BACKENDS = [
     "allauth.account.auth_backends.AuthenticationBackend",
     "django.contrib.auth.backends.ModelBackend",
@@ -214,12 +214,12 @@ ACCOUNT_FORMS = {
 }
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
-# No user name: a form that says "taken" tells strangers who is here. It comes from the address and can be changed.
+# No user name: "taken" would reveal accounts. It is derived from the address and can be changed.
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 # Of those who sign up themselves; whom ops staff made comes in without (dashboard/accounts/stages.py).
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
-# Only in the browser that signed up: it goes on where it was going.
+# Only in the browser that signed up, which then continues.
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[SeqPulse] "
@@ -239,7 +239,7 @@ MFA_FORMS = {
     "reauthenticate_webauthn": "dashboard.accounts.mfa.ReauthenticatePasskeyForm",
 }
 MFA_TOTP_ISSUER = "SeqPulse"
-# A code is taken half a minute early or late, for slow fingers and clocks; once (dashboard/accounts/mfa.py).
+# Accept a code half a minute early or late, for slow typing and clocks; once (dashboard/accounts/mfa.py).
 MFA_TOTP_TOLERANCE = 1
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_RECOVERY_CODES_SHOW_ONCE = True
@@ -258,7 +258,7 @@ EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENVIRONMENT.read("SEQPULSE_EMAIL_FROM", "SeqPulse <seqpulse@localhost>", env.sender)
 
 LANGUAGE_CODE = "en"
-# Each by its own name: whoever looks for a language reads that one.
+# Each in its own language.
 LANGUAGES = [("en", "English"), ("fr", "Français")]
 FORMAT_MODULE_PATH = "seqpulse.formats"
 LOCALE_PATHS = [BASE_DIR / "locale"]
@@ -278,7 +278,7 @@ STORAGES = {
     },
 }
 
-# Over HTTPS where a trusted proxy says so; SeqPulse on a laptop speaks plain HTTP.
+# HTTPS if a trusted proxy says so; local installations use plain HTTP.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SEQPULSE_TRUSTED_PROXIES else None
 _https = ENVIRONMENT.boolean("SEQPULSE_HTTPS", not (DEBUG or EMBEDDED_DATABASE))
 SECURE_SSL_REDIRECT = False
@@ -291,7 +291,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
-# Redirecting is the proxy's work (W008), and whether subdomains follow is its owner's choice (W005, W021).
+# Redirecting is the proxy's task (W008); HSTS for subdomains is the domain owner's choice (W005, W021).
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 PROVIDER_SITES = {"github": "https://github.com", "google": "https://accounts.google.com"}
@@ -303,7 +303,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"],
-        # Where forms may lead in the end: the buttons of providers lead there.
+        # Targets of forms after redirects: sign-in providers.
         "form-action": ["'self'", *(PROVIDER_SITES[name] for name in SOCIALACCOUNT_PROVIDERS)],
         "base-uri": ["'none'"],
         "frame-ancestors": ["'none'"],
@@ -323,7 +323,7 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "seqpulse.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
-    # Escaped, so that a lone surrogate quoted back in an error can be written at all.
+    # Escaped, because an error may quote a lone surrogate.
     "UNICODE_JSON": False,
 }
 SPECTACULAR_SETTINGS = {
@@ -348,9 +348,9 @@ SPECTACULAR_SETTINGS = {
 
 LOG_FORMAT = ENVIRONMENT.typed("LOG_FORMAT", "json", env.LogFormat)
 LOG_LEVEL = ENVIRONMENT.typed("LOG_LEVEL", "info", env.LogLevel)
-# The address in log lines is ours to find: through trusted proxies only (seqpulse/limits.py).
+# seqpulse/limits.py adds the address, as seen through trusted proxies.
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
-# So is the user: it would ask for the session on every call, also where the database is away (seqpulse/limits.py).
+# And the user: django-structlog would load the session on every call, even without a database.
 DJANGO_STRUCTLOG_USER_ID_FIELD = None
 from seqpulse.observability.logging import configure_logging  # noqa: E402  (needs the two settings above)
 

@@ -1,4 +1,4 @@
-"""Settings of the test runs: what production uses, less what only costs time in a test."""
+"""Settings of tests: those of production, without what only costs time."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 # A data directory of their own: a demo that is running must not be disturbed. conftest.py starts the server in it.
 _VAR = Path(__file__).resolve().parent.parent / "var"
 os.environ["SEQPULSE_DATA_DIR"] = os.environ.get("SEQPULSE_TEST_DATA_DIR") or str(_VAR / "test")
-# With a DATABASE_URL, too, tests need no keys of somebody's own, and the browser speaks plain HTTP.
+# Also with DATABASE_URL: tests need no configured keys, and the browser uses plain HTTP.
 os.environ.setdefault("SEQPULSE_HTTPS", "off")
-# Tests make calls by the hundred; those of the limits themselves switch them on.
+# Tests make hundreds of calls; tests of the limits switch them on.
 os.environ.setdefault("SEQPULSE_RATE_LIMITS", "off")
 
 from seqpulse.devserver.keys import generated_keys  # noqa: E402

@@ -1,4 +1,4 @@
-"""Every address of SeqPulse."""
+"""URLs of the API, monitoring, accounts, admin and pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ admin.site.index_title = _("Administration")
 
 UUID = r"(?P<uuid>[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12})"
 
-# WIRE §1: no trailing slash, and one does no harm.
+# Without a trailing slash; one is accepted (docs/protocol.md).
 api: list[URLPattern | URLResolver] = [
     re_path(r"^deployments/trigger/?$", TriggerView.as_view(), name="trigger"),
     re_path(r"^deployments/finish/?$", FinishView.as_view(), name="finish"),
@@ -38,7 +38,7 @@ api: list[URLPattern | URLResolver] = [
     re_path(rf"^deployments/{UUID}/verdict/?$", VerdictView.as_view(), name="deployment-verdict"),
     re_path(rf"^deployments/{UUID}/metrics/?$", DeploymentMetricsView.as_view(), name="deployment-metrics"),
     re_path(r"^sdh/?$", HintListView.as_view(), name="sdh"),
-    # YAML or JSON, as the caller likes.
+    # YAML or JSON.
     re_path(
         r"^api/schema/?$",
         SpectacularAPIView.as_view(content_negotiation_class=DefaultContentNegotiation),
@@ -47,7 +47,7 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^api/docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
 ]
 
-# The second factor is asked for by our own login only.
+# Only our login asks for the second factor.
 admin.site.login = limited(SIGN_IN)(secure_admin_login(admin.site.login))  # type: ignore[method-assign]
 
 # django-allauth's views that take a password or a code, or send a mail.
@@ -74,7 +74,7 @@ ALLAUTH_LIMITS = {
 
 
 def limit_by_name(patterns: Iterable[Any]) -> None:
-    """Attach ALLAUTH_LIMITS to the views of these addresses."""
+    """Attach ALLAUTH_LIMITS to the views of these URLs."""
     for entry in patterns:
         if isinstance(entry, URLResolver):
             limit_by_name(entry.url_patterns)

@@ -1,4 +1,4 @@
-"""The web server's entry point. A wrong setting refuses to serve, as it refuses every command."""
+"""Entry point of the web server. An invalid setting prevents the start, as for every command."""
 
 import os
 from typing import Any
@@ -13,11 +13,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
 
 
 class Utf8Request(WSGIRequest):
-    """A request that is read as UTF-8, whatever it says of itself: that is what browsers and our clients send.
+    """A request read as UTF-8, whatever charset it names: browsers and clients send UTF-8.
 
-    Django believes any charset that Python knows. Some are none for text (rot13) or write halves of characters
-    (unicode_escape); and to change it, it reads the query before any middleware, where nobody answers for what it
-    cannot read.
+    Django accepts any charset known to Python. Some are not for text (rot13) or produce lone surrogates
+    (unicode_escape), and Django decodes the query with it before any middleware, where errors are not handled.
     """
 
     def _set_content_type_params(self, meta: Any) -> None:

@@ -1,4 +1,4 @@
-"""The source that every client speaks: a metrics endpoint over HTTP, signed where the environment signs (WIRE §2)."""
+"""Collect from a metrics endpoint over HTTP, signed if the environment signs (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from security.encryption import Sealed
 TIMEOUT_S = 5.0
 MAX_BODY_BYTES = 64 * 1024
 USER_AGENT = "SeqPulse/1"
-# How an endpoint says that it does not accept a signature.
+# Answers that refuse a signature.
 REFUSALS = (401, 403)
-# Of the 5 s this much has to be left to ask once more.
+# Least rest of the 5 s for a second request.
 LEAST_LEFT_S = 0.1
 
 Clock = Callable[[], datetime]
@@ -29,10 +29,10 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is asked, and how: hmac_secret is "" where requests are not signed.
+    """An endpoint to call. hmac_secret: "" if requests are not signed.
 
-    previous: the secret from before a rotation, still sealed, tried until `previous_until` where the endpoint refuses
-    the new one; blocked: ops have it not asked.
+    previous: the encrypted secret from before a rotation, used until `previous_until` if the endpoint refuses the new
+    one; blocked: by the operators.
     """
 
     url: str
@@ -46,7 +46,7 @@ class Endpoint:
         return f"Endpoint({self.url!r})"
 
     def in_grace(self, now: datetime) -> bool:
-        """Whether the previous secret may still be tried."""
+        """Return whether the previous secret may still be used."""
         until = self.previous_until
         return bool(self.hmac_secret and self.previous) and until is not None and now < until
 
@@ -69,7 +69,7 @@ async def collect(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[
 
 
 def check_may_be_asked(endpoint: Endpoint) -> None:
-    """Raises JobError where there is nothing to ask, or ops do not want it asked."""
+    """Raise JobError if there is no endpoint, or it is blocked."""
     if endpoint.blocked:
         raise JobError("blocked_by_ops", url=endpoint.url or Fact("this_environment"), retry=False)
     if not endpoint.url:
@@ -77,10 +77,12 @@ def check_may_be_asked(endpoint: Endpoint) -> None:
 
 
 async def ask(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[Response, bool]:
-    """The endpoint's answer, and whether it took the previous secret: that is tried, at once and within the same 5 s,
-    where the new one is refused while the grace time of a rotation lasts.
+    """Return the endpoint's answer, and whether it accepted only the previous secret.
 
-    Raises OutboundError.
+    If the new secret is refused during the grace period of a rotation, the request is repeated at once with the
+    previous one, within the same 5 s.
+
+    Raises: OutboundError.
     """
     begun = monotonic()
     response = await get(fetcher, endpoint, endpoint.hmac_secret, now=now)
@@ -96,10 +98,10 @@ async def ask(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[Resp
 async def get(
     fetcher: Fetcher, endpoint: Endpoint, secret: str, *, now: Clock, timeout_s: float = TIMEOUT_S
 ) -> Response:
-    """One request, signed with this secret unless it is "". Raises OutboundError."""
+    """Send one request, signed with this secret unless it is "". Raises OutboundError."""
 
     def headers() -> dict[str, str]:
-        # Asked again before a request is sent a second time: a nonce is good for one.
+        # Called before each sending: a nonce is valid once.
         plain = {"Accept": "application/json", "User-Agent": USER_AGENT}
         if not secret:
             return plain
@@ -109,7 +111,7 @@ async def get(
 
 
 def check_status(response: Response, endpoint: Endpoint) -> None:
-    """Raises JobError unless the endpoint answered 200."""
+    """Raise JobError unless the endpoint answered 200."""
     status = response.status
     if status == 200:
         return

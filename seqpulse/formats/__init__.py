@@ -1,1 +1,1 @@
-"""How pages write dates and times, by language (FORMAT_MODULE_PATH); numbers are as Django has them."""
+"""Formats of dates and times by language (FORMAT_MODULE_PATH); numbers use Django's formats."""

@@ -1,4 +1,4 @@
-"""Who may watch SeqPulse itself: its metrics and the details of its health."""
+"""Decide who may read SeqPulse's metrics and the details of its health."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from security.addressing import address_of
 from security.callers import Address, client_address, is_trusted, parse_address
 from security.limits import bucket_of
 
-# More than people look at health.
+# More than users look at health.
 SESSIONS_PER_PERIOD, PERIOD_S = 30, 60
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
 
 
 def has_token(request: HttpRequest) -> bool:
-    """Whether the request carries SEQPULSE_METRICS_TOKEN as its bearer."""
+    """Return whether the request carries SEQPULSE_METRICS_TOKEN as bearer token."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     expected = settings.SEQPULSE_METRICS_TOKEN
     return bool(expected) and scheme.lower() == "bearer" and compare_digest(token.strip().encode(), expected.encode())
 
 
 def caller(request: HttpRequest) -> Address | None:
-    """Its address; None where a proxy that we were not told of forwards whoever comes, or nobody knows."""
+    """Return the client's address; None if it is unknown, or an unlisted proxy forwarded the request."""
     remote, proxies = request.META.get("REMOTE_ADDR", ""), settings.SEQPULSE_TRUSTED_PROXIES
     if any(request.META.get(name) for name in FORWARDED) and not is_trusted(remote, proxies):
         return None
@@ -36,9 +36,9 @@ def caller(request: HttpRequest) -> Address | None:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Whether it comes from this very machine, and is meant for it by name.
+    """Return whether the request comes from this machine and names it as host.
 
-    A proxy on it may forward strangers without a word about them; those ask for the site by the name that they know.
+    A local proxy may forward others without their address; those use the public host name.
     """
     address = caller(request)
     if address is None or not address.is_loopback:
@@ -49,7 +49,7 @@ def is_local(request: HttpRequest) -> bool:
 
 
 def may_scrape(request: HttpRequest) -> bool:
-    """The metrics: with the token; where none is set, from this machine and SEQPULSE_METRICS_NETWORKS only."""
+    """Allow metrics with the token; if none is set, from this machine and SEQPULSE_METRICS_NETWORKS."""
     if settings.SEQPULSE_METRICS_TOKEN:
         return has_token(request)
     address = caller(request)
@@ -58,10 +58,10 @@ def may_scrape(request: HttpRequest) -> bool:
 
 
 def may_ask_for_session(request: HttpRequest) -> bool:
-    """Whether a session is looked up for this call of health: where a cookie names one, so often per address.
+    """Return whether to look up the session of this health request: limited per address.
 
-    Health is not rate limited, and an invented cookie would cost a query each time. Counted in this process's memory:
-    a count that all processes share is a query itself.
+    Health is not rate limited, and an invented cookie would cost a query each time. Counted in the memory of this
+    process, because a shared count would cost a query itself.
     """
     if not request.COOKIES.get(settings.SESSION_COOKIE_NAME):
         return False
@@ -70,12 +70,12 @@ def may_ask_for_session(request: HttpRequest) -> bool:
     try:
         return cache.incr(key) <= SESSIONS_PER_PERIOD
     except ValueError:
-        # It ran out just now, or there were too many addresses to keep count of.
+        # It expired just now, or there were too many addresses to count.
         return False
 
 
 def may_see_details(request: HttpRequest) -> bool:
-    """The details of health: with the token, or signed in as staff."""
+    """Allow the details of health with the token, or signed in as staff."""
     if has_token(request):
         return True
     if not may_ask_for_session(request):

@@ -1,4 +1,4 @@
-"""GET /ds-metrics: how SeqPulse itself is doing, in the form that it reads from others (WIRE §2, §3)."""
+"""GET /ds-metrics: SeqPulse's own metrics in the format of a metrics endpoint (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = structlog.get_logger(__name__)
 @limited(Limit(("ds-metrics",), Caller.ADDRESS))
 @method_decorator(never_cache, name="dispatch")
 class DsMetricsView(View):
-    """The last 60 s: requests over all web processes; processor and memory of the machine that answers."""
+    """Metrics of the last 60 s: requests over all web processes; CPU and memory of this machine."""
 
     http_method_names = ["get", "head"]
 
@@ -51,20 +51,23 @@ class DsMetricsView(View):
 
 
 def check_signature(request: HttpRequest) -> None:
-    """Raises SignatureRefused, also for a nonce that some process of ours has taken before."""
+    """Check the signature and take its nonce.
+
+    Raises: SignatureRefused, also for a nonce that any process has accepted before.
+    """
     secret = settings.SEQPULSE_DS_METRICS_SECRET
     if not secret:
         return
     nonce = verified_nonce(
         secret, method=request.method or "", path=request.path, headers=request.headers, now=datetime.now(UTC)
     )
-    # Last: only the holder of the secret may fill the table.
+    # Last, so that only signed requests fill the table.
     if not take_nonce(nonce):
         raise SignatureRefused("signature_reused")
 
 
 def take_nonce(nonce: str) -> bool:
-    """Takes the nonce; False where it is taken."""
+    """Take the nonce; return False if it was taken before."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO used_nonces (digest, expires_at) VALUES (%s, now() + %s * interval '1 second')"

@@ -1,8 +1,8 @@
 """GET /metrics: SeqPulse's own metrics for Prometheus.
 
-Three sources: totals, which the database keeps for all processes and hosts together (common/totals.py); gauges of
-this moment, asked of the database; and the requests and statements of this web server's workers. The first two are the
-same wherever they are asked, so with several web servers take the maximum over instances, not the sum.
+Three sources: totals of all processes and hosts, kept in the database (common/totals.py); current gauges, queried from
+the database; and requests and statements of this web server's workers. The first two are the same on every web server,
+so use the maximum over instances, not the sum.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ JOBS_FAILED = "seqpulse_scheduler_jobs_failed_total"
 
 
 def from_database() -> list[Metric]:
-    """Everything that the database knows; where it does not answer, only that."""
+    """Return the metrics from the database; if it is unavailable, only that."""
     up = GaugeMetricFamily("seqpulse_database_up", "1 where the database answers, else 0.")
     try:
         counted, gauges = totals.read(), read_gauges(ANALYSIS, VERDICT_WITHIN_S)
@@ -54,7 +54,7 @@ database = Cached(from_database, CACHE_S)
 
 
 def counters(counted: dict[str, Parts]) -> Iterator[Metric]:
-    """The totals in Prometheus' form."""
+    """Yield the totals in Prometheus' format."""
     for measure in totals.measures():
         parts = dict(counted.get(measure.name, {}))
         yield histogram(measure, parts) if measure.buckets else counter(measure, parts)
@@ -66,7 +66,7 @@ def counters(counted: dict[str, Parts]) -> Iterator[Metric]:
 
 
 def known_labels(measure: Measure) -> list[tuple[str, ...]]:
-    """The label values that a measure tells of from the start: an increase counts only from a value that was there."""
+    """Return the label values exposed from the start: Prometheus needs a first value to see an increase."""
     if measure.labels == ("job_type",):
         return [(name,) for name in kind_names()]
     return list(measure.known)
@@ -83,7 +83,7 @@ def counter(measure: Measure, parts: Parts) -> Metric:
 def histogram(measure: Measure, parts: Parts) -> Metric:
     family = HistogramMetricFamily(measure.name, measure.help, labels=list(measure.labels))
     for labels in sorted({*known_labels(measure), *(labels for labels, _ in parts)}):
-        # Bounds that an earlier version counted by stay in the sum.
+        # Keep the bounds of earlier versions.
         found = {part for key, part in parts if key == labels and part != totals.SUM}
         bounds = sorted(found | {f"{bound:g}" for bound in measure.buckets} | {"+Inf"}, key=float)
         below, buckets = 0.0, []
@@ -95,7 +95,7 @@ def histogram(measure: Measure, parts: Parts) -> Metric:
 
 
 def now(gauges: Gauges) -> Iterator[Metric]:
-    """The gauges in Prometheus' form."""
+    """Yield the gauges in Prometheus' format."""
     pending = GaugeMetricFamily("seqpulse_scheduler_jobs_pending", "Jobs that wait, due or not.", labels=["job_type"])
     for name in sorted({*kind_names(), *gauges.pending}):
         pending.add_metric([name], gauges.pending.get(name, 0))
@@ -129,7 +129,7 @@ def now(gauges: Gauges) -> Iterator[Metric]:
 
 
 def heartbeat_ages(pollers: list[PollerState]) -> dict[str, float]:
-    """Seconds since each host's freshest heartbeat. Hosts that are long gone are left out, all but the last one."""
+    """Return seconds since each host's latest heartbeat, without hosts long gone; the last host is always included."""
     ages: dict[str, float] = {}
     for poller in sorted(pollers, key=lambda poller: poller.age_s):
         if poller.host not in ages and (not ages or poller.age_s < HOSTS_FOR_S):
@@ -138,14 +138,14 @@ def heartbeat_ages(pollers: list[PollerState]) -> dict[str, float]:
 
 
 class DatabaseCollector:
-    """What prometheus_client asks for the database's part."""
+    """Collector of the metrics from the database, for prometheus_client."""
 
     def collect(self) -> list[Metric]:
         return database.get()
 
 
 def exposition() -> bytes:
-    """All metrics as text."""
+    """Return all metrics as text."""
     shared = CollectorRegistry()
     shared.register(DatabaseCollector())
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
@@ -156,7 +156,7 @@ def exposition() -> bytes:
 
 @limited(UNLIMITED)
 class MetricsView(View):
-    """The metrics, for those who carry the token; where none is set, for this machine and the networks in settings."""
+    """The metrics, with the token; if none is set, for this machine and the configured networks."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if not may_scrape(request):

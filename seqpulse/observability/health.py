@@ -1,7 +1,7 @@
-"""How SeqPulse says whether it works: /health, /health/scheduler, /health/live and /db-check.
+"""Health endpoints: /health, /health/scheduler, /health/live and /db-check.
 
-Everyone is told the status. Whoever may see more (the metrics token, staff) is told why. What is asked of the database
-is asked once a second at most, however often a load balancer calls.
+The status is public; reasons need the metrics token or staff. The database is queried at most once a second, however
+often a load balancer calls.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RETRY_AFTER = {"Retry-After": "5"}
 
 
 def answer(request: HttpRequest, status: str, details: dict[str, Any]) -> JsonResponse:
-    """The status for everyone, the details for those who may see them; 503 only when down."""
+    """Return the status, with details for permitted callers; 503 only when down."""
     body = {"status": status, **(details if may_see_details(request) else {})}
     down = status == "down"
     response = JsonResponse(body, status=503 if down else 200, headers=RETRY_AFTER if down else {})
@@ -42,7 +42,7 @@ class HealthView(View):
 
 @limited(UNLIMITED)
 class SchedulerHealthView(View):
-    """GET /health/scheduler: each poller, and what waits."""
+    """GET /health/scheduler: pollers and waiting jobs."""
 
     def get(self, request: HttpRequest) -> JsonResponse:
         found = health.get()
@@ -65,14 +65,14 @@ class SchedulerHealthView(View):
 
 @limited(UNLIMITED)
 class LiveView(View):
-    """GET /health/live: this process answers. Asks nobody else."""
+    """GET /health/live: this process answers. Uses no database."""
 
     def get(self, request: HttpRequest) -> JsonResponse:
         return JsonResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
 def ping() -> float | None:
-    """How long the database takes to answer, in ms; None where it does not."""
+    """Return the response time of the database in ms, None if it does not answer."""
     began = time.perf_counter()
     try:
         with bounded(HEALTH_TIMEOUT_MS) as cursor:

@@ -2,8 +2,8 @@
 
 Exit code 0: it does.
 
-Without Django: it runs every few seconds. A web server is well while it answers; whether the database does is
-/health's business, since starting the web server anew mends no database.
+Without Django, because it runs every few seconds. A web server is healthy while it answers. The database is checked by
+/health: restarting the web server would not repair it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import sys
 import psycopg
 
 TIMEOUT_S = 4
-# As scheduler.models.HEARTBEAT_STALE_AFTER.
+# Like scheduler.models.HEARTBEAT_STALE_AFTER.
 FRESH = "SELECT 1 FROM pollers WHERE host = %s AND heartbeat_at > now() - interval '30 seconds' LIMIT 1"
 
 
 def allowed_host(setting: str) -> str:
-    """A host name that the web server answers to, from ALLOWED_HOSTS."""
+    """Return a host name that the web server accepts, from ALLOWED_HOSTS."""
     first = setting.split(",", maxsplit=1)[0].strip()
     if first in ("", "*"):
         return "localhost"
@@ -29,7 +29,7 @@ def allowed_host(setting: str) -> str:
 
 
 def web_is_well() -> bool:
-    """Whether the web server of this container answers."""
+    """Return whether the web server of this container answers."""
     connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 8000), timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/health/live", headers={"Host": allowed_host(os.environ.get("ALLOWED_HOSTS", ""))})
@@ -41,7 +41,7 @@ def web_is_well() -> bool:
 
 
 def poller_is_well() -> bool:
-    """Whether a poller of this container has been heard of lately."""
+    """Return whether a poller of this container has a recent heartbeat."""
     try:
         with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=TIMEOUT_S) as link:
             return link.execute(FRESH, [socket.gethostname()]).fetchone() is not None
@@ -53,7 +53,7 @@ CHECKS = {"web": web_is_well, "poller": poller_is_well}
 
 
 def main(arguments: list[str]) -> int:
-    """0: well, 1: not, 2: wrong call."""
+    """Return 0: healthy, 1: not healthy, 2: wrong arguments."""
     if len(arguments) != 1 or arguments[0] not in CHECKS:
         sys.stderr.write("usage: python -m seqpulse.observability.healthcheck web|poller\n")
         return 2

@@ -1,4 +1,4 @@
-"""Counting the requests that this process answers. Several workers write side by side (PROMETHEUS_MULTIPROC_DIR)."""
+"""Count the requests of this process. Workers write separate files (PROMETHEUS_MULTIPROC_DIR)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import Counter, Histogram
 
-# Whatever else a client makes up is one label value.
+# All other methods share one label value.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BEGAN = "seqpulse.began"
-# The promise is 200 ms (p95); held answers take up to 60 s.
+# The objective is 200 ms (p95); waiting answers take up to 60 s.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30, 60, float("inf"))
 
 REQUESTS = Counter("seqpulse_http_requests_total", "Requests answered.", ("method", "view", "status"))
@@ -23,8 +23,8 @@ DURATION = Histogram(
     buckets=BUCKETS,
 )
 
-# The calls that the recorded p95 is made of (ops/prometheus/rules). A series that first appears with a value of 1
-# has not increased for Prometheus: these begin at 0 in every worker.
+# Calls in the recorded p95 (ops/prometheus/rules). For Prometheus a series that first appears as 1 has not increased,
+# so these start at 0 in every worker.
 TIMED_CALLS = (
     ("POST", "trigger"),
     ("POST", "finish"),
@@ -36,7 +36,7 @@ TIMED_CALLS = (
 
 
 def view_of(request: HttpRequest) -> str:
-    """The name of the address pattern, never the address itself: the labels are as many as there are pages."""
+    """Return the name of the URL pattern, not the URL, to limit the number of label values."""
     match = getattr(request, "resolver_match", None)
     if match is None:
         return "unmatched"
@@ -45,7 +45,7 @@ def view_of(request: HttpRequest) -> str:
 
 
 class HttpMetricsMiddleware:
-    """The outermost middleware: sees every answer, also those that others give, and every traceback."""
+    """Outermost middleware: sees every answer, including those of other middleware, and every traceback."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -55,9 +55,9 @@ class HttpMetricsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
         request.META[BEGAN] = began
-        # A request that ended in a traceback has left its names to this thread.
+        # A request that ended in a traceback leaves its context in this thread.
         structlog.contextvars.clear_contextvars()
-        # What the server answers to a traceback that gets through.
+        # The server's answer to an uncaught exception.
         status = 500
         try:
             response = self.get_response(request)

@@ -1,4 +1,4 @@
-"""Logs on standard output: one event a line."""
+"""Log to standard output, one event per line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from security.redaction import redact
 
 
 def redact_event(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """A structlog processor: no secret leaves through a log."""
+    """Mask secrets in a log event; a structlog processor."""
     return {key: redact(value, key) for key, value in event.items()}
 
 
@@ -32,7 +32,7 @@ SHARED: list[Any] = [
 def configure_logging(log_format: str, level: str) -> dict[str, Any]:
     """Set up structlog and the standard library's logging alike; returns the latter's dictionary.
 
-    log_format: json (one object a line) or console (for people); level: a standard level name.
+    log_format: json (one object per line) or console; level: a standard level name.
     """
     renderer: Any = (
         structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=False)
@@ -62,12 +62,12 @@ def configure_logging(log_format: str, level: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["stream"], "level": level.upper()},
         "loggers": {
-            # Its own line per request comes from django_structlog; Django's would repeat it.
+            # django_structlog logs each request; Django's line would repeat it.
             "django.server": {"handlers": [], "propagate": False},
             "django.request": {"level": "ERROR"},
         },
     }
     logging.config.dictConfig(config)
-    # Python's own warnings, which would otherwise be plain text between the lines.
+    # Python's warnings, which would otherwise be plain text.
     logging.captureWarnings(True)
     return config

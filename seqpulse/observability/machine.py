@@ -1,4 +1,4 @@
-"""How busy the machine is, or the container that it allows us: processor and memory, as ratios 0..1."""
+"""Measure CPU and memory usage of the container or the machine, as ratios 0..1."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import psutil
 CGROUP = Path("/sys/fs/cgroup")
 SPAN_S = 60.0
 SAMPLE_EVERY_S = 2.0
-# Two readings closer than this say nothing.
+# Shortest useful time between two readings.
 SHORTEST_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Processor seconds used until then, and how many there were; at: monotonic."""
+    """CPU seconds used and available so far; at: monotonic time."""
 
     at: float
     used_s: float
@@ -29,7 +29,7 @@ class Reading:
 
 
 def read_processor(cgroup: Path = CGROUP) -> Reading:
-    """The container's processor time where it has a quota, else the machine's."""
+    """Read the CPU time of the container if it has a quota, else of the machine."""
     now = time.monotonic()
     with contextlib.suppress(OSError, ValueError):
         quota, period = (cgroup / "cpu.max").read_text().split()
@@ -37,31 +37,31 @@ def read_processor(cgroup: Path = CGROUP) -> Reading:
         return Reading(now, int(fields["usage_usec"]) / 1e6, now * int(quota) / int(period))
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
-    # guest time is part of user time already.
+    # Guest time is part of user time.
     offered = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return Reading(now, offered - idle, offered)
 
 
 def read_memory(cgroup: Path = CGROUP) -> float:
-    """The share of memory in use: of the container's limit where it has one, else of the machine's."""
+    """Return the ratio of memory in use: of the container's limit if it has one, else of the machine."""
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
         limit = int((cgroup / "memory.max").read_text())
         used = int((cgroup / "memory.current").read_text())
         fields = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        # Pages of files that were read once: given back as soon as somebody wants them.
+        # Inactive file pages can be reclaimed at any time.
         return _ratio((used - int(fields.get("inactive_file", 0))) / limit)
     return _ratio(psutil.virtual_memory().percent / 100)
 
 
 class ProcessorMeter:
-    """The share of processor time in use over the last minute, or for as long as we look."""
+    """Ratio of CPU time in use over the last minute, or since the first reading."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._readings: deque[Reading] = deque([read_processor()])
 
     def usage(self) -> float:
-        """Takes a reading and compares it with the one of a minute ago."""
+        """Take a reading and compare it with the one a minute ago."""
         with self._lock:
             if time.monotonic() - self._readings[0].at < SHORTEST_S:
                 time.sleep(SHORTEST_S)
@@ -77,7 +77,7 @@ class ProcessorMeter:
 
 @lru_cache
 def processor_meter() -> ProcessorMeter:
-    """The meter of this process."""
+    """Return the meter of this process."""
     return ProcessorMeter()
 
 

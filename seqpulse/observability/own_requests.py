@@ -1,6 +1,6 @@
-"""How many requests our web processes answer, how fast and how well: counted in memory, shared every few seconds.
+"""Count requests, latencies and errors of all web processes: in memory, shared every few seconds.
 
-Each process adds its counts, second by second, to one small table, so that whichever process is asked knows them all.
+Each process adds its counts by second to one small table, so that every process can report all of them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ logger = structlog.get_logger(__name__)
 
 SPAN_S = 60
 FLUSH_EVERY_S = 2.0
-# By then every process has shared the counts of a second; until then they are not looked at.
+# After this time every process has shared the counts of a second; until then they are not used.
 SETTLED_AFTER_S = 3
 KEPT_S = 180
-# Latency is kept on a scale whose steps are 8 % apart, from 0.1 ms to 100 s: a p95 read from it is off by half of that.
+# Latency scale with steps of 8 %, from 0.1 ms to 100 s: the error of a p95 is at most half a step.
 RATIO, LOWEST_MS, STEPS = 1.08, 0.1, 180
-# What watches us says nothing about how we serve.
+# Monitoring requests are not counted.
 UNCOUNTED = ("/ds-metrics", "/health", "/metrics", "/db-check")
 
 ADD = """
@@ -41,20 +41,20 @@ ON CONFLICT (second, step) DO UPDATE
 
 
 def step_of(latency_ms: float) -> int:
-    """The step of the latency scale that a duration falls into."""
+    """Return the step of the latency scale for a duration."""
     if latency_ms <= LOWEST_MS:
         return 0
     return min(STEPS, math.ceil(math.log(latency_ms / LOWEST_MS) / math.log(RATIO)))
 
 
 def latency_of(step: int) -> float:
-    """The middle of a step, in ms."""
+    """Return the middle of a step, in ms."""
     return float(LOWEST_MS * RATIO ** (step - 0.5))
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """requests_per_sec; latency_p95 in ms, 0 without requests; error_rate 0..1."""
+    """Served requests: requests_per_sec; latency_p95 in ms, 0 without requests; error_rate 0..1."""
 
     requests_per_sec: float
     latency_p95: float
@@ -62,7 +62,7 @@ class Served:
 
 
 class RequestRecorder:
-    """The counts of this process that are not shared yet. For use by several threads."""
+    """Counts of this process that are not shared yet. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,20 +70,23 @@ class RequestRecorder:
         self._errors: Counter[tuple[int, int]] = Counter()
 
     def add(self, latency_ms: float, status: int, at: float | None = None) -> None:
-        """One answered request. at: seconds since the epoch."""
+        """Count an answered request. at: seconds since the epoch."""
         key = (int(at or time.time()), step_of(latency_ms))
         with self._lock:
             self._requests[key] += 1
             self._errors[key] += status >= 500
 
     def flush(self) -> int:
-        """Shares what is new; returns how many requests that were. Raises DatabaseError; nothing is lost then."""
+        """Share new counts; return the number of requests.
+
+        Raises: DatabaseError; the counts are kept then.
+        """
         with self._lock:
             requests, errors = self._requests, self._errors
             self._requests, self._errors = Counter(), Counter()
         if not requests:
             return 0
-        # In one order for all processes, or two of them could wait for each other.
+        # In one order for all processes, to avoid deadlocks.
         keys = sorted(requests)
         try:
             with connection.cursor() as cursor:
@@ -111,7 +114,7 @@ recorder = RequestRecorder()
 
 
 def served(now: float | None = None) -> Served:
-    """What all web processes answered in the last 60 s that are settled. now: seconds since the epoch."""
+    """Return the requests of all web processes in the last 60 settled seconds. now: seconds since the epoch."""
     end = int(now or time.time()) - SETTLED_AFTER_S
     with connection.cursor() as cursor:
         cursor.execute(
@@ -128,7 +131,7 @@ def served(now: float | None = None) -> Served:
 
 
 def percentile(counts: Mapping[int, int], share: float) -> float:
-    """The latency in ms that this share of the requests does not exceed. counts: by step, in ascending order."""
+    """Return the latency in ms that this share of requests does not exceed. counts: by step, ascending."""
     wanted = math.ceil(sum(counts.values()) * share)
     for step in sorted(counts):
         wanted -= counts[step]
@@ -138,13 +141,13 @@ def percentile(counts: Mapping[int, int], share: float) -> float:
 
 
 def forget(now: float | None = None) -> None:
-    """Removes the counts that nobody looks at any more."""
+    """Delete counts that are no longer used."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM own_requests WHERE second < %s", [int(now or time.time()) - KEPT_S])
 
 
 class RequestRecorderMiddleware:
-    """Counts each answer. Time for which an answer was held on the caller's wish is not slowness."""
+    """Count each answer. Time spent waiting on the caller's request is not latency."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -160,7 +163,7 @@ class RequestRecorderMiddleware:
 
 
 def start_flushing() -> threading.Thread:
-    """Shares this process's counts every two seconds, from a thread that ends with the process."""
+    """Share this process's counts every two seconds, from a daemon thread."""
     thread = threading.Thread(target=_flush_forever, name=f"own-requests-{os.getpid()}", daemon=True)
     thread.start()
     return thread

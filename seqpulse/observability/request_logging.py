@@ -1,4 +1,4 @@
-"""What the line about each request says beyond what django-structlog puts there."""
+"""Add fields to the log line of each request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqpulse.observability.http_metrics import BEGAN, view_of
 
 @receiver(bind_extra_request_finished_metadata)
 def add_duration(sender: Any, request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any) -> None:
-    """How long the request took, and which view answered it."""
+    """Add the duration of the request, and its view."""
     log_kwargs["view"] = view_of(request)
     if BEGAN in request.META:
         log_kwargs["duration_ms"] = round((time.perf_counter() - request.META[BEGAN]) * 1000, 1)

@@ -1,4 +1,4 @@
-"""Day before month, 24 hours; where it has to be short, as in ISO 8601: nobody reads that the other way round."""
+"""Day before month, 24 hours; short dates as in ISO 8601, which is unambiguous."""
 
 from __future__ import annotations
 

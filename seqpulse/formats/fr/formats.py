@@ -1,4 +1,4 @@
-"""Months in short, as in "23 nov. 2026"."""
+"""Short months, as in "23 nov. 2026"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Django's makemessages, which also finds the templates of facts (explain/catalogue.py). Called by `make messages`."""
+"""Extend Django's makemessages by the templates of facts (explain/catalogue.py). Called by `make messages`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from django.core.management.commands import makemessages
 
 class Command(makemessages.Command):
     xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=Plural:2,3"]
-    # A guess that nobody looked at is worse than a text that a test finds missing.
+    # A missing text is found by a test; a fuzzy guess is not.
     msgmerge_options = [*makemessages.Command.msgmerge_options, "--no-fuzzy-matching"]
 
     def write_po_file(self, potfile: str, locale: str) -> None:
         super().write_po_file(potfile, locale)
         catalogue = Path(potfile).parent / locale / "LC_MESSAGES" / f"{self.domain}.po"
         text = catalogue.read_text(encoding="utf-8")
-        # The date of every run would be a change, and a conflict.
+        # The date of each run would cause conflicts.
         catalogue.write_text(re.sub(r'^"POT-Creation-Date: .*\n', "", text, flags=re.M), encoding="utf-8")
