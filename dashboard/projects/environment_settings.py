@@ -1,4 +1,4 @@
-"""An environment's settings: its name, its metrics endpoint with a live probe, its end."""
+"""An environment's settings: its name, its metrics endpoint with a live probe, its deletion."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from accounts.permissions import Action
 from dashboard.page import Actions, page
 from dashboard.policies.queries import environment_of
 from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
-from dashboard.projects.probing import told
-from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, policy_in_words
+from dashboard.projects.probing import report_on
+from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, readable_policy
 from metrics.deletion import delete_environment
 from metrics.probing import probe as probe_endpoint
 from projects.models import Environment
@@ -28,7 +28,7 @@ ACTIVATE, DEACTIVATE = "activate", "deactivate"
 
 @page("GET", "POST", of=environment_of, post=Action.CHANGE_ENVIRONMENT)
 def settings(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
-    """The environment's settings; sent, the form gives it another name."""
+    """Show the environment's settings; on POST, rename it."""
     if request.method != "POST":
         return show(request, environment, actions)
     shown = environment.name
@@ -37,7 +37,7 @@ def settings(request: HttpRequest, environment: Environment, actions: Actions) -
         try:
             rename_environment(environment, form.cleaned_data["name"])
         except ValidationError as error:
-            form.tell(error)
+            form.add_errors(error)
         else:
             messages.success(request, _("The environment has its new name. Pipelines have to send that from now on."))
             return redirect("dashboard:environment-settings", environment_id=environment.pk)
@@ -51,13 +51,13 @@ def probe(request: HttpRequest, environment: Environment, actions: Actions) -> H
     form = EndpointForm(environment, request.POST)
     if not form.is_valid():
         return show(request, environment, actions, endpoint_form=form)
-    found = told(probe_endpoint(environment, form.cleaned_data["url"]))
-    return show(request, environment, actions, endpoint_form=form, told=found)
+    report = report_on(probe_endpoint(environment, form.cleaned_data["url"]))
+    return show(request, environment, actions, endpoint_form=form, report=report)
 
 
 @page("POST", of=environment_of, action=Action.CHANGE_ENVIRONMENT)
 def endpoint(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
-    """Makes the URL of the form the environment's endpoint, or takes that away."""
+    """Set the URL of the form as the environment's endpoint, or remove the endpoint."""
     do = request.POST.get("do")
     if do not in (ACTIVATE, DEACTIVATE):
         raise BadRequest("do: activate or deactivate")
@@ -76,15 +76,15 @@ def endpoint(request: HttpRequest, environment: Environment, actions: Actions) -
     return redirect("dashboard:environment-settings", environment_id=environment.pk)
 
 
-# Its history goes along, which cannot be undone: so it takes the right to delete the project.
+# Its history is deleted with it, which cannot be undone: hence the right to delete the project.
 @page("GET", "POST", of=environment_of, action=Action.DELETE_PROJECT)
 def delete(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
-    """Says what would go; sent with the environment's name, it goes."""
+    """Show what would be deleted; on POST with the environment's name, delete it."""
     form = TypedNameForm(environment.name, request.POST if request.method == "POST" else None)
     if form.is_valid():
         delete_environment(environment)
-        told_so = _("The environment “%(name)s” is deleted. Its measurements are being removed in the background.")
-        messages.success(request, told_so % {"name": environment.name})
+        message = _("The environment “%(name)s” is deleted. Its measurements are being removed in the background.")
+        messages.success(request, message % {"name": environment.name})
         return redirect("dashboard:project-settings", uuid=environment.project.uuid)
     context = {
         "environment": environment,
@@ -97,7 +97,7 @@ def delete(request: HttpRequest, environment: Environment, actions: Actions) -> 
 
 
 def show(request: HttpRequest, environment: Environment, actions: frozenset[Action], **forms: Any) -> HttpResponse:
-    """The page; forms: those that were sent and come back, with what was found."""
+    """Render the page. forms: submitted forms with their errors, and the report of a probe."""
     may_change = Action.CHANGE_ENVIRONMENT in actions
     context = {
         "environment": environment,
@@ -106,10 +106,10 @@ def show(request: HttpRequest, environment: Environment, actions: frozenset[Acti
         "endpoint_form": forms.get("endpoint_form") or EndpointForm(environment),
         "rotate_form": forms.get("rotate_form") or RotateForm(),
         "end_form": forms.get("end_form") or TypedNameForm(environment.name, prefix="end"),
-        "told": forms.get("told"),
+        "report": forms.get("report"),
         "seen": fingerprint(environment),
         "in_grace": environment.in_grace(timezone.now()),
-        "policy": policy_in_words(environment),
+        "policy": readable_policy(environment),
         "may_change": may_change,
         "may_delete": Action.DELETE_PROJECT in actions,
         "may_sign": Action.MANAGE_SIGNING in actions,

@@ -1,4 +1,4 @@
-"""What people fill in about projects, environments and keys."""
+"""Forms of projects, environments and keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUMERIC = {"inputmode": "numeric", "autocomplete": "off"}
 
 
 def validate_line(text: str) -> None:
-    """Raises ValidationError where the text is not one line that can be read."""
+    """Raise ValidationError unless the text is one printable line."""
     if not text.isprintable():
         raise ValidationError(_("This has to be one line without control characters."))
 
@@ -45,17 +45,17 @@ class EndpointField(forms.CharField):
         }
 
 
-class ToldForm(forms.Form):
-    """A form that can tell what the services and the database refuse, at the field that it is about."""
+class ServiceForm(forms.Form):
+    """A form that shows what services and the database refuse, at the field that it is about."""
 
-    def tell(self, error: ValidationError) -> None:
-        told: Mapping[str, Sequence[Any]] = getattr(error, "message_dict", {"": error.messages})
-        for name, messages in told.items():
+    def add_errors(self, error: ValidationError) -> None:
+        by_field: Mapping[str, Sequence[Any]] = getattr(error, "message_dict", {"": error.messages})
+        for name, messages in by_field.items():
             for message in messages:
                 self.add_error(name if name in self.fields else None, message)
 
 
-class NewProjectForm(ToldForm):
+class NewProjectForm(ServiceForm):
     """A project with its first environment, in one of the teams that are offered.
 
     Without any, `team_name` stands in the place of `team`: the user's first project makes their team.
@@ -81,7 +81,7 @@ class NewProjectForm(ToldForm):
     def __init__(self, teams: Any, user: User, data: Any = None) -> None:
         super().__init__(data)
         first = teams.first()
-        # Sent again, the form of a first project stays one.
+        # When submitted again, the form of a first project stays one.
         if first is None or "team_name" in self.data:
             del self.fields["team"]
             owner = user.get_full_name() or user.get_username()
@@ -92,8 +92,8 @@ class NewProjectForm(ToldForm):
             field.queryset, field.initial = teams, first
 
 
-class ProjectForm(ToldForm):
-    """What the people of a project choose themselves."""
+class ProjectForm(ServiceForm):
+    """The settings that members of a project may change."""
 
     name = NameField(label=_("Name"))
     window_minutes = forms.IntegerField(
@@ -131,12 +131,12 @@ def _at_most(most: int) -> Any:
     return check
 
 
-class PlanForm(ToldForm):
+class PlanForm(ServiceForm):
     plan = forms.ChoiceField(label=_("Plan"), choices=PLAN_CHOICES)
 
 
-class EnvironmentForm(ToldForm):
-    """Another environment."""
+class EnvironmentForm(ServiceForm):
+    """A new environment of a project."""
 
     environment = NameField(label=_("Name of the environment"))
     endpoint = EndpointField(label=_("Metrics endpoint"), required=False)
@@ -145,14 +145,14 @@ class EnvironmentForm(ToldForm):
         super().__init__(data, prefix="new")
 
 
-class EnvironmentNameForm(ToldForm):
+class EnvironmentNameForm(ServiceForm):
     name = NameField(
         label=_("Name"), help_text=_("Pipelines name the environment in their calls: change them at the same time.")
     )
 
 
-class EndpointForm(ToldForm):
-    """The endpoint that is tried out or activated; seen: the one that the environment had when the page was made."""
+class EndpointForm(ServiceForm):
+    """An endpoint to probe or to activate. seen: the environment's endpoint when the page was rendered."""
 
     url = EndpointField(label=_("URL"))
     seen = forms.CharField(required=False, max_length=2048, widget=forms.HiddenInput)
@@ -162,7 +162,7 @@ class EndpointForm(ToldForm):
         super().__init__(data, initial={"url": current, "seen": current})
 
 
-class KeyForm(ToldForm):
+class KeyForm(ServiceForm):
     name = NameField(label=_("Name"), help_text=_("Where it will be used, for example “GitHub Actions”."))
 
 
@@ -176,7 +176,7 @@ class RotateForm(forms.Form):
 
 
 class TypedNameForm(forms.Form):
-    """The name of what is to go, typed by hand, so that nothing goes by a slip."""
+    """The name of what is to be deleted, typed as a confirmation."""
 
     typed = forms.CharField(label=_("Name"), max_length=200, widget=forms.TextInput({"autocomplete": "off"}))
 
@@ -186,7 +186,7 @@ class TypedNameForm(forms.Form):
 
     def clean_typed(self) -> str:
         typed: str = self.cleaned_data["typed"]
-        # Pages show white space folded.
+        # Pages show white space collapsed.
         if typed.split() != self.name.split():
             raise ValidationError(_("This is not its name. Nothing was changed."))
         return typed

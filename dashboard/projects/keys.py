@@ -1,4 +1,4 @@
-"""A project's API keys: who has which, a new one, and the end of one."""
+"""A project's API keys: list, create, revoke."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from projects.services import issue_api_key
 
 @page("GET", "POST", of=project_of, post=Action.MANAGE_KEYS, limit="making")
 def keys(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
-    """The project's keys; sent, the form makes one, which the answer shows this once."""
+    """List the project's keys; on POST, create one, which only this answer shows."""
     form: Any = KeyForm()
     if request.method == "POST":
         form = KeyForm(request.POST)
         if form.is_valid() and already_submitted(request):
-            told = _("This key was made already and shown once. If you have not stored it, revoke it and make another.")
-            messages.warning(request, told)
+            message = _(
+                "This key was made already and shown once. If you have not stored it, revoke it and make another."
+            )
+            messages.warning(request, message)
             return redirect("dashboard:project-keys", uuid=project.uuid)
         if form.is_valid():
             secret = issue_api_key(project, form.cleaned_data["name"], by=current_user(request))
@@ -51,9 +53,9 @@ def keys(request: HttpRequest, project: Project, actions: Actions) -> HttpRespon
 
 @page("POST", of=project_of, action=Action.MANAGE_KEYS)
 def revoke(request: HttpRequest, project: Project, actions: Actions, key_id: int) -> HttpResponse:
-    """Ends a key now; once is as good as twice."""
+    """Revoke a key now. Idempotent."""
     key = get_object_or_404(ApiKey.objects.filter(project=project), pk=key_id)
     key.revoke()
-    told = _("The key “%(name)s” is revoked: whoever still uses it is refused from now on.")
-    messages.success(request, told % {"name": key.name})
+    message = _("The key “%(name)s” is revoked: whoever still uses it is refused from now on.")
+    messages.success(request, message % {"name": key.name})
     return redirect("dashboard:project-keys", uuid=project.uuid)

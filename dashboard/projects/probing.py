@@ -1,4 +1,4 @@
-"""How a probe of a metrics endpoint is told: what came, what is wrong with it, and what to do."""
+"""The report on a probe of a metrics endpoint: the answer, what is wrong with it, and what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOOD = Status("ok", "ok", _("A poller would store this sample"))
 DOUBTFUL = Status("warning", "warning", _("A poller would store this sample, but look at the remarks"))
 BAD = Status("critical", "rollback", _("A poller would get no sample"))
 
-# By the code of a collection that failed: what to do.
+# What to do, by the code of the failed collection.
 FIXES: dict[str, Any] = {
     "blocked": _(
         "Use an address that is reachable from the internet, or ask the operators of this SeqPulse to let it through."
@@ -64,8 +64,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A probe for people."""
+class Report:
+    """A probe as its page shows it. fix: what to do, "" where nothing is wrong."""
 
     probe: Probe
     status: Status
@@ -73,9 +73,9 @@ class Told:
     lines: list[Line]
 
 
-def told(probe: Probe) -> Told:
-    """The probe in words."""
+def report_on(probe: Probe) -> Report:
+    """Return the report on a probe."""
     doubts = any(reading.doubt for reading in probe.readings) or probe.unsigned or probe.secret == PREVIOUS
     status = BAD if not probe.works else DOUBTFUL if doubts else GOOD
     fix = "" if probe.works else FIXES.get(probe.code, OTHERWISE)
-    return Told(probe, status, fix, [Line(reading, DOUBTS.get(reading.doubt, "")) for reading in probe.readings])
+    return Report(probe, status, fix, [Line(reading, DOUBTS.get(reading.doubt, "")) for reading in probe.readings])

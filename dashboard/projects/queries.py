@@ -1,4 +1,4 @@
-"""What the pages of projects read. Each function needs a fixed number of queries."""
+"""Queries of the project pages. Each function needs a fixed number of queries."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ RECENT = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class HitRate:
-    """How many verdicts people marked right, of those that they marked."""
+    """How many of the marked verdicts are marked right."""
 
     right: int = 0
     marked: int = 0
 
     @property
     def ratio(self) -> float | None:
-        """0..1, None where none was marked."""
+        """Return 0..1, None where no verdict is marked."""
         return self.right / self.marked if self.marked else None
 
     def __add__(self, other: HitRate) -> HitRate:
@@ -42,7 +42,7 @@ class HitRate:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How the verdicts of an environment, or of a project, did: ever, in the last 30 days, and how many of each."""
+    """Hit rates of an environment's or a project's verdicts, overall and of the last 30 days; verdicts: of these."""
 
     ever: HitRate = HitRate()
     recent: HitRate = HitRate()
@@ -50,7 +50,7 @@ class Record:
 
     @property
     def counts(self) -> list[tuple[Status, int]]:
-        """The verdicts of the last 30 days, the best first."""
+        """Return the verdicts of the last 30 days, best first."""
         return [(status_by_name(name), self.verdicts.get(name, 0)) for name in VerdictName.values]
 
     @property
@@ -65,7 +65,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRow:
-    """One environment of a project: its last deployment, its record and what it is judged by."""
+    """One environment of a project: its last deployment, its record and its policy."""
 
     environment: Environment
     deployment: Deployment | None
@@ -85,7 +85,7 @@ class ProjectPage:
 
 
 def project_page(user: User, uuid: UUID) -> ProjectPage:
-    """A project with its environments. Five queries. Raises Http404."""
+    """Return a project with its environments. Five queries. Raises Http404."""
     project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
     latest = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-id").values("id")[:1]
     there = Environment.objects.filter(project=project, deleting_at__isnull=True)
@@ -108,7 +108,7 @@ def project_page(user: User, uuid: UUID) -> ProjectPage:
 
 
 def records_of(project: Project) -> dict[int, Record]:
-    """By environment: how its verdicts did. Two queries."""
+    """Return records by environment id. Two queries."""
     since = timezone.now() - RECENT
     recent = Q(verdict__created_at__gte=since)
     marks = (

@@ -1,4 +1,4 @@
-"""The page that shows a new key or secret, this once."""
+"""The page that shows a new key or secret once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from projects.models import Environment, Project
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A secret with its id on the page, what it is, and the name under which it is to be stored where."""
+    """A secret: its id on the page, its kind, and under which name to store it where."""
 
     id: str
     label: Any

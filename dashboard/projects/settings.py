@@ -1,4 +1,4 @@
-"""A project's settings: its name, window and plan, its environments, its end."""
+"""A project's settings: name, window, plan, environments, archive and deletion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from projects.services import add_environment, change_project
 
 @page("GET", "POST", of=project_of, post=Action.CHANGE_PROJECT)
 def settings(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
-    """The project's settings; sent, they are saved."""
+    """Show the project's settings; on POST, save them."""
     if request.method != "POST":
         return show(request, project, actions)
     shown = project.name
@@ -35,18 +35,18 @@ def settings(request: HttpRequest, project: Project, actions: Actions) -> HttpRe
         try:
             change_project(project, **changes(form))
         except ValidationError as error:
-            form.tell(error)
+            form.add_errors(error)
         else:
             messages.success(request, _("The settings are saved."))
             return redirect("dashboard:project-settings", uuid=project.uuid)
-    # The page goes on calling it what it is called.
+    # The page keeps showing the stored name.
     project.name = shown
     return show(request, project, actions, form=form)
 
 
 @page("POST", of=project_of, action=Action.CHANGE_PLAN)
 def plan(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
-    """Puts the project on another plan."""
+    """Change the project's plan."""
     form = PlanForm(request.POST)
     if not form.is_valid():
         return show(request, project, actions, plan_form=form)
@@ -57,13 +57,13 @@ def plan(request: HttpRequest, project: Project, actions: Actions) -> HttpRespon
 
 @page("POST", of=project_of, action=Action.CHANGE_ENVIRONMENT, limit="making")
 def add(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
-    """Adds an environment and leads to its settings."""
+    """Add an environment and redirect to its settings."""
     form = EnvironmentForm(request.POST)
     if form.is_valid():
         try:
             made = add_environment(project, form.cleaned_data["environment"], endpoint=form.cleaned_data["endpoint"])
         except ValidationError as error:
-            form.tell(error)
+            form.add_errors(error)
         else:
             messages.success(request, _("The environment is there. Test its metrics endpoint here."))
             return redirect("dashboard:environment-settings", environment_id=made.pk)
@@ -72,7 +72,7 @@ def add(request: HttpRequest, project: Project, actions: Actions) -> HttpRespons
 
 @page("POST", of=project_of, action=Action.ARCHIVE_PROJECT)
 def archive(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
-    """Ends the project's measuring; once is as good as twice."""
+    """Archive the project: measuring ends. Idempotent."""
     archive_project(project)
     messages.success(request, _("The project is archived: nothing new is measured, what was stays readable."))
     return redirect("dashboard:project-settings", uuid=project.uuid)
@@ -80,7 +80,7 @@ def archive(request: HttpRequest, project: Project, actions: Actions) -> HttpRes
 
 @page("POST", of=project_of, action=Action.ARCHIVE_PROJECT)
 def unarchive(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
-    """Lets the project be measured again; once is as good as twice."""
+    """Restore the project from the archive: measuring starts again. Idempotent."""
     unarchive_project(project)
     messages.success(request, _("The project is measured again. Its baseline begins within some minutes."))
     return redirect("dashboard:project-settings", uuid=project.uuid)
@@ -88,15 +88,15 @@ def unarchive(request: HttpRequest, project: Project, actions: Actions) -> HttpR
 
 @page("GET", "POST", of=project_of, action=Action.DELETE_PROJECT)
 def delete(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
-    """Says what would go; sent with the project's name, it goes."""
+    """Show what would be deleted; on POST with the project's name, delete it."""
     form = TypedNameForm(project.name, request.POST if request.method == "POST" else None)
     if form.is_valid():
         delete_project(project)
-        told = _(
+        message = _(
             "The project “%(name)s” is deleted. Its keys are no longer valid; its measurements are being removed "
             "in the background."
         )
-        messages.success(request, told % {"name": project.name})
+        messages.success(request, message % {"name": project.name})
         return redirect("dashboard:projects")
     content = content_of([environment.pk for environment in environments_of(project)])
     context = {"project": project, "form": form, "content": content, "counted_up_to": COUNTED_UP_TO}

@@ -1,4 +1,4 @@
-"""What the pages read that list, set up and end projects. Each function needs a fixed number of queries."""
+"""Queries of the pages that list, create, set up and delete projects. Each function needs a fixed number of queries."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from projects.models import ApiKey, Environment, Project
 from projects.policy import Policy
 
 PER_PAGE = 50
-# Counting on would take longer than anybody waits for the number.
+# Counting further would take longer than a page may.
 COUNTED_UP_TO = 100_000
 ACTIVE, ARCHIVED = "active", "archived"
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentStatus:
-    """One environment and how its last deployment stands; None where it has none."""
+    """One environment and the status of its last deployment; None where it has none."""
 
     environment: Environment
     deployment: Deployment | None
@@ -43,7 +43,7 @@ class ProjectRow:
 
 @dataclass(frozen=True, slots=True)
 class ProjectList:
-    """A page of projects. archived: how many of those that the person sees are archived."""
+    """A page of projects. archived: how many projects of the user are archived."""
 
     page: Page[Project]
     rows: list[ProjectRow]
@@ -51,7 +51,7 @@ class ProjectList:
 
 
 def project_list(user: User, *, archived: bool, search: str, number: str) -> ProjectList:
-    """The person's projects by name. Five queries."""
+    """Return the user's projects by name. Five queries."""
     visible = Project.objects.visible_to(user)
     rows = visible.filter(archived_at__isnull=not archived).select_related("team").order_by("name", "pk")
     if search:
@@ -67,7 +67,7 @@ def project_list(user: User, *, archived: bool, search: str, number: str) -> Pro
 
 
 def statuses_of(projects: list[Project]) -> dict[int, list[EnvironmentStatus]]:
-    """By project: its environments, by name, with their last deployments. Two queries."""
+    """Return environments by project id, by name, with their last deployments. Two queries."""
     # By the time alone, as its index has it (dashboard/overview/queries.py).
     latest = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-started_at")
     rows: list[Any] = list(
@@ -85,7 +85,7 @@ def statuses_of(projects: list[Project]) -> dict[int, list[EnvironmentStatus]]:
 
 
 def project_of(user: User, uuid: UUID) -> tuple[Project, frozenset[Action]]:
-    """A project and what the person may do with it. Raises Http404, also for a foreign one."""
+    """Return a project and the user's actions on it. Raises Http404, also for a project of others."""
     project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
     return project, project.actions_of(user)
 
@@ -95,26 +95,26 @@ def environments_of(project: Project) -> QuerySet[Environment]:
 
 
 def keys_of(project: Project) -> list[ApiKey]:
-    """The usable ones first, each newest first."""
+    """Return the project's keys: usable ones first, newest first."""
     rows = ApiKey.objects.filter(project=project).select_related("created_by").order_by("-pk")
     return sorted(rows[:500], key=lambda key: key.revoked_at is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """How much would go: counted up to COUNTED_UP_TO, from which on it reads as more than that."""
+    """How much would be deleted, counted up to COUNTED_UP_TO, which reads as "more than"."""
 
     deployments: int
     samples: int
 
 
 def content_of(environments: list[int]) -> Content:
-    """What belongs to these environments. Two queries, of bounded length."""
+    """Count what belongs to these environments. Two queries, of bounded duration."""
     deployments = Deployment.objects.filter(environment__in=environments)
     samples = MetricSample.objects.filter(environment__in=environments)
     return Content(*(rows.order_by().values("pk")[: COUNTED_UP_TO + 1].count() for rows in (deployments, samples)))
 
 
-def policy_in_words(environment: Environment) -> Policy | None:
-    """What the environment is judged by; None where the stored policy cannot be read."""
+def readable_policy(environment: Environment) -> Policy | None:
+    """Return the environment's policy, None where the stored one cannot be read."""
     return readable(environment.policy)

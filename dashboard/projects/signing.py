@@ -1,4 +1,4 @@
-"""What people do with the secret that an environment's requests are signed with."""
+"""Views of the secret that signs requests to an environment's endpoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from projects.signing import (
 
 @page("POST", of=environment_of, action=Action.MANAGE_SIGNING)
 def signing(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
-    """Turns signing on or off, rotates the secret, or ends the time of grace; a new secret is shown this once."""
+    """Turn signing on or off, rotate the secret, or end the grace period; a new secret is shown once."""
     work = WORKS.get(request.POST.get("do", ""))
     if work is None:
         raise BadRequest(f"do: one of {', '.join(WORKS)}")
@@ -94,7 +94,7 @@ WORKS: dict[str, Callable[[HttpRequest, Environment, frozenset[Action]], HttpRes
 
 
 def known(request: HttpRequest, environment: Environment, secret: str, *, title: Any, note: Any) -> HttpResponse:
-    """The page with the new secret."""
+    """Render the page that shows the new secret."""
     return shown_once(
         request,
         title=title,

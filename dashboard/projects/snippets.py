@@ -1,7 +1,7 @@
-"""What people paste into their pipeline and their service, filled in with a project's values: never with a secret.
+"""Code to paste into a pipeline and a service, filled in with a project's values: never with a secret.
 
-The texts are files in templates/snippets/, in the language that they are of. Whatever a name contains, it arrives there
-as that language's own text: a name is never code.
+The texts are files in templates/snippets/, in their own language. A name is always quoted as a text of that language,
+whatever it contains: a name is never code.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ register = Library()
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A text to be pasted: the file in templates/snippets/ (with .txt behind it: as long as it is filled in, it is none
-    of its language) and the name that it gets in the user's repository."""
+    """A text to paste. file: in templates/snippets/, with .txt appended, as templates are not valid code of their
+    language; name: of the file in the user's repository."""
 
     key: str
     title: Any
@@ -33,7 +33,7 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What snippets are filled in with. path: of the metrics endpoint; signed: whether requests to it are."""
+    """The values of snippets. path: of the metrics endpoint; signed: whether requests to it are."""
 
     url: str
     project: str
@@ -78,36 +78,36 @@ ENDPOINTS = (
 
 
 def written(snippet: Snippet, values: Values) -> Written:
-    """The snippet with these values."""
-    # What a template renders counts as safe; this is plain text, which the page has to escape.
+    """Return the snippet filled in with these values."""
+    # Templates render safe strings; this is plain text, which the page must escape.
     text = "" + engine().get_template(f"{snippet.file}.txt").render(Context(asdict(values), autoescape=False))
     return Written(snippet, text)
 
 
 @lru_cache
 def engine() -> Engine:
-    """Nothing is escaped for HTML here: the page does that with the whole text."""
+    """Return an engine without HTML escaping: the page escapes the whole text."""
     directory = settings.BASE_DIR / "templates" / "snippets"
     return Engine(dirs=[str(directory)], autoescape=False, builtins=[__name__])
 
 
 @register.filter
 def line(text: str) -> str:
-    """For a comment: on one line, whatever is in it."""
+    """Return the text as one line, for a comment."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 @register.filter
 def shell(text: str) -> str:
-    """As one word of a POSIX shell."""
+    """Quote the text as one word of a POSIX shell."""
     return shlex.quote(text)
 
 
 @register.filter(name="json")
 def json_text(text: str) -> str:
-    """As a text in double quotes that JSON, YAML, Python, JavaScript and Go read alike."""
+    """Quote the text as a string that JSON, YAML, Python, JavaScript and Go read alike."""
     quoted = json.dumps(text, ensure_ascii=False)
-    # Astral characters stay: what JSON makes of them, two halves, the others would not put together again.
+    # Astral characters stay: JSON escapes them as surrogate pairs, which the other languages do not join.
     return "".join(
         character if character.isprintable() or ord(character) > 0xFFFF else f"\\u{ord(character):04x}"
         for character in quoted
@@ -116,24 +116,24 @@ def json_text(text: str) -> str:
 
 @register.filter
 def groovy(text: str) -> str:
-    """As a text in single quotes, in which Groovy replaces nothing."""
+    """Quote the text as a Groovy string without interpolation."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{''.join(c if c.isprintable() or ord(c) > 0xFFFF else f'{chr(92)}u{ord(c):04x}' for c in escaped)}'"
 
 
 @register.filter
 def github(text: str) -> str:
-    """For a value of a GitHub workflow: an expression in it is text."""
+    """Escape expressions for a value of a GitHub workflow."""
     return text.replace("${{", "${{ '${{' }}")
 
 
 @register.filter
 def gitlab(text: str) -> str:
-    """For a variable of GitLab CI: a dollar in it is one."""
+    """Escape dollars for a variable of GitLab CI."""
     return text.replace("$", "$$")
 
 
 @register.filter
 def circleci(text: str) -> str:
-    """For a value of a CircleCI configuration: no parameter begins in it."""
+    """Escape parameters for a value of a CircleCI configuration."""
     return text.replace("<<", "\\<<")

@@ -1,4 +1,4 @@
-"""The pages of projects: the list, a new one, its record, how to integrate it."""
+"""Pages of projects: list, new project, project, integration."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LONGEST_SEARCH = 100
 
 @page()
 def projects(request: HttpRequest) -> HttpResponse:
-    """The person's projects with the last status of each environment."""
+    """List the user's projects with the last status of each environment."""
     user = current_user(request)
     archived = request.GET.get("show") == ARCHIVED
     search = request.GET.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH]
@@ -55,7 +55,7 @@ def projects(request: HttpRequest) -> HttpResponse:
 
 @page("GET", "POST", limit="making")
 def new(request: HttpRequest) -> HttpResponse:
-    """Makes a project; the answer shows its key, and its secret where it signs, this once."""
+    """Create a project; only this answer shows its key, and its secret where requests are signed."""
     user = current_user(request)
     if not may_create_project(user):
         raise PermissionDenied("no team to make a project in")
@@ -76,22 +76,22 @@ def new(request: HttpRequest) -> HttpResponse:
                     by=user,
                 )
         except ValidationError as error:
-            form.tell(error)
+            form.add_errors(error)
         else:
             return made_known(request, made)
     return render(request, "dashboard/projects/project_new.html", {"form": form, "one_team": teams.count() == 1})
 
 
 def made_already(request: HttpRequest, user: User, name: str) -> HttpResponse:
-    """Where the form leads that is sent again: to the keys of what it made."""
+    """Redirect a form that was submitted again to the keys of the project that it created."""
     teams = teams_for(user, Action.CREATE_PROJECT)
     made = Project.objects.not_deleted().filter(team__in=teams, name__iexact=name).order_by("-pk").first()
     if made is None:
         return redirect("dashboard:projects")
-    told = _(
+    message = _(
         "This form was sent before. The project is there, its key was shown once. Make another one if you need it."
     )
-    messages.warning(request, told)
+    messages.warning(request, message)
     return redirect("dashboard:project-keys", uuid=made.uuid)
 
 
@@ -113,14 +113,14 @@ def made_known(request: HttpRequest, made: NewProject) -> HttpResponse:
 
 @page()
 def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """A project: its environments and how often its verdicts were right."""
+    """Show a project: its environments and how often its verdicts were right."""
     found = project_page(current_user(request), uuid)
     return render(request, "dashboard/projects/project.html", {"page": found, "project": found.project})
 
 
 @page(of=project_of)
 def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpResponse:
-    """What to paste into the pipeline and the service, filled in for one environment of the project."""
+    """Show code to paste into the pipeline and the service, filled in for one environment of the project."""
     environments = list(environments_of(found))
     wanted = request.GET.get("environment", "")
     chosen = next((one for one in environments if str(one.pk) == wanted), environments[0] if environments else None)
@@ -147,5 +147,5 @@ def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpR
 
 
 def path_of(endpoint: str) -> str:
-    """Where the service answers; what most call it where it has no endpoint yet."""
+    """Return the path of the endpoint; the usual one where there is none yet."""
     return parse_endpoint(endpoint).path if endpoint else "/ds-metrics"

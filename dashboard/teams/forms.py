@@ -1,4 +1,4 @@
-"""What people fill in about teams. What a form lets through, the services check again."""
+"""Forms of teams. Services check again what a form accepts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TeamForm(forms.Form):
 
 
 class DeleteForm(forms.Form):
-    """The name once more, so that nobody deletes by mistake."""
+    """The team's name, typed as a confirmation."""
 
     typed = forms.CharField(
         label=_("Type the team's name to delete it"),
@@ -34,7 +34,7 @@ class DeleteForm(forms.Form):
 
 
 class InvitationForm(forms.Form):
-    """Whom to invite as what; owners are offered to owners only."""
+    """Whom to invite with which role; only owners may invite owners."""
 
     email = forms.EmailField(
         label=_("E-mail address"), max_length=LONGEST_ADDRESS, widget=forms.EmailInput({"autocomplete": "off"})
@@ -48,6 +48,6 @@ class InvitationForm(forms.Form):
 
 
 def roles_for(actions: Collection[Action]) -> list[tuple[str, Any]]:
-    """The roles that somebody with these rights may give, the lowest first."""
+    """Return the roles that a user with these actions may give, lowest first."""
     every = list(reversed(Role.choices))
     return every if Action.CHANGE_OWNERS in actions else [(name, label) for name, label in every if name != Role.OWNER]

@@ -1,4 +1,4 @@
-"""Where the link of an invitation leads."""
+"""The page behind the link of an invitation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dashboard.auth import current_user
 from dashboard.page import page
 from dashboard.teams.words import ROLES, name_of
 
-# Who may sign up although sign-up is closed: whoever has seen an open invitation in this session.
+# A session that has shown an open invitation may sign up although sign-up is closed.
 SESSION_KEY = "invitation"
 GONE = 410
 
 
 @page("GET", "POST", login=False)
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """What somebody is invited to; posted, they join. An unknown link is not found, one that is over says why."""
+    """Show an invitation; on POST, join the team. An unknown link is 404, an expired or used one says so."""
     try:
         found = find(token)
         if request.method != "POST" or state_of(found) != State.OPEN:
@@ -33,7 +33,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     except Invitation.DoesNotExist:
         raise Http404 from None
     except InvitationOver:
-        # Somebody was faster.
+        # Another request was faster.
         return show(request, find(token))
     request.session.pop(SESSION_KEY, None)
     if joined.kept:

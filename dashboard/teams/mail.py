@@ -1,4 +1,4 @@
-"""The mail that invites somebody into a team."""
+"""The mail with an invitation to a team."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dashboard.teams.words import ROLES, name_of
 
 logger = structlog.get_logger(__name__)
 
-# A person waits for the page meanwhile.
+# The request waits for it.
 PATIENCE_S = 10
 
 
 def send_invitation(invitation: Invitation, link: str, *, sender: User) -> bool:
-    """Sends the link, in the language that is active; False where no mail server took it.
+    """Send the link in the active language; return False where no mail server accepted it.
 
     The invitation stands then all the same. Nothing of the link is logged.
     """
@@ -38,7 +38,7 @@ def send_invitation(invitation: Invitation, link: str, *, sender: User) -> bool:
     mail.attach_alternative(render_to_string("mail/invitation.html", context), "text/html")
     try:
         mail.send()
-    # Each mail backend has errors of its own, and none of them is worth an invitation.
+    # Mail backends raise errors of their own, and none of them may cost the invitation.
     except Exception as error:
         logger.error("invitation_not_sent", invitation_id=invitation.pk, error=type(error).__name__)
         return False

@@ -1,4 +1,4 @@
-"""What people do with the members of a team and with its invitations."""
+"""Views that change members and invitations of a team."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from dashboard.teams.views import show
 from dashboard.teams.words import name_of
 
 
-class Told(AbstractContextManager[None]):
-    """What could not be done is told on the next page; what is gone meanwhile is not found."""
+class Refusals(AbstractContextManager[None]):
+    """Show refusals as messages of the next page; rows that are gone meanwhile are 404."""
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
@@ -36,15 +36,15 @@ class Told(AbstractContextManager[None]):
             raise Http404 from None
         if not isinstance(error, ValidationError):
             return False
-        for words in error.messages:
-            messages.error(self.request, words)
+        for message in error.messages:
+            messages.error(self.request, message)
         return True
 
 
 @page("POST", of=team_of)
 def change(request: HttpRequest, team: Team, actions: Actions, membership_id: int) -> HttpResponse:
-    """A member gets another role."""
-    with Told(request):
+    """Change a member's role."""
+    with Refusals(request):
         member = teams.change_role(team, membership_id, request.POST.get("role", ""), by=current_user(request))
         words = _("%(name)s has the role %(role)s now.")
         messages.success(request, words % {"name": name_of(member.user), "role": member.get_role_display()})
@@ -53,8 +53,8 @@ def change(request: HttpRequest, team: Team, actions: Actions, membership_id: in
 
 @page("POST", of=team_of)
 def remove(request: HttpRequest, team: Team, actions: Actions, membership_id: int) -> HttpResponse:
-    """A member is one no more."""
-    with Told(request):
+    """Remove a member."""
+    with Refusals(request):
         gone = teams.remove_member(team, membership_id, by=current_user(request))
         messages.success(request, _("%(name)s is no longer in the team.") % {"name": name_of(gone)})
         if gone == current_user(request):
@@ -64,8 +64,8 @@ def remove(request: HttpRequest, team: Team, actions: Actions, membership_id: in
 
 @page("POST", of=team_of)
 def leave(request: HttpRequest, team: Team, actions: Actions) -> HttpResponse:
-    """The person goes."""
-    with Told(request):
+    """Leave the team."""
+    with Refusals(request):
         teams.leave_team(team, current_user(request))
         messages.success(request, _("You have left the team “%(name)s”.") % {"name": team.name})
         return redirect("dashboard:teams")
@@ -74,7 +74,7 @@ def leave(request: HttpRequest, team: Team, actions: Actions) -> HttpResponse:
 
 @page("POST", of=team_of, action=Action.INVITE, limit="invitation")
 def send(request: HttpRequest, team: Team, actions: Actions) -> HttpResponse:
-    """Somebody is invited by mail."""
+    """Invite by mail."""
     form = InvitationForm(actions, request.POST)
     if form.is_valid():
         try:
@@ -90,16 +90,16 @@ def send(request: HttpRequest, team: Team, actions: Actions) -> HttpResponse:
 
 @page("POST", of=team_of, action=Action.INVITE, limit="invitation")
 def resend(request: HttpRequest, team: Team, actions: Actions, invitation_id: int) -> HttpResponse:
-    """The invitation goes out anew; the link of the last mail ends."""
-    with Told(request):
+    """Send the invitation again with a new link; the old link ends."""
+    with Refusals(request):
         return mail(request, team, invitations.resend(team, invitation_id, by=current_user(request)))
     return redirect("dashboard:team", team_id=team.pk)
 
 
 @page("POST", of=team_of, action=Action.INVITE)
 def revoke(request: HttpRequest, team: Team, actions: Actions, invitation_id: int) -> HttpResponse:
-    """The invitation is withdrawn; one that was accepted meanwhile is told of."""
-    with Told(request):
+    """Withdraw the invitation, unless it was accepted meanwhile."""
+    with Refusals(request):
         if invitations.revoke(team, invitation_id, by=current_user(request)):
             messages.success(request, _("The invitation is withdrawn. Its link leads nowhere any more."))
         else:
@@ -108,7 +108,7 @@ def revoke(request: HttpRequest, team: Team, actions: Actions, invitation_id: in
 
 
 def mail(request: HttpRequest, team: Team, made: Invited) -> HttpResponse:
-    """Sends the invitation, which is stored by now. Where no mail leaves, the page shows its link, this once."""
+    """Send the stored invitation. Where no mail can be sent, the page shows its link once."""
     path = reverse("dashboard:invitation", args=[made.token])
     link = request.build_absolute_uri(path)
     address = made.invitation.email

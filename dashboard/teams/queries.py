@@ -1,4 +1,4 @@
-"""What the pages of teams read. Each function needs a fixed number of queries."""
+"""Queries of the team pages. Each function needs a fixed number of queries."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dashboard.teams.forms import roles_for
 from deployments.models import Deployment
 from projects.models import Project
 
-# A person has a handful; only a superuser sees every team there is.
+# Users have a handful; only superusers see all teams.
 MOST_TEAMS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class TeamRow:
-    """role: the person's own, None for a superuser who is no member."""
+    """role: the user's own, None for a superuser who is no member."""
 
     team: Team
     role: Any
@@ -32,7 +32,7 @@ class TeamRow:
 
 @dataclass(frozen=True, slots=True)
 class MemberRow:
-    """A member, and what the person who looks may do with them. roles: that they may be given; empty: none."""
+    """A member, and what the user may do with them. roles: that the user may give; empty: none."""
 
     membership: Membership
     is_me: bool
@@ -42,7 +42,7 @@ class MemberRow:
 
 @dataclass(frozen=True, slots=True)
 class InvitationRow:
-    """An invitation that waits; may_change: whether the person who looks may send it again or withdraw it."""
+    """A pending invitation. may_change: whether the user may send it again or withdraw it."""
 
     invitation: Invitation
     is_over: bool
@@ -66,7 +66,7 @@ class TeamPage:
 
     @property
     def may_leave(self) -> bool:
-        """Whether an owner stays when the person goes."""
+        """Return whether an owner remains when the user leaves."""
         me = self.me
         if me is None or me.membership.role != Role.OWNER:
             return me is not None
@@ -78,13 +78,13 @@ def is_active_owner(member: Membership) -> bool:
 
 
 def counted(rows: QuerySet[Any]) -> Any:
-    """How many of these rows belong to a team, for an annotation."""
+    """Return an annotation: how many of these rows belong to a team."""
     per_team = rows.filter(team=OuterRef("pk")).order_by().values("team").annotate(n=Count("pk")).values("n")
     return Coalesce(Subquery(per_team), 0)
 
 
 def teams_of(user: User) -> list[TeamRow]:
-    """The person's teams, by name; of a superuser, the first MOST_TEAMS of all. One query."""
+    """Return the user's teams by name; for a superuser, the first MOST_TEAMS of all. One query."""
     mine = Membership.objects.filter(team=OuterRef("pk"), user=user).values("role")[:1]
     teams: Any = (
         Team.objects.visible_to(user)
@@ -102,13 +102,13 @@ def teams_of(user: User) -> list[TeamRow]:
 
 
 def team_of(user: User, team_id: int) -> tuple[Team, frozenset[Action]]:
-    """A team that the person may see, and what they may do there. Raises Http404."""
+    """Return a team that the user may see, and their actions there. Raises Http404."""
     team = get_object_or_404(Team.objects.visible_to(user), pk=team_id)
     return team, actions_in(user, team)
 
 
 def team_page(team: Team, actions: frozenset[Action], user: User) -> TeamPage:
-    """Four queries at most."""
+    """Return the content of the team's page. At most four queries."""
     members = team.memberships.select_related("user").order_by(Lower("user__username"))
     projects: Any = (
         Project.objects.not_deleted()
@@ -134,7 +134,7 @@ def member_row(member: Membership, actions: frozenset[Action], user: User) -> Me
 
 
 def invitations_of(team: Team, actions: frozenset[Action]) -> list[InvitationRow]:
-    """Those that wait, for those who may invite: addresses are nobody else's business."""
+    """Return pending invitations, to users who may invite: others must not see addresses."""
     if Action.INVITE not in actions:
         return []
     waiting = team.invitations.waiting().select_related("invited_by").order_by(Lower("email"))

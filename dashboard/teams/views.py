@@ -1,4 +1,4 @@
-"""The pages of teams: my teams, and one team."""
+"""Pages of teams: the user's teams, and one team."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metrics.deletion import delete_team
 
 @page("GET", "POST", limit="making")
 def teams(request: HttpRequest) -> HttpResponse:
-    """The person's teams; posted, a new one."""
+    """List the user's teams; on POST, create one."""
     form = TeamForm(request.POST) if request.method == "POST" else TeamForm()
     if form.is_bound and form.is_valid():
         try:
@@ -37,7 +37,7 @@ def teams(request: HttpRequest) -> HttpResponse:
 
 @page(of=team_of)
 def team(request: HttpRequest, found: Team, actions: Actions) -> HttpResponse:
-    """A team: members, invitations, projects."""
+    """Show a team: members, invitations, projects."""
     return show(request, team_page(found, actions, current_user(request)))
 
 
@@ -82,7 +82,7 @@ def show(
     delete_form: DeleteForm | None = None,
     unsent: dict[str, str] | None = None,
 ) -> HttpResponse:
-    """The team's page. unsent: an invitation whose mail was not sent, with its link, which is shown this once."""
+    """Render the team's page. unsent: an invitation whose mail was not sent; its link is shown once."""
     context = {
         "page": page,
         "team": page.team,

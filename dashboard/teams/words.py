@@ -1,4 +1,4 @@
-"""What pages say of roles. Translated when it is shown."""
+"""Descriptions of roles. Translated when rendered."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ ROLES: Mapping[str, Any] = {
 
 
 def name_of(user: Any) -> str:
-    """A person's name for others; "" for nobody."""
+    """Return a user's display name, "" for None."""
     return (user.get_full_name() or user.get_username()) if user is not None else ""

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Role, User
-from dashboard.projects.probing import told
+from dashboard.projects.probing import report_on
 from dashboard.tests import endpoints, scenes
 from dashboard.tests.endpoints import METRICS, Service
 from dashboard.tests.pages import as_role, words
@@ -88,9 +88,7 @@ def test_a_probe_shows_each_value_with_its_unit_and_saves_nothing(browser_of, en
         ("requests_per_sec", -1, "requests_per_sec is -1, allowed at least 0"),
     ],
 )
-def test_a_value_that_cannot_be_right_is_told_beside_the_others(
-    browser_of, environment, service, metric, value, remark
-):
+def test_a_doubtful_value_is_reported_beside_the_others(browser_of, environment, service, metric, value, remark):
     service.metrics[metric] = value
     text = words(probe(browser_of, environment, service.url))
     assert remark in text
@@ -117,7 +115,7 @@ def test_a_missing_value_is_named(browser_of, environment, service):
         (200, b"[" + b"1," * 100_000 + b"1]", "more than 64 KiB", "more than the five metrics"),
     ],
 )
-def test_an_answer_that_is_no_use_is_told_with_its_fix(browser_of, environment, service, status, raw, said, fix):
+def test_an_unusable_answer_is_reported_with_its_fix(browser_of, environment, service, status, raw, said, fix):
     service.status, service.raw = status, raw
     service.headers = {"Location": "http://elsewhere.example/"} if status == 302 else {}
     text = words(probe(browser_of, environment, service.url))
@@ -136,18 +134,18 @@ def test_an_answer_that_is_no_use_is_told_with_its_fix(browser_of, environment, 
         ("http://127.0.0.1:9/m", "could not connect to 127.0.0.1:9", "Check the port"),
     ],
 )
-def test_an_address_that_cannot_be_asked_is_told_with_its_fix(browser_of, environment, service, url, said, fix):
+def test_an_address_that_cannot_be_asked_is_reported_with_its_fix(browser_of, environment, service, url, said, fix):
     text = words(probe(browser_of, environment, url))
     assert said in text
     assert fix in text
 
 
-def test_tls_that_does_not_hold_is_told(browser_of, environment, service):
+def test_invalid_tls_is_reported(browser_of, environment, service):
     text = words(probe(browser_of, environment, service.url.replace("http:", "https:")))
     assert "Check that the certificate is valid" in text
 
 
-def test_a_secret_that_no_key_opens_is_told_with_the_way_out(browser_of, environment, service, settings):
+def test_an_undecryptable_secret_is_reported_with_its_fix(browser_of, environment, service, settings):
     enable_signing(environment)
     settings.SEQPULSE_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     text = words(probe(browser_of, environment, service.url))
@@ -169,7 +167,7 @@ def test_an_answer_from_the_own_network_is_not_shown(browser_of, environment, se
 def test_a_hostile_answer_is_shown_as_text_and_not_for_long(environment):
     answer = Response(status=200, body=HOSTILE, content_type="", elapsed_ms=1.0, remote_ip="198.41.0.4")
     found = read_answer(Probe("https://shop.example/m", signed=False), answer, Endpoint("https://shop.example/m", "1"))
-    body = render_to_string("dashboard/projects/_probe.html", {"told": told(found), "environment": environment})
+    body = render_to_string("dashboard/projects/_probe.html", {"report": report_on(found), "environment": environment})
     assert "<script>alert(1)" not in body
     assert "&lt;script&gt;alert(1)" in body
     assert "\x1b" not in body
@@ -186,7 +184,7 @@ NO_URLS = ["", "\0", "ftp://x/", "http://", "http://user:pw@host/", "x" * 5000, 
 
 
 @pytest.mark.parametrize("url", NO_URLS)
-def test_what_is_no_url_is_told_and_nothing_is_asked(browser_of, environment, service, url):
+def test_an_invalid_url_is_reported_and_nothing_is_asked(browser_of, environment, service, url):
     answer = probe(browser_of, environment, url)
     assert answer.status_code == 200
     assert "field-error" in answer.content.decode()
