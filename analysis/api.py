@@ -1,4 +1,4 @@
-"""Reading deployments, verdicts and hints (WIRE §1)."""
+"""Reading deployments, verdicts and hints (docs/protocol.md)."""
 
 from __future__ import annotations
 
