@@ -64,3 +64,13 @@ def test_ci_runs_what_a_contributor_runs() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     assert commands == [".ci/run"]
+
+
+def test_the_architecture_document_has_the_layers_of_the_import_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    text = (ROOT / "docs/architecture/README.md").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith("explain ←")]
+    written = [re.sub("[{}]", "", part).replace(", ", " | ") for part in reversed(line.split(" ← "))]
+    assert written == layers
+    assert all(f"| `{package}/` |" in text for layer in layers for package in layer.split(" | "))
