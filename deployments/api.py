@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from django.core.exceptions import ValidationError as InvalidPolicy
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
@@ -28,7 +27,8 @@ from deployments.services import (
 from explain.facts import Fact
 from explain.rendering import render
 from projects.authentication import project_of
-from projects.policies import for_environment, policy_from_toml
+from projects.policies import for_environment, policy_from_toml, wrong_fields
+from projects.policy import InvalidPolicy
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_FOR_PRE_S = 10.0
@@ -79,7 +79,7 @@ def policy_of(body: dict[str, Any]) -> dict[str, Any] | None:
             return policy_from_toml(given, body["env"])
         return for_environment(given, body["env"])
     except InvalidPolicy as error:
-        raise ValidationError({"policy": error.messages}) from None
+        raise ValidationError({"policy": wrong_fields(error)}) from None
 
 
 @limited(DEPLOYMENTS)

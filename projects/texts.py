@@ -26,7 +26,7 @@ POLICY_FILES = {
     "policy.too_large_for_toml": _(
         "The policy file is not valid TOML: a number has thousands of digits, or a value is nested too deep."
     ),
-    "policy.environments": _("environments: has to hold one table per environment, like [environments.prod]."),
+    "policy.environments": _("Must have one table per environment, like [environments.prod]."),
 }
 
 register({**POLICY_ERRORS, **POLICY_FILES})

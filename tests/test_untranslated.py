@@ -188,7 +188,7 @@ SHOWN: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     ),
 }
 # Errors of the API, which is English; models are only shown in Django admin.
-OF_THE_API = ("serializers.py", "api.py", "filters.py", "pagination.py", "models.py", "projects/policies.py")
+OF_THE_API = ("serializers.py", "api.py", "filters.py", "pagination.py", "models.py")
 
 
 def shown_arguments(call: ast.Call) -> Iterator[ast.expr]:

@@ -13,13 +13,12 @@ from typing import Any
 
 from django import forms
 from django.utils import formats
-from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from common.validation import localized
 from dashboard.charts import UNITS
 from dashboard.words import METRICS as METRIC_NAMES
 from dashboard.words import POLICY_KINDS, SENSITIVITIES
-from explain.rendering import render
 from projects.policy import (
     DEFAULT_KIND,
     KINDS,
@@ -142,7 +141,7 @@ class PolicyForm(forms.Form):
             policy_from_dict(self.policy)
         except InvalidPolicy as invalid:
             for path, fact in invalid.errors.items():
-                self.add_error(self._field_at(kind, path), render(fact, get_language() or "en"))
+                self.add_error(self._field_at(kind, path), localized(fact))
         return data
 
     def mark_changed(self, version: int) -> None:

@@ -68,7 +68,7 @@ def test_the_same_file_again_makes_no_new_version(client: Client, made: NewProje
         ({"limits": {"error_rate": "high"}}, "limits.error_rate"),
         ("x" * 20_000, "longer"),
         (5, "seqpulse.toml"),
-        ("a = " + "[" * 5000, "TOML"),
+        ("a = " + "[" * 5000, "nested"),
         ("\0", "TOML"),
         ("warmup_samples = " + "9" * 4400, "thousands of digits"),
         ("limits.latency_p95 = 0x" + "f" * 4400, "limits.latency_p95"),

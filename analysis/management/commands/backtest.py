@@ -22,7 +22,7 @@ from analysis.cases import CaseError, error_result, judge_case, parse_case, to_l
 from analysis.replay import compare, judged, replay
 from deployments.models import Deployment, DeploymentQuerySet
 from projects.models import Project
-from projects.policies import sentences
+from projects.policies import wrong_fields
 from projects.policy import InvalidPolicy, Policy, policy_from_dict
 
 PROGRESS_EVERY_S = 2.0
@@ -161,6 +161,6 @@ def _read_policy(name: str) -> Policy:
             raise CommandError(f"--policy {name}: no such file")
         return policy_from_dict({"kind": name})
     except InvalidPolicy as error:
-        raise CommandError(f"--policy {name}: {'; '.join(sentences(error))}") from None
+        raise CommandError(f"--policy {name}: {'; '.join(wrong_fields(error))}") from None
     except (ValueError, RecursionError, OSError) as error:
         raise CommandError(f"--policy {name}: {error}") from None
