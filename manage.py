@@ -1,11 +1,13 @@
 #!/usr/bin/env python
 """Django's command line for SeqPulse."""
 
+import gc
 import os
 import sys
 
 
 def main() -> None:
+    gc.disable()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
     try:
         from seqpulse.command_line import run

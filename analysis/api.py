@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException
 from rest_framework.generics import ListAPIView
@@ -27,6 +27,7 @@ from analysis.serializers import (
     StandingVerdict,
     VerdictSerializer,
 )
+from common.openapi import described
 from deployments.closing import why_closed
 from deployments.long_poll import long_poll
 from deployments.models import NEVER_JUDGED, Deployment
@@ -74,7 +75,7 @@ class DeploymentListView(ListAPIView[Deployment]):
 class DeploymentDetailView(APIView):
     """One deployment."""
 
-    @extend_schema(operation_id="deployment", responses=DeploymentSerializer)
+    @described(operation_id="deployment", responses=DeploymentSerializer)
     def get(self, request: Request, uuid: UUID) -> Response:
         """The deployment; its verdict is null until it stands."""
         deployment = get_object_or_404(deployments_of(request), uuid=uuid)
@@ -108,7 +109,7 @@ class WaitRequest(serializers.Serializer[Any]):
 class VerdictView(APIView):
     """The gate for pipelines."""
 
-    @extend_schema(
+    @described(
         operation_id="verdict",
         parameters=[OpenApiParameter("wait", float, description="Hold the answer for up to so many seconds (≤ 60).")],
         responses={

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from structlog.contextvars import bind_contextvars
 
+from common.openapi import described
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
 from deployments.services import (
     EndpointConflict,
@@ -86,7 +87,7 @@ def policy_of(body: dict[str, Any]) -> dict[str, Any] | None:
 class TriggerView(APIView):
     """A deployment begins."""
 
-    @extend_schema(
+    @described(
         operation_id="trigger",
         request=TriggerRequest,
         responses=TriggerResponse,
@@ -128,7 +129,7 @@ class TriggerView(APIView):
 class FinishView(APIView):
     """A deployment is done."""
 
-    @extend_schema(operation_id="finish", request=FinishRequest, responses=FinishResponse)
+    @described(operation_id="finish", request=FinishRequest, responses=FinishResponse)
     def post(self, request: Request) -> Response:
         """Tells SeqPulse that the deployment is done: it begins to observe the new version."""
         body = checked(FinishRequest, request)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import inline_serializer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from common.openapi import described
 from deployments.models import Deployment
 from metrics.models import MetricSample
 from metrics.serializers import SampleSerializer
@@ -21,7 +22,7 @@ from security.limits import DEPLOYMENTS, limited
 class DeploymentMetricsView(APIView):
     """Samples of a deployment, oldest first."""
 
-    @extend_schema(
+    @described(
         operation_id="deployment_metrics",
         responses=inline_serializer("DeploymentMetrics", {"samples": SampleSerializer(many=True)}),
     )

@@ -73,3 +73,12 @@ def test_the_first_account_waits_until_the_database_is_set_up(tmp_path: Path) ->
             assert process.poll() is None
         out, message = process.communicate(timeout=60)
     assert (process.returncode, out.strip()) == (0, "Superuser created successfully."), message
+
+
+def test_commands_import_no_page_and_the_web_server_no_test_tools() -> None:
+    script = (
+        "import sys; print('seqpulse.urls' in sys.modules); from seqpulse.urls import urlpatterns;"
+        "print([name for name in ('rest_framework.test', 'django.test', 'unittest.mock') if name in sys.modules])"
+    )
+    out, message = start("shell", "--no-imports", "-c", script).communicate(timeout=60)
+    assert out.splitlines() == ["False", "[]"], message
