@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import SuspiciousOperation
@@ -65,6 +65,12 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         for row in formset.new_objects:
             row.save()
         formset.save_m2m()
+
+    def report_changed(self, request: HttpRequest, rows: Sequence[Model], note: str, text: Any) -> None:
+        """Log the change of each row with the note, and show how many there were. text: of ngettext_lazy, by "n"."""
+        for row in rows:
+            self.log_change(request, row, note)
+        self.message_user(request, text % {"n": len(rows)}, messages.SUCCESS)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> HttpResponse | None:
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)

@@ -9,14 +9,14 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from common.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
-from projects.admin_actions import block_endpoints, change_plan, unblock_endpoints
+from projects.admin_actions import block_endpoints, change_plan, changed_rows, unblock_endpoints
 from projects.models import PLAN_CHOICES, ApiKey, Environment, ExcludedWindow, PolicySource, PolicyVersion, Project
 from projects.services import issue_api_key, set_policy
 from projects.signing import enable_signing
@@ -65,12 +65,8 @@ class ProjectAdmin(OwnerAdmin):
             self.message_user(request, _("Choose the plan beside the action."), messages.WARNING)
             return
         changed = change_plan(queryset, plan, by=str(request.user))
-        for project in changed:
-            self.log_change(request, project, f"Put on the plan {plan}.")
-        text = ngettext(
-            "%(n)d project is on another plan now.", "%(n)d projects are on another plan now.", len(changed)
-        )
-        self.message_user(request, text % {"n": len(changed)}, messages.SUCCESS)
+        text = ngettext_lazy("%(n)d project is on another plan now.", "%(n)d projects are on another plan now.", "n")
+        self.report_changed(request, changed, f"Put on the plan {plan}.", text)
 
     @admin.display(description=gettext_lazy("window (min)"))
     def window(self, project: Project) -> int:
@@ -159,12 +155,9 @@ class EnvironmentAdmin(OwnerAdmin):
 
     @admin.action(description=gettext_lazy("Turn signing off"), permissions=["change"])
     def turn_signing_off(self, request: HttpRequest, queryset: QuerySet[Environment]) -> None:
-        changed = 0
-        for environment in queryset.select_related("project"):
-            changed += Environment.objects.filter(pk=environment.pk).exclude(hmac_secret="").update(hmac_secret="")
-            self.log_change(request, environment, "Turned signing off.")
-        text = ngettext("%(n)d environment no longer signs.", "%(n)d environments no longer sign.", changed)
-        self.message_user(request, text % {"n": changed}, messages.SUCCESS)
+        changed = changed_rows(queryset.select_related("project"), ~Q(hmac_secret=""), hmac_secret="")
+        text = ngettext_lazy("%(n)d environment no longer signs.", "%(n)d environments no longer sign.", "n")
+        self.report_changed(request, changed, "Turned signing off.", text)
 
     @admin.action(description=gettext_lazy("Block the endpoint: it is not asked any more"), permissions=["change"])
     def block(self, request: HttpRequest, queryset: QuerySet[Environment]) -> None:
@@ -173,18 +166,14 @@ class EnvironmentAdmin(OwnerAdmin):
             self.message_user(request, _("Write the reason beside the action: the team reads it."), messages.WARNING)
             return
         blocked = block_endpoints(queryset.select_related("project"), reason, by=str(request.user))
-        for environment in blocked:
-            self.log_change(request, environment, f"Blocked the endpoint: {reason}")
-        text = ngettext("%(n)d endpoint is blocked.", "%(n)d endpoints are blocked.", len(blocked))
-        self.message_user(request, text % {"n": len(blocked)}, messages.SUCCESS)
+        text = ngettext_lazy("%(n)d endpoint is blocked.", "%(n)d endpoints are blocked.", "n")
+        self.report_changed(request, blocked, f"Blocked the endpoint: {reason}", text)
 
     @admin.action(description=gettext_lazy("Unblock the endpoint"), permissions=["change"])
     def unblock(self, request: HttpRequest, queryset: QuerySet[Environment]) -> None:
         unblocked = unblock_endpoints(queryset.select_related("project"), by=str(request.user))
-        for environment in unblocked:
-            self.log_change(request, environment, "Unblocked the endpoint.")
-        text = ngettext("%(n)d endpoint is asked again.", "%(n)d endpoints are asked again.", len(unblocked))
-        self.message_user(request, text % {"n": len(unblocked)}, messages.SUCCESS)
+        text = ngettext_lazy("%(n)d endpoint is asked again.", "%(n)d endpoints are asked again.", "n")
+        self.report_changed(request, unblocked, "Unblocked the endpoint.", text)
 
 
 class OfEnvironmentAdmin(GuardedAdmin):
@@ -262,10 +251,5 @@ class ApiKeyAdmin(GuardedAdmin):
 
     @admin.action(description=gettext_lazy("Revoke"), permissions=["change"])
     def revoke_keys(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        revoked = 0
-        for key in queryset:
-            if key.revoke():
-                revoked += 1
-                self.log_change(request, key, "Revoked.")
-        text = ngettext("%(n)d key revoked.", "%(n)d keys revoked.", revoked)
-        self.message_user(request, text % {"n": revoked}, messages.SUCCESS)
+        text = ngettext_lazy("%(n)d key revoked.", "%(n)d keys revoked.", "n")
+        self.report_changed(request, [key for key in queryset if key.revoke()], "Revoked.", text)

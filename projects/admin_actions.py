@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from projects.models import Environment, Project
@@ -13,45 +15,44 @@ from projects.plans import PLANS
 
 logger = structlog.get_logger(__name__)
 
+Row = TypeVar("Row", Project, Environment)
+
+
+def changed_rows(rows: Iterable[Row], condition: Q, **columns: Any) -> list[Row]:
+    """Update each row for which the condition still holds, in one transaction; return those rows."""
+    with transaction.atomic():
+        return [row for row in rows if type(row)._default_manager.filter(condition, pk=row.pk).update(**columns)]
+
 
 def change_plan(projects: Iterable[Project], plan: str, *, by: str) -> list[Project]:
     """Put the projects on the plan; return those that were on another one. Deployments under way keep their window.
 
-    Raises ValueError for a plan that there is not.
+    Raises ValueError for a plan that does not exist.
     """
     if plan not in PLANS:
         raise ValueError(f"There is no plan {plan!r}: choose one of {', '.join(PLANS)}.")
-    changed = []
-    with transaction.atomic():
-        for project in projects:
-            if Project.objects.filter(pk=project.pk).exclude(plan=plan).update(plan=plan):
-                changed.append(project)
-                logger.info("plan_changed", project=str(project.uuid), plan=plan, by=by)
+    changed = changed_rows(projects, ~Q(plan=plan), plan=plan)
+    for project in changed:
+        logger.info("plan_changed", project=str(project.uuid), plan=plan, by=by)
     return changed
 
 
 def block_endpoints(environments: Iterable[Environment], reason: str, *, by: str) -> list[Environment]:
     """Block the endpoints of these environments; return those that were not blocked before.
 
-    What would have been measured counts as missed, with the reason: no verdict reads ok for lack of samples.
+    Samples not taken count as missing, with the reason: no verdict reads ok for lack of samples.
     """
-    changed = []
-    with transaction.atomic():
-        for environment in environments:
-            rows = Environment.objects.filter(pk=environment.pk, endpoint_blocked_at__isnull=True)
-            if rows.update(endpoint_blocked_at=timezone.now(), endpoint_blocked_reason=reason):
-                changed.append(environment)
-                logger.warning("endpoint_blocked", environment=environment.pk, reason=reason, by=by)
+    block = {"endpoint_blocked_at": timezone.now(), "endpoint_blocked_reason": reason}
+    changed = changed_rows(environments, Q(endpoint_blocked_at__isnull=True), **block)
+    for environment in changed:
+        logger.warning("endpoint_blocked", environment=environment.pk, reason=reason, by=by)
     return changed
 
 
 def unblock_endpoints(environments: Iterable[Environment], *, by: str) -> list[Environment]:
     """Unblock the endpoints of these environments; return those that were blocked."""
-    changed = []
-    with transaction.atomic():
-        for environment in environments:
-            rows = Environment.objects.filter(pk=environment.pk, endpoint_blocked_at__isnull=False)
-            if rows.update(endpoint_blocked_at=None, endpoint_blocked_reason=""):
-                changed.append(environment)
-                logger.info("endpoint_unblocked", environment=environment.pk, by=by)
+    unblock: dict[str, Any] = {"endpoint_blocked_at": None, "endpoint_blocked_reason": ""}
+    changed = changed_rows(environments, Q(endpoint_blocked_at__isnull=False), **unblock)
+    for environment in changed:
+        logger.info("endpoint_unblocked", environment=environment.pk, by=by)
     return changed
