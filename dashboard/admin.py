@@ -1,4 +1,4 @@
-"""What Django admin needs of the pages' packages; Django looks for it here."""
+"""Import the admin modules of the subjects; Django imports this module."""
 
 from __future__ import annotations
 

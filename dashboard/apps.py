@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 from security.rotation import JSON_SECRETS
 
-# What django-allauth keeps encrypted by our adapter (dashboard/accounts/mfa.py).
+# Secrets of django-allauth, encrypted by our adapter (dashboard/accounts/mfa.py).
 MFA_SECRETS = [("mfa.Authenticator", "data", "secret"), ("mfa.Authenticator", "data", "seed")]
 
 

@@ -1,6 +1,6 @@
-"""What a person changed on a page, as against what the page showed: somebody else may have changed the rest meanwhile.
+"""Find the fields that a user changed on a page: others may have changed the rest meanwhile.
 
-Fields with `show_hidden_initial` send along what they showed.
+Fields with `show_hidden_initial` submit the value that they showed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from django import forms
 
 
 def changed(form: forms.BaseForm, name: str) -> bool:
-    """Whether the valid form holds another value than its page showed; also where it does not say what that was."""
+    """Return whether the value differs from the one that the page showed, or that one is unknown."""
     return form.add_initial_prefix(name) not in form.data or name in form.changed_data
 
 
 def changes(form: forms.BaseForm) -> dict[str, Any]:
-    """The fields of the valid form that were changed, with their values."""
+    """Return the changed fields of the valid form with their values."""
     return {name: form.cleaned_data[name] for name in form.fields if changed(form, name)}

@@ -1,8 +1,8 @@
-"""Charts as geometry: samples in, coordinates out; templates/dashboard/deployments/_chart.html draws them as SVG. Pure.
+"""Compute charts: samples in, coordinates out; templates/dashboard/deployments/_chart.html draws them as SVG. Pure.
 
-The time axis has three zones, each with a scale of its own: before, the deployment itself, after. On one common scale
-a deployment of an hour would press a window of five minutes into a corner, and that window is what people look at.
-Coordinates are text with a full stop, whatever the language of the page.
+The time axis has three zones with separate scales: before, the deployment itself, after. On a common scale a deployment
+of an hour would leave little room for a window of five minutes, which matters most. Coordinates are text with a full
+stop in every language.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from dashboard.i18n import localised, quantity
 WIDTH, HEIGHT = 400, 212
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 392.0, 20.0, 170.0
 BEFORE_END, AFTER_START = 138.0, 176.0
-# Of the room between zero and the top of the plot, the part that stays free above the highest value.
+# Top of the plot relative to the highest value.
 HEADROOM = 1.12
 RATIOS = ("error_rate", "cpu_usage", "memory_usage")
 UNITS = {"requests_per_sec": "req/s", "latency_p95": "ms", **dict.fromkeys(RATIOS, "%")}
-# A limit further above everything measured than this would press the curve to the ground: only its value is shown.
+# A limit more than this factor above everything measured would flatten the curve: only its value is shown.
 FAR = 3.0
-# A drop is what hurts here; of all the others, a rise.
+# Here a drop is bad; for all others a rise.
 LOWER_BOUND = ("requests_per_sec",)
-# Above it a scale of floats has no room left; an endpoint may report such nonsense and still has a page.
+# Larger values would overflow the scale; an endpoint may report them.
 LARGEST = 1e300
 
 
@@ -41,7 +41,7 @@ class SampleLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The observation: finished_at is None while the pipeline runs; missed: seconds after finish of lost samples."""
+    """The observation. finished_at: None while the pipeline runs; missed: seconds after finish of missing samples."""
 
     started_at: datetime
     finished_at: datetime | None
@@ -56,8 +56,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What else is known from before: the baseline, the windows of earlier good deployments (history), and what the
-    judge did not compare with (left_out), which is drawn and counts for nothing."""
+    """Other samples from before: the baseline, windows of earlier good deployments (history), and samples that were not
+    compared (left_out), which are drawn but do not count."""
 
     history: Sequence[SampleLike] = ()
     baseline: Sequence[SampleLike] = ()
@@ -66,7 +66,7 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One sample. over: beyond the limit; x and y as SVG text; kind: where it comes from."""
+    """One sample. over: beyond the limit; x and y as SVG text; kind: its origin."""
 
     x: str
     y: str
@@ -88,7 +88,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis: where, and what it says in the language of the page."""
+    """A mark on an axis: position, and label in the active language."""
 
     at: str
     label: str
@@ -96,10 +96,13 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One metric before and after. before, after: the levels that the judge compared, else the means of the samples, in
-    the metric's unit; change: relative (latency, traffic) or in percentage points (ratios), None where there is nothing
-    to compare; limit and baseline: heights of lines, limit None where it is so far off that it is not drawn; band: the
-    spread before, as the judge found it, else from the lowest to the highest sample."""
+    """One metric before and after.
+
+    before, after: the compared levels, else the means of the samples, in the metric's unit; change: relative (latency,
+    traffic) or in percentage points (ratios), None if there is nothing to compare; limit and baseline: heights of
+    lines, limit None if too far off to be drawn; band: the spread before, from the judge, else from the lowest to the
+    highest sample.
+    """
 
     metric: str
     unit: str
@@ -121,12 +124,12 @@ class Chart:
 
     @property
     def over(self) -> int:
-        """POST samples beyond the limit."""
+        """Return the number of POST samples beyond the limit."""
         return sum(point.over for point in self.post)
 
     @property
     def compared(self) -> int:
-        """Samples from before that count."""
+        """Return the number of compared samples from before."""
         return sum(point.kind != "left-out" for point in self.pre)
 
     @property
@@ -145,8 +148,12 @@ def draw(
     *,
     earlier: Before = NOTHING,
 ) -> Chart:
-    """The chart of one metric. samples: the deployment's own; check: what the judge found on it; its limit becomes a
-    line, its spread the band."""
+    """Compute the chart of one metric.
+
+    Args:
+        samples: of the deployment.
+        check: its limit becomes a line, its spread the band.
+    """
     post = [sample for sample in samples if sample.phase == "post"]
     known = _in_order(
         {
@@ -197,7 +204,7 @@ def draw(
 
 
 def is_near(limit: float | None, values: Sequence[float]) -> bool:
-    """Whether there is a limit that can be drawn over these values; over nothing but zeros any can."""
+    """Return whether the limit can be drawn over these values; over zeros only, every limit can."""
     highest = max(values, default=0.0)
     return limit is not None and (not highest or limit <= FAR * highest)
 
@@ -207,16 +214,16 @@ def text(number: float) -> str:
 
 
 def height(value: float, top: float) -> float:
-    """Where a value lies between the axis (0) and the top of the scale."""
+    """Return the position of a value between the axis (0) and the top of the scale."""
     return BOTTOM - (BOTTOM - TOP) * min(max(value / top, 0.0), 1.0)
 
 
 def scale(values: Sequence[float], *, ratio: bool) -> tuple[float, float]:
-    """Top of the axis and distance of its ticks: 1, 2, 2.5 or 5 times a power of ten."""
+    """Return the top of the axis and the distance of its ticks: 1, 2, 2.5 or 5 times a power of ten."""
     most = min(max((value for value in values if math.isfinite(value)), default=0.0), LARGEST)
     if most <= 0:
         most = 0.01 if ratio else 1.0
-    # Finer than any figure is shown; and a subnormal number has no power of ten to divide by.
+    # Below the shown precision; also avoids subnormal numbers, which have no power of ten to divide by.
     most = max(most, 1e-5 if ratio else 1e-3)
     rough = most * HEADROOM / 4
     power = 10.0 ** math.floor(math.log10(rough))
@@ -226,7 +233,7 @@ def scale(values: Sequence[float], *, ratio: bool) -> tuple[float, float]:
 
 
 def y_labels(top: float, step: float, metric: str) -> list[tuple[float, str]]:
-    """The ticks from 0 to the top; ratios are labelled as percentages."""
+    """Return the ticks from 0 to the top; ratios are labelled as percentages."""
     factor = 100 if metric in RATIOS else 1
     digits = max(0, min(6, -math.floor(math.log10(step * factor) + 1e-9)))
     if step * factor * 10**digits % 1 > 1e-9 and digits < 6:
@@ -242,15 +249,17 @@ def y_labels(top: float, step: float, metric: str) -> list[tuple[float, str]]:
 
 
 def _judged(level: float | None, values: Sequence[float]) -> float | None:
-    """The level of these samples as the judge took it: without warm-up, outliers and what load explains. Their mean
-    where it took none; None where there are none."""
+    """Return the level from the judge, else the mean of the samples; None without samples.
+
+    The judge's level excludes warm-up, outliers and effects of load.
+    """
     if not values:
         return None
     return mean_of(values) if level is None else level
 
 
 def change_between(before: float | None, after: float | None, *, ratio: bool) -> float | None:
-    """From before to after: the difference of ratios, else the relative change; None where it cannot be told."""
+    """Return the difference of ratios, else the relative change; None if undefined."""
     if before is None or after is None:
         return None
     if ratio:
@@ -260,12 +269,12 @@ def change_between(before: float | None, after: float | None, *, ratio: bool) ->
 
 
 def _offset(sample: SampleLike, span: Span) -> float:
-    """Seconds from finish to the sample."""
+    """Return the seconds from finish to the sample."""
     return (sample.collected_at - (span.finished_at or span.started_at)).total_seconds()
 
 
 def _reach(post: Sequence[SampleLike], span: Span) -> float:
-    """Seconds that the zone after the deployment covers."""
+    """Return the seconds that the zone after the deployment covers."""
     return max([span.seconds, *(_offset(sample, span) for sample in post)]) * 1.04
 
 
@@ -274,13 +283,13 @@ def _after_place(offset: float, reach: float) -> float:
 
 
 def _in_order(groups: Mapping[str, Sequence[SampleLike]]) -> list[tuple[str, SampleLike]]:
-    """Everything from before with where it comes from, oldest first."""
+    """Return all samples from before with their origin, oldest first."""
     known = [(kind, sample) for kind, samples in groups.items() for sample in samples]
     return sorted(known, key=lambda pair: pair[1].collected_at)
 
 
 def _spread(levels: Sequence[float], check: Check | None) -> tuple[float, float] | None:
-    """From where to where the level before reached; None where one sample or none is known."""
+    """Return the spread of the level before; None with fewer than two samples."""
     if check is not None and check.baseline is not None and check.spread:
         return max(check.baseline - check.spread, 0.0), check.baseline + check.spread
     return (min(levels), max(levels)) if len(levels) > 1 else None
@@ -290,19 +299,19 @@ def _band(spread: tuple[float, float] | None, top: float) -> Band | None:
     if spread is None:
         return None
     low, high = spread
-    # A level without any spread is still to be seen.
+    # Keep a level without spread visible.
     upper, lower = height(high, top) - 1, height(low, top) + 1
     return Band(low, high, text(max(upper, TOP)), text(min(lower, BOTTOM) - max(upper, TOP)))
 
 
 def _before_places(count: int) -> list[float]:
-    """Samples from before in their order, at equal distances: they are of half an hour, or of other days."""
+    """Place samples from before in order at equal distances: they span half an hour, or other days."""
     room = BEFORE_END - LEFT
     return [LEFT + room * (place + 1) / (count + 1) for place in range(count)]
 
 
 def _lines(post: Sequence[SampleLike], points: Sequence[Point], span: Span) -> tuple[str, ...]:
-    """Polylines through the POST samples, broken at gaps: no line where nothing was measured."""
+    """Return polylines through the POST samples, broken at gaps."""
     runs: list[list[str]] = []
     previous: SampleLike | None = None
     for sample, point in zip(post, points, strict=True):
@@ -315,12 +324,12 @@ def _lines(post: Sequence[SampleLike], points: Sequence[Point], span: Span) -> t
 
 
 def _x_ticks(span: Span, reach: float) -> tuple[Tick, ...]:
-    """At most four marks after finish, at planned samples."""
+    """Return at most four marks after finish, at planned samples."""
     every = max(1, math.ceil(span.samples / 4))
     marks = [place * span.interval_s for place in range(every, span.samples + 1, every)]
     return tuple(Tick(text(_after_place(at, reach)), time_label(at)) for at in marks)
 
 
 def time_label(seconds: float) -> str:
-    """What a mark on the axis of time says: so long after finish."""
+    """Return the label of a mark on the time axis: the time after finish."""
     return f"+{quantity(seconds, 'axis_time')}"

@@ -1,4 +1,4 @@
-"""Filters of lists: a GET form whose fields are the address, and chips that show what is filtered."""
+"""Filters of lists: a GET form whose fields form the URL, and chips for active filters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNKNOWN_CHOICE = _("There is no such choice any more. Pick another one.")
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """One filter that is set: what it is about, its value, and the address of the list without it."""
+    """An active filter: label, value, and URL of the list without it."""
 
     label: Any
     value: Any
@@ -40,7 +40,7 @@ class Chip:
 
 
 class Select(forms.Select):
-    """Written without a template per option: a person may have hundreds of projects."""
+    """Select rendered without a template per option: a user may have hundreds of projects."""
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
         chosen = str(value or "")
@@ -54,7 +54,7 @@ class Select(forms.Select):
 
 
 def choice_field(label: Any, nothing: Any, choices: Iterable[tuple[str, Any]]) -> forms.ChoiceField:
-    """One of the choices, or none of them."""
+    """Return a field for one of the choices or none."""
     return forms.ChoiceField(
         label=label,
         required=False,
@@ -65,7 +65,7 @@ def choice_field(label: Any, nothing: Any, choices: Iterable[tuple[str, Any]]) -
 
 
 def moment_field(label: Any) -> forms.DateTimeField:
-    """A time in the person's own zone."""
+    """Return a field for a time in the user's time zone."""
     widget = forms.DateTimeInput({"type": "datetime-local"}, format=MOMENT)
     return forms.DateTimeField(
         label=label,
@@ -76,8 +76,10 @@ def moment_field(label: Any) -> forms.DateTimeField:
 
 
 class ListFilters(forms.Form):
-    """What every list can be narrowed by. Where a value cannot be used the list is empty, and says what to mend: never
-    is more shown than was asked for."""
+    """Filters common to all lists.
+
+    With an invalid value the list is empty and names the error, so that never more is shown than was asked for.
+    """
 
     project = choice_field(_("Project"), pgettext_lazy("filter", "All projects"), [])
     environment = choice_field(_("Environment"), pgettext_lazy("filter", "All environments"), [])
@@ -85,9 +87,9 @@ class ListFilters(forms.Form):
     since = moment_field(_("From"))
     until = moment_field(_("To"))
 
-    # Fields that order the list and narrow nothing.
+    # Fields that order the list and do not filter.
     ordering: tuple[str, ...] = ()
-    # Fields that stand behind "More filters".
+    # Fields behind "More filters".
     extra: tuple[str, ...] = ("since", "until")
 
     def __init__(self, data: Mapping[str, Any], scope: Scope) -> None:
@@ -125,28 +127,28 @@ class ListFilters(forms.Form):
 
     @property
     def values(self) -> dict[str, Any]:
-        """What was asked for and can be used, by field; "" or None where nothing was."""
+        """Return the valid values by field; "" or None if not set."""
         return self.cleaned_data if self.is_valid() or hasattr(self, "cleaned_data") else {}
 
     @property
     def seen(self) -> Scope:
-        """The projects that the list is about."""
+        """Return the projects of the list."""
         return self.scope.narrowed(self.values["project"]) if self.values.get("project") else self.scope
 
     def span(self) -> tuple[datetime | None, datetime | None]:
-        """From when, to when; None: no bound."""
+        """Return start and end; None: unbounded."""
         since, until, name = (self.values.get(field) for field in ("since", "until", "range"))
         recent = timezone.now() - RANGES[name] if name else None
         return max(filter(None, (since, recent)), default=None), until
 
     @property
     def query(self) -> dict[str, str]:
-        """The filters that are set, as they were written, and the order: what the address holds."""
+        """Return the active filters as written, and the order: the query of the URL."""
         given = {name: str(self.data.get(name) or "").strip() for name in self.fields}
         return {name: text for name, text in given.items() if text}
 
     def address(self, path: str, without: Iterable[str] = (), **more: str) -> str:
-        """The path with the filters, less some of them, plus what else it needs."""
+        """Return the path with the filters, without some of them, and with additional parameters."""
         left_out = set(without)
         query = {name: text for name, text in self.query.items() if name not in left_out} | more
         return f"{path}?{urlencode(query)}" if query else path
@@ -157,7 +159,7 @@ class ListFilters(forms.Form):
 
     @property
     def shows_more(self) -> bool:
-        """Whether something is set that stands behind "More filters"."""
+        """Return whether a filter behind "More filters" is active."""
         return any(name in self.query for name in self.extra)
 
     @property
@@ -170,11 +172,11 @@ class ListFilters(forms.Form):
 
     @property
     def troubles(self) -> list[tuple[Any, Any]]:
-        """Fields whose value cannot be used, with why."""
+        """Return fields with an invalid value and their errors."""
         return [(self[name], " ".join(map(str, errors))) for name, errors in self.errors.items()]
 
     def chips(self, path: str) -> list[Chip]:
-        """What is filtered, each with the way to be rid of it."""
+        """Return the active filters, each with the URL to remove it."""
         names = [name for name in self.query if name not in self.ordering]
         return [Chip(self.fields[name].label, self._shown(name), self.address(path, [name])) for name in names]
 
@@ -187,7 +189,7 @@ class ListFilters(forms.Form):
 
 
 def answer(request: HttpRequest, page: str, part: str, context: dict[str, Any]) -> HttpResponse:
-    """The page, or its list alone where htmx asks; the browser then shows the address without empty fields."""
+    """Return the page, or only its list for htmx; the browser then shows the URL without empty fields."""
     htmx: Any = getattr(request, "htmx", None)
     if not htmx or htmx.history_restore_request:
         response = render(request, page, context)

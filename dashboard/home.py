@@ -1,4 +1,4 @@
-"""Where people come in."""
+"""The start page and the icon."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ home: Any = RedirectView.as_view(pattern_name="dashboard:overview")
 
 @require_safe
 def favicon(request: HttpRequest) -> HttpResponse:
-    """The icon, for pages that name none (admin, API documentation)."""
+    """Redirect to the icon, for pages that name none (admin, API documentation)."""
     return redirect(static("seqpulse/icon.svg"))

@@ -1,4 +1,4 @@
-"""Facts and numbers in the language of the page."""
+"""Render facts and numbers in the active language."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from common.validation import localized
 from explain import languages, rendering
 from explain.facts import Fact
 
-# A number and its unit stay on one line; other languages write that space into their texts.
+# Keep a number and its unit on one line; other languages have that space in their texts.
 UNIT = re.compile(r"(?<=\d) (?=(?:%|(?:ms|s|min|h|req/s|requests/s)\b))")
 
 
 def code() -> str:
-    """Of the language of the page."""
+    """Return the code of the active language."""
     return get_language() or "en"
 
 
 def message(fact: Any) -> str:
-    """A fact in the language of the page; text, as others have written it, as it is."""
+    """Render a fact in the active language; text is returned unchanged."""
     return _unbroken(localized(fact)) if isinstance(fact, Fact) else str(fact)
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A number with its unit (explain/units.py, analysis/texts/metrics.py)."""
+    """Write a number with its unit (explain/units.py, analysis/texts/metrics.py)."""
     return _unbroken(rendering.quantity(value, unit, code()))
 
 
 def localised(english: str) -> str:
-    """Digits that are written the English way, with the separators of the page's language."""
+    """Convert separators of an English number to the active language."""
     return languages.language(code()).digits(english)
 
 

@@ -1,5 +1,7 @@
-"""Pages of long lists, found by where the last one ended and not by counting rows: the hundredth page costs what the
-first does, and rows that come in meanwhile neither repeat nor hide others."""
+"""Keyset pagination: a page starts after the last row of the previous one.
+
+Every page costs the same, and new rows neither repeat nor hide others.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,11 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.db.models import BigIntegerField, BooleanField, F, Func, Q, QuerySet, TextField, Value
 
-# Longer is no cursor of ours.
+# Longer text is not one of our cursors.
 LONGEST = 300
 LARGEST_ID = 2**63 - 1
 
-# Of a type that changes nothing in what other parts have in its column.
+# Of a type that is compatible with the column of other parts.
 NOTHING = Value(None, output_field=TextField())
 
 Key = int | float | datetime | None
@@ -26,8 +28,7 @@ Key = int | float | datetime | None
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page begins: behind this row, or before it. part: which part of the list it stands in; key: what it is
-    ordered by there, None where that is only its id."""
+    """The row after or before which a page starts. part: part of the list; key: its sort key, None if sorted by id."""
 
     part: int
     key: Key
@@ -37,8 +38,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows in one order: by `key`, "" for none, and then by id. number: as Place.part names it; pk: the column of the
-    id, of the same table as the key, for the sake of an index on both."""
+    """Rows in one order: by `key`, "" for none, then by id.
+
+    number: its Place.part; pk: column of the id, in the same table as the key, so that an index covers both.
+    """
 
     number: int
     rows: QuerySet[Any]
@@ -46,7 +49,7 @@ class Part:
     pk: str = "pk"
 
     def read(self, *, behind: Place | None, downward: bool, limit: int) -> QuerySet[Any]:
-        """At most so many of them, as (part, key, id); behind: the place to go on from, where that is in here."""
+        """Return at most `limit` rows as (part, key, id). behind: the place to continue from, if in this part."""
         names = [self.key, self.pk] if self.key else [self.pk]
         rows = self.rows
         if behind is not None and behind.part == self.number and (behind.key is not None or not self.key):
@@ -59,7 +62,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The ids of one page, in order, and where the pages beside it begin; None: there is none."""
+    """Ids of one page in order, and the starts of the adjacent pages; None: no such page."""
 
     ids: list[int]
     newer: Place | None
@@ -67,14 +70,14 @@ class Slice:
 
 
 class Together(Func):
-    """Several as one value: (a, b)."""
+    """Combine columns to a row value: (a, b)."""
 
     template = "(%(expressions)s)"
     output_field = BooleanField()
 
 
 class Beyond(Func):
-    """(a, b) < (x, y): compared as one value, so that an index on (a, b) finds the place at once."""
+    """Compare row values, (a, b) < (x, y), so that an index on (a, b) is used."""
 
     template = "%(expressions)s"
     output_field = BooleanField()
@@ -85,7 +88,7 @@ class Beyond(Func):
 
 
 class OneOf(Func):
-    """Whether the first is one of the second, an array."""
+    """Test whether a value is in an array."""
 
     template = "%(expressions)s)"
     arg_joiner = " = ANY("
@@ -93,12 +96,12 @@ class OneOf(Func):
 
 
 def one_of(name: str, ids: Sequence[int]) -> Q:
-    """Rows whose column is one of the ids, told as one array: thousands of them cost little to write and to read."""
+    """Match rows whose column is one of the ids, passed as one array, which is fast for thousands."""
     return Q(OneOf(F(name), Value(list(ids), output_field=ArrayField(BigIntegerField()))))
 
 
 def read(parts: Sequence[Part], place: Place | None, size: int, *, downward: bool) -> Slice:
-    """One page of the parts, one after the other, each from high to low where `downward`. One query."""
+    """Read one page of consecutive parts, each descending if `downward`. One query."""
     if place is not None and place.part not in [part.number for part in parts]:
         place = None
     backward = place is not None and place.backward
@@ -108,20 +111,20 @@ def read(parts: Sequence[Part], place: Place | None, size: int, *, downward: boo
     falling = downward is not backward
     pages = [part.read(behind=place, downward=falling, limit=size + 1) for part in ahead]
     found = list(pages[0].union(*pages[1:], all=True) if len(pages) > 1 else pages[0])
-    # In which order the database puts them one after the other, nobody promises.
+    # UNION ALL does not guarantee the order of its parts.
     rows = [row for part in ahead for row in in_order(found, part, falling=falling)]
     return slice_of(rows, place, size)
 
 
 def in_order(rows: Sequence[tuple[Any, ...]], part: Part, *, falling: bool) -> list[tuple[Any, ...]]:
-    """Those of the part, as the part orders them."""
+    """Return the rows of the part in its order."""
     return sorted(
         (row for row in rows if row[0] == part.number), key=lambda row: row[1:] if part.key else row[2], reverse=falling
     )
 
 
 def slice_of(rows: Sequence[tuple[Any, ...]], place: Place | None, size: int) -> Slice:
-    """The page of rows that were read from the place on, of which there may be more than fit."""
+    """Build the page from the rows read from the place on, of which there may be more than fit."""
     backward = place is not None and place.backward
     more, shown = len(rows) > size, list(rows[:size])
     if backward:
@@ -138,7 +141,7 @@ def slice_of(rows: Sequence[tuple[Any, ...]], place: Place | None, size: int) ->
 
 
 def written(place: Place | None, order: str) -> str:
-    """The place as a cursor for addresses, "" for None; order: the list's, in which alone it means something."""
+    """Write the place as a cursor for URLs, "" for None. order: of the list; a cursor is valid in its order only."""
     if place is None:
         return ""
     key = place.key.isoformat() if isinstance(place.key, datetime) else place.key
@@ -147,9 +150,9 @@ def written(place: Place | None, order: str) -> str:
 
 
 def place_of(cursor: str, order: str, kind: type | None) -> Place | None:
-    """The place that a cursor names; None, the beginning, for whatever is no cursor of this order.
+    """Parse a cursor; None (the beginning) if it is not a cursor of this order.
 
-    kind: what the order's keys are, None for ids only.
+    kind: type of the keys, None for ids only.
     """
     if not cursor or len(cursor) > LONGEST:
         return None
@@ -167,14 +170,16 @@ def _is_id(value: Any) -> bool:
 
 
 def _key(value: Any, kind: type | None) -> Key:
-    """The key as the database compares it. Raises ValueError for another kind of value, OverflowError for a time that
-    UTC has not."""
+    """Convert the key for the database.
+
+    Raises: ValueError for another type, OverflowError for a time outside the range of UTC.
+    """
     if value is None:
         return None
     if kind is datetime and isinstance(value, str):
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is not None:
-            # In UTC, as we wrote it: at the ends of what a datetime can hold, some zones lead beyond them.
+            # In UTC, as written: near the limits of datetime other zones would exceed them.
             return moment.astimezone(UTC)
     if kind is int and _is_id(value):
         return int(value)

@@ -1,4 +1,4 @@
-"""Two windows in one small chart, aligned at the finish of their deployments. Pure geometry, as dashboard/charts.py."""
+"""Compute a small chart of two windows, aligned at finish. Pure, like dashboard/charts.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 392.0, 14.0, 128.0
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One window: its points (x, y, value) and the polylines between them, broken where samples are missing."""
+    """One window: points (x, y, value), and polylines broken at missing samples."""
 
     points: tuple[tuple[str, str, float], ...]
     lines: tuple[str, ...]
@@ -23,7 +23,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """One metric of two windows on common scales."""
+    """One metric of two windows on a common scale."""
 
     metric: str
     unit: str
@@ -34,7 +34,7 @@ class Overlay:
 
 
 def overlay(metric: str, mine: tuple[Span, Sequence[SampleLike]], other: tuple[Span, Sequence[SampleLike]]) -> Overlay:
-    """mine, other: each deployment's observation with its POST samples, oldest first."""
+    """Compute the overlay. mine, other: observation and POST samples of each deployment, oldest first."""
     windows = (mine, other)
     values = [float(getattr(sample, metric)) for _, samples in windows for sample in samples]
     top, step = scale_of(values, ratio=metric in RATIOS)

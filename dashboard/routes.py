@@ -1,4 +1,4 @@
-"""How pages get their addresses."""
+"""URL patterns of pages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.urls import URLPattern, path
 
 
 def route(address: str, view: Callable[..., HttpResponseBase], name: str) -> list[URLPattern]:
-    """The page's own address, which links use, and the same without the slash.
+    """Return the pattern of a page, and the same without the trailing slash.
 
-    APPEND_SLASH is off, for the API's sake.
+    APPEND_SLASH is off, because the API must not redirect.
     """
     return [path(address, view, name=name), path(address.rstrip("/"), view)]

@@ -1,4 +1,4 @@
-"""What a person may see, as lists that go across projects need it: loaded once a page, and filtered by."""
+"""Projects and environments visible to a user, loaded once per page, for lists of all projects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from projects.models import Project
 
 @dataclass(frozen=True)
 class Seen:
-    """A project, and its environments by id."""
+    """A project and its environments by id."""
 
     pk: int
     uuid: UUID
@@ -29,8 +29,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Scope:
-    """The person's projects, by name. everything: there are no others, so that rows need not be narrowed to them;
-    going: environments (ids) that were deleted and whose rows are still being removed."""
+    """The user's projects by name.
+
+    everything: there are no others, so that rows need no filter; going: ids of deleted environments whose rows are
+    still being removed.
+    """
 
     projects: tuple[Seen, ...]
     everything: bool
@@ -46,7 +49,7 @@ class Scope:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """Names of projects by uuid, with the team's where two are called the same."""
+        """Return names of projects by uuid, with the team's name if two are equal."""
         times = Counter(project.name for project in self.projects)
         return {
             uuid: f"{project.name} ({project.team})" if times[project.name] > 1 else project.name
@@ -54,14 +57,14 @@ class Scope:
         }
 
     def narrowed(self, uuid: str) -> Scope:
-        """To one project; to none where it is not among them."""
+        """Return the scope of one project; empty if it is not visible."""
         found = self.by_uuid.get(uuid)
         return Scope((found,) if found else (), everything=False, going=self.going)
 
     def condition(self, environment: str = "", prefix: str = "") -> Q:
-        """What rows of these projects have in common, and of their environments of this name, "" for all.
+        """Return the condition for rows of these projects, and of environments with this name ("" for all).
 
-        prefix: the way to the deployment, such as "deployment__".
+        prefix: path to the deployment, such as "deployment__".
         """
         if environment:
             ids = [pk for project in self.projects for pk, name in project.environments.items() if name == environment]
@@ -71,12 +74,12 @@ class Scope:
 
 
 def _one_of(name: str, ids: Sequence[int]) -> dict[str, Any]:
-    # PostgreSQL walks an index in its order for one value, not for a list of one.
+    # PostgreSQL reads an index in order for one value, but not for a list of one.
     return {name: ids[0]} if len(ids) == 1 else {f"{name}__in": ids}
 
 
 def scope_of(user: User) -> Scope:
-    """What the person may see. One query, two for a superuser."""
+    """Load the user's scope. One query, two for a superuser."""
     rows = (
         Project.objects.visible_to(user)
         .order_by(Lower("name"), "id", "environments__name")

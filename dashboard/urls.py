@@ -1,4 +1,4 @@
-"""Pages for people. Each subject has its own addresses; together they are the namespace "dashboard"."""
+"""URLs of all pages, in the namespace "dashboard"; each subject has its own module."""
 
 from __future__ import annotations
 

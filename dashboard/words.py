@@ -1,4 +1,4 @@
-"""What pages call things: states, verdicts, metrics, outcomes. Every text here is translated when it is shown."""
+"""Display names of states, verdicts, metrics and outcomes, translated when shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deployments.models import Deployment, State
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a deployment stands: `key` picks the colour and `icon` the shape, `label` is the text beside it."""
+    """A status for display: `key` selects the colour, `icon` the shape; `label` is the text."""
 
     key: str
     icon: str
@@ -25,11 +25,11 @@ class Status:
 
     @property
     def tab_icon(self) -> str:
-        """The static file that a browser's tab shows; its shapes differ, not only its colours."""
+        """Return the static file of the tab's icon; icons differ in shape, not only in colour."""
         return f"seqpulse/icons/{TAB_ICONS.get(self.icon, 'unknown')}.svg"
 
 
-# At the size of a tab's icon, what goes on looks alike.
+# At the size of a tab's icon, states in progress share one shape.
 TAB_ICONS = {
     "ok": "ok",
     "warning": "warning",
@@ -65,7 +65,7 @@ OUTCOMES = {
     "ok": Status("ok", "ok", _("Passed")),
     "skipped": Status("neutral", "unknown", _("Not judged")),
 }
-# As headings; other languages write the names within sentences (analysis/texts/metrics.py) differently.
+# As headings; within sentences other languages write names differently (analysis/texts/metrics.py).
 METRICS = {
     "requests_per_sec": _("Traffic"),
     "latency_p95": pgettext_lazy("heading", "p95 latency"),
@@ -85,7 +85,7 @@ PHASES = {
     "history": _("Earlier deployment"),
     "left-out": _("Left out"),
 }
-# What a deployment was compared with.
+# Origins of the compared samples.
 ORIGINS = {
     "pre": _("taken when the deployment began"),
     "baseline": _("of the baseline: the half hour before, while nothing was deployed"),
@@ -101,7 +101,7 @@ SENSITIVITIES = {
     "normal": _("Normal"),
     "high": _("High: smaller effects count, too"),
 }
-# The same, beside other things.
+# The same in short.
 IN_SHORT = {
     "adaptive": pgettext_lazy("policy", "adaptive"),
     "fixed": pgettext_lazy("policy", "fixed"),
@@ -112,7 +112,7 @@ IN_SHORT = {
 }
 POLICY_SOURCES = {"dashboard": _("dashboard"), "file": _("seqpulse.toml"), "admin": _("admin")}
 
-# Why a collection brought nothing, where its job kept no words of its own: as the judge says it, or more plainly.
+# Reasons of missing samples whose job stored no error.
 REASONS = {
     **{code: _(text) for code, text in REASON_TEXTS.items()},
     "unauthorized": _("not authorized: the HMAC secret is wrong"),
@@ -122,7 +122,7 @@ REASONS = {
     "expired": _("expired: no poller ran in time"),
 }
 
-# Why an analysis cannot run again.
+# Reasons why an analysis cannot be rerun.
 REFUSALS = {
     Refusal.NOT_FINISHED: _("The pipeline has not called finish yet, so there is nothing to judge."),
     Refusal.NEVER_JUDGED: _("This deployment ended without a finish, so it was not observed and cannot be judged."),
@@ -138,22 +138,22 @@ REFUSALS = {
     ),
 }
 
-# From which confidence (0..1) it is called so.
+# Lowest confidence (0..1) of each word.
 CONFIDENCE = ((0.85, _("high")), (0.6, _("moderate")), (0.0, _("low")))
 
 
 def status_of(deployment: Deployment, verdict: DeploymentVerdict | None) -> Status:
-    """The verdict if one stands, else the state: a deployment without a verdict never reads as ok."""
+    """Return the verdict if there is one, else the state: a deployment without a verdict never reads as ok."""
     if verdict is not None:
         return VERDICTS.get(verdict.verdict, UNKNOWN)
     return STATES.get(State(deployment.state), UNKNOWN) if deployment.state in State.values else UNKNOWN
 
 
 def confidence_word(confidence: float) -> Any:
-    """Confidence 0..1 in a word."""
+    """Return the word for a confidence 0..1."""
     return next(word for least, word in CONFIDENCE if confidence >= least or least == 0.0)
 
 
 def status_by_name(name: str) -> Status:
-    """A verdict as a badge, by its name."""
+    """Return the badge of a verdict by its name."""
     return VERDICTS.get(name, UNKNOWN)

@@ -1,4 +1,4 @@
-"""What django-allauth keeps, in Django admin: no secret, and nothing to change that people change themselves."""
+"""Models of django-allauth in Django admin: without secrets, and read-only where users edit them themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ for _model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToke
 
 
 class OfPersonAdmin(MachineMadeAdmin):
-    """Rows that people made of their own account: ops staff look at them, and take them away where somebody asks."""
+    """Rows that users created for their account: staff can view them, and delete them on request."""
 
     list_select_related = ("user",)
     raw_id_fields = ("user",)
@@ -41,7 +41,7 @@ class EmailAddressAdmin(GuardedAdmin):
 
 @admin.register(Authenticator)
 class AuthenticatorAdmin(OfPersonAdmin):
-    """Taking a second factor away is how ops staff let somebody in who lost theirs, and their recovery codes."""
+    """Deleting a second factor lets a user in who lost it and the recovery codes."""
 
     list_display = ("user", "type", "created_at", "last_used_at")
     list_filter = ("type",)
@@ -57,7 +57,7 @@ class SocialAccountAdmin(OfPersonAdmin):
 
 @admin.register(UserSession)
 class UserSessionAdmin(OfPersonAdmin):
-    """Deleting one signs the person out there."""
+    """Deleting a session signs the user out there."""
 
     list_display = ("user", "ip", "user_agent", "created_at", "last_seen_at")
     fields = ("user", "ip", "user_agent", "created_at", "last_seen_at")

@@ -1,11 +1,11 @@
-"""What a browser says of itself, in words that its owner recognises. Pure."""
+"""Name browser and system of a session so that its owner recognizes them. Pure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# The first one that is found: most browsers also name those that they descend from.
+# The first match counts: most browsers also name those they descend from.
 BROWSERS = (
     ("Edg(e|A|iOS)?/", "Edge"),
     ("OPR/|Opera", "Opera"),
@@ -31,14 +31,14 @@ SYSTEMS = (
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A browser and the system it runs on; "" where it does not say."""
+    """A browser and its system; "" if unknown."""
 
     browser: str
     system: str
 
 
 def device_of(user_agent: str) -> Device:
-    """From the header User-Agent, which says what its sender likes: good for recognising, not for deciding."""
+    """Parse the header User-Agent. It can be forged, so use it for display only."""
     return Device(_first(BROWSERS, user_agent), _first(SYSTEMS, user_agent))
 
 

@@ -1,4 +1,4 @@
-"""Forms of django-allauth that say or do something of ours, and those of personal settings."""
+"""Extended forms of django-allauth, and forms of personal settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Theme, User
 
-# Of the time zone database, what a person may live in; the rest are old names of these.
+# Regions of the time zone database to choose from; all others are old names.
 REGIONS = {
     "Africa": _("Africa"),
     "America": _("America"),
@@ -31,24 +31,24 @@ REGIONS = {
 
 
 class LoginForm(allauth_forms.LoginForm):
-    """Signing in by user name or e-mail address."""
+    """Sign in by user name or e-mail address."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         login = self.fields["login"]
         login.label = _("User name or e-mail address")
-        # "webauthn": the browser offers passkeys where it offers names.
+        # "webauthn": the browser offers passkeys beside names.
         login.widget.attrs |= {"autocomplete": "username webauthn", "autofocus": True, "maxlength": 254}
         self.fields["password"].help_text = None
 
     @property
     def signup_is_open(self) -> bool:
-        """Whether to offer an account to who has none."""
+        """Return whether to offer sign-up."""
         return bool(get_adapter(self.request).is_open_for_signup(self.request))
 
 
 class SignupForm(allauth_forms.SignupForm):
-    """Signing up with an e-mail address."""
+    """Sign up with an e-mail address."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,7 +58,7 @@ class SignupForm(allauth_forms.SignupForm):
 
 
 class ResetPasswordForm(allauth_forms.ResetPasswordForm):
-    """Asking for a new password."""
+    """Request a new password."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,7 +66,7 @@ class ResetPasswordForm(allauth_forms.ResetPasswordForm):
 
 
 class AddEmailForm(allauth_forms.AddEmailForm):
-    """One more address."""
+    """Add an address."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,7 +75,7 @@ class AddEmailForm(allauth_forms.AddEmailForm):
 
 @lru_cache(maxsize=1)
 def zones_by_region() -> tuple[tuple[Any, tuple[tuple[str, str], ...]], ...]:
-    """Time zones as a select groups them: (region, ((name, city), …))."""
+    """Return time zones grouped for a select: (region, ((name, city), …))."""
     names = sorted(available_timezones())
     return tuple(
         (label, tuple((name, city_of(name)) for name in names if name.startswith(f"{region}/")))
@@ -84,18 +84,18 @@ def zones_by_region() -> tuple[tuple[Any, tuple[tuple[str, str], ...]], ...]:
 
 
 def zone_choices(chosen: str) -> list[Any]:
-    """What the select offers; an old name that was chosen elsewhere stays what it is."""
+    """Return the choices of the select, including an old name that was chosen elsewhere."""
     known = {name for _region, names in zones_by_region() for name, _city in names}
     return [("", _("UTC")), *zones_by_region(), *([(chosen, chosen)] if chosen and chosen not in known else [])]
 
 
 def city_of(zone: str) -> str:
-    """ "Indiana, Knox" of "America/Indiana/Knox"."""
+    """Return the city of a zone: "Indiana, Knox" for "America/Indiana/Knox"."""
     return ", ".join(part.replace("_", " ") for part in zone.split("/")[1:])
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """Who a person is, and how they want their pages."""
+    """Edit name and display preferences."""
 
     time_zone = forms.ChoiceField(label=_("Time zone"), required=False)
 
@@ -128,7 +128,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
         return (self[name] for name in ("language", "theme"))
 
     def clean_username(self) -> str:
-        """As at sign-up: nobody is called like somebody else in other letters."""
+        """Refuse a name that differs from another only in case, as at sign-up."""
         username: str = self.cleaned_data["username"]
         if User.objects.filter(username__iexact=username).exclude(pk=self.instance.pk).exists():
             raise forms.ValidationError(_("This name is taken. Choose another one."))

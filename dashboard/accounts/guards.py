@@ -1,4 +1,4 @@
-"""Views of django-allauth with a question of ours before them."""
+"""Views of django-allauth with additional checks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from security.limits import REAUTHENTICATE, limited
 @limited(REAUTHENTICATE)
 @login_required
 def set_password(request: HttpRequest) -> HttpResponseBase:
-    """A first password, which opens all that asks for a password: who has another proof gives that first.
+    """Set a first password, after the second factor if the account has one.
 
-    What was typed is not kept meanwhile: it would lie readable in the session.
+    The typed password is not kept meanwhile: it would be readable in the session.
     """
     if is_reauthentication_required(request, app="account"):
         return redirect(f"{reverse('account_reauthenticate')}?{urlencode({REDIRECT_FIELD_NAME: request.path})}")
@@ -34,8 +34,10 @@ def set_password(request: HttpRequest) -> HttpResponseBase:
 @limited(REAUTHENTICATE)
 @login_required
 def email(request: HttpRequest) -> HttpResponseBase:
-    """The person's addresses. Only a proven one becomes the one that teams see: django-allauth lets any be it as long
-    as none is proven, as with accounts that operators made."""
+    """Manage addresses. Only a verified one can become primary, which teams see.
+
+    django-allauth allows any as long as none is verified, as for accounts created by staff.
+    """
     if request.method == "POST" and "action_primary" in request.POST:
         unproven = EmailAddress.objects.filter(user=current_user(request), verified=False, primary=False)
         if request.POST.get("email", "").lower() in unproven.values_list("email", flat=True):

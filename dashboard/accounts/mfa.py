@@ -1,4 +1,4 @@
-"""Second factors: their secrets are encrypted at rest, a code is good once, and hostile answers are only wrong ones."""
+"""Second factors: secrets encrypted at rest, codes valid once, hostile answers handled as wrong ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from security import encryption
 
-# What parsing a made-up answer of a security key ends in.
+# Exceptions of parsing an invalid answer of a security key.
 UNREADABLE = (
     TypeError,
     ValueError,
@@ -37,10 +37,10 @@ UNREADABLE = (
 
 
 class MFAAdapter(DefaultMFAAdapter):
-    """Second factors as this installation wants them."""
+    """Adapter of django-allauth for second factors."""
 
     def encrypt(self, text: str) -> str:
-        """As every stored secret; security/rotation.py finds them by JSON_SECRETS of dashboard/apps.py."""
+        """Encrypt like every stored secret; security/rotation.py finds them by JSON_SECRETS of dashboard/apps.py."""
         return encryption.encrypt(text)
 
     def decrypt(self, encrypted_text: str) -> str:
@@ -55,7 +55,7 @@ class MFAAdapter(DefaultMFAAdapter):
 
 
 class JSONBSet(Func):
-    """A JSON column with one value in it replaced: the column, the path to the value, the value."""
+    """Replace one value in a JSON column: column, path, value."""
 
     function = "jsonb_set"
     arity = 3
@@ -63,9 +63,9 @@ class JSONBSet(Func):
 
 
 def spend(authenticator: Authenticator, code: str) -> bool:
-    """Marks the code of an authenticator app as used; False where it, or a later one, was used before.
+    """Mark the code of an authenticator app as used; return False if it or a later one was used before.
 
-    RFC 6238 §5.2. One guarded statement: of two processes that get the same code at once, one takes it.
+    RFC 6238 §5.2. One guarded statement: of two concurrent processes with the same code, one succeeds.
     """
     secret = encryption.decrypt(authenticator.data["secret"])
     expected = (
@@ -75,14 +75,14 @@ def spend(authenticator: Authenticator, code: str) -> bool:
     if counter is None:
         return False
     unused = Q(data__counter__isnull=True) | Q(data__counter__lt=counter)
-    # The counter alone: the secret beside it may just have been encrypted anew (security/rotation.py).
+    # Only the counter: the secret beside it may just have been re-encrypted (security/rotation.py).
     with_counter = JSONBSet("data", Value(["counter"], ArrayField(TextField())), Value(counter, JSONField()))
     changed: int = Authenticator.objects.filter(unused, pk=authenticator.pk).update(data=with_counter)
     return changed == 1
 
 
 class OneTimeCode:
-    """A code of an app is good once, whichever process it reaches; allauth remembers it per process."""
+    """A code of an app is valid once over all processes; allauth remembers it per process."""
 
     authenticator: Authenticator
 
@@ -94,15 +94,15 @@ class OneTimeCode:
 
 
 class AuthenticateForm(OneTimeCode, codes.AuthenticateForm):
-    """A code, after the password."""
+    """Enter a code after the password."""
 
 
 class ReauthenticateForm(OneTimeCode, codes.ReauthenticateForm):
-    """A code, before something that matters."""
+    """Enter a code before a sensitive change."""
 
 
 class CredentialField(forms.JSONField):
-    """What a security key answers; a bottomless pit of brackets is no JSON either."""
+    """Answer of a security key; too deeply nested JSON is invalid as well."""
 
     def to_python(self, value: Any) -> Any:
         try:
@@ -118,7 +118,7 @@ class CredentialField(forms.JSONField):
 
 
 class Readable(forms.Form):
-    """An answer that nobody's security key gave is a wrong answer."""
+    """Handle an answer that cannot be parsed as a wrong one."""
 
     credential = CredentialField(widget=forms.HiddenInput)
 
@@ -132,19 +132,19 @@ class Readable(forms.Form):
 
 
 class AuthenticatePasskeyForm(Readable, passkeys.AuthenticateWebAuthnForm):
-    """A passkey or security key, after the password."""
+    """Use a passkey or security key after the password."""
 
 
 class LoginPasskeyForm(Readable, passkeys.LoginWebAuthnForm):
-    """A passkey instead of the password."""
+    """Use a passkey instead of the password."""
 
 
 class ReauthenticatePasskeyForm(Readable, passkeys.ReauthenticateWebAuthnForm):
-    """A passkey, before something that matters."""
+    """Use a passkey before a sensitive change."""
 
 
 class EditPasskeyForm(passkeys.EditWebAuthnForm):
-    """What a person calls a passkey."""
+    """Rename a passkey."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -152,7 +152,7 @@ class EditPasskeyForm(passkeys.EditWebAuthnForm):
 
 
 class AddPasskeyForm(passkeys.AddWebAuthnForm):
-    """A new passkey or security key."""
+    """Add a passkey or security key."""
 
     credential = CredentialField(widget=forms.HiddenInput)
 

@@ -1,4 +1,4 @@
-"""Where a person is signed in, and ending that."""
+"""List and end the sessions of a user."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ from dashboard.accounts.devices import Device, device_of
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """One session as the list shows it."""
+    """A session in the list."""
 
     row: UserSession
     device: Device
     is_current: bool
 
 
-def signed_in(request: HttpRequest, person: User) -> Sequence[SignedIn]:
-    """The person's sessions, the one that asks first, then those used last. Two queries."""
+def signed_in(request: HttpRequest, user: User) -> Sequence[SignedIn]:
+    """Return the user's sessions, the current one first, then by last use. Two queries."""
     key = request.session.session_key
     if not UserSession.objects.filter(session_key=key).exists():
-        # It began before sessions were listed.
+        # It started before sessions were recorded.
         UserSession.objects.create_from_request(request)
     lasting = Session.objects.filter(expire_date__gt=timezone.now()).values("session_key")
-    rows = UserSession.objects.filter(user=person, session_key__in=lasting).order_by("-last_seen_at", "-pk")
+    rows = UserSession.objects.filter(user=user, session_key__in=lasting).order_by("-last_seen_at", "-pk")
     listed = [SignedIn(row, device_of(row.user_agent), row.session_key == key) for row in rows]
     return sorted(listed, key=lambda each: not each.is_current)
 
 
-def end(person: User, *, only: int | None = None, besides: str | None = None) -> int:
-    """Signs the person out everywhere; returns how many sessions ended.
+def end(user: User, *, only: int | None = None, besides: str | None = None) -> int:
+    """End sessions of the user; return how many.
 
-    only: just the one with this id; besides: the key of one that stays.
+    Args:
+        only: id of the only session to end.
+        besides: key of a session to keep.
     """
-    ending = UserSession.objects.filter(user=person).exclude(session_key=besides)
+    ending = UserSession.objects.filter(user=user).exclude(session_key=besides)
     if only is not None:
         ending = ending.filter(pk=only)
     with transaction.atomic():
@@ -54,11 +56,11 @@ def end(person: User, *, only: int | None = None, besides: str | None = None) ->
 
 
 def _password_changed(sender: Any, request: HttpRequest, user: User, **_: Any) -> None:
-    """Whoever else knew the old password is out, and no longer in the list."""
+    """End all other sessions after a change of the password."""
     end(user, besides=request.session.session_key if request.user.is_authenticated else None)
 
 
 def listen() -> None:
-    """Called once, when the app is ready."""
+    """Connect the receivers; called once by AppConfig.ready()."""
     for signal in (signals.password_changed, signals.password_set, signals.password_reset):
         signal.connect(_password_changed, dispatch_uid="end_other_sessions")

@@ -1,4 +1,4 @@
-"""The addresses of personal settings, and where signing in and out once was."""
+"""URLs of personal settings, and former URLs of sign-in and sign-out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Personal settings, and where signing in and out once was."""
+"""Personal settings, and redirects from former URLs of sign-in and sign-out."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from dashboard.auth import current_user
 from dashboard.changed import changes
 from dashboard.page import page
 
-# Bookmarks and links in old mails; forms go to django-allauth's own addresses.
+# For bookmarks and links in old mails; forms use django-allauth's URLs.
 login: Any = require_safe(RedirectView.as_view(pattern_name="account_login", query_string=True))
 logout: Any = require_safe(RedirectView.as_view(pattern_name="account_logout"))
 
-# A cookie, for who is not signed in or has chosen no language.
+# Sets a cookie, for users who are not signed in or have chosen no language.
 set_language: Any = require_POST(django_set_language)
 
 
 @page("GET", "POST")
 def profile(request: HttpRequest) -> HttpResponse:
-    """Name, language, theme and time zone."""
+    """Edit name, language, theme and time zone."""
     user = User.objects.get(pk=current_user(request).pk)
-    # The form writes what it was given into its instance, right or wrong: the page's frame shows another one.
+    # The form writes even invalid input into its instance, so the page's frame uses another one.
     form = ProfileForm(request.POST or None, instance=user)
     if request.method == "POST" and form.is_valid() and saved(user, form):
         with translation.override(form.cleaned_data["language"] or translation.get_language()):
@@ -45,7 +45,7 @@ def profile(request: HttpRequest) -> HttpResponse:
 
 
 def saved(user: User, form: ProfileForm) -> bool:
-    """Whether what was changed on the page could be written; else the form says why not."""
+    """Save the changed fields; return False with an error in the form if that is impossible."""
     try:
         change_profile(user, **changes(form))
     except ValidationError as error:
@@ -56,7 +56,7 @@ def saved(user: User, form: ProfileForm) -> bool:
 
 @page()
 def list_sessions(request: HttpRequest) -> HttpResponse:
-    """Where the person is signed in."""
+    """List the user's sessions."""
     return render(
         request, "dashboard/accounts/sessions.html", {"sessions": sessions.signed_in(request, current_user(request))}
     )
@@ -64,7 +64,7 @@ def list_sessions(request: HttpRequest) -> HttpResponse:
 
 @page("POST")
 def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
-    """Signs the person out in one place."""
+    """End one session."""
     if not sessions.end(current_user(request), only=session_id, besides=request.session.session_key):
         raise Http404
     messages.success(request, _("Signed out there."))
@@ -73,7 +73,7 @@ def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
 
 @page("POST")
 def end_sessions(request: HttpRequest) -> HttpResponse:
-    """Signs the person out everywhere else."""
+    """End all other sessions."""
     ended = sessions.end(current_user(request), besides=request.session.session_key)
     told = ngettext("Signed out in %(n)d other place.", "Signed out in %(n)d other places.", ended)
     messages.success(request, told % {"n": ended})

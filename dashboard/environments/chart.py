@@ -1,8 +1,8 @@
-"""The continuous charts of an environment as geometry; environments/_continuous.html draws them as SVG. Pure.
+"""Compute the continuous charts of an environment; environments/_continuous.html draws them as SVG. Pure.
 
-The plot takes the width that there is: places on the time axis are percentages, heights are pixels, so that text and
-lines keep their size on a phone and on a wide screen. Lines and areas are in a coordinate system of their own, 1000
-wide, that is stretched over the plot; all other things are placed by percentages.
+The plot takes the available width: positions on the time axis are percentages, heights are pixels, so that text and
+lines keep their size on every screen. Lines and areas use a separate coordinate system, 1000 wide, stretched over the
+plot; everything else is placed by percentages.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, runs
 
 WIDTH = 1000
 HEIGHT, TOP, BOTTOM = 140, 22.0, 134.0
-# Distances of the marks on the time axis in s, and what they are written with.
+# Distances of the marks on the time axis in seconds, and their date formats.
 X_STEPS = ((10 * MINUTE, "H:i"), (HOUR, "H:i"), (4 * HOUR, "H:i"), (DAY, "D j"), (5 * DAY, "j M"))
 
 
 def passed(start: datetime, end: datetime) -> float:
-    """Seconds from one moment to another, whatever the clocks on the wall did in between."""
+    """Return the elapsed seconds between two times, across changes of daylight saving time."""
     return (end.astimezone(UTC) - start.astimezone(UTC)).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The time that is shown; both of one time zone."""
+    """The shown time range; both ends in one time zone."""
 
     since: datetime
     until: datetime
 
     @classmethod
     def before(cls, until: datetime, span: timedelta) -> Frame:
-        """So long a time that ends then. Within a time zone, datetimes reckon by the clock on the wall, which jumps
-        twice a year."""
+        """Return the range of this length that ends at `until`.
+
+        Computed in UTC, because arithmetic within a time zone ignores daylight saving time.
+        """
         return cls((until.astimezone(UTC) - span).astimezone(until.tzinfo), until)
 
     @property
@@ -43,14 +45,14 @@ class Frame:
         return max(passed(self.since, self.until), 1e-3)
 
     def place(self, moment: datetime) -> float:
-        """Where the moment lies, in % of the width, kept within the plot."""
+        """Return the position of a time in % of the width, limited to the plot."""
         part = passed(self.since, moment) / self.seconds
         return min(max(part, 0.0), 1.0) * 100
 
 
 @dataclass(frozen=True, slots=True)
 class TimeTick:
-    """A mark on the time axis: where, and the date format that says when."""
+    """A mark on the time axis: position, time and date format."""
 
     at: str
     moment: datetime
@@ -59,7 +61,7 @@ class TimeTick:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A time that is hatched: from where, how wide."""
+    """A hatched area: position and width."""
 
     x: str
     width: str
@@ -70,7 +72,7 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit of the policy, in the metric's unit. y: None where it is so far off that it is only told."""
+    """A limit of the policy, in the metric's unit. y: None if it is too far off to be drawn."""
 
     value: float
     y: str | None
@@ -95,7 +97,7 @@ class Timeline:
 def timeline(
     metric: str, buckets: Sequence[Bucket], frame: Frame, *, interval_s: float, limit: float | None = None
 ) -> Timeline:
-    """The chart of one metric. interval_s: how often a sample is expected; more than that is a gap."""
+    """Compute the chart of one metric. interval_s: expected distance of samples, to find gaps."""
     levels = [bucket.levels[metric] for bucket in buckets]
     highs = [level.high for level in levels]
     drawn = limit if is_near(limit, highs) else None
@@ -135,12 +137,12 @@ def limit_of(value: float | None, metric: str, y: str | None) -> Limit | None:
 
 
 def height(value: float, top: float) -> float:
-    """Where a value lies between the axis (0) and the top of the scale, in pixels from above."""
+    """Return the position of a value between the axis (0) and the top of the scale, in pixels from above."""
     return BOTTOM - (BOTTOM - TOP) * min(max(value / top, 0.0), 1.0)
 
 
 def total_of(buckets: Sequence[Bucket], metric: str) -> Level | None:
-    """The metric over the whole time; None without a sample."""
+    """Return the metric over the whole range; None without a sample."""
     count = sum(bucket.count for bucket in buckets)
     if not count:
         return None
@@ -151,20 +153,20 @@ def total_of(buckets: Sequence[Bucket], metric: str) -> Level | None:
 
 
 def x_ticks(frame: Frame) -> tuple[TimeTick, ...]:
-    """At most seven marks, at whole hours or days of the time zone that the frame is in."""
+    """Return at most seven marks, at whole hours or days of the frame's time zone."""
     step, form = next((one for one in X_STEPS if frame.seconds / one[0] <= 7.5), X_STEPS[-1])
     day = frame.since.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    # Days as the calendar counts them; hours as they pass, also where the clock is put forward or back.
+    # Days by the calendar; hours by elapsed time, across changes of daylight saving time.
     start = day if step >= DAY else day.astimezone(UTC)
     count = int(passed(day, frame.until) // step) + 1
     moments = [(start + timedelta(seconds=place * step)).astimezone(day.tzinfo) for place in range(count + 1)]
-    # A label at the very edge would be cut off.
+    # A label at the edge would be cut off.
     inside = [moment for moment in moments if 2 <= frame.place(moment) <= 97]
     return tuple(TimeTick(f"{frame.place(moment):.2f}%", moment, form) for moment in inside)
 
 
 def zones(windows: Sequence[tuple[datetime, datetime, str]], frame: Frame) -> list[Zone]:
-    """The windows (start, end, reason) that reach into the frame."""
+    """Return the windows (start, end, reason) that overlap the frame."""
     return [
         Zone(
             x=f"{frame.place(start):.2f}%",
@@ -181,5 +183,5 @@ def zones(windows: Sequence[tuple[datetime, datetime, str]], frame: Frame) -> li
 def timelines(
     buckets: Sequence[Bucket], frame: Frame, *, interval_s: float, limits: Mapping[str, float]
 ) -> list[Timeline]:
-    """All five metrics."""
+    """Compute the charts of all five metrics."""
     return [timeline(metric, buckets, frame, interval_s=interval_s, limit=limits.get(metric)) for metric in UNITS]

@@ -1,4 +1,4 @@
-"""Deployments on a time axis: marks that lie too close to each other become one that counts them. Pure."""
+"""Place deployments on a time axis, and merge marks that are too close. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-# Of the width of the plot, in %: what a mark needs so that a finger hits it and an eye tells it from the next one.
+# Least distance of marks in % of the width, so that they can be touched and distinguished.
 ROOM = 5.0
 RANK = {"critical": 0, "warning": 1, "info": 2, "neutral": 3, "ok": 4}
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A deployment: where it lies (0..100), when it started and how it stands (words.Status)."""
+    """A deployment: position (0..100), start and status (words.Status)."""
 
     place: float
     at: datetime
@@ -24,19 +24,19 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The gravest of several deployments next to each other, at its own place, and how many they are with it."""
+    """The worst of several adjacent deployments, at its own position, and their number."""
 
     gravest: Mark
     count: int
 
     @property
     def x(self) -> str:
-        """As SVG writes it."""
+        """Return the position as SVG text."""
         return f"{self.gravest.place:.2f}%"
 
 
 def markers_of(marks: Sequence[Mark], room: float = ROOM) -> list[Marker]:
-    """At least `room` apart, from left to right. What is less grave, or as grave and older, gives way and counts."""
+    """Return markers at least `room` apart, from left to right; less severe, then older marks are merged."""
     shown: list[Mark] = []
     counts: list[int] = []
     for mark in sorted(marks, key=lambda mark: (RANK.get(mark.status.key, len(RANK)), -mark.place)):

@@ -1,4 +1,4 @@
-"""What an environment's page reads. Every query starts from what the person may see; their number is fixed."""
+"""Queries of an environment's page. They start from what the user may see, and their number is fixed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from projects.models import Environment, ExcludedWindow
 from projects.policy import LIMITED_METRICS, FixedPolicy, Policy
 
 LATEST_SHOWN = 10
-# What a mark shows of its deployment: a busy environment has thousands in 30 days.
+# Columns of a mark: a busy environment has thousands of deployments in 30 days.
 MARKED = ("uuid", "number", "state", "started_at", "verdict__verdict")
-# A number that a path may carry and PostgreSQL keeps.
+# Greatest id that PostgreSQL stores; a path may contain larger numbers.
 LARGEST_ID = 2**63 - 1
 
-# The times name the partitions, the phases serve the index of environment, phase and time.
+# The times select partitions; the phases allow to use the index of environment, phase and time.
 BUCKETS = f"""
 SELECT date_bin(make_interval(secs => %(bucket_s)s), collected_at, %(origin)s) AS bucket,
     count(*), min(collected_at), max(collected_at),
@@ -47,8 +47,10 @@ GROUP BY bucket ORDER BY bucket
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentPage:
-    """An environment over a time. buckets: as the charts have them; rows: longer ones, for the table, the latest first;
-    samples: how many there are."""
+    """An environment over a time range.
+
+    buckets: for the charts; rows: longer ones for the table, latest first; samples: their number.
+    """
 
     environment: Environment
     range: Range
@@ -64,7 +66,7 @@ class EnvironmentPage:
 
     @property
     def keeps_less(self) -> bool:
-        """Whether the range goes back further than samples are kept."""
+        """Return whether the range starts before the retention."""
         return self.environment.project.effective_retention_days < self.range.days
 
     @property
@@ -77,14 +79,17 @@ class EnvironmentPage:
 
 
 def environment_of(user: User, environment_id: int) -> Environment:
-    """Raises Http404, the same for an unknown one and one the person may not see."""
+    """Return the environment.
+
+    Raises: Http404, the same for an unknown one and one of another team.
+    """
     if environment_id > LARGEST_ID:
         raise Http404
     return get_object_or_404(Environment.objects.visible_to(user).select_related("project__team"), pk=environment_id)
 
 
 def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage:
-    """Four queries, one more while a deployment is in progress."""
+    """Load the page. Four queries, one more while a deployment is in progress."""
     frame = Frame.before(timezone.localtime(), wanted.span)
     buckets = buckets_of(environment, frame, wanted.bucket_s)
     policy = readable(environment.policy)
@@ -105,17 +110,17 @@ def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage
 
 
 def interval_of(environment: Environment, wanted: Range) -> float:
-    """Seconds between two samples in everyday life; at least a bucket, within which none can be told from the next."""
+    """Return the usual seconds between two samples; at least the length of a bucket."""
     every = environment.effective_baseline_interval_s or settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
     return float(max(every, wanted.bucket_s))
 
 
 def buckets_of(environment: Environment, frame: Frame, bucket_s: int) -> list[Bucket]:
-    """The samples of the frame, in buckets of so many seconds, oldest first; those without a sample are left out."""
+    """Return the samples of the frame in buckets of bucket_s seconds, oldest first, without empty ones."""
     wanted: dict[str, Any] = {
         "environment": environment.pk,
         "phases": [str(phase) for phase in Phase.values],
-        # Whole buckets: the first one must not change with every look.
+        # Whole buckets only: the first one must not change with every refresh.
         "since": begin_of(frame.since, bucket_s) + timedelta(seconds=bucket_s),
         "until": frame.until,
         "bucket_s": bucket_s,
@@ -132,13 +137,13 @@ def bucket_from(row: tuple[Any, ...]) -> Bucket:
     levels = {}
     for place, metric in enumerate(METRICS):
         low, mean, high = values[3 * place : 3 * place + 3]
-        # Rounding in the sum, or what was cut off, must not carry the mean past what was measured.
+        # Rounding and clipping must not move the mean outside the measured range.
         levels[metric] = Level(low, min(max(mean, low), high), high)
     return Bucket(start, count, first, last, levels)
 
 
 def limits_of(policy: Policy | None) -> Mapping[str, float]:
-    """The absolute limits that samples are held against, by metric, in its unit."""
+    """Return the absolute limits by metric, in its unit."""
     if policy is None:
         return {}
     if isinstance(policy, FixedPolicy):
@@ -147,7 +152,7 @@ def limits_of(policy: Policy | None) -> Mapping[str, float]:
 
 
 def markers_in(environment: Environment, frame: Frame) -> list[Marker]:
-    """The deployments that started within the frame."""
+    """Return markers of the deployments that started within the frame."""
     rows = Deployment.objects.filter(environment=environment).select_related("verdict").only(*MARKED)
     rows = rows.filter(started_at__gte=frame.since, started_at__lt=frame.until)
     marks = [
@@ -158,7 +163,7 @@ def markers_in(environment: Environment, frame: Frame) -> list[Marker]:
 
 
 def latest_of(environment: Environment) -> list[Row]:
-    """The last deployments, however long ago they were."""
+    """Return the latest deployments, regardless of the range."""
     rows = with_verdict(Deployment.objects.filter(environment=environment))
     found = list(rows.order_by("-started_at")[:LATEST_SHOWN])
     for one in found:

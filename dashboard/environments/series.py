@@ -1,7 +1,6 @@
-"""Samples of a long time as buckets that a chart can show. Pure; dashboard/environments/queries.py fills them by SQL.
+"""Aggregate samples to buckets for charts. Pure; dashboard/environments/queries.py fills them by SQL.
 
-A bucket keeps the lowest and the highest value beside the mean, so that a spike of one sample stays visible however
-much time a bucket covers.
+A bucket keeps the lowest and the highest value beside the mean, so that a spike of one sample stays visible.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-# Values beyond it are nonsense that an endpoint may report all the same; means of larger ones overflow in SQL.
+# Larger values, which an endpoint may report, would overflow in SQL.
 LARGEST = 1e150
 # A gap is more than this many intervals without a sample.
 GAP_INTERVALS = 1.8
-# Buckets begin at whole multiples of their length since then, so that they stay the same from one look to the next.
+# Buckets start at multiples of their length since then, so that they are stable between refreshes.
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What people may look at: so long, in buckets and, for the table, in rows of so many seconds."""
+    """A selectable time range, with the seconds of its buckets and of the rows of its table."""
 
     name: str
     seconds: int
@@ -60,7 +59,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The samples of some time. first, last: when its first and last sample came in; levels: by metric."""
+    """Samples of a period. first, last: times of its first and last sample; levels: by metric."""
 
     start: datetime
     count: int
@@ -74,25 +73,25 @@ class Bucket:
 
 
 def range_of(value: str | None) -> Range:
-    """The range that an address names, else the default."""
+    """Return the range named in the URL, else the default."""
     return next((one for one in RANGES if one.name == value), DEFAULT_RANGE)
 
 
 def merged(buckets: Sequence[Bucket], start: datetime) -> Bucket:
-    """At least one bucket, in the order of time, as one that begins at `start`: no sample and no extreme is lost."""
+    """Merge one or more buckets, in order of time, to one that starts at `start`; keeps all samples and extremes."""
     count = sum(bucket.count for bucket in buckets)
     levels = {}
     for metric in buckets[0].levels:
         parts = [bucket.levels[metric] for bucket in buckets]
         low, high = min(part.low for part in parts), max(part.high for part in parts)
         mean = math.fsum(part.mean * (bucket.count / count) for part, bucket in zip(parts, buckets, strict=True))
-        # Rounding must not carry the mean past what was measured.
+        # Rounding must not move the mean outside the measured range.
         levels[metric] = Level(low, min(max(mean, low), high), high)
     return Bucket(start, count, buckets[0].first, buckets[-1].last, levels)
 
 
 def rows_of(buckets: Iterable[Bucket], row_s: int) -> list[Bucket]:
-    """The same samples in longer buckets, for the table."""
+    """Return the samples in longer buckets, for the table."""
     groups: dict[datetime, list[Bucket]] = {}
     for bucket in buckets:
         groups.setdefault(begin_of(bucket.start, row_s), []).append(bucket)
@@ -100,13 +99,13 @@ def rows_of(buckets: Iterable[Bucket], row_s: int) -> list[Bucket]:
 
 
 def begin_of(moment: datetime, seconds: int) -> datetime:
-    """When the bucket of this length begins in which the moment lies."""
+    """Return the start of the bucket of this length that contains a time."""
     passed = (moment - ORIGIN).total_seconds()
     return ORIGIN + timedelta(seconds=math.floor(passed / seconds) * seconds)
 
 
 def runs_of(buckets: Sequence[Bucket], interval_s: float) -> list[list[Bucket]]:
-    """Stretches without a gap, where a sample is expected every interval_s seconds."""
+    """Return runs of buckets without a gap, with a sample expected every interval_s seconds."""
     runs: list[list[Bucket]] = []
     for bucket in buckets:
         apart = (bucket.first - runs[-1][-1].last).total_seconds() if runs else math.inf

@@ -1,4 +1,4 @@
-"""The address of an environment."""
+"""URL of an environment."""
 
 from __future__ import annotations
 

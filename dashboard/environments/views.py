@@ -1,4 +1,4 @@
-"""The page of an environment: how it has been doing, and what was deployed into it."""
+"""The page of an environment: metrics over time, and deployments."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dashboard.page import page
 
 @page()
 def environment(request: HttpRequest, environment_id: int) -> HttpResponse:
-    """The five metrics over ?range=1h|6h|24h|7d|30d, with the deployments of that time."""
+    """Show the five metrics over ?range=1h|6h|24h|7d|30d, with the deployments of that time."""
     return _environment(request, environment_id, "dashboard/environments/environment.html")
 
 
 @page()
 def environment_live(request: HttpRequest, environment_id: int) -> HttpResponse:
-    """The part that changes without a reload while the last hour is shown."""
+    """Show the part that updates without a reload while the last hour is shown."""
     return _environment(request, environment_id, "dashboard/environments/_environment.html")
 
 

@@ -1,4 +1,4 @@
-"""What the list of hints can be narrowed by."""
+"""Filters of the list of hints."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dashboard.words import METRICS, SEVERITIES
 
 CODES = sorted({key.partition(".")[0] for key in HINTS})
 SEVERITY_LABELS = {name: status.label for name, status in SEVERITIES.items()}
-# Days that are counted where no time is asked for, and at most: a column a day.
+# Days counted by default, and at most: one column per day.
 USUAL_DAYS, MOST_DAYS = 30, 90
 
 
 class HintFilters(ListFilters):
-    """Everything narrows: a hint is listed where all of it holds."""
+    """All filters must match."""
 
     severity = choice_field(_("Severity"), _("All severities"), SEVERITY_LABELS.items())
     code = choice_field(_("Code"), _("All codes"), [(code, code) for code in CODES])
@@ -34,7 +34,7 @@ class HintFilters(ListFilters):
         super().__init__({name: data.get(name) for name in data}, scope)
 
     def rows(self) -> HintQuerySet:
-        """The hints that all of it holds for; none where a filter cannot be used."""
+        """Return the matching hints; none with an invalid filter."""
         if not self.is_valid():
             return Hint.objects.none()
         values, (since, until) = self.values, self.span()
@@ -46,7 +46,7 @@ class HintFilters(ListFilters):
         return rows.filter(**{name: values[name] for name in ("severity", "code", "metric") if values[name]})
 
     def counted_span(self) -> tuple[datetime, datetime]:
-        """From when to when hints are counted by day: the last days of what is asked for."""
+        """Return the period counted by day: the last days of the selected time."""
         since, until = self.span()
         end = min(until or timezone.now(), timezone.now())
         days = USUAL_DAYS if since is None else MOST_DAYS
@@ -55,5 +55,5 @@ class HintFilters(ListFilters):
 
 
 def midnight(at: datetime) -> datetime:
-    """The beginning of the day in the person's time zone."""
+    """Return the start of the day in the user's time zone."""
     return timezone.localtime(at).replace(hour=0, minute=0, second=0, microsecond=0)

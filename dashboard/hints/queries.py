@@ -1,4 +1,4 @@
-"""What the page of hints reads, in a fixed number of queries."""
+"""Queries of the page of hints; their number is fixed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Hints, newest first; newer, older: cursors of the pages beside it, "" for none; total: how many there are in all,
-    counted up to COUNTED, and one more where there are more."""
+    """Hints, newest first.
+
+    newer, older: cursors of the adjacent pages, "" for none; total: number of hints, at most COUNTED + 1.
+    """
 
     hints: list[Hint]
     newer: str
@@ -41,37 +43,37 @@ class Page:
 
 
 def hints_page(filters: HintFilters, cursor: str = "", *, size: int = PAGE_SIZE) -> Page:
-    """The page at the cursor. Three queries: which there are, the ids of the page, its rows."""
+    """Load the page at the cursor. Three queries: count, ids of the page, rows."""
     rows = filters.rows()
     ids = list(rows.order_by().values_list("pk", flat=True)[: COUNTED + 1])
     if len(ids) <= COUNTED:
-        # Few: whatever was filtered by need not be found again.
+        # Few: select by id instead of filtering again.
         rows = Hint.objects.filter(one_of("pk", ids))
     found = read([Part(0, rows, "created_at")], place_of(cursor, ORDER, datetime), size, downward=True)
     return Page(load(found.ids), written(found.newer, ORDER), written(found.older, ORDER), len(ids))
 
 
 def load(ids: list[int]) -> list[Hint]:
-    """These hints with what a list shows of them, in this order."""
+    """Load these hints for the list, in this order."""
     rows = Hint.objects.select_related("deployment__project", "deployment__environment").only(*COLUMNS)
     found = rows.in_bulk(ids)
     return [found[pk] for pk in ids if pk in found]
 
 
 def counts_by_day(filters: HintFilters) -> CodeCharts:
-    """How many of each code there were, by day of the person's time zone. One query."""
+    """Count hints by code and by day of the user's time zone. One query."""
     since, until = filters.counted_span()
     rows = filters.rows().filter(created_at__gte=since, created_at__lt=until).order_by()
     return draw(by_day(rows), days_between(since, until))
 
 
 def by_day(rows: HintQuerySet) -> list[tuple[date, str, str, int]]:
-    """(day, code, severity, how many)."""
+    """Return (day, code, severity, number)."""
     counted: Any = rows.annotate(day=TruncDay("created_at")).values_list("day", "code", "severity")
     return [(day.date(), code, severity, count) for day, code, severity, count in counted.annotate(Count("pk"))]
 
 
 def days_between(since: datetime, until: datetime) -> list[date]:
-    """Every day of the person's time zone from the one to the other; at least one."""
+    """Return every day of the user's time zone in the period; at least one."""
     first, last = timezone.localtime(since).date(), timezone.localtime(until).date()
     return [first + timedelta(days=spot) for spot in range(max((last - first).days, 0) + 1)]

@@ -1,4 +1,4 @@
-"""The address of the hints across projects."""
+"""URL of the hints of all projects."""
 
 from __future__ import annotations
 

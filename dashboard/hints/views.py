@@ -1,4 +1,4 @@
-"""Hints across projects."""
+"""Hints of all projects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dashboard.scope import scope_of
 
 @page()
 def hints(request: HttpRequest) -> HttpResponse:
-    """The hints of the person's projects, filtered as the address says, and how many there were of each code by day."""
+    """List the hints of the user's projects, filtered by the URL, with counts by code and day."""
     filters = HintFilters(request.GET, scope_of(current_user(request)))
     cursor = request.GET.get("cursor", "")
     page = hints_page(filters, cursor)

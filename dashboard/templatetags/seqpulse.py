@@ -1,4 +1,4 @@
-"""How pages write numbers, times and badges."""
+"""Template tags and filters for numbers, times and badges."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 @register.filter
 def message(fact: Any) -> str:
-    """A fact in the language of the page; text as it is, "" for None."""
+    """Render a fact in the active language; text unchanged, "" for None."""
     return "" if fact is None else rendered(fact)
 
 
 @register.filter
 def check_name(check: Check) -> Any:
-    """What a check is about: its metric, or whether the service could be reached, which is filed under traffic."""
+    """Name the subject of a check: its metric, or reachability, which is stored under traffic."""
     return _("Reachability") if check.rule == UNREACHABLE else metric_label(check.metric)
 
 
 @register.filter
 def seconds_in_words(seconds: float | None) -> str:
-    """A duration in s as "0.8 s", "45 s", "3 min 20 s", "1 h 5 min" or "2 d 3 h"; "" for None."""
+    """Write a duration in s as "0.8 s", "45 s", "3 min 20 s", "1 h 5 min" or "2 d 3 h"; "" for None."""
     if seconds is None:
         return ""
     if seconds < 10:
@@ -63,13 +63,13 @@ def seconds_in_words(seconds: float | None) -> str:
 
 @register.filter
 def ms_in_words(ms: int | None) -> str:
-    """A duration in ms, written as seconds_in_words does."""
+    """Write a duration in ms, like seconds_in_words."""
     return seconds_in_words(None if ms is None else ms / 1000)
 
 
 @register.filter
 def ago(moment: datetime | None) -> str:
-    """How long ago, in one unit: "just now", "40 s ago", "3 min ago", "5 h ago", "12 d ago"."""
+    """Write the elapsed time in one unit: "just now", "40 s ago", "3 min ago", "5 h ago", "12 d ago"."""
     if moment is None:
         return ""
     seconds = (timezone.now() - moment).total_seconds()
@@ -83,39 +83,39 @@ def ago(moment: datetime | None) -> str:
 
 @register.filter
 def zone(moment: datetime | None = None) -> str:
-    """What the person's time zone is called at this moment, now where there is none: "CET", "UTC", "UTC+03"."""
+    """Name the user's time zone at a time, by default now: "CET", "UTC", "UTC+03"."""
     name = timezone.localtime(moment or timezone.now()).tzname() or "UTC"
     return name if name[0].isalpha() else f"UTC{name}"
 
 
 @register.simple_tag
 def zone_now() -> str:
-    """What the person's time zone is called now."""
+    """Name the user's time zone now."""
     return zone()
 
 
 @register.simple_tag
 def form_token() -> SafeString:
-    """A field by which a form is told from all others (dashboard/form_tokens.py)."""
+    """Write a field that identifies this form (dashboard/form_tokens.py)."""
     return format_html('<input type="hidden" name="{}" value="{}">', FIELD, secrets.token_urlsafe(16))
 
 
 @register.filter
 def bare(field: BoundField) -> BoundField:
-    """The field without the placeholder that repeats its label."""
+    """Remove the placeholder that repeats the label."""
     field.field.widget.attrs.pop("placeholder", None)
     return field
 
 
 @register.filter
 def as_text_file(lines: list[str]) -> str:
-    """An address that holds these lines as a text file, to download what the server shows only once."""
+    """Return a data URL with these lines as a text file, to download what is shown only once."""
     return "data:text/plain;charset=utf-8," + quote("".join(f"{line}\n" for line in lines))
 
 
 @register.filter
 def moment(at: datetime | None) -> str:
-    """A time to the second, in the person's language and time zone, which it names; "" for None."""
+    """Write a time to the second in the user's language and time zone, with its name; "" for None."""
     if at is None:
         return ""
     local = timezone.localtime(at)
@@ -124,7 +124,7 @@ def moment(at: datetime | None) -> str:
 
 @register.filter
 def when(at: datetime) -> SafeString:
-    """A time as long ago as it is, with the moment itself to point at."""
+    """Write the elapsed time, with the time itself as tooltip."""
     iso = timezone.localtime(at).isoformat()
     return format_html('<time datetime="{}" title="{}">{}</time>', iso, moment(at), ago(at))
 
@@ -132,21 +132,23 @@ def when(at: datetime) -> SafeString:
 @register.filter
 @lru_cache(maxsize=64)
 def icon(name: str, size: int = 16) -> SafeString:
-    """One of layout/_icon.html: lists show the same few again and again."""
+    """Render an icon of layout/_icon.html, cached because lists repeat the same few."""
     drawn: SafeString = render_to_string("layout/_icon.html", {"name": name, "size": size})
     return drawn
 
 
 @register.filter
 def badge(status: words.Status) -> SafeString:
-    """A status in its colour: shape and text."""
+    """Render a status in its colour with shape and text."""
     return format_html('<span class="badge {}">{}{}</span>', status.key, icon(status.icon), status.label)
 
 
 @register.filter
 def counts(record: Any) -> SafeString:
-    """How many of each verdict, the best first: shape and number, with the name to point at and to hear. record: has
-    `counts`, pairs of a status and a number."""
+    """Render the number of each verdict, best first, with the name as tooltip and for screen readers.
+
+    record: has `counts`, pairs of a status and a number.
+    """
     drawn = (
         (status.key, "" if number else " nothing-of-it", status.label, icon(status.icon), colon(status.label), number)
         for status, number in record.counts
@@ -176,25 +178,25 @@ def history_bar(days: HistoryBar) -> SafeString:
 
 @lru_cache(maxsize=256)
 def day_in_short(day: date, _language: str | None) -> str:
-    """The day with a colon behind it, as the language writes them, for markup."""
+    """Write the day with a colon as the language does, for markup."""
     return escape(colon(formats.date_format(day, "SHORT_DATE_FORMAT")))
 
 
 @register.filter
 def level(value: float | None, metric: str) -> str:
-    """A metric's value with its unit; a dash where there is none."""
+    """Write a metric's value with its unit; a dash for None."""
     return "–" if value is None else quantity(value, metric)
 
 
 @register.filter
 def percent(ratio: float | None) -> str:
-    """A ratio 0..1 as "12 %"; a dash where there is none."""
+    """Write a ratio 0..1 as "12 %"; a dash for None."""
     return "–" if ratio is None else quantity(ratio, "whole_percent")
 
 
 @register.filter
 def change(value: float | None, is_points: bool) -> str:
-    """A difference with its sign: "+12 %" of a relative change, "+1.4 pts" of percentage points."""
+    """Write a difference with its sign: "+12 %" for a relative change, "+1.4 pts" for percentage points."""
     if value is None:
         return ""
     if is_points:
@@ -205,84 +207,84 @@ def change(value: float | None, is_points: bool) -> str:
 
 
 def signed(number: float, digits: int) -> str:
-    """A number with its sign, typographically: "+3", "−3", "±0"."""
+    """Write a number with a typographic sign: "+3", "−3", "±0"."""
     shown = sign(number, digits)
     return "±0" if shown == "±" else shown + localised(f"{abs(number):.{digits}f}")
 
 
 def sign(number: float, digits: int) -> str:
-    """Of a number that is shown with so many decimals: "+", "−", or "±" where it reads 0."""
+    """Return the sign of a number shown with so many decimals: "+", "−", or "±" if it reads 0."""
     return "±" if round(number, digits) == 0 else "+" if number > 0 else "−"
 
 
 @register.filter
 def metric_label(metric: str) -> Any:
-    """The metric's name for people; an unknown one as it is."""
+    """Return the display name of a metric; unknown ones unchanged."""
     return words.METRICS.get(metric, metric)
 
 
 @register.filter
 def confidence_word(confidence: float) -> Any:
-    """Confidence 0..1 as "high", "moderate" or "low"."""
+    """Write confidence 0..1 as "high", "moderate" or "low"."""
     return words.confidence_word(confidence)
 
 
 @register.filter
 def outcome(name: str) -> words.Status:
-    """How a check ended, as a badge."""
+    """Return the badge of a check's outcome."""
     return words.OUTCOMES.get(name, words.UNKNOWN)
 
 
 @register.filter
 def severity(name: str) -> words.Status:
-    """How severe a hint is, as a badge."""
+    """Return the badge of a hint's severity."""
     return words.SEVERITIES.get(name, words.UNKNOWN)
 
 
 @register.filter
 def verdict_label(name: str) -> Any:
-    """A verdict for people."""
+    """Return the display name of a verdict."""
     return words.VERDICTS.get(name, words.UNKNOWN).label
 
 
 @register.filter
 def verdict_status(name: str) -> words.Status:
-    """A verdict as a badge."""
+    """Return the badge of a verdict."""
     return words.VERDICTS.get(name, words.UNKNOWN)
 
 
 @register.filter
 def policy_source(name: str) -> Any:
-    """Where a version of a policy came from."""
+    """Return the display name of a policy's source."""
     return words.POLICY_SOURCES.get(name, name)
 
 
 @register.filter
 def policy_in_short(policy: Policy) -> str:
-    """ "adaptive, high, shadow mode"."""
+    """Summarize a policy: "adaptive, high, shadow mode"."""
     parts = (policy.kind, getattr(policy, "sensitivity", ""), "shadow" if getattr(policy, "shadow", False) else "")
     return ", ".join(str(words.IN_SHORT.get(part, part)) for part in parts if part)
 
 
 @register.filter
 def result(name: str) -> Any:
-    """The pipeline's result for people."""
+    """Return the display name of a pipeline result."""
     return words.RESULTS.get(name, name)
 
 
 @register.filter
 def phase(name: str) -> Any:
-    """The phase of a sample for people."""
+    """Return the display name of a phase."""
     return words.PHASES.get(name, name)
 
 
 @register.filter
 def colon(label: Any) -> str:
-    """The label with a colon behind it: French puts a space between them."""
+    """Append a colon to the label; French puts a space before it."""
     return _("%(label)s:") % {"label": label}
 
 
 @register.filter
 def within(path: str, address: str) -> bool:
-    """Whether the path is the address or below it."""
+    """Return whether the path is the URL or below it."""
     return path.startswith(address)
