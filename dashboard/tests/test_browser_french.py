@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import Role, User
 from dashboard.tests import scenes
-from dashboard.tests.browsing import PHONE, WIDE, keep, sign_in
+from dashboard.tests.browsing import PHONE, TALL_FONT, USUAL_FONT, WIDE, keep, sign_in
 from dashboard.tests.pages import address
 from projects.services import set_policy
 from projects.tests.factories import make_api_key, make_environment
@@ -30,7 +30,10 @@ def look(page: Page, name: str) -> list[str]:
     for size, viewport in (("wide", WIDE), ("phone", PHONE)):
         page.set_viewport_size(viewport)  # type: ignore[arg-type]
         keep(page, f"french-{name}-{size}")
-        lost += [f"{name} ({size}): {what}" for what in page.evaluate(CUT_OFF)]
+        for font, choose in (("usual", USUAL_FONT), ("tall", TALL_FONT)):
+            page.evaluate(choose)
+            lost += [f"{name} ({size}, {font} font): {what}" for what in page.evaluate(CUT_OFF)]
+        page.evaluate(USUAL_FONT)
     page.set_viewport_size(WIDE)  # type: ignore[arg-type]
     return lost
 
