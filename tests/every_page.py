@@ -65,7 +65,7 @@ def make_world(language: str) -> World:
     make_project(team=place.team, name="emptiness")
     make_pollers()
     late = timezone.now() - timedelta(minutes=9)
-    scenes.collection(deployment, 9, scheduled_at=late, last_error="HTTP 503 of it")
+    scenes.collection(deployment, 9, scenes.BROKE, scheduled_at=late)
     viewer = make_membership(team=place.team, user=make_user(username="barbara"), role=Role.VIEWER).user
     return World(
         replace(place, deployment=deployment),

@@ -240,11 +240,16 @@ def test_scripts_show_what_the_page_gave_them() -> None:
 # --- pages and mails -----------------------------------------------------------------------------------------------
 
 
+# What the content security policy of pages blocks.
+INLINE = re.compile(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\s(?:src=|type=\"application/json))[^>]*>")
+
+
 @dataclass
 class Seen:
     """Results: untranslated texts as lines, rendered templates, answers by page."""
 
     wrong: list[str] = field(default_factory=list)
+    inline: list[str] = field(default_factory=list)
     templates: set[str] = field(default_factory=set)
     pages: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
@@ -256,6 +261,7 @@ class Seen:
         if answer.get("Content-Type", "").startswith("text/html") and answer.content:
             self.pages.add(name)
             self.markup(name, answer.content.decode())
+            self.inline += [f"{name}: {found[0]}" for found in INLINE.finditer(answer.content.decode())]
 
     def markup(self, name: str, markup: str) -> None:
         for found in texts_of(markup):
@@ -332,6 +338,11 @@ def seen(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Seen:
 def test_pages_and_mails_show_only_translated_texts(seen: Seen) -> None:
     assert len(seen.pages) > 40
     assert not seen.wrong, listed(sorted(set(seen.wrong)), "page, <element>, text [the words of it]:")
+
+
+@pytest.mark.django_db
+def test_pages_have_no_inline_script_or_style(seen: Seen) -> None:
+    assert not seen.inline, listed(sorted(set(seen.inline)))
 
 
 @pytest.mark.django_db

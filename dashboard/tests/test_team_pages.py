@@ -385,15 +385,3 @@ def test_what_is_over_says_why_to_whoever_holds_the_link(client, team):
 def test_an_unknown_link_is_not_found(client, team, token):
     invited(team)
     assert client.get(f"/dashboard/invitations/{token}/").status_code == 404
-
-
-def test_pages_of_teams_hold_no_inline_script_or_style(browser_of, team, client):
-    made = invited(team)
-    for asking, path in (
-        (browser_of, "/dashboard/teams/"),
-        (browser_of, page_of(team)),
-        (Client(), f"/dashboard/invitations/{made.token}/"),
-        (browser_of, "/dashboard/status/"),
-    ):
-        body = asking.get(path).content.decode()
-        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", body)
