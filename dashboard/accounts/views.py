@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone, translation
@@ -22,6 +21,7 @@ from dashboard.accounts.forms import ProfileForm
 from dashboard.auth import current_user
 from dashboard.changed import changes
 from dashboard.page import page
+from dashboard.refusals import Refusals
 
 # For bookmarks and links in old mails; forms use django-allauth's URLs.
 login: Any = require_safe(RedirectView.as_view(pattern_name="account_login", query_string=True))
@@ -37,21 +37,13 @@ def profile(request: HttpRequest) -> HttpResponse:
     user = User.objects.get(pk=current_user(request).pk)
     # The form writes even invalid input into its instance, so the page's frame uses another one.
     form = ProfileForm(request.POST or None, instance=user)
-    if request.method == "POST" and form.is_valid() and saved(user, form):
-        with translation.override(form.cleaned_data["language"] or translation.get_language()):
-            messages.success(request, _("Saved."))
-        return redirect("dashboard:settings")
+    if request.method == "POST" and form.is_valid():
+        with Refusals(request, form):
+            change_profile(user, **changes(form))
+            with translation.override(form.cleaned_data["language"] or translation.get_language()):
+                messages.success(request, _("Saved."))
+            return redirect("dashboard:settings")
     return render(request, "dashboard/accounts/settings.html", {"form": form, "now": timezone.now()})
-
-
-def saved(user: User, form: ProfileForm) -> bool:
-    """Save the changed fields; return False with an error in the form if that is impossible."""
-    try:
-        change_profile(user, **changes(form))
-    except ValidationError as error:
-        form.add_error(None, error)
-        return False
-    return True
 
 
 @page()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import BadRequest, ValidationError
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -17,6 +17,7 @@ from dashboard.policies.queries import environment_of
 from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
 from dashboard.projects.probing import report_on
 from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, readable_policy
+from dashboard.refusals import Refusals
 from metrics.deletion import delete_environment
 from metrics.probing import probe as probe_endpoint
 from projects.models import Environment
@@ -34,11 +35,8 @@ def settings(request: HttpRequest, environment: Environment, actions: Actions) -
     shown = environment.name
     form = EnvironmentNameForm(request.POST)
     if form.is_valid():
-        try:
+        with Refusals(request, form):
             rename_environment(environment, form.cleaned_data["name"])
-        except ValidationError as error:
-            form.add_errors(error)
-        else:
             messages.success(request, _("The environment has its new name. Pipelines have to send that from now on."))
             return redirect("dashboard:environment-settings", environment_id=environment.pk)
     environment.name = shown

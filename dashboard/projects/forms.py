@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -45,17 +44,7 @@ class EndpointField(forms.CharField):
         }
 
 
-class ServiceForm(forms.Form):
-    """A form that shows what services and the database refuse, at the field that it is about."""
-
-    def add_errors(self, error: ValidationError) -> None:
-        by_field: Mapping[str, Sequence[Any]] = getattr(error, "message_dict", {"": error.messages})
-        for name, messages in by_field.items():
-            for message in messages:
-                self.add_error(name if name in self.fields else None, message)
-
-
-class NewProjectForm(ServiceForm):
+class NewProjectForm(forms.Form):
     """A project with its first environment, in one of the teams that are offered.
 
     Without any, `team_name` stands in the place of `team`: the user's first project makes their team.
@@ -92,7 +81,7 @@ class NewProjectForm(ServiceForm):
             field.queryset, field.initial = teams, first
 
 
-class ProjectForm(ServiceForm):
+class ProjectForm(forms.Form):
     """The settings that members of a project may change."""
 
     name = NameField(label=_("Name"))
@@ -131,11 +120,11 @@ def _at_most(most: int) -> Any:
     return check
 
 
-class PlanForm(ServiceForm):
+class PlanForm(forms.Form):
     plan = forms.ChoiceField(label=_("Plan"), choices=PLAN_CHOICES)
 
 
-class EnvironmentForm(ServiceForm):
+class EnvironmentForm(forms.Form):
     """A new environment of a project."""
 
     environment = NameField(label=_("Name of the environment"))
@@ -145,13 +134,13 @@ class EnvironmentForm(ServiceForm):
         super().__init__(data, prefix="new")
 
 
-class EnvironmentNameForm(ServiceForm):
+class EnvironmentNameForm(forms.Form):
     name = NameField(
         label=_("Name"), help_text=_("Pipelines name the environment in their calls: change them at the same time.")
     )
 
 
-class EndpointForm(ServiceForm):
+class EndpointForm(forms.Form):
     """An endpoint to probe or to activate. seen: the environment's endpoint when the page was rendered."""
 
     url = EndpointField(label=_("URL"))
@@ -162,7 +151,7 @@ class EndpointForm(ServiceForm):
         super().__init__(data, initial={"url": current, "seen": current})
 
 
-class KeyForm(ServiceForm):
+class KeyForm(forms.Form):
     name = NameField(label=_("Name"), help_text=_("Where it will be used, for example “GitHub Actions”."))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -16,6 +15,7 @@ from dashboard.changed import changes
 from dashboard.page import Actions, page
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
 from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, environments_of, project_of
+from dashboard.refusals import Refusals
 from metrics.deletion import archive as archive_project
 from metrics.deletion import delete_project
 from metrics.deletion import unarchive as unarchive_project
@@ -32,11 +32,8 @@ def settings(request: HttpRequest, project: Project, actions: Actions) -> HttpRe
     shown = project.name
     form = ProjectForm(project, request.POST)
     if form.is_valid():
-        try:
+        with Refusals(request, form):
             change_project(project, **changes(form))
-        except ValidationError as error:
-            form.add_errors(error)
-        else:
             messages.success(request, _("The settings are saved."))
             return redirect("dashboard:project-settings", uuid=project.uuid)
     # The page keeps showing the stored name.
@@ -60,11 +57,8 @@ def add(request: HttpRequest, project: Project, actions: Actions) -> HttpRespons
     """Add an environment and redirect to its settings."""
     form = EnvironmentForm(request.POST)
     if form.is_valid():
-        try:
+        with Refusals(request, form):
             made = add_environment(project, form.cleaned_data["environment"], endpoint=form.cleaned_data["endpoint"])
-        except ValidationError as error:
-            form.add_errors(error)
-        else:
             messages.success(request, _("The environment is there. Test its metrics endpoint here."))
             return redirect("dashboard:environment-settings", environment_id=made.pk)
     return show(request, project, actions, environment_form=form)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -29,6 +29,7 @@ from dashboard.projects.settings_queries import (
     project_of,
 )
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
+from dashboard.refusals import Refusals
 from outbound.fetcher import parse_endpoint
 from projects.models import Project
 from projects.services import NewProject, create_project_in
@@ -65,7 +66,7 @@ def new(request: HttpRequest) -> HttpResponse:
         given = form.cleaned_data
         if already_submitted(request):
             return made_already(request, user, given["name"])
-        try:
+        with Refusals(request, form):
             with transaction.atomic():
                 made = create_project_in(
                     given.get("team") or first_team(given["team_name"], user),
@@ -75,9 +76,6 @@ def new(request: HttpRequest) -> HttpResponse:
                     signed=given["signed"],
                     by=user,
                 )
-        except ValidationError as error:
-            form.add_errors(error)
-        else:
             return made_known(request, made)
     return render(request, "dashboard/projects/project_new.html", {"form": form, "one_team": teams.count() == 1})
 

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any
-
 from django.contrib import messages
-from django.core.exceptions import ValidationError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts import invitations, teams
 from accounts.invitations import Invited, invite
-from accounts.models import Invitation, Membership, Team
+from accounts.models import Team
 from accounts.permissions import Action
 from dashboard.auth import current_user
 from dashboard.page import Actions, page
+from dashboard.refusals import Refusals
 from dashboard.teams.forms import InvitationForm
 from dashboard.teams.mail import send_invitation
 from dashboard.teams.queries import team_of, team_page
 from dashboard.teams.views import show
 from dashboard.teams.words import name_of
-
-
-class Refusals(AbstractContextManager[None]):
-    """Show refusals as messages of the next page; rows that are gone meanwhile are 404."""
-
-    def __init__(self, request: HttpRequest) -> None:
-        self.request = request
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if isinstance(error, (Team.DoesNotExist, Membership.DoesNotExist, Invitation.DoesNotExist)):
-            raise Http404 from None
-        if not isinstance(error, ValidationError):
-            return False
-        for message in error.messages:
-            messages.error(self.request, message)
-        return True
 
 
 @page("POST", of=team_of)
@@ -77,13 +58,8 @@ def send(request: HttpRequest, team: Team, actions: Actions) -> HttpResponse:
     """Invite by mail."""
     form = InvitationForm(actions, request.POST)
     if form.is_valid():
-        try:
+        with Refusals(request, form):
             made = invite(team, form.cleaned_data["email"], form.cleaned_data["role"], by=current_user(request))
-        except Team.DoesNotExist:
-            raise Http404 from None
-        except ValidationError as error:
-            form.add_error(None, error)
-        else:
             return mail(request, team, made)
     return show(request, team_page(team, actions, current_user(request)), invite_form=form)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
@@ -13,6 +12,7 @@ from accounts.permissions import Action
 from accounts.teams import create_team, rename_team
 from dashboard.auth import current_user
 from dashboard.page import Actions, page
+from dashboard.refusals import Refusals
 from dashboard.teams.forms import DeleteForm, InvitationForm, TeamForm
 from dashboard.teams.queries import MOST_TEAMS, TeamPage, team_of, team_page, teams_of
 from dashboard.teams.words import ROLES
@@ -24,11 +24,8 @@ def teams(request: HttpRequest) -> HttpResponse:
     """List the user's teams; on POST, create one."""
     form = TeamForm(request.POST) if request.method == "POST" else TeamForm()
     if form.is_bound and form.is_valid():
-        try:
+        with Refusals(request, form):
             made = create_team(form.cleaned_data["name"], current_user(request))
-        except ValidationError as error:
-            form.add_error(None, error)
-        else:
             messages.success(request, _("The team is there. Invite the people who work with you."))
             return redirect("dashboard:team", team_id=made.pk)
     rows = teams_of(current_user(request))
@@ -45,13 +42,8 @@ def team(request: HttpRequest, found: Team, actions: Actions) -> HttpResponse:
 def rename(request: HttpRequest, found: Team, actions: Actions) -> HttpResponse:
     form = TeamForm(request.POST)
     if form.is_valid():
-        try:
+        with Refusals(request, form):
             rename_team(found, form.cleaned_data["name"], by=current_user(request))
-        except Team.DoesNotExist:
-            raise Http404 from None
-        except ValidationError as error:
-            form.add_error(None, error)
-        else:
             messages.success(request, _("The team has its new name."))
             return redirect("dashboard:team", team_id=found.pk)
     return show(request, team_page(found, actions, current_user(request)), rename_form=form)
@@ -61,13 +53,8 @@ def rename(request: HttpRequest, found: Team, actions: Actions) -> HttpResponse:
 def delete(request: HttpRequest, found: Team, actions: Actions) -> HttpResponse:
     form = DeleteForm(request.POST)
     if form.is_valid():
-        try:
+        with Refusals(request, form):
             delete_team(found, typed=form.cleaned_data["typed"], by=current_user(request))
-        except Team.DoesNotExist:
-            raise Http404 from None
-        except ValidationError as error:
-            form.add_error(None, error)
-        else:
             messages.success(request, _("The team “%(name)s” is deleted.") % {"name": found.name})
             return redirect("dashboard:teams")
     return show(request, team_page(found, actions, current_user(request)), delete_form=form)
