@@ -7,7 +7,9 @@ import re
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Role
@@ -21,6 +23,13 @@ LIST = "/dashboard/deployments/"
 def address(deployment: Deployment) -> str:
     """Of the deployment's page."""
     return f"{LIST}{deployment.uuid}/"
+
+
+def queries_of(client: Client, path: str, **query: str) -> int:
+    """Request the page; return how many queries it takes."""
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(path, query).status_code == 200
+    return len(captured)
 
 
 def words(response: Any) -> str:

@@ -9,9 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Role
 from analysis.judge import judge, judge_early
@@ -19,7 +17,7 @@ from analysis.judge.types import METRICS, Miss, Sample, Window
 from analysis.models import DeploymentVerdict, Hint
 from analysis.services import give_feedback
 from dashboard.tests import scenes
-from dashboard.tests.pages import LIST, address, as_role, words, words_of
+from dashboard.tests.pages import LIST, address, as_role, queries_of, words, words_of
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from explain.rendering import render
@@ -81,14 +79,9 @@ def test_storing_needs_the_forms_token(environment, user):
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_an_action_takes_the_same_queries_whatever_there_is(browser_of, environment, action):
-    def queries(deployment: Deployment) -> int:
-        with CaptureQueriesContext(connection) as captured:
-            assert browser_of.get(f"{address(deployment)}{action}").status_code == 200
-        return len(captured)
-
     scenes.sample_baseline(environment, minutes_ago=400)
     before = scenes.judged(environment, minutes_ago=400)
-    few = queries(scenes.judged(environment, minutes_ago=300))
+    few = queries_of(browser_of, f"{address(scenes.judged(environment, minutes_ago=300))}{action}")
     for place in range(6):
         other = scenes.judged(environment, minutes_ago=200 - place, **scenes.BROKEN)
         give_feedback(other.verdict, right=True, by=None)
@@ -96,7 +89,11 @@ def test_an_action_takes_the_same_queries_whatever_there_is(browser_of, environm
     many = scenes.judged(environment, **scenes.BROKEN)
     assert Deployment.objects.filter(pk=before.pk).exists()
     # The session, the person, the deployment, her role; for compare two deployments with all theirs, and what to offer.
-    assert queries(many) <= few <= {"compare/": 14, "rerun/": 12, "replay/": 4, "download.json": 8}[action]
+    assert (
+        queries_of(browser_of, f"{address(many)}{action}")
+        <= few
+        <= {"compare/": 14, "rerun/": 12, "replay/": 4, "download.json": 8}[action]
+    )
 
 
 # --- compare ---------------------------------------------------------------------------------------------------------

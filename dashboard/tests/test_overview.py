@@ -17,7 +17,7 @@ from analysis.models import VerdictName
 from analysis.tests.factories import make_hint, make_verdict
 from dashboard.overview.queries import HINTS_SHOWN, overview_of, projects_of
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, words
+from dashboard.tests.pages import address, queries_of, words
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
@@ -282,20 +282,15 @@ def test_the_overview_takes_the_same_queries_for_one_environment_as_for_many(bro
         make_hint(judged(target, ROLLBACK), severity="critical")
         make_samples(make_deployment(environment=target, state=State.FINISHED), post=2)
 
-    def queries(path: str) -> int:
-        with CaptureQueriesContext(connection) as captured:
-            assert browser_of.get(path).status_code == 200
-        return len(captured)
-
     fill(environment)
-    assert (queries(OVERVIEW), queries(LIVE)) == (11, 9)
+    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [11, 9]
     for number in range(4):
         project = make_project(team=environment.project.team)
         for _ in range(number):
             fill(make_environment(project=project))
     # The session, the person, projects, environments, their deployments, those in progress, their samples, the strips,
     # the hints; on the page also the two of the figures.
-    assert (queries(OVERVIEW), queries(LIVE)) == (11, 9)
+    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [11, 9]
 
 
 def test_the_first_steps_take_few_queries(browser_of, django_assert_num_queries, environment):

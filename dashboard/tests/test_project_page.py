@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Role, User
@@ -17,6 +15,7 @@ from dashboard.tests import scenes
 from dashboard.tests.pages import (
     page_of,
     project_page_of,
+    queries_of,
     words,
     words_of,
 )
@@ -77,17 +76,12 @@ def test_a_project_takes_the_same_queries_however_many_environments(browser_of, 
         verdict = make_verdict(make_deployment(environment=place, state=State.FINISHED))
         give_feedback(verdict, right=True, by=user)
 
-    def queries() -> int:
-        with CaptureQueriesContext(connection) as captured:
-            assert browser_of.get(project_page_of(environment)).status_code == 200
-        return len(captured)
-
     add("one")
-    with_one = queries()
+    with_one = queries_of(browser_of, project_page_of(environment))
     for name in "abcdef":
         add(name)
     # The session, the person, the project, its environments, their last deployments, marks and verdicts.
-    assert queries() == with_one == 7
+    assert queries_of(browser_of, project_page_of(environment)) == with_one == 7
 
 
 def test_pages_of_projects_open_when_the_key_that_encrypted_a_secret_is_lost(browser_of, environment, settings):

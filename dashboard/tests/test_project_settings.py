@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Role, Team, User
@@ -19,7 +18,7 @@ from accounts.tests.factories import make_membership, make_team, make_user
 from analysis.models import VerdictName
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.pages import as_role, form_with, words
+from dashboard.tests.pages import as_role, form_with, queries_of, words
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
@@ -85,18 +84,13 @@ def test_the_list_takes_every_query(browser_of, project, value):
 
 
 def test_the_list_has_pages_and_the_same_queries_however_many_projects(browser_of, environment):
-    def queries(**query: str) -> int:
-        with CaptureQueriesContext(connection) as captured:
-            assert browser_of.get(LIST, query).status_code == 200
-        return len(captured)
-
     make_deployment(environment=environment)
-    with_one = queries()
+    with_one = queries_of(browser_of, LIST)
     for number in range(60):
         made = make_project(team=environment.project.team, name=f"project {number:02}")
         make_deployment(environment=make_environment(project=made))
     # The session, the person, how many, the projects, their environments, last deployments, the archived, the teams.
-    assert queries() == with_one == 8
+    assert queries_of(browser_of, LIST) == with_one == 8
     first, second = (words(browser_of.get(LIST, {"page": page})) for page in ("1", "2"))
     assert "project 00" in first
     assert "shop" not in first

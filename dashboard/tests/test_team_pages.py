@@ -10,16 +10,14 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.invitations import Invited, invite
 from accounts.models import Invitation, Membership, Role, Team, User
 from accounts.tests.factories import make_membership, make_team, make_user
 from dashboard.teams.joining import SESSION_KEY
-from dashboard.tests.pages import words
+from dashboard.tests.pages import queries_of, words
 from deployments.tests.factories import make_deployment
 from projects.models import Project
 from projects.tests.factories import make_environment, make_project
@@ -219,21 +217,16 @@ def test_a_team_is_deleted_with_its_name_typed_and_takes_what_is_in_it(browser_o
 def test_pages_take_the_same_queries_however_much_is_in_a_team(team, role):
     client = as_person(make_membership(team=team, role=role).user)
 
-    def queries(path: str) -> int:
-        with CaptureQueriesContext(connection) as captured:
-            assert client.get(path).status_code == 200
-        return len(captured)
-
     def add() -> None:
         make_membership(team=team)
         make_deployment(environment=make_environment(project=make_project(team=team)))
         invited(team, email=f"p{Invitation.objects.count()}@example.com")
 
     add()
-    counts = {path: queries(path) for path in ("/dashboard/teams/", page_of(team))}
+    counts = {path: queries_of(client, path) for path in ("/dashboard/teams/", page_of(team))}
     for _ in range(3):
         add()
-    assert {path: queries(path) for path in counts} == counts
+    assert {path: queries_of(client, path) for path in counts} == counts
     # Session, person, teams; session, person, team, role, members, projects, invitations, deployments.
     assert counts["/dashboard/teams/"] == 3
     assert counts[page_of(team)] == {Role.OWNER: 8, Role.ADMIN: 7, Role.VIEWER: 6}[role]
