@@ -6,30 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from deployments.closing import abandon_stale
 from deployments.models import Deployment, State
 from deployments.services import Trigger, finish_deployment, start_deployment
-from projects.services import NewProject, create_project
+from deployments.tests.pipeline import Pipeline
+from projects.services import NewProject
 from scheduler.models import ScheduledJob
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def made() -> NewProject:
-    return create_project("shop", environment="prod", endpoint="http://metrics.example/m")
-
-
-def call(client: Client, made: NewProject, path: str, **body: Any) -> Any:
-    headers = {"X-API-Key": made.api_key}
-    return client.post(path, body, content_type="application/json", headers=headers).json()
-
-
-def gate(client: Client, made: NewProject, deployment: Deployment) -> Any:
-    return client.get(f"/deployments/{deployment.uuid}/verdict", headers={"X-API-Key": made.api_key})
 
 
 def started_hours_ago(made: NewProject, hours: float) -> Deployment:
@@ -38,32 +24,30 @@ def started_hours_ago(made: NewProject, hours: float) -> Deployment:
     return deployment
 
 
-def test_force_supersedes_the_running_one_and_says_so(client: Client, made: NewProject) -> None:
-    old = call(client, made, "/deployments/trigger", env="prod")
-    new = call(client, made, "/deployments/trigger", env="prod", force=True)
+def test_force_supersedes_the_running_one_and_says_so(pipeline: Pipeline) -> None:
+    old = pipeline.trigger().json()
+    new = pipeline.trigger(force=True).json()
     assert (new["status"], new["number"]) == ("created", 2)
     assert "#1 was still running and is superseded" in new["message"]
     row = Deployment.objects.get(uuid=old["deployment_id"])
     assert (row.state, str(row.superseded_by and row.superseded_by.uuid)) == (State.SUPERSEDED, new["deployment_id"])
-    shown = client.get(f"/deployments/{row.uuid}", headers={"X-API-Key": made.api_key}).json()
+    shown = pipeline.get(f"/deployments/{row.uuid}").json()
     assert (shown["state"], shown["superseded_by"], shown["verdict"]) == ("superseded", new["deployment_id"], None)
 
 
-def test_without_force_the_running_one_stays(client: Client, made: NewProject) -> None:
-    old = call(client, made, "/deployments/trigger", env="prod")
-    again = call(client, made, "/deployments/trigger", env="prod")
+def test_without_force_the_running_one_stays(pipeline: Pipeline) -> None:
+    old = pipeline.trigger().json()
+    again = pipeline.trigger().json()
     assert (again["status"], again["deployment_id"]) == ("existing", old["deployment_id"])
 
 
-def test_force_with_the_key_of_the_running_one_finds_it(client: Client, made: NewProject) -> None:
-    body = {"env": "prod", "idempotency_key": "run-1", "force": True}
-    first = call(client, made, "/deployments/trigger", **body)
-    second = call(client, made, "/deployments/trigger", **body)
+def test_force_with_the_key_of_the_running_one_finds_it(pipeline: Pipeline) -> None:
+    first, second = (pipeline.trigger(idempotency_key="run-1", force=True).json() for _ in range(2))
     assert (second["status"], second["deployment_id"]) == ("existing", first["deployment_id"])
 
 
-def test_force_without_a_running_one_changes_nothing(client: Client, made: NewProject) -> None:
-    new = call(client, made, "/deployments/trigger", env="prod", force=True)
+def test_force_without_a_running_one_changes_nothing(pipeline: Pipeline) -> None:
+    new = pipeline.trigger(force=True).json()
     assert (new["status"], new["message"]) == ("created", None)
 
 
@@ -99,15 +83,15 @@ def test_a_finished_deployment_is_never_abandoned(made: NewProject) -> None:
 
 
 @pytest.mark.parametrize("end", ["abandoned", "superseded"])
-def test_what_ended_without_finish_is_never_judged(client: Client, made: NewProject, end: str) -> None:
+def test_what_ended_without_finish_is_never_judged(made: NewProject, pipeline: Pipeline, end: str) -> None:
     deployment = started_hours_ago(made, 25)
     if end == "abandoned":
         abandon_stale()
     else:
         start_deployment(made.project, Trigger(env="prod", force=True))
-    finished = call(client, made, "/deployments/finish", deployment_id=str(deployment.uuid), result="success")
+    finished = pipeline.finish(deployment.uuid).json()
     assert (finished["status"], end in finished["message"]) == ("ignored", True)
-    answer = gate(client, made, deployment)
+    answer = pipeline.verdict(deployment.uuid)
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, end)
     assert "no verdict" in answer.json()["detail"]
     assert not ScheduledJob.objects.filter(deployment=deployment, job_type="analysis").exists()

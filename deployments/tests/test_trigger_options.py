@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.test import Client
 
 from deployments import api
 from deployments.models import Deployment
+from deployments.tests.pipeline import Pipeline
 from projects.models import PolicyVersion
-from projects.services import NewProject, create_project
+from projects.services import NewProject
 from scheduler.models import ScheduledJob
 
 FILE = """
@@ -27,19 +27,8 @@ sensitivity = "low"
 """
 
 
-@pytest.fixture
-def made(db: None) -> NewProject:
-    return create_project("shop", environment="prod", endpoint="http://metrics.example/m")
-
-
-def trigger(client: Client, made: NewProject, **body: Any) -> Any:
-    body = {"env": "prod", **body}
-    headers = {"X-API-Key": made.api_key}
-    return client.post("/deployments/trigger", body, content_type="application/json", headers=headers)
-
-
-def test_a_policy_file_becomes_the_environments_policy_and_is_pinned(client: Client, made: NewProject) -> None:
-    assert trigger(client, made, policy=FILE).status_code == 200
+def test_a_policy_file_becomes_the_environments_policy_and_is_pinned(pipeline: Pipeline, made: NewProject) -> None:
+    assert pipeline.trigger(policy=FILE).status_code == 200
     made.environment.refresh_from_db()
     wanted = {"sensitivity": "high", "limits": {"latency_p95": 800, "error_rate": 0.02}}
     assert made.environment.policy == wanted
@@ -48,12 +37,12 @@ def test_a_policy_file_becomes_the_environments_policy_and_is_pinned(client: Cli
     assert (pinned.policy, pinned.number, pinned.source) == (wanted, 1, "file")
 
 
-def test_the_same_file_again_makes_no_new_version(client: Client, made: NewProject) -> None:
+def test_the_same_file_again_makes_no_new_version(pipeline: Pipeline) -> None:
     for _ in range(2):
-        trigger(client, made, policy=FILE)
+        pipeline.trigger(policy=FILE)
         Deployment.objects.update(state="finished")
     assert PolicyVersion.objects.count() == 1
-    trigger(client, made, policy={"sensitivity": "low"})
+    pipeline.trigger(policy={"sensitivity": "low"})
     assert list(PolicyVersion.objects.order_by("number").values_list("number", flat=True)) == [1, 2]
 
 
@@ -75,18 +64,16 @@ def test_the_same_file_again_makes_no_new_version(client: Client, made: NewProje
         ({"limits": {"latency_p95": 10**4000}}, "limits.latency_p95"),
     ],
 )
-def test_a_wrong_policy_is_refused_by_name_and_nothing_starts(
-    client: Client, made: NewProject, policy: Any, named: str
-) -> None:
-    answer = trigger(client, made, policy=policy)
+def test_a_wrong_policy_is_refused_by_name_and_nothing_starts(pipeline: Pipeline, policy: Any, named: str) -> None:
+    answer = pipeline.trigger(policy=policy)
     assert answer.status_code == 400
     assert named in str(answer.json()["error"]["fields"]["policy"])
     assert not Deployment.objects.exists()
     assert not PolicyVersion.objects.exists()
 
 
-def test_without_the_wish_to_wait_nothing_is_said_of_the_sample(client: Client, made: NewProject) -> None:
-    assert "pre" not in trigger(client, made).json()
+def test_without_the_wish_to_wait_nothing_is_said_of_the_sample(pipeline: Pipeline) -> None:
+    assert "pre" not in pipeline.trigger().json()
 
 
 @pytest.mark.parametrize(
@@ -98,30 +85,30 @@ def test_without_the_wish_to_wait_nothing_is_said_of_the_sample(client: Client, 
     ],
 )
 def test_a_waiting_caller_gets_the_state_of_the_sample(
-    client: Client, made: NewProject, columns: dict[str, Any], status: str, message: str | None
+    pipeline: Pipeline, columns: dict[str, Any], status: str, message: str | None
 ) -> None:
-    trigger(client, made)
+    pipeline.trigger()
     ScheduledJob.objects.filter(job_type="pre_collect").update(**columns)
-    assert trigger(client, made, wait_for_pre=True).json()["pre"] == {"status": status, "message": message}
+    assert pipeline.trigger(wait_for_pre=True).json()["pre"] == {"status": status, "message": message}
 
 
-def test_the_wait_has_an_end(client: Client, made: NewProject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_has_an_end(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "MAX_WAIT_FOR_PRE_S", 0.3)
-    pre = trigger(client, made, wait_for_pre=True).json()["pre"]
+    pre = pipeline.trigger(wait_for_pre=True).json()["pre"]
     assert pre["status"] == "pending"
     assert "poller" in pre["message"]
 
 
-def test_the_time_of_the_commit_is_kept(client: Client, made: NewProject) -> None:
-    assert trigger(client, made, committed_at="2026-03-01T10:00:00+02:00").status_code == 200
+def test_the_time_of_the_commit_is_kept(pipeline: Pipeline) -> None:
+    assert pipeline.trigger(committed_at="2026-03-01T10:00:00+02:00").status_code == 200
     assert Deployment.objects.get().committed_at == datetime(2026, 3, 1, 8, tzinfo=UTC)
-    answer = client.get("/deployments", headers={"X-API-Key": made.api_key}).json()
+    answer = pipeline.get("/deployments").json()
     assert answer["results"][0]["committed_at"] == "2026-03-01T08:00:00Z"
 
 
 @pytest.mark.parametrize("body", [{}, {"committed_at": None}, {"committed_at": ""}])
-def test_a_call_may_leave_the_time_of_the_commit_out(body: dict[str, Any], client: Client, made: NewProject) -> None:
-    assert trigger(client, made, **body).status_code == 200
+def test_a_call_may_leave_the_time_of_the_commit_out(pipeline: Pipeline, body: dict[str, Any]) -> None:
+    assert pipeline.trigger(**body).status_code == 200
     assert Deployment.objects.get().committed_at is None
 
 
@@ -138,8 +125,8 @@ def test_a_call_may_leave_the_time_of_the_commit_out(body: dict[str, Any], clien
         "\x00",
     ],
 )
-def test_an_invalid_commit_time_is_refused(given: Any, client: Client, made: NewProject) -> None:
-    response = trigger(client, made, committed_at=given)
+def test_an_invalid_commit_time_is_refused(pipeline: Pipeline, given: Any) -> None:
+    response = pipeline.trigger(committed_at=given)
     assert response.status_code == 400
     assert "committed_at" in response.json()["error"]["fields"]
     assert not Deployment.objects.exists()

@@ -17,6 +17,7 @@ from accounts.tests.factories import make_membership, make_user
 from deployments.models import Deployment, State
 from deployments.services import ProjectArchived, Trigger, finish_deployment, start_deployment
 from deployments.tests.factories import make_deployment
+from deployments.tests.pipeline import Pipeline
 from metrics import deletion
 from metrics.baseline import KIND, load_targets, sweep
 from metrics.deletion import archive, delete_environment, delete_project, delete_team, remove_deleted, unarchive
@@ -86,27 +87,21 @@ def test_a_blocked_endpoint_gets_no_baseline() -> None:
 
 
 @db
-def test_what_runs_in_an_archived_project_is_finished_and_nothing_new_begins(client: Client) -> None:
+def test_what_runs_in_an_archived_project_is_finished_and_nothing_new_begins() -> None:
     made = shop()
     started = start_deployment(made.project, Trigger(env="prod", idempotency_key="7")).deployment
     archive(made.project)
-    headers = {"X-API-Key": made.api_key}
-
-    def trigger(**body: str) -> Any:
-        return client.post("/deployments/trigger", body, content_type="application/json", headers=headers)
-
-    assert trigger(env="prod", idempotency_key="7").json()["status"] == "existing"
-    finished = {"deployment_id": str(started.uuid), "result": "success"}
-    answer = client.post("/deployments/finish", finished, content_type="application/json", headers=headers)
-    assert answer.json()["status"] == "accepted"
-    refused = trigger(env="prod")
+    pipeline = Pipeline(made.api_key)
+    assert pipeline.trigger(idempotency_key="7").json()["status"] == "existing"
+    assert pipeline.finish(started.uuid).json()["status"] == "accepted"
+    refused = pipeline.trigger()
     assert refused.status_code == 409
     assert refused.json()["error"]["code"] == "project_archived"
     assert "Take it out of the archive in its settings" in refused.json()["detail"]
     assert Project.objects.get().last_number == 1
     assert ScheduledJob.objects.filter(deployment=started, job_type="post_collect", status="pending").count() == 10
     unarchive(made.project)
-    assert trigger(env="prod").json()["status"] == "created"
+    assert pipeline.trigger().json()["status"] == "created"
 
 
 @real
@@ -140,7 +135,7 @@ def test_a_deleted_project_is_hidden_at_once_from_all_users() -> None:
         assert not Project.objects.visible_to(user).exists()
         assert not Environment.objects.visible_to(user).exists()
         assert not Deployment.objects.visible_to(user).exists()
-    assert Client().get("/deployments", headers={"X-API-Key": made.api_key}).status_code == 401
+    assert Pipeline(made.api_key).get("/deployments").status_code == 401
     environment = Environment.objects.get()
     assert (environment.metrics_endpoint, bool(environment.hmac_secret)) == ("", False)
     assert waiting() == 0
