@@ -1,4 +1,4 @@
-"""What people do with a deployment besides marking it: compare, run its analysis again, replay, download."""
+"""Actions on a deployment besides marking it: compare, rerun its analysis, replay, download."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from projects.policy import policy_from_dict
 
 @page()
 def compare(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """The deployment beside another one of its environment (?with=), the one before it unless said otherwise."""
+    """Show the deployment beside another one of its environment (?with=), by default the previous one."""
     pair = compared(current_user(request), uuid, request.GET.get("with") or None)
     return render(request, "dashboard/deployments/compare.html", {"pair": pair, "deployment": pair.mine.deployment})
 
 
 @page("GET", "POST", of=deployment_of, action=Action.RERUN_ANALYSIS, limit="judging")
 def rerun(request: HttpRequest, deployment: Deployment, actions: Actions) -> HttpResponse:
-    """What the analysis says now, beside what is recorded; a POST with the token of that stores it."""
+    """Show the current result of the analysis beside the stored one; a POST with its token saves it."""
     if request.method != "POST":
         return show_rerun(request, deployment)
     try:
@@ -49,7 +49,7 @@ def rerun(request: HttpRequest, deployment: Deployment, actions: Actions) -> Htt
 
 
 def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal | None = None) -> HttpResponse:
-    """refused: why storing it was. Then the answer is a 409."""
+    """Render the page. refused: why saving was refused; the status is then 409."""
     context: dict[str, Any] = {
         "deployment": deployment,
         "verdict": verdict_of(deployment),
@@ -59,7 +59,7 @@ def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal
         again = look_again(deployment)
     except CannotRerun as error:
         context["cannot"] = words.REFUSALS[error.refusal]
-        # Once is enough.
+        # Do not show the reason twice.
         context["refused"] = "" if error.refusal == refused else context["refused"]
     else:
         context |= {"again": again, "beside": verdict_diff(again.recorded, again.judgement.verdict)}
@@ -68,7 +68,7 @@ def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal
 
 @page("GET", "POST", of=deployment_of, action=Action.REPLAY, limit="judging")
 def replay(request: HttpRequest, deployment: Deployment, actions: Actions) -> HttpResponse:
-    """A policy to fill in, and what it would have said of this deployment. Writes nothing."""
+    """Show a policy form, and the verdict that the policy would give. Writes nothing."""
     form = ReplayForm(policy_to_start_from(deployment), request.POST if request.method == "POST" else None)
     context: dict[str, Any] = {"deployment": deployment, "form": form, "verdict": verdict_of(deployment)}
     if form.is_bound and form.is_valid():
@@ -82,7 +82,7 @@ def replay(request: HttpRequest, deployment: Deployment, actions: Actions) -> Ht
 
 
 def policy_to_start_from(deployment: Deployment) -> dict[str, Any]:
-    """The policy that judges this deployment; the default where no judge could read that."""
+    """Return the policy of this deployment; the default if it is unreadable."""
     pinned = deployment.policy_version
     policy = pinned.policy if pinned is not None else deployment.environment.policy
     return policy if readable(policy) is not None else {}
@@ -90,7 +90,7 @@ def policy_to_start_from(deployment: Deployment) -> dict[str, Any]:
 
 @page()
 def download(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Everything that is stored of the deployment, as a file."""
+    """Send everything stored about the deployment as a file."""
     detail = deployment_detail(current_user(request), uuid)
     body = json.dumps(document(detail), cls=DjangoJSONEncoder, indent=1)
     name = f"deployment-{detail.deployment.number}-{uuid}.json"

@@ -1,4 +1,4 @@
-"""What Django admin does that needs the words of pages: letting analyses run again."""
+"""Deployments in Django admin, with reruns of their analyses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dashboard.words import REFUSALS
 from deployments.admin import DeploymentAdmin
 from deployments.models import Deployment
 
-# One judgement takes some 20 ms; who wants all of them has `manage.py backtest`.
+# One judgement takes about 20 ms; for many use `manage.py backtest`.
 MOST_AT_ONCE = 50
 
 admin.site.unregister(Deployment)
@@ -22,7 +22,7 @@ admin.site.unregister(Deployment)
 
 @admin.register(Deployment)
 class JudgedDeploymentAdmin(DeploymentAdmin):
-    """Deployments, to look at; their analyses can run again."""
+    """Deployments, read-only; their analyses can be rerun."""
 
     actions = ("run_analysis_again",)
 
@@ -48,5 +48,5 @@ class JudgedDeploymentAdmin(DeploymentAdmin):
         self.message_user(request, text % {"n": stored}, messages.SUCCESS if stored else messages.INFO)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Rows are never edited by hand; who may change verdicts may have them found anew."""
+        """Allow reruns with the permission to change verdicts; rows are never edited by hand."""
         return request.user.has_perm("analysis.change_deploymentverdict")

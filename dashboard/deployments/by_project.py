@@ -1,8 +1,8 @@
-"""The list in the order of its projects' names, which are not the deployments' own: no index has that order.
+"""Order the list by project name, which is in another table: no index has that order.
 
-Each project's rows have one, so the database can go from project to project, take of each what a page may need, and end
-when the page is full (`walk`). Where not nearly every row is in the list they are sorted instead (`sort`): the way
-through a project without one of them would be long.
+The rows of each project have one, so the database can go from project to project and stop when the page is full
+(`walk`). If the filters exclude many rows, they are sorted instead (`sort`), because walking through a project without
+matches would be slow.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ FROM unnest(%s::bigint[], %s::timestamptz[], %s::bigint[]) WITH ORDINALITY AS li
 CROSS JOIN LATERAL ({rows}) AS found (started_at, id)
 LIMIT %s
 """
-# Sorting more takes longer than walking: milliseconds per 10,000 rows, while walking passes by few rows then.
+# Sorting more than this is slower than walking: it takes milliseconds per 10,000 rows.
 MOST_SORTED = 50_000
 IDS: Any = ArrayField(BigIntegerField())
 
 
 def read(rows: DeploymentQuerySet, projects: Sequence[int], place: Place | None, size: int, *, few: bool) -> Slice:
-    """One page of the projects' rows, each project newest first. Two queries, one for few rows. Place.part: the
-    project."""
+    """Read one page of the projects' rows, each project newest first. Two queries, one for few rows.
+
+    Place.part is the project.
+    """
     if place is None or place.part not in projects or place.key is None:
         place = None
     backward = place is not None and place.backward
@@ -50,7 +52,7 @@ def read(rows: DeploymentQuerySet, projects: Sequence[int], place: Place | None,
 
 
 def about(rows: DeploymentQuerySet) -> int:
-    """How many rows there are, as PostgreSQL supposes."""
+    """Return PostgreSQL's estimate of the number of rows."""
     plan = json.loads(rows.order_by().explain(format="json"))
     return int(plan[0]["Plan"]["Plan Rows"])
 
@@ -58,7 +60,7 @@ def about(rows: DeploymentQuerySet) -> int:
 def walk(
     rows: DeploymentQuerySet, ahead: list[int], place: Place | None, *, backward: bool, limit: int
 ) -> list[tuple[Any, ...]]:
-    """The first rows of these projects, as (project, start, id); only the first project's are bounded by the place."""
+    """Return the first rows of these projects as (project, start, id); the place bounds the first project only."""
     everything: tuple[Any, int] = ("-infinity", 0) if backward else ("infinity", LARGEST_ID)
     bounds = [everything] * len(ahead)
     if place is not None:
@@ -72,7 +74,7 @@ def walk(
     with connection.cursor() as cursor:
         cursor.execute(WALK.format(rows=sql), [ahead, starts, ids, *values, limit])
         found: list[tuple[Any, ...]] = cursor.fetchall()
-    # In which order the database gives them, nobody promises: by start and id, and then, as that holds, by project.
+    # The order of the rows is not guaranteed: sort by start and id, then stably by project.
     spots = {project: spot for spot, project in enumerate(ahead)}
     found.sort(key=lambda row: row[1:], reverse=not backward)
     found.sort(key=lambda row: spots[row[0]])
@@ -82,7 +84,7 @@ def walk(
 def sort(
     rows: DeploymentQuerySet, ahead: list[int], place: Place | None, *, backward: bool, limit: int
 ) -> list[tuple[Any, ...]]:
-    """The same by sorting all of them."""
+    """Return the same by sorting all rows."""
     listed = Value(ahead, output_field=IDS)
     spot: Any = Func(listed, F("project_id"), function="array_position", output_field=IntegerField())
     rows = rows.filter(project_id__in=ahead)

@@ -1,4 +1,4 @@
-"""A deployment beside an earlier one of the same environment."""
+"""Compare a deployment with an earlier one of the same environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OFFERED = 20
 
 @dataclass(frozen=True, slots=True)
 class MetricPair:
-    """One metric of both. difference: of the levels after, relative or in points as a chart's change is."""
+    """One metric of both. difference: of the levels after, relative or in points like a chart's change."""
 
     metric: str
     mine: Chart | None
@@ -37,8 +37,7 @@ class MetricPair:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two deployments of one environment; other is None where there is nothing to compare with. offered: others that
-    it can be compared with, newest first."""
+    """Two deployments of one environment; other: None if there is none. offered: other choices, newest first."""
 
     mine: Detail
     other: Detail | None
@@ -47,8 +46,10 @@ class Pair:
 
 
 def compared(user: User, uuid: UUID, other: str | None) -> Pair:
-    """The deployment and the one to compare it with: `other`, else the one finished before it. Raises Http404, also
-    where the two are not of the same environment, or are the same."""
+    """Return the deployment and the one to compare with: `other`, else the one finished before it.
+
+    Raises: Http404, also if they are of different environments, or the same.
+    """
     mine = deployment_detail(user, uuid)
     offered = offered_for(mine.deployment)
     if other is None:
@@ -63,7 +64,10 @@ def compared(user: User, uuid: UUID, other: str | None) -> Pair:
 
 
 def uuid_of(text: str) -> UUID:
-    """Raises Http404: what is no id is no deployment's."""
+    """Parse an id.
+
+    Raises: Http404.
+    """
     try:
         return UUID(text)
     except ValueError:
@@ -76,12 +80,12 @@ def finished_beside(deployment: Deployment) -> QuerySet[Deployment]:
 
 
 def offered_for(deployment: Deployment) -> list[Deployment]:
-    """The latest ones that were finished."""
+    """Return the latest finished deployments."""
     return list(finished_beside(deployment)[:OFFERED])
 
 
 def previous(deployment: Deployment) -> Deployment | None:
-    """The one finished before it, however many came since."""
+    """Return the deployment finished before this one."""
     return finished_beside(deployment).filter(pk__lt=deployment.pk).first()
 
 
@@ -104,14 +108,14 @@ def by_metric(detail: Detail) -> dict[str, Chart]:
 
 
 def difference(ours: Chart | None, theirs: Chart | None, metric: str) -> float | None:
-    """How the level after this one differs from the level after the other; None where there is nothing to compare."""
+    """Return the difference of the levels after both; None if one is missing."""
     if ours is None or theirs is None:
         return None
     return change_between(theirs.after, ours.after, ratio=metric in RATIOS)
 
 
 def drawn(metric: str, mine: Detail, other: Detail) -> Overlay | None:
-    """Both windows in one chart, None where neither has a sample."""
+    """Draw both windows in one chart, None if neither has a sample."""
     ours, theirs = (observed(detail) for detail in (mine, other))
     return overlay(metric, ours, theirs) if ours[1] or theirs[1] else None
 

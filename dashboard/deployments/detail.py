@@ -1,4 +1,4 @@
-"""From the rows of one deployment to what its page shows."""
+"""Build the context of the page of a deployment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PHASE_ORDER = ("history", Phase.BASELINE, Phase.PRE, Phase.POST)
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One place of the window: collected, missed, retrying or waiting."""
+    """One place of the window: collected, missing, retrying or waiting."""
 
     index: int
     state: str
@@ -36,7 +36,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """A collection without a sample. due_at is None where only the verdict still tells of it."""
+    """A collection without a sample. due_at: None if only the verdict still knows it."""
 
     phase: str
     index: int
@@ -47,8 +47,10 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One line of the table of samples: a sample, a miss, or neither while it is still to come. taken: how its job
-    took it, where that is still known."""
+    """One row of the table of samples: a sample, a miss, or neither if still to come.
+
+    taken: how its job took it, if known.
+    """
 
     phase: str
     index: int
@@ -101,12 +103,12 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
 
 
 def by_gravity(checks: Iterable[Check]) -> list[Check]:
-    """The checks, the gravest first."""
+    """Return the checks, most severe first."""
     return sorted(checks, key=lambda check: RANK.get(check.outcome, len(RANK)))
 
 
 def charts_of(detail: Detail) -> list[Chart]:
-    """All five metrics with what was found at the end; none where there is nothing to draw."""
+    """Return the charts of all five metrics with the final checks; empty without samples."""
     deployment = detail.deployment
     excluded = {(one.phase, one.collected_at) for one in detail.excluded}
     left_out = {one.pk for one in (*detail.samples, *detail.baseline) if (one.phase, one.collected_at) in excluded}
@@ -128,17 +130,17 @@ def charts_of(detail: Detail) -> list[Chart]:
         missed=tuple((job.scheduled_at - start).total_seconds() for job in lost if job.scheduled_at >= start),
     )
     checks = detail.verdict.standing.verdict.checks if detail.verdict is not None else ()
-    # That the endpoint stopped answering says nothing of a metric's level.
+    # An unreachable endpoint says nothing about the level of a metric.
     about_levels = [check for check in checks if check.rule != UNREACHABLE]
     by_metric = gravest(about_levels)
-    # A check without a limit does not hide the line of another one.
+    # A check without a limit must not hide the limit of another one.
     drawn = {**by_metric, **gravest(check for check in about_levels if check.limit is not None)}
     shown = {metric: replace(check, outcome=by_metric[metric].outcome) for metric, check in drawn.items()}
     return [draw(metric, samples, span, shown.get(metric), earlier=earlier) for metric in METRICS]
 
 
 def legend_of(charts: list[Chart]) -> dict[str, bool]:
-    """Which marks the charts use, of those that not every deployment has."""
+    """Return which optional marks the charts use."""
     kinds = {point.kind for chart in charts for point in chart.pre}
     return {
         "baseline": "baseline" in kinds,
@@ -151,12 +153,12 @@ def legend_of(charts: list[Chart]) -> dict[str, bool]:
 
 
 def gravest(checks: Iterable[Check]) -> dict[str, Check]:
-    """The gravest check of each metric, whose limit is drawn."""
+    """Return the most severe check of each metric, whose limit is drawn."""
     return {check.metric: check for check in reversed(by_gravity(checks))}
 
 
 def misses_of(detail: Detail) -> list[Miss]:
-    """Collections that brought no sample (yet), from their jobs; from the verdict once the jobs are gone."""
+    """Return collections without a sample (yet), from their jobs, or from the verdict if the jobs are deleted."""
     if not detail.collections and detail.verdict is not None:
         return [
             Miss(miss.phase, miss.sequence_index, None, in_words(miss.reason))
@@ -176,7 +178,7 @@ def misses_of(detail: Detail) -> list[Miss]:
 
 
 def in_words(code: str) -> Any:
-    """The reason of a miss for people; an unknown code as it is."""
+    """Return the display text of a reason; unknown codes unchanged."""
     return words.REASONS.get(code, code)
 
 
@@ -189,7 +191,7 @@ def is_retrying(job: ScheduledJob) -> bool:
 
 
 def slots_of(detail: Detail) -> list[Slot]:
-    """The places of the window in their order; before finish, those that are planned."""
+    """Return the places of the window in order; before finish, the planned ones."""
     collected = {sample.sequence_index for sample in detail.samples_of(Phase.POST)}
     jobs = {job.sequence_index: job for job in detail.collections if phase_of(job) == Phase.POST}
     planned = range(1, detail.deployment.window_samples + 1)
@@ -210,9 +212,9 @@ def slot_state(job: ScheduledJob | None, *, collected: bool) -> str:
 
 
 def sample_rows(detail: Detail, misses: list[Miss]) -> list[SampleRow]:
-    """Samples, misses and what is still to come, before first, each phase in its order.
+    """Return samples, misses and pending places, PRE first, each phase in order.
 
-    All places of the window are there from the beginning: a sample that comes in moves nothing.
+    All places of the window exist from the start, so that a new sample does not move the page.
     """
     jobs = {(phase_of(job), job.sequence_index): job for job in detail.collections}
     rows = [SampleRow("history", 0, sample) for sample in detail.history]
@@ -228,7 +230,7 @@ def sample_rows(detail: Detail, misses: list[Miss]) -> list[SampleRow]:
 
 
 def actions_on(detail: Detail) -> dict[str, bool]:
-    """What the person may do with the deployment now, for the page to offer it."""
+    """Return which actions to offer to the user now."""
     deployment = detail.deployment
     judged = detail.verdict is not None and not detail.window_is_open
     over = deployment.finished_at is not None and not detail.in_progress
@@ -240,7 +242,7 @@ def actions_on(detail: Detail) -> dict[str, bool]:
 
 
 def verdict_due_in(deployment: Deployment) -> float | None:
-    """Seconds until the last planned sample is due; None before finish and once that time has passed."""
+    """Return the seconds until the last planned sample is due; None before finish and after that time."""
     if deployment.finished_at is None:
         return None
     end = deployment.finished_at + timedelta(seconds=deployment.window_samples * deployment.interval_s)
@@ -249,5 +251,5 @@ def verdict_due_in(deployment: Deployment) -> float | None:
 
 
 def safe_link(url: str) -> str:
-    """The URL if it leads to a web page, else nothing: `javascript:` is a link as well."""
+    """Return the URL if it is http(s), else "": `javascript:` must not become a link."""
     return url if url.lower().startswith(("https://", "http://")) else ""

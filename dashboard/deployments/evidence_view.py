@@ -1,4 +1,4 @@
-"""The evidence of a verdict as its page shows it: what was compared, what was left out, by which policy."""
+"""Prepare the evidence of a verdict for its page: compared samples, left-out samples, policy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from projects.policy import LIMITED_METRICS
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """So many samples that the deployment was compared with, and where they come from."""
+    """Number of compared samples of one origin."""
 
     name: str
     count: int
@@ -28,7 +28,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutGroup:
-    """Samples that were left out for one reason, the first and the last of them."""
+    """Samples left out for one reason, with the times of the first and the last."""
 
     why: Fact
     count: int
@@ -38,8 +38,11 @@ class LeftOutGroup:
 
 @dataclass(frozen=True, slots=True)
 class PolicyUsed:
-    """The policy of a verdict. number: of the version that the trigger call brought, None for the environment's own;
-    limits: the hard limits by metric, in its unit; left_out: metrics that were not judged."""
+    """The policy of a verdict.
+
+    number: version sent with the trigger call, None for the environment's own; limits: by metric, in its unit;
+    left_out: metrics that were not judged.
+    """
 
     kind: Any
     sensitivity: Any
@@ -50,8 +53,10 @@ class PolicyUsed:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceView:
-    """The evidence of a verdict. helpers: the earlier deployments whose samples were used as well; seen and expected:
-    POST samples when the verdict was issued."""
+    """The evidence of a verdict.
+
+    helpers: earlier deployments whose samples were used too; seen, expected: POST samples when it was issued.
+    """
 
     origins: list[Origin]
     left_out: list[LeftOutGroup]
@@ -63,7 +68,7 @@ class EvidenceView:
 
 
 def evidence_view(detail: Detail) -> EvidenceView | None:
-    """None without a verdict."""
+    """Return the evidence, None without a verdict."""
     verdict = detail.verdict
     if verdict is None:
         return None
@@ -81,7 +86,7 @@ def evidence_view(detail: Detail) -> EvidenceView | None:
 
 
 def grouped(excluded: Sequence[LeftOut]) -> list[LeftOutGroup]:
-    """The left-out samples by reason."""
+    """Group left-out samples by reason."""
     by_reason: dict[str, list[LeftOut]] = {}
     for one in excluded:
         by_reason.setdefault(render(one.why), []).append(one)
@@ -97,7 +102,7 @@ def grouped(excluded: Sequence[LeftOut]) -> list[LeftOutGroup]:
 
 
 def policy_used(policy: Mapping[str, Any], number: int | None) -> PolicyUsed:
-    """From a stored policy snapshot to words; an unknown kind as it is."""
+    """Describe a stored policy; unknown kinds unchanged."""
     kind = str(policy.get("kind", ""))
     if kind == "fixed":
         sections = [(metric, policy.get(metric, {}).get("limit")) for metric in LIMITED_METRICS]

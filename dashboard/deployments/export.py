@@ -1,6 +1,6 @@
-"""A deployment as one JSON document: everything that its verdict was judged on, and everything that was said.
+"""Export a deployment as JSON: the input of its verdict, and all results.
 
-docs/dashboard.md describes it. `judged_on` is the judge's own input, so that the verdict can be recomputed from it.
+Format: docs/dashboard.md. `judged_on` is the input of the judge, so that the verdict can be recomputed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from explain.facts import Fact
 from explain.rendering import render
 from metrics.models import MetricSample, Phase
 
-# Raised where a reader of the last one would go wrong.
+# Raise it when existing readers would fail.
 FORMAT = 1
 VERDICT = (
     "verdict",
@@ -55,7 +55,7 @@ DEPLOYMENT = (
 
 
 def document(detail: Detail) -> dict[str, Any]:
-    """JSON values; times are datetimes, for DjangoJSONEncoder. Texts are English, and nothing secret is in it."""
+    """Return JSON values with datetimes, for DjangoJSONEncoder. Texts are English; no secrets."""
     verdict = detail.verdict
     with translation.override("en"):
         return {
@@ -86,7 +86,7 @@ def deployment_of(detail: Detail) -> dict[str, Any]:
 
 
 def judged_on(detail: Detail) -> dict[str, Any]:
-    """What the judge was given, or would be: samples with where they come from, those left out with the reason."""
+    """Return the input of the judge: samples with their origin, and left-out samples with the reason."""
     evidence = detail.verdict.standing.judged_on if detail.verdict is not None else JudgedOn()
     left_out = {(one.phase, one.collected_at): render(one.why) for one in detail.excluded}
     rows = (

@@ -1,4 +1,4 @@
-"""What the list of deployments can be narrowed by, and in which orders it comes."""
+"""Filters and orders of the list of deployments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATE_LABELS = {**{state.value: status.label for state, status in STATES.items()
 
 
 def verdict_condition(name: str) -> Q:
-    """Deployments with this verdict, with none yet, or with one of this kind."""
+    """Return the condition for a verdict, for none yet, or for a kind of verdict."""
     if name == NONE_YET:
         return UNJUDGED
     if name == NOT_CONCLUSIVE:
@@ -37,7 +37,7 @@ def verdict_condition(name: str) -> Q:
 
 
 class DeploymentFilters(ListFilters):
-    """Everything narrows: a deployment is listed where all of it holds."""
+    """All filters must match."""
 
     q = forms.CharField(
         label=_("Search"),
@@ -72,7 +72,7 @@ class DeploymentFilters(ListFilters):
     extra = ("state", "branch", "author", "since", "until", "sort")
 
     def __init__(self, data: Mapping[str, Any], scope: Scope) -> None:
-        # As with a bad cursor: an order that is none is no reason to show nothing. The usual one needs no address.
+        # Like a bad cursor, an unknown order is ignored. The default is not written to the URL.
         known = data.get("sort") in ORDERS and data.get("sort") != USUAL
         super().__init__({**{name: data.get(name) for name in data}, "sort": data.get("sort") if known else ""}, scope)
 
@@ -88,11 +88,11 @@ class DeploymentFilters(ListFilters):
 
     @property
     def order(self) -> str:
-        """Of ORDERS."""
+        """Return a key of ORDERS."""
         return self.data["sort"] or USUAL
 
     def rows(self) -> DeploymentQuerySet:
-        """The deployments that all of it holds for; none where a filter cannot be used."""
+        """Return the matching deployments; none with an invalid filter."""
         if not self.is_valid():
             return Deployment.objects.none()
         values, (since, until) = self.values, self.span()

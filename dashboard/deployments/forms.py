@@ -1,4 +1,4 @@
-"""What people fill in on a deployment's page."""
+"""Forms of a deployment's page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RIGHT, WRONG = "right", "wrong"
 
 
 class FeedbackForm(forms.Form):
-    """Whether a verdict was right, and which one it should have been."""
+    """Mark a verdict right or wrong, and name the right one."""
 
     mark = forms.ChoiceField(
         label=_("This verdict is"), choices=[(RIGHT, _("Right")), (WRONG, _("Wrong"))], widget=forms.RadioSelect
@@ -25,7 +25,7 @@ class FeedbackForm(forms.Form):
     reason = forms.CharField(
         label=_("Reason"), required=False, max_length=500, widget=forms.Textarea({"rows": 2, "maxlength": 500})
     )
-    # The verdict that the page showed: it may be revised before the form comes in.
+    # The verdict that the page showed: it may be revised before the form is submitted.
     seen = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
 
     def __init__(self, verdict: DeploymentVerdict, data: Any = None) -> None:
@@ -49,11 +49,11 @@ class FeedbackForm(forms.Form):
         return self.cleaned_data
 
     def refuse_revised(self) -> None:
-        """Tells the person that the verdict is another one by now."""
+        """Report that the verdict was revised meanwhile."""
         self.add_error("mark", _("The verdict was revised meanwhile. Look at it again, then mark it."))
 
     def values(self) -> dict[str, Any]:
-        """As analysis.services.give_feedback takes them."""
+        """Return the arguments of analysis.services.give_feedback."""
         data = self.cleaned_data
         return {
             "right": data["mark"] == RIGHT,
@@ -63,7 +63,7 @@ class FeedbackForm(forms.Form):
 
 
 class ReplayForm(PolicyForm):
-    """A policy to try on one deployment: what concerns verdicts to come is not asked for."""
+    """A policy to replay on one deployment, without fields about future verdicts."""
 
     def __init__(self, stored: Mapping[str, Any], data: Any = None) -> None:
         super().__init__(stored, data, baseline_interval_s=None, version=0)

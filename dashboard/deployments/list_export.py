@@ -1,7 +1,7 @@
-"""The list of deployments as a file: everything that is filtered, in the list's order, written while it is read.
+"""Stream the filtered list of deployments as a file, in the list's order.
 
-Memory does not grow with the list: deployments are read a chunk at a time, each chunk from where the last one ended.
-The columns, their units and what is quoted how: docs/dashboard.md.
+Memory is constant: deployments are read in chunks, each starting after the last one. Columns, units and quoting:
+docs/dashboard.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dashboard.keyset import one_of, written
 from deployments.models import Deployment
 
 CHUNK = 1000
-# The columns, and where each comes from.
+# Columns and their sources.
 FIELDS = {
     "number": "number",
     "deployment_id": "uuid",
@@ -51,20 +51,20 @@ FIELDS = {
 }
 COLUMNS = tuple(FIELDS)
 Record = dict[str, Any]
-# Where a spreadsheet may see a formula: at the beginning of a text, and where some see that of another cell (they part
-# cells by semicolons where the comma is the decimal mark). Some read fullwidth signs as the plain ones.
+# A spreadsheet may see a formula at the beginning of a text, or where some programs begin another cell (semicolons, if
+# the comma is the decimal mark). Some read fullwidth signs as the plain ones.
 FORMULA = re.compile(r"(^|[;\t\r\n])([ \"']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 class Moment(Func):
-    """ISO 8601 in UTC: 2026-11-23T14:30:05.123456Z. Written by the database: there may be half a million of them."""
+    """Format ISO 8601 in UTC: 2026-11-23T14:30:05.123456Z. In the database: there may be half a million of them."""
 
     template = """to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
     output_field = TextField()
 
 
 def read_from(source: str) -> Any:
-    """What is read of a source, as JSON has it."""
+    """Return the expression that reads a source in its JSON form."""
     if source.endswith("_at"):
         return Moment(F(source))
     return Cast(F(source), TextField()) if source.endswith("uuid") else F(source)
@@ -74,14 +74,14 @@ SOURCES = tuple(read_from(source) for source in FIELDS.values())
 
 
 class Echo:
-    """A file that gives back what is written to it."""
+    """A file-like object that returns what is written."""
 
     def write(self, line: str) -> str:
         return line
 
 
 def everything(filters: DeploymentFilters) -> Iterator[list[Record]]:
-    """All deployments of the list, in its order, a chunk at a time. What comes in meanwhile is not among the newest."""
+    """Yield all deployments of the list in chunks, in order. Deployments that start meanwhile are not included."""
     rows, total = few_or_all(filters.rows())
     cursor, more = "", True
     while more:
@@ -92,19 +92,19 @@ def everything(filters: DeploymentFilters) -> Iterator[list[Record]]:
 
 
 def load(ids: list[int]) -> list[Record]:
-    """These deployments as the file has them, in this order. No model instances: there may be a hundred thousand."""
+    """Load records of these deployments, in this order, without model instances: there may be a hundred thousand."""
     rows = Deployment.objects.filter(one_of("pk", ids)).values_list("pk", *SOURCES)
     found = {row[0]: record(row[1:]) for row in rows}
     return [found[pk] for pk in ids if pk in found]
 
 
 def record(values: Sequence[Any]) -> Record:
-    """A deployment as the file has it, by column; None where there is nothing."""
+    """Build a record by column; None for missing values."""
     return {name: None if value == "" else value for name, value in zip(COLUMNS, values, strict=True)}
 
 
 def cell(value: Any) -> Any:
-    """A value as a cell: what a spreadsheet would calculate gets an apostrophe in front."""
+    """Write a value as a cell; possible formulas are prefixed with an apostrophe."""
     if isinstance(value, str):
         return FORMULA.sub(r"\1\2'", value)
     if isinstance(value, bool):
@@ -113,7 +113,7 @@ def cell(value: Any) -> Any:
 
 
 def as_csv(chunks: Iterable[list[Record]]) -> Iterator[str]:
-    """UTF-8 with a byte order mark, for spreadsheets that would else guess; a line of names first."""
+    """Yield CSV with a byte order mark, which spreadsheets need to detect UTF-8, and a header line."""
     writer = csv.writer(Echo())
     yield "\ufeff" + writer.writerow(COLUMNS)
     for chunk in chunks:
@@ -121,7 +121,7 @@ def as_csv(chunks: Iterable[list[Record]]) -> Iterator[str]:
 
 
 def as_json(chunks: Iterable[list[Record]], filters: DeploymentFilters) -> Iterator[str]:
-    """One object; the count stands at its end, so that a file that broke off is no valid JSON."""
+    """Yield one JSON object; the count is at its end, so that a truncated file is not valid JSON."""
     now = f"{timezone.now().astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     yield f'{{"exported_at": "{now}", "filters": {json.dumps(filters.query)}, "deployments": ['
     count = 0
@@ -133,5 +133,5 @@ def as_json(chunks: Iterable[list[Record]], filters: DeploymentFilters) -> Itera
 
 
 def file_name(kind: str) -> str:
-    """With the day (UTC) on which it was made."""
+    """Return the file name with the current day (UTC)."""
     return f"seqpulse-deployments-{timezone.now().astimezone(UTC):%Y-%m-%d}.{kind}"

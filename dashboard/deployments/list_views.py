@@ -1,4 +1,4 @@
-"""The list of deployments: the page, its live part, its files."""
+"""Views of the list of deployments: page, live part, downloads."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from dashboard.overview.queries import guide_of
 from dashboard.page import page
 from dashboard.scope import scope_of
 
-# Each file that is read slowly keeps a thread: so many per process at most.
+# A slow download occupies a thread: limit them per process.
 SENT_AT_ONCE = 3
 _being_sent: set[object] = set()
-# Headings that order by themselves: what the first click asks for.
+# Sortable headings: order of the first click.
 HEADINGS = {
     "verdict": "-verdict",
     "project": "project",
@@ -36,7 +36,7 @@ HEADINGS = {
 
 @page()
 def deployments(request: HttpRequest) -> HttpResponse:
-    """The deployments of the person's projects, filtered and ordered as the address says."""
+    """List the deployments of the user's projects, filtered and ordered by the URL."""
     filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
     page = deployments_page(filters, request.GET.get("cursor", ""))
     return answer(
@@ -49,7 +49,7 @@ def deployments(request: HttpRequest) -> HttpResponse:
 
 @page()
 def deployments_live(request: HttpRequest) -> HttpResponse:
-    """The part of the list that changes while something is under observation."""
+    """Show the part of the list that updates during an observation."""
     filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
     page = deployments_page(filters, request.GET.get("cursor", ""))
     return render(request, "dashboard/deployments/_deployments.html", context_of(request, filters, page))
@@ -57,20 +57,20 @@ def deployments_live(request: HttpRequest) -> HttpResponse:
 
 @page(limit="download")
 def deployments_csv(request: HttpRequest) -> HttpResponseBase:
-    """Everything that is filtered, as CSV."""
+    """Send the filtered list as CSV."""
     return _file(request, "csv")
 
 
 @page(limit="download")
 def deployments_json(request: HttpRequest) -> HttpResponseBase:
-    """Everything that is filtered, as JSON."""
+    """Send the filtered list as JSON."""
     return _file(request, "json")
 
 
 def _file(request: HttpRequest, kind: str) -> HttpResponseBase:
     filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
     if not filters.is_valid():
-        # The page tells what to mend.
+        # The page shows the errors.
         return redirect(filters.address(reverse("dashboard:deployments")))
     chunks = everything(filters)
     lines, content_type = (
@@ -84,7 +84,7 @@ def _file(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 
 def sending(lines: Iterator[str]) -> Generator[str]:
-    """The lines, which count as being sent until the last one is read or the answer is closed."""
+    """Yield the lines; counts as a running download until the last one is read or the answer is closed."""
     this = object()
     _being_sent.add(this)
     try:
@@ -94,7 +94,7 @@ def sending(lines: Iterator[str]) -> Generator[str]:
 
 
 def context_of(request: HttpRequest, filters: DeploymentFilters, page: Page) -> dict[str, Any]:
-    """What the templates of the list need."""
+    """Return the context of the list's templates."""
     path = reverse("dashboard:deployments")
     cursor = request.GET.get("cursor", "")
     place = {"cursor": cursor} if cursor else {}
@@ -121,7 +121,7 @@ def context_of(request: HttpRequest, filters: DeploymentFilters, page: Page) -> 
 
 
 def heading(filters: DeploymentFilters, path: str, name: str) -> dict[str, str]:
-    """A heading that orders: its address (the other way round, where it orders already), and aria-sort."""
+    """Return URL and aria-sort of a sortable heading; the URL reverses an active order."""
     now = filters.order
     first = HEADINGS[name]
     other = first.removeprefix("-") if first.startswith("-") else f"-{first}"

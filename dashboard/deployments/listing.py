@@ -1,4 +1,4 @@
-"""The list of deployments: a page of it, whatever it is filtered and ordered by, in a fixed number of queries."""
+"""Load a page of the list of deployments in a fixed number of queries, for any filter and order."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dashboard.keyset import Slice, one_of, place_of, read, written
 from deployments.models import Deployment, DeploymentQuerySet
 
 PAGE_SIZE = 25
-# Counting stops here: what it costs must not grow with the table.
+# Counting stops here, so that its cost does not grow with the table.
 COUNTED = 1000
-# Rows of verdicts are wide, and a list shows little of them.
+# Rows of verdicts are wide; a list needs few columns.
 COLUMNS = (
     *("uuid", "number", "branch", "commit_sha", "version", "author", "url", "state", "pipeline_result", "started_at"),
     *("finished_at", "duration_ms", "window_samples", "interval_s"),
@@ -25,8 +25,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page. newer, older: cursors of the pages beside it, "" for none; total: how many there are in all, counted
-    up to COUNTED, and one more where there are more."""
+    """One page. newer, older: cursors of the adjacent pages, "" for none; total: of rows, at most COUNTED + 1."""
 
     rows: list[Row]
     newer: str
@@ -43,8 +42,11 @@ class Page:
 
 
 def deployments_page(filters: DeploymentFilters, cursor: str = "", *, size: int = PAGE_SIZE) -> Page:
-    """The page at the cursor. Four queries: which there are, the ids of the page, its rows, their samples (none where
-    nothing of it is observed); one more where many are ordered by project."""
+    """Load the page at the cursor.
+
+    Four queries: count, ids of the page, rows, samples (none without a running observation); one more if many rows are
+    ordered by project.
+    """
     rows, total = few_or_all(filters.rows())
     found = slice_at(filters, rows, cursor, size, few=total <= COUNTED)
     return Page(
@@ -56,18 +58,17 @@ def deployments_page(filters: DeploymentFilters, cursor: str = "", *, size: int 
 
 
 def few_or_all(rows: DeploymentQuerySet) -> tuple[DeploymentQuerySet, int]:
-    """The rows, and how many they are, counted up to COUNTED and one more.
+    """Return the rows and their number, at most COUNTED + 1.
 
-    Few ones are named by their ids from then on: whatever was filtered by need not be found again in each order, where
-    PostgreSQL might walk the whole of an index for a handful of rows.
+    A small result is selected by ids afterwards: filtering again in each order, PostgreSQL might read a whole index for
+    a few rows.
     """
     ids = list(rows.order_by().values_list("pk", flat=True)[: COUNTED + 1])
     return (rows if len(ids) > COUNTED else Deployment.objects.filter(one_of("pk", ids))), len(ids)
 
 
 def slice_at(filters: DeploymentFilters, rows: DeploymentQuerySet, cursor: str, size: int, *, few: bool) -> Slice:
-    """The ids of a page. One query; ordered by project and not few, two. few: whether the rows are named by their
-    ids."""
+    """Return the ids of a page. One query; two for many rows ordered by project. few: the rows are selected by ids."""
     order = ORDERS[filters.order]
     place = place_of(cursor, filters.order, order.kind)
     if filters.order not in BY_PROJECT:
@@ -78,7 +79,7 @@ def slice_at(filters: DeploymentFilters, rows: DeploymentQuerySet, cursor: str, 
 
 
 def load(ids: list[int]) -> list[Deployment]:
-    """These deployments with what a list shows of them, in this order."""
+    """Load these deployments for the list, in this order."""
     rows = Deployment.objects.select_related("project", "environment", "verdict").only(*COLUMNS)
     found = rows.in_bulk(ids)
     return [found[pk] for pk in ids if pk in found]

@@ -1,4 +1,4 @@
-"""The orders that the list of deployments comes in. What has no duration or no verdict stands at the end of each."""
+"""Orders of the list of deployments. Rows without a duration or verdict come last."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ORDER_LABELS = {
     "project": _("By project, A to Z"),
     "-project": _("By project, Z to A"),
 }
-# A deployment is analyzed in the transaction that writes its verdict: those without one are not, and they are few.
+# A verdict and the state `analyzed` are written in one transaction; deployments in other states are few.
 UNJUDGED = ~Q(state=State.ANALYZED) & Q(verdict__isnull=True)
 VERDICTS = (ROLLBACK, WARNING, OK)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """parts: the rows in it; downward: whether each part goes from high to low; kind: of its keys."""
+    """An order. parts: its rows; downward: parts are descending; kind: type of the keys."""
 
     parts: Callable[[DeploymentQuerySet], list[Part]]
     downward: bool
@@ -69,7 +69,7 @@ def best_first(rows: DeploymentQuerySet) -> list[Part]:
     return [*reversed(named), unjudged]
 
 
-# By project is put together from the projects (by_project.py): their names are not the deployments'.
+# By project is implemented in by_project.py: names are in the table of projects.
 BY_PROJECT = ("project", "-project")
 ORDERS = {
     USUAL: Order(by_start, downward=True, kind=datetime),

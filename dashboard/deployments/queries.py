@@ -1,4 +1,4 @@
-"""What the pages read. Every query starts from what the person may see; each function needs a fixed number of them."""
+"""Queries of the pages. They start from what the user may see; each function needs a fixed number of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MISSED = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the list. collected: POST samples in so far; counted only while the window is open."""
+    """One row of the list. collected: stored POST samples, counted only while the window is open."""
 
     deployment: Deployment
     verdict: DeploymentVerdict | None
@@ -47,9 +47,9 @@ class Row:
 class Detail:
     """One deployment with everything that its page shows.
 
-    samples: its own; baseline: of the half hour before it; history: POST of the earlier deployments that helped out
-    (history_of); excluded: what of all that was left out; collections: its pre_collect and
-    post_collect jobs; analyses: its analysis job; actions: what the person may do.
+    samples: its own; baseline: of the half hour before it; history: POST of earlier deployments that were used
+    (history_of); excluded: the left-out ones among these; collections: its pre_collect and post_collect jobs; analyses:
+    its analysis job; actions: of the user.
     """
 
     deployment: Deployment
@@ -89,13 +89,13 @@ class Detail:
 
 
 def is_in_progress(deployment: Deployment, verdict: DeploymentVerdict | None) -> bool:
-    """Whether a verdict, or the final verdict after an early one, is still to come."""
+    """Return whether a verdict, or the final one after an early one, is pending."""
     to_come = verdict is None and deployment.state not in (State.ANALYZED, *NEVER_JUDGED)
     return to_come or window_is_open(deployment, verdict)
 
 
 def window_is_open(deployment: Deployment, verdict: DeploymentVerdict | None) -> bool:
-    """Whether the verdict was issued early, and the observation goes on."""
+    """Return whether the verdict is early and the observation continues."""
     return verdict is not None and verdict.early and verdict.final is None and deployment.state == State.FINISHED
 
 
@@ -104,7 +104,7 @@ def deployments_of(user: User) -> DeploymentQuerySet:
 
 
 def with_verdict(rows: Manager[Deployment] | QuerySet[Deployment]) -> QuerySet[Deployment]:
-    """With their verdicts, without what no list shows of them and what makes their rows wide."""
+    """Join verdicts without the wide columns that lists do not show."""
     return rows.select_related("verdict").defer(*(f"verdict__{name}" for name in WIDE))
 
 
@@ -113,15 +113,15 @@ def verdict_of(deployment: Deployment) -> DeploymentVerdict | None:
 
 
 def samples_so_far(deployments: Sequence[Deployment]) -> dict[int, int]:
-    """How many POST samples each of them has. One query, none for no deployments."""
+    """Return the number of POST samples of each. One query, none without deployments."""
     rows = MetricSample.objects.of_all(deployments).filter(phase=Phase.POST)
     return dict(rows.values_list("deployment_id").annotate(Count("id")))
 
 
 def deployment_detail(user: User, uuid: UUID) -> Detail:
-    """One deployment. Five queries, one more where earlier deployments helped out, two more without a verdict.
+    """Load a deployment. Five queries, one more with earlier deployments, two more without a verdict.
 
-    Raises Http404, the same for an unknown one and one the person may not see.
+    Raises: Http404, the same for an unknown one and one of another team.
     """
     rows = deployments_of(user).select_related("verdict__feedback__given_by", "policy_version", "superseded_by")
     deployment = get_object_or_404(rows, uuid=uuid)
@@ -152,15 +152,15 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The deployments of the same environment right before and after one."""
+    """The previous and the next deployment of the environment."""
 
     older: Deployment | None
     newer: Deployment | None
 
 
 def neighbours_of(deployment: Deployment) -> Neighbours:
-    """What was deployed into its environment before and after it. One query."""
-    # By project, too: that is how the index of the latest ones begins.
+    """Return the previous and the next deployment of its environment. One query."""
+    # Filter by project, too: the index starts with it.
     beside = Deployment.objects.filter(project_id=deployment.project_id, environment_id=deployment.environment_id)
     older = beside.filter(pk__lt=deployment.pk).order_by("-pk")[:1]
     newer = beside.filter(pk__gt=deployment.pk).order_by("pk")[:1]
@@ -169,7 +169,7 @@ def neighbours_of(deployment: Deployment) -> Neighbours:
 
 
 def last_good_before(deployment: Deployment) -> Deployment | None:
-    """What was good in the same environment before: conclusively ok, and not marked wrong since. One query."""
+    """Return the environment's last earlier deployment that was conclusively ok and not marked wrong. One query."""
     earlier = Deployment.objects.filter(
         project_id=deployment.project_id, environment_id=deployment.environment_id, pk__lt=deployment.pk
     )
@@ -178,14 +178,14 @@ def last_good_before(deployment: Deployment) -> Deployment | None:
 
 
 def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, frozenset[Action]]:
-    """A deployment with what judging it again reads, and what the person may do. Two queries. Raises Http404."""
+    """Return a deployment with the columns for judging, and the user's actions. Two queries. Raises Http404."""
     rows = deployments_of(user).select_related("verdict__feedback", "policy_version")
     deployment = get_object_or_404(rows, uuid=uuid)
     return deployment, deployment.project.actions_of(user)
 
 
 def samples_about(deployment: Deployment, helpers: list[Deployment]) -> list[MetricSample]:
-    """The deployment's own samples, the baseline before it, and those of these earlier ones; oldest first."""
+    """Return the samples of the deployment, of its baseline, and of earlier deployments; oldest first."""
     own = MetricSample.objects.of_all([deployment, *helpers])
     baseline = MetricSample.objects.complete().filter(
         environment_id=deployment.environment_id,
@@ -204,6 +204,6 @@ def earlier_deployments(deployment: Deployment, ids: Sequence[int]) -> list[Depl
 
 
 def left_out_so_far(deployment: Deployment, own: list[MetricSample], baseline: list[MetricSample]) -> Sequence[LeftOut]:
-    """What the judge would not compare with, were it asked now."""
+    """Return the samples that the judge would leave out now."""
     periods = load_left_out([deployment]).get(deployment.environment_id, [])
     return pre_samples(deployment, own, baseline, periods)[1]

@@ -1,6 +1,6 @@
-"""What happened to a deployment, in order: everything that is stored with a time.
+"""Build the timeline of a deployment from everything stored with a time.
 
-A further source (what was sent to whom, say) is one function from Detail to entries, and its name in SOURCES.
+A further source is one function from Detail to entries, listed in SOURCES.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from metrics.models import MetricSample, Phase
 from scheduler.models import JobStatus, ScheduledJob
 from scheduler.words import shown
 
-# A collection that was claimed this much after its time says so.
+# A collection claimed later than this is shown as late.
 LATE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened. event: its name for programs; icon and key: shape and tone; what: what people read;
-    note: what else there is to say; offset_s: seconds from the finish of the deployment, or from its trigger where it
-    has none. Texts are in the language of the page."""
+    """One event.
+
+    event: machine-readable name; icon, key: shape and colour; what: text; note: details; offset_s: seconds from finish,
+    or from trigger without a finish. Texts are in the active language.
+    """
 
     at: datetime
     event: str
@@ -51,7 +53,7 @@ class Entry:
 
 
 def timeline_of(detail: Detail) -> list[Entry]:
-    """Oldest first; what happened at the same instant, in the order of SOURCES."""
+    """Return the entries, oldest first; simultaneous ones in the order of SOURCES."""
     zero = detail.deployment.finished_at or detail.deployment.started_at
     entries = [entry for source in SOURCES for entry in source(detail)]
     return [_placed(entry, zero) for entry in sorted(entries, key=lambda entry: entry.at)]
@@ -62,7 +64,7 @@ def _placed(entry: Entry, zero: datetime) -> Entry:
 
 
 def pipeline(detail: Detail) -> Iterator[Entry]:
-    """What CI told us."""
+    """Yield the calls of CI."""
     deployment = detail.deployment
     change = " · ".join(filter(None, (deployment.branch, deployment.commit_sha[:8], deployment.version)))
     yield Entry(deployment.started_at, "trigger", "running", "info", _("The pipeline called trigger"), change)
@@ -76,7 +78,7 @@ def pipeline(detail: Detail) -> Iterator[Entry]:
 
 
 def samples(detail: Detail) -> Iterator[Entry]:
-    """Each sample of its own, with how it was taken where its job is still there."""
+    """Yield the samples, with how they were taken if their jobs still exist."""
     jobs = {(_phase(job), job.sequence_index): job for job in detail.collections}
     for sample in detail.samples:
         job = jobs.get((sample.phase, sample.sequence_index))
@@ -85,10 +87,10 @@ def samples(detail: Detail) -> Iterator[Entry]:
 
 
 def retries(detail: Detail) -> Iterator[Entry]:
-    """Every run of a collection or of the analysis that did not go well, and what became of it."""
+    """Yield failed runs of collections and of the analysis, and their consequences."""
     for job in (*detail.collections, *detail.analyses):
         runs = [one for one in job.history or [] if isinstance(one, Mapping)] if isinstance(job.history, list) else []
-        # The last failure of a job that has failed is its end, which `misses` tells.
+        # The last failure of a failed job is reported by `misses`.
         ended = [one for one in runs if one.get("event") == "failed"][-1:] if job.status == JobStatus.FAILED else []
         for one in runs:
             at = parse_datetime(str(one.get("at", "")))
@@ -100,7 +102,7 @@ def retries(detail: Detail) -> Iterator[Entry]:
 
 
 def misses(detail: Detail) -> Iterator[Entry]:
-    """Each collection that ended without a sample."""
+    """Yield collections that ended without a sample."""
     for job in detail.collections:
         if job.status in MISSED:
             note = job.shown_error or words.REASONS.get(job.error_code or str(job.status), job.error_code)
@@ -108,7 +110,7 @@ def misses(detail: Detail) -> Iterator[Entry]:
             yield Entry(at, "miss", "miss", "warning", _("%(job)s: no sample") % {"job": _job_name(job)}, note)
     if detail.collections or detail.verdict is None:
         return
-    # The jobs are gone; what the verdict keeps of them has a place in the window, and so a time.
+    # The jobs are deleted; the verdict keeps their places in the window, and so their times.
     deployment = detail.deployment
     start = deployment.finished_at or deployment.started_at
     for miss in detail.verdict.standing.judged_on.misses:
@@ -119,7 +121,7 @@ def misses(detail: Detail) -> Iterator[Entry]:
 
 
 def verdicts(detail: Detail) -> Iterator[Entry]:
-    """The verdict, early or final, its final verdict, and what earlier analyses had said."""
+    """Yield early and final verdicts, and earlier results that were revised."""
     verdict = detail.verdict
     if verdict is None:
         return
@@ -132,7 +134,7 @@ def verdicts(detail: Detail) -> Iterator[Entry]:
         if first.at is not None:
             what = _("At the end of the window: %(verdict)s")
             yield _verdict_entry("final", first.at, what, first, replaced=bool(revisions))
-    # Each rerun brought what the next one replaced; the last one, what stands.
+    # Each rerun produced the result that the next one replaced; the last one is current.
     results = [*(revision.recorded for revision in revisions[1:]), verdict.standing]
     for revision, result in zip(revisions, results, strict=False):
         if revision.replaced_at is not None:
@@ -145,13 +147,13 @@ def verdicts(detail: Detail) -> Iterator[Entry]:
 def _verdict_entry(event: str, at: datetime, what: str, recorded: Recorded, *, replaced: bool) -> Entry:
     verdict = recorded.verdict
     status = words.status_by_name(verdict.verdict)
-    # The summary of a verdict that was replaced is nowhere else on the page.
+    # The summary of a replaced verdict is not elsewhere on the page.
     note = verdict.summary if replaced else how_sure(verdict.confidence, conclusive=verdict.conclusive)
     return Entry(at, event, status.icon, status.key, what % {"verdict": status.label}, note)
 
 
 def feedback(detail: Detail) -> Iterator[Entry]:
-    """What a person says of the verdict."""
+    """Yield the mark of the verdict."""
     mark = detail.feedback
     if mark is None:
         return
@@ -162,7 +164,7 @@ def feedback(detail: Detail) -> Iterator[Entry]:
 
 SOURCES: tuple[Callable[[Detail], Iterator[Entry]], ...] = (pipeline, samples, retries, misses, verdicts, feedback)
 
-# What a job's history tells; of an event that is not here, as of one that was put off.
+# Texts of events in a job's history; unknown events are shown like postponed ones.
 EVENTS = {
     "put off": gettext_noop("%(job)s failed, to be tried again"),
     "failed": gettext_noop("%(job)s failed"),
@@ -172,7 +174,7 @@ EVENTS = {
 
 
 def how_taken(job: ScheduledJob) -> str:
-    """How long the answer took, how late it was asked for, and at which try it came."""
+    """Return duration, delay and attempt of a collection."""
     told: list[str] = []
     if job.started_at is not None and job.finished_at is not None:
         took = max((job.finished_at - job.started_at).total_seconds(), 0.0)
@@ -186,7 +188,7 @@ def how_taken(job: ScheduledJob) -> str:
 
 
 def how_sure(confidence: float, *, conclusive: bool) -> str:
-    """Confidence 0..1 in words."""
+    """Describe a confidence 0..1."""
     told = _("%(word)s confidence, %(number)s") % {
         "word": words.confidence_word(confidence),
         "number": quantity(confidence, "whole_percent"),

@@ -1,4 +1,4 @@
-"""Addresses of the list of deployments and of one deployment."""
+"""URLs of the list of deployments and of a deployment."""
 
 from __future__ import annotations
 

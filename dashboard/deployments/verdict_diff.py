@@ -1,4 +1,4 @@
-"""A recorded verdict beside the result of another analysis, check by check."""
+"""Compare a stored verdict with the result of another analysis, check by check."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """The gravest check of a metric on either side, None where it has none."""
+    """The most severe check of a metric on each side, None if there is none."""
 
     metric: str
     recorded: Check | None
@@ -43,7 +43,7 @@ class MetricRow:
 
 @dataclass(frozen=True, slots=True)
 class VerdictDiff:
-    """recorded: None where no verdict stands."""
+    """The comparison. recorded: None without a stored verdict."""
 
     recorded: Side | None
     again: Side
@@ -51,12 +51,12 @@ class VerdictDiff:
 
     @property
     def changed(self) -> bool:
-        """Whether the verdict would be another one."""
+        """Return whether the verdict would change."""
         return self.recorded is None or self.recorded.status != self.again.status
 
 
 def verdict_diff(verdict: DeploymentVerdict | None, result: Verdict) -> VerdictDiff:
-    """verdict: what is recorded; of an early one its final verdict is compared, which is about the same samples."""
+    """Compare. verdict: the stored one; of an early one the final verdict is used, which rests on the same samples."""
     recorded = Side(verdict.standing.verdict) if verdict is not None else None
     known = gravest(recorded.verdict.checks) if recorded is not None else {}
     now = gravest(result.checks)

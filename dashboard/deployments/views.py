@@ -1,4 +1,4 @@
-"""The page of a deployment, with its fragment for what changes without a reload."""
+"""The page of a deployment and its live fragment."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from dashboard.page import Actions, page
 
 @page()
 def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """One deployment: verdict, hints, charts, checks, timeline."""
+    """Show a deployment: verdict, hints, charts, checks, timeline."""
     return _page(request, deployment_detail(current_user(request), uuid))
 
 
 @page()
 def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """The part of a deployment's page that changes until the verdict stands."""
+    """Show the part of the page that updates until the final verdict."""
     return render(
         request, "dashboard/deployments/_deployment.html", page_context(deployment_detail(current_user(request), uuid))
     )
 
 
 def _page(request: HttpRequest, detail: Detail, form: FeedbackForm | None = None) -> HttpResponse:
-    """form: a mark that was refused."""
+    """Render the page. form: a refused mark."""
     context = {**page_context(detail, form), "neighbours": neighbours_of(detail.deployment)}
     return render(request, "dashboard/deployments/deployment.html", context)
 
@@ -47,7 +47,7 @@ def detail_and_actions(user: User, uuid: UUID) -> tuple[Detail, Actions]:
 
 @page("POST", of=detail_and_actions, action=Action.MARK_VERDICT)
 def feedback(request: HttpRequest, detail: Detail, actions: Actions) -> HttpResponse:
-    """Marks the deployment's verdict right or wrong."""
+    """Mark the deployment's verdict right or wrong."""
     if detail.verdict is None:
         raise Http404("There is no verdict to mark.")
     uuid = detail.deployment.uuid

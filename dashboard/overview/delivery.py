@@ -1,4 +1,4 @@
-"""Counting the delivery figures. SQL, because they are of a hundred thousand deployments and read indexes only."""
+"""Compute the delivery figures in SQL, with index-only scans over a hundred thousand deployments."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.db import connection
 from analysis.models import VerdictName
 from dashboard.overview.figures import Figures, Spread
 
-# Whether a deployment deserved the verdict: it has it, unless a person marked it wrong, or that is what they named.
-# As a CASE it would be shorter; what a CASE gives, the planner takes for rare, and reads whole tables to find it.
+# Condition that a deployment deserved the verdict: it has it and was not marked wrong, or a mark names it. Not a CASE,
+# which would be shorter: the planner assumes its result to be rare, and reads whole tables.
 DESERVED = (
     "(({feedback}.id IS NULL OR {feedback}.right) AND {verdict}.verdict = {name}"
     " OR NOT {feedback}.right AND {feedback}.should_have_been = {name})"
@@ -21,7 +21,7 @@ FAILED = DESERVED.format(feedback="feedback", verdict="verdict", name="%(rollbac
 RESTORES = DESERVED.format(feedback="later_feedback", verdict="later_verdict", name="%(ok)s")
 SCOPE = "deployment.project_id = ANY(%(projects)s) AND deployment.finished_at BETWEEN %(since)s AND %(until)s"
 
-# date_part and not extract, whose numeric takes three times as long.
+# date_part instead of extract, whose numeric takes three times as long.
 COUNTED = f"""
 SELECT count(*) FILTER (WHERE pipeline_result = 'success'),
     count(verdict.id),
@@ -38,7 +38,7 @@ LEFT JOIN verdict_feedback AS feedback ON feedback.verdict_id = verdict.id
 WHERE {SCOPE}
 """  # noqa: S608  (put together from the constants above)
 
-# Failures in a row that one ok ends are one failure: it lasted from the first of them.
+# Consecutive failures before one ok count as one, from the first of them.
 RESTORED = f"""
 WITH failures AS (
     SELECT deployment.environment_id, verdict.created_at AS failed_at, ok.created_at AS restored_at
@@ -65,7 +65,7 @@ FROM lasted
 
 
 def figures_of(projects: Sequence[int], days: int, now: datetime) -> Figures:
-    """The figures of these projects (their ids) for the days before now. Two queries."""
+    """Return the figures of these projects (ids) for the last days. Two queries."""
     scope: dict[str, Any] = {
         "projects": list(projects),
         "since": now - timedelta(days=days),
@@ -91,6 +91,6 @@ def figures_of(projects: Sequence[int], days: int, now: datetime) -> Figures:
 
 
 def spread(percentiles: list[float | None] | None, count: int) -> Spread:
-    """From the two that SQL gives, or None, over so many."""
+    """Build a Spread from the two percentiles of SQL (or None) over `count` values."""
     median, p90 = percentiles or (None, None)
     return Spread(median, p90, count)

@@ -1,4 +1,4 @@
-"""Delivery figures: what they are made of. Pure; dashboard/overview/delivery.py counts, docs/dashboard.md defines."""
+"""Types of the delivery figures. Pure; delivery.py computes them, docs/dashboard.md defines them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PERIODS = (7, 30, 90)
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Durations in s; None where there is none. count: of how many."""
+    """Durations in s, None without values. count: number of values."""
 
     median: float | None = None
     p90: float | None = None
@@ -20,10 +20,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of the deployments whose finish lies in the last `days`.
+    """Figures of the deployments finished in the last `days`.
 
-    deployed: those with the result success; judged: those with a verdict; failed: of these, those that were to be
-    rolled back (a person's mark counts instead of the verdict); unrestored: failures that no ok has followed yet.
+    deployed: with the result success; judged: with a verdict; failed: of these, with a deserved rollback (a mark
+    overrides the verdict); unrestored: failures not followed by an ok yet.
     """
 
     days: int
@@ -41,12 +41,12 @@ class Figures:
 
     @property
     def per_day_digits(self) -> int:
-        """Of few deployments a fraction matters, of many it does not."""
+        """Return the decimals to show: more for few deployments."""
         return 0 if self.per_day >= 10 else 1 if self.per_day >= 1 else 2
 
     @property
     def failure_rate(self) -> float | None:
-        """0..1, None where nothing was judged."""
+        """Return 0..1, None if nothing was judged."""
         return self.failed / self.judged if self.judged else None
 
     @property
@@ -56,5 +56,5 @@ class Figures:
 
 
 def days_of(value: str | None) -> int:
-    """The period that an address names, else the default."""
+    """Return the period named in the URL, else the default."""
     return next((days for days in PERIODS if value == str(days)), DEFAULT_DAYS)

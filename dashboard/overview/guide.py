@@ -1,4 +1,4 @@
-"""The way from no project to the first verdict: which steps are done, which one is next. Pure."""
+"""Steps from no project to the first verdict, done and next. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ STEPS = (PROJECT, ENDPOINT, KEY, TRIGGER, FINISH, VERDICT)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is there of a project, read from the database. has_endpoint: an address is set; answered: a sample came from
-    it; has_key, key_used: of API keys that are not revoked; triggered, finished, judged: of its deployments."""
+    """Facts about a project from the database.
+
+    has_endpoint: a URL is set; answered: a sample came from it; has_key, key_used: of API keys that are not revoked;
+    triggered, finished, judged: of its deployments.
+    """
 
     has_project: bool = False
     has_endpoint: bool = False
@@ -27,7 +30,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the way and how it stands."""
+    """A step and its state."""
 
     name: str
     state: str
@@ -54,12 +57,12 @@ class Guide:
 
     @property
     def current(self) -> str:
-        """The name of the step to take now; "" where all are done."""
+        """Return the name of the next step; "" if all are done."""
         return next((step.name for step in self.steps if step.state == CURRENT), "")
 
 
 def steps_of(facts: Facts) -> tuple[Step, ...]:
-    """All steps: those that are done, the first that is not, and those that come later."""
+    """Return all steps: done ones, the next one, and later ones."""
     reached = {
         PROJECT: facts.has_project,
         ENDPOINT: facts.answered,

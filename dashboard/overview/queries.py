@@ -1,4 +1,4 @@
-"""What the overview reads. Every query starts from what the person may see; their number does not grow with it."""
+"""Queries of the overview. They start from what the user may see, and their number is fixed."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ from deployments.models import Deployment, State
 from metrics.models import MetricSample
 from projects.models import ApiKey, Environment, Project
 
-# Of the partitions of samples, those in which a first answer of an endpoint is looked for.
+# Limits the partitions searched for an answer of an endpoint.
 ANSWERED_WITHIN = timedelta(days=30)
 HINTS_SHOWN = 12
-# Of the environments in trouble, those that the headline names.
+# Number of environments in trouble that the headline names.
 NAMED = 3
 EMPTY = HistoryBar()
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A deployment that is running or under observation. collected: POST samples in; left_s: until the last one is due,
-    None while it runs and once that time has passed."""
+    """A deployment that is running or under observation.
+
+    collected: stored POST samples; left_s: seconds until the last one is due, None while it runs and after that time.
+    """
 
     deployment: Deployment
     collected: int
@@ -56,7 +58,7 @@ class Watch:
 
     @property
     def segments(self) -> list[bool]:
-        """One per planned sample: whether so many are in. Of a window of very many, one per twentieth."""
+        """Return one flag per planned sample (in twentieths for long windows): whether so many are stored."""
         shown = min(self.expected, 20) or 1
         filled = shown * min(self.collected, self.expected) // (self.expected or 1)
         return [place < filled for place in range(shown)]
@@ -78,7 +80,7 @@ class Row:
 
     @property
     def status(self) -> Status | None:
-        """Its last verdict, or where there is none, the state of its latest deployment; None where it has none."""
+        """Return its last verdict, else the state of its latest deployment; None without deployments."""
         shown = self.judged or self.latest
         return status_of(shown, self.verdict) if shown is not None else None
 
@@ -88,7 +90,7 @@ class Row:
 
     @property
     def unjudged(self) -> Deployment | None:
-        """A later deployment than the judged one, or the only one, that will get no verdict."""
+        """Return the latest deployment if it is later than the judged one and gets no verdict."""
         is_judged = self.latest is not None and self.judged is not None and self.latest.pk == self.judged.pk
         return None if is_judged or self.watches else self.latest
 
@@ -105,8 +107,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All environments of the person, trouble first. bare: projects without an environment; hints: the open critical
-    ones; more_hints: how many are not among them."""
+    """All environments of the user, worst first.
+
+    bare: projects without an environment; hints: open critical ones; more_hints: number of those not included.
+    """
 
     rows: list[Row]
     bare: list[Project]
@@ -123,7 +127,7 @@ class Overview:
 
     @property
     def in_trouble(self) -> list[Row]:
-        """What the headline is about, where that is a verdict to look at: as many as it can name."""
+        """Return the environments that the headline names, if it is about a verdict."""
         gravest = self.summary.gravest
         named = (row for row in self.rows if row.judged is not None and row.health == gravest)
         return list(islice(named, NAMED)) if gravest in (ROLLBACK, WARNING) else []
@@ -134,13 +138,13 @@ class Overview:
 
 
 def projects_of(user: User) -> list[Project]:
-    """The person's projects that are not archived, by name. One query."""
+    """Return the user's projects that are not archived, by name. One query."""
     shown = Project.objects.visible_to(user).filter(archived_at__isnull=True)
     return list(shown.select_related("team").order_by("name", "id"))
 
 
 def overview_of(projects: Sequence[Project]) -> Overview:
-    """How the environments of these projects stand. Five queries, one more while something is observed."""
+    """Load the overview of these projects. Five queries, one more during an observation."""
     environments = environments_of(projects)
     deployments = deployments_by_id(environments)
     by_id = {one.pk: one for one in environments}
@@ -171,8 +175,8 @@ def overview_of(projects: Sequence[Project]) -> Overview:
 
 
 def environments_of(projects: Sequence[Project]) -> list[Any]:
-    """With the ids of the latest deployment and of the latest that has a verdict."""
-    # By the time alone, as its index has it: with the id behind it, PostgreSQL reads those of all environments.
+    """Return environments with the ids of the latest deployment and of the latest with a verdict."""
+    # Order by time only, like the index: with the id added, PostgreSQL reads the rows of all environments.
     own = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-started_at")
     rows: list[Any] = list(
         Environment.objects.not_deleted()
@@ -195,9 +199,9 @@ def deployments_by_id(environments: Sequence[Any]) -> dict[int | None, Deploymen
 
 
 def watches_in(environments: Sequence[Any]) -> dict[int, list[Watch]]:
-    """By environment: what is going on in it, the latest first."""
+    """Return running and observed deployments by environment, latest first."""
     by_id = {one.pk: one for one in environments}
-    # Each half by its own partial index.
+    # Each half uses its partial index.
     open_ones = Q(state=State.RUNNING) | Q(state=State.FINISHED)
     rows = with_verdict(Deployment.objects.filter(open_ones, environment__in=list(by_id)))
     found = [one for one in rows.order_by("-started_at", "-id") if is_in_progress(one, verdict_of(one))]
@@ -212,7 +216,7 @@ def watches_in(environments: Sequence[Any]) -> dict[int, list[Watch]]:
 
 
 def seconds_left(deployment: Deployment, now: datetime) -> float | None:
-    """Until the last planned sample is due; None before finish and once that time has passed."""
+    """Return the seconds until the last planned sample is due; None before finish and after that time."""
     if deployment.finished_at is None:
         return None
     end = deployment.finished_at + timedelta(seconds=deployment.window_samples * deployment.interval_s)
@@ -221,7 +225,7 @@ def seconds_left(deployment: Deployment, now: datetime) -> float | None:
 
 
 def history_bars_of(projects: Sequence[Project]) -> dict[int, HistoryBar]:
-    """By environment: the verdicts of the last 30 days, by the day of finish in the person's time zone."""
+    """Return by environment the verdicts of the last 30 days, by day of finish in the user's time zone."""
     today = timezone.localdate()
     since = timezone.make_aware(datetime.combine(first_day(today), time()))
     counted = (
@@ -239,7 +243,7 @@ def history_bars_of(projects: Sequence[Project]) -> dict[int, HistoryBar]:
 
 
 def open_hints(rows: Sequence[Row]) -> list[Hint]:
-    """The critical hints of each environment's latest judged deployment, in the order of the rows."""
+    """Return the critical hints of each environment's latest judged deployment, in the order of the rows."""
     judged = {row.judged.pk: row.judged for row in rows if row.judged is not None}
     places = {pk: place for place, pk in enumerate(judged)}
     found = Hint.objects.filter(deployment__in=list(judged), severity=Severity.CRITICAL).only(
@@ -252,8 +256,7 @@ def open_hints(rows: Sequence[Row]) -> list[Hint]:
 
 
 def guide_of(user: User) -> Guide:
-    """How far the person's project is on the way to its first verdict: the one with the most deployments. Four queries,
-    at most three without a project."""
+    """Return the guide of the user's project with the most deployments. Four queries; without a project up to three."""
     project = projects_with_facts(user).order_by("-last_number", "id").first()
     if project is None:
         return Guide(Facts(), may_create=may_create_project(user))
@@ -277,7 +280,7 @@ def guide_of(user: User) -> Guide:
 
 
 def projects_with_facts(user: User) -> Any:
-    """The person's projects with what the guide asks of each."""
+    """Return the user's projects with the facts for the guide."""
     keys = ApiKey.objects.usable().filter(project=OuterRef("pk"))
     own = Deployment.objects.filter(project=OuterRef("pk"))
     return (

@@ -1,4 +1,4 @@
-"""The overview: how every project and environment stands, and how the team delivers."""
+"""The overview: state of all environments, and delivery figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from projects.models import Project
 
 @page()
 def overview(request: HttpRequest) -> HttpResponse:
-    """Projects and environments with their last verdicts; delivery figures (?days=7|30|90, ?project=its id)."""
+    """Show environments with their last verdicts, and delivery figures (?days=7|30|90, ?project=id)."""
     projects = projects_of(current_user(request))
     chosen = chosen_project(projects, request.GET.get("project"))
     scope = [project.pk for project in ([chosen] if chosen else projects)]
@@ -35,20 +35,23 @@ def overview(request: HttpRequest) -> HttpResponse:
 
 @page()
 def overview_live(request: HttpRequest) -> HttpResponse:
-    """The part of the overview that changes without a reload: all but the delivery figures."""
+    """Show the part of the overview that updates without a reload: all but the delivery figures."""
     return render(
         request, "dashboard/overview/_overview.html", live_context(request, projects_of(current_user(request)))
     )
 
 
 def live_context(request: HttpRequest, projects: list[Project]) -> dict[str, Any]:
-    """What the live part needs. guide: until one of the person's projects has its first verdict."""
+    """Return the context of the live part. guide: until one of the user's projects has its first verdict."""
     found = overview_of(projects)
     return {"overview": found, "guide": None if found.has_verdict else guide_of(current_user(request))}
 
 
 def chosen_project(projects: list[Project], value: str | None) -> Project | None:
-    """The project that an address names, None for all. Raises Http404, the same for foreign and unknown ones."""
+    """Return the project named in the URL, None for all.
+
+    Raises: Http404, the same for unknown projects and those of other teams.
+    """
     if not value:
         return None
     found = next((project for project in projects if str(project.uuid) == value), None)

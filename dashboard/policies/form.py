@@ -1,6 +1,6 @@
-"""The policy of an environment as a form. Fields are named by their path in the policy, those of `fixed` after it.
+"""Form of an environment's policy. Fields are named by their path in the policy, those of `fixed` with its prefix.
 
-Ratios (0..1 in the policy) are percentages here. An empty field means the default, and stays out of the policy.
+Ratios (0..1 in the policy) are percentages here. An empty field means the default, and is not stored.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TRAFFIC = "requests_per_sec"
 MARKS = ("critical_metrics", "left_out")
 AT_LEAST = _("%(metric)s: at least")
 Columns = Mapping[str, tuple[str | None, Any]]
-# The fields of a metric: unit (None: that of the metric, MARK: a check box) and label.
+# Fields of a metric: unit (None: that of the metric, MARK: a check box) and label.
 ADAPTIVE_COLUMNS: Columns = {
     "limits.{}": (None, _("%(metric)s: at most")),
     "tolerances.{}": (PER_CENT, _("%(metric)s: tolerated share of samples beyond the limit")),
@@ -49,7 +49,7 @@ FIXED_COLUMNS: Columns = {
     "fixed.{}.tolerance": (PER_CENT, _("%(metric)s: tolerated share of samples above it")),
     "fixed.critical_metrics.{}": (MARK, _("%(metric)s: may recommend a rollback")),
 }
-# Those of traffic, and of no metric.
+# Fields of traffic, and of no metric.
 FIXED_OTHERS: Columns = {
     "fixed.requests_per_sec.drop": (PER_CENT, _("Traffic: a sample so far below the mean before counts as lost")),
     "fixed.requests_per_sec.tolerance": (PER_CENT, _("Traffic: tolerated share of such samples")),
@@ -63,7 +63,7 @@ _DEFAULTS = {kind: model().as_dict() for kind, model in KINDS.items()}
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One line of the table of metrics: its name and its fields, in the order of the columns."""
+    """A row of the table of metrics: name, and fields in the order of the columns."""
 
     metric: str
     unit: str
@@ -71,12 +71,12 @@ class MetricRow:
 
 
 class NumberField(forms.DecimalField):
-    """A number with its unit. Percentages are typed as such and kept as ratios, without the dust of floats."""
+    """A number with its unit. Percentages are entered as such and stored as ratios, without rounding errors."""
 
     def __init__(self, unit: str, *, label: Any, default: Any) -> None:
         self.unit = unit
         most = Decimal(100) if unit == PER_CENT else LARGEST
-        # Not a number input: of what it cannot read ("1,5") a browser sends nothing, and that would mean the default.
+        # Not a number input: for invalid text ("1,5") a browser sends nothing, which would mean the default.
         widget = forms.TextInput({"inputmode": "decimal", "autocomplete": "off"})
         super().__init__(
             required=False, label=label, min_value=Decimal(0), max_value=most, widget=widget, localize=True
@@ -92,13 +92,13 @@ class NumberField(forms.DecimalField):
         return int(kept) if kept == kept.to_integral_value() else float(kept)
 
     def shown(self, value: Any) -> str:
-        """A policy's number as it is typed here."""
+        """Return a policy's number as entered in the form."""
         number = Decimal(repr(float(value))) * (100 if self.unit == PER_CENT else 1)
         return formats.number_format(number.normalize(), use_l10n=True)
 
 
 class PolicyForm(forms.Form):
-    """Every field of both kinds; those of the kind that is not chosen are ignored."""
+    """Fields of both kinds; those of the unselected kind are ignored."""
 
     kind = forms.ChoiceField(label=_("Judge"), choices=list(POLICY_KINDS.items()), widget=forms.RadioSelect)
     sensitivity = forms.ChoiceField(label=_("Sensitivity"), choices=list(SENSITIVITIES.items()), required=False)
@@ -123,7 +123,7 @@ class PolicyForm(forms.Form):
     def __init__(
         self, stored: Mapping[str, Any], data: Any = None, *, baseline_interval_s: int | None, version: int
     ) -> None:
-        """stored: a policy that reads; version: the number of the environment's current one, 0 where it has none."""
+        """Create the form. stored: a readable policy; version: number of the current one, 0 if there is none."""
         super().__init__(data)
         self.policy: dict[str, Any] = {}
         self.fields.update(_fields())
@@ -150,33 +150,33 @@ class PolicyForm(forms.Form):
         self.add_error(None, _("The policy was changed meanwhile. Look at its versions below, then save again."))
 
     def lock(self) -> None:
-        """For people who may only look."""
+        """Disable all fields, for users who may not change them."""
         for field in self.fields.values():
             field.disabled = True
 
     def adaptive_rows(self) -> list[MetricRow]:
-        """Per metric: limit, tolerance, whether it may recommend a rollback, whether it is left out."""
+        """Return rows per metric: limit, tolerance, critical, left out."""
         return self._rows(METRICS, ADAPTIVE_COLUMNS)
 
     def fixed_rows(self) -> list[MetricRow]:
-        """Per metric with a limit: limit, tolerance, whether it may recommend a rollback."""
+        """Return rows per metric with a limit: limit, tolerance, critical."""
         return self._rows(LIMITED_METRICS, FIXED_COLUMNS)
 
     def fixed_others(self) -> list[Any]:
-        """The fields of the fixed policy that belong to no limit, those of traffic first."""
+        """Return fields of the fixed policy without a limit, those of traffic first."""
         return [self[name] for name in FIXED_OTHERS]
 
     def _rows(self, metrics: Iterable[str], columns: Iterable[str]) -> list[MetricRow]:
         return [MetricRow(metric, UNITS[metric], [self[name.format(metric)] for name in columns]) for metric in metrics]
 
     def _field_at(self, kind: str, path: str) -> str | None:
-        """The field of a path in the policy: the first one where the path is a list of metrics; None without any."""
+        """Return the field of a path in the policy (the first one, if the path is a list of metrics), else None."""
         name = f"{FIXED}{path}" if kind == "fixed" else path
         return next((field for field in self.fields if field == name or field.startswith(f"{name}.")), None)
 
 
 def _fields() -> Iterator[tuple[str, forms.Field]]:
-    """The fields of every metric. Traffic comes first, as in METRICS: marks are listed in the order of their fields."""
+    """Yield the fields of every metric. Traffic comes first, as in METRICS: marks are listed in this order."""
     tables = ((ADAPTIVE_COLUMNS, METRICS), (FIXED_OTHERS, (TRAFFIC,)), (FIXED_COLUMNS, LIMITED_METRICS))
     for columns, metrics in tables:
         for metric, (column, (unit, template)) in product(metrics, columns.items()):
@@ -190,7 +190,7 @@ def _fields() -> Iterator[tuple[str, forms.Field]]:
 
 
 def _place(name: str) -> tuple[str, str, str]:
-    """The kind of policy that a field belongs to ("" for both), and its place there: a key, and the key in that."""
+    """Return the kind of policy of a field ("" for both), and its path: a key, and the key inside."""
     section, _dot, key = name.removeprefix(FIXED).partition(".")
     if name in ("kind", "baseline_interval_s", "seen"):
         return "", section, key
@@ -202,7 +202,7 @@ def _value(policy: Mapping[str, Any], section: str, key: str) -> Any:
 
 
 def _initial(stored: Mapping[str, Any], fields: Mapping[str, forms.Field]) -> dict[str, Any]:
-    """What each field shows: what the policy says itself; of the other kind, its defaults."""
+    """Return the initial values: of the policy, and the defaults of the other kind."""
     shown: dict[str, Any] = {"kind": stored.get("kind", DEFAULT_KIND), "sensitivity": "normal"}
     for name, field in fields.items():
         kind, section, key = _place(name)
@@ -215,7 +215,7 @@ def _initial(stored: Mapping[str, Any], fields: Mapping[str, forms.Field]) -> di
 
 
 def _policy(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The policy that the cleaned fields describe: its kind, and what differs from the kind's defaults or was typed."""
+    """Return the policy of the cleaned fields: its kind, and values that differ from the defaults or were entered."""
     default = _DEFAULTS[kind]
     policy: dict[str, Any] = {"kind": kind}
     marked: dict[str, list[str]] = {}

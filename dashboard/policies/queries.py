@@ -1,4 +1,4 @@
-"""What the page of an environment's policy reads. Each function needs a fixed number of queries."""
+"""Queries of the page of an environment's policy. Each function needs a fixed number."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_VALUE = 80
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One value that differs between two versions of a policy, as JSON; "" where it is the default."""
+    """A value that differs between two versions of a policy, as JSON; "" for the default."""
 
     path: str
     before: str
@@ -34,7 +34,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version with what it changed against the one before."""
+    """A version with its changes from the previous one."""
 
     version: PolicyVersion
     changes: list[Change]
@@ -42,7 +42,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class PolicyPage:
-    """An environment with its policy. current: the number of its version, 0 where it never had one."""
+    """An environment with its policy. current: number of its version, 0 if there is none."""
 
     environment: Environment
     actions: frozenset[Action]
@@ -52,13 +52,13 @@ class PolicyPage:
 
     @property
     def from_file(self) -> bool:
-        """Whether the policy in force came with a trigger call: the next one will bring it again."""
+        """Return whether the current policy came with a trigger call: the next call will send it again."""
         return bool(self.versions) and self.versions[0].version.source == PolicySource.FILE
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a policy would have said. gone: deployments that could not be replayed, since their samples are gone."""
+    """Result of a replay. gone: deployments without stored samples, which could not be replayed."""
 
     changed: list[Replayed]
     comparison: Comparison
@@ -66,7 +66,7 @@ class Replay:
 
 
 def readable(policy: Any) -> Policy | None:
-    """The policy of stored JSON; None where no judge understands it."""
+    """Parse a stored policy; None if it is unreadable."""
     try:
         return policy_from_dict(policy)
     except InvalidPolicy:
@@ -74,14 +74,17 @@ def readable(policy: Any) -> Policy | None:
 
 
 def environment_of(user: User, environment_id: int) -> tuple[Environment, frozenset[Action]]:
-    """An environment and what the person may do with it. Raises Http404, also for a foreign one."""
+    """Return an environment and the user's actions.
+
+    Raises: Http404, also for one of another team.
+    """
     rows = Environment.objects.visible_to(user).select_related("project__team")
     environment = get_object_or_404(rows, pk=environment_id)
     return environment, environment.project.actions_of(user)
 
 
 def policy_page(environment: Environment, actions: frozenset[Action]) -> PolicyPage:
-    """Versions and excluded windows of the environment. Two queries."""
+    """Load versions and excluded windows of the environment. Two queries."""
     rows = environment.policy_versions.select_related("created_by").order_by("-number")[: VERSIONS_SHOWN + 1]
     versions = list(rows)
     older = [version.policy for version in versions[1:]] + [{}]
@@ -102,8 +105,8 @@ def windows_of(environment: Environment) -> QuerySet[ExcludedWindow]:
 
 
 def changes(before: Any, after: Any) -> list[Change]:
-    """What differs between two stored policies, by path."""
-    # A policy that names no kind is of the default one: naming that changes nothing.
+    """Return the differences between two stored policies, by path."""
+    # A policy without a kind has the default kind: naming it is not a change.
     old, new = ({"kind": json.dumps(DEFAULT_KIND), **dict(_leaves(policy))} for policy in (before, after))
     paths = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
     return [Change(path, old.get(path, ""), new.get(path, "")) for path in paths]
@@ -119,7 +122,7 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def replay_recent(environment: Environment, policy: Policy) -> Replay:
-    """The last judged deployments of the environment under this policy. Nothing is written."""
+    """Replay the last judged deployments of the environment with this policy. Writes nothing."""
     rows = judged(Deployment.objects.filter(environment=environment))
     replayed = replay(list(rows.order_by("-id")[:REPLAYED]), policy)
     usable = [one for one in replayed if one.complete]

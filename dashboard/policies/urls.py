@@ -1,4 +1,4 @@
-"""Addresses of an environment's policy."""
+"""URLs of an environment's policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of an environment's policy, with what people do there."""
+"""Views of an environment's policy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SAVE, REPLAY = "save", "replay"
 
 @page("GET", "POST", of=environment_of, limit="judging")
 def policy(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
-    """The policy of an environment: look, save, or replay with what stands in the form."""
+    """Show, save or replay the policy of an environment."""
     page = policy_page(environment, actions)
     if request.method != "POST":
         return show(request, page, form_of(page))
@@ -64,7 +64,7 @@ def policy(request: HttpRequest, environment: Environment, actions: Actions) -> 
 
 @page("POST", of=environment_of, action=Action.EXCLUDE_WINDOW)
 def exclude(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
-    """Takes a time out of the environment's baseline."""
+    """Exclude a period from the environment's baseline."""
     form = ExcludedWindowForm(request.POST)
     if form.is_valid():
         try:
@@ -80,7 +80,7 @@ def exclude(request: HttpRequest, environment: Environment, actions: Actions) ->
 
 @page("POST", of=environment_of, action=Action.EXCLUDE_WINDOW)
 def include(request: HttpRequest, environment: Environment, actions: Actions, window_id: int) -> HttpResponse:
-    """Puts an excluded time back; one that is gone already is put back as well."""
+    """Include an excluded period again; succeeds also if it already is."""
     include_window(environment, window_id)
     messages.success(request, _("The window counts again."))
     return redirect("dashboard:policy", environment_id=environment.pk)
@@ -95,14 +95,14 @@ def form_of(page: PolicyPage, data: Any = None) -> PolicyForm:
 
 
 def policy_in_force(environment: Environment) -> dict[str, Any]:
-    """The environment's policy as it is stored; the default where no judge could read that."""
+    """Return the stored policy; the default if it is unreadable."""
     return environment.policy if readable(environment.policy) is not None else {}
 
 
 def policy_to_toml(policy: Mapping[str, Any], environment: str) -> str:
-    """The text of a seqpulse.toml that gives this policy to the environment of that name.
+    """Return the text of a seqpulse.toml with this policy for the environment of that name.
 
-    `policy_from_toml` reads it back. What is None is left out: TOML has no such value, and both mean the default.
+    `policy_from_toml` reads it back. None is left out: TOML has no such value, and it means the default.
     """
     given = {key: value for key, value in policy.items() if value is not None}
     return tomlkit.dumps({ENVIRONMENTS: {environment: given}})
@@ -111,7 +111,7 @@ def policy_to_toml(policy: Mapping[str, Any], environment: str) -> str:
 def save(environment: Environment, form: PolicyForm, by: User) -> None:
     with transaction.atomic():
         set_policy(environment, form.policy, source=PolicySource.DASHBOARD, by=by, seen=form.cleaned_data["seen"])
-        # It has no versions, so `seen` says nothing of it.
+        # It has no versions, so `seen` does not cover it.
         if changed(form, "baseline_interval_s"):
             set_baseline_interval(environment, form.cleaned_data["baseline_interval_s"])
 
@@ -125,7 +125,7 @@ def show(
     window_form: ExcludedWindowForm | None = None,
 ) -> HttpResponse:
     environment = page.environment
-    # Of a form that was filled in rightly, the file says the same; else, what is in force.
+    # For a valid form the file shows its policy, else the current one.
     shown = form.policy if form.is_bound and form.is_valid() else policy_in_force(environment)
     context = {
         "page": page,

@@ -1,4 +1,4 @@
-"""What people fill in to take a time out of an environment's baseline."""
+"""Form to exclude a period from an environment's baseline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from dashboard.templatetags.seqpulse import zone
 
-# Further away lies a typing mistake; longer than this, too, and it would leave the environment without a baseline.
+# More distant or longer periods are typing errors, or would leave the environment without a baseline.
 FARTHEST = timedelta(days=366)
 LONGEST_WINDOW = timedelta(days=31)
 
@@ -22,7 +22,7 @@ def moment_field(label: Any) -> forms.DateTimeField:
 
 
 class ExcludedWindowForm(forms.Form):
-    """A time that feeds no baseline: an incident, a load test."""
+    """A period excluded from the baseline: an incident, a load test."""
 
     starts_at = moment_field(_("From"))
     ends_at = moment_field(_("To"))

@@ -1,4 +1,4 @@
-"""What the status page reads. Asked of the database every few seconds at most, however many people look."""
+"""Queries of the status page, run every few seconds at most."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ WORDS = {
     ("jobs", "degraded"): _("Some are stuck, or have failed within the last hour."),
 }
 
-# By environment and phase, as the index samples_of_environment has them: without it, all samples of the day are read.
-# Of the partitions that are made ahead, none is looked at.
+# By environment and phase, to use the index samples_of_environment: else all samples of the day are read. Partitions of
+# future days are excluded.
 SAMPLES = """
 SELECT coalesce(sum(recent.samples), 0)::int
 FROM projects_environment AS place, unnest(%(phases)s::text[]) AS kind(phase), LATERAL (
@@ -67,7 +67,7 @@ SIZE = "SELECT pg_database_size(current_database())"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that is looked at."""
+    """One check of the status page."""
 
     name: Any
     status: Status
@@ -76,7 +76,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The latest verdict of all."""
+    """The latest verdict."""
 
     deployment: UUID
     at: datetime
@@ -84,8 +84,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """For staff. size: of the database, bytes; samples_per_minute: over the last SAMPLES_WITHIN_MIN;
-    partitions: how many days of samples there are, partitions_until: and until when they are made ahead."""
+    """Details for staff.
+
+    size: of the database in bytes; samples_per_minute: over the last SAMPLES_WITHIN_MIN; partitions: number of days;
+    partitions_until: end of the days created ahead.
+    """
 
     oldest: DueJob | None
     last_verdict: Verdict | None
@@ -97,7 +100,7 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class StatusPage:
-    """details: None for people who are not staff, and where the database did not answer in time."""
+    """Content of the page. details: None for users who are not staff, and if the database did not answer in time."""
 
     overall: Status
     checks: list[Check]
@@ -110,7 +113,7 @@ class StatusPage:
 
 
 def read_details() -> Details | None:
-    """Six statements; None where they take too long."""
+    """Read the details in six statements; None on timeout."""
     latest = DeploymentVerdict.objects.order_by("-id").values_list("deployment__uuid", "created_at")
     try:
         with bounded(HEALTH_TIMEOUT_MS) as cursor:
@@ -139,11 +142,11 @@ details = Cached(read_details, DETAILS_FOR_S)
 
 
 def status_page(*, for_staff: bool) -> StatusPage:
-    """How SeqPulse is. Host names and numbers of the machinery are for staff."""
+    """Return the status. Host names and internal numbers are for staff."""
     found = health.get()
     return StatusPage(
         overall=OVERALL[found.status],
-        # What is wrong first.
+        # Problems first.
         checks=sorted((check(name, state, found) for name, state in found.checks.items()), key=is_fine),
         health=found,
         details=details.get() if for_staff and found.status != "down" else None,

@@ -1,4 +1,4 @@
-"""Addresses of the status page."""
+"""URLs of the status page."""
 
 from __future__ import annotations
 

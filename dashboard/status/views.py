@@ -17,7 +17,7 @@ def status(request: HttpRequest) -> HttpResponse:
 
 @page()
 def status_live(request: HttpRequest) -> HttpResponse:
-    """The part of the page that changes."""
+    """Show the live part of the page."""
     return show(request, "dashboard/status/_status.html")
 
 
