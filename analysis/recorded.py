@@ -227,7 +227,10 @@ def _hint_facts(details: Any) -> HintFacts | None:
 def _check(stored: Mapping[str, Any]) -> Check:
     fact = _fact(stored, "sentence")
     values = {name: stored.get(name) for name in CHECK_FIELDS}
-    return Check(**values, code=fact.code, params=dict(fact.params), details=stored.get("details") or {})  # type: ignore[arg-type]  # of a row
+    details = stored.get("details") or {}
+    # A reason is served among the details, in English; the check itself has it as a fact.
+    details = {name: value for name, value in details.items() if not isinstance(fact.params.get(name), Fact)}
+    return Check(**values, code=fact.code, params=dict(fact.params), details=details)  # type: ignore[arg-type]  # of a row
 
 
 def _fact(stored: Mapping[str, Any], text: str) -> Fact:

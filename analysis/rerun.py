@@ -14,7 +14,6 @@ from hashlib import sha256
 from typing import Any
 
 import structlog
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.utils import timezone
 
@@ -72,7 +71,7 @@ class Again:
     @property
     def is_news(self) -> bool:
         """Whether it says anything that is not on record already, be it only another confidence."""
-        return self.recorded is None or said(self.judgement) != standing(self.recorded)
+        return self.recorded is None or self.judgement.verdict != self.recorded.standing.verdict
 
 
 def judge_again(deployment: Deployment, *, policy: Policy | None = None) -> Judgement:
@@ -217,39 +216,15 @@ def keep_mark(verdict: DeploymentVerdict, replaced: dict[str, Any]) -> None:
     rows.update(right=right, should_have_been="" if right else deserved)
 
 
-def said(judgement: Judgement) -> dict[str, Any]:
-    """What a judgement says, as it would be stored."""
-    return comparable({**verdict_json(judgement.verdict), "policy": judgement.verdict.policy})
-
-
-def standing(verdict: DeploymentVerdict) -> dict[str, Any]:
-    """The same of what is stored."""
-    return comparable(what_stands(verdict))
-
-
 def what_stands(verdict: DeploymentVerdict) -> dict[str, Any]:
     """What the end of the window brought: the verdict, or, of an early one, its final verdict; with the policy."""
     stood = dict(verdict.final or {}) if verdict.early else {name: getattr(verdict, name) for name in STORED}
     return {"policy": verdict.policy, **stood}
 
 
-def comparable(told: dict[str, Any]) -> dict[str, Any]:
-    """Without the words and counts that rows of an older version have otherwise although they mean the same."""
-    names = ("verdict", "confidence", "conclusive", "score", "summary", "checks", "quality", "policy")
-    kept: dict[str, Any] = _plain({name: told.get(name) for name in names})
-    return kept
-
-
 def token_of(recorded: DeploymentVerdict | None, judgement: Judgement) -> str:
     """Names a judgement and the state of the row that it would replace."""
     place = None if recorded is None else [recorded.pk, len(recorded.revisions or []), recorded.early]
-    return sha256(_json([place, said(judgement)]).encode()).hexdigest()
-
-
-def _json(value: Any) -> str:
-    return DjangoJSONEncoder(sort_keys=True).encode(value)
-
-
-def _plain(value: Any) -> Any:
-    """As it comes back from a JSON column: tuples as lists."""
-    return json.loads(_json(value))
+    verdict = judgement.verdict
+    text = json.dumps([place, verdict_json(verdict), verdict.policy], sort_keys=True)
+    return sha256(text.encode()).hexdigest()

@@ -66,6 +66,9 @@ class Window:
     final: bool = True
 
 
+# The rule of a check that counts failed collections as evidence: the endpoint stopped answering. No metric has a level.
+UNREACHABLE: Final = "endpoint_stopped_answering"
+
 CheckOutcome = Literal["ok", "warning", "critical", "skipped"]
 
 

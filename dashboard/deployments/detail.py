@@ -10,8 +10,7 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.permissions import Action
-from analysis.judge.hints.base import UNREACHABLE
-from analysis.judge.types import METRICS, OK, Check
+from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
 from dashboard import words
 from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.evidence_view import evidence_view

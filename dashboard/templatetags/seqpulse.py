@@ -17,8 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from analysis.judge.hints.base import UNREACHABLE
-from analysis.judge.types import Check
+from analysis.judge.types import UNREACHABLE, Check
 from dashboard import words
 from dashboard.form_tokens import FIELD
 from dashboard.i18n import localised, quantity

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from analysis.judge.adaptive.missing import ENDPOINT_DOWN
+from analysis.judge.types import UNREACHABLE
 from analysis.models import Feedback, VerdictName
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
@@ -151,7 +151,7 @@ def test_a_check_without_a_limit_leaves_the_others_limit_in_the_chart(browser_of
     for index in (3, 4, 5):
         scenes.collection(deployment, index, status="failed", error_code="refused", last_error="connection refused")
     deployment = scenes.judge_now(deployment)
-    down = next(check for check in deployment.verdict.checks if check["rule"] == ENDPOINT_DOWN)
+    down = next(check for check in deployment.verdict.checks if check["rule"] == UNREACHABLE)
     assert (down["outcome"], down["limit"]) == ("critical", None)
     page = browser_of.get(address(deployment)).content.decode()
     traffic = next(part for part in page.split("</figure>") if "chart-requests_per_sec-title" in part)

@@ -18,10 +18,21 @@ from analysis.judge.adaptive.evidence import Evidence, Finding, prepare
 from analysis.judge.adaptive.knobs import ALL_ON, Knobs
 from analysis.judge.adaptive.latency import judge_latency
 from analysis.judge.adaptive.memory import judge_memory
-from analysis.judge.adaptive.missing import ENDPOINT_DOWN, Completeness, completeness, judge_missing
+from analysis.judge.adaptive.missing import Completeness, completeness, judge_missing
 from analysis.judge.adaptive.traffic import judge_traffic
 from analysis.judge.quality import assess
-from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict, VerdictName, Window
+from analysis.judge.types import (
+    METRICS,
+    OK,
+    ROLLBACK,
+    UNREACHABLE,
+    WARNING,
+    Check,
+    Sample,
+    Verdict,
+    VerdictName,
+    Window,
+)
 from explain.facts import Fact
 from projects.policy import AdaptivePolicy
 
@@ -137,7 +148,7 @@ def _nothing_judged(checks: Sequence[Check]) -> bool:
 
 
 def _only_unexplained_silence(checks: Sequence[Check]) -> bool:
-    return all(check.rule == ENDPOINT_DOWN for check in checks if check.failed)
+    return all(check.rule == UNREACHABLE for check in checks if check.failed)
 
 
 def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found: Completeness) -> Fact:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from analysis.judge.adaptive.evidence import Finding
 from analysis.judge.adaptive.knobs import Knobs
-from analysis.judge.adaptive.missing import ENDPOINT_DOWN
-from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, VerdictName
+from analysis.judge.types import METRICS, OK, ROLLBACK, UNREACHABLE, WARNING, Check, VerdictName
 from explain.facts import Fact
 from projects.policy import AdaptivePolicy
 
@@ -33,7 +32,7 @@ class Combined:
 
 def _capped(finding: Finding, policy: AdaptivePolicy) -> Finding:
     """A metric that the team does not call critical warns at most; an endpoint that is down is no metric."""
-    if finding.check.metric in policy.critical_metrics or finding.check.rule == ENDPOINT_DOWN:
+    if finding.check.metric in policy.critical_metrics or finding.check.rule == UNREACHABLE:
         return finding
     check = finding.check
     if check.outcome == "critical":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from analysis.judge.adaptive.evidence import Evidence, Finding
 from analysis.judge.reasons import distinct_reasons
-from analysis.judge.types import Check, CheckOutcome, Miss
+from analysis.judge.types import UNREACHABLE, Check, CheckOutcome, Miss
 from explain.facts import Param
 
 # The service did not answer, or answered that it cannot: the sign of an outage.
@@ -14,8 +14,6 @@ SERVICE_DOWN = frozenset({"refused", "timeout", "http_5xx", "dns", "tls", "proto
 # It answered, but no longer with metrics: a broken endpoint, perhaps a broken service.
 ENDPOINT_BROKEN = frozenset({"http_4xx", "redirect", "invalid_json", "invalid_payload", "too_large"})
 # Everything else (expired, cancelled, unauthorized, blocked, other) is ours or a matter of configuration.
-
-ENDPOINT_DOWN = "endpoint_stopped_answering"
 
 # A rollback takes at least this many collections in a row that the service failed, up to the end of the window.
 DOWN_IN_A_ROW = 2
@@ -87,7 +85,7 @@ def no_answers(
     """The endpoint answers no more: so many of the expected collections are missing. No metric has a level."""
     return Check(
         metric="requests_per_sec",
-        rule=ENDPOINT_DOWN,
+        rule=UNREACHABLE,
         outcome=result,
         code=code,
         params=params,

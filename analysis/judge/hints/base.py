@@ -11,11 +11,19 @@ from functools import cached_property
 from typing import Any
 
 from analysis.judge.levels import mean_of
-from analysis.judge.types import OK, ROLLBACK, Check, Hint, Sample, Severity, Verdict, Window, samples_over
+from analysis.judge.types import (
+    OK,
+    ROLLBACK,
+    UNREACHABLE,
+    Check,
+    Hint,
+    Sample,
+    Severity,
+    Verdict,
+    Window,
+    samples_over,
+)
 from explain.facts import Fact, Param
-
-# A rule of judges that count failed collections as evidence: the endpoint answers no more.
-UNREACHABLE = "endpoint_stopped_answering"
 
 MAX_CONFIDENCE = 0.99
 
