@@ -90,8 +90,8 @@ def analyse(job: Job, evidence: Evidence | StillCollecting | None) -> Judgement:
     return replace(judgement, took_s=perf_counter() - began)
 
 
-@recurring("judge_forgotten", every_s=300)
-def judge_forgotten() -> int:
+@recurring("reconcile_missing_verdicts", every_s=300)
+def reconcile_missing_verdicts() -> int:
     """Sees to finished deployments for which no analysis is open: rows were deleted by hand, or storing them failed.
 
     Where there is no analysis it is planned; where one has ended the deployment gets its verdict without it. Returns
@@ -135,5 +135,5 @@ def record_early(done: Sequence[tuple[Job, Judgement | None]]) -> None:
 
 
 @job_kind("early_analysis", retry=NO_RETRY, prepare=load_early, record=record_early)
-def look_early(job: Job, evidence: Evidence | None) -> Judgement | None:
+def analyse_early(job: Job, evidence: Evidence | None) -> Judgement | None:
     return assess_early(evidence) if evidence is not None else None

@@ -74,7 +74,7 @@ def replay(deployments: Sequence[Deployment], policy: Policy | None = None) -> l
     """Judges them again under this policy, each at the time of its verdict; None: under their own."""
     replayed = []
     for deployment in deployments:
-        evidence, complete = evidence_again(deployment, policy)
+        evidence, complete = evidence_on_record(deployment, policy)
         verdict = deployment.verdict
         feedback: Feedback | None = getattr(verdict, "feedback", None)
         replayed.append(
@@ -89,7 +89,7 @@ def replay(deployments: Sequence[Deployment], policy: Policy | None = None) -> l
     return replayed
 
 
-def evidence_again(deployment: Deployment, policy: Policy | None = None) -> tuple[Evidence, bool]:
+def evidence_on_record(deployment: Deployment, policy: Policy | None = None) -> tuple[Evidence, bool]:
     """What the recorded verdict rests on, as far as it is still there, and whether all of it is; policy: instead of its
     own."""
     evidence = load_evidence([deployment], judged_at(deployment), policy=policy)[deployment.pk]

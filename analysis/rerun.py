@@ -22,7 +22,7 @@ from analysis.evidence import load_evidence, observed_until
 from analysis.models import STORED, DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
 from analysis.recorded import verdict_json
-from analysis.replay import evidence_again
+from analysis.replay import evidence_on_record
 from analysis.services import Judgement, assess, final_json, hint_rows, store_judgement, verdict_row
 from deployments.models import NEVER_JUDGED, Deployment, State
 from projects.policy import Policy
@@ -38,7 +38,7 @@ KEPT_COLUMNS = ("id", "deployment", "early", "final", "revisions", "created_at")
 
 
 class Refusal(StrEnum):
-    """Why an analysis cannot run again."""
+    """Why an analysis cannot run result."""
 
     NOT_FINISHED = "not_finished"
     NEVER_JUDGED = "never_judged"
@@ -59,7 +59,7 @@ class CannotRerun(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RerunResult:
     """What the analysis says now. recorded: what stands, None where no verdict does; token: names the judgement and
     what it would replace, so that nothing else is stored than what was looked at."""
 
@@ -74,12 +74,12 @@ class Again:
         return self.recorded is None or self.judgement.verdict != self.recorded.standing.verdict
 
 
-def judge_again(deployment: Deployment, *, policy: Policy | None = None) -> Judgement:
+def rejudge(deployment: Deployment, *, policy: Policy | None = None) -> Judgement:
     """The judgement on a deployment with a verdict, at the time of that; policy: instead of its own. Writes nothing.
 
     Raises CannotRerun where the samples that the verdict rests on are not all there any more.
     """
-    evidence, complete = evidence_again(deployment, policy)
+    evidence, complete = evidence_on_record(deployment, policy)
     if not complete:
         raise CannotRerun(Refusal.SAMPLES_GONE)
     return assess(evidence)
@@ -89,12 +89,12 @@ def judge_as(deployment: Deployment, policy: Policy) -> Judgement:
     """What this policy would have said of a deployment whose window is over. Writes nothing. Raises CannotRerun."""
     check_state(deployment)
     if is_analyzed(deployment) and hasattr(deployment, "verdict"):
-        return judge_again(deployment, policy=policy)
+        return rejudge(deployment, policy=policy)
     return assess(load_evidence([deployment], database_now(), policy=policy)[deployment.pk])
 
 
-def look_again(deployment: Deployment) -> Again:
-    """What the analysis would say if it ran again. A fixed number of queries; writes nothing. Raises CannotRerun.
+def preview_rerun(deployment: Deployment) -> RerunResult:
+    """What the analysis would say if it ran result. A fixed number of queries; writes nothing. Raises CannotRerun.
 
     deployment: with environment, policy_version and verdict__feedback.
     """
@@ -104,10 +104,10 @@ def look_again(deployment: Deployment) -> Again:
     if recorded is not None:
         if len(recorded.revisions or []) >= MOST_REVISIONS:
             raise CannotRerun(Refusal.TOO_OFTEN)
-        judgement = judge_again(deployment)
+        judgement = rejudge(deployment)
     else:
         judgement = assess(load_evidence([deployment], database_now())[deployment.pk])
-    return Again(deployment, recorded, judgement, token_of(recorded, judgement))
+    return RerunResult(deployment, recorded, judgement, token_of(recorded, judgement))
 
 
 def is_analyzed(deployment: Deployment) -> bool:
@@ -129,7 +129,7 @@ def check_state(deployment: Deployment) -> None:
         raise CannotRerun(Refusal.UNDER_WAY)
 
 
-def store_again(deployment_id: int, *, token: str, by: User | None) -> Again:
+def store_rerun(deployment_id: int, *, token: str, by: User | None) -> RerunResult:
     """Stores what the analysis says now, if that is still what `token` names. Raises CannotRerun, then writes nothing.
 
     Whoever judges or revises a deployment locks its row first: of two at once the second finds its token out of date.
@@ -139,26 +139,26 @@ def store_again(deployment_id: int, *, token: str, by: User | None) -> Again:
         # Read only once the lock is ours: what a query that waits for it joins is from before the wait.
         Deployment.objects.select_for_update().get(pk=deployment_id)
         deployment = rows.get(pk=deployment_id)
-        again = look_again(deployment)
-        if again.token != token:
+        result = preview_rerun(deployment)
+        if result.token != token:
             raise CannotRerun(Refusal.CHANGED_MEANWHILE)
-        if not again.is_news:
+        if not result.is_news:
             raise CannotRerun(Refusal.NOTHING_NEW)
-        if again.recorded is None:
+        if result.recorded is None:
             # Also one whose verdict was deleted by hand.
             Deployment.objects.filter(pk=deployment_id, state=State.ANALYZED).update(state=State.FINISHED)
-            store_judgement(deployment_id, again.judgement)
+            store_judgement(deployment_id, result.judgement)
         else:
-            revise(again.recorded, again.judgement, by)
+            revise(result.recorded, result.judgement, by)
     logger.info(
-        "verdict_revised" if again.recorded is not None else "verdict_made_up_for",
+        "verdict_revised" if result.recorded is not None else "verdict_made_up_for",
         deployment_id=str(deployment.uuid),
         project_id=str(deployment.project.uuid),
         by=by.pk if by is not None else None,
-        verdict=again.judgement.verdict.verdict,
-        confidence=again.judgement.verdict.confidence,
+        verdict=result.judgement.verdict.verdict,
+        confidence=result.judgement.verdict.confidence,
     )
-    return again
+    return result
 
 
 def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) -> None:

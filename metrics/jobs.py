@@ -51,10 +51,10 @@ def after_collections(jobs: Sequence[Ended]) -> None:
         cancel(refused, COLLECTIONS, Fact("refused_before"), code="unauthorized")
     observed = [job.deployment_id for job in jobs if job.job_type == "post_collect" and job.deployment_id is not None]
     judged_now = wake_when_done("analysis", observed, awaited=("post_collect",))
-    look_early([job for job in jobs if job.deployment_id not in judged_now])
+    enqueue_early_analysis([job for job in jobs if job.deployment_id not in judged_now])
 
 
-def look_early(jobs: Sequence[Ended]) -> None:
+def enqueue_early_analysis(jobs: Sequence[Ended]) -> None:
     """Enqueue an early analysis after each sample of an unfinished window, stored or lost."""
     enqueue(
         NewJob(

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from analysis.evidence import load_evidence
-from analysis.jobs import load_early, look_early, record_early
+from analysis.jobs import analyse_early, load_early, record_early
 from analysis.models import DeploymentVerdict
 from analysis.models import Hint as StoredHint
 from analysis.services import assess, store_judgement
@@ -71,7 +71,7 @@ def look() -> bool:
     """Runs the early looks that are due; whether one of them brought a verdict."""
     jobs = [job for job in JobStore("judge", 30).claim(50)[0] if job.job_type == "early_analysis"]
     evidence = load_early(jobs)
-    results: list[tuple[Job, Any]] = [(job, look_early(job, evidence.get(job.id))) for job in jobs]
+    results: list[tuple[Job, Any]] = [(job, analyse_early(job, evidence.get(job.id))) for job in jobs]
     record_early(results)
     return any(result is not None for _, result in results)
 

@@ -18,7 +18,7 @@ from accounts.tests.factories import make_user
 from analysis.evidence import load_evidence, observed_until
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.replay import judged_at
-from analysis.rerun import MOST_REVISIONS, Again, CannotRerun, Refusal, judge_as, look_again, store_again
+from analysis.rerun import MOST_REVISIONS, CannotRerun, Refusal, RerunResult, judge_as, preview_rerun, store_rerun
 from analysis.services import (
     VerdictRevised,
     assess,
@@ -74,8 +74,8 @@ def judged(environment: Environment, **metrics: Any) -> Deployment:
     return fresh(deployment)
 
 
-def rerun(deployment: Deployment, by: User | None = None) -> Again:
-    return store_again(deployment.pk, token=look_again(fresh(deployment)).token, by=by)
+def rerun(deployment: Deployment, by: User | None = None) -> RerunResult:
+    return store_rerun(deployment.pk, token=preview_rerun(fresh(deployment)).token, by=by)
 
 
 def lenient(environment: Environment) -> None:
@@ -94,7 +94,7 @@ def refusal_of(work: Callable[[], Any]) -> Refusal:
 
 @pytest.mark.parametrize("metrics", [{}, SLOW, {"error_rate": 0.2}])
 def test_the_same_samples_under_the_same_policy_say_the_same(environment, metrics):
-    again = look_again(judged(environment, **metrics))
+    again = preview_rerun(judged(environment, **metrics))
     assert not again.is_news
     assert refusal_of(lambda: rerun(again.deployment)) == Refusal.NOTHING_NEW
 
@@ -106,7 +106,7 @@ def test_looking_writes_nothing(environment, django_assert_num_queries):
     deployment = fresh(deployment)
     # Open jobs, samples, lost jobs, baseline, other deployments, excluded windows, history.
     with django_assert_num_queries(7):
-        again = look_again(deployment)
+        again = preview_rerun(deployment)
     assert (again.is_news, again.judgement.verdict.verdict) == (True, "ok")
     assert (DeploymentVerdict.objects.values().get(), list(Hint.objects.values())) == before
 
@@ -134,7 +134,7 @@ def test_misses_whose_jobs_are_gone_are_those_of_the_record(environment):
     recorded = fresh(deployment).verdict
     assert recorded.verdict == "rollback_recommended"
     deployment.jobs.all().delete()
-    again = look_again(fresh(deployment))
+    again = preview_rerun(fresh(deployment))
     assert not again.is_news
     assert [miss.reason for miss in again.judgement.evidence.window.misses] == ["refused"] * 3 + ["timeout"]
 
@@ -305,7 +305,7 @@ def test_a_verdict_that_was_deleted_is_issued_again(environment):
 )
 def test_what_was_not_observed_is_not_judged(environment, state, refusal):
     deployment = make_deployment(environment=environment, state=state)
-    assert refusal_of(lambda: look_again(fresh(deployment))) == refusal
+    assert refusal_of(lambda: preview_rerun(fresh(deployment))) == refusal
 
 
 def test_nothing_is_judged_again_while_the_window_is_open(environment):
@@ -314,9 +314,9 @@ def test_nothing_is_judged_again_while_the_window_is_open(environment):
     make_samples(deployment, post=2, error_rate=[0.97, 1.0])
     judgement = early(load_evidence([deployment], timezone.now())[deployment.pk])
     assert judgement is not None
-    assert refusal_of(lambda: look_again(fresh(deployment))) == Refusal.WINDOW_OPEN
+    assert refusal_of(lambda: preview_rerun(fresh(deployment))) == Refusal.WINDOW_OPEN
     store_early(deployment.pk, judgement)
-    assert refusal_of(lambda: look_again(fresh(deployment))) == Refusal.WINDOW_OPEN
+    assert refusal_of(lambda: preview_rerun(fresh(deployment))) == Refusal.WINDOW_OPEN
 
 
 @pytest.mark.parametrize(
@@ -330,28 +330,28 @@ def test_nothing_is_judged_again_while_the_window_is_open(environment):
 def test_nothing_is_judged_again_while_a_job_does_it(environment, kind, status, refusal):
     deployment = observed(environment)
     ScheduledJob.objects.create(deployment=deployment, job_type=kind, scheduled_at=timezone.now(), status=status)
-    assert refusal_of(lambda: look_again(fresh(deployment))) == refusal
+    assert refusal_of(lambda: preview_rerun(fresh(deployment))) == refusal
 
 
 @pytest.mark.parametrize("phase", ["pre", "post"])
 def test_nothing_is_judged_on_less_than_the_record_was(environment, phase):
     deployment = judged(environment)
     MetricSample.objects.filter(phase=phase).delete()
-    assert refusal_of(lambda: look_again(fresh(deployment))) == Refusal.SAMPLES_GONE
+    assert refusal_of(lambda: preview_rerun(fresh(deployment))) == Refusal.SAMPLES_GONE
 
 
 def test_a_verdict_is_not_revised_for_ever(environment):
     deployment = judged(environment)
     DeploymentVerdict.objects.update(revisions=[{"verdict": "ok"}] * MOST_REVISIONS)
-    assert refusal_of(lambda: look_again(fresh(deployment))) == Refusal.TOO_OFTEN
+    assert refusal_of(lambda: preview_rerun(fresh(deployment))) == Refusal.TOO_OFTEN
 
 
 def test_only_what_was_looked_at_is_stored(environment):
     deployment = judged(environment, **SLOW)
     lenient(environment)
-    token = look_again(fresh(deployment)).token
+    token = preview_rerun(fresh(deployment)).token
     set_policy(environment, {"limits": {"latency_p95": 250}}, source="dashboard")
-    assert refusal_of(lambda: store_again(deployment.pk, token=token, by=None)) == Refusal.CHANGED_MEANWHILE
+    assert refusal_of(lambda: store_rerun(deployment.pk, token=token, by=None)) == Refusal.CHANGED_MEANWHILE
     assert fresh(deployment).verdict.revisions is None
 
 
@@ -379,8 +379,8 @@ def at_once(*works: Callable[[], Any]) -> list[Any]:
 def test_of_many_reruns_at_once_one_is_stored(environment):
     deployment = judged(environment, **SLOW)
     lenient(environment)
-    token = look_again(fresh(deployment)).token
-    brought = at_once(*[lambda: store_again(deployment.pk, token=token, by=None)] * 8)
+    token = preview_rerun(fresh(deployment)).token
+    brought = at_once(*[lambda: store_rerun(deployment.pk, token=token, by=None)] * 8)
     assert brought.count(Refusal.CHANGED_MEANWHILE) == 7
     verdict = fresh(deployment).verdict
     assert (verdict.verdict, len(verdict.revisions)) == ("ok", 1)
@@ -393,16 +393,16 @@ def test_a_rerun_and_the_analysis_itself_at_once_leave_one_verdict(environment):
     for _ in range(5):
         deployment = observed(environment, **SLOW)
         judgement = assess(load_evidence([deployment], timezone.now())[deployment.pk])
-        token = look_again(fresh(deployment)).token
+        token = preview_rerun(fresh(deployment)).token
 
         def analyse(pk: int = deployment.pk, judgement: Any = judgement) -> bool:
             return store_judgement(pk, judgement)
 
-        def again(pk: int = deployment.pk, token: str = token) -> Again:
-            return store_again(pk, token=token, by=None)
+        def again(pk: int = deployment.pk, token: str = token) -> RerunResult:
+            return store_rerun(pk, token=token, by=None)
 
         stored, rerun_brought = at_once(analyse, again)
-        assert stored != isinstance(rerun_brought, Again)
+        assert stored != isinstance(rerun_brought, RerunResult)
         verdict = fresh(deployment).verdict
         assert (verdict.verdict, verdict.revisions) == ("rollback_recommended", None)
 
@@ -411,13 +411,13 @@ def test_a_rerun_and_the_analysis_itself_at_once_leave_one_verdict(environment):
 def test_a_rerun_waits_for_whoever_judges_the_deployment(environment):
     """Its row is the lock: what the analysis has written by then is what the rerun goes by."""
     deployment = observed(environment, **SLOW)
-    token = look_again(fresh(deployment)).token
+    token = preview_rerun(fresh(deployment)).token
     judgement = assess(load_evidence([deployment], timezone.now())[deployment.pk])
     began, results = threading.Event(), []
 
     def again() -> None:
         began.set()
-        results.extend(at_once(lambda: store_again(deployment.pk, token=token, by=None)))
+        results.extend(at_once(lambda: store_rerun(deployment.pk, token=token, by=None)))
 
     with transaction.atomic():
         assert store_judgement(deployment.pk, judgement)

@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from analysis.evidence import load_evidence
-from analysis.jobs import analyse, judge_forgotten, load
+from analysis.jobs import analyse, load, reconcile_missing_verdicts
 from analysis.models import DeploymentVerdict
 from analysis.models import Hint as StoredHint
 from analysis.services import assess, store_judgement, store_unjudged
@@ -83,9 +83,9 @@ def test_a_verdict_is_written_once_whatever_runs_twice(made: NewProject) -> None
 
 def test_a_finished_deployment_whose_jobs_are_gone_is_judged_after_all(made: NewProject) -> None:
     deployment = finished(made)
-    assert judge_forgotten() == 0
+    assert reconcile_missing_verdicts() == 0
     ScheduledJob.objects.all().delete()
-    assert (judge_forgotten(), judge_forgotten()) == (1, 0)
+    assert (reconcile_missing_verdicts(), reconcile_missing_verdicts()) == (1, 0)
     job = ScheduledJob.objects.get()
     assert (job.job_type, job.status, job.deployment_id) == ("analysis", "pending", deployment.pk)
     # Not in the middle of its window.
@@ -96,7 +96,7 @@ def test_a_finished_deployment_whose_jobs_are_gone_is_judged_after_all(made: New
 def test_a_finished_deployment_whose_analysis_left_no_verdict_gets_one(made: NewProject) -> None:
     deployment = finished(made)
     ScheduledJob.objects.filter(job_type="analysis").update(status="failed")
-    assert (judge_forgotten(), judge_forgotten()) == (1, 0)
+    assert (reconcile_missing_verdicts(), reconcile_missing_verdicts()) == (1, 0)
     verdict = DeploymentVerdict.objects.get(deployment=deployment)
     assert (verdict.verdict, verdict.conclusive) == ("warning", False)
     assert "ended as failed" in verdict.summary

@@ -13,8 +13,8 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Action
-from analysis.rerun import CannotRerun, Refusal, judge_as, look_again, store_again
-from dashboard import words
+from analysis.rerun import CannotRerun, Refusal, judge_as, preview_rerun, store_rerun
+from dashboard import labels
 from dashboard.auth import current_user
 from dashboard.deployments.compare import compared
 from dashboard.deployments.export import document
@@ -40,7 +40,7 @@ def rerun(request: HttpRequest, deployment: Deployment, actions: Actions) -> Htt
     if request.method != "POST":
         return show_rerun(request, deployment)
     try:
-        store_again(deployment.pk, token=request.POST.get("token", ""), by=current_user(request))
+        store_rerun(deployment.pk, token=request.POST.get("token", ""), by=current_user(request))
     except CannotRerun as error:
         fresh, _actions = deployment_of(current_user(request), deployment.uuid)
         return show_rerun(request, fresh, refused=error.refusal)
@@ -53,16 +53,16 @@ def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal
     context: dict[str, Any] = {
         "deployment": deployment,
         "verdict": verdict_of(deployment),
-        "refused": words.REFUSALS[refused] if refused else "",
+        "refused": labels.REFUSALS[refused] if refused else "",
     }
     try:
-        again = look_again(deployment)
+        found = preview_rerun(deployment)
     except CannotRerun as error:
-        context["cannot"] = words.REFUSALS[error.refusal]
+        context["cannot"] = labels.REFUSALS[error.refusal]
         # Do not show the reason twice.
         context["refused"] = "" if error.refusal == refused else context["refused"]
     else:
-        context |= {"again": again, "beside": verdict_diff(again.recorded, again.judgement.verdict)}
+        context |= {"rerun": found, "beside": verdict_diff(found.recorded, found.judgement.verdict)}
     return render(request, "dashboard/deployments/rerun.html", context, status=409 if refused else 200)
 
 
@@ -75,7 +75,7 @@ def replay(request: HttpRequest, deployment: Deployment, actions: Actions) -> Ht
         try:
             judgement = judge_as(deployment, policy_from_dict(form.policy))
         except CannotRerun as error:
-            context["cannot"] = words.REFUSALS[error.refusal]
+            context["cannot"] = labels.REFUSALS[error.refusal]
         else:
             context["beside"] = verdict_diff(verdict_of(deployment), judgement.verdict)
     return render(request, "dashboard/deployments/replay.html", context)

@@ -9,8 +9,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import User
-from analysis.rerun import CannotRerun, look_again, store_again
-from dashboard.words import REFUSALS
+from analysis.rerun import CannotRerun, preview_rerun, store_rerun
+from dashboard.labels import REFUSALS
 from deployments.admin import DeploymentAdmin
 from deployments.models import Deployment
 
@@ -38,7 +38,7 @@ class JudgedDeploymentAdmin(DeploymentAdmin):
         stored = 0
         for deployment in chosen:
             try:
-                store_again(deployment.pk, token=look_again(deployment).token, by=by)
+                store_rerun(deployment.pk, token=preview_rerun(deployment).token, by=by)
             except CannotRerun as error:
                 self.message_user(request, f"{deployment}: {REFUSALS[error.refusal]}", messages.WARNING)
             else:

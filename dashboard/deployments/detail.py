@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.permissions import Action
 from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
-from dashboard import words
+from dashboard import labels
 from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.evidence_view import evidence_view
 from dashboard.deployments.forms import FeedbackForm
@@ -178,7 +178,7 @@ def misses_of(detail: Detail) -> list[Miss]:
 
 def in_words(code: str) -> Any:
     """Return the display text of a reason; unknown codes unchanged."""
-    return words.REASONS.get(code, code)
+    return labels.REASONS.get(code, code)
 
 
 def phase_of(job: ScheduledJob) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.judge.types import METRICS
 from analysis.recorded import LeftOut
-from dashboard import words
+from dashboard import labels
 from dashboard.deployments.queries import Detail
 from deployments.models import Deployment
 from explain.facts import Fact
@@ -75,7 +75,7 @@ def evidence_view(detail: Detail) -> EvidenceView | None:
     standing, issued = verdict.standing.judged_on, verdict.judged.judged_on
     counts = standing.pre_origins
     return EvidenceView(
-        origins=[Origin(name, counts[name], label) for name, label in words.ORIGINS.items() if counts.get(name)],
+        origins=[Origin(name, counts[name], label) for name, label in labels.ORIGINS.items() if counts.get(name)],
         left_out=grouped(detail.excluded),
         policy=policy_used(verdict.policy, issued.policy_version),
         compared=standing.pre_samples,
@@ -110,8 +110,8 @@ def policy_used(policy: Mapping[str, Any], number: int | None) -> PolicyUsed:
         limits = policy.get("limits", {})
         sections = [(metric, limits.get(metric)) for metric in METRICS]
     return PolicyUsed(
-        kind=words.POLICY_KINDS.get(kind, kind),
-        sensitivity=words.SENSITIVITIES.get(policy.get("sensitivity", ""), ""),
+        kind=labels.POLICY_KINDS.get(kind, kind),
+        sensitivity=labels.SENSITIVITIES.get(policy.get("sensitivity", ""), ""),
         number=number,
         limits=[(metric, float(limit)) for metric, limit in sections if limit is not None],
         left_out=list(policy.get("left_out", [])),

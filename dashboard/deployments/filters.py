@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from dashboard.deployments.orders import ORDER_LABELS, ORDERS, UNJUDGED, USUAL
 from dashboard.filtering import ListFilters, Select, choice_field
+from dashboard.labels import STATES, VERDICTS
 from dashboard.scope import Scope
-from dashboard.words import STATES, VERDICTS
 from deployments.models import Deployment, DeploymentQuerySet, State
 from deployments.search import begins, matching, words_in
 

@@ -9,8 +9,8 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from analysis.models import DeploymentVerdict, Feedback
+from dashboard.labels import VERDICTS
 from dashboard.policies.form import PolicyForm
-from dashboard.words import VERDICTS
 
 RIGHT, WRONG = "right", "wrong"
 

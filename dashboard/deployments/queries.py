@@ -15,7 +15,7 @@ from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre
 from analysis.judge.types import OK
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.recorded import LeftOut
-from dashboard.words import Status, status_of
+from dashboard.labels import Status, status_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
 from scheduler.models import JobStatus, ScheduledJob

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from analysis.recorded import Recorded
-from dashboard import words
+from dashboard import labels
 from dashboard.deployments.queries import MISSED, Detail
 from dashboard.i18n import localised, quantity
 from deployments.models import State
@@ -69,7 +69,7 @@ def pipeline(detail: Detail) -> Iterator[Entry]:
     change = " · ".join(filter(None, (deployment.branch, deployment.commit_sha[:8], deployment.version)))
     yield Entry(deployment.started_at, "trigger", "running", "info", _("The pipeline called trigger"), change)
     if deployment.finished_at is not None:
-        result = words.RESULTS.get(deployment.pipeline_result, deployment.pipeline_result)
+        result = labels.RESULTS.get(deployment.pipeline_result, deployment.pipeline_result)
         yield Entry(deployment.finished_at, "finish", "finish", "info", _("The pipeline called finish"), result)
     if deployment.state == State.SUPERSEDED and deployment.superseded_by is not None:
         by = deployment.superseded_by
@@ -97,7 +97,7 @@ def retries(detail: Detail) -> Iterator[Entry]:
             if at is None or one.get("event") == "cancelled" or (one in ended and job in detail.collections):
                 continue
             what = _(EVENTS.get(str(one.get("event")), EVENTS["put off"]))
-            note = shown(one.get("fact"), str(one.get("error", ""))) or words.REASONS.get(str(one.get("code")), "")
+            note = shown(one.get("fact"), str(one.get("error", ""))) or labels.REASONS.get(str(one.get("code")), "")
             yield Entry(at, "retry", "retry", "warning", what % {"job": _job_name(job)}, note)
 
 
@@ -105,7 +105,7 @@ def misses(detail: Detail) -> Iterator[Entry]:
     """Yield collections that ended without a sample."""
     for job in detail.collections:
         if job.status in MISSED:
-            note = job.shown_error or words.REASONS.get(job.error_code or str(job.status), job.error_code)
+            note = job.shown_error or labels.REASONS.get(job.error_code or str(job.status), job.error_code)
             at = job.finished_at or job.scheduled_at
             yield Entry(at, "miss", "miss", "warning", _("%(job)s: no sample") % {"job": _job_name(job)}, note)
     if detail.collections or detail.verdict is None:
@@ -117,7 +117,7 @@ def misses(detail: Detail) -> Iterator[Entry]:
         within = timedelta(seconds=miss.sequence_index * deployment.interval_s)
         due = start + within if miss.phase == "post" else deployment.started_at
         name = _("%(job)s: no sample") % {"job": _place_name(miss.phase, miss.sequence_index)}
-        yield Entry(due, "miss", "miss", "warning", name, words.REASONS.get(miss.reason, miss.reason))
+        yield Entry(due, "miss", "miss", "warning", name, labels.REASONS.get(miss.reason, miss.reason))
 
 
 def verdicts(detail: Detail) -> Iterator[Entry]:
@@ -138,7 +138,7 @@ def verdicts(detail: Detail) -> Iterator[Entry]:
     results = [*(revision.recorded for revision in revisions[1:]), verdict.standing]
     for revision, result in zip(revisions, results, strict=False):
         if revision.replaced_at is not None:
-            status = words.status_by_name(result.verdict.verdict)
+            status = labels.status_by_name(result.verdict.verdict)
             filled = {"who": revision.by or "–", "verdict": status.label}
             what = _("Analysis run again by %(who)s: %(verdict)s") % filled
             yield Entry(revision.replaced_at, "rerun", status.icon, status.key, what)
@@ -146,7 +146,7 @@ def verdicts(detail: Detail) -> Iterator[Entry]:
 
 def _verdict_entry(event: str, at: datetime, what: str, recorded: Recorded, *, replaced: bool) -> Entry:
     verdict = recorded.verdict
-    status = words.status_by_name(verdict.verdict)
+    status = labels.status_by_name(verdict.verdict)
     # The summary of a replaced verdict is not elsewhere on the page.
     note = verdict.summary if replaced else how_sure(verdict.confidence, conclusive=verdict.conclusive)
     return Entry(at, event, status.icon, status.key, what % {"verdict": status.label}, note)
@@ -190,7 +190,7 @@ def how_taken(job: ScheduledJob) -> str:
 def how_sure(confidence: float, *, conclusive: bool) -> str:
     """Describe a confidence 0..1."""
     told = _("%(word)s confidence, %(number)s") % {
-        "word": words.confidence_word(confidence),
+        "word": labels.confidence_word(confidence),
         "number": quantity(confidence, "whole_percent"),
     }
     return told if conclusive else f"{told}, {_('not conclusive')}"

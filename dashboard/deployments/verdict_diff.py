@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from analysis.judge.types import METRICS, Check, Verdict
 from analysis.models import DeploymentVerdict
-from dashboard import words
+from dashboard import labels
 from dashboard.deployments.detail import gravest
 from dashboard.deployments.evidence_view import PolicyUsed, policy_used
-from dashboard.words import Status
+from dashboard.labels import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Side:
 
     @property
     def status(self) -> Status:
-        return words.status_by_name(self.verdict.verdict)
+        return labels.status_by_name(self.verdict.verdict)
 
     @property
     def policy(self) -> PolicyUsed:
@@ -33,12 +33,12 @@ class MetricRow:
 
     metric: str
     recorded: Check | None
-    again: Check | None
+    result: Check | None
 
     @property
     def changed(self) -> bool:
         compared = ("outcome", "rule", "limit", "observed", "baseline")
-        return any(getattr(self.recorded, name, None) != getattr(self.again, name, None) for name in compared)
+        return any(getattr(self.recorded, name, None) != getattr(self.result, name, None) for name in compared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class VerdictDiff:
     """The comparison. recorded: None without a stored verdict."""
 
     recorded: Side | None
-    again: Side
+    result: Side
     rows: list[MetricRow]
 
     @property
     def changed(self) -> bool:
         """Return whether the verdict would change."""
-        return self.recorded is None or self.recorded.status != self.again.status
+        return self.recorded is None or self.recorded.status != self.result.status
 
 
 def verdict_diff(verdict: DeploymentVerdict | None, result: Verdict) -> VerdictDiff:

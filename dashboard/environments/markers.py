@@ -14,7 +14,7 @@ RANK = {"critical": 0, "warning": 1, "info": 2, "neutral": 3, "ok": 4}
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A deployment: position (0..100), start and status (words.Status)."""
+    """A deployment: position (0..100), start and status (labels.Status)."""
 
     place: float
     at: datetime

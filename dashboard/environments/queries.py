@@ -19,8 +19,8 @@ from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, v
 from dashboard.environments.chart import Frame, Timeline, Zone, timelines, x_ticks, zones
 from dashboard.environments.markers import Mark, Marker, markers_of
 from dashboard.environments.series import LARGEST, ORIGIN, Bucket, Level, Range, begin_of, rows_of
+from dashboard.labels import status_of
 from dashboard.policies.queries import readable
-from dashboard.words import status_of
 from deployments.models import Deployment
 from metrics.models import Phase
 from projects.models import Environment, ExcludedWindow

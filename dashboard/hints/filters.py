@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from analysis.models import Hint, HintQuerySet
 from analysis.texts.hints import HINTS
 from dashboard.filtering import ListFilters, choice_field
+from dashboard.labels import METRICS, SEVERITIES
 from dashboard.scope import Scope
-from dashboard.words import METRICS, SEVERITIES
 
 CODES = sorted({key.partition(".")[0] for key in HINTS})
 SEVERITY_LABELS = {name: status.label for name, status in SEVERITIES.items()}

@@ -17,10 +17,10 @@ from accounts.permissions import may_create_project
 from analysis.judge.types import ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict, Hint, Severity
 from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of, with_verdict
+from dashboard.labels import Status, status_by_name, status_of
 from dashboard.overview.guide import Facts, Guide
 from dashboard.overview.health_ranking import HealthSummary, health_of, rank, summary_of
 from dashboard.overview.history_bar import HistoryBar, first_day, history_bar_of
-from dashboard.words import Status, status_by_name, status_of
 from deployments.models import Deployment, State
 from metrics.models import MetricSample
 from projects.models import ApiKey, Environment, Project

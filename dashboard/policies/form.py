@@ -17,8 +17,8 @@ from django.utils.translation import gettext_lazy as _
 
 from common.validation import localized
 from dashboard.charts import UNITS
-from dashboard.words import METRICS as METRIC_NAMES
-from dashboard.words import POLICY_KINDS, SENSITIVITIES
+from dashboard.labels import METRICS as METRIC_NAMES
+from dashboard.labels import POLICY_KINDS, SENSITIVITIES
 from projects.policy import (
     DEFAULT_KIND,
     KINDS,

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from dashboard.words import Status
+from dashboard.labels import Status
 from metrics.payload import Reading
 from metrics.probing import PREVIOUS, Probe
 

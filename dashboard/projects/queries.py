@@ -15,8 +15,8 @@ from django.utils import timezone
 from accounts.models import User
 from analysis.models import DeploymentVerdict, Feedback, VerdictName
 from dashboard.deployments.queries import verdict_of
+from dashboard.labels import Status, status_by_name, status_of
 from dashboard.policies.queries import readable
-from dashboard.words import Status, status_by_name, status_of
 from deployments.models import Deployment
 from projects.models import Environment, Project
 from projects.policy import Policy

@@ -13,8 +13,8 @@ from django.shortcuts import get_object_or_404
 from accounts.models import User
 from accounts.permissions import Action
 from dashboard.deployments.queries import verdict_of, with_verdict
+from dashboard.labels import Status, status_of
 from dashboard.policies.queries import readable
-from dashboard.words import Status, status_of
 from deployments.models import Deployment
 from metrics.models import MetricSample
 from projects.models import ApiKey, Environment, Project

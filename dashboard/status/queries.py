@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from analysis.models import DeploymentVerdict
 from common.cached import Cached
-from dashboard.words import Status
+from dashboard.labels import Status
 from metrics.models import Phase
 from metrics.partitions import PARTITIONS
 from scheduler.health import Health, health

@@ -13,7 +13,7 @@ from accounts.models import Invitation, Membership
 from accounts.permissions import allowed
 from dashboard.auth import current_user
 from dashboard.page import page
-from dashboard.teams.words import ROLES, name_of
+from dashboard.teams.labels import ROLES, name_of
 
 # A session that has shown an open invitation may sign up although sign-up is closed.
 SESSION_KEY = "invitation"

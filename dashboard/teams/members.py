@@ -16,10 +16,10 @@ from dashboard.auth import current_user
 from dashboard.page import Actions, page
 from dashboard.refusals import Refusals
 from dashboard.teams.forms import InvitationForm
+from dashboard.teams.labels import name_of
 from dashboard.teams.mail import send_invitation
 from dashboard.teams.queries import team_of, team_page
 from dashboard.teams.views import show
-from dashboard.teams.words import name_of
 
 
 @page("POST", of=team_of)

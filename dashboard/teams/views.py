@@ -14,8 +14,8 @@ from dashboard.auth import current_user
 from dashboard.page import Actions, page
 from dashboard.refusals import Refusals
 from dashboard.teams.forms import DeleteForm, InvitationForm, TeamForm
+from dashboard.teams.labels import ROLES
 from dashboard.teams.queries import MOST_TEAMS, TeamPage, team_of, team_page, teams_of
-from dashboard.teams.words import ROLES
 from metrics.deletion import delete_team
 
 

@@ -18,7 +18,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from analysis.judge.types import UNREACHABLE, Check
-from dashboard import words
+from dashboard import labels
 from dashboard.form_tokens import FIELD
 from dashboard.i18n import localised, quantity
 from dashboard.i18n import message as rendered
@@ -137,7 +137,7 @@ def icon(name: str, size: int = 16) -> SafeString:
 
 
 @register.filter
-def badge(status: words.Status) -> SafeString:
+def badge(status: labels.Status) -> SafeString:
     """Render a status in its colour with shape and text."""
     return format_html('<span class="badge {}">{}{}</span>', status.key, icon(status.icon), status.label)
 
@@ -159,14 +159,14 @@ def counts(record: Any) -> SafeString:
 @register.filter
 def history_bar(days: HistoryBar) -> SafeString:
     """Draw the bar as SVG, without a template: an overview has thousands of cells."""
-    labels = {name: escape(status.label) for name, status in words.VERDICTS.items()}
+    names = {name: escape(status.label) for name, status in labels.VERDICTS.items()}
     language = get_language()
     drawn = [
         f'<svg class="strip" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" aria-hidden="true"'
         f' focusable="false"><path d="{"".join(f"M{x} 19.5h6" for x in days.empty)}" class="strip-none"/>'
     ]
     for cell in days.cells:
-        counted = ", ".join([f"{number} {labels[name]}" for name, number in cell.counts.items()])
+        counted = ", ".join([f"{number} {names[name]}" for name, number in cell.counts.items()])
         drawn.append(
             f'<rect x="{cell.x}" y="{cell.y}" width="6" height="{cell.height}" rx="1" class="strip-{cell.verdict}">'
             f"<title>{day_in_short(cell.day, language)} {counted}</title></rect>"
@@ -219,62 +219,62 @@ def sign(number: float, digits: int) -> str:
 @register.filter
 def metric_label(metric: str) -> Any:
     """Return the display name of a metric; unknown ones unchanged."""
-    return words.METRICS.get(metric, metric)
+    return labels.METRICS.get(metric, metric)
 
 
 @register.filter
 def confidence_word(confidence: float) -> Any:
     """Write confidence 0..1 as "high", "moderate" or "low"."""
-    return words.confidence_word(confidence)
+    return labels.confidence_word(confidence)
 
 
 @register.filter
-def outcome(name: str) -> words.Status:
+def outcome(name: str) -> labels.Status:
     """Return the badge of a check's outcome."""
-    return words.OUTCOMES.get(name, words.UNKNOWN)
+    return labels.OUTCOMES.get(name, labels.UNKNOWN)
 
 
 @register.filter
-def severity(name: str) -> words.Status:
+def severity(name: str) -> labels.Status:
     """Return the badge of a hint's severity."""
-    return words.SEVERITIES.get(name, words.UNKNOWN)
+    return labels.SEVERITIES.get(name, labels.UNKNOWN)
 
 
 @register.filter
 def verdict_label(name: str) -> Any:
     """Return the display name of a verdict."""
-    return words.VERDICTS.get(name, words.UNKNOWN).label
+    return labels.VERDICTS.get(name, labels.UNKNOWN).label
 
 
 @register.filter
-def verdict_status(name: str) -> words.Status:
+def verdict_status(name: str) -> labels.Status:
     """Return the badge of a verdict."""
-    return words.VERDICTS.get(name, words.UNKNOWN)
+    return labels.VERDICTS.get(name, labels.UNKNOWN)
 
 
 @register.filter
 def policy_source(name: str) -> Any:
     """Return the display name of a policy's source."""
-    return words.POLICY_SOURCES.get(name, name)
+    return labels.POLICY_SOURCES.get(name, name)
 
 
 @register.filter
 def policy_in_short(policy: Policy) -> str:
     """Summarize a policy: "adaptive, high, shadow mode"."""
     parts = (policy.kind, getattr(policy, "sensitivity", ""), "shadow" if getattr(policy, "shadow", False) else "")
-    return ", ".join(str(words.IN_SHORT.get(part, part)) for part in parts if part)
+    return ", ".join(str(labels.IN_SHORT.get(part, part)) for part in parts if part)
 
 
 @register.filter
 def result(name: str) -> Any:
     """Return the display name of a pipeline result."""
-    return words.RESULTS.get(name, name)
+    return labels.RESULTS.get(name, name)
 
 
 @register.filter
 def phase(name: str) -> Any:
     """Return the display name of a phase."""
-    return words.PHASES.get(name, name)
+    return labels.PHASES.get(name, name)
 
 
 @register.filter

@@ -13,15 +13,15 @@ from django.utils import timezone
 
 from accounts.models import User
 from analysis.models import VerdictName
-from analysis.rerun import look_again, store_again
+from analysis.rerun import preview_rerun, store_rerun
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.deployments.queries import deployment_detail
 from dashboard.deployments.timeline import SOURCES, timeline_of
 from dashboard.i18n import message
+from dashboard.labels import STATES, VERDICTS
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, as_role, words
-from dashboard.words import STATES, VERDICTS
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
@@ -120,7 +120,7 @@ def test_a_rerun_is_told_with_who_did_it_and_what_stood(user, environment):
     deployment = scenes.judged(environment, **scenes.SLOW)
     stood = deployment.verdict
     set_policy(environment, {"limits": {"latency_p95": 5000, "cpu_usage": 1}}, source="dashboard")
-    store_again(deployment.pk, token=look_again(Deployment.objects.get(pk=deployment.pk)).token, by=user)
+    store_rerun(deployment.pk, token=preview_rerun(Deployment.objects.get(pk=deployment.pk)).token, by=user)
     told = events(user, deployment)
     assert ("verdict", f"Verdict: {VERDICTS[stood.verdict].label}", message(stood.judged.verdict.summary)) in told
     assert told[-1][:2] == ("rerun", "Analysis run again by ada: OK")

@@ -26,7 +26,7 @@ from dashboard.environments.series import (
     rows_of,
     runs_of,
 )
-from dashboard.words import VERDICTS
+from dashboard.labels import VERDICTS
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FRAME = Frame(START, START + timedelta(hours=1))
