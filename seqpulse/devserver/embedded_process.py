@@ -1,4 +1,4 @@
-"""Which process is the embedded PostgreSQL of a directory. Process ids get reused: a number in a file is no proof."""
+"""The process of an embedded PostgreSQL. Process ids are reused, so a number in a file is no proof."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ STOP_TIMEOUT_S = 60.0
 
 
 class ProcessError(Exception):
-    """A server process does not do what it must; the text says what."""
+    """A server process does not stop."""
 
 
 def pid_file_lines(path: Path) -> list[str]:
-    """The lines of a postmaster.pid (process id, data directory, start time, port, socket directory, ...), or none."""
+    """Return the lines of a postmaster.pid (process id, data directory, start time, port, socket directory, ...)."""
     try:
         return [line.strip() for line in path.read_text(errors="replace").splitlines()]
     except OSError:
@@ -24,13 +24,13 @@ def pid_file_lines(path: Path) -> list[str]:
 
 
 def pid_in(path: Path) -> int | None:
-    """The process id that a lock file of PostgreSQL names, None if there is none."""
+    """Return the process id in a lock file of PostgreSQL, None if there is none."""
     lines = pid_file_lines(path)
     return int(lines[0]) if lines and lines[0].isdigit() and int(lines[0]) > 1 else None
 
 
 def exists(pid: int) -> bool:
-    """As PostgreSQL looks at it: zombies count, other users' processes do, too."""
+    """Return whether the process exists, as PostgreSQL checks it: zombies and other users' processes count."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -41,7 +41,7 @@ def exists(pid: int) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process exists; a zombie (the first process of many containers reaps none) does not count."""
+    """Return whether the process exists and is no zombie (the init process of many containers reaps none)."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -55,7 +55,7 @@ def alive(pid: int) -> bool:
 
 
 def is_server_of(pid: int, pgdata: Path) -> bool:
-    """Whether `pid` really is a postgres process working in `pgdata`, not somebody who got its number later."""
+    """Return whether `pid` is a postgres process of `pgdata`, and not another process with a reused id."""
     if Path("/proc/self/cwd").exists():
         try:
             directory, program = Path(f"/proc/{pid}/cwd").readlink(), Path(f"/proc/{pid}/exe").readlink()
@@ -68,7 +68,10 @@ def is_server_of(pid: int, pgdata: Path) -> bool:
 
 
 def terminate(pid: int) -> None:
-    """Fast shutdown (SIGINT), after a while immediate shutdown (SIGQUIT); returns when the process is gone."""
+    """Request a fast shutdown (SIGINT), after STOP_TIMEOUT_S an immediate one (SIGQUIT); wait for the end.
+
+    Raises ProcessError if the process does not end.
+    """
     for how in (signal.SIGINT, signal.SIGQUIT):
         try:
             os.kill(pid, how)

@@ -1,4 +1,4 @@
-"""Keys generated once into the data directory, for trying SeqPulse out. Production brings its own."""
+"""Keys generated once into the data directory, for evaluation. Production sets its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = ("SECRET_KEY", "SEQPULSE_ENCRYPTION_KEYS")
 
 
 def generated_keys(data_dir: Path) -> dict[str, str]:
-    """The keys in data_dir/keys.json, made on first use, readable by their owner only."""
+    """Return the keys in data_dir/keys.json, created on first use, readable by their owner only."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "keys.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

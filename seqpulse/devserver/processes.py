@@ -18,11 +18,11 @@ LIBC = ctypes.CDLL(None)
 
 
 class Stopped(BaseException):
-    """SIGTERM or Ctrl-C has come. Like KeyboardInterrupt no Exception: nothing may take it for a failure."""
+    """SIGTERM or Ctrl-C was received. No Exception, like KeyboardInterrupt: handlers of failures must not catch it."""
 
 
 def stop_on_signals() -> None:
-    """From now on SIGTERM, SIGINT and SIGHUP raise Stopped in the main thread, once; later ones change nothing."""
+    """Make the first SIGTERM, SIGINT or SIGHUP raise Stopped in the main thread; ignore later ones."""
 
     def on_signal(number: int, _frame: object) -> None:
         for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -34,10 +34,10 @@ def stop_on_signals() -> None:
 
 
 class Children:
-    """Processes started by this one. `stop()` ends all of them: SIGTERM, some time, then SIGKILL.
+    """Processes started by this one. `stop()` ends all of them: SIGTERM, then SIGKILL after a timeout.
 
-    Each gets a session of its own, so that a Ctrl-C reaches only this process, which then ends them in order. Where the
-    kernel can (Linux), they also hear SIGTERM when this process is killed.
+    Each has a session of its own, so Ctrl-C reaches only this process, which then ends them in order. On Linux the
+    kernel sends them SIGTERM when this process is killed.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Children:
     def start(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log_dir: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Starts the process, from the main thread. log_dir: both its streams go to NAME.log there; None: to ours."""
+        """Start the process, from the main thread. log_dir: directory of NAME.log for its output; None: inherit."""
         with contextlib.ExitStack() as stack:
             log = stack.enter_context((log_dir / f"{name}.log").open("ab")) if log_dir is not None else None
             process = subprocess.Popen(
@@ -63,7 +63,7 @@ class Children:
         return process
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Ends every child, all at the same time; returns when none is left."""
+        """End all children at the same time; return when none is left."""
         for process in self.running.values():
             if process.poll() is None:
                 process.terminate()
@@ -71,7 +71,7 @@ class Children:
         for process in self.running.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
-            # The whole session: the workers of a web server that was killed must not outlive it.
+            # Kill the whole session: the workers of a killed web server must not outlive it.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -1,8 +1,8 @@
 """`make run`: the web server and one poller in the foreground, with everything they need.
 
-Starts the embedded PostgreSQL where no DATABASE_URL is set, migrates, collects the static files, then runs gunicorn and
-`manage.py run_poller` as child processes. SIGTERM and Ctrl-C stop both. Progress for people goes to standard error, the
-children's logs to standard output.
+Starts the embedded PostgreSQL unless DATABASE_URL is set, migrates, collects the static files, then runs gunicorn and
+`manage.py run_poller` as child processes. SIGTERM and Ctrl-C stop both. Progress goes to standard error, the children's
+logs to standard output.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ POLLER = [sys.executable, "manage.py", "run_poller"]
 LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104  (shown as localhost)
 NO_ACCOUNT = "No account yet. In another terminal: .venv/bin/python manage.py createsuperuser"
 LOOK_EVERY_S = 0.2
-# A poller that dies at once is not started in a tight loop; one that ran for a while starts again without a wait.
+# Pauses before a poller is restarted; they start over once it has run for RAN_WELL_AFTER_S.
 RESTART_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 RAN_WELL_AFTER_S = 60.0
 LINGER_S = 2.0
@@ -47,22 +47,22 @@ OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client bac
 
 
 class RunError(Exception):
-    """SeqPulse cannot be run here; the text says why and what to do."""
+    """SeqPulse cannot run here; the text gives the reason and the remedy."""
 
 
 def say(text: str) -> None:
-    """A line for the person in front of the terminal."""
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def data_dir() -> Path:
-    """The data directory as the settings will have it, without loading them."""
+    """Return the data directory without loading the settings."""
     return Environment().directory("SEQPULSE_DATA_DIR", BASE_DIR / "var")
 
 
 @contextmanager
 def database(directory: Path) -> Iterator[None]:
-    """The embedded server where no DATABASE_URL is set; stopped at the end if it was started here. Raises RunError."""
+    """Run the embedded server unless DATABASE_URL is set; stop it if it was started here. Raises RunError."""
     if Environment().text("DATABASE_URL"):
         yield
         return
@@ -81,7 +81,7 @@ def database(directory: Path) -> Iterator[None]:
 
 
 def stop_database(directory: Path, is_alone: Callable[[], bool]) -> None:
-    """Stops the embedded server unless somebody else works on it."""
+    """Stop the embedded server unless others use it."""
     if is_alone() and not used_by_others(directory):
         embedded.stop(directory)
     else:
@@ -89,7 +89,7 @@ def stop_database(directory: Path, is_alone: Callable[[], bool]) -> None:
 
 
 def used_by_others(directory: Path) -> bool:
-    """Whether somebody is connected to the embedded server: commands, a person."""
+    """Return whether other clients are connected to the embedded server."""
     deadline = time.monotonic() + LINGER_S
     while True:
         try:
@@ -97,7 +97,7 @@ def used_by_others(directory: Path) -> bool:
                 row = link.execute(OTHERS).fetchone()
         except psycopg.Error:
             return False
-        # The connections of children that have just ended take a moment to go.
+        # The connections of children that have just ended may still be closing.
         if not row or not row[0] or time.monotonic() > deadline:
             break
         time.sleep(0.05)
@@ -106,7 +106,7 @@ def used_by_others(directory: Path) -> bool:
 
 @contextmanager
 def prepared(directory: Path) -> Iterator[None]:
-    """The database, up to date, and all else that comes before the first request. Raises RunError."""
+    """Run the database, and prepare everything that the first request needs. Raises RunError."""
     try:
         lock = begin(directory)
     except OSError as error:
@@ -119,7 +119,7 @@ def prepared(directory: Path) -> Iterator[None]:
 
 
 def prepare(directory: Path) -> None:
-    """Keys, settings, checks, migrations, static files: all that comes before the first request. Raises RunError."""
+    """Prepare keys, settings, migrations and static files, and run the system checks. Raises RunError."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
     if any(not Environment().text(name) for name in keys.NAMES):
         for name, value in keys.generated_keys(directory).items():
@@ -151,7 +151,7 @@ def migrate() -> None:
 
 
 def collect_static_files() -> None:
-    """Runs collectstatic where a file has changed since it ran last."""
+    """Run collectstatic if a file has changed since the last run."""
     if settings.DEBUG:
         return
     wanted, stamp = static_fingerprint(), Path(settings.STATIC_ROOT) / ".collected"
@@ -163,7 +163,7 @@ def collect_static_files() -> None:
 
 
 def static_fingerprint() -> str:
-    """Changes with every static file that is added, removed or written."""
+    """Return a hash that changes with every static file that is added, removed or written."""
     from django.contrib.staticfiles.finders import get_finders  # noqa: PLC0415  (needs the apps)
 
     digest = hashlib.sha256(settings.STORAGES["staticfiles"]["BACKEND"].encode())
@@ -175,7 +175,7 @@ def static_fingerprint() -> str:
 
 
 def refuse_taken_port(host: str, port: int) -> None:
-    """Raises RunError where something listens there already: gunicorn would only keep trying."""
+    """Raise RunError if the port is in use: gunicorn would keep retrying."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -187,7 +187,7 @@ def refuse_taken_port(host: str, port: int) -> None:
 
 
 def answers(host: str, port: int) -> bool:
-    """Whether a web server answers there, whatever it answers."""
+    """Return whether a web server answers there, with any status."""
     connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=1)  # noqa: S104
     try:
         connection.request("GET", "/health/live")
@@ -200,7 +200,7 @@ def answers(host: str, port: int) -> bool:
 
 
 def mention_a_missing_account() -> None:
-    """Say how to create the first account where there is none."""
+    """Say how to create the first account if there is none."""
     try:
         if not get_user_model().objects.exists():
             say(NO_ACCOUNT)
@@ -209,7 +209,7 @@ def mention_a_missing_account() -> None:
 
 
 class Supervisor:
-    """Web server and poller. log_dir: where their logs go; None: where ours go."""
+    """Web server and poller. log_dir: directory of their logs; None: inherit our output."""
 
     def __init__(self, children: Children, env: dict[str, str], log_dir: Path | None = None) -> None:
         self.children = children
@@ -223,7 +223,7 @@ class Supervisor:
         self._start_poller()
 
     def look(self) -> int | None:
-        """The web server's exit code (never 0) once it is gone, else None. Starts a poller that has ended again."""
+        """Return the web server's exit code (never 0) once it has ended, else None. Restart a poller that has ended."""
         code = self.web.poll()
         if code is not None:
             say(f"The web server has ended by itself (exit code {code}).")
@@ -233,7 +233,7 @@ class Supervisor:
         return None
 
     def run(self) -> int:
-        """Looks after both until the web server is gone; returns its exit code."""
+        """Restart the poller as needed until the web server has ended; return its exit code."""
         while (code := self.look()) is None:
             time.sleep(LOOK_EVERY_S)
         return code
@@ -247,7 +247,7 @@ class Supervisor:
         self.next_start = None
 
     def _poller_ended(self) -> None:
-        """Plans the restart of a poller that is gone, and does it when its time has come."""
+        """Schedule the restart of a poller that has ended, and restart it when the pause is over."""
         now = time.monotonic()
         if self.next_start is None:
             if now - self.started_at > RAN_WELL_AFTER_S:
@@ -261,7 +261,10 @@ class Supervisor:
 
 
 def serve() -> int:
-    """Everything, from the database to the last child's end. Returns the exit code; raises RunError, Stopped."""
+    """Run everything, from starting the database to the end of the last child. Return the exit code.
+
+    Raises RunError, Stopped.
+    """
     directory = data_dir()
     with prepared(directory):
         host, port = settings.SEQPULSE_BIND, settings.SEQPULSE_PORT
