@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from django.db import connections
 
 from scheduler.models import Poller as PollerRow
 from scheduler.poller import Poller, PollerOptions
 from scheduler.tests.kinds import wait_until
+from tests.concurrency import in_background
 
 
 @contextmanager
@@ -24,18 +22,10 @@ def running_poller(**options: float) -> Iterator[Poller]:
         loops.append(asyncio.get_running_loop())
         await poller.run()
 
-    def target() -> None:
-        try:
-            asyncio.run(work())
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=target)
-    thread.start()
+    running = in_background(lambda: asyncio.run(work()))
     wait_until(lambda: PollerRow.objects.filter(name=poller.name).exists())
     try:
         yield poller
     finally:
         loops[0].call_soon_threadsafe(poller.stop)
-        thread.join(30)
-        assert not thread.is_alive()
+        running.result(30)

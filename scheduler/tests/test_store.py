@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.db.models import JSONField, Value
 
 from explain.facts import Fact
@@ -17,6 +15,7 @@ from scheduler.models import ScheduledJob
 from scheduler.registry import Job
 from scheduler.store import CLAIM, HEARTBEAT, MOST_LOSSES, SNAPSHOT, Failure, JobStore
 from scheduler.tests.kinds import Journal, announced_kinds, make_job, plain_connection, wait_until
+from tests.concurrency import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,22 +51,16 @@ def test_a_limited_claim_takes_the_oldest(journal: Journal) -> None:
 def test_two_claimers_never_get_the_same_job(journal: Journal) -> None:
     for _ in range(200):
         make_job()
-    start = threading.Barrier(4)
 
-    def claim_all(name: str) -> list[int]:
-        store, mine = JobStore(name, 30), []
-        start.wait()
-        try:
-            while True:
-                jobs, touched = store.claim(7)
-                mine += [job.id for job in jobs]
-                if not touched:
-                    return mine
-        finally:
-            connections.close_all()
+    def claim_all(number: int) -> list[int]:
+        store, mine = JobStore("abcd"[number], 30), []
+        while True:
+            jobs, touched = store.claim(7)
+            mine += [job.id for job in jobs]
+            if not touched:
+                return mine
 
-    with ThreadPoolExecutor(4) as pool:
-        claimed = [job_id for ids in pool.map(claim_all, "abcd") for job_id in ids]
+    claimed = [job_id for ids in at_once(4, claim_all) for job_id in ids]
     assert len(claimed) == 200
     assert len(set(claimed)) == 200
 

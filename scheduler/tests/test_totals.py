@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from common import totals
 from common.totals import Measure
@@ -15,6 +15,7 @@ from scheduler.queue import announce_ended
 from scheduler.registry import Ended
 from scheduler.store import Failure, JobStore
 from scheduler.tests.kinds import announced_kinds, make_job
+from tests.concurrency import in_background
 
 COUNT = Measure("test_things_total", "Things.", ("kind",))
 DELAY = Measure("test_delay_seconds", "Delays.", ("kind",), buckets=(0.1, 1, 10))
@@ -60,23 +61,18 @@ def test_counting_while_folding_loses_and_doubles_nothing() -> None:
     def count() -> None:
         for _ in range(200):
             COUNT.add({("a",): 1})
-        connection.close()
 
     def fold() -> None:
         while not stop.is_set():
             totals.fold()
             seen.append(total("test_things_total", "a"))
-        connection.close()
 
-    folders = [threading.Thread(target=fold) for _ in range(2)]
-    writers = [threading.Thread(target=count) for _ in range(3)]
-    for thread in folders + writers:
-        thread.start()
-    for thread in writers:
-        thread.join()
+    folders = [in_background(fold) for _ in range(2)]
+    for writer in [in_background(count) for _ in range(3)]:
+        writer.result(60)
     stop.set()
-    for thread in folders:
-        thread.join()
+    for folder in folders:
+        folder.result(60)
     totals.fold()
     assert total("test_things_total", "a") == 600
     assert seen, "nothing was folded meanwhile"
