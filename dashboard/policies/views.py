@@ -136,8 +136,5 @@ def show(
         "window_form": window_form or ExcludedWindowForm(),
         "unreadable": readable(environment.policy) is None,
         "toml": policy_to_toml(shown or {"kind": "adaptive"}, environment.name),
-        "may_change": Action.CHANGE_POLICY in page.actions,
-        "may_replay": Action.REPLAY in page.actions,
-        "may_exclude": Action.EXCLUDE_WINDOW in page.actions,
     }
     return render(request, "dashboard/policies/policy.html", context)

@@ -96,7 +96,6 @@ def delete(request: HttpRequest, environment: Environment, actions: Actions) -> 
 
 def show(request: HttpRequest, environment: Environment, actions: frozenset[Action], **forms: Any) -> HttpResponse:
     """Render the page. forms: submitted forms with their errors, and the report of a probe."""
-    may_change = Action.CHANGE_ENVIRONMENT in actions
     context = {
         "environment": environment,
         "project": environment.project,
@@ -108,9 +107,6 @@ def show(request: HttpRequest, environment: Environment, actions: frozenset[Acti
         "seen": fingerprint(environment),
         "in_grace": environment.in_grace(timezone.now()),
         "policy": readable_policy(environment),
-        "may_change": may_change,
-        "may_delete": Action.DELETE_PROJECT in actions,
-        "may_sign": Action.MANAGE_SIGNING in actions,
-        "may_change_policy": Action.CHANGE_POLICY in actions,
+        "actions": actions,
     }
     return render(request, "dashboard/projects/environment_settings.html", context)

@@ -46,7 +46,7 @@ def keys(request: HttpRequest, project: Project, actions: Actions) -> HttpRespon
         "project": project,
         "keys": keys_of(project),
         "form": form,
-        "may_manage": Action.MANAGE_KEYS in actions,
+        "actions": actions,
     }
     return render(request, "dashboard/projects/keys.html", context)
 

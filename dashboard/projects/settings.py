@@ -104,10 +104,6 @@ def show(request: HttpRequest, project: Project, actions: frozenset[Action], **f
         "form": forms.get("form") or ProjectForm(project),
         "plan_form": forms.get("plan_form") or PlanForm(initial={"plan": project.plan}),
         "environment_form": forms.get("environment_form") or EnvironmentForm(),
-        "may_change": Action.CHANGE_PROJECT in actions,
-        "may_change_plan": Action.CHANGE_PLAN in actions,
-        "may_add": Action.CHANGE_ENVIRONMENT in actions,
-        "may_archive": Action.ARCHIVE_PROJECT in actions,
-        "may_delete": Action.DELETE_PROJECT in actions,
+        "actions": actions,
     }
     return render(request, "dashboard/projects/project_settings.html", context)

@@ -126,8 +126,7 @@ def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpR
         "project": found,
         "environments": environments,
         "chosen": chosen,
-        "may_key": Action.MANAGE_KEYS in actions,
-        "may_change": Action.CHANGE_ENVIRONMENT in actions,
+        "actions": actions,
     }
     if chosen is not None:
         values = Values(

@@ -77,11 +77,6 @@ def show(
         "invite_form": invite_form or InvitationForm(page.actions),
         "rename_form": rename_form or TeamForm({"name": page.team.name}),
         "delete_form": delete_form or DeleteForm(),
-        "may_invite": Action.INVITE in page.actions,
-        "may_see_addresses": Action.CHANGE_MEMBERS in page.actions,
-        "may_rename": Action.RENAME_TEAM in page.actions,
-        "may_delete": Action.DELETE_TEAM in page.actions,
-        "may_create_project": Action.CREATE_PROJECT in page.actions,
         "unsent": unsent,
     }
     return render(request, "dashboard/teams/team.html", context)
