@@ -28,7 +28,7 @@ class HintAdmin(MachineMadeAdmin):
 
 @admin.register(Feedback)
 class FeedbackAdmin(MachineMadeAdmin):
-    """What people said on the deployments' pages; there it can be changed."""
+    """Marks of verdicts; they are changed on the pages of deployments."""
 
     list_display = ("verdict", "right", "should_have_been", "reason", "given_by", "given_at")
     list_filter = ("right", "should_have_been")

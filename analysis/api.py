@@ -1,4 +1,4 @@
-"""Reading deployments, verdicts and hints (docs/protocol.md)."""
+"""Reading API: deployments, verdicts and hints (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from security.limits import DEPLOYMENTS, limited
 MAX_WAIT_S = 60
 
 
-# What neither lists nor single deployments show: reading it took most of their time.
+# Columns that are not shown: reading them took most of the time.
 UNSHOWN = (
     "environment__policy",
     *(
@@ -77,7 +77,7 @@ class DeploymentDetailView(APIView):
 
     @described(operation_id="deployment", responses=DeploymentSerializer)
     def get(self, request: Request, uuid: UUID) -> Response:
-        """The deployment; its verdict is null until it stands."""
+        """Return a deployment; its verdict is null until it exists."""
         deployment = get_object_or_404(deployments_of(request), uuid=uuid)
         return Response({**DeploymentSerializer(deployment).data, "samples": sample_count(deployment)})
 
@@ -119,7 +119,7 @@ class VerdictView(APIView):
         },
     )
     def get(self, request: Request, uuid: UUID) -> Response:
-        """The verdict: 202 until it stands, then 200; 409 where the deployment ended without a finish and gets none."""
+        """Return the verdict: 202 until it exists, then 200; 409 if the deployment ended without a finish."""
         query = WaitRequest(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         deployment = get_object_or_404(with_verdicts(request), uuid=uuid)
@@ -143,7 +143,7 @@ class VerdictView(APIView):
 
 
 class NeverJudged(APIException):
-    """409: the deployment ended without a finish, so there will be no verdict; that is no ok."""
+    """409: the deployment ended without a finish, so there will be no verdict."""
 
     status_code = status.HTTP_409_CONFLICT
 
@@ -156,16 +156,16 @@ def stands(deployment: Deployment) -> bool:
 
 
 def standing_in(deployments: QuerySet[Deployment], uuid: UUID) -> Deployment | None:
-    """The deployment, once its verdict stands or it is known that none will come."""
+    """Return the deployment once its verdict exists, or it is known that there will be none."""
     return deployments.filter(Q(verdict__isnull=False) | Q(state__in=NEVER_JUDGED), uuid=uuid).first()
 
 
 def sample_count(deployment: Deployment) -> dict[str, int]:
-    """POST samples that are in, and how many there are to be."""
+    """Return the numbers of collected and expected POST samples."""
     collected = MetricSample.objects.of(deployment).filter(phase=Phase.POST).count()
     return {"collected": collected, "expected": deployment.window_samples}
 
 
 def retry_after_s(deployment: Deployment) -> int:
-    """Seconds after which asking again may show something new: a sample's distance, between 1 and 15 s."""
+    """Return the seconds until the next call is useful: the sample interval, between 1 and 15 s."""
     return max(1, min(15, round(deployment.interval_s)))

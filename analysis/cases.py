@@ -25,13 +25,13 @@ INTERVAL_S = 60.0
 DEFAULT_MINUTES = 5
 MAX_MINUTES = 1440
 
-# Outside of these years a number is not the time of a sample: milliseconds, or another field.
+# Numbers outside these years are not times of samples: milliseconds, or another field.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class CaseError(ValueError):
-    """A line that is no case. field: where ("post[2].latency_p95"; "line" for the whole); case_id where it is known."""
+    """An invalid case. field: "post[2].latency_p95", or "line" for the whole; case_id: if known."""
 
     def __init__(self, field: str, problem: str, case_id: str | int | None = None) -> None:
         super().__init__(f"{field}: {problem}")
@@ -50,10 +50,12 @@ class Case:
 
 
 def parse_case(line: str | bytes) -> Case:
-    """The case that a line describes. Raises CaseError with the field and what is wrong.
+    """Parse a line.
 
-    Without `evaluated_at` it is one interval after the last sample, not the present: a backtest gives the same result
-    on every run. As many POST samples are expected as `observation_minutes` says (default 5).
+    `evaluated_at` defaults to one interval after the last sample, so that a backtest is reproducible. The number of
+    expected POST samples is `observation_minutes` (default 5).
+
+    Raises: CaseError with the field and the problem.
     """
     case = _read(_load(line))
     pre, post = _samples(case.pre, "pre"), _samples(case.post, "post")
@@ -64,13 +66,13 @@ def parse_case(line: str | bytes) -> Case:
 
 
 def judge_case(case: Case, policy: Policy) -> dict[str, Any]:
-    """The result of a case under a policy, as the backtest writes it (JSON values)."""
+    """Judge a case with a policy; return the result of the backtest (JSON values)."""
     verdict = judge(case.pre, case.post, policy, case.window)
     return result_of(case.id, verdict, hints(verdict, case.pre, case.post, case.window))
 
 
 def result_of(case_id: str | int, verdict: Verdict, found: Sequence[Hint]) -> dict[str, Any]:
-    """One result; score: 0 = surely healthy … 1 = surely to roll back."""
+    """Return one result; score: 0 = healthy … 1 = roll back."""
     return {
         "id": case_id,
         "verdict": verdict.verdict,
@@ -86,12 +88,12 @@ def result_of(case_id: str | int, verdict: Verdict, found: Sequence[Hint]) -> di
 
 
 def error_result(error: Exception, case_id: str | int | None) -> dict[str, Any]:
-    """What stands for a line that could not be judged: it has no verdict, so nothing can mistake it for one."""
+    """Return the result of a line that could not be judged; it has no verdict, so that it cannot be mistaken."""
     return {"id": case_id, "error": str(error)}
 
 
 def to_line(result: Mapping[str, Any]) -> str:
-    """One line of JSON without a line break; plain ASCII, so that any id can be written to any output."""
+    """Return one line of JSON in ASCII, so that any id can be written to any output."""
     return json.dumps(result, ensure_ascii=True, allow_nan=False)
 
 
@@ -105,7 +107,7 @@ def _as_id(value: Any) -> Any:
 
 
 def _as_time(value: Any) -> datetime:
-    """An aware time. Not pydantic's reading, which takes a number of milliseconds for a time as well."""
+    """Parse an aware time. Unlike pydantic, refuse milliseconds."""
     try:
         if isinstance(value, bool):
             raise TypeError

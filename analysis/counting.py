@@ -1,4 +1,4 @@
-"""What is counted of verdicts: which, with which hints, and how fast."""
+"""Counters of verdicts: names, hints, and durations."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ JUDGING = totals.histogram(
     "How long the judge and the hints took for one verdict.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
-# 2 s is what is promised.
+# The objective is 2 s.
 TIME_TO_VERDICT = totals.histogram(
     "seqpulse_time_to_verdict_seconds",
     "From the end of a deployment's last collection to its verdict; early verdicts do not wait for that.",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300),
 )
-# clock_timestamp: of this transaction now() is only the beginning.
+# clock_timestamp(), because now() is the start of the transaction.
 SINCE_LAST_SAMPLE = """
 SELECT extract(epoch FROM clock_timestamp() - max(finished_at))::float8 FROM scheduled_jobs
 WHERE deployment_id = ANY(%s) AND job_type = 'post_collect' GROUP BY deployment_id
@@ -36,9 +36,10 @@ WHERE deployment_id = ANY(%s) AND job_type = 'post_collect' GROUP BY deployment_
 
 
 def count_verdicts(issued: Mapping[int, tuple[Verdict, float | None]]) -> None:
-    """Counts verdicts by deployment in the transaction that issues them, each with the seconds that judging took.
+    """Count verdicts by deployment, in the transaction that issues them. A few queries: hundreds may be issued at once.
 
-    None: that was not measured. A few queries for all of them: hundreds may be issued at once.
+    Args:
+        issued: verdict and seconds of judging (None: not measured) by deployment.
     """
     VERDICTS.add(Counter((verdict.verdict,) for verdict, _ in issued.values()))
     JUDGING.observe(((), took_s) for _, took_s in issued.values() if took_s is not None)
@@ -50,5 +51,5 @@ def count_verdicts(issued: Mapping[int, tuple[Verdict, float | None]]) -> None:
 
 
 def count_hints(hints: Iterable[Hint]) -> None:
-    """Counts hints in the transaction that stores them."""
+    """Count hints in the transaction that stores them."""
     HINTS.add(Counter((hint.severity,) for hint in hints))

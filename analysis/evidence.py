@@ -24,11 +24,11 @@ logger = structlog.get_logger(__name__)
 
 # The baseline that a deployment is compared with.
 BASELINE_SPAN = timedelta(minutes=30)
-# A sample from before counts as such if it was in this soon after trigger: what waits for it waits as long.
+# A PRE sample counts if it arrived this soon after trigger; `wait_for_pre` waits as long.
 PRE_WITHIN = timedelta(seconds=10)
-# Below so many samples from before, the last good deployments help out.
+# With fewer PRE samples, those of the last good deployments are added.
 THIN_PRE = 5
-# How far back a deployment may have begun whose window still reaches into the baseline.
+# A deployment started earlier than this has no window in the baseline.
 LONGEST_DEPLOYMENT = timedelta(hours=6)
 HISTORY_SPAN = timedelta(days=14)
 HISTORY_DEPLOYMENTS = 3
@@ -39,7 +39,7 @@ Period = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that the judge is given about one deployment; excluded: what was left out of PRE."""
+    """Input of the judge for one deployment; excluded: samples left out of PRE."""
 
     pre: tuple[Sample, ...]
     post: tuple[Sample, ...]
@@ -53,7 +53,7 @@ class Evidence:
 def load_evidence(
     deployments: Sequence[Deployment], now: datetime, *, policy: Policy | None = None
 ) -> dict[int, Evidence]:
-    """The evidence of each deployment by its id. now: the time of the verdict; policy: instead of their own."""
+    """Return the evidence by deployment id. now: time of the verdict; policy: replaces their own."""
     own = group(MetricSample.objects.of_all(deployments).order_by("collected_at", "id"), "deployment_id")
     missed = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
     collections = ("pre_collect", "post_collect")
@@ -82,7 +82,7 @@ def load_evidence(
 
 
 def group(rows: Iterable[Any], name: str) -> dict[int, list[Any]]:
-    """The rows by one of their attributes, each list in the order given."""
+    """Group rows by an attribute, in the given order."""
     groups: dict[int, list[Any]] = {}
     for row in rows:
         groups.setdefault(getattr(row, name), []).append(row)
@@ -90,7 +90,7 @@ def group(rows: Iterable[Any], name: str) -> dict[int, list[Any]]:
 
 
 def load_baselines(deployments: Sequence[Deployment]) -> dict[int, list[MetricSample]]:
-    """By environment: the baseline samples of the half hour before each of these deployments."""
+    """Return by environment the baseline samples of the half hour before each of these deployments."""
     spans = Q(pk__in=[])
     for deployment in deployments:
         since = deployment.started_at - BASELINE_SPAN
@@ -102,7 +102,7 @@ def load_baselines(deployments: Sequence[Deployment]) -> dict[int, list[MetricSa
 
 
 def load_left_out(deployments: Sequence[Deployment]) -> dict[int, list[tuple[Period, Fact]]]:
-    """By environment: the times that feed no baseline, each with its reason."""
+    """Return by environment the periods excluded from the baseline, with reasons."""
     environments = {deployment.environment_id for deployment in deployments}
     since = min((deployment.started_at for deployment in deployments), default=None)
     periods: dict[int, list[tuple[Period, Fact]]] = {}
@@ -124,7 +124,7 @@ def load_left_out(deployments: Sequence[Deployment]) -> dict[int, list[tuple[Per
 
 
 def ended_ok(deployment: Deployment) -> bool:
-    """Whether its window shows the service in good health: conclusively ok, and not marked wrong since."""
+    """Return whether its window shows a healthy service: conclusively ok, and not marked wrong."""
     verdict = getattr(deployment, "verdict", None)
     if verdict is None or verdict.verdict != VerdictName.OK or not verdict.conclusive:
         return False
@@ -133,7 +133,7 @@ def ended_ok(deployment: Deployment) -> bool:
 
 
 def observed_until(deployment: Deployment) -> datetime:
-    """When the deployment's window ended, or will."""
+    """Return the end of the deployment's window."""
     begin = deployment.finished_at or deployment.started_at
     return begin + timedelta(seconds=deployment.window_samples * deployment.interval_s)
 
@@ -144,7 +144,7 @@ def pre_samples(
     baseline: Sequence[MetricSample],
     left_out: Sequence[tuple[Period, Fact]],
 ) -> tuple[list[Sample], list[LeftOut]]:
-    """What shows the service as it was before this deployment, and what was left out of that, with the reason."""
+    """Return the samples of the service before this deployment, and the left-out ones with reasons."""
     kept: list[Sample] = []
     excluded: list[LeftOut] = []
 
@@ -157,7 +157,7 @@ def pre_samples(
         reasons = [
             why
             for (begin, end), why in left_out
-            # Its own period begins where its baseline ends.
+            # Its own period starts where its baseline ends.
             if begin <= sample.collected_at <= end and begin < deployment.started_at
         ]
         if reasons:
@@ -178,7 +178,7 @@ def pre_samples(
 
 
 def load_history(deployment: Deployment) -> list[MetricSample]:
-    """POST samples of the environment's last good deployments: conclusive, ok, and not marked wrong since."""
+    """Return POST samples of the environment's last good deployments: conclusively ok, and not marked wrong."""
     good = list(
         Deployment.objects.filter(
             environment_id=deployment.environment_id,
@@ -201,7 +201,7 @@ def load_history(deployment: Deployment) -> list[MetricSample]:
 
 
 def window_of(deployment: Deployment, lost: Sequence[ScheduledJob], now: datetime) -> Window:
-    """What the observation was meant to be, and what of it is missing."""
+    """Return the planned window and its missing samples."""
     return Window(
         expected=deployment.window_samples,
         interval_s=deployment.interval_s,
@@ -221,13 +221,13 @@ def window_of(deployment: Deployment, lost: Sequence[ScheduledJob], now: datetim
 
 
 def as_value(sample: MetricSample, origin: Origin) -> Sample:
-    """A stored sample as the pure value."""
+    """Convert a stored sample to the judge's value."""
     values = {name: getattr(sample, name) for name in METRICS}
     return Sample(collected_at=sample.collected_at, origin=origin, **values)
 
 
 def policy_of(deployment: Deployment) -> Policy:
-    """The policy that its trigger brought, else the environment's; an unreadable one gives way to the default."""
+    """Return the policy sent with its trigger, else the environment's; the default if unreadable."""
     pinned = deployment.policy_version
     data = pinned.policy if pinned is not None else deployment.environment.policy
     try:

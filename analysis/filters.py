@@ -1,4 +1,4 @@
-"""What lists can be narrowed by."""
+"""Filters of the API's lists."""
 
 from __future__ import annotations
 

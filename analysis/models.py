@@ -1,4 +1,4 @@
-"""Verdicts and the hints that explain them. Written once, by the analysis job; revised only by people (rerun.py)."""
+"""Verdicts and their hints. Written once by the analysis job; revised only by users (rerun.py)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.texts.hints import HintFacts
 from deployments.models import Deployment
 from explain.facts import Fact
 
-# Of a verdict's row: everything that a judgement says.
+# Columns of a verdict that hold its result.
 STORED = ("verdict", "confidence", "conclusive", "score", "summary", "fact", "checks", "quality", "policy", "evidence")
 
 
@@ -67,12 +67,12 @@ class DeploymentVerdict(models.Model):
         verbose_name_plural = _("verdicts")
         db_table = "deployment_verdicts"
         indexes = [
-            # Lists of one verdict, newest first: where it is rare, the deployments need not be read one by one.
+            # Lists of one verdict, newest first, also if it is rare.
             models.Index(fields=["verdict", "deployment"], name="verdicts_by_name"),
             models.Index(fields=["confidence", "deployment"], name="verdicts_by_confidence"),
             models.Index(fields=["deployment"], condition=models.Q(conclusive=False), name="verdicts_not_conclusive"),
             models.Index(fields=["deployment"], condition=models.Q(early=True), name="verdicts_early"),
-            # Figures over many verdicts: the rows themselves are wide.
+            # Index-only scans over many verdicts: the rows are wide.
             models.Index(fields=["deployment"], include=["id", "verdict", "created_at"], name="verdicts_in_short"),
         ]
 
@@ -81,33 +81,33 @@ class DeploymentVerdict(models.Model):
 
     @cached_property
     def judged(self) -> Recorded:
-        """What the row says: of an early verdict, what was said early."""
+        """Return the verdict of the row; for an early verdict, the early one."""
         stored = {name: getattr(self, name) for name in STORED}
         return read_recorded({**stored, "at": self.created_at.isoformat()}, early=self.early)
 
     @cached_property
     def judged_at_end(self) -> Recorded | None:
-        """What was judged at the end of the window of an early verdict; None where there is none (yet)."""
+        """Return the final verdict of an early one; None if there is none (yet)."""
         return read_recorded({"policy": self.policy, **self.final}) if self.final else None
 
     @property
     def standing(self) -> Recorded:
-        """What the end of the window brought, as far as it is there."""
+        """Return the final verdict if there is one, else the verdict."""
         return self.judged_at_end or self.judged
 
     @cached_property
     def replaced(self) -> list[Revision]:
-        """What reruns of the analysis replaced, oldest first."""
+        """Return the verdicts replaced by reruns, oldest first."""
         return read_revisions(self.revisions)
 
     @property
     def gate(self) -> str:
-        """What a pipeline should do: fail only on a recommended rollback, and never in shadow mode."""
+        """Return what a pipeline should do: fail only on a recommended rollback, and never in shadow mode."""
         return "fail" if self.verdict == VerdictName.ROLLBACK_RECOMMENDED and not self.shadow else "pass"
 
 
 class Feedback(models.Model):
-    """What a person says of a verdict: right or wrong. should_have_been: the right verdict, where it was wrong."""
+    """Mark of a verdict: right or wrong. should_have_been: the right verdict of a wrong one."""
 
     verdict = models.OneToOneField(
         DeploymentVerdict, on_delete=models.CASCADE, related_name="feedback", verbose_name=_("verdict")
@@ -128,7 +128,7 @@ class Feedback(models.Model):
 
     @property
     def label(self) -> str:
-        """The verdict that the deployment deserved, "" where the person did not say."""
+        """Return the deserved verdict, "" if not named."""
         return self.verdict.verdict if self.right else self.should_have_been
 
 
@@ -140,8 +140,7 @@ class HintQuerySet(models.QuerySet["Hint"]):
 class Hint(models.Model):
     """One SeqPulse Debug Hint: what probably happened, what it does to users, what to do next.
 
-    Texts are English. details: {"text_key", "numbers", "params", "evidence", "roll_back"}; `facts` reads from it what
-    they say in any language.
+    Texts are English. details: {"text_key", "numbers", "params", "evidence", "roll_back"}, from which `facts` is read.
     """
 
     deployment = models.ForeignKey(
@@ -170,7 +169,7 @@ class Hint(models.Model):
         db_table = "sdh_hints"
         ordering = ["deployment", "position"]
         constraints = [models.UniqueConstraint(fields=["deployment", "position"], name="one_hint_per_position")]
-        # Lists across deployments, newest first; counting them by day reads no table.
+        # Lists of all deployments, newest first; counting by day uses an index-only scan.
         indexes = [
             models.Index(fields=["created_at", "id"], include=["deployment", "code", "severity"], name="hints_by_time"),
             models.Index(fields=["code", "created_at", "id"], name="hints_by_code"),
@@ -182,10 +181,10 @@ class Hint(models.Model):
 
     @cached_property
     def facts(self) -> HintFacts:
-        """What the hint says, to be rendered in any language."""
+        """Return the facts of the hint, to be rendered in any language."""
         return read_hint(self)
 
     @property
     def title_fact(self) -> Fact:
-        """Its title alone, from the columns that lists load."""
+        """Return the fact of its title, from the columns that lists load."""
         return read_hint_title(self)

@@ -1,4 +1,4 @@
-"""Pages of a list that stay right while new rows come in."""
+"""Cursor pagination, stable while rows are added."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_ID = 2**63 - 1
 
 
 class NewestFirst(CursorPagination):
-    """By descending id; `limit` rows a page."""
+    """Sort by descending id; `limit` rows per page."""
 
     ordering = "-id"
     page_size = 25
@@ -20,7 +20,10 @@ class NewestFirst(CursorPagination):
     max_page_size = 100
 
     def decode_cursor(self, request: Request) -> Cursor | None:
-        """The cursor of the query; raises ValidationError also for one whose position is no id of ours."""
+        """Parse the cursor.
+
+        Raises: ValidationError, also for a position that is not an id.
+        """
         cursor: Cursor | None = super().decode_cursor(request)
         position: Any = getattr(cursor, "position", None)
         if position is not None and not (position.isascii() and position.isdigit() and int(position) <= MAX_ID):

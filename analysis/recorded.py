@@ -1,7 +1,7 @@
-"""Verdicts and hints as they are stored: JSON with every fact and, beside it, its English text; read back here only.
+"""Write and read stored verdicts and hints: JSON with each fact and its English text.
 
-The English text is what the API answers with and what a reader of the table sees; pages render the facts. What cannot
-be read as a fact of the catalogue (a row of another version, or edited by hand) keeps its English text everywhere.
+The API answers with the English text; pages render the facts. A value that is not a fact of the catalogue (from another
+version, or edited by hand) keeps its English text everywhere.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CHECK_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A sample that the judge was not given, and why."""
+    """A sample left out of the evidence, and the reason."""
 
     phase: str
     collected_at: datetime
@@ -92,7 +92,7 @@ class HintRow(Protocol):
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """What a verdict says, as JSON values; the keys are columns of `deployment_verdicts`."""
+    """Return a verdict as JSON values; the keys are columns of `deployment_verdicts`."""
     return {
         "verdict": verdict.verdict,
         "confidence": verdict.confidence,
@@ -139,7 +139,7 @@ def left_out_json(excluded: Sequence[LeftOut]) -> list[dict[str, Any]]:
 
 
 def hint_columns(hint: Hint) -> dict[str, Any]:
-    """A hint's columns in `sdh_hints`."""
+    """Return a hint's columns in `sdh_hints`."""
     facts = facts_of(hint.text_key, hint.params, evidence=hint.evidence, roll_back=hint.roll_back)
     return {
         "code": hint.code,
@@ -164,7 +164,7 @@ def hint_columns(hint: Hint) -> dict[str, Any]:
 
 
 def without_facts(stored: Any) -> Any:
-    """Stored JSON as the API and exports show it: with the English texts only."""
+    """Return stored JSON with the English texts only, for the API and exports."""
     if isinstance(stored, Mapping):
         return {name: without_facts(value) for name, value in stored.items() if name != "fact"}
     return [without_facts(item) for item in stored] if isinstance(stored, list) else stored
@@ -174,7 +174,7 @@ def without_facts(stored: Any) -> Any:
 
 
 def read_recorded(stored: Mapping[str, Any], *, early: bool = False) -> Recorded:
-    """What `verdict_json` and the evidence beside it say."""
+    """Read a verdict written by `verdict_json`, with its evidence."""
     quality = stored.get("quality") or {}
     verdict = Verdict(
         verdict=stored.get("verdict", ""),
@@ -197,18 +197,18 @@ def read_recorded(stored: Mapping[str, Any], *, early: bool = False) -> Recorded
 
 
 def read_revisions(stored: Sequence[Mapping[str, Any]] | None) -> list[Revision]:
-    """Oldest first."""
+    """Read the revisions, oldest first."""
     return [Revision(read_recorded(one), _time(one.get("replaced_at")), one.get("by", "")) for one in stored or ()]
 
 
 def read_hint(row: HintRow) -> HintFacts:
-    """What a stored hint says."""
+    """Read the facts of a stored hint."""
     lists = (tuple(Fact(text) for text in texts) for texts in (row.actions, row.evidence))
     return _hint_facts(row.details) or HintFacts(Fact(row.title), Fact(row.cause), Fact(row.impact), *lists)
 
 
 def read_hint_title(row: HintRow) -> Fact:
-    """Its title alone, from the columns that lists load."""
+    """Read the fact of its title, from the columns that lists load."""
     facts = _hint_facts(row.details)
     return facts.title if facts is not None else Fact(row.title)
 

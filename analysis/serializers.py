@@ -1,4 +1,4 @@
-"""Deployments, verdicts and hints as the API shows them."""
+"""Deployments, verdicts and hints in the API."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from deployments.models import Deployment
 
 
 def standing_verdict(deployment: Deployment) -> DeploymentVerdict | None:
-    """The deployment's verdict, None until it stands."""
+    """Return the deployment's verdict, None until it exists."""
     verdict: DeploymentVerdict | None = getattr(deployment, "verdict", None)
     return verdict
 
 
 class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
-    """A deployment. verdict is null until it stands."""
+    """A deployment. verdict is null until it exists."""
 
     deployment_id = serializers.UUIDField(source="uuid")
     environment = serializers.CharField(source="environment.name")
@@ -144,7 +144,7 @@ class PendingVerdict(serializers.Serializer[Any]):
 
 
 class StandingVerdict(VerdictSerializer):
-    """The answer of the gate once the verdict stands."""
+    """The answer of the gate with a verdict."""
 
     deployment_id = serializers.UUIDField()
     state = serializers.CharField()

@@ -1,4 +1,4 @@
-"""From evidence to a stored verdict."""
+"""Judge evidence and store verdicts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What analysis made of the evidence. took_s: how long that took, where somebody measured."""
+    """Result of an analysis. took_s: seconds of judging, None if not measured."""
 
     evidence: Evidence
     verdict: Verdict
@@ -37,12 +37,12 @@ class Judgement:
 
 
 def assess(evidence: Evidence) -> Judgement:
-    """Judges and explains. Pure."""
+    """Judge and find hints. Pure."""
     return explained(evidence, judge(evidence.pre, evidence.post, evidence.policy, evidence.window))
 
 
 def assess_early(evidence: Evidence) -> Judgement | None:
-    """A rollback that need not wait for the end of the window; None: it has to wait. Pure."""
+    """Return a rollback that can be recommended before the end of the window, else None. Pure."""
     verdict = judge_early(evidence.pre, evidence.post, evidence.policy, evidence.window)
     return explained(evidence, verdict) if verdict is not None else None
 
@@ -52,7 +52,7 @@ def explained(evidence: Evidence, verdict: Verdict) -> Judgement:
 
 
 def store_early(deployment_id: int, judgement: Judgement) -> bool:
-    """Issues the verdict while the window goes on; False where one stands already or the window is over."""
+    """Issue an early verdict; return False if there is one, or the window is over."""
     with transaction.atomic():
         observed = Deployment.objects.select_for_update().filter(pk=deployment_id, state=State.FINISHED)
         if not observed.exists() or DeploymentVerdict.objects.filter(deployment_id=deployment_id).exists():
@@ -63,18 +63,18 @@ def store_early(deployment_id: int, judgement: Judgement) -> bool:
 
 
 def store_judgement(deployment_id: int, judgement: Judgement) -> bool:
-    """As `store_judgements`, for one deployment; False where that was done already."""
+    """Store one judgement; return False if it was done before."""
     return bool(store_judgements({deployment_id: judgement}))
 
 
 def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
-    """Writes verdicts, hints and states in one transaction; the deployments (keys) for which that was still to be done.
+    """Write verdicts, hints and states in one transaction; return the deployments (keys) that had none.
 
-    Where an early verdict stands it stays, and the new one is kept beside it as the final verdict. A dozen queries for
-    all of them: a few hundred deployments may end in the same second.
+    An early verdict stays, with the new one beside it as the final verdict. A dozen queries for all: a few hundred
+    deployments may end in the same second.
     """
     with transaction.atomic():
-        # Locked in the order of ids: two pollers may have the same ones.
+        # Lock in the order of ids: two pollers may have the same ones.
         unjudged = Deployment.objects.select_for_update().filter(pk__in=judgements.keys(), state=State.FINISHED)
         ids = list(unjudged.order_by("pk").values_list("pk", flat=True))
         Deployment.objects.filter(pk__in=ids).update(state=State.ANALYZED)
@@ -90,7 +90,7 @@ def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
 
 
 def issue(judgements: Mapping[int, Judgement]) -> None:
-    """Writes and counts verdicts and hints of deployments that have none, in the caller's transaction."""
+    """Write and count verdicts and hints of deployments without a verdict, in the caller's transaction."""
     DeploymentVerdict.objects.bulk_create(
         [verdict_row(pk, judgement) for pk, judgement in judgements.items()], ignore_conflicts=True
     )
@@ -102,7 +102,7 @@ def issue(judgements: Mapping[int, Judgement]) -> None:
 
 
 def log_verdicts(judgements: Mapping[int, Judgement]) -> None:
-    """One line for each."""
+    """Log one line for each."""
     names = Deployment.objects.filter(pk__in=judgements.keys()).order_by("pk")
     for pk, deployment, project in names.values_list("pk", "uuid", "project__uuid"):
         verdict, took_s = judgements[pk].verdict, judgements[pk].took_s
@@ -120,7 +120,7 @@ def log_verdicts(judgements: Mapping[int, Judgement]) -> None:
 
 
 def store_unjudged(deployment_id: int, why: Fact) -> bool:
-    """A verdict for a deployment that could not be judged: a warning that is not conclusive, never an ok."""
+    """Store the verdict of a deployment that could not be judged: an inconclusive warning, never ok."""
     missing = QualityIssue(NOT_ANALYZED, why, 1.0)
     verdict = Verdict(
         verdict="warning",
@@ -140,7 +140,7 @@ NOT_ANALYZED = "not_analyzed"
 
 
 def take_back_unjudged(deployment_ids: Sequence[int]) -> None:
-    """Removes what store_unjudged wrote for these; they wait for their verdict again. What was judged stays."""
+    """Remove verdicts written by store_unjudged, so that these deployments wait for their verdict. Others stay."""
     unjudged = [{"code": NOT_ANALYZED}]
     verdicts = DeploymentVerdict.objects.filter(deployment_id__in=deployment_ids)
     as_final = verdicts.filter(early=True, final__quality__issues__contains=unjudged)
@@ -152,7 +152,7 @@ def take_back_unjudged(deployment_ids: Sequence[int]) -> None:
 
 
 def verdict_row(deployment_id: int, judgement: Judgement) -> DeploymentVerdict:
-    """The row of a verdict."""
+    """Return the row of a verdict."""
     verdict = judgement.verdict
     return DeploymentVerdict(
         deployment_id=deployment_id,
@@ -180,7 +180,7 @@ def failed_metrics(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 
 def evidence_json(evidence: Evidence) -> dict[str, Any]:
-    """What the verdict was judged on, so that it can be followed and recomputed."""
+    """Return the evidence of a verdict as JSON, from which it can be recomputed."""
     window = evidence.window
     origins = [sample.origin for sample in evidence.pre]
     return {
@@ -201,7 +201,7 @@ def evidence_json(evidence: Evidence) -> dict[str, Any]:
 
 
 def final_json(judgement: Judgement) -> dict[str, Any]:
-    """What the judge said at the end of a window whose verdict had been issued early."""
+    """Return the final verdict of a window with an early verdict, as JSON."""
     return {
         **verdict_json(judgement.verdict),
         "evidence": evidence_json(judgement.evidence),
@@ -210,7 +210,7 @@ def final_json(judgement: Judgement) -> dict[str, Any]:
 
 
 def hint_rows(deployment_id: int, found: Sequence[Hint], *, first: int = 0) -> list[StoredHint]:
-    """The rows of hints, at positions from `first` on."""
+    """Return the rows of hints, at positions from `first` on."""
     return [
         StoredHint(deployment_id=deployment_id, position=position, **hint_columns(hint))
         for position, hint in enumerate(found, start=first)
@@ -218,7 +218,7 @@ def hint_rows(deployment_id: int, found: Sequence[Hint], *, first: int = 0) -> l
 
 
 def add_hints(deployment_id: int, found: Sequence[Hint]) -> None:
-    """Adds the hints that the early verdict did not have yet."""
+    """Add hints that the early verdict did not have."""
     known = set(StoredHint.objects.filter(deployment_id=deployment_id).values_list("code", flat=True))
     new = [hint for hint in found if hint.code not in known]
     StoredHint.objects.bulk_create(hint_rows(deployment_id, new, first=len(known)))
@@ -226,16 +226,16 @@ def add_hints(deployment_id: int, found: Sequence[Hint]) -> None:
 
 
 class VerdictRevised(Exception):
-    """The verdict is another one by now than the one that was looked at."""
+    """The verdict was revised since it was shown."""
 
 
 def give_feedback(
     verdict: DeploymentVerdict, *, right: bool, by: User | None, reason: str = "", should_have_been: str = ""
 ) -> Feedback:
-    """Marks a verdict right or wrong; a later mark replaces an earlier one. Raises VerdictRevised."""
+    """Mark a verdict right or wrong, replacing an earlier mark. Raises VerdictRevised."""
     values = {"right": right, "reason": reason, "given_by": by, "should_have_been": "" if right else should_have_been}
     with transaction.atomic():
-        # A mark is about the verdict that the person saw; whoever revises it waits until the mark is there.
+        # A mark is about the verdict that was shown; a concurrent revision waits for this lock.
         rows = DeploymentVerdict.objects.select_for_update().filter(pk=verdict.pk, verdict=verdict.verdict)
         if not rows.exists():
             raise VerdictRevised

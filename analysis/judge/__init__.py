@@ -1,4 +1,4 @@
-"""The one entrance to the judges: samples and a policy in, a verdict out. Pure."""
+"""Judge deployments: samples and a policy in, a verdict out. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from projects.policy import FixedPolicy, Policy
 
 
 def judge(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, window: Window) -> Verdict:
-    """The verdict on one deployment; the same input always gives the same verdict.
+    """Return the verdict on one deployment. Deterministic.
 
-    pre: samples from before it; post: samples from after it, both in any order and possibly empty; window: what was
-    planned and what went missing.
+    Args:
+        pre, post: samples before and after it, in any order, possibly empty.
+        window: planned and missing samples.
     """
     if isinstance(policy, FixedPolicy):
         return judge_fixed(pre, post, policy, window)
@@ -22,9 +23,9 @@ def judge(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, window:
 
 
 def judge_early(pre: Sequence[Sample], post_so_far: Sequence[Sample], policy: Policy, window: Window) -> Verdict | None:
-    """A rollback that need not wait for the end of the window; None: it has to wait.
+    """Return a rollback that can be recommended before the end of the window, else None.
 
-    Only the adaptive policy looks early: the fixed one counts shares of a whole window.
+    Only for the adaptive policy: the fixed one counts shares of a whole window.
     """
     if isinstance(policy, FixedPolicy):
         return None

@@ -1,4 +1,4 @@
-"""The templates of what the judge finds, by code (explain/catalogue.py). English here, other languages in locale/."""
+"""Templates of the judge's facts by code (explain/catalogue.py). English here, other languages in locale/."""
 
 from __future__ import annotations
 

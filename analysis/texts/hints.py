@@ -1,4 +1,4 @@
-"""The words of hints: what probably happened, what it does to users, what to do next."""
+"""Templates of hints: probable cause, effect on users, next steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ ROLL_BACK_FIRST = _("Roll back to the previous version first; look for the reaso
 
 @dataclass(frozen=True)
 class HintText:
-    """The templates of a hint. last_resort: when to roll back after all, the last action where the verdict does not
-    say so already; there, rolling back comes first."""
+    """Templates of a hint.
+
+    last_resort: when to roll back; the last action, unless the verdict recommends a rollback, which then comes first.
+    """
 
     title: str
     cause: str
@@ -23,7 +25,7 @@ class HintText:
     last_resort: str = ""
 
     def parts(self) -> Iterator[tuple[str, str]]:
-        """Each template with its name."""
+        """Yield each template with its name."""
         yield from (("title", self.title), ("cause", self.cause), ("impact", self.impact))
         yield from ((f"action.{place}", action) for place, action in enumerate(self.actions))
         if self.last_resort:
@@ -32,7 +34,7 @@ class HintText:
 
 @dataclass(frozen=True)
 class HintFacts:
-    """What a hint says."""
+    """Facts of a hint."""
 
     title: Fact
     cause: Fact
@@ -42,11 +44,11 @@ class HintFacts:
 
 
 def facts_of(text_key: str, params: Mapping[str, Param], *, evidence: Sequence[Fact], roll_back: bool) -> HintFacts:
-    """A hint's texts with what fills them. roll_back: the verdict recommends it. Raises KeyError for an unknown key."""
+    """Return the facts of a hint. roll_back: the verdict recommends it. Raises KeyError for an unknown key."""
     facts = {name: Fact(f"hint.{text_key}.{name}", params) for name, _template in HINTS[text_key].parts()}
     actions = [fact for name, fact in facts.items() if name.startswith("action.")]
     if "last_resort" in facts:
-        # A hint must not make depend on anything what the verdict recommends.
+        # A hint must not qualify the recommendation of the verdict.
         actions = [Fact("hint.roll_back_first"), *actions] if roll_back else [*actions, facts["last_resort"]]
     return HintFacts(facts["title"], facts["cause"], facts["impact"], tuple(actions), tuple(evidence))
 

@@ -1,4 +1,4 @@
-"""Names and units of metrics, and why a collection brought no sample."""
+"""Names and units of metrics, and reasons of missing samples."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def usage(value: float, language: Language) -> str:
     return units.with_unit(units.PERCENT, f"{value * 100:.1f}", language)
 
 
-# By metric: how its levels are written in sentences and on pages.
+# Units of levels by metric, for sentences and pages.
 UNITS: dict[str, Unit] = {
     "requests_per_sec": units.rate,
     "latency_p95": latency,

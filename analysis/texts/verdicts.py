@@ -1,4 +1,4 @@
-"""What checks, the quality of the data, summaries and left-out samples say."""
+"""Templates of checks, data quality, summaries and left-out samples."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ QUALITY: dict[str, str | Plural] = {
 COUNTS = {
     "samples": Plural("n", "{n} sample", "{n} samples"),
     "collections": Plural("n", "{n} collection", "{n} collections"),
-    # Some languages bend the word by the first number, and not by the second.
+    # Some languages inflect by the first number instead of the second.
     "one_sample_over": Plural("n", "{n} of {count} sample", "{n} of {count} sample"),
     "samples_over": Plural("n", "{n} of {count} samples", "{n} of {count} samples"),
 }

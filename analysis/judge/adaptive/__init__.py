@@ -1,6 +1,6 @@
-"""The adaptive judge: a deployment against the service's own level. Pure, standard library only, deterministic.
+"""Compare a deployment with the service's own level. Pure, deterministic, standard library only.
 
-How a verdict comes about, why each rule is there and how often it is right: docs/verdicts.md.
+Method, reasons of the rules and hit rate: docs/verdicts.md.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def judge_adaptive(
     name = combined.verdict
     conclusive = True
     if not found.enough or (found.few and combined.suspicious and name == OK):
-        # Too little to clear a deployment; what is there may still condemn it.
+        # Too little evidence for ok, but possibly enough for a rollback.
         conclusive = name == ROLLBACK
         name = WARNING if name == OK else name
     elif _nothing_judged(combined.checks):
@@ -89,7 +89,7 @@ def judge_adaptive(
 def weigh(
     pre: Sequence[Sample], post: Sequence[Sample], policy: AdaptivePolicy, window: Window, *, knobs: Knobs = ALL_ON
 ) -> tuple[Evidence, Completeness, Combined]:
-    """The steps before a verdict: what there is, what is missing of it, and how strong the findings are."""
+    """Return evidence, completeness and combined findings: the steps before a verdict."""
     evidence = prepare(pre, post, policy=policy, window=window, knobs=knobs)
     found = completeness(evidence)
     return evidence, found, combine(_findings(evidence, found), policy, knobs)
@@ -98,9 +98,9 @@ def weigh(
 def judge_early(
     pre: Sequence[Sample], post_so_far: Sequence[Sample], policy: AdaptivePolicy, window: Window
 ) -> Verdict | None:
-    """Look at a window that is not over: a rollback on an overwhelming, sustained breach, else None (wait).
+    """Judge an open window: return a rollback on an overwhelming, sustained breach, else None.
 
-    Never says anything but rollback_recommended, and that only on at least two samples.
+    Never returns another verdict, and needs at least two samples.
     """
     running = replace(window, final=False)
     evidence = prepare(pre, post_so_far, policy=policy, window=running, knobs=ALL_ON)
@@ -152,7 +152,7 @@ def _only_unexplained_silence(checks: Sequence[Check]) -> bool:
 
 
 def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found: Completeness) -> Fact:
-    """What the verdict rests on; verdict is what was decided in the end."""
+    """Return the fact that summarizes the verdict."""
     failed = sorted(
         (check for check in combined.checks if check.failed and check.rule != "together"),
         key=lambda check: (check.outcome != "critical", -(check.margin or 0.0)),

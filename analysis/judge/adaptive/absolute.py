@@ -1,4 +1,4 @@
-"""Absolute limits: the team's own hard ones, and sanity limits for a service that nothing is known about yet."""
+"""Absolute limits: those of the policy, and sanity limits for a service without PRE."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from analysis.judge.adaptive.memory import trend
 from analysis.judge.adaptive.traffic import judge_traffic
 from analysis.judge.types import METRICS, Check, samples_over
 
-# What no healthy service shows, whatever its level: (warning, rollback). Errors: the highest standing rate that teams
-# live with is a little over 1 %, so the lines of §errors are put on top of it. Latency in ms: people leave after
-# seconds.
+# Values of no healthy service: (warning, rollback). Errors: the highest accepted standing rate is slightly over 1 %, so
+# the thresholds of errors are added to it. Latency in ms: users leave after seconds.
 SANITY = {
     "error_rate": (0.018, 0.046),
     "latency_p95": (2_000.0, 6_000.0),
@@ -27,10 +26,10 @@ _EPSILON = 1e-9
 
 
 def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
-    """The team's own limit: fails when more POST samples than tolerated lie beyond it (below it for traffic).
+    """Judge by a limit of the policy: fails if more POST samples than tolerated exceed it (fall below it for traffic).
 
-    A critical metric recommends a rollback then, another one warns. Warm-up is forgiven, a single sample is not enough
-    where there are more than two.
+    A critical metric then recommends a rollback, another one warns. Warm-up does not count, and one sample is not
+    enough if there are more than two.
     """
     values = [float(getattr(sample, metric)) for sample in evidence.body]
     minimum = metric == "requests_per_sec"
@@ -75,7 +74,7 @@ def _sanity(metric: str, observed: float, minutes_left: float | None = None) -> 
 
 
 def _on_itself(evidence: Evidence) -> list[Finding]:
-    """The last part of the window against its earlier part, for what broke while we watched."""
+    """Compare the last part of the window with the earlier part, to find what broke meanwhile."""
     early = evidence.early
     if len(early) < 2 or not evidence.knobs.last_part:
         return []
@@ -97,7 +96,7 @@ def _on_itself(evidence: Evidence) -> list[Finding]:
 
 
 def judge_first(evidence: Evidence) -> list[Finding]:
-    """A deployment without any PRE: absolute sanity limits, and its last part against its first."""
+    """Judge a deployment without PRE: by sanity limits, and its last part against its first."""
     body = evidence.body
     if not body:
         return []
@@ -120,5 +119,5 @@ def judge_first(evidence: Evidence) -> list[Finding]:
 
 
 def limited_metrics(evidence: Evidence) -> tuple[str, ...]:
-    """Metrics that the team's own limits decide."""
+    """Return the metrics decided by limits of the policy."""
     return tuple(m for m in METRICS if m in evidence.policy.limits and m not in evidence.policy.left_out)

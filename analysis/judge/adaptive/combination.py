@@ -1,4 +1,4 @@
-"""From single findings to one verdict."""
+"""Combine findings to one verdict."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from projects.policy import AdaptivePolicy
 
 USER_FACING = ("error_rate", "latency_p95", "requests_per_sec")
 
-# Strength from which a regression is clear, and what then is enough for a second one.
+# Strength of a clear regression, and the sufficient strength of a second one.
 CLEAR = 1.5
 BELIEVABLE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """The verdict's name; the strongest evidence for a warning and for a rollback (1.0 = just enough); all checks;
-    suspicious: some metric's plain mean is over its line, before anything is forgiven."""
+    """Combined result.
+
+    verdict: its name; strength, critical: strongest evidence for a warning and for a rollback (1.0 = at the threshold);
+    checks: all; suspicious: some metric's plain mean exceeds its threshold, warm-up included.
+    """
 
     verdict: VerdictName
     strength: float
@@ -31,7 +34,7 @@ class Combined:
 
 
 def _capped(finding: Finding, policy: AdaptivePolicy) -> Finding:
-    """A metric that the team does not call critical warns at most; an endpoint that is down is no metric."""
+    """Limit a metric that is not critical to a warning; an endpoint that is down is not a metric."""
     if finding.check.metric in policy.critical_metrics or finding.check.rule == UNREACHABLE:
         return finding
     check = finding.check
@@ -41,9 +44,9 @@ def _capped(finding: Finding, policy: AdaptivePolicy) -> Finding:
 
 
 def _pair(findings: Sequence[Finding], policy: AdaptivePolicy) -> tuple[float, tuple[str, ...]]:
-    """How clearly two user-facing regressions are there at once (1.0 = just enough), and the two metrics.
+    """Return the strength of two simultaneous user-facing regressions (1.0 = at the threshold), and the metrics.
 
-    One that is clear makes another one believable that is a little short of its line.
+    With a clear regression a second one counts slightly below its threshold.
     """
     best: dict[str, float] = {}
     for finding in findings:
@@ -59,13 +62,13 @@ def _pair(findings: Sequence[Finding], policy: AdaptivePolicy) -> tuple[float, t
 
 
 def _counted(check: Check, metrics: tuple[str, ...]) -> Check:
-    """A check that a rollback rests on is no longer called ok."""
+    """Change the outcome of a check on which a rollback rests from ok."""
     counts = check.metric in metrics and check.outcome == "ok" and (check.margin or 0.0) > 0.5
     return replace(check, outcome="warning") if counts else check
 
 
 def _together(checks: Sequence[Check], metrics: tuple[str, ...], pair: float) -> Check:
-    """The check that says so; its numbers are those of the first of the two metrics."""
+    """Return the check of two regressions, with the numbers of the first metric."""
     first = max((c for c in checks if c.metric == metrics[0]), key=lambda check: check.margin or 0.0)
     return replace(
         first,
@@ -79,7 +82,7 @@ def _together(checks: Sequence[Check], metrics: tuple[str, ...], pair: float) ->
 
 
 def combine(findings: Sequence[Finding], policy: AdaptivePolicy, knobs: Knobs) -> Combined:
-    """Any critical finding or two user-facing regressions at once: rollback; any other finding: warning."""
+    """Combine: a critical finding or two user-facing regressions give a rollback, any other finding a warning."""
     capped = [_capped(finding, policy) for finding in findings]
     strength = max((finding.strength for finding in capped), default=0.0)
     critical = max((finding.critical for finding in capped), default=0.0)
@@ -100,7 +103,7 @@ def combine(findings: Sequence[Finding], policy: AdaptivePolicy, knobs: Knobs) -
 
 
 def score(verdict: VerdictName, strength: float, critical: float) -> float:
-    """0 = surely healthy … 1 = surely to roll back: a third of the scale per verdict, rising with the evidence."""
+    """Return 0 (healthy) … 1 (roll back): a third of the scale per verdict, rising with the evidence."""
     if verdict == ROLLBACK:
         return min(1.0, 1.0 - 1.0 / (3.0 * max(1.0, critical)))
     if verdict == WARNING:

@@ -1,7 +1,7 @@
-"""Confidence: how often a verdict like this one is right. A look-up that a person can do by hand.
+"""Look up the confidence: how often a comparable verdict is right.
 
-The distance of a verdict is how far its evidence is from the nearest line where it would have been another one, as a
-ratio: an `ok` whose strongest finding is at 0.5 of a warning has distance 2; a rollback at 1.5 of its line has 1.5.
+The distance of a verdict is the ratio between its evidence and the nearest threshold of another verdict: an `ok` whose
+strongest finding is at 0.5 of a warning has distance 2; a rollback at 1.5 of its threshold has 1.5.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from bisect import bisect_right
 
 from analysis.judge.types import OK, ROLLBACK, VerdictName
 
-# Bands by the number of samples right before the deployment.
+# Bands by the number of PRE samples.
 BANDS = (("none", 0), ("one", 1), ("few", 2), ("enough", 8))
 
 DISTANCES = (1.0, 1.15, 1.35, 1.7, 2.5)
 
 # Share of right verdicts per band, verdict and distance (at DISTANCES; linear between). Measured on 10,000 cases of the
-# benchmark's tuning half, less one point for what no generator knows, and rounded. `python -m benchmarks.verdicts
-# --calibrate --cases 20000` prints them anew. Without any PRE there is nothing to measure by: the row is an estimate.
+# benchmark's tuning half, less one point for what no generator models, and rounded: `python -m benchmarks.verdicts
+# --calibrate --cases 20000`. The rows without PRE are estimates.
 TABLE: dict[tuple[str, str], tuple[float, ...]] = {
     ("none", "ok"): (0.50, 0.55, 0.60, 0.65, 0.65),
     ("none", "warning"): (0.50, 0.55, 0.60, 0.60, 0.60),
@@ -36,12 +36,12 @@ INCONCLUSIVE = 0.5
 
 
 def band(pre_samples: int) -> str:
-    """The name of the band that this many PRE samples fall in."""
+    """Return the band of this many PRE samples."""
     return BANDS[bisect_right([low for _, low in BANDS], pre_samples) - 1][0]
 
 
 def distance(verdict: VerdictName, strength: float, critical: float) -> float:
-    """How far the evidence is from the nearest other verdict; at least 1."""
+    """Return the distance of the evidence from the nearest other verdict; at least 1."""
     if verdict == OK:
         return max(1.0, 1.0 / max(strength, 0.01))
     if verdict == ROLLBACK:
@@ -52,7 +52,7 @@ def distance(verdict: VerdictName, strength: float, critical: float) -> float:
 def confidence(
     verdict: VerdictName, strength: float, critical: float, *, pre_samples: int, calibrated: bool = True
 ) -> float:
-    """Probability (0..1) that the verdict is right, from TABLE."""
+    """Return the probability (0..1) that the verdict is right, from TABLE."""
     far = min(distance(verdict, strength, critical), DISTANCES[-1])
     if not calibrated:
         return min(1.0, far / 2.0)

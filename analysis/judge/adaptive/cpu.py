@@ -1,4 +1,4 @@
-"""cpu_usage: what load explains is not the deployment's doing. Never recommends a rollback alone."""
+"""Judge cpu_usage at equal load. Never recommends a rollback alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from explain.facts import Fact
 
 PRIOR_NOISE = 0.025
 
-# Without better knowledge cpu grows nearly in proportion to load.
+# Prior: cpu grows nearly in proportion to load.
 PRIOR_PROPORTION = 0.85
 PROPORTION_SCATTER = 0.35
 MOST_LOAD_LOST = 0.5
@@ -28,7 +28,7 @@ def _load(samples: Sequence[Sample], base: float, requests: float) -> list[float
 
 
 def _slope(loads: Sequence[float], values: Sequence[float], base: float, spread: float) -> float:
-    """cpu per relative load, from PRE, pulled towards proportionality; never more than proportional by much."""
+    """Return cpu per relative load, from PRE, shrunk towards proportionality; at most slightly above it."""
     centre_x, centre_y = level(loads), level(values)
     power = sum((x - centre_x) ** 2 for x in loads)
     both = sum((x - centre_x) * (y - centre_y) for x, y in zip(loads, values, strict=True))
@@ -38,13 +38,16 @@ def _slope(loads: Sequence[float], values: Sequence[float], base: float, spread:
 
 
 def _explaining(load_change: float) -> float:
-    """The relative change of load that cpu is explained by: less of it accuses only half, and no further than half the
-    load, because part of the work does not depend on requests; a service without traffic is not busy."""
+    """Return the relative change of load that may explain cpu.
+
+    A decrease counts only half, and down to half the load, because part of the work does not depend on requests; a
+    service without traffic is not busy.
+    """
     return load_change if load_change > 0 else 0.5 * max(load_change, -MOST_LOAD_LOST)
 
 
 def _growth(loads: Sequence[Sequence[float]], slope: float, base: float) -> list[float]:
-    """What clearly grown load may explain on top of `slope`: cpu in full proportion. Nothing for PRE itself."""
+    """Return what clearly grown load may explain beyond `slope`: cpu in full proportion. Nothing for PRE."""
     extra = [0.0]
     for xs in loads[1:]:
         usual = level(xs)
@@ -53,7 +56,7 @@ def _growth(loads: Sequence[Sequence[float]], slope: float, base: float) -> list
 
 
 def judge_cpu(evidence: Evidence) -> Finding | None:
-    """cpu beyond the service's own level at this load; None without PRE or POST."""
+    """Judge cpu beyond the service's own level at this load; None without PRE or POST."""
     if not evidence.pre or not evidence.body:
         return None
     parts = (evidence.pre, evidence.body, evidence.last)

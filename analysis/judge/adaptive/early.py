@@ -1,4 +1,4 @@
-"""Early verdicts: a rollback before the window has ended, on overwhelming evidence only."""
+"""Early verdicts: recommend a rollback before the end of the window, on overwhelming evidence only."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from analysis.judge.reasons import distinct_reasons
 from analysis.judge.types import Check, Sample
 from explain.facts import Param
 
-# Two samples that answer little but errors; three that answer many.
+# Two samples with mostly errors, or three with many.
 ERRORS_ONLY = 0.8
 MANY_ERRORS = 0.3
 MANY_ERRORS_SAMPLES = 3
 FEW_REQUESTS_EACH = 5.0
 
-# Three samples ×8 and +1.5 s, and not on the way down as a cold start would be.
+# Three samples at ×8 and +1.5 s, not decreasing like a cold start.
 SLOW_SAMPLES = 3
 SLOW_RATIO = 8.0
 SLOW_MS = 1_500.0
 
-# All but a twentieth of the traffic gone in three samples, where so many requests were expected that chance is out.
+# 95 % of the traffic lost in three samples, with enough expected requests to exclude chance.
 GONE_SHARE = 0.95
 GONE_SAMPLES = 3
 GONE_REQUESTS = 100.0
@@ -33,7 +33,7 @@ FULL = 0.98
 FULL_SAMPLES = 2
 DOWN_SAMPLES = 2
 
-# Overwhelming evidence counts as twice what a rollback takes.
+# Overwhelming evidence counts as twice the threshold of a rollback.
 MARGIN = 2.0
 
 
@@ -126,7 +126,7 @@ def _memory(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
 
 
 def _down(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
-    """The endpoint answered before the deployment and has not since."""
+    """Check for an endpoint that answered before the deployment and not since."""
     misses = [m for m in evidence.window.misses if m.phase == "post"]
     before = any(m.phase == "pre" and m.reason in SERVICE_DOWN for m in evidence.window.misses)
     if post or before or not evidence.fresh_pre or len(misses) < DOWN_SAMPLES:
@@ -152,7 +152,7 @@ _METRIC_RULES = {
 
 
 def early_checks(evidence: Evidence) -> tuple[Check, ...]:
-    """Every overwhelming breach so far; empty where it is right to wait."""
+    """Return the overwhelming breaches so far; empty: wait."""
     post = evidence.post
     policy = evidence.policy
     found = []

@@ -1,4 +1,4 @@
-"""error_rate: errors are counts, and are compared as counts."""
+"""Judge error_rate by comparing counts of errors."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from analysis.judge.adaptive.levels import dying_away
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
 from analysis.judge.types import Check, Sample
 
-# No minute knows its error rate better than this many requests would tell: real errors come in bursts.
+# Upper bound of requests that count per minute: real errors come in bursts.
 MAX_REQUESTS = 20_000.0
 
-# What is known of a service before its first sample: about 0.3 % errors, worth this many requests.
+# Prior: 0.3 % errors, worth this many requests.
 PRIOR_ERRORS = 0.6
 PRIOR_REQUESTS = 200.0
 
-# An incident takes this many errors more than expected, so one failed request at night is none.
+# An incident has this many errors more than expected; a single failed request at night is none.
 FEW_ERRORS = 2.7
 FEW_FOR_ROLLBACK = 6.0
 
-# Small counts are skewed: their normal standard error promises a little too much.
+# Small counts are skewed: their normal standard error is slightly too small.
 COUNT_GUARD = 0.4
 _PRIOR_DISPERSION = 1.3
 
 # Separate bursts of errors within one window: blips are single.
 BURSTS = 3
-# A minute in which this share of the requests fails is an outage; two separate ones are a process that crashes again.
+# A minute with this share of failed requests is an outage; two separate ones are a process that keeps crashing.
 OUTAGE = 0.3
 CRASHES = 2
-# In so few samples two bursts already leave no calm stretch: worth a look.
+# In so few samples two bursts leave no calm period.
 FEW_SAMPLES = 5
-# So many errors in the worst sample are enough to see them become fewer afterwards.
+# Errors in the worst sample needed to see a decrease.
 FADING_ERRORS = 20.0
 
 # The last part must still show this share of an effect that the whole window has; an effect of the last part alone
@@ -48,7 +48,7 @@ ALMOST = 0.95
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """Requests and the errors among them."""
+    """Numbers of requests and errors."""
 
     errors: float
     requests: float
@@ -59,7 +59,7 @@ class _Count:
 
 
 def counts(evidence: Evidence, samples: Sequence[Sample]) -> list[_Count]:
-    """Errors and requests of each sample that saw any request."""
+    """Return errors and requests of each sample with requests."""
     found = []
     for sample in samples:
         requests = min(MAX_REQUESTS, evidence.requests(sample))
@@ -73,12 +73,12 @@ def counts(evidence: Evidence, samples: Sequence[Sample]) -> list[_Count]:
 
 
 def pool(items: Sequence[_Count]) -> _Count:
-    """All counts together."""
+    """Sum all counts."""
     return _Count(math.fsum(item.errors for item in items), math.fsum(item.requests for item in items))
 
 
 def _calm(items: Sequence[_Count]) -> list[_Count]:
-    """PRE counts without its blips: the worst rates (one of five, two of eight, an eighth of more) count as the next
+    """Return PRE counts without blips: the worst rates (one of five, two of eight, an eighth of more) count as the next
     one."""
     if len(items) < 5:
         return list(items)
@@ -89,7 +89,7 @@ def _calm(items: Sequence[_Count]) -> list[_Count]:
 
 
 def _dispersion(items: Sequence[_Count], rate: float) -> float:
-    """How much wider PRE counts scatter than pure chance would have it; 1.0 = chance alone (Pearson's statistic)."""
+    """Return the dispersion of PRE counts relative to chance; 1.0 = chance alone (Pearson's statistic)."""
     if rate <= 0.0 or len(items) < 5:
         return _PRIOR_DISPERSION
     chi = math.fsum((item.errors - rate * item.requests) ** 2 / (rate * item.requests) for item in items)
@@ -98,7 +98,7 @@ def _dispersion(items: Sequence[_Count], rate: float) -> float:
 
 
 def _without_worst(items: Sequence[_Count], rate: float, most: int) -> _Count:
-    """The counts without the one or two samples of a blip (at most `most`, at most half; a fifth of a long series)."""
+    """Return the counts without the samples of a blip (at most `most`, at most half; a fifth of a long series)."""
     count = len(items)
     cut = min(most, count // 2, max(2, count // 5))
     excess = sorted(items, key=lambda item: item.errors - rate * item.requests)
@@ -106,9 +106,9 @@ def _without_worst(items: Sequence[_Count], rate: float, most: int) -> _Count:
 
 
 def _calm_share(errors_per_sample: float) -> float:
-    """How much of a steady effect is left, at least, when its worst samples are taken out.
+    """Return the least share of a steady effect that remains without its worst samples.
 
-    Nearly all of it where each sample counts many errors; little where a sample has one or none by chance.
+    Nearly all with many errors per sample; little if a sample has one or none by chance.
     """
     return max(0.4, 0.9 - 0.8 / math.sqrt(max(errors_per_sample, 0.5)))
 
@@ -128,7 +128,7 @@ class _Part:
 
 
 def _effects(items: Sequence[_Count], base: float) -> tuple[float, ...]:
-    """Effects of the single samples, where the worst one counts enough errors to see them become fewer."""
+    """Return the effects of single samples, if the worst one has enough errors to see a decrease."""
     tells = max(item.errors for item in items) >= FADING_ERRORS
     return tuple(item.rate - base for item in items) if tells else ()
 
@@ -160,8 +160,10 @@ class _Compared:
     last: _Part
 
     def strength(self, required: float, few: float) -> float:
-        """How many times the effect is the required one (1.0 = a finding): see Contrast.strength; `few`: errors that it
-        takes beyond the expected ones."""
+        """Return the effect as a multiple of the required one (1.0 = a finding), as in Contrast.strength.
+
+        few: required errors beyond the expected ones.
+        """
         knobs, whole, last = self.evidence.knobs, self.whole, self.last
         required = required if knobs.practical_margin else 1e-9
         few = few if knobs.error_counts else 1e-9
@@ -182,10 +184,10 @@ class _Compared:
         return found
 
     def came_and_went(self, required: float) -> tuple[float, float]:
-        """Strengths (warning, rollback) of errors fit for a rollback that were not there at the end of the window.
+        """Return strengths (warning, rollback) of severe errors that are absent at the end of the window.
 
-        What lasted longer than a blip and is gone again is worth a warning. What comes back again and again is a
-        process that keeps crashing, however short each time: worth a rollback.
+        Errors that lasted longer than a blip and disappeared are a warning. Errors that keep coming back, however short
+        each time, are a process that keeps crashing: a rollback.
         """
         need = max(required, self.evidence.guard * self.whole.error)
         items = counts(self.evidence, self.evidence.post)
@@ -211,7 +213,7 @@ class _Compared:
 
 
 def _compare(evidence: Evidence, post: list[_Count]) -> tuple[_Compared, _Count]:
-    """The comparison, and PRE's own counts without its blips."""
+    """Return the comparison, and the counts of PRE without blips."""
     before = counts(evidence, evidence.pre)
     calm = _calm(before) if evidence.knobs.robust else before
     known = pool(calm)
@@ -224,7 +226,7 @@ def _compare(evidence: Evidence, post: list[_Count]) -> tuple[_Compared, _Count]
 
 
 def judge_errors(evidence: Evidence) -> Finding | None:
-    """Errors above the service's own rate; None where no POST sample saw a request."""
+    """Judge errors above the service's own rate; None if no POST sample has requests."""
     lines = evidence.lines
     post = counts(evidence, evidence.body)
     if not post or not evidence.pre:

@@ -1,4 +1,4 @@
-"""What the rules look at: samples put in order, split into parts, made safe; and what a rule hands back."""
+"""Prepare samples for the rules: sort, split and clamp them; and the type of findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis.judge.adaptive.lines import Lines, lines_for
 from analysis.judge.types import Check, CheckOutcome, Sample, Window
 from projects.policy import AdaptivePolicy
 
-# Fewer samples than this just before the deployment are thin: POST of earlier good deployments helps then.
+# With fewer PRE samples than this, POST of earlier good deployments is added.
 THIN_PRE = 5
 MAX_HISTORY = 30
 HISTORY_WORTH = 4
@@ -19,11 +19,10 @@ HISTORY_WORTH = 4
 # The last part of the window: late faults show there. 2 of 5, 4 of 10, 6 of 15 samples.
 LAST_SHARE = 0.4
 
-# From this many POST samples on, two are forgiven as warm-up instead of one.
+# From this many POST samples on, two are warm-up instead of one.
 LONG_WINDOW = 8
 
-# A finding takes this many standard errors. Less where PRE is thin: everything is uncertain there, and waiting for
-# certainty would miss more than it spares.
+# Standard errors of a finding. Fewer if PRE is thin: requiring certainty there would miss more than it avoids.
 GUARD = 2.0
 THIN_GUARD = 1.4
 ENOUGH_PRE = 8
@@ -34,7 +33,7 @@ _CRUMB = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check with its distance from the lines.
+    """One check with its distance from the thresholds.
 
     strength: measured effect as a multiple of what a warning takes (from 1.0 on it is one); critical: the same for a
     rollback; together: the same for counting among the user-facing regressions that recommend a rollback in pairs;
@@ -49,15 +48,17 @@ class Finding:
 
 
 def outcome(strength: float, critical: float = 0.0) -> CheckOutcome:
-    """A check's outcome by the strength of its finding."""
+    """Return a check's outcome by the strength of its finding."""
     return "critical" if critical >= 1.0 else "warning" if strength >= 1.0 else "ok"
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Samples in the order of time. pre: what POST is compared with; body: POST without warm-up; early and last: the
-    two parts of body. Minutes are sampling intervals since the first POST sample (PRE negative): a window of n
-    minutes has n samples, whatever the interval."""
+    """Samples in the order of time.
+
+    pre: compared with POST; body: POST without warm-up; early, last: the two parts of body. Minutes are sampling
+    intervals since the first POST sample (PRE negative): a window of n minutes has n samples, whatever the interval.
+    """
 
     policy: AdaptivePolicy
     lines: Lines
@@ -73,41 +74,41 @@ class Evidence:
 
     @property
     def body_minutes(self) -> tuple[float, ...]:
-        """Minutes of body."""
+        """Return the minutes of body."""
         return self.post_minutes[len(self.post) - len(self.body) :]
 
     @property
     def early(self) -> tuple[Sample, ...]:
-        """POST after warm-up and before the last part; may be empty."""
+        """Return POST after warm-up and before the last part; may be empty."""
         return self.body[: len(self.body) - len(self.last)]
 
     @property
     def guard(self) -> float:
-        """How many standard errors an effect must be."""
+        """Return the required standard errors of an effect."""
         return GUARD if len(self.pre) >= ENOUGH_PRE else THIN_GUARD
 
     @property
     def worth(self) -> int:
-        """How many PRE samples this evidence is worth for its confidence: an older one counts a quarter."""
+        """Return the number of PRE samples for the confidence; an older one counts a quarter."""
         history = len(self.pre) - self.fresh_pre
         return self.fresh_pre + (history + HISTORY_WORTH - 1) // HISTORY_WORTH
 
     def requests(self, sample: Sample) -> float:
-        """About how many requests a sample stands for: its rate times the sampling interval."""
+        """Return the approximate requests of a sample: its rate times the sampling interval."""
         return sample.requests_per_sec * max(1.0, self.window.interval_s)
 
     def base_rate(self) -> float:
-        """PRE level of requests per second; 0.0 without PRE."""
+        """Return the PRE level of requests per second; 0.0 without PRE."""
         return level([sample.requests_per_sec for sample in self.pre]) if self.pre else 0.0
 
 
 def _within(value: float, most: float) -> float:
-    """The value within 0 .. most; what is too small to be measured is nothing."""
+    """Clamp a value to 0 .. most; values too small to be measured become 0."""
     return min(value, most) if value >= _CRUMB else 0.0
 
 
 def _safe(sample: Sample) -> Sample:
-    """The sample with every value inside what its metric allows, so that no rule can overflow, or divide by a crumb."""
+    """Clamp all values of a sample to the range of their metric, so that no rule overflows or divides by almost 0."""
     values = (
         _within(sample.requests_per_sec, _HUGE),
         _within(sample.latency_p95, _HUGE),
@@ -119,7 +120,7 @@ def _safe(sample: Sample) -> Sample:
 
 
 def _key(sample: Sample) -> tuple[object, ...]:
-    # All values take part: samples of one instant must not depend on the order they came in.
+    # All values are part of the key: the result must not depend on the order of simultaneous samples.
     return (
         sample.collected_at,
         sample.requests_per_sec,
@@ -131,7 +132,7 @@ def _key(sample: Sample) -> tuple[object, ...]:
 
 
 def _comparable(pre: Sequence[Sample], window: Window) -> tuple[list[Sample], int]:
-    """The samples to compare with, and how many of them were taken right before the deployment."""
+    """Return the samples to compare with, and the number taken right before the deployment."""
     finished = window.finished_at
     fresh = [
         sample for sample in pre if sample.origin != "history" and (finished is None or sample.collected_at <= finished)
@@ -143,7 +144,7 @@ def _comparable(pre: Sequence[Sample], window: Window) -> tuple[list[Sample], in
 
 
 def warmup_samples(count: int, policy: AdaptivePolicy, knobs: Knobs) -> int:
-    """How many of `count` POST samples are forgiven; at least two always remain."""
+    """Return how many of `count` POST samples are warm-up; at least two remain."""
     if not knobs.forgive_warmup:
         return 0
     wanted = policy.warmup_samples
@@ -155,7 +156,7 @@ def warmup_samples(count: int, policy: AdaptivePolicy, knobs: Knobs) -> int:
 def prepare(
     pre: Sequence[Sample], post: Sequence[Sample], *, policy: AdaptivePolicy, window: Window, knobs: Knobs
 ) -> Evidence:
-    """Sort, clamp and split the samples; the order they come in does not matter."""
+    """Sort, clamp and split the samples, which may be in any order."""
     comparable, fresh = _comparable(pre, window)
     ordered = sorted(map(_safe, post), key=_key)
     body = ordered[warmup_samples(len(ordered), policy, knobs) :]

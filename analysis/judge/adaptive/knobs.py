@@ -1,6 +1,6 @@
-"""Switches of the judge's single ideas, so that the benchmark can show what each of them is worth.
+"""Switches of the judge's ideas, for the ablations of the benchmark.
 
-Production always uses the defaults; they are no part of a policy.
+Production always uses the defaults; they are not part of a policy.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """One switch per idea; all on. Off means: the judge does without it (see docs/verdicts.md, ablations)."""
+    """One switch per idea, all on by default (docs/verdicts.md, ablations)."""
 
     practical_margin: bool = True
     noise_guard: bool = True

@@ -1,4 +1,4 @@
-"""latency_p95: compared as ratios (on a logarithmic scale), with an absolute margin."""
+"""Judge latency_p95 by ratios (on a logarithmic scale), with an absolute margin."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from analysis.judge.types import Check, Sample
 # Usual scatter of a minute's p95 around its level: 8 %.
 PRIOR_NOISE = 0.08
 
-# Twice the load makes an unsaturated service about 2**0.3 = 1.23 times as slow; learned from PRE where load varies.
+# Twice the load makes an unsaturated service about 2**0.3 = 1.23 times as slow; estimated from PRE if its load varies.
 PRIOR_LOAD_EXPONENT = 0.3
 MOST_LOAD_LOST = math.log(2.0)
 MAX_BUSY = 0.95
-# A little more load is no jam: queueing is believed in full from ×1.6 of the load on.
+# Queueing is assumed in full from ×1.6 of the load on.
 JAMMED = math.log(1.6)
 CLEAR_GROWTH = 1.15
-# PRE shows how latency follows small changes of load; how it follows a jump is never surer than this.
+# PRE shows the effect of small changes of load; least uncertainty about the effect of a jump.
 LEAST_UNCERTAIN = 0.15
 MIN_TO_LEARN = 10
 LOAD_EXPONENT_SCATTER = 0.25
 MAX_LOAD_EXPONENT = 1.2
 _FLOOR_MS = 0.1
-# Fewer requests than this per sample are no load, and ratios to them overflow.
+# Fewer requests per sample count as no load: ratios to them would overflow.
 NO_LOAD = 0.01
 
 
 def measured(samples: Sequence[Sample]) -> list[int]:
-    """Indexes of the samples that carry a latency: without requests there is none."""
+    """Return the indexes of samples with a latency, i.e. with requests."""
     return [i for i, s in enumerate(samples) if s.latency_p95 > 0.0 and s.requests_per_sec > 0.0]
 
 
 def load(evidence: Evidence, samples: Sequence[Sample], base: float) -> list[float]:
-    """Logarithm of each sample's load over the PRE level, less where few requests make the rate itself uncertain."""
+    """Return the logarithm of each sample's load relative to PRE, shrunk if few requests make the rate uncertain."""
     requests = base * max(1.0, evidence.window.interval_s)
     if requests < NO_LOAD:
         return [0.0] * len(samples)
@@ -46,9 +46,9 @@ def load(evidence: Evidence, samples: Sequence[Sample], base: float) -> list[flo
 
 
 def load_exponent(loads: Sequence[float], values: Sequence[float], spread: float) -> tuple[float, float]:
-    """How latency follows load (d log latency / d log load) and how uncertain that is.
+    """Return the load exponent of latency (d log latency / d log load) and its uncertainty.
 
-    From PRE where it has ten samples, pulled towards the usual one; less pulled the more PRE's load varied.
+    From PRE with at least ten samples, shrunk towards the usual value; less the more PRE's load varied.
     """
     if len(values) < MIN_TO_LEARN:
         return PRIOR_LOAD_EXPONENT, LOAD_EXPONENT_SCATTER
@@ -62,17 +62,17 @@ def load_exponent(loads: Sequence[float], values: Sequence[float], spread: float
 
 
 def queueing(growth: float, busy: float, seen: float) -> float:
-    """How much slower (log) a service at cpu `busy` gets at `growth` times its load, by what queueing says.
+    """Return the slow-down (log) that queueing predicts for a service at cpu `busy` with `growth` times its load.
 
-    seen: the cpu it was then seen at. A service that is not busier than before does not queue more; one that is busier
-    than its load makes it has another reason to be slow.
+    seen: the measured cpu afterwards. A service that is not busier than before does not queue more; one that is busier
+    than its load explains has another reason to be slow.
     """
     then = min(MAX_BUSY, busy * growth, seen)
     return min(1.0, math.log(growth) / JAMMED) * math.log((1.0 - busy) / (1.0 - then)) if then > busy else 0.0
 
 
 def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: list[list[float]]) -> list[list[float]]:
-    """The logarithms of latency without what the samples' load explains of them."""
+    """Return the logarithms of latency without the part explained by load."""
     base_rate = evidence.base_rate()
     loads = [load(evidence, part, base_rate) for part in parts]
     spread = max(noise(logs[0], level(logs[0])), PRIOR_NOISE / 2)
@@ -83,7 +83,7 @@ def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: li
         usual = level(xs) if which else 0.0
         extra = 0.0
         if usual > math.log(CLEAR_GROWTH):
-            # Clearly more load than before: it is believed to explain what it well may, the less PRE has shown of it.
+            # With clearly more load, assume the effect that load may have, the more so the less PRE shows of it.
             unknown = min(1.0, 0.25 + uncertain / LOAD_EXPONENT_SCATTER)
             queued = unknown * queueing(math.exp(usual), busy, level([s.cpu_usage for s in part]))
             extra = max(max(uncertain, LEAST_UNCERTAIN) * usual, queued - exponent * usual)
@@ -92,13 +92,16 @@ def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: li
 
 
 def _explaining(load_change: float) -> float:
-    """The change of load (log) that latency is explained by: less of it accuses only half, and no further than half the
-    load, because few services get faster when they idle; a service without traffic is not slow."""
+    """Return the change of load (log) that may explain latency.
+
+    A decrease counts only half, and down to half the load, because few services get faster when idle; a service without
+    traffic is not slow.
+    """
     return load_change if load_change > 0 else 0.5 * max(load_change, -MOST_LOAD_LOST)
 
 
 def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
-    """The contrast of log latencies, load explained, and the plain latencies of PRE, body and last part."""
+    """Return the contrast of log latencies at equal load, and the plain latencies of PRE, body and last part."""
     parts = [(part, measured(part)) for part in (evidence.pre, evidence.body, evidence.last)]
     if not all(at for _, at in parts):
         return None
@@ -118,7 +121,7 @@ def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
 
 
 def judge_latency(evidence: Evidence) -> Finding | None:
-    """p95 above the service's own level; None where PRE or POST carries no latency."""
+    """Judge p95 above the service's own level; None if PRE or POST has no latency."""
     compared = _contrast(evidence)
     if compared is None:
         return None
@@ -137,7 +140,7 @@ def judge_latency(evidence: Evidence) -> Finding | None:
     critical = min(warn, strength(lines.latency_rollback_ratio, lines.latency_rollback_ms, ROLLBACK_SHARE))
     pair = strength(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE)
     if 0.0 < pair < 1.0:
-        # "A little short of the line" is meant in milliseconds: on the logarithmic scale it would be much of them.
+        # Slightly below the threshold is meant in ms: on the logarithmic scale it would be much.
         together = line(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE)
         pair = (together**pair - 1.0) / (together - 1.0)
     pair = min(warn, pair)

@@ -13,35 +13,35 @@ from itertools import pairwise
 
 from analysis.judge.adaptive.knobs import ALL_ON, Knobs
 
-# Lag-1 autocorrelation assumed where a series is too short to show its own: metrics scraped once a minute commonly have
-# 0.2 to 0.5. It counts like this many samples of evidence.
+# Prior of the lag-1 autocorrelation for short series: metrics scraped once a minute commonly have 0.2 to 0.5. Its
+# weight is this many samples.
 PRIOR_AUTOCORRELATION = 0.3
 PRIOR_AUTOCORRELATION_WEIGHT = 8.0
 MAX_AUTOCORRELATION = 0.85
 
-# How many samples a metric's assumed noise counts for when the measured one rests on few samples.
+# Weight of a metric's prior noise, in samples.
 PRIOR_NOISE_WEIGHT = 4.0
 
-# From this many PRE samples on, PRE alone tells the noise; below, the POST samples help.
+# From this many PRE samples on, noise is estimated from PRE only; below, POST is used too.
 ENOUGH_FOR_NOISE = 8
 
 MIN_FOR_DRIFT = 8
 
-# An effect that loses a quarter from each sample to the next is on its way out; of two samples only, half.
+# An effect that loses a quarter from sample to sample is fading; half with two samples only.
 FADES = 0.75
 FADES_AT_ONCE = 0.5
-# A blip on top of an effect that stood before it excuses nothing; standing takes this share of what a finding takes.
+# A blip on top of an earlier effect excuses nothing; the earlier effect needs this share of a finding.
 STOOD = 0.75
 
 
 def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean; ZeroDivisionError on an empty series. Unlike sum()/len() it cannot overflow on huge values."""
+    """Return the arithmetic mean; ZeroDivisionError if empty. Unlike sum()/len() it cannot overflow on huge values."""
     count = len(values)
     return math.fsum(value / count for value in values)
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle value (the mean of the two middle ones); IndexError on an empty series."""
+    """Return the middle value (mean of the two middle ones); IndexError if empty."""
     ordered = sorted(values)
     half = len(ordered) // 2
     if len(ordered) % 2:
@@ -50,9 +50,9 @@ def median(values: Sequence[float]) -> float:
 
 
 def level(values: Sequence[float]) -> float:
-    """A robust level: the mean of what is left without the outer fifth on each side (median up to four values).
+    """Return a robust level: the mean without the outer fifth on each side (median up to four values).
 
-    Nearly as efficient as the mean on well-behaved noise, and indifferent to single wild values (Tukey).
+    Nearly as efficient as the mean on normal noise, and insensitive to single outliers (Tukey).
     """
     count = len(values)
     if count <= 4:
@@ -63,7 +63,7 @@ def level(values: Sequence[float]) -> float:
 
 
 def noise(values: Sequence[float], centre: float) -> float:
-    """Standard deviation of single values around `centre`, without the wildest tenth; 0.0 for fewer than two values.
+    """Return the standard deviation around `centre` without the most distant tenth; 0.0 for fewer than two values.
 
     From the mean absolute deviation: unlike the median one it does not collapse to zero on quantised series.
     """
@@ -78,7 +78,7 @@ def noise(values: Sequence[float], centre: float) -> float:
 
 
 def step_noise(values: Sequence[float]) -> float:
-    """Standard deviation of single values from their successive differences: a level shift hardly moves it."""
+    """Return the standard deviation from successive differences, which a level shift hardly affects."""
     if len(values) < 3:
         return 0.0
     steps = sorted(abs(after - before) for before, after in pairwise(values))
@@ -87,7 +87,7 @@ def step_noise(values: Sequence[float]) -> float:
 
 
 def autocorrelation(values: Sequence[float], centre: float, spread: float) -> float:
-    """Lag-1 autocorrelation, 0..MAX_AUTOCORRELATION, pulled towards PRIOR_AUTOCORRELATION where the series is short."""
+    """Return the lag-1 autocorrelation, 0..MAX_AUTOCORRELATION, shrunk towards the prior for short series."""
     count = len(values)
     if count < 10 or spread <= 0.0:
         return PRIOR_AUTOCORRELATION
@@ -105,7 +105,7 @@ def autocorrelation(values: Sequence[float], centre: float, spread: float) -> fl
 
 
 def effective(count: int, rho: float) -> float:
-    """How many independent samples `count` autocorrelated ones are worth; at least one."""
+    """Return the effective number of independent samples; at least one."""
     return max(1.0, count * (1.0 - rho) / (1.0 + rho))
 
 
@@ -131,10 +131,10 @@ class Contrast:
     plain: float = 0.0
 
     def strength(self, required: float, guard: float, knobs: Knobs = ALL_ON) -> float:
-        """How many times the sustained effect is the required one; from 1.0 on it is a finding.
+        """Return the sustained effect as a multiple of the required one; from 1.0 on it is a finding.
 
-        The requirement is the practical one or `guard` standard errors, whichever is more. The whole window shows it,
-        without its worst sample too, and it has not gone again; or the last part shows it.
+        Required is the practical margin or `guard` standard errors, whichever is more. The effect must hold over the
+        whole window, also without its worst sample, and not have disappeared; or hold in the last part.
         """
         if not knobs.practical_margin:
             required = 1e-9
@@ -157,12 +157,12 @@ class Contrast:
 
     @property
     def sustained(self) -> float:
-        """The effect to tell a person: of the whole window, or of its last part where that is what is wrong."""
+        """Return the effect to show: of the whole window, or of its last part if that is the problem."""
         return max(self.whole, self.last) if self.last > 0 else self.whole
 
 
 def dying_away(effects: Sequence[float], need: float) -> float:
-    """What is left of an effect that is dying away, as a multiple of `need`; infinity where it is not.
+    """Return the rest of a fading effect as a multiple of `need`; infinity if it does not fade.
 
     At the end at least three samples, the first well above what a finding takes, each at most three quarters of the
     one before (or two, with less than half), and nothing that was there before: a cold start, or a blip seen through a
@@ -181,9 +181,9 @@ def dying_away(effects: Sequence[float], need: float) -> float:
 
 
 def recent_shift(values: Sequence[float], base: float, spread: float, rho: float) -> float:
-    """How far the latest quarter of a series lies from its level, where that is clearly no noise, else 0.0.
+    """Return the shift of the latest quarter of a series from its level, if clearly not noise, else 0.0.
 
-    What was so before the deployment already is not its doing.
+    A change before the deployment is not its effect.
     """
     count = len(values)
     if count < MIN_FOR_DRIFT:
@@ -195,7 +195,7 @@ def recent_shift(values: Sequence[float], base: float, spread: float, rho: float
 
 
 def without_worst(values: Sequence[float], share: float = 0.2) -> list[float]:
-    """The values without their largest `share` (at least one, but never all)."""
+    """Return the values without their largest `share` (at least one, but never all)."""
     ordered = sorted(values)
     cut = max(1, int(len(ordered) * share))
     return ordered[: max(1, len(ordered) - cut)]
@@ -203,7 +203,7 @@ def without_worst(values: Sequence[float], share: float = 0.2) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric, on the scale it is compared on: PRE, POST without warm-up (body), body's last part; none empty."""
+    """One metric on its scale of comparison: PRE, POST without warm-up (body), last part of body; none empty."""
 
     pre: Sequence[float]
     pre_minutes: Sequence[float]
@@ -213,7 +213,7 @@ class Series:
 
 
 def drift_shift(series: Series, *, at: float, spread: float, rho: float) -> float:
-    """How far PRE's own trend carries its level until minute `at`; 0.0 where no trend is clear.
+    """Return the shift of PRE's level by its own trend until minute `at`; 0.0 without a clear trend.
 
     The trend is the difference of the levels of the two halves, shrunk by how clear it is, and followed for no longer
     than the series itself lasted.
@@ -238,7 +238,7 @@ def drift_shift(series: Series, *, at: float, spread: float, rho: float) -> floa
 
 
 def _spread(series: Series, base: float, prior_noise: float) -> float:
-    """Standard deviation of single values: PRE's, pulled to the usual one, and helped by POST where PRE is thin."""
+    """Return the standard deviation of PRE, shrunk towards the prior, and with POST if PRE is thin."""
     own, count = noise(series.pre, base), len(series.pre)
     variance = (count - 1.0) * own * own + PRIOR_NOISE_WEIGHT * prior_noise * prior_noise
     weight = count - 1.0 + PRIOR_NOISE_WEIGHT
@@ -263,7 +263,7 @@ def contrast(series: Series, *, sign: float, prior_noise: float, knobs: Knobs = 
     shift = 0.0
     if knobs.follow_drift:
         shift = drift_shift(series, at=mean(series.body_minutes), spread=spread, rho=rho)
-        # A trend that excuses is believed, one that accuses only half: swings turn around.
+        # A trend that would worsen the finding counts only half: swings reverse.
         shift = shift if sign * shift > 0 else 0.5 * shift
         shift = sign * max(sign * shift, sign * recent_shift(series.pre, base, spread, rho))
     expected = base + shift

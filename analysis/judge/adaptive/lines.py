@@ -1,4 +1,4 @@
-"""The lines a deployment is judged by: what deserves a warning, what a rollback.
+"""Thresholds ("lines") of warnings and rollbacks.
 
 Every number is an effect of the deployment, beyond the service's own level and beyond what traffic explains.
 """
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 SENSITIVITY_SCALE = {"low": 1.4, "normal": 1.0, "high": 0.75}
 
-# A measured effect scatters around the true one. Deciding a little under a line catches the faults that lie on it; what
-# lies there without crossing it is near enough for either answer. Rollback lines get less of that: they cost more.
+# A measured effect scatters around the true one. Deciding slightly below a threshold catches faults at the threshold.
+# The margin of rollbacks is smaller, because a false one costs more.
 WARNING_SHARE = 0.92
 ROLLBACK_SHARE = 0.95
 
@@ -44,10 +44,10 @@ class Lines:
     traffic_rollback: float = 0.55
 
     def scaled(self, scale: float) -> Lines:
-        """The same lines, `scale` times as far away (sensitivity low: farther, high: nearer).
+        """Return the thresholds scaled by a sensitivity (low: larger, high: smaller).
 
-        Levels that are physical (memory full, minutes until then) stay; a traffic line never exceeds 0.9, since nothing
-        can lose more than all of its traffic.
+        Physical levels (memory full, minutes until then) stay; a threshold of traffic never exceeds 0.9, because no
+        more than all traffic can be lost.
         """
         if scale == 1.0:
             return self
@@ -73,8 +73,10 @@ class Lines:
         )
 
     def deciding(self) -> Lines:
-        """The same lines where they decide, a little nearer: what a person is told, as a check's limit is. When memory
-        counts as full is physical, and stays."""
+        """Return the slightly lower thresholds that decide, as shown in a check's limit.
+
+        Full memory is physical and stays.
+        """
         warning, rollback = WARNING_SHARE, ROLLBACK_SHARE
         return replace(
             self,
@@ -103,5 +105,5 @@ _BY_SENSITIVITY = {name: NORMAL.scaled(scale) for name, scale in SENSITIVITY_SCA
 
 
 def lines_for(sensitivity: str) -> Lines:
-    """The lines of a sensitivity (low, normal, high); KeyError for any other."""
+    """Return the thresholds of a sensitivity (low, normal, high); KeyError for any other."""
     return _BY_SENSITIVITY[sensitivity]

@@ -1,4 +1,4 @@
-"""memory_usage: a leak is a trend that leaves the PRE range, not the refill after a restart; a step is a step."""
+"""Judge memory_usage: leaks (a trend that leaves the PRE range, not a refill after a restart) and steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.judge.types import Check
 
 PRIOR_NOISE = 0.012
 
-# A slope must be this many times its standard error to be a trend.
+# Least slope of a trend, in standard errors.
 TREND_GUARD = 2.5
 _MINUTES_PER_HOUR = 60.0
 
@@ -28,22 +28,22 @@ FEW_AFTER_RESTART = 4
 FAR_OUT = 2.0
 FEW_FOR_RANGE = 5
 
-# From this many samples on the later half tells by itself; a leak that scatters may show this share of its slope there.
+# From this many samples on the later half is checked separately; a noisy leak may show this share of its slope there.
 ENOUGH_FOR_HALVES = 7
 GOES_ON = 0.7
 
-# A service that always runs this near to full is not filled up by the deployment.
+# A service that always runs this near to full was not filled by the deployment.
 NEARLY_FULL = 0.03
 _ROUNDING = 0.004
 _SAME_INSTANT = 0.01
 
-# Growth of which one single jump makes up this much (or more) is a step.
+# Growth is a step if a single jump makes up this much of it.
 STEP_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A straight line through a series: slope per minute and its standard error, value at the end, residual noise."""
+    """A fitted line: slope per minute and its standard error, value at the end, residual noise."""
 
     slope: float
     slope_error: float
@@ -53,7 +53,7 @@ class Trend:
 
 
 def trend(values: Sequence[float], minutes: Sequence[float]) -> Trend | None:
-    """Least-squares line; None for fewer than three samples or no time between them."""
+    """Fit a line by least squares; None for fewer than three samples or no time between them."""
     count = len(values)
     if count < 3:
         return None
@@ -64,7 +64,7 @@ def trend(values: Sequence[float], minutes: Sequence[float]) -> Trend | None:
         return None
     slope = math.fsum((t - centre_t) * (v - centre_v) for t, v in zip(minutes, values, strict=True)) / power
     squares = math.fsum((v - centre_v - slope * (t - centre_t)) ** 2 for t, v in zip(minutes, values, strict=True))
-    # A little noise is assumed where three or four samples happen to lie on a line.
+    # Assume some noise: three or four samples may lie on a line by chance.
     residual = math.sqrt((squares + 2.0 * 0.003**2) / count)
     return Trend(
         slope=slope,
@@ -77,7 +77,7 @@ def trend(values: Sequence[float], minutes: Sequence[float]) -> Trend | None:
 
 @dataclass(frozen=True, slots=True)
 class _Usual:
-    """What PRE was: level, standard deviation, the bounds of its usual range, its own trend per minute."""
+    """PRE: level, standard deviation, bounds of its usual range, trend per minute."""
 
     base: float
     spread: float
@@ -88,7 +88,7 @@ class _Usual:
 
 @dataclass(frozen=True, slots=True)
 class _Leak:
-    """How clearly memory leaks (1.0 = a warning), minutes until it is full, and the trend that says so."""
+    """A leak: strength (1.0 = a warning), minutes until memory is full, and its trend."""
 
     strength: float = 0.0
     minutes_left: float = math.inf
@@ -99,11 +99,11 @@ def _usual(evidence: Evidence, result: Contrast) -> _Usual:
     values = [s.memory_usage for s in evidence.pre]
     ordered = sorted(values)
     tenth = len(ordered) // 10
-    # Few samples have not seen the whole range.
+    # A few samples do not show the whole range.
     unseen = result.spread if len(ordered) < FEW_FOR_RANGE else 0.0
     before = trend(values, evidence.pre_minutes) if len(values) >= FEW_FOR_RANGE else None
     clear = before is not None and before.slope > 2.0 * before.slope_error
-    # A sawtooth has no trend, but it rises most of the time: its ramps are the usual slope.
+    # A sawtooth has no trend, but rises most of the time: its ramps are the usual slope.
     gaps = zip(pairwise(values), pairwise(evidence.pre_minutes), strict=True)
     steps = [(b - a) / (u - t) for (a, b), (t, u) in gaps if u - t > _SAME_INSTANT]
     ramp = median(steps) if len(steps) >= FEW_FOR_RANGE else 0.0
@@ -117,14 +117,14 @@ def _usual(evidence: Evidence, result: Contrast) -> _Usual:
 
 
 def _leak(evidence: Evidence, usual: _Usual) -> _Leak:
-    """The clearest trend that leaves the PRE range, over the window or its later half."""
-    # Memory warms up by refilling only: without a restart the first samples count as well.
+    """Return the clearest trend that leaves the PRE range, over the window or its later half."""
+    # Warm-up of memory is refilling: without a restart the first samples count as well.
     values, minutes = [s.memory_usage for s in evidence.post], list(evidence.post_minutes)
     off = max(OFF_LEVEL, 2.5 * usual.spread)
     restarted = min(values[:2]) < usual.base - off
     settling = restarted or values[0] > usual.base + off
     if restarted:
-        # A refill is no leak: what counts begins where the old level is reached again.
+        # A refill is not a leak: counting starts where the old level is reached again.
         above = next((i for i, value in enumerate(values) if value >= usual.base), len(values))
         far_out = values[-1] >= usual.top + FAR_OUT * evidence.lines.leak
         above -= far_out and above > 0
@@ -136,7 +136,7 @@ def _leak(evidence: Evidence, usual: _Usual) -> _Leak:
     half = min(len(values) // 2, max(0, len(values) - 3)) or 1
     later = math.inf
     if settling or len(values) >= ENOUGH_FOR_HALVES:
-        # What settles flattens, a leak does not: the trend counts as far as the later half still has it.
+        # Settling flattens, a leak does not: the trend counts as far as the later half has it.
         later = _slope(values[half:], minutes[half:]) / (1.0 if settling else GOES_ON)
     whole = _leak_strength(values, minutes, usual=usual, lines=evidence.lines, at_most=later)
     if settling or len(values) - half < 4:
@@ -166,7 +166,7 @@ def _leak_strength(
 
 
 def _slope(values: Sequence[float], minutes: Sequence[float]) -> float:
-    """Slope per minute of a short series; 0.0 where no time passed."""
+    """Return the slope per minute of a short series; 0.0 if no time passed."""
     line = trend(values, minutes)
     if line is not None:
         return line.slope
@@ -175,7 +175,7 @@ def _slope(values: Sequence[float], minutes: Sequence[float]) -> float:
 
 
 def _evenness(values: Sequence[float]) -> float:
-    """Below 1.0 where a single jump makes up most of the growth: that is a step, not a leak."""
+    """Return less than 1.0 if a single jump makes up most of the growth: a step, not a leak."""
     if len(values) < 4:
         return math.inf
     jump = max(b - a for a, b in pairwise(values))
@@ -183,20 +183,20 @@ def _evenness(values: Sequence[float]) -> float:
 
 
 def _critical(evidence: Evidence, usual: _Usual, leak: _Leak, end: float) -> float:
-    """Strength for a rollback: memory is full, or soon will be."""
+    """Return the strength for a rollback: memory is full, or soon will be."""
     lines = evidence.lines
     soon = min(leak.strength, lines.full_minutes / (ROLLBACK_SHARE * max(0.5, leak.minutes_left)))
     if usual.base >= lines.memory_full - NEARLY_FULL:
         return soon
     reached = max(end, leak.line.end if leak.line and leak.strength >= 1.0 else 0.0)
-    # Full is absolute, but it counts only as far as it is the deployment's doing.
+    # Full is absolute, but only the deployment's share counts.
     gone = (reached - usual.base) / (ROLLBACK_SHARE * (lines.memory_full - usual.base))
     beyond = (reached - usual.top) / NEARLY_FULL * 3.0
     return max(soon, min(gone, beyond, reached / (lines.memory_full - _ROUNDING)))
 
 
 def judge_memory(evidence: Evidence) -> Finding | None:
-    """A leak, a step, or memory that is about to be full; None without PRE or POST."""
+    """Judge leaks, steps and nearly full memory; None without PRE or POST."""
     if not evidence.pre or not evidence.body:
         return None
     lines = evidence.lines

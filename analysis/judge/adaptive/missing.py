@@ -1,4 +1,4 @@
-"""Missing samples: what they say about the service, and when too few are left to judge by."""
+"""Judge missing samples: as evidence of an outage, and as too little evidence."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from analysis.judge.reasons import distinct_reasons
 from analysis.judge.types import UNREACHABLE, Check, CheckOutcome, Miss
 from explain.facts import Param
 
-# The service did not answer, or answered that it cannot: the sign of an outage.
+# The service did not answer, or with an error: an outage.
 SERVICE_DOWN = frozenset({"refused", "timeout", "http_5xx", "dns", "tls", "protocol"})
-# It answered, but no longer with metrics: a broken endpoint, perhaps a broken service.
+# It answered without metrics: a broken endpoint, perhaps a broken service.
 ENDPOINT_BROKEN = frozenset({"http_4xx", "redirect", "invalid_json", "invalid_payload", "too_large"})
-# Everything else (expired, cancelled, unauthorized, blocked, other) is ours or a matter of configuration.
+# All others (expired, cancelled, unauthorized, blocked, other) are caused by SeqPulse or by configuration.
 
-# A rollback takes at least this many collections in a row that the service failed, up to the end of the window.
+# Least consecutive collections failed by the service, up to the end of the window, for a rollback.
 DOWN_IN_A_ROW = 2
 DOWN_SHARE = 0.4
 SOME_SHARE = 0.25
 
-# Fewer POST samples than this share of the planned ones (and never fewer than two) carry no verdict.
+# Fewer POST samples than this share of the planned ones, or fewer than two, do not support a verdict.
 ENOUGH_SHARE = 0.3
 FEW_SAMPLES = 4
 # Unexplained silence at the end of the window: this many samples and this share of it.
@@ -30,8 +30,10 @@ SILENT_SHARE = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """What is missing: expected and present POST samples; enough: they carry a verdict; silent: samples missing at the
-    end of the window for no stated reason."""
+    """Expected and present POST samples.
+
+    enough: they support a verdict; silent: samples missing at the end of the window without a reason.
+    """
 
     expected: int
     present: int
@@ -40,7 +42,7 @@ class Completeness:
 
     @property
     def few(self) -> bool:
-        """So few samples of a window that was meant to have more that a blip cannot be told from a fault."""
+        """Return whether too few samples of a longer window exist to distinguish a blip from a fault."""
         return self.present < FEW_SAMPLES and self.expected > self.present
 
 
@@ -49,7 +51,7 @@ def _post_misses(evidence: Evidence) -> list[Miss]:
 
 
 def completeness(evidence: Evidence) -> Completeness:
-    """Count what is there and what is not."""
+    """Count present and missing samples."""
     window = evidence.window
     present = len(evidence.post)
     expected = max(window.expected, 1)
@@ -65,7 +67,7 @@ def completeness(evidence: Evidence) -> Completeness:
 
 
 def _down_streak(evidence: Evidence, misses: list[Miss]) -> int:
-    """Collections in a row, up to the latest one, that the service itself failed."""
+    """Count consecutive collections, up to the latest one, failed by the service."""
     last_good = max((s.collected_at for s in evidence.post), default=None)
     streak = 0
     for miss in reversed(misses):
@@ -82,7 +84,7 @@ def _down_streak(evidence: Evidence, misses: list[Miss]) -> int:
 def no_answers(
     result: CheckOutcome, code: str, *, missing: int, expected: int, margin: float, **params: Param
 ) -> Check:
-    """The endpoint answers no more: so many of the expected collections are missing. No metric has a level."""
+    """Return the check of an endpoint that stopped answering. No metric has a level."""
     return Check(
         metric="requests_per_sec",
         rule=UNREACHABLE,
@@ -97,7 +99,7 @@ def no_answers(
 
 
 def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
-    """Failed collections as evidence; None where nothing speaks against the service."""
+    """Judge failed collections; None if they say nothing about the service."""
     if not evidence.knobs.missing_data:
         return None
     answered_before = evidence.fresh_pre > 0
@@ -149,7 +151,7 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
 
 
 def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
-    """Samples that stopped coming before the window ended, without a reason on record."""
+    """Judge samples that stopped before the end of the window without a reason."""
     explained = sum(m.reason not in SERVICE_DOWN for m in _post_misses(evidence))
     if found.present == 0 and found.expected - explained > 0 and evidence.window.final:
         check = no_answers(

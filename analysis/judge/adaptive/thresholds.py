@@ -1,4 +1,4 @@
-"""The threshold that a finding is held against, as a fact: the one it reached, or the next one. No decisions."""
+"""Return the threshold of a finding as a fact: the one it reached, or the next one. No decisions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def cpu(lines: Lines) -> Fact:
 
 
 def _next(strength: float, critical: float, warning: Fact, rollback: Fact) -> Fact:
-    """strength and critical: of the finding, 1.0 = it reaches the line."""
+    """Return the reached or next threshold. strength, critical: of the finding, 1.0 = it reaches the threshold."""
     if critical >= 1.0:
         return Fact("rollback_threshold_reached", {"line": rollback})
     if strength >= 1.0:

@@ -1,4 +1,4 @@
-"""requests_per_sec: lost traffic against what the service had, and how much it naturally varies. Growth is no fault."""
+"""Judge requests_per_sec: lost traffic relative to its level and variance. Growth is not a fault."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from analysis.judge.types import Check
 
 PRIOR_NOISE = 0.10
 
-# Below this many requests in all of PRE there is no traffic to lose.
+# With fewer requests in all of PRE there is no traffic to lose.
 FEW_REQUESTS = 3.0
 
 
 def judge_traffic(evidence: Evidence) -> Finding | None:
-    """Share of the expected traffic that is gone; None where PRE had next to none."""
+    """Judge the lost share of the expected traffic; None if PRE had almost none."""
     if not evidence.pre or not evidence.body:
         return None
     base = evidence.base_rate()
@@ -38,7 +38,7 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     strength = result.strength(need * expected, evidence.guard, evidence.knobs)
     critical = min(strength, result.strength(need_rollback * expected, evidence.guard, evidence.knobs))
     lost = max(0.0, min(1.0, result.sustained / expected))
-    # The check's level is the one that decided: the whole window, or its last part where that is what is wrong.
+    # The check's level is the one that decided: of the whole window, or of its last part.
     observed = (1.0 - lost) * expected * base if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
     limit = expected * (1 - (need_rollback if critical >= 1.0 else need))
     under = sum(value < limit for value in scaled[1])

@@ -1,4 +1,4 @@
-"""`manage.py backtest`: judges recorded cases again, without a database, or a project's stored deployments."""
+"""`manage.py backtest`: judge recorded cases without a database, or a project's stored deployments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         "needs no database. Or, with --project, judge its stored deployments again. Exit code 1 if any line could not "
         "be judged; the others are judged all the same. Blank lines are skipped."
     )
-    # Neither checks nor migrations: the command must work where no database can be reached.
+    # No checks or migrations: the command must work without a database.
     requires_system_checks = ()
     requires_migrations_checks = False
 
@@ -116,7 +116,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"line {number}: {error}")
             return error_result(error, error.case_id)
         except Exception as error:
-            # A defect of a rule shows in one line, with its traceback, and does not take the other cases along.
+            # A failing rule is reported with its traceback and does not affect the other cases.
             self.stderr.write(f"line {number}: case {case_id!r} could not be judged\n{traceback.format_exc()}")
             return error_result(error, case_id)
 
@@ -134,7 +134,7 @@ def _refuse_same_file(cases: str, output: str | None) -> None:
 
 
 def _stored(options: dict[str, Any]) -> DeploymentQuerySet:
-    """The deployments that --project, --env and --since name, oldest first."""
+    """Return the deployments selected by --project, --env and --since, oldest first."""
     projects = Project.objects.filter(name__iexact=options["project"])
     if not projects:
         raise CommandError(f"--project: there is no project {options['project']!r}")
@@ -152,7 +152,7 @@ def _stored(options: dict[str, Any]) -> DeploymentQuerySet:
 
 
 def _read_policy(name: str) -> Policy:
-    """The policy of a kind's name or of a JSON or TOML file."""
+    """Return the policy of a kind, or of a JSON or TOML file."""
     try:
         if Path(name).is_file():
             text = Path(name).read_text(encoding="utf-8")
