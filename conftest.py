@@ -1,6 +1,6 @@
-"""What every test run needs: levels (unit, integration, e2e), a migrated PostgreSQL, a running SeqPulse.
+"""Shared fixtures: levels (unit, integration, e2e), a migrated PostgreSQL, a running installation.
 
-Nothing is started before a test needs it.
+Servers start only when a test needs them.
 """
 
 from __future__ import annotations

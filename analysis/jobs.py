@@ -31,7 +31,7 @@ from scheduler.retry import NO_RETRY, RetryPolicy
 logger = structlog.get_logger(__name__)
 
 ANALYSIS = "analysis"
-# A verdict stands within 2 s of the last sample.
+# A verdict is issued within 2 s of the last sample.
 VERDICT_WITHIN_S = 2.0
 RETRY = RetryPolicy((1.0, 5.0, 30.0, 120.0, 300.0))
 
@@ -50,10 +50,10 @@ STILL_COLLECTING = StillCollecting()
 
 
 def load(jobs: Sequence[Job]) -> Mapping[int, Evidence | StillCollecting]:
-    """The evidence of each job's deployment, once its window is complete.
+    """Return the evidence of each job's deployment, once its window is complete.
 
-    The time at which a window is judged at the latest may find a collection under way, or one that nobody came to: the
-    verdict has to know of the former's sample, and to tell of the latter.
+    At the latest time of judging, a collection may still be running, or was never claimed: the verdict must include the
+    sample of the former, and report the latter as missing.
     """
     ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
     expire(ids, ["post_collect"])
@@ -75,7 +75,7 @@ def after_analyses(jobs: Sequence[Ended]) -> None:
 
 
 def reopen(jobs: Sequence[Ended]) -> None:
-    """Takes back that a deployment could not be judged, because somebody lets its analysis run again."""
+    """Remove the verdict of a deployment that could not be judged, because its analysis is retried."""
     take_back_unjudged([job.deployment_id for job in jobs if job.deployment_id is not None])
 
 

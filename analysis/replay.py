@@ -1,4 +1,4 @@
-"""What another policy would have said of deployments that have their verdict: from what is stored."""
+"""Judge deployments that have a verdict with another policy, from stored data."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from projects.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One deployment, judged again. recorded: its verdict, of an early one its final verdict, which is about the same
-    samples; deserved: what a person says it should have been, or ""; complete: whether all that the recorded verdict
-    rests on is still there."""
+    """A replayed deployment.
+
+    recorded: its verdict; of an early one the final verdict, which rests on the same samples; deserved: verdict named
+    by a mark, or ""; complete: whether all data of the recorded verdict is still stored.
+    """
 
     deployment: Deployment
     recorded: str
@@ -39,7 +41,7 @@ class Replayed:
         return self.verdict != self.recorded
 
     def as_dict(self) -> dict[str, Any]:
-        """As backtest writes it: a case's result, and what stands on record."""
+        """Return the result of a case as backtest writes it, with the recorded verdict."""
         return {
             **result_of(str(self.deployment.uuid), self.judgement.verdict, self.judgement.hints),
             "number": self.deployment.number,
@@ -52,8 +54,10 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Recorded and replayed verdicts of many deployments. marked: those that a person marked with what they deserved;
-    right_before and right_after: how many of them each policy got right."""
+    """Recorded and replayed verdicts of many deployments.
+
+    marked: those whose mark names the deserved verdict; right_before, right_after: how many each policy got right.
+    """
 
     deployments: int
     changed: int
@@ -64,7 +68,7 @@ class Comparison:
 
 
 def judged(deployments: DeploymentQuerySet) -> DeploymentQuerySet:
-    """Those that have their verdict, an early one with its final verdict, with all that a replay reads."""
+    """Return deployments with a verdict (an early one with its final verdict), with all data for a replay."""
     return deployments.filter(verdict__isnull=False, state=State.ANALYZED).select_related(
         "environment", "policy_version", "verdict__feedback"
     )
@@ -90,8 +94,7 @@ def replay(deployments: Sequence[Deployment], policy: Policy | None = None) -> l
 
 
 def evidence_on_record(deployment: Deployment, policy: Policy | None = None) -> tuple[Evidence, bool]:
-    """What the recorded verdict rests on, as far as it is still there, and whether all of it is; policy: instead of its
-    own."""
+    """Return the stored evidence of the recorded verdict, and whether it is complete. policy: replaces its own."""
     evidence = load_evidence([deployment], judged_at(deployment), policy=policy)[deployment.pk]
     recorded = deployment.verdict.standing.judged_on
     return with_misses(evidence, recorded.misses), not is_less(evidence, recorded)
@@ -105,7 +108,7 @@ def judged_at(deployment: Deployment) -> datetime:
 
 
 def is_less(evidence: Evidence, recorded: JudgedOn) -> bool:
-    """Whether something that the recorded verdict rests on is gone: samples are kept for a time only."""
+    """Return whether data of the recorded verdict is missing: samples expire."""
     origins = [sample.origin for sample in evidence.pre]
     known = recorded.pre_origins
     before = sum(known.get(origin, 0) for origin in ("pre", "baseline")) + len(recorded.excluded)

@@ -1,8 +1,8 @@
-"""Letting the analysis of a deployment run again: on what is stored, with the policy in force and today's judge.
+"""Rerun the analysis of a deployment on stored data, with the current policy and judge.
 
-Whoever asks first sees what it would say; nothing is written then. Storing it revises the verdict (docs/verdicts.md):
-what stood is kept in `revisions`, hints are replaced, and what a person said that the deployment deserved stays true.
-An early verdict was acted on while the window went on, so it stays on record: its final verdict is revised.
+A preview writes nothing. Storing the result revises the verdict (docs/verdicts.md): the earlier one is kept in
+`revisions`, hints are replaced, and the deserved verdict named by a mark stays. An early verdict was acted on while the
+window was open, so it stays: its final verdict is revised.
 """
 
 from __future__ import annotations
@@ -60,8 +60,11 @@ class CannotRerun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RerunResult:
-    """What the analysis says now. recorded: what stands, None where no verdict does; token: names the judgement and
-    what it would replace, so that nothing else is stored than what was looked at."""
+    """Result of a rerun.
+
+    recorded: current verdict, None if there is none; token: identifies the result and what it replaces, so that exactly
+    what was shown is stored.
+    """
 
     deployment: Deployment
     recorded: DeploymentVerdict | None
@@ -70,7 +73,7 @@ class RerunResult:
 
     @property
     def is_news(self) -> bool:
-        """Whether it says anything that is not on record already, be it only another confidence."""
+        """Return whether the result differs from the stored one in anything, even only in confidence."""
         return self.recorded is None or self.judgement.verdict != self.recorded.standing.verdict
 
 
@@ -86,7 +89,7 @@ def rejudge(deployment: Deployment, *, policy: Policy | None = None) -> Judgemen
 
 
 def judge_as(deployment: Deployment, policy: Policy) -> Judgement:
-    """What this policy would have said of a deployment whose window is over. Writes nothing. Raises CannotRerun."""
+    """Judge a deployment whose window is over with this policy. Writes nothing. Raises CannotRerun."""
     check_state(deployment)
     if is_analyzed(deployment) and hasattr(deployment, "verdict"):
         return rejudge(deployment, policy=policy)
@@ -94,7 +97,7 @@ def judge_as(deployment: Deployment, policy: Policy) -> Judgement:
 
 
 def preview_rerun(deployment: Deployment) -> RerunResult:
-    """What the analysis would say if it ran result. A fixed number of queries; writes nothing. Raises CannotRerun.
+    """Return the result of a rerun. A fixed number of queries; writes nothing. Raises CannotRerun.
 
     deployment: with environment, policy_version and verdict__feedback.
     """
@@ -130,9 +133,9 @@ def check_state(deployment: Deployment) -> None:
 
 
 def store_rerun(deployment_id: int, *, token: str, by: User | None) -> RerunResult:
-    """Stores what the analysis says now, if that is still what `token` names. Raises CannotRerun, then writes nothing.
+    """Store the result if it is still the one identified by `token`, else raise CannotRerun.
 
-    Whoever judges or revises a deployment locks its row first: of two at once the second finds its token out of date.
+    Judging and revising lock the row of the deployment first: of two concurrent calls the second has an outdated token.
     """
     rows = Deployment.objects.select_related("environment", "policy_version", "verdict__feedback", "project")
     with transaction.atomic():
@@ -179,12 +182,12 @@ def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) ->
     hints = StoredHint.objects.filter(deployment_id=verdict.deployment_id)
     hints.delete()
     StoredHint.objects.bulk_create(hint_rows(verdict.deployment_id, judgement.hints))
-    # They tell of the deployment, not of today: lists and counts by day keep them where its verdict stands.
+    # Hints keep the time of the verdict, so that lists and counts by day stay the same.
     hints.update(created_at=verdict.created_at)
 
 
 def as_revision(verdict: DeploymentVerdict) -> dict[str, Any]:
-    """What stood: the verdict, or the final verdict of an early one, with its policy, hints and the mark it had."""
+    """Return the current verdict (the final one of an early verdict) as a revision, with policy, hints and mark."""
     mark: Feedback | None = getattr(verdict, "feedback", None)
     return {
         "at": verdict.created_at.isoformat(),
@@ -198,10 +201,10 @@ def as_revision(verdict: DeploymentVerdict) -> dict[str, Any]:
 
 
 def keep_mark(verdict: DeploymentVerdict, replaced: dict[str, Any]) -> None:
-    """What a person said of the verdict that was replaced, said of the new one.
+    """Apply the mark of the replaced verdict to the new one.
 
-    What the deployment deserves is the same, so whether the verdict is right follows. A mark that only said "wrong"
-    says nothing of another verdict; the revision keeps it.
+    The deserved verdict is the same, so right or wrong follows from it. A mark that only said "wrong" does not apply to
+    another verdict; the revision keeps it.
     """
     mark: Feedback | None = getattr(verdict, "feedback", None)
     if mark is None or verdict.verdict == replaced["verdict"]:
@@ -212,12 +215,12 @@ def keep_mark(verdict: DeploymentVerdict, replaced: dict[str, Any]) -> None:
         rows.delete()
         return
     right = deserved == verdict.verdict
-    # Not save(): it would be as if the person had marked it now.
+    # Not save(), which would set the time of the mark to now.
     rows.update(right=right, should_have_been="" if right else deserved)
 
 
 def what_stands(verdict: DeploymentVerdict) -> dict[str, Any]:
-    """What the end of the window brought: the verdict, or, of an early one, its final verdict; with the policy."""
+    """Return the verdict, or the final verdict of an early one, with the policy."""
     stood = dict(verdict.final or {}) if verdict.early else {name: getattr(verdict, name) for name in STORED}
     return {"policy": verdict.policy, **stood}
 

@@ -1,4 +1,4 @@
-"""What the database refused."""
+"""Integrity errors of the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What services refuse, shown where the user looks next."""
+"""Show refusals of services on the next page."""
 
 from __future__ import annotations
 

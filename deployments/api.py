@@ -94,7 +94,7 @@ class TriggerView(APIView):
         parameters=[OpenApiParameter("X-Idempotency-Key", str, OpenApiParameter.HEADER)],
     )
     def post(self, request: Request) -> Response:
-        """Tells SeqPulse that a deployment begins: it takes a sample of the service as it is now."""
+        """Start a deployment: SeqPulse samples the service as it is now."""
         header = request.headers.get("X-Idempotency-Key", "").strip()
         body = checked(TriggerRequest, request, **({"idempotency_key": header} if header else {}))
         trigger = Trigger(
@@ -131,7 +131,7 @@ class FinishView(APIView):
 
     @described(operation_id="finish", request=FinishRequest, responses=FinishResponse)
     def post(self, request: Request) -> Response:
-        """Tells SeqPulse that the deployment is done: it begins to observe the new version."""
+        """Finish a deployment: SeqPulse starts to observe the new version."""
         body = checked(FinishRequest, request)
         bind_contextvars(deployment_id=str(body["deployment_id"]))
         try:

@@ -59,7 +59,7 @@ def words_of_deployments() -> Words:
 
 
 class HasWords(Func):
-    """Whether the words match a tsquery, whose lower case is the database's."""
+    """Match words with a tsquery, using the database's lower case."""
 
     template = "%(expressions)s::tsquery"
     arg_joiner = " @@ "
@@ -67,7 +67,7 @@ class HasWords(Func):
 
 
 class Contains(Func):
-    """Whether the first text contains the second."""
+    """Test whether the first text contains the second."""
 
     function = "strpos"
     template = "strpos(%(expressions)s) > 0"

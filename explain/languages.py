@@ -31,7 +31,7 @@ class _NoFallback(gettext.NullTranslations):
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """How one language words templates and writes digits. text and plural raise Untranslated."""
+    """Templates and number format of one language. text and plural raise Untranslated."""
 
     catalogue: gettext.NullTranslations
 

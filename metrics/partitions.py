@@ -114,7 +114,7 @@ def _create(days: Collection[date], *, attach: bool) -> list[str]:
     with connection.cursor() as cursor:
         if missing:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        # Looked up once more under the lock: another process may have been faster.
+        # Looked up again under the lock: another process may have been faster.
         for day in sorted(_missing(missing)) if missing else ():
             name, bounds = name_of(day), [begin_of(day), begin_of(day + timedelta(days=1))]
             if attach:

@@ -25,7 +25,7 @@ def validate_policy(policy: Any) -> None:
 
 
 def wrong_fields(invalid: InvalidPolicy) -> list[str]:
-    """What is wrong, in the active language: one sentence per field, with its path in front."""
+    """Return the errors in the active language: one sentence per field, prefixed with its path."""
     return [f"{field}: {localized(fact)}" for field, fact in invalid.errors.items()]
 
 

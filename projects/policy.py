@@ -1,4 +1,4 @@
-"""What a deployment is judged by: one model that reads a policy, names each wrong field and gives the schema.
+"""The policy model: reads policies, names each invalid field, and provides the schema.
 
 Pure values, read from and written to plain JSON objects. Overrides are partial: a key that is missing means its
 default. Errors are facts; projects/texts.py has their sentences.

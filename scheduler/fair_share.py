@@ -19,7 +19,7 @@ EVENT_LOOP = ""
 
 @dataclass(frozen=True, slots=True)
 class ClaimLimits:
-    """What a poller may claim: up to `limit` jobs, none of the full kinds, none from the full tenant queues."""
+    """Limits of a claim: up to `limit` jobs, none of the full kinds, none from the full tenant queues."""
 
     limit: int
     full_kinds: list[str]
@@ -27,7 +27,7 @@ class ClaimLimits:
 
     @property
     def restricted(self) -> bool:
-        """Whether due jobs may exist that these limits exclude."""
+        """Return whether these limits may exclude due jobs."""
         return bool(self.full_kinds or self.full_queues)
 
 

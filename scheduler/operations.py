@@ -112,7 +112,7 @@ def retry(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
 
 
 def cancel(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
-    """Cancels pending jobs; their kinds hear of it. A running one ends by itself."""
+    """Cancel pending jobs and call `on_finished` of their kinds. A running job ends by itself."""
     requests = Requests(ids)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK, [list(ids)])
@@ -130,12 +130,12 @@ def cancel(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
 
 
 def status_in_words(status: str) -> str:
-    """As it stands within a sentence."""
+    """Return the status as written within a sentence."""
     return str(JobStatus(status).label).lower()
 
 
 class Requests:
-    """What was asked for, and what becomes of it."""
+    """Requested jobs and their outcomes."""
 
     def __init__(self, ids: Sequence[int]) -> None:
         self.words = dict.fromkeys(ids, _("there is no such job"))

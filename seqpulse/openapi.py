@@ -15,7 +15,7 @@ docs = SpectacularSwaggerSplitView.as_view(url_name="schema")
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the document shows API keys."""
+    """Document API keys."""
 
     target_class = "projects.authentication.ApiKeyAuthentication"
     name = "ApiKey"

@@ -243,7 +243,7 @@ MFA_TOTP_ISSUER = "SeqPulse"
 MFA_TOTP_TOLERANCE = 1
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_RECOVERY_CODES_SHOW_ONCE = True
-# Nobody signs in with an address of somebody else's: it was verified before the first time, or staff vouched for it.
+# Safe, because an address was verified before the first sign-in, or entered by staff.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 SOCIALACCOUNT_ADAPTER = "accounts.social.SocialAdapter"
 SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {}

@@ -71,7 +71,7 @@ def incompatibilities(migration: migrations.Migration, state: ProjectState) -> I
 
 
 def all_incompatibilities() -> set[str]:
-    """Those of every migration of ours that another one of the same app comes before."""
+    """Return the incompatibilities of all our migrations that follow another one of their app."""
     loader = MigrationLoader(None)
     later = [
         (app, name)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def results_of(*calls: Callable[[], Any]) -> list[Any]:
-    """What calls that start together return, or the refusal that they end with."""
+    """Return the results or refusals of concurrent calls."""
 
     def call(number: int) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""What deserves what: the table of the policy, one row per test case."""
+"""Verdicts by effect: the table of the policy, one row per test case."""
 
 from __future__ import annotations
 

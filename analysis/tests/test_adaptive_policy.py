@@ -1,4 +1,4 @@
-"""What a team can tune."""
+"""Settings of the adaptive policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold for any samples whatever."""
+"""Properties that hold for any samples."""
 
 from __future__ import annotations
 

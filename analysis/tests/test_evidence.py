@@ -1,4 +1,4 @@
-"""What is compared with what: PRE, baseline, history, and what is left out of them."""
+"""Evidence: PRE, baseline, history, and left-out samples."""
 
 from __future__ import annotations
 

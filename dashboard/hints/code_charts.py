@@ -1,4 +1,4 @@
-"""Hints by day as geometry: counts in, bars out; _code_chart.html draws them as SVG. Pure."""
+"""Compute charts of hints by day; _code_chart.html draws them as SVG. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from datetime import date
 WIDTH, HEIGHT = 320.0, 56.0
 # From the axis upwards.
 SEVERITIES = ("critical", "warning", "info")
-# The codes that have a chart of their own; the others share the last one.
+# Number of codes with their own chart; the others share the last one.
 MOST_CHARTS = 8
 OTHER = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """What is of one severity: all its bars as one SVG path."""
+    """Bars of one severity as one SVG path."""
 
     severity: str
     path: str
@@ -25,7 +25,7 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class CodeChart:
-    """One code, "" for all that have no chart of their own; by_day: how many, oldest first."""
+    """One code, "" for all others; by_day: counts, oldest first."""
 
     code: str
     total: int
@@ -36,7 +36,7 @@ class CodeChart:
 
 @dataclass(frozen=True, slots=True)
 class CodeCharts:
-    """All charts on one scale; most: what the highest column stands for."""
+    """All charts on one scale; most: count of the highest column."""
 
     charts: tuple[CodeChart, ...]
     days: tuple[date, ...]
@@ -49,13 +49,13 @@ class CodeCharts:
 
     @property
     def table(self) -> list[tuple[date, list[str]]]:
-        """The counts of each chart by day as text, the latest first."""
+        """Return the counts of each chart by day as text, latest first."""
         rows = [(day, [str(chart.by_day[spot]) for chart in self.charts]) for spot, day in enumerate(self.days)]
         return rows[::-1]
 
 
 def draw(counted: Iterable[tuple[date, str, str, int]], days: Sequence[date]) -> CodeCharts:
-    """counted: (day, code, severity, how many); days: those that are shown, without a gap."""
+    """Compute the charts. counted: (day, code, severity, number); days: consecutive."""
     counts: Counter[tuple[str, date, str]] = Counter()
     totals: Counter[str] = Counter()
     shown = set(days)
@@ -90,7 +90,7 @@ def _chart(code: str, table: dict[date, dict[str, int]], days: Sequence[date], m
 
 
 def _bars(severity: str, rows: Sequence[dict[str, int]], most: int) -> Bars:
-    """The bars of one severity, each on top of those that come before it."""
+    """Return the bars of one severity, stacked on those of the earlier ones."""
     room = WIDTH / len(rows)
     width = min(room * 0.78, 18.0)
     below = SEVERITIES[: SEVERITIES.index(severity)]
@@ -104,5 +104,5 @@ def _bars(severity: str, rows: Sequence[dict[str, int]], most: int) -> Bars:
 
 
 def _height(count: int, most: int) -> float:
-    # One hint beside a column of hundreds is still to be seen.
+    # Keep one hint visible beside a column of hundreds.
     return max(count / most * (HEIGHT - 4), 1.5) if count else 0.0

@@ -49,7 +49,7 @@ class HistoryBar:
 
     @property
     def empty(self) -> tuple[int, ...]:
-        """Where the days without a verdict begin."""
+        """Return the positions of the days without a verdict."""
         taken = {cell.x for cell in self.cells}
         return tuple(x for x in (place * (CELL + GAP) for place in range(DAYS)) if x not in taken)
 

@@ -45,9 +45,9 @@ class EndpointField(forms.CharField):
 
 
 class NewProjectForm(forms.Form):
-    """A project with its first environment, in one of the teams that are offered.
+    """A project with its first environment, in one of the offered teams.
 
-    Without any, `team_name` stands in the place of `team`: the user's first project makes their team.
+    Without a team, `team_name` replaces `team`: the user's first project creates their team.
     """
 
     team = forms.ModelChoiceField(label=_("Team"), queryset=Team.objects.none(), empty_label=None)

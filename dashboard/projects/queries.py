@@ -26,7 +26,7 @@ RECENT = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class HitRate:
-    """How many of the marked verdicts are marked right."""
+    """Numbers of marked verdicts, and of those marked right."""
 
     right: int = 0
     marked: int = 0

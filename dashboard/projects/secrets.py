@@ -33,10 +33,9 @@ def shown_once(
     environment: Environment | None = None,
     note: Any = "",
 ) -> HttpResponse:
-    """The answer to the request that made them, and nothing that can be asked for again.
+    """Show new secrets in the answer to the request that created them, and nowhere else.
 
-    Neither a message nor a session carries the secret, both would be stored; nor may any cache keep the page, so that
-    whoever calls this is `never_cache`.
+    Messages and sessions would store the secret. Caches must not keep the page, so the calling view is `never_cache`.
     """
     context = {
         "title": title,

@@ -102,7 +102,7 @@ def keys_of(project: Project) -> list[ApiKey]:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """How much would be deleted, counted up to COUNTED_UP_TO, which reads as "more than"."""
+    """Numbers of rows that would be deleted, counted up to COUNTED_UP_TO, shown as "more than"."""
 
     deployments: int
     samples: int

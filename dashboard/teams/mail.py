@@ -19,7 +19,7 @@ PATIENCE_S = 10
 def send_invitation(invitation: Invitation, link: str, *, sender: User) -> bool:
     """Send the link in the active language; return False where no mail server accepted it.
 
-    The invitation stands then all the same. Nothing of the link is logged.
+    The invitation is valid in any case. Nothing of the link is logged.
     """
     context = {
         "invitation": invitation,

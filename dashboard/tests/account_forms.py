@@ -22,7 +22,7 @@ def link_in(message: Any, part: str) -> str:
 
 
 def code_of(secret: str, steps: int = 0) -> str:
-    """What an app shows now, or so many half minutes from now."""
+    """Return the code of an authenticator app now, or so many half minutes later."""
     return str(format_hotp_value(hotp_value(secret, int(time.time()) // STEP_S + steps)))
 
 

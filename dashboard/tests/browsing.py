@@ -1,4 +1,4 @@
-"""What tests with a browser share: signing in, screenshots, and axe-core on every page that they look at.
+"""Helpers of browser tests: sign-in, screenshots, and axe-core on every page.
 
 The fixture `site` (conftest.py) is the page to drive. Screenshots go to SEQPULSE_SCREENSHOTS or to build/screenshots.
 """
@@ -43,7 +43,7 @@ TALL_FONT = """async () => {
     document.fonts.add(await font.load());
     document.documentElement.style.setProperty("--font", "Tall, sans-serif");
 }"""
-# axe-core counts the room around a link as well, which depends on what stands next to it.
+# axe-core includes the space around a link, which depends on its neighbours.
 LOW_LINKS = """() => [...document.querySelectorAll(".list tbody a")]
     .filter(link => link.checkVisibility() && link.getBoundingClientRect().height < 23.9)
     .map(link => `${link.textContent.trim()} (${link.getAttribute("href")})`)"""
@@ -51,7 +51,7 @@ USUAL_FONT = "document.documentElement.style.removeProperty('--font')"
 
 
 def sign_in(page: Page, live_server: Any, path: str = LIST, *, username: str = "ada") -> None:
-    """Opens `path` as a person whose session began elsewhere: the cookie is what a sign-in leaves behind."""
+    """Open `path` with the session cookie of a signed-in user."""
     client = Client()
     client.force_login(User.objects.get(username=username))
     session = client.cookies[settings.SESSION_COOKIE_NAME].value
@@ -60,11 +60,11 @@ def sign_in(page: Page, live_server: Any, path: str = LIST, *, username: str = "
 
 
 def look(page: Page, name: str, *, exclude: Collection[str] = ()) -> None:
-    """Screenshots in light and dark, wide and narrow; no width may scroll sideways, and axe-core has to find nothing.
+    """Take screenshots in light and dark, wide and narrow; fail on horizontal scrolling and findings of axe-core.
 
     The dark ones are in a second font.
 
-    exclude: selectors of what somebody else's markup brings along, each with its reason where it is named.
+    exclude: selectors of third-party markup, each with its reason at the call.
     """
     wrong: list[str] = []
     for scheme, size in LOOKS:
@@ -85,8 +85,10 @@ def look(page: Page, name: str, *, exclude: Collection[str] = ()) -> None:
 
 
 def keep(page: Page, name: str) -> None:
-    """A screenshot of the whole page. Where Chromium draws nothing for half a minute it is asked for once more: on a
-    busy machine its compositor sometimes misses the first request."""
+    """Take a screenshot of the whole page, with one retry if Chromium draws nothing for half a minute.
+
+    On a busy machine its compositor sometimes misses the first request.
+    """
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
     try:
@@ -97,7 +99,7 @@ def keep(page: Page, name: str) -> None:
 
 
 def barriers(page: Page, *, exclude: Collection[str] = (), only: Collection[str] = ()) -> list[str]:
-    """What axe-core finds on the page as it is now: rule, selector, advice. only: names of rules; empty: all RULES."""
+    """Return findings of axe-core on the current page: rule, selector, advice. only: names of rules, default RULES."""
     if page.evaluate("typeof axe === 'undefined'"):
         # By the debugger's door: a script element the policy of our pages refuses, as it has to.
         page.evaluate(AXE_SCRIPT)

@@ -1,4 +1,4 @@
-"""A person with a project and a client that is signed in; Chromium for the browser tests."""
+"""A user with a project and a signed-in client; Chromium for browser tests."""
 
 from __future__ import annotations
 

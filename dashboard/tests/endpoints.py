@@ -22,7 +22,7 @@ METRICS: dict[str, Any] = {
 
 
 class Service:
-    """What the service does; tests change it while it runs. secrets: those it accepts, none: it checks nothing."""
+    """Behaviour of the service, changed by tests while it runs. secrets: accepted ones; empty: no check."""
 
     def __init__(self) -> None:
         self.metrics: dict[str, Any] = dict(METRICS)

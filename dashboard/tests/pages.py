@@ -53,12 +53,12 @@ def project_page_of(environment: Environment) -> str:
 
 
 def filled_in(client: Client, environment: Environment) -> dict[str, str]:
-    """What a browser would send of the form as the page shows it."""
+    """Return the data that a browser would send for the form."""
     return form_with('class="policy-form"', client.get(page_of(environment)))
 
 
 def form_with(mark: str, page: Any) -> dict[str, str]:
-    """What a browser would send of the form on this page in which the mark stands first."""
+    """Return the data that a browser would send for the first form on the page that contains the mark."""
     body = page.content.decode()
     form = body[body.rindex("<form", 0, body.index(mark)) :]
     form = form[: form.index("</form>")]
@@ -76,14 +76,14 @@ def form_with(mark: str, page: Any) -> dict[str, str]:
 
 
 def send(client: Client, environment: Environment, do: str = "save", **fields: str) -> Any:
-    """The form as it stands with these fields changed; a dot in a field's name is written as __, "" empties it."""
+    """Submit the form with changed fields; a dot in a name is written as __, "" empties a field."""
     changed = {name.replace("__", "."): text for name, text in fields.items()}
     data = {**filled_in(client, environment), **changed}
     return client.post(page_of(environment), {**{k: v for k, v in data.items() if v != "off"}, "do": do})
 
 
 def as_role(environment: Environment, role: str | None) -> Client:
-    """Signed in as a person with this role in the environment's team; None: an owner of another team."""
+    """Return a client signed in with this role in the environment's team; None: an owner of another team."""
     client = Client()
     team = {} if role is None else {"team": environment.project.team}
     client.force_login(make_membership(**team, role=role or Role.OWNER).user)

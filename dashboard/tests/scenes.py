@@ -45,7 +45,7 @@ FACTS = {
 def environment_of(
     user: User, *, project: str = "shop", name: str = "prod", role: str = Role.MEMBER, **columns: Any
 ) -> Environment:
-    """An environment in a project of a team that the person is a member of."""
+    """Create an environment in a project of a team of the user."""
     team = make_team()
     make_membership(team=team, user=user, role=role)
     return make_environment(project=make_project(team=team, name=project), name=name, **columns)
@@ -106,7 +106,7 @@ def with_baseline(environment: Environment, **metrics: Any) -> Deployment:
 
 
 def called_out_early(environment: Environment) -> Deployment:
-    """A deployment that answers only errors: two samples in, the verdict stands, the window goes on."""
+    """Create a deployment that answers only errors: early verdict after two samples, window still open."""
     sample_baseline(environment, minutes_ago=4)
     started = timezone.now() - timedelta(minutes=4)
     deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started, **FACTS)
@@ -129,7 +129,7 @@ def end_window(deployment: Deployment, *, error_rate: float = 1.0) -> Deployment
 
 
 def unreachable(environment: Environment) -> Deployment:
-    """It answered before, and since then nobody."""
+    """Create a deployment whose endpoint stopped answering."""
     sample_baseline(environment)
     started = timezone.now() - timedelta(minutes=6)
     deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started, **FACTS)

@@ -83,7 +83,7 @@ def test_an_address_that_ops_staff_give_is_the_one_that_mails_go_to(staff, ada):
 
 
 def changed(person: User, **fields: str) -> dict[str, str]:
-    """The person's page as a browser sends it."""
+    """Submit the user's page as a browser does."""
     joined = person.date_joined
     kept = {"username": person.username, "is_active": "on", "email": person.email}
     return {**kept, "date_joined_0": f"{joined:%Y-%m-%d}", "date_joined_1": f"{joined:%H:%M:%S}", **fields}

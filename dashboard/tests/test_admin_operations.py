@@ -1,4 +1,4 @@
-"""What ops staff do in Django admin: jobs and pollers at a glance, plans, endpoints that are not to be asked."""
+"""Operations in Django admin: jobs and pollers, plans, blocked endpoints."""
 
 from __future__ import annotations
 

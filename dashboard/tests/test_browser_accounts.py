@@ -1,4 +1,4 @@
-"""A person's way through accounts and settings in Chromium, with a passkey of a virtual authenticator."""
+"""Accounts and settings in Chromium, with a passkey of a virtual authenticator."""
 
 from __future__ import annotations
 

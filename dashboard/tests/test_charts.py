@@ -1,4 +1,4 @@
-"""Where charts put things."""
+"""Positions in charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody has deleted is gone from every page at once, while its rows are still being removed."""
+"""Deleted objects disappear from every page at once, while their rows are still being removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people do with a deployment: compare, run its analysis again, replay, download."""
+"""Actions on a deployment: compare, rerun, replay, download."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_action_takes_the_same_queries_whatever_there_is(browser_of, environm
     scenes.sample_baseline(environment, minutes_ago=6)
     many = scenes.judged(environment, **scenes.BROKEN)
     assert Deployment.objects.filter(pk=before.pk).exists()
-    # The session, the person, the deployment, her role; for compare two deployments with all theirs, and what to offer.
+    # Session, user, deployment, role; for compare two deployments with their data, and the choices.
     assert (
         queries_of(browser_of, f"{address(many)}{action}")
         <= few

@@ -37,7 +37,7 @@ def icon(page: Page) -> str:
 
 
 def next_answer(page: Page) -> None:
-    """Waits until the page has asked once more, and has had its answer."""
+    """Wait until the page has polled again and received the answer."""
     with page.expect_response("**/live/", timeout=PATIENCE_MS):
         pass
 
@@ -75,7 +75,7 @@ def test_what_comes_in_moves_nothing_and_the_tab_tells_the_verdict(site, live_se
     assert site.evaluate(PLACES) == places
     expect(site.locator("[data-event=retry]")).to_contain_text("no answer within 5 s")
 
-    # Whoever reads further down goes on reading there when verdict and hints come in above.
+    # The scroll position is kept when verdict and hints arrive above.
     heading = site.locator("#timeline-title")
     heading.scroll_into_view_if_needed()
     reads = heading.bounding_box()["y"]

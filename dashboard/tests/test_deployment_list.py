@@ -42,7 +42,7 @@ def indexer(environment: Environment) -> Environment:
 
 @pytest.fixture
 def deployments(environment: Environment, staging: Environment, indexer: Environment) -> dict[str, Deployment]:
-    """One of each kind, by name; the oldest first. Somebody else's have the same in everything."""
+    """Create one deployment of each kind, by name, oldest first, and equal ones of another team."""
     now = timezone.now()
 
     def add(where: Environment, days: float, **columns: Any) -> Deployment:
@@ -219,7 +219,7 @@ def test_every_filter_and_order_takes_a_fixed_number_of_queries(browser_of, envi
         for query in filters:
             for order in ORDERS:
                 for took, observed in queries_of_pages(browser_of, {**query, "sort": order}):
-                    # The session, the person, her projects; which there are, the page's ids, its rows. Their samples,
+                    # Session, user, projects; count, ids of the page, rows. Their samples,
                     # where one of them is observed.
                     assert took == 6 + observed, (query, order)
 

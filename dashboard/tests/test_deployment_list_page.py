@@ -208,7 +208,7 @@ HOSTILE += ["0001-01-01T00:00", "9999-12-31T23:59:59-12:00", "2026-02-30", "#" +
 )
 def test_every_parameter_takes_every_hostile_text(browser_of, environment, path, texts) -> None:
     make_deployment(environment=environment)
-    # Of those that are one of a few choices, one stands for all of a kind.
+    # One value represents all choices of a kind.
     for name in ("q", "project", "verdict", "severity", "branch", "since", "until", "sort", "cursor"):
         for text in texts:
             answer = browser_of.get(path, {name: text})
@@ -313,7 +313,7 @@ def test_a_file_says_what_was_filtered(browser_of, many) -> None:
 
 def test_files_are_read_in_few_queries(browser_of, many, monkeypatch, django_assert_num_queries) -> None:
     monkeypatch.setattr("dashboard.deployments.list_export.CHUNK", 4)
-    # The session, the person, her projects; which there are; of each of two chunks its ids and its rows.
+    # Session, user, projects; count; ids and rows of each of two chunks.
     with django_assert_num_queries(8):
         downloaded(browser_of, CSV)
 

@@ -1,4 +1,4 @@
-"""What a deployment's page tells besides its verdict: the timeline, its neighbours, the icon of the tab."""
+"""The page of a deployment besides its verdict: timeline, neighbours, icon of the tab."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_each_try_that_failed_is_told_and_how_a_sample_was_taken(user, environme
     assert ("retry", "Sample 1 after failed, to be tried again", "no answer within 5 s") in told
     assert ("retry", "Sample 1 after was taken back from a poller that was lost", "its poller is gone") in told
     assert ("sample", "Sample 1 after: collected", "took 0.3 s, 40 s late, at try 2") in told
-    # Its last failure is the miss: not told twice.
+    # Its last failure is the miss, which is not repeated.
     assert [one for one in told if "Sample 2" in one[1]] == [("miss", "Sample 2 after: no sample", "HTTP 503")]
 
 

@@ -217,7 +217,7 @@ def test_pages_lead_to_the_environment(browser_of, environment):
 
 
 def test_the_page_takes_a_fixed_number_of_queries(browser_of, environment, django_assert_num_queries):
-    # The session and the person; the environment, samples, excluded windows, deployments of the time and the latest.
+    # Session, user; environment, samples, excluded windows, deployments in the range and the latest.
     for _ in range(2):
         with django_assert_num_queries(7):
             show(browser_of, environment, "24h")

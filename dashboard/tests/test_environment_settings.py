@@ -381,7 +381,7 @@ def test_bad_ids_are_not_found(browser_of, environment, bad):
 
 
 def test_the_page_takes_the_same_few_queries(browser_of, environment, django_assert_num_queries):
-    # The session, the person, the environment with project and team, the role.
+    # Session, user, environment with project and team, role.
     with django_assert_num_queries(4):
         browser_of.get(of(environment))
 

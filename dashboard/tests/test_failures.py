@@ -1,4 +1,4 @@
-"""What goes wrong with endpoints and jobs is rendered in the language of the page."""
+"""Failures of endpoints and jobs are rendered in the active language."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ LATE = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
 
 @pytest.fixture
 def hints(environment: Environment) -> dict[str, Hint]:
-    """One of each kind, by name; the oldest first. Somebody else's have the same in everything."""
+    """Create one hint of each kind, by name, oldest first, and equal ones of another team."""
     staging = make_environment(project=environment.project, name="staging")
     indexer = make_environment(project=make_project(team=environment.project.team, name="Indexer"), name="prod")
     theirs = make_environment(project=make_project(name="shop"), name="prod")
@@ -150,7 +150,7 @@ def test_the_page_takes_a_fixed_number_of_queries(browser_of, environment, djang
         for _ in range(count):
             make_hint(deployment)
         for query in ({}, {"severity": "warning", "range": "7d"}, {"cursor": "x", "environment": environment.name}):
-            # The session, the person, her projects; which there are, the page's ids, its rows; counts by day.
+            # Session, user, projects; count, ids of the page, rows; counts by day.
             with django_assert_num_queries(7):
                 assert browser_of.get(HINTS, query).status_code == 200
 

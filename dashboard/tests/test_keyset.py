@@ -1,4 +1,4 @@
-"""Cursors that somebody else has written."""
+"""Invalid and forged cursors."""
 
 from __future__ import annotations
 

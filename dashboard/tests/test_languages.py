@@ -229,7 +229,7 @@ def folded(text: str) -> str:
 
 
 def stored_facts(deployment: Deployment) -> list[Fact]:
-    """What its rows say."""
+    """Return the facts of its rows."""
     verdict = deployment.verdict
     facts = [recorded.verdict.summary for recorded in (verdict.judged, verdict.standing)]
     for recorded in (verdict.judged, verdict.standing):

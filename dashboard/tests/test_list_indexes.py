@@ -66,7 +66,7 @@ def many(environment: Environment) -> None:
 
 
 def plans(queries: CaptureQueriesContext) -> str:
-    """How PostgreSQL runs them."""
+    """Return PostgreSQL's plans of the queries."""
     found = []
     asked = [query["sql"] for query in queries.captured_queries if not query["sql"].startswith("EXPLAIN")]
     for sql in asked:

@@ -288,13 +288,13 @@ def test_the_overview_takes_the_same_queries_for_one_environment_as_for_many(bro
         project = make_project(team=environment.project.team)
         for _ in range(number):
             fill(make_environment(project=project))
-    # The session, the person, projects, environments, their deployments, those in progress, their samples, the strips,
+    # Session, user, projects, environments, their deployments, those in progress, their samples, history bars,
     # the hints; on the page also the two of the figures.
     assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [11, 9]
 
 
 def test_the_first_steps_take_few_queries(browser_of, django_assert_num_queries, environment):
-    # Projects, environments, deployments in progress, strips; four of the guide, two of the figures; session, person.
+    # Projects, environments, deployments in progress, history bars; guide (four), figures (two); session, user.
     with django_assert_num_queries(12):
         browser_of.get(OVERVIEW)
 

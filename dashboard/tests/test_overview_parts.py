@@ -1,4 +1,4 @@
-"""What the overview is made of, without a database: figures, strips, standings, the way to the first verdict."""
+"""Parts of the overview, without a database: figures, history bars, ranking, guide."""
 
 from __future__ import annotations
 

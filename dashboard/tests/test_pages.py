@@ -29,7 +29,7 @@ from projects.tests.factories import make_environment, make_project
 pytestmark = pytest.mark.django_db
 
 LOGIN, OVERVIEW = "/accounts/login/", "/dashboard/"
-# The same in every process: it stands in the names of tests.
+# The same in every process, because it is part of test names.
 NOBODYS = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}{% x %}"
 
@@ -245,7 +245,7 @@ def test_the_list_takes_the_same_queries_for_one_row_as_for_many(browser_of, env
     with_one = queries()
     for _ in range(6):
         add()
-    # The session, the person, her projects; which deployments there are, which of them are shown, what is shown of
+    # Session, user, projects; number of deployments, which of them are shown, content of
     # them, their samples.
     assert queries() == with_one == 7
 
@@ -310,7 +310,7 @@ def test_all_five_metrics_are_drawn_with_their_samples_and_limits(browser_of, en
     assert page.count('role="img"') == 5
     assert page.count('class="dot-pre"') == 5 + 1
     assert page.count('class="dot-post"') + page.count('class="dot-over"') == 25 + 2
-    # One limit lies so far above its metric that it is told instead.
+    # One limit is so far above its metric that it is written out.
     assert page.count('class="limit-line"') == 4 + 1
     assert page.count("(far above)") == 1
     # latency: 310, 355, 402 and 398 ms lie above 270 ms.
@@ -370,7 +370,7 @@ def test_a_deployment_takes_a_fixed_number_of_queries(browser_of, environment, d
     large = scenes.judged(environment, **scenes.BROKEN)
     make_hint(large)
     for deployment in (small, large):
-        # The session, the person and her role; the deployment, its hints, samples and jobs. Where it was not good, the
+        # Session, user, role; deployment, its hints, samples and jobs. If it was not good, the
         # last one that was. Without a verdict also what the judge would leave out: deployments that did not end ok,
         # windows excluded by hand.
         with django_assert_num_queries(8 if deployment == large else 9):

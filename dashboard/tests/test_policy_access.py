@@ -1,4 +1,4 @@
-"""Who may do what with a project and its policies, and what their pages do with hostile input."""
+"""Access to projects and policies by role, and hostile input to their pages."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def test_the_policy_page_takes_the_same_queries_however_long_its_history(browser
     with_one = queries_of(browser_of, page_of(environment))
     for number in range(2, VERSIONS_SHOWN + 5):
         add(number)
-    # The session, the person, the environment, her role, versions, windows.
+    # Session, user, environment, role, versions, windows.
     assert queries_of(browser_of, page_of(environment)) == with_one == 6
 
 

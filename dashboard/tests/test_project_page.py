@@ -80,7 +80,7 @@ def test_a_project_takes_the_same_queries_however_many_environments(browser_of, 
     with_one = queries_of(browser_of, project_page_of(environment))
     for name in "abcdef":
         add(name)
-    # The session, the person, the project, its environments, their last deployments, marks and verdicts.
+    # Session, user, project, its environments, their last deployments, marks and verdicts.
     assert queries_of(browser_of, project_page_of(environment)) == with_one == 7
 
 

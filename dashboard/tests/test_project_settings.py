@@ -88,7 +88,7 @@ def test_the_list_has_pages_and_the_same_queries_however_many_projects(browser_o
     for number in range(60):
         made = make_project(team=environment.project.team, name=f"project {number:02}")
         make_deployment(environment=make_environment(project=made))
-    # The session, the person, how many, the projects, their environments, last deployments, the archived, the teams.
+    # Session, user, count, projects, their environments, last deployments, archived projects, teams.
     assert queries_of(browser_of, LIST) == with_one == 8
     first, second = (words(browser_of.get(LIST, {"page": page})) for page in ("1", "2"))
     assert "project 00" in first

@@ -33,7 +33,7 @@ def password_of(client: Client, **headers: Any) -> Any:
 
 
 def send_code(client: Client, code: str, **headers: Any) -> bool:
-    """Whether the code lets the person in."""
+    """Return whether the code lets the user in."""
     return client.post(SECOND, {"code": code}, **headers).status_code == 302
 
 
@@ -136,7 +136,7 @@ def test_guessing_codes_is_limited_by_account_from_all_addresses(app, settings):
 
 
 def stored() -> str:
-    """What the database holds of second factors, and of sessions."""
+    """Return the stored data of second factors and sessions."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT string_agg(data::text, ' ') FROM mfa_authenticator")
         return str(cursor.fetchone()[0]) + " ".join(str(row.get_decoded()) for row in Session.objects.all())

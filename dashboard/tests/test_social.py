@@ -1,4 +1,4 @@
-"""Signing in with a provider: a real OAuth server on this machine stands in for GitHub."""
+"""Sign-in with a provider: a real local OAuth server in place of GitHub."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRET = "the client's secret"
 
 
 class Provider(BaseHTTPRequestHandler):
-    """Enough of GitHub: a code is exchanged for a token, the token for the person and their addresses."""
+    """The used part of GitHub: exchanges a code for a token, and the token for user and addresses."""
 
     person: ClassVar[dict[str, Any]] = {"id": 7, "login": "ada", "name": "Ada Lovelace"}
     emails: ClassVar[list[dict[str, Any]]] = [{"email": "ada@example.org", "primary": True, "verified": True}]
@@ -71,7 +71,7 @@ def github(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Prov
 
 
 def begun(client: Client, **form: str) -> str:
-    """Where the button leads; returns the state that the provider is to send back."""
+    """Follow the button; return the state that the provider has to send back."""
     answer = client.post(START, form)
     assert answer.status_code == 302
     query = parse_qs(urlsplit(answer["Location"]).query)

@@ -108,7 +108,7 @@ def test_many_who_look_ask_the_database_once(staff, monkeypatch, django_assert_n
         monkeypatch.setattr(cached, "seconds", 600.0)
     make_poller("one")
     staff.get(STATUS)
-    # The session and the person.
+    # Session and user.
     with django_assert_num_queries(2):
         assert staff.get(LIVE).status_code == 200
 

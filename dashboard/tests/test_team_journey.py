@@ -27,7 +27,7 @@ def user(transactional_db) -> User:
 
 @pytest.fixture
 def other(browser: Browser, browser_context_args) -> Iterator[Page]:
-    """Somebody else's browser."""
+    """The browser of another user."""
     context = browser.new_context(**browser_context_args)
     yield context.new_page()
     context.close()

@@ -46,7 +46,7 @@ class Refusing(EmailBackend):
 
 @pytest.fixture
 def team(user: User) -> Team:
-    """Owned by the person who is signed in."""
+    """Create a team owned by the signed-in user."""
     team = make_team(name="Payments")
     make_membership(team=team, user=user, role=Role.OWNER)
     return team
@@ -73,7 +73,7 @@ def invited(team: Team, **kwargs: Any) -> Invited:
 
 
 def send(client: Client, team: Team, **fields: str) -> Any:
-    """The form that invites somebody."""
+    """Submit the invitation form."""
     data = {f"invite-{name}": text for name, text in {"email": GRACE, "role": "member", **fields}.items()}
     return client.post(page_of(team, "invitations/"), data)
 
@@ -227,7 +227,7 @@ def test_pages_take_the_same_queries_however_much_is_in_a_team(team, role):
     for _ in range(3):
         add()
     assert {path: queries_of(client, path) for path in counts} == counts
-    # Session, person, teams; session, person, team, role, members, projects, invitations, deployments.
+    # Session, user, teams; session, user, team, role, members, projects, invitations, deployments.
     assert counts["/dashboard/teams/"] == 3
     assert counts[page_of(team)] == {Role.OWNER: 8, Role.ADMIN: 7, Role.VIEWER: 6}[role]
 
@@ -320,7 +320,7 @@ def test_somebody_unknown_sees_the_team_and_comes_back_signed_in(client, team, g
     page = client.get(path)
     assert "Join Payments" in words(page)
     assert "Role Admin" in words(page)
-    # Who was invited is told to those who sign in.
+    # The invited address is shown to signed-in users.
     assert GRACE not in page.content.decode()
     for address in ("/accounts/login/", "/accounts/signup/"):
         assert f'href="{address}?next=%2Fdashboard%2Finvitations%2F{made.token}%2F"' in page.content.decode()

@@ -1,4 +1,4 @@
-"""What the page of a verdict tells of how it came about: early or final, compared with what, by which policy."""
+"""Evidence on the page of a verdict: early or final, compared samples, policy."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_check_without_a_limit_leaves_the_others_limit_in_the_chart(browser_of
     assert (down["outcome"], down["limit"]) == ("critical", None)
     page = browser_of.get(address(deployment)).content.decode()
     traffic = next(part for part in page.split("</figure>") if "chart-requests_per_sec-title" in part)
-    # What is critical is that nobody answered; traffic itself is as it was.
+    # The missing answers are critical; traffic itself is unchanged.
     assert 'class="chart ok"' in traffic
     assert 'class="limit-line"' in traffic
     assert "Failed, critical Reachability the service answered before" in words(browser_of.get(address(deployment)))

@@ -1,4 +1,4 @@
-"""What pruning leaves: the lost samples of a deployment are evidence until it is judged."""
+"""Pruning keeps jobs of missing samples until their deployment is judged."""
 
 from __future__ import annotations
 

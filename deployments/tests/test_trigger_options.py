@@ -1,4 +1,4 @@
-"""What a trigger call may bring besides: a policy file, and the wish to wait for the sample from before."""
+"""Options of trigger: a policy file, and waiting for the PRE sample."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def make_due(*job_types: str) -> None:
 
 
 def claim(store: JobStore, job_type: str = "post_collect") -> list[Job]:
-    """What is due of that kind; the rest is claimed as well and left alone."""
+    """Claim due jobs and return those of this kind."""
     jobs = [job for job in store.claim(100)[0] if job.job_type == job_type]
     return sorted(jobs, key=lambda job: job.sequence_index)
 

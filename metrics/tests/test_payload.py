@@ -35,7 +35,7 @@ def test_what_is_no_plain_number_in_bounds_is_refused_by_name(name, value):
 
 
 def problem_of(raw: bytes, read: Callable[[bytes], Any]) -> str:
-    """What is wrong with the body, however it is told."""
+    """Return the problem of the body."""
     try:
         return render(read(raw)[0].problem)
     except InvalidPayload as refused:

@@ -1,4 +1,4 @@
-"""What a probe shows of an answer that holds no metrics."""
+"""Tests of endpoints whose answer has no metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of old samples: gone by plan, counted by project; what was concluded from them stays."""
+"""Old samples are removed by plan and counted by project; verdicts stay."""
 
 from __future__ import annotations
 

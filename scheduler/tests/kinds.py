@@ -32,7 +32,7 @@ def plain_connection() -> Iterator[psycopg.Connection[Any]]:
 
 
 class Journal:
-    """What the test kinds did, by job id."""
+    """Actions of the test kinds, by job id."""
 
     def __init__(self) -> None:
         self.ran: Counter[int] = Counter()

@@ -19,7 +19,7 @@ def shares(capacity: int = 100, thread_places: int = 10) -> FairShare:
 
 
 def fill(pool: FairShare, keys: list[int], demand: int) -> dict[int, int]:
-    """What each key gets when all of them want that much, one job after another."""
+    """Return the jobs that each tenant gets when all request that many, one after another."""
     got = dict.fromkeys(keys, 0)
     for _ in range(demand):
         for key in keys:

@@ -1,4 +1,4 @@
-"""What people do with jobs."""
+"""Operations of staff on jobs."""
 
 from __future__ import annotations
 

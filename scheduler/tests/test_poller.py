@@ -158,7 +158,7 @@ def test_stopping_hands_back_what_does_not_end(journal: Journal) -> None:
 
 def test_leases_of_long_jobs_are_renewed(journal: Journal) -> None:
     job = make_job("held")
-    # Twenty heartbeats long: a machine that stands still for some seconds costs nobody the lease.
+    # Twenty heartbeats, so that a pause of the machine does not end the lease.
     with running_poller(lease_s=4), running_poller(lease_s=4):
         wait_until(lambda: journal.ran[job.pk] == 1)
         first = ScheduledJob.objects.get().locked_until

@@ -1,4 +1,4 @@
-"""What health and /metrics ask of the database: that it is right, and that not every job there ever was is read."""
+"""Queries of health and /metrics: correct, and without reading all old jobs."""
 
 from __future__ import annotations
 

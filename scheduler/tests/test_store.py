@@ -300,7 +300,7 @@ def test_jobs_of_a_poller_that_is_gone_are_taken_back_long_before_their_lease_en
         assert doomed.prove_session_lock()
         claim_one(doomed)
         assert other.recover() == []
-    # Right after a start of the server nobody is judged by a lock.
+    # Right after a start of the server locks are not checked.
     wait_until(lambda: [recovered.id for recovered in other.recover()] == [job.pk])
     job.refresh_from_db()
     assert (job.status, job.error_code) == ("pending", "poller_lost")
