@@ -35,39 +35,22 @@ HEADINGS = {
 
 
 @page()
-def deployments(request: HttpRequest) -> HttpResponse:
-    """List the deployments of the user's projects, filtered and ordered by the URL."""
-    filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
-    page = deployments_page(filters, request.GET.get("cursor", ""))
-    return answer(
-        request,
-        "dashboard/deployments/deployments.html",
-        "dashboard/deployments/_deployment_list.html",
-        context_of(request, filters, page),
-    )
+def deployments(request: HttpRequest, *, live: bool = False) -> HttpResponse:
+    """List the deployments of the user's projects, filtered and ordered by the URL.
 
-
-@page()
-def deployments_live(request: HttpRequest) -> HttpResponse:
-    """Show the part of the list that updates during an observation."""
+    live: only the part that updates during an observation.
+    """
     filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
-    page = deployments_page(filters, request.GET.get("cursor", ""))
-    return render(request, "dashboard/deployments/_deployments.html", context_of(request, filters, page))
+    context = context_of(request, filters, deployments_page(filters, request.GET.get("cursor", "")))
+    if live:
+        return render(request, "dashboard/deployments/_deployments.html", context)
+    whole, results = "dashboard/deployments/deployments.html", "dashboard/deployments/_deployment_list.html"
+    return answer(request, whole, results, context)
 
 
 @page(limit="download")
-def deployments_csv(request: HttpRequest) -> HttpResponseBase:
-    """Send the filtered list as CSV."""
-    return _file(request, "csv")
-
-
-@page(limit="download")
-def deployments_json(request: HttpRequest) -> HttpResponseBase:
-    """Send the filtered list as JSON."""
-    return _file(request, "json")
-
-
-def _file(request: HttpRequest, kind: str) -> HttpResponseBase:
+def download(request: HttpRequest, *, kind: str) -> HttpResponseBase:
+    """Send the filtered list as a file. kind: csv, json."""
     filters = DeploymentFilters(request.GET, scope_of(current_user(request)))
     if not filters.is_valid():
         # The page shows the errors.

@@ -9,11 +9,11 @@ from dashboard.routes import route
 
 urlpatterns = [
     *route("dashboard/deployments/", list_views.deployments, "deployments"),
-    *route("dashboard/deployments/live/", list_views.deployments_live, "deployments-live"),
-    *route("dashboard/deployments/csv/", list_views.deployments_csv, "deployments-csv"),
-    *route("dashboard/deployments/json/", list_views.deployments_json, "deployments-json"),
+    *route("dashboard/deployments/live/", list_views.deployments, "deployments-live", live=True),
+    *route("dashboard/deployments/csv/", list_views.download, "deployments-csv", kind="csv"),
+    *route("dashboard/deployments/json/", list_views.download, "deployments-json", kind="json"),
     *route("dashboard/deployments/<uuid:uuid>/", views.deployment, "deployment"),
-    *route("dashboard/deployments/<uuid:uuid>/live/", views.deployment_live, "deployment-live"),
+    *route("dashboard/deployments/<uuid:uuid>/live/", views.deployment, "deployment-live", live=True),
     *route("dashboard/deployments/<uuid:uuid>/feedback/", views.feedback, "feedback"),
     *route("dashboard/deployments/<uuid:uuid>/compare/", actions.compare, "compare"),
     *route("dashboard/deployments/<uuid:uuid>/rerun/", actions.rerun, "rerun"),

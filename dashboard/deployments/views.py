@@ -21,17 +21,12 @@ from dashboard.page import Actions, page
 
 
 @page()
-def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Show a deployment: verdict, hints, charts, checks, timeline."""
-    return _page(request, deployment_detail(current_user(request), uuid))
-
-
-@page()
-def deployment_live(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Show the part of the page that updates until the final verdict."""
-    return render(
-        request, "dashboard/deployments/_deployment.html", page_context(deployment_detail(current_user(request), uuid))
-    )
+def deployment(request: HttpRequest, uuid: UUID, *, live: bool = False) -> HttpResponse:
+    """Show a deployment: verdict, hints, charts, checks, timeline. live: only what updates until the final verdict."""
+    detail = deployment_detail(current_user(request), uuid)
+    if live:
+        return render(request, "dashboard/deployments/_deployment.html", page_context(detail))
+    return _page(request, detail)
 
 
 def _page(request: HttpRequest, detail: Detail, form: FeedbackForm | None = None) -> HttpResponse:

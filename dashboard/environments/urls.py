@@ -7,5 +7,5 @@ from dashboard.routes import route
 
 urlpatterns = [
     *route("dashboard/environments/<int:environment_id>/", views.environment, "environment"),
-    *route("dashboard/environments/<int:environment_id>/live/", views.environment_live, "environment-live"),
+    *route("dashboard/environments/<int:environment_id>/live/", views.environment, "environment-live", live=True),
 ]

@@ -12,19 +12,13 @@ from dashboard.page import page
 
 
 @page()
-def environment(request: HttpRequest, environment_id: int) -> HttpResponse:
-    """Show the five metrics over ?range=1h|6h|24h|7d|30d, with the deployments of that time."""
-    return _environment(request, environment_id, "dashboard/environments/environment.html")
+def environment(request: HttpRequest, environment_id: int, *, live: bool = False) -> HttpResponse:
+    """Show the five metrics over ?range=1h|6h|24h|7d|30d, with the deployments of that time.
 
-
-@page()
-def environment_live(request: HttpRequest, environment_id: int) -> HttpResponse:
-    """Show the part that updates without a reload while the last hour is shown."""
-    return _environment(request, environment_id, "dashboard/environments/_environment.html")
-
-
-def _environment(request: HttpRequest, environment_id: int, template: str) -> HttpResponse:
+    live: only the part that updates without a reload while the last hour is shown.
+    """
     found = environment_of(current_user(request), environment_id)
     page = environment_page(found, range_of(request.GET.get("range")))
     context = {"page": page, "environment": found, "project": found.project, "ranges": RANGES}
-    return render(request, template, context)
+    template = "_environment.html" if live else "environment.html"
+    return render(request, f"dashboard/environments/{template}", context)

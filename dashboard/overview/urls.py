@@ -7,5 +7,5 @@ from dashboard.routes import route
 
 urlpatterns = [
     *route("dashboard/", views.overview, "overview"),
-    *route("dashboard/live/", views.overview_live, "overview-live"),
+    *route("dashboard/live/", views.overview, "overview-live", live=True),
 ]

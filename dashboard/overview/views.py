@@ -18,33 +18,27 @@ from projects.models import Project
 
 
 @page()
-def overview(request: HttpRequest) -> HttpResponse:
-    """Show environments with their last verdicts, and delivery figures (?days=7|30|90, ?project=id)."""
+def overview(request: HttpRequest, *, live: bool = False) -> HttpResponse:
+    """Show environments with their last verdicts, and delivery figures (?days=7|30|90, ?project=id).
+
+    live: only the part that updates without a reload, all but the figures.
+    """
     projects = projects_of(current_user(request))
+    found = overview_of(projects)
+    # Until one of the user's projects has its first verdict.
+    guide = None if found.has_verdict else guide_of(current_user(request))
+    context: dict[str, Any] = {"overview": found, "guide": guide}
+    if live:
+        return render(request, "dashboard/overview/_overview.html", context)
     chosen = chosen_project(projects, request.GET.get("project"))
     scope = [project.pk for project in ([chosen] if chosen else projects)]
-    context = {
-        **live_context(request, projects),
+    context |= {
         "projects": projects,
         "chosen": chosen,
         "periods": PERIODS,
         "figures": figures_of(scope, days_of(request.GET.get("days")), timezone.now()) if projects else None,
     }
     return render(request, "dashboard/overview/overview.html", context)
-
-
-@page()
-def overview_live(request: HttpRequest) -> HttpResponse:
-    """Show the part of the overview that updates without a reload: all but the delivery figures."""
-    return render(
-        request, "dashboard/overview/_overview.html", live_context(request, projects_of(current_user(request)))
-    )
-
-
-def live_context(request: HttpRequest, projects: list[Project]) -> dict[str, Any]:
-    """Return the context of the live part. guide: until one of the user's projects has its first verdict."""
-    found = overview_of(projects)
-    return {"overview": found, "guide": None if found.has_verdict else guide_of(current_user(request))}
 
 
 def chosen_project(projects: list[Project], value: str | None) -> Project | None:

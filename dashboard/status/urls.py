@@ -7,5 +7,5 @@ from dashboard.status import views
 
 urlpatterns = [
     *route("dashboard/status/", views.status, "status"),
-    *route("dashboard/status/live/", views.status_live, "status-live"),
+    *route("dashboard/status/live/", views.status, "status-live", live=True),
 ]

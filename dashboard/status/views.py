@@ -11,16 +11,8 @@ from dashboard.status.queries import status_page
 
 
 @page()
-def status(request: HttpRequest) -> HttpResponse:
-    return show(request, "dashboard/status/status.html")
-
-
-@page()
-def status_live(request: HttpRequest) -> HttpResponse:
-    """Show the live part of the page."""
-    return show(request, "dashboard/status/_status.html")
-
-
-def show(request: HttpRequest, template: str) -> HttpResponse:
+def status(request: HttpRequest, *, live: bool = False) -> HttpResponse:
+    """Show the state of SeqPulse. live: only the part that updates without a reload."""
     staff = current_user(request).is_staff
-    return render(request, template, {"page": status_page(for_staff=staff), "staff": staff})
+    template = "_status.html" if live else "status.html"
+    return render(request, f"dashboard/status/{template}", {"page": status_page(for_staff=staff), "staff": staff})
