@@ -1,4 +1,4 @@
-"""`manage.py`: Django's commands, with a message instead of a traceback where the installation is not ready."""
+"""`manage.py`: Django's commands, with a message instead of a traceback if the installation is not ready."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from psycopg.errors import UndefinedTable
 
 from seqpulse.devserver.preparing import wait_until_prepared
 
-# What people run in a second terminal while the first `make run` still sets the database up.
+# Commands for a second terminal, while the first `make run` still sets the database up.
 WAITING = {"changepassword", "create_project", "createsuperuser"}
-# Checking addresses imports every page, which takes as long as everything else. Other commands serve none.
+# Checking URLs imports every page, which takes as long as the rest of the start. Other commands serve no pages.
 WITH_URLS = {"check", "runserver", "testserver"}
 
 
@@ -29,7 +29,7 @@ class CommandLine(ManagementUtility):
 
     def fetch_command(self, subcommand: str) -> Any:
         command = super().fetch_command(subcommand)
-        # manage.py has turned it off: what was imported stays, and looking through it took an eighth of the start.
+        # manage.py has disabled it: what was imported stays, and scanning it took an eighth of the start.
         gc.freeze()
         gc.enable()
         if subcommand not in WITH_URLS:
@@ -40,7 +40,7 @@ class CommandLine(ManagementUtility):
 
 
 def run(argv: list[str]) -> None:
-    """Run one command. Exits with 1 and a message on standard error where the installation is not ready for it."""
+    """Run one command. Exit with 1 and a message on standard error if the installation is not ready for it."""
     try:
         CommandLine(argv).execute()
     except (ImproperlyConfigured, Error, InconsistentMigrationHistory) as error:
@@ -51,7 +51,7 @@ def run(argv: list[str]) -> None:
 
 
 def message_for(error: Exception) -> str:
-    """Return what is wrong and what to do about it; "" where the cause is not the installation."""
+    """Return the problem and its remedy; "" if the installation is not the cause."""
     cause = error.__cause__
     if isinstance(error, ImproperlyConfigured):
         return str(error)
