@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from lxml.html import HtmlElement, fromstring, tostring
 
 from accounts.models import Role
 from accounts.tests.factories import make_membership
@@ -32,14 +31,32 @@ def queries_of(client: Client, path: str, **query: str) -> int:
     return len(captured)
 
 
-def words(response: Any) -> str:
-    """The text of the page without tags, white space folded."""
-    return words_of(re.sub(r"<(script|style).*?</\1>", " ", response.content.decode(), flags=re.S))
+def elements(page: Any, css: str) -> list[Any]:
+    """What a CSS selector finds in a response, in markup or in an element of lxml."""
+    found: list[Any] = parsed(page).cssselect(css)
+    return found
 
 
-def words_of(markup: str) -> str:
-    """Markup without its tags, white space folded."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
+def words(page: Any, css: str = "") -> str:
+    """The text of the page, or of the first element of the selector, without scripts; white space folded."""
+    element = elements(page, css)[0] if css else parsed(page)
+    return " ".join(" ".join(element.xpath(".//text()[not(parent::script or parent::style)]")).split())
+
+
+def parsed(page: Any) -> Any:
+    if isinstance(page, HtmlElement):
+        return page
+    return fromstring(page if isinstance(page, str) else page.content.decode())
+
+
+def markup(element: Any) -> str:
+    """The source of an element, white space folded."""
+    return " ".join(tostring(element, encoding="unicode", with_tail=False).split())
+
+
+def figure(page: Any, metric: str) -> Any:
+    """The chart of a metric."""
+    return elements(page, f"figure:has(#chart-{metric}-title)")[0]
 
 
 def page_of(environment: Environment) -> str:
@@ -54,25 +71,16 @@ def project_page_of(environment: Environment) -> str:
 
 def filled_in(client: Client, environment: Environment) -> dict[str, str]:
     """Return the data that a browser would send for the form."""
-    return form_with('class="policy-form"', client.get(page_of(environment)))
+    return form_with(".policy-form", client.get(page_of(environment)))
 
 
-def form_with(mark: str, page: Any) -> dict[str, str]:
-    """Return the data that a browser would send for the first form on the page that contains the mark."""
-    body = page.content.decode()
-    form = body[body.rindex("<form", 0, body.index(mark)) :]
-    form = form[: form.index("</form>")]
-    data = {}
-    for tag in re.findall(r"<input[^>]*>", form):
-        attributes = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
-        kind, chosen = attributes.get("type"), " checked" in tag
-        if kind not in ("checkbox", "radio") or chosen:
-            value = attributes.get("value", "on" if kind == "checkbox" else "")
-            data[html.unescape(attributes["name"])] = html.unescape(value)
-    for name, options in re.findall(r'<select name="([^"]+)".*?>(.*?)</select>', form, re.S):
-        data[name] = re.findall(r'value="([^"]*)" selected', options)[0]
-    data.pop("csrfmiddlewaretoken", None)
-    return data
+def form_with(css: str, page: Any) -> dict[str, str]:
+    """Return the data that a browser would send for the form that is, or contains, the first match of the selector."""
+    element = elements(page, css)[0]
+    form = element if element.tag == "form" else next(element.iterancestors("form"))
+    # lxml leaves out what has no value, a browser sends it empty.
+    empty = {field.name: "" for field in form.cssselect("input[name]:not([type=checkbox]):not([type=radio])")}
+    return {name: value for name, value in (empty | dict(form.form_values())).items() if name != "csrfmiddlewaretoken"}
 
 
 def send(client: Client, environment: Environment, do: str = "save", **fields: str) -> Any:

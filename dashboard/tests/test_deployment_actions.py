@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,7 +16,7 @@ from analysis.judge.types import METRICS, Miss, Sample, Window
 from analysis.models import DeploymentVerdict, Hint
 from analysis.services import give_feedback
 from dashboard.tests import scenes
-from dashboard.tests.pages import LIST, address, as_role, queries_of, words, words_of
+from dashboard.tests.pages import LIST, address, as_role, elements, queries_of, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from explain.rendering import render
@@ -124,7 +123,7 @@ def test_another_one_of_the_environment_can_be_chosen(browser_of, environment):
     scenes.judged(environment, minutes_ago=60)
     now = scenes.judged(environment)
     page = browser_of.get(f"{address(now)}compare/", {"with": str(first.uuid)})
-    assert re.search(rf'<option value="{first.uuid}" selected>', page.content.decode())
+    assert elements(page, f'option[value="{first.uuid}"][selected]')
     later = browser_of.get(f"{address(first)}compare/", {"with": str(now.uuid)})
     assert later.status_code == 200
 
@@ -158,9 +157,7 @@ def test_deployments_without_samples_are_compared_by_what_there_is(browser_of, e
 
 
 def token_in(page: Any) -> str:
-    found = re.search(r'name="token" value="(\w+)"', page.content.decode())
-    assert found is not None
-    return found.group(1)
+    return str(elements(page, '[name="token"]')[0].get("value"))
 
 
 def test_a_rerun_shows_what_it_says_and_writes_only_when_told_to(browser_of, environment):
@@ -223,8 +220,8 @@ def test_a_replay_shows_another_policys_verdict_check_by_check_and_writes_nothin
     data = {"kind": "adaptive", "sensitivity": "normal", "limits.latency_p95": "5000", "limits.cpu_usage": "100"}
     answer = browser_of.post(f"{address(deployment)}replay/", data)
     assert "The verdict would change." in words(answer)
-    rows = answer.content.decode().split('<table class="list beside-checks"')[1].split("</table>")[0].split("<tr ")
-    latency = words_of(next(row for row in rows if "p95 latency" in row).partition(">")[2])
+    rows = [words(row) for row in elements(answer, ".beside-checks tr")]
+    latency = next(row for row in rows if "p95 latency" in row)
     assert latency.startswith("p95 latency changed Recorded Failed, critical limit ")
     assert "With this policy Passed limit 5000 ms" in latency
     environment.refresh_from_db()

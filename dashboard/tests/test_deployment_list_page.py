@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import csv
-import html
 import io
 import json
-import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,7 +19,7 @@ from dashboard.deployments.list_views import sending
 from dashboard.deployments.listing import deployments_page
 from dashboard.deployments.orders import ORDERS
 from dashboard.keyset import Place, place_of, written
-from dashboard.tests.pages import LIST, words
+from dashboard.tests.pages import LIST, elements, words
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from projects.models import Environment
@@ -35,7 +33,7 @@ CSV, JSON = f"{LIST}csv/", f"{LIST}json/"
 
 def numbers(answer: Any) -> list[int]:
     """Of the deployments that a page shows."""
-    return [int(number) for number in re.findall(r'cell-number">#(\d+)<', answer.content.decode())]
+    return [int(words(cell).lstrip("#")) for cell in elements(answer, ".cell-number")]
 
 
 def downloaded(client: Client, path: str, query: dict[str, str] | None = None) -> str:
@@ -53,9 +51,9 @@ def test_what_is_filtered_is_shown_and_can_be_cleared_one_by_one(browser_of, env
     answer = browser_of.get(LIST, query)
     assert numbers(answer) == [1]
     body = answer.content.decode()
-    chips = dict(re.findall(r'filter-chip">.*?<bdi class="clip">(.*?)</bdi> <a href="(.*?)"', body, re.S))
-    assert list(chips) == ["x", "shop", "Last 7 days", "&lt;b&gt;x"]
-    without = html.unescape(chips["shop"])
+    chips = {words(chip, "bdi.clip"): elements(chip, "a")[0].get("href") for chip in elements(answer, ".filter-chip")}
+    assert list(chips) == ["x", "shop", "Last 7 days", "<b>x"]
+    without = chips["shop"]
     assert without == f"{LIST}?{urlencode({'q': 'x', 'range': '7d', 'branch': '<b>x', 'sort': 'duration'})}"
     assert numbers(browser_of.get(without)) == [1]
     # The order narrows nothing: it stays.
@@ -64,16 +62,15 @@ def test_what_is_filtered_is_shown_and_can_be_cleared_one_by_one(browser_of, env
 
 def test_a_heading_orders_and_turns_round(browser_of, environment) -> None:
     make_deployment(environment=environment)
-    body = browser_of.get(LIST).content.decode()
-    assert re.findall(r'aria-sort="(\w+)"', body) == ["descending"]
-    took = html.unescape(re.findall(r'id="by-duration" href="([^"]+)"', body)[0])
-    assert took == f"{LIST}?sort=-duration"
-    turned = browser_of.get(took).content.decode()
-    assert re.findall(r'aria-sort="(\w+)"[^>]*><a class="heading" id="by-(\w+)"', turned) == [
-        ("descending", "duration")
-    ]
-    assert f'id="by-duration" href="{LIST}?sort=duration"' in turned
-    assert f'id="by-started" href="{LIST}"' in turned
+    page = browser_of.get(LIST)
+    assert [heading.get("aria-sort") for heading in elements(page, "[aria-sort]")] == ["descending"]
+    (by_duration,) = elements(page, "#by-duration")
+    assert by_duration.get("href") == f"{LIST}?sort=-duration"
+    turned = browser_of.get(by_duration.get("href"))
+    (heading,) = elements(turned, "[aria-sort]")
+    assert (heading.get("aria-sort"), elements(heading, "a")[0].get("id")) == ("descending", "by-duration")
+    assert elements(turned, "#by-duration")[0].get("href") == f"{LIST}?sort=duration"
+    assert elements(turned, "#by-started")[0].get("href") == LIST
 
 
 def test_more_than_can_be_counted_cheaply_is_told_as_more(browser_of, environment, monkeypatch) -> None:
@@ -105,8 +102,8 @@ def test_htmx_gets_the_list_alone_and_an_address_without_empty_fields(browser_of
 
 def test_the_live_part_asks_for_what_is_filtered(browser_of, environment) -> None:
     make_deployment(environment=environment, branch="main", state=State.FINISHED)
-    body = browser_of.get(LIST, {"branch": "main", "sort": "duration"}).content.decode()
-    address = html.unescape(re.findall(r'id="live" data-live="running" hx-get="([^"]+)"', body)[0])
+    page = browser_of.get(LIST, {"branch": "main", "sort": "duration"})
+    address = elements(page, '#live[data-live="running"]')[0].get("hx-get")
     assert address == f"{LIST}live/?branch=main&sort=duration"
     assert numbers(browser_of.get(address)) == [1]
 

@@ -21,7 +21,7 @@ from dashboard.deployments.timeline import SOURCES, timeline_of
 from dashboard.i18n import message
 from dashboard.labels import STATES, VERDICTS
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, as_role, words
+from dashboard.tests.pages import address, as_role, elements, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
@@ -153,19 +153,16 @@ def test_every_source_of_the_timeline_lives_with_a_deployment_that_has_just_begu
 
 
 def test_the_table_of_samples_has_a_line_for_what_is_still_to_come(browser_of, environment):
-    page = browser_of.get(address(scenes.half_observed(environment))).content.decode()
-    table = page[page.index('id="samples"') :]
-    table = table[: table.index("</details>")]
-    assert table.count("<tr") == 1 + 1 + 5
-    assert table.count("to come") == 2
+    page = browser_of.get(address(scenes.half_observed(environment)))
+    assert len(elements(page, "#samples tr")) == 1 + 1 + 5
+    assert words(page, "#samples").count("to come") == 2
 
 
 # --- neighbours, icon ------------------------------------------------------------------------------------------------
 
 
 def links(page: Any) -> dict[str, str]:
-    nav = page.content.decode().split('class="neighbours"')[1].split("</nav>")[0]
-    return dict(re.findall(r'rel="(\w+)" href="([^"]+)"', nav))
+    return {link.get("rel"): link.get("href") for link in elements(page, ".neighbours a[rel]")}
 
 
 def test_the_page_leads_to_the_deployments_of_its_environment_before_and_after_it(browser_of, environment):
@@ -232,9 +229,8 @@ def test_a_viewer_is_offered_what_a_viewer_may_do(environment):
     deployment = scenes.judged(environment)
 
     def offered(client: Client) -> list[str]:
-        page = client.get(address(deployment)).content.decode()
-        nav = page.split('class="deployment-actions"')[1].split("</nav>")[0]
-        return [path.rstrip("/").rsplit("/", 1)[1] for path in re.findall(r'href="([^"]+)"', nav)]
+        links = elements(client.get(address(deployment)), ".deployment-actions a")
+        return [link.get("href").rstrip("/").rsplit("/", 1)[1] for link in links]
 
     assert offered(as_role(environment, "viewer")) == ["compare", "download.json"]
     assert offered(as_role(environment, "member")) == ["compare", "replay", "rerun", "download.json"]

@@ -19,7 +19,7 @@ from dashboard.environments.chart import Frame
 from dashboard.environments.queries import buckets_of, environment_page, limits_of
 from dashboard.environments.series import RANGES, begin_of, range_of
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, project_page_of, words, words_of
+from dashboard.tests.pages import address, elements, markup, project_page_of, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics import partitions
@@ -54,10 +54,10 @@ def sample(environment: Environment, ago: timedelta, **values: Any) -> None:
 
 def test_all_phases_are_drawn_as_one_line(browser_of, environment):
     scenes.with_baseline(environment)
-    page = show(browser_of, environment).content.decode()
-    assert page.count('class="timeline-plot"') == 5
+    page = show(browser_of, environment)
+    assert len(elements(page, ".timeline-plot")) == 5
     # 25 of the baseline, one before and five after the deployment.
-    assert "31 samples" in words_of(page)
+    assert "31 samples" in words(page)
 
 
 def test_buckets_hold_lowest_mean_and_highest_of_their_samples(environment, time_machine):
@@ -107,12 +107,12 @@ def test_deployments_are_marked_and_linked(browser_of, environment):
     early = make_deployment(environment=environment, state=State.FINISHED, started_at=now - timedelta(minutes=50))
     make_verdict(early, verdict="rollback_recommended")
     late = make_deployment(environment=environment, started_at=now - timedelta(minutes=10))
-    page = show(browser_of, environment).content.decode()
-    lane = page[page.index('class="timeline-lane"') : page.index("</figure>")]
-    assert f'href="{address(early)}" class="critical"' in lane
-    assert f'href="{address(late)}" class="info"' in lane
-    assert "#1: Rollback recommended" in lane
-    assert page.count('class="timeline-mark critical"') == 5
+    page = show(browser_of, environment)
+    (lane,) = elements(page, ".timeline-lane")
+    assert elements(lane, f'.critical[href="{address(early)}"]')
+    assert elements(lane, f'.info[href="{address(late)}"]')
+    assert "#1: Rollback recommended" in markup(lane)
+    assert len(elements(page, ".timeline-mark.critical")) == 5
 
 
 def test_many_deployments_become_few_marks_that_count_them(browser_of, environment):
@@ -173,9 +173,8 @@ def test_the_table_holds_what_the_charts_show(browser_of, environment):
     hour = begin_of(now - timedelta(hours=2), 3600)
     for minutes, value in ((5, 100.0), (50, 300.0)):
         sample(environment, now - hour - timedelta(minutes=minutes), latency_p95=value)
-    page = show(browser_of, environment, "24h").content.decode()
-    (row,) = re.findall(r"<tr><th scope=\"row\">.*?</tr>", page[page.index('id="timeline-table"') :])
-    assert "2 42.0 req/s (42.0 req/s – 42.0 req/s) 200 ms (100 ms – 300 ms)" in words_of(row)
+    (row,) = elements(show(browser_of, environment, "24h"), '#timeline-table tr:has(th[scope="row"])')
+    assert "2 42.0 req/s (42.0 req/s – 42.0 req/s) 200 ms (100 ms – 300 ms)" in words(row)
 
 
 def test_the_page_says_where_samples_are_kept_for_less_than_the_range(browser_of, environment):

@@ -17,7 +17,7 @@ from analysis.models import VerdictName
 from analysis.tests.factories import make_hint, make_verdict
 from dashboard.overview.queries import HINTS_SHOWN, overview_of, projects_of
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, queries_of, words
+from dashboard.tests.pages import address, elements, queries_of, words
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
@@ -41,17 +41,14 @@ def judged(environment: Environment, verdict: str = OK, **kwargs: Any) -> Deploy
 
 def names(client: Client) -> list[str]:
     """The environments in the order of the page."""
-    body = client.get(OVERVIEW).content.decode()
-    table = body[body.index("<tbody") : body.index("</tbody>")]
-    return re.findall(r'class="chip"><bdi>([^<]+)<', table)
+    return [words(name) for name in elements(client.get(OVERVIEW), "tbody .chip bdi")]
 
 
 def row_of(client: Client, environment: Environment) -> str:
     """The words of the environment's row."""
-    body = client.get(OVERVIEW).content.decode()
-    table = body[body.index("<tbody") : body.index("</tbody>")]
-    (row,) = [part for part in table.split("</tr>") if f"<bdi>{environment.name}</bdi></span></a>" in part]
-    return " ".join(re.sub(r"<[^>]+>", " ", row).split())
+    rows = elements(client.get(OVERVIEW), "tbody tr")
+    (row,) = [row for row in rows if environment.name in map(words, elements(row, ".chip bdi"))]
+    return words(row)
 
 
 def test_environments_with_trouble_come_first(browser_of, environment):
@@ -244,7 +241,7 @@ def test_every_figure_says_how_it_is_counted(browser_of, environment):
 
 
 def states(client: Client) -> list[str]:
-    return re.findall(r'<li class="step (\w+)"', client.get(OVERVIEW).content.decode())
+    return [step.get("class").removeprefix("step ") for step in elements(client.get(OVERVIEW), "li.step")]
 
 
 def test_the_guide_follows_what_is_really_there(browser_of, user):
@@ -324,9 +321,7 @@ def test_the_headline_names_the_environments_in_trouble(browser_of, environment)
     for number in range(4):
         place = make_environment(project=environment.project, name=f"broken-{number}")
         make_verdict(make_deployment(environment=place, state=State.FINISHED), verdict="rollback_recommended")
-    page = browser_of.get(OVERVIEW).content.decode()
-    where = re.search(r'<ul class="standing-where">(.*?)</ul>', page, re.S)
-    assert where is not None
-    assert where[1].count("<li>") == 3
-    assert "broken-" in where[1]
-    assert "/dashboard/deployments/" in where[1]
+    where = elements(browser_of.get(OVERVIEW), "ul.standing-where li")
+    assert len(where) == 3
+    assert all("broken-" in words(one) for one in where)
+    assert all("/dashboard/deployments/" in elements(one, "a")[0].get("href") for one in where)

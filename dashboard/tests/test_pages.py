@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from uuid import uuid4
 
@@ -18,7 +17,7 @@ from analysis.models import VerdictName
 from analysis.tests.factories import make_hint, make_verdict
 from dashboard.deployments.listing import PAGE_SIZE
 from dashboard.tests import scenes
-from dashboard.tests.pages import LIST, address, words
+from dashboard.tests.pages import LIST, address, elements, figure, markup, words
 from deployments.models import NEVER_JUDGED, State
 from deployments.tests.factories import make_deployment
 from explain.rendering import quantity
@@ -60,8 +59,8 @@ def test_a_wrong_password_is_told_without_saying_which_part_is_wrong(client, use
     known = client.post(LOGIN, {"login": "ada", "password": "wrong"})
     unknown = client.post(LOGIN, {"login": "nobody", "password": "wrong"})
     assert known.status_code == unknown.status_code == 200
-    notice = re.compile(r'role="alert">.*?</div></div>', re.S)
-    assert notice.findall(known.content.decode()) == notice.findall(unknown.content.decode()) != []
+    notices = [[markup(notice) for notice in elements(page, '[role="alert"]')] for page in (known, unknown)]
+    assert notices[0] == notices[1] != []
 
 
 @pytest.mark.parametrize(
@@ -131,8 +130,7 @@ def test_the_list_shows_my_deployments_newest_first(browser_of, environment):
     for _ in range(3):
         make_deployment(environment=environment, state=State.FINISHED)
     make_deployment()
-    numbers = re.findall(r'cell-number">#(\d+)<', browser_of.get(LIST).content.decode())
-    assert numbers == ["3", "2", "1"]
+    assert [words(cell) for cell in elements(browser_of.get(LIST), ".cell-number")] == ["#3", "#2", "#1"]
 
 
 def test_another_teams_deployments_are_not_listed(browser_of, environment):
@@ -158,9 +156,8 @@ def test_a_verdict_is_listed_as_text_and_shape(browser_of, environment, verdict,
     deployment = make_deployment(environment=environment, state=State.FINISHED)
     make_verdict(deployment, verdict=verdict, confidence=0.87)
     page = browser_of.get(LIST)
-    badge = re.search(r'<span class="badge \w+"><svg.*?</svg>(.*?)</span>', page.content.decode(), re.S)
-    assert badge is not None
-    assert badge.group(1).strip() == text
+    assert elements(page, "td .badge svg")
+    assert words(page, "td .badge") == text
     assert "87 % high" in words(page)
 
 
@@ -206,10 +203,9 @@ def test_paging_shows_every_deployment_once(browser_of, environment):
     seen: list[int] = []
     path: str | None = LIST
     while path:
-        body = browser_of.get(path).content.decode()
-        seen += [int(number) for number in re.findall(r'cell-number">#(\d+)<', body)]
-        older = re.search(r'rel="next" href="([^"]+)"', body)
-        path = html.unescape(older.group(1)) if older else None
+        page = browser_of.get(path)
+        seen += [int(words(cell).lstrip("#")) for cell in elements(page, ".cell-number")]
+        path = next((link.get("href") for link in elements(page, 'a[rel="next"]')), None)
     assert seen == list(range(PAGE_SIZE * 2 + 3, 0, -1))
 
 
@@ -322,17 +318,14 @@ def test_the_limits_drawn_are_those_that_the_judge_held_the_samples_against(brow
     assert deployment.verdict.policy["kind"] == "adaptive"
     latency = next(check for check in deployment.verdict.checks if check["metric"] == "latency_p95")
     over = [value for value in scenes.SLOW["latency_p95"] if value > latency["limit"]]
-    page = browser_of.get(address(deployment)).content.decode()
-    chart = next(part for part in page.split("</figure>") if "chart-latency_p95-title" in part)
-    assert chart.count('class="dot-over"') == len(over) > 0
-    assert f"limit {quantity(latency['limit'], 'latency_p95')}" in " ".join(re.sub(r"<[^>]+>", "", chart).split())
+    chart = figure(browser_of.get(address(deployment)), "latency_p95")
+    assert len(elements(chart, ".dot-over")) == len(over) > 0
+    assert f"limit {quantity(latency['limit'], 'latency_p95')}" in words(chart)
 
 
 def test_the_table_of_samples_holds_what_the_charts_show(browser_of, environment):
-    page = browser_of.get(address(scenes.judged(environment, **scenes.SLOW))).content.decode()
-    table = page[page.index('id="samples"') :]
-    table = table[: table.index("</details>")]
-    for value in ("240\xa0ms", "310\xa0ms", "355\xa0ms", "402\xa0ms", "398\xa0ms", "118\xa0ms"):
+    table = words(browser_of.get(address(scenes.judged(environment, **scenes.SLOW))), "#samples")
+    for value in ("240 ms", "310 ms", "355 ms", "402 ms", "398 ms", "118 ms"):
         assert value in table
 
 

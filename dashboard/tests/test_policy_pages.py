@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +16,7 @@ from dashboard.policies.queries import REPLAYED, VERSIONS_SHOWN
 from dashboard.tests import scenes
 from dashboard.tests.pages import (
     address,
+    elements,
     exclude,
     filled_in,
     form_with,
@@ -27,7 +26,6 @@ from dashboard.tests.pages import (
     queries_of,
     send,
     words,
-    words_of,
 )
 from deployments.models import State
 from deployments.tests.factories import make_deployment
@@ -104,9 +102,7 @@ def test_each_field_says_what_it_says_in_the_policy(browser_of, environment, fie
 
 
 def test_every_field_of_both_policies_is_on_the_form(browser_of, environment):
-    names = set(filled_in(browser_of, environment)) | set(
-        re.findall(r'name="([^"]+)"', browser_of.get(page_of(environment)).content.decode())
-    )
+    names = {field.get("name") for field in elements(browser_of.get(page_of(environment)), "[name]")}
     adaptive = policy_from_dict({}).as_dict()
     fixed = FixedPolicy().as_dict()
     for start, policy in (("", adaptive), ("fixed.", fixed)):
@@ -131,13 +127,9 @@ def test_every_field_of_both_policies_is_on_the_form(browser_of, environment):
 def test_a_wrong_value_is_named_at_its_field_and_nothing_is_saved(browser_of, environment, fields, place):
     answer = send(browser_of, environment, **fields)
     assert answer.status_code == 200
-    field = re.search(rf'name="{re.escape(place)}".*?(?=name="(?!initial-))', answer.content.decode(), re.S)
-    assert field is not None
-    assert 'class="field-error"' in field.group(0)
-    # And read out with it.
-    described = re.search(r'aria-describedby="([^"]+)"', field.group(0))
-    assert described is not None
-    assert f'id="{described.group(1)}"' in field.group(0)
+    field, *_ = elements(answer, f'[name="{place}"]')
+    # It is read out with the field.
+    assert elements(answer, f'[id="{field.get("aria-describedby")}"] .field-error')
     assert not PolicyVersion.objects.exists()
 
 
@@ -168,7 +160,7 @@ def test_a_policy_that_was_changed_meanwhile_is_not_overwritten(browser_of, envi
     environment.refresh_from_db()
     assert environment.policy == {"sensitivity": "high"}
     # Who has read that may save all the same.
-    again = {**form_with('class="policy-form"', answer), "do": "save"}
+    again = {**form_with(".policy-form", answer), "do": "save"}
     assert again["sensitivity"] == "low"
     assert browser_of.post(page_of(environment), again).status_code == 302
     environment.refresh_from_db()
@@ -199,10 +191,8 @@ def test_a_stored_policy_that_does_not_read_is_told_and_can_be_replaced(browser_
 @pytest.mark.parametrize("policy", [EVERYTHING, FIXED])
 def test_the_file_that_the_page_shows_gives_the_same_policy(browser_of, environment, policy):
     set_policy(environment, policy, source="dashboard")
-    body = browser_of.get(page_of(environment)).content.decode()
-    shown = re.search(r'id="toml"><code>(.*?)</code>', body, re.S)
-    assert shown is not None
-    assert policy_from_toml(html.unescape(shown.group(1)), environment.name) == policy
+    (shown,) = elements(browser_of.get(page_of(environment)), "#toml code")
+    assert policy_from_toml(shown.text_content(), environment.name) == policy
 
 
 def test_versions_tell_who_changed_what(browser_of, environment, user):
@@ -258,9 +248,9 @@ def test_a_replay_shows_what_would_change_and_writes_nothing(browser_of, environ
     text = words(answer)
     assert "1 of 2 verdicts would change." in text
     assert "Of the 1 that people marked with what it deserved, 0 was right and 1 would be." in text
-    row = answer.content.decode().split('<section class="section" aria-labelledby="replay-title"')[1]
-    assert f'href="{address(slow)}"' in row
-    assert f'href="{address(kept)}"' not in row
+    links = [link.get("href") for link in elements(answer, '[aria-labelledby="replay-title"] a')]
+    assert address(slow) in links
+    assert address(kept) not in links
     assert "Correct verdict: OK" in text
     # The form keeps what was tried, the file says it, and nothing is stored.
     assert 'value="5000"' in answer.content.decode()
@@ -326,7 +316,7 @@ def test_a_window_is_taken_out_and_put_back(browser_of, environment, user):
     window = ExcludedWindow.objects.get()
     assert (window.environment, window.created_by) == (environment, user)
     page = browser_of.get(page_of(environment))
-    assert "<b>load</b> test" in words_of(page.content.decode().replace("&lt;b&gt;", "&lt;b&gt;"))
+    assert "<b>load</b> test" in words(page)
     assert "<b>load" not in page.content.decode()
     path = f"/dashboard/environments/{environment.pk}/windows/{window.pk}/remove/"
     assert browser_of.post(path).status_code == 302

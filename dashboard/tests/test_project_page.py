@@ -13,11 +13,11 @@ from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
 from dashboard.tests.pages import (
+    elements,
     page_of,
     project_page_of,
     queries_of,
     words,
-    words_of,
 )
 from deployments.models import State
 from deployments.tests.factories import make_deployment
@@ -40,7 +40,7 @@ def test_a_project_shows_its_environments_with_their_last_verdicts(browser_of, e
     make_deployment(environment=staging, state=State.RUNNING)
     make_deployment(branch="of-another-project")
     page = browser_of.get(project_page_of(environment))
-    rows = [words_of(row) for row in page.content.decode().split('<tr role="row">')[2:]]
+    rows = [words(row) for row in elements(page, 'tr[role="row"]')[1:]]
     assert [row.split()[0] for row in rows] == ["empty", "prod", "staging"]
     assert "none yet" in rows[0]
     assert "Warning #2" in rows[1]

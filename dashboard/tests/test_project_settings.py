@@ -16,7 +16,7 @@ from accounts.tests.factories import make_membership, make_team, make_user
 from analysis.models import VerdictName
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.pages import as_role, form_with, queries_of, words
+from dashboard.tests.pages import as_role, elements, form_with, markup, queries_of, words
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
@@ -106,12 +106,9 @@ def test_without_a_project_the_list_leads_on_for_those_who_may_make_one():
 
 
 def test_projects_overview_and_deployments_show_the_same_first_steps(browser_of):
-    steps = [
-        re.sub(r"\s+", " ", re.search(r'<ol class="steps">.*?</ol>', body, re.DOTALL).group())  # type: ignore[union-attr]
-        for body in (browser_of.get(page).content.decode() for page in (LIST, "/dashboard/", "/dashboard/deployments/"))
-    ]
-    assert steps[0] == steps[1] == steps[2]
-    assert f'href="{NEW}"' in steps[0]
+    pages = [browser_of.get(page) for page in (LIST, "/dashboard/", "/dashboard/deployments/")]
+    assert len({markup(elements(page, "ol.steps")[0]) for page in pages}) == 1
+    assert all(elements(page, f'ol.steps [href="{NEW}"]') for page in pages)
 
 
 # --- a new one
@@ -161,7 +158,7 @@ def test_the_first_project_of_somebody_without_a_team_makes_the_team(browser_of,
     User.objects.update(is_superuser=is_superuser)
     if not is_superuser:
         make_membership()
-    assert form_with('name="team_name"', browser_of.get(NEW))["team_name"] == "Team of ada"
+    assert form_with('[name="team_name"]', browser_of.get(NEW))["team_name"] == "Team of ada"
     assert first_project(browser_of).status_code == 200
     made = Project.objects.get(name="search")
     member = made.team.memberships.get()
@@ -175,7 +172,7 @@ def test_a_first_project_that_is_refused_makes_no_team(browser_of):
 
 
 def test_a_first_project_sent_twice_makes_one_team_and_one_project(browser_of):
-    form = form_with('name="endpoint"', browser_of.get(NEW))
+    form = form_with('[name="endpoint"]', browser_of.get(NEW))
     browser_of.post(NEW, {**form, "name": "checkout"})
     assert "This form was sent before." in words(browser_of.post(NEW, {**form, "name": "checkout"}, follow=True))
     first_project(browser_of, "payments")
@@ -236,13 +233,13 @@ def test_name_window_and_retention_are_saved_within_the_plan(browser_of, project
 
 def test_an_old_page_saves_what_was_changed_on_it_and_nothing_else(browser_of, project):
     Project.objects.filter(pk=project.pk).update(retention_days=3)
-    page = form_with('name="window_minutes"', browser_of.get(of(project, "settings/")))
+    page = form_with('[name="window_minutes"]', browser_of.get(of(project, "settings/")))
     assert page["retention_days"] == page["initial-retention_days"] == "3"
     Project.objects.filter(pk=project.pk).update(retention_days=6, adopt_endpoints=False)
     assert browser_of.post(of(project, "settings/"), {**page, "name": "checkout"}).status_code == 302
     project.refresh_from_db()
     assert (project.name, project.retention_days, project.adopt_endpoints) == ("checkout", 6, False)
-    page = form_with('name="window_minutes"', browser_of.get(of(project, "settings/")))
+    page = form_with('[name="window_minutes"]', browser_of.get(of(project, "settings/")))
     assert browser_of.post(of(project, "settings/"), {**page, "retention_days": ""}).status_code == 302
     project.refresh_from_db()
     assert (project.name, project.retention_days, project.adopt_endpoints) == ("checkout", None, False)
@@ -343,20 +340,20 @@ def test_a_new_key_is_shown_once_and_listed_by_its_first_characters(browser_of, 
 
 
 def test_a_form_that_is_sent_again_makes_no_second_key(browser_of, project):
-    form = form_with('name="name"', browser_of.get(of(project, "keys/")))
+    form = form_with('[name="name"]', browser_of.get(of(project, "keys/")))
     assert len(form["sent"]) > 20
     first = browser_of.post(of(project, "keys/"), {**form, "name": "ci"})
     assert KEY.findall(first.content.decode())
     again = browser_of.post(of(project, "keys/"), {**form, "name": "ci"}, follow=True)
     assert "This key was made already and shown once." in words(again)
     assert ApiKey.objects.filter(project=project).count() == 1
-    other = form_with('name="name"', again)
+    other = form_with('[name="name"]', again)
     assert browser_of.post(of(project, "keys/"), {**other, "name": "ci"}).status_code == 200
     assert ApiKey.objects.filter(project=project).count() == 2
 
 
 def test_a_new_project_whose_form_is_sent_again_leads_to_its_keys(browser_of, user, project):
-    form = form_with('name="endpoint"', browser_of.get(NEW))
+    form = form_with('[name="endpoint"]', browser_of.get(NEW))
     browser_of.post(NEW, {**form, "name": "checkout"})
     again = browser_of.post(NEW, {**form, "name": "checkout"}, follow=True)
     assert again.redirect_chain == [(of(Project.objects.get(name="checkout"), "keys/"), 302)]
@@ -415,8 +412,8 @@ def test_each_role_reads_and_writes_what_it_may(project, environment, role):
         assert answer.status_code in ((200, 302) if may else (404,) if role is None else (403,)), path
     if role in (Role.VIEWER, Role.MEMBER):
         for path in READ[1:3]:
-            body = client.get(of(project, path)).content.decode()
-            assert re.findall(r'<form[^>]*action="([^"]*)"', body) == ["/accounts/logout/"]
+            forms = elements(client.get(of(project, path)), "form[action]")
+            assert [form.get("action") for form in forms] == ["/accounts/logout/"]
 
 
 def test_nobody_who_is_not_signed_in_sees_anything(project):

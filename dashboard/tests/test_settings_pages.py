@@ -79,7 +79,7 @@ def test_what_cannot_be_is_refused_beside_its_field(browser_of, user, field, val
 
 
 def test_an_old_page_saves_only_what_was_changed_on_it(browser_of, user):
-    old = form_with('name="username"', browser_of.get(SETTINGS))
+    old = form_with('[name="username"]', browser_of.get(SETTINGS))
     save(browser_of, language="fr", theme="dark", time_zone="Asia/Tokyo")
     browser_of.post(SETTINGS, {**old, "first_name": "Ada"})
     user.refresh_from_db()
