@@ -1,9 +1,9 @@
-"""The judge of the `fixed` policy: the same limits for every service. Pure.
+"""Judge by the `fixed` policy: the same limits for every service. Pure.
 
 Rules: a limited metric fails when the share of POST samples strictly above its secured limit (secured_factor × limit)
 is strictly greater than its tolerance; traffic fails when the share of POST samples more than `drop` below the PRE
-mean is strictly greater than its tolerance. Lines and shares are compared in decimals, because in binary floats
-0.9 × 0.80 lies above 0.72 and three times 0.1 above 0.3, and a verdict must not hang on that.
+mean is strictly greater than its tolerance. Limits and shares are compared in decimals, because in binary floats
+0.9 × 0.80 is above 0.72 and three times 0.1 above 0.3, and a verdict must not depend on that.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ MAX_CONFIDENCE = 0.99
 
 
 def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy, window: Window) -> Verdict:
-    """The verdict of the fixed limits, with one check per metric in the order of METRICS.
+    """Judge by fixed limits, with one check per metric in the order of METRICS.
 
-    Without PRE or without POST it is a `warning` that is not conclusive, whatever the POST samples show: nothing tells
-    then whether the deployment is the reason. A critical metric that fails on otherwise poor data is still a
-    `rollback_recommended`, not conclusive.
+    Without PRE or POST the verdict is an inconclusive `warning`, whatever the POST samples show: it is unknown whether
+    the deployment is the cause. A critical metric that fails on otherwise poor data is still `rollback_recommended`,
+    not conclusive.
     """
     quality = assess(pre, post, window)
     checks = (
@@ -118,7 +118,7 @@ def _check_limit(metric: str, pre: Sequence[Sample], post: Sequence[Sample], pol
 
 def _check_traffic(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy) -> Check:
     metric, rule = "requests_per_sec", policy.requests_per_sec
-    # The mean is compared as a sum, because dividing it would round.
+    # Compare the sum instead of the mean, because division would round.
     total = sum((decimal_of(sample.requests_per_sec) for sample in pre), Decimal(0))
     if pre and post and total > 0 and total >= decimal_of(rule.min_pre_mean) * len(pre):
         return _compare_traffic(total, len(pre), [sample.requests_per_sec for sample in post], policy)
@@ -191,7 +191,7 @@ def _outcome(metric: str, policy: FixedPolicy, *, failed: bool) -> CheckOutcome:
 
 
 def _strength(check: Check) -> float:
-    """0..1: how far over the line (0.5 = twice the line) and how much of the window."""
+    """Return 0..1 by the distance beyond the limit (0.5 = twice the limit) and the share of the window."""
     deviation = 1 - 1 / max(check.margin or 1.0, 1.0)
     tolerance = check.tolerance or 0.0
     persistence = ((check.share or 0.0) - tolerance) / (1 - tolerance) if tolerance < 1 else 0.0
@@ -199,15 +199,17 @@ def _strength(check: Check) -> float:
 
 
 def _closeness(checks: Sequence[Check]) -> float:
-    """0..1: how near the worst sample of any metric came to its line."""
+    """Return 0..1 by how near the worst sample of any metric is to its limit."""
     return max((min(check.margin, 1.0) for check in checks if check.margin is not None), default=1.0)
 
 
 def _confidence(
     name: VerdictName, checks: Sequence[Check], failing: list[Check], quality: Quality, *, conclusive: bool
 ) -> float:
-    """0..1: grows with the deviation, the number of signals and the data quality. The weights are a plain ramp from
-    even odds to near certainty; they are not calibrated, which the fixed policy does not promise."""
+    """Return 0..1, growing with the deviation, the number of signals and the data quality.
+
+    The weights are a plain ramp from even odds to near certainty. They are not calibrated.
+    """
     if name == OK:
         raw = 0.60 + 0.39 * (1 - _closeness(checks))
     elif failing:
@@ -215,14 +217,14 @@ def _confidence(
         raw = 0.50 + 0.40 * strongest + 0.05 * min(len(failing) - 1, 2)
     else:
         raw = 0.50
-    # Half of it where nothing can be concluded, except that a critical breach was seen with one's own eyes.
+    # Half of it if inconclusive, except for an observed critical breach.
     certainty = 1.0 if conclusive or name == ROLLBACK else 0.5
     trust = certainty * (0.5 + 0.5 * quality.score)
     return round(min(raw * trust, MAX_CONFIDENCE), 4)
 
 
 def _score(name: VerdictName, checks: Sequence[Check], failing: list[Check], quality: Quality) -> float:
-    """0 = surely healthy … 1 = surely to roll back, in the band of its verdict; poor data stay low in the band."""
+    """Return 0 (healthy) … 1 (roll back) within the band of the verdict; low in the band with poor data."""
     if name == OK:
         return round(OK_TOP * _closeness(checks), 4)
     if not failing:

@@ -1,9 +1,8 @@
-"""How far the samples can be trusted. Pure.
+"""Assess the quality of the samples. Pure.
 
-The score starts at 1 and each named issue takes its penalty off. The penalties are set so that with the default
-threshold of 0.6 (`FixedPolicy.min_quality`) a full window with one weakness of form (one lost sample, a gap, a late
-analysis) still carries a verdict, while two of five samples, a missing side or an order of times that cannot be right
-does not.
+The score starts at 1 and each issue subtracts its penalty. With the default threshold of 0.6
+(`FixedPolicy.min_quality`) a full window with one formal issue (one lost sample, a gap, a late analysis) still supports
+a verdict, while two of five samples, a missing side or an impossible order of times does not.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from explain.facts import Fact, Param
 ENOUGH_POST_SAMPLES = 5
 GAP_INTERVALS = 1.8
 
-# Clocks of two pollers may differ by a little; what lies further ahead than this is wrong.
+# Clocks of two pollers may differ slightly; times further ahead are wrong.
 CLOCK_TOLERANCE = timedelta(seconds=5)
 
-# PRE describes the service just before the deployment; traffic half an hour ago may have been another one.
+# PRE describes the service just before the deployment; traffic may have changed in half an hour.
 PRE_MAX_AGE = timedelta(minutes=30)
 
-# A window of a few seconds (demo, tests) is not stale because the analysis waited for a busy machine.
+# A short window (demo, tests) is not stale only because the analysis was delayed by a busy machine.
 POST_MIN_STALE_AGE = timedelta(seconds=60)
 
 
 def assess(pre: Sequence[Sample], post: Sequence[Sample], window: Window) -> Quality:
-    """Score (0..1) and issues of the evidence for one deployment; samples in any order.
+    """Return score (0..1) and issues of the evidence for one deployment; samples in any order.
 
     Stale means: at evaluated_at the newest POST sample is older than a whole window (and than 60 s), or the newest
     PRE sample is more than 30 min older than the deployment's start (first POST sample where the start is unknown).
@@ -73,7 +72,7 @@ def _missing_side(code: str, penalty: float, window: Window, **params: Param) ->
 def _too_few(after: list[datetime], window: Window) -> list[QualityIssue]:
     count, needed = len(after), min(ENOUGH_POST_SAMPLES, window.expected)
     if not count or not window.final:
-        # While samples are still to come, those that are not there yet are not missing.
+        # While samples are still to come, they are not missing.
         return []
     if count < needed:
         samples = Fact("samples", {"n": count})
@@ -124,7 +123,7 @@ def _stale(before: list[datetime], after: list[datetime], window: Window) -> lis
 
 
 def _misses(window: Window) -> list[QualityIssue]:
-    # The samples that are missing are counted above; here it is only a little more, for the reason.
+    # Missing samples are counted above; their reason adds a small penalty.
     expired = [miss for miss in window.misses if miss.reason == "expired"]
     failed = [miss for miss in window.misses if miss.reason != "expired"]
     issues = []

@@ -1,4 +1,4 @@
-"""Why collections brought nothing. Pure."""
+"""Reasons of missing samples. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from explain.facts import Fact
 
 
 def reasons(misses: Iterable[Miss]) -> list[Fact]:
-    """Each reason with how often it occurred, most frequent first."""
+    """Return each reason with its count, most frequent first."""
     by_code = Counter(miss.reason for miss in misses)
     return [Fact("reason_counted", {"reason": code, "n": count}) for code, count in by_code.most_common()]
 
 
 def distinct_reasons(misses: Iterable[Miss]) -> list[Fact]:
-    """The reasons, in the order of their codes."""
+    """Return the reasons, in the order of their codes."""
     return [Fact("reason_only", {"reason": code}) for code in sorted({miss.reason for miss in misses})]

@@ -1,4 +1,4 @@
-"""The values that analysis works on. Pure: no Django, no I/O."""
+"""Values of the analysis. Pure: no Django, no I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROLLBACK: Final = "rollback_recommended"
 VerdictName = Literal["ok", "warning", "rollback_recommended"]
 VERDICTS: tuple[VerdictName, ...] = (OK, WARNING, ROLLBACK)
 
-# Where a sample that the judge compares with was taken.
+# Origin of a compared sample.
 Origin = Literal["pre", "baseline", "history", "post"]
 
 
@@ -40,8 +40,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """A collection that brought no sample: when it was due, why (a reason code such as http_5xx, timeout, refused,
-    invalid_payload, unauthorized, expired, cancelled), in which phase and at which place of the window (0-based)."""
+    """A collection without a sample.
+
+    Due time, reason (a code such as http_5xx, timeout, refused, invalid_payload, unauthorized, expired, cancelled),
+    phase and place in the window (0-based).
+    """
 
     scheduled_at: datetime | None
     reason: str
@@ -51,10 +54,10 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the observation was meant to be, for judging how complete the evidence is.
+    """The planned observation, to judge how complete the evidence is.
 
-    expected: number of POST samples planned; interval_s: seconds between them; evaluated_at: the judge's "now";
-    started_at and finished_at bound the deployment itself, where known. final is false while samples are still to come.
+    expected: number of POST samples planned; interval_s: seconds between them; evaluated_at: time of judging;
+    started_at, finished_at: of the deployment, if known. final is false while samples are still to come.
     """
 
     expected: int = 5
@@ -77,9 +80,8 @@ class Check:
     """One rule applied to one metric, with every number needed to recompute it.
 
     observed and baseline: the two levels compared, in the metric's unit, None where unknown; spread: of the baseline;
-    limit: the line that was or would be crossed; share and tolerance: of POST samples over the line, 0..1; margin: how
-    far over the line, 1.0 = exactly on it; details: whatever else the rule used, JSON values only. code and params:
-    what the check found, see `fact`.
+    limit: the threshold; share, tolerance: of POST samples beyond it, 0..1; margin: multiple of the threshold, 1.0 =
+    exactly at it; details: other values of the rule, JSON only. code, params: result, see `fact`.
     """
 
     metric: str
@@ -102,7 +104,7 @@ class Check:
 
     @property
     def fact(self) -> Fact:
-        """What the check found: its code with its own numbers, its details and params."""
+        """Return the result: the code with the numbers of the check, its details and params."""
         levels = {name: getattr(self, name) for name in ("metric", *LEVELS)}
         details = {name: value for name, value in self.details.items() if not isinstance(value, list)}
         if {"over", "samples"} <= details.keys():
@@ -110,18 +112,18 @@ class Check:
         return Fact(self.code, {**levels, **details, **self.params})
 
 
-# What a check has measured, and compared with what.
+# Numbers of a check.
 LEVELS = ("observed", "baseline", "limit", "share", "tolerance", "margin")
 
 
 def samples_over(over: int, count: int) -> Fact:
-    """ "3 of 5 samples"."""
+    """Return the fact "3 of 5 samples"."""
     return Fact("samples_over" if count != 1 else "one_sample_over", {"n": over, "count": count})
 
 
 @dataclass(frozen=True, slots=True)
 class QualityIssue:
-    """One named weakness of the data: code, what it takes off the score (0..1), and what was found."""
+    """An issue of the data: code, penalty of the score (0..1), and fact."""
 
     code: str
     fact: Fact
@@ -130,7 +132,7 @@ class QualityIssue:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How far the samples can be trusted: score 0..1 and the issues that lowered it."""
+    """Quality of the data: score 0..1 and the issues that lowered it."""
 
     score: float
     issues: tuple[QualityIssue, ...] = ()
@@ -138,10 +140,10 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge says of a deployment.
+    """The verdict on a deployment.
 
-    confidence 0..1 is the probability that the verdict is right; conclusive is false where the evidence does not carry
-    a verdict; score is 0 = surely healthy … 1 = surely to roll back; early: issued before the window ended.
+    confidence 0..1: probability that it is right; conclusive: whether the evidence supports it; score: 0 = healthy …
+    1 = roll back; early: issued before the window ended.
     """
 
     verdict: VerdictName
@@ -156,7 +158,7 @@ class Verdict:
 
     @property
     def failed_metrics(self) -> tuple[str, ...]:
-        """Metrics with a warning or critical check, in the order of METRICS."""
+        """Return metrics with a warning or critical check, in the order of METRICS."""
         failed = {check.metric for check in self.checks if check.failed}
         return tuple(metric for metric in METRICS if metric in failed)
 
@@ -167,7 +169,7 @@ SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A debug hint (SDH): what probably happened, what it does to users, what to do next.
+    """A debug hint (SDH): probable cause, effect on users, next steps.
 
     text_key: the key of its texts (analysis/texts/hints.py), which params fill; roll_back: the verdict recommends it.
     metric: the leading one, whose unit observed and threshold have (None for hints about the data); metrics: all that
@@ -188,5 +190,5 @@ class Hint:
 
     @property
     def code(self) -> str:
-        """The hint's code: the key without its variant."""
+        """Return the hint's code: the key without its variant."""
         return self.text_key.partition(".")[0]

@@ -1,4 +1,4 @@
-"""SeqPulse Debug Hints (SDH): what probably happened, what it does to users, what to do next. Pure.
+"""SeqPulse Debug Hints (SDH): probable cause, effect on users, next steps. Pure.
 
 A hint is one function here, a line in RULES, and its texts in analysis/texts/hints.py.
 """
@@ -47,7 +47,7 @@ RULES: tuple[Rule, ...] = (
     latency_improved,
 )
 
-# By key: codes of the hints that this one explains, where they are about the same metrics.
+# Codes of hints that are explained by the key, if about the same metrics.
 REPLACES = {
     "service_unreachable": ("missing_data", "poor_data"),
     "service_degradation": ("persistent_breach", "high_error_rate", "high_latency"),
@@ -62,10 +62,10 @@ REPLACES = {
 
 
 def hints(verdict: Verdict, pre: Sequence[Sample], post: Sequence[Sample], window: Window) -> list[Hint]:
-    """The hints that go with a verdict, most severe first.
+    """Return the hints of a verdict, most severe first.
 
-    A rollback always comes with a critical hint: every critical check is named by a rule, and a judge with a finding
-    that no rule knows gets its own words shown (`critical_finding`). An ok never does: see `base.build`.
+    A rollback always has a critical hint: every critical check has a rule, and a finding without one is shown by
+    `critical_finding`. An ok never has one: see `base.build`.
     """
     findings = Findings(verdict=verdict, pre=tuple(pre), post=tuple(post), window=window)
     found: list[Hint] = []

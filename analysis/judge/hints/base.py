@@ -1,4 +1,4 @@
-"""What hint rules are made of: the judge's findings and the one builder of hints. Pure.
+"""Base of hint rules: the findings of the judge, and the builder of hints. Pure.
 
 Rules read the verdict's checks and have no limits of their own, so they work with every judge.
 """
@@ -30,7 +30,7 @@ MAX_CONFIDENCE = 0.99
 
 @dataclass(frozen=True)
 class Findings:
-    """What a rule looks at: the verdict with its checks, the samples and the window."""
+    """Input of a rule: the verdict with its checks, the samples and the window."""
 
     verdict: Verdict
     pre: tuple[Sample, ...]
@@ -45,20 +45,20 @@ class Findings:
         return {check.metric: check for check in ordered}
 
     def check(self, metric: str) -> Check | None:
-        """The gravest check of the metric, None where the judge did not look at it."""
+        """Return the most severe check of the metric, None if it was not judged."""
         return self._worst.get(metric)
 
     def failed(self, metric: str) -> Check | None:
-        """The metric's check if it failed, as warning or critical."""
+        """Return the metric's check if it failed, as warning or critical."""
         check = self.check(metric)
         return check if check is not None and check.failed else None
 
     def unreachable(self) -> Check | None:
-        """The check that found the endpoint answering no more, if it failed. It is about no metric's level."""
+        """Return the check of an endpoint that stopped answering, if it failed. It is not about a metric's level."""
         return next((check for check in self.verdict.checks if check.rule == UNREACHABLE and check.failed), None)
 
     def all_failed(self, *metrics: str) -> tuple[Check, ...]:
-        """Their checks if every one of the metrics failed, else nothing."""
+        """Return the checks if all of the metrics failed, else nothing."""
         found = tuple(check for metric in metrics if (check := self.failed(metric)) is not None)
         return found if len(found) == len(metrics) else ()
 
@@ -67,7 +67,7 @@ Rule = Callable[[Findings], Hint | None]
 
 
 def hard_limit(check: Check) -> float | None:
-    """The limit itself where the judge holds samples against a line below it, else that line."""
+    """Return the limit itself if samples are compared with a threshold below it, else that threshold."""
     limit: float | None = check.details.get("configured_limit", check.limit)
     return limit
 
@@ -81,7 +81,7 @@ def from_checks(
     severity: Severity | None = None,
     params: Mapping[str, Param] | None = None,
 ) -> Hint:
-    """A hint on one or more checks; the first one leads and gives observed, threshold and the params."""
+    """Build a hint on one or more checks; the first one provides observed, threshold and params."""
     lead = checks[0]
     limit = threshold if threshold is not None else lead.limit
     return build(
@@ -113,8 +113,11 @@ def build(  # noqa: PLR0913  (one argument per column of a hint)
     numbers: dict[str, Any] | None = None,
     params: Mapping[str, Param] | None = None,
 ) -> Hint:
-    """The only place that makes a Hint. A hint is critical only where the verdict says to roll back, and nothing that
-    comes with a verdict of ok is more than a warning: the verdict and its hints must not contradict each other."""
+    """Build a hint; the only place that creates one.
+
+    A hint is critical only if the verdict recommends a rollback, and at most a warning with an ok: verdict and hints
+    must not contradict each other.
+    """
     verdict = findings.verdict.verdict
     if severity == "critical" and verdict != ROLLBACK:
         severity = "info" if verdict == OK else "warning"
@@ -139,8 +142,11 @@ def _gravest(checks: Sequence[Check]) -> Severity:
 
 
 def _confidence(findings: Findings, checks: Sequence[Check]) -> float:
-    """Grows with the deviation (half its weight at twice the line), the share of bad samples and the number of
-    signals; poor data take up to half of it away."""
+    """Return the confidence of a hint.
+
+    It grows with the deviation (half its weight at twice the threshold), the share of bad samples and the number of
+    signals; poor data reduces it by up to half.
+    """
     deviation = sum(1 - 1 / max(_margin(check), 1.0) for check in checks) / len(checks)
     persistence = sum(check.share or 0.0 for check in checks) / len(checks)
     raw = 0.45 + 0.30 * deviation + 0.15 * persistence + 0.10 * min(len(checks) - 1, 2)
@@ -158,7 +164,7 @@ def _numbers(check: Check) -> dict[str, Any]:
 
 
 def _params(findings: Findings, checks: Sequence[Check], limit: float | None) -> dict[str, Param]:
-    """The lead's levels in its unit, and beside those of each metric where several are explained."""
+    """Return the levels of the leading metric in its unit, and those of each metric if several are explained."""
     lead = checks[0]
     count = lead.details.get("samples", len(findings.post))
     change: Param = Fact("unknown_share")

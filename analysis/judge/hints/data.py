@@ -1,4 +1,4 @@
-"""Hints about the samples: some are missing, or their times make them doubtful."""
+"""Hints about the data: missing samples, or implausible times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MISSING = ("no_post", "no_pre", "few_post_samples", "incomplete_window", "expire
 
 
 def missing_data(findings: Findings) -> Hint | None:
-    """When samples are missing; a warning where the verdict is not conclusive, else for information."""
+    """Report missing samples; a warning if the verdict is inconclusive, else info."""
     issues = [issue for issue in findings.verdict.quality.issues if issue.code in MISSING]
     if not issues:
         return None
@@ -21,7 +21,7 @@ def missing_data(findings: Findings) -> Hint | None:
         findings,
         f"missing_data.{variant}",
         severity="info" if findings.verdict.conclusive else "warning",
-        # Not a guess: the samples are missing. What is less sure is how much that matters.
+        # That samples are missing is certain; how much it matters is not.
         confidence=0.6 + sum(issue.penalty for issue in issues) / 2,
         observed=float(collected),
         threshold=float(expected),
@@ -42,7 +42,7 @@ def missing_data(findings: Findings) -> Hint | None:
 
 
 def poor_data(findings: Findings) -> Hint | None:
-    """When quality has issues of order or time; a gap that missing samples explain is left to missing_data."""
+    """Report issues of order or time; gaps explained by missing samples are left to missing_data."""
     issues = findings.verdict.quality.issues
     missing = any(issue.code in MISSING for issue in issues)
     doubtful = [issue for issue in issues if issue.code not in MISSING and not (missing and issue.code == "gap")]

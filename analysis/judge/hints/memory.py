@@ -1,4 +1,4 @@
-"""Hints about memory: growth and being full, found by their course, and the limit."""
+"""Hints about memory: growth, nearly full memory, and the limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEAR = Decimal("0.9")
 
 
 def memory_growth(findings: Findings) -> Hint | None:
-    """When a judge that follows memory over time found a leak, a step, or memory about to be full."""
+    """Report a leak, a step, or nearly full memory, found by a judge that follows memory over time."""
     check = findings.failed("memory_usage")
     variant = VARIANTS.get(check.rule) if check is not None else None
     if check is None or variant is None:
@@ -27,7 +27,7 @@ def memory_growth(findings: Findings) -> Hint | None:
 
 
 def memory_above_limit(findings: Findings) -> Hint | None:
-    """When memory_usage failed and more samples than tolerated lie above the limit itself, not just near it."""
+    """Report memory_usage with more samples than tolerated above the limit itself."""
     check = findings.failed("memory_usage")
     if check is None or not _above_limit(findings, check):
         return None
@@ -35,7 +35,7 @@ def memory_above_limit(findings: Findings) -> Hint | None:
 
 
 def memory_near_limit(findings: Findings) -> Hint | None:
-    """When memory_usage failed without being above its limit, or its level is at 90 % of the limit or more."""
+    """Report memory_usage that failed below its limit, or is at 90 % of the limit or more."""
     check = findings.check("memory_usage")
     limit = hard_limit(check) if check else None
     if check is None or limit is None or check.observed is None:
@@ -51,8 +51,10 @@ def memory_near_limit(findings: Findings) -> Hint | None:
 
 
 def _above_limit(findings: Findings, check: Check) -> bool:
-    """Whether the failed memory check is about the limit itself. Where the judge's line is not below the limit, or
-    there is no limit (a leak found by its trend), it is."""
+    """Return whether the failed memory check is about the limit itself.
+
+    It is, if the judge's threshold is not below the limit, or there is no limit (a leak found by its trend).
+    """
     limit = hard_limit(check)
     if limit is None or check.limit is None or limit <= check.limit:
         return True

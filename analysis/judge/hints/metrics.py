@@ -7,7 +7,7 @@ from analysis.judge.levels import mean_of
 from analysis.judge.types import Hint
 from explain.facts import Fact
 
-# Worth telling: a fifth faster and by more than timer noise, in nearly every sample. Nothing hangs on these numbers.
+# Reported from a fifth faster, by more than timer noise, in nearly every sample. No verdict depends on these numbers.
 MIN_DROP = 0.20
 MIN_DROP_MS = 10.0
 MIN_SHARE = 0.8
@@ -15,31 +15,31 @@ MIN_SAMPLES = 3
 
 
 def high_error_rate(findings: Findings) -> Hint | None:
-    """When error_rate failed."""
+    """Report a failed error_rate."""
     check = findings.failed("error_rate")
     return from_checks(findings, "high_error_rate", (check,)) if check else None
 
 
 def traffic_below_baseline(findings: Findings) -> Hint | None:
-    """When requests_per_sec failed."""
+    """Report a failed requests_per_sec."""
     check = findings.failed("requests_per_sec")
     return from_checks(findings, "traffic_below_baseline", (check,)) if check else None
 
 
 def high_latency(findings: Findings) -> Hint | None:
-    """When latency_p95 failed."""
+    """Report a failed latency_p95."""
     check = findings.failed("latency_p95")
     return from_checks(findings, "high_latency", (check,)) if check else None
 
 
 def cpu_spike(findings: Findings) -> Hint | None:
-    """When cpu_usage failed."""
+    """Report a failed cpu_usage."""
     check = findings.failed("cpu_usage")
     return from_checks(findings, "cpu_spike", (check,)) if check else None
 
 
 def latency_improved(findings: Findings) -> Hint | None:
-    """When p95 fell by a fifth in nearly all samples and neither errors nor traffic failed: failing fast is no gain."""
+    """Report a p95 lower by a fifth in nearly all samples, unless errors or traffic failed: failing fast is no gain."""
     if len(findings.post) < MIN_SAMPLES or not findings.pre:
         return None
     if any(findings.failed(metric) for metric in ("error_rate", "requests_per_sec", "latency_p95")):

@@ -7,15 +7,14 @@ from analysis.judge.reasons import reasons
 from analysis.judge.types import METRICS, ROLLBACK, Check, Hint
 from explain.facts import Fact
 
-# What "persistent" means here, not a limit of a metric: enough samples to speak of a course of time, and nearly all
-# of them over the judge's line.
+# Meaning of "persistent", not a limit of a metric: enough samples, nearly all of them beyond the judge's threshold.
 MIN_SAMPLES = 3
 MIN_SHARE = 0.8
 PERSISTENT = ("error_rate", "requests_per_sec", "latency_p95")
 
 
 def service_unreachable(findings: Findings) -> Hint | None:
-    """When the judge found failed collections to speak against the service."""
+    """Report failed collections that indicate an outage."""
     check = findings.unreachable()
     if check is None:
         return None
@@ -25,7 +24,7 @@ def service_unreachable(findings: Findings) -> Hint | None:
         findings,
         "service_unreachable",
         severity="critical" if check.outcome == "critical" else "warning",
-        # The judge's own confidence: there is no level of a metric to measure a deviation by.
+        # The judge's confidence: there is no level to measure a deviation by.
         confidence=findings.verdict.confidence,
         observed=float(missing),
         evidence=(check.fact,),
@@ -34,25 +33,25 @@ def service_unreachable(findings: Findings) -> Hint | None:
 
 
 def service_degradation(findings: Findings) -> Hint | None:
-    """When both error_rate and latency_p95 failed."""
+    """Report failed error_rate and latency_p95 together."""
     checks = findings.all_failed("error_rate", "latency_p95")
     return from_checks(findings, "service_degradation", checks) if checks else None
 
 
 def partial_outage(findings: Findings) -> Hint | None:
-    """When both requests_per_sec and error_rate failed; traffic leads."""
+    """Report failed requests_per_sec and error_rate together; traffic leads."""
     checks = findings.all_failed("requests_per_sec", "error_rate")
     return from_checks(findings, "partial_outage", checks) if checks else None
 
 
 def compute_saturation(findings: Findings) -> Hint | None:
-    """When both cpu_usage and latency_p95 failed; cpu leads."""
+    """Report failed cpu_usage and latency_p95 together; cpu leads."""
     checks = findings.all_failed("cpu_usage", "latency_p95")
     return from_checks(findings, "compute_saturation", checks) if checks else None
 
 
 def persistent_breach(findings: Findings) -> Hint | None:
-    """When critical checks failed in at least 80 % of at least three samples, and the verdict is a rollback."""
+    """Report critical checks that failed in at least 80 % of at least three samples, with a rollback."""
     if findings.verdict.verdict != ROLLBACK or len(findings.post) < MIN_SAMPLES:
         return None
     checks = [check for metric in METRICS if (check := findings.failed(metric)) is not None and _persists(check)]
@@ -68,8 +67,10 @@ def _persists(check: Check) -> bool:
 
 
 def critical_finding(findings: Findings) -> Hint:
-    """A critical hint out of the verdict's critical checks, or out of its summary where it has none. Not in RULES:
-    `hints()` asks for it where a rollback has no critical hint from them."""
+    """Build a critical hint from the verdict's critical checks, or from its summary without any.
+
+    Not in RULES: `hints()` adds it if a rollback has no critical hint.
+    """
     critical = [check for check in findings.verdict.checks if check.outcome == "critical"]
     found = tuple(check.fact for check in critical) or (findings.verdict.summary,)
     lead = critical[0] if critical else None
