@@ -165,6 +165,11 @@ def request_of(path: str, address: str) -> Any:
     return request
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/dashboard/nowhere/", "/deployments/nowhere", "/api/nowhere"])
+def test_an_address_without_a_view_is_limited(client: Client, path: str) -> None:
+    assert statuses(client, path, LIMIT + 1) == [404] * LIMIT + [429]
+
+
 def test_a_signed_in_user_is_limited_by_user_and_not_by_address(client: Client) -> None:
     client.force_login(make_user())
     form = {"oldpassword": "wrong"}

@@ -187,7 +187,7 @@ def test_a_job_of_use_for_ever_never_expires(journal: Journal) -> None:
     assert (claimed.expires_at, claimed.defect) == (None, None)
 
 
-def test_a_tick_renews_only_the_leases_of_jobs_that_the_poller_knows(journal: Journal) -> None:
+def test_a_heartbeat_renews_only_the_leases_of_jobs_that_the_poller_knows(journal: Journal) -> None:
     known, forgotten = make_job(), make_job()
     store = JobStore("a", 0)
     store.claim(10)
@@ -204,7 +204,7 @@ def test_released_jobs_are_due_again_at_once(journal: Journal) -> None:
     assert claim_one(JobStore("b", 30)).id == job.pk
 
 
-def test_the_tick_tells_when_the_next_job_is_due(journal: Journal) -> None:
+def test_the_heartbeat_returns_when_the_next_job_is_due(journal: Journal) -> None:
     store = JobStore("a", 30)
     store.register("host", 1)
     assert store.heartbeat([]).next_due_s is None
@@ -244,7 +244,7 @@ def test_open_jobs_are_found_without_reading_the_ended_ones() -> None:
     assert "Seq Scan" not in plan
 
 
-def test_the_claim_leaves_full_lanes_and_kinds_alone(journal: Journal) -> None:
+def test_the_claim_skips_full_queues_and_kinds(journal: Journal) -> None:
     make_job(fair_key=1)
     other, nobodys = make_job(fair_key=2), make_job()
     make_job("slow", fair_key=2)
@@ -252,7 +252,7 @@ def test_the_claim_leaves_full_lanes_and_kinds_alone(journal: Journal) -> None:
     assert {job.id for job in JobStore("a", 30).claim(10, limits)[0]} == {other.pk, nobodys.pk}
 
 
-def test_the_outlook_sees_what_may_be_claimed_and_whether_others_work(journal: Journal) -> None:
+def test_the_snapshot_shows_what_may_be_claimed_and_whether_others_work(journal: Journal) -> None:
     make_job(fair_key=1)
     make_job(due_in_s=50, fair_key=2)
     store = JobStore("m", 30)
