@@ -11,22 +11,16 @@ from analysis.recorded import without_facts
 from deployments.models import Deployment
 
 
-def standing_verdict(deployment: Deployment) -> DeploymentVerdict | None:
-    """Return the deployment's verdict, None until it exists."""
-    verdict: DeploymentVerdict | None = getattr(deployment, "verdict", None)
-    return verdict
-
-
 class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     """A deployment. verdict is null until it exists."""
 
     deployment_id = serializers.UUIDField(source="uuid")
     environment = serializers.CharField(source="environment.name")
     superseded_by = serializers.UUIDField(source="superseded_by.uuid", default=None)
-    verdict = serializers.SerializerMethodField()
-    confidence = serializers.SerializerMethodField()
-    conclusive = serializers.SerializerMethodField()
-    early = serializers.SerializerMethodField()
+    verdict = serializers.CharField(source="verdict.verdict", default=None, allow_null=True, read_only=True)
+    confidence = serializers.FloatField(source="verdict.confidence", default=None, allow_null=True, read_only=True)
+    conclusive = serializers.BooleanField(source="verdict.conclusive", default=None, allow_null=True, read_only=True)
+    early = serializers.BooleanField(source="verdict.early", default=None, allow_null=True, read_only=True)
 
     class Meta:
         model = Deployment
@@ -52,22 +46,6 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "conclusive",
             "early",
         ]
-
-    def get_verdict(self, deployment: Deployment) -> str | None:
-        verdict = standing_verdict(deployment)
-        return verdict.verdict if verdict else None
-
-    def get_confidence(self, deployment: Deployment) -> float | None:
-        verdict = standing_verdict(deployment)
-        return verdict.confidence if verdict else None
-
-    def get_conclusive(self, deployment: Deployment) -> bool | None:
-        verdict = standing_verdict(deployment)
-        return verdict.conclusive if verdict else None
-
-    def get_early(self, deployment: Deployment) -> bool | None:
-        verdict = standing_verdict(deployment)
-        return verdict.early if verdict else None
 
 
 class HintSerializer(serializers.ModelSerializer[Hint]):

@@ -134,11 +134,11 @@ def _down(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
     if any(miss.reason not in SERVICE_DOWN for miss in misses):
         return None
     return no_answers(
-        "critical",
         "all_collections_failed",
-        missing=len(misses),
-        expected=len(misses),
+        len(misses),
+        len(misses),
         margin=MARGIN,
+        outcome="critical",
         reasons=distinct_reasons(misses),
     )
 

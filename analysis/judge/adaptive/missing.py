@@ -82,13 +82,13 @@ def _down_streak(evidence: Evidence, misses: list[Miss]) -> int:
 
 
 def no_answers(
-    result: CheckOutcome, code: str, *, missing: int, expected: int, margin: float, **params: Param
+    code: str, missing: int, expected: int, *, margin: float, outcome: CheckOutcome = "warning", **params: Param
 ) -> Check:
     """Return the check of an endpoint that stopped answering. No metric has a level."""
     return Check(
         metric="requests_per_sec",
         rule=UNREACHABLE,
-        outcome=result,
+        outcome=outcome,
         code=code,
         params=params,
         share=min(1.0, missing / expected),
@@ -115,11 +115,11 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
         worst = max(streak / max(DOWN_IN_A_ROW, round(DOWN_SHARE * found.expected)), share / (DOWN_SHARE + usual))
         if len(down) >= DOWN_IN_A_ROW and worst >= 1.0 and usual < 0.3:
             check = no_answers(
-                "critical",
                 "service_failed_collections",
-                missing=len(down),
-                expected=found.expected,
+                len(down),
+                found.expected,
                 margin=worst,
+                outcome="critical",
                 reasons=reasons,
                 streak=streak,
             )
@@ -127,25 +127,12 @@ def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
         if len(down) >= DOWN_IN_A_ROW and share >= SOME_SHARE + usual:
             strength = share / (SOME_SHARE + usual)
             check = no_answers(
-                "warning",
-                "collections_failed",
-                missing=len(down),
-                expected=found.expected,
-                margin=strength,
-                reasons=reasons,
-                before=before,
+                "collections_failed", len(down), found.expected, margin=strength, reasons=reasons, before=before
             )
             return Finding(check, strength, worst * 0.9, strength)
     if len(broken) >= 2 and len(broken) >= SILENT_SHARE * found.expected:
         strength = len(broken) / (SILENT_SHARE * found.expected)
-        check = no_answers(
-            "warning",
-            "no_metrics_answered",
-            missing=len(broken),
-            expected=found.expected,
-            margin=strength,
-            reasons=reasons,
-        )
+        check = no_answers("no_metrics_answered", len(broken), found.expected, margin=strength, reasons=reasons)
         return Finding(check, strength, 0.5)
     return _silence(evidence, found) if answered_before else None
 
@@ -154,14 +141,7 @@ def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
     """Judge samples that stopped before the end of the window without a reason."""
     explained = sum(m.reason not in SERVICE_DOWN for m in _post_misses(evidence))
     if found.present == 0 and found.expected - explained > 0 and evidence.window.final:
-        check = no_answers(
-            "warning",
-            "no_sample_came",
-            missing=found.expected,
-            expected=found.expected,
-            margin=2.0,
-            n=evidence.fresh_pre,
-        )
+        check = no_answers("no_sample_came", found.expected, found.expected, margin=2.0, n=evidence.fresh_pre)
         return Finding(check, 2.0, 0.9)
     lost_before_silence = found.expected - found.present - found.silent
     if (
@@ -170,8 +150,6 @@ def _silence(evidence: Evidence, found: Completeness) -> Finding | None:
         and lost_before_silence <= 0.25 * found.expected
     ):
         strength = found.silent / (SILENT_SHARE * found.expected)
-        check = no_answers(
-            "warning", "last_samples_missing", missing=found.silent, expected=found.expected, margin=strength
-        )
+        check = no_answers("last_samples_missing", found.silent, found.expected, margin=strength)
         return Finding(check, strength, 0.5)
     return None

@@ -99,6 +99,16 @@ def from_checks(
     )
 
 
+def when_failed(text_key: str, *metrics: str) -> Rule:
+    """A rule: a hint when the checks of all these metrics failed; the first one leads."""
+
+    def rule(findings: Findings) -> Hint | None:
+        checks = findings.all_failed(*metrics)
+        return from_checks(findings, text_key, checks) if checks else None
+
+    return rule
+
+
 def build(  # noqa: PLR0913  (one argument per column of a hint)
     findings: Findings,
     text_key: str,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.judge.hints.base import Findings, build, from_checks
+from analysis.judge.hints.base import Findings, build, when_failed
 from analysis.judge.levels import mean_of
 from analysis.judge.types import Hint
 from explain.facts import Fact
@@ -14,28 +14,10 @@ MIN_SHARE = 0.8
 MIN_SAMPLES = 3
 
 
-def high_error_rate(findings: Findings) -> Hint | None:
-    """Report a failed error_rate."""
-    check = findings.failed("error_rate")
-    return from_checks(findings, "high_error_rate", (check,)) if check else None
-
-
-def traffic_below_baseline(findings: Findings) -> Hint | None:
-    """Report a failed requests_per_sec."""
-    check = findings.failed("requests_per_sec")
-    return from_checks(findings, "traffic_below_baseline", (check,)) if check else None
-
-
-def high_latency(findings: Findings) -> Hint | None:
-    """Report a failed latency_p95."""
-    check = findings.failed("latency_p95")
-    return from_checks(findings, "high_latency", (check,)) if check else None
-
-
-def cpu_spike(findings: Findings) -> Hint | None:
-    """Report a failed cpu_usage."""
-    check = findings.failed("cpu_usage")
-    return from_checks(findings, "cpu_spike", (check,)) if check else None
+high_error_rate = when_failed("high_error_rate", "error_rate")
+traffic_below_baseline = when_failed("traffic_below_baseline", "requests_per_sec")
+high_latency = when_failed("high_latency", "latency_p95")
+cpu_spike = when_failed("cpu_spike", "cpu_usage")
 
 
 def latency_improved(findings: Findings) -> Hint | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.judge.hints.base import Findings, build, from_checks
+from analysis.judge.hints.base import Findings, build, from_checks, when_failed
 from analysis.judge.reasons import reasons
 from analysis.judge.types import METRICS, ROLLBACK, Check, Hint
 from explain.facts import Fact
@@ -32,22 +32,9 @@ def service_unreachable(findings: Findings) -> Hint | None:
     )
 
 
-def service_degradation(findings: Findings) -> Hint | None:
-    """Report failed error_rate and latency_p95 together."""
-    checks = findings.all_failed("error_rate", "latency_p95")
-    return from_checks(findings, "service_degradation", checks) if checks else None
-
-
-def partial_outage(findings: Findings) -> Hint | None:
-    """Report failed requests_per_sec and error_rate together; traffic leads."""
-    checks = findings.all_failed("requests_per_sec", "error_rate")
-    return from_checks(findings, "partial_outage", checks) if checks else None
-
-
-def compute_saturation(findings: Findings) -> Hint | None:
-    """Report failed cpu_usage and latency_p95 together; cpu leads."""
-    checks = findings.all_failed("cpu_usage", "latency_p95")
-    return from_checks(findings, "compute_saturation", checks) if checks else None
+service_degradation = when_failed("service_degradation", "error_rate", "latency_p95")
+partial_outage = when_failed("partial_outage", "requests_per_sec", "error_rate")
+compute_saturation = when_failed("compute_saturation", "cpu_usage", "latency_p95")
 
 
 def persistent_breach(findings: Findings) -> Hint | None:
