@@ -222,7 +222,10 @@ def ask(client: Client, method: str, url: str, data: Any = None, *, as_json: boo
     with transaction.atomic():
         cookies: Any = client.cookies.copy()
         extra = {"content_type": "application/json"} if as_json else {}
-        answer: Any = client.get(url) if method == "GET" else client.post(url, data or {}, **extra)
+        if method in ("GET", "POST"):
+            answer: Any = client.get(url) if method == "GET" else client.post(url, data or {}, **extra)
+        else:
+            answer = client.generic(method, url)
         client.cookies = cookies
         transaction.set_rollback(True)
     return answer  # type: ignore[no-any-return]

@@ -6,17 +6,20 @@ A URL without a line fails the test, and so does a line without its URL.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
 from django.contrib import admin
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver, resolve, reverse
 from pytest_django.plugin import DjangoDbBlocker
 
+from accounts.models import Role
 from accounts.tests.factories import make_user
-from tests.access_table import CALLERS, METHODS, Line, lines
+from tests.access_table import CALLERS, LOGIN, METHODS, Line, lines
 from tests.access_world import (
     FIXED,
     FORMS,
@@ -38,6 +41,12 @@ from tests.access_world import (
 pytestmark = pytest.mark.django_db
 
 LINES = lines()
+REFUSED = {LOGIN, "401", "403", "404"}
+# A session may begin for who is asked to sign in, and a key was used even for another project.
+WRITES = re.compile(
+    r"\s*(INSERT INTO (?!\"django_session)|UPDATE (?!\"projects_apikey\" SET \"last_used_at)|DELETE|WITH)"
+)
+BAD_IDS = ("x", "-1", "%00", "1e3", "9" * 5000, "٣", str(2**63), str(10**30))
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +93,13 @@ def test_every_line_is_of_an_address_that_is_there() -> None:
 def test_each_caller_gets_the_answer_of_the_table(world: World, line: Line) -> None:
     url = addresses()[line.name].url(addresses()[line.name].values(world.own))
     data = form_of(line.name, world.own)
-    answers = {
-        caller: said(ask(client, line.method, url, data, as_json=is_api(line)))
-        for caller, client in world.clients.items()
-    }
+    answers = {}
+    for caller, client in world.clients.items():
+        with CaptureQueriesContext(connection) as captured:
+            answers[caller] = said(ask(client, line.method, url, data, as_json=is_api(line)))
+        if answers[caller] in REFUSED:
+            written = [query["sql"] for query in captured if WRITES.match(query["sql"])]
+            assert not written, f"{line}: {caller} is refused, and yet something is written"
     assert answers == line.answers, f"{line}: {url}"
 
 
@@ -97,9 +109,24 @@ def test_a_method_without_a_line_is_refused(world: World, name: str) -> None:
     url = addresses()[name].url(addresses()[name].values(world.own))
     named = [line for line in LINES if line.name == name]
     caller = "key" if any(is_api(line) for line in named) else "operator"
-    for method in set(METHODS) - {line.method for line in named}:
+    # Of views that are not ours, some take PUT like POST; redirects take everything.
+    ours = caller == "key" or (name.startswith("dashboard:") and name != "dashboard:home")
+    others = ("PUT", "PATCH", "DELETE") if ours else ()
+    for method in {*METHODS, *others} - {line.method for line in named}:
         answer = ask(world.clients[caller], method, url)
         assert answer.status_code == 405, f"{method} {url} answers {answer.status_code}: it needs a line of its own"
+
+
+WITH_FORMS = [line for line in LINES if line.method == "POST" and line.name.startswith("dashboard:")]
+WITH_FORMS = [line for line in WITH_FORMS if line.name != "dashboard:home"]
+
+
+@pytest.mark.parametrize("line", WITH_FORMS, ids=str)
+def test_every_form_needs_its_token(world: World, line: Line) -> None:
+    strict = client_of(world.own.team.memberships.get(role=Role.OWNER, user__username="owner").user)
+    strict.handler.enforce_csrf_checks = True
+    url = addresses()[line.name].url(addresses()[line.name].values(world.own))
+    assert said(ask(strict, "POST", url, form_of(line.name, world.own))) == "403"
 
 
 WITH_IDS = [
@@ -125,6 +152,20 @@ def test_what_is_foreign_is_answered_as_what_is_not_there(world: World, line: Li
             )
             assert (one.status_code, one.content) == (other.status_code, other.content), f"{caller}: {exchanged}"
             assert said(one) == said(other)
+
+
+@pytest.mark.parametrize("line", WITH_IDS, ids=str)
+def test_what_is_no_id_is_not_found(world: World, line: Line) -> None:
+    address = addresses()[line.name]
+    values = address.values(world.own)
+    for name in set(address.parameters) - {"token", *FIXED}:
+        before, _, after = address.url(values).partition(f"/{values[name]}/")
+        for bad in BAD_IDS:
+            client = world.clients["key" if is_api(line) else "owner"]
+            answer = ask(client, line.method, f"{before}/{bad}/{after}", form_of(line.name, world.own))
+            # allauth asks for the password before it looks.
+            asks_first = line.name.startswith("mfa_") and answer.status_code == 302
+            assert answer.status_code == 404 or asks_first, bad
 
 
 # --- Django admin --------------------------------------------------------------------------------------------------

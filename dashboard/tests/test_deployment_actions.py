@@ -8,15 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.test import Client
 
-from accounts.models import Role
 from analysis.judge import judge, judge_early
 from analysis.judge.types import METRICS, Miss, Sample, Window
 from analysis.models import DeploymentVerdict, Hint
 from analysis.services import give_feedback
 from dashboard.tests import scenes
-from dashboard.tests.pages import LIST, address, as_role, elements, queries_of, words
+from dashboard.tests.pages import address, elements, queries_of, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from explain.rendering import render
@@ -31,49 +29,6 @@ LENIENT = {"limits": {"latency_p95": 5000, "cpu_usage": 1}}
 
 def fresh(deployment: Deployment) -> Deployment:
     return Deployment.objects.select_related("verdict").get(pk=deployment.pk)
-
-
-# --- who may ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_a_foreign_deployment_answers_as_an_unknown_one(browser_of, action):
-    foreign = make_deployment(state=State.FINISHED)
-    for method in (browser_of.get, browser_of.post) if action in ("rerun/", "replay/") else (browser_of.get,):
-        one, other = method(f"{address(foreign)}{action}"), method(f"{LIST}{uuid4()}/{action}")
-        assert one.status_code == other.status_code == 404
-        assert one.content == other.content
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_whoever_is_not_signed_in_is_asked_to(client, environment, action):
-    answer = client.get(f"{address(scenes.judged(environment))}{action}")
-    assert (answer.status_code, "/login/?next=" in answer["Location"]) == (302, True)
-
-
-@pytest.mark.parametrize(
-    ("role", "statuses"),
-    [
-        (Role.VIEWER, [200, 403, 403, 200]),
-        (Role.MEMBER, [200] * 4),
-        (Role.ADMIN, [200] * 4),
-        (Role.OWNER, [200] * 4),
-        (None, [404] * 4),
-    ],
-)
-def test_each_role_may_do_what_the_table_says(environment, role, statuses):
-    deployment = scenes.judged(environment)
-    client = as_role(environment, role)
-    assert [client.get(f"{address(deployment)}{action}").status_code for action in ACTIONS] == statuses
-    posts = [client.post(f"{address(deployment)}{action}").status_code for action in ("rerun/", "replay/")]
-    # A token that is none: looked at and refused.
-    assert posts == {200: [409, 200], 403: [403, 403], 404: [404, 404]}[statuses[1]]
-
-
-def test_storing_needs_the_forms_token(environment, user):
-    strict = Client(enforce_csrf_checks=True)
-    strict.force_login(user)
-    assert strict.post(f"{address(scenes.judged(environment))}rerun/").status_code == 403
 
 
 @pytest.mark.parametrize("action", ACTIONS)

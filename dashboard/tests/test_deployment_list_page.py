@@ -375,9 +375,3 @@ def test_so_many_files_are_sent_at_once_and_no_more(browser_of, environment) -> 
 def test_files_count_on_the_limit_of_pages(browser_of, environment, settings) -> None:
     settings.SEQPULSE_RATE_LIMITS = True
     assert "X-RateLimit-Remaining" in browser_of.get(CSV).headers
-
-
-@pytest.mark.parametrize("path", [LIST, f"{LIST}live/", CSV, JSON, "/dashboard/hints/"])
-def test_lists_ask_for_a_login_and_are_only_read(client, browser_of, path) -> None:
-    assert Client().get(path).status_code == 302
-    assert browser_of.post(path).status_code == 405

@@ -198,17 +198,6 @@ def test_a_range_that_is_none_falls_back(browser_of, environment, value):
     assert browser_of.get(path_of(environment), {"range": value}).status_code == 200
 
 
-def test_a_foreign_environment_answers_as_an_unknown_one(browser_of, environment):
-    foreign = make_environment()
-    for suffix in ("", "live/"):
-        answers = [
-            browser_of.get(f"/dashboard/environments/{pk}/{suffix}")
-            for pk in (foreign.pk, foreign.pk + 999, 2**63, 10**30)
-        ]
-        assert {answer.status_code for answer in answers} == {404}
-        assert len({answer.content for answer in answers}) == 1
-
-
 def test_pages_lead_to_the_environment(browser_of, environment):
     deployment = scenes.judged(environment)
     for path in ("/dashboard/", project_page_of(environment), address(deployment)):

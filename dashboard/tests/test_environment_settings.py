@@ -350,33 +350,10 @@ def test_an_environment_goes_only_by_its_typed_name(browser_of, environment):
     assert Project.objects.not_deleted().exists()
 
 
-WRITES = {
-    "": (Role.ADMIN, {"name": "renamed"}),
-    "probe/": (Role.ADMIN, {"url": "-"}),
-    "endpoint/": (Role.ADMIN, {"do": "deactivate"}),
-    "signing/": (Role.ADMIN, {"do": "begin"}),
-    "delete/": (Role.OWNER, {}),
-}
-RANK = [Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER]
-
-
-@pytest.mark.parametrize("role", [*RANK, None])
-def test_each_role_reads_and_writes_what_it_may(environment, role):
-    client = as_role(environment, role)
-    for rest, (least, data) in WRITES.items():
-        may = role is not None and RANK.index(role) >= RANK.index(least)
-        answer = client.post(of(environment, rest), data)
-        assert answer.status_code in ((200, 302) if may else (404,) if role is None else (403,)), rest
-    page = client.get(of(environment))
-    assert page.status_code == (200 if role else 404)
-    if role in (Role.VIEWER, Role.MEMBER):
-        assert [form.get("action") for form in elements(page, "form[action]")] == ["/accounts/logout/"]
-
-
-@pytest.mark.parametrize("bad", ["x", "-1", "%00", "1e3", "9" * 5000, "٣", "0"])
-def test_bad_ids_are_not_found(browser_of, environment, bad):
-    assert browser_of.get(f"/dashboard/environments/{bad}/settings/").status_code == 404
-    assert browser_of.post(f"/dashboard/environments/{bad}/settings/probe/").status_code == 404
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER])
+def test_who_may_change_nothing_is_offered_no_form(environment, role):
+    page = as_role(environment, role).get(of(environment))
+    assert [form.get("action") for form in elements(page, "form[action]")] == ["/accounts/logout/"]
 
 
 def test_the_page_takes_the_same_few_queries(browser_of, environment, django_assert_num_queries):

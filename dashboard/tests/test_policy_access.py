@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import html
-from datetime import timedelta
-from uuid import uuid4
 
 import pytest
-from django.test import Client
-from django.utils import timezone
 
 from accounts.models import Role, User
-from accounts.tests.factories import make_user
 from dashboard.tests import scenes
 from dashboard.tests.pages import (
     address,
@@ -22,13 +17,11 @@ from dashboard.tests.pages import (
     moment,
     page_of,
     project_page_of,
-    send,
     words,
 )
 from deployments.models import Deployment
-from projects.models import Environment, ExcludedWindow, PolicyVersion
+from projects.models import Environment
 from projects.policy import policy_from_dict
-from projects.tests.factories import make_environment
 
 pytestmark = pytest.mark.django_db
 
@@ -40,36 +33,11 @@ def environment(user: User) -> Environment:
 
 # --- who may do what -----------------------------------------------------------------------------------------------
 
-ROLES = {
-    Role.VIEWER: {"look": 200, "replay": 403, "save": 403, "exclude": 403, "include": 403},
-    Role.MEMBER: {"look": 200, "replay": 200, "save": 403, "exclude": 403, "include": 403},
-    Role.ADMIN: {"look": 200, "replay": 200, "save": 302, "exclude": 302, "include": 302},
-    Role.OWNER: {"look": 200, "replay": 200, "save": 302, "exclude": 302, "include": 302},
-    None: dict.fromkeys(("look", "replay", "save", "exclude", "include"), 404),
-}
 
-
-@pytest.mark.parametrize("role", ROLES, ids=str)
-def test_each_role_may_do_what_the_table_says(browser_of, environment, role):
-    data = {**filled_in(browser_of, environment), "sensitivity": "low"}
-    now = timezone.now()
-    window = ExcludedWindow.objects.create(environment=environment, starts_at=now, ends_at=now + timedelta(hours=1))
-    client = as_role(environment, role)
-    removed = client.post(f"/dashboard/environments/{environment.pk}/windows/{window.pk}/remove/").status_code
-    done = {
-        "look": client.get(page_of(environment)).status_code,
-        "replay": client.post(page_of(environment), {**data, "do": "replay"}).status_code,
-        "save": client.post(page_of(environment), {**data, "do": "save"}).status_code,
-        "exclude": exclude(client, environment, starts_at=moment(hours=2), ends_at=moment(hours=1)).status_code,
-        "include": removed,
-    }
-    assert done == ROLES[role]
-    assert client.get(project_page_of(environment)).status_code == ROLES[role]["look"]
-    # What was refused was not done, either.
-    environment.refresh_from_db()
-    assert (environment.policy != {}) is (ROLES[role]["save"] == 302)
-    assert ExcludedWindow.objects.filter(pk=window.pk).exists() is (ROLES[role]["include"] != 302)
-    assert ExcludedWindow.objects.exclude(pk=window.pk).exists() is (ROLES[role]["exclude"] == 302)
+@pytest.mark.parametrize(("role", "status"), [(Role.VIEWER, 403), (Role.MEMBER, 200), (Role.OWNER, 200), (None, 404)])
+def test_members_may_replay_a_policy_that_they_may_not_save(browser_of, environment, role, status):
+    data = {**filled_in(browser_of, environment), "sensitivity": "low", "do": "replay"}
+    assert as_role(environment, role).post(page_of(environment), data).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -84,43 +52,6 @@ def test_a_person_is_offered_only_what_she_may_do(environment, role, buttons):
     page = as_role(environment, role).get(page_of(environment))
     assert [words(button) for button in elements(page, "button.button:not(.danger):not(.quiet)")] == buttons
     assert bool(elements(page, "[disabled]")) is (role == Role.VIEWER)
-
-
-def test_a_superuser_may_do_everything_for_any_team(environment, client):
-    client.force_login(make_user(is_superuser=True))
-    assert send(client, environment, sensitivity="low").status_code == 302
-
-
-@pytest.mark.parametrize("suffix", ["policy/", "windows/", "windows/1/remove/"])
-def test_a_foreign_environment_answers_as_an_unknown_one(browser_of, environment, suffix):
-    foreign = make_environment()
-    ask = browser_of.get if suffix == "policy/" else browser_of.post
-    answers = [ask(f"/dashboard/environments/{pk}/{suffix}") for pk in (foreign.pk, 2**31, 2**70)]
-    assert {answer.status_code for answer in answers} == {404}
-    assert len({answer.content for answer in answers}) == 1
-
-
-def test_a_foreign_project_answers_as_an_unknown_one(browser_of, environment):
-    foreign = make_environment().project.uuid
-    one, other = (browser_of.get(f"/dashboard/projects/{uuid}/") for uuid in (foreign, uuid4()))
-    assert one.status_code == other.status_code == 404
-    assert one.content == other.content
-
-
-def test_the_pages_ask_for_a_login_and_forms_for_their_token(client, environment):
-    for path in (page_of(environment), project_page_of(environment)):
-        assert client.get(path)["Location"].startswith("/accounts/login/?next=")
-    strict = Client(enforce_csrf_checks=True)
-    strict.force_login(make_user(is_superuser=True))
-    assert strict.post(page_of(environment), {"kind": "fixed", "do": "save"}).status_code == 403
-    assert exclude(strict, environment, starts_at=moment(hours=2), ends_at=moment(hours=1)).status_code == 403
-    assert not PolicyVersion.objects.exists()
-
-
-@pytest.mark.parametrize("method", ["put", "patch", "delete"])
-def test_other_methods_are_refused(browser_of, environment, method):
-    for path in (page_of(environment), project_page_of(environment), f"{page_of(environment)[:-7]}windows/"):
-        assert getattr(browser_of, method)(path).status_code == 405
 
 
 # --- hostile input -------------------------------------------------------------------------------------------------
@@ -202,13 +133,6 @@ def test_every_field_of_a_window_takes_every_hostile_value(browser_of, environme
         answer = exclude(browser_of, environment, **{**good, field: text})
         assert answer.status_code in (200, 302), text
     assert "<script>alert(1)" not in browser_of.get(page_of(environment)).content.decode()
-
-
-@pytest.mark.parametrize("bad", ["x", "-1", "%00", "1e3", "9" * 5000, "٣"])
-def test_bad_ids_are_not_found(browser_of, environment, bad):
-    for path in (f"/dashboard/environments/{bad}/policy/", f"/dashboard/projects/{bad}/"):
-        assert browser_of.get(path).status_code == 404
-    assert browser_of.post(f"/dashboard/environments/{environment.pk}/windows/{bad}/remove/").status_code in (302, 404)
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'a"b\\c\u007f', "{{7*7}}", "x" * 100])

@@ -388,39 +388,13 @@ def test_the_name_of_a_key_takes_every_hostile_value(browser_of, project, value)
 # --- who may what
 
 READ = ("", "settings/", "keys/", "integration/")
-WRITES = {
-    "settings/": (Role.ADMIN, {"name": "renamed"}),
-    "settings/archive/": (Role.ADMIN, {}),
-    "settings/unarchive/": (Role.ADMIN, {}),
-    "settings/delete/": (Role.OWNER, {}),
-    "environments/": (Role.ADMIN, {}),
-    "keys/": (Role.ADMIN, {}),
-}
-RANK = [Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER]
 
 
-@pytest.mark.parametrize("role", [*RANK, None])
-def test_each_role_reads_and_writes_what_it_may(project, environment, role):
-    key, _ = make_api_key(project=project)
-    client = as_role(environment, role)
-    for path in READ:
-        assert client.get(of(project, path)).status_code == (200 if role else 404)
-    writes = {**WRITES, f"keys/{key.pk}/revoke/": (Role.ADMIN, {})}
-    for path, (least, data) in writes.items():
-        answer = client.post(of(project, path), data)
-        may = role is not None and RANK.index(role) >= RANK.index(least)
-        assert answer.status_code in ((200, 302) if may else (404,) if role is None else (403,)), path
-    if role in (Role.VIEWER, Role.MEMBER):
-        for path in READ[1:3]:
-            forms = elements(client.get(of(project, path)), "form[action]")
-            assert [form.get("action") for form in forms] == ["/accounts/logout/"]
-
-
-def test_nobody_who_is_not_signed_in_sees_anything(project):
-    for path in (*READ, *WRITES):
-        assert Client().get(of(project, path)).status_code in (302, 405)
-        assert Client().post(of(project, path)).status_code in (302, 405)
-    assert Client().get(LIST).status_code == 302
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER])
+@pytest.mark.parametrize("path", ["settings/", "keys/"])
+def test_who_may_change_nothing_is_offered_no_form(project, environment, role, path):
+    page = as_role(environment, role).get(of(project, path))
+    assert [form.get("action") for form in elements(page, "form[action]")] == ["/accounts/logout/"]
 
 
 # --- all of them
