@@ -14,7 +14,7 @@ RUN groupadd --gid 10001 seqpulse \
     && useradd --uid 10001 --gid seqpulse --home-dir /var/lib/seqpulse --no-create-home --shell /usr/sbin/nologin seqpulse \
     && install --directory --owner=seqpulse --group=seqpulse /opt/seqpulse /srv/seqpulse /var/lib/seqpulse
 
-# What is copied belongs to root: the service cannot change its own code.
+# Copied files belong to root: the service cannot change its own code.
 WORKDIR /app
 USER 10001:10001
 

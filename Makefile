@@ -1,4 +1,4 @@
-# What people and CI call. Needs python3 (3.11 or newer), make and git; everything else is set up below.
+# Entry points for users and CI. Needs python3 (3.11 or newer), make and git; everything else is set up below.
 PYTHON ?= python3
 ARGS ?=
 
@@ -7,7 +7,7 @@ CLIENT_VENV := .venv-client
 BENCH_VENV := .venv-bench
 PY := $(VENV)/bin/python
 
-# Containers often set it; then each of the hundreds of processes of a test run would compile all our code again.
+# Often set in containers: each of the hundreds of processes of a test run would compile all code again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup setup-base setup-bench setup-client demo run test test-external check messages bench-api bench-data bench-pages bench-poller bench-verdicts clean
@@ -29,7 +29,7 @@ help:
 
 INSTALL = @PYTHON="$(PYTHON)" sh ops/install.sh
 
-# What running needs. Tests and checks need more, which contains it: once that is there, nothing is installed here.
+# Packages for running. The set for tests and checks contains it: if that is installed, nothing is installed here.
 setup-base:
 	$(INSTALL) $(VENV) requirements/base.txt
 
@@ -40,18 +40,18 @@ setup:
 setup-client:
 	$(INSTALL) $(CLIENT_VENV) requirements/client.txt
 
-# exec: the signals that make forwards, and a supervisor's SIGTERM, reach Python itself.
+# exec: signals forwarded by make, and a supervisor's SIGTERM, reach Python itself.
 demo: setup-base
 	@exec $(PY) -m demo $(ARGS)
 
 run: setup-base
 	@exec $(PY) -m seqpulse.devserver $(ARGS)
 
-# Lines and branches, in per cent. A selection of tests is held to none.
+# Lines and branches in per cent. Not checked for a selection of tests.
 COVERAGE_FLOOR := $(if $(strip $(ARGS)),--cov-report=,--cov-report term:skip-covered --cov-fail-under=90)
 
-# Three parts (conftest.py). Only the first one is measured: to measure browsers and processes costs more than it finds.
-# A test that fails (1) keeps no later part from running; an interrupted or broken run ends here.
+# Three parts (conftest.py). Only the first one is measured: measuring browsers and processes costs more than it finds.
+# After a failed test (1) later parts run as well; an interrupted or broken run ends here.
 test: setup setup-client
 	@found=5; failed=0; \
 	part() { status=0; $(PY) -m pytest -m "$$@" $(ARGS) || status=$$?; \
@@ -61,11 +61,11 @@ test: setup setup-client
 	part "exclusive and not external"; \
 	exit $$((found | failed))
 
-# Programs of others: CI runners, proxies, poolers, fuzzers. There may be none yet (5).
+# Third-party programs: CI runners, proxies, poolers, fuzzers. There may be no such test yet (5).
 test-external: setup
 	@$(PY) -m pytest -m external $(ARGS) || [ $$? -eq 5 ]
 
-# procrastinate, to compare with: not in the project's own environment.
+# procrastinate, for comparison, in an environment of its own.
 setup-bench:
 	$(INSTALL) $(BENCH_VENV) requirements/bench.txt
 
@@ -98,7 +98,7 @@ check: setup
 	 SEQPULSE_ENCRYPTION_KEYS="$$($(PY) -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())')" \
 	 $(PY) manage.py check --deploy --fail-level WARNING
 
-# Nothing that is not ours, and no line numbers: they would change with every edit.
+# Only our own code, without line numbers, which would change with every edit.
 messages: setup
 	$(PY) manage.py makemessages --locale fr --no-wrap --no-obsolete --add-location file --ignore '.*' --ignore var \
 	 --ignore build --ignore benchmarks --ignore demo --ignore tests --ignore 'test_*.py'

@@ -6,7 +6,7 @@
 const SHOWN_MS = 2500;
 const announcer = document.querySelector("[data-live-announcer]");
 
-/** Where the browser lets nobody write the clipboard (plain HTTP), the text is selected instead. */
+/** Without access to the clipboard (plain HTTP) the text is selected instead. */
 async function copy(source) {
   try {
     await navigator.clipboard.writeText(source.value ?? source.textContent);

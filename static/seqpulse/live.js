@@ -34,7 +34,7 @@ const isLive = (element) => element instanceof Element && element.matches("[data
 const isRunning = (element) => element.dataset.live === "running" && !about(element).over;
 const running = () => [...document.querySelectorAll("[data-live][id]")].filter(isRunning);
 
-/** The element as it stands, without what every answer has anew: tokens in forms, and how long ago something was. */
+/** The current element, without parts that differ in every answer: tokens in forms, and elapsed times. */
 function sourceOf(element) {
   const copy = element.cloneNode(true);
   for (const kept of copy.querySelectorAll("[hx-preserve]")) kept.remove();
@@ -50,7 +50,7 @@ function tick(old, fresh) {
   });
 }
 
-/* --- what a person has opened, scrolled, focused, and where she reads ------------------------------------------- */
+/* --- open, scrolled and focused elements, and the reading position ----------------------------------------------- */
 
 function habits(element) {
   const focused = element.contains(document.activeElement) ? document.activeElement : null;
@@ -90,7 +90,7 @@ function refocus(element, focused, place) {
   same?.focus({ preventScroll: true });
 }
 
-/* --- what is told ------------------------------------------------------------------------------------------------ */
+/* --- messages ---------------------------------------------------------------------------------------------------- */
 
 function say(name) {
   if (!connection) return;
