@@ -16,6 +16,7 @@ from django.db import connections
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from pytest_django.plugin import blocking_manager_key
 
 from tests import databases
 from tests.processes import Installation, live_installation
@@ -52,6 +53,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
     return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    databases.BLOCKER.append(config.stash[blocking_manager_key])
 
 
 def pytest_unconfigure() -> None:

@@ -17,14 +17,19 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
+import pytest_django
 from django.conf import settings
+from django.db import connections
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from seqpulse.devserver import embedded
 
 ROOT: Path = settings.BASE_DIR
 # Closed at the end of the run (conftest.py).
 SERVER = ExitStack()
+# pytest-django's, which lets only marked tests use Django's connection (conftest.py).
+BLOCKER: list[pytest_django.DjangoDbBlocker] = []
 # Whatever changes what `migrate` leaves behind: tables, content types, permissions.
 MIGRATED_FROM = ("*/migrations/*.py", "*/models.py", "*/models/*.py", "requirements/base.txt")
 # One process at a time looks for the template and makes it.
@@ -70,6 +75,22 @@ def own_database(*, migrated: bool = False) -> Iterator[str]:
             yield server_url(name)
         finally:
             execute(admin, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@contextmanager
+def connected_to(url: str) -> Iterator[None]:
+    """Have Django's default connection lead to this database: what a management command does, without its process."""
+    given = conninfo_to_dict(url)
+    usual = connections["default"]
+    connections["default"] = connection = usual.copy()
+    for name, key in {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}.items():
+        connection.settings_dict[name] = given.get(key) or ""
+    try:
+        with BLOCKER[0].unblock():
+            yield
+    finally:
+        connection.close()
+        connections["default"] = usual
 
 
 def execute(admin: psycopg.Connection[Any], statement: str, *names: str) -> None:

@@ -12,15 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 import requests
 from django.conf import settings
+from django.core.management import call_command
+from django.test import override_settings
 
+from projects.services import create_project
 from seqpulse.devserver.processes import Children
-from tests.databases import own_database
+from tests.databases import connected_to, own_database
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,24 +118,29 @@ class Installation:
         assert result.returncode == 0, result.stderr
         return result.stdout
 
+    @contextmanager
+    def here(self, **changes: Any) -> Iterator[None]:
+        """Work on the installation's database in this process, with its keys: starting another takes seconds."""
+        given = {
+            "SECRET_KEY": self.env["SECRET_KEY"],
+            "SEQPULSE_ENCRYPTION_KEYS": self.env["SEQPULSE_ENCRYPTION_KEYS"].split(","),
+            "SEQPULSE_OUTBOUND_ALLOW": self.env["SEQPULSE_OUTBOUND_ALLOW"],
+        }
+        with connected_to(self.database_url), override_settings(**given, **changes):
+            yield
+
     def project(self, name: str, *options: str) -> dict[str, Any]:
-        """Create a project; return the output of `create_project --json`."""
-        made: dict[str, Any] = json.loads(self.manage("create_project", name, "--json", *options))
+        """Create a project; return what `create_project --json` prints."""
+        printed = StringIO()
+        with self.here():
+            call_command("create_project", name, "--json", *options, stdout=printed)
+        made: dict[str, Any] = json.loads(printed.getvalue())
         return made
 
     def projects(self, wanted: Sequence[dict[str, Any]]) -> list[str]:
-        """Create projects in one process; return their API keys.
-
-        Args:
-            wanted: arguments of projects.services.create_project, for each.
-        """
-        script = (
-            "import json, os; from projects.services import create_project;"
-            "made = [create_project(environment='prod', **each) for each in json.loads(os.environ['WANTED'])];"
-            "print(json.dumps([each.api_key for each in made]))"
-        )
-        keys: list[str] = json.loads(self.manage("shell", "--no-imports", "-c", script, WANTED=json.dumps(wanted)))
-        return keys
+        """Create projects; return their API keys. wanted: what projects.services.create_project takes."""
+        with self.here():
+            return [create_project(environment="prod", **each).api_key for each in wanted]
 
     def start(self, name: str, *command: str, **env: str) -> subprocess.Popen[bytes]:
         return self.children.start(name, command, env={**self.env, **env}, cwd=ROOT, log_dir=self.log_dir)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from projects.models import Environment
 from seqpulse.devserver.embedded import MAJOR_VERSION
 from tests.databases import own_database
 from tests.processes import Installation, live_installation, wait_for
@@ -78,14 +79,8 @@ def test_a_dump_of_a_running_installation_is_restored_and_carries_on(running: In
             # The endpoint refuses requests not signed with the secret from the dump.
             restored_endpoint = restored.start_endpoint(made["hmac_secret"])
             path = f"{restored_endpoint}/signed"
-            restored.manage(
-                "shell",
-                "--no-imports",
-                "-c",
-                "import os; from projects.models import Environment;"
-                "Environment.objects.update(metrics_endpoint=os.environ['MOVED_TO'])",
-                MOVED_TO=path,
-            )
+            with restored.here():
+                Environment.objects.update(metrics_endpoint=path)
             restored.start_poller()
             restored.start_web()
             verdict = restored.verdict_of(under_way, key)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from deployments.long_poll import long_poll, long_poll_seconds
 from metrics.payload import parse_metrics
 from metrics.signing import signed_headers
+from projects.models import Environment
 from seqpulse.jobs import forget_nonces
 from seqpulse.models import RequestCount, UsedNonce
 from seqpulse.observability import own_requests
@@ -202,11 +203,10 @@ def test_a_second_seqpulse_watches_this_one(tmp_path: Path) -> None:
         watched.start_web()
         watching.start_web()
         made = watching.project("seqpulse", "--endpoint", f"{watched.site}/ds-metrics", "--hmac")
-        share_secret = (
-            "from projects.models import Environment; e = Environment.objects.get();"
-            f"e.hmac_secret = '{SECRET}'; e.save()"
-        )
-        watching.manage("shell", "--no-imports", "-c", share_secret)
+        with watching.here():
+            environment = Environment.objects.get()
+            environment.hmac_secret = SECRET
+            environment.save()
         key = watched.project("somebody")["api_key"]
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: watched.call("GET", "/deployments", key).status_code, range(120)))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import requests
 
+from projects.models import Environment
+from projects.signing import fingerprint, rotate_secret
 from tests.processes import Installation, closed_port, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -33,7 +37,7 @@ def late_expiry(site: Installation) -> Iterator[None]:
 
 @pytest.mark.usefixtures("late_expiry")
 def test_a_deployment_is_measured_and_judged_over_http_alone(site: Installation) -> None:
-    made = site.project("whole flow", "--hmac")
+    made = json.loads(site.manage("create_project", "whole flow", "--hmac", "--json"))
     endpoint = site.start_endpoint(made["hmac_secret"])
     poller = site.start_poller()
 
@@ -68,14 +72,9 @@ def test_a_deployment_is_measured_and_judged_over_http_alone(site: Installation)
 def test_while_a_rotation_lasts_a_service_that_knows_only_the_old_secret_is_measured(site: Installation) -> None:
     made = site.project("rotated", "--hmac")
     endpoint = site.start_endpoint(made["hmac_secret"])
-    site.manage(
-        "shell",
-        "--no-imports",
-        "-c",
-        "from datetime import timedelta; from projects.models import Environment; from projects.signing import *;"
-        "environment = Environment.objects.get(project__name='rotated');"
-        "rotate_secret(environment, seen=fingerprint(environment), grace=timedelta(hours=1))",
-    )
+    with site.here():
+        environment = Environment.objects.get(project__name="rotated")
+        rotate_secret(environment, seen=fingerprint(environment), grace=timedelta(hours=1))
     poller = site.start_poller()
     deployment = site.deploy(made["api_key"], metrics_endpoint=f"{endpoint}/signed")
     assert site.verdict_of(deployment, made["api_key"])["samples"] == {"collected": 5, "expected": 5}

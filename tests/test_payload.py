@@ -10,6 +10,8 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
+from accounts.models import User
+from projects.services import create_project
 from tests.processes import Installation, live_installation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
@@ -24,12 +26,9 @@ ASSET = re.compile(r'(?:href|src)="(/static/[^"]+)"')
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Yield an installation over plain HTTP with a user and a project."""
     with live_installation(tmp_path_factory.mktemp("payload"), SEQPULSE_HTTPS="off") as made:
-        script = (
-            "from accounts.models import User; from projects.services import create_project;"
-            "create_project('shop', environment='prod', owner=User.objects.create_user('ada', password="
-            f"{PASSWORD!r}))"
-        )
-        made.manage("shell", "--no-imports", "-c", script)
+        # The web server knows no hashes of tests.
+        with made.here(PASSWORD_HASHERS=["django.contrib.auth.hashers.PBKDF2PasswordHasher"]):
+            create_project("shop", environment="prod", owner=User.objects.create_user("ada", password=PASSWORD))
         made.manage("collectstatic", "--no-input", "--verbosity", "0")
         made.start_web()
         yield made

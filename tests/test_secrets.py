@@ -18,6 +18,8 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from psycopg import sql
 
+from projects.models import Project
+from projects.services import issue_api_key
 from tests.processes import ROOT, Installation, live_installation, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -190,16 +192,9 @@ def test_what_was_searched_is_what_happened(flow: Flow) -> None:
 
 def test_a_key_that_is_revoked_ends_at_once_and_the_others_go_on(flow: Flow) -> None:
     site = flow.site
-    both = json.loads(
-        site.manage(
-            "shell",
-            "--no-imports",
-            "-c",
-            "import json; from projects.models import Project; from projects.services import issue_api_key;"
-            "project = Project.objects.get(name='marked');"
-            "print(json.dumps([issue_api_key(project, name) for name in ('ci', 'cd')]))",
-        )
-    )
+    with site.here():
+        marked = Project.objects.get(name="marked")
+        both = [issue_api_key(marked, name) for name in ("ci", "cd")]
     used = "SELECT count(*) FROM projects_apikey WHERE name IN ('ci', 'cd') AND last_used_at IS NOT NULL"
     assert [site.call("GET", "/deployments", key).status_code for key in both] == [200, 200]
     wait_for(lambda: site.rows(used)[0][0] == 2, "both keys to show their last use")

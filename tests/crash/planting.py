@@ -1,9 +1,6 @@
-"""Create many deployments under observation, in a process of the installation under test."""
+"""Create many deployments under observation."""
 
 from __future__ import annotations
-
-import json
-import os
 
 from django.db import connection, transaction
 
@@ -14,7 +11,7 @@ from scheduler.models import ScheduledJob
 from scheduler.queue import cancel
 
 
-def plant(name: str, endpoint: str, *, deployments: int, within_s: float, of_use_s: float = 120.0) -> None:
+def plant_one(name: str, endpoint: str, *, deployments: int, within_s: float, of_use_s: float = 120.0) -> None:
     """Create a project with deployments of one endpoint whose POST samples are due evenly within `within_s` seconds.
 
     The PRE samples are cancelled.
@@ -42,9 +39,3 @@ def plant(name: str, endpoint: str, *, deployments: int, within_s: float, of_use
                 [within_s, within_s, of_use_s, jobs.count(), list(jobs.values_list("pk", flat=True))],
             )
             cursor.execute("SELECT pg_notify('seqpulse_jobs', '')")
-
-
-def plant_all() -> None:
-    """Create the projects listed in the variable WANTED."""
-    for each in json.loads(os.environ["WANTED"]):
-        plant(**each)

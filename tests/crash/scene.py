@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from tests.crash.planting import plant_one
 from tests.processes import Installation, wait_for
 
 # ruff: noqa: S608  (queries are put together from these constants)
@@ -18,15 +19,15 @@ COLLECTING = "job_type IN ('pre_collect', 'post_collect')"
 # Everything but recurring jobs.
 WORK = "job_type IN ('pre_collect', 'post_collect', 'analysis', 'early_analysis')"
 # Long enough that only the fault under test makes samples late, and that no lease runs out.
-INTERVAL_S, LONG_LEASE_S = "30", "600"
+INTERVAL_S, LONG_LEASE_S = 30.0, "600"
 SETTLE_TIMEOUT_S = 240.0
 
 
 def plant(installation: Installation, *wanted: dict[str, Any]) -> None:
     """Create deployments under observation (tests/crash/planting.py); each: name, endpoint, deployments, within_s."""
-    script = "from tests.crash.planting import plant_all; plant_all()"
-    variables = {"WANTED": json.dumps(wanted), "SEQPULSE_SAMPLE_INTERVAL_SECONDS": INTERVAL_S}
-    installation.manage("shell", "--no-imports", "-c", script, **variables)
+    with installation.here(SEQPULSE_SAMPLE_INTERVAL_SECONDS=INTERVAL_S):
+        for each in wanted:
+            plant_one(**each)
 
 
 def one(installation: Installation, query: str, *values: Any) -> Any:

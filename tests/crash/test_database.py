@@ -29,7 +29,7 @@ from tests.crash.scene import (
 )
 from tests.processes import Installation, environment, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.exclusive]
+pytestmark = pytest.mark.e2e
 
 # A poller without its database retries after pauses of up to two seconds, its writer after up to five.
 LINES_PER_SECOND = 4
@@ -73,6 +73,8 @@ def end_server(data_dir: Path, how: signal.Signals) -> None:
     wait_for(lambda: not alive(pid), "the server to be gone")
 
 
+# The pause of the pollers counts.
+@pytest.mark.exclusive
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
 def test_a_restart_of_postgresql_loses_nothing(own_server: Installation, data_dir: Path, how: signal.Signals) -> None:
     scene = own_server
