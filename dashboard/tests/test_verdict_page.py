@@ -44,7 +44,9 @@ def test_a_final_word_that_differs_leaves_the_early_verdict_on_record(browser_of
     deployment = make_deployment(environment=environment, state=State.FINISHED)
     final = {"verdict": "ok", "confidence": 0.7, "conclusive": False, "summary": "It calmed down.", "checks": []}
     make_verdict(deployment, verdict=VerdictName.ROLLBACK_RECOMMENDED, early=True, final=final)
-    text = words(browser_of.get(address(deployment)))
+    answer = browser_of.get(address(deployment))
+    text = words(answer)
+    assert 'data-live-announce="Rollback recommended · At the end of the window: OK"' in answer.content.decode()
     assert "Rollback recommended" in text
     assert "At the end of the window OK moderate confidence, 70 %, not conclusive" in text
     assert "It calmed down. The early verdict stays on record." in text
