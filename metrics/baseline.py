@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from deployments.models import Deployment, State
 from explain.facts import Fact
-from metrics.collecting import Target, collected_from, target_of
+from metrics.collecting import collected_from, endpoint_of
 from metrics.counting import count_lost
 from metrics.models import Phase
+from metrics.sources.http_endpoint import Endpoint
 from metrics.storing import Sample, store_samples
 from projects.models import Environment, Project
 from scheduler.models import ScheduledJob
@@ -64,8 +65,8 @@ def stop(project: Project, why: Fact) -> None:
     cancel_of(project.pk, [KIND], why)
 
 
-def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
-    """Return the target of each job; none where the environment is deleted, archived or blocked, or has a deployment
+def load_endpoints(jobs: Sequence[Job]) -> Mapping[int, Endpoint]:
+    """Return the endpoint of each job; none where the environment is deleted, archived or blocked, or has a deployment
     under way or under observation."""
     wanted = {job.id: job.metadata.get("environment_id") for job in jobs}
     ids = [pk for pk in wanted.values() if pk is not None]
@@ -73,7 +74,7 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
     busy = set(under_way.values_list("environment_id", flat=True))
     asked = Environment.objects.with_baseline().select_related("project")
     environments = asked.in_bulk([pk for pk in ids if pk not in busy])
-    return {job_id: target_of(environments[pk]) for job_id, pk in wanted.items() if pk in environments}
+    return {job_id: endpoint_of(environments[pk]) for job_id, pk in wanted.items() if pk in environments}
 
 
 def follow_up(jobs: Sequence[Ended]) -> None:
@@ -85,9 +86,9 @@ def follow_up(jobs: Sequence[Ended]) -> None:
     plan_next(Environment.objects.filter(pk__in=[pk for pk in ids if pk]).select_related("project"))
 
 
-@job_kind(KIND, retry=NO_RETRY, prepare=load_targets, record=store_samples, on_finished=follow_up)
-async def collect_baseline(job: Job, target: Target | None) -> Sample | None:
-    """Collect one baseline sample; None without a target."""
-    if target is None:
+@job_kind(KIND, retry=NO_RETRY, prepare=load_endpoints, record=store_samples, on_finished=follow_up)
+async def collect_baseline(job: Job, endpoint: Endpoint | None) -> Sample | None:
+    """Collect one baseline sample; None without an endpoint."""
+    if endpoint is None:
         return None
-    return await collected_from(target, job)
+    return await collected_from(endpoint, job)

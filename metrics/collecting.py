@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -11,19 +10,6 @@ from metrics.sources.http_endpoint import Endpoint, collect
 from metrics.storing import Sample
 from projects.models import Environment
 from scheduler.registry import Job
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The endpoint that a job asks."""
-
-    environment_id: int
-    endpoint: Endpoint
-
-
-def target_of(environment: Environment) -> Target:
-    """Return the environment's endpoint as it is now."""
-    return Target(environment.pk, endpoint_of(environment))
 
 
 def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
@@ -35,17 +21,18 @@ def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
         environment.previous_hmac_secret,
         environment.previous_hmac_until,
         environment.endpoint_blocked_at is not None,
+        environment.pk,
     )
 
 
-async def collected_from(target: Target, job: Job) -> Sample:
+async def collected_from(endpoint: Endpoint, job: Job) -> Sample:
     """Ask the endpoint for the job's sample; the database's clock gives the time that is signed and the sample's own.
 
     Raises JobError.
     """
-    metrics, with_previous = await collect(shared_fetcher(), target.endpoint, now=lambda: database_time(job))
+    metrics, with_previous = await collect(shared_fetcher(), endpoint, now=lambda: database_time(job))
     return Sample(
-        target.environment_id,
+        endpoint.environment_id,
         metrics,
         database_time(job),
         job.deployment_id,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from deployments.models import Deployment
 from explain.facts import Fact
 from metrics import baseline, deletion, partitions, retention
-from metrics.collecting import Target, collected_from
+from metrics.collecting import collected_from
 from metrics.counting import count_lost
 from metrics.sources.http_endpoint import Endpoint
 from metrics.storing import Sample, store_samples
@@ -21,7 +21,7 @@ COLLECTIONS = ("pre_collect", "post_collect")
 EARLIEST_LOOK = 2
 
 
-def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
+def load_endpoints(jobs: Sequence[Job]) -> Mapping[int, Endpoint]:
     """Return the endpoint of each job, as its environment has it now."""
     # Values, not model instances: those were the most expensive step between claim and request.
     rows = Deployment.objects.filter(pk__in={job.deployment_id for job in jobs}).values_list(
@@ -34,13 +34,11 @@ def load_targets(jobs: Sequence[Job]) -> Mapping[int, Target]:
         "environment__previous_hmac_until",
         "environment__endpoint_blocked_at",
     )
-    targets = {
-        deployment_id: Target(
-            environment_id, Endpoint(url, str(project), secret.open(), previous, until, blocked is not None)
-        )
-        for deployment_id, environment_id, url, project, secret, previous, until, blocked in rows
+    endpoints = {
+        pk: Endpoint(url, str(project), secret.open(), previous, until, blocked is not None, environment_id)
+        for pk, environment_id, url, project, secret, previous, until, blocked in rows
     }
-    return {job.id: targets[job.deployment_id] for job in jobs if job.deployment_id in targets}
+    return {job.id: endpoints[job.deployment_id] for job in jobs if job.deployment_id in endpoints}
 
 
 def after_collections(jobs: Sequence[Ended]) -> None:
@@ -71,12 +69,12 @@ def enqueue_early_analysis(jobs: Sequence[Ended]) -> None:
     )
 
 
-async def collect_sample(job: Job, target: Target | None) -> Sample:
+async def collect_sample(job: Job, endpoint: Endpoint | None) -> Sample:
     """Collect one sample of a deployment. Raises JobError."""
-    if target is None:
+    if endpoint is None:
         raise JobError("no_deployment", retry=False)
-    return await collected_from(target, job)
+    return await collected_from(endpoint, job)
 
 
 for name in COLLECTIONS:
-    job_kind(name, prepare=load_targets, record=store_samples, on_finished=after_collections)(collect_sample)
+    job_kind(name, prepare=load_endpoints, record=store_samples, on_finished=after_collections)(collect_sample)

@@ -41,6 +41,7 @@ class Endpoint:
     previous: Sealed = field(default_factory=lambda: Sealed(""))
     previous_until: datetime | None = None
     blocked: bool = False
+    environment_id: int = 0
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from deployments.services import Trigger, finish_deployment, start_deployment
 from explain.facts import Fact
-from metrics.baseline import KIND, load_targets, next_tick, sweep
+from metrics.baseline import KIND, load_endpoints, next_tick, sweep
 from metrics.models import MetricSample
 from metrics.tests.factories import of_job
 from projects.models import Environment
@@ -77,8 +77,8 @@ def test_a_sample_is_stored_and_the_next_one_planned(made: NewProject) -> None:
     sweep()
     make_due()
     store, [job] = claim()
-    target = load_targets([job])[job.id]
-    store.complete([(job, of_job(job, target.environment_id, timezone.now()))])
+    endpoint = load_endpoints([job])[job.id]
+    store.complete([(job, of_job(job, endpoint.environment_id, timezone.now()))])
     sample = MetricSample.objects.get()
     assert (sample.phase, sample.environment, sample.deployment) == ("baseline", made.environment, None)
     assert ScheduledJob.objects.filter(job_type=KIND, status="pending").count() == 1
@@ -96,11 +96,11 @@ def test_none_is_taken_while_something_is_deployed_or_observed(made: NewProject)
     sweep()
     make_due()
     _, [job] = claim()
-    assert job.id in load_targets([job])
+    assert job.id in load_endpoints([job])
     deployment = start_deployment(made.project, Trigger(env="prod")).deployment
-    assert job.id not in load_targets([job])
+    assert job.id not in load_endpoints([job])
     finish_deployment(made.project, deployment.uuid, result="success")
-    assert job.id not in load_targets([job])
+    assert job.id not in load_endpoints([job])
 
 
 def test_switching_it_off_ends_the_chain(made: NewProject) -> None:

@@ -19,7 +19,7 @@ from deployments.services import ProjectArchived, Trigger, finish_deployment, st
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
 from metrics import deletion
-from metrics.baseline import KIND, load_targets, sweep
+from metrics.baseline import KIND, load_endpoints, sweep
 from metrics.deletion import archive, delete_environment, delete_project, delete_team, remove_deleted, unarchive
 from metrics.models import MetricSample
 from metrics.retention import advisory_lock
@@ -70,12 +70,12 @@ def test_a_baseline_job_that_was_claimed_before_finds_nothing_to_ask() -> None:
     sweep()
     ScheduledJob.objects.update(scheduled_at=timezone.now() - timedelta(minutes=1))
     [job] = [job for job in JobStore("a", 30).claim(10)[0] if job.job_type == KIND]
-    assert job.id in load_targets([job])
+    assert job.id in load_endpoints([job])
     archive(made.project)
-    assert load_targets([job]) == {}
+    assert load_endpoints([job]) == {}
     unarchive(made.project)
     Environment.objects.update(endpoint_blocked_at=timezone.now())
-    assert load_targets([job]) == {}
+    assert load_endpoints([job]) == {}
 
 
 @db

@@ -11,7 +11,7 @@ from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
 from explain.facts import Fact
 from metrics.collecting import database_time
-from metrics.jobs import load_targets
+from metrics.jobs import load_endpoints
 from metrics.models import MetricSample
 from metrics.storing import store_samples
 from metrics.tests.factories import of_job
@@ -51,10 +51,10 @@ def analysis_is_due() -> bool:
 def test_a_job_knows_its_endpoint_and_secret_but_its_row_does_not(deployment: Deployment) -> None:
     make_due("pre_collect")
     [job] = claim(JobStore("a", 30), "pre_collect")
-    target = load_targets([job])[job.id]
-    assert target.endpoint.url == "http://metrics.example/m"
-    assert target.endpoint.hmac_secret.startswith("sphs_")
-    assert target.endpoint.hmac_secret not in repr(target)
+    endpoint = load_endpoints([job])[job.id]
+    assert endpoint.url == "http://metrics.example/m"
+    assert endpoint.hmac_secret.startswith("sphs_")
+    assert endpoint.hmac_secret not in repr(endpoint)
     assert "sphs_" not in str(ScheduledJob.objects.values())
 
 
