@@ -58,10 +58,14 @@ class ScheduledJobAdmin(MachineMadeAdmin):
     list_filter = ("status", "job_type", LateFilter, "error_code", "deployment__project")
     list_select_related = ("deployment__project",)
     actions = ("retry_jobs", "cancel_jobs")
-    readonly_fields = ("course",)
-    exclude = ("history", "error_fact")
+    readonly_fields = ("error", "course")
+    exclude = ("history", "last_error", "error_fact")
     search_fields = ("deployment__uuid", "locked_by", "last_error", "=fair_key")
     ordering = ("-id",)
+
+    @admin.display(description=_("last error"))
+    def error(self, job: ScheduledJob) -> str:
+        return job.shown_error or "-"
 
     @admin.display(description=_("last error"))
     def short_error(self, job: ScheduledJob) -> str:

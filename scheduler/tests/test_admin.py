@@ -35,6 +35,9 @@ def test_pending_jobs_are_cancelled(admin_client: Client) -> None:
         assert [ended.status for ended in journal.ended] == ["cancelled"]
     job.refresh_from_db()
     assert (job.status, job.last_error) == ("cancelled", "cancelled by admin")
+    page = admin_client.get(f"{LIST}{job.pk}/change/", headers={"Accept-Language": "fr"}).content.decode()
+    assert page.count("annulée par admin") == 2
+    assert "cancelled by admin" not in page
 
 
 def test_who_may_only_look_may_not_act(client: Client, django_user_model: Any) -> None:
