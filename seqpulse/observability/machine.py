@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import psutil
-
 CGROUP = Path("/sys/fs/cgroup")
 SPAN_S = 60.0
 SAMPLE_EVERY_S = 2.0
@@ -35,6 +33,8 @@ def read_processor(cgroup: Path = CGROUP) -> Reading:
         quota, period = (cgroup / "cpu.max").read_text().split()
         fields = dict(line.split() for line in (cgroup / "cpu.stat").read_text().splitlines())
         return Reading(now, int(fields["usage_usec"]) / 1e6, now * int(quota) / int(period))
+    import psutil  # noqa: PLC0415  (each command would load it, and only the web server measures)
+
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     # Guest time is part of user time.
@@ -50,6 +50,8 @@ def read_memory(cgroup: Path = CGROUP) -> float:
         fields = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
         # Inactive file pages can be reclaimed at any time.
         return _ratio((used - int(fields.get("inactive_file", 0))) / limit)
+    import psutil  # noqa: PLC0415  (as above)
+
     return _ratio(psutil.virtual_memory().percent / 100)
 
 
