@@ -134,14 +134,15 @@ class PolicyForm(forms.Form):
         kind = data.get("kind", "")
         for name in [name for name in self.errors if _place(name)[0] not in (kind, "")]:
             del self.errors[name]
-        if not kind or self.errors:
+        if not kind:
             return data
-        self.policy = _policy(kind, data)
+        policy = _policy(kind, data)
         try:
-            policy_from_dict(self.policy)
+            policy_from_dict(policy)
         except InvalidPolicy as invalid:
             for path, fact in invalid.errors.items():
                 self.add_error(self._field_at(kind, path), localized(fact))
+        self.policy = {} if self.errors else policy
         return data
 
     def mark_changed(self, version: int) -> None:

@@ -280,7 +280,7 @@ def test_the_fixed_policy_has_fields_of_its_own_and_errors_stand_at_them(site, l
     site.get_by_label("Error rate: limit").fill("many")
     site.get_by_role("button", name="Save").click()
     expect(site.get_by_role("alert")).to_contain_text("Nothing was saved")
-    expect(site.get_by_text("This has to be greater than 0.")).to_be_visible()
+    expect(site.get_by_text("Must be a number greater than 0.")).to_be_visible()
     look(site, "policy-fixed")
 
 
