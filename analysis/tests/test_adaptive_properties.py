@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import replace
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.judge.adaptive import judge_adaptive, judge_early
+from analysis.judge.hints import hints
 from analysis.judge.types import OK, ROLLBACK, VERDICTS, WARNING, Miss, Sample, Window
+from analysis.recorded import hint_columns, read_recorded, verdict_json
 from analysis.tests.adaptive_samples import NOON, judged, make_pre, make_series, make_window
 from projects.policy import AdaptivePolicy
 
@@ -48,7 +51,12 @@ def test_any_finite_samples_get_a_verdict(
     assert 0.0 <= verdict.confidence <= 1.0
     assert 0.0 <= verdict.score <= 1.0
     assert verdict.conclusive or verdict.verdict != OK
-    assert verdict.summary
+    # Whatever was found can be stored, and reads back as it was.
+    stored = json.loads(json.dumps({**verdict_json(verdict), "policy": verdict.policy}, allow_nan=False))
+    assert stored["summary"]
+    assert all(check["sentence"] for check in stored["checks"])
+    assert read_recorded(stored).verdict == verdict
+    json.dumps([hint_columns(hint) for hint in hints(verdict, pre, post, window)], allow_nan=False)
     for check in verdict.checks:
         for number in (check.observed, check.baseline, check.spread, check.limit, check.share, check.margin):
             assert number is None or math.isfinite(number)

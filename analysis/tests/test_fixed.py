@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from analysis.judge import judge
 from analysis.judge.hints import hints
 from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict
+from analysis.recorded import verdict_json
 from analysis.tests.samples import make_miss, make_post, make_pre, make_sample, make_window
 from explain.rendering import render
 from projects.policy import FixedPolicy, policy_from_dict
@@ -225,4 +226,4 @@ def test_every_verdict_keeps_its_promises(pre: list[Sample], post: list[Sample])
     assert verdict.verdict != OK or (verdict.conclusive and pre and post and not verdict.failed_metrics)
     severities = [hint.severity for hint in hints(verdict, pre, post, make_window())]
     assert ("critical" in severities) is (verdict.verdict == ROLLBACK)
-    json.dumps([check.details for check in verdict.checks], allow_nan=False)
+    json.dumps(verdict_json(verdict), allow_nan=False)
