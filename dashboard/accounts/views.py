@@ -67,6 +67,6 @@ def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
 def end_sessions(request: HttpRequest) -> HttpResponse:
     """End all other sessions."""
     ended = sessions.end(current_user(request), besides=request.session.session_key)
-    told = ngettext("Signed out in %(n)d other place.", "Signed out in %(n)d other places.", ended)
-    messages.success(request, told % {"n": ended})
+    message = ngettext("Signed out in %(n)d other place.", "Signed out in %(n)d other places.", ended)
+    messages.success(request, message % {"n": ended})
     return redirect("dashboard:sessions")

@@ -31,8 +31,8 @@ class JudgedDeploymentAdmin(DeploymentAdmin):
         rows = queryset.select_related("environment", "policy_version", "verdict__feedback", "project")
         chosen = list(rows.order_by("id")[: MOST_AT_ONCE + 1])
         if len(chosen) > MOST_AT_ONCE:
-            told = _("Select at most %(n)d deployments at once.") % {"n": MOST_AT_ONCE}
-            self.message_user(request, told, messages.WARNING)
+            message = _("Select at most %(n)d deployments at once.") % {"n": MOST_AT_ONCE}
+            self.message_user(request, message, messages.WARNING)
             return
         by = request.user if isinstance(request.user, User) else None
         stored = 0

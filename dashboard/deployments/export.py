@@ -133,5 +133,5 @@ def english(note: Any) -> str:
 def feedback_of(mark: Feedback | None) -> dict[str, Any] | None:
     if mark is None:
         return None
-    told = {name: getattr(mark, name) for name in ("right", "should_have_been", "reason", "given_at")}
-    return {**told, "given_by": mark.given_by.get_username() if mark.given_by is not None else None}
+    values = {name: getattr(mark, name) for name in ("right", "should_have_been", "reason", "given_at")}
+    return {**values, "given_by": mark.given_by.get_username() if mark.given_by is not None else None}

@@ -175,25 +175,25 @@ EVENTS = {
 
 def how_taken(job: ScheduledJob) -> str:
     """Return duration, delay and attempt of a collection."""
-    told: list[str] = []
+    parts: list[str] = []
     if job.started_at is not None and job.finished_at is not None:
         took = max((job.finished_at - job.started_at).total_seconds(), 0.0)
-        told.append(_("took %(seconds)s s") % {"seconds": localised(f"{took:.1f}")})
+        parts.append(_("took %(seconds)s s") % {"seconds": localised(f"{took:.1f}")})
         late = (job.started_at - job.scheduled_at).total_seconds()
         if late >= LATE_S:
-            told.append(_("%(seconds)s s late") % {"seconds": f"{late:.0f}"})
+            parts.append(_("%(seconds)s s late") % {"seconds": f"{late:.0f}"})
     if job.retry_count:
-        told.append(_("at try %(number)s") % {"number": job.retry_count + 1})
-    return ", ".join(told)
+        parts.append(_("at try %(number)s") % {"number": job.retry_count + 1})
+    return ", ".join(parts)
 
 
 def how_sure(confidence: float, *, conclusive: bool) -> str:
     """Describe a confidence 0..1."""
-    told = _("%(word)s confidence, %(number)s") % {
+    text = _("%(word)s confidence, %(number)s") % {
         "word": labels.confidence_word(confidence),
         "number": quantity(confidence, "whole_percent"),
     }
-    return told if conclusive else f"{told}, {_('not conclusive')}"
+    return text if conclusive else f"{text}, {_('not conclusive')}"
 
 
 def _phase(job: ScheduledJob) -> str:

@@ -117,8 +117,8 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for key, value in tree.items():
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
     elif tree is not None:
-        told = json.dumps(tree, ensure_ascii=False)
-        yield path, told if len(told) <= LONGEST_VALUE else f"{told[: LONGEST_VALUE - 1]}…"
+        text = json.dumps(tree, ensure_ascii=False)
+        yield path, text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def replay_recent(environment: Environment, policy: Policy) -> Replay:

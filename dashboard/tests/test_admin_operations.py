@@ -94,10 +94,10 @@ def test_projects_are_put_on_a_plan(staff):
     assert LogEntry.objects.get().object_id == str(free.pk)
 
 
-@pytest.mark.parametrize(("plan", "told"), [("", "Choose the plan beside the action"), ("gold", "No action selected")])
-def test_a_plan_has_to_be_chosen_and_to_exist(staff, plan, told):
+@pytest.mark.parametrize(("plan", "text"), [("", "Choose the plan beside the action"), ("gold", "No action selected")])
+def test_a_plan_has_to_be_chosen_and_to_exist(staff, plan, text):
     project = make_project(plan="free")
-    assert told in act(staff, Project, "put_on_plan", project, plan=plan)
+    assert text in act(staff, Project, "put_on_plan", project, plan=plan)
     project.refresh_from_db()
     assert project.plan == "free"
 
@@ -107,8 +107,8 @@ def test_a_plan_has_to_be_chosen_and_to_exist(staff, plan, told):
 
 def test_an_endpoint_is_blocked_with_a_reason_and_unblocked(staff):
     environment = make_environment(metrics_endpoint="https://shop.example.com/ds-metrics")
-    told = act(staff, Environment, "block", environment, reason="It answers 40 MB.")
-    assert "1 endpoint is blocked." in told
+    page = act(staff, Environment, "block", environment, reason="It answers 40 MB.")
+    assert "1 endpoint is blocked." in page
     environment.refresh_from_db()
     assert environment.endpoint_blocked_at is not None
     assert environment.endpoint_blocked_reason == "It answers 40 MB."
@@ -127,11 +127,11 @@ REFUSED = "No action selected"
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"), [("", ASKED_FOR), ("   ", ASKED_FOR), ("\x00", REFUSED), ("x" * 201, REFUSED)]
+    ("reason", "expected"), [("", ASKED_FOR), ("   ", ASKED_FOR), ("\x00", REFUSED), ("x" * 201, REFUSED)]
 )
-def test_an_endpoint_is_not_blocked_without_a_reason(staff, reason, told):
+def test_an_endpoint_is_not_blocked_without_a_reason(staff, reason, expected):
     environment = make_environment()
-    assert told in act(staff, Environment, "block", environment, reason=reason)
+    assert expected in act(staff, Environment, "block", environment, reason=reason)
     environment.refresh_from_db()
     assert environment.endpoint_blocked_at is None
 
@@ -156,8 +156,8 @@ def test_an_analysis_runs_again_under_the_policy_in_force(staff):
     slow = scenes.judged(environment, **scenes.SLOWER)
     assert slow.verdict.verdict == "warning"
     set_policy(environment, {"left_out": ["latency_p95"]}, source="dashboard")
-    told = act(staff, Deployment, "run_analysis_again", slow)
-    assert "1 verdict is revised." in told
+    page = act(staff, Deployment, "run_analysis_again", slow)
+    assert "1 verdict is revised." in page
     slow.verdict.refresh_from_db()
     assert slow.verdict.verdict == "ok"
     assert [revision["verdict"] for revision in slow.verdict.revisions] == ["warning"]

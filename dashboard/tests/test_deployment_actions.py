@@ -150,7 +150,7 @@ def test_a_token_of_something_else_stores_nothing(browser_of, environment, token
 
 
 def test_why_it_cannot_run_again_is_said(browser_of, environment):
-    for deployment, told in (
+    for deployment, reason in (
         (scenes.half_observed(environment), "Its samples are still coming in."),
         (make_deployment(environment=environment), "The pipeline has not called finish yet"),
         (make_deployment(environment=environment, state=State.ABANDONED), "ended without a finish"),
@@ -159,7 +159,7 @@ def test_why_it_cannot_run_again_is_said(browser_of, environment):
             browser_of.get(f"{address(deployment)}rerun/"),
             browser_of.post(f"{address(deployment)}rerun/"),
         ):
-            assert words(answer).count(told) == 1
+            assert words(answer).count(reason) == 1
         assert not DeploymentVerdict.objects.exists()
 
 
@@ -217,9 +217,9 @@ def test_while_the_window_is_open_there_is_nothing_to_replay(browser_of, environ
 # --- download --------------------------------------------------------------------------------------------------------
 
 
-def recomputed(told: dict[str, Any], *, until: str | None = None) -> Any:
+def recomputed(document: dict[str, Any], *, until: str | None = None) -> Any:
     """The verdict that follows from a downloaded file alone."""
-    given, samples = told["judged_on"], told["judged_on"]["samples"]
+    given, samples = document["judged_on"], document["judged_on"]["samples"]
 
     def value(one: dict[str, Any]) -> Sample:
         at = datetime.fromisoformat(one["collected_at"])
@@ -251,7 +251,7 @@ def recomputed(told: dict[str, Any], *, until: str | None = None) -> Any:
         finished,
         misses,
     )
-    return (judge if until is None else judge_early)(pre, post, policy_from_dict(told["policy"]), observed)
+    return (judge if until is None else judge_early)(pre, post, policy_from_dict(document["policy"]), observed)
 
 
 @pytest.mark.parametrize("scene", [scenes.with_baseline, scenes.with_history, scenes.judged, scenes.poorly_observed])
@@ -261,10 +261,10 @@ def test_the_verdict_follows_from_the_file_alone(browser_of, environment, scene)
     assert answer["Content-Disposition"] == (
         f'attachment; filename="deployment-{deployment.number}-{deployment.uuid}.json"'
     )
-    told = json.loads(answer.content)
-    assert told["format"] == 1
-    again = recomputed(told)
-    recorded = told["verdict"]
+    document = json.loads(answer.content)
+    assert document["format"] == 1
+    again = recomputed(document)
+    recorded = document["verdict"]
     assert (again.verdict, again.confidence, again.conclusive, render(again.summary)) == (
         recorded["verdict"],
         recorded["confidence"],
@@ -272,15 +272,15 @@ def test_the_verdict_follows_from_the_file_alone(browser_of, environment, scene)
         recorded["summary"],
     )
     assert [check.outcome for check in again.checks] == [check["outcome"] for check in recorded["checks"]]
-    assert [hint["code"] for hint in told["hints"]] == list(deployment.hints.values_list("code", flat=True))
+    assert [hint["code"] for hint in document["hints"]] == list(deployment.hints.values_list("code", flat=True))
 
 
 def test_the_file_of_an_early_verdict_has_its_final_word_and_its_evidence(browser_of, environment):
     deployment = scenes.end_window(scenes.called_out_early(environment))
-    told = json.loads(browser_of.get(f"{address(deployment)}download.json").content)
-    assert told["verdict"]["early"]
-    assert recomputed(told).verdict == told["verdict"]["final"]["verdict"]
-    assert [entry["event"] for entry in told["timeline"]].count("final") == 1
+    document = json.loads(browser_of.get(f"{address(deployment)}download.json").content)
+    assert document["verdict"]["early"]
+    assert recomputed(document).verdict == document["verdict"]["final"]["verdict"]
+    assert [entry["event"] for entry in document["timeline"]].count("final") == 1
 
 
 def test_the_file_holds_no_secret(browser_of, environment, user):
@@ -297,5 +297,5 @@ def test_the_file_holds_no_secret(browser_of, environment, user):
 
 def test_a_deployment_without_a_verdict_can_be_downloaded(browser_of, environment):
     for deployment in (make_deployment(environment=environment), scenes.half_observed(environment)):
-        told = json.loads(browser_of.get(f"{address(deployment)}download.json").content)
-        assert (told["verdict"], told["policy"], told["deployment"]["state"]) == (None, None, deployment.state)
+        sent = json.loads(browser_of.get(f"{address(deployment)}download.json").content)
+        assert (sent["verdict"], sent["policy"], sent["deployment"]["state"]) == (None, None, deployment.state)

@@ -127,8 +127,8 @@ def test_filters_by_what_is_foreign_tell_nothing(browser_of, environment, time_m
     ):
         pages = [browser_of.get(LIST, {name: value}) for value in (foreign, unknown)]
         assert [numbers(page) for page in pages] == [[], []]
-        told = [words(page).replace(value, "…") for page, value in zip(pages, (foreign, unknown), strict=True)]
-        assert told[0] == told[1]
+        expected = [words(page).replace(value, "…") for page, value in zip(pages, (foreign, unknown), strict=True)]
+        assert expected[0] == expected[1]
         for kind in (CSV, JSON):
             statuses = [browser_of.get(kind, {name: value}).status_code for value in (foreign, unknown)]
             assert statuses[0] == statuses[1]
@@ -149,7 +149,7 @@ def test_a_cursor_of_somebody_elses_deployment_shows_only_mine(browser_of, envir
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "expected"),
     [
         ({"project": NOBODYS}, "Project : There is no such choice any more."),
         ({"verdict": "excellent"}, "Verdict : There is no such choice any more."),
@@ -166,16 +166,16 @@ def test_a_cursor_of_somebody_elses_deployment_shows_only_mine(browser_of, envir
     ],
     ids=str,
 )
-def test_a_filter_that_cannot_be_used_is_told_and_nothing_is_shown(browser_of, environment, query, told) -> None:
+def test_a_filter_that_cannot_be_used_is_told_and_nothing_is_shown(browser_of, environment, query, expected) -> None:
     make_deployment(environment=environment)
     answer = browser_of.get(LIST, query)
     assert answer.status_code == 200
-    assert told in words(answer)
+    assert expected in words(answer)
     assert numbers(answer) == []
     # The file would say nothing of it: the page does.
     refused = browser_of.get(CSV, query)
     assert refused.status_code == 302
-    assert told in words(browser_of.get(refused["Location"]))
+    assert expected in words(browser_of.get(refused["Location"]))
 
 
 HOSTILE = [

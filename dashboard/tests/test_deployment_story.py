@@ -45,15 +45,15 @@ def events(user: User, deployment: Deployment) -> list[tuple[str, str, str]]:
 def test_the_timeline_tells_everything_from_trigger_to_mark_in_order(browser_of, environment, user):
     deployment = scenes.judged(environment, **scenes.SLOW)
     give_feedback(deployment.verdict, right=True, by=user, reason="The cache was gone.")
-    told = events(user, deployment)
+    entries = events(user, deployment)
     after = ["sample"] * 5
-    assert [event for event, *_ in told] == ["trigger", "sample", "finish", *after, "verdict", "feedback"]
-    assert told[0][2] == "feature/checkout-retries · 4f2a9c1e · 2.14.0"
-    assert told[-1][1:] == ("Marked right by ada", "The cache was gone.")
+    assert [event for event, *_ in entries] == ["trigger", "sample", "finish", *after, "verdict", "feedback"]
+    assert entries[0][2] == "feature/checkout-retries · 4f2a9c1e · 2.14.0"
+    assert entries[-1][1:] == ("Marked right by ada", "The cache was gone.")
     page = browser_of.get(address(deployment))
     assert "−1 min The pipeline called trigger" in words(page)
     assert "+5 min Sample 5 after: collected" in words(page)
-    assert page.content.decode().count('class="timeline-entry') == len(told)
+    assert page.content.decode().count('class="timeline-entry') == len(entries)
 
 
 def test_each_try_that_failed_is_told_and_how_a_sample_was_taken(user, environment):
@@ -85,12 +85,12 @@ def test_each_try_that_failed_is_told_and_how_a_sample_was_taken(user, environme
         finished_at=due + timedelta(minutes=1),
         history=[{**failed[0], "at": (due + timedelta(minutes=1)).isoformat(), "event": "failed", "error": "HTTP 503"}],
     )
-    told = events(user, deployment)
-    assert ("retry", "Sample 1 after failed, to be tried again", "no answer within 5 s") in told
-    assert ("retry", "Sample 1 after was taken back from a poller that was lost", "its poller is gone") in told
-    assert ("sample", "Sample 1 after: collected", "took 0.3 s, 40 s late, at try 2") in told
+    entries = events(user, deployment)
+    assert ("retry", "Sample 1 after failed, to be tried again", "no answer within 5 s") in entries
+    assert ("retry", "Sample 1 after was taken back from a poller that was lost", "its poller is gone") in entries
+    assert ("sample", "Sample 1 after: collected", "took 0.3 s, 40 s late, at try 2") in entries
     # Its last failure is the miss, which is not repeated.
-    assert [one for one in told if "Sample 2" in one[1]] == [("miss", "Sample 2 after: no sample", "HTTP 503")]
+    assert [one for one in entries if "Sample 2" in one[1]] == [("miss", "Sample 2 after: no sample", "HTTP 503")]
 
 
 @pytest.mark.parametrize("history", ["a text", {"at": "now"}, [1, None, {"at": "never", "event": "put off"}], [{}]])
@@ -111,9 +111,9 @@ def test_misses_keep_their_place_in_the_timeline_when_their_jobs_are_gone(user, 
 
 def test_an_early_verdict_and_its_final_word_are_two_entries(user, environment):
     deployment = scenes.end_window(scenes.called_out_early(environment))
-    told = [one[:2] for one in events(user, deployment)]
-    assert ("verdict", "Early verdict: Rollback recommended") in told
-    assert ("final", "At the end of the window: Rollback recommended") in told
+    entries = [one[:2] for one in events(user, deployment)]
+    assert ("verdict", "Early verdict: Rollback recommended") in entries
+    assert ("final", "At the end of the window: Rollback recommended") in entries
 
 
 def test_a_rerun_is_told_with_who_did_it_and_what_stood(user, environment):
@@ -121,9 +121,9 @@ def test_a_rerun_is_told_with_who_did_it_and_what_stood(user, environment):
     stood = deployment.verdict
     set_policy(environment, {"limits": {"latency_p95": 5000, "cpu_usage": 1}}, source="dashboard")
     store_rerun(deployment.pk, token=preview_rerun(Deployment.objects.get(pk=deployment.pk)).token, by=user)
-    told = events(user, deployment)
-    assert ("verdict", f"Verdict: {VERDICTS[stood.verdict].label}", message(stood.judged.verdict.summary)) in told
-    assert told[-1][:2] == ("rerun", "Analysis run again by ada: OK")
+    entries = events(user, deployment)
+    assert ("verdict", f"Verdict: {VERDICTS[stood.verdict].label}", message(stood.judged.verdict.summary)) in entries
+    assert entries[-1][:2] == ("rerun", "Analysis run again by ada: OK")
 
 
 def test_a_superseded_deployment_says_by_which(browser_of, environment):

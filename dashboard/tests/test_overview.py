@@ -122,15 +122,15 @@ def test_an_early_verdict_is_still_watched(browser_of, environment):
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "expected"),
     [(State.ABANDONED, "Abandoned: no finish came"), (State.SUPERSEDED, "Superseded by the next deployment")],
 )
-def test_a_deployment_without_a_verdict_never_hides_the_last_one(browser_of, environment, state, told):
+def test_a_deployment_without_a_verdict_never_hides_the_last_one(browser_of, environment, state, expected):
     judged(environment, ROLLBACK, started_at=timezone.now() - timedelta(hours=2))
     make_deployment(environment=environment, state=state)
     row = row_of(browser_of, environment)
     assert row.startswith("Rollback recommended shop prod #1")
-    assert f"#2 {told}" in row
+    assert f"#2 {expected}" in row
 
 
 def test_the_strip_counts_the_verdicts_of_thirty_days(browser_of, environment, time_machine):

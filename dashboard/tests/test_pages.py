@@ -279,8 +279,8 @@ def test_a_rollback_shows_its_numbers_hints_and_actions(browser_of, environment)
     hints = list(deployment.hints.all())
     assert hints
     for hint in hints:
-        for told in (hint.title, hint.cause, hint.impact, hint.code, *hint.evidence, *hint.actions):
-            assert " ".join(told.split()) in text
+        for expected in (hint.title, hint.cause, hint.impact, hint.code, *hint.evidence, *hint.actions):
+            assert " ".join(expected.split()) in text
     for check in deployment.verdict.checks:
         assert check["sentence"] in text
 

@@ -325,7 +325,7 @@ def test_a_window_is_taken_out_and_put_back(browser_of, environment, user):
 
 
 @pytest.mark.parametrize(
-    ("starts_at", "ends_at", "told"),
+    ("starts_at", "ends_at", "expected"),
     [
         ("", "", "This field is required"),
         (moment(hours=1), moment(hours=2), "has to end after it starts"),
@@ -336,10 +336,10 @@ def test_a_window_is_taken_out_and_put_back(browser_of, environment, user):
         ("2026-02-30T00:00", "now", "Enter a valid date/time"),
     ],
 )
-def test_a_window_that_cannot_be_is_refused_at_its_field(browser_of, environment, starts_at, ends_at, told):
+def test_a_window_that_cannot_be_is_refused_at_its_field(browser_of, environment, starts_at, ends_at, expected):
     answer = exclude(browser_of, environment, starts_at=starts_at, ends_at=ends_at)
     assert answer.status_code == 200
-    assert told in words(answer)
+    assert expected in words(answer)
     assert not ExcludedWindow.objects.exists()
 
 

@@ -137,14 +137,14 @@ def test_the_policy_of_a_verdict_is_told_with_its_limits_and_version(browser_of,
     deployment = make_deployment(environment=environment, state=State.FINISHED, policy_version=version)
     make_samples(deployment)
     text = words(browser_of.get(address(scenes.judge_now(deployment))))
-    for told in (
+    for expected in (
         "Adaptive: compare with the service's own level · sensitivity: High",
         "Version 1, which its trigger call brought",
         "p95 latency: at most 800 ms",
         "Traffic: at least 5.0 req/s",
         "CPU usage: not judged",
     ):
-        assert told in text
+        assert expected in text
 
 
 def test_a_check_without_a_limit_leaves_the_others_limit_in_the_chart(browser_of, environment):

@@ -92,10 +92,10 @@ def test_the_summary_tells_what_is_late_and_stuck(journal: Journal) -> None:
 
 def test_the_command_shows_the_same_for_people_and_machines(journal: Journal) -> None:
     make_job(due_in_s=-300)
-    for arguments, told in (((), "stuck: quick"), (("--json",), '"stuck"')):
+    for arguments, expected in (((), "stuck: quick"), (("--json",), '"stuck"')):
         out = StringIO()
         call_command("jobs", *arguments, stdout=out)
-        assert told in out.getvalue()
+        assert expected in out.getvalue()
 
 
 def test_the_command_refuses_with_words_and_an_exit_code(journal: Journal) -> None:

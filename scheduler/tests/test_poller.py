@@ -39,15 +39,15 @@ def all_done() -> bool:
     return not ScheduledJob.objects.open().exists()
 
 
-@pytest.mark.parametrize(("due_in_s", "told"), [(3, True), (9.9, True), (60, False)])
+@pytest.mark.parametrize(("due_in_s", "notified"), [(3, True), (9.9, True), (60, False)])
 def test_sleeping_pollers_are_told_of_what_is_due_before_they_wake(
-    journal: Journal, due_in_s: float, told: bool
+    journal: Journal, due_in_s: float, notified: bool
 ) -> None:
     with plain_connection() as listener:
         listener.execute("LISTEN seqpulse_jobs")
         enqueue([NewJob("quick", database_now() + timedelta(seconds=due_in_s))])
-        assert bool(list(listener.notifies(timeout=0.5, stop_after=1))) == told
-    assert PollerOptions(poll_s=60, lease_s=600).heartbeat_s < due_in_s or told
+        assert bool(list(listener.notifies(timeout=0.5, stop_after=1))) == notified
+    assert PollerOptions(poll_s=60, lease_s=600).heartbeat_s < due_in_s or notified
 
 
 def test_due_jobs_run_and_their_results_are_recorded(journal: Journal) -> None:

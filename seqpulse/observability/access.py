@@ -31,8 +31,8 @@ def caller(request: HttpRequest) -> Address | None:
     remote, proxies = request.META.get("REMOTE_ADDR", ""), settings.SEQPULSE_TRUSTED_PROXIES
     if any(request.META.get(name) for name in FORWARDED) and not is_trusted(remote, proxies):
         return None
-    told = client_address(remote, request.META.get("HTTP_X_FORWARDED_FOR", ""), proxies)
-    return parse_address(told or "")
+    address = client_address(remote, request.META.get("HTTP_X_FORWARDED_FOR", ""), proxies)
+    return parse_address(address or "")
 
 
 def is_local(request: HttpRequest) -> bool:

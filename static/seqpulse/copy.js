@@ -1,7 +1,7 @@
 /* Copy buttons: <button hidden data-copy="ID" data-copied="Copied" data-failed="…"> copies the text of the element with
-   that id and says so, on the button and to screen readers. Without scripts there are none.
+   that id and confirms it, on the button and to screen readers. Without scripts they stay hidden.
 
-   What is marked data-secret leaves the page when the page is left: the browser's memory of it shows no secret. */
+   Elements with data-secret are removed when the page is left, so that the browser's cache shows no secret. */
 
 const SHOWN_MS = 2500;
 const announcer = document.querySelector("[data-live-announcer]");

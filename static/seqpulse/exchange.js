@@ -1,5 +1,5 @@
-/* What a person asks htmx for (filters, headings and pages of a list) and does not get: the browser goes to the address
-   itself, which says what is wrong, or asks to sign in. What asks by itself is minded by live.js. */
+/* If a request of the user through htmx fails (filters, headings and pages of a list), the browser opens its URL, which
+   shows the error or the sign-in page. Elements that poll are handled by live.js. */
 
 const asksItself = (element) => element instanceof Element && element.matches("[data-live]");
 

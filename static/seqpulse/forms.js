@@ -1,6 +1,6 @@
-/* A form that changes something is sent once, however often its button is clicked: the answer to the second click would
-   be shown, and what the first one showed this once would be lost. After a while it can be sent again: the first try
-   may have been broken off. htmx sends its forms itself, and queues them. */
+/* Submit a form once, however often its button is clicked: the answer to the second click would replace the first one,
+   which may show a secret once. After a while it can be submitted again, because the first attempt may have been
+   interrupted. htmx submits and queues its forms itself. */
 
 const WHILE_MS = 5000;
 let sent = new WeakSet();
@@ -16,5 +16,5 @@ document.addEventListener("submit", (event) => {
   setTimeout(() => sent.delete(form), WHILE_MS);
 });
 
-/* Back on a page that the browser has kept. */
+/* Back on a page cached by the browser. */
 window.addEventListener("pageshow", () => { sent = new WeakSet(); });

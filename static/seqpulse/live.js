@@ -1,14 +1,13 @@
-/* Keeps elements up to date without loading the page again. htmx asks and exchanges; this module minds the person.
+/* Keep elements up to date without reloading the page. htmx requests and swaps; this module preserves what the user does.
 
-   An element takes part with the attributes that templates/layout/_live.html writes:
+   An element takes part with the attributes written by templates/layout/_live.html:
    <div id="…" data-live="running" hx-get="…" hx-trigger="every 2s, live:now" hx-swap="outerHTML …" hx-sync="this:drop">.
-   The address answers with the same element anew, until that says data-live="done" and has no trigger any more.
+   The URL answers with the same element, until it has data-live="done" and no trigger.
 
    On the element, all optional: data-live-title and data-live-icon are for the browser's tab, data-live-announce is
-   read out when it changes. Inside it: what has hx-preserve and an id stays as it is once there, a form that a person
-   fills in; the text of <time> and of [data-live-text] ticks, which alone is no reason to exchange anything.
-   On the page: [data-live-state] (layout/_live_state.html) shows how the connection is, [data-live-connection] and
-   [data-live-announcer] (base_project.html) tell it. */
+   announced when it changes. Inside it: elements with hx-preserve and an id stay, such as a form being filled in; changes
+   of <time> and [data-live-text] alone cause no swap. On the page: [data-live-state] (layout/_live_state.html) shows the
+   state of the connection, [data-live-connection] and [data-live-announcer] (base_project.html) announce it. */
 
 const LONGEST_PAUSE_MS = 15000;
 const TICKING = "time, [data-live-text]";
@@ -18,11 +17,11 @@ const connection = document.querySelector("[data-live-connection]");
 const announcer = document.querySelector("[data-live-announcer]");
 const indicator = document.querySelector("[data-live-state]");
 
-/* By id of the element: what stands there (source), when that was sure (seen), failures in a row, when to ask again at
-   the earliest (notBefore), why it is given up (over). */
+/* By id of the element: current content (source), time of the last answer (seen), consecutive failures, earliest time of
+   the next request (notBefore), reason of giving up (over). */
 const known = new Map();
 
-/** What is known of an element; also of one that came to the page later, by another exchange. */
+/** The state of an element, also of one added later by another swap. */
 function about(element) {
   if (!known.has(element.id)) {
     known.set(element.id, { source: sourceOf(element), seen: Date.now(), failures: 0, notBefore: 0, over: "" });
@@ -63,8 +62,8 @@ function habits(element) {
   };
 }
 
-/** The heading that is read at the moment, and how far from the top; null where the element's beginning is in view:
-    it may grow downwards. */
+/** The heading being read, and its distance from the top; null if the start of the element is in view, because it may
+    grow downwards. */
 function readingPlace(element) {
   if (element.getBoundingClientRect().top >= 0) return null;
   const headings = [...element.querySelectorAll("h2[id]")].map((heading) => [heading.id, heading.getBoundingClientRect().top]);
@@ -125,7 +124,7 @@ function showState() {
   if (place.textContent !== words) place.textContent = words;
 }
 
-/* --- asking ------------------------------------------------------------------------------------------------------ */
+/* --- requests ---------------------------------------------------------------------------------------------------- */
 
 function pauseAfter(failures, trigger) {
   const every = Number(/every (\d+)ms/.exec(trigger)?.[1]) || 2000;

@@ -1,4 +1,4 @@
-/* Menus (<details class="menu">) close as people expect: with Escape, and with a click elsewhere. */
+/* Close menus (<details class="menu">) with Escape, and with a click elsewhere. */
 
 const open = () => document.querySelectorAll("details.menu[open]");
 

@@ -1,4 +1,4 @@
-/* Says what went wrong with a passkey on the page; django-allauth's script would only tell the console. */
+/* Show errors of passkeys on the page; django-allauth's script only logs them to the console. */
 
 document.addEventListener("allauth.error", (event) => {
   const place = document.getElementById("passkey_failed");

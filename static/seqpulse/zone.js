@@ -1,4 +1,4 @@
-/* Shows the time in the time zone that is chosen, before it is saved, and offers the one of the device. */
+/* Show the time in the selected time zone before it is saved, and offer the zone of the device. */
 
 const select = document.querySelector("select[name=time_zone]");
 const now = document.querySelector("[data-zone-now] strong");

@@ -57,8 +57,8 @@ class Command(BaseCommand):
             raise CommandError(f"Name the jobs: manage.py jobs {action} ID…")
         outcomes = WISHES[action](ids, by=f"{getpass.getuser()} (command line)")
         if as_json:
-            told = [{"id": outcome.job_id, "done": outcome.done, "words": outcome.words} for outcome in outcomes]
-            self.stdout.write(json.dumps(told))
+            rows = [{"id": outcome.job_id, "done": outcome.done, "words": outcome.words} for outcome in outcomes]
+            self.stdout.write(json.dumps(rows))
         else:
             for outcome in outcomes:
                 words = "done" if outcome.done else f"refused: {outcome.words}"
