@@ -30,7 +30,8 @@ def plans_of_samples(queries: CaptureQueriesContext) -> list[str]:
 def make_history() -> Deployment:
     """A deployment at noon five days from now, with thousands of samples around it, analysed for the planner.
 
-    With fewer of them, an index costs about as much as reading the whole day, and chance decides.
+    They are spread over the days. Where a window covers much of what a day has, reading all of it costs about as much
+    as an index, and chance decides.
     """
     partitions.make_ahead()
     # Around midnight a window would reach into a day with so few samples that the planner rightly reads them all.
@@ -45,7 +46,7 @@ def make_history() -> Deployment:
             **HEALTHY,
         )
         for number in range(-3, 3)
-        for second in range(900)
+        for second in range(-43_200, 43_200, 300 if number else 15)
     )
     for other in [make_deployment(environment=environment, state="finished", started_at=at) for _ in range(40)]:
         make_samples(other)
