@@ -150,6 +150,18 @@ def test_a_rich_baseline_needs_no_history(environment: Environment) -> None:
     assert set(origins(evidence_of(deployment))) == {"baseline"}
 
 
+@pytest.mark.parametrize("metric", GOOD)
+def test_samples_without_one_of_the_metrics_are_left_out(environment: Environment, metric: str) -> None:
+    earlier = deployed(environment, 1, minutes_ago=60, verdict="ok")
+    sample(environment, minutes_ago=58, phase="post", deployment=earlier, **{metric: None})
+    deployment = deployed(environment, 2, minutes_ago=10)
+    sample(environment, minutes_ago=20, **{metric: None})
+    for phase, minutes_ago in (("pre", 10), ("post", 8)):
+        sample(environment, minutes_ago=minutes_ago, phase=phase, deployment=deployment, **{metric: None})
+    evidence = evidence_of(deployment)
+    assert (evidence.pre, evidence.post, evidence.history_of) == ((), (), ())
+
+
 def test_another_environments_samples_are_never_used(environment: Environment) -> None:
     staging = environment.project.environments.create(name="staging", metrics_endpoint="http://metrics.example/s")
     sample(staging, minutes_ago=12)

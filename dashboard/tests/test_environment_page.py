@@ -60,6 +60,11 @@ def test_all_phases_are_drawn_as_one_line(browser_of, environment):
     assert "31 samples" in words(page)
 
 
+def test_samples_without_one_of_the_metrics_are_not_drawn(browser_of, environment):
+    sample(environment, timedelta(minutes=5), latency_p95=None)
+    assert "0 samples" in words(show(browser_of, environment))
+
+
 def test_buckets_hold_lowest_mean_and_highest_of_their_samples(environment, time_machine):
     # One of them lies a second before the end of its bucket, whenever it is made.
     time_machine.move_to(timezone.now(), tick=False)
