@@ -105,19 +105,10 @@ class ProjectForm(forms.Form):
         for name in ("window_minutes", "retention_days"):
             most: int = getattr(project.plan_limits, name)
             field: Any = self.fields[name]
-            field.validators = [*field.validators, _at_most(most)]
             field.widget.attrs["placeholder"] = str(most)
             field.help_text = _("At most %(n)d, which is also what an empty field means.") % {"n": most}
         for shown in self.fields.values():
             shown.show_hidden_initial = True
-
-
-def _at_most(most: int) -> Any:
-    def check(value: int) -> None:
-        if value > most:
-            raise ValidationError(_("The plan allows at most %(n)d."), params={"n": most})
-
-    return check
 
 
 class PlanForm(forms.Form):
