@@ -66,12 +66,6 @@ def test_headers_that_could_split_a_request_are_a_callers_mistake(headers: dict[
     assert server.connections == 0
 
 
-def test_a_bad_url_is_refused_before_anything_is_sent() -> None:
-    error = failure(says(OK), "/#fragment")
-    assert error.code == "other"
-    assert "fragment" in str(error)
-
-
 def test_neither_proxy_variables_nor_cookies_nor_netrc_change_a_request(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
