@@ -38,6 +38,8 @@ class Action(StrEnum):
     DELETE_TEAM = "delete_team"
 
 
+Actions = frozenset[Action]
+
 _VIEWER = frozenset({Action.SEE})
 _MEMBER = _VIEWER | {Action.MARK_VERDICT, Action.REPLAY, Action.RERUN_ANALYSIS}
 # Actions that affect later verdicts: policy, baseline, what is measured and how, and who may change that.
@@ -57,7 +59,7 @@ _ADMIN = _MEMBER | {
 # Actions that cannot be undone, and granting them to others.
 _OWNER = _ADMIN | {Action.DELETE_PROJECT, Action.CHANGE_OWNERS, Action.DELETE_TEAM}
 
-ALLOWED: Mapping[str, frozenset[Action]] = {
+ALLOWED: Mapping[str, Actions] = {
     Role.VIEWER: _VIEWER,
     Role.MEMBER: _MEMBER,
     Role.ADMIN: _ADMIN,
@@ -67,7 +69,7 @@ ALLOWED: Mapping[str, frozenset[Action]] = {
 OPERATOR = frozenset(Action)
 
 
-def allowed(role: str | None) -> frozenset[Action]:
+def allowed(role: str | None) -> Actions:
     """Return the actions that this role allows; none for None and for an unknown role."""
     return ALLOWED.get(role, frozenset()) if role is not None else frozenset()
 
@@ -81,7 +83,7 @@ def role_in(user: User, team: Team) -> str | None:
     return Membership.objects.filter(team=team, user=user).values_list("role", flat=True).first()
 
 
-def actions_in(user: User, team: Team) -> frozenset[Action]:
+def actions_in(user: User, team: Team) -> Actions:
     """Return the actions allowed to the user in the team. One query, none for a superuser."""
     return OPERATOR if user.is_superuser and user.is_active else allowed(role_in(user, team))
 
@@ -106,7 +108,7 @@ def has_no_team(user: User) -> bool:
     return user.is_active and not Team.objects.visible_to(user).exists()
 
 
-def require(actions: frozenset[Action], action: Action) -> None:
+def require(actions: Actions, action: Action) -> None:
     """Raise PermissionDenied unless the action is among them."""
     if action not in actions:
         raise PermissionDenied(f"{action} is not allowed")

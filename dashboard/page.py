@@ -11,12 +11,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
-from accounts.permissions import Action, require
+from accounts.permissions import Action, Actions, require
 from dashboard.auth import current_user, login_required
 from security.limits import Caller, Limit, limited
 
 View = Callable[..., HttpResponseBase]
-Actions = frozenset[Action]
 Loader = Callable[[User, Any], tuple[Any, Actions]]
 
 

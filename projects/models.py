@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts.models import Team, User
-from accounts.permissions import Action, actions_in
+from accounts.permissions import Actions, actions_in
 from common.validation import validation_error
 from outbound.fetcher import EndpointError, parse_endpoint
 from projects.plans import PLANS, Plan
@@ -117,7 +117,7 @@ class Project(models.Model):
         """Days that samples are kept: the project's setting, at most the plan's."""
         return min(self.retention_days or self.plan_limits.retention_days, self.plan_limits.retention_days)
 
-    def actions_of(self, user: User) -> frozenset[Action]:
+    def actions_of(self, user: User) -> Actions:
         """Return what the user's role in the project's team allows. One query, none for a superuser."""
         return actions_in(user, Team(pk=self.team_id))
 

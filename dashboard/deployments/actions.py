@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
-from accounts.permissions import Action
+from accounts.permissions import Action, Actions
 from analysis.rerun import CannotRerun, Refusal, judge_as, preview_rerun, store_rerun
 from dashboard import labels
 from dashboard.auth import current_user
@@ -21,7 +21,7 @@ from dashboard.deployments.export import document
 from dashboard.deployments.forms import ReplayForm
 from dashboard.deployments.queries import deployment_detail, deployment_of, verdict_of
 from dashboard.deployments.verdict_diff import verdict_diff
-from dashboard.page import Actions, page
+from dashboard.page import page
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
 from projects.policy import policy_from_dict

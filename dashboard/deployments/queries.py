@@ -10,7 +10,7 @@ from django.db.models import Count, Manager, QuerySet
 from django.shortcuts import get_object_or_404
 
 from accounts.models import User
-from accounts.permissions import Action
+from accounts.permissions import Actions
 from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
 from analysis.judge.types import OK
 from analysis.models import DeploymentVerdict, Feedback, Hint
@@ -62,7 +62,7 @@ class Detail:
     excluded: Sequence[LeftOut]
     collections: list[ScheduledJob]
     analyses: list[ScheduledJob]
-    actions: frozenset[Action]
+    actions: Actions
 
     @property
     def status(self) -> Status:
@@ -177,7 +177,7 @@ def last_good_before(deployment: Deployment) -> Deployment | None:
     return good.order_by("-pk").first()
 
 
-def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, frozenset[Action]]:
+def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, Actions]:
     """Return a deployment with the columns for judging, and the user's actions. Two queries. Raises Http404."""
     rows = deployments_of(user).select_related("verdict__feedback", "policy_version")
     deployment = get_object_or_404(rows, uuid=uuid)

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 
 from accounts.models import User
-from accounts.permissions import Action
+from accounts.permissions import Actions
 from analysis.replay import Comparison, Replayed, compare, judged, replay
 from deployments.models import Deployment
 from projects.models import Environment, ExcludedWindow, PolicySource, PolicyVersion
@@ -45,7 +45,7 @@ class PolicyPage:
     """An environment with its policy. current: number of its version, 0 if there is none."""
 
     environment: Environment
-    actions: frozenset[Action]
+    actions: Actions
     versions: list[Version]
     current: int
     windows: list[ExcludedWindow]
@@ -73,7 +73,7 @@ def readable(policy: Any) -> Policy | None:
         return None
 
 
-def environment_of(user: User, environment_id: int) -> tuple[Environment, frozenset[Action]]:
+def environment_of(user: User, environment_id: int) -> tuple[Environment, Actions]:
     """Return an environment and the user's actions.
 
     Raises: Http404, also for one of another team.
@@ -83,7 +83,7 @@ def environment_of(user: User, environment_id: int) -> tuple[Environment, frozen
     return environment, environment.project.actions_of(user)
 
 
-def policy_page(environment: Environment, actions: frozenset[Action]) -> PolicyPage:
+def policy_page(environment: Environment, actions: Actions) -> PolicyPage:
     """Load versions and excluded windows of the environment. Two queries."""
     rows = environment.policy_versions.select_related("created_by").order_by("-number")[: VERSIONS_SHOWN + 1]
     versions = list(rows)

@@ -14,10 +14,10 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from accounts.permissions import Action, require
+from accounts.permissions import Action, Actions, require
 from dashboard.auth import current_user
 from dashboard.changed import changed
-from dashboard.page import Actions, page
+from dashboard.page import page
 from dashboard.policies.form import PolicyForm
 from dashboard.policies.queries import (
     PolicyPage,

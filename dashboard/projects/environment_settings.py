@@ -11,8 +11,8 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts.permissions import Action
-from dashboard.page import Actions, page
+from accounts.permissions import Action, Actions
+from dashboard.page import page
 from dashboard.policies.queries import environment_of
 from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
 from dashboard.projects.probing import report_on
@@ -94,7 +94,7 @@ def delete(request: HttpRequest, environment: Environment, actions: Actions) -> 
     return render(request, "dashboard/projects/environment_delete.html", context)
 
 
-def show(request: HttpRequest, environment: Environment, actions: frozenset[Action], **forms: Any) -> HttpResponse:
+def show(request: HttpRequest, environment: Environment, actions: Actions, **forms: Any) -> HttpResponse:
     """Render the page. forms: submitted forms with their errors, and the report of a probe."""
     context = {
         "environment": environment,

@@ -10,10 +10,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from accounts.permissions import Action
+from accounts.permissions import Action, Actions
 from dashboard.auth import current_user
 from dashboard.form_tokens import already_submitted
-from dashboard.page import Actions, page
+from dashboard.page import page
 from dashboard.projects.forms import KeyForm
 from dashboard.projects.secrets import Shown, shown_once
 from dashboard.projects.settings_queries import keys_of, project_of

@@ -9,10 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
-from accounts.permissions import Action
+from accounts.permissions import Action, Actions
 from dashboard.auth import current_user
 from dashboard.changed import changes
-from dashboard.page import Actions, page
+from dashboard.page import page
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
 from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, environments_of, project_of
 from dashboard.refusals import Refusals
@@ -97,7 +97,7 @@ def delete(request: HttpRequest, project: Project, actions: Actions) -> HttpResp
     return render(request, "dashboard/projects/project_delete.html", context)
 
 
-def show(request: HttpRequest, project: Project, actions: frozenset[Action], **forms: Any) -> HttpResponse:
+def show(request: HttpRequest, project: Project, actions: Actions, **forms: Any) -> HttpResponse:
     context = {
         "project": project,
         "environments": list(environments_of(project)),

@@ -11,7 +11,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.shortcuts import get_object_or_404
 
 from accounts.models import User
-from accounts.permissions import Action
+from accounts.permissions import Actions
 from dashboard.deployments.queries import verdict_of, with_verdict
 from dashboard.labels import Status, status_of
 from dashboard.policies.queries import readable
@@ -84,7 +84,7 @@ def statuses_of(projects: list[Project]) -> dict[int, list[EnvironmentStatus]]:
     return found
 
 
-def project_of(user: User, uuid: UUID) -> tuple[Project, frozenset[Action]]:
+def project_of(user: User, uuid: UUID) -> tuple[Project, Actions]:
     """Return a project and the user's actions on it. Raises Http404, also for a project of others."""
     project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
     return project, project.actions_of(user)

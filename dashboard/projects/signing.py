@@ -13,8 +13,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from accounts.permissions import Action
-from dashboard.page import Actions, page
+from accounts.permissions import Action, Actions
+from dashboard.page import page
 from dashboard.policies.queries import environment_of
 from dashboard.projects.environment_settings import show
 from dashboard.projects.forms import RotateForm, TypedNameForm
@@ -47,13 +47,13 @@ def back_to(environment: Environment) -> HttpResponse:
     return redirect(reverse("dashboard:environment-settings", args=[environment.pk]) + "#signing")
 
 
-def begin(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+def begin(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     secret = begin_signing(environment)
     note = _("Requests are signed from now on. An endpoint that checks nothing goes on answering.")
     return known(request, environment, secret, title=_("Requests are signed"), note=note)
 
 
-def rotate(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+def rotate(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     form = RotateForm(request.POST)
     if not form.is_valid():
         return show(request, environment, actions, rotate_form=form)
@@ -63,19 +63,19 @@ def rotate(request: HttpRequest, environment: Environment, actions: frozenset[Ac
     return known(request, environment, secret, title=_("A new HMAC secret"), note=note)
 
 
-def reissue(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+def reissue(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     secret = reissue_secret(environment, seen=request.POST.get("seen", ""))
     note = _("It replaces the new secret that was shown before. The old one stays valid for as long as it was.")
     return known(request, environment, secret, title=_("Another new HMAC secret"), note=note)
 
 
-def finish(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+def finish(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     end_grace(environment, seen=request.POST.get("seen", ""))
     messages.success(request, _("The old secret is void. Only the new one is used."))
     return back_to(environment)
 
 
-def end(request: HttpRequest, environment: Environment, actions: frozenset[Action]) -> HttpResponse:
+def end(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     form = TypedNameForm(environment.name, request.POST, prefix="end")
     if not form.is_valid():
         return show(request, environment, actions, end_form=form)
@@ -84,7 +84,7 @@ def end(request: HttpRequest, environment: Environment, actions: frozenset[Actio
     return back_to(environment)
 
 
-WORKS: dict[str, Callable[[HttpRequest, Environment, frozenset[Action]], HttpResponse]] = {
+WORKS: dict[str, Callable[[HttpRequest, Environment, Actions], HttpResponse]] = {
     "begin": begin,
     "rotate": rotate,
     "reissue": reissue,

@@ -13,12 +13,12 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from accounts.permissions import Action, may_create_project, teams_for
+from accounts.permissions import Action, Actions, may_create_project, teams_for
 from accounts.teams import first_team
 from dashboard.auth import current_user
 from dashboard.form_tokens import already_submitted
 from dashboard.overview.queries import guide_of
-from dashboard.page import Actions, page
+from dashboard.page import page
 from dashboard.projects.forms import NewProjectForm
 from dashboard.projects.queries import project_page
 from dashboard.projects.secrets import Shown, shown_once

@@ -11,9 +11,9 @@ from django.utils.translation import gettext as _
 from accounts import invitations, teams
 from accounts.invitations import Invited, invite
 from accounts.models import Team
-from accounts.permissions import Action
+from accounts.permissions import Action, Actions
 from dashboard.auth import current_user
-from dashboard.page import Actions, page
+from dashboard.page import page
 from dashboard.refusals import Refusals
 from dashboard.teams.forms import InvitationForm
 from dashboard.teams.labels import name_of

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404
 
 from accounts.invitations import State, state_of
 from accounts.models import Invitation, Membership, Role, Team, User
-from accounts.permissions import Action, actions_in
+from accounts.permissions import Action, Actions, actions_in
 from dashboard.teams.forms import roles_for
 from deployments.models import Deployment
 from projects.models import Project
@@ -54,7 +54,7 @@ class TeamPage:
     """deployments: of all the team's projects, counted only for those who may delete them."""
 
     team: Team
-    actions: frozenset[Action]
+    actions: Actions
     members: list[MemberRow]
     projects: list[Any]
     invitations: list[InvitationRow] = field(default_factory=list)
@@ -101,13 +101,13 @@ def teams_of(user: User) -> list[TeamRow]:
     ]
 
 
-def team_of(user: User, team_id: int) -> tuple[Team, frozenset[Action]]:
+def team_of(user: User, team_id: int) -> tuple[Team, Actions]:
     """Return a team that the user may see, and their actions there. Raises Http404."""
     team = get_object_or_404(Team.objects.visible_to(user), pk=team_id)
     return team, actions_in(user, team)
 
 
-def team_page(team: Team, actions: frozenset[Action], user: User) -> TeamPage:
+def team_page(team: Team, actions: Actions, user: User) -> TeamPage:
     """Return the content of the team's page. At most four queries."""
     members = team.memberships.select_related("user").order_by(Lower("user__username"))
     projects: Any = (
@@ -127,13 +127,13 @@ def team_page(team: Team, actions: frozenset[Action], user: User) -> TeamPage:
     )
 
 
-def member_row(member: Membership, actions: frozenset[Action], user: User) -> MemberRow:
+def member_row(member: Membership, actions: Actions, user: User) -> MemberRow:
     is_me = member.user_id == user.pk
     may = (Action.CHANGE_OWNERS if member.role == Role.OWNER else Action.CHANGE_MEMBERS) in actions
     return MemberRow(member, is_me, roles_for(actions) if may else [], may_remove=may and not is_me)
 
 
-def invitations_of(team: Team, actions: frozenset[Action]) -> list[InvitationRow]:
+def invitations_of(team: Team, actions: Actions) -> list[InvitationRow]:
     """Return pending invitations, to users who may invite: others must not see addresses."""
     if Action.INVITE not in actions:
         return []

@@ -8,10 +8,10 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from accounts.models import Role, Team
-from accounts.permissions import Action
+from accounts.permissions import Action, Actions
 from accounts.teams import create_team, rename_team
 from dashboard.auth import current_user
-from dashboard.page import Actions, page
+from dashboard.page import page
 from dashboard.refusals import Refusals
 from dashboard.teams.forms import DeleteForm, InvitationForm, TeamForm
 from dashboard.teams.labels import ROLES
