@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Role, Team
@@ -46,7 +44,7 @@ def waiting() -> int:
 
 
 @db
-def test_an_archived_project_is_not_measured_any_more_until_it_is_taken_out() -> None:
+def test_an_archived_project_is_not_measured_until_it_is_unarchived() -> None:
     made = shop()
     sweep()
     assert waiting() == 1
@@ -58,7 +56,7 @@ def test_an_archived_project_is_not_measured_any_more_until_it_is_taken_out() ->
     assert waiting() == 0
     assert unarchive(made.project)
     assert not unarchive(made.project)
-    # The tick that was cancelled has passed.
+    # The tick of the cancelled job has passed.
     ScheduledJob.objects.update(unique_key="the tick before")
     sweep()
     assert waiting() == 1
@@ -145,7 +143,7 @@ def test_a_deleted_project_is_hidden_at_once_from_all_users() -> None:
 
 
 @db
-def test_a_deleted_environment_is_gone_at_once_and_the_others_stay() -> None:
+def test_a_deleted_environment_is_hidden_at_once_and_others_stay() -> None:
     owner = make_membership(role="owner").user
     made = create_project_in(owner.teams.get(), "shop", environment="prod")
     staging = make_environment(project=made.project, name="staging")
@@ -166,22 +164,18 @@ def test_no_name_that_can_be_guessed_prevents_a_deletion() -> None:
 
 
 @pytest.mark.django_db
-def test_no_call_of_ci_reaches_an_environment_that_is_deleted(client: Client) -> None:
+def test_no_call_reaches_a_deleted_environment() -> None:
     made = create_project("shop", environment="prod")
     make_environment(project=made.project, name="staging")
-    key = {"HTTP_X_API_KEY": made.api_key}
-
-    def send(path: str, **body: str) -> Any:
-        return client.post(f"/deployments/{path}", body, content_type="application/json", **key)
-
-    uuid = send("trigger", env="prod").json()["deployment_id"]
+    pipeline = Pipeline(made.api_key)
+    uuid = pipeline.start()
     delete_environment(made.environment)
-    finished = send("finish", deployment_id=uuid, result="success", metrics_endpoint="https://shop.example/m")
+    finished = pipeline.finish(uuid, metrics_endpoint="https://shop.example/m")
     assert finished.json()["status"] == "accepted"
     made.environment.refresh_from_db()
     assert made.environment.metrics_endpoint == ""
     for name in ("prod", made.environment.name):
-        answer = send("trigger", env=name, metrics_endpoint="https://shop.example/m")
+        answer = pipeline.trigger(env=name, metrics_endpoint="https://shop.example/m")
         assert answer.status_code == 400
         assert "It has: staging" in answer.json()["detail"]
     made.environment.refresh_from_db()
@@ -189,7 +183,7 @@ def test_no_call_of_ci_reaches_an_environment_that_is_deleted(client: Client) ->
 
 
 def filled(made: NewProject) -> None:
-    """A project with what a year brings, in small."""
+    """Create rows of every kind in the project."""
     for number in range(101, 106):
         make_samples(make_deployment(environment=made.environment, state=State.FINISHED, number=number))
     started = start_deployment(made.project, Trigger(env="prod")).deployment
@@ -201,7 +195,7 @@ def filled(made: NewProject) -> None:
 
 
 @real
-def test_a_poller_removes_every_row_of_what_was_deleted_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poller_removes_every_deleted_row_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deletion, "SAMPLES_AT_ONCE", 3)
     monkeypatch.setattr(deletion, "DEPLOYMENTS_AT_ONCE", 2)
     kept, gone = create_project("kept", environment="prod"), shop()
@@ -222,7 +216,7 @@ def test_a_poller_removes_every_row_of_what_was_deleted_in_batches(monkeypatch: 
 
 
 @real
-def test_one_that_cannot_be_removed_keeps_no_other_and_is_tried_again() -> None:
+def test_a_failed_removal_delays_no_other_and_is_retried() -> None:
     stuck, gone = shop(), create_project("gone", environment="prod")
     for made in (stuck, gone):
         filled(made)
@@ -241,7 +235,7 @@ def test_one_that_cannot_be_removed_keeps_no_other_and_is_tried_again() -> None:
 
 
 @real
-def test_an_environment_goes_without_its_project() -> None:
+def test_an_environment_is_removed_without_its_project() -> None:
     made = shop()
     filled(made)
     staging = make_environment(project=made.project, name="staging")
