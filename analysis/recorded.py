@@ -98,22 +98,20 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "confidence": verdict.confidence,
         "conclusive": verdict.conclusive,
         "score": verdict.score,
-        "summary": render(verdict.summary),
-        "fact": verdict.summary.to_json(),
+        **_with_text("summary", verdict.summary),
         "checks": [_check_json(check) for check in verdict.checks],
         "quality": {
             "score": verdict.quality.score,
             "issues": [
-                {
-                    "code": issue.code,
-                    "message": render(issue.fact),
-                    "penalty": issue.penalty,
-                    "fact": issue.fact.to_json(),
-                }
+                {"code": issue.code, **_with_text("message", issue.fact), "penalty": issue.penalty}
                 for issue in verdict.quality.issues
             ],
         },
     }
+
+
+def _with_text(name: str, fact: Fact) -> dict[str, Any]:
+    return {name: render(fact), "fact": fact.to_json()}
 
 
 def _check_json(check: Check) -> dict[str, Any]:
@@ -128,12 +126,7 @@ def _check_json(check: Check) -> dict[str, Any]:
 
 def left_out_json(excluded: Sequence[LeftOut]) -> list[dict[str, Any]]:
     return [
-        {
-            "phase": one.phase,
-            "collected_at": one.collected_at.isoformat(),
-            "why": render(one.why),
-            "fact": one.why.to_json(),
-        }
+        {"phase": one.phase, "collected_at": one.collected_at.isoformat(), **_with_text("why", one.why)}
         for one in excluded
     ]
 

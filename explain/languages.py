@@ -42,8 +42,11 @@ class Language:
         return self.catalogue.ngettext(one, many, n)
 
     def digits(self, english: str) -> str:
-        """Digits as English writes them ("12,500.5"), with the separators of this language."""
-        written = self.text(NUMBER)
+        """Convert digits as English writes them ("12,500.5") to the separators of this language, if it names them."""
+        try:
+            written = self.text(NUMBER)
+        except Untranslated:
+            written = NUMBER
         return english.translate({ord(","): written[1:-5], ord("."): written[-2]})
 
 

@@ -141,6 +141,10 @@ def test_units_round_and_write_as_the_language_does(value: float | None, unit: s
     assert quantity(value, unit, "no such language") == english
 
 
+def test_a_language_without_a_number_of_its_own_writes_them_as_english_does() -> None:
+    assert Language(languages._NoFallback()).digits("1,234.5") == "1,234.5"
+
+
 def test_a_code_has_one_text() -> None:
     register({"test.latency": "latency"})
     with pytest.raises(ValueError, match=r"test\.latency"):
