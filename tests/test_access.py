@@ -141,7 +141,7 @@ def test_what_is_foreign_is_answered_as_what_is_not_there(world: World, line: Li
     own, foreign = address.values(world.own), address.values(world.foreign)
     data = form_of(line.name, world.own)
     ids = [name for name in address.parameters if name not in FIXED and name != "token"]
-    callers = ("key",) if is_api(line) else ("owner", "viewer")
+    callers = ("key",) if is_api(line) else ("owner", "viewer", "anonymous")
     for caller in callers:
         for exchanged in ([name] for name in ids) if len(ids) == 1 else [*([name] for name in ids), ids]:
             theirs = {**own, **{name: foreign[name] for name in exchanged}}

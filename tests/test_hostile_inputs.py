@@ -11,7 +11,6 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from django.test import Client
 
-from accounts.models import User
 from deployments.models import Deployment
 from projects.services import NewProject, create_project
 
@@ -200,6 +199,7 @@ LOGINS: list[dict[str, str]] = [
     {"login": "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "password": "p"},
     {"login": "' OR 1=1 --", "password": "' OR 1=1 --"},
     {"login": "a", "password": "b", "next": "https://evil.example/"},
+    {"login": "ada", "password": "\udcff".encode("utf-8", "surrogateescape").decode("latin-1")},
 ]
 
 
@@ -216,14 +216,6 @@ def test_hostile_session_cookies_are_no_session(client: Client, path: str, cooki
     # As sent by a client: a quoted cookie value may contain any byte in octal.
     answer = client.get(path, headers={"Cookie": f'sessionid="{cookie}"; csrftoken="{cookie}"'})
     assert no_crash(answer).status_code in (200, 302)
-
-
-def test_the_login_does_not_lead_elsewhere(client: Client) -> None:
-    User.objects.create_user("ada", password="correct horse battery")
-    form = {"login": "ada", "password": "correct horse battery", "next": "https://evil.example/"}
-    answer = client.post("/accounts/login/", form)
-    assert answer.status_code == 302
-    assert "evil.example" not in answer["Location"]
 
 
 ADMIN_PATHS = [

@@ -35,15 +35,6 @@ HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}{% x %}"
 # --- who gets in ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/dashboard/", LIST, f"{LIST}live/", f"{LIST}{NOBODYS}/", f"{LIST}{NOBODYS}/live/"]
-)
-def test_a_page_asks_for_a_login_first(client, path):
-    response = client.get(path, follow=True)
-    assert response.redirect_chain[-1][0].startswith("/accounts/login/?next=")
-    assert response.status_code == 200
-
-
 @pytest.mark.parametrize("path", ["/login", "/dashboard", "/dashboard/deployments", "/dashboard/deployments/live"])
 def test_a_page_answers_without_its_trailing_slash(browser_of, path):
     assert browser_of.get(path).status_code in (200, 302)
@@ -70,18 +61,8 @@ def test_signing_in_never_leads_elsewhere(client, user, target):
     assert response["Location"] == OVERVIEW
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"login": "\x00", "password": "\x00"},
-        {"login": "a" * 900_000, "password": "x"},
-        {"login": "ada", "password": "\udcff".encode("utf-8", "surrogateescape")},
-        {},
-        {"login": "ada", "password": PASSWORD, "next": "/\x00\r\nSet-Cookie: a=b"},
-    ],
-)
-def test_hostile_login_forms_are_refused_or_ignored(client, user, data):
-    response = client.post(LOGIN, data)
+def test_an_address_to_go_on_to_sets_no_cookie(client, user):
+    response = client.post(LOGIN, {"login": "ada", "password": PASSWORD, "next": "/\x00\r\nSet-Cookie: a=b"})
     assert response.status_code in (200, 302, 400)
     assert "a" not in response.cookies
 

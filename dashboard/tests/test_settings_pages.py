@@ -97,11 +97,6 @@ def test_of_two_who_take_a_name_at_once_one_is_told(browser_of, user, monkeypatc
     assert user.username == "ada"
 
 
-@pytest.mark.parametrize("path", [SETTINGS, SESSIONS])
-def test_settings_are_of_those_who_are_signed_in(client, path):
-    assert client.get(path)["Location"] == f"/accounts/login/?next={path}"
-
-
 @pytest.mark.parametrize(("path", "queries"), [(SETTINGS, 3), (SESSIONS, 4)])
 def test_settings_take_a_fixed_number_of_queries(user, django_assert_num_queries, path, queries):
     here, _there = signed_in_with(FIREFOX), signed_in_with(IPHONE)
