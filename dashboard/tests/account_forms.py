@@ -9,6 +9,8 @@ from typing import Any
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.test import Client
 
+from dashboard.tests.pages import elements, words
+
 SIGNUP, ACTIVATE = "/accounts/signup/", "/accounts/2fa/totp/activate/"
 NEW = {"email": "Grace@Example.org", "password1": "a fine long phrase", "password2": "a fine long phrase"}
 STEP_S = 30
@@ -28,9 +30,12 @@ def code_of(secret: str, steps: int = 0) -> str:
 
 def set_up(client: Client) -> tuple[str, list[str]]:
     """An app is set up: its secret and the recovery codes."""
-    page = client.get(ACTIVATE).content.decode()
-    found = re.search(r'class="key">([A-Z2-7]+)<', page)
-    assert found is not None
-    assert 'src="data:image/svg+xml;base64,' in page
-    answer = client.post(ACTIVATE, {"code": code_of(found[1])}, follow=True)
-    return found[1], re.findall(r"<li><code>(\d{8})</code>", answer.content.decode())
+    page = client.get(ACTIVATE)
+    assert elements(page, '[src^="data:image/svg+xml;base64,"]')
+    secret = words(page, ".key")
+    return secret, codes_of(client.post(ACTIVATE, {"code": code_of(secret)}, follow=True))
+
+
+def codes_of(page: Any) -> list[str]:
+    """Return the recovery codes on the page."""
+    return [words(code) for code in elements(page, "li > code")]

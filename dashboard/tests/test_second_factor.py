@@ -16,8 +16,8 @@ from django.test import Client
 from accounts.models import User
 from accounts.tests.factories import PASSWORD, make_user
 from dashboard.accounts.mfa import spend
-from dashboard.tests.account_forms import ACTIVATE, code_of, set_up
-from dashboard.tests.pages import words
+from dashboard.tests.account_forms import ACTIVATE, code_of, codes_of, set_up
+from dashboard.tests.pages import elements, words
 from security.limits import Rate
 from security.rotation import rotate
 
@@ -114,10 +114,10 @@ def test_no_browser_keeps_a_page_that_shows_a_secret(client, ada):
 
 
 def test_new_recovery_codes_end_the_old_ones(app, client):
-    page = client.post(f"{CODES}generate/", follow=True).content.decode()
-    new = re.findall(r"<li><code>(\d{8})</code>", page)
+    page = client.post(f"{CODES}generate/", follow=True)
+    new = codes_of(page)
     assert len(new) == 10
-    assert f'href="data:text/plain;charset=utf-8,{new[0]}%0A' in page
+    assert elements(page, f'[href^="data:text/plain;charset=utf-8,{new[0]}%0A"]')
     fresh = Client()
     password_of(fresh)
     assert not send_code(fresh, app[1][0])
