@@ -12,7 +12,9 @@ import pytest
 from django.test import Client
 
 from deployments.models import Deployment
-from projects.services import NewProject, create_project
+from deployments.tests.pipeline import Pipeline
+from projects.services import create_project
+from projects.tests.factories import make_environment
 
 pytestmark = pytest.mark.django_db
 
@@ -83,8 +85,8 @@ BODIES: list[bytes] = [
 
 
 @pytest.fixture
-def made() -> NewProject:
-    return create_project("shop", environment="prod", endpoint=ENDPOINT)
+def pipeline() -> Pipeline:
+    return Pipeline(create_project("shop", environment="prod", endpoint=ENDPOINT).api_key)
 
 
 def no_crash(answer: Any) -> Any:
@@ -99,23 +101,22 @@ def no_crash(answer: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", FIELDS)
-def test_every_field_takes_every_hostile_value(client: Client, made: NewProject, path: str) -> None:
-    headers = {"X-API-Key": made.api_key}
+def test_every_field_takes_every_hostile_value(pipeline: Pipeline, path: str) -> None:
     for field in FIELDS[path]:
         for value in VALUES:
             good = {"env": "prod", "deployment_id": str(uuid4()), "result": "success"}
             body = json.dumps({**good, field: value})
-            answer = no_crash(client.post(path, body, content_type="application/json", headers=headers))
+            answer = no_crash(pipeline.post(path, body))
             if answer.status_code == 400:
                 assert field in answer.json()["error"]["fields"], (field, value, answer.json())
 
 
 @pytest.mark.parametrize("path", FIELDS)
 @pytest.mark.parametrize("missing", ["env", "deployment_id", "result"])
-def test_a_missing_field_is_named(client: Client, made: NewProject, path: str, missing: str) -> None:
+def test_a_missing_field_is_named(pipeline: Pipeline, path: str, missing: str) -> None:
     body = {"env": "prod", "deployment_id": str(uuid4()), "result": "success"}
     del body[missing]
-    answer = client.post(path, body, content_type="application/json", headers={"X-API-Key": made.api_key})
+    answer = pipeline.post(path, body)
     needed = {"/deployments/trigger": {"env"}, "/deployments/finish": {"deployment_id", "result"}}[path]
     if missing in needed:
         assert answer.status_code == 400
@@ -126,28 +127,24 @@ def test_a_missing_field_is_named(client: Client, made: NewProject, path: str, m
 
 @pytest.mark.parametrize("path", FIELDS)
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:20]))
-def test_a_broken_body_is_refused_with_words(client: Client, made: NewProject, path: str, body: bytes) -> None:
-    answer = client.post(path, body, content_type="application/json", headers={"X-API-Key": made.api_key})
+def test_a_broken_body_is_refused_with_words(pipeline: Pipeline, path: str, body: bytes) -> None:
+    answer = pipeline.post(path, body)
     no_crash(answer)
     assert answer.status_code in (400, 413)
     assert not Deployment.objects.exists()
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/mixed", "x"])
-def test_another_content_type_is_refused_with_words(client: Client, made: NewProject, content_type: str) -> None:
-    headers = {"X-API-Key": made.api_key}
-    answer = no_crash(client.post("/deployments/trigger", "env=prod", content_type=content_type, headers=headers))
+def test_another_content_type_is_refused_with_words(pipeline: Pipeline, content_type: str) -> None:
+    answer = no_crash(pipeline.client.post("/deployments/trigger", "env=prod", content_type=content_type))
     assert answer.status_code == 415
 
 
 @pytest.mark.parametrize("value", ["x" * 256, "x" * 100_000, "\xff", "\x01", "sp_" + "é" * 50, "'"])
-def test_hostile_headers_are_refused(client: Client, made: NewProject, value: str) -> None:
-    body = {"env": "prod"}
-    keyed = {"X-API-Key": made.api_key, "X-Idempotency-Key": value}
-    no_crash(client.post("/deployments/trigger", body, content_type="application/json", headers=keyed))
-    answer = client.post("/deployments/trigger", body, content_type="application/json", headers={"X-API-Key": value})
-    assert no_crash(answer).status_code == 401
-    no_crash(client.get("/deployments", headers={"X-API-Key": made.api_key, "Accept": value}))
+def test_hostile_headers_are_refused(pipeline: Pipeline, value: str) -> None:
+    no_crash(pipeline.post("/deployments/trigger", {"env": "prod"}, **{"X-Idempotency-Key": value}))
+    assert no_crash(Pipeline(value).trigger()).status_code == 401
+    no_crash(pipeline.client.get("/deployments", headers={"Accept": value}))
 
 
 HOSTILE_TEXTS = ["", "\0", "a\0b", "é\u202e", "-1", "1e400", "9" * 500, "x" * 5000, "' OR 1=1", "[]", "%00", "null"]
@@ -168,28 +165,26 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("path", QUERIES)
-def test_every_query_parameter_takes_every_hostile_text(client: Client, made: NewProject, path: str) -> None:
-    headers = {"X-API-Key": made.api_key}
+def test_every_query_parameter_takes_every_hostile_text(pipeline: Pipeline, path: str) -> None:
     for name in QUERIES[path]:
         for text in [*HOSTILE_TEXTS, *MOMENTS, *CURSORS]:
-            no_crash(client.get(path, {name: text}, headers=headers))
+            no_crash(pipeline.get(path, {name: text}))
 
 
 IDS = ["0", "1", "%00", "..", "null", "a" * 36, "x" * 3000, str(uuid4()), uuid4().hex, f"{{{uuid4()}}}", "é", "'"]
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/verdict", "/verdict/", "/metrics", "/nothing"])
-def test_bad_ids_answer_404_like_foreign_ones(client: Client, made: NewProject, suffix: str) -> None:
-    headers = {"X-API-Key": made.api_key}
+def test_bad_ids_answer_404_like_foreign_ones(pipeline: Pipeline, suffix: str) -> None:
     for bad in IDS:
-        answer = no_crash(client.get(f"/deployments/{bad}{suffix}", headers=headers))
+        answer = no_crash(pipeline.get(f"/deployments/{bad}{suffix}"))
         assert answer.status_code == 404, bad
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"])
 @pytest.mark.parametrize("path", [*FIELDS, *QUERIES, "/health", "/"])
-def test_other_methods_are_answered_in_words(client: Client, made: NewProject, method: str, path: str) -> None:
-    no_crash(client.generic(method, path, b"{", headers={"X-API-Key": made.api_key}))
+def test_other_methods_are_answered_in_words(pipeline: Pipeline, method: str, path: str) -> None:
+    no_crash(pipeline.client.generic(method, path, b"{"))
 
 
 LOGINS: list[dict[str, str]] = [
@@ -240,12 +235,12 @@ def test_the_admin_takes_hostile_addresses(admin_client: Client, path: str) -> N
 
 
 @pytest.mark.parametrize("value", ["", "\0", "x" * 1_000_00, "é\u202e", "-1", "9" * 100, "{", "[[[", '{"a": NaN}'])
-def test_the_admins_forms_take_hostile_values(admin_client: Client, made: NewProject, value: str) -> None:
+def test_the_admins_forms_take_hostile_values(admin_client: Client, value: str) -> None:
     changes = [
         ("/admin/accounts/team/add/", ["name"]),
         ("/admin/projects/project/add/", ["name", "plan", "team", "window_minutes", "retention_days"]),
         ("/admin/projects/environment/add/", ["name", "project", "metrics_endpoint", "policy"]),
-        (f"/admin/projects/environment/{made.environment.pk}/change/", ["name", "metrics_endpoint", "policy"]),
+        (f"/admin/projects/environment/{make_environment().pk}/change/", ["name", "metrics_endpoint", "policy"]),
         ("/admin/projects/apikey/add/", ["name", "project"]),
         ("/admin/accounts/user/add/", ["username", "password1", "password2"]),
     ]
