@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.contrib import admin
@@ -19,6 +20,8 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import Role
 from accounts.tests.factories import make_user
+from projects.models import Environment
+from security.encryption import Sealed
 from tests.access_table import CALLERS, LOGIN, METHODS, Line, lines
 from tests.access_world import (
     FIXED,
@@ -152,6 +155,17 @@ def test_what_is_foreign_is_answered_as_what_is_not_there(world: World, line: Li
             )
             assert (one.status_code, one.content) == (other.status_code, other.content), f"{caller}: {exchanged}"
             assert said(one) == said(other)
+
+
+def test_every_page_opens_where_no_key_opens_the_secrets(world: World, settings: Any) -> None:
+    with transaction.atomic():
+        Environment.objects.update(hmac_secret=Sealed.of("lost"))
+        settings.SEQPULSE_ENCRYPTION_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
+        for line in LINES:
+            if line.method == "GET" and line.name.startswith("dashboard:"):
+                url = addresses()[line.name].url(addresses()[line.name].values(world.own))
+                assert said(ask(world.clients["operator"], "GET", url)) == line.answers["operator"], url
+        transaction.set_rollback(True)
 
 
 @pytest.mark.parametrize("line", WITH_IDS, ids=str)
