@@ -110,12 +110,13 @@ def ensure_days(days: Collection[date]) -> list[str]:
 def _create(days: Collection[date], *, attach: bool) -> list[str]:
     """Create the missing partitions; attach: blocking neither readers nor writers of the whole table."""
     missing = _missing(days)
+    if not missing:
+        return []
     created = []
     with connection.cursor() as cursor:
-        if missing:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         # Looked up again under the lock: another process may have been faster.
-        for day in sorted(_missing(missing)) if missing else ():
+        for day in sorted(_missing(missing)):
             name, bounds = name_of(day), [begin_of(day), begin_of(day + timedelta(days=1))]
             if attach:
                 cursor.execute(f"CREATE TABLE {name} (LIKE {TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
