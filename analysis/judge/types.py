@@ -177,11 +177,11 @@ class Hint:
     """
 
     text_key: str
-    metric: str | None
     severity: Severity
     confidence: float
-    observed: float | None
-    threshold: float | None
+    metric: str | None = None
+    observed: float | None = None
+    threshold: float | None = None
     params: dict[str, Param] = field(default_factory=dict)
     evidence: tuple[Fact, ...] = ()
     numbers: dict[str, Any] = field(default_factory=dict)

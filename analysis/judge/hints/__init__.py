@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.judge.hints.base import Findings, Rule
+from analysis.judge.hints.base import Findings, Rule, agreeing
 from analysis.judge.hints.data import missing_data, poor_data
 from analysis.judge.hints.memory import memory_above_limit, memory_growth, memory_near_limit
 from analysis.judge.hints.metrics import (
@@ -65,16 +65,16 @@ def hints(verdict: Verdict, pre: Sequence[Sample], post: Sequence[Sample], windo
     """Return the hints of a verdict, most severe first.
 
     A rollback always has a critical hint: every critical check has a rule, and a finding without one is shown by
-    `critical_finding`. An ok never has one: see `base.build`.
+    `critical_finding`. An ok never has one: see `base.agreeing`.
     """
     findings = Findings(verdict=verdict, pre=tuple(pre), post=tuple(post), window=window)
     found: list[Hint] = []
     for rule in RULES:
         hint = rule(findings)
         if hint is not None and not any(_explains(earlier, hint) for earlier in found):
-            found.append(hint)
+            found.append(agreeing(verdict, hint))
     if verdict.verdict == ROLLBACK and not any(hint.severity == "critical" for hint in found):
-        found.append(critical_finding(findings))
+        found.append(agreeing(verdict, critical_finding(findings)))
     return sorted(found, key=lambda hint: -SEVERITIES.index(hint.severity))
 
 

@@ -6,7 +6,7 @@ Rules read the verdict's checks and have no limits of their own, so they work wi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -84,8 +84,7 @@ def from_checks(
     """Build a hint on one or more checks; the first one provides observed, threshold and params."""
     lead = checks[0]
     limit = threshold if threshold is not None else lead.limit
-    return build(
-        findings,
+    return Hint(
         text_key,
         metric=lead.metric,
         metrics=tuple(check.metric for check in checks),
@@ -109,41 +108,16 @@ def when_failed(text_key: str, *metrics: str) -> Rule:
     return rule
 
 
-def build(  # noqa: PLR0913  (one argument per column of a hint)
-    findings: Findings,
-    text_key: str,
-    *,
-    severity: Severity,
-    confidence: float,
-    metric: str | None = None,
-    metrics: tuple[str, ...] = (),
-    observed: float | None = None,
-    threshold: float | None = None,
-    evidence: tuple[Fact, ...] = (),
-    numbers: dict[str, Any] | None = None,
-    params: Mapping[str, Param] | None = None,
-) -> Hint:
-    """Build a hint; the only place that creates one.
+def agreeing(verdict: Verdict, hint: Hint) -> Hint:
+    """Return the hint as it goes with the verdict; the two must not contradict each other.
 
-    A hint is critical only if the verdict recommends a rollback, and at most a warning with an ok: verdict and hints
-    must not contradict each other.
+    A hint is critical only if the verdict recommends a rollback, and at most a warning with an ok.
     """
-    verdict = findings.verdict.verdict
-    if severity == "critical" and verdict != ROLLBACK:
-        severity = "info" if verdict == OK else "warning"
-    return Hint(
-        text_key=text_key,
-        metric=metric,
-        severity=severity,
-        confidence=round(min(max(confidence, 0.0), MAX_CONFIDENCE), 4),
-        observed=observed,
-        threshold=threshold,
-        params=dict(params or {}),
-        evidence=evidence,
-        numbers=numbers or {},
-        metrics=metrics,
-        roll_back=verdict == ROLLBACK,
-    )
+    severity = hint.severity
+    if severity == "critical" and verdict.verdict != ROLLBACK:
+        severity = "info" if verdict.verdict == OK else "warning"
+    confidence = round(min(max(hint.confidence, 0.0), MAX_CONFIDENCE), 4)
+    return replace(hint, severity=severity, confidence=confidence, roll_back=verdict.verdict == ROLLBACK)
 
 
 def _gravest(checks: Sequence[Check]) -> Severity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.judge.hints.base import Findings, build
+from analysis.judge.hints.base import Findings
 from analysis.judge.reasons import reasons
 from analysis.judge.types import Hint
 from explain.facts import Fact
@@ -17,8 +17,7 @@ def missing_data(findings: Findings) -> Hint | None:
         return None
     variant = "no_post" if not findings.post else "no_pre" if not findings.pre else "partial"
     collected, expected = len(findings.post), findings.window.expected
-    return build(
-        findings,
+    return Hint(
         f"missing_data.{variant}",
         severity="info" if findings.verdict.conclusive else "warning",
         # That samples are missing is certain; how much it matters is not.
@@ -49,8 +48,7 @@ def poor_data(findings: Findings) -> Hint | None:
     if not doubtful:
         return None
     score, found = findings.verdict.quality.score, [issue.fact for issue in doubtful]
-    return build(
-        findings,
+    return Hint(
         "poor_data",
         severity="info" if findings.verdict.conclusive else "warning",
         confidence=0.6 + sum(issue.penalty for issue in doubtful) / 2,

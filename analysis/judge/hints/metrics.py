@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.judge.hints.base import Findings, build, when_failed
+from analysis.judge.hints.base import Findings, when_failed
 from analysis.judge.levels import mean_of
 from analysis.judge.types import Hint
 from explain.facts import Fact
@@ -35,8 +35,7 @@ def latency_improved(findings: Findings) -> Hint | None:
     gain = 1 - now / before
     thin = 0.1 if len(findings.pre) < MIN_SAMPLES else 0.0
     levels = {"observed": now, "baseline": before}
-    return build(
-        findings,
+    return Hint(
         "latency_improved",
         metric="latency_p95",
         metrics=("latency_p95",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.judge.hints.base import Findings, build, from_checks, when_failed
+from analysis.judge.hints.base import Findings, from_checks, when_failed
 from analysis.judge.reasons import reasons
 from analysis.judge.types import METRICS, ROLLBACK, Check, Hint
 from explain.facts import Fact
@@ -20,8 +20,7 @@ def service_unreachable(findings: Findings) -> Hint | None:
         return None
     missing, expected = check.details.get("missing", 0), check.details.get("expected", findings.window.expected)
     misses = [miss for miss in findings.window.misses if miss.phase == "post"]
-    return build(
-        findings,
+    return Hint(
         "service_unreachable",
         severity="critical" if check.outcome == "critical" else "warning",
         # The judge's confidence: there is no level to measure a deviation by.
@@ -61,8 +60,7 @@ def critical_finding(findings: Findings) -> Hint:
     critical = [check for check in findings.verdict.checks if check.outcome == "critical"]
     found = tuple(check.fact for check in critical) or (findings.verdict.summary,)
     lead = critical[0] if critical else None
-    return build(
-        findings,
+    return Hint(
         "critical_finding",
         metric=lead.metric if lead else None,
         metrics=tuple(check.metric for check in critical),
