@@ -143,7 +143,7 @@ def sources() -> Iterator[Path]:
     """Yield the modules that run in production."""
     for app in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]:
         for path in sorted((ROOT / app).rglob("*.py")):
-            if not {"tests", "migrations", "management"} & set(path.parts):
+            if not {"tests", "migrations", "management"} & set(path.relative_to(ROOT).parts):
                 yield path
 
 
