@@ -1,32 +1,112 @@
-"""URLs of all pages, in the namespace "dashboard"; each subject has its own module."""
+"""URLs of all pages, in the namespace "dashboard"."""
 
 from __future__ import annotations
 
-from django.urls import path
+from collections.abc import Callable
+from typing import Any
 
-from dashboard import home
-from dashboard.accounts.urls import urlpatterns as accounts
-from dashboard.deployments.urls import urlpatterns as deployments
-from dashboard.environments.urls import urlpatterns as environments
-from dashboard.hints.urls import urlpatterns as hints
-from dashboard.overview.urls import urlpatterns as overview
-from dashboard.policies.urls import urlpatterns as policies
-from dashboard.projects.urls import urlpatterns as projects
-from dashboard.status.urls import urlpatterns as status
-from dashboard.teams.urls import urlpatterns as teams
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
+from django.templatetags.static import static
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_safe
+from django.views.generic import RedirectView
+
+from dashboard.accounts import views as accounts
+from dashboard.deployments import actions
+from dashboard.deployments import list_views as deployment_list
+from dashboard.deployments import views as deployments
+from dashboard.environments import views as environments
+from dashboard.hints import views as hints
+from dashboard.overview import views as overview
+from dashboard.policies import views as policies
+from dashboard.projects import environment_settings, keys, settings, signing
+from dashboard.projects import views as projects
+from dashboard.status import views as status
+from dashboard.teams import joining
+from dashboard.teams import views as teams
 
 app_name = "dashboard"
 
+DEPLOYMENT = "dashboard/deployments/<uuid:uuid>/"
+PROJECT = "dashboard/projects/<uuid:uuid>/"
+ENVIRONMENT = "dashboard/environments/<int:environment_id>/"
+TEAM = "dashboard/teams/<int:team_id>/"
+INVITATION = f"{TEAM}invitations/<int:invitation_id>/"
+MEMBER = f"{TEAM}members/<int:membership_id>/"
+
+
+@require_safe
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Redirect to the icon, for pages that name none (admin, API documentation)."""
+    return redirect(static("seqpulse/icon.svg"))
+
+
+def route(address: str, view: Callable[..., HttpResponseBase], name: str, **values: Any) -> list[URLPattern]:
+    """Return the pattern of a page, and the same without the trailing slash. values: further arguments of the view.
+
+    APPEND_SLASH is off, because the API must not redirect.
+    """
+    return [path(address, view, values, name), path(address.rstrip("/"), view, values)]
+
+
 urlpatterns = [
-    path("", home.home, name="home"),
-    path("favicon.ico", home.favicon, name="favicon"),
-    *accounts,
-    *overview,
-    *deployments,
-    *hints,
-    *projects,
-    *environments,
-    *policies,
-    *teams,
-    *status,
+    path("", RedirectView.as_view(pattern_name="dashboard:overview"), name="home"),
+    path("favicon.ico", favicon, name="favicon"),
+    *route("login/", accounts.login, "login"),
+    *route("logout/", accounts.logout, "logout"),
+    *route("dashboard/language/", accounts.set_language, "set-language"),
+    *route("dashboard/settings/", accounts.profile, "settings"),
+    *route("dashboard/settings/sessions/", accounts.list_sessions, "sessions"),
+    *route("dashboard/settings/sessions/end/", accounts.end_sessions, "sessions-end"),
+    *route("dashboard/settings/sessions/<int:session_id>/end/", accounts.end_session, "session-end"),
+    *route("dashboard/", overview.overview, "overview"),
+    *route("dashboard/live/", overview.overview, "overview-live", live=True),
+    *route("dashboard/deployments/", deployment_list.deployments, "deployments"),
+    *route("dashboard/deployments/live/", deployment_list.deployments, "deployments-live", live=True),
+    *route("dashboard/deployments/csv/", deployment_list.download, "deployments-csv", kind="csv"),
+    *route("dashboard/deployments/json/", deployment_list.download, "deployments-json", kind="json"),
+    *route(DEPLOYMENT, deployments.deployment, "deployment"),
+    *route(f"{DEPLOYMENT}live/", deployments.deployment, "deployment-live", live=True),
+    *route(f"{DEPLOYMENT}feedback/", deployments.feedback, "feedback"),
+    *route(f"{DEPLOYMENT}compare/", actions.compare, "compare"),
+    *route(f"{DEPLOYMENT}rerun/", actions.rerun, "rerun"),
+    *route(f"{DEPLOYMENT}replay/", actions.replay, "replay"),
+    path(f"{DEPLOYMENT}download.json", actions.download, name="deployment-download"),
+    *route("dashboard/hints/", hints.hints, "hints"),
+    *route("dashboard/projects/", projects.projects, "projects"),
+    *route("dashboard/projects/new/", projects.new, "project-new"),
+    *route(PROJECT, projects.project, "project"),
+    *route(f"{PROJECT}integration/", projects.integration, "integration"),
+    *route(f"{PROJECT}settings/", settings.settings, "project-settings"),
+    *route(f"{PROJECT}settings/plan/", settings.plan, "project-plan"),
+    *route(f"{PROJECT}settings/archive/", settings.archive, "project-archive"),
+    *route(f"{PROJECT}settings/unarchive/", settings.unarchive, "project-unarchive"),
+    *route(f"{PROJECT}settings/delete/", settings.delete, "project-delete"),
+    *route(f"{PROJECT}environments/", settings.add, "environment-new"),
+    *route(f"{PROJECT}keys/", keys.keys, "project-keys"),
+    *route(f"{PROJECT}keys/<int:key_id>/revoke/", keys.revoke, "key-revoke"),
+    *route(f"{ENVIRONMENT}settings/", environment_settings.settings, "environment-settings"),
+    *route(f"{ENVIRONMENT}settings/probe/", environment_settings.probe, "environment-probe"),
+    *route(f"{ENVIRONMENT}settings/endpoint/", environment_settings.endpoint, "environment-endpoint"),
+    *route(f"{ENVIRONMENT}settings/signing/", signing.signing, "environment-signing"),
+    *route(f"{ENVIRONMENT}settings/delete/", environment_settings.delete, "environment-delete"),
+    *route(ENVIRONMENT, environments.environment, "environment"),
+    *route(f"{ENVIRONMENT}live/", environments.environment, "environment-live", live=True),
+    *route(f"{ENVIRONMENT}policy/", policies.policy, "policy"),
+    *route(f"{ENVIRONMENT}windows/", policies.exclude, "exclude-window"),
+    *route(f"{ENVIRONMENT}windows/<int:window_id>/remove/", policies.include, "include-window"),
+    *route("dashboard/teams/", teams.teams, "teams"),
+    *route(TEAM, teams.team, "team"),
+    *route(f"{TEAM}rename/", teams.rename, "team-rename"),
+    *route(f"{TEAM}delete/", teams.delete, "team-delete"),
+    *route(f"{TEAM}leave/", teams.leave, "team-leave"),
+    *route(f"{MEMBER}role/", teams.change, "team-member-role"),
+    *route(f"{MEMBER}remove/", teams.remove, "team-member-remove"),
+    *route(f"{TEAM}invitations/", teams.send, "team-invite"),
+    *route(f"{INVITATION}resend/", teams.resend, "team-invitation-resend"),
+    *route(f"{INVITATION}revoke/", teams.revoke, "team-invitation-revoke"),
+    *route("dashboard/invitations/<str:token>/", joining.invitation, "invitation"),
+    *route("dashboard/status/", status.status, "status"),
+    *route("dashboard/status/live/", status.status, "status-live", live=True),
 ]

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from dashboard.auth import current_user, login_required
+from dashboard.page import current_user, login_required
 from security.limits import REAUTHENTICATE, limited
 
 

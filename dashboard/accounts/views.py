@@ -18,10 +18,8 @@ from accounts.models import User
 from accounts.services import change_profile
 from dashboard.accounts import sessions
 from dashboard.accounts.forms import ProfileForm
-from dashboard.auth import current_user
-from dashboard.changed import changes
-from dashboard.page import page
-from dashboard.refusals import Refusals
+from dashboard.forms import Refusals, changes
+from dashboard.page import current_user, page
 
 # For bookmarks and links in old mails; forms use django-allauth's URLs.
 login: Any = require_safe(RedirectView.as_view(pattern_name="account_login", query_string=True))

@@ -15,13 +15,12 @@ from django.utils.translation import gettext as _
 from accounts.permissions import Action, Actions
 from analysis.rerun import CannotRerun, Refusal, judge_as, preview_rerun, store_rerun
 from dashboard import labels
-from dashboard.auth import current_user
 from dashboard.deployments.compare import compared
 from dashboard.deployments.export import document
 from dashboard.deployments.forms import ReplayForm
 from dashboard.deployments.queries import deployment_detail, deployment_of, verdict_of
 from dashboard.deployments.verdict_diff import verdict_diff
-from dashboard.page import page
+from dashboard.page import current_user, page
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
 from projects.policy import policy_from_dict

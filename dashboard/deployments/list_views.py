@@ -11,14 +11,13 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from dashboard.auth import current_user
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.list_export import as_csv, as_json, everything, file_name
 from dashboard.deployments.listing import COUNTED, Page, deployments_page
 from dashboard.deployments.orders import USUAL
 from dashboard.filtering import answer
 from dashboard.overview.queries import guide_of
-from dashboard.page import page
+from dashboard.page import current_user, page
 from dashboard.scope import scope_of
 
 # A slow download occupies a thread: limit them per process.

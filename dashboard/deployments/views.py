@@ -13,11 +13,10 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.permissions import Action, Actions
 from analysis.services import VerdictRevised, give_feedback
-from dashboard.auth import current_user
 from dashboard.deployments.detail import page_context
 from dashboard.deployments.forms import FeedbackForm
 from dashboard.deployments.queries import Detail, deployment_detail, neighbours_of
-from dashboard.page import page
+from dashboard.page import current_user, page
 
 
 @page()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from dashboard.auth import current_user
 from dashboard.environments.queries import environment_of, environment_page
 from dashboard.environments.series import RANGES, range_of
-from dashboard.page import page
+from dashboard.page import current_user, page
 
 
 @page()

@@ -7,12 +7,11 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
-from dashboard.auth import current_user
 from dashboard.filtering import answer
 from dashboard.hints.code_charts import SEVERITIES
 from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import COUNTED, counts_by_day, hints_page
-from dashboard.page import page
+from dashboard.page import current_user, page
 from dashboard.scope import scope_of
 
 

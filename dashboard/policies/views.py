@@ -15,9 +15,8 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.permissions import Action, Actions, require
-from dashboard.auth import current_user
-from dashboard.changed import changed
-from dashboard.page import page
+from dashboard.forms import changed
+from dashboard.page import current_user, page
 from dashboard.policies.form import PolicyForm
 from dashboard.policies.queries import (
     PolicyPage,

@@ -12,12 +12,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Action, Actions
+from dashboard.forms import Refusals
 from dashboard.page import page
 from dashboard.policies.queries import environment_of
 from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
 from dashboard.projects.probing import report_on
 from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, readable_policy
-from dashboard.refusals import Refusals
 from metrics.deletion import delete_environment
 from metrics.probing import probe as probe_endpoint
 from projects.models import Environment
@@ -99,14 +99,13 @@ def show(request: HttpRequest, environment: Environment, actions: Actions, **for
     context = {
         "environment": environment,
         "project": environment.project,
-        "name_form": forms.get("name_form") or EnvironmentNameForm(initial={"name": environment.name}),
-        "endpoint_form": forms.get("endpoint_form") or EndpointForm(environment),
-        "rotate_form": forms.get("rotate_form") or RotateForm(),
-        "end_form": forms.get("end_form") or TypedNameForm(environment.name, prefix="end"),
-        "report": forms.get("report"),
+        "name_form": EnvironmentNameForm(initial={"name": environment.name}),
+        "endpoint_form": EndpointForm(environment),
+        "rotate_form": RotateForm(),
+        "end_form": TypedNameForm(environment.name, prefix="end"),
         "seen": fingerprint(environment),
         "in_grace": environment.in_grace(timezone.now()),
         "policy": readable_policy(environment),
         "actions": actions,
     }
-    return render(request, "dashboard/projects/environment_settings.html", context)
+    return render(request, "dashboard/projects/environment_settings.html", context | forms)

@@ -11,9 +11,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Action, Actions
-from dashboard.auth import current_user
-from dashboard.form_tokens import already_submitted
-from dashboard.page import page
+from dashboard.forms import already_submitted
+from dashboard.page import current_user, page
 from dashboard.projects.forms import KeyForm
 from dashboard.projects.secrets import Shown, shown_once
 from dashboard.projects.settings_queries import keys_of, project_of

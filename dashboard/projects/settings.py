@@ -10,12 +10,10 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Action, Actions
-from dashboard.auth import current_user
-from dashboard.changed import changes
-from dashboard.page import page
+from dashboard.forms import Refusals, changes
+from dashboard.page import current_user, page
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
 from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, environments_of, project_of
-from dashboard.refusals import Refusals
 from metrics.deletion import archive as archive_project
 from metrics.deletion import delete_project
 from metrics.deletion import unarchive as unarchive_project
@@ -98,12 +96,13 @@ def delete(request: HttpRequest, project: Project, actions: Actions) -> HttpResp
 
 
 def show(request: HttpRequest, project: Project, actions: Actions, **forms: Any) -> HttpResponse:
+    """Render the page. forms: submitted forms with their errors."""
     context = {
         "project": project,
         "environments": list(environments_of(project)),
-        "form": forms.get("form") or ProjectForm(project),
-        "plan_form": forms.get("plan_form") or PlanForm(initial={"plan": project.plan}),
-        "environment_form": forms.get("environment_form") or EnvironmentForm(),
+        "form": ProjectForm(project),
+        "plan_form": PlanForm(initial={"plan": project.plan}),
+        "environment_form": EnvironmentForm(),
         "actions": actions,
     }
-    return render(request, "dashboard/projects/project_settings.html", context)
+    return render(request, "dashboard/projects/project_settings.html", context | forms)

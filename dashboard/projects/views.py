@@ -15,10 +15,9 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.permissions import Action, Actions, may_create_project, teams_for
 from accounts.teams import first_team
-from dashboard.auth import current_user
-from dashboard.form_tokens import already_submitted
+from dashboard.forms import Refusals, already_submitted
 from dashboard.overview.queries import guide_of
-from dashboard.page import page
+from dashboard.page import current_user, page
 from dashboard.projects.forms import NewProjectForm
 from dashboard.projects.queries import project_page
 from dashboard.projects.secrets import Shown, shown_once
@@ -29,7 +28,6 @@ from dashboard.projects.settings_queries import (
     project_of,
 )
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
-from dashboard.refusals import Refusals
 from outbound.fetcher import parse_endpoint
 from projects.models import Project
 from projects.services import NewProject, create_project_in

@@ -5,8 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from dashboard.auth import current_user
-from dashboard.page import page
+from dashboard.page import current_user, page
 from dashboard.status.queries import status_page
 
 

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from analysis.judge.types import UNREACHABLE, Check
 from dashboard import labels
-from dashboard.form_tokens import FIELD
+from dashboard.forms import FIELD
 from dashboard.i18n import localised, quantity
 from dashboard.i18n import message as rendered
 from dashboard.overview.history_bar import HEIGHT, WIDTH, HistoryBar
@@ -95,7 +95,7 @@ def zone_now() -> str:
 
 @register.simple_tag
 def form_token() -> SafeString:
-    """Write a field that identifies this form (dashboard/form_tokens.py)."""
+    """Write a field that identifies this form (dashboard/forms.py)."""
     return format_html('<input type="hidden" name="{}" value="{}">', FIELD, secrets.token_urlsafe(16))
 
 
