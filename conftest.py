@@ -5,7 +5,9 @@ Servers start only when a test needs them.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -98,3 +100,14 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     """Yield an installation of real processes with its own database, for tests from outside."""
     with live_installation(tmp_path_factory.mktemp("installation")) as made:
         yield made
+
+
+@pytest.fixture
+def server_dir() -> Iterator[Path]:
+    """Yield a directory for an embedded PostgreSQL.
+
+    Not below pytest's directory: root's server runs as another account, which loses its access as soon as another
+    pytest starts, because that removes all permissions of others from the directory they share.
+    """
+    with tempfile.TemporaryDirectory(prefix="server-") as directory:
+        yield Path(directory)

@@ -52,18 +52,18 @@ class Demo:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
+def start(server_dir: Path) -> Iterator[Callable[..., Demo]]:
     made: list[Demo] = []
 
     def start_one(*arguments: str, **env: str) -> Demo:
-        made.append(Demo(tmp_path, *arguments, **env))
+        made.append(Demo(server_dir, *arguments, **env))
         return made[-1]
 
     yield start_one
     for demo in made:
         demo.process.kill()
         demo.process.wait()
-        wait_for(lambda demo=demo: not processes_with(demo.mark) or embedded.stop(tmp_path), "everything to end")  # type: ignore[misc]
+        wait_for(lambda demo=demo: not processes_with(demo.mark) or embedded.stop(server_dir), "everything to end")  # type: ignore[misc]
 
 
 # Real time: it judges a service under real load.

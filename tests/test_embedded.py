@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from seqpulse.devserver import embedded
 from seqpulse.devserver.embedded_account import account_for
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.integration
 as_root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: PostgreSQL then runs as another account")
@@ -40,24 +40,23 @@ def initialised() -> Iterator[Path]:
 
 
 @pytest.fixture
-def new_data_dir(initialised: Path) -> Iterator[Callable[..., Path]]:
+def new_data_dir(initialised: Path, server_dir: Path) -> Iterator[Callable[..., Path]]:
     """Yield a function that creates data directories with a stopped server; stop their servers afterwards."""
-    made: list[Path] = []
-    with tempfile.TemporaryDirectory(prefix="embedded-") as folder:
 
-        def make(name: str = "var") -> Path:
-            data_dir = Path(folder) / name
-            made.append(data_dir)
-            shutil.copytree(initialised, data_dir, copy_function=shutil.copy2)
-            status = (initialised / "postgres").stat()
-            for path in (data_dir / "postgres", *(data_dir / "postgres").rglob("*")):
-                os.chown(path, status.st_uid, status.st_gid)
-            return data_dir
+    def make(name: str = "var") -> Path:
+        data_dir = server_dir / name
+        shutil.copytree(initialised, data_dir)
+        give(data_dir / "postgres", (initialised / "postgres").stat().st_uid)
+        return data_dir
 
-        yield make
-        for data_dir in made:
-            if data_dir.exists():
-                embedded.stop(data_dir)
+    yield make
+    for data_dir in server_dir.iterdir():
+        embedded.stop(data_dir)
+
+
+def give(directory: Path, user: int) -> None:
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, user, -1)
 
 
 @pytest.fixture
@@ -76,12 +75,8 @@ def server_pid(data_dir: Path) -> int:
 
 
 def kill_server(data_dir: Path) -> None:
-    pid = server_pid(data_dir)
-    os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while embedded.is_running(data_dir) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not embedded.is_running(data_dir)
+    os.kill(server_pid(data_dir), signal.SIGKILL)
+    wait_for(lambda: not embedded.is_running(data_dir), "the server to end", 10)
 
 
 def write_pid_files_of_another_process(data_dir: Path, pid: int) -> None:
@@ -97,8 +92,8 @@ def write_pid_files_of_another_process(data_dir: Path, pid: int) -> None:
         path.chmod(0o600)
 
 
-def test_a_new_directory_gets_a_server_with_our_database(tmp_path: Path) -> None:
-    data_dir = tmp_path / "not" / "there yet"
+def test_a_new_directory_gets_a_server_with_our_database(server_dir: Path) -> None:
+    data_dir = server_dir / "not" / "there yet"
     assert embedded.start(data_dir)
     try:
         parameters = embedded.dsn_parameters(data_dir)
@@ -189,25 +184,30 @@ def test_a_server_killed_under_its_clients_is_started_again(data_dir: Path) -> N
             client.close()
 
 
-def test_pid_files_that_name_an_innocent_process_do_not_prevent_a_start(data_dir: Path) -> None:
-    with subprocess.Popen(["/bin/sleep", "600"]) as innocent:
+@pytest.fixture
+def innocent() -> Iterator[subprocess.Popen[bytes]]:
+    """Yield another process, and check that it still runs afterwards."""
+    with subprocess.Popen(["/bin/sleep", "600"]) as process:
         try:
-            write_pid_files_of_another_process(data_dir, innocent.pid)
-            assert embedded.start(data_dir)
-            assert one(embedded.url(data_dir), "SELECT 1") == 1
-            assert innocent.poll() is None
+            yield process
+            assert process.poll() is None
         finally:
-            innocent.kill()
+            process.kill()
 
 
-def test_stop_does_not_touch_the_innocent_process_in_a_stale_pid_file(data_dir: Path) -> None:
-    with subprocess.Popen(["/bin/sleep", "600"]) as innocent:
-        try:
-            write_pid_files_of_another_process(data_dir, innocent.pid)
-            assert not embedded.stop(data_dir)
-            assert innocent.poll() is None
-        finally:
-            innocent.kill()
+def test_pid_files_that_name_an_innocent_process_do_not_prevent_a_start(
+    data_dir: Path, innocent: subprocess.Popen[bytes]
+) -> None:
+    write_pid_files_of_another_process(data_dir, innocent.pid)
+    assert embedded.start(data_dir)
+    assert one(embedded.url(data_dir), "SELECT 1") == 1
+
+
+def test_stop_does_not_touch_the_innocent_process_in_a_stale_pid_file(
+    data_dir: Path, innocent: subprocess.Popen[bytes]
+) -> None:
+    write_pid_files_of_another_process(data_dir, innocent.pid)
+    assert not embedded.stop(data_dir)
 
 
 def test_another_servers_process_in_the_pid_file_is_not_taken_for_ours(new_data_dir: Callable[..., Path]) -> None:
@@ -274,8 +274,8 @@ def test_a_start_after_the_directory_was_deleted_under_a_running_server(new_data
         socket_dir.rmdir()
 
 
-def test_a_kill_in_the_middle_of_initialising_leaves_nothing_that_blocks(tmp_path: Path) -> None:
-    data_dir = tmp_path / "var"
+def test_a_kill_in_the_middle_of_initialising_leaves_nothing_that_blocks(server_dir: Path) -> None:
+    data_dir = server_dir / "var"
     half = data_dir / "postgres.initializing"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
@@ -310,16 +310,15 @@ def test_a_server_that_cannot_start_is_reported_with_its_own_words(data_dir: Pat
 @as_root_only
 def test_root_refuses_a_normal_users_directory_and_does_not_take_it_over(data_dir: Path) -> None:
     normal_user = 54321
-    for path in (data_dir / "postgres", *(data_dir / "postgres").rglob("*")):
-        os.chown(path, normal_user, normal_user)
+    give(data_dir / "postgres", normal_user)
     with pytest.raises(embedded.EmbeddedError, match=f"belongs to the user {normal_user}"):
         embedded.start(data_dir)
     assert (data_dir / "postgres").stat().st_uid == normal_user
 
 
 @as_root_only
-def test_as_root_the_server_runs_as_another_account_and_opens_no_directory_to_others(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
+def test_as_root_the_server_runs_as_another_account_and_opens_no_directory_to_others(server_dir: Path) -> None:
+    closed = server_dir / "closed"
     closed.mkdir(mode=0o700)
     data_dir = closed / "var"
     embedded.start(data_dir)

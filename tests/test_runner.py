@@ -95,12 +95,12 @@ class Run:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+def start(server_dir: Path) -> Iterator[Callable[..., Run]]:
     """Yield a function that starts runners; kill their remaining processes at the end."""
     made: list[Run] = []
 
     def start_one(database_url: str = "", **env: str) -> Run:
-        made.append(Run(tmp_path, database_url, **env))
+        made.append(Run(server_dir, database_url, **env))
         return made[-1]
 
     yield start_one
@@ -110,7 +110,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
             run.process.wait()
         for pid in run.left_over():
             os.kill(pid, signal.SIGKILL)
-    embedded.stop(tmp_path)
+    embedded.stop(server_dir)
 
 
 @pytest.fixture
@@ -172,25 +172,25 @@ def test_its_children_do_not_outlive_a_killed_runner(start: Callable[..., Run], 
     wait_for(lambda: not run.left_over(), "the children to end", 30)
 
 
-def test_it_stops_the_embedded_server_that_it_started(start: Callable[..., Run], tmp_path: Path) -> None:
+def test_it_stops_the_embedded_server_that_it_started(start: Callable[..., Run], server_dir: Path) -> None:
     run = start()
     wait_for(lambda: "Ready" in run.err.read_text(), "the line that says so")
     steps = [line.partition(":")[0] for line in run.err.read_text().splitlines()]
     # Of a first run, without static files.
     assert steps == ["Database", "Migrations", "Web server and poller", NO_ACCOUNT.partition(":")[0], "Ready"]
     run.wait_until_ready()
-    assert embedded.is_running(tmp_path)
+    assert embedded.is_running(server_dir)
     assert run.end() == 0
-    assert not embedded.is_running(tmp_path)
+    assert not embedded.is_running(server_dir)
 
-    embedded.start(tmp_path)
+    embedded.start(server_dir)
     second = start()
     second.wait_until_ready()
     assert second.end() == 0
-    assert embedded.is_running(tmp_path)
+    assert embedded.is_running(server_dir)
 
 
-def test_a_run_that_starts_while_another_ends_finds_a_database(start: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_run_that_starts_while_another_ends_finds_a_database(start: Callable[..., Run]) -> None:
     first = start()
     first.wait_until_ready()
     first.process.send_signal(signal.SIGTERM)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -36,19 +35,12 @@ LINES_PER_SECOND = 4
 
 
 @pytest.fixture
-def data_dir() -> Iterator[Path]:
-    # Not in pytest's directory: each further run of tests closes that to the account of the server.
-    with TemporaryDirectory(prefix="crash-") as folder:
-        yield Path(folder) / "server"
-
-
-@pytest.fixture
-def own_server(data_dir: Path, tmp_path: Path) -> Iterator[Installation]:
+def own_server(server_dir: Path, tmp_path: Path) -> Iterator[Installation]:
     """Yield an installation with a PostgreSQL of its own, which can be stopped and restarted.
 
     It is durable as in production, unlike the one of other tests: there a crash takes back what was committed.
     """
-    url = embedded.ensure_running(data_dir)
+    url = embedded.ensure_running(server_dir)
     env = environment(
         DATABASE_URL=url,
         SECRET_KEY=settings.SECRET_KEY,
@@ -63,12 +55,12 @@ def own_server(data_dir: Path, tmp_path: Path) -> Iterator[Installation]:
         yield made
     finally:
         made.children.stop()
-        embedded.stop(data_dir)
+        embedded.stop(server_dir)
 
 
-def end_server(data_dir: Path, how: signal.Signals) -> None:
+def end_server(server_dir: Path, how: signal.Signals) -> None:
     """Stop the server: SIGINT is a fast shutdown, SIGQUIT an immediate one."""
-    pid = server_pid(data_dir)
+    pid = server_pid(server_dir)
     os.kill(pid, how)
     wait_for(lambda: not alive(pid), "the server to be gone")
 
@@ -76,19 +68,19 @@ def end_server(data_dir: Path, how: signal.Signals) -> None:
 # The pause of the pollers counts.
 @pytest.mark.exclusive
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
-def test_a_restart_of_postgresql_loses_nothing(own_server: Installation, data_dir: Path, how: signal.Signals) -> None:
+def test_a_restart_of_postgresql_loses_nothing(own_server: Installation, server_dir: Path, how: signal.Signals) -> None:
     scene = own_server
     endpoint = scene.start_endpoint()
     site = scene.start_web()
     pollers = [scene.start_poller(f"poller-{number}", "--lease", LONG_LEASE_S) for number in range(2)]
     plant(scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 120, "within_s": 2})
     wait_for(lambda: one(scene, "SELECT count(*) > 100 FROM scheduled_jobs WHERE status = 'running'"), "jobs in flight")
-    end_server(data_dir, how)
+    end_server(server_dir, how)
     for path in ("/health", "/deployments"):
         answer = requests.get(site + path, headers={"X-API-Key": "sp_nobody"}, timeout=30)
         assert (answer.status_code, answer.headers.get("Retry-After") is not None) == (503, True), path
     time.sleep(2)
-    embedded.start(data_dir)
+    embedded.start(server_dir)
     wait_for(lambda: requests.get(f"{site}/health", timeout=30).status_code == 200, "the web server to recover")
     jobs = assert_every_deployment_is_judged(scene)
     assert jobs == {"completed": 600, "cancelled": 120}
