@@ -54,13 +54,18 @@ LEVELS: list[dict[str, Any]] = [
 
 
 def judgements() -> Iterator[tuple[Verdict, list[Hint]]]:
+    """Every kind of verdict: those of samples, and those that only another judge would give."""
+    yield from judgements_of_samples()
+    yield from by_another_judge()
+
+
+def judgements_of_samples() -> Iterator[tuple[Verdict, list[Hint]]]:
     """Every kind of samples under every kind of policy."""
     for (pre, post, window), policy in product(situations(), POLICIES):
         read = policy_from_dict(policy)
         for verdict in (judge(pre, post, read, window), judge_early(pre, post, read, replace(window, final=False))):
             if verdict is not None:
                 yield verdict, hints(verdict, pre, post, window)
-    yield from by_another_judge()
 
 
 def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
