@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from analysis.judge.types import Sample, Window
@@ -22,27 +23,35 @@ BUCKETS_MS = tuple(5.0 * 1.35**i for i in range(24))
 Q95 = 1.6449  # standard normal quantile
 
 
-@dataclass(frozen=True, slots=True)
 class Machine:
-    """A service as a machine.
+    """A random service as a machine.
 
     work_ms: median time of a request on an idle machine; scatter: of log times; capacity: possible requests per second;
     waiting: how strongly times grow with utilisation; base_cpu: without requests.
     """
 
-    arrivals: float
-    work_ms: float
-    scatter: float
-    capacity: float
-    waiting: float
-    base_cpu: float
-    cpu_per_load: float
-    failing: float
-    episode_factor: float
-    allocated: float
-    garbage: float
-    leaking: float = 0.0
-    reachable: float = 1.0
+    leaking = 0.0
+    reachable = 1.0
+
+    def __init__(self, rng: random.Random) -> None:
+        self.arrivals = 10 ** rng.triangular(-0.8, 3.0, 1.2)
+        self.capacity = self.arrivals / max(rng.betavariate(2.0, 3.0) * 0.8, 0.02)
+        self.base_cpu = rng.uniform(0.02, 0.15)
+        self.work_ms = 10 ** rng.triangular(0.6, 2.6, 1.6)
+        self.scatter = rng.uniform(0.2, 0.8)
+        self.waiting = rng.uniform(0.0, 0.5)
+        self.cpu_per_load = rng.uniform(0.5, 0.95 - self.base_cpu)
+        self.failing = rng.choice(
+            (0.0, rng.expovariate(1 / 0.0015), rng.expovariate(1 / 0.0015), rng.uniform(0.0, 0.012))
+        )
+        self.episode_factor = rng.choice((1.0, 1.0, rng.uniform(1.0, 2.5)))
+        self.allocated = rng.betavariate(4.0, 4.0) * 0.8 + 0.08
+        self.garbage = rng.choice((0.0, rng.uniform(0.005, 0.05)))
+
+    def changed(self, **values: float) -> Machine:
+        other = copy(self)
+        vars(other).update(values)
+        return other
 
     def utilisation(self, load: float) -> float:
         return min(0.97, self.arrivals * load / self.capacity)
@@ -58,36 +67,7 @@ class Machine:
         return min(1.0, self.base_cpu + self.cpu_per_load * self.utilisation(load))
 
 
-def draw_machine(rng: random.Random) -> Machine:
-    arrivals = 10 ** rng.triangular(-0.8, 3.0, 1.2)
-    u = rng.betavariate(2.0, 3.0) * 0.8
-    base_cpu = rng.uniform(0.02, 0.15)
-    return Machine(
-        arrivals=arrivals,
-        work_ms=10 ** rng.triangular(0.6, 2.6, 1.6),
-        scatter=rng.uniform(0.2, 0.8),
-        capacity=arrivals / max(u, 0.02),
-        waiting=rng.uniform(0.0, 0.5),
-        base_cpu=base_cpu,
-        cpu_per_load=rng.uniform(0.5, 0.95 - base_cpu),
-        failing=rng.choice((0.0, rng.expovariate(1 / 0.0015), rng.expovariate(1 / 0.0015), rng.uniform(0.0, 0.012))),
-        episode_factor=rng.choice((1.0, 1.0, rng.uniform(1.0, 2.5))),
-        allocated=rng.betavariate(4.0, 4.0) * 0.8 + 0.08,
-        garbage=rng.choice((0.0, rng.uniform(0.005, 0.05))),
-    )
-
-
-HEALTHY = (
-    "nothing",
-    "nothing",
-    "nothing",
-    "busier",
-    "quieter",
-    "leaner",
-    "slightly_slower",
-    "slightly_failing",
-    "bigger",
-)
+HEALTHY = (*["nothing"] * 3, "busier", "quieter", "leaner", "slightly_slower", "slightly_failing", "bigger")
 DEGRADED = ("slower", "slower", "failing", "hungry", "leaking", "much_bigger", "losing")
 CRITICAL = ("broken", "crawling", "gone", "slow_and_failing", "crashing", "bursting", "stuck")
 
@@ -109,21 +89,21 @@ def _busier(rng: random.Random, m: Machine, minutes: int) -> Change:
 
 
 def _worse(m: Machine, *, work: float = 1.0, failing: float = 0.0, reachable: float = 1.0) -> Machine:
-    return replace(m, work_ms=m.work_ms * work, failing=min(1.0, m.failing + failing), reachable=reachable)
+    return m.changed(work_ms=m.work_ms * work, failing=min(1.0, m.failing + failing), reachable=reachable)
 
 
 CHANGES: dict[str, Callable[[random.Random, Machine, int], Change]] = {
     "nothing": lambda r, m, n: Change(m),
     "busier": _busier,
     "quieter": lambda r, m, n: Change(m, load=r.uniform(0.82, 0.97)),
-    "leaner": lambda r, m, n: Change(replace(_worse(m, work=r.uniform(0.4, 0.9)), capacity=m.capacity * 1.2)),
+    "leaner": lambda r, m, n: Change(_worse(m, work=r.uniform(0.4, 0.9)).changed(capacity=m.capacity * 1.2)),
     "slightly_slower": lambda r, m, n: Change(_worse(m, work=r.uniform(1.02, 1.15))),
     "slightly_failing": lambda r, m, n: Change(_worse(m, failing=r.uniform(0.0003, 0.004))),
     "bigger": lambda r, m, n: Change(m, bigger=r.uniform(0.01, 0.08)),
     "slower": lambda r, m, n: Change(_worse(m, work=r.choice((1.35, 1.5, 2.0, 2.5)))),
     "failing": lambda r, m, n: Change(_worse(m, failing=r.choice((0.01, 0.013, 0.02)))),
-    "hungry": lambda r, m, n: Change(replace(m, capacity=m.capacity / r.uniform(1.5, 3.0), waiting=m.waiting * 0.3)),
-    "leaking": lambda r, m, n: Change(replace(m, leaking=r.choice((0.004, 0.008, 0.015)) * (10 / n) ** 0.5)),
+    "hungry": lambda r, m, n: Change(m.changed(capacity=m.capacity / r.uniform(1.5, 3.0), waiting=m.waiting * 0.3)),
+    "leaking": lambda r, m, n: Change(m.changed(leaking=r.choice((0.004, 0.008, 0.015)) * (10 / n) ** 0.5)),
     "much_bigger": lambda r, m, n: Change(m, bigger=r.uniform(0.14, 0.3)),
     "losing": lambda r, m, n: Change(_worse(m, reachable=r.uniform(0.5, 0.69))),
     "broken": lambda r, m, n: Change(_worse(m, failing=r.choice((0.05, 0.2, 0.5, 1.0)))),
@@ -133,7 +113,7 @@ CHANGES: dict[str, Callable[[random.Random, Machine, int], Change]] = {
     "crashing": lambda r, m, n: Change(
         _worse(m, failing=r.uniform(0.3, 0.9), reachable=r.uniform(0.1, 0.5)), crash_period=r.choice((2, 3))
     ),
-    "bursting": lambda r, m, n: Change(replace(m, leaking=(1.03 - m.allocated) / (0.8 * n))),
+    "bursting": lambda r, m, n: Change(m.changed(leaking=(1.03 - m.allocated) / (0.8 * n))),
     "stuck": lambda r, m, n: Change(_worse(m, failing=0.02, reachable=r.uniform(0.2, 0.6))),
 }
 
@@ -263,7 +243,7 @@ def make_case(seed: int, number: int) -> Case:
     """Return case `number` of `seed`, deterministically."""
     rng = random.Random(f"other-{seed}-{number}")
     minutes = rng.choice((5, 10, 15))
-    machine = draw_machine(rng)
+    machine = Machine(rng)
     group = rng.choices((HEALTHY, DEGRADED, CRITICAL), (0.55, 0.25, 0.2))[0]
     kind = rng.choice(group)
     change = CHANGES[kind](rng, machine, minutes)
@@ -303,9 +283,7 @@ def _after(probe: Probe, before: Machine, change: Change, *, minutes: int, resta
         on = i >= change.onset and not (change.crash_period and i % change.crash_period == 0)
         machine = change.machine if on else before
         if i == hiccup:
-            machine = replace(
-                machine, failing=min(1.0, machine.failing + rng.uniform(0.02, 0.4)), work_ms=machine.work_ms * 3
-            )
+            machine = _worse(machine, work=3, failing=rng.uniform(0.02, 0.4), reachable=machine.reachable)
         grown = change.machine.leaking * max(0, i - change.onset) + (change.bigger if on else 0.0)
         minute = i + rng.random() * 0.05
         extra = grown - emptied * refill**i

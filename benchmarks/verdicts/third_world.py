@@ -48,30 +48,6 @@ AS_IT_IS = Dials()
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """Level, scatter (cv: of single samples; rho: AR(1)) and drift of a service."""
-
-    rate: float
-    latency: float
-    errors: float
-    cpu: float
-    memory: float
-    rate_cv: float
-    latency_cv: float
-    cpu_cv: float
-    memory_sd: float
-    rho: float
-    heavy: bool
-    swing: float
-    phase: float
-    follows: float
-    memory_drift: float
-    sawtooth: float
-    period: float
-    trend: float
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
     """Effect of a deployment from `onset` (minutes after it) on; the defaults have none.
 
@@ -107,30 +83,30 @@ def _binomial(rng: random.Random, n: int, p: float) -> int:
     return min(n, max(0, round(rng.gauss(n * p, math.sqrt(n * p * (1.0 - p))))))
 
 
-def draw_service(rng: random.Random, dials: Dials = AS_IT_IS) -> Service:
-    """Draw a service."""
-    low, high = dials.rate or ((0.1, 2.0) if rng.random() < 0.15 else (2.0, 500.0))
-    drifts = rng.random()
-    return Service(
-        rate=_log_uniform(rng, low, high),
-        latency=_log_uniform(rng, 8.0, 900.0),
-        errors=0.0 if rng.random() < 0.2 else _log_uniform(rng, 0.0002, 0.012),
-        cpu=rng.uniform(0.05, 0.85),
-        memory=rng.uniform(0.15, 0.85),
-        rate_cv=rng.uniform(0.03, 0.15) * dials.noise,
-        latency_cv=_log_uniform(rng, 0.03, 0.15) * dials.noise,
-        cpu_cv=rng.uniform(0.03, 0.12) * dials.noise,
-        memory_sd=_log_uniform(rng, 0.001, 0.012) * dials.noise,
-        rho=rng.uniform(0.0, 0.7),
-        heavy=rng.random() < 0.15,
-        swing=rng.uniform(0.0, 0.4),
-        phase=rng.uniform(0.0, 2.0 * math.pi),
-        follows=rng.uniform(0.05, 0.35),
-        memory_drift=rng.uniform(-0.0005, 0.0006) if drifts < 0.3 else 0.0,
-        sawtooth=rng.uniform(0.02, 0.1) if drifts > 0.75 else 0.0,
-        period=rng.uniform(8.0, 60.0),
-        trend=rng.uniform(-dials.trend, dials.trend),
-    )
+class Service:
+    """Level, scatter (cv: of single samples; rho: AR(1)) and drift of a random service."""
+
+    def __init__(self, rng: random.Random, dials: Dials = AS_IT_IS) -> None:
+        low, high = dials.rate or ((0.1, 2.0) if rng.random() < 0.15 else (2.0, 500.0))
+        drifts = rng.random()
+        self.rate = _log_uniform(rng, low, high)
+        self.latency = _log_uniform(rng, 8.0, 900.0)
+        self.errors = 0.0 if rng.random() < 0.2 else _log_uniform(rng, 0.0002, 0.012)
+        self.cpu = rng.uniform(0.05, 0.85)
+        self.memory = rng.uniform(0.15, 0.85)
+        self.rate_cv = rng.uniform(0.03, 0.15) * dials.noise
+        self.latency_cv = _log_uniform(rng, 0.03, 0.15) * dials.noise
+        self.cpu_cv = rng.uniform(0.03, 0.12) * dials.noise
+        self.memory_sd = _log_uniform(rng, 0.001, 0.012) * dials.noise
+        self.rho = rng.uniform(0.0, 0.7)
+        self.heavy = rng.random() < 0.15
+        self.swing = rng.uniform(0.0, 0.4)
+        self.phase = rng.uniform(0.0, 2.0 * math.pi)
+        self.follows = rng.uniform(0.05, 0.35)
+        self.memory_drift = rng.uniform(-0.0005, 0.0006) if drifts < 0.3 else 0.0
+        self.sawtooth = rng.uniform(0.02, 0.1) if drifts > 0.75 else 0.0
+        self.period = rng.uniform(8.0, 60.0)
+        self.trend = rng.uniform(-dials.trend, dials.trend)
 
 
 class _Noise:
@@ -150,93 +126,46 @@ class _Noise:
         return self.state
 
 
-def _steady(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change()
-
-
-def _improvement(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(
-        latency=rng.uniform(0.4, 0.9), errors_factor=rng.uniform(0.2, 1.0), cpu=-service.cpu * rng.uniform(0, 0.4)
+def _small(rng: random.Random, service: Service) -> Change:
+    drawn: Callable[[], Change] = rng.choice(
+        (
+            lambda: Change(latency=rng.uniform(1.03, 1.15)),
+            lambda: Change(errors=rng.uniform(0.0005, 0.003)),
+            lambda: Change(cpu=min(rng.uniform(0.02, 0.08), 0.2 * service.cpu)),
+            lambda: Change(step=rng.uniform(0.01, 0.06)),
+        )
     )
+    return drawn()
 
 
-def _small(rng: random.Random, service: Service, minutes: int) -> Change:
-    which = rng.randrange(4)
-    if which == 0:
-        return Change(latency=rng.uniform(1.03, 1.15))
-    if which == 1:
-        return Change(errors=rng.uniform(0.0005, 0.003))
-    if which == 2:
-        return Change(cpu=min(rng.uniform(0.02, 0.08), 0.2 * service.cpu))
-    return Change(step=rng.uniform(0.01, 0.06))
-
-
-def _errors_step(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(errors=rng.uniform(0.009, 0.022))
-
-
-def _errors_large(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(errors=_log_uniform(rng, 0.045, 0.6))
-
-
-def _latency_13(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(latency=rng.uniform(1.28, 1.45))
-
-
-def _latency_2(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(latency=rng.uniform(1.7, 2.5))
-
-
-def _latency_5(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(latency=rng.uniform(4.0, 7.0))
-
-
-def _leak(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(leak=max(rng.uniform(0.035, 0.2) / minutes, rng.uniform(0.003, 0.012)))
-
-
-def _memory_step(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(step=rng.uniform(0.13, 0.3))
-
-
-def _saturation(rng: random.Random, service: Service, minutes: int) -> Change:
+def _saturation(rng: random.Random, service: Service) -> Change:
     slow = rng.uniform(1.3, 3.0) if rng.random() < 0.5 else 1.0
     return Change(cpu=max(0.0, rng.uniform(0.92, 0.99) - service.cpu), latency=slow)
 
 
-def _traffic(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(lost=rng.choice((rng.uniform(0.3, 0.5), rng.uniform(0.6, 1.0), 1.0)))
-
-
-def _crash_loop(rng: random.Random, service: Service, minutes: int) -> Change:
-    # One in three of five minutes would be one or two minutes: indistinguishable from blips.
-    return Change(cycle=2 if minutes < 10 else rng.choice((2, 3)))
-
-
-def _errors_and_latency(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(errors=rng.uniform(0.01, 0.03), latency=rng.uniform(1.8, 3.5))
-
-
-def _latency_and_traffic(rng: random.Random, service: Service, minutes: int) -> Change:
-    return Change(latency=rng.uniform(1.8, 4.0), lost=rng.uniform(0.33, 0.52))
-
-
+# Weight, and the change of a service in a window of so many minutes.
 FAULTS: dict[str, tuple[float, Callable[[random.Random, Service, int], Change]]] = {
-    "steady": (38.0, _steady),
-    "improvement": (6.0, _improvement),
-    "small": (10.0, _small),
-    "errors_step": (6.0, _errors_step),
-    "errors_large": (5.0, _errors_large),
-    "latency_1.3": (5.0, _latency_13),
-    "latency_2": (5.0, _latency_2),
-    "latency_5": (4.0, _latency_5),
-    "leak": (4.0, _leak),
-    "memory_step": (2.0, _memory_step),
-    "saturation": (4.0, _saturation),
-    "traffic": (5.0, _traffic),
-    "crash_loop": (2.0, _crash_loop),
-    "errors_and_latency": (2.0, _errors_and_latency),
-    "latency_and_traffic": (2.0, _latency_and_traffic),
+    "steady": (38.0, lambda r, s, n: Change()),
+    "improvement": (
+        6.0,
+        lambda r, s, n: Change(
+            latency=r.uniform(0.4, 0.9), errors_factor=r.uniform(0.2, 1.0), cpu=-s.cpu * r.uniform(0, 0.4)
+        ),
+    ),
+    "small": (10.0, lambda r, s, n: _small(r, s)),
+    "errors_step": (6.0, lambda r, s, n: Change(errors=r.uniform(0.009, 0.022))),
+    "errors_large": (5.0, lambda r, s, n: Change(errors=_log_uniform(r, 0.045, 0.6))),
+    "latency_1.3": (5.0, lambda r, s, n: Change(latency=r.uniform(1.28, 1.45))),
+    "latency_2": (5.0, lambda r, s, n: Change(latency=r.uniform(1.7, 2.5))),
+    "latency_5": (4.0, lambda r, s, n: Change(latency=r.uniform(4.0, 7.0))),
+    "leak": (4.0, lambda r, s, n: Change(leak=max(r.uniform(0.035, 0.2) / n, r.uniform(0.003, 0.012)))),
+    "memory_step": (2.0, lambda r, s, n: Change(step=r.uniform(0.13, 0.3))),
+    "saturation": (4.0, lambda r, s, n: _saturation(r, s)),
+    "traffic": (5.0, lambda r, s, n: Change(lost=r.choice((r.uniform(0.3, 0.5), r.uniform(0.6, 1.0), 1.0)))),
+    # One in three of five minutes would be one or two minutes: indistinguishable from blips.
+    "crash_loop": (2.0, lambda r, s, n: Change(cycle=2 if n < 10 else r.choice((2, 3)))),
+    "errors_and_latency": (2.0, lambda r, s, n: Change(errors=r.uniform(0.01, 0.03), latency=r.uniform(1.8, 3.5))),
+    "latency_and_traffic": (2.0, lambda r, s, n: Change(latency=r.uniform(1.8, 4.0), lost=r.uniform(0.33, 0.52))),
 }
 HEALTHY = ("steady", "improvement", "small")
 
@@ -266,38 +195,25 @@ def effect_of(service: Service, change: Change, minutes: int) -> Effect:
     )
 
 
-@dataclass(frozen=True, slots=True)
 class _Surroundings:
-    """Changes not caused by the deployment.
+    """Random changes not caused by the deployment.
 
     Traffic from the deployment on as a factor, cold start (factor on latency and errors of the first sample; how much
     is left in the second one), memory freed by the restart and minutes to refill it.
     """
 
-    traffic: float
-    cold: float
-    cold_second: float
-    cold_errors: float
-    freed: float
-    refill: float
-
-
-def _surroundings(rng: random.Random, fault: str, dials: Dials) -> _Surroundings:
-    traffic, what = 1.0, rng.random()
-    # With a jump of traffic the cause of a fault would be ambiguous: only healthy deployments have one.
-    if what < min(0.25, 1.0 - dials.growth) and fault not in {"traffic", "latency_and_traffic"}:
-        traffic = rng.uniform(0.8, 1.2)
-    elif what > 1.0 - dials.growth and fault in HEALTHY:
-        traffic = rng.uniform(1.5, 2.2)
-    cold = rng.uniform(1.3, 4.0) if rng.random() < dials.cold else 1.0
-    return _Surroundings(
-        traffic=traffic,
-        cold=cold,
-        cold_second=rng.choice((0.0, rng.uniform(0.1, 0.4))),
-        cold_errors=rng.uniform(0.01, 0.1) if cold > 1.0 and rng.random() < 0.3 else 0.0,
-        freed=rng.uniform(0.02, 0.2) if rng.random() < 0.4 else 0.0,
-        refill=rng.uniform(1.0, 5.0),
-    )
+    def __init__(self, rng: random.Random, fault: str, dials: Dials) -> None:
+        self.traffic, what = 1.0, rng.random()
+        # With a jump of traffic the cause of a fault would be ambiguous: only healthy deployments have one.
+        if what < min(0.25, 1.0 - dials.growth) and fault not in {"traffic", "latency_and_traffic"}:
+            self.traffic = rng.uniform(0.8, 1.2)
+        elif what > 1.0 - dials.growth and fault in HEALTHY:
+            self.traffic = rng.uniform(1.5, 2.2)
+        self.cold = rng.uniform(1.3, 4.0) if rng.random() < dials.cold else 1.0
+        self.cold_second = rng.choice((0.0, rng.uniform(0.1, 0.4)))
+        self.cold_errors = rng.uniform(0.01, 0.1) if self.cold > 1.0 and rng.random() < 0.3 else 0.0
+        self.freed = rng.uniform(0.02, 0.2) if rng.random() < 0.4 else 0.0
+        self.refill = rng.uniform(1.0, 5.0)
 
 
 class _Meter:
@@ -312,9 +228,6 @@ class _Meter:
         self.saw = rng.uniform(0.0, service.period)
         self.turn = rng.randrange(6)
 
-    def _blip(self) -> str:
-        return self.rng.choice(("latency", "errors", "cpu", "traffic")) if self.rng.random() < self.blips else ""
-
     def sample(self, minute: float, index: int | None) -> Sample:
         """Return the sample at `minute`. index: its place in POST, None for PRE."""
         rng, service, around = self.rng, self.service, self.around
@@ -322,7 +235,7 @@ class _Meter:
         passed = 1.0 if self.before is None else minute - self.before
         self.before = minute
         n_rate, n_latency, n_cpu, n_memory = (noise.next(passed) for noise in self.noises)
-        blip = self._blip()
+        blip = rng.choice(("latency", "errors", "cpu", "traffic")) if rng.random() < self.blips else ""
         day = 2.0 * math.pi / 1440.0
         load = 1.0 + service.swing * math.sin(service.phase + minute * day)
         load /= 1.0 + service.swing * math.sin(service.phase)
@@ -393,7 +306,7 @@ def _unanswered(rng: random.Random, post: list[Sample], minutes: int) -> tuple[l
 def make_case(seed: int, number: int, dials: Dials = AS_IT_IS) -> Case:
     """Return case `number` of a seed, deterministically."""
     rng = random.Random(f"third/{seed}/{number}")
-    service = draw_service(rng, dials)
+    service = Service(rng, dials)
     minutes = rng.choice((5, 10, 15))
     minutes = dials.minutes or minutes
     names = dials.faults or tuple(FAULTS)
@@ -404,7 +317,7 @@ def make_case(seed: int, number: int, dials: Dials = AS_IT_IS) -> Case:
         late = False  # one minute down in the rest of the window is a blip
     if late:
         change = replace(change, onset=minutes * rng.uniform(0.3, 0.6))
-    around = _surroundings(rng, kind, dials)
+    around = _Surroundings(rng, kind, dials)
     effect = effect_of(service, change, minutes)
     meter = _Meter(rng, service, change, around, blips=dials.blips)
     pre = [meter.sample(minute, None) for minute in _pre_minutes(rng, dials)]
@@ -415,10 +328,6 @@ def make_case(seed: int, number: int, dials: Dials = AS_IT_IS) -> Case:
         kind, late, effect = "unanswered", False, replace(effect, lost=1.0)
     else:
         post = _lose(rng, post, dials)
-    window = Window(
-        expected=minutes,
-        evaluated_at=START + timedelta(minutes=minutes),
-        finished_at=START,
-        misses=misses,
-    )
+    end = START + timedelta(minutes=minutes)
+    window = Window(expected=minutes, evaluated_at=end, finished_at=START, misses=misses)
     return Case(f"third-{seed}-{number}", kind, effect, tuple(pre), tuple(post), window, late=late)

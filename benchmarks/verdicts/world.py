@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from analysis.judge.types import Sample, Window
@@ -67,55 +67,31 @@ class Noise:
         return self.scale * self.state
 
 
-@dataclass(slots=True)
 class Service:
-    """A service in steady state."""
+    """A random service in steady state."""
 
-    rate: float
-    latency: float
-    errors: float
-    cpu: float
-    memory: float
-    rate_noise: float
-    latency_noise: float
-    cpu_noise: float
-    memory_noise: float
-    swing: float
-    swing_phase: float
-    drift: float
-    load_exponent: float
-    cpu_share: float
-    sawtooth: float
-    sawtooth_period: float
-    quantum: float
-    burst: float
-
-
-def draw_service(rng: random.Random) -> Service:
-    low_volume = rng.random() < 0.22
-    errors = rng.choice(
-        (0.0, 0.0, log_uniform(rng, 1e-4, 3e-3), log_uniform(rng, 1e-4, 3e-3), rng.uniform(0.002, 0.012))
-    )
-    return Service(
-        rate=rng.uniform(0.1, 2.0) if low_volume else log_uniform(rng, 2.0, 800.0),
-        latency=log_uniform(rng, 8.0, 900.0),
-        errors=errors,
-        cpu=rng.uniform(0.05, 0.85),
-        memory=rng.uniform(0.15, 0.85),
-        rate_noise=rng.uniform(0.02, 0.12),
-        latency_noise=log_uniform(rng, 0.015, 0.13),
-        cpu_noise=rng.uniform(0.004, 0.04),
-        memory_noise=rng.uniform(0.001, 0.01),
-        swing=rng.uniform(0.0, 0.5),
-        swing_phase=rng.uniform(0.0, 2 * math.pi),
-        drift=rng.choice((0.0, 0.0, rng.gauss(0.0, 0.002))),
-        load_exponent=rng.choice((0.0, 0.1, 0.3, 0.6)),
-        cpu_share=rng.uniform(0.4, 1.0),
-        sawtooth=rng.choice((0.0, 0.0, rng.uniform(0.01, 0.06))),
-        sawtooth_period=rng.uniform(3.0, 25.0),
-        quantum=rng.choice((0.0, 0.0, 0.0, 1.0, 5.0)),
-        burst=rng.choice((0.0, 0.0, 0.5)),
-    )
+    def __init__(self, rng: random.Random) -> None:
+        low_volume = rng.random() < 0.22
+        self.errors = rng.choice(
+            (0.0, 0.0, log_uniform(rng, 1e-4, 3e-3), log_uniform(rng, 1e-4, 3e-3), rng.uniform(0.002, 0.012))
+        )
+        self.rate = rng.uniform(0.1, 2.0) if low_volume else log_uniform(rng, 2.0, 800.0)
+        self.latency = log_uniform(rng, 8.0, 900.0)
+        self.cpu = rng.uniform(0.05, 0.85)
+        self.memory = rng.uniform(0.15, 0.85)
+        self.rate_noise = rng.uniform(0.02, 0.12)
+        self.latency_noise = log_uniform(rng, 0.015, 0.13)
+        self.cpu_noise = rng.uniform(0.004, 0.04)
+        self.memory_noise = rng.uniform(0.001, 0.01)
+        self.swing = rng.uniform(0.0, 0.5)
+        self.swing_phase = rng.uniform(0.0, 2 * math.pi)
+        self.drift = rng.choice((0.0, 0.0, rng.gauss(0.0, 0.002)))
+        self.load_exponent = rng.choice((0.0, 0.1, 0.3, 0.6))
+        self.cpu_share = rng.uniform(0.4, 1.0)
+        self.sawtooth = rng.choice((0.0, 0.0, rng.uniform(0.01, 0.06)))
+        self.sawtooth_period = rng.uniform(3.0, 25.0)
+        self.quantum = rng.choice((0.0, 0.0, 0.0, 1.0, 5.0))
+        self.burst = rng.choice((0.0, 0.0, 0.5))
 
 
 @dataclass(slots=True)
@@ -202,54 +178,35 @@ def effect_of(service: Service, fault: Fault, minutes: int) -> Effect:
     )
 
 
-@dataclass(slots=True)
 class Surroundings:
-    """Changes not caused by the deployment."""
+    """Random changes not caused by the deployment.
 
-    cold_latency: float
-    cold_minutes: float
-    restart_drop: float
-    refill_minutes: float
-    startup_cpu: float
-    swap_samples: int
-    blips: dict[int, str]
+    Args:
+        pre, post: numbers of samples. `blips` maps the places of single bad samples, negative in PRE, to their kind.
+    """
 
-
-def draw_surroundings(rng: random.Random, pre: int, post: int) -> Surroundings:
-    blips: dict[int, str] = {}
-    for first, count, chance in ((-pre, pre, 0.012 * pre), (0, post, 0.15)):
-        if count > 3 and rng.random() < chance:
-            at = first + rng.randrange(count)
-            for i in range(at, min(first + count, at + (2 if rng.random() < 0.3 and count >= 10 else 1))):
-                blips[i] = rng.choice(("latency", "errors", "both"))
-    cold = rng.random() < 0.3
-    restart = rng.random() < 0.35
-    return Surroundings(
-        cold_latency=rng.uniform(0.3, 3.0) if cold else 0.0,
-        cold_minutes=rng.uniform(0.2, 0.9),
-        restart_drop=rng.uniform(0.03, 0.3) if restart else 0.0,
-        refill_minutes=rng.uniform(0.5, 8.0),
-        startup_cpu=rng.uniform(0.05, 0.4) if restart else 0.0,
-        swap_samples=1 if rng.random() < 0.15 else 0,
-        blips=blips,
-    )
-
-
-@dataclass(slots=True)
-class Deployment:
-    """Parts of a case: the service, the fault, and the surroundings."""
-
-    service: Service
-    fault: Fault
-    around: Surroundings
+    def __init__(self, rng: random.Random, pre: int, post: int) -> None:
+        self.blips: dict[int, str] = {}
+        for first, count, chance in ((-pre, pre, 0.012 * pre), (0, post, 0.15)):
+            if count > 3 and rng.random() < chance:
+                at = first + rng.randrange(count)
+                for i in range(at, min(first + count, at + (2 if rng.random() < 0.3 and count >= 10 else 1))):
+                    self.blips[i] = rng.choice(("latency", "errors", "both"))
+        cold = rng.random() < 0.3
+        restart = rng.random() < 0.35
+        self.cold_latency = rng.uniform(0.3, 3.0) if cold else 0.0
+        self.cold_minutes = rng.uniform(0.2, 0.9)
+        self.restart_drop = rng.uniform(0.03, 0.3) if restart else 0.0
+        self.refill_minutes = rng.uniform(0.5, 8.0)
+        self.startup_cpu = rng.uniform(0.05, 0.4) if restart else 0.0
+        self.swap_samples = 1 if rng.random() < 0.15 else 0
 
 
 class Meter:
     """Draw samples of a service in order; holds the state of its noise."""
 
-    def __init__(self, rng: random.Random, deployment: Deployment) -> None:
-        self.rng, self.it = rng, deployment
-        service = deployment.service
+    def __init__(self, rng: random.Random, service: Service, fault: Fault, around: Surroundings) -> None:
+        self.rng, self.service, self.fault, self.around = rng, service, fault, around
         self.rate_noise = Noise(rng, service.rate_noise)
         self.latency_noise = Noise(rng, service.latency_noise)
         self.cpu_noise = Noise(rng, service.cpu_noise)
@@ -258,14 +215,14 @@ class Meter:
 
     def read(self, minute: float, index: int) -> Sample:
         """Return the sample of a minute. index: its place, negative before the deployment."""
-        fault, around = self.it.fault, self.it.around
+        fault, around = self.fault, self.around
         after = minute >= 0.0
         active = after and minute >= fault.onset and (not fault.flapping or is_up(fault, minute))
         swapping = after and index < around.swap_samples
         blip = around.blips.get(index, "")
         load = self._load(minute) * (fault.growth if after else 1.0)
         served = load * (1.0 - (fault.lost if active else 0.0)) * (0.6 if swapping else 1.0)
-        requests = poisson(self.rng, max(0.0, self.it.service.rate * served) * 60.0)
+        requests = poisson(self.rng, max(0.0, self.service.rate * served) * 60.0)
         latency = self._latency(minute, requests, load, active=active, blip=blip in ("latency", "both"))
         errors = self._errors(requests, active=active, blip=blip in ("errors", "both"), swapping=swapping)
         return Sample(
@@ -279,7 +236,7 @@ class Meter:
         )
 
     def _load(self, minute: float) -> float:
-        service = self.it.service
+        service = self.service
         phase = service.swing_phase
         swing = (1.0 + service.swing * math.sin(2 * math.pi * minute / DAY + phase)) / (
             1.0 + service.swing * math.sin(phase)
@@ -287,7 +244,7 @@ class Meter:
         return swing * (1.0 + service.drift * minute) * math.exp(self.rate_noise())
 
     def _errors(self, requests: int, *, active: bool, blip: bool, swapping: bool) -> float:
-        service, fault, rng = self.it.service, self.it.fault, self.rng
+        service, fault, rng = self.service, self.fault, self.rng
         chance = service.errors * math.exp(service.burst * rng.gauss(0, 1) - service.burst**2 / 2)
         if active:
             chance = chance * fault.errors_factor + fault.errors
@@ -296,12 +253,12 @@ class Meter:
         return binomial(rng, requests, chance) / requests if requests else 0.0
 
     def _latency(self, minute: float, requests: int, load: float, *, active: bool, blip: bool) -> float:
-        service, around, rng = self.it.service, self.it.around, self.rng
+        service, around, rng = self.service, self.around, self.rng
         noise = self.latency_noise()
         if requests:  # a p95 of few requests is one of the slowest requests
             noise += rng.gauss(0.0, min(0.5, 0.9 / math.sqrt(requests)))
         latency: float = service.latency * max(load, 0.2) ** service.load_exponent * math.exp(noise)
-        latency *= self.it.fault.latency if active else 1.0
+        latency *= self.fault.latency if active else 1.0
         if minute >= 0.0:
             latency *= 1.0 + around.cold_latency * math.exp(-minute / around.cold_minutes)
         latency *= rng.uniform(2.0, 7.0) if blip else 1.0
@@ -310,14 +267,14 @@ class Meter:
         return latency
 
     def _cpu(self, minute: float, requests: int, *, active: bool) -> float:
-        service, around = self.it.service, self.it.around
+        service, around = self.service, self.around
         actual = requests / 60.0 / service.rate
         cpu = service.cpu * (1 - service.cpu_share + service.cpu_share * actual) + self.cpu_noise()
-        cpu += self.it.fault.cpu if active else 0.0
+        cpu += self.fault.cpu if active else 0.0
         return cpu + (around.startup_cpu * math.exp(-minute / around.cold_minutes) if minute >= 0.0 else 0.0)
 
     def _memory(self, minute: float, *, active: bool) -> float:
-        service, fault, around = self.it.service, self.it.fault, self.it.around
+        service, fault, around = self.service, self.fault, self.around
         saw = service.sawtooth * (((minute / service.sawtooth_period) + self.saw) % 1.0 - 0.5)
         memory = service.memory + saw + self.memory_noise()
         if minute < 0.0:
@@ -360,14 +317,14 @@ def make_case(seed: int, number: int) -> Case:
     rng = random.Random(seed * 1_000_003 + number)
     minutes = rng.choice((5, 10, 15))
     pre_count = draw_pre_count(rng)
-    service = draw_service(rng)
+    service = Service(rng)
     fault = draw_fault(rng, service, minutes)
-    around = draw_surroundings(rng, pre_count, minutes)
+    around = Surroundings(rng, pre_count, minutes)
     if fault.kind in ("leak", "memory_full"):
         # A large refill would hide a leak within the window: leaks are drawn without one.
-        around = replace(around, restart_drop=min(around.restart_drop, 0.01))
+        around.restart_drop = min(around.restart_drop, 0.01)
     before, after = times(rng, pre_count, minutes)
-    meter = Meter(rng, Deployment(service, fault, around))
+    meter = Meter(rng, service, fault, around)
     pre = [meter.read(minute, i - pre_count) for i, minute in enumerate(before)]
     post = [meter.read(minute, i) for i, minute in enumerate(after)]
     loss = rng.choice((0.0, 0.0, 0.0, 0.1, 0.2))
