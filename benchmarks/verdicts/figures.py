@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
 from analysis.judge.types import OK, ROLLBACK, VERDICTS, WARNING
 from benchmarks.verdicts.labels import Case
@@ -38,60 +40,36 @@ class Answer:
         return 0.0 if self.right else COST[self.case.label, self.verdict]
 
 
-@dataclass(slots=True)
-class Figures:
-    """All rates are 0..1, None where there is no such case; cost is per case."""
-
-    cases: int
-    right: float | None = None
-    false_alarms: float | None = None
-    false_rollbacks: float | None = None
-    missed_criticals: float | None = None
-    critical_as_warning: float | None = None
-    recall_degraded: float | None = None
-    calibration_error: float | None = None
-    cost: float | None = None
-    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
-
-
-def _share(answers: Sequence[Answer], good: Iterable[bool]) -> float | None:
-    return sum(good) / len(answers) if answers else None
+# Rates: the label of the cases that a rate is a share of (None: all), and which of their answers count. A case with two
+# accepted answers has one label, and both answers are right.
+RATES: dict[str, tuple[str | None, Callable[[Answer], bool]]] = {
+    "right": (None, lambda a: a.right),
+    "false_alarms": (OK, lambda a: not a.right),
+    "false_rollbacks": (OK, lambda a: a.verdict == ROLLBACK and not a.right),
+    "missed_criticals": (ROLLBACK, lambda a: a.verdict == OK and not a.right),
+    "critical_as_warning": (ROLLBACK, lambda a: a.verdict == WARNING and not a.right),
+    "recall_degraded": (WARNING, lambda a: a.verdict != OK or a.right),
+}
 
 
 def calibration_error(answers: Sequence[Answer]) -> float:
     """Return the expected calibration error: mean distance of confidence and share of right answers, over ten bins."""
-    bins: dict[int, list[Answer]] = {}
+    excess: dict[int, float] = defaultdict(float)
     for answer in answers:
-        bins.setdefault(min(BINS - 1, int(answer.confidence * BINS)), []).append(answer)
-    total = 0.0
-    for members in bins.values():
-        claimed = sum(answer.confidence for answer in members)
-        total += abs(claimed - sum(answer.right for answer in members))
-    return total / len(answers)
+        excess[min(BINS - 1, int(answer.confidence * BINS))] += answer.confidence - answer.right
+    return sum(map(abs, excess.values())) / len(answers)
 
 
-def figures(answers: Sequence[Answer]) -> Figures:
-    """Return the figures over `answers`.
-
-    False alarms: healthy (label ok) not answered ok; false rollbacks: healthy answered rollback; missed criticals:
-    label rollback answered ok; recall of degraded: label warning answered warning or rollback. A case with two accepted
-    answers counts by its label, and both answers are right.
-    """
-    if not answers:
-        return Figures(cases=0)
-    healthy = [a for a in answers if a.case.label == OK]
-    degraded = [a for a in answers if a.case.label == WARNING]
-    critical = [a for a in answers if a.case.label == ROLLBACK]
-    seen = Counter((a.case.label, a.verdict) for a in answers)
-    return Figures(
-        cases=len(answers),
-        right=_share(answers, (a.right for a in answers)),
-        false_alarms=_share(healthy, (not a.right for a in healthy)),
-        false_rollbacks=_share(healthy, (a.verdict == ROLLBACK and not a.right for a in healthy)),
-        missed_criticals=_share(critical, (a.verdict == OK and not a.right for a in critical)),
-        critical_as_warning=_share(critical, (a.verdict == WARNING and not a.right for a in critical)),
-        recall_degraded=_share(degraded, (a.verdict != OK or a.right for a in degraded)),
-        calibration_error=calibration_error(answers),
-        cost=sum(a.cost for a in answers) / len(answers),
-        confusion={label: {verdict: seen[label, verdict] for verdict in VERDICTS} for label in VERDICTS},
-    )
+def figures(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return the number of cases, rates (0..1), calibration error, cost per case and confusion; None without a case."""
+    found: dict[str, Any] = {"cases": len(answers)}
+    for name, (label, counts) in RATES.items():
+        of_label = [counts(answer) for answer in answers if label in {None, answer.case.label}]
+        found[name] = fmean(of_label) if of_label else None
+    seen = Counter((answer.case.label, answer.verdict) for answer in answers)
+    return {
+        **found,
+        "calibration_error": calibration_error(answers) if answers else None,
+        "cost": fmean(answer.cost for answer in answers) if answers else None,
+        "confusion": {label: {verdict: seen[label, verdict] for verdict in VERDICTS} for label in VERDICTS},
+    }

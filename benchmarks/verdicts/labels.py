@@ -6,7 +6,7 @@ Written from the published table, without importing the judge's thresholds, so t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.judge.types import OK, ROLLBACK, WARNING, Sample, VerdictName, Window
@@ -130,7 +130,6 @@ class Case:
     post: tuple[Sample, ...]
     window: Window
     late: bool = False
-    tags: tuple[str, ...] = field(default=())
 
     @property
     def label(self) -> VerdictName:

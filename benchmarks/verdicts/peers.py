@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise, product
 
 from analysis.judge.types import OK, ROLLBACK, WARNING, Sample
@@ -70,33 +71,27 @@ def mann_whitney_worse(pre: Sequence[float], post: Sequence[float], *, sign: flo
     return z > 2.0537 and shift > tolerated * abs(middle)
 
 
-def canary_scores(case: Case) -> str:
-    """Judge as a canary: the score is the share of metrics that pass a 98 % Mann-Whitney test.
+def failed_by_test(case: Case, *, tolerated: float) -> set[str]:
+    """Return the metrics that a 98 % Mann-Whitney test finds worse."""
+    return {
+        metric
+        for metric in METRICS
+        if mann_whitney_worse(
+            _values(case.pre, metric),
+            _values(case.post, metric),
+            sign=-1.0 if metric == "requests_per_sec" else 1.0,
+            tolerated=tolerated,
+        )
+    }
 
-    Below 75 fails, below 95 is marginal.
-    """
+
+def canary(case: Case, *, tolerated: float = 0.0, critical: Sequence[str] = ()) -> str:
+    """Judge as a canary: the score is the share of metrics that pass; below 75 fails, below 95 is marginal."""
     if not case.pre or not case.post:
         return WARNING
-    passed = 0
-    for metric in METRICS:
-        sign = -1.0 if metric == "requests_per_sec" else 1.0
-        worse = mann_whitney_worse(_values(case.pre, metric), _values(case.post, metric), sign=sign, tolerated=0.0)
-        passed += not worse
-    score = 100.0 * passed / len(METRICS)
-    return ROLLBACK if score < 75.0 else WARNING if score < 95.0 else OK
-
-
-def canary_with_effect(case: Case) -> str:
-    """Judge as a tuned canary: with a tolerated effect of a tenth, and errors and traffic marked critical."""
-    if not case.pre or not case.post:
-        return WARNING
-    failed = set()
-    for metric in METRICS:
-        sign = -1.0 if metric == "requests_per_sec" else 1.0
-        if mann_whitney_worse(_values(case.pre, metric), _values(case.post, metric), sign=sign, tolerated=0.1):
-            failed.add(metric)
+    failed = failed_by_test(case, tolerated=tolerated)
     score = 100.0 * (len(METRICS) - len(failed)) / len(METRICS)
-    if failed & set(CRITICAL) or score < 75.0:
+    if failed & set(critical) or score < 75.0:
         return ROLLBACK
     return WARNING if score < 95.0 else OK
 
@@ -106,15 +101,14 @@ def failure_limit(case: Case) -> str:
     rollout, one or two are inconclusive."""
     if not case.post:
         return WARNING
-    worst = 0
-    for sample in case.post:
-        worst += sample.error_rate > 0.05 or sample.latency_p95 > 500.0
+    worst = sum(sample.error_rate > 0.05 or sample.latency_p95 > 500.0 for sample in case.post)
     return ROLLBACK if worst > 2 else WARNING if worst else OK
 
 
 PEERS: dict[str, Callable[[Case], str]] = {
     "fixed limits": fixed,
-    "Mann-Whitney 98 %, 75/95": canary_scores,
-    "… with effect and critical": canary_with_effect,
+    "Mann-Whitney 98 %, 75/95": canary,
+    # A tuned canary: a tenth of difference is tolerated, and errors and traffic are marked critical.
+    "… with effect and critical": partial(canary, tolerated=0.1, critical=CRITICAL),
     "conditions, failure limit": failure_limit,
 }

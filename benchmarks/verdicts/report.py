@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from statistics import quantiles
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, quantiles
 from typing import Any
 
 from analysis.judge.types import OK, ROLLBACK, VERDICTS
-from benchmarks.verdicts.figures import Answer, Figures, figures
+from benchmarks.verdicts.figures import Answer, figures
+from benchmarks.verdicts.peers import PEERS
 from benchmarks.verdicts.run import ABLATIONS, ADAPTIVE, STRATA, Judged
 
 BANDS = ("one", "few", "enough")
-# Required figures (PRE 8 and more; PRE of one): name, bound, whether it is an upper bound.
-FLOORS: dict[str, tuple[tuple[str, float, bool], ...]] = {
+# Required figures (PRE 8 and more; PRE of one).
+FLOORS: dict[str, tuple[tuple[str, str, float], ...]] = {
     "enough": (
-        ("false_alarms", 0.03, True),
-        ("false_rollbacks", 0.002, True),
-        ("missed_criticals", 0.005, True),
-        ("recall_degraded", 0.95, False),
-        ("calibration_error", 0.03, True),
-        ("cost", 0.06, True),
+        ("false_alarms", "≤", 0.03),
+        ("false_rollbacks", "≤", 0.002),
+        ("missed_criticals", "≤", 0.005),
+        ("recall_degraded", "≥", 0.95),
+        ("calibration_error", "≤", 0.03),
+        ("cost", "≤", 0.06),
     ),
-    "one": (("false_alarms", 0.07, True), ("cost", 0.14, True)),
+    "one": (("false_alarms", "≤", 0.07), ("cost", "≤", 0.14)),
 }
 COLUMNS = (
     ("false_alarms", "false alarms"),
@@ -35,17 +35,12 @@ COLUMNS = (
 )
 
 
+# Lines to print, and the same figures for the JSON object.
+Section = tuple[list[str], dict[str, Any]]
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
-
-
-def _row(name: str, found: Figures, *, calibration: bool = True) -> str:
-    cells = [
-        "-" if column == "calibration_error" and not calibration else _percent(getattr(found, column))
-        for column, _ in COLUMNS
-    ]
-    cost = "-" if found.cost is None else f"{found.cost:.4f}"
-    return f"{name:30s} {found.cases:6d} " + " ".join(f"{cell:>14s}" for cell in cells) + f" {cost:>8s}"
 
 
 def _head(title: str) -> list[str]:
@@ -53,49 +48,55 @@ def _head(title: str) -> list[str]:
     return ["", title, f"{'':30s} {'cases':>6s} {names} {'cost':>8s}"]
 
 
+def _rows(rows: Mapping[str, tuple[str, Sequence[Answer], str]]) -> Section:
+    """Return a line of figures per row. rows: key in the data, name, answers, and a note or ""."""
+    lines, data = [], {}
+    for key, (name, answers, note) in rows.items():
+        data[key] = found = figures(answers)
+        # The peers state no confidence.
+        hidden = "calibration_error" if name in PEERS else ""
+        cells = [_percent(None if column == hidden else found[column]) for column, _ in COLUMNS]
+        cost = "-" if found["cost"] is None else f"{found['cost']:.4f}"
+        line = f"{name:30s} {found['cases']:6d} " + " ".join(f"{cell:>14s}" for cell in cells) + f" {cost:>8s}  {note}"
+        lines.append(line.rstrip())
+    return lines, data
+
+
 def in_band(answers: Iterable[Answer], band: str) -> list[Answer]:
     """Return the answers for cases with this many PRE samples (one, few, enough)."""
     return [answer for answer in answers if answer.case.pre_band == band]
 
 
-def _bands(title: str, answers: Sequence[Answer]) -> tuple[list[str], dict[str, Any]]:
-    lines, data = _head(title), {}
-    for band in BANDS:
-        found = figures(in_band(answers, band))
-        lines.append(_row(f"PRE {band}", found))
-        data[band] = asdict(found)
-    return lines, data
+def _bands(title: str, answers: Sequence[Answer]) -> Section:
+    lines, data = _rows({band: (f"PRE {band}", in_band(answers, band), "") for band in BANDS})
+    return _head(title) + lines, data
 
 
 def confusion(answers: Sequence[Answer]) -> list[str]:
     """Return the table of label against answer. Accepted answers near a threshold count where they fell."""
-    found = figures(answers)
+    found = figures(answers)["confusion"]
     lines = ["", "label \\ answer (PRE enough)" + "".join(f"{verdict:>24s}" for verdict in VERDICTS)]
-    rows = (f"{label:27s}" + "".join(f"{found.confusion[label][v]:24d}" for v in VERDICTS) for label in VERDICTS)
-    return [*lines, *rows]
+    return [*lines, *(f"{label:27s}" + "".join(f"{found[label][v]:24d}" for v in VERDICTS) for label in VERDICTS)]
 
 
-def by_kind(answers: Sequence[Answer]) -> tuple[list[str], dict[str, Any]]:
+def by_kind(answers: Sequence[Answer]) -> Section:
     """Return the share of right answers, and of answers other than ok, per kind of deployment and PRE band."""
-    kinds = sorted({answer.case.kind for answer in answers})
+    groups = {kind: [a for a in answers if a.case.kind == kind] for kind in sorted({a.case.kind for a in answers})}
+    groups["any, from mid-window"] = [a for a in answers if a.case.late]
     lines = ["", f"{'kind':26s}" + "".join(f"{'PRE ' + band:>20s}" for band in BANDS) + "      (right / not ok)"]
-    data: dict[str, Any] = {}
-    for kind in [*kinds, "any, from mid-window"]:
-        cells, data[kind] = [], {}
+    data: dict[str, Any] = {kind: {} for kind in groups}
+    for kind, of_kind in groups.items():
+        cells = dict.fromkeys(BANDS, "-")
         for band in BANDS:
-            of_kind = [a for a in in_band(answers, band) if (a.case.late if kind not in kinds else a.case.kind == kind)]
-            if not of_kind:
-                cells.append("-")
-                continue
-            right = sum(a.right for a in of_kind) / len(of_kind)
-            alarmed = sum(a.verdict != OK for a in of_kind) / len(of_kind)
-            data[kind][band] = {"cases": len(of_kind), "right": right, "not_ok": alarmed}
-            cells.append(f"{100 * right:.1f} / {100 * alarmed:.1f} %")
-        lines.append(f"{kind:26s}" + "".join(f"{cell:>20s}" for cell in cells))
+            if found := in_band(of_kind, band):
+                right, alarmed = fmean(a.right for a in found), fmean(a.verdict != OK for a in found)
+                data[kind][band] = {"cases": len(found), "right": right, "not_ok": alarmed}
+                cells[band] = f"{100 * right:.1f} / {100 * alarmed:.1f} %"
+        lines.append(f"{kind:26s}" + "".join(f"{cell:>20s}" for cell in cells.values()))
     return lines, data
 
 
-def early(judged: Judged) -> tuple[list[str], dict[str, Any]]:
+def early(judged: Judged) -> Section:
     """Return how many deployments got an early verdict, and after how many samples."""
     pairs = list(zip(judged.answers[ADAPTIVE], judged.early, strict=True))
     healthy = [at for answer, at in pairs if answer.case.label == OK]
@@ -116,55 +117,49 @@ def early(judged: Judged) -> tuple[list[str], dict[str, Any]]:
     return ["", line], data
 
 
-def timing(seconds: Sequence[float]) -> tuple[list[str], dict[str, Any]]:
+def timing(seconds: Sequence[float]) -> Section:
     """Return ms per case."""
     cuts = quantiles(seconds, n=100)
     data = {"median_ms": 1000 * cuts[49], "p95_ms": 1000 * cuts[94], "p99_ms": 1000 * cuts[98]}
-
     text = ", ".join(f"{name.removesuffix('_ms')} {value:.2f} ms" for name, value in data.items())
     return ["", f"processor time per case: {text}"], data
 
 
-def ablations(judged: Judged) -> tuple[list[str], dict[str, Any]]:
+def ablations(judged: Judged) -> Section:
     """Return the figures of the judge without one of its ideas at a time."""
     lines: list[str] = []
     data: dict[str, Any] = {}
     same = {answer.case.id for answer in judged.answers[next(iter(ABLATIONS))]}
     everything = [answer for answer in judged.answers[ADAPTIVE] if answer.case.id in same]
     for band in ("enough", "one"):
-        full = figures(in_band(everything, band))
-        lines += [*_head(f"without one idea, PRE {band} (every second case)"), _row("the judge", full)]
-        data[band] = {"all": asdict(full)}
-        for name, (words, _) in ABLATIONS.items():
-            found = figures(in_band(judged.answers[name], band))
-            lines.append(_row(f"- {name}", found) + f"  {words}")
-            data[band][name] = asdict(found)
+        rows = {"all": ("the judge", in_band(everything, band), "")}
+        rows |= {name: (f"- {name}", in_band(judged.answers[name], band), words) for name, words in ABLATIONS.items()}
+        more, data[band] = _rows(rows)
+        lines += _head(f"without one idea, PRE {band} (every second case)") + more
     return lines, data
 
 
-def strata(answers: dict[str, tuple[list[Answer], list[Answer]]]) -> tuple[list[str], dict[str, Any]]:
+def strata(answers: dict[str, tuple[list[Answer], list[Answer]]]) -> Section:
     """Return the figures of each idea in its stratum: with and without it, all PRE sizes together."""
     lines, data = _head("each idea in its own stratum of the third world, with and without it"), {}
     for idea, (with_it, without_it) in answers.items():
-        found = [figures(with_it), figures(without_it)]
-        lines.append(_row(f"{idea}: with", found[0]) + f"  {STRATA[idea][0]}")
-        lines.append(_row(f"{idea}: without", found[1]))
-        data[idea] = {"stratum": STRATA[idea][0], "with": asdict(found[0]), "without": asdict(found[1])}
+        stratum = STRATA[idea][0]
+        rows = {"with": (f"{idea}: with", with_it, stratum), "without": (f"{idea}: without", without_it, "")}
+        more, found = _rows(rows)
+        lines += more
+        data[idea] = {"stratum": stratum, **found}
     return lines, data
 
 
-def peers(judged: Judged) -> tuple[list[str], dict[str, Any]]:
+def peers(judged: Judged) -> Section:
     """Return the figures of all judges on the same cases."""
     lines: list[str] = []
-    data: dict[str, dict[str, Any]] = {}
+    data: dict[str, dict[str, Any]] = {name: {} for name in (ADAPTIVE, *PEERS)}
     for band in BANDS:
-        lines += _head(f"judges compared, PRE {band}")
-        for name, answers in judged.answers.items():
-            if name in ABLATIONS:
-                continue
-            found = figures(in_band(answers, band))
-            lines.append(_row(name, found, calibration=name == ADAPTIVE))
-            data.setdefault(name, {})[band] = asdict(found)
+        more, found = _rows({name: (name, in_band(judged.answers[name], band), "") for name in data})
+        lines += _head(f"judges compared, PRE {band}") + more
+        for name, each in found.items():
+            data[name][band] = each
     return lines, data
 
 
@@ -172,11 +167,10 @@ def floors(bands: dict[str, Any]) -> tuple[list[str], bool]:
     """Return lines about the floors, and whether all are met."""
     lines, met = ["", "floors"], True
     for band, bounds in FLOORS.items():
-        for figure, bound, upper in bounds:
+        for figure, sign, bound in bounds:
             value = bands[band][figure]
-            good = value is not None and (value <= bound if upper else value >= bound)
+            good = value is not None and (value <= bound if sign == "≤" else value >= bound)
             met &= good
-            sign = "≤" if upper else "≥"
             shown = f"{value:.4f}" if value is not None else "-"
             lines.append(f"  PRE {band:7s} {figure:20s} {shown} {sign} {bound}  {'met' if good else 'NOT MET'}")
     return lines, met
@@ -203,22 +197,17 @@ def report(
         "early": early(reported),
         "time": timing(reported.seconds),
         "ablations": ablations(reported),
+        "confusion": (confusion(in_band(answers, "enough")), {}),
     }
-    for name, (more, figures_of_it) in sections.items():
-        lines += more
-        data[name] = figures_of_it
-    lines += confusion(in_band(answers, "enough"))
     for name, other in others.items():
-        for key, (more, found) in {
-            f"{name}_world": _bands(f"{name} world: other noise, other faults", other.answers[ADAPTIVE]),
-            f"{name}_world_peers": peers(other),
-            f"{name}_world_early": early(other),
-        }.items():
-            lines += more
-            data[key] = found
+        sections[f"{name}_world"] = _bands(f"{name} world: other noise, other faults", other.answers[ADAPTIVE])
+        sections[f"{name}_world_peers"] = peers(other)
+        sections[f"{name}_world_early"] = early(other)
     if by_idea:
-        more, data["strata"] = strata(by_idea)
+        sections["strata"] = strata(by_idea)
+    for name, (more, found) in sections.items():
         lines += more
-    more, met = floors(data["half_b"])
-    data["floors_met"] = met
+        if found:
+            data[name] = found
+    more, data["floors_met"] = floors(data["half_b"])
     return [*lines, *more], data

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from analysis.judge.adaptive import judge_adaptive, judge_early
-from analysis.judge.adaptive.knobs import ALL_ON, Knobs
+from analysis.judge.adaptive.knobs import ALL_ON
 from analysis.judge.types import ROLLBACK
 from benchmarks.verdicts import other_world, third_world, world
 from benchmarks.verdicts.figures import Answer
@@ -17,19 +18,20 @@ from benchmarks.verdicts.peers import PEERS
 from projects.policy import AdaptivePolicy
 
 ADAPTIVE = "adaptive"
-ABLATIONS: dict[str, tuple[str, Knobs]] = {
-    "practical_margin": ("significance only, no practical margin", replace(ALL_ON, practical_margin=False)),
-    "noise_guard": ("margin only, no guard against noise", replace(ALL_ON, noise_guard=False)),
-    "last_part": ("the window as a whole, its last part not looked at", replace(ALL_ON, last_part=False)),
-    "robust": ("means; findings need not survive their worst samples", replace(ALL_ON, robust=False)),
-    "forgive_warmup": ("first samples not forgiven", replace(ALL_ON, forgive_warmup=False)),
-    "error_counts": ("error rates as numbers, not as counts", replace(ALL_ON, error_counts=False)),
-    "explain_load": ("cpu and latency not explained by load", replace(ALL_ON, explain_load=False)),
-    "follow_drift": ("what drifts already is not followed", replace(ALL_ON, follow_drift=False)),
-    "memory_trend": ("memory by its level only", replace(ALL_ON, memory_trend=False)),
-    "together": ("regressions counted one by one", replace(ALL_ON, together=False)),
-    "missing_data": ("missing samples say nothing", replace(ALL_ON, missing_data=False)),
-    "calibrated": ("confidence from the margin alone", replace(ALL_ON, calibrated=False)),
+# Ideas of the judge, and the judge without each of them.
+ABLATIONS = {
+    "practical_margin": "significance only, no practical margin",
+    "noise_guard": "margin only, no guard against noise",
+    "last_part": "the window as a whole, its last part not looked at",
+    "robust": "means; findings need not survive their worst samples",
+    "forgive_warmup": "first samples not forgiven",
+    "error_counts": "error rates as numbers, not as counts",
+    "explain_load": "cpu and latency not explained by load",
+    "follow_drift": "what drifts already is not followed",
+    "memory_trend": "memory by its level only",
+    "together": "regressions counted one by one",
+    "missing_data": "missing samples say nothing",
+    "calibrated": "confidence from the margin alone",
 }
 WORLDS: dict[str, Callable[[int, int], Case]] = {
     "first": world.make_case,
@@ -65,14 +67,25 @@ POLICY = AdaptivePolicy()
 ABLATED = 2
 
 
+# Cases of a task; even, so that the ablated judges see the same cases whatever it is.
+STEP = 200
+
+
 @dataclass(slots=True)
 class Judged:
     """Results in the order of the cases: answers per judge name, seconds per case of our judge, and the sample count at
     which an early verdict was issued (None: no early verdict)."""
 
-    answers: dict[str, list[Answer]]
-    seconds: list[float]
-    early: list[int | None]
+    answers: dict[str, list[Answer]] = field(default_factory=lambda: defaultdict(list))
+    seconds: list[float] = field(default_factory=list)
+    early: list[int | None] = field(default_factory=list)
+
+
+def _judge(case: Case, *, without: str = "") -> Answer:
+    """Return the answer of our judge, or of our judge without one of its ideas."""
+    knobs = replace(ALL_ON, **{without: False}) if without else ALL_ON
+    verdict = judge_adaptive(case.pre, case.post, POLICY, case.window, knobs=knobs)
+    return Answer(case, verdict.verdict, verdict.confidence)
 
 
 def _early(case: Case) -> int | None:
@@ -83,68 +96,45 @@ def _early(case: Case) -> int | None:
     return None
 
 
-def judge_cases(cases: Sequence[Case], *, peers: bool, ablations: bool) -> Judged:
-    """Run all judges on all cases in this process."""
-    answers: dict[str, list[Answer]] = {ADAPTIVE: []}
-    seconds, early = [], []
-    for number, case in enumerate(cases):
+def _part(task: tuple[str, int, range, bool, bool]) -> Judged:
+    """Run all judges on some cases of a world."""
+    world_name, seed, numbers, peers, ablations = task
+    part = Judged()
+    for place, number in enumerate(numbers):
+        case = WORLDS[world_name](seed, number)
         started = time.process_time()
-        verdict = judge_adaptive(case.pre, case.post, POLICY, case.window)
-        seconds.append(time.process_time() - started)
-        answers[ADAPTIVE].append(Answer(case, verdict.verdict, verdict.confidence))
+        part.answers[ADAPTIVE].append(_judge(case))
+        part.seconds.append(time.process_time() - started)
         if peers:
-            early.append(_early(case))
+            part.early.append(_early(case))
             for name, peer in PEERS.items():
-                answers.setdefault(name, []).append(Answer(case, peer(case)))
-        if ablations and number % ABLATED == 0:
-            for name, (_, knobs) in ABLATIONS.items():
-                other = judge_adaptive(case.pre, case.post, POLICY, case.window, knobs=knobs)
-                answers.setdefault(name, []).append(Answer(case, other.verdict, other.confidence))
-    return Judged(answers, seconds, early)
+                part.answers[name].append(Answer(case, peer(case)))
+        if ablations and place % ABLATED == 0:
+            for idea in ABLATIONS:
+                part.answers[idea].append(_judge(case, without=idea))
+    return part
 
 
-def _part(task: tuple[str, int, int, int, bool, bool]) -> Judged:
-    name, seed, first, last, peers, ablations = task
-    make = WORLDS[name]
-    return judge_cases([make(seed, number) for number in range(first, last)], peers=peers, ablations=ablations)
+def judge_world(name: str, *, seed: int, first: int, last: int, peers: bool = False, ablations: bool = False) -> Judged:
+    """Judge cases `first` to `last` - 1 of a world. The number of cores does not affect the answers."""
+    tasks = [(name, seed, range(at, min(at + STEP, last)), peers, ablations) for at in range(first, last, STEP)]
+    whole = Judged()
+    with ProcessPoolExecutor() as pool:
+        for part in pool.map(_part, tasks):
+            for judge, answers in part.answers.items():
+                whole.answers[judge] += answers
+            whole.seconds += part.seconds
+            whole.early += part.early
+    return whole
 
 
 def _stratum(task: tuple[str, int, int]) -> tuple[list[Answer], list[Answer]]:
     idea, seed, count = task
-    dials, knobs = STRATA[idea][1], ABLATIONS[idea][1]
-    both: tuple[list[Answer], list[Answer]] = ([], [])
-    for number in range(count):
-        case = third_world.make_case(seed, number, dials)
-        for answers, with_knobs in zip(both, (ALL_ON, knobs), strict=True):
-            verdict = judge_adaptive(case.pre, case.post, POLICY, case.window, knobs=with_knobs)
-            answers.append(Answer(case, verdict.verdict, verdict.confidence))
-    return both
+    cases = [third_world.make_case(seed, number, STRATA[idea][1]) for number in range(count)]
+    return [_judge(case) for case in cases], [_judge(case, without=idea) for case in cases]
 
 
-def judge_strata(*, seed: int, count: int, workers: int | None = None) -> dict[str, tuple[list[Answer], list[Answer]]]:
+def judge_strata(*, seed: int, count: int) -> dict[str, tuple[list[Answer], list[Answer]]]:
     """Return per idea the answers with and without it, on `count` cases of its stratum."""
-    with ProcessPoolExecutor(max_workers=workers) as pool:
+    with ProcessPoolExecutor() as pool:
         return dict(zip(STRATA, pool.map(_stratum, [(idea, seed, count) for idea in STRATA]), strict=True))
-
-
-def judge_world(
-    name: str,
-    *,
-    seed: int,
-    first: int,
-    last: int,
-    peers: bool = False,
-    ablations: bool = False,
-    workers: int | None = None,
-) -> Judged:
-    """Judge cases `first` to `last` - 1 of a world. The number of cores does not affect the answers."""
-    step = 200
-    tasks = [(name, seed, at, min(at + step, last), peers, ablations) for at in range(first, last, step)]
-    whole = Judged({}, [], [])
-    with ProcessPoolExecutor(max_workers=workers) as pool:
-        for part in pool.map(_part, tasks):
-            for judge, answers in part.answers.items():
-                whole.answers.setdefault(judge, []).extend(answers)
-            whole.seconds += part.seconds
-            whole.early += part.early
-    return whole
