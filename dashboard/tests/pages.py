@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -41,6 +42,25 @@ def words(page: Any, css: str = "") -> str:
     """The text of the page, or of the first element of the selector, without scripts; white space folded."""
     element = elements(page, css)[0] if css else parsed(page)
     return " ".join(" ".join(element.xpath(".//text()[not(parent::script or parent::style)]")).split())
+
+
+def shows(page: Any, *texts: str, without: Iterable[str] = (), status: int = 200) -> None:
+    """Assert that the text of a page, a response (of this status) or words, has all these parts, and none of those."""
+    _check(page, texts, without, status, words)
+
+
+def has(page: Any, *parts: str, without: Iterable[str] = (), status: int = 200) -> None:
+    """Assert like `shows`, of the page's markup."""
+    _check(page, parts, without, status, lambda response: str(response.content.decode()))
+
+
+def _check(page: Any, parts: Iterable[str], without: Iterable[str], status: int, read: Callable[[Any], str]) -> None:
+    if not isinstance(page, str):
+        assert page.status_code == status, f"{page.status_code} instead of {status}: {words(page)[:500]}"
+    text = page if isinstance(page, str) else read(page)
+    wrong = [f"without {part!r}" for part in parts if part not in text]
+    wrong += [f"with {part!r}" for part in without if part in text]
+    assert not wrong, f"{', '.join(wrong)}: {text}"
 
 
 def parsed(page: Any) -> Any:

@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from accounts.tests.factories import PASSWORD, make_user
-from dashboard.tests.pages import words
+from dashboard.tests.pages import shows, words
 
 pytestmark = pytest.mark.django_db
 
@@ -70,8 +70,7 @@ def test_ops_staff_give_no_address_twice(staff, ada):
     staff.post(page(User, "add"), form)
     eve = User.objects.get(username="eve")
     for taken in ("ADA@example.org", "Other@example.org"):
-        answer = staff.post(page(User, "change", eve.pk), changed(eve, email=taken))
-        assert "Another account has this address." in words(answer)
+        shows(staff.post(page(User, "change", eve.pk), changed(eve, email=taken)), "Another account has this address.")
 
 
 def test_an_address_that_ops_staff_give_is_the_one_that_mails_go_to(staff, ada):

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.tests.factories import make_user
 from dashboard.tests import scenes
-from dashboard.tests.pages import words
+from dashboard.tests.pages import has, shows, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from projects.models import Environment, Project
@@ -53,19 +53,14 @@ def test_jobs_and_pollers_show_what_waits_what_is_stuck_and_who_is_at_work(staff
     Poller.objects.create(name="poller-gone", host="b", pid=2, started_at=gone, heartbeat_at=gone)
     with django_assert_max_num_queries(9):
         page = words(staff.get(OVERVIEW))
-    assert "1 poller at work" in page
-    assert f"post_collect {late.pk} Pending" in page
-    assert "poller-gone not heard of" in page
-    assert "poller-1 at work" in page
+    shows(page, "1 poller at work", f"post_collect {late.pk} Pending", "poller-gone not heard of", "poller-1 at work")
     counted = ScheduledJob.objects.filter(job_type="post_collect", status=JobStatus.PENDING).count()
     link = f'?job_type=post_collect&amp;status__exact=pending">{counted}</a>'
     assert link in staff.get(OVERVIEW).content.decode()
 
 
 def test_jobs_and_pollers_say_so_when_there_is_none(staff):
-    page = words(staff.get(OVERVIEW))
-    assert "No poller is at work" in page
-    assert "There is no job yet." in page
+    shows(staff.get(OVERVIEW), "No poller is at work", "There is no job yet.")
 
 
 def test_jobs_and_pollers_are_for_staff_who_may_see_jobs(client):
@@ -78,10 +73,7 @@ def test_jobs_and_pollers_are_for_staff_who_may_see_jobs(client):
 
 
 def test_every_admin_page_leads_to_the_jobs_and_the_dashboard(staff):
-    body = staff.get("/admin/").content.decode()
-    assert f'href="{OVERVIEW}"' in body
-    assert "seqpulse/tokens" in body
-    assert 'href="/"' in body
+    has(staff.get("/admin/"), f'href="{OVERVIEW}"', "seqpulse/tokens", 'href="/"')
 
 
 # --- plans ---------------------------------------------------------------------------------------------------------
@@ -178,5 +170,4 @@ def test_few_analyses_run_at_once_and_only_for_staff_who_may(staff, client):
     person = make_user(is_staff=True)
     person.user_permissions.set(Permission.objects.filter(codename="view_deployment"))
     client.force_login(person)
-    page = client.get(reverse("admin:deployments_deployment_changelist")).content.decode()
-    assert "run_analysis_again" not in page
+    has(client.get(reverse("admin:deployments_deployment_changelist")), without=["run_analysis_again"])

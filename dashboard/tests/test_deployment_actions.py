@@ -14,7 +14,7 @@ from analysis.judge.types import METRICS, Miss, Sample, Window
 from analysis.models import DeploymentVerdict, Hint
 from analysis.services import give_feedback
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, elements, queries_of, words
+from dashboard.tests.pages import address, elements, has, queries_of, shows, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from explain.rendering import render
@@ -61,12 +61,9 @@ def test_a_deployment_is_compared_with_the_one_before_it(browser_of, environment
     now = scenes.judged(environment, **scenes.SLOW)
     page = browser_of.get(f"{address(now)}compare/")
     text = words(page)
-    assert f"#{now.number} Rollback recommended" in text
-    assert f"#{before.number} OK" in text
-    assert before.verdict.summary in text
+    shows(text, f"#{now.number} Rollback recommended", f"#{before.number} OK", before.verdict.summary)
     # 118 ms before, 376 ms after it, as judged; 118 ms after the other one.
-    assert "p95 latency" in text
-    assert "+219 %" in text
+    shows(text, "p95 latency", "+219 %")
     body = page.content.decode()
     # Five charts of two windows with five samples each; and the legend.
     assert body.count('class="chart overlay"') == 5
@@ -119,8 +116,7 @@ def test_a_rerun_shows_what_it_says_and_writes_only_when_told_to(browser_of, env
     deployment = scenes.judged(environment, **scenes.SLOW)
     set_policy(environment, LENIENT, source="dashboard")
     page = browser_of.get(f"{address(deployment)}rerun/")
-    assert "The verdict would change." in words(page)
-    assert "p95 latency changed" in words(page)
+    shows(page, "The verdict would change.", "p95 latency changed")
     assert fresh(deployment).verdict.verdict == "rollback_recommended"
     answer = browser_of.post(f"{address(deployment)}rerun/", {"token": token_in(page)})
     assert (answer.status_code, answer["Location"]) == (302, address(deployment))
@@ -142,8 +138,7 @@ def test_a_token_of_something_else_stores_nothing(browser_of, environment, token
     deployment = scenes.judged(environment, **scenes.SLOW)
     set_policy(environment, LENIENT, source="dashboard")
     answer = browser_of.post(f"{address(deployment)}rerun/", {"token": token.encode("utf-8", "surrogatepass")})
-    assert answer.status_code == 409
-    assert "has changed since you looked" in words(answer)
+    shows(answer, "has changed since you looked", status=409)
     # What it says now is shown, to be looked at and stored.
     assert token_in(answer)
     assert fresh(deployment).verdict.revisions is None
@@ -186,8 +181,7 @@ def test_a_replay_shows_another_policys_verdict_check_by_check_and_writes_nothin
 def test_the_fixed_policy_can_be_tried(browser_of, environment):
     deployment = scenes.judged(environment)
     text = words(browser_of.post(f"{address(deployment)}replay/", {"kind": "fixed", "fixed.latency_p95.limit": "50"}))
-    assert "Fixed: the same limits" in text
-    assert "The verdict would change." in text
+    shows(text, "Fixed: the same limits", "The verdict would change.")
 
 
 @pytest.mark.parametrize(
@@ -203,8 +197,7 @@ def test_the_fixed_policy_can_be_tried(browser_of, environment):
 )
 def test_a_policy_that_cannot_be_is_refused_at_its_field(browser_of, environment, data):
     answer = browser_of.post(f"{address(scenes.judged(environment))}replay/", data)
-    assert answer.status_code == 200
-    assert "Nothing was replayed." in words(answer)
+    shows(answer, "Nothing was replayed.")
     assert "field-error" in answer.content.decode()
 
 
@@ -290,9 +283,7 @@ def test_the_file_holds_no_secret(browser_of, environment, user):
     deployment = scenes.judged(environment)
     give_feedback(deployment.verdict, right=True, by=user, reason="fine")
     body = browser_of.get(f"{address(deployment)}download.json").content.decode()
-    assert '"reason": "fine"' in body
-    for secret in ("hmac-secret-of-prod", "metrics.example", "user:word"):
-        assert secret not in body
+    has(body, '"reason": "fine"', without=["hmac-secret-of-prod", "metrics.example", "user:word"])
 
 
 def test_a_deployment_without_a_verdict_can_be_downloaded(browser_of, environment):

@@ -21,7 +21,7 @@ from dashboard.deployments.timeline import SOURCES, timeline_of
 from dashboard.i18n import message
 from dashboard.labels import STATES, VERDICTS
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, as_role, elements, words
+from dashboard.tests.pages import address, as_role, elements, has, shows, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
@@ -51,8 +51,7 @@ def test_the_timeline_tells_everything_from_trigger_to_mark_in_order(browser_of,
     assert entries[0][2] == "feature/checkout-retries · 4f2a9c1e · 2.14.0"
     assert entries[-1][1:] == ("Marked right by ada", "The cache was gone.")
     page = browser_of.get(address(deployment))
-    assert "−1 min The pipeline called trigger" in words(page)
-    assert "+5 min Sample 5 after: collected" in words(page)
+    shows(page, "−1 min The pipeline called trigger", "+5 min Sample 5 after: collected")
     assert page.content.decode().count('class="timeline-entry') == len(entries)
 
 
@@ -208,20 +207,16 @@ def test_every_state_has_an_icon_of_a_shape_of_its_own():
 def test_a_page_left_open_asks_by_htmx_until_there_is_nothing_to_wait_for(browser_of, environment):
     deployment = make_deployment(environment=environment, state=State.FINISHED)
     path = f"{address(deployment)}live/"
-    running = browser_of.get(path).content.decode()
-    assert f'hx-get="{path}" hx-trigger="every 2000ms, live:now"' in running
+    has(browser_of.get(path), f'hx-get="{path}" hx-trigger="every 2000ms, live:now"')
     make_verdict(deployment)
-    done = browser_of.get(path).content.decode()
-    assert "hx-get" not in done
-    assert "hx-trigger" not in done
+    has(browser_of.get(path), without=["hx-get", "hx-trigger"])
 
 
 def test_a_mark_of_a_verdict_that_has_been_revised_since_is_refused_with_the_reason(browser_of, environment):
     deployment = make_deployment(environment=environment, state=State.FINISHED)
     make_verdict(deployment, verdict=VerdictName.OK)
     data = {"feedback-mark": "right", "feedback-seen": "rollback_recommended"}
-    answer = browser_of.post(f"{address(deployment)}feedback/", data)
-    assert "The verdict was revised meanwhile." in words(answer)
+    shows(browser_of.post(f"{address(deployment)}feedback/", data), "The verdict was revised meanwhile.")
     assert not hasattr(Deployment.objects.get(pk=deployment.pk).verdict, "feedback")
 
 

@@ -19,7 +19,7 @@ from dashboard.environments.chart import Frame
 from dashboard.environments.queries import buckets_of, environment_page, limits_of
 from dashboard.environments.series import RANGES, begin_of, range_of
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, elements, markup, project_page_of, words
+from dashboard.tests.pages import address, elements, has, markup, project_page_of, shows, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics import partitions
@@ -101,9 +101,7 @@ def test_another_environments_samples_are_not_shown(browser_of, environment):
     other = make_environment(project=environment.project, metrics_endpoint="https://a.example/m")
     sample(other, timedelta(minutes=1))
     make_deployment(environment=other, branch="of-the-other")
-    text = words(show(browser_of, environment))
-    assert "No samples in this time" in text
-    assert "of-the-other" not in text
+    shows(show(browser_of, environment), "No samples in this time", without=["of-the-other"])
 
 
 def test_deployments_are_marked_and_linked(browser_of, environment):
@@ -131,8 +129,7 @@ def test_many_deployments_become_few_marks_that_count_them(browser_of, environme
     page = environment_page(Environment.objects.select_related("project").get(), range_of("30d"))
     (marker,) = page.markers
     assert (marker.count, marker.gravest.status.key) == (120, "warning")
-    page_text = show(browser_of, environment, "30d").content.decode()
-    assert 'aria-label="120 deployments; the gravest, #61: Warning, ' in page_text
+    has(show(browser_of, environment, "30d"), 'aria-label="120 deployments; the gravest, #61: Warning, ')
 
 
 def test_times_taken_out_of_the_baseline_are_hatched(browser_of, environment):
@@ -142,8 +139,7 @@ def test_times_taken_out_of_the_baseline_are_hatched(browser_of, environment):
     exclude_window(environment, now - timedelta(hours=9), now - timedelta(hours=8), reason="long ago")
     page = show(browser_of, environment).content.decode()
     assert page.count('class="timeline-zone" fill="url(#hatch)"><title>') == 5
-    assert "load test" in page
-    assert "long ago" not in page
+    has(page, "load test", without=["long ago"])
 
 
 @pytest.mark.parametrize(
@@ -193,9 +189,7 @@ def test_only_the_last_hour_keeps_itself_up_to_date(browser_of, environment):
         one.name: 'data-live="running"' in show(browser_of, environment, one.name).content.decode() for one in RANGES
     }
     assert live == {"1h": True, "6h": False, "24h": False, "7d": False, "30d": False}
-    fragment = browser_of.get(path_of(environment, "live/"), {"range": "1h"}).content.decode()
-    assert "<html" not in fragment
-    assert 'data-live="running"' in fragment
+    has(browser_of.get(path_of(environment, "live/"), {"range": "1h"}), 'data-live="running"', without=["<html"])
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "\x00", "9" * 4000, "1h\n"])

@@ -16,7 +16,7 @@ from dashboard.hints.code_charts import MOST_CHARTS, draw
 from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import PAGE_SIZE, counts_by_day, hints_page
 from dashboard.scope import scope_of
-from dashboard.tests.pages import words
+from dashboard.tests.pages import has, words
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from projects.models import Environment
@@ -97,8 +97,7 @@ def test_a_row_tells_what_was_observed_where_and_when(browser_of, hints) -> None
     text = words(browser_of.get(HINTS, {"code": "high_latency", "range": "7d"}))
     assert "p95 latency over 300 ms high_latency · p95 latency 480 ms limit 300 ms #1 Indexer prod 2 d ago" in text
     body = browser_of.get(HINTS).content.decode()
-    for one in hints.values():
-        assert f'href="/dashboard/deployments/{one.deployment.uuid}/#hints-title"' in body
+    has(body, *(f'href="/dashboard/deployments/{one.deployment.uuid}/#hints-title"' for one in hints.values()))
 
 
 def test_hints_are_counted_by_code_and_by_day_of_the_person(browser_of, user, environment, time_machine) -> None:

@@ -14,6 +14,7 @@ from dashboard.tests.pages import (
     elements,
     exclude,
     filled_in,
+    has,
     moment,
     page_of,
     project_page_of,
@@ -147,5 +148,4 @@ def test_a_hostile_name_of_an_environment_is_shown_as_text(browser_of, user, nam
 def test_a_deployment_leads_to_its_project_and_its_policy(browser_of, environment):
     deployment: Deployment = scenes.judged(environment)
     body = browser_of.get(address(deployment)).content.decode()
-    for path in (page_of(environment), project_page_of(environment)):
-        assert f'href="{path}"' in body
+    has(body, *(f'href="{path}"' for path in (page_of(environment), project_page_of(environment))))

@@ -12,13 +12,7 @@ from analysis.models import DeploymentVerdict, VerdictName
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.pages import (
-    elements,
-    page_of,
-    project_page_of,
-    queries_of,
-    words,
-)
+from dashboard.tests.pages import elements, has, page_of, project_page_of, queries_of, shows, words
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from projects.models import Environment
@@ -45,8 +39,7 @@ def test_a_project_shows_its_environments_with_their_last_verdicts(browser_of, e
     assert "none yet" in rows[0]
     assert "Warning #2" in rows[1]
     assert "Deploying #3" in rows[2]
-    for one in (environment, staging):
-        assert f'href="{page_of(one)}"' in page.content.decode()
+    has(page, *(f'href="{page_of(one)}"' for one in (environment, staging)))
 
 
 def test_the_hit_rate_counts_marked_verdicts_ever_and_of_the_last_month(browser_of, environment, user):
@@ -66,8 +59,7 @@ def test_the_hit_rate_counts_marked_verdicts_ever_and_of_the_last_month(browser_
 def test_without_any_mark_no_hit_rate_is_claimed(browser_of, environment):
     make_verdict(make_deployment(environment=environment, state=State.FINISHED))
     text = words(browser_of.get(project_page_of(environment)))
-    assert "No verdict is marked yet" in text
-    assert "Verdicts that were right, last 30 days – none marked" in text
+    shows(text, "No verdict is marked yet", "Verdicts that were right, last 30 days – none marked")
 
 
 def test_a_project_takes_the_same_queries_however_many_environments(browser_of, environment, user):

@@ -18,7 +18,7 @@ from dashboard.accounts.devices import Device, device_of
 from dashboard.accounts.forms import zones_by_region
 from dashboard.templatetags.seqpulse import zone
 from dashboard.tests import scenes
-from dashboard.tests.pages import form_with, page_of, words
+from dashboard.tests.pages import form_with, has, page_of, shows, words
 
 pytestmark = pytest.mark.django_db
 
@@ -70,8 +70,7 @@ def test_the_form_changes_nothing_but_what_it_shows(browser_of, user):
 def test_what_cannot_be_is_refused_beside_its_field(browser_of, user, field, value):
     make_user(username="grace")
     answer = save(browser_of, **{field: value})
-    assert answer.status_code == 200
-    assert f'id="id_{field}_error"' in answer.content.decode()
+    has(answer, f'id="id_{field}_error"')
     user.refresh_from_db()
     assert (user.username, user.time_zone, user.theme, user.language) == ("ada", "", "", "")
     # The frame still shows who is signed in, not what was typed.
@@ -91,8 +90,7 @@ def test_of_two_who_take_a_name_at_once_one_is_told(browser_of, user, monkeypatc
     # The look-up came before the other one had the name.
     monkeypatch.setattr("dashboard.accounts.forms.ProfileForm.clean_username", lambda form: "grace")
     monkeypatch.setattr("dashboard.accounts.forms.ProfileForm.validate_unique", lambda form: None)
-    answer = save(browser_of, username="grace")
-    assert 'id="id_username_error"' in answer.content.decode()
+    has(save(browser_of, username="grace"), 'id="id_username_error"')
     user.refresh_from_db()
     assert user.username == "ada"
 
@@ -108,8 +106,7 @@ def test_settings_take_a_fixed_number_of_queries(user, django_assert_num_queries
 
 
 def test_another_language_is_there_at_once(browser_of):
-    answer = save(browser_of, language="fr")
-    assert '<html lang="fr"' in answer.content.decode()
+    has(save(browser_of, language="fr"), '<html lang="fr"')
     assert '<html lang="en"' in save(browser_of, language="en").content.decode()
 
 
@@ -146,8 +143,7 @@ def test_a_theme_is_on_every_page(browser_of):
 def test_times_are_in_the_persons_zone_and_say_which(browser_of, user):
     environment = scenes.environment_of(user, role=Role.ADMIN)
     save(browser_of, time_zone="Asia/Tokyo")
-    page = words(browser_of.get(page_of(environment)))
-    assert "From (JST)" in page
+    shows(browser_of.get(page_of(environment)), "From (JST)")
     day = (timezone.now() - timedelta(days=2)).date()
     start, end = datetime.combine(day, time(9)), datetime.combine(day, time(10))
     form = {"window-starts_at": f"{start:%Y-%m-%dT%H:%M}", "window-ends_at": f"{end:%Y-%m-%dT%H:%M}"}

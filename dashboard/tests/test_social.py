@@ -17,7 +17,7 @@ from django.test import Client
 
 from accounts.models import User
 from accounts.tests.factories import PASSWORD, make_user
-from dashboard.tests.pages import words
+from dashboard.tests.pages import shows, words
 
 pytestmark = pytest.mark.django_db
 
@@ -86,8 +86,7 @@ def come_back(client: Client, state: str, code: str = "right") -> Any:
 
 
 def test_the_button_is_there_only_where_the_provider_is_set(client):
-    page = client.get(LOGIN)
-    assert "GitHub" not in words(page)
+    shows(client.get(LOGIN), without=["GitHub"])
     for send in (client.get, client.post):
         assert send(START).status_code == 404
         assert send(BACK, {"code": "x", "state": "y"}).status_code == 404
@@ -100,8 +99,7 @@ def test_the_pages_never_show_the_secret(client, github):
 
 
 def test_who_is_new_gets_no_account_while_sign_up_is_closed(client, github):
-    answer = come_back(client, begun(client))
-    assert "for people who were invited" in words(answer)
+    shows(come_back(client, begun(client)), "for people who were invited")
     assert not User.objects.exists()
 
 

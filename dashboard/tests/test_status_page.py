@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.tests.factories import make_user
 from analysis.tests.factories import make_verdict
 from dashboard.status.queries import SAMPLES, SAMPLES_WITHIN_MIN, details, read_details
-from dashboard.tests.pages import words
+from dashboard.tests.pages import shows, words
 from deployments.models import State
 from deployments.tests.factories import make_deployment
 from metrics.models import MetricSample, Phase
@@ -82,16 +82,12 @@ def test_staff_see_pollers_jobs_and_data(staff):
     assert "Waiting 2 Late 1 Oldest due job" in text
     # It goes on waiting while the rest is made and the page is written.
     assert re.search(r"Oldest due job baseline_sweep , waiting for 1 min 3\d s", text)
-    assert "Last verdict just now" in text
-    assert f"Samples per minute {2 / SAMPLES_WITHIN_MIN:g}" in text
-    assert "made until" in text
+    shows(text, "Last verdict just now", f"Samples per minute {2 / SAMPLES_WITHIN_MIN:g}", "made until")
 
 
 def test_without_pollers_and_jobs_staff_see_how_to_start(staff):
     text = words(staff.get(STATUS))
-    assert "None. Start one: manage.py run_poller" in text
-    assert "Oldest due job none is due" in text
-    assert "Last verdict none yet" in text
+    shows(text, "None. Start one: manage.py run_poller", "Oldest due job none is due", "Last verdict none yet")
 
 
 def test_a_database_that_does_not_tell_in_time_is_told(staff, monkeypatch):

@@ -17,7 +17,7 @@ from accounts.invitations import Invited, invite
 from accounts.models import Invitation, Membership, Role, Team, User
 from accounts.tests.factories import make_membership, make_team, make_user
 from dashboard.teams.joining import SESSION_KEY
-from dashboard.tests.pages import elements, queries_of, words
+from dashboard.tests.pages import elements, has, queries_of, shows, words
 from deployments.tests.factories import make_deployment
 from projects.models import Project
 from projects.tests.factories import make_environment, make_project
@@ -102,8 +102,7 @@ def test_my_teams_show_my_role_and_what_is_in_them(browser_of, team, user):
     make_membership(team=make_team(name="Another"), user=user, role=Role.VIEWER)
     make_membership(team=make_team(name="Foreign"))
     text = words(browser_of.get("/dashboard/teams/"))
-    assert "Another Viewer Members 1 Projects 0 Payments Owner Members 2 Projects 2" in text
-    assert "Foreign" not in text
+    shows(text, "Another Viewer Members 1 Projects 0 Payments Owner Members 2 Projects 2", without=["Foreign"])
 
 
 def test_a_superuser_sees_every_team(client, team):
@@ -264,8 +263,7 @@ def test_the_mail_is_in_the_language_of_the_sender_and_escapes_names_only_in_mar
 def test_where_no_mail_leaves_the_invitation_stands_and_its_link_is_shown_once(browser_of, team, grace, settings):
     settings.EMAIL_BACKEND = f"{Refusing.__module__}.{Refusing.__qualname__}"
     page = send(browser_of, team)
-    assert page.status_code == 200
-    assert "The mail could not be sent" in words(page)
+    shows(page, "The mail could not be sent")
     assert "no-store" in page["Cache-Control"]
     path = link_in(page.content.decode())
     assert path not in browser_of.get(page_of(team)).content.decode()
@@ -286,8 +284,8 @@ def test_sent_again_the_old_link_ends(browser_of, team, grace):
 def test_withdrawn_its_link_ends(browser_of, team, grace):
     made = invited(team)
     path = page_of(team, f"invitations/{made.invitation.pk}/revoke/")
-    assert "The invitation is withdrawn." in words(browser_of.post(path, follow=True))
-    assert "accepted or withdrawn already" in words(browser_of.post(path, follow=True))
+    for said in ("The invitation is withdrawn.", "accepted or withdrawn already"):
+        shows(browser_of.post(path, follow=True), said)
     assert "Invitations" in words(browser_of.get(page_of(team)))
     assert as_person(grace).post(f"/dashboard/invitations/{made.token}/").status_code == 410
 
@@ -295,9 +293,7 @@ def test_withdrawn_its_link_ends(browser_of, team, grace):
 @pytest.mark.parametrize("field", ["email", "role"])
 def test_hostile_invitations_name_the_field_and_send_nothing(browser_of, team, field):
     for text in HOSTILE:
-        page = send(browser_of, team, **{field: text})
-        assert page.status_code == 200
-        assert f'id="id_invite-{field}_error"' in page.content.decode()
+        has(send(browser_of, team, **{field: text}), f'id="id_invite-{field}_error"')
     assert not mail.outbox
     assert not Invitation.objects.exists()
 
@@ -314,8 +310,7 @@ def test_somebody_unknown_sees_the_team_and_comes_back_signed_in(client, team, g
     made = invited(team, role=Role.ADMIN)
     path = f"/dashboard/invitations/{made.token}/"
     page = client.get(path)
-    assert "Join Payments" in words(page)
-    assert "Role Admin" in words(page)
+    shows(page, "Join Payments", "Role Admin")
     # The invited address is shown to signed-in users.
     assert GRACE not in page.content.decode()
     for address in ("/accounts/login/", "/accounts/signup/"):
@@ -327,16 +322,12 @@ def test_somebody_unknown_sees_the_team_and_comes_back_signed_in(client, team, g
 
 def test_a_person_confirms_with_which_account_they_join(team, grace):
     client, path = as_person(grace), f"/dashboard/invitations/{invited(team).token}/"
-    page = words(client.get(path))
-    assert "Account grace grace@example.com" in page
-    assert "was sent to" not in page
+    shows(client.get(path), "Account grace grace@example.com", without=["was sent to"])
     assert not team.memberships.filter(user=grace).exists()
     said = client.post(path, follow=True)
     assert said.redirect_chain == [(page_of(team), 302)]
     assert "Welcome to the team. Your role is Member." in words(said)
-    again = client.get(path)
-    assert again.status_code == 410
-    assert "You have joined Payments with it." in words(again)
+    shows(client.get(path), "You have joined Payments with it.", status=410)
     assert "lets in one person, once" in words(as_person(make_user()).get(path))
 
 
@@ -362,9 +353,7 @@ def test_what_is_over_says_why_to_whoever_holds_the_link(client, team):
     gone = invited(team)
     Invitation.objects.filter(pk=gone.invitation.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     path = f"/dashboard/invitations/{gone.token}/"
-    answer = client.get(path)
-    assert answer.status_code == 410
-    assert "This invitation has expired" in words(answer)
+    shows(client.get(path), "This invitation has expired", status=410)
     assert SESSION_KEY not in client.session
     Invitation.objects.filter(pk=gone.invitation.pk).update(revoked_at=timezone.now())
     assert "This invitation was withdrawn" in words(client.get(path))

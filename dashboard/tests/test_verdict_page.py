@@ -11,7 +11,7 @@ from analysis.judge.types import UNREACHABLE
 from analysis.models import Feedback, VerdictName
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.pages import LIST, address, elements, figure, words
+from dashboard.tests.pages import LIST, address, elements, figure, has, shows, words
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from metrics.tests.factories import make_samples
@@ -25,18 +25,14 @@ pytestmark = pytest.mark.django_db
 def test_an_early_verdict_says_so_and_goes_on_until_its_window_has_ended(browser_of, environment):
     deployment = scenes.called_out_early(environment)
     page = browser_of.get(address(deployment))
-    assert "Early : issued after 2 of 5 samples" in words(page)
-    assert "The window is still open" in words(page)
+    shows(page, "Early : issued after 2 of 5 samples", "The window is still open")
     assert 'data-live="running"' in page.content.decode()
     assert "early 2 of 5 samples" in words(browser_of.get(LIST))
 
     ended = browser_of.get(address(scenes.end_window(deployment)))
-    assert "Early : issued after 2 of 5 samples" in words(ended)
-    assert "At the end of the window Rollback recommended" in words(ended)
+    shows(ended, "Early : issued after 2 of 5 samples", "At the end of the window Rollback recommended")
     deployment = Deployment.objects.get(pk=deployment.pk)
-    assert deployment.verdict.final["summary"] in words(ended)
-    assert "Checks of the early verdict" in words(ended)
-    assert "Checks at the end of the window" in words(ended)
+    shows(ended, deployment.verdict.final["summary"], "Checks of the early verdict", "Checks at the end of the window")
     assert 'data-live="done"' in ended.content.decode()
 
 
@@ -71,14 +67,12 @@ def test_the_misses_of_an_early_verdict_are_those_of_its_whole_window(browser_of
     evidence = {"misses": misses[:2]}
     make_verdict(deployment, verdict="rollback_recommended", early=True, final=final, evidence=evidence)
     text = words(browser_of.get(address(deployment)))
-    assert "After 5 host name not found" in text
-    assert "Sample 5 after: no sample host name not found" in text
+    shows(text, "After 5 host name not found", "Sample 5 after: no sample host name not found")
 
 
 def test_a_verdict_of_a_whole_window_is_called_final(browser_of, environment):
     text = words(browser_of.get(address(scenes.judged(environment))))
-    assert "Final: issued at the end of the window" in text
-    assert "Early" not in text
+    shows(text, "Final: issued at the end of the window", without=["Early"])
 
 
 def test_a_verdict_in_shadow_mode_says_that_it_never_gates(browser_of, environment):
@@ -114,10 +108,8 @@ def test_samples_from_before_are_drawn_apart_by_where_they_come_from(browser_of,
 def test_earlier_deployments_that_helped_out_are_named_and_linked(browser_of, environment):
     deployment = scenes.with_history(environment)
     page = browser_of.get(address(deployment))
-    assert "15 from the windows of the last good deployments" in words(page)
-    assert ": #1 , #2 , #3" in words(page)
-    for helper in Deployment.objects.exclude(pk=deployment.pk):
-        assert f'href="{address(helper)}"' in page.content.decode()
+    shows(page, "15 from the windows of the last good deployments", ": #1 , #2 , #3")
+    has(page, *(f'href="{address(helper)}"' for helper in Deployment.objects.exclude(pk=deployment.pk)))
     assert page.content.decode().count('class="dot-history"') == 5 * 15 + 1
 
 
@@ -136,15 +128,14 @@ def test_the_policy_of_a_verdict_is_told_with_its_limits_and_version(browser_of,
     version = set_policy(environment, policy, source="file")
     deployment = make_deployment(environment=environment, state=State.FINISHED, policy_version=version)
     make_samples(deployment)
-    text = words(browser_of.get(address(scenes.judge_now(deployment))))
-    for expected in (
+    shows(
+        browser_of.get(address(scenes.judge_now(deployment))),
         "Adaptive: compare with the service's own level · sensitivity: High",
         "Version 1, which its trigger call brought",
         "p95 latency: at most 800 ms",
         "Traffic: at least 5.0 req/s",
         "CPU usage: not judged",
-    ):
-        assert expected in text
+    )
 
 
 def test_a_check_without_a_limit_leaves_the_others_limit_in_the_chart(browser_of, environment):
