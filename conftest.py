@@ -16,6 +16,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management.color import no_style
 from django.db import connections
 from django.test import TransactionTestCase
+from django.utils import timezone, translation
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django.plugin import blocking_manager_key
@@ -83,6 +84,14 @@ def quick_ends() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
         yield
+
+
+@pytest.fixture(autouse=True)
+def default_preferences() -> Iterator[None]:
+    """Deactivate the language and time zone of the last request's user, which only another request would."""
+    yield
+    timezone.deactivate()
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")
