@@ -17,7 +17,7 @@ from django.core.management.color import no_style
 from django.db import connections
 from django.test import TransactionTestCase
 from django.utils import timezone, translation
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, is_hypothesis_test
 from hypothesis import settings as hypothesis_settings
 from pytest_django.plugin import blocking_manager_key
 
@@ -46,8 +46,15 @@ def level_of(item: pytest.Item) -> str:
 # First, so that -m finds the marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    measured = set()
     for item in items:
         item.add_marker(level_of(item))
+        # Coverage makes tests half as slow again, pure ones several times. Further cases of a test, and those that
+        # Hypothesis makes up, go over the lines that the first case has covered.
+        function = item.nodeid.partition("[")[0]
+        if function in measured or is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("no_cover")
+        measured.add(function)
 
 
 @pytest.hookimpl(wrapper=True)
