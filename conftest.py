@@ -21,6 +21,10 @@ from hypothesis import HealthCheck, is_hypothesis_test
 from hypothesis import settings as hypothesis_settings
 from pytest_django.plugin import blocking_manager_key
 
+from deployments.tests.pipeline import ENDPOINT, Pipeline
+from projects.models import Environment
+from projects.services import NewProject, create_project
+from projects.tests.factories import make_environment
 from tests import databases
 from tests.processes import Installation, live_installation
 
@@ -127,3 +131,19 @@ def server_dir() -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="server-") as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def environment(db: None) -> Environment:
+    return make_environment()
+
+
+@pytest.fixture
+def made(db: None) -> NewProject:
+    """A project with one environment and a key."""
+    return create_project("shop", environment="prod", endpoint=ENDPOINT)
+
+
+@pytest.fixture
+def pipeline(made: NewProject) -> Pipeline:
+    return Pipeline(made.api_key)

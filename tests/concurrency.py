@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import connections
 
@@ -37,3 +37,15 @@ def at_once(count: int, work: Callable[[int], T]) -> list[T]:
 
     running = [in_background(lambda number=number: call(number)) for number in range(count)]  # type: ignore[misc]
     return [future.result() for future in running]
+
+
+def results_or_refusals(calls: Sequence[Callable[[], Any]], *refusals: type[Exception]) -> list[Any]:
+    """Start these calls at the same moment; return what each returned, or the refusal that it raised."""
+
+    def call(number: int) -> Any:
+        try:
+            return calls[number]()
+        except refusals as refused:
+            return refused
+
+    return at_once(len(calls), call)

@@ -13,12 +13,10 @@ from django.test import Client
 
 from deployments.models import Deployment
 from deployments.tests.pipeline import Pipeline
-from projects.services import create_project
 from projects.tests.factories import make_environment
 
 pytestmark = pytest.mark.django_db
 
-ENDPOINT = "http://metrics.example/m"
 LONG = "x" * 1_000_000
 VALUES: list[Any] = [
     None,
@@ -82,11 +80,6 @@ BODIES: list[bytes] = [
     b'{"env": 1e999}',
     b'{"env": "prod", "env": "x"}',
 ]
-
-
-@pytest.fixture
-def pipeline() -> Pipeline:
-    return Pipeline(create_project("shop", environment="prod", endpoint=ENDPOINT).api_key)
 
 
 def no_crash(answer: Any) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -13,21 +11,10 @@ from accounts.invitations import InvitationOver, accept, invite
 from accounts.models import Invitation, Membership, Role, Team
 from accounts.teams import LastOwner, change_role, leave_team, remove_member
 from accounts.tests.factories import make_membership, make_team, make_user
-from tests.concurrency import at_once
+from tests.concurrency import results_or_refusals
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def results_of(*calls: Callable[[], Any]) -> list[Any]:
-    """Return the results or refusals of concurrent calls."""
-
-    def call(number: int) -> Any:
-        try:
-            return calls[number]()
-        except (LastOwner, InvitationOver, PermissionDenied, Membership.DoesNotExist) as refused:
-            return refused
-
-    return at_once(len(calls), call)
+REFUSALS = (LastOwner, InvitationOver, PermissionDenied, Membership.DoesNotExist)
 
 
 def owners_of(team: Team) -> int:
@@ -39,12 +26,13 @@ def test_of_owners_who_go_at_once_one_stays() -> None:
         team = make_team()
         members = [make_membership(team=team, role=Role.OWNER) for _ in range(4)]
         first, second, third, fourth = members
-        ended = results_of(
+        calls = [
             partial(leave_team, team, first.user),
             partial(change_role, team, second.pk, Role.VIEWER, by=second.user),
             partial(remove_member, team, third.pk, by=fourth.user),
             partial(change_role, team, fourth.pk, Role.ADMIN, by=third.user),
-        )
+        ]
+        ended = results_or_refusals(calls, *REFUSALS)
         assert owners_of(team) >= 1, ended
 
 
@@ -52,10 +40,9 @@ def test_two_owners_who_remove_each_other_leave_one() -> None:
     for _ in range(5):
         team = make_team()
         one, other = (make_membership(team=team, role=Role.OWNER) for _ in range(2))
-        ended = results_of(
-            partial(remove_member, team, other.pk, by=one.user),
-            partial(remove_member, team, one.pk, by=other.user),
-        )
+        pairs = ((one, other), (other, one))
+        calls = [partial(remove_member, team, removed.pk, by=by.user) for by, removed in pairs]
+        ended = results_or_refusals(calls, *REFUSALS)
         assert owners_of(team) == 1
         # The other one was no longer in the team when it was their turn.
         assert sum(isinstance(answer, PermissionDenied) for answer in ended) == 1
@@ -66,7 +53,7 @@ def test_an_invitation_lets_in_one_of_many_who_hold_its_link() -> None:
     owner = make_membership(team=team, role=Role.OWNER).user
     token = invite(team, "grace@example.com", Role.MEMBER, by=owner).token
     users = [make_user() for _ in range(8)]
-    ended = results_of(*[partial(accept, token, user) for user in users])
+    ended = results_or_refusals([partial(accept, token, user) for user in users], *REFUSALS)
     assert sum(isinstance(answer, InvitationOver) for answer in ended) == 7
     assert team.memberships.count() == 2
     member = team.memberships.exclude(user=owner).get()
@@ -76,6 +63,6 @@ def test_an_invitation_lets_in_one_of_many_who_hold_its_link() -> None:
 def test_inviting_one_address_at_once_leaves_one_open_invitation() -> None:
     team = make_team()
     owner = make_membership(team=team, role=Role.OWNER).user
-    results_of(*[partial(invite, team, "grace@example.com", Role.MEMBER, by=owner)] * 6)
+    results_or_refusals([partial(invite, team, "grace@example.com", Role.MEMBER, by=owner)] * 6, *REFUSALS)
     assert Invitation.objects.count() == 6
     assert Invitation.objects.open().count() == 1

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from analysis.evidence import load_evidence
@@ -16,45 +15,23 @@ from analysis.models import Hint as StoredHint
 from analysis.services import assess, store_judgement
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
-from metrics.models import MetricSample
-from projects.services import NewProject, create_project
+from deployments.tests.pipeline import Pipeline
+from metrics.tests.factories import make_sample
+from projects.services import NewProject
 from scheduler.models import ScheduledJob
 from scheduler.queue import announce_ended
 from scheduler.registry import Job, completed
 from scheduler.store import JobStore
 
 pytestmark = pytest.mark.django_db
-GOOD: dict[str, Any] = {
-    "requests_per_sec": 20,
-    "latency_p95": 100,
-    "error_rate": 0,
-    "cpu_usage": 0.3,
-    "memory_usage": 0.4,
-}
-
-
-@pytest.fixture
-def made() -> NewProject:
-    return create_project("shop", environment="prod", endpoint="http://metrics.example/m")
 
 
 @pytest.fixture
 def deployment(made: NewProject) -> Deployment:
     started = start_deployment(made.project, Trigger(env="prod")).deployment
     finish_deployment(made.project, started.uuid, result="success")
-    add_sample(started, "pre", 0, minutes=-1)
+    make_sample(started, phase="pre", collected_at=started.started_at - timedelta(minutes=1))
     return started
-
-
-def add_sample(deployment: Deployment, phase: str, index: int, *, minutes: float, **metrics: Any) -> None:
-    MetricSample.objects.create(
-        environment=deployment.environment,
-        deployment=deployment,
-        phase=phase,
-        sequence_index=index,
-        collected_at=deployment.started_at + timedelta(minutes=minutes),
-        **{**GOOD, **metrics},
-    )
 
 
 def end_collection(*indexes: int) -> None:
@@ -76,9 +53,18 @@ def look() -> bool:
     return any(result is not None for _, result in results)
 
 
+def judged_at_end(deployment: Deployment) -> Deployment:
+    """The deployment, once the analysis of its whole window is stored."""
+    row = Deployment.objects.select_related("environment", "policy_version").get(pk=deployment.pk)
+    later = timezone.now() + timedelta(minutes=6)
+    assert store_judgement(row.pk, assess(load_evidence([row], later)[row.pk]))
+    row.refresh_from_db()
+    return row
+
+
 def test_each_sample_between_the_first_and_the_last_makes_the_judge_look(deployment: Deployment) -> None:
     for index in range(1, 6):
-        add_sample(deployment, "post", index, minutes=index)
+        make_sample(deployment, sequence_index=index)
         end_collection(index)
     looks = ScheduledJob.objects.filter(job_type="early_analysis").order_by("pk")
     assert list(looks.values_list("sequence_index", "fair_key")) == [(n, deployment.project_id) for n in (2, 3, 4)]
@@ -87,12 +73,12 @@ def test_each_sample_between_the_first_and_the_last_makes_the_judge_look(deploym
 
 
 def test_a_service_that_answers_only_errors_is_called_out_on_its_second_sample(
-    client: Client, made: NewProject, deployment: Deployment
+    pipeline: Pipeline, deployment: Deployment
 ) -> None:
-    add_sample(deployment, "post", 1, minutes=1, error_rate=1.0)
+    make_sample(deployment, sequence_index=1, error_rate=1.0)
     end_collection(1)
     assert look() is False
-    add_sample(deployment, "post", 2, minutes=2, error_rate=1.0)
+    make_sample(deployment, sequence_index=2, error_rate=1.0)
     end_collection(2)
     assert look() is True
     verdict = DeploymentVerdict.objects.get()
@@ -101,7 +87,7 @@ def test_a_service_that_answers_only_errors_is_called_out_on_its_second_sample(
     assert StoredHint.objects.filter(severity="critical").exists()
     # What is still to come is not missing.
     assert not StoredHint.objects.filter(code="missing_data").exists()
-    answer = client.get(f"/deployments/{deployment.uuid}/verdict", headers={"X-API-Key": made.api_key})
+    answer = pipeline.verdict(deployment.uuid)
     body = answer.json()
     assert (answer.status_code, body["verdict"], body["early"], body["gate"]) == (200, verdict.verdict, True, "fail")
     assert body["final"] is None
@@ -109,16 +95,13 @@ def test_a_service_that_answers_only_errors_is_called_out_on_its_second_sample(
 
 def test_the_final_word_is_kept_beside_the_early_verdict(deployment: Deployment) -> None:
     for index in (1, 2):
-        add_sample(deployment, "post", index, minutes=index, error_rate=1.0)
+        make_sample(deployment, sequence_index=index, error_rate=1.0)
     end_collection(1, 2)
     assert look()
     for index in (3, 4, 5):
-        add_sample(deployment, "post", index, minutes=index, error_rate=1.0)
-    row = Deployment.objects.select_related("environment", "policy_version").get(pk=deployment.pk)
-    later = timezone.now() + timedelta(minutes=6)
-    assert store_judgement(row.pk, assess(load_evidence([row], later)[row.pk]))
+        make_sample(deployment, sequence_index=index, error_rate=1.0)
+    row = judged_at_end(deployment)
     verdict = DeploymentVerdict.objects.get()
-    row.refresh_from_db()
     assert (verdict.early, verdict.verdict, row.state) == (True, "rollback_recommended", "analyzed")
     assert verdict.final is not None
     assert verdict.final["verdict"] == "rollback_recommended"
@@ -129,23 +112,21 @@ def test_the_final_word_is_kept_beside_the_early_verdict(deployment: Deployment)
 
 def test_no_early_look_is_recorded_once_the_verdict_stands(deployment: Deployment) -> None:
     for index in (1, 2):
-        add_sample(deployment, "post", index, minutes=index, error_rate=1.0)
+        make_sample(deployment, sequence_index=index, error_rate=1.0)
     end_collection(1, 2)
     assert look()
-    add_sample(deployment, "post", 3, minutes=3, error_rate=1.0)
+    make_sample(deployment, sequence_index=3, error_rate=1.0)
     end_collection(3)
     assert look() is False
 
 
 def test_in_shadow_mode_the_verdict_is_recorded_and_never_gates(
-    client: Client, made: NewProject, deployment: Deployment
+    pipeline: Pipeline, made: NewProject, deployment: Deployment
 ) -> None:
     made.environment.policy = {"shadow": True}
     made.environment.save()
     for index in range(1, 6):
-        add_sample(deployment, "post", index, minutes=index, error_rate=0.5)
-    row = Deployment.objects.select_related("environment", "policy_version").get(pk=deployment.pk)
-    later = timezone.now() + timedelta(minutes=6)
-    store_judgement(row.pk, assess(load_evidence([row], later)[row.pk]))
-    body = client.get(f"/deployments/{row.uuid}/verdict", headers={"X-API-Key": made.api_key}).json()
+        make_sample(deployment, sequence_index=index, error_rate=0.5)
+    row = judged_at_end(deployment)
+    body = pipeline.verdict(row.uuid).json()
     assert (body["verdict"], body["shadow"], body["gate"]) == ("rollback_recommended", True, "pass")

@@ -9,28 +9,17 @@ import pytest
 from django.utils import timezone
 
 from analysis.evidence import Evidence, load_evidence
-from analysis.models import DeploymentVerdict
 from analysis.services import give_feedback
+from analysis.tests.factories import make_verdict
 from deployments.models import Deployment
+from deployments.tests.factories import make_deployment
 from explain.rendering import render
 from metrics.models import MetricSample
+from metrics.tests.factories import HEALTHY
 from projects.models import Environment
-from projects.services import create_project
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
-GOOD: dict[str, Any] = {
-    "requests_per_sec": 20,
-    "latency_p95": 100,
-    "error_rate": 0,
-    "cpu_usage": 0.3,
-    "memory_usage": 0.4,
-}
-
-
-@pytest.fixture
-def environment() -> Environment:
-    return create_project("shop", environment="prod", endpoint="http://metrics.example/m").environment
 
 
 def deployed(
@@ -38,25 +27,15 @@ def deployed(
 ) -> Deployment:
     """A finished deployment that began so many minutes ago, took one, and was observed for five."""
     started = NOW - timedelta(minutes=minutes_ago)
-    deployment = Deployment.objects.create(
-        project=environment.project,
-        environment=environment,
-        number=number,
-        state="analyzed" if verdict else "finished",
-        started_at=started,
-        finished_at=started + timedelta(minutes=1),
-        window_samples=5,
-        interval_s=60,
-    )
+    deployment = make_deployment(environment=environment, number=number, state="finished", started_at=started)
     if verdict:
-        values = {"confidence": 0.9, "conclusive": True, "score": 0.1, "summary": "", **columns}
-        DeploymentVerdict.objects.create(deployment=deployment, verdict=verdict, **values)
+        make_verdict(deployment, verdict=verdict, **columns)
     return deployment
 
 
 def sample(environment: Environment, *, minutes_ago: float, phase: str = "baseline", **columns: Any) -> MetricSample:
     at = NOW - timedelta(minutes=minutes_ago)
-    return MetricSample.objects.create(environment=environment, phase=phase, collected_at=at, **{**GOOD, **columns})
+    return MetricSample.objects.create(environment=environment, phase=phase, collected_at=at, **{**HEALTHY, **columns})
 
 
 def evidence_of(deployment: Deployment) -> Evidence:
@@ -150,7 +129,7 @@ def test_a_rich_baseline_needs_no_history(environment: Environment) -> None:
     assert set(origins(evidence_of(deployment))) == {"baseline"}
 
 
-@pytest.mark.parametrize("metric", GOOD)
+@pytest.mark.parametrize("metric", HEALTHY)
 def test_samples_without_one_of_the_metrics_are_left_out(environment: Environment, metric: str) -> None:
     earlier = deployed(environment, 1, minutes_ago=60, verdict="ok")
     sample(environment, minutes_ago=58, phase="post", deployment=earlier, **{metric: None})

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -15,6 +14,7 @@ from analysis.models import DeploymentVerdict, Hint
 from analysis.services import assess, store_judgement
 from analysis.tests.plans import assert_few_partitions_by_index, make_history, plans_of_samples
 from deployments.tests.factories import make_deployment
+from deployments.tests.pipeline import Pipeline
 from metrics.models import MetricSample
 from metrics.retention import sweep
 from metrics.tests.factories import make_samples
@@ -33,11 +33,11 @@ def test_the_evidence_comes_from_indexes_of_few_partitions() -> None:
 
 
 @pytest.mark.parametrize("path", ["/deployments/{}", "/deployments/{}/verdict", "/deployments/{}/metrics"])
-def test_the_api_reads_few_partitions(path: str, client: Client) -> None:
+def test_the_api_reads_few_partitions(path: str) -> None:
     deployment = make_history()
     _, key = make_api_key(project=deployment.project)
     with CaptureQueriesContext(connection) as queries:
-        assert client.get(path.format(deployment.uuid), headers={"X-API-Key": key}).status_code in (200, 202)
+        assert Pipeline(key).get(path.format(deployment.uuid)).status_code in (200, 202)
     plans = plans_of_samples(queries)
     assert len(plans) == 1
     assert_few_partitions_by_index(plans)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
-from django.test import Client
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
@@ -30,6 +28,7 @@ from analysis.services import (
 from analysis.services import assess_early as early
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
+from deployments.tests.pipeline import Pipeline
 from explain.facts import Fact
 from metrics.models import MetricSample
 from metrics.tests.factories import HEALTHY, make_sample, make_samples
@@ -37,16 +36,12 @@ from projects.baselines import exclude_window
 from projects.models import Environment
 from projects.policy import policy_from_dict
 from projects.services import set_policy
-from projects.tests.factories import make_api_key, make_environment
+from projects.tests.factories import make_api_key
 from scheduler.models import JobStatus, ScheduledJob
+from tests.concurrency import in_background, results_or_refusals
 
 pytestmark = pytest.mark.django_db
 SLOW: dict[str, Any] = {"latency_p95": [240.0, 310.0, 355.0, 402.0, 398.0]}
-
-
-@pytest.fixture
-def environment() -> Environment:
-    return make_environment()
 
 
 @pytest.fixture
@@ -68,7 +63,10 @@ def observed(environment: Environment, **metrics: Any) -> Deployment:
 
 
 def judged(environment: Environment, **metrics: Any) -> Deployment:
-    deployment = observed(environment, **metrics)
+    return judge_at_end(observed(environment, **metrics))
+
+
+def judge_at_end(deployment: Deployment) -> Deployment:
     at = observed_until(deployment) + timedelta(seconds=1)
     assert store_judgement(deployment.pk, assess(load_evidence([deployment], at)[deployment.pk]))
     return fresh(deployment)
@@ -129,10 +127,7 @@ def test_misses_whose_jobs_are_gone_are_those_of_the_record(environment):
             status=JobStatus.FAILED,
             error_code=code,
         )
-    at = observed_until(deployment) + timedelta(seconds=1)
-    store_judgement(deployment.pk, assess(load_evidence([deployment], at)[deployment.pk]))
-    recorded = fresh(deployment).verdict
-    assert recorded.verdict == "rollback_recommended"
+    assert judge_at_end(deployment).verdict.verdict == "rollback_recommended"
     deployment.jobs.all().delete()
     again = preview_rerun(fresh(deployment))
     assert not again.is_news
@@ -174,18 +169,13 @@ def test_new_hints_have_the_time_of_the_verdict(environment):
 
 def test_the_gate_answers_the_revised_verdict_in_the_same_shape(environment):
     deployment = judged(environment, **SLOW)
-    _, key = make_api_key(project=environment.project)
-
-    def answer() -> dict[str, Any]:
-        got = Client().get(f"/deployments/{deployment.uuid}/verdict", headers={"X-API-Key": key})
-        assert got.status_code == 200
-        body: dict[str, Any] = got.json()
-        return body
-
-    before = answer()
+    pipeline = Pipeline(make_api_key(project=environment.project)[1])
+    before = pipeline.verdict(deployment.uuid)
     lenient(environment)
     rerun(deployment)
-    after = answer()
+    after = pipeline.verdict(deployment.uuid)
+    assert before.status_code == after.status_code == 200
+    before, after = before.json(), after.json()
     assert (before["gate"], after["gate"]) == ("fail", "pass")
     assert before.keys() == after.keys()
     assert before["created_at"] == after["created_at"]
@@ -199,9 +189,7 @@ def test_what_was_taken_out_of_the_baseline_since_counts(environment):
         values = {**HEALTHY, "latency_p95": 390.0}
         MetricSample.objects.create(environment=environment, phase="baseline", collected_at=at, **values)
     make_samples(deployment, latency_p95=390.0)
-    at = observed_until(deployment) + timedelta(seconds=1)
-    store_judgement(deployment.pk, assess(load_evidence([deployment], at)[deployment.pk]))
-    assert fresh(deployment).verdict.verdict == "ok"
+    assert judge_at_end(deployment).verdict.verdict == "ok"
     exclude_window(environment, deployment.started_at - timedelta(minutes=30), deployment.started_at, reason="load")
     rerun(deployment)
     verdict = fresh(deployment).verdict
@@ -253,19 +241,13 @@ def test_an_early_verdict_stays_on_record_and_its_final_word_is_revised(environm
     assert store_early(deployment.pk, judgement)
     for index in (3, 4, 5):
         make_sample(deployment, sequence_index=index, error_rate=1.0)
-    evidence = load_evidence([deployment], observed_until(deployment) + timedelta(seconds=1))[deployment.pk]
-    assert store_judgement(deployment.pk, assess(evidence))
-    before = fresh(deployment).verdict
-    assert (before.early, before.final["verdict"]) == (True, "rollback_recommended")
+    before = judge_at_end(deployment).verdict
+    assert (before.early, before.verdict, before.final["verdict"]) == (True, *["rollback_recommended"] * 2)
     set_policy(environment, {"critical_metrics": [], "limits": {"error_rate": 1}}, source="dashboard")
     rerun(deployment)
     after = fresh(deployment).verdict
-    assert (after.early, after.verdict, after.summary, after.checks) == (
-        True,
-        "rollback_recommended",
-        before.summary,
-        before.checks,
-    )
+    for name in ("early", "verdict", "summary", "checks"):
+        assert getattr(after, name) == getattr(before, name)
     assert after.final["verdict"] != "rollback_recommended"
     assert after.revisions[0]["summary"] == before.final["summary"]
     assert refusal_of(lambda: rerun(deployment)) == Refusal.NOTHING_NEW
@@ -358,30 +340,14 @@ def test_only_what_was_looked_at_is_stored(environment):
 # --- at once ---------------------------------------------------------------------------------------------------------
 
 
-def at_once(*works: Callable[[], Any]) -> list[Any]:
-    """What each brings, all of them at the same time and each on its own connection: a result or the refusal."""
-    barrier = threading.Barrier(len(works))
-
-    def call(work: Callable[[], Any]) -> Any:
-        try:
-            barrier.wait()
-            return work()
-        except CannotRerun as error:
-            return error.refusal
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(call, works))
-
-
 @pytest.mark.django_db(transaction=True)
 def test_of_many_reruns_at_once_one_is_stored(environment):
     deployment = judged(environment, **SLOW)
     lenient(environment)
     token = preview_rerun(fresh(deployment)).token
-    brought = at_once(*[lambda: store_rerun(deployment.pk, token=token, by=None)] * 8)
-    assert brought.count(Refusal.CHANGED_MEANWHILE) == 7
+    brought = results_or_refusals([partial(store_rerun, deployment.pk, token=token, by=None)] * 8, CannotRerun)
+    refusals = [one.refusal for one in brought if isinstance(one, CannotRerun)]
+    assert refusals == [Refusal.CHANGED_MEANWHILE] * 7
     verdict = fresh(deployment).verdict
     assert (verdict.verdict, len(verdict.revisions)) == ("ok", 1)
     positions = list(Hint.objects.filter(deployment=deployment).values_list("position", flat=True))
@@ -394,14 +360,11 @@ def test_a_rerun_and_the_analysis_itself_at_once_leave_one_verdict(environment):
         deployment = observed(environment, **SLOW)
         judgement = assess(load_evidence([deployment], timezone.now())[deployment.pk])
         token = preview_rerun(fresh(deployment)).token
-
-        def analyse(pk: int = deployment.pk, judgement: Any = judgement) -> bool:
-            return store_judgement(pk, judgement)
-
-        def again(pk: int = deployment.pk, token: str = token) -> RerunResult:
-            return store_rerun(pk, token=token, by=None)
-
-        stored, rerun_brought = at_once(analyse, again)
+        calls = (
+            partial(store_judgement, deployment.pk, judgement),
+            partial(store_rerun, deployment.pk, token=token, by=None),
+        )
+        stored, rerun_brought = results_or_refusals(calls, CannotRerun)
         assert stored != isinstance(rerun_brought, RerunResult)
         verdict = fresh(deployment).verdict
         assert (verdict.verdict, verdict.revisions) == ("rollback_recommended", None)
@@ -413,21 +376,12 @@ def test_a_rerun_waits_for_whoever_judges_the_deployment(environment):
     deployment = observed(environment, **SLOW)
     token = preview_rerun(fresh(deployment)).token
     judgement = assess(load_evidence([deployment], timezone.now())[deployment.pk])
-    began, results = threading.Event(), []
-
-    def again() -> None:
-        began.set()
-        results.extend(at_once(lambda: store_rerun(deployment.pk, token=token, by=None)))
-
     with transaction.atomic():
         assert store_judgement(deployment.pk, judgement)
-        thread = threading.Thread(target=again)
-        thread.start()
-        began.wait()
-        thread.join(timeout=0.3)
-        assert thread.is_alive()
-    thread.join()
-    assert results == [Refusal.CHANGED_MEANWHILE]
+        waiting = in_background(partial(store_rerun, deployment.pk, token=token, by=None))
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+    assert refusal_of(waiting.result) == Refusal.CHANGED_MEANWHILE
     assert fresh(deployment).verdict.revisions is None
 
 

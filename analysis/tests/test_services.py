@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from analysis.evidence import load_evidence
@@ -14,9 +13,10 @@ from analysis.models import Hint as StoredHint
 from analysis.services import assess, store_judgement, store_unjudged
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
+from deployments.tests.pipeline import Pipeline
 from explain.facts import Fact
 from explain.rendering import render
-from metrics.models import MetricSample
+from metrics.tests.factories import make_sample
 from projects.services import NewProject, create_project, set_policy
 from scheduler import operations
 from scheduler.models import ScheduledJob
@@ -27,11 +27,6 @@ from scheduler.store import JobStore
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def made() -> NewProject:
-    return create_project("shop", environment="prod", endpoint="http://metrics.example/m")
-
-
 def finished(made: NewProject) -> Deployment:
     started = start_deployment(made.project, Trigger(env="prod")).deployment
     finish_deployment(made.project, started.uuid, result="success")
@@ -39,16 +34,9 @@ def finished(made: NewProject) -> Deployment:
 
 
 def add_samples(deployment: Deployment, *, post: int = 5, **metrics: Any) -> None:
-    good = {"requests_per_sec": 20, "latency_p95": 100, "error_rate": 0, "cpu_usage": 0.3, "memory_usage": 0.4}
-    common = {"environment": deployment.environment, "deployment": deployment}
-    before = deployment.started_at - timedelta(seconds=1)
-    MetricSample.objects.create(**common, phase="pre", collected_at=before, **good)
-    assert deployment.finished_at is not None
+    make_sample(deployment, phase="pre", collected_at=deployment.started_at - timedelta(seconds=1))
     for index in range(1, post + 1):
-        at = deployment.finished_at + timedelta(minutes=index)
-        MetricSample.objects.create(
-            **common, phase="post", sequence_index=index, collected_at=at, **{**good, **metrics}
-        )
+        make_sample(deployment, sequence_index=index, **metrics)
 
 
 def judge_it(deployment: Deployment) -> bool:
@@ -58,7 +46,7 @@ def judge_it(deployment: Deployment) -> bool:
 
 @pytest.mark.parametrize(
     ("metrics", "verdict"),
-    [({}, "ok"), ({"latency_p95": 200}, "warning"), ({"error_rate": 0.2}, "rollback_recommended")],
+    [({}, "ok"), ({"latency_p95": 236}, "warning"), ({"error_rate": 0.2}, "rollback_recommended")],
 )
 def test_stored_samples_become_a_stored_verdict(made: NewProject, metrics: dict[str, Any], verdict: str) -> None:
     deployment = finished(made)
@@ -186,12 +174,11 @@ def test_an_analysis_that_was_given_up_still_leaves_a_verdict(made: NewProject) 
     assert (stored.verdict, stored.conclusive, deployment.state) == ("warning", False, "analyzed")
 
 
-def test_the_gate_answers_with_verdict_and_hints(client: Client, made: NewProject) -> None:
+def test_the_gate_answers_with_verdict_and_hints(pipeline: Pipeline, made: NewProject) -> None:
     deployment = finished(made)
     add_samples(deployment, error_rate=0.2)
     judge_it(deployment)
-    headers = {"X-API-Key": made.api_key}
-    answer = client.get(f"/deployments/{deployment.uuid}/verdict", headers=headers)
+    answer = pipeline.verdict(deployment.uuid)
     body = answer.json()
     assert (answer.status_code, body["verdict"], body["state"]) == (200, "rollback_recommended", "analyzed")
     assert body["samples"] == {"collected": 5, "expected": 5}
@@ -201,19 +188,18 @@ def test_the_gate_answers_with_verdict_and_hints(client: Client, made: NewProjec
     assert '"fact"' not in answer.content.decode()
     assert "details" not in body["hints"][0]
     assert render(DeploymentVerdict.objects.get().judged.verdict.summary) == body["summary"]
-    listed = client.get("/deployments?verdict=rollback_recommended", headers=headers).json()["results"]
+    listed = pipeline.get("/deployments?verdict=rollback_recommended").json()["results"]
     assert [row["verdict"] for row in listed] == ["rollback_recommended"]
-    hints = client.get(f"/sdh?severity=critical&deployment={deployment.uuid}", headers=headers).json()["results"]
+    hints = pipeline.get(f"/sdh?severity=critical&deployment={deployment.uuid}").json()["results"]
     assert {hint["deployment_id"] for hint in hints} == {str(deployment.uuid)}
-    samples = client.get(f"/deployments/{deployment.uuid}/metrics", headers=headers).json()["samples"]
+    samples = pipeline.get(f"/deployments/{deployment.uuid}/metrics").json()["samples"]
     assert [sample["phase"] for sample in samples] == ["pre"] + ["post"] * 5
 
 
-def test_another_projects_hints_are_not_shown(client: Client, made: NewProject) -> None:
+def test_another_projects_hints_are_not_shown(made: NewProject) -> None:
     deployment = finished(made)
     add_samples(deployment, error_rate=0.2)
     judge_it(deployment)
-    other = create_project("blog", environment="prod")
-    headers = {"X-API-Key": other.api_key}
-    assert client.get("/sdh", headers=headers).json()["results"] == []
-    assert client.get(f"/sdh?deployment={deployment.uuid}", headers=headers).json()["results"] == []
+    other = Pipeline(create_project("blog", environment="prod").api_key)
+    for path in ("/sdh", f"/sdh?deployment={deployment.uuid}"):
+        assert other.get(path).json()["results"] == []

@@ -9,7 +9,6 @@ from deployments.models import Deployment, State
 from deployments.search import begins, matching, words_in
 from deployments.tests.factories import make_deployment
 from projects.models import Environment
-from projects.tests.factories import make_environment
 
 pytestmark = pytest.mark.django_db
 
@@ -19,11 +18,6 @@ FACTS = {
     "author": "Ada Lovelace <ada@example.com>",
     "commit_sha": "4F2a9c1e7b3d5a6088f1c2d3e4f5a6b7c8d9e0f1",
 }
-
-
-@pytest.fixture
-def environment() -> Environment:
-    return make_environment()
 
 
 @pytest.mark.parametrize(

@@ -21,16 +21,10 @@ from metrics.payload import Metrics
 from metrics.storing import store
 from metrics.tests.factories import make_row, make_samples
 from projects.models import Environment
-from projects.tests.factories import make_environment
 from tests.concurrency import at_once, in_background
 from tests.processes import wait_for
 
 FAR = datetime(2031, 5, 17, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def environment() -> Environment:
-    return make_environment()
 
 
 @pytest.fixture
