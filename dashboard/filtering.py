@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
+from django.db.models import Model
 from django.forms.utils import flatatt
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -21,6 +21,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 from django_htmx.http import push_url
 
+from dashboard import keyset
+from dashboard.keyset import Page
 from dashboard.scope import Scope
 
 RANGES = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -28,15 +30,6 @@ RANGE_LABELS = {"24h": _("Last 24 hours"), "7d": _("Last 7 days"), "30d": _("Las
 YEARS = (2000, 2100)
 MOMENT = "%Y-%m-%dT%H:%M"
 UNKNOWN_CHOICE = _("There is no such choice any more. Pick another one.")
-
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """An active filter: label, value, and URL of the list without it."""
-
-    label: Any
-    value: Any
-    address: str
 
 
 class Select(forms.Select):
@@ -64,13 +57,20 @@ def choice_field(label: Any, nothing: Any, choices: Iterable[tuple[str, Any]]) -
     )
 
 
+def validate_year(moment: datetime) -> None:
+    """Raise ValidationError for a year far away."""
+    if not YEARS[0] <= moment.year <= YEARS[1]:
+        years = {"first": YEARS[0], "last": YEARS[1]}
+        raise forms.ValidationError(_("The year has to lie between %(first)d and %(last)d."), params=years)
+
+
 def moment_field(label: Any) -> forms.DateTimeField:
     """Return a field for a time in the user's time zone."""
-    widget = forms.DateTimeInput({"type": "datetime-local"}, format=MOMENT)
     return forms.DateTimeField(
         label=label,
         required=False,
-        widget=widget,
+        widget=forms.DateTimeInput({"type": "datetime-local"}, format=MOMENT),
+        validators=[validate_year],
         error_messages={"invalid": _("This is no time. Write it as 2026-11-23T14:30.")},
     )
 
@@ -92,31 +92,20 @@ class ListFilters(forms.Form):
     # Fields behind "More filters".
     extra: tuple[str, ...] = ("since", "until")
 
+    # The rows: their model, path to the deployment, column of the time, and columns that equal the field of their name.
+    model: type[Model]
+    through = ""
+    moment = ""
+    equal: tuple[str, ...] = ()
+
     def __init__(self, data: Mapping[str, Any], scope: Scope) -> None:
-        super().__init__(data)
+        super().__init__({name: data.get(name) for name in data})
         self.scope = scope
-        project: Any = self.fields["project"]
-        project.choices = [("", pgettext_lazy("filter", "All projects")), *scope.labels.items()]
-        environment: Any = self.fields["environment"]
-        environment.choices = [
-            ("", pgettext_lazy("filter", "All environments")),
-            *((name, name) for name in scope.environment_names),
-        ]
-
-    def clean_since(self) -> datetime | None:
-        return self._near("since")
-
-    def clean_until(self) -> datetime | None:
-        return self._near("until")
-
-    def _near(self, name: str) -> datetime | None:
-        moment: datetime | None = self.cleaned_data[name]
-        if moment is not None and not YEARS[0] <= moment.year <= YEARS[1]:
-            raise forms.ValidationError(
-                _("The year has to lie between %(first)d and %(last)d.")
-                % dict(zip(("first", "last"), YEARS, strict=True))
-            )
-        return moment
+        names = ((name, name) for name in scope.environment_names)
+        for field, choices in (("project", scope.labels.items()), ("environment", names)):
+            offered: Any = self.fields[field]
+            offered.choices = [*offered.choices, *choices]
+        self.full_clean()
 
     def clean(self) -> dict[str, Any]:
         data = self.cleaned_data
@@ -128,12 +117,23 @@ class ListFilters(forms.Form):
     @property
     def values(self) -> dict[str, Any]:
         """Return the valid values by field; "" or None if not set."""
-        return self.cleaned_data if self.is_valid() or hasattr(self, "cleaned_data") else {}
+        return self.cleaned_data
 
     @property
     def seen(self) -> Scope:
         """Return the projects of the list."""
         return self.scope.narrowed(self.values["project"]) if self.values.get("project") else self.scope
+
+    def rows(self) -> Any:
+        """Return the matching rows; none with an invalid filter."""
+        if not self.is_valid():
+            return self.model._default_manager.none()
+        since, until = self.span()
+        wanted = {f"{self.moment}__gte": since, f"{self.moment}__lt": until}
+        wanted |= {name: self.values[name] for name in self.equal}
+        given = {name: value for name, value in wanted.items() if value}
+        seen = self.seen.condition(self.values["environment"], self.through)
+        return self.model._default_manager.filter(seen, **given)
 
     def span(self) -> tuple[datetime | None, datetime | None]:
         """Return start and end; None: unbounded."""
@@ -148,9 +148,9 @@ class ListFilters(forms.Form):
         return {name: text for name, text in given.items() if text}
 
     def address(self, path: str, without: Iterable[str] = (), **more: str) -> str:
-        """Return the path with the filters, without some of them, and with additional parameters."""
-        left_out = set(without)
-        query = {name: text for name, text in self.query.items() if name not in left_out} | more
+        """Return the path with the filters, without some of them, and with additional parameters where not empty."""
+        kept = {name: text for name, text in self.query.items() if name not in set(without)}
+        query = kept | {name: text for name, text in more.items() if text}
         return f"{path}?{urlencode(query)}" if query else path
 
     @property
@@ -175,10 +175,13 @@ class ListFilters(forms.Form):
         """Return fields with an invalid value and their errors."""
         return [(self[name], " ".join(map(str, errors))) for name, errors in self.errors.items()]
 
-    def chips(self, path: str) -> list[Chip]:
-        """Return the active filters, each with the URL to remove it."""
-        names = [name for name in self.query if name not in self.ordering]
-        return [Chip(self.fields[name].label, self._shown(name), self.address(path, [name])) for name in names]
+    def chips(self, path: str) -> list[dict[str, Any]]:
+        """Return the active filters: label, value, and URL of the list without it."""
+        return [
+            {"label": self.fields[name].label, "value": self._shown(name), "address": self.address(path, [name])}
+            for name in self.query
+            if name not in self.ordering
+        ]
 
     def _shown(self, name: str) -> Any:
         value = self.values.get(name)
@@ -197,3 +200,21 @@ def answer(request: HttpRequest, page: str, part: str, context: dict[str, Any]) 
         response = push_url(render(request, part, context), context["address"])
     patch_vary_headers(response, ["HX-Request"])
     return response
+
+
+def list_context(request: HttpRequest, filters: ListFilters, page: Page, path: str) -> dict[str, Any]:
+    """Return what the templates of every list need. path: of the list."""
+    cursor = request.GET.get("cursor", "")
+    return {
+        "filters": filters,
+        "page": page,
+        "path": path,
+        "cursor": cursor,
+        "counted": keyset.COUNTED,
+        "chips": filters.chips(path),
+        "address": filters.address(path, cursor=cursor),
+        "newer": filters.address(path, cursor=page.newer) if page.newer else "",
+        "older": filters.address(path, cursor=page.older) if page.older else "",
+        "newest": filters.address(path),
+        "unfiltered": filters.address(path, [name for name in filters.fields if name not in filters.ordering]),
+    }

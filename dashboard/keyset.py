@@ -16,6 +16,9 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.db.models import BigIntegerField, BooleanField, F, Func, Q, QuerySet, TextField, Value
 
+PAGE_SIZE = 25
+# Counting stops here, so that its cost does not grow with the table.
+COUNTED = 1000
 # Longer text is not one of our cursors.
 LONGEST = 300
 LARGEST_ID = 2**63 - 1
@@ -69,6 +72,19 @@ class Slice:
     older: Place | None
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list.
+
+    newer, older: cursors of the adjacent pages, "" for none; total: number of rows of the list, at most COUNTED + 1.
+    """
+
+    rows: list[Any]
+    newer: str
+    older: str
+    total: int
+
+
 class Together(Func):
     """Combine columns to a row value: (a, b)."""
 
@@ -98,6 +114,22 @@ class OneOf(Func):
 def one_of(name: str, ids: Sequence[int]) -> Q:
     """Match rows whose column is one of the ids, passed as one array, which is fast for thousands."""
     return Q(OneOf(F(name), Value(list(ids), output_field=ArrayField(BigIntegerField()))))
+
+
+def few_or_all(rows: QuerySet[Any]) -> tuple[QuerySet[Any], int]:
+    """Return the rows and their number, at most COUNTED + 1. One query.
+
+    A small result is selected by ids afterwards: filtering again in each order, PostgreSQL might read a whole index for
+    a few rows.
+    """
+    ids = list(rows.order_by().values_list("pk", flat=True)[: COUNTED + 1])
+    return (rows if len(ids) > COUNTED else rows.model._default_manager.filter(one_of("pk", ids))), len(ids)
+
+
+def load(rows: QuerySet[Any], ids: Sequence[int]) -> list[Any]:
+    """Load the rows with these ids, in this order. One query."""
+    found = rows.in_bulk(ids)
+    return [found[pk] for pk in ids if pk in found]
 
 
 def read(parts: Sequence[Part], place: Place | None, size: int, *, downward: bool) -> Slice:

@@ -68,6 +68,8 @@ class DeploymentFilters(ListFilters):
         "until",
         "sort",
     )
+    model, moment = Deployment, "started_at"
+    equal = ("state", "branch", "author")
     ordering = ("sort",)
     extra = ("state", "branch", "author", "since", "until", "sort")
 
@@ -92,18 +94,11 @@ class DeploymentFilters(ListFilters):
         return self.data["sort"] or USUAL
 
     def rows(self) -> DeploymentQuerySet:
-        """Return the matching deployments; none with an invalid filter."""
+        rows: DeploymentQuerySet = super().rows()
         if not self.is_valid():
-            return Deployment.objects.none()
-        values, (since, until) = self.values, self.span()
-        rows = Deployment.objects.filter(self.seen.condition(values["environment"]))
-        if since is not None:
-            rows = rows.filter(started_at__gte=since)
-        if until is not None:
-            rows = rows.filter(started_at__lt=until)
-        rows = rows.filter(**{name: values[name] for name in ("state", "branch", "author") if values[name]})
-        if values["verdict"]:
-            rows = rows.filter(verdict_condition(values["verdict"]))
-        for word in values["q"].split():
+            return rows
+        if self.values["verdict"]:
+            rows = rows.filter(verdict_condition(self.values["verdict"]))
+        for word in self.values["q"].split():
             rows = rows.filter(matching(word, [one.pk for one in self.scope.projects if begins(word, one.name)]))
         return rows

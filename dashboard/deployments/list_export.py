@@ -17,9 +17,10 @@ from django.db.models import F, Func, TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
 
+from dashboard import keyset
 from dashboard.deployments.filters import DeploymentFilters
-from dashboard.deployments.listing import COUNTED, few_or_all, slice_at
-from dashboard.keyset import one_of, written
+from dashboard.deployments.listing import slice_at
+from dashboard.keyset import few_or_all, one_of, written
 from deployments.models import Deployment
 
 CHUNK = 1000
@@ -85,7 +86,7 @@ def everything(filters: DeploymentFilters) -> Iterator[list[Record]]:
     rows, total = few_or_all(filters.rows())
     cursor, more = "", True
     while more:
-        found = slice_at(filters, rows, cursor, CHUNK, few=total <= COUNTED)
+        found = slice_at(filters, rows, cursor, CHUNK, few=total <= keyset.COUNTED)
         yield load(found.ids)
         cursor = written(found.older, filters.order)
         more = bool(cursor)

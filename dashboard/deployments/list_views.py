@@ -13,9 +13,10 @@ from django.utils.translation import gettext as _
 
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.list_export import as_csv, as_json, everything, file_name
-from dashboard.deployments.listing import COUNTED, Page, deployments_page
+from dashboard.deployments.listing import deployments_page
 from dashboard.deployments.orders import USUAL
-from dashboard.filtering import answer
+from dashboard.filtering import answer, list_context
+from dashboard.keyset import Page
 from dashboard.overview.queries import guide_of
 from dashboard.page import current_user, page
 from dashboard.scope import scope_of
@@ -78,26 +79,16 @@ def sending(lines: Iterator[str]) -> Generator[str]:
 def context_of(request: HttpRequest, filters: DeploymentFilters, page: Page) -> dict[str, Any]:
     """Return the context of the list's templates."""
     path = reverse("dashboard:deployments")
-    cursor = request.GET.get("cursor", "")
-    place = {"cursor": cursor} if cursor else {}
+    context = list_context(request, filters, page, path)
+    cursor = context["cursor"]
     nothing = not page.rows and not cursor and not filters.is_filtered
-    return {
-        "filters": filters,
-        "page": page,
-        "path": path,
-        "cursor": cursor,
+    return context | {
+        "in_progress": any(row.in_progress for row in page.rows),
         "first": not cursor,
-        "chips": filters.chips(path),
-        "address": filters.address(path, **place),
-        "live_address": filters.address(reverse("dashboard:deployments-live"), **place),
-        "newer": filters.address(path, cursor=page.newer) if page.newer else "",
-        "older": filters.address(path, cursor=page.older) if page.older else "",
-        "newest": filters.address(path),
-        "unfiltered": filters.address(path, [name for name in filters.fields if name not in filters.ordering]),
+        "live_address": filters.address(reverse("dashboard:deployments-live"), cursor=cursor),
         "csv": filters.address(reverse("dashboard:deployments-csv")),
         "json": filters.address(reverse("dashboard:deployments-json")),
         "headings": {name: heading(filters, path, name) for name in HEADINGS},
-        "counted": COUNTED,
         "guide": guide_of(current_user(request)) if nothing else None,
     }
 
@@ -109,5 +100,5 @@ def heading(filters: DeploymentFilters, path: str, name: str) -> dict[str, str]:
     other = first.removeprefix("-") if first.startswith("-") else f"-{first}"
     wanted = other if now == first else first
     how = "" if now.removeprefix("-") != name else "descending" if now.startswith("-") else "ascending"
-    more = {} if wanted == USUAL else {"sort": wanted}
-    return {"name": name, "address": filters.address(path, ["sort"], **more), "sort": how}
+    address = filters.address(path, ["sort"], sort="" if wanted == USUAL else wanted)
+    return {"name": name, "address": address, "sort": how}

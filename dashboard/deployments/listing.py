@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
+from dashboard import keyset
 from dashboard.deployments import by_project
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.orders import BY_PROJECT, ORDERS
 from dashboard.deployments.queries import Row, samples_so_far, verdict_of, window_is_open
-from dashboard.keyset import Slice, one_of, place_of, read, written
-from deployments.models import Deployment, DeploymentQuerySet
+from dashboard.keyset import PAGE_SIZE, Page, Slice, few_or_all, load, place_of, read, written
+from deployments.models import Deployment
 
-PAGE_SIZE = 25
-# Counting stops here, so that its cost does not grow with the table.
-COUNTED = 1000
 # Rows of verdicts are wide; a list needs few columns.
 COLUMNS = (
     *("uuid", "number", "branch", "commit_sha", "version", "author", "url", "state", "pipeline_result", "started_at"),
@@ -23,24 +21,6 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page. newer, older: cursors of the adjacent pages, "" for none; total: of rows, at most COUNTED + 1."""
-
-    rows: list[Row]
-    newer: str
-    older: str
-    total: int
-
-    @property
-    def in_progress(self) -> bool:
-        return any(row.in_progress for row in self.rows)
-
-    @property
-    def is_counted(self) -> bool:
-        return self.total <= COUNTED
-
-
 def deployments_page(filters: DeploymentFilters, cursor: str = "", *, size: int = PAGE_SIZE) -> Page:
     """Load the page at the cursor.
 
@@ -48,26 +28,17 @@ def deployments_page(filters: DeploymentFilters, cursor: str = "", *, size: int 
     ordered by project.
     """
     rows, total = few_or_all(filters.rows())
-    found = slice_at(filters, rows, cursor, size, few=total <= COUNTED)
+    found = slice_at(filters, rows, cursor, size, few=total <= keyset.COUNTED)
+    deployments = Deployment.objects.select_related("project", "environment", "verdict").only(*COLUMNS)
     return Page(
-        rows=with_progress(load(found.ids)),
+        rows=with_progress(load(deployments, found.ids)),
         newer=written(found.newer, filters.order),
         older=written(found.older, filters.order),
         total=total,
     )
 
 
-def few_or_all(rows: DeploymentQuerySet) -> tuple[DeploymentQuerySet, int]:
-    """Return the rows and their number, at most COUNTED + 1.
-
-    A small result is selected by ids afterwards: filtering again in each order, PostgreSQL might read a whole index for
-    a few rows.
-    """
-    ids = list(rows.order_by().values_list("pk", flat=True)[: COUNTED + 1])
-    return (rows if len(ids) > COUNTED else Deployment.objects.filter(one_of("pk", ids))), len(ids)
-
-
-def slice_at(filters: DeploymentFilters, rows: DeploymentQuerySet, cursor: str, size: int, *, few: bool) -> Slice:
+def slice_at(filters: DeploymentFilters, rows: Any, cursor: str, size: int, *, few: bool) -> Slice:
     """Return the ids of a page. One query; two for many rows ordered by project. few: the rows are selected by ids."""
     order = ORDERS[filters.order]
     place = place_of(cursor, filters.order, order.kind)
@@ -76,13 +47,6 @@ def slice_at(filters: DeploymentFilters, rows: DeploymentQuerySet, cursor: str, 
     projects = [one.pk for one in filters.seen.projects]
     ordered = projects if filters.order == "project" else projects[::-1]
     return by_project.read(rows, ordered, place, size, few=few)
-
-
-def load(ids: list[int]) -> list[Deployment]:
-    """Load these deployments for the list, in this order."""
-    rows = Deployment.objects.select_related("project", "environment", "verdict").only(*COLUMNS)
-    found = rows.in_bulk(ids)
-    return [found[pk] for pk in ids if pk in found]
 
 
 def with_progress(deployments: list[Deployment]) -> list[Row]:

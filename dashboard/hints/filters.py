@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from analysis.models import Hint, HintQuerySet
+from analysis.models import Hint
 from analysis.texts.hints import HINTS
 from dashboard.filtering import ListFilters, choice_field
 from dashboard.labels import METRICS, SEVERITIES
-from dashboard.scope import Scope
 
 CODES = sorted({key.partition(".")[0] for key in HINTS})
 SEVERITY_LABELS = {name: status.label for name, status in SEVERITIES.items()}
@@ -30,20 +27,8 @@ class HintFilters(ListFilters):
 
     field_order = ("severity", "code", "metric", "project", "environment", "range", "since", "until")
 
-    def __init__(self, data: Mapping[str, Any], scope: Scope) -> None:
-        super().__init__({name: data.get(name) for name in data}, scope)
-
-    def rows(self) -> HintQuerySet:
-        """Return the matching hints; none with an invalid filter."""
-        if not self.is_valid():
-            return Hint.objects.none()
-        values, (since, until) = self.values, self.span()
-        rows = Hint.objects.filter(self.seen.condition(values["environment"], "deployment__"))
-        if since is not None:
-            rows = rows.filter(created_at__gte=since)
-        if until is not None:
-            rows = rows.filter(created_at__lt=until)
-        return rows.filter(**{name: values[name] for name in ("severity", "code", "metric") if values[name]})
+    model, through, moment = Hint, "deployment__", "created_at"
+    equal = ("severity", "code", "metric")
 
     def counted_span(self) -> tuple[datetime, datetime]:
         """Return the period counted by day: the last days of the selected time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -13,10 +12,8 @@ from django.utils import timezone
 from analysis.models import Hint, HintQuerySet
 from dashboard.hints.code_charts import CodeCharts, draw
 from dashboard.hints.filters import HintFilters
-from dashboard.keyset import Part, one_of, place_of, read, written
+from dashboard.keyset import PAGE_SIZE, Page, Part, few_or_all, load, place_of, read, written
 
-PAGE_SIZE = 25
-COUNTED = 1000
 ORDER = "-created"
 COLUMNS = (
     *("code", "metric", "severity", "confidence", "observed", "threshold", "title", "cause", "impact", "evidence"),
@@ -25,39 +22,12 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Hints, newest first.
-
-    newer, older: cursors of the adjacent pages, "" for none; total: number of hints, at most COUNTED + 1.
-    """
-
-    hints: list[Hint]
-    newer: str
-    older: str
-    total: int
-
-    @property
-    def is_counted(self) -> bool:
-        return self.total <= COUNTED
-
-
 def hints_page(filters: HintFilters, cursor: str = "", *, size: int = PAGE_SIZE) -> Page:
-    """Load the page at the cursor. Three queries: count, ids of the page, rows."""
-    rows = filters.rows()
-    ids = list(rows.order_by().values_list("pk", flat=True)[: COUNTED + 1])
-    if len(ids) <= COUNTED:
-        # Few: select by id instead of filtering again.
-        rows = Hint.objects.filter(one_of("pk", ids))
+    """Load the page of hints at the cursor, newest first. Three queries: count, ids of the page, rows."""
+    rows, total = few_or_all(filters.rows())
     found = read([Part(0, rows, "created_at")], place_of(cursor, ORDER, datetime), size, downward=True)
-    return Page(load(found.ids), written(found.newer, ORDER), written(found.older, ORDER), len(ids))
-
-
-def load(ids: list[int]) -> list[Hint]:
-    """Load these hints for the list, in this order."""
-    rows = Hint.objects.select_related("deployment__project", "deployment__environment").only(*COLUMNS)
-    found = rows.in_bulk(ids)
-    return [found[pk] for pk in ids if pk in found]
+    hints = Hint.objects.select_related("deployment__project", "deployment__environment").only(*COLUMNS)
+    return Page(load(hints, found.ids), written(found.newer, ORDER), written(found.older, ORDER), total)
 
 
 def counts_by_day(filters: HintFilters) -> CodeCharts:

@@ -16,8 +16,9 @@ from accounts.models import User
 from analysis.tests.factories import make_verdict
 from dashboard.deployments import by_project
 from dashboard.deployments.filters import DeploymentFilters
-from dashboard.deployments.listing import PAGE_SIZE, deployments_page
+from dashboard.deployments.listing import deployments_page
 from dashboard.deployments.orders import ORDERS
+from dashboard.keyset import PAGE_SIZE
 from dashboard.scope import scope_of
 from dashboard.tests.pages import LIST
 from deployments.models import Deployment, State
@@ -149,7 +150,7 @@ IN_ORDER = {
 def way(request, monkeypatch) -> None:
     """Of the ways that a page is come by: the limits between them, lowered to what a test can fill."""
     if request.param != "few":
-        monkeypatch.setattr("dashboard.deployments.listing.COUNTED", 1)
+        monkeypatch.setattr("dashboard.keyset.COUNTED", 1)
     if request.param == "walked":
         monkeypatch.setattr(by_project, "MOST_SORTED", -1)
 
@@ -200,7 +201,7 @@ def queries_of_pages(client: Client, query: dict[str, str]) -> list[tuple[int, b
     while path:
         with CaptureQueriesContext(connection) as queries:
             answer = client.get(path)
-        found.append((len(queries), answer.context["page"].in_progress))
+        found.append((len(queries), answer.context["in_progress"]))
         path = answer.context["older"] or None
     return found
 
@@ -230,7 +231,7 @@ def test_many_ordered_by_project_take_one_query_more(
     filters = DeploymentFilters({"sort": "project", "verdict": "rollback_recommended"}, scope_of(user))
     with django_assert_num_queries(3):
         deployments_page(filters)
-    monkeypatch.setattr("dashboard.deployments.listing.COUNTED", 1)
+    monkeypatch.setattr("dashboard.keyset.COUNTED", 1)
     with django_assert_num_queries(4):
         page = deployments_page(filters, size=1)
     with django_assert_num_queries(4):

@@ -77,8 +77,7 @@ def test_more_than_can_be_counted_cheaply_is_told_as_more(browser_of, environmen
     for _ in range(3):
         make_verdict(make_deployment(environment=environment, state=State.FINISHED))
     assert "3 deployments" in words(browser_of.get(LIST))
-    monkeypatch.setattr("dashboard.deployments.listing.COUNTED", 2)
-    monkeypatch.setattr("dashboard.deployments.list_views.COUNTED", 2)
+    monkeypatch.setattr("dashboard.keyset.COUNTED", 2)
     assert "More than 2 deployments" in words(browser_of.get(LIST))
 
 

@@ -14,7 +14,8 @@ from analysis.models import Hint
 from analysis.tests.factories import make_hint
 from dashboard.hints.code_charts import MOST_CHARTS, draw
 from dashboard.hints.filters import HintFilters
-from dashboard.hints.queries import PAGE_SIZE, counts_by_day, hints_page
+from dashboard.hints.queries import counts_by_day, hints_page
+from dashboard.keyset import PAGE_SIZE
 from dashboard.scope import scope_of
 from dashboard.tests.pages import has, words
 from deployments.models import State
@@ -58,7 +59,7 @@ def listed(user: User, hints: dict[str, Hint], query: dict[str, str]) -> list[st
     found, cursor = [], ""
     while True:
         page = hints_page(filters, cursor, size=1)
-        found += [names[one.pk] for one in page.hints]
+        found += [names[one.pk] for one in page.rows]
         if not page.older:
             return found
         cursor = page.older
@@ -66,7 +67,7 @@ def listed(user: User, hints: dict[str, Hint], query: dict[str, str]) -> list[st
 
 @pytest.mark.parametrize("counted", [1, 1000])
 def test_all_that_is_filtered_is_listed_and_nothing_else(user, hints, environment, monkeypatch, counted) -> None:
-    monkeypatch.setattr("dashboard.hints.queries.COUNTED", counted)
+    monkeypatch.setattr("dashboard.keyset.COUNTED", counted)
     project = str(environment.project.uuid)
     for query, names in (
         ({}, ["none", "slow", "cpu", "old"]),
@@ -90,7 +91,7 @@ def test_pages_lead_back_the_way_they_came(user, hints) -> None:
     first = hints_page(filters, size=2)
     second = hints_page(filters, first.older, size=2)
     assert (first.newer, second.older) == ("", "")
-    assert hints_page(filters, second.newer, size=2).hints == first.hints
+    assert hints_page(filters, second.newer, size=2).rows == first.rows
 
 
 def test_a_row_tells_what_was_observed_where_and_when(browser_of, hints) -> None:

@@ -116,7 +116,7 @@ def test_every_order_and_every_rare_value_is_read_by_index(
         with CaptureQueriesContext(connection) as queries:
             deployments_page(DeploymentFilters(query, scope_of(user)))
         assert index in plans(queries), (query, plans(queries))
-    monkeypatch.setattr("dashboard.deployments.listing.COUNTED", 10)
+    monkeypatch.setattr("dashboard.keyset.COUNTED", 10)
     monkeypatch.setattr("dashboard.deployments.by_project.MOST_SORTED", -1)
     with CaptureQueriesContext(connection) as queries:
         assert deployments_page(DeploymentFilters({"sort": "project"}, scope_of(user))).older
@@ -124,5 +124,5 @@ def test_every_order_and_every_rare_value_is_read_by_index(
     hints: list[tuple[dict[str, str], str]] = [({}, "hints_by_time"), ({"code": "poor_data"}, "hints_by_code")]
     for query, index in hints:
         with CaptureQueriesContext(connection) as queries:
-            assert hints_page(HintFilters(query, scope_of(user))).hints
+            assert hints_page(HintFilters(query, scope_of(user))).rows
         assert index in plans(queries), (query, plans(queries))

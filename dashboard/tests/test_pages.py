@@ -14,7 +14,7 @@ from django.urls import reverse
 from accounts.tests.factories import PASSWORD, make_user
 from analysis.models import VerdictName
 from analysis.tests.factories import make_hint, make_verdict
-from dashboard.deployments.listing import PAGE_SIZE
+from dashboard.keyset import PAGE_SIZE
 from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, elements, figure, has, markup, shows, words
 from deployments.models import NEVER_JUDGED, State
