@@ -13,24 +13,13 @@ from typing import Any, Protocol
 
 from django.utils.dateparse import parse_datetime
 
-from analysis.judge.types import Check, Hint, Miss, Quality, QualityIssue, Verdict
+from analysis.judge.types import LEVELS, Check, Hint, Miss, Quality, QualityIssue, Verdict
 from analysis.texts.hints import HintFacts, facts_of
 from explain.catalogue import TEMPLATES
 from explain.facts import Fact, NotAFact
 from explain.rendering import render
 
-CHECK_FIELDS = (
-    "metric",
-    "rule",
-    "outcome",
-    "observed",
-    "baseline",
-    "spread",
-    "limit",
-    "share",
-    "tolerance",
-    "margin",
-)
+CHECK_FIELDS = ("metric", "rule", "outcome", "spread", *LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +124,9 @@ def hint_columns(hint: Hint) -> dict[str, Any]:
     """Return a hint's columns in `sdh_hints`."""
     facts = facts_of(hint.text_key, hint.params, evidence=hint.evidence, roll_back=hint.roll_back)
     return {
-        "code": hint.code,
+        **{name: getattr(hint, name) for name in ("code", "severity", "confidence", "observed", "threshold")},
         "metric": hint.metric or "",
-        "severity": hint.severity,
-        "confidence": hint.confidence,
-        "observed": hint.observed,
-        "threshold": hint.threshold,
-        "title": render(facts.title),
-        "cause": render(facts.cause),
-        "impact": render(facts.impact),
+        **{name: render(getattr(facts, name)) for name in ("title", "cause", "impact")},
         "evidence": [render(fact) for fact in facts.evidence],
         "actions": [render(fact) for fact in facts.actions],
         "details": {

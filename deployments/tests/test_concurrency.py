@@ -23,10 +23,7 @@ def project() -> Project:
 
 
 def test_fifty_parallel_triggers_with_one_key_make_one_deployment(project: Project) -> None:
-    def start(_: int) -> Started:
-        return start_deployment(project, Trigger(env="prod", idempotency_key="run-1"))
-
-    started = at_once(50, start)
+    started = at_once(50, lambda _: start_deployment(project, Trigger(env="prod", idempotency_key="run-1")))
     assert Deployment.objects.count() == 1
     assert ScheduledJob.objects.count() == 1
     assert [one.status for one in started].count("created") == 1
@@ -34,10 +31,8 @@ def test_fifty_parallel_triggers_with_one_key_make_one_deployment(project: Proje
 
 
 def test_fifty_parallel_triggers_with_fifty_keys_make_one_running_deployment(project: Project) -> None:
-    def start(number: int) -> Started:
-        return start_deployment(project, Trigger(env="prod", idempotency_key=f"run-{number}"))
-
-    started = at_once(50, start)
+    triggers = [Trigger(env="prod", idempotency_key=f"run-{number}") for number in range(50)]
+    started = at_once(50, lambda number: start_deployment(project, triggers[number]))
     assert Deployment.objects.count() == 1
     assert [one.status for one in started].count("created") == 1
 
@@ -94,10 +89,7 @@ def test_triggers_that_bring_a_policy_or_an_endpoint_at_once_all_get_an_answer()
 def test_twenty_parallel_finishes_close_it_once_and_plan_once(project: Project) -> None:
     deployment = start_deployment(project, Trigger(env="prod")).deployment
 
-    def finish(_: int) -> Finished:
-        return finish_deployment(project, deployment.uuid, result="success")
-
-    finished = at_once(20, finish)
+    finished = at_once(20, lambda _: finish_deployment(project, deployment.uuid, result="success"))
     statuses = [one.status for one in finished]
     assert (statuses.count("accepted"), statuses.count("ignored")) == (1, 19)
     planned = ScheduledJob.objects.exclude(job_type="pre_collect")
@@ -107,10 +99,8 @@ def test_twenty_parallel_finishes_close_it_once_and_plan_once(project: Project) 
 def test_parallel_calls_that_bring_different_endpoints_settle_on_one() -> None:
     bare = create_project("bare", environment="prod").project
 
-    def start(number: int) -> Started:
-        return start_deployment(bare, Trigger(env="prod", metrics_endpoint=f"http://metrics-{number}.example/m"))
-
-    outcomes = [one.status for one in at_once(10, start)]
+    triggers = [Trigger(env="prod", metrics_endpoint=f"http://metrics-{number}.example/m") for number in range(10)]
+    outcomes = [one.status for one in at_once(10, lambda number: start_deployment(bare, triggers[number]))]
     assert (outcomes.count("created"), outcomes.count("existing")) == (1, 9)
     taken = bare.environments.get().metrics_endpoint
     assert taken == f"http://metrics-{outcomes.index('created')}.example/m"
