@@ -62,7 +62,7 @@ def test_a_chunked_body_is_put_together() -> None:
 def test_headers_that_could_split_a_request_are_a_callers_mistake(headers: dict[str, str]) -> None:
     server = says(OK)
     with pytest.raises(ValueError, match="header"):
-        play(server, lambda s, f: f.get(f"http://127.0.0.1:{s.port}/", headers))
+        play(server, lambda s, f: f.get(s.url, headers))
     assert server.connections == 0
 
 
@@ -77,7 +77,7 @@ def test_neither_proxy_variables_nor_cookies_nor_netrc_change_a_request(
 
     async def twice(s: Server, f: Fetcher) -> None:
         for _ in range(2):
-            await f.get(f"http://127.0.0.1:{s.port}/", {})
+            await f.get(s.url, {})
 
     play(server, twice)
     assert len(server.requests) == 2
@@ -138,7 +138,7 @@ def test_a_listed_name_opens_nothing_for_another_name_of_the_same_address() -> N
     async def scenario(s: Server, f: Fetcher) -> str:
         assert (await f.get(f"http://localhost:{s.port}/", {})).status == 200
         with pytest.raises(OutboundError) as caught:
-            await f.get(f"http://127.0.0.1:{s.port}/", {})
+            await f.get(s.url, {})
         return caught.value.code
 
     assert play(says(OK), scenario, allow=AllowList.parse("localhost")) == "blocked"
@@ -147,7 +147,7 @@ def test_a_listed_name_opens_nothing_for_another_name_of_the_same_address() -> N
 def test_connections_are_kept_and_used_again() -> None:
     async def scenario(s: Server, f: Fetcher) -> None:
         for _ in range(20):
-            await f.get(f"http://127.0.0.1:{s.port}/", {})
+            await f.get(s.url, {})
 
     server = says(OK)
     play(server, scenario)
@@ -162,10 +162,7 @@ def test_a_request_that_met_a_dead_connection_is_sent_again_with_new_headers() -
 
     async def scenario(s: Server, f: Fetcher) -> list[int]:
         nonces = iter(range(100))
-        return [
-            (await f.get(f"http://127.0.0.1:{s.port}/", lambda: {"X-Nonce": str(next(nonces))})).status
-            for _ in range(3)
-        ]
+        return [(await f.get(s.url, lambda: {"X-Nonce": str(next(nonces))})).status for _ in range(3)]
 
     server = Server(answer)
     assert play(server, scenario) == [200, 200, 200]
@@ -194,31 +191,23 @@ async def _slow(server: Server, reader: asyncio.StreamReader, writer: asyncio.St
 @pytest.mark.parametrize("limit", [{"per_host": 3}, {"max_connections": 3}])
 def test_no_more_requests_than_allowed_are_under_way(limit: dict[str, int]) -> None:
     async def scenario(s: Server, f: Fetcher) -> list[Response]:
-        return await asyncio.gather(*(f.get(f"http://127.0.0.1:{s.port}/", {}) for _ in range(20)))
+        return await asyncio.gather(*(f.get(s.url, {}) for _ in range(20)))
 
     server = Server(_slow)
-    assert (
-        len(
-            play(
-                server, scenario, per_host=limit.get("per_host", 64), max_connections=limit.get("max_connections", 512)
-            )
-        )
-        == 20
-    )
+    assert len(play(server, scenario, **limit)) == 20
     assert server.most_active == 3
 
 
 def test_waiting_for_a_place_counts_against_the_timeout() -> None:
     async def scenario(s: Server, f: Fetcher) -> tuple[OutboundError, Response]:
-        url = f"http://127.0.0.1:{s.port}/"
-        first = asyncio.create_task(f.get(url, {}, timeout_s=30))
+        first = asyncio.create_task(f.get(s.url, {}, timeout_s=30))
         await asyncio.sleep(0.1)
         with pytest.raises(OutboundError) as caught:
-            await f.get(url, {}, timeout_s=0.2)
+            await f.get(s.url, {}, timeout_s=0.2)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         s.answer = lambda server, reader, writer: says(OK).answer(server, reader, writer)
-        return caught.value, await f.get(url, {}, timeout_s=5)
+        return caught.value, await f.get(s.url, {}, timeout_s=5)
 
     error, later = play(says(b""), scenario, per_host=1)
     assert error.code == "timeout"
@@ -230,10 +219,10 @@ def test_hanging_and_dripping_endpoints_hold_nobody_up() -> None:
     async def scenario(s: Server, f: Fetcher) -> list[int]:
         drip = goes_on_with(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x", 0.1)
         async with serving(says(b"")) as hang, serving(drip):
-            stuck = [asyncio.create_task(f.get(f"http://127.0.0.1:{hang.port}/", {}, timeout_s=60)) for _ in range(150)]
-            stuck += [asyncio.create_task(f.get(f"http://127.0.0.1:{drip.port}/", {}, timeout_s=60)) for _ in range(50)]
+            stuck = [asyncio.create_task(f.get(hang.url, {}, timeout_s=60)) for _ in range(150)]
+            stuck += [asyncio.create_task(f.get(drip.url, {}, timeout_s=60)) for _ in range(50)]
             await until(lambda: len(hang.requests) + len(drip.requests) == 64 + 50)
-            healthy = [(await f.get(f"http://127.0.0.1:{s.port}/", {})).status for _ in range(50)]
+            healthy = [(await f.get(s.url, {})).status for _ in range(50)]
             assert not any(task.done() for task in stuck)
             for task in stuck:
                 task.cancel()
@@ -247,24 +236,23 @@ def test_a_cancelled_request_closes_its_connection_and_leaves_the_fetcher_usable
     async def scenario(s: Server, f: Fetcher) -> int:
         drip = goes_on_with(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x", 0.02)
         async with serving(drip):
-            task = asyncio.create_task(f.get(f"http://127.0.0.1:{drip.port}/", {}, timeout_s=60))
+            task = asyncio.create_task(f.get(drip.url, {}, timeout_s=60))
             await until(lambda: drip.requests)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             await until(lambda: drip.ended_by_client)
-        return (await f.get(f"http://127.0.0.1:{s.port}/", {})).status
+        return (await f.get(s.url, {})).status
 
     assert play(says(OK), scenario, per_host=1, max_connections=1) == 200
 
 
 def test_closing_ends_requests_under_way_and_refuses_new_ones() -> None:
     async def scenario(s: Server, f: Fetcher) -> list[str]:
-        url = f"http://127.0.0.1:{s.port}/"
-        task = asyncio.create_task(f.get(url, {}, timeout_s=60))
+        task = asyncio.create_task(f.get(s.url, {}, timeout_s=60))
         await until(lambda: s.requests)
         await f.aclose()
-        results = await asyncio.gather(task, f.get(url, {}), return_exceptions=True)
+        results = await asyncio.gather(task, f.get(s.url, {}), return_exceptions=True)
         return [str(result) for result in results]
 
     assert play(says(b""), scenario) == ["the program is shutting down"] * 2
