@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +45,10 @@ class NewJob:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+# In the order of ENQUEUE, which takes the metadata last, as text.
+COLUMNS = [column.name for column in fields(NewJob) if column.name != "metadata"]
+
+
 def database_now() -> datetime:
     """Return the database's clock, which jobs and leases use (start of the transaction, aware UTC)."""
     with connection.cursor() as cursor:
@@ -82,14 +86,7 @@ def enqueue(jobs: Iterable[NewJob]) -> None:
     for name in {job.job_type for job in wanted}:
         kind_of(name)
     columns = [
-        array(job.job_type for job in wanted),
-        array(job.scheduled_at for job in wanted),
-        array(job.deployment_id for job in wanted),
-        array(job.phase for job in wanted),
-        array(job.sequence_index for job in wanted),
-        array(job.expires_at for job in wanted),
-        array(job.unique_key for job in wanted),
-        array(job.fair_key for job in wanted),
+        *(array(getattr(job, name) for job in wanted) for name in COLUMNS),
         array(json.dumps(job.metadata) for job in wanted),
     ]
     with connection.cursor() as cursor:
@@ -106,7 +103,7 @@ def notify() -> None:
 CANCEL = f"""
 UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), error_code = %s, last_error = %s,
     error_fact = %s
-WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s) AND status = 'pending'
+WHERE id IN (SELECT id FROM scheduled_jobs WHERE {{owner}} = ANY(%s) AND job_type = ANY(%s) AND status = 'pending'
     ORDER BY id FOR UPDATE)
 RETURNING {ended_columns("job")}
 """  # noqa: S608  (names of our own columns)
@@ -117,26 +114,17 @@ def cancel(deployment_ids: Sequence[int], job_types: Sequence[str], why: Fact, *
 
     A running job ends by itself. The kinds' `on_finished` is called with the cancelled ones.
     """
-    return _cancel(CANCEL, [code or why.code, *stored(why), list(deployment_ids), list(job_types)])
-
-
-CANCEL_OF = f"""
-UPDATE scheduled_jobs AS job SET status = 'cancelled', finished_at = now(), error_code = %s, last_error = %s,
-    error_fact = %s
-WHERE id IN (SELECT id FROM scheduled_jobs WHERE fair_key = %s AND job_type = ANY(%s) AND status = 'pending'
-    ORDER BY id FOR UPDATE)
-RETURNING {ended_columns("job")}
-"""  # noqa: S608  (names of our own columns)
+    return _cancel("deployment_id", deployment_ids, job_types, why, code=code or why.code)
 
 
 def cancel_of(fair_key: int, job_types: Sequence[str], why: Fact) -> list[Ended]:
     """Cancel pending jobs of these kinds and one tenant (NewJob.fair_key), as cancel does for deployments."""
-    return _cancel(CANCEL_OF, [why.code, *stored(why), fair_key, list(job_types)])
+    return _cancel("fair_key", [fair_key], job_types, why, code=why.code)
 
 
-def _cancel(statement: str, values: list[Any]) -> list[Ended]:
+def _cancel(owner: str, ids: Sequence[int], job_types: Sequence[str], why: Fact, *, code: str) -> list[Ended]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(CANCEL.format(owner=owner), [code, *stored(why), list(ids), list(job_types)])
         cancelled = [Ended(*row) for row in cursor.fetchall()]
     announce_ended(cancelled)
     return cancelled

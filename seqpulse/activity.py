@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 
 from allauth.account.adapter import get_adapter
 from allauth.usersessions.models import UserSession
 from django.core.cache import cache
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.deprecation import MiddlewareMixin
 
 from seqpulse.api import is_api_path
 
@@ -17,16 +17,12 @@ from seqpulse.api import is_api_path
 EVERY = timedelta(minutes=1)
 
 
-class ActivityMiddleware:
+class ActivityMiddleware(MiddlewareMixin):
     """Record the use and the address of the session of each page."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def process_request(self, request: HttpRequest) -> None:
         if not is_api_path(request.path_info) and request.user.is_authenticated:
             note(request)
-        return self.get_response(request)
 
 
 def note(request: HttpRequest) -> None:

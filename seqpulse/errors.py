@@ -24,33 +24,30 @@ def error_page(request: HttpRequest, status: int, context: dict[str, Any] | None
     return render(whoever, f"{status}.html", {"again": again, **(context or {})}, status=status)
 
 
+def answer(request: HttpRequest, status: int, code: str, words: str) -> HttpResponse:
+    """Return JSON for API paths, else the page of this status."""
+    return error_response(status, code, words) if is_api_path(request.path) else error_page(request, status)
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """handler400: JSON for API paths, else a page."""
-    if is_api_path(request.path):
-        return error_response(400, "bad_request", WORDS_400)
-    return error_page(request, 400)
+    """handler400."""
+    return answer(request, 400, "bad_request", WORDS_400)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """handler404: the same for missing objects and for objects of other teams."""
-    if is_api_path(request.path):
-        return error_response(404, "not_found", "There is nothing at this address.")
-    return error_page(request, 404)
+    return answer(request, 404, "not_found", "There is nothing at this address.")
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """handler403."""
-    if is_api_path(request.path):
-        return error_response(403, "permission_denied", "You may not do this.")
-    return error_page(request, 403)
+    return answer(request, 403, "permission_denied", "You may not do this.")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """handler500; the error is in the log. If the navigation failed, the page has none."""
-    if is_api_path(request.path):
-        return error_response(500, "internal_error", "Something broke on our side; it has been logged. Try again.")
     try:
-        return error_page(request, 500)
+        return answer(request, 500, "internal_error", "Something broke on our side; it has been logged. Try again.")
     except Exception as error:
         logger.error("error_page_broke", error=repr(error))
         return defaults.server_error(request)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -12,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
+from django.utils.deprecation import MiddlewareMixin
 
 from seqpulse.api import DATABASE_AWAY, RETRY_AFTER_SECONDS, error_response, is_api_path
 from seqpulse.errors import error_page
@@ -19,41 +18,29 @@ from seqpulse.errors import error_page
 logger = structlog.get_logger(__name__)
 
 
-class SessionCookieMiddleware:
+class SessionCookieMiddleware(MiddlewareMixin):
     """Drop a session cookie that cannot be a session key: PostgreSQL refuses NUL, and the look-up would be a 500."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def process_request(self, request: HttpRequest) -> None:
         key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
         if key and not (key.isascii() and key.isalnum()):
             del request.COOKIES[settings.SESSION_COOKIE_NAME]
-        return self.get_response(request)
 
 
-class AccountPagesMiddleware:
+class AccountPagesMiddleware(MiddlewareMixin):
     """Forbid caching of account pages: django-allauth allows it for some that show recovery codes or the secret of a
     second factor."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if request.path_info.startswith("/accounts/"):
             add_never_cache_headers(response)
         return response
 
 
-class WrongMethodMiddleware:
+class WrongMethodMiddleware(MiddlewareMixin):
     """Answer 405 with a page instead of Django's empty one, for example for the URL of a form in the address bar."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         if response.status_code != 405 or response.content or is_api_path(request.path_info):
             return response
         page = error_page(request, 405)
@@ -68,14 +55,8 @@ class PageCompressionMiddleware(GZipMiddleware):
         return response if is_api_path(request.path_info) else super().process_response(request, response)
 
 
-class DatabaseAwayMiddleware:
+class DatabaseAwayMiddleware(MiddlewareMixin):
     """Answer 503 with Retry-After instead of 500 while the database is unavailable, for pages and API."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, (OperationalError, InterfaceError)):

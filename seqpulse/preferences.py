@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import structlog
@@ -11,6 +10,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.locale import LocaleMiddleware
 from django.utils import timezone, translation
+from django.utils.deprecation import MiddlewareMixin
 
 from accounts.models import Theme, User
 from seqpulse.api import is_api_path
@@ -34,21 +34,17 @@ class LanguageMiddleware(LocaleMiddleware):
         return response if is_api_path(request.path_info) else super().process_response(request, response)
 
 
-class PreferencesMiddleware:
+class PreferencesMiddleware(MiddlewareMixin):
     """Activate the user's language and time zone on pages. API calls look up no session."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not is_api_path(request.path_info):
-            try:
-                if request.user.is_authenticated:
-                    apply(request, request.user)
-            except (OperationalError, InterfaceError) as error:
-                logger.error("database_away", error=str(error))
-                return database_away(request)
-        return self.get_response(request)
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        try:
+            if not is_api_path(request.path_info) and request.user.is_authenticated:
+                apply(request, request.user)
+        except (OperationalError, InterfaceError) as error:
+            logger.error("database_away", error=str(error))
+            return database_away(request)
+        return None
 
 
 def apply(request: HttpRequest, user: User) -> None:

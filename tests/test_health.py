@@ -19,7 +19,7 @@ from accounts.tests.factories import make_user
 from common.cached import Cached
 from scheduler import health as scheduler_health
 from scheduler import state
-from scheduler.models import Poller, ScheduledJob
+from scheduler.tests.factories import make_job, make_poller
 from seqpulse.observability import health
 from seqpulse.observability.access import SESSIONS_PER_PERIOD
 
@@ -39,19 +39,6 @@ def fresh_answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for cached in (scheduler_health.health, health.database):
         cached.forget()
-
-
-def make_poller(*, age_s: float = 0.0, name: str = "a") -> Poller:
-    now = timezone.now()
-    beat = now - timedelta(seconds=age_s)
-    return Poller.objects.create(name=name, host="host", pid=1, started_at=now, heartbeat_at=beat)
-
-
-def make_job(*, late_s: float = 0.0, **columns: Any) -> ScheduledJob:
-    now = timezone.now()
-    return ScheduledJob.objects.create(
-        job_type="baseline_sweep", scheduled_at=now - timedelta(seconds=late_s), **columns
-    )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from scheduler.models import ScheduledJob
-from scheduler.tests.kinds import announced_kinds, make_job
+from scheduler.tests.kinds import Journal, make_job
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/scheduler/scheduledjob/"
@@ -17,22 +17,20 @@ def act(client: Client, action: str, *jobs: ScheduledJob) -> Any:
     return client.post(LIST, {"action": action, "_selected_action": [job.pk for job in jobs]}, follow=True)
 
 
-def test_failed_jobs_are_retried_and_refusals_told(admin_client: Client) -> None:
-    with announced_kinds():
-        failed = make_job(status="failed", error_code="refused", last_error="connection refused")
-        running = make_job(status="running", locked_by="a")
-        page = act(admin_client, "retry_jobs", failed, running).content.decode()
+def test_failed_jobs_are_retried_and_refusals_shown(admin_client: Client, journal: Journal) -> None:
+    failed = make_job(status="failed", error_code="refused", last_error="connection refused")
+    running = make_job(status="running", locked_by="a")
+    page = act(admin_client, "retry_jobs", failed, running).content.decode()
     failed.refresh_from_db()
     assert (failed.status, failed.retry_count) == ("pending", 0)
     assert f"Job {running.pk}: it is running" in page
     assert "by admin" in admin_client.get(f"{LIST}{failed.pk}/change/").content.decode()
 
 
-def test_pending_jobs_are_cancelled(admin_client: Client) -> None:
-    with announced_kinds() as journal:
-        job = make_job(due_in_s=60)
-        act(admin_client, "cancel_jobs", job)
-        assert [ended.status for ended in journal.ended] == ["cancelled"]
+def test_pending_jobs_are_cancelled(admin_client: Client, journal: Journal) -> None:
+    job = make_job(due_in_s=60)
+    act(admin_client, "cancel_jobs", job)
+    assert [ended.status for ended in journal.ended] == ["cancelled"]
     job.refresh_from_db()
     assert (job.status, job.last_error) == ("cancelled", "cancelled by admin")
     page = admin_client.get(f"{LIST}{job.pk}/change/", headers={"Accept-Language": "fr"}).content.decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -15,15 +14,9 @@ from django.utils import timezone
 from scheduler import operations
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
-from scheduler.tests.kinds import Journal, announced_kinds, make_job
+from scheduler.tests.kinds import Journal, make_job
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def journal() -> Iterator[Journal]:
-    with announced_kinds() as journal:
-        yield journal
 
 
 def ended(status: str = "failed", *, days_ago: float = 0, **columns: Any) -> ScheduledJob:

@@ -17,17 +17,10 @@ from scheduler.poller import Poller, PollerOptions
 from scheduler.queue import NewJob, database_now, enqueue
 from scheduler.registry import UnknownJobKind
 from scheduler.store import JobStore
-from scheduler.tests.kinds import Journal, announced_kinds, make_job, plain_connection, wait_until
+from scheduler.tests.kinds import Journal, make_job, plain_connection, wait_until
 from scheduler.tests.pollers import running_poller
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def journal() -> Iterator[Journal]:
-    with announced_kinds() as journal:
-        yield journal
-        journal.gate.set()
 
 
 def statuses(*jobs: ScheduledJob) -> list[str]:
@@ -37,6 +30,12 @@ def statuses(*jobs: ScheduledJob) -> list[str]:
 
 def all_done() -> bool:
     return not ScheduledJob.objects.open().exists()
+
+
+def work_off() -> None:
+    """Run a poller until no job is open."""
+    with running_poller():
+        wait_until(all_done)
 
 
 @pytest.mark.parametrize(("due_in_s", "notified"), [(3, True), (9.9, True), (60, False)])
@@ -52,16 +51,14 @@ def test_sleeping_pollers_are_told_of_what_is_due_before_they_wake(
 
 def test_due_jobs_run_and_their_results_are_recorded(journal: Journal) -> None:
     jobs = [make_job() for _ in range(30)]
-    with running_poller():
-        wait_until(all_done)
+    work_off()
     assert set(statuses(*jobs)) == {"completed"}
     assert sorted(journal.recorded) == sorted((job.pk, f"result of {job.pk}") for job in jobs)
 
 
 def test_plain_functions_run_on_threads(journal: Journal) -> None:
     make_job("computing")
-    with running_poller():
-        wait_until(all_done)
+    work_off()
     [(_, thread)] = journal.recorded
     assert thread.startswith("worker")
 
@@ -93,8 +90,7 @@ def test_an_enqueued_job_wakes_a_sleeping_poller(journal: Journal) -> None:
 
 def test_a_job_that_raises_fails_with_words_and_the_others_go_on(journal: Journal) -> None:
     broken, fine = make_job("raising"), make_job()
-    with running_poller():
-        wait_until(all_done)
+    work_off()
     assert statuses(broken, fine) == ["failed", "completed"]
     broken.refresh_from_db()
     assert broken.last_error == "ZeroDivisionError: broken\\0handler"
@@ -102,8 +98,7 @@ def test_a_job_that_raises_fails_with_words_and_the_others_go_on(journal: Journa
 
 def test_a_job_of_an_unknown_kind_fails_with_words(journal: Journal) -> None:
     job = make_job("nobody_announced_this")
-    with running_poller():
-        wait_until(all_done)
+    work_off()
     job.refresh_from_db()
     assert (job.status, job.error_code) == ("failed", "unknown_kind")
     assert "nobody_announced_this" in job.last_error
@@ -125,8 +120,7 @@ def test_a_failing_job_waits_for_its_next_try(journal: Journal) -> None:
 
 def test_a_failure_that_retrying_cannot_mend_is_final(journal: Journal) -> None:
     job = make_job("failing", job_metadata={"retry": False})
-    with running_poller():
-        wait_until(all_done)
+    work_off()
     assert (statuses(job), journal.ran[job.pk]) == (["failed"], 1)
 
 
@@ -184,8 +178,7 @@ def test_no_more_jobs_run_at_once_than_the_capacity(journal: Journal) -> None:
 
 def test_a_row_with_broken_metadata_fails_with_words_and_the_others_go_on(journal: Journal) -> None:
     broken, fine = make_job(job_metadata=Value([1], JSONField())), make_job()
-    with running_poller():
-        wait_until(all_done)
+    work_off()
     broken.refresh_from_db()
     assert (broken.status, broken.error_code) == ("failed", "broken_row")
     assert "not an object but list" in broken.last_error
@@ -342,6 +335,5 @@ def test_an_idle_poller_takes_over_from_a_dead_one_within_seconds(journal: Journ
 
 def test_words_that_no_database_takes_are_written_all_the_same(journal: Journal) -> None:
     job = make_job("raising", phase="surrogate")
-    with running_poller():
-        wait_until(all_done)
+    work_off()
     assert statuses(job) == ["failed"]

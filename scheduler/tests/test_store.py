@@ -14,18 +14,12 @@ from scheduler.fair_share import ClaimLimits
 from scheduler.models import ScheduledJob
 from scheduler.registry import Job
 from scheduler.store import CLAIM, HEARTBEAT, MOST_LOSSES, SNAPSHOT, Failure, JobStore
-from scheduler.tests.kinds import Journal, announced_kinds, make_job, plain_connection, wait_until
+from scheduler.tests.kinds import Journal, make_job, plain_connection, wait_until
 from tests.concurrency import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HTTP_503 = Fact("http_5xx", {"status": 503, "url": "x"})
-
-
-@pytest.fixture
-def journal():
-    with announced_kinds() as journal:
-        yield journal
 
 
 def claim_one(store: JobStore) -> Job:
@@ -76,9 +70,8 @@ def test_a_job_past_its_use_ends_as_expired_and_is_not_run(journal: Journal) -> 
     assert [ended.status for ended in journal.ended] == ["expired"]
 
 
-def test_completing_records_the_result_and_tells_the_kind(journal: Journal) -> None:
+def test_completing_records_the_result_and_tells_the_kind(journal: Journal, store: JobStore) -> None:
     job = make_job()
-    store = JobStore("a", 30)
     assert store.complete([(claim_one(store), "hello")]) == [job.pk]
     job.refresh_from_db()
     assert (job.status, job.locked_by, job.locked_until) == ("completed", "", None)
@@ -98,9 +91,8 @@ def test_a_late_result_of_a_job_that_was_taken_over_is_discarded(journal: Journa
     assert ScheduledJob.objects.get(pk=late.id).locked_by == "taker"
 
 
-def test_a_failed_job_comes_back_after_its_delay_with_the_reason(journal: Journal) -> None:
+def test_a_failed_job_comes_back_after_its_delay_with_the_reason(journal: Journal, store: JobStore) -> None:
     job = make_job("failing")
-    store = JobStore("a", 30)
     before = job.scheduled_at
     [changed] = store.fail([Failure(claim_one(store), HTTP_503, 30.0)])
     job.refresh_from_db()
@@ -111,9 +103,8 @@ def test_a_failed_job_comes_back_after_its_delay_with_the_reason(journal: Journa
     assert journal.ended == []
 
 
-def test_a_job_whose_next_try_would_come_too_late_fails_now(journal: Journal) -> None:
+def test_a_job_whose_next_try_would_come_too_late_fails_now(journal: Journal, store: JobStore) -> None:
     make_job("failing", expires_in_s=20)
-    store = JobStore("a", 30)
     [changed] = store.fail([Failure(claim_one(store), Fact("timeout"), 30.0)])
     assert changed.status == "failed"
     assert [ended.error_code for ended in journal.ended] == ["timeout"]
@@ -196,16 +187,14 @@ def test_a_heartbeat_renews_only_the_leases_of_jobs_that_the_poller_knows(journa
     assert [job.id for job in recovered] == [forgotten.pk]
 
 
-def test_released_jobs_are_due_again_at_once(journal: Journal) -> None:
+def test_released_jobs_are_due_again_at_once(store: JobStore) -> None:
     job = make_job()
-    store = JobStore("a", 30)
     claim_one(store)
     assert store.release() == 1
     assert claim_one(JobStore("b", 30)).id == job.pk
 
 
-def test_the_heartbeat_returns_when_the_next_job_is_due(journal: Journal) -> None:
-    store = JobStore("a", 30)
+def test_the_heartbeat_returns_when_the_next_job_is_due(store: JobStore) -> None:
     store.register("host", 1)
     assert store.heartbeat([]).next_due_s is None
     make_job(due_in_s=5)
@@ -265,9 +254,8 @@ def test_the_snapshot_shows_what_may_be_claimed_and_whether_others_work(journal:
     assert JobStore("z", 30).snapshot().elsewhere
 
 
-def test_a_failure_of_an_earlier_claim_does_not_touch_a_later_one_of_the_same_poller(journal: Journal) -> None:
+def test_a_failure_of_an_earlier_claim_does_not_touch_a_later_one_of_the_same_poller(store: JobStore) -> None:
     make_job()
-    store = JobStore("a", 30)
     earlier = claim_one(store)
     store.release()
     later = claim_one(store)
@@ -276,9 +264,8 @@ def test_a_failure_of_an_earlier_claim_does_not_touch_a_later_one_of_the_same_po
     assert store.complete([(later, "hello")]) == [later.id]
 
 
-def test_what_a_lost_claim_has_taken_goes_back_at_once(journal: Journal) -> None:
+def test_what_a_lost_claim_has_taken_goes_back_at_once(store: JobStore) -> None:
     known, unknown = make_job(), make_job()
-    store = JobStore("a", 30)
     store.claim(10)
     assert store.release(keep=[known.pk]) == 1
     assert claim_one(JobStore("b", 30)).id == unknown.pk
@@ -316,9 +303,8 @@ def test_who_cannot_prove_its_lock_is_not_judged_by_it(journal: Journal) -> None
     assert JobStore("other", 30).recover() == []
 
 
-def test_the_history_keeps_the_last_ten_failures(journal: Journal) -> None:
+def test_the_history_keeps_the_last_ten_failures(store: JobStore) -> None:
     job = make_job("failing")
-    store = JobStore("a", 30)
     for number in range(12):
         claimed = claim_one(store)
         store.fail([Failure(claimed, Fact("raised", {"error": f"failure {number}"}), 0.0)])
@@ -344,9 +330,8 @@ def test_metadata_nested_too_deep_to_read_is_a_defect_and_nothing_worse(journal:
     assert claim_one(JobStore("a", 30)).defect
 
 
-def test_an_ended_callback_that_raises_does_not_keep_jobs_from_ending(journal: Journal) -> None:
+def test_an_ended_callback_that_raises_does_not_keep_jobs_from_ending(journal: Journal, store: JobStore) -> None:
     fine, cursed = make_job("cursed"), make_job("cursed", sequence_index=13)
-    store = JobStore("a", 30)
     jobs, _ = store.claim(10)
     assert store.complete([(job, None) for job in jobs]) == sorted([fine.pk, cursed.pk])
     assert [ended.id for ended in journal.ended] == [fine.pk]

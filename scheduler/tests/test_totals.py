@@ -12,9 +12,9 @@ from common.totals import Measure
 from explain.facts import Fact
 from scheduler.models import RunningTotal, ScheduledJob
 from scheduler.queue import announce_ended
-from scheduler.registry import Ended
+from scheduler.registry import Ended, Job
 from scheduler.store import Failure, JobStore
-from scheduler.tests.kinds import announced_kinds, make_job
+from scheduler.tests.kinds import make_job
 from tests.concurrency import in_background
 
 COUNT = Measure("test_things_total", "Things.", ("kind",))
@@ -79,46 +79,33 @@ def test_counting_while_folding_loses_and_doubles_nothing() -> None:
     assert max(seen) <= 600
 
 
-def test_the_ends_of_jobs_stay_counted_when_the_jobs_are_deleted() -> None:
-    with announced_kinds():
-        store = JobStore("a", 30)
-        make_job(due_in_s=-3)
-        [job] = store.claim(10)[0]
-        store.complete([(job, "done")])
-        ScheduledJob.objects.all().delete()
-    assert total("seqpulse_scheduler_jobs_ended_total", job.job_type, "completed") == 1
-    assert total("seqpulse_scheduler_job_start_delay_seconds", job.job_type, part="sum") == pytest.approx(3, abs=1)
-    assert total("seqpulse_scheduler_job_start_delay_seconds", job.job_type, part="5") == 1
+def test_the_ends_of_jobs_stay_counted_when_the_jobs_are_deleted(store: JobStore, claimed: Job) -> None:
+    store.complete([(claimed, "done")])
+    ScheduledJob.objects.all().delete()
+    assert total("seqpulse_scheduler_jobs_ended_total", "quick", "completed") == 1
+    assert total("seqpulse_scheduler_job_start_delay_seconds", "quick", part="sum") == pytest.approx(3, abs=1)
+    assert total("seqpulse_scheduler_job_start_delay_seconds", "quick", part="5") == 1
 
 
-def test_a_try_that_failed_counts_as_retried_and_the_last_one_as_failed() -> None:
-    with announced_kinds():
-        store = JobStore("a", 30)
-        make_job(due_in_s=-3)
-        [job] = store.claim(10)[0]
-        store.fail([Failure(job, Fact("http_5xx"), delay_s=0.0)])
-        [again] = store.claim(10)[0]
-        store.fail([Failure(again, Fact("http_5xx"), delay_s=None)])
-    assert total("seqpulse_scheduler_jobs_retried_total", job.job_type) == 1
-    assert total("seqpulse_scheduler_jobs_ended_total", job.job_type, "failed") == 1
+def test_a_try_that_failed_counts_as_retried_and_the_last_one_as_failed(store: JobStore, claimed: Job) -> None:
+    store.fail([Failure(claimed, Fact("http_5xx"), delay_s=0.0)])
+    [retried] = store.claim(10)[0]
+    store.fail([Failure(retried, Fact("http_5xx"), delay_s=None)])
+    assert total("seqpulse_scheduler_jobs_retried_total", "quick") == 1
+    assert total("seqpulse_scheduler_jobs_ended_total", "quick", "failed") == 1
 
 
-def test_a_result_that_comes_after_a_take_over_is_not_counted() -> None:
-    with announced_kinds():
-        store = JobStore("a", 30)
-        make_job(due_in_s=-3)
-        [job] = store.claim(10)[0]
-        ScheduledJob.objects.update(locked_by="b")
-        store.complete([(job, "late")])
-        store.fail([Failure(job, Fact("raised"), delay_s=None)])
+def test_a_result_that_comes_after_a_take_over_is_not_counted(store: JobStore, claimed: Job) -> None:
+    ScheduledJob.objects.update(locked_by="b")
+    store.complete([(claimed, "late")])
+    store.fail([Failure(claimed, Fact("raised"), delay_s=None)])
     assert totals.read() == {}
 
 
-def test_expired_and_cancelled_jobs_are_counted_as_such() -> None:
-    with announced_kinds():
-        late = make_job(due_in_s=-9, expires_in_s=-1)
-        JobStore("a", 30).claim(10)
-        announce_ended([Ended(late.pk, "quick", "cancelled", None, 0, "cancelled")])
+def test_expired_and_cancelled_jobs_are_counted_as_such(store: JobStore) -> None:
+    late = make_job(due_in_s=-9, expires_in_s=-1)
+    store.claim(10)
+    announce_ended([Ended(late.pk, "quick", "cancelled", None, 0, "cancelled")])
     ended = "seqpulse_scheduler_jobs_ended_total"
     assert total(ended, "quick", "expired") == 1
     assert total(ended, "quick", "cancelled") == 1

@@ -8,7 +8,7 @@ so use the maximum over instances, not the sum.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
@@ -38,16 +38,17 @@ JOBS_FAILED = "seqpulse_scheduler_jobs_failed_total"
 
 def from_database() -> list[Metric]:
     """Return the metrics from the database; if it is unavailable, only that."""
-    up = GaugeMetricFamily("seqpulse_database_up", "1 where the database answers, else 0.")
     try:
         counted, gauges = totals.read(), read_gauges(ANALYSIS, VERDICT_WITHIN_S)
     except (DatabaseError, InterfaceError) as error:
         logger.error("metrics_without_database", error=str(error).strip())
         connection.close()
-        up.add_metric([], 0)
-        return [up]
-    up.add_metric([], 1)
-    return [up, *counters(counted), *now(gauges)]
+        return [database_up(0)]
+    return [database_up(1), *counters(counted), *now(gauges)]
+
+
+def database_up(value: int) -> Metric:
+    return GaugeMetricFamily("seqpulse_database_up", "1 where the database answers, else 0.", value=value)
 
 
 database = Cached(from_database, CACHE_S)
@@ -96,22 +97,12 @@ def histogram(measure: Measure, parts: Parts) -> Metric:
 
 def now(gauges: Gauges) -> Iterator[Metric]:
     """Yield the gauges in Prometheus' format."""
-    pending = GaugeMetricFamily("seqpulse_scheduler_jobs_pending", "Jobs that wait, due or not.", labels=["job_type"])
-    for name in sorted({*kind_names(), *gauges.pending}):
-        pending.add_metric([name], gauges.pending.get(name, 0))
-    yield pending
-    connections = GaugeMetricFamily(
-        "seqpulse_database_connections", "Connections to the database server, whoever has them.", labels=["state"]
-    )
-    for state in sorted({"active", "idle", *gauges.connections}):
-        connections.add_metric([state], gauges.connections.get(state, 0))
-    yield connections
-    age = GaugeMetricFamily(
-        "seqpulse_scheduler_poller_heartbeat_age_seconds", "Since a host's last heartbeat.", labels=["host"]
-    )
-    for host, age_s in heartbeat_ages(gauges.pollers).items():
-        age.add_metric([host], age_s)
-    yield age
+    pending = dict.fromkeys(kind_names(), 0) | gauges.pending
+    yield gauge("seqpulse_scheduler_jobs_pending", "Jobs that wait, due or not.", job_type=pending)
+    states = {"active": 0, "idle": 0} | gauges.connections
+    yield gauge("seqpulse_database_connections", "Connections to the database server, whoever has them.", state=states)
+    ages = heartbeat_ages(gauges.pollers)
+    yield gauge("seqpulse_scheduler_poller_heartbeat_age_seconds", "Since a host's last heartbeat.", host=ages)
     queue = gauges.queue
     plain = {
         "seqpulse_scheduler_pollers_alive": ("Pollers with a fresh heartbeat.", sum(p.fresh for p in gauges.pollers)),
@@ -123,9 +114,16 @@ def now(gauges: Gauges) -> Iterator[Metric]:
         "seqpulse_database_connections_max": ("Connections that the server allows.", gauges.max_connections),
     }
     for name, (words, value) in plain.items():
-        family = GaugeMetricFamily(name, words)
-        family.add_metric([], value)
-        yield family
+        yield GaugeMetricFamily(name, words, value=value)
+
+
+def gauge(name: str, words: str, **by: Mapping[str, float]) -> Metric:
+    """Return a gauge with one label; by: the values by that label, LABEL={…}."""
+    [(label, values)] = by.items()
+    family = GaugeMetricFamily(name, words, labels=[label])
+    for key, value in sorted(values.items()):
+        family.add_metric([key], value)
+    return family
 
 
 def heartbeat_ages(pollers: list[PollerState]) -> dict[str, float]:
