@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -89,67 +90,60 @@ def retry(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
 
     Refused for expired jobs: a late sample would measure something else.
     """
-    requests = Requests(ids)
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(LOCK, [list(ids)])
-        for job_id, status, over, due, until in cursor.fetchall():
-            if status not in RETRYABLE:
-                words = _("it is %(status)s: only failed, cancelled and expired jobs are retried")
-                requests.refuse(job_id, words % {"status": status_in_words(status)})
-            elif over:
-                words = _("its time is over: it was due at %(due)s UTC and of use until %(until)s")
-                requests.refuse(job_id, words % {"due": f"{due:%F %T}", "until": f"{until:%F %T}"})
-            else:
-                requests.grant(job_id)
-        cursor.execute(RETRY, [*stored(Fact("retried", {"by": by})), requests.granted])
-        for name, jobs in grouped([Ended(*row) for row in cursor.fetchall()], lambda job: job.job_type).items():
-            kind = known_kind(name)
-            if kind is not None and kind.on_retry is not None:
-                kind.on_retry(jobs)
-        if requests.granted:
-            notify()
-    return requests.outcomes()
+    return _act(ids, RETRY, Fact("retried", {"by": by}), refusal=_no_retry, then=_announce_retried)
+
+
+def _no_retry(status: str, over: bool, due: datetime, until: datetime) -> str:
+    if status not in RETRYABLE:
+        words = _("it is %(status)s: only failed, cancelled and expired jobs are retried")
+        return words % {"status": status_in_words(status)}
+    words = _("its time is over: it was due at %(due)s UTC and of use until %(until)s")
+    return words % {"due": f"{due:%F %T}", "until": f"{until:%F %T}"} if over else ""
+
+
+def _announce_retried(retried: Sequence[Ended]) -> None:
+    for name, jobs in grouped(retried, lambda job: job.job_type).items():
+        kind = known_kind(name)
+        if kind is not None and kind.on_retry is not None:
+            kind.on_retry(jobs)
+    if retried:
+        notify()
 
 
 def cancel(ids: Sequence[int], *, by: str = "somebody") -> list[Outcome]:
     """Cancel pending jobs and call `on_finished` of their kinds. A running job ends by itself."""
-    requests = Requests(ids)
+    return _act(ids, CANCEL, Fact("cancelled", {"by": by}), refusal=_no_cancel, then=announce_ended)
+
+
+def _no_cancel(status: str, *_times: Any) -> str:
+    if status == JobStatus.RUNNING:
+        return _("it is running and ends by itself")
+    ended = _("it has ended already: %(status)s") % {"status": status_in_words(status)}
+    return "" if status == JobStatus.PENDING else ended
+
+
+def _act(
+    ids: Sequence[int],
+    statement: str,
+    why: Fact,
+    *,
+    refusal: Callable[..., str],
+    then: Callable[[Sequence[Ended]], None],
+) -> list[Outcome]:
+    """Lock the jobs, change those that `refusal` has no words against, and call `then` with them."""
+    words = dict.fromkeys(ids, _("there is no such job"))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK, [list(ids)])
-        for job_id, status, *_rest in cursor.fetchall():
-            if status == JobStatus.PENDING:
-                requests.grant(job_id)
-            elif status == JobStatus.RUNNING:
-                requests.refuse(job_id, _("it is running and ends by itself"))
-            else:
-                words = _("it has ended already: %(status)s")
-                requests.refuse(job_id, words % {"status": status_in_words(status)})
-        cursor.execute(CANCEL, [*stored(Fact("cancelled", {"by": by})), requests.granted])
-        announce_ended([Ended(*row) for row in cursor.fetchall()])
-    return requests.outcomes()
+        words |= {job_id: refusal(*row) for job_id, *row in cursor.fetchall()}
+        granted = [job_id for job_id, refused in words.items() if not refused]
+        cursor.execute(statement, [*stored(why), granted])
+        then([Ended(*row) for row in cursor.fetchall()])
+    return [Outcome(job_id, not refused, refused) for job_id, refused in words.items()]
 
 
 def status_in_words(status: str) -> str:
     """Return the status as written within a sentence."""
     return str(JobStatus(status).label).lower()
-
-
-class Requests:
-    """Requested jobs and their outcomes."""
-
-    def __init__(self, ids: Sequence[int]) -> None:
-        self.words = dict.fromkeys(ids, _("there is no such job"))
-        self.granted: list[int] = []
-
-    def refuse(self, job_id: int, words: str) -> None:
-        self.words[job_id] = words
-
-    def grant(self, job_id: int) -> None:
-        self.words[job_id] = ""
-        self.granted.append(job_id)
-
-    def outcomes(self) -> list[Outcome]:
-        return [Outcome(job_id, not words, words) for job_id, words in self.words.items()]
 
 
 _kept: list[str] = []

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import JSONField, Value
 
 from explain.facts import Fact
 from scheduler import operations
@@ -160,15 +159,24 @@ def test_a_history_that_is_none_keeps_no_job_from_being_taken_back(journal: Jour
     assert odd.history[-1]["code"] == "poller_lost"
 
 
+DEEP = "repeat('[', 3000) || repeat(']', 3000)"
+
+
 @pytest.mark.parametrize(
-    "change", ["scheduled_at = '-infinity'", "expires_at = '20000-01-01'", "scheduled_at = '4000-01-01 BC'"]
+    ("change", "defect"),
+    [
+        ("scheduled_at = '-infinity'", Fact("broken_times")),
+        ("expires_at = '20000-01-01'", Fact("broken_times")),
+        ("scheduled_at = '4000-01-01 BC'", Fact("broken_times")),
+        ("job_metadata = '[1]'", Fact("metadata_no_object", {"type": "list"})),
+        ("job_metadata = 'null'", Fact("metadata_no_object", {"type": "NoneType"})),
+        (f"job_metadata = ({DEEP})::jsonb", Fact("broken_metadata", {"problem": Fact("json_depth")})),
+    ],
 )
-def test_a_time_that_no_clock_shows_is_a_defect_of_its_row_alone(journal: Journal, change: str) -> None:
+def test_a_value_that_cannot_be_used_is_a_defect_of_its_row_alone(store: JobStore, change: str, defect: Fact) -> None:
     odd, sound = make_job(), make_job()
     execute(f"UPDATE scheduled_jobs SET {change} WHERE id = %s", odd.pk)  # noqa: S608  (one of the above)
-    claimed = {job.id: job.defect for job in JobStore("a", 30).claim(10)[0]}
-    assert claimed[sound.pk] is None
-    assert claimed[odd.pk] == Fact("broken_times")
+    assert {job.id: job.defect for job in store.claim(10)[0]} == {sound.pk: None, odd.pk: defect}
 
 
 def test_a_job_of_use_for_ever_never_expires(journal: Journal) -> None:
@@ -312,22 +320,6 @@ def test_the_history_keeps_the_last_ten_failures(store: JobStore) -> None:
     assert job.history is not None
     assert [entry["error"] for entry in job.history] == [f"failure {number}" for number in range(2, 12)]
     assert {(entry["event"], entry["code"], entry["poller"]) for entry in job.history} == {("put off", "raised", "a")}
-
-
-@pytest.mark.parametrize(("metadata", "kind"), [([1], "list"), (None, "NoneType")])
-def test_a_row_with_broken_metadata_is_claimed_with_its_defect(journal: Journal, metadata: Any, kind: str) -> None:
-    make_job(job_metadata=Value(metadata, JSONField()))
-    assert claim_one(JobStore("a", 30)).defect == Fact("metadata_no_object", {"type": kind})
-
-
-def test_metadata_nested_too_deep_to_read_is_a_defect_and_nothing_worse(journal: Journal) -> None:
-    job = make_job()
-    with connection.cursor() as cursor:
-        depth = 3000
-        cursor.execute(
-            "UPDATE scheduled_jobs SET job_metadata = %s::jsonb WHERE id = %s", ["[" * depth + "]" * depth, job.pk]
-        )
-    assert claim_one(JobStore("a", 30)).defect
 
 
 def test_an_ended_callback_that_raises_does_not_keep_jobs_from_ending(journal: Journal, store: JobStore) -> None:
