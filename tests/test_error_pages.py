@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import connection
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponseNotAllowed
 from django.template import TemplateSyntaxError
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -23,7 +23,7 @@ from seqpulse.middleware import WrongMethodMiddleware, database_away
 
 pytestmark = pytest.mark.django_db
 
-HANDLERS: dict[int, Callable[[HttpRequest], HttpResponse]] = {
+HANDLERS: dict[int, Callable[[HttpRequest], Any]] = {
     400: lambda request: errors.bad_request(request, BadRequest()),
     403: lambda request: errors.permission_denied(request, PermissionDenied()),
     404: lambda request: errors.page_not_found(request, Http404()),
