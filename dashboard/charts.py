@@ -8,7 +8,7 @@ stop in every language.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -21,6 +21,8 @@ from dashboard.i18n import localised, quantity
 WIDTH, HEIGHT = 400, 212
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 392.0, 20.0, 170.0
 BEFORE_END, AFTER_START = 138.0, 176.0
+# The plot of an overlay, which has no zone before.
+OVERLAY = (14.0, 128.0)
 # Top of the plot relative to the highest value.
 HEADROOM = 1.12
 RATIOS = ("error_rate", "cpu_usage", "memory_usage")
@@ -188,8 +190,8 @@ def draw(
         outcome=check.outcome if check is not None else "",
         pre=before_points,
         post=after_points,
-        lines=_lines(post, after_points, span),
-        x_ticks=_x_ticks(span, reach),
+        lines=_lines([(_offset(one, span), at.x, at.y) for one, at in zip(post, after_points, strict=True)], span),
+        x_ticks=_x_ticks(span, reach, AFTER_START)[1:],
         y_ticks=tuple(Tick(text(height(value, top)), label) for value, label in y_labels(top, step, metric)),
         misses=tuple(text(_after_place(offset, reach)) for offset in span.missed),
         limit=None if drawn is None else text(height(drawn, top)),
@@ -213,9 +215,10 @@ def text(number: float) -> str:
     return f"{number:.1f}"
 
 
-def height(value: float, top: float) -> float:
-    """Return the position of a value between the axis (0) and the top of the scale."""
-    return BOTTOM - (BOTTOM - TOP) * min(max(value / top, 0.0), 1.0)
+def height(value: float, top: float, plot: tuple[float, float] = (TOP, BOTTOM)) -> float:
+    """Return the position of a value between the axis (0) and the top of the scale. plot: its upper and lower end."""
+    upper, lower = plot
+    return lower - (lower - upper) * min(max(value / top, 0.0), 1.0)
 
 
 def scale(values: Sequence[float], *, ratio: bool) -> tuple[float, float]:
@@ -278,8 +281,8 @@ def _reach(post: Sequence[SampleLike], span: Span) -> float:
     return max([span.seconds, *(_offset(sample, span) for sample in post)]) * 1.04
 
 
-def _after_place(offset: float, reach: float) -> float:
-    return AFTER_START + (RIGHT - AFTER_START) * min(max(offset / reach, 0.0), 1.0)
+def _after_place(offset: float, reach: float, left: float = AFTER_START) -> float:
+    return left + (RIGHT - left) * min(max(offset / reach, 0.0), 1.0)
 
 
 def _in_order(groups: Mapping[str, Sequence[SampleLike]]) -> list[tuple[str, SampleLike]]:
@@ -310,26 +313,62 @@ def _before_places(count: int) -> list[float]:
     return [LEFT + room * (place + 1) / (count + 1) for place in range(count)]
 
 
-def _lines(post: Sequence[SampleLike], points: Sequence[Point], span: Span) -> tuple[str, ...]:
-    """Return polylines through the POST samples, broken at gaps."""
+def _lines(places: Iterable[tuple[float, str, str]], span: Span) -> tuple[str, ...]:
+    """Return polylines through POST samples (seconds after finish, x, y), broken at gaps."""
     runs: list[list[str]] = []
-    previous: SampleLike | None = None
-    for sample, point in zip(post, points, strict=True):
-        apart = (sample.collected_at - previous.collected_at).total_seconds() if previous else math.inf
-        if apart > GAP_INTERVALS * span.interval_s:
+    previous = -math.inf
+    for offset, x, y in places:
+        if offset - previous > GAP_INTERVALS * span.interval_s:
             runs.append([])
-        runs[-1].append(f"{point.x},{point.y}")
-        previous = sample
+        runs[-1].append(f"{x},{y}")
+        previous = offset
     return tuple(" ".join(run) for run in runs if len(run) > 1)
 
 
-def _x_ticks(span: Span, reach: float) -> tuple[Tick, ...]:
-    """Return at most four marks after finish, at planned samples."""
-    every = max(1, math.ceil(span.samples / 4))
-    marks = [place * span.interval_s for place in range(every, span.samples + 1, every)]
-    return tuple(Tick(text(_after_place(at, reach)), time_label(at)) for at in marks)
+def _x_ticks(span: Span, reach: float, left: float) -> tuple[Tick, ...]:
+    """Return marks at finish and at most four planned samples after it."""
+    marks = range(0, span.samples + 1, max(1, math.ceil(span.samples / 4)))
+    return tuple(
+        Tick(text(_after_place(at * span.interval_s, reach, left)), f"+{quantity(at * span.interval_s, 'axis_time')}")
+        for at in marks
+    )
 
 
-def time_label(seconds: float) -> str:
-    """Return the label of a mark on the time axis: the time after finish."""
-    return f"+{quantity(seconds, 'axis_time')}"
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One window: points (x, y, value), and polylines broken at missing samples."""
+
+    points: tuple[tuple[str, str, float], ...]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """One metric of two windows on a common scale, aligned at finish."""
+
+    metric: str
+    unit: str
+    mine: Trace
+    other: Trace
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+
+def overlay(metric: str, *windows: tuple[Span, Sequence[SampleLike]]) -> Overlay:
+    """Compute the overlay. windows: observation and POST samples of each of the two deployments, oldest first."""
+    top, step = scale(
+        [float(getattr(sample, metric)) for _, samples in windows for sample in samples], ratio=metric in RATIOS
+    )
+    reach = max(_reach(samples, span) for span, samples in windows)
+    traces: list[Trace] = []
+    for span, samples in windows:
+        values = [float(getattr(sample, metric)) for sample in samples]
+        offsets = [_offset(sample, span) for sample in samples]
+        xs = [text(_after_place(offset, reach, LEFT)) for offset in offsets]
+        ys = [text(height(value, top, OVERLAY)) for value in values]
+        lines = _lines(zip(offsets, xs, ys, strict=True), span)
+        traces.append(Trace(tuple(zip(xs, ys, values, strict=True)), lines))
+    mine, other = traces
+    longest = max((span for span, _ in windows), key=lambda span: span.seconds)
+    y_ticks = tuple(Tick(text(height(value, top, OVERLAY)), label) for value, label in y_labels(top, step, metric))
+    return Overlay(metric, UNITS[metric], mine, other, _x_ticks(longest, reach, LEFT), y_ticks)

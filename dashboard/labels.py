@@ -44,7 +44,7 @@ VERDICTS = {
     WARNING: Status("warning", "warning", _("Warning")),
     ROLLBACK: Status("critical", "rollback", _("Rollback recommended")),
 }
-STATES = {
+STATES: dict[str, Status] = {
     State.PENDING: Status("neutral", "pending", _("Pending")),
     State.RUNNING: Status("info", "running", _("Deploying")),
     State.FINISHED: Status("info", "observing", _("Under observation")),
@@ -142,11 +142,20 @@ REFUSALS = {
 CONFIDENCE = ((0.85, _("high")), (0.6, _("moderate")), (0.0, _("low")))
 
 
-def status_of(deployment: Deployment, verdict: DeploymentVerdict | None) -> Status:
+def verdict_of(deployment: Deployment) -> DeploymentVerdict | None:
+    """Return the stored verdict, None if there is none."""
+    return getattr(deployment, "verdict", None)
+
+
+def status_of(deployment: Deployment) -> Status:
     """Return the verdict if there is one, else the state: a deployment without a verdict never reads as ok."""
-    if verdict is not None:
-        return VERDICTS.get(verdict.verdict, UNKNOWN)
-    return STATES.get(State(deployment.state), UNKNOWN) if deployment.state in State.values else UNKNOWN
+    verdict = verdict_of(deployment)
+    return status_by_name(verdict.verdict) if verdict is not None else state_of(deployment)
+
+
+def state_of(deployment: Deployment) -> Status:
+    """Return the state, whatever the verdict."""
+    return STATES.get(deployment.state, UNKNOWN)
 
 
 def confidence_word(confidence: float) -> Any:

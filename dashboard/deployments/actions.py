@@ -18,7 +18,7 @@ from dashboard import labels
 from dashboard.deployments.compare import compared
 from dashboard.deployments.export import document
 from dashboard.deployments.forms import ReplayForm
-from dashboard.deployments.queries import deployment_detail, deployment_of, verdict_of
+from dashboard.deployments.queries import deployment_detail, deployment_of
 from dashboard.deployments.verdict_diff import verdict_diff
 from dashboard.page import current_user, page
 from dashboard.policies.queries import readable
@@ -51,7 +51,7 @@ def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal
     """Render the page. refused: why saving was refused; the status is then 409."""
     context: dict[str, Any] = {
         "deployment": deployment,
-        "verdict": verdict_of(deployment),
+        "verdict": labels.verdict_of(deployment),
         "refused": labels.REFUSALS[refused] if refused else "",
     }
     try:
@@ -69,14 +69,14 @@ def show_rerun(request: HttpRequest, deployment: Deployment, *, refused: Refusal
 def replay(request: HttpRequest, deployment: Deployment, actions: Actions) -> HttpResponse:
     """Show a policy form, and the verdict that the policy would give. Writes nothing."""
     form = ReplayForm(policy_to_start_from(deployment), request.POST if request.method == "POST" else None)
-    context: dict[str, Any] = {"deployment": deployment, "form": form, "verdict": verdict_of(deployment)}
+    context: dict[str, Any] = {"deployment": deployment, "form": form, "verdict": labels.verdict_of(deployment)}
     if form.is_bound and form.is_valid():
         try:
             judgement = judge_as(deployment, policy_from_dict(form.policy))
         except CannotRerun as error:
             context["cannot"] = labels.REFUSALS[error.refusal]
         else:
-            context["beside"] = verdict_diff(verdict_of(deployment), judgement.verdict)
+            context["beside"] = verdict_diff(labels.verdict_of(deployment), judgement.verdict)
     return render(request, "dashboard/deployments/replay.html", context)
 
 

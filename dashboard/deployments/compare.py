@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
 from django.http import Http404
 
 from accounts.models import User
 from analysis.judge.types import METRICS
-from dashboard.charts import RATIOS, Chart, Span, change_between
-from dashboard.deployments.detail import charts_of
-from dashboard.deployments.queries import Detail, deployment_detail
-from dashboard.overlay import Overlay, overlay
+from dashboard.charts import RATIOS, change_between, overlay
+from dashboard.deployments.detail import charts_of, span_of
+from dashboard.deployments.queries import Detail, deployment_detail, siblings_of
 from deployments.models import Deployment
-from metrics.models import MetricSample, Phase
+from metrics.models import Phase
 
 OFFERED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class MetricPair:
-    """One metric of both. difference: of the levels after, relative or in points like a chart's change."""
-
-    metric: str
-    mine: Chart | None
-    other: Chart | None
-    difference: float | None
-    drawn: Overlay | None
-
-    @property
-    def in_points(self) -> bool:
-        return self.metric in RATIOS
-
-
-@dataclass(frozen=True, slots=True)
 class Pair:
-    """Two deployments of one environment; other: None if there is none. offered: other choices, newest first."""
+    """Two deployments of one environment.
+
+    other: None if there is none; offered: other choices, newest first; metrics: of each metric both charts, their
+    overlay, and the difference of the levels after, relative or in points like a chart's change.
+    """
 
     mine: Detail
     other: Detail | None
     offered: list[Deployment]
-    metrics: list[MetricPair]
+    metrics: list[dict[str, Any]]
 
 
 def compared(user: User, uuid: UUID, other: str | None) -> Pair:
@@ -51,9 +39,12 @@ def compared(user: User, uuid: UUID, other: str | None) -> Pair:
     Raises: Http404, also if they are of different environments, or the same.
     """
     mine = deployment_detail(user, uuid)
-    offered = offered_for(mine.deployment)
+    finished = siblings_of(mine.deployment).filter(finished_at__isnull=False).exclude(pk=mine.deployment.pk)
+    finished = finished.select_related("verdict").order_by("-pk")
+    offered = list(finished[:OFFERED])
     if other is None:
-        before = next((one for one in offered if one.pk < mine.deployment.pk), None) or previous(mine.deployment)
+        before = next((one for one in offered if one.pk < mine.deployment.pk), None)
+        before = before or finished.filter(pk__lt=mine.deployment.pk).first()
         beside = deployment_detail(user, before.uuid) if before is not None else None
     else:
         beside = deployment_detail(user, uuid_of(other))
@@ -74,55 +65,20 @@ def uuid_of(text: str) -> UUID:
         raise Http404("There is no such deployment.") from None
 
 
-def finished_beside(deployment: Deployment) -> QuerySet[Deployment]:
-    rows = Deployment.objects.filter(project_id=deployment.project_id, environment_id=deployment.environment_id)
-    return rows.filter(finished_at__isnull=False).exclude(pk=deployment.pk).select_related("verdict").order_by("-pk")
-
-
-def offered_for(deployment: Deployment) -> list[Deployment]:
-    """Return the latest finished deployments."""
-    return list(finished_beside(deployment)[:OFFERED])
-
-
-def previous(deployment: Deployment) -> Deployment | None:
-    """Return the deployment finished before this one."""
-    return finished_beside(deployment).filter(pk__lt=deployment.pk).first()
-
-
-def pairs(mine: Detail, other: Detail) -> list[MetricPair]:
-    ours, theirs = by_metric(mine), by_metric(other)
-    return [
-        MetricPair(
-            metric=metric,
-            mine=ours.get(metric),
-            other=theirs.get(metric),
-            difference=difference(ours.get(metric), theirs.get(metric), metric),
-            drawn=drawn(metric, mine, other),
+def pairs(mine: Detail, other: Detail) -> list[dict[str, Any]]:
+    ours, theirs = ({chart.metric: chart for chart in charts_of(detail)} for detail in (mine, other))
+    windows = [(span_of(detail), detail.samples_of(Phase.POST)) for detail in (mine, other)]
+    found = []
+    for metric in METRICS:
+        left, right, in_points = ours.get(metric), theirs.get(metric), metric in RATIOS
+        found.append(
+            {
+                "metric": metric,
+                "mine": left,
+                "other": right,
+                "difference": change_between(right.after, left.after, ratio=in_points) if left and right else None,
+                "in_points": in_points,
+                "drawn": overlay(metric, *windows) if any(samples for _span, samples in windows) else None,
+            }
         )
-        for metric in METRICS
-    ]
-
-
-def by_metric(detail: Detail) -> dict[str, Chart]:
-    return {chart.metric: chart for chart in charts_of(detail)}
-
-
-def difference(ours: Chart | None, theirs: Chart | None, metric: str) -> float | None:
-    """Return the difference of the levels after both; None if one is missing."""
-    if ours is None or theirs is None:
-        return None
-    return change_between(theirs.after, ours.after, ratio=metric in RATIOS)
-
-
-def drawn(metric: str, mine: Detail, other: Detail) -> Overlay | None:
-    """Draw both windows in one chart, None if neither has a sample."""
-    ours, theirs = (observed(detail) for detail in (mine, other))
-    return overlay(metric, ours, theirs) if ours[1] or theirs[1] else None
-
-
-def observed(detail: Detail) -> tuple[Span, list[MetricSample]]:
-    return span_of(detail.deployment), detail.samples_of(Phase.POST)
-
-
-def span_of(deployment: Deployment) -> Span:
-    return Span(deployment.started_at, deployment.finished_at, deployment.window_samples, deployment.interval_s)
+    return found

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-
-from django.utils import timezone
 
 from accounts.permissions import Action
 from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
@@ -15,9 +13,9 @@ from dashboard import labels
 from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.evidence_view import evidence_view
 from dashboard.deployments.forms import FeedbackForm
-from dashboard.deployments.queries import MISSED, Detail, last_good_before
+from dashboard.deployments.queries import MISSED, Detail, last_good_before, seconds_left
 from dashboard.deployments.timeline import how_taken, timeline_of
-from deployments.models import NEVER_JUDGED, Deployment, State
+from deployments.models import NEVER_JUDGED, State
 from metrics.models import MetricSample, Phase
 from scheduler.models import JobStatus, ScheduledJob
 
@@ -95,7 +93,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "sample_rows": sample_rows(detail, misses),
         "timeline": timeline_of(detail),
         "actions": actions_on(detail),
-        "verdict_due_in": verdict_due_in(deployment),
+        "verdict_due_in": seconds_left(deployment),
         "link": safe_link(deployment.url),
         "metrics": METRICS,
     }
@@ -108,7 +106,6 @@ def by_gravity(checks: Iterable[Check]) -> list[Check]:
 
 def charts_of(detail: Detail) -> list[Chart]:
     """Return the charts of all five metrics with the final checks; empty without samples."""
-    deployment = detail.deployment
     excluded = {(one.phase, one.collected_at) for one in detail.excluded}
     left_out = {one.pk for one in (*detail.samples, *detail.baseline) if (one.phase, one.collected_at) in excluded}
     samples = [one for one in detail.samples if one.phase in (Phase.PRE, Phase.POST) and one.pk not in left_out]
@@ -119,15 +116,6 @@ def charts_of(detail: Detail) -> list[Chart]:
     )
     if not detail.samples and not detail.baseline:
         return []
-    start = deployment.finished_at or deployment.started_at
-    lost = [job for job in detail.missed if job.phase == Phase.POST]
-    span = Span(
-        started_at=deployment.started_at,
-        finished_at=deployment.finished_at,
-        samples=deployment.window_samples,
-        interval_s=deployment.interval_s,
-        missed=tuple((job.scheduled_at - start).total_seconds() for job in lost if job.scheduled_at >= start),
-    )
     checks = detail.verdict.standing.verdict.checks if detail.verdict is not None else ()
     # An unreachable endpoint says nothing about the level of a metric.
     about_levels = [check for check in checks if check.rule != UNREACHABLE]
@@ -135,7 +123,20 @@ def charts_of(detail: Detail) -> list[Chart]:
     # A check without a limit must not hide the limit of another one.
     drawn = {**by_metric, **gravest(check for check in about_levels if check.limit is not None)}
     shown = {metric: replace(check, outcome=by_metric[metric].outcome) for metric, check in drawn.items()}
-    return [draw(metric, samples, span, shown.get(metric), earlier=earlier) for metric in METRICS]
+    return [draw(metric, samples, span_of(detail), shown.get(metric), earlier=earlier) for metric in METRICS]
+
+
+def span_of(detail: Detail) -> Span:
+    deployment = detail.deployment
+    start = deployment.finished_at or deployment.started_at
+    lost = [job for job in detail.missed if job.phase == Phase.POST]
+    return Span(
+        started_at=deployment.started_at,
+        finished_at=deployment.finished_at,
+        samples=deployment.window_samples,
+        interval_s=deployment.interval_s,
+        missed=tuple((job.scheduled_at - start).total_seconds() for job in lost if job.scheduled_at >= start),
+    )
 
 
 def legend_of(charts: list[Chart]) -> dict[str, bool]:
@@ -238,15 +239,6 @@ def actions_on(detail: Detail) -> dict[str, bool]:
         "replay": judged and Action.REPLAY in detail.actions,
         "rerun": over and Action.RERUN_ANALYSIS in detail.actions,
     }
-
-
-def verdict_due_in(deployment: Deployment) -> float | None:
-    """Return the seconds until the last planned sample is due; None before finish and after that time."""
-    if deployment.finished_at is None:
-        return None
-    end = deployment.finished_at + timedelta(seconds=deployment.window_samples * deployment.interval_s)
-    left = (end - timezone.now()).total_seconds()
-    return left if left > 0 else None
 
 
 def safe_link(url: str) -> str:

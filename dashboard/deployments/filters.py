@@ -24,7 +24,7 @@ VERDICT_LABELS = {
     NOT_CONCLUSIVE: _("Not conclusive"),
     EARLY: _("Issued early"),
 }
-STATE_LABELS = {**{state.value: status.label for state, status in STATES.items()}, State.ANALYZED.value: _("Analyzed")}
+STATE_LABELS = {**{str(state): status.label for state, status in STATES.items()}, State.ANALYZED.value: _("Analyzed")}
 
 
 def verdict_condition(name: str) -> Q:

@@ -8,8 +8,9 @@ from dashboard import keyset
 from dashboard.deployments import by_project
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.orders import BY_PROJECT, ORDERS
-from dashboard.deployments.queries import Row, samples_so_far, verdict_of, window_is_open
+from dashboard.deployments.queries import Row, samples_so_far, window_is_open
 from dashboard.keyset import PAGE_SIZE, Page, Slice, few_or_all, load, place_of, read, written
+from dashboard.labels import verdict_of
 from deployments.models import Deployment
 
 # Rows of verdicts are wide; a list needs few columns.
@@ -50,6 +51,6 @@ def slice_at(filters: DeploymentFilters, rows: Any, cursor: str, size: int, *, f
 
 
 def with_progress(deployments: list[Deployment]) -> list[Row]:
-    observed = [one for one in deployments if verdict_of(one) is None or window_is_open(one, verdict_of(one))]
+    observed = [one for one in deployments if verdict_of(one) is None or window_is_open(one)]
     counts = samples_so_far(observed)
-    return [Row(one, verdict_of(one), counts.get(one.pk, 0)) for one in deployments]
+    return [Row(one, counts.get(one.pk, 0)) for one in deployments]

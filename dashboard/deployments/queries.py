@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Manager, QuerySet
+from django.db.models import Count, Manager, OuterRef, QuerySet, Subquery
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
 
 from accounts.models import User
 from accounts.permissions import Actions
@@ -15,9 +18,10 @@ from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre
 from analysis.judge.types import OK
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.recorded import LeftOut
-from dashboard.labels import Status, status_of
+from dashboard.labels import Status, status_of, verdict_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
+from projects.models import Environment
 from scheduler.models import JobStatus, ScheduledJob
 
 COLLECTIONS = ("pre_collect", "post_collect")
@@ -26,25 +30,34 @@ WIDE = ("summary", "fact", "failed_metrics", "checks", "quality", "policy", "evi
 MISSED = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the list. collected: stored POST samples, counted only while the window is open."""
+@dataclass(frozen=True)
+class Observed:
+    """A deployment with its verdict and status."""
 
     deployment: Deployment
-    verdict: DeploymentVerdict | None
-    collected: int = 0
+
+    @property
+    def verdict(self) -> DeploymentVerdict | None:
+        return verdict_of(self.deployment)
 
     @property
     def status(self) -> Status:
-        return status_of(self.deployment, self.verdict)
+        return status_of(self.deployment)
 
     @property
     def in_progress(self) -> bool:
-        return is_in_progress(self.deployment, self.verdict)
+        return is_in_progress(self.deployment)
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+@dataclass(frozen=True)
+class Row(Observed):
+    """One row of the list. collected: stored POST samples, counted only while the window is open."""
+
+    collected: int = 0
+
+
+@dataclass(frozen=True)
+class Detail(Observed):
     """One deployment with everything that its page shows.
 
     samples: its own; baseline: of the half hour before it; history: POST of earlier deployments that were used
@@ -52,8 +65,6 @@ class Detail:
     its analysis job; actions: of the user.
     """
 
-    deployment: Deployment
-    verdict: DeploymentVerdict | None
     hints: list[Hint]
     samples: list[MetricSample]
     baseline: list[MetricSample]
@@ -64,14 +75,6 @@ class Detail:
     analyses: list[ScheduledJob]
     actions: Actions
 
-    @property
-    def status(self) -> Status:
-        return status_of(self.deployment, self.verdict)
-
-    @property
-    def in_progress(self) -> bool:
-        return is_in_progress(self.deployment, self.verdict)
-
     def samples_of(self, phase: str) -> list[MetricSample]:
         return [sample for sample in self.samples if sample.phase == phase]
 
@@ -81,22 +84,32 @@ class Detail:
 
     @property
     def window_is_open(self) -> bool:
-        return window_is_open(self.deployment, self.verdict)
+        return window_is_open(self.deployment)
 
     @property
     def missed(self) -> list[ScheduledJob]:
         return [job for job in self.collections if job.status in MISSED]
 
 
-def is_in_progress(deployment: Deployment, verdict: DeploymentVerdict | None) -> bool:
+def is_in_progress(deployment: Deployment) -> bool:
     """Return whether a verdict, or the final one after an early one, is pending."""
-    to_come = verdict is None and deployment.state not in (State.ANALYZED, *NEVER_JUDGED)
-    return to_come or window_is_open(deployment, verdict)
+    to_come = verdict_of(deployment) is None and deployment.state not in (State.ANALYZED, *NEVER_JUDGED)
+    return to_come or window_is_open(deployment)
 
 
-def window_is_open(deployment: Deployment, verdict: DeploymentVerdict | None) -> bool:
+def window_is_open(deployment: Deployment) -> bool:
     """Return whether the verdict is early and the observation continues."""
+    verdict = verdict_of(deployment)
     return verdict is not None and verdict.early and verdict.final is None and deployment.state == State.FINISHED
+
+
+def seconds_left(deployment: Deployment) -> float | None:
+    """Return the seconds until the last planned sample is due; None before finish and after that time."""
+    if deployment.finished_at is None:
+        return None
+    end = deployment.finished_at + timedelta(seconds=deployment.window_samples * deployment.interval_s)
+    left = (end - timezone.now()).total_seconds()
+    return left if left > 0 else None
 
 
 def deployments_of(user: User) -> DeploymentQuerySet:
@@ -108,8 +121,15 @@ def with_verdict(rows: Manager[Deployment] | QuerySet[Deployment]) -> QuerySet[D
     return rows.select_related("verdict").defer(*(f"verdict__{name}" for name in WIDE))
 
 
-def verdict_of(deployment: Deployment) -> DeploymentVerdict | None:
-    return getattr(deployment, "verdict", None)
+def with_latest(environments: QuerySet[Environment]) -> list[Any]:
+    """Return the environments by name; `latest` of each is its last deployment, None if there is none. Two queries."""
+    # By the time alone, as its index has it (dashboard/overview/queries.py).
+    own = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-started_at")
+    rows: list[Any] = list(environments.annotate(latest_id=Subquery(own.values("id")[:1])).order_by("name"))
+    found = with_verdict(Deployment.objects).in_bulk([row.latest_id for row in rows if row.latest_id])
+    for row in rows:
+        row.latest = Observed(found[row.latest_id]) if row.latest_id in found else None
+    return rows
 
 
 def samples_so_far(deployments: Sequence[Deployment]) -> dict[int, int]:
@@ -137,7 +157,6 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     by_place = list(jobs.order_by("-job_type", "sequence_index"))
     return Detail(
         deployment=deployment,
-        verdict=verdict,
         hints=list(Hint.objects.filter(deployment=deployment).order_by("position")),
         samples=own,
         baseline=baseline,
@@ -150,29 +169,22 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """The previous and the next deployment of the environment."""
-
-    older: Deployment | None
-    newer: Deployment | None
-
-
-def neighbours_of(deployment: Deployment) -> Neighbours:
-    """Return the previous and the next deployment of its environment. One query."""
+def siblings_of(deployment: Deployment) -> QuerySet[Deployment]:
+    """Return the deployments of the same environment."""
     # Filter by project, too: the index starts with it.
-    beside = Deployment.objects.filter(project_id=deployment.project_id, environment_id=deployment.environment_id)
-    older = beside.filter(pk__lt=deployment.pk).order_by("-pk")[:1]
-    newer = beside.filter(pk__gt=deployment.pk).order_by("pk")[:1]
-    found = {one.pk < deployment.pk: one for one in older.union(newer)}
-    return Neighbours(older=found.get(True), newer=found.get(False))
+    return Deployment.objects.filter(project_id=deployment.project_id, environment_id=deployment.environment_id)
+
+
+def neighbours_of(deployment: Deployment) -> dict[str, Deployment]:
+    """Return the previous ("older") and the next ("newer") deployment of its environment. One query."""
+    older = siblings_of(deployment).filter(pk__lt=deployment.pk).order_by("-pk")[:1]
+    newer = siblings_of(deployment).filter(pk__gt=deployment.pk).order_by("pk")[:1]
+    return {"older" if one.pk < deployment.pk else "newer": one for one in older.union(newer)}
 
 
 def last_good_before(deployment: Deployment) -> Deployment | None:
     """Return the environment's last earlier deployment that was conclusively ok and not marked wrong. One query."""
-    earlier = Deployment.objects.filter(
-        project_id=deployment.project_id, environment_id=deployment.environment_id, pk__lt=deployment.pk
-    )
+    earlier = siblings_of(deployment).filter(pk__lt=deployment.pk)
     good = earlier.filter(verdict__verdict=OK, verdict__conclusive=True).exclude(verdict__feedback__right=False)
     return good.order_by("-pk").first()
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dashboard.charts import RATIOS, UNITS, Tick, is_near, scale, y_labels
-from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, runs_of
+from dashboard.charts import RATIOS, UNITS, Tick, height, is_near, scale, y_labels
+from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, merged, runs_of
 
 WIDTH = 1000
 HEIGHT, TOP, BOTTOM = 140, 22.0, 134.0
@@ -104,7 +104,7 @@ def timeline(
     top, step = scale([*highs, *([] if drawn is None else [drawn])], ratio=metric in RATIOS)
 
     def y(value: float) -> str:
-        return f"{height(value, top):.1f}"
+        return f"{height(value, top, (TOP, BOTTOM)):.1f}"
 
     areas, lines, dots = [], [], []
     for run in runs_of(buckets, interval_s):
@@ -127,29 +127,13 @@ def timeline(
         dots=tuple(dots),
         y_ticks=tuple(Tick(y(value), label) for value, label in y_labels(top, step, metric)),
         limit=limit_of(limit, metric, None if drawn is None else y(drawn)),
-        total=total_of(buckets, metric),
+        total=merged(buckets, buckets[0].start).levels[metric] if buckets else None,
         latest=levels[-1].mean if levels else None,
     )
 
 
 def limit_of(value: float | None, metric: str, y: str | None) -> Limit | None:
     return None if value is None else Limit(value, y, metric == "requests_per_sec")
-
-
-def height(value: float, top: float) -> float:
-    """Return the position of a value between the axis (0) and the top of the scale, in pixels from above."""
-    return BOTTOM - (BOTTOM - TOP) * min(max(value / top, 0.0), 1.0)
-
-
-def total_of(buckets: Sequence[Bucket], metric: str) -> Level | None:
-    """Return the metric over the whole range; None without a sample."""
-    count = sum(bucket.count for bucket in buckets)
-    if not count:
-        return None
-    levels = [bucket.levels[metric] for bucket in buckets]
-    mean = sum(level.mean * (bucket.count / count) for level, bucket in zip(levels, buckets, strict=True))
-    low, high = min(level.low for level in levels), max(level.high for level in levels)
-    return Level(low, min(max(mean, low), high), high)
 
 
 def x_ticks(frame: Frame) -> tuple[TimeTick, ...]:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from analysis.judge.types import METRICS
-from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, verdict_of, with_verdict
+from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, with_verdict
 from dashboard.environments.chart import Frame, Timeline, Zone, timelines, x_ticks, zones
 from dashboard.environments.markers import Mark, Marker, markers_of
 from dashboard.environments.series import LARGEST, ORIGIN, Bucket, Level, Range, begin_of, rows_of
@@ -156,8 +156,7 @@ def markers_in(environment: Environment, frame: Frame) -> list[Marker]:
     rows = Deployment.objects.filter(environment=environment).select_related("verdict").only(*MARKED)
     rows = rows.filter(started_at__gte=frame.since, started_at__lt=frame.until)
     marks = [
-        Mark(frame.place(one.started_at), one.started_at, status_of(one, verdict_of(one)), one)
-        for one in rows.order_by("started_at")
+        Mark(frame.place(one.started_at), one.started_at, status_of(one), one) for one in rows.order_by("started_at")
     ]
     return markers_of(marks)
 
@@ -168,5 +167,5 @@ def latest_of(environment: Environment) -> list[Row]:
     found = list(rows.order_by("-started_at")[:LATEST_SHOWN])
     for one in found:
         one.environment, one.project = environment, environment.project
-    counts = samples_so_far([one for one in found if is_in_progress(one, verdict_of(one))])
-    return [Row(one, verdict_of(one), counts.get(one.pk, 0)) for one in found]
+    counts = samples_so_far([one for one in found if is_in_progress(one)])
+    return [Row(one, counts.get(one.pk, 0)) for one in found]

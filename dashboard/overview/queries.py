@@ -16,8 +16,8 @@ from accounts.models import User
 from accounts.permissions import may_create_project
 from analysis.judge.types import ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict, Hint, Severity
-from dashboard.deployments.queries import is_in_progress, samples_so_far, verdict_of, with_verdict
-from dashboard.labels import Status, status_by_name, status_of
+from dashboard.deployments.queries import is_in_progress, samples_so_far, seconds_left, with_verdict
+from dashboard.labels import Status, state_of, status_by_name, status_of, verdict_of
 from dashboard.overview.guide import Facts, Guide
 from dashboard.overview.health_ranking import HealthSummary, health_of, rank, summary_of
 from dashboard.overview.history_bar import HistoryBar, first_day, history_bar_of
@@ -46,7 +46,7 @@ class Watch:
 
     @property
     def status(self) -> Status:
-        return status_of(self.deployment, None)
+        return state_of(self.deployment)
 
     @property
     def running(self) -> bool:
@@ -82,7 +82,7 @@ class Row:
     def status(self) -> Status | None:
         """Return its last verdict, else the state of its latest deployment; None without deployments."""
         shown = self.judged or self.latest
-        return status_of(shown, self.verdict) if shown is not None else None
+        return status_of(shown) if shown is not None else None
 
     @property
     def health(self) -> str:
@@ -96,7 +96,7 @@ class Row:
 
     @property
     def unjudged_status(self) -> Status | None:
-        return status_of(self.unjudged, None) if self.unjudged is not None else None
+        return state_of(self.unjudged) if self.unjudged is not None else None
 
     @property
     def counts(self) -> list[tuple[Status, int]]:
@@ -204,24 +204,14 @@ def watches_in(environments: Sequence[Any]) -> dict[int, list[Watch]]:
     # Each half uses its partial index.
     open_ones = Q(state=State.RUNNING) | Q(state=State.FINISHED)
     rows = with_verdict(Deployment.objects.filter(open_ones, environment__in=list(by_id)))
-    found = [one for one in rows.order_by("-started_at", "-id") if is_in_progress(one, verdict_of(one))]
+    found = [one for one in rows.order_by("-started_at", "-id") if is_in_progress(one)]
     counts = samples_so_far([one for one in found if one.finished_at is not None])
     watches: dict[int, list[Watch]] = {}
-    now = timezone.now()
     for one in found:
         one.environment = by_id[one.environment_id]
         one.project = one.environment.project
-        watches.setdefault(one.environment_id, []).append(Watch(one, counts.get(one.pk, 0), seconds_left(one, now)))
+        watches.setdefault(one.environment_id, []).append(Watch(one, counts.get(one.pk, 0), seconds_left(one)))
     return watches
-
-
-def seconds_left(deployment: Deployment, now: datetime) -> float | None:
-    """Return the seconds until the last planned sample is due; None before finish and after that time."""
-    if deployment.finished_at is None:
-        return None
-    end = deployment.finished_at + timedelta(seconds=deployment.window_samples * deployment.interval_s)
-    left = (end - now).total_seconds()
-    return left if left > 0 else None
 
 
 def history_bars_of(projects: Sequence[Project]) -> dict[int, HistoryBar]:

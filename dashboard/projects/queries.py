@@ -8,16 +8,15 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, Q
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from accounts.models import User
 from analysis.models import DeploymentVerdict, Feedback, VerdictName
-from dashboard.deployments.queries import verdict_of
-from dashboard.labels import Status, status_by_name, status_of
+from dashboard.deployments.queries import with_latest
+from dashboard.labels import Status, status_by_name
 from dashboard.policies.queries import readable
-from deployments.models import Deployment
 from projects.models import Environment, Project
 from projects.policy import Policy
 
@@ -65,16 +64,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRow:
-    """One environment of a project: its last deployment, its record and its policy."""
+    """One environment of a project with its `latest` deployment, its record and its policy."""
 
-    environment: Environment
-    deployment: Deployment | None
+    environment: Any
     record: Record
     policy: Policy | None
-
-    @property
-    def status(self) -> Status | None:
-        return status_of(self.deployment, verdict_of(self.deployment)) if self.deployment is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +81,9 @@ class ProjectPage:
 def project_page(user: User, uuid: UUID) -> ProjectPage:
     """Return a project with its environments. Five queries. Raises Http404."""
     project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
-    latest = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-id").values("id")[:1]
-    there = Environment.objects.filter(project=project, deleting_at__isnull=True)
-    environments: list[Any] = list(there.annotate(latest_id=Subquery(latest)).order_by("name"))
-    ids = [environment.latest_id for environment in environments if environment.latest_id is not None]
-    last = Deployment.objects.select_related("verdict").in_bulk(ids)
+    environments = with_latest(Environment.objects.not_deleted().filter(project=project))
     records = records_of(project)
-    rows = []
-    for environment in environments:
-        environment.project = project
-        rows.append(
-            EnvironmentRow(
-                environment=environment,
-                deployment=last.get(environment.latest_id or 0),
-                record=records.get(environment.pk, Record()),
-                policy=readable(environment.policy),
-            )
-        )
+    rows = [EnvironmentRow(one, records.get(one.pk, Record()), readable(one.policy)) for one in environments]
     return ProjectPage(project, rows, sum((row.record for row in rows), Record()))
 
 

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.core.paginator import Page, Paginator
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 
 from accounts.models import User
 from accounts.permissions import Actions
-from dashboard.deployments.queries import verdict_of, with_verdict
-from dashboard.labels import Status, status_of
+from dashboard.deployments.queries import with_latest
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
 from metrics.models import MetricSample
@@ -26,62 +25,25 @@ COUNTED_UP_TO = 100_000
 ACTIVE, ARCHIVED = "active", "archived"
 
 
-@dataclass(frozen=True, slots=True)
-class EnvironmentStatus:
-    """One environment and the status of its last deployment; None where it has none."""
+def project_list(user: User, *, archived: bool, search: str, number: str) -> dict[str, Any]:
+    """Return the user's projects by name: page, rows of a project and its environments, how many are archived.
 
-    environment: Environment
-    deployment: Deployment | None
-    status: Status | None
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectRow:
-    project: Project
-    environments: list[EnvironmentStatus]
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectList:
-    """A page of projects. archived: how many projects of the user are archived."""
-
-    page: Page[Project]
-    rows: list[ProjectRow]
-    archived: int
-
-
-def project_list(user: User, *, archived: bool, search: str, number: str) -> ProjectList:
-    """Return the user's projects by name. Five queries."""
+    Five queries.
+    """
     visible = Project.objects.visible_to(user)
     rows = visible.filter(archived_at__isnull=not archived).select_related("team").order_by("name", "pk")
     if search:
         rows = rows.filter(name__icontains=search)
     page = Paginator(rows, PER_PAGE).get_page(number)
     projects = list(page.object_list)
-    environments = statuses_of(projects)
-    return ProjectList(
-        page,
-        [ProjectRow(project, environments.get(project.pk, [])) for project in projects],
-        visible.filter(archived_at__isnull=False).count(),
-    )
-
-
-def statuses_of(projects: list[Project]) -> dict[int, list[EnvironmentStatus]]:
-    """Return environments by project id, by name, with their last deployments. Two queries."""
-    # By the time alone, as its index has it (dashboard/overview/queries.py).
-    latest = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-started_at")
-    rows: list[Any] = list(
-        Environment.objects.filter(project__in=projects, deleting_at__isnull=True)
-        .annotate(latest_id=Subquery(latest.values("id")[:1]))
-        .order_by("name")
-    )
-    last = with_verdict(Deployment.objects).in_bulk([row.latest_id for row in rows if row.latest_id])
-    found: dict[int, list[EnvironmentStatus]] = {}
-    for row in rows:
-        deployment = last.get(row.latest_id or 0)
-        status = status_of(deployment, verdict_of(deployment)) if deployment is not None else None
-        found.setdefault(row.project_id, []).append(EnvironmentStatus(row, deployment, status))
-    return found
+    environments: dict[int, list[Any]] = {project.pk: [] for project in projects}
+    for one in with_latest(Environment.objects.not_deleted().filter(project__in=projects)):
+        environments[one.project_id].append(one)
+    return {
+        "page": page,
+        "rows": [(project, environments[project.pk]) for project in projects],
+        "archived": visible.filter(archived_at__isnull=False).count(),
+    }
 
 
 def project_of(user: User, uuid: UUID) -> tuple[Project, Actions]:

@@ -47,7 +47,7 @@ def projects(request: HttpRequest) -> HttpResponse:
         "shows_archived": archived,
         "search": search,
         "may_create": may_create_project(user),
-        "guide": None if found.rows or search or archived else guide_of(user),
+        "guide": None if found["rows"] or search or archived else guide_of(user),
     }
     return render(request, "dashboard/projects/projects.html", context)
 
