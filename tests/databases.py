@@ -24,6 +24,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from seqpulse.devserver import embedded
+from seqpulse.devserver.embedded_process import alive
 
 ROOT: Path = settings.BASE_DIR
 # Closed at the end of the run (conftest.py).
@@ -45,7 +46,18 @@ def start_server() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQPULSE_EMBEDDED_FAST", "1")
         embedded.start(settings.SEQPULSE_DATA_DIR)
+    drop_left_over()
     SERVER.callback(lambda: is_alone() and embedded.stop(settings.SEQPULSE_DATA_DIR))
+
+
+def drop_left_over() -> None:
+    """Drop the databases of runs that were killed."""
+    with psycopg.connect(server_url("postgres"), autocommit=True) as admin:
+        for name, pid in admin.execute(
+            r"SELECT datname, split_part(datname, '_', 2) FROM pg_database WHERE datname ~ '^live_\d+_'"
+        ):
+            if not alive(int(pid)):
+                execute(admin, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
 
 def server_url(database: str) -> str:
@@ -66,7 +78,7 @@ def own_database(*, migrated: bool = False) -> Iterator[str]:
     """Yield the address of a new database, empty or migrated. It is dropped afterwards, also where it is in use."""
     start_server()
     with psycopg.connect(server_url("postgres"), autocommit=True) as admin:
-        name = f"live_{secrets.token_hex(6)}"
+        name = f"live_{os.getpid()}_{secrets.token_hex(6)}"
         if migrated:
             copy_template(admin, name)
         else:
