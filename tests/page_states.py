@@ -99,6 +99,7 @@ def deployments_in_every_state(world: World) -> Iterator[Any]:
     yield world.boss.get("/dashboard/deployments/")
     yield world.boss.get("/dashboard/")
     yield world.boss.get("/dashboard/deployments/", {"q": "own", "since": "own", "cursor": "x"})
+    yield world.boss.get("/dashboard/deployments/", {"q": "emptiness"})
 
 
 @state
