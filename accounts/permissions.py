@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -15,55 +16,45 @@ from accounts.models import Membership, Role, Team, User
 
 
 class Action(StrEnum):
-    """An action on a team or its projects."""
+    """An action on a team or its projects, with the lowest role that allows it; None: only operators."""
 
-    SEE = "see"
-    MARK_VERDICT = "mark_verdict"
-    REPLAY = "replay"
-    RERUN_ANALYSIS = "rerun_analysis"
-    CHANGE_POLICY = "change_policy"
-    EXCLUDE_WINDOW = "exclude_window"
-    CREATE_PROJECT = "create_project"
-    CHANGE_PROJECT = "change_project"
-    ARCHIVE_PROJECT = "archive_project"
-    DELETE_PROJECT = "delete_project"
-    CHANGE_PLAN = "change_plan"
-    CHANGE_ENVIRONMENT = "change_environment"
-    MANAGE_SIGNING = "manage_signing"
-    MANAGE_KEYS = "manage_keys"
-    INVITE = "invite"
-    CHANGE_MEMBERS = "change_members"
-    CHANGE_OWNERS = "change_owners"
-    RENAME_TEAM = "rename_team"
-    DELETE_TEAM = "delete_team"
+    least: Role | None
+
+    def __new__(cls, value: str, least: Role | None) -> Self:
+        action = str.__new__(cls, value)
+        action._value_, action.least = value, least
+        return action
+
+    SEE = "see", Role.VIEWER
+    MARK_VERDICT = "mark_verdict", Role.MEMBER
+    REPLAY = "replay", Role.MEMBER
+    RERUN_ANALYSIS = "rerun_analysis", Role.MEMBER
+    # Actions that affect later verdicts: policy, baseline, what is measured and how, and who may change that.
+    CHANGE_POLICY = "change_policy", Role.ADMIN
+    EXCLUDE_WINDOW = "exclude_window", Role.ADMIN
+    CREATE_PROJECT = "create_project", Role.ADMIN
+    CHANGE_PROJECT = "change_project", Role.ADMIN
+    ARCHIVE_PROJECT = "archive_project", Role.ADMIN
+    CHANGE_ENVIRONMENT = "change_environment", Role.ADMIN
+    MANAGE_SIGNING = "manage_signing", Role.ADMIN
+    MANAGE_KEYS = "manage_keys", Role.ADMIN
+    INVITE = "invite", Role.ADMIN
+    CHANGE_MEMBERS = "change_members", Role.ADMIN
+    RENAME_TEAM = "rename_team", Role.ADMIN
+    # Actions that cannot be undone, and granting them to others.
+    DELETE_PROJECT = "delete_project", Role.OWNER
+    CHANGE_OWNERS = "change_owners", Role.OWNER
+    DELETE_TEAM = "delete_team", Role.OWNER
+    CHANGE_PLAN = "change_plan", None
 
 
 Actions = frozenset[Action]
 
-_VIEWER = frozenset({Action.SEE})
-_MEMBER = _VIEWER | {Action.MARK_VERDICT, Action.REPLAY, Action.RERUN_ANALYSIS}
-# Actions that affect later verdicts: policy, baseline, what is measured and how, and who may change that.
-_ADMIN = _MEMBER | {
-    Action.CHANGE_POLICY,
-    Action.EXCLUDE_WINDOW,
-    Action.CREATE_PROJECT,
-    Action.CHANGE_PROJECT,
-    Action.ARCHIVE_PROJECT,
-    Action.CHANGE_ENVIRONMENT,
-    Action.MANAGE_SIGNING,
-    Action.MANAGE_KEYS,
-    Action.INVITE,
-    Action.CHANGE_MEMBERS,
-    Action.RENAME_TEAM,
-}
-# Actions that cannot be undone, and granting them to others.
-_OWNER = _ADMIN | {Action.DELETE_PROJECT, Action.CHANGE_OWNERS, Action.DELETE_TEAM}
-
+ROLES = (Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER)
+# Each role allows what the roles before it allow, and more.
 ALLOWED: Mapping[str, Actions] = {
-    Role.VIEWER: _VIEWER,
-    Role.MEMBER: _MEMBER,
-    Role.ADMIN: _ADMIN,
-    Role.OWNER: _OWNER,
+    role: frozenset(action for action in Action if action.least in ROLES[: place + 1])
+    for place, role in enumerate(ROLES)
 }
 # A superuser operates the installation: an owner everywhere, who may also change plans.
 OPERATOR = frozenset(Action)

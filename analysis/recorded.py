@@ -48,6 +48,10 @@ class JudgedOn:
     policy_version: int | None = None
 
 
+# Of these, the values that are stored as they are.
+AS_STORED = ("pre_samples", "pre_origins", "post_samples", "expected_samples", "interval_s", "policy_version")
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A stored verdict with its evidence. at: when it was given."""
@@ -219,11 +223,7 @@ def _fact(stored: Mapping[str, Any], text: str) -> Fact:
 
 def _judged_on(stored: Mapping[str, Any]) -> JudgedOn:
     return JudgedOn(
-        pre_samples=stored.get("pre_samples", 0),
-        pre_origins=stored.get("pre_origins", {}),
-        post_samples=stored.get("post_samples", 0),
-        expected_samples=stored.get("expected_samples", 0),
-        interval_s=stored.get("interval_s"),
+        **{name: stored[name] for name in AS_STORED if name in stored},
         evaluated_at=_time(stored.get("evaluated_at")),
         misses=tuple(
             Miss(None, miss.get("reason", ""), miss.get("phase", "post"), miss.get("sequence_index", 0))
@@ -235,7 +235,6 @@ def _judged_on(stored: Mapping[str, Any]) -> JudgedOn:
             if (at := _time(one.get("collected_at"))) is not None
         ),
         history_of=tuple(stored.get("history_of", ())),
-        policy_version=stored.get("policy_version"),
     )
 
 
