@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
+from functools import partial
 from typing import Any
 
-from benchmarks.api.client import cycle, insert, median_of, overload, reads, repeat_for
-from benchmarks.site import Site, bench_site, cpu_seconds, print_table, resident_mb
+from benchmarks.api.client import cycle, insert, median_of, overload, read, repeat
+from benchmarks.report import print_json, print_table
+from benchmarks.site import Site, bench_site, cpu_seconds, resident_mb
+from seqpulse import gunicorn_config
 
 CONNECTIONS = (1, 8, 32)
 NO_LIMIT = {"SEQPULSE_RATE_DEPLOYMENTS": "100000000/m", "SEQPULSE_RATE_API": "100000000/m"}
@@ -44,19 +46,21 @@ def bench_calls(
 ) -> list[dict[str, Any]]:
     """Measure trigger and finish (or the floor) with several numbers of connections, their runs interleaved."""
     if floor:
-        (port, pid), once, what = site.start_floor(workers), insert, "floor: one bare DRF insert"
+        # The same server with a minimal application.
+        server = ("-k", "gthread", "--threads", str(gunicorn_config.threads), "-w", str(workers))
+        (port, pid), once, what = site.start_web(*server, "benchmarks.api.floor"), insert, "floor: one bare DRF insert"
     else:
         (port, pid), once, what = site.start_web(WEB_CONCURRENCY=str(workers), **NO_LIMIT), cycle, "trigger+finish"
-    asyncio.run(repeat_for(once, port, keys[:8], 1.0))
+    asyncio.run(repeat(once, port, keys[:8], seconds=1.0))
     tallies: dict[int, list[Any]] = {number: [] for number in CONNECTIONS}
     used_s = dict.fromkeys(CONNECTIONS, 0.0)
     for _ in range(runs):
         for number in CONNECTIONS:
             before = cpu_seconds(pid)
-            tallies[number].append(asyncio.run(repeat_for(once, port, keys[:number], seconds)))
+            tallies[number].append(asyncio.run(repeat(once, port, keys[:number], seconds=seconds)))
             used_s[number] += cpu_seconds(pid) - before
     memory = resident_mb(pid)
-    site.stop_web()
+    site.stop("web")
     rows = []
     for number in CONNECTIONS:
         figures = median_of(tallies[number])
@@ -74,7 +78,7 @@ def bench_reads(site: Site, key: str, *, number: int, deployments: int) -> list[
     site.rows(VERDICTS)
     site.rows("ANALYZE")
     middle = "SELECT uuid FROM deployments WHERE state = 'analyzed' ORDER BY id LIMIT 1 OFFSET %s"
-    [(uuid,)] = site.rows(middle, deployments // 2)
+    uuid = site.one(middle, deployments // 2)
     port, _ = site.start_web(**NO_LIMIT)
     paths = {
         "list, 25": "/deployments",
@@ -85,10 +89,11 @@ def bench_reads(site: Site, key: str, *, number: int, deployments: int) -> list[
     }
     rows = []
     for name, path in paths.items():
-        asyncio.run(reads(port, key, path, 10))
-        tally = asyncio.run(reads(port, key, path, number))
+        once = partial(read, path)
+        asyncio.run(repeat(once, port, [key], number=10))
+        tally = asyncio.run(repeat(once, port, [key], number=number))
         rows.append({"case": f"{name} ({deployments} deployments)", **tally.figures(), "bytes": tally.body_bytes})
-    site.stop_web()
+    site.stop("web")
     return rows
 
 
@@ -96,7 +101,7 @@ def bench_overload(site: Site, keys: list[str], *, req_per_s: float, seconds: fl
     """Measure five times the possible load, to be answered with 200, 429 and 503 only."""
     port, _ = site.start_web(**({} if limited else NO_LIMIT))
     tally = asyncio.run(overload(port, keys, per_second=5 * req_per_s, seconds=seconds))
-    site.stop_web()
+    site.stop("web")
     statuses = {str(status): number for status, number in sorted(tally.statuses.items(), key=str)}
     allowed = {"200", "429", "503", "not sent"}
     return {
@@ -114,8 +119,14 @@ def main() -> None:
     parser.add_argument("--deployments", type=int, default=100_000)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    with bench_site() as site:
-        keys = site.projects(max(CONNECTIONS))
+    with bench_site(Site) as site:
+        from projects.services import create_project  # noqa: PLC0415  (models, which need the settings)
+
+        projects = [
+            create_project(f"bench {n}", environment="prod", signed=True, endpoint="http://127.0.0.1:9/metrics")
+            for n in range(max(CONNECTIONS))
+        ]
+        keys = [made.api_key for made in projects]
         how = {"seconds": options.seconds, "runs": options.runs}
         for workers in (1, 2):
             rows += bench_calls(site, keys, workers=workers, floor=False, **how)
@@ -125,9 +136,7 @@ def main() -> None:
         for limited in (True, False):
             rows.append(bench_overload(site, keys, req_per_s=most, seconds=options.seconds, limited=limited))
     print_table(rows)
-    load = os.getloadavg()[0]
-    targets = {"p95_ms": TARGET_P95_MS, "req_per_s": TARGET_REQ_PER_S}
-    print(json.dumps({"bench": "api", "cpus": os.cpu_count(), "load_1m": load, "targets": targets, "rows": rows}))
+    print_json("api", rows, targets={"p95_ms": TARGET_P95_MS, "req_per_s": TARGET_REQ_PER_S})
 
 
 if __name__ == "__main__":

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import math
 import statistics
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from benchmarks.report import percentiles
 
 OVERLOAD_CONNECTIONS = 400
 
@@ -25,19 +29,12 @@ class Tally:
 
     def figures(self) -> dict[str, Any]:
         """Return requests per second, percentiles in ms, and the number of answers other than 2xx."""
-        ordered = sorted(self.latencies_ms)
         return {
-            "requests": len(ordered),
-            "req_per_s": len(ordered) / self.took_s if self.took_s else 0.0,
-            "p50_ms": percentile(ordered, 0.50),
-            "p95_ms": percentile(ordered, 0.95),
-            "p99_ms": percentile(ordered, 0.99),
+            "requests": len(self.latencies_ms),
+            "req_per_s": len(self.latencies_ms) / self.took_s if self.took_s else 0.0,
+            **percentiles(self.latencies_ms, 50, 95, 99),
             "errors": sum(number for status, number in self.statuses.items() if status not in (200, 202)),
         }
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 class Connection:
@@ -97,37 +94,30 @@ async def cycle(connection: Connection, key: str) -> None:
         await connection.call("POST", "/deployments/finish", key, finish)
 
 
+async def read(path: str, connection: Connection, key: str) -> None:
+    await connection.call("GET", path, key)
+
+
 async def insert(connection: Connection, key: str) -> None:
     """Call benchmarks/api/floor.py."""
     await connection.call("POST", "/", key, {"branch": "main"})
 
 
-async def repeat_for(once: Once, port: int, keys: Sequence[str], seconds: float) -> Tally:
-    """Repeat the calls for so many seconds, one connection per key."""
+async def repeat(once: Once, port: int, keys: Sequence[str], *, seconds: float = math.inf, number: int = 0) -> Tally:
+    """Repeat the calls for so many seconds or, if it is not 0, so many times; one connection per key."""
     tally = Tally()
-    end = time.perf_counter() + seconds
+    started = time.perf_counter()
 
     async def run(key: str) -> None:
         connection = Connection(port, tally)
-        while time.perf_counter() < end:
+        for _ in range(number) if number else itertools.count():
+            if time.perf_counter() >= started + seconds:
+                break
             await once(connection, key)
         connection.close()
 
-    started = time.perf_counter()
     await asyncio.gather(*map(run, keys))
     tally.took_s = time.perf_counter() - started
-    return tally
-
-
-async def reads(port: int, key: str, path: str, number: int) -> Tally:
-    """Repeat a read over one connection."""
-    tally = Tally()
-    connection = Connection(port, tally)
-    started = time.perf_counter()
-    for _ in range(number):
-        await connection.call("GET", path, key)
-    tally.took_s = time.perf_counter() - started
-    connection.close()
     return tally
 
 
@@ -162,5 +152,7 @@ async def overload(port: int, keys: Sequence[str], *, per_second: float, seconds
 def median_of(tallies: Sequence[Tally]) -> dict[str, Any]:
     """Return the median of each figure over the runs, and the sum of errors and requests."""
     figures = [tally.figures() for tally in tallies]
-    found = {name: statistics.median(each[name] for each in figures) for name in figures[0]}
-    return {**found, "requests": sum(each["requests"] for each in figures), "errors": sum(e["errors"] for e in figures)}
+    return {
+        name: (sum if name in {"requests", "errors"} else statistics.median)(each[name] for each in figures)
+        for name in figures[0]
+    }

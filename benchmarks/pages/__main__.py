@@ -7,39 +7,26 @@ the usual alternative on the same data: pages by OFFSET, search by ILIKE, totals
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.site import bench_site, print_table
+from django.db import connection
+from django.test import override_settings
 
-LIST, HINTS = "/dashboard/deployments/", "/dashboard/hints/"
+from benchmarks.report import percentile, print_json, print_table
+from benchmarks.site import Site, bench_site
+
 # Follow so many cursors into the list and measure the last page.
 DEEP_PAGES = 40
 # Target for pages of the list.
 TARGET_MS = 100
 
 
-def prepare(url: str, directory: str) -> None:
-    """Set up Django in this process, on the database of the benchmark."""
-    os.environ |= {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "seqpulse.settings", "SEQPULSE_DATA_DIR": directory}
-    os.environ |= {
-        "SECRET_KEY": "bench" * 12,
-        "SEQPULSE_ENCRYPTION_KEYS": "YmVuY2gtcGFnZXMtMDEyMzQ1Njc4OS1hYmNkZWZnaGk=",
-    }
-    os.environ |= {"SEQPULSE_HTTPS": "off", "SEQPULSE_RATE_LIMITS": "off", "LOG_LEVEL": "error", "DEBUG": "on"}
-    import django  # noqa: PLC0415  (it reads the settings above)
-
-    django.setup()
-    from django.conf import settings  # noqa: PLC0415
-
-    # DEBUG is needed to serve static files without collecting them; its cost must not be measured.
-    settings.DEBUG = False
-    settings.ALLOWED_HOSTS = ["testserver"]
+# DEBUG serves static files without collecting them; its cost is not measured.
+ENVIRONMENT = {"SEQPULSE_RATE_LIMITS": "off", "LOG_LEVEL": "error", "DEBUG": "on"}
 
 
 def measure(name: str, work: Callable[[], Any], repetitions: int) -> dict[str, Any]:
@@ -48,26 +35,23 @@ def measure(name: str, work: Callable[[], Any], repetitions: int) -> dict[str, A
     CPU time does not depend on other load of the machine. The first run fills caches and does not count.
     """
     work()
-    taken, worked = [], []
+    taken: list[float] = []
+    worked: list[float] = []
     for _ in range(repetitions):
         started, busy = time.perf_counter(), processor_ms()
         work()
         taken.append((time.perf_counter() - started) * 1000)
         worked.append(processor_ms() - busy)
-    taken.sort()
-    worked.sort()
     return {
         "case": name,
-        "median_ms": taken[len(taken) // 2],
-        "p95_ms": taken[min(len(taken) - 1, int(len(taken) * 0.95))],
-        "processor_ms": worked[len(worked) // 2],
+        "median_ms": percentile(taken, 0.5),
+        "p95_ms": percentile(taken, 0.95),
+        "processor_ms": percentile(worked, 0.5),
     }
 
 
 def processor_ms() -> float:
     """Return the CPU time in ms of this process and its PostgreSQL backend (of the backend on Linux only)."""
-    from django.db import connection  # noqa: PLC0415  (it needs the settings)
-
     connection.ensure_connection()
     scheduled = Path(f"/proc/{connection.connection.info.backend_pid}/schedstat")
     theirs = int(scheduled.read_text().split()[0]) / 1e6 if scheduled.exists() else 0.0
@@ -80,8 +64,7 @@ def main() -> None:
     parser.add_argument("--projects", type=int, default=60)
     parser.add_argument("--repetitions", type=int, default=20)
     options = parser.parse_args()
-    with bench_site() as site:
-        prepare(site.url, str(site.directory / "data"))
+    with bench_site(Site, **ENVIRONMENT) as site, override_settings(DEBUG=False, ALLOWED_HOSTS=["testserver"]):
         from benchmarks.pages import cases, world  # noqa: PLC0415  (models, which need the settings)
 
         started = time.perf_counter()
@@ -89,7 +72,6 @@ def main() -> None:
         print(f"filled in {time.perf_counter() - started:.0f} s", file=sys.stderr)
         rows = [measure(name, work, options.repetitions) for name, work in cases.pages(DEEP_PAGES)]
         rows += [measure(name, work, 2) for name, work in cases.files()]
-        cases.close()
     print_table(rows)
     lists = [row for row in rows if row["case"].startswith("page: deployments")]
     within = {name: sum(float(row[name]) < TARGET_MS for row in lists) for name in ("median_ms", "processor_ms")}
@@ -99,9 +81,8 @@ def main() -> None:
     )
     slowest = max((row for row in rows if row["case"].startswith("page")), key=lambda row: float(row["p95_ms"]))
     print(f"slowest page: {slowest['case']}, p95 {slowest['p95_ms']:.0f} ms")
-    facts = {"bench": "pages", "deployments": options.deployments, "projects": options.projects, "cpus": os.cpu_count()}
-    totals = {"load_1m": os.getloadavg()[0], "slowest_page_p95_ms": slowest["p95_ms"], "within_target": within}
-    print(json.dumps({**facts, **totals, "rows": rows}))
+    facts = {"deployments": options.deployments, "projects": options.projects, "within_target": within}
+    print_json("pages", rows, **facts, slowest_page_p95_ms=slowest["p95_ms"])
 
 
 if __name__ == "__main__":

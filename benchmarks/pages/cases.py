@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db import connection
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.test import Client
@@ -162,8 +161,3 @@ def files() -> Iterator[Case]:
     for kind in ("csv", "json"):
         yield f"file: all deployments, {kind}", partial(get, client, f"/dashboard/deployments/{kind}/")
     yield "file: verdict warning, csv", partial(get, client, "/dashboard/deployments/csv/", {"verdict": "warning"})
-
-
-def close() -> None:
-    """Close the connection before the database is removed."""
-    connection.close()

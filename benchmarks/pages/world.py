@@ -5,17 +5,6 @@ from __future__ import annotations
 from benchmarks.site import Site
 
 TEAMS, DAYS = 12, 365
-CODES = (
-    "high_latency",
-    "high_error_rate",
-    "traffic_below_baseline",
-    "cpu_spike",
-    "memory_growth",
-    "partial_outage",
-    "poor_data",
-    "missing_data",
-)
-
 TEAM_ROWS = """
 INSERT INTO accounts_team (name, created_at) SELECT 'team ' || n, now() FROM generate_series(1, %s) AS n
 """
@@ -83,14 +72,16 @@ ORDER BY id
 HINT_ROWS = """
 INSERT INTO sdh_hints (deployment_id, position, code, metric, severity, confidence, observed, threshold, title, cause,
     impact, evidence, actions, details, created_at)
-SELECT deployment_id, place, (%(codes)s::text[])[1 + (place + (hashint8(deployment_id) & 1048575)) %% %(count)s],
+SELECT deployment_id, place,
+    (ARRAY['high_latency', 'high_error_rate', 'traffic_below_baseline', 'cpu_spike', 'memory_growth', 'partial_outage',
+        'poor_data', 'missing_data'])[1 + (place + (hashint8(deployment_id) & 1048575)) % 8],
     'latency_p95',
     CASE verdict WHEN 'rollback_recommended' THEN 'critical' WHEN 'warning' THEN 'warning' ELSE 'info' END,
     0.8, 480, 300, 'p95 latency over 300 ms', repeat('The slowest requests wait for something. ', 5),
     repeat('Pages feel slow. ', 5), '["p95 latency above 270 ms in 5 of 5 samples"]',
     '["Look at the slowest statements."]', '{}', created_at
 FROM deployment_verdicts, generate_series(0, 2) AS place
-WHERE verdict <> 'ok' OR hashint8(deployment_id + place) %% 12 = 0
+WHERE verdict <> 'ok' OR hashint8(deployment_id + place) % 12 = 0
 ORDER BY deployment_id, place
 """
 
@@ -100,8 +91,8 @@ def fill(site: Site, *, deployments: int, projects: int) -> None:
     site.rows(TEAM_ROWS, TEAMS)
     site.rows(PROJECT_ROWS, TEAMS, projects)
     site.rows(ENVIRONMENT_ROWS)
-    site.database.execute(DEPLOYMENT_ROWS.encode(), {"count": deployments, "days": DAYS})
+    site.rows(DEPLOYMENT_ROWS, count=deployments, days=DAYS)
     site.rows(NUMBER_ROWS)
     site.rows(VERDICT_ROWS)
-    site.database.execute(HINT_ROWS.encode(), {"codes": list(CODES), "count": len(CODES)})
+    site.rows(HINT_ROWS)
     site.rows("VACUUM ANALYZE")

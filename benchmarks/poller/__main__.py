@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from benchmarks.poller import cases
-from benchmarks.poller.world import ROOT, World
+from benchmarks.poller.world import World
+from benchmarks.site import ROOT, bench_site
 
 # Figure: description, direction of its target (">=" or "<="), target.
 ROWS: dict[str, tuple[str, str, float | None]] = {
@@ -59,39 +57,19 @@ def main() -> int:
     """Run the benchmark. The exit code is 0 whatever the figures are: they need interpretation."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.poller", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute instead of five; less precise")
-    parser.add_argument(
-        "--only", nargs="*", default=[], help="collections windows raw tls slow lag idle claims verdicts noops naive"
-    )
+    names = [run.__name__ for run in cases.CASES]
+    parser.add_argument("--only", nargs="*", default=names, help=" ".join(names))
     parser.add_argument("--rival", type=Path, default=ROOT / ".venv-bench/bin/python", help="Python with procrastinate")
     options = parser.parse_args()
-    size = cases.QUICK if options.quick else cases.FULL
-    wanted: dict[str, Callable[[World, cases.Size], cases.Figures]] = {
-        "collections": cases.collections,
-        "windows": cases.windows,
-        "raw": cases.raw_requests,
-        "naive": cases.naive,
-        "tls": cases.fresh_tls,
-        "slow": cases.slow_endpoints,
-        "lag": cases.start_lag,
-        "idle": cases.idle,
-        "verdicts": cases.verdicts,
-        "noops": partial(cases.noops, rival=options.rival),
-        "claims": cases.claims,
-    }
+    size = cases.Size(options.rival, *(cases.QUICK if options.quick else ()))
     figures: cases.Figures = {}
-    with tempfile.TemporaryDirectory(prefix="seqpulse-bench-") as directory:
-        world = World(Path(directory))
-        try:
-            import django  # noqa: PLC0415
-
-            django.setup()
-            for name, run in wanted.items():
-                if not options.only or name in options.only:
-                    begun = time.monotonic()
-                    figures |= run(world, size)
-                    print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
-        finally:
-            world.close()
+    with bench_site(World) as world:
+        for run in cases.CASES:
+            if run.__name__ in options.only:
+                begun = time.monotonic()
+                figures |= run(world, size)
+                world.finish()
+                print(f"{run.__name__}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
     for name, (words, kind, target) in ROWS.items():
         value = figures.get(name)
         if value is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import queue
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+
+import pycurl
+import requests
 
 PROCRASTINATE = """
 import asyncio, sys, procrastinate
@@ -59,8 +60,6 @@ def procrastinate_rate(python: Path, url: str, count: int) -> float | None:
 
 def raw_rate(address: str, count: int, concurrency: int = 64) -> float:
     """Return GETs/s of libcurl's multi interface in one process, over persistent connections."""
-    import pycurl  # noqa: PLC0415
-
     multi = pycurl.CurlMulti()
     handles = []
     for _ in range(concurrency):
@@ -91,23 +90,18 @@ def raw_rate(address: str, count: int, concurrency: int = 64) -> float:
 
 def naive_rate(threads: int, count: int) -> float:
     """Return collections/s of a simple poller: each thread claims one row, calls with requests, and saves one row."""
-    import django  # noqa: PLC0415
-
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
-    django.setup()
-    claimed: queue.SimpleQueue[int] = queue.SimpleQueue()
     begun = time.perf_counter()
-    workers = [threading.Thread(target=_naive_worker, args=(claimed, count)) for _ in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return count / (time.perf_counter() - begun)
+    with ThreadPoolExecutor(threads) as pool:
+        collected = sum(pool.map(_naive_worker, range(threads)))
+    rate = collected / (time.perf_counter() - begun)
+    if collected != count:
+        raise RuntimeError(f"{collected} of {count} collections")
+    return rate
 
 
-def _naive_worker(claimed: queue.SimpleQueue[int], count: int) -> None:
-    import requests  # noqa: PLC0415
-    from django.db import connections, transaction  # noqa: PLC0415
+def _naive_worker(_number: int) -> int:
+    """Collect until nothing is due; return how often."""
+    from django.db import connections, transaction  # noqa: PLC0415  (needs the settings, like all of these)
     from django.utils import timezone  # noqa: PLC0415
 
     from deployments.models import Deployment  # noqa: PLC0415
@@ -115,12 +109,13 @@ def _naive_worker(claimed: queue.SimpleQueue[int], count: int) -> None:
     from metrics.signing import signed_headers  # noqa: PLC0415
     from scheduler.models import ScheduledJob  # noqa: PLC0415
 
-    while claimed.qsize() < count:
+    collected = 0
+    while True:
         with transaction.atomic():
             job = ScheduledJob.objects.due().select_for_update(skip_locked=True).order_by("scheduled_at").first()
             if job is None:
-                break
-            claimed.put(job.pk)
+                connections.close_all()
+                return collected
             job.status, job.locked_until = "running", timezone.now() + timedelta(seconds=30)
             job.save()
         deployment = Deployment.objects.select_related("environment", "project").get(jobs=job)
@@ -139,8 +134,4 @@ def _naive_worker(claimed: queue.SimpleQueue[int], count: int) -> None:
         )
         job.status, job.finished_at = "completed", timezone.now()
         job.save()
-    connections.close_all()
-
-
-if __name__ == "__main__":
-    print(naive_rate(int(sys.argv[1]), int(sys.argv[2])))
+        collected += 1
