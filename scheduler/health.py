@@ -17,6 +17,7 @@ CACHE_S = 1.0
 # Degraded from this many late jobs, or from one job this late.
 TOO_MANY_LATE = 10
 TOO_LATE_S = 60.0
+UNKNOWN = dict.fromkeys(("database", "migrations", "pollers", "queue", "jobs"), "unknown")
 DOWN_WORDS = "The database does not answer."
 
 
@@ -37,12 +38,10 @@ def look() -> Health:
         queue, pollers, missing = read_health()
     except (DatabaseError, InterfaceError):
         connection.close()
-        unknown = dict.fromkeys(("migrations", "pollers", "queue", "jobs"), "unknown")
-        return Health("down", {"database": "down", **unknown}, [DOWN_WORDS])
+        return Health("down", UNKNOWN | {"database": "down"}, [DOWN_WORDS])
     if missing:
-        unknown = dict.fromkeys(("pollers", "queue", "jobs"), "unknown")
         words = f"Migrations are missing ({', '.join(missing[:5])}): run manage.py migrate."
-        return Health("down", {"database": "ok", "migrations": "down", **unknown}, [words])
+        return Health("down", UNKNOWN | {"database": "ok", "migrations": "down"}, [words])
     return judge(queue, pollers)
 
 
@@ -58,8 +57,7 @@ def judge(queue: Queue, pollers: list[PollerState]) -> Health:
         problems["jobs"] = f"{queue.stuck} jobs are stuck: their poller is gone and nobody has taken them over."
     elif queue.failed:
         problems["jobs"] = f"{queue.failed} jobs failed within the last hour: see scheduled jobs in the admin."
-    checks = {"database": "ok", "migrations": "ok"}
-    checks |= {name: "degraded" if name in problems else "ok" for name in ("pollers", "queue", "jobs")}
+    checks = {name: "degraded" if name in problems else "ok" for name in UNKNOWN}
     # A failed job needs attention, but does not degrade the service.
     unwell = bool(problems) and (set(problems) != {"jobs"} or queue.stuck > 0)
     facts = {

@@ -128,8 +128,7 @@ def bounded(milliseconds: int) -> Iterator[CursorWrapper]:
 
 def read_queue(cursor: CursorWrapper) -> Queue:
     cursor.execute(QUEUE, PARAMETERS)
-    late, lag_s, stuck, failed, pending = cursor.fetchone()
-    return Queue(late, lag_s or 0.0, stuck, failed, pending)
+    return Queue(*cursor.fetchone())
 
 
 def read_pollers(cursor: CursorWrapper) -> list[PollerState]:

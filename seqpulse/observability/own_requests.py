@@ -9,7 +9,6 @@ import math
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -66,15 +65,18 @@ class RequestRecorder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._requests: Counter[tuple[int, int]] = Counter()
-        self._errors: Counter[tuple[int, int]] = Counter()
+        # By second and step of latency: requests, and the failed ones of them.
+        self._counts: dict[tuple[int, int], tuple[int, int]] = {}
 
     def add(self, latency_ms: float, status: int, at: float | None = None) -> None:
         """Count an answered request. at: seconds since the epoch."""
-        key = (int(at or time.time()), step_of(latency_ms))
+        self._add({(int(at or time.time()), step_of(latency_ms)): (1, int(status >= 500))})
+
+    def _add(self, counts: Mapping[tuple[int, int], tuple[int, int]]) -> None:
         with self._lock:
-            self._requests[key] += 1
-            self._errors[key] += status >= 500
+            for key, (requests, errors) in counts.items():
+                before = self._counts.get(key, (0, 0))
+                self._counts[key] = (before[0] + requests, before[1] + errors)
 
     def flush(self) -> int:
         """Share new counts; return the number of requests.
@@ -82,32 +84,19 @@ class RequestRecorder:
         Raises: DatabaseError; the counts are kept then.
         """
         with self._lock:
-            requests, errors = self._requests, self._errors
-            self._requests, self._errors = Counter(), Counter()
-        if not requests:
+            counts, self._counts = self._counts, {}
+        if not counts:
             return 0
         # In one order for all processes, to avoid deadlocks.
-        keys = sorted(requests)
+        rows = sorted((*key, *numbers) for key, numbers in counts.items())
         try:
             with connection.cursor() as cursor:
-                cursor.execute(
-                    ADD,
-                    [
-                        [second for second, _ in keys],
-                        [step for _, step in keys],
-                        [requests[key] for key in keys],
-                        [errors[key] for key in keys],
-                    ],
-                )
+                cursor.execute(ADD, [list(column) for column in zip(*rows, strict=True)])
         except (DatabaseError, InterfaceError):
             oldest = int(time.time()) - KEPT_S
-            with self._lock:
-                for key in keys:
-                    if key[0] > oldest:
-                        self._requests[key] += requests[key]
-                        self._errors[key] += errors[key]
+            self._add({key: numbers for key, numbers in counts.items() if key[0] > oldest})
             raise
-        return requests.total()
+        return sum(requests for requests, _ in counts.values())
 
 
 recorder = RequestRecorder()

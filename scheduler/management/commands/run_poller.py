@@ -21,6 +21,13 @@ logger = structlog.get_logger(__name__)
 FORCED_EXIT_CODE = 130
 # Supervisors kill after ten seconds. Exit before that; other pollers take over the rest.
 LATEST_EXIT_S = 9.5
+# Options of the command: the field of PollerOptions, and its help.
+OPTIONS = {
+    "--capacity": ("capacity", "jobs at the same time"),
+    "--threads": ("threads", "threads for analysis"),
+    "--lease": ("lease_s", "seconds until a silent poller's jobs go"),
+    "--poll": ("poll_s", "longest sleep between two looks, seconds"),
+}
 
 
 def raise_open_file_limit() -> None:
@@ -41,28 +48,13 @@ class Command(BaseCommand):
     help = "Claims due jobs and runs them. The first SIGTERM ends what runs, a second one ends at once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        default = PollerOptions()
-        parser.add_argument("--capacity", type=int, default=default.capacity, help="jobs at the same time")
-        parser.add_argument("--threads", type=int, default=default.threads, help="threads for analysis")
-        parser.add_argument(
-            "--lease", type=float, default=default.lease_s, help="seconds until a silent poller's jobs go"
-        )
-        parser.add_argument(
-            "--poll", type=float, default=default.poll_s, help="longest sleep between two looks, seconds"
-        )
+        for option, (field, words) in OPTIONS.items():
+            default = getattr(PollerOptions(), field)
+            parser.add_argument(option, dest=field, type=type(default), default=default, help=words)
 
     def handle(self, *args: Any, **options: Any) -> None:
         raise_open_file_limit()
-        asyncio.run(
-            self.work(
-                PollerOptions(
-                    capacity=options["capacity"],
-                    threads=options["threads"],
-                    lease_s=options["lease"],
-                    poll_s=options["poll"],
-                )
-            )
-        )
+        asyncio.run(self.work(PollerOptions(**{field: options[field] for field, _ in OPTIONS.values()})))
         if any(thread.name.startswith(("worker", "database")) for thread in threading.enumerate()):
             # Threads that still compute would keep the interpreter alive; their jobs have been handed back.
             exit_now(0)
