@@ -263,8 +263,6 @@ LANGUAGES = [("en", "English"), ("fr", "Français")]
 FORMAT_MODULE_PATH = "seqpulse.formats"
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "UTC"
-USE_I18N = True
-USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = ENVIRONMENT.directory("SEQPULSE_STATIC_ROOT", SEQPULSE_DATA_DIR / "static")
@@ -281,16 +279,12 @@ STORAGES = {
 # HTTPS if a trusted proxy says so; local installations use plain HTTP.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SEQPULSE_TRUSTED_PROXIES else None
 _https = ENVIRONMENT.boolean("SEQPULSE_HTTPS", not (DEBUG or EMBEDDED_DATABASE))
-SECURE_SSL_REDIRECT = False
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = _https
 LANGUAGE_COOKIE_AGE = 365 * 86400
 LANGUAGE_COOKIE_HTTPONLY = True
 LANGUAGE_COOKIE_SAMESITE = "Lax"
 SECURE_HSTS_SECONDS = 31536000 if _https else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
-SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
-X_FRAME_OPTIONS = "DENY"
 # Redirecting is the proxy's task (W008); HSTS for subdomains is the domain owner's choice (W005, W021).
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
