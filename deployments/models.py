@@ -67,7 +67,7 @@ class Deployment(models.Model):
     author = models.CharField(_("author"), max_length=255, blank=True)
     url = models.CharField(_("URL"), max_length=2048, blank=True)
     committed_at = models.DateTimeField(
-        _("committed at"), null=True, blank=True, help_text="When it was committed, if told."
+        _("committed at"), null=True, blank=True, help_text="When it was committed, where the call says so."
     )
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.RUNNING)
     pipeline_result = models.CharField(_("pipeline result"), max_length=10, choices=PipelineResult, blank=True)

@@ -19,9 +19,9 @@ WORDS_400 = "The server could not read this request."
 def error_page(request: HttpRequest, status: int, context: dict[str, Any] | None = None) -> HttpResponse:
     """Return the page of this status, with the navigation if the user was already loaded: it runs no queries."""
     # Django caches the user here once it was loaded.
-    whoever = request if hasattr(request, "_cached_user") else None
+    request_with_user = request if hasattr(request, "_cached_user") else None
     again = "" if request.method in ("GET", "HEAD") else "/"
-    return render(whoever, f"{status}.html", {"again": again, **(context or {})}, status=status)
+    return render(request_with_user, f"{status}.html", {"again": again, **(context or {})}, status=status)
 
 
 def answer(request: HttpRequest, status: int, code: str, words: str) -> HttpResponse:

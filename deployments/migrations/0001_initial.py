@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                 ('version', models.CharField(blank=True, max_length=255, verbose_name='version')),
                 ('author', models.CharField(blank=True, max_length=255, verbose_name='author')),
                 ('url', models.CharField(blank=True, max_length=2048, verbose_name='URL')),
-                ('committed_at', models.DateTimeField(blank=True, help_text='When it was committed, if told.', null=True, verbose_name='committed at')),
+                ('committed_at', models.DateTimeField(blank=True, help_text='When it was committed, where the call says so.', null=True, verbose_name='committed at')),
                 ('state', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('finished', 'Finished'), ('analyzed', 'Analyzed'), ('abandoned', 'Abandoned'), ('superseded', 'Superseded')], default='running', max_length=10, verbose_name='state')),
                 ('pipeline_result', models.CharField(blank=True, choices=[('success', 'Success'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], max_length=10, verbose_name='pipeline result')),
                 ('started_at', models.DateTimeField(verbose_name='started at')),
