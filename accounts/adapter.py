@@ -1,7 +1,5 @@
 """Decisions of this installation for django-allauth: sign-up, stages of signing in, addresses, mail."""
 
-from __future__ import annotations
-
 import time
 from smtplib import SMTPException
 from typing import Any

@@ -1,7 +1,5 @@
 """Users, groups, teams and memberships in Django admin."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from allauth.account.models import EmailAddress

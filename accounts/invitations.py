@@ -4,8 +4,6 @@ Any account may accept with the link, since mail gets forwarded; the page shows 
 locked first, as by every change of a team's members (accounts/teams.py).
 """
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 from dataclasses import dataclass

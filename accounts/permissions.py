@@ -3,8 +3,6 @@
 Whether a user sees a project at all is decided earlier, by `visible_to`: other teams' projects are not found.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self

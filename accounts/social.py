@@ -1,7 +1,5 @@
 """Sign-in with GitHub or Google."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter

@@ -1,7 +1,5 @@
 """Steps between the right password and the first page."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from allauth.account import stages

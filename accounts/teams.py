@@ -5,8 +5,6 @@ it is changed, and of two owners who leave at once one stays. The acting user's 
 lock; PermissionDenied is raised where they are not enough.
 """
 
-from __future__ import annotations
-
 import unicodedata
 
 import structlog

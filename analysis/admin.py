@@ -1,7 +1,5 @@
 """Verdicts, hints and marks in Django admin, read-only."""
 
-from __future__ import annotations
-
 from django.contrib import admin
 
 from analysis.models import DeploymentVerdict, Feedback, Hint

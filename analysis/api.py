@@ -1,7 +1,5 @@
 """Reading API: deployments, verdicts and hints (docs/protocol.md)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 from uuid import UUID

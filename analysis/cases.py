@@ -5,8 +5,6 @@ A case is `{"id", "pre": [sample…], "post": [sample…], "observation_minutes"
 ignored. Values must be what a metrics endpoint may report, so that a case and a stored deployment are judged alike.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Counters of verdicts: names, hints, and durations."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """Load the evidence of a deployment: samples, misses, window and policy. Records why a sample was left out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Filters of the API's lists."""
 
-from __future__ import annotations
-
 import django_filters
 
 from analysis.models import Hint, Severity, VerdictName

@@ -1,7 +1,5 @@
 """Judging a deployment: the job kinds analysis and early_analysis."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter

@@ -1,7 +1,5 @@
 """Cursor pagination, stable while rows are added."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rest_framework.exceptions import ValidationError

@@ -4,8 +4,6 @@ The API answers with the English text; pages render the facts. A value that is n
 version, or edited by hand) keeps its English text everywhere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime

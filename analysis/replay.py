@@ -1,7 +1,5 @@
 """Judge deployments that have a verdict with another policy, from stored data."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ A preview writes nothing. Storing the result revises the verdict (docs/verdicts.
 window was open, so it stays: its final verdict is revised.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from enum import StrEnum

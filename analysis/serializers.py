@@ -1,7 +1,5 @@
 """Deployments, verdicts and hints in the API."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rest_framework import serializers

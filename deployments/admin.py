@@ -1,7 +1,5 @@
 """Deployments in Django admin, read-only."""
 
-from __future__ import annotations
-
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 

@@ -1,7 +1,5 @@
 """The API for CI: trigger and finish (docs/protocol.md)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any

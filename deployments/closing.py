@@ -1,7 +1,5 @@
 """Close deployments without a finish: superseded or abandoned. They get no verdict, so they never read as ok."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import structlog

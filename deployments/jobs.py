@@ -1,7 +1,5 @@
 """Recurring work on deployments."""
 
-from __future__ import annotations
-
 from deployments.closing import abandon_stale
 from scheduler.recurring import recurring
 

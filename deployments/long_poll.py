@@ -1,7 +1,5 @@
 """Long polling: an answer waits until something has happened."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Plan the jobs that observe a window. Pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 

@@ -5,8 +5,6 @@ as "@7". Only the index `deployments_by_word` holds them. A search word matches 
 only as a whole word. Words consist of letters, digits and characters outside ASCII; all others separate them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Sequence
 

@@ -1,7 +1,5 @@
 """Requests and answers of trigger and finish (docs/protocol.md)."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Start and finish deployments. Each call is one transaction; unique constraints decide races."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime

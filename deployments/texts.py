@@ -1,7 +1,5 @@
 """The sentences of calls that CI makes, and of collections that a deployment's end calls off."""
 
-from __future__ import annotations
-
 from explain.catalogue import gettext_noop as _
 from explain.catalogue import register
 

@@ -1,7 +1,5 @@
 """Answers to the scheduler about the deployments of its jobs: their ids in logs, and whether a job is still needed."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 
 from deployments.models import Deployment

@@ -1,7 +1,5 @@
 """Projects, environments, policies and keys in Django admin."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

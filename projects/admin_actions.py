@@ -1,7 +1,5 @@
 """Actions of operators on projects of any team: change plans, block endpoints."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """Authentication of API calls: the project of an API key."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Changes to an environment's baseline: its interval and excluded windows."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from accounts.models import User

@@ -1,7 +1,5 @@
 """Plans and their limits. Pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

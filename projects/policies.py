@@ -1,7 +1,5 @@
 """A policy as it is stored with an environment, and as the file seqpulse.toml that comes with a trigger call."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from typing import Any

@@ -4,8 +4,6 @@ Pure values, read from and written to plain JSON objects. Overrides are partial:
 default. Errors are facts; projects/texts.py has their sentences.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, LiteralString, TypeAlias, get_args
 

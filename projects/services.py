@@ -1,7 +1,5 @@
 """Changes to projects, environments, keys and policies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A change applies only to the secret that its author saw: of two concurrent chang
 replacing what the other author was just shown.
 """
 
-from __future__ import annotations
-
 import hashlib
 from datetime import timedelta
 from typing import Any

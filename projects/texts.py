@@ -1,7 +1,5 @@
 """The sentences of this app's facts."""
 
-from __future__ import annotations
-
 from explain.catalogue import gettext_noop as _
 from explain.catalogue import register
 

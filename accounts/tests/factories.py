@@ -1,7 +1,5 @@
 """Rows for tests. Every function takes the model's fields as keywords and fills in the rest."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any

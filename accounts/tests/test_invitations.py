@@ -1,7 +1,5 @@
 """Invitations: one open per address, accepted once, their state shown only to the holder of the token."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Roles and the actions that they allow."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Teams: permissions to change them and their members; a team always has an owner."""
 
-from __future__ import annotations
-
 from uuid import uuid4
 
 import pytest

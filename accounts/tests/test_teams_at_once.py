@@ -1,7 +1,5 @@
 """Races over teams, on real connections: an owner stays, and an invitation admits one user."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pytest

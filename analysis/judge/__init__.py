@@ -1,7 +1,5 @@
 """Judge deployments: samples and a policy in, a verdict out. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from analysis.judge import adaptive

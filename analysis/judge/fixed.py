@@ -6,8 +6,6 @@ mean is strictly greater than its tolerance. Limits and shares are compared in d
 0.9 × 0.80 is above 0.72 and three times 0.1 above 0.3, and a verdict must not depend on that.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from decimal import Decimal
 from statistics import median_low

@@ -1,7 +1,5 @@
 """Exact decimals and means of samples. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from decimal import Decimal

@@ -5,8 +5,6 @@ The score starts at 1 and each issue subtracts its penalty. With the default thr
 a verdict, while two of five samples, a missing side or an impossible order of times does not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

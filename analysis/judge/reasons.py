@@ -1,7 +1,5 @@
 """Reasons of missing samples. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Values of the analysis. Pure: no Django, no I/O."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal

@@ -1,7 +1,5 @@
 """Plain helpers that build samples and windows for the tests of the adaptive judge."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta

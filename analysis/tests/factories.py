@@ -1,7 +1,5 @@
 """Verdicts and hints for tests."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from analysis.models import DeploymentVerdict, Hint, Severity, VerdictName

@@ -1,7 +1,5 @@
 """Verdicts and hints of many kinds, which between them use every text of the judge."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Query plans of what reads samples."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from django.db import connection

@@ -1,7 +1,5 @@
 """Plain helpers that build samples, for tests of everything that judges them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Early verdicts."""
 
-from __future__ import annotations
-
 import pytest
 
 from analysis.judge.types import ROLLBACK

@@ -1,7 +1,5 @@
 """Verdicts by effect: the table of the policy, one row per test case."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Missing samples, missing PRE, history."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Settings of the adaptive policy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Properties that hold for any samples."""
 
-from __future__ import annotations
-
 import json
 import math
 import random

@@ -1,7 +1,5 @@
 """Stories that the judge once got wrong: blips that fade, jams, refills, crash loops."""
 
-from __future__ import annotations
-
 import pytest
 
 from analysis.judge.types import OK, ROLLBACK, WARNING

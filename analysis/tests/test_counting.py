@@ -1,7 +1,5 @@
 """Verdicts, hints and lost samples are counted once, whatever runs twice."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

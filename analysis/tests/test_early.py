@@ -1,7 +1,5 @@
 """Early verdicts, stored: issued once, kept on record, with the final verdict beside them."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Evidence: PRE, baseline, history, and left-out samples."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Samples in partitions: what the judge and the API read of them, and what stays when they are gone."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """Verdicts and hints come back from their rows as they were judged, and never fail to say something."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,5 @@
 """Letting an analysis run again: what it says now, and what becomes of what stood."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial

@@ -1,7 +1,5 @@
 """Templates of the judge's facts by code (explain/catalogue.py). English here, other languages in locale/."""
 
-from __future__ import annotations
-
 from analysis.texts import hints, metrics, verdicts
 from explain.catalogue import register
 

@@ -1,7 +1,5 @@
 """Templates of hints: probable cause, effect on users, next steps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

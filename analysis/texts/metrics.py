@@ -1,7 +1,5 @@
 """Names and units of metrics, and reasons of missing samples."""
 
-from __future__ import annotations
-
 from explain import units
 from explain.catalogue import Plural, Unit
 from explain.catalogue import gettext_noop as _

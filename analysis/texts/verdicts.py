@@ -1,7 +1,5 @@
 """Templates of checks, data quality, summaries and left-out samples."""
 
-from __future__ import annotations
-
 from explain.catalogue import Plural
 from explain.catalogue import gettext_noop as _
 

@@ -1,7 +1,5 @@
 """A project's pipeline, as it calls the API."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.test import Client

@@ -1,7 +1,5 @@
 """Deployments that end without a finish: superseded or abandoned."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Races, on the database's own constraints: real connections, real threads."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """Pruning keeps jobs of missing samples until their deployment is judged."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

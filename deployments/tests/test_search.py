@@ -1,7 +1,5 @@
 """Deployments are found by the words of their texts, by commit, number and project; an index does it."""
 
-from __future__ import annotations
-
 import pytest
 from django.db import connection
 

@@ -1,7 +1,5 @@
 """Options of trigger: a policy file, and waiting for the PRE sample."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

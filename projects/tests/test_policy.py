@@ -1,7 +1,5 @@
 """A policy is read, refused by the names of its fields, and described by its schema."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

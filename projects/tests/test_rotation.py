@@ -1,7 +1,5 @@
 """New encryption keys for stored secrets, while everything runs."""
 
-from __future__ import annotations
-
 from io import StringIO
 from typing import Any
 

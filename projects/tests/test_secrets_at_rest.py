@@ -1,7 +1,5 @@
 """An environment's HMAC secret: sealed wherever it is not opened on purpose, and the same after every detour."""
 
-from __future__ import annotations
-
 import pytest
 from django.core import serializers
 from django.db import connection

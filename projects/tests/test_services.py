@@ -1,7 +1,5 @@
 """Creating projects."""
 
-from __future__ import annotations
-
 import pytest
 
 from accounts.models import Role

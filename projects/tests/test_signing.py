@@ -1,7 +1,5 @@
 """Rotating an environment's HMAC secret."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

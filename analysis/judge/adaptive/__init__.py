@@ -3,8 +3,6 @@
 Method, reasons of the rules and hit rate: docs/verdicts.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Absolute limits: those of the policy, and sanity limits for a service without PRE."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from analysis.judge.adaptive.cpu import judge_cpu

@@ -1,7 +1,5 @@
 """Combine findings to one verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

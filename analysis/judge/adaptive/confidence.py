@@ -4,8 +4,6 @@ The distance of a verdict is the ratio between its evidence and the nearest thre
 strongest finding is at 0.5 of a warning has distance 2; a rollback at 1.5 of its threshold has 1.5.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 
 from analysis.judge.types import OK, ROLLBACK, VerdictName

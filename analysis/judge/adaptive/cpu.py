@@ -1,7 +1,5 @@
 """Judge cpu_usage at equal load. Never recommends a rollback alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from analysis.judge.adaptive import thresholds

@@ -1,7 +1,5 @@
 """Early verdicts: recommend a rollback before the end of the window, on overwhelming evidence only."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Judge error_rate by comparing counts of errors."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

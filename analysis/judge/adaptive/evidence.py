@@ -1,7 +1,5 @@
 """Prepare samples for the rules: sort, split and clamp them; and the type of findings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Production always uses the defaults; they are not part of a policy.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

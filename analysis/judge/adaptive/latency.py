@@ -1,7 +1,5 @@
 """Judge latency_p95 by ratios (on a logarithmic scale), with an absolute margin."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

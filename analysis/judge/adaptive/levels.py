@@ -4,8 +4,6 @@ All functions are pure and take plain lists of floats. A series here has 1 to so
 cost matter more than asymptotics.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

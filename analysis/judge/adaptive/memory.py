@@ -1,7 +1,5 @@
 """Judge memory_usage: leaks (a trend that leaves the PRE range, not a refill after a restart) and steps."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Judge missing samples: as evidence of an outage, and as too little evidence."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from analysis.judge.adaptive.evidence import Evidence, Finding

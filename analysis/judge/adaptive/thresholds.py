@@ -1,7 +1,5 @@
 """Return the threshold of a finding as a fact: the one it reached, or the next one. No decisions."""
 
-from __future__ import annotations
-
 from analysis.judge.adaptive.lines import Lines
 from explain.facts import Fact
 

@@ -1,7 +1,5 @@
 """Judge requests_per_sec: lost traffic relative to its level and variance. Growth is not a fault."""
 
-from __future__ import annotations
-
 import math
 
 from analysis.judge.adaptive import thresholds

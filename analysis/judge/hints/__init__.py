@@ -3,8 +3,6 @@
 A hint is one function here, a line in RULES, and its texts in analysis/texts/hints.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from analysis.judge.hints.base import Findings, Rule, agreeing

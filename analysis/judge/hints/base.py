@@ -3,8 +3,6 @@
 Rules read the verdict's checks and have no limits of their own, so they work with every judge.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

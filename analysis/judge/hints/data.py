@@ -1,7 +1,5 @@
 """Hints about the data: missing samples, or implausible times."""
 
-from __future__ import annotations
-
 from analysis.judge.hints.base import Findings
 from analysis.judge.reasons import reasons
 from analysis.judge.types import Hint

@@ -1,7 +1,5 @@
 """Hints about memory: growth, nearly full memory, and the limit."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 
 from analysis.judge.hints.base import Findings, from_checks, hard_limit

@@ -1,7 +1,5 @@
 """Hints about one metric: errors, traffic, latency, CPU."""
 
-from __future__ import annotations
-
 from analysis.judge.hints.base import Findings, when_failed
 from analysis.judge.levels import mean_of
 from analysis.judge.types import Hint

@@ -1,7 +1,5 @@
 """Hints about the service as a whole, and about two or more metrics together."""
 
-from __future__ import annotations
-
 from analysis.judge.hints.base import Findings, from_checks, when_failed
 from analysis.judge.reasons import reasons
 from analysis.judge.types import METRICS, ROLLBACK, Check, Hint

@@ -1,7 +1,5 @@
 """`manage.py backtest`: judge recorded cases without a database, or a project's stored deployments."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -1,7 +1,5 @@
 """manage.py create_project: a project, its environment, and the secrets that are shown this once."""
 
-from __future__ import annotations
-
 import json
 from argparse import ArgumentParser
 from typing import Any
