@@ -1,4 +1,4 @@
-"""Serve metrics endpoints: `python -m benchmarks.poller.endpoint PORT,PORT,… DELAY_S [CERTIFICATE KEY]`.
+"""Serve metrics endpoints: `python -m benchmarks.poller.endpoint PORT,PORT,… DELAY_S [CERTIFICATE]`.
 
 One process with as little CPU as possible, since it shares the cores with what is measured. With a certificate it
 speaks TLS and closes every connection. GET /arrivals returns and clears the time of the last request of each path, in
@@ -77,7 +77,7 @@ def main() -> None:
     context = None
     if len(sys.argv) > 3:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[3], sys.argv[4])
+        context.load_cert_chain(sys.argv[3])
         context.num_tickets = 0  # no session resumption: every handshake is a full one
     asyncio.run(serve([int(port) for port in sys.argv[1].split(",")], float(sys.argv[2]), context))
 

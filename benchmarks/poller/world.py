@@ -7,8 +7,8 @@ import secrets
 from pathlib import Path
 
 import requests
+import trustme
 
-from benchmarks.poller.certificate import make_certificate
 from benchmarks.site import Site, free_ports
 
 PORTS_EACH = 8
@@ -44,8 +44,10 @@ class World(Site):
 
     def __init__(self, directory: Path) -> None:
         os.environ.pop("DATABASE_URL", None)
-        self.certificate, self.key = make_certificate(directory)
-        super().__init__(directory, SSL_CERT_FILE=str(self.certificate), LOG_FORMAT="json", LOG_LEVEL="info")
+        authority, trusted, self.certificate = trustme.CA(), directory / "authority.pem", directory / "certificate.pem"
+        authority.cert_pem.write_to_path(str(trusted))
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(self.certificate))
+        super().__init__(directory, SSL_CERT_FILE=str(trusted), LOG_FORMAT="json", LOG_LEVEL="info")
 
     def start_pollers(
         self, count: int, *options: str, module: tuple[str, ...] = ("manage.py", "run_poller")
@@ -59,7 +61,7 @@ class World(Site):
         """Start an endpoint process; return its base URLs."""
         ports = free_ports(PORTS_EACH)
         command = ["-m", "benchmarks.poller.endpoint", ",".join(map(str, ports)), str(delay_s)]
-        command += [str(self.certificate), str(self.key)] if tls else []
+        command += [str(self.certificate)] if tls else []
         self.start_server(f"endpoint-{ports[0]}", ports[-1], *command)
         return [f"http{'s' if tls else ''}://127.0.0.1:{port}" for port in ports]
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import socket
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 
 from outbound.fetcher import Fetcher, OutboundError, Response
 from outbound.tests.servers import OK, Server, failure, fetch, goes_on_with, play, says
@@ -117,39 +112,25 @@ def test_messages_contain_no_header_values() -> None:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
-    return path
+def authority() -> trustme.CA:
+    return trustme.CA()
 
 
 @pytest.fixture
-def server_side(certificate: Path) -> ssl.SSLContext:
+def server_side(authority: trustme.CA) -> ssl.SSLContext:
+    """Return the TLS settings of a server with a certificate for 127.0.0.1."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
 
 
-def test_a_certificate_nobody_vouches_for_is_refused_in_words(server_side: ssl.SSLContext) -> None:
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused(server_side: ssl.SSLContext) -> None:
     server = says(OK)
     error = failure(server, scheme="https", tls=server_side)
     assert error.code == "tls"
@@ -157,17 +138,13 @@ def test_a_certificate_nobody_vouches_for_is_refused_in_words(server_side: ssl.S
     assert server.requests == []
 
 
-def test_a_trusted_certificate_is_accepted(
-    server_side: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+@pytest.mark.usefixtures("trusted")
+def test_a_trusted_certificate_is_accepted(server_side: ssl.SSLContext) -> None:
     assert fetch(says(OK), scheme="https", tls=server_side).status == 200
 
 
-def test_a_trusted_certificate_for_another_host_is_refused(
-    server_side: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+@pytest.mark.usefixtures("trusted")
+def test_a_trusted_certificate_for_another_host_is_refused(server_side: ssl.SSLContext) -> None:
     error = failure(says(OK), scheme="https", host="localhost", tls=server_side)
     assert error.code == "tls"
 
