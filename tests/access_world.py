@@ -28,12 +28,12 @@ from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from projects.models import Environment, ExcludedWindow, Project
 from projects.tests.factories import make_api_key, make_environment, make_project
-from tests.access_table import LOGIN, ROLES, Line
+from tests.access_table import LINES, LOGIN, ROLES, Line
 
 
 @dataclass(frozen=True)
 class Place:
-    """Objects of one team. window, invitation and member exist to be changed."""
+    """Objects of one team, and two moments that have passed. window, invitation and member exist to be changed."""
 
     team: Team
     project: Project
@@ -47,6 +47,8 @@ class Place:
     revoked_key: str
     security_key: Authenticator
     session: UserSession
+    earlier: str
+    later: str
 
 
 # Values of URL parameters by name; `uuid` by the path segment before it.
@@ -68,39 +70,6 @@ UNKNOWN: Mapping[type, Any] = {int: 2_000_000_000, UUID: UUID(int=7), str: "spi_
 # Parameters that are not ids of an object.
 FIXED = {"uidb36": "1", "key": "set-password"}
 
-# Form data that a POST needs to reach the status of its line.
-FORMS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
-    "trigger": lambda place: {"env": "prod"},
-    "finish": lambda place: {"deployment_id": str(place.deployment.uuid), "result": "success"},
-    "dashboard:feedback": lambda place: {"feedback-mark": "right"},
-    "dashboard:policy": lambda place: {"do": "save", "kind": "adaptive", "sensitivity": "low"},
-    "dashboard:exclude-window": lambda place: {"window-starts_at": moment(hours=2), "window-ends_at": moment(hours=1)},
-    "dashboard:replay": lambda place: {"kind": "adaptive", "sensitivity": "low"},
-    "dashboard:project-new": lambda place: {"team": place.team.pk, "name": "new", "environment": "prod"},
-    "dashboard:project-settings": lambda place: {"name": "renamed"},
-    "dashboard:project-plan": lambda place: {"plan": "pro"},
-    "dashboard:project-delete": lambda place: {"typed": place.project.name},
-    "dashboard:environment-new": lambda place: {"new-environment": "staging"},
-    "dashboard:project-keys": lambda place: {"name": "ci"},
-    "dashboard:environment-settings": lambda place: {"name": "renamed"},
-    "dashboard:environment-probe": lambda place: {"url": "http://127.0.0.1:9/"},
-    "dashboard:environment-endpoint": lambda place: {"do": "deactivate", "seen": place.environment.metrics_endpoint},
-    "dashboard:environment-signing": lambda place: {"do": "begin"},
-    "dashboard:environment-delete": lambda place: {"typed": place.environment.name},
-    "dashboard:settings": lambda place: {
-        "username": "renamed",
-        "language": "fr",
-        "theme": "dark",
-        "time_zone": "Europe/Paris",
-    },
-    "dashboard:set-language": lambda place: {"language": "fr"},
-    "dashboard:teams": lambda place: {"name": "new"},
-    "dashboard:team-rename": lambda place: {"name": "renamed"},
-    "dashboard:team-delete": lambda place: {"typed": place.team.name},
-    "dashboard:team-member-role": lambda place: {"role": "viewer"},
-    "dashboard:team-invite": lambda place: {"invite-email": "new@example.com", "invite-role": "member"},
-}
-
 
 @dataclass(frozen=True)
 class Address:
@@ -121,8 +90,11 @@ class Address:
         return f"{'projects' if 'projects/' in self.route else 'deployments'}/uuid"
 
     def values(self, place: Place) -> dict[str, Any]:
-        known = {name: IDS[self.id_of(name)](place) for name in self.parameters if name not in FIXED}
-        return known | {name: FIXED[name] for name in self.parameters if name in FIXED}
+        return {name: FIXED.get(name) or IDS[self.id_of(name)](place) for name in self.parameters}
+
+    def ids(self) -> list[str]:
+        """Return the parameters that are ids of objects."""
+        return [name for name in self.parameters if name != "token" and name not in FIXED]
 
     def url(self, values: dict[str, Any]) -> str:
         return reverse(self.name, kwargs=values) if self.pattern.name else f"/{self.route}"
@@ -191,6 +163,8 @@ def make_place(name: str) -> Place:
             user=member.user, type=Authenticator.Type.WEBAUTHN, data={"name": "k"}
         ),
         session=UserSession.objects.create(user=member.user, ip="192.0.2.1", user_agent="", session_key=f"{name}-key"),
+        earlier=moment(hours=2),
+        later=moment(hours=1),
     )
 
 
@@ -217,6 +191,21 @@ def clients_for(own: Place, foreign: Place) -> dict[str, Client]:
     }
 
 
+def fields_of(name: str, place: Place) -> dict[str, str]:
+    """Return the fields that a POST to this address needs."""
+    fields = next((line.fields for line in LINES if line.name == name and line.method == "POST"), {})
+    return {field: value.format_map(vars(place)) for field, value in fields.items()}
+
+
+def url_of(name: str, place: Place) -> str:
+    return addresses()[name].url(addresses()[name].values(place))
+
+
+def answer_to(client: Client, line: Line, place: Place, url: str = "") -> HttpResponse:
+    """Return the answer to a call of the line's address, or of another URL, with the line's fields."""
+    return ask(client, line.method, url or url_of(line.name, place), fields_of(line.name, place), as_json=line.is_api)
+
+
 def ask(client: Client, method: str, url: str, data: Any = None, *, as_json: bool = False) -> HttpResponse:
     """Call a URL, roll back its effects, and return the answer."""
     with transaction.atomic():
@@ -235,11 +224,3 @@ def said(answer: HttpResponse) -> str:
     """Return the status, or `login` for a redirect to the sign-in page."""
     to_login = answer.status_code == 302 and answer["Location"].startswith(f"{reverse('account_login')}?")
     return LOGIN if to_login else str(answer.status_code)
-
-
-def form_of(name: str, place: Place) -> dict[str, Any]:
-    return FORMS[name](place) if name in FORMS else {}
-
-
-def is_api(line: Line) -> bool:
-    return line.answers["anonymous"] == "401"

@@ -22,7 +22,7 @@ from deployments.tests.factories import make_deployment
 from projects.services import set_policy
 from projects.tests.factories import make_environment, make_project
 from scheduler.models import Poller
-from tests.access_world import FIXED, IDS, Place, addresses, client_of, form_of, make_place
+from tests.access_world import FIXED, IDS, Place, addresses, client_of, fields_of, make_place
 
 # The documentation of the API is in English, like the API.
 NOT_OURS = {"docs"}
@@ -102,7 +102,7 @@ def looked_at(world: World) -> Iterator[tuple[str, Any]]:
         if name in NOT_OURS or not all(found.id_of(each) in IDS or each in FIXED for each in found.parameters):
             continue
         url = found.url(found.values(world.place))
-        forms: tuple[dict[str, Any], ...] = ({}, form_of(name, world.place))
+        forms: tuple[dict[str, Any], ...] = ({}, fields_of(name, world.place))
         asked: list[tuple[str, str, Any]] = [(f"GET {name} ({who})", who, None) for who in WHO]
         asked += [(f"POST {name}{' empty' if not form else ''}", "boss", form) for form in forms]
         for what, who, form in asked:

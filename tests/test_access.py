@@ -23,28 +23,26 @@ from accounts.models import Role
 from accounts.tests.factories import make_user
 from projects.models import Environment
 from security.encryption import Sealed
-from tests.access_table import CALLERS, LOGIN, METHODS, Line, lines
+from tests.access_table import CALLERS, LINES, LOGIN, METHODS, Line
 from tests.access_world import (
     FIXED,
-    FORMS,
     IDS,
     UNKNOWN,
     World,
     addresses,
+    answer_to,
     ask,
     client_of,
     clients_for,
     every_pattern,
-    form_of,
-    is_api,
     make_place,
     said,
+    url_of,
 )
 
 # Also creates the test database: the fixture `world` uses it directly.
 pytestmark = pytest.mark.django_db
 
-LINES = lines()
 REFUSED = {LOGIN, "401", "403", "404"}
 # A session may begin for who is asked to sign in, and a key was used even for another project.
 WRITES = re.compile(
@@ -71,8 +69,8 @@ HOW = """{name} is not in the table. Add a line for it, and one for each method 
 tests/access_table.py, for example
     GET   {name}  viewer 200
     POST  {name}  admin  302
-What the words mean stands at the top of that file. What its POST needs to be accepted goes to FORMS, and a new sort of
-id in its address to IDS, both in tests/access_world.py."""
+What the words mean, and how to add what its POST needs to be accepted, stands at the top of that file. A new sort of id
+in its address goes to IDS in tests/access_world.py."""
 
 
 @pytest.mark.parametrize("name", sorted(addresses()))
@@ -90,7 +88,6 @@ def test_every_line_is_of_an_address_that_is_there() -> None:
     gone = sorted({line.name for line in LINES} - set(addresses()))
     assert not gone, f"these addresses are gone: take their lines out of TABLE: {gone}"
     assert len({str(line) for line in LINES}) == len(LINES), "an address and method stands there twice"
-    assert set(FORMS) <= {line.name for line in LINES if line.method == "POST"}
 
 
 @pytest.fixture
@@ -102,24 +99,22 @@ def no_record_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_record_of_use")
 @pytest.mark.parametrize("line", LINES, ids=str)
 def test_each_caller_gets_the_answer_of_the_table(world: World, line: Line) -> None:
-    url = addresses()[line.name].url(addresses()[line.name].values(world.own))
-    data = form_of(line.name, world.own)
     answers = {}
     for caller, client in world.clients.items():
         with CaptureQueriesContext(connection) as captured:
-            answers[caller] = said(ask(client, line.method, url, data, as_json=is_api(line)))
+            answers[caller] = said(answer_to(client, line, world.own))
         if answers[caller] in REFUSED:
             written = [query["sql"] for query in captured if WRITES.match(query["sql"])]
             assert not written, f"{line}: {caller} is refused, and yet something is written"
-    assert answers == line.answers, f"{line}: {url}"
+    assert answers == line.answers, f"{line}: {url_of(line.name, world.own)}"
 
 
 @pytest.mark.parametrize("name", sorted(addresses()))
 def test_a_method_without_a_line_is_refused(world: World, name: str) -> None:
     """The caller with the most rights calls: the others might get a refusal instead of 405."""
-    url = addresses()[name].url(addresses()[name].values(world.own))
+    url = url_of(name, world.own)
     named = [line for line in LINES if line.name == name]
-    caller = "key" if any(is_api(line) for line in named) else "operator"
+    caller = "key" if any(line.is_api for line in named) else "operator"
     # Of views that are not ours, some take PUT like POST; redirects take everything.
     ours = caller == "key" or (name.startswith("dashboard:") and name != "dashboard:home")
     others = ("PUT", "PATCH", "DELETE") if ours else ()
@@ -136,13 +131,10 @@ WITH_FORMS = [line for line in WITH_FORMS if line.name != "dashboard:home"]
 def test_every_form_needs_its_token(world: World, line: Line) -> None:
     strict = client_of(world.own.team.memberships.get(role=Role.OWNER, user__username="owner").user)
     strict.handler.enforce_csrf_checks = True
-    url = addresses()[line.name].url(addresses()[line.name].values(world.own))
-    assert said(ask(strict, "POST", url, form_of(line.name, world.own))) == "403"
+    assert said(answer_to(strict, line, world.own)) == "403"
 
 
-WITH_IDS = [
-    line for line in LINES if line.name in addresses() and set(addresses()[line.name].parameters) - {"token", *FIXED}
-]
+WITH_IDS = [line for line in LINES if line.name in addresses() and addresses()[line.name].ids()]
 
 
 @pytest.mark.parametrize("line", WITH_IDS, ids=str)
@@ -150,16 +142,14 @@ def test_what_is_foreign_is_answered_as_what_is_not_there(world: World, line: Li
     """Answers are compared byte for byte, for each id in the URL separately and for all of them."""
     address = addresses()[line.name]
     own, foreign = address.values(world.own), address.values(world.foreign)
-    data = form_of(line.name, world.own)
-    ids = [name for name in address.parameters if name not in FIXED and name != "token"]
-    callers = ("key",) if is_api(line) else ("owner", "viewer", "anonymous")
+    ids = address.ids()
+    callers = ("key",) if line.is_api else ("owner", "viewer", "anonymous")
     for caller in callers:
         for exchanged in ([name] for name in ids) if len(ids) == 1 else [*([name] for name in ids), ids]:
             theirs = {**own, **{name: foreign[name] for name in exchanged}}
             unknown = {**own, **{name: UNKNOWN[type(own[name])] for name in exchanged}}
             one, other = (
-                ask(world.clients[caller], line.method, address.url(values), data, as_json=is_api(line))
-                for values in (theirs, unknown)
+                answer_to(world.clients[caller], line, world.own, address.url(values)) for values in (theirs, unknown)
             )
             assert (one.status_code, one.content) == (other.status_code, other.content), f"{caller}: {exchanged}"
             assert said(one) == said(other)
@@ -171,8 +161,7 @@ def test_every_page_opens_where_no_key_opens_the_secrets(world: World, settings:
         settings.SEQPULSE_ENCRYPTION_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
         for line in LINES:
             if line.method == "GET" and line.name.startswith("dashboard:"):
-                url = addresses()[line.name].url(addresses()[line.name].values(world.own))
-                assert said(ask(world.clients["operator"], "GET", url)) == line.answers["operator"], url
+                assert said(answer_to(world.clients["operator"], line, world.own)) == line.answers["operator"], line
         transaction.set_rollback(True)
 
 
@@ -180,11 +169,11 @@ def test_every_page_opens_where_no_key_opens_the_secrets(world: World, settings:
 def test_what_is_no_id_is_not_found(world: World, line: Line) -> None:
     address = addresses()[line.name]
     values = address.values(world.own)
-    for name in set(address.parameters) - {"token", *FIXED}:
+    for name in address.ids():
         before, _, after = address.url(values).partition(f"/{values[name]}/")
         for bad in BAD_IDS:
-            client = world.clients["key" if is_api(line) else "owner"]
-            answer = ask(client, line.method, f"{before}/{bad}/{after}", form_of(line.name, world.own))
+            client = world.clients["key" if line.is_api else "owner"]
+            answer = answer_to(client, line, world.own, f"{before}/{bad}/{after}")
             # allauth asks for the password before it looks.
             asks_first = line.name.startswith("mfa_") and answer.status_code == 302
             assert answer.status_code == 404 or asks_first, bad
