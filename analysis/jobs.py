@@ -40,14 +40,7 @@ def evidence_by_job(jobs: Sequence[Job], deployments: QuerySet[Deployment]) -> d
     return {job.id: evidence[job.deployment_id] for job in jobs if job.deployment_id in evidence}
 
 
-class StillCollecting:
-    """Instead of evidence: a sample of the window may still come."""
-
-
-STILL_COLLECTING = StillCollecting()
-
-
-def load(jobs: Sequence[Job]) -> Mapping[int, Evidence | StillCollecting]:
+def load(jobs: Sequence[Job]) -> Mapping[int, Evidence | JobError]:
     """Return the evidence of each job's deployment, once its window is complete.
 
     At the latest time of judging, a collection may still be running, or was never claimed: the verdict must include the
@@ -58,7 +51,7 @@ def load(jobs: Sequence[Job]) -> Mapping[int, Evidence | StillCollecting]:
     collecting = ScheduledJob.objects.open().filter(deployment_id__in=ids, job_type="post_collect")
     waiting = set(collecting.values_list("deployment_id", flat=True))
     evidence = evidence_by_job(jobs, Deployment.objects.filter(pk__in=ids).exclude(pk__in=waiting))
-    return {**evidence, **{job.id: STILL_COLLECTING for job in jobs if job.deployment_id in waiting}}
+    return {**evidence, **{job.id: JobError("collecting") for job in jobs if job.deployment_id in waiting}}
 
 
 def store(done: Sequence[tuple[Job, Judgement]]) -> None:
@@ -78,9 +71,9 @@ def reopen(jobs: Sequence[Ended]) -> None:
 
 
 @job_kind(ANALYSIS, retry=RETRY, prepare=load, record=store, on_finished=after_analyses, on_retry=reopen)
-def analyse(job: Job, evidence: Evidence | StillCollecting | None) -> Judgement:
-    if isinstance(evidence, StillCollecting):
-        raise JobError("collecting")
+def analyse(job: Job, evidence: Evidence | JobError | None) -> Judgement:
+    if isinstance(evidence, JobError):
+        raise evidence
     if evidence is None:
         raise JobError("no_deployment", retry=False)
     began = perf_counter()

@@ -1,7 +1,7 @@
 """Start and finish deployments. Each call is one transaction; unique constraints decide races."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -356,16 +356,7 @@ def plan_observation(deployment_id: int, project: Project, finished_at: datetime
     """Enqueue one post_collect job per sample and the analysis job."""
     samples, interval_s = project.effective_window_minutes, settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
     common: dict[str, Any] = {"deployment_id": deployment_id, "fair_key": project.pk}
-    jobs = [
-        NewJob(
-            "post_collect",
-            sample.scheduled_at,
-            phase="post",
-            sequence_index=sample.sequence_index,
-            expires_at=sample.expires_at,
-            **common,
-        )
-        for sample in post_samples(finished_at, samples, interval_s)
-    ]
+    planned = [asdict(sample) for sample in post_samples(finished_at, samples, interval_s)]
+    jobs = [NewJob("post_collect", phase="post", **columns, **common) for columns in planned]
     due_at = analysis_due_at(finished_at, samples, interval_s)
     enqueue([*jobs, NewJob("analysis", due_at, **common)])

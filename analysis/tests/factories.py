@@ -1,8 +1,11 @@
 """Verdicts and hints for tests."""
 
+from datetime import timedelta
 from typing import Any
 
+from analysis.evidence import load_evidence, observed_until
 from analysis.models import DeploymentVerdict, Hint, Severity, VerdictName
+from analysis.services import assess, store_judgement
 from deployments.models import Deployment, State
 from projects.policy import policy_from_dict
 
@@ -46,3 +49,10 @@ def make_hint(deployment: Deployment, **kwargs: Any) -> Hint:
         **kwargs,
     }
     return Hint.objects.create(deployment=deployment, **values)
+
+
+def judge_now(deployment: Deployment) -> Deployment:
+    """Issue the verdict on what is stored, as at the end of the window; return the deployment with it."""
+    at = observed_until(deployment) + timedelta(seconds=1)
+    assert store_judgement(deployment.pk, assess(load_evidence([deployment], at)[deployment.pk]))
+    return Deployment.objects.get(pk=deployment.pk)

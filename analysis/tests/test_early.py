@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from analysis.evidence import load_evidence
 from analysis.jobs import analyse_early, load_early, record_early
 from analysis.models import DeploymentVerdict
 from analysis.models import Hint as StoredHint
-from analysis.services import assess, store_judgement
+from analysis.tests.factories import judge_now
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
 from deployments.tests.pipeline import Pipeline
@@ -51,15 +50,6 @@ def look() -> bool:
     return any(result is not None for _, result in results)
 
 
-def judged_at_end(deployment: Deployment) -> Deployment:
-    """The deployment, once the analysis of its whole window is stored."""
-    row = Deployment.objects.select_related("environment", "policy_version").get(pk=deployment.pk)
-    later = timezone.now() + timedelta(minutes=6)
-    assert store_judgement(row.pk, assess(load_evidence([row], later)[row.pk]))
-    row.refresh_from_db()
-    return row
-
-
 def test_each_sample_between_the_first_and_the_last_makes_the_judge_look(deployment: Deployment) -> None:
     for index in range(1, 6):
         make_sample(deployment, sequence_index=index)
@@ -98,7 +88,7 @@ def test_the_final_word_is_kept_beside_the_early_verdict(deployment: Deployment)
     assert look()
     for index in (3, 4, 5):
         make_sample(deployment, sequence_index=index, error_rate=1.0)
-    row = judged_at_end(deployment)
+    row = judge_now(Deployment.objects.get(pk=deployment.pk))
     verdict = DeploymentVerdict.objects.get()
     assert (verdict.early, verdict.verdict, row.state) == (True, "rollback_recommended", "analyzed")
     assert verdict.final is not None
@@ -125,6 +115,6 @@ def test_in_shadow_mode_the_verdict_is_recorded_and_never_gates(
     made.environment.save()
     for index in range(1, 6):
         make_sample(deployment, sequence_index=index, error_rate=0.5)
-    row = judged_at_end(deployment)
+    row = judge_now(Deployment.objects.get(pk=deployment.pk))
     body = pipeline.verdict(row.uuid).json()
     assert (body["verdict"], body["shadow"], body["gate"]) == ("rollback_recommended", True, "pass")

@@ -24,6 +24,7 @@ from analysis.services import (
     store_unjudged,
 )
 from analysis.services import assess_early as early
+from analysis.tests.factories import judge_now
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
@@ -61,13 +62,7 @@ def observed(environment: Environment, **metrics: Any) -> Deployment:
 
 
 def judged(environment: Environment, **metrics: Any) -> Deployment:
-    return judge_at_end(observed(environment, **metrics))
-
-
-def judge_at_end(deployment: Deployment) -> Deployment:
-    at = observed_until(deployment) + timedelta(seconds=1)
-    assert store_judgement(deployment.pk, assess(load_evidence([deployment], at)[deployment.pk]))
-    return fresh(deployment)
+    return fresh(judge_now(observed(environment, **metrics)))
 
 
 def rerun(deployment: Deployment, by: User | None = None) -> RerunResult:
@@ -125,7 +120,7 @@ def test_misses_whose_jobs_are_gone_are_those_of_the_record(environment):
             status=JobStatus.FAILED,
             error_code=code,
         )
-    assert judge_at_end(deployment).verdict.verdict == "rollback_recommended"
+    assert judge_now(deployment).verdict.verdict == "rollback_recommended"
     deployment.jobs.all().delete()
     again = preview_rerun(fresh(deployment))
     assert not again.is_news
@@ -187,7 +182,7 @@ def test_what_was_taken_out_of_the_baseline_since_counts(environment):
         values = {**HEALTHY, "latency_p95": 390.0}
         MetricSample.objects.create(environment=environment, phase="baseline", collected_at=at, **values)
     make_samples(deployment, latency_p95=390.0)
-    assert judge_at_end(deployment).verdict.verdict == "ok"
+    assert judge_now(deployment).verdict.verdict == "ok"
     exclude_window(environment, deployment.started_at - timedelta(minutes=30), deployment.started_at, reason="load")
     rerun(deployment)
     verdict = fresh(deployment).verdict
@@ -239,7 +234,7 @@ def test_an_early_verdict_stays_on_record_and_its_final_word_is_revised(environm
     assert store_early(deployment.pk, judgement)
     for index in (3, 4, 5):
         make_sample(deployment, sequence_index=index, error_rate=1.0)
-    before = judge_at_end(deployment).verdict
+    before = judge_now(deployment).verdict
     assert (before.early, before.verdict, before.final["verdict"]) == (True, *["rollback_recommended"] * 2)
     set_policy(environment, {"critical_metrics": [], "limits": {"error_rate": 1}}, source="dashboard")
     rerun(deployment)

@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from accounts.models import Role, User
 from accounts.tests.factories import make_membership, make_team
-from analysis.evidence import load_evidence, observed_until
-from analysis.services import assess, assess_early, store_early, store_judgement
+from analysis.evidence import load_evidence
+from analysis.services import assess_early, store_early
+from analysis.tests.factories import judge_now
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from explain.facts import Fact
@@ -63,14 +64,6 @@ def collection(deployment: Deployment, index: int, why: Fact | None = None, **kw
         **kwargs,
     }
     return ScheduledJob.objects.create(deployment=deployment, **values)
-
-
-def judge_now(deployment: Deployment) -> Deployment:
-    """Issues the verdict on what is stored, as at the end of the window."""
-    at = observed_until(deployment) + timedelta(seconds=1)
-    evidence = load_evidence([deployment], at)[deployment.pk]
-    assert store_judgement(deployment.pk, assess(evidence))
-    return Deployment.objects.get(pk=deployment.pk)
 
 
 def judged(environment: Environment, *, post: int | None = None, minutes_ago: float = 6, **metrics: Any) -> Deployment:

@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from analysis.tests.factories import judge_now
 from dashboard.tests import scenes
 from dashboard.tests.browsing import PATIENCE_MS, PHONE, SCREENSHOTS, look, sign_in
 from dashboard.tests.pages import address
@@ -81,7 +82,7 @@ def test_what_comes_in_moves_nothing_and_the_tab_tells_the_verdict(site, live_se
     reads = heading.bounding_box()["y"]
     lost = {"status": JobStatus.FAILED, "error_code": "refused", "finished_at": timezone.now()}
     deployment.jobs.filter(sequence_index=5).update(**lost)
-    scenes.judge_now(deployment)
+    judge_now(deployment)
     expect(site).to_have_title(re.compile("^(Warning|Rollback)"))
     expect(state).to_have_attribute("data-live-state", "final")
     assert abs(heading.bounding_box()["y"] - reads) < 2

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from analysis.judge.types import UNREACHABLE
 from analysis.models import Feedback, VerdictName
-from analysis.tests.factories import make_verdict
+from analysis.tests.factories import judge_now, make_verdict
 from dashboard.tests import scenes
 from dashboard.tests.pages import LIST, address, elements, figure, has, shows, words
 from deployments.models import Deployment, State
@@ -129,7 +129,7 @@ def test_the_policy_of_a_verdict_is_told_with_its_limits_and_version(browser_of,
     deployment = make_deployment(environment=environment, state=State.FINISHED, policy_version=version)
     make_samples(deployment)
     shows(
-        browser_of.get(address(scenes.judge_now(deployment))),
+        browser_of.get(address(judge_now(deployment))),
         "Adaptive: compare with the service's own level · sensitivity: High",
         "Version 1, which its trigger call brought",
         "p95 latency: at most 800 ms",
@@ -143,7 +143,7 @@ def test_a_check_without_a_limit_leaves_the_others_limit_in_the_chart(browser_of
     make_samples(deployment, post=2)
     for index in (3, 4, 5):
         scenes.collection(deployment, index, status="failed", error_code="refused", last_error="connection refused")
-    deployment = scenes.judge_now(deployment)
+    deployment = judge_now(deployment)
     down = next(check for check in deployment.verdict.checks if check["rule"] == UNREACHABLE)
     assert (down["outcome"], down["limit"]) == ("critical", None)
     traffic = figure(browser_of.get(address(deployment)), "requests_per_sec")
