@@ -109,10 +109,15 @@ def goes_on_with(raw: bytes, chunk: bytes, pause_s: float) -> Server:
 
 
 def fetch(
-    server: Server, path: str = "/", *, host: str = "127.0.0.1", scheme: str = "http", **options: Any
+    server: Server, path: str = "/", *, host: str = "127.0.0.1", scheme: str = "http", port: int = 0, **options: Any
 ) -> Response:
-    call = {name: options.pop(name) for name in ("timeout_s", "max_bytes") if name in options}
-    return play(server, lambda s, f: f.get(f"{scheme}://{host}:{s.port}{path}", {}, **call), **options)
+    """Send one request, to the server's port where no other is given. options: of Fetcher, and of its `get`."""
+    call = {name: options.pop(name) for name in ("headers", "timeout_s", "max_bytes") if name in options}
+    return play(
+        server,
+        lambda s, f: f.get(f"{scheme}://{host}:{port or s.port}{path}", **{"headers": {}, **call}),
+        **options,
+    )
 
 
 def failure(server: Server, path: str = "/", **options: Any) -> OutboundError:

@@ -29,7 +29,7 @@ def test_every_status_is_an_answer_and_redirects_are_not_followed(status: int) -
 def test_the_request_is_sent_as_given() -> None:
     server = says(OK)
     headers = {"X-Nonce": "abc", "User-Agent": "Mine", "X-Empty": ""}
-    play(server, lambda s, f: f.get(f"http://127.0.0.1:{s.port}/a/../b//?q=%20", headers))
+    fetch(server, "/a/../b//?q=%20", headers=headers)
     assert server.requests[0].startswith(b"GET /a/../b//?q=%20 HTTP/1.1\r\n")
     assert server.header(0, "Host") == [f"127.0.0.1:{server.port}"]
     assert server.header(0, "X-Nonce") == ["abc"]
@@ -62,7 +62,7 @@ def test_a_chunked_body_is_put_together() -> None:
 def test_headers_that_could_split_a_request_are_a_callers_mistake(headers: dict[str, str]) -> None:
     server = says(OK)
     with pytest.raises(ValueError, match="header"):
-        play(server, lambda s, f: f.get(s.url, headers))
+        fetch(server, headers=headers)
     assert server.connections == 0
 
 

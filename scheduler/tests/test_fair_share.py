@@ -18,6 +18,12 @@ def shares(capacity: int = 100, thread_places: int = 10) -> FairShare:
     return FairShare(capacity, thread_places, lambda name: name == "compute")
 
 
+def limits_of(pool: FairShare) -> ClaimLimits:
+    limits = pool.limits(KINDS, 200)
+    assert limits is not None
+    return limits
+
+
 def fill(pool: FairShare, keys: list[int], demand: int) -> dict[int, int]:
     """Return the jobs that each tenant gets when all request that many, one after another."""
     got = dict.fromkeys(keys, 0)
@@ -51,9 +57,7 @@ def test_places_come_back() -> None:
     pool = shares()
     fill(pool, [1], 100)
     pool.remove(a_job(1))
-    limits = pool.limits(KINDS, 200)
-    assert limits is not None
-    assert "collect:1" not in limits.full_queues
+    assert "collect:1" not in limits_of(pool).full_queues
 
 
 def test_jobs_of_nobody_share_with_nobody() -> None:
@@ -66,27 +70,19 @@ def test_jobs_of_nobody_share_with_nobody() -> None:
 def test_a_full_event_loop_leaves_the_threads_open_and_the_other_way_round() -> None:
     pool = shares(capacity=1, thread_places=1)
     pool.add(a_job(None))
-    limits = pool.limits(KINDS, 200)
-    assert limits is not None
-    assert limits.full_kinds == ["collect"]
+    assert limits_of(pool).full_kinds == ["collect"]
     pool.add(a_job(None, "compute"))
     assert pool.limits(KINDS, 200) is None
     pool.remove(a_job(None))
-    limits = pool.limits(KINDS, 200)
-    assert limits is not None
-    assert limits.full_kinds == ["compute"]
+    assert limits_of(pool).full_kinds == ["compute"]
 
 
 def test_a_claim_takes_no_more_than_half_of_what_is_free() -> None:
-    limits = shares().limits(KINDS, 200)
-    assert limits is not None
-    assert limits.limit == 50
+    assert limits_of(shares()).limit == 50
 
 
-def test_a_projects_kinds_are_lanes_of_their_own() -> None:
+def test_each_kind_of_a_project_has_its_own_queue() -> None:
     pool = shares()
     fill(pool, [1], 100)
     pool.add(replace(a_job(1), job_type="compute"))
-    limits = pool.limits(KINDS, 200)
-    assert limits is not None
-    assert limits.full_queues == ["collect:1"]
+    assert limits_of(pool).full_queues == ["collect:1"]
