@@ -21,6 +21,14 @@ RECONNECT_AFTER_S = 5.0
 LOCK_TIMEOUT = "2s"
 
 
+def connection_parameters() -> dict[str, Any]:
+    """Return the parameters of Django's connection for psycopg, without those that are Django's own."""
+    parameters: dict[str, Any] = connection.get_connection_params()
+    for name in ("context", "cursor_factory", "prepare_threshold", "client_encoding"):
+        parameters.pop(name, None)
+    return parameters
+
+
 class Listener:
     """Call `wake` on the loop when new jobs are announced, or the connection is lost."""
 
@@ -48,7 +56,7 @@ class Listener:
         Without a connection the poller works on and polls more often.
         """
         try:
-            self.link = psycopg.connect(**self._parameters(), autocommit=True)
+            self.link = psycopg.connect(**connection_parameters(), autocommit=True)
             self.link.execute(f"LISTEN {CHANNEL}")
             self.link.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
             self.link.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [self.store.owner])
@@ -61,12 +69,6 @@ class Listener:
         except Exception:
             self._drop()
             raise
-
-    def _parameters(self) -> dict[str, Any]:
-        parameters: dict[str, Any] = connection.get_connection_params()
-        for name in ("context", "cursor_factory", "prepare_threshold", "client_encoding"):
-            parameters.pop(name, None)
-        return parameters
 
     def watch(self) -> None:
         """Watch the connection; called on the loop's thread."""

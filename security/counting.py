@@ -52,13 +52,6 @@ class PostgresCounters(BaseCache):
             count: int = cursor.fetchone()[0]
             return count
 
-    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Return the current count."""
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT value FROM {self.table} WHERE key = %s", [key])  # noqa: S608  (quoted above)
-            row = cursor.fetchone()
-            return row[0] if row else default
-
 
 @lru_cache
 def redis_client(url: str) -> Any:
@@ -91,7 +84,3 @@ class RedisCounters(PostgresCounters):
                 RedisCounters.away_until = time.monotonic() + REDIS_REST_S
                 logger.warning("redis_away", error=str(error), counting_in="postgresql")
         return super().incr(key, delta, version)
-
-    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Not needed: incr returns the count."""
-        raise NotImplementedError

@@ -27,6 +27,8 @@ from seqpulse.observability import exposition
 from seqpulse.observability.http_metrics import TIMED_CALLS, HttpMetricsMiddleware
 from tests.processes import Installation, wait_for
 
+pytestmark = pytest.mark.django_db
+
 LOCAL = {"Host": "localhost"}
 DOCUMENTED = {
     "seqpulse_metrics_collected",
@@ -67,7 +69,6 @@ def scrape(client: Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
     return parsed(client.get("/metrics", headers=LOCAL).content.decode())
 
 
-@pytest.mark.django_db
 def test_every_documented_metric_is_there_from_the_start(client: Client) -> None:
     client.get("/health/live")
     text = client.get("/metrics", headers=LOCAL).content.decode()
@@ -78,7 +79,6 @@ def test_every_documented_metric_is_there_from_the_start(client: Client) -> None
     assert values["seqpulse_scheduler_jobs_failed_total", (("job_type", "analysis"),)] == 0
 
 
-@pytest.mark.django_db
 def test_totals_are_shown_as_counters_and_histograms(client: Client) -> None:
     JOBS_ENDED.add({("analysis", "failed"): 2, ("analysis", "completed"): 5})
     START_DELAY.observe([(("analysis",), 0.03), (("analysis",), 0.5), (("analysis",), 1000)])
@@ -94,17 +94,15 @@ def test_totals_are_shown_as_counters_and_histograms(client: Client) -> None:
     assert values[f"{name}_sum", (("job_type", "analysis"),)] == pytest.approx(1000.53)
 
 
-@pytest.mark.django_db
 def test_folding_changes_no_number(client: Client) -> None:
     for _ in range(20):
         JOBS_ENDED.add({("analysis", "completed"): 1})
-    before = scrape(client)["seqpulse_scheduler_jobs_ended_total", (("job_type", "analysis"), ("status", "completed"))]
+    series = "seqpulse_scheduler_jobs_ended_total", (("job_type", "analysis"), ("status", "completed"))
+    before = scrape(client)[series]
     totals.fold()
-    after = scrape(client)["seqpulse_scheduler_jobs_ended_total", (("job_type", "analysis"), ("status", "completed"))]
-    assert before == after == 20
+    assert before == scrape(client)[series] == 20
 
 
-@pytest.mark.django_db
 def test_a_hosts_age_is_that_of_its_freshest_poller_and_long_gone_hosts_are_left_out(client: Client) -> None:
     now = timezone.now()
     for name, host, age_s in [("1", "a", 5000), ("2", "a", 3), ("3", "b", 100), ("4", "gone", 2000)]:
@@ -136,7 +134,6 @@ def test_a_request_that_ends_in_a_traceback_is_counted_and_leaves_the_next_one_n
     assert HttpMetricsMiddleware(seen)(request).content == b"{}"
 
 
-@pytest.mark.django_db
 def test_labels_are_bounded_whatever_is_asked_for(client: Client) -> None:
     for number in range(5):
         client.get(f"/no/such/page-{number}")
@@ -149,7 +146,6 @@ def test_labels_are_bounded_whatever_is_asked_for(client: Client) -> None:
     assert not {method for labels in requested if (method := dict(labels)["method"]).startswith("METHOD")}
 
 
-@pytest.mark.django_db
 def test_what_the_recorded_p95_is_made_of_has_its_series_before_the_first_call(client: Client) -> None:
     rules = (settings.BASE_DIR / "ops/prometheus/rules/seqpulse.yml").read_text()
     views = set(re.search(r'duration_seconds_bucket\{view=~"([^"]+)"', rules)[1].split("|"))  # type: ignore[index]
@@ -160,7 +156,6 @@ def test_what_the_recorded_p95_is_made_of_has_its_series_before_the_first_call(c
     assert views <= set(get_resolver().reverse_dict)
 
 
-@pytest.mark.django_db
 def test_without_its_database_the_other_metrics_are_exposed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*args: object) -> None:
         raise OperationalError("connection refused")
@@ -190,7 +185,6 @@ CALLERS: list[tuple[dict[str, Any], str, int]] = [
 ]
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(("meta", "trusted", "code"), CALLERS)
 def test_without_a_token_only_this_machine_may_scrape(
     client: Client, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any], trusted: str, code: int
@@ -206,7 +200,6 @@ HOSTS = {
 }
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(("host", "code"), [(host, code) for code, hosts in HOSTS.items() for host in hosts])
 def test_this_machine_asks_by_a_local_name(
     client: Client, monkeypatch: pytest.MonkeyPatch, host: str, code: int
@@ -231,7 +224,6 @@ LISTED: list[tuple[dict[str, Any], int]] = [
 ]
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(("meta", "code"), LISTED)
 def test_without_a_token_networks_that_are_listed_may_scrape(
     client: Client, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any], code: int
@@ -244,7 +236,6 @@ def test_without_a_token_networks_that_are_listed_may_scrape(
     assert client.get("/metrics", headers={"Authorization": "Bearer watch-me"}, **meta).status_code == 200
 
 
-@pytest.mark.django_db
 def test_a_configured_token_is_required(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "SEQPULSE_METRICS_TOKEN", "watch-me")
     refused = client.get("/metrics", REMOTE_ADDR="127.0.0.1")

@@ -12,9 +12,9 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from django.db import connection
 
 from scheduler import recurring, registry
+from scheduler.listener import connection_parameters
 from scheduler.models import ScheduledJob
 from scheduler.queue import database_now
 from scheduler.registry import Ended, Job, JobError, JobKind
@@ -24,10 +24,7 @@ from scheduler.retry import NO_RETRY, RetryPolicy
 @contextmanager
 def plain_connection() -> Iterator[psycopg.Connection[Any]]:
     """Another connection to the database of the test, without Django."""
-    parameters = connection.get_connection_params()
-    for name in ("context", "cursor_factory", "prepare_threshold"):
-        parameters.pop(name, None)
-    with psycopg.connect(**parameters, autocommit=True) as link:
+    with psycopg.connect(**connection_parameters(), autocommit=True) as link:
         yield link
 
 

@@ -115,13 +115,19 @@ def test_recovery_leaves_jobs_alone_whose_lease_still_holds(journal: Journal) ->
     assert JobStore("other", 30).recover() == []
 
 
-def test_a_job_that_keeps_losing_its_poller_fails_in_the_end(journal: Journal) -> None:
-    job = make_job()
+def lose(times: int) -> None:
+    """Let a job lose that many pollers."""
     doomed, other = JobStore("doomed", 0), JobStore("other", 30)
-    for _ in range(MOST_LOSSES):
-        assert not journal.ended
+    for _ in range(times):
         claim_one(doomed)
         other.recover()
+
+
+def test_a_job_that_keeps_losing_its_poller_fails_in_the_end(journal: Journal) -> None:
+    job = make_job()
+    lose(MOST_LOSSES - 1)
+    assert not journal.ended
+    lose(1)
     job.refresh_from_db()
     # Its own tries are another matter.
     assert job.retry_count == 0
@@ -130,22 +136,18 @@ def test_a_job_that_keeps_losing_its_poller_fails_in_the_end(journal: Journal) -
     assert [ended.status for ended in journal.ended] == ["failed"]
 
 
+def test_losses_are_counted_from_the_last_time_that_a_retry_was_asked_for(journal: Journal) -> None:
+    job = make_job()
+    lose(MOST_LOSSES)
+    operations.retry([job.pk])
+    lose(1)
+    job.refresh_from_db()
+    assert job.status == "pending"
+
+
 def execute(statement: str, *values: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-
-
-def test_losses_are_counted_from_the_last_time_that_somebody_asked_for_a_retry(journal: Journal) -> None:
-    job = make_job()
-    doomed, other = JobStore("doomed", 0), JobStore("other", 30)
-    for _ in range(MOST_LOSSES):
-        claim_one(doomed)
-        other.recover()
-    operations.retry([job.pk])
-    claim_one(doomed)
-    other.recover()
-    job.refresh_from_db()
-    assert job.status == "pending"
 
 
 @pytest.mark.parametrize("history", ["{}", "17", '"text"', "[1, null]"])

@@ -42,12 +42,8 @@ def exists(pid: int) -> bool:
 
 def alive(pid: int) -> bool:
     """Return whether the process exists and is no zombie (the init process of many containers reaps none)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if not exists(pid):
         return False
-    except PermissionError:
-        return True
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):
