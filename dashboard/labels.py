@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from accounts.models import Role
 from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict
 from analysis.rerun import Refusal
@@ -138,6 +139,14 @@ REFUSALS = {
     ),
 }
 
+# What the roles of a team may do.
+ROLES: dict[str, Any] = {
+    Role.OWNER: _("Everything, also deleting projects and the team, and making owners"),
+    Role.ADMIN: _("Projects, environments, policies, keys, members and invitations"),
+    Role.MEMBER: _("Sees everything, marks verdicts, replays and reruns analyses"),
+    Role.VIEWER: _("Sees everything and changes nothing"),
+}
+
 # Lowest confidence (0..1) of each word.
 CONFIDENCE = ((0.85, _("high")), (0.6, _("moderate")), (0.0, _("low")))
 
@@ -166,3 +175,8 @@ def confidence_word(confidence: float) -> Any:
 def status_by_name(name: str) -> Status:
     """Return the badge of a verdict by its name."""
     return VERDICTS.get(name, UNKNOWN)
+
+
+def name_of(user: Any) -> str:
+    """Return a user's display name, "" for None."""
+    return (user.get_full_name() or user.get_username()) if user is not None else ""

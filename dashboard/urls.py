@@ -20,7 +20,7 @@ from dashboard.environments import views as environments
 from dashboard.hints import views as hints
 from dashboard.overview import views as overview
 from dashboard.policies import views as policies
-from dashboard.projects import environment_settings, keys, settings, signing
+from dashboard.projects import environment_settings, secrets, settings
 from dashboard.projects import views as projects
 from dashboard.status import views as status
 from dashboard.teams import joining
@@ -84,12 +84,12 @@ urlpatterns = [
     *route(f"{PROJECT}settings/unarchive/", settings.unarchive, "project-unarchive"),
     *route(f"{PROJECT}settings/delete/", settings.delete, "project-delete"),
     *route(f"{PROJECT}environments/", settings.add, "environment-new"),
-    *route(f"{PROJECT}keys/", keys.keys, "project-keys"),
-    *route(f"{PROJECT}keys/<int:key_id>/revoke/", keys.revoke, "key-revoke"),
+    *route(f"{PROJECT}keys/", secrets.keys, "project-keys"),
+    *route(f"{PROJECT}keys/<int:key_id>/revoke/", secrets.revoke, "key-revoke"),
     *route(f"{ENVIRONMENT}settings/", environment_settings.settings, "environment-settings"),
     *route(f"{ENVIRONMENT}settings/probe/", environment_settings.probe, "environment-probe"),
     *route(f"{ENVIRONMENT}settings/endpoint/", environment_settings.endpoint, "environment-endpoint"),
-    *route(f"{ENVIRONMENT}settings/signing/", signing.signing, "environment-signing"),
+    *route(f"{ENVIRONMENT}settings/signing/", secrets.signing, "environment-signing"),
     *route(f"{ENVIRONMENT}settings/delete/", environment_settings.delete, "environment-delete"),
     *route(ENVIRONMENT, environments.environment, "environment"),
     *route(f"{ENVIRONMENT}live/", environments.environment, "environment-live", live=True),

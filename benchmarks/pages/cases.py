@@ -13,9 +13,8 @@ from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
 from accounts.models import Membership, Team, User
-from dashboard.deployments.filters import DeploymentFilters
+from dashboard.deployments.filters import ORDERS, DeploymentFilters
 from dashboard.deployments.listing import deployments_page
-from dashboard.deployments.orders import ORDERS
 from dashboard.keyset import PAGE_SIZE
 from dashboard.scope import scope_of
 from dashboard.tests import scenes

@@ -47,30 +47,31 @@ class LoginForm(allauth_forms.LoginForm):
         return bool(get_adapter(self.request).is_open_for_signup(self.request))
 
 
-class SignupForm(allauth_forms.SignupForm):
+class EmailLabel:
+    """Name the address as all our forms do."""
+
+    fields: dict[str, forms.Field]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = _("E-mail address")
+
+
+class SignupForm(EmailLabel, allauth_forms.SignupForm):
     """Sign up with an e-mail address."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["email"].label = _("E-mail address")
         self.fields["email"].widget.attrs["autocomplete"] = "username"
         self.fields["password2"].label = _("The password again")
 
 
-class ResetPasswordForm(allauth_forms.ResetPasswordForm):
+class ResetPasswordForm(EmailLabel, allauth_forms.ResetPasswordForm):
     """Request a new password."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["email"].label = _("E-mail address")
 
-
-class AddEmailForm(allauth_forms.AddEmailForm):
+class AddEmailForm(EmailLabel, allauth_forms.AddEmailForm):
     """Add an address."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["email"].label = _("E-mail address")
 
 
 @lru_cache(maxsize=1)

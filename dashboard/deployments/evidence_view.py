@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 from analysis.judge.types import METRICS
 from analysis.recorded import LeftOut
 from dashboard import labels
 from dashboard.deployments.queries import Detail
-from deployments.models import Deployment
-from explain.facts import Fact
 from explain.rendering import render
 from projects.policy import LIMITED_METRICS
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Number of compared samples of one origin."""
-
-    name: str
-    count: int
-    label: Any
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOutGroup:
-    """Samples left out for one reason, with the times of the first and the last."""
-
-    why: Fact
-    count: int
-    first: datetime
-    last: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +29,40 @@ class PolicyUsed:
     left_out: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class EvidenceView:
-    """The evidence of a verdict.
+def evidence_view(detail: Detail) -> dict[str, Any] | None:
+    """Return the evidence, None without a verdict.
 
+    origins: name, number and label of the compared samples of each origin; left_out: groups of left-out samples;
     helpers: earlier deployments whose samples were used too; seen, expected: POST samples when it was issued.
     """
-
-    origins: list[Origin]
-    left_out: list[LeftOutGroup]
-    policy: PolicyUsed
-    compared: int
-    seen: int
-    expected: int
-    helpers: list[Deployment] = field(default_factory=list)
-
-
-def evidence_view(detail: Detail) -> EvidenceView | None:
-    """Return the evidence, None without a verdict."""
     verdict = detail.verdict
     if verdict is None:
         return None
     standing, issued = verdict.standing.judged_on, verdict.judged.judged_on
     counts = standing.pre_origins
-    return EvidenceView(
-        origins=[Origin(name, counts[name], label) for name, label in labels.ORIGINS.items() if counts.get(name)],
-        left_out=grouped(detail.excluded),
-        policy=policy_used(verdict.policy, issued.policy_version),
-        compared=standing.pre_samples,
-        seen=issued.post_samples,
-        expected=issued.expected_samples,
-        helpers=detail.history_of,
-    )
+    return {
+        "origins": [(name, counts[name], label) for name, label in labels.ORIGINS.items() if counts.get(name)],
+        "left_out": grouped(detail.excluded),
+        "policy": policy_used(verdict.policy, issued.policy_version),
+        "compared": standing.pre_samples,
+        "seen": issued.post_samples,
+        "expected": issued.expected_samples,
+        "helpers": detail.history_of,
+    }
 
 
-def grouped(excluded: Sequence[LeftOut]) -> list[LeftOutGroup]:
-    """Group left-out samples by reason."""
+def grouped(excluded: Sequence[LeftOut]) -> list[dict[str, Any]]:
+    """Group left-out samples by reason: their number, and the times of the first and the last."""
     by_reason: dict[str, list[LeftOut]] = {}
     for one in excluded:
         by_reason.setdefault(render(one.why), []).append(one)
     return [
-        LeftOutGroup(
-            group[0].why,
-            len(group),
-            first=min(one.collected_at for one in group),
-            last=max(one.collected_at for one in group),
-        )
+        {
+            "why": group[0].why,
+            "count": len(group),
+            "first": min(one.collected_at for one in group),
+            "last": max(one.collected_at for one in group),
+        }
         for group in by_reason.values()
     ]
 

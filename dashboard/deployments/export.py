@@ -12,7 +12,7 @@ from django.utils import translation
 from analysis.judge.types import METRICS
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.recorded import JudgedOn, without_facts
-from analysis.serializers import HintSerializer
+from analysis.serializers import HintSerializer, VerdictSerializer
 from dashboard.deployments.queries import Detail
 from dashboard.deployments.timeline import timeline_of
 from explain.facts import Fact
@@ -21,21 +21,8 @@ from metrics.models import MetricSample, Phase
 
 # Raise it when existing readers would fail.
 FORMAT = 1
-VERDICT = (
-    "verdict",
-    "gate",
-    "confidence",
-    "conclusive",
-    "score",
-    "summary",
-    "failed_metrics",
-    "checks",
-    "quality",
-    "early",
-    "shadow",
-    "created_at",
-    "final",
-)
+# Of the API's verdict; policy and evidence are elsewhere in the document.
+VERDICT = [name for name in VerdictSerializer.Meta.fields if name not in ("policy", "evidence")]
 DEPLOYMENT = (
     "number",
     "branch",

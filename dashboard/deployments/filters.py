@@ -1,20 +1,95 @@
-"""Filters and orders of the list of deployments."""
+"""Filters and orders of the list of deployments. Rows without a duration or verdict come last."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from dashboard.deployments.orders import ORDER_LABELS, ORDERS, UNJUDGED, USUAL
+from analysis.judge.types import OK, ROLLBACK, WARNING
 from dashboard.filtering import ListFilters, Select, choice_field
+from dashboard.keyset import Part
 from dashboard.labels import STATES, VERDICTS
 from dashboard.scope import Scope
 from deployments.models import Deployment, DeploymentQuerySet, State
 from deployments.search import begins, matching, words_in
+
+USUAL = "-started"
+ORDER_LABELS = {
+    USUAL: _("Newest first"),
+    "started": _("Oldest first"),
+    "-verdict": _("Worst verdict first"),
+    "verdict": _("Best verdict first"),
+    "-confidence": _("Highest confidence first"),
+    "confidence": _("Lowest confidence first"),
+    "-duration": _("Longest first"),
+    "duration": _("Shortest first"),
+    "project": _("By project, A to Z"),
+    "-project": _("By project, Z to A"),
+}
+# A verdict and the state `analyzed` are written in one transaction; deployments in other states are few.
+UNJUDGED = ~Q(state=State.ANALYZED) & Q(verdict__isnull=True)
+WORST_FIRST = (ROLLBACK, WARNING, OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order. parts: its rows; downward: parts are descending; kind: type of the keys."""
+
+    parts: Callable[[DeploymentQuerySet], list[Part]]
+    downward: bool
+    kind: type | None = None
+
+
+def by_start(rows: DeploymentQuerySet) -> list[Part]:
+    return [Part(0, rows, "started_at")]
+
+
+def by_duration(rows: DeploymentQuerySet) -> list[Part]:
+    return [
+        Part(0, rows.filter(duration_ms__isnull=False), "duration_ms"),
+        Part(1, rows.filter(duration_ms__isnull=True)),
+    ]
+
+
+def by_confidence(rows: DeploymentQuerySet) -> list[Part]:
+    judged = Part(0, rows.filter(verdict__isnull=False), "verdict__confidence", "verdict__deployment_id")
+    return [judged, Part(1, rows.filter(UNJUDGED))]
+
+
+def worst_first(rows: DeploymentQuerySet) -> list[Part]:
+    named = [
+        Part(place, rows.filter(verdict__verdict=name), pk="verdict__deployment_id")
+        for place, name in enumerate(WORST_FIRST)
+    ]
+    return [*named, Part(len(named), rows.filter(UNJUDGED))]
+
+
+def best_first(rows: DeploymentQuerySet) -> list[Part]:
+    *named, unjudged = worst_first(rows)
+    return [*reversed(named), unjudged]
+
+
+# By project is implemented in by_project.py: names are in the table of projects.
+BY_PROJECT = ("project", "-project")
+ORDERS = {
+    USUAL: Order(by_start, downward=True, kind=datetime),
+    "started": Order(by_start, downward=False, kind=datetime),
+    "-verdict": Order(worst_first, downward=True),
+    "verdict": Order(best_first, downward=True),
+    "-confidence": Order(by_confidence, downward=True, kind=float),
+    "confidence": Order(by_confidence, downward=False, kind=float),
+    "-duration": Order(by_duration, downward=True, kind=int),
+    "duration": Order(by_duration, downward=False, kind=int),
+    "project": Order(by_start, downward=True, kind=datetime),
+    "-project": Order(by_start, downward=True, kind=datetime),
+}
+
 
 MOST_WORDS = 10
 NONE_YET, NOT_CONCLUSIVE, EARLY = "none", "inconclusive", "early"

@@ -11,10 +11,9 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from dashboard.deployments.filters import DeploymentFilters
+from dashboard.deployments.filters import USUAL, DeploymentFilters
 from dashboard.deployments.list_export import as_csv, as_json, everything, file_name
 from dashboard.deployments.listing import deployments_page
-from dashboard.deployments.orders import USUAL
 from dashboard.filtering import answer, list_context
 from dashboard.keyset import Page
 from dashboard.overview.queries import guide_of

@@ -6,8 +6,7 @@ from typing import Any
 
 from dashboard import keyset
 from dashboard.deployments import by_project
-from dashboard.deployments.filters import DeploymentFilters
-from dashboard.deployments.orders import BY_PROJECT, ORDERS
+from dashboard.deployments.filters import BY_PROJECT, ORDERS, DeploymentFilters
 from dashboard.deployments.queries import Row, samples_so_far, window_is_open
 from dashboard.keyset import PAGE_SIZE, Page, Slice, few_or_all, load, place_of, read, written
 from dashboard.labels import verdict_of

@@ -16,8 +16,7 @@ from django.utils import timezone
 from accounts.models import User
 from analysis.judge.types import METRICS
 from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, with_verdict
-from dashboard.environments.chart import Frame, Timeline, Zone, timelines, x_ticks, zones
-from dashboard.environments.markers import Mark, Marker, markers_of
+from dashboard.environments.chart import Frame, Mark, Marker, Timeline, Zone, markers_of, timelines, x_ticks, zones
 from dashboard.environments.series import LARGEST, ORIGIN, Bucket, Level, Range, begin_of, rows_of
 from dashboard.labels import status_of
 from dashboard.policies.queries import readable

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 from analysis.models import VerdictName
-from dashboard.overview.figures import Figures, Spread
+from dashboard.overview.parts import Figures, Spread
 
 # Condition that a deployment deserved the verdict: it has it and was not marked wrong, or a mark names it. Not a CASE,
 # which would be shorter: the planner assumes its result to be rare, and reads whole tables.

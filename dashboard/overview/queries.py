@@ -18,9 +18,17 @@ from analysis.judge.types import ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict, Hint, Severity
 from dashboard.deployments.queries import is_in_progress, samples_so_far, seconds_left, with_verdict
 from dashboard.labels import Status, state_of, status_by_name, status_of, verdict_of
-from dashboard.overview.guide import Facts, Guide
-from dashboard.overview.health_ranking import HealthSummary, health_of, rank, summary_of
-from dashboard.overview.history_bar import HistoryBar, first_day, history_bar_of
+from dashboard.overview.parts import (
+    Facts,
+    Guide,
+    HealthSummary,
+    HistoryBar,
+    first_day,
+    health_of,
+    history_bar_of,
+    rank,
+    summary_of,
+)
 from deployments.models import Deployment, State
 from metrics.models import MetricSample
 from projects.models import ApiKey, Environment, Project

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from dashboard.overview.delivery import figures_of
-from dashboard.overview.figures import PERIODS, days_of
+from dashboard.overview.parts import PERIODS, days_of
 from dashboard.overview.queries import guide_of, overview_of, projects_of
 from dashboard.page import current_user, page
 from projects.models import Project

@@ -1,24 +1,27 @@
-"""Form of an environment's policy. Fields are named by their path in the policy, those of `fixed` with its prefix.
+"""Forms of an environment's policy, and of periods that feed no baseline.
 
-Ratios (0..1 in the policy) are percentages here. An empty field means the default, and is not stored.
+Fields of a policy are named by their path in it, those of `fixed` with its prefix. Ratios (0..1 in the policy) are
+percentages here. An empty field means the default, and is not stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import product
 from typing import Any
 
 from django import forms
-from django.utils import formats
+from django.utils import formats, timezone
 from django.utils.translation import gettext_lazy as _
 
 from common.validation import localized
 from dashboard.charts import UNITS
 from dashboard.labels import METRICS as METRIC_NAMES
 from dashboard.labels import POLICY_KINDS, SENSITIVITIES
+from dashboard.templatetags.seqpulse import zone
 from projects.policy import (
     DEFAULT_KIND,
     KINDS,
@@ -231,3 +234,41 @@ def _policy(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
         elif value != default[section] or type(value) in (int, float):
             policy[section] = value
     return policy | {name: metrics for name, metrics in marked.items() if metrics != default[name]}
+
+
+# More distant or longer periods are typing errors, or would leave the environment without a baseline.
+FARTHEST = timedelta(days=366)
+LONGEST_WINDOW = timedelta(days=31)
+
+
+def validate_near(moment: datetime) -> None:
+    """Raise ValidationError for a time more than a year away."""
+    if abs(moment - timezone.now()) > FARTHEST:
+        raise forms.ValidationError(_("This lies more than a year away."))
+
+
+def moment_field(label: Any) -> forms.DateTimeField:
+    widget = forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    return forms.DateTimeField(label=label, widget=widget, validators=[validate_near])
+
+
+class ExcludedWindowForm(forms.Form):
+    """A period excluded from the baseline: an incident, a load test."""
+
+    starts_at = moment_field(_("From"))
+    ends_at = moment_field(_("To"))
+    reason = forms.CharField(label=_("Reason"), required=False, max_length=200)
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, prefix="window")
+        for field, label in (("starts_at", _("From (%(zone)s)")), ("ends_at", _("To (%(zone)s)"))):
+            self.fields[field].label = label % {"zone": zone()}
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        starts_at, ends_at = data.get("starts_at"), data.get("ends_at")
+        if starts_at and ends_at and ends_at <= starts_at:
+            self.add_error("ends_at", _("The window has to end after it starts."))
+        elif starts_at and ends_at and ends_at - starts_at > LONGEST_WINDOW:
+            self.add_error("ends_at", _("A window is at most %(n)d days long.") % {"n": LONGEST_WINDOW.days})
+        return data

@@ -17,7 +17,7 @@ from accounts.models import User
 from accounts.permissions import Action, Actions, require
 from dashboard.forms import changed
 from dashboard.page import current_user, page
-from dashboard.policies.form import PolicyForm
+from dashboard.policies.form import ExcludedWindowForm, PolicyForm
 from dashboard.policies.queries import (
     PolicyPage,
     Replay,
@@ -26,7 +26,6 @@ from dashboard.policies.queries import (
     readable,
     replay_recent,
 )
-from dashboard.policies.window_form import ExcludedWindowForm
 from projects.baselines import exclude_window, include_window, set_baseline_interval
 from projects.models import Environment, PolicySource
 from projects.policies import ENVIRONMENTS

@@ -52,25 +52,13 @@ DOUBTS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One metric of the answer."""
-
-    reading: Reading
-    remark: Any
-
-    @property
-    def is_bad(self) -> bool:
-        return bool(self.reading.problem)
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
-    """A probe as its page shows it. fix: what to do, "" where nothing is wrong."""
+    """A probe as its page shows it. fix: what to do, "" where nothing is wrong; lines: metrics with remarks."""
 
     probe: Probe
     status: Status
     fix: Any
-    lines: list[Line]
+    lines: list[tuple[Reading, Any]]
 
 
 def report_on(probe: Probe) -> Report:
@@ -78,4 +66,4 @@ def report_on(probe: Probe) -> Report:
     doubts = any(reading.doubt for reading in probe.readings) or probe.unsigned or probe.secret == PREVIOUS
     status = BAD if not probe.works else DOUBTFUL if doubts else GOOD
     fix = "" if probe.works else FIXES.get(probe.code, OTHERWISE)
-    return Report(probe, status, fix, [Line(reading, DOUBTS.get(reading.doubt, "")) for reading in probe.readings])
+    return Report(probe, status, fix, [(reading, DOUBTS.get(reading.doubt, "")) for reading in probe.readings])

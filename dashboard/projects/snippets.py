@@ -42,12 +42,6 @@ class Values:
     signed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    snippet: Snippet
-    text: str
-
-
 SCRIPT = Snippet(
     "curl", "curl", "seqpulse.sh", "seqpulse.sh", _("The script that all of them call; it needs only curl.")
 )
@@ -77,11 +71,10 @@ ENDPOINTS = (
 )
 
 
-def written(snippet: Snippet, values: Values) -> Written:
+def written(snippet: Snippet, values: Values) -> str:
     """Return the snippet filled in with these values."""
     # Templates render safe strings; this is plain text, which the page must escape.
-    text = "" + engine().get_template(f"{snippet.file}.txt").render(Context(asdict(values), autoescape=False))
-    return Written(snippet, text)
+    return "" + engine().get_template(f"{snippet.file}.txt").render(Context(asdict(values), autoescape=False))
 
 
 @lru_cache

@@ -20,7 +20,7 @@ from dashboard.overview.queries import guide_of
 from dashboard.page import current_user, page
 from dashboard.projects.forms import NewProjectForm
 from dashboard.projects.queries import project_page
-from dashboard.projects.secrets import Shown, shown_once
+from dashboard.projects.secrets import api_key, hmac_secret, shown_once
 from dashboard.projects.settings_queries import (
     ARCHIVED,
     environments_of,
@@ -92,11 +92,9 @@ def made_already(request: HttpRequest, user: User, name: str) -> HttpResponse:
 
 
 def made_known(request: HttpRequest, made: NewProject) -> HttpResponse:
-    shown = [Shown("api-key", _("API key"), made.api_key, "SEQPULSE_API_KEY", _("for your pipeline"))]
+    shown = [api_key(made.api_key, _("API key"))]
     if made.hmac_secret:
-        shown.append(
-            Shown("hmac-secret", _("HMAC secret"), made.hmac_secret, "SEQPULSE_HMAC_SECRET", _("for your service"))
-        )
+        shown.append(hmac_secret(made.hmac_secret))
     integration = reverse("dashboard:integration", kwargs={"uuid": made.project.uuid})
     return shown_once(
         request,
@@ -135,8 +133,8 @@ def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpR
             signed=chosen.signs,
         )
         context |= {
-            "pipelines": [written(snippet, values) for snippet in PIPELINES],
-            "endpoints": [written(snippet, values) for snippet in ENDPOINTS],
+            "pipelines": [(snippet, written(snippet, values)) for snippet in PIPELINES],
+            "endpoints": [(snippet, written(snippet, values)) for snippet in ENDPOINTS],
         }
     return render(request, "dashboard/projects/integration.html", context)
 

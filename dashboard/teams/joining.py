@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 from accounts.invitations import InvitationOver, State, accept, find, standing_of, state_of
 from accounts.models import Invitation, Membership
 from accounts.permissions import allowed
+from dashboard.labels import ROLES, name_of
 from dashboard.page import current_user, page
-from dashboard.teams.labels import ROLES, name_of
 
 # A session that has shown an open invitation may sign up although sign-up is closed.
 SESSION_KEY = "invitation"

@@ -8,7 +8,7 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 from django.template.loader import render_to_string
 
 from accounts.models import Invitation, User
-from dashboard.teams.labels import ROLES, name_of
+from dashboard.labels import ROLES, name_of
 
 logger = structlog.get_logger(__name__)
 

@@ -16,9 +16,9 @@ from accounts.models import Role, Team
 from accounts.permissions import Action, Actions
 from accounts.teams import change_role, create_team, leave_team, remove_member, rename_team
 from dashboard.forms import Refusals
+from dashboard.labels import ROLES, name_of
 from dashboard.page import current_user, page
 from dashboard.teams.forms import DeleteForm, InvitationForm, TeamForm
-from dashboard.teams.labels import ROLES, name_of
 from dashboard.teams.mail import send_invitation
 from dashboard.teams.queries import MOST_TEAMS, team_of, team_page, teams_of
 from metrics.deletion import delete_team

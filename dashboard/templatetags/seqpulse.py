@@ -22,7 +22,7 @@ from dashboard import labels
 from dashboard.forms import FIELD
 from dashboard.i18n import localised, quantity
 from dashboard.i18n import message as rendered
-from dashboard.overview.history_bar import HEIGHT, WIDTH, HistoryBar
+from dashboard.overview.parts import HEIGHT, WIDTH, HistoryBar
 from projects.policy import Policy
 
 register = template.Library()
@@ -216,46 +216,21 @@ def sign(number: float, digits: int) -> str:
     return "±" if round(number, digits) == 0 else "+" if number > 0 else "−"
 
 
-@register.filter
 def metric_label(metric: str) -> Any:
     """Return the display name of a metric; unknown ones unchanged."""
     return labels.METRICS.get(metric, metric)
 
 
-@register.filter
-def confidence_word(confidence: float) -> Any:
-    """Write confidence 0..1 as "high", "moderate" or "low"."""
-    return labels.confidence_word(confidence)
-
-
-@register.filter
-def outcome(name: str) -> labels.Status:
-    """Return the badge of a check's outcome."""
-    return labels.OUTCOMES.get(name, labels.UNKNOWN)
-
-
-@register.filter
-def severity(name: str) -> labels.Status:
-    """Return the badge of a hint's severity."""
-    return labels.SEVERITIES.get(name, labels.UNKNOWN)
-
-
-@register.filter
-def verdict_label(name: str) -> Any:
-    """Return the display name of a verdict."""
-    return labels.VERDICTS.get(name, labels.UNKNOWN).label
-
-
-@register.filter
-def verdict_status(name: str) -> labels.Status:
-    """Return the badge of a verdict."""
-    return labels.VERDICTS.get(name, labels.UNKNOWN)
-
-
-@register.filter
-def policy_source(name: str) -> Any:
-    """Return the display name of a policy's source."""
-    return labels.POLICY_SOURCES.get(name, name)
+# Filters that look up the display name of a value, unknown ones unchanged, or a badge.
+register.filter(metric_label)
+register.filter("policy_source", lambda name: labels.POLICY_SOURCES.get(name, name))
+register.filter("result", lambda name: labels.RESULTS.get(name, name))
+register.filter("phase", lambda name: labels.PHASES.get(name, name))
+register.filter("outcome", lambda name: labels.OUTCOMES.get(name, labels.UNKNOWN))
+register.filter("severity", lambda name: labels.SEVERITIES.get(name, labels.UNKNOWN))
+register.filter("verdict_status", labels.status_by_name)
+register.filter("verdict_label", lambda name: labels.status_by_name(name).label)
+register.filter(labels.confidence_word)
 
 
 @register.filter
@@ -263,18 +238,6 @@ def policy_in_short(policy: Policy) -> str:
     """Summarize a policy: "adaptive, high, shadow mode"."""
     parts = (policy.kind, getattr(policy, "sensitivity", ""), "shadow" if getattr(policy, "shadow", False) else "")
     return ", ".join(str(labels.IN_SHORT.get(part, part)) for part in parts if part)
-
-
-@register.filter
-def result(name: str) -> Any:
-    """Return the display name of a pipeline result."""
-    return labels.RESULTS.get(name, name)
-
-
-@register.filter
-def phase(name: str) -> Any:
-    """Return the display name of a phase."""
-    return labels.PHASES.get(name, name)
 
 
 @register.filter

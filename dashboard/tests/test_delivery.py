@@ -15,7 +15,7 @@ from analysis.models import DeploymentVerdict, VerdictName
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from dashboard.overview.delivery import figures_of
-from dashboard.overview.figures import Figures, Spread
+from dashboard.overview.parts import Figures, Spread
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment

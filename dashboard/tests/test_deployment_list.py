@@ -15,9 +15,8 @@ from django.utils import timezone
 from accounts.models import User
 from analysis.tests.factories import make_verdict
 from dashboard.deployments import by_project
-from dashboard.deployments.filters import DeploymentFilters
+from dashboard.deployments.filters import ORDERS, DeploymentFilters
 from dashboard.deployments.listing import deployments_page
-from dashboard.deployments.orders import ORDERS
 from dashboard.keyset import PAGE_SIZE
 from dashboard.scope import scope_of
 from dashboard.tests.pages import LIST

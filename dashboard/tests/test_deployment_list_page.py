@@ -14,10 +14,10 @@ from django.test import Client
 from django.utils import timezone
 
 from analysis.tests.factories import make_verdict
+from dashboard.deployments.filters import ORDERS
 from dashboard.deployments.list_export import COLUMNS
 from dashboard.deployments.list_views import sending
 from dashboard.deployments.listing import deployments_page
-from dashboard.deployments.orders import ORDERS
 from dashboard.keyset import Place, place_of, written
 from dashboard.tests.pages import LIST, elements, has, shows, words
 from deployments.models import State

@@ -7,10 +7,22 @@ from typing import Any
 
 import pytest
 
-from dashboard.overview.figures import DEFAULT_DAYS, Figures, days_of
-from dashboard.overview.guide import STEPS, Facts, steps_of
-from dashboard.overview.health_ranking import ORDER, health_of, rank, summary_of
-from dashboard.overview.history_bar import DAYS, HEIGHT, WIDTH, history_bar_of
+from dashboard.overview.parts import (
+    DAYS,
+    DEFAULT_DAYS,
+    HEIGHT,
+    ORDER,
+    STEPS,
+    WIDTH,
+    Facts,
+    Figures,
+    days_of,
+    health_of,
+    history_bar_of,
+    rank,
+    steps_of,
+    summary_of,
+)
 
 TODAY = date(2026, 3, 31)
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.judge.types import METRICS
-from dashboard.environments.chart import BOTTOM, TOP, Frame, timeline, timelines, x_ticks, zones
-from dashboard.environments.markers import ROOM, Mark, markers_of
+from dashboard.environments.chart import BOTTOM, ROOM, TOP, Frame, Mark, markers_of, timeline, timelines, x_ticks, zones
 from dashboard.environments.series import (
     DEFAULT_RANGE,
     LARGEST,

@@ -14,8 +14,8 @@ from django.utils.formats import date_format
 
 from accounts.models import Role, User
 from accounts.tests.factories import PASSWORD, make_user
-from dashboard.accounts.devices import Device, device_of
 from dashboard.accounts.forms import zones_by_region
+from dashboard.accounts.sessions import Device, device_of
 from dashboard.templatetags.seqpulse import zone
 from dashboard.tests import scenes
 from dashboard.tests.pages import form_with, has, page_of, shows, words
