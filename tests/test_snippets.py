@@ -49,7 +49,7 @@ NODE = Path(playwright.__file__).parent / "driver" / "node"
 
 
 def text_of(key: str, values: Values = VALUES) -> str:
-    return written(BY_KEY[key], values).text
+    return written(BY_KEY[key], values)
 
 
 def file_of(key: str, directory: Path, values: Values = VALUES) -> Path:
