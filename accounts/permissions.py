@@ -63,18 +63,13 @@ def allowed(role: str | None) -> Actions:
     return ALLOWED.get(role, frozenset()) if role is not None else frozenset()
 
 
-def role_in(user: User, team: Team) -> str | None:
-    """Return the user's role in the team; None: not a member. A superuser is an owner."""
-    if not user.is_active:
-        return None
-    if user.is_superuser:
-        return Role.OWNER
-    return Membership.objects.filter(team=team, user=user).values_list("role", flat=True).first()
-
-
 def actions_in(user: User, team: Team) -> Actions:
     """Return the actions allowed to the user in the team. One query, none for a superuser."""
-    return OPERATOR if user.is_superuser and user.is_active else allowed(role_in(user, team))
+    if not user.is_active:
+        return frozenset()
+    if user.is_superuser:
+        return OPERATOR
+    return allowed(Membership.objects.filter(team=team, user=user).values_list("role", flat=True).first())
 
 
 def teams_for(user: User, action: Action) -> QuerySet[Team]:

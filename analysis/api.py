@@ -133,8 +133,9 @@ class VerdictView(APIView):
         if deployment.state in NEVER_JUDGED:
             raise NeverJudged(deployment)
         if not stands(deployment):
-            retry_after = str(retry_after_s(deployment))
-            return Response({**head, "verdict": None}, status=202, headers={"Retry-After": retry_after})
+            # Seconds until the next sample, at most 15.
+            retry_after = max(1, min(15, round(deployment.interval_s)))
+            return Response({**head, "verdict": None}, status=202, headers={"Retry-After": str(retry_after)})
         verdict = VerdictSerializer(deployment.verdict).data
         hints = HintSerializer(deployment.hints.all(), many=True).data
         return Response({**head, **verdict, "hints": hints})
@@ -162,8 +163,3 @@ def sample_count(deployment: Deployment) -> dict[str, int]:
     """Return the numbers of collected and expected POST samples."""
     collected = MetricSample.objects.of(deployment).filter(phase=Phase.POST).count()
     return {"collected": collected, "expected": deployment.window_samples}
-
-
-def retry_after_s(deployment: Deployment) -> int:
-    """Return the seconds until the next call is useful: the sample interval, between 1 and 15 s."""
-    return max(1, min(15, round(deployment.interval_s)))

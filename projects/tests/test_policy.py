@@ -72,6 +72,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"left_out": list(METRICS)}, "left_out"),
     ({"shadow": 1}, "shadow"),
     ({"sensitivty": "high"}, "sensitivty"),
+    ({"latency_p95": {"limit": 300}}, "latency_p95"),
     ({"kind": "fixed", "latency": {"limit": 3}}, "latency"),
     ({"kind": "fixed", "latency_p95": 300}, "latency_p95"),
     ({"kind": "fixed", "latency_p95": {"limt": 300}}, "latency_p95.limt"),
@@ -166,18 +167,15 @@ def test_the_schema_in_the_documentation_is_that_of_the_model() -> None:
     assert json.loads(written) == policy_schema(), "write it anew: json.dumps(policy_schema(), indent=2)"
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"kind": "magic"},
-        {"kind": "adaptive", "limits": {"error_rate": 5}},
-        {"kind": "adaptive", "limits": {"latency": 5}},
-        {"kind": "adaptive", "critical_metrics": ["errors"]},
-        {"latency_p95": {"limit": 300}},
-        {"kind": "fixed", "latency_p95": {"limit": 0}},
-        {"kind": "fixed", "latency_p95": {"limt": 300}},
-    ],
-)
-def test_the_schema_refuses_what_the_model_refuses(data: dict[str, Any]) -> None:
-    assert refused(data)
-    assert not Draft202012Validator(policy_schema()).is_valid(data)
+def is_json(data: Any) -> bool:
+    try:
+        return bool(json.dumps(data, allow_nan=False))
+    except (ValueError, RecursionError):
+        return False
+
+
+def test_the_schema_refuses_what_the_model_refuses() -> None:
+    schema = Draft202012Validator(policy_schema())
+    taken = [field for data, field in WRONG if is_json(data) and schema.is_valid(data)]
+    # A schema does not know that a list has every metric, or that a number is beyond floats.
+    assert taken == ["left_out", "latency_p95.limit"]
