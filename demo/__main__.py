@@ -8,15 +8,16 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from demo.http import CallFailed, call
 from demo.load import Load
-from demo.play import Outcome, Play, PlayFailed, table
+from demo.play import Outcome, Play, PlayFailed, poll, table
 from demo.service import SECRET_VARIABLE
 from seqpulse.devserver import embedded
 from seqpulse.devserver.embedded_process import exists
@@ -160,7 +161,13 @@ def running_processes(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Su
                 raise PlayFailed(f"a process has ended by itself.\n{last_lines(log_dir)}")
 
         site = f"http://127.0.0.1:{os.environ['PORT']}"
-        wait_until_ready(site, look)
+        poll(
+            lambda: health(site),
+            lambda answer: answer["status"] == "ok",
+            timeout_s=READY_TIMEOUT_S,
+            failure="SeqPulse is not ready",
+            look=look,
+        )
         say(f"Project {made.project.name!r}: web server, poller and simulated service are up (logs: {log_dir})")
         yield Play(site, service, made.api_key, look), supervisor, password
     finally:
@@ -168,24 +175,12 @@ def running_processes(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Su
         children.stop()
 
 
-def wait_until_ready(site: str, look: Callable[[], None]) -> None:
-    """Wait until the site answers and a poller works.
-
-    Raises: PlayFailed after READY_TIMEOUT_S.
-    """
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    answer: object = "nothing"
-    while time.monotonic() < deadline:
-        look()
-        try:
-            health = call("GET", f"{site}/health")
-            if health["status"] == "ok":
-                return
-            answer = health
-        except CallFailed as error:
-            answer = error
-        time.sleep(0.1)
-    raise PlayFailed(f"SeqPulse is not ready after {READY_TIMEOUT_S:.0f} s: {answer}")
+def health(site: str) -> dict[str, Any]:
+    """Return the answer of the health endpoint, or why there is none."""
+    try:
+        return call("GET", f"{site}/health")
+    except CallFailed as error:
+        return {"status": str(error)}
 
 
 def last_lines(log_dir: Path) -> str:

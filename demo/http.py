@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from typing import Any
 
-# Loopback only: ignore proxies of the environment.
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+import requests
+
 TIMEOUT_S = 30.0
 
 
@@ -21,14 +18,14 @@ def call(method: str, url: str, body: dict[str, Any] | None = None, *, api_key: 
 
     Raises: CallFailed.
     """
-    headers = {"Content-Type": "application/json", **({"X-API-Key": api_key} if api_key else {})}
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310  (our own addresses)
-    try:
-        with OPENER.open(request, timeout=TIMEOUT_S) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
-    except urllib.error.HTTPError as error:
-        raise CallFailed(f"{method} {url}: HTTP {error.code} {error.read(500).decode(errors='replace')}") from error
-    except (OSError, ValueError) as error:
-        raise CallFailed(f"{method} {url}: {error}") from error
+    headers = {"X-API-Key": api_key} if api_key else {}
+    with requests.Session() as session:
+        session.trust_env = False  # loopback only: ignore proxies of the environment
+        try:
+            response = session.request(method, url, json=body, headers=headers, timeout=TIMEOUT_S)
+            if not response.ok:
+                raise CallFailed(f"{method} {url}: HTTP {response.status_code} {response.text[:500]}")
+            answer: dict[str, Any] = response.json()
+        except requests.RequestException as error:
+            raise CallFailed(f"{method} {url}: {error}") from error
+    return answer

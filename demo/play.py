@@ -77,12 +77,37 @@ class Progress:
         print(f"\r{text}" if self.rewrites else text, end="" if self.rewrites else "\n", flush=True)
 
 
+def poll(
+    read: Callable[[], dict[str, Any]],
+    until: Callable[[dict[str, Any]], bool],
+    *,
+    timeout_s: float,
+    failure: str,
+    look: Callable[[], None],
+) -> dict[str, Any]:
+    """Return the first answer of `read` that fulfils `until`.
+
+    Args:
+        failure: what has not happened if that takes too long.
+        look: called while waiting; raises if a process has ended.
+
+    Raises: PlayFailed.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not until(answer := read()):
+        if time.monotonic() > deadline:
+            raise PlayFailed(f"{failure} within {timeout_s:.0f} s: {answer}")
+        look()
+        time.sleep(0.1)
+    return answer
+
+
 class Play:
     """Drives the deployments.
 
     Args:
         site, service: base URLs.
-        look: called while waiting; raises if a process has ended.
+        look: as in `poll`.
     """
 
     def __init__(self, site: str, service: str, api_key: str, look: Callable[[], None]) -> None:
@@ -106,25 +131,27 @@ class Play:
         say = self.progress.say
         say(f"\nDeployment {number} of {len(ACTS)}: {act.title} (version {act.release})")
         self.switch_to("good")
-        started = self.api(
-            "POST",
-            "/deployments/trigger",
-            {
-                "env": "prod",
-                "branch": "main",
-                "version": act.release,
-                "author": "Demo",
-                "idempotency_key": f"demo-{act.release}",
-            },
-        )
+        deployment = {"env": "prod", "branch": "main", "version": act.release, "author": "Demo"}
+        started = self.api("POST", "/deployments/trigger", {**deployment, "idempotency_key": f"demo-{act.release}"})
+        deployment_id = started["deployment_id"]
         say(f"  trigger   deployment #{started['number']} begins; SeqPulse measures the old version")
-        self.wait_for_first_sample(started["deployment_id"])
-        self.switch_to(act.version)
-        finished = self.api(
-            "POST", "/deployments/finish", {"deployment_id": started["deployment_id"], "result": "success"}
+        poll(
+            lambda: self.api("GET", f"/deployments/{deployment_id}/metrics"),
+            lambda answer: bool(answer["samples"]),
+            timeout_s=SETTLE_TIMEOUT_S,
+            failure="no sample came in from before the deployment (see the poller's log)",
+            look=self.look,
         )
+        self.switch_to(act.version)
+        finished = self.api("POST", "/deployments/finish", {"deployment_id": deployment_id, "result": "success"})
         say(f"  finish    {finished['message']}")
-        answer = self.verdict_of(started["deployment_id"])
+        answer = poll(
+            lambda: self.verdict_so_far(deployment_id),
+            lambda answer: answer["verdict"] is not None,
+            timeout_s=VERDICT_TIMEOUT_S,
+            failure="no verdict",
+            look=self.look,
+        )
         say(f"  verdict   {answer['verdict']}: {answer['summary']}")
         return Outcome(act, answer)
 
@@ -132,40 +159,24 @@ class Play:
         """Switch the service to another version and wait until its measurements show it."""
         call("POST", f"{self.service}/deploy/{version}")
         started = time.monotonic()
-        while True:
-            level = call("GET", f"{self.service}/level")["metrics"]
-            passed = time.monotonic() - started
-            if passed >= TAKES_OVER_S and IN_PLACE[version](level):
-                break
-            if passed > SETTLE_TIMEOUT_S:
-                raise PlayFailed(f"the service does not settle on the version {version!r}: {level}")
-            self.look()
-            time.sleep(0.2)
+        level = poll(
+            lambda: dict(call("GET", f"{self.service}/level")["metrics"]),
+            lambda level: time.monotonic() - started >= TAKES_OVER_S and IN_PLACE[version](level),
+            timeout_s=SETTLE_TIMEOUT_S,
+            failure=f"the service does not settle on the version {version!r}",
+            look=self.look,
+        )
         self.progress.say(
             f"  service   {level['requests_per_sec']:.0f} requests/s, p95 {level['latency_p95']:.0f} ms,"
             f" {level['error_rate']:.0%} errors"
         )
 
-    def wait_for_first_sample(self, deployment_id: str) -> None:
-        """Wait for the PRE sample. A real deployment takes longer than that."""
-        deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        while not self.api("GET", f"/deployments/{deployment_id}/metrics")["samples"]:
-            if time.monotonic() > deadline:
-                raise PlayFailed("no sample came in from before the deployment: see the poller's log")
-            self.look()
-            time.sleep(0.1)
-
-    def verdict_of(self, deployment_id: str) -> dict[str, Any]:
-        """Wait for the verdict and print the number of samples meanwhile."""
-        deadline = time.monotonic() + VERDICT_TIMEOUT_S
-        while time.monotonic() < deadline:
-            answer = self.api("GET", f"/deployments/{deployment_id}/verdict?wait=1")
-            samples = answer["samples"]
-            self.progress.update(f"  samples   {samples['collected']} of {samples['expected']} collected")
-            if answer["verdict"] is not None:
-                return answer
-            self.look()
-        raise PlayFailed(f"no verdict within {VERDICT_TIMEOUT_S:.0f} s")
+    def verdict_so_far(self, deployment_id: str) -> dict[str, Any]:
+        """Wait a second for the verdict, and print the number of samples."""
+        answer = self.api("GET", f"/deployments/{deployment_id}/verdict?wait=1")
+        samples = answer["samples"]
+        self.progress.update(f"  samples   {samples['collected']} of {samples['expected']} collected")
+        return answer
 
     def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         return call(method, self.site + path, body, api_key=self.api_key)

@@ -18,14 +18,13 @@ import json
 import math
 import os
 import random
-import resource
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+
+import psutil
 
 from demo.signature import Refused, Verifier
 
@@ -83,7 +82,7 @@ class Meter:
             "latency_p95": latencies[math.ceil(0.95 * len(latencies)) - 1] if latencies else 0.0,
             "error_rate": failed / len(latencies) if latencies else 0.0,
             "cpu_usage": self._cpu_usage(),
-            "memory_usage": min(1.0, resident_bytes() / MEMORY_LIMIT_BYTES),
+            "memory_usage": min(1.0, psutil.Process().memory_info().rss / MEMORY_LIMIT_BYTES),
         }
 
     def _cpu_usage(self) -> float:
@@ -91,15 +90,6 @@ class Meter:
             return 0.0
         (start, before), (end, after) = self.cpu[0], self.cpu[-1]
         return min(1.0, max(0.0, (after - before) / (end - start)) / (os.cpu_count() or 1))
-
-
-def resident_bytes() -> int:
-    """Return the resident memory of this process; without /proc, its peak."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 class Service:

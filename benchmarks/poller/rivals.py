@@ -68,7 +68,7 @@ def raw_rate(address: str, count: int, concurrency: int = 64) -> float:
         handle.setopt(pycurl.WRITEFUNCTION, len)
         multi.add_handle(handle)
         handles.append(handle)
-    started, done = concurrency, 0
+    done = 0
     begun = time.perf_counter()
     while done < count:
         multi.perform()
@@ -78,9 +78,7 @@ def raw_rate(address: str, count: int, concurrency: int = 64) -> float:
         for handle in succeeded:
             done += 1
             multi.remove_handle(handle)
-            if started < count:
-                started += 1
-                multi.add_handle(handle)
+            multi.add_handle(handle)
         if not succeeded:
             multi.select(0.05)
     rate = count / (time.perf_counter() - begun)
