@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from analysis.judge import judge, judge_early
-from analysis.judge.hints import RULES, hints
+from analysis.judge.hints import hints
+from analysis.judge.hints.rules import RULES
 from analysis.judge.quality import assess
 from analysis.judge.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
 from analysis.recorded import hint_columns

@@ -1,0 +1,251 @@
+"""Rules of hints: one function each, or metrics whose checks failed together. Pure."""
+
+from decimal import Decimal
+
+from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, when_failed
+from analysis.judge.levels import decimal_of, mean_of
+from analysis.judge.reasons import reasons
+from analysis.judge.types import METRICS, ROLLBACK, Check, Hint
+from explain.facts import Fact
+
+# Of a persistent breach and of a gain: enough samples, nearly all of them beyond the threshold. No limit of a metric.
+MIN_SAMPLES = 3
+MIN_SHARE = 0.8
+PERSISTENT = ("error_rate", "requests_per_sec", "latency_p95")
+# A gain is reported from a fifth faster, by more than timer noise. No verdict depends on these numbers.
+MIN_DROP = 0.20
+MIN_DROP_MS = 10.0
+VARIANTS = {"memory_leak": "leak", "memory_full": "leak", "memory_step": "step"}
+# "Approaching" by the definition of the hint; the limit itself is the judge's.
+NEAR = Decimal("0.9")
+MISSING = ("no_post", "no_pre", "few_post_samples", "incomplete_window", "expired_jobs", "failed_collections")
+
+
+# --- the service as a whole -----------------------------------------------------------------------------------------
+
+
+def service_unreachable(findings: Findings) -> Hint | None:
+    """Report failed collections that indicate an outage."""
+    check = findings.unreachable()
+    if check is None:
+        return None
+    missing, expected = check.details.get("missing", 0), check.details.get("expected", findings.window.expected)
+    misses = [miss for miss in findings.window.misses if miss.phase == "post"]
+    return Hint(
+        "service_unreachable",
+        severity="critical" if check.outcome == "critical" else "warning",
+        # The judge's confidence: there is no level to measure a deviation by.
+        confidence=findings.verdict.confidence,
+        observed=float(missing),
+        evidence=(check.fact,),
+        params={"missing": missing, "expected": expected, "reasons": reasons(misses) or [Fact("no_reason_on_record")]},
+    )
+
+
+def persistent_breach(findings: Findings) -> Hint | None:
+    """Report critical checks that failed in at least 80 % of at least three samples, with a rollback."""
+    if findings.verdict.verdict != ROLLBACK or len(findings.post) < MIN_SAMPLES:
+        return None
+    checks = [check for metric in METRICS if (check := findings.failed(metric)) is not None and _persists(check)]
+    if not checks:
+        return None
+    checks.sort(key=lambda check: PERSISTENT.index(check.metric) if check.metric in PERSISTENT else len(METRICS))
+    variant = checks[0].metric if checks[0].metric in PERSISTENT else "other"
+    return from_checks(findings, f"persistent_breach.{variant}", checks, params={"share": checks[0].share or 0.0})
+
+
+def _persists(check: Check) -> bool:
+    return check.outcome == "critical" and (check.share or 0.0) >= MIN_SHARE
+
+
+def critical_finding(findings: Findings) -> Hint:
+    """Build a critical hint from the verdict's critical checks, or from its summary without any.
+
+    Not in RULES: `hints()` adds it if a rollback has no critical hint.
+    """
+    critical = [check for check in findings.verdict.checks if check.outcome == "critical"]
+    found = tuple(check.fact for check in critical) or (findings.verdict.summary,)
+    lead = critical[0] if critical else None
+    return Hint(
+        "critical_finding",
+        metric=lead.metric if lead else None,
+        metrics=tuple(check.metric for check in critical),
+        severity="critical",
+        confidence=findings.verdict.confidence,
+        observed=lead.observed if lead else None,
+        threshold=lead.limit if lead else None,
+        evidence=found,
+        params={"finding": list(found)},
+    )
+
+
+# --- one metric -----------------------------------------------------------------------------------------------------
+
+
+def latency_improved(findings: Findings) -> Hint | None:
+    """Report a p95 lower by a fifth in nearly all samples, unless errors or traffic failed: failing fast is no gain."""
+    if len(findings.post) < MIN_SAMPLES or not findings.pre:
+        return None
+    if any(findings.failed(metric) for metric in ("error_rate", "requests_per_sec", "latency_p95")):
+        return None
+    before = mean_of([sample.latency_p95 for sample in findings.pre])
+    values = [sample.latency_p95 for sample in findings.post]
+    line, now = before - max(before * MIN_DROP, MIN_DROP_MS), mean_of(values)
+    share = sum(1 for value in values if value <= line) / len(values)
+    if now > line or share < MIN_SHARE:
+        return None
+    gain = 1 - now / before
+    thin = 0.1 if len(findings.pre) < MIN_SAMPLES else 0.0
+    levels = {"observed": now, "baseline": before}
+    return Hint(
+        "latency_improved",
+        metric="latency_p95",
+        metrics=("latency_p95",),
+        severity="info",
+        confidence=(0.5 + 0.3 * gain + 0.2 * share - thin) * (0.5 + 0.5 * findings.verdict.quality.score),
+        observed=now,
+        threshold=line,
+        evidence=(Fact("latency_mean", {**levels, "samples": Fact("samples", {"n": len(values)})}),),
+        numbers={"latency_p95": {**levels, "limit": line, "share": share}},
+        params={**levels, "change": gain},
+    )
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def memory_growth(findings: Findings) -> Hint | None:
+    """Report a leak, a step, or nearly full memory, found by a judge that follows memory over time."""
+    check = findings.failed("memory_usage")
+    variant = VARIANTS.get(check.rule) if check is not None else None
+    if check is None or variant is None:
+        return None
+    minutes = check.details.get("minutes_until_full")
+    if minutes is None:
+        # Full without a trend: it got there in one step.
+        return from_checks(findings, "memory_growth.step", (check,))
+    return from_checks(findings, f"memory_growth.{variant}", (check,), params={"time_left": 60.0 * minutes})
+
+
+def memory_above_limit(findings: Findings) -> Hint | None:
+    """Report memory_usage with more samples than tolerated above the limit itself."""
+    check = findings.failed("memory_usage")
+    if check is None or not _above_limit(findings, check):
+        return None
+    return from_checks(findings, "memory_above_limit", (check,), threshold=hard_limit(check))
+
+
+def memory_near_limit(findings: Findings) -> Hint | None:
+    """Report memory_usage that failed below its limit, or is at 90 % of the limit or more."""
+    check = findings.check("memory_usage")
+    limit = hard_limit(check) if check else None
+    if check is None or limit is None or check.observed is None:
+        return None
+    if check.failed and _above_limit(findings, check):
+        return None
+    near = NEAR * decimal_of(limit) <= decimal_of(check.observed) <= decimal_of(limit)
+    if not check.failed and not near:
+        return None
+    return from_checks(
+        findings, "memory_near_limit", (check,), threshold=limit, severity=None if check.failed else "info"
+    )
+
+
+def _above_limit(findings: Findings, check: Check) -> bool:
+    """Return whether the failed memory check is about the limit itself.
+
+    It is, if the judge's threshold is not below the limit, or there is no limit (a leak found by its trend).
+    """
+    limit = hard_limit(check)
+    if limit is None or check.limit is None or limit <= check.limit:
+        return True
+    over = sum(1 for sample in findings.post if sample.memory_usage > limit)
+    return over > (check.tolerance or 0.0) * len(findings.post)
+
+
+# --- the data -------------------------------------------------------------------------------------------------------
+
+
+def missing_data(findings: Findings) -> Hint | None:
+    """Report missing samples; a warning if the verdict is inconclusive, else info."""
+    issues = [issue for issue in findings.verdict.quality.issues if issue.code in MISSING]
+    if not issues:
+        return None
+    variant = "no_post" if not findings.post else "no_pre" if not findings.pre else "partial"
+    collected, expected = len(findings.post), findings.window.expected
+    return Hint(
+        f"missing_data.{variant}",
+        severity="info" if findings.verdict.conclusive else "warning",
+        # That samples are missing is certain; how much it matters is not.
+        confidence=0.6 + sum(issue.penalty for issue in issues) / 2,
+        observed=float(collected),
+        threshold=float(expected),
+        evidence=tuple(issue.fact for issue in issues),
+        numbers={
+            "collected": collected,
+            "expected": expected,
+            "pre": len(findings.pre),
+            "quality": findings.verdict.quality.score,
+            "issues": [issue.code for issue in issues],
+        },
+        params={
+            "collected": collected,
+            "expected": expected,
+            "reasons": reasons(findings.window.misses) or [Fact("none_recorded")],
+        },
+    )
+
+
+def poor_data(findings: Findings) -> Hint | None:
+    """Report issues of order or time; gaps explained by missing samples are left to missing_data."""
+    issues = findings.verdict.quality.issues
+    missing = any(issue.code in MISSING for issue in issues)
+    doubtful = [issue for issue in issues if issue.code not in MISSING and not (missing and issue.code == "gap")]
+    if not doubtful:
+        return None
+    score, found = findings.verdict.quality.score, [issue.fact for issue in doubtful]
+    return Hint(
+        "poor_data",
+        severity="info" if findings.verdict.conclusive else "warning",
+        confidence=0.6 + sum(issue.penalty for issue in doubtful) / 2,
+        observed=score,
+        evidence=tuple(found),
+        numbers={"quality": score, "issues": [issue.code for issue in doubtful]},
+        params={"quality": score, "issues": found},
+    )
+
+
+# --- their order ----------------------------------------------------------------------------------------------------
+
+# Composites first: a hint is left out when an earlier one explains it. Also the order in which equally severe hints
+# are shown.
+RULES: tuple[Rule, ...] = (
+    service_unreachable,
+    when_failed("service_degradation", "error_rate", "latency_p95"),
+    when_failed("partial_outage", "requests_per_sec", "error_rate"),
+    when_failed("compute_saturation", "cpu_usage", "latency_p95"),
+    persistent_breach,
+    when_failed("high_error_rate", "error_rate"),
+    when_failed("traffic_below_baseline", "requests_per_sec"),
+    when_failed("high_latency", "latency_p95"),
+    memory_growth,
+    memory_above_limit,
+    when_failed("cpu_spike", "cpu_usage"),
+    memory_near_limit,
+    missing_data,
+    poor_data,
+    latency_improved,
+)
+
+# Codes of hints that are explained by the key, if about the same metrics.
+REPLACES = {
+    "service_unreachable": ("missing_data", "poor_data"),
+    "service_degradation": ("persistent_breach", "high_error_rate", "high_latency"),
+    "partial_outage": ("persistent_breach", "high_error_rate", "traffic_below_baseline"),
+    "compute_saturation": ("persistent_breach", "high_latency", "cpu_spike"),
+    "persistent_breach.error_rate": ("high_error_rate",),
+    "persistent_breach.requests_per_sec": ("traffic_below_baseline",),
+    "persistent_breach.latency_p95": ("high_latency",),
+    "memory_growth.leak": ("memory_above_limit", "memory_near_limit"),
+    "memory_growth.step": ("memory_above_limit", "memory_near_limit"),
+}
