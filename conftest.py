@@ -3,8 +3,6 @@
 Servers start only when a test needs them.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path

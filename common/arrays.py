@@ -3,8 +3,6 @@
 For batches of hundreds of rows, binding single values and parsing single times took a third of a poller's time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime
 

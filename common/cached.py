@@ -1,7 +1,5 @@
 """Cache an answer that many callers ask for."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Integrity errors of the database."""
 
-from __future__ import annotations
-
 from django.db import IntegrityError
 
 

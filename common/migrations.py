@@ -1,7 +1,5 @@
 """Operations for migrations that run while the previous version is at work."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib.postgres.operations import AddIndexConcurrently

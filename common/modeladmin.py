@@ -1,7 +1,5 @@
 """Base classes of the admin classes of all apps. Independent of models."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any

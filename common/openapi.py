@@ -4,8 +4,6 @@ They are noted here and given to drf-spectacular when it writes the document: it
 Django, REST framework and unittest, which serving and commands do without.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

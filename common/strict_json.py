@@ -1,7 +1,5 @@
 """Read JSON as of RFC 8259 from bytes. Errors are facts, because the library's messages are English."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NoReturn
 

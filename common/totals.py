@@ -5,8 +5,6 @@ writers do not wait for each other, and folded from time to time. The sum never 
 samples were deleted.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Errors as facts in Django's forms and models."""
 
-from __future__ import annotations
-
 from django.core.exceptions import ValidationError
 from django.utils.functional import lazy
 from django.utils.translation import get_language

@@ -4,12 +4,11 @@ Endpoint URLs come from users. Without this check a user could make the server t
 private network, or to the metadata service of its cloud, which hands out credentials (server-side request forgery).
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Self
 
 from explain.facts import Fact
 
@@ -92,7 +91,7 @@ class AllowList:
     suffixes: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, setting: str) -> AllowList:
+    def parse(cls, setting: str) -> Self:
         """Parse `10.0.0.0/8, .internal.example, 127.0.0.1`.
 
         `.internal.example` allows that name and all names under it, `app.example` that name only.

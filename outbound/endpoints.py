@@ -3,8 +3,6 @@
 The address of a host is checked when connecting.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address

@@ -5,8 +5,6 @@ each connection is checked (a name that resolves differently a second later gain
 followed, that proxies, cookies and .netrc are ignored, and that time, body and headers are limited.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re

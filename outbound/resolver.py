@@ -4,8 +4,6 @@ A look-up cannot be interrupted, and libcurl has few threads for them: twenty na
 others, and the end of the program. Here every name is looked up by its own daemon thread.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

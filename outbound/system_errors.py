@@ -1,7 +1,5 @@
 """Convert errors of the operating system to facts, by number: messages differ between systems."""
 
-from __future__ import annotations
-
 import errno
 import socket
 

@@ -1,7 +1,5 @@
 """Templates of facts about failed requests."""
 
-from __future__ import annotations
-
 from explain.catalogue import gettext_noop as _
 from explain.catalogue import register
 from explain.languages import Language

@@ -1,7 +1,5 @@
 """One GET of `outbound.fetcher.Fetcher`: a reusable libcurl handle with guards, and failures as facts."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket

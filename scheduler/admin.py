@@ -1,7 +1,5 @@
 """Jobs and pollers in Django admin: read-only, with retry and cancel."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

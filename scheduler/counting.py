@@ -1,7 +1,5 @@
 """Counters of the scheduler: how jobs ended, and how late they started."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """The thread that runs all queries about jobs, and the classification of its errors."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Callable

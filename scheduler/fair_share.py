@@ -6,8 +6,6 @@ limited as long as there is plenty. (Dynamic queue thresholds: Choudhury and Hah
 6, 1998.)
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass

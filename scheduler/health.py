@@ -3,8 +3,6 @@
 Each process queries the database at most once a second, however often it is asked.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

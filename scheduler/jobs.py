@@ -1,7 +1,5 @@
 """Recurring jobs of the scheduler."""
 
-from __future__ import annotations
-
 from common import totals
 from scheduler import operations
 from scheduler.recurring import recurring

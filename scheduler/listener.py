@@ -1,7 +1,5 @@
 """A separate connection, watched by the event loop, that receives notifications and holds the poller's lock."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable

@@ -1,8 +1,7 @@
 """Jobs, pollers and totals."""
 
-from __future__ import annotations
-
 from datetime import timedelta
+from typing import Self
 
 from django.db import models
 from django.db.models.functions import Now
@@ -29,11 +28,11 @@ OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING)
 
 
 class ScheduledJobQuerySet(models.QuerySet["ScheduledJob"]):
-    def open(self) -> ScheduledJobQuerySet:
+    def open(self) -> Self:
         # OR, not IN: each half uses its partial index, so that the many ended jobs are not read.
         return self.filter(models.Q(status=JobStatus.PENDING) | models.Q(status=JobStatus.RUNNING))
 
-    def due(self) -> ScheduledJobQuerySet:
+    def due(self) -> Self:
         """Filter pending jobs that are due, by the database's clock."""
         return self.filter(status=JobStatus.PENDING, scheduled_at__lte=Now())
 

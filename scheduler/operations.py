@@ -1,7 +1,5 @@
 """Operations of staff on jobs: show, retry, cancel, prune, with an outcome per job."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Collections wait on an event loop, `def` handlers compute on threads, and one th
 docs/architecture/ describes the rules; store.py has the SQL, fair_share.py the fairness, recorder.py the writing.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

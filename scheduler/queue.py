@@ -1,7 +1,5 @@
 """Enqueue, cancel and wake jobs. Called inside the transaction of the caller."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields

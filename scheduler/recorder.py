@@ -1,12 +1,10 @@
 """Write the results of runs in batches. No measurement is dropped while its job is still ours."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import structlog
 from django.db import OperationalError
@@ -35,6 +33,28 @@ class Holder(Protocol):
 
     def was_taken_over(self, jobs: Sequence[Job]) -> None:
         """Note that another poller has taken these over."""
+
+
+@dataclass
+class Recorded:
+    """Outcome of a batch of results.
+
+    settled: written, or not ours any more (then not in `ours`); refused: can never be recorded; put_off: the database
+    could not store them now, for the reason in `problem`.
+    """
+
+    settled: list[tuple[Job, Any]] = field(default_factory=list)
+    ours: list[int] = field(default_factory=list)
+    refused: list[tuple[Job, Exception]] = field(default_factory=list)
+    put_off: list[tuple[Job, Any]] = field(default_factory=list)
+    problem: Exception | None = None
+
+    def add(self, other: Self) -> None:
+        self.settled += other.settled
+        self.ours += other.ours
+        self.refused += other.refused
+        self.put_off += other.put_off
+        self.problem = other.problem or self.problem
 
 
 class Recorder:
@@ -137,28 +157,6 @@ class Recorder:
             self.holder.was_taken_over(lost)
         if outcome.problem is not None:
             logger.error("put_off", error=describe(outcome.problem), results=len(outcome.put_off))
-
-
-@dataclass
-class Recorded:
-    """Outcome of a batch of results.
-
-    settled: written, or not ours any more (then not in `ours`); refused: can never be recorded; put_off: the database
-    could not store them now, for the reason in `problem`.
-    """
-
-    settled: list[tuple[Job, Any]] = field(default_factory=list)
-    ours: list[int] = field(default_factory=list)
-    refused: list[tuple[Job, Exception]] = field(default_factory=list)
-    put_off: list[tuple[Job, Any]] = field(default_factory=list)
-    problem: Exception | None = None
-
-    def add(self, other: Recorded) -> None:
-        self.settled += other.settled
-        self.ours += other.ours
-        self.refused += other.refused
-        self.put_off += other.put_off
-        self.problem = other.problem or self.problem
 
 
 def complete_each(store: JobStore, done: Sequence[tuple[Job, Any]]) -> Recorded:

@@ -4,8 +4,6 @@ Each tick's job has a unique key. When it ends, whatever its status, the next on
 Pollers write missing ones at start and from time to time, so that a broken chain is repaired.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

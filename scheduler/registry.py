@@ -10,13 +10,11 @@ A kind has up to five parts, because a batch of jobs is loaded, run and recorded
 - `on_retry(jobs)` is called in the transaction in which a user restarts jobs that had ended.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from explain.errors import ExplainedError
 from explain.facts import Fact, Param
@@ -92,7 +90,7 @@ class JobError(ExplainedError):
         self.retry = retry
 
     @classmethod
-    def of(cls, error: ExplainedError, *, retry: bool = True) -> JobError:
+    def of(cls, error: ExplainedError, *, retry: bool = True) -> Self:
         """Return the failure of a run by this error."""
         return cls(error.code, retry=retry, **error.fact.params)
 

@@ -1,7 +1,5 @@
 """Decide when a failed job is retried. Pure: a value and a decision."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

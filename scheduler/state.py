@@ -1,7 +1,5 @@
 """Read the state of queue and pollers from the database: for health, and for the gauges of /metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 All times use the database's clock: a poller's may be wrong. Each function is one transaction.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time

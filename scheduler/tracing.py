@@ -4,8 +4,6 @@ The scheduler knows no domain: the app that owns the rows registers how to name 
 per batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 
 import structlog

@@ -1,7 +1,5 @@
 """Format errors and jobs for logs, job rows and pages."""
 
-from __future__ import annotations
-
 import json
 import math
 import time

@@ -1,7 +1,5 @@
 """Find the address of the client of a request."""
 
-from __future__ import annotations
-
 from django.conf import settings
 from django.http import HttpRequest
 

@@ -1,7 +1,5 @@
 """Find the client's address behind trusted reverse proxies. Pure."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address

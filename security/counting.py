@@ -4,8 +4,6 @@ Django's database cache reads, adds and writes: of 400 concurrent calls it count
 Their keys contain the period, so a counter is never reset.
 """
 
-from __future__ import annotations
-
 import time
 from functools import lru_cache
 from typing import Any

@@ -1,9 +1,7 @@
 """Encrypt secrets at rest: Fernet (AES-128-CBC and HMAC-SHA256), several keys for rotation; the first one encrypts."""
 
-from __future__ import annotations
-
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -67,7 +65,7 @@ class Sealed:
         self.token = token
 
     @classmethod
-    def of(cls, text: str) -> Sealed:
+    def of(cls, text: str) -> Self:
         """Encrypt a text; "" stays empty."""
         return cls(encrypt(text) if text else "")
 

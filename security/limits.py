@@ -3,15 +3,13 @@
 seqpulse/limits.py counts them, and finds out who the caller is: never by a header that can be chosen freely.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_network
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from security.callers import parse_address
 
@@ -31,7 +29,7 @@ class Rate:
     period_s: int
 
     @classmethod
-    def parse(cls, text: str) -> Rate:
+    def parse(cls, text: str) -> Self:
         """Parse "100/m"; the periods are s, m, h and d.
 
         Raises: ValueError that describes the format.

@@ -1,7 +1,5 @@
 """Mask secrets in everything that is written: logs, job errors, messages."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

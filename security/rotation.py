@@ -1,7 +1,5 @@
 """Re-encrypt stored secrets with the first configured key, without downtime."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Record when each session was last used, for the list of sessions in the settings."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from allauth.account.adapter import get_adapter

@@ -1,7 +1,5 @@
 """Parsing, errors and schema of the API (docs/protocol.md)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import structlog

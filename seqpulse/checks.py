@@ -1,7 +1,5 @@
 """System checks of the settings. The id names the environment variable: `seqpulse.E_<VARIABLE>`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

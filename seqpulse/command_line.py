@@ -1,7 +1,5 @@
 """`manage.py`: Django's commands, with a message instead of a traceback if the installation is not ready."""
 
-from __future__ import annotations
-
 import gc
 import sys
 from typing import Any

@@ -4,8 +4,6 @@ An invalid value does not raise while settings load: the default is used, and `p
 `manage.py check` reports all of them at once (seqpulse/checks.py) and nothing is served with an invalid setting.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Error pages. The API answers in JSON (seqpulse/api.py)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import structlog

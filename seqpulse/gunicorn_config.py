@@ -3,8 +3,6 @@
 Variables: PORT, WEB_CONCURRENCY (worker processes), SEQPULSE_BIND (address to listen at), LOG_FORMAT, LOG_LEVEL.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

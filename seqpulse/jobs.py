@@ -1,7 +1,5 @@
 """Recurring jobs of the installation."""
 
-from __future__ import annotations
-
 from django.db.models.functions import Now
 
 from scheduler.recurring import recurring

@@ -3,8 +3,6 @@
 Their failures are counted separately, so that guessing a password elsewhere does not lock its owner out.
 """
 
-from __future__ import annotations
-
 import secrets
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 django-allauth's own limits are off (ACCOUNT_RATE_LIMITS): they count in a cache of each process.
 """
 
-from __future__ import annotations
-
 import time
 import unicodedata
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Middleware for all answers."""
 
-from __future__ import annotations
-
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError

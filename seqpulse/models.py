@@ -1,7 +1,5 @@
 """State shared by web processes: counters of rate limits and of requests, and used nonces."""
 
-from __future__ import annotations
-
 from django.db import models
 
 

@@ -1,7 +1,5 @@
 """The OpenAPI document and the page that shows it. Imported by the first request for one of them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension

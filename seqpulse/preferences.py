@@ -1,7 +1,5 @@
 """Apply the user's preferences to pages: language, time zone, theme."""
 
-from __future__ import annotations
-
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import structlog

@@ -1,7 +1,5 @@
 """Django settings. Everything that differs between installations comes from the environment (docs/settings.md)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """URLs of the API, monitoring, accounts, admin and pages."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

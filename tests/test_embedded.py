@@ -1,7 +1,5 @@
 """The embedded PostgreSQL with real servers: stale process ids, reused directories, signals, permissions."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """GET /metrics: access, content and correctness."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Health endpoints: content, access and cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count

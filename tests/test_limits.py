@@ -1,7 +1,5 @@
 """Rate limits from outside: who is limited, which counter applies, and that clients cannot choose it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_network

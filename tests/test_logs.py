@@ -1,7 +1,5 @@
 """Logs of real processes: one format, one id from trigger to verdict, and no secret."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass

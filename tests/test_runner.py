@@ -1,7 +1,5 @@
 """`make run`: web server and poller in the foreground, started and stopped together."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

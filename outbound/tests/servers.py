@@ -1,7 +1,5 @@
 """Servers that send raw bytes, and helpers to call them with a Fetcher."""
 
-from __future__ import annotations
-
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
@@ -16,13 +14,14 @@ from outbound.fetcher import Fetcher, OutboundError, Response
 LOCAL = AllowList.parse("127.0.0.0/8, ::1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 T = TypeVar("T")
+Answer = Callable[["Server", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Scenario = Callable[["Server", Fetcher], Awaitable[T]]
 
 
 class Server:
     """A server that sends raw bytes and records requests."""
 
-    def __init__(self, answer: Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.connections = self.active = self.most_active = self.ended_by_client = 0
         self.requests: list[bytes] = []

@@ -1,7 +1,5 @@
 """Allowed and refused addresses, as tables."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 

@@ -1,7 +1,5 @@
 """Accepted and refused URLs, as tables."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Endpoints that fail in many ways: failures are bounded and reported."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import ssl

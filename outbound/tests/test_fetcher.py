@@ -1,7 +1,5 @@
 """Fetcher: content of answers, and refused requests."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

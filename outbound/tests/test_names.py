@@ -1,7 +1,5 @@
 """Names that change, hang or resolve to refused addresses."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import threading

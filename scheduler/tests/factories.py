@@ -1,7 +1,5 @@
 """Pollers and jobs for tests."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from django.utils import timezone

@@ -1,7 +1,5 @@
 """Job kinds that only tests know."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

@@ -1,7 +1,5 @@
 """Pollers at work in this process."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Operations of staff on jobs."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from io import StringIO

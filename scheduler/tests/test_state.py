@@ -1,7 +1,5 @@
 """Queries of health and /metrics: correct, and without reading all old jobs."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

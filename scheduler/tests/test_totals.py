@@ -1,7 +1,5 @@
 """Totals: exact under concurrency and crashes, and never falling."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

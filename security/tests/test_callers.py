@@ -1,7 +1,5 @@
 """The client's address behind proxies."""
 
-from __future__ import annotations
-
 from ipaddress import ip_network
 
 import pytest

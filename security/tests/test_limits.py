@@ -1,7 +1,5 @@
 """Rates, and counter keys of addresses."""
 
-from __future__ import annotations
-
 import pytest
 
 from security.limits import Rate, Usage, bucket_of

@@ -8,8 +8,6 @@ Importing this module or the settings starts nothing; `ensure_running()` and the
 Linux and macOS. Command line: `python -m seqpulse.devserver.embedded start|stop|status|url [--data-dir var]`.
 """
 
-from __future__ import annotations
-
 import argparse
 import fcntl
 import hashlib

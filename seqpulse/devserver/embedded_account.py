@@ -3,8 +3,6 @@
 For other users the server runs as that user, and no permission changes.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import pwd

@@ -1,7 +1,5 @@
 """The process of an embedded PostgreSQL. Process ids are reused, so a number in a file is no proof."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

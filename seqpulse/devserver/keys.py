@@ -1,7 +1,5 @@
 """Keys generated once into the data directory, for evaluation. Production sets its own."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """A data directory is set up by one process at a time; commands that need it wait for that one."""
 
-from __future__ import annotations
-
 import fcntl
 import sys
 from pathlib import Path

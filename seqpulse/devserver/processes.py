@@ -1,7 +1,5 @@
 """Child processes that end with their parent: what `make run` and `make demo` start."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

@@ -5,8 +5,6 @@ Starts the embedded PostgreSQL unless DATABASE_URL is set, migrates, collects th
 logs to standard output.
 """
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import os

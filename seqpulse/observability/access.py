@@ -1,7 +1,5 @@
 """Decide who may read SeqPulse's metrics and the details of its health."""
 
-from __future__ import annotations
-
 from secrets import compare_digest
 
 from django.conf import settings

@@ -1,7 +1,5 @@
 """GET /ds-metrics: SeqPulse's own metrics in the format of a metrics endpoint (docs/protocol.md)."""
 
-from __future__ import annotations
-
 import hashlib
 from datetime import UTC, datetime
 

@@ -5,8 +5,6 @@ the database; and requests and statements of this web server's workers. The firs
 so use the maximum over instances, not the sum.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 

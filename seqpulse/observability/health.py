@@ -4,8 +4,6 @@ The status is public; reasons need the metrics token or staff. The database is q
 often a load balancer calls.
 """
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

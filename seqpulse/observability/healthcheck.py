@@ -6,8 +6,6 @@ Without Django, because it runs every few seconds. A web server is healthy while
 /health: restarting the web server would not repair it.
 """
 
-from __future__ import annotations
-
 import http.client
 import os
 import socket

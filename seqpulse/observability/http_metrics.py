@@ -1,7 +1,5 @@
 """Count the requests of this process. Workers write separate files (PROMETHEUS_MULTIPROC_DIR)."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

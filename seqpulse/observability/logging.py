@@ -1,7 +1,5 @@
 """Log to standard output, one event per line."""
 
-from __future__ import annotations
-
 import logging.config
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 """Measure CPU and memory usage of the container or the machine, as ratios 0..1."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time

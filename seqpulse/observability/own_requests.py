@@ -3,8 +3,6 @@
 Each process adds its counts by second to one small table, so that every process can report all of them.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import threading

@@ -1,7 +1,5 @@
 """Add fields to the log line of each request."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """manage.py jobs: show jobs, delays and stuck jobs; retry and cancel."""
 
-from __future__ import annotations
-
 import getpass
 import json
 from argparse import ArgumentParser

@@ -1,7 +1,5 @@
 """manage.py prune_jobs: delete jobs that ended long ago."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 

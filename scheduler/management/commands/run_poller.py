@@ -1,7 +1,5 @@
 """manage.py run_poller: work on the job table until stopped."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import resource

@@ -1,7 +1,5 @@
 """Day before month, 24 hours; short dates as in ISO 8601, which is unambiguous."""
 
-from __future__ import annotations
-
 DATE_FORMAT = "j N Y"
 TIME_FORMAT = "H:i"
 DATETIME_FORMAT = "j N Y, H:i"

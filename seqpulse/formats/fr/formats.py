@@ -1,7 +1,5 @@
 """Short months, as in "23 nov. 2026"."""
 
-from __future__ import annotations
-
 DATE_FORMAT = "j N Y"
 TIME_FORMAT = "H:i"
 DATETIME_FORMAT = "j N Y, H:i"

@@ -1,7 +1,5 @@
 """Extend Django's makemessages by the templates of facts (explain/catalogue.py). Called by `make messages`."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

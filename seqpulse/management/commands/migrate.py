@@ -1,7 +1,5 @@
 """manage.py migrate: Django's own, which first refuses a database of before the first release."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.conf import settings

@@ -1,7 +1,5 @@
 """manage.py rotate_secrets: see docs/security.md for the order of steps."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
