@@ -4,19 +4,19 @@ import math
 from typing import Any
 from uuid import UUID
 
+import django_filters
 from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers, status
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.generics import ListAPIView
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from analysis.filters import DeploymentFilter, HintFilter
-from analysis.models import Hint
-from analysis.pagination import NewestFirst
+from analysis.models import Hint, Severity, VerdictName
 from analysis.serializers import (
     DeploymentSerializer,
     HintSerializer,
@@ -28,13 +28,14 @@ from analysis.serializers import (
 from common.openapi import described
 from deployments.closing import why_closed
 from deployments.long_poll import long_poll
-from deployments.models import NEVER_JUDGED, Deployment
+from deployments.models import NEVER_JUDGED, Deployment, State
 from explain.rendering import render
 from metrics.models import MetricSample, Phase
 from projects.authentication import project_of
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_S = 60
+MAX_ID = 2**63 - 1
 
 
 # Columns that are not shown: reading them took most of the time.
@@ -54,6 +55,52 @@ def deployments_of(request: Request) -> QuerySet[Deployment]:
 
 def with_verdicts(request: Request) -> QuerySet[Deployment]:
     return Deployment.objects.of(project_of(request)).select_related("verdict")
+
+
+class NewestFirst(CursorPagination):
+    """Sort by descending id; `limit` rows per page."""
+
+    ordering = "-id"
+    page_size = 25
+    page_size_query_param = "limit"
+    max_page_size = 100
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """Parse the cursor.
+
+        Raises: ValidationError, also for a position that is not an id.
+        """
+        cursor: Cursor | None = super().decode_cursor(request)
+        position: Any = getattr(cursor, "position", None)
+        if position is not None and not (position.isascii() and position.isdigit() and int(position) <= MAX_ID):
+            raise ValidationError({"cursor": ["This is no cursor of this list. Begin without one."]})
+        return cursor
+
+
+class DeploymentFilter(django_filters.FilterSet):
+    """environment: its name; started_after and started_before: ISO 8601."""
+
+    environment = django_filters.CharFilter(field_name="environment__name")
+    state = django_filters.ChoiceFilter(choices=State.choices)
+    verdict = django_filters.ChoiceFilter(field_name="verdict__verdict", choices=VerdictName.choices)
+    started_after = django_filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="gte")
+    started_before = django_filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="lt")
+
+    class Meta:
+        model = Deployment
+        fields: list[str] = []
+
+
+class HintFilter(django_filters.FilterSet):
+    """deployment: its id."""
+
+    severity = django_filters.ChoiceFilter(choices=Severity.choices)
+    deployment = django_filters.UUIDFilter(field_name="deployment__uuid")
+    code = django_filters.CharFilter()
+
+    class Meta:
+        model = Hint
+        fields: list[str] = []
 
 
 @limited(DEPLOYMENTS)

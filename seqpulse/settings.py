@@ -214,7 +214,7 @@ ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 # No user name: "taken" would reveal accounts. It is derived from the address and can be changed.
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
-# Of those who sign up themselves; whom ops staff made comes in without (dashboard/accounts/stages.py).
+# Of those who sign up themselves; whom ops staff made comes in without (accounts/stages.py).
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
 # Only in the browser that signed up, which then continues.

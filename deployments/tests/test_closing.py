@@ -1,4 +1,4 @@
-"""Deployments that end without a finish: superseded or abandoned."""
+"""Deployments that end without a finish, superseded or abandoned; and when jobs of ended ones may be pruned."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,9 +9,11 @@ from django.utils import timezone
 from deployments.closing import abandon_stale
 from deployments.models import Deployment, State
 from deployments.services import Trigger, finish_deployment, start_deployment
+from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
 from projects.services import NewProject
 from scheduler.models import ScheduledJob
+from scheduler.operations import prune
 
 pytestmark = pytest.mark.django_db
 
@@ -93,3 +95,17 @@ def test_what_ended_without_finish_is_never_judged(made: NewProject, pipeline: P
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, end)
     assert "no verdict" in answer.json()["detail"]
     assert not ScheduledJob.objects.filter(deployment=deployment, job_type="analysis").exists()
+
+
+@pytest.mark.parametrize(("state", "kept"), [("running", 1), ("finished", 1), ("analyzed", 0), ("abandoned", 0)])
+def test_jobs_of_deployments_that_are_not_judged_yet_stay(state: str, kept: int) -> None:
+    long_ago = timezone.now() - timedelta(days=31)
+    ScheduledJob.objects.create(
+        job_type="post_collect",
+        deployment=make_deployment(state=state),
+        scheduled_at=long_ago,
+        finished_at=long_ago,
+        status="failed",
+    )
+    prune(30)
+    assert ScheduledJob.objects.count() == kept
