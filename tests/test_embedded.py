@@ -50,6 +50,13 @@ def new_data_dir(initialised: Path, server_dir: Path) -> Iterator[Callable[..., 
     yield make
     for data_dir in server_dir.iterdir():
         embedded.stop(data_dir)
+        socket_dir = socket_dir_of(data_dir)
+        if socket_dir.exists() and socket_dir.parent != data_dir:
+            socket_dir.rmdir()
+
+
+def socket_dir_of(data_dir: Path) -> Path:
+    return Path(embedded.dsn_parameters(data_dir)["HOST"])
 
 
 def give(directory: Path, user: int) -> None:
@@ -81,9 +88,9 @@ def write_pid_files_of_another_process(data_dir: Path, pid: int) -> None:
     """Write lock files as after a reboot: their process id belongs to another process."""
     pid_file = data_dir / "postgres" / "postmaster.pid"
     status = (data_dir / "postgres").stat()
-    socket_dir = embedded.dsn_parameters(data_dir)["HOST"]
+    socket_dir = socket_dir_of(data_dir)
     pid_file.write_text(f"{pid}\n{data_dir / 'postgres'}\n1700000000\n5432\n{socket_dir}\n\n   123 456\nready   \n")
-    socket_lock = Path(socket_dir) / ".s.PGSQL.5432.lock"
+    socket_lock = socket_dir / ".s.PGSQL.5432.lock"
     socket_lock.write_text(f"{pid}\n{data_dir / 'postgres'}\n1700000000\n5432\n{socket_dir}\n\n")
     for path in (pid_file, socket_lock):
         os.chown(path, status.st_uid, status.st_gid)
@@ -235,41 +242,27 @@ def test_a_server_without_its_socket_is_replaced(data_dir: Path, monkeypatch: py
 def test_awkward_paths_get_a_private_socket_directory(new_data_dir: Callable[..., Path], name: str) -> None:
     data_dir = new_data_dir(name)
     assert one(embedded.ensure_running(data_dir), "SELECT 1") == 1
-    socket_dir = Path(embedded.dsn_parameters(data_dir)["HOST"])
-    try:
-        assert socket_dir != data_dir / "postgres"
-        assert socket_dir.stat().st_mode & 0o777 == 0o700
-        assert socket_dir.stat().st_uid == (data_dir / "postgres").stat().st_uid
-    finally:
-        embedded.stop(data_dir)
-        socket_dir.rmdir()
+    socket_dir = socket_dir_of(data_dir)
+    assert socket_dir != data_dir / "postgres"
+    assert socket_dir.stat().st_mode & 0o777 == 0o700
+    assert socket_dir.stat().st_uid == (data_dir / "postgres").stat().st_uid
 
 
 def test_a_socket_directory_that_others_may_enter_is_refused(new_data_dir: Callable[..., Path]) -> None:
     data_dir = new_data_dir("long" * 30)
-    socket_dir = Path(embedded.dsn_parameters(data_dir)["HOST"])
-    socket_dir.mkdir()
-    socket_dir.chmod(0o777)
-    try:
-        with pytest.raises(embedded.EmbeddedError, match="mode 0700"):
-            embedded.start(data_dir)
-    finally:
-        socket_dir.rmdir()
+    socket_dir_of(data_dir).mkdir()
+    socket_dir_of(data_dir).chmod(0o777)
+    with pytest.raises(embedded.EmbeddedError, match="mode 0700"):
+        embedded.start(data_dir)
 
 
 def test_a_start_after_the_directory_was_deleted_under_a_running_server(new_data_dir: Callable[..., Path]) -> None:
-    name = "long" * 30
-    data_dir = new_data_dir(name)
+    data_dir = new_data_dir("long" * 30)
     embedded.start(data_dir)
-    socket_dir = Path(embedded.dsn_parameters(data_dir)["HOST"])
     shutil.rmtree(data_dir)
-    new_data_dir(name)
-    try:
-        assert embedded.start(data_dir)
-        assert one(embedded.url(data_dir), "SELECT 1") == 1
-    finally:
-        embedded.stop(data_dir)
-        socket_dir.rmdir()
+    new_data_dir("long" * 30)
+    assert embedded.start(data_dir)
+    assert one(embedded.url(data_dir), "SELECT 1") == 1
 
 
 def test_a_kill_in_the_middle_of_initialising_leaves_nothing_that_blocks(server_dir: Path) -> None:
