@@ -94,20 +94,14 @@ def pages(deep: int) -> Iterator[Case]:
     code = {"code": "high_latency", "range": "30d"}
     for query in ({}, {"severity": "critical"}, code, {"since": "2020-01-01T00:00"}):
         yield f"page: hints {query or ''}", partial(get, client, "/dashboard/hints/", query)
-    for name, arguments in other_pages():
-        yield f"page: {name}", partial(get, client, reverse(f"dashboard:{name}", args=arguments))
-    yield from alternatives(user, deep)
-
-
-def other_pages() -> Iterator[tuple[str, list[Any]]]:
     environment = Environment.objects.select_related("project").order_by("id")[0]
     # A deployment with samples, checks and hints, from the real judge.
     deployment = scenes.judged(environment, **scenes.BROKEN)
-    yield "overview", []
-    yield "deployment", [deployment.uuid]
-    yield "environment", [environment.pk]
-    yield "projects", []
-    yield "project", [environment.project.uuid]
+    addressed = {"deployment": deployment.uuid, "environment": environment.pk, "project": environment.project.uuid}
+    for name in ("overview", "deployment", "environment", "projects", "project"):
+        path = reverse(f"dashboard:{name}", args=[addressed[name]] if name in addressed else [])
+        yield f"page: {name}", partial(get, client, path)
+    yield from alternatives(user, deep)
 
 
 def cursor_of(user: User, order: str, pages_on: int) -> str:
