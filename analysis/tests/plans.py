@@ -1,5 +1,7 @@
-"""Query plans of what reads samples."""
+"""Query plans, above all of what reads samples."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from django.db import connection
@@ -14,15 +16,17 @@ from metrics.tests.factories import HEALTHY, make_samples
 from projects.tests.factories import make_environment
 
 
-def plans_of_samples(queries: CaptureQueriesContext) -> list[str]:
-    """The plans of those of the queries that read samples."""
-    found = []
+@contextmanager
+def plans_of(text: str = "") -> Iterator[list[str]]:
+    """Yield a list that has, after the block, PostgreSQL's plan of each query of the block that contains the text."""
+    plans: list[str] = []
+    with CaptureQueriesContext(connection) as queries:
+        yield plans
     with connection.cursor() as cursor:
-        for query in queries.captured_queries:
-            if "metric_samples" in query["sql"]:
-                cursor.execute("EXPLAIN " + query["sql"])
-                found.append("\n".join(row[0] for row in cursor.fetchall()))
-    return found
+        for sql in (query["sql"] for query in queries.captured_queries):
+            if text in sql and not sql.startswith("EXPLAIN"):
+                cursor.execute(f"EXPLAIN {sql}")
+                plans.append("\n".join(row[0] for row in cursor.fetchall()))
 
 
 def make_history() -> Deployment:

@@ -3,14 +3,12 @@
 from datetime import timedelta
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from analysis.evidence import load_evidence
 from analysis.models import DeploymentVerdict, Hint
 from analysis.services import assess, store_judgement
-from analysis.tests.plans import assert_few_partitions_by_index, make_history, plans_of_samples
+from analysis.tests.plans import assert_few_partitions_by_index, make_history, plans_of
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
 from metrics.models import MetricSample
@@ -23,9 +21,8 @@ pytestmark = pytest.mark.django_db
 
 def test_the_evidence_comes_from_indexes_of_few_partitions() -> None:
     deployment = make_history()
-    with CaptureQueriesContext(connection) as queries:
+    with plans_of("metric_samples") as plans:
         load_evidence([deployment], timezone.now())
-    plans = plans_of_samples(queries)
     assert len(plans) >= 2
     assert_few_partitions_by_index(plans)
 
@@ -34,9 +31,8 @@ def test_the_evidence_comes_from_indexes_of_few_partitions() -> None:
 def test_the_api_reads_few_partitions(path: str) -> None:
     deployment = make_history()
     _, key = make_api_key(project=deployment.project)
-    with CaptureQueriesContext(connection) as queries:
+    with plans_of("metric_samples") as plans:
         assert Pipeline(key).get(path.format(deployment.uuid)).status_code in (200, 202)
-    plans = plans_of_samples(queries)
     assert len(plans) == 1
     assert_few_partitions_by_index(plans)
 

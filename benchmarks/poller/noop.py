@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
-import django
-from django.core.management import call_command
-
 
 def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
+    import django  # noqa: PLC0415
+
     django.setup()
-    from scheduler.registry import Job, job_kind  # noqa: PLC0415  (needs the settings)
+    from django.core.management import call_command  # noqa: PLC0415
+
+    from scheduler.registry import Job, job_kind  # noqa: PLC0415
 
     @job_kind("noop")
     async def noop(job: Job, prepared: Any) -> None:

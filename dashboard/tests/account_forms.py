@@ -1,7 +1,5 @@
 """Signing up, links in mails, and setting up a second factor."""
 
-from __future__ import annotations
-
 import re
 import time
 from typing import Any

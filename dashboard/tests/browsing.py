@@ -3,17 +3,15 @@
 The fixture `site` (conftest.py) is the page to drive. Screenshots go to SEQPULSE_SCREENSHOTS or to build/screenshots.
 """
 
-from __future__ import annotations
-
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.base import AXE_SCRIPT
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page, expect
 from playwright.sync_api import TimeoutError as TookTooLong
 
 from accounts.models import User
@@ -59,13 +57,34 @@ def sign_in(page: Page, live_server: Any, path: str = LIST, *, username: str = "
     page.goto(live_server.url + path)
 
 
-def look(page: Page, name: str, *, exclude: Collection[str] = ()) -> None:
+def submit(
+    page: Page | Locator, button: str, fields: Mapping[str, str] | None = None, *, exact: bool = False, **shown: str
+) -> None:
+    """Fill in the fields, by label, and click the button of this name; then see (text or heading) what is shown.
+
+    exact: labels are given in full.
+    """
+    for label, value in (fields or {}).items():
+        page.get_by_label(label, exact=exact).fill(value)
+    page.get_by_role("button", name=button, exact=True).click()
+    see(page, **shown)
+
+
+def see(page: Page | Locator, *, text: str = "", heading: str = "") -> None:
+    """Wait until this text or heading is visible."""
+    if text or heading:
+        expect(page.get_by_text(text) if text else page.get_by_role("heading", name=heading)).to_be_visible()
+
+
+def look(page: Page, name: str, *, text: str = "", heading: str = "", exclude: Collection[str] = ()) -> None:
     """Take screenshots in light and dark, wide and narrow; fail on horizontal scrolling and findings of axe-core.
 
     The dark ones are in a second font.
 
+    text, heading: wait first until it is visible.
     exclude: selectors of third-party markup, each with its reason at the call.
     """
+    see(page, text=text, heading=heading)
     wrong: list[str] = []
     for scheme, size in LOOKS:
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]

@@ -1,7 +1,5 @@
 """A user with a project and a signed-in client; Chromium for browser tests."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from accounts.models import User
 from accounts.tests.factories import make_user
 from dashboard.tests import scenes
 from dashboard.tests.browsing import PATIENCE_MS
+from dashboard.tests.endpoints import Service, serving
 from projects.models import Environment
 from tests.system_tools import require
 
@@ -88,11 +87,28 @@ def user() -> User:
 
 
 @pytest.fixture
-def environment(user: User) -> Environment:
-    return scenes.environment_of(user)
+def environment(request: pytest.FixtureRequest, user: User) -> Environment:
+    """Create an environment of the user, with the columns and the user's role of the mark `environment`."""
+    mark = request.node.get_closest_marker("environment")
+    return scenes.environment_of(user, **(mark.kwargs if mark else {}))
 
 
 @pytest.fixture
 def browser_of(client: Client, user: User) -> Client:
     client.force_login(user)
     return client
+
+
+@pytest.fixture
+def staff(client: Client) -> Client:
+    """Sign in a superuser."""
+    client.force_login(make_user(username="root", is_staff=True, is_superuser=True))
+    return client
+
+
+@pytest.fixture
+def service(settings: Any) -> Iterator[Service]:
+    """Run a metrics endpoint which may be called."""
+    settings.SEQPULSE_OUTBOUND_ALLOW = "127.0.0.0/8"
+    with serving() as running:
+        yield running

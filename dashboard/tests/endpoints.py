@@ -1,7 +1,5 @@
 """A real metrics endpoint for pages that ask one: an HTTP server on a thread."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time
@@ -55,25 +53,34 @@ class Service:
         request.wfile.write(body)
 
 
+class Quiet(BaseHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Write nothing to the screen."""
+
+
+@contextmanager
+def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run a server on a thread until the end of the block; yield its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @contextmanager
 def serving() -> Iterator[Service]:
     """A service that runs until the end of the block."""
     service = Service()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             service.answer(self)
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    service.url = f"http://127.0.0.1:{server.server_port}/ds-metrics"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with running(Handler) as url:
+        service.url = f"{url}/ds-metrics"
         yield service
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -1,12 +1,11 @@
 """Looking at pages without a browser."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from django.db import connection
+from django.db.models import Model
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -18,6 +17,11 @@ from deployments.models import Deployment
 from projects.models import Environment
 
 LIST = "/dashboard/deployments/"
+# What forms and addresses have to stand in any field.
+HOSTILE = ["", "\0", "a\0b", "é\u202e", "-1", "1e400", "9" * 5000, " ", "right\0", "a\nb", "\u202e", "\x1b[1m", "[]"]
+HOSTILE += ["-0", "1e-999999999", "1e999999999", "NaN", "-Infinity", "0x10", "1,5", "٣", "0." + "0" * 4000 + "1"]
+HOSTILE += ["x" * 101, "x" * 5000, "' OR 1=1", "'", "\\", "%00", "{{7*7}}", "<script>alert(1)</script>"]
+HOSTILE += ["a\r\nBcc: b@example.com", "null"]
 
 
 def address(deployment: Deployment) -> str:
@@ -30,6 +34,24 @@ def queries_of(client: Client, path: str, **query: str) -> int:
     with CaptureQueriesContext(connection) as captured:
         assert client.get(path, query).status_code == 200
     return len(captured)
+
+
+def same_queries(client: Client, add: Callable[[], object], expected: Mapping[str, int], *, more: int = 6) -> None:
+    """Assert that the pages, by address, take so many queries after one call of `add`, and after many."""
+    for times in (1, more):
+        for _ in range(times):
+            add()
+        assert {path: queries_of(client, path) for path in expected} == expected
+
+
+def all_rows(read: Callable[..., Any], filters: Any, *, size: int) -> list[Any]:
+    """Return the rows of all pages of a list, read as `size` at a time."""
+    page = read(filters, size=size)
+    rows = [*page.rows]
+    while page.older:
+        page = read(filters, page.older, size=size)
+        rows += page.rows
+    return rows
 
 
 def elements(page: Any, css: str) -> list[Any]:
@@ -61,6 +83,12 @@ def _check(page: Any, parts: Iterable[str], without: Iterable[str], status: int,
     wrong = [f"without {part!r}" for part in parts if part not in text]
     wrong += [f"with {part!r}" for part in without if part in text]
     assert not wrong, f"{', '.join(wrong)}: {text}"
+
+
+def fresh(row: Model) -> Any:
+    """Return the row with its columns as they are stored now."""
+    row.refresh_from_db()
+    return row
 
 
 def parsed(page: Any) -> Any:

@@ -1,7 +1,5 @@
 """A long history, written by the database: one deployment an hour, each with its verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from django.db import connection

@@ -1,7 +1,5 @@
 """Deployments as a team meets them, judged by the real judge."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from math import sin
 from typing import Any
@@ -9,20 +7,26 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.models import Role, User
-from accounts.tests.factories import make_membership, make_team
 from analysis.evidence import load_evidence
 from analysis.services import assess_early, store_early
 from analysis.tests.factories import judge_now
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
 from explain.facts import Fact
 from explain.rendering import render
 from metrics.models import MetricSample, Phase
-from metrics.tests.factories import HEALTHY, make_sample, make_samples
 from projects.baselines import exclude_window
 from projects.models import Environment
-from projects.tests.factories import make_environment, make_project
 from scheduler.models import JobStatus, ScheduledJob
+from tests.factories import (
+    HEALTHY,
+    make_deployment,
+    make_environment,
+    make_membership,
+    make_project,
+    make_sample,
+    make_samples,
+    make_team,
+)
 
 SLOW: dict[str, Any] = {"latency_p95": [240.0, 310.0, 355.0, 402.0, 398.0], "cpu_usage": [0.52, 0.61, 0.6, 0.63, 0.58]}
 SLOWER: dict[str, Any] = {"latency_p95": [150.0, 182.0, 196.0, 188.0, 191.0]}

@@ -1,7 +1,5 @@
 """Getting an account, getting back into it, and what strangers learn on the way: nothing."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +18,7 @@ from django.utils import timezone
 from accounts.models import Invitation, User
 from accounts.tests.factories import PASSWORD, make_membership, make_team, make_user
 from dashboard.tests.account_forms import NEW, SIGNUP, link_in
-from dashboard.tests.pages import has, shows, words
+from dashboard.tests.pages import fresh, has, shows, words
 
 pytestmark = pytest.mark.django_db
 
@@ -78,8 +76,7 @@ def test_who_was_invited_signs_up_all_the_same_and_goes_back_to_the_invitation(c
 
 
 def test_whose_sender_could_not_invite_any_more_opens_nothing(client):
-    sent = invitation()
-    carrying(client, sent.pk)
+    carrying(client, invitation().pk)
     assert "for people who were invited" not in words(client.get(SIGNUP))
     User.objects.update(is_active=False)
     assert "for people who were invited" in words(client.get(SIGNUP))
@@ -112,7 +109,7 @@ def test_who_signs_up_proves_the_address_first(client):
 
 
 @pytest.mark.usefixtures("open_signup")
-def test_the_link_signs_nobody_in_who_did_not_sign_up_there(client):
+def test_the_link_signs_no_one_in_who_did_not_sign_up_there(client):
     client.post(SIGNUP, NEW)
     stranger = Client()
     assert stranger.post(link_in(mail.outbox[0], "confirm-email"))["Location"] == LOGIN
@@ -147,8 +144,7 @@ def test_hostile_forms_are_refused_in_words(client, path):
     for value in HOSTILE:
         raw = value.encode("utf-8", "surrogatepass")
         fields = ("email", "login", "password", "password1", "password2", "code", "credential", "next")
-        answer = client.post(path, dict.fromkeys(fields, raw))
-        assert answer.status_code in (200, 302, 400, 405), value
+        assert client.post(path, dict.fromkeys(fields, raw)).status_code in (200, 302, 400, 405), value
     assert mail.outbox == []
 
 
@@ -189,7 +185,7 @@ def test_whom_ops_staff_made_comes_in_without_a_proof_of_the_address(client):
     assert log_in(client, "root@example.org")["Location"] == OVERVIEW
 
 
-def test_a_later_address_of_theirs_locks_nobody_out(client):
+def test_a_later_address_of_theirs_locks_no_one_out(client):
     user = make_user(username="root")
     log_in(client, "root")
     client.post("/accounts/email/", {"action_add": "", "email": "root@example.org"})
@@ -221,8 +217,7 @@ def test_a_new_password_by_mail_ends_every_session(client):
     shows(client.post(form, {"password1": "short", "password2": "short"}), "too short")
     client.post(form, {"password1": NEW["password1"], "password2": NEW["password1"]})
     assert thief.get(OVERVIEW).status_code == 302
-    user.refresh_from_db()
-    assert user.check_password(NEW["password1"])
+    assert fresh(user).check_password(NEW["password1"])
     assert log_in(client, "ada", NEW["password1"])["Location"] == OVERVIEW
     has(Client().get(link_in(mail.outbox[0], "reset/key"), follow=True), without=["password1"])
 
@@ -265,7 +260,7 @@ def test_a_mail_server_that_is_away_looks_the_same_to_everybody(client, settings
 # --- addresses -----------------------------------------------------------------------------------------------------
 
 
-def test_nobody_takes_somebody_elses_address(client):
+def test_no_one_takes_another_users_address(client):
     make_user(username="ada", email="ada@example.org")
     log_in(client, make_user(username="eve").username)
     answer = client.post("/accounts/email/", {"action_add": "", "email": "Ada@example.org"}, follow=True)
@@ -283,8 +278,7 @@ def test_an_address_is_added_proved_made_primary_and_removed(client):
     assert EmailAddress.objects.get(primary=True).email == "ada@example.org"
     client.post(link_in(mail.outbox[-1], "confirm-email"))
     client.post(path, {"action_primary": "", "email": "new@example.org"})
-    user.refresh_from_db()
-    assert user.email == "new@example.org"
+    assert fresh(user).email == "new@example.org"
     assert mail.outbox[-1].to == ["ada@example.org"]
     client.post(path, {"action_remove": "", "email": "ada@example.org"})
     assert list(EmailAddress.objects.values_list("email", flat=True)) == ["new@example.org"]
@@ -316,7 +310,7 @@ def test_a_first_password_asks_for_the_proof_that_there_is(client, settings):
     assert User.objects.get().check_password("a fine long phrase")
 
 
-def test_an_address_that_nobody_proved_becomes_no_primary_one(client):
+def test_an_address_without_a_proof_becomes_no_primary_one(client):
     user = make_user(username="ada", email="ada@example.org")
     log_in(client, "ada")
     path = "/accounts/email/"
@@ -325,8 +319,7 @@ def test_an_address_that_nobody_proved_becomes_no_primary_one(client):
     assert "Prove first that this address is yours" in words(answer)
     for hostile in ("\0", "", "x" * 9999):
         assert client.post(path, {"action_primary": "", "email": hostile}).status_code == 302
-    user.refresh_from_db()
-    assert user.email == "ada@example.org"
+    assert fresh(user).email == "ada@example.org"
     assert not EmailAddress.objects.filter(email="boss@example.org", primary=True).exists()
     client.post(link_in(mail.outbox[-1], "confirm-email"))
     client.post(path, {"action_primary": "", "email": "boss@example.org"})

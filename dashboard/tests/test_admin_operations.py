@@ -1,36 +1,31 @@
-"""Operations in Django admin: jobs and pollers, plans, blocked endpoints."""
-
-from __future__ import annotations
+"""Operations in Django admin: jobs and pollers, plans, blocked endpoints, analyses, accounts."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.tests.factories import make_user
+from accounts.models import User
 from dashboard.tests import scenes
-from dashboard.tests.pages import has, shows, words
+from dashboard.tests.pages import fresh, has, shows, words
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
 from projects.models import Environment, Project
 from projects.services import set_policy
-from projects.tests.factories import make_environment, make_project
 from scheduler.models import JobStatus, Poller, ScheduledJob
+from tests.factories import PASSWORD, make_deployment, make_environment, make_project, make_user
 
 pytestmark = pytest.mark.django_db
 
 OVERVIEW = "/admin/scheduler/scheduledjob/overview/"
-
-
-@pytest.fixture
-def staff(client: Client) -> Client:
-    client.force_login(make_user(username="root", is_staff=True, is_superuser=True))
-    return client
 
 
 def act(client: Client, model: type[Any], action: str, *rows: Any, **fields: str) -> str:
@@ -90,8 +85,7 @@ def test_projects_are_put_on_a_plan(staff):
 def test_a_plan_has_to_be_chosen_and_to_exist(staff, plan, text):
     project = make_project(plan="free")
     assert text in act(staff, Project, "put_on_plan", project, plan=plan)
-    project.refresh_from_db()
-    assert project.plan == "free"
+    assert fresh(project).plan == "free"
 
 
 # --- endpoints -----------------------------------------------------------------------------------------------------
@@ -101,17 +95,14 @@ def test_an_endpoint_is_blocked_with_a_reason_and_unblocked(staff):
     environment = make_environment(metrics_endpoint="https://shop.example.com/ds-metrics")
     page = act(staff, Environment, "block", environment, reason="It answers 40 MB.")
     assert "1 endpoint is blocked." in page
-    environment.refresh_from_db()
-    assert environment.endpoint_blocked_at is not None
+    assert fresh(environment).endpoint_blocked_at is not None
     assert environment.endpoint_blocked_reason == "It answers 40 MB."
     assert "0 endpoints are blocked." in act(staff, Environment, "block", environment, reason="Again")
-    environment.refresh_from_db()
-    assert environment.endpoint_blocked_reason == "It answers 40 MB."
+    assert fresh(environment).endpoint_blocked_reason == "It answers 40 MB."
 
     assert "1 endpoint is asked again." in act(staff, Environment, "unblock", environment)
-    fresh = Environment.objects.get(pk=environment.pk)
-    assert fresh.endpoint_blocked_at is None
-    assert fresh.endpoint_blocked_reason == ""
+    assert fresh(environment).endpoint_blocked_at is None
+    assert environment.endpoint_blocked_reason == ""
 
 
 ASKED_FOR = "Write the reason beside the action"
@@ -124,8 +115,7 @@ REFUSED = "No action selected"
 def test_an_endpoint_is_not_blocked_without_a_reason(staff, reason, expected):
     environment = make_environment()
     assert expected in act(staff, Environment, "block", environment, reason=reason)
-    environment.refresh_from_db()
-    assert environment.endpoint_blocked_at is None
+    assert fresh(environment).endpoint_blocked_at is None
 
 
 def test_staff_who_only_look_change_neither(client):
@@ -135,8 +125,7 @@ def test_staff_who_only_look_change_neither(client):
     environment = make_environment()
     act(client, Environment, "block", environment, reason="because")
     act(client, Project, "put_on_plan", environment.project, plan="pro")
-    environment.refresh_from_db()
-    assert environment.endpoint_blocked_at is None
+    assert fresh(environment).endpoint_blocked_at is None
     assert Project.objects.get(pk=environment.project_id).plan == "free"
 
 
@@ -148,10 +137,8 @@ def test_an_analysis_runs_again_under_the_policy_in_force(staff):
     slow = scenes.judged(environment, **scenes.SLOWER)
     assert slow.verdict.verdict == "warning"
     set_policy(environment, {"left_out": ["latency_p95"]}, source="dashboard")
-    page = act(staff, Deployment, "run_analysis_again", slow)
-    assert "1 verdict is revised." in page
-    slow.verdict.refresh_from_db()
-    assert slow.verdict.verdict == "ok"
+    assert "1 verdict is revised." in act(staff, Deployment, "run_analysis_again", slow)
+    assert fresh(slow.verdict).verdict == "ok"
     assert [revision["verdict"] for revision in slow.verdict.revisions] == ["warning"]
     assert LogEntry.objects.get().object_id == str(slow.pk)
     assert "There is nothing to store." in act(staff, Deployment, "run_analysis_again", slow)
@@ -171,3 +158,68 @@ def test_few_analyses_run_at_once_and_only_for_staff_who_may(staff, client):
     person.user_permissions.set(Permission.objects.filter(codename="view_deployment"))
     client.force_login(person)
     has(client.get(reverse("admin:deployments_deployment_changelist")), without=["run_analysis_again"])
+
+
+# --- accounts ---
+
+
+@pytest.fixture
+def ada() -> User:
+    return make_user(username="ada", email="ada@example.org")
+
+
+def page(model: Any, name: str, *args: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{name}", args=args)
+
+
+def test_tables_with_readable_secrets_are_not_there(staff):
+    registered = {model._meta.label for model in admin.site._registry}
+    assert not registered & {"socialaccount.SocialApp", "socialaccount.SocialToken", "sessions.Session"}
+
+
+def test_a_second_factor_is_shown_without_its_secret_and_can_be_taken_away(staff, ada):
+    row = Authenticator.objects.create(user=ada, type="totp", data={"secret": "do-not-show-this"})
+    for address in (page(Authenticator, "changelist"), page(Authenticator, "change", row.pk)):
+        shown = staff.get(address)
+        assert "ada" in words(shown)
+        assert "do-not-show-this" not in shown.content.decode()
+    staff.post(page(Authenticator, "delete", row.pk), {"post": "yes"})
+    assert not Authenticator.objects.exists()
+
+
+@pytest.mark.parametrize("how", ["one", "chosen"])
+def test_a_session_is_shown_without_its_key_and_ending_it_signs_out(staff, ada, how):
+    theirs = Client()
+    theirs.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
+    row = UserSession.objects.get(user=ada)
+    for address in (page(UserSession, "changelist"), page(UserSession, "change", row.pk)):
+        assert row.session_key not in staff.get(address).content.decode()
+    if how == "one":
+        staff.post(page(UserSession, "delete", row.pk), {"post": "yes"})
+    else:
+        chosen = {"action": "delete_selected", "_selected_action": row.pk, "post": "yes"}
+        staff.post(page(UserSession, "changelist"), chosen)
+    assert theirs.get("/dashboard/settings/").status_code == 302
+
+
+def test_ops_staff_give_no_address_twice(staff, ada):
+    EmailAddress.objects.create(user=ada, email="other@example.org", verified=True)
+    form = {"username": "eve", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
+    staff.post(page(User, "add"), form)
+    eve = User.objects.get(username="eve")
+    for taken in ("ADA@example.org", "Other@example.org"):
+        shows(staff.post(page(User, "change", eve.pk), changed(eve, email=taken)), "Another account has this address.")
+
+
+def test_an_address_that_ops_staff_give_is_the_one_that_mails_go_to(staff, ada):
+    EmailAddress.objects.create(user=ada, email="ada@example.org", verified=True, primary=True)
+    assert staff.post(page(User, "change", ada.pk), changed(ada, email="New@example.org")).status_code == 302
+    assert fresh(ada).email == "new@example.org"
+    assert EmailAddress.objects.get_primary_email(ada) == "new@example.org"
+
+
+def changed(person: User, **fields: str) -> dict[str, str]:
+    """Submit the user's page as a browser does."""
+    joined = person.date_joined
+    kept = {"username": person.username, "is_active": "on", "email": person.email}
+    return {**kept, "date_joined_0": f"{joined:%Y-%m-%d}", "date_joined_1": f"{joined:%H:%M:%S}", **fields}

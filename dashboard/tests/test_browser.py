@@ -1,35 +1,31 @@
-"""The pages in headless Chromium."""
-
-from __future__ import annotations
+"""The pages, above all that of a deployment, in headless Chromium."""
 
 import re
+from datetime import timedelta
 
 import pytest
-from playwright.sync_api import expect
+from django.utils import timezone
+from playwright.sync_api import Page, expect
 
 from accounts.models import Role, User
-from accounts.tests.factories import PASSWORD
 from analysis.services import give_feedback
-from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.browsing import barriers, look, sign_in
+from dashboard.tests.browsing import PATIENCE_MS, PHONE, SCREENSHOTS, barriers, look, sign_in, submit
 from dashboard.tests.pages import address, moment, page_of, project_page_of
-from deployments.models import State
-from deployments.tests.factories import make_deployment
+from deployments.models import Deployment, State
 from metrics.models import Phase
-from metrics.tests.factories import make_sample
 from projects.services import set_policy
+from scheduler.models import JobStatus
+from tests.factories import PASSWORD, judge_now, make_deployment, make_sample, make_verdict
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_person_signs_in_and_out(site, live_server):
+def test_a_user_signs_in_and_out(site, live_server):
     site.goto(f"{live_server.url}/")
     expect(site).to_have_url(re.compile(r"/accounts/login/\?next="))
     look(site, "login")
-    site.get_by_label("User name").fill("ada")
-    site.get_by_label("Password").fill(PASSWORD)
-    site.get_by_role("button", name="Sign in", exact=True).click()
+    submit(site, "Sign in", {"User name": "ada", "Password": PASSWORD})
     expect(site).to_have_url(f"{live_server.url}/dashboard/")
     site.goto(f"{live_server.url}/dashboard/deployments/")
     look(site, "list-empty-no-project")
@@ -38,11 +34,9 @@ def test_a_person_signs_in_and_out(site, live_server):
     expect(site.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
 
 
-def test_a_wrong_password_is_told(site, live_server):
+def test_a_wrong_password_is_refused(site, live_server):
     site.goto(f"{live_server.url}/accounts/login/")
-    site.get_by_label("User name").fill("ada")
-    site.get_by_label("Password").fill("wrong")
-    site.get_by_role("button", name="Sign in", exact=True).click()
+    submit(site, "Sign in", {"User name": "ada", "Password": "wrong"})
     expect(site.get_by_role("alert")).to_contain_text("not correct")
     look(site, "login-refused")
 
@@ -50,8 +44,7 @@ def test_a_wrong_password_is_told(site, live_server):
 def test_a_project_without_deployments_shows_the_next_step(site, live_server, user):
     scenes.environment_of(user)
     sign_in(site, live_server)
-    expect(site.get_by_text("deployments/trigger")).to_be_visible()
-    look(site, "list-empty")
+    look(site, "list-empty", text="deployments/trigger")
 
 
 def test_the_list_shows_every_state_and_leads_to_the_deployment(site, live_server, user):
@@ -75,8 +68,7 @@ def test_the_list_shows_every_state_and_leads_to_the_deployment(site, live_serve
     [("ok", "OK", {}), ("warning", "Warning", scenes.SLOWER), ("rollback", "Rollback recommended", scenes.BROKEN)],
 )
 def test_a_deployment_shows_its_verdict_first(site, live_server, user, name, heading, metrics):
-    deployment = scenes.judged(scenes.environment_of(user), **metrics)
-    sign_in(site, live_server, address(deployment))
+    sign_in(site, live_server, address(scenes.judged(scenes.environment_of(user), **metrics)))
     title = site.locator("#verdict-title")
     expect(title).to_have_text(heading)
     assert title.bounding_box()["y"] < 250
@@ -87,10 +79,8 @@ def test_a_deployment_shows_its_verdict_first(site, live_server, user, name, hea
 
 
 def test_an_unsure_verdict_shows_what_was_missed(site, live_server, user):
-    deployment = scenes.poorly_observed(scenes.environment_of(user))
-    sign_in(site, live_server, address(deployment))
-    expect(site.get_by_text("Not conclusive: the data do not support")).to_be_visible()
-    look(site, "deployment-inconclusive")
+    sign_in(site, live_server, address(scenes.poorly_observed(scenes.environment_of(user))))
+    look(site, "deployment-inconclusive", text="Not conclusive: the data do not support")
 
 
 def test_a_running_deployment_waits_for_finish(site, live_server, user):
@@ -104,8 +94,7 @@ def test_a_running_deployment_waits_for_finish(site, live_server, user):
 def test_samples_and_the_verdict_appear_without_a_reload(site, live_server, user):
     deployment = scenes.half_observed(scenes.environment_of(user))
     sign_in(site, live_server, address(deployment))
-    expect(site.get_by_text("2 of 5 samples")).to_be_visible()
-    look(site, "deployment-observing")
+    look(site, "deployment-observing", text="2 of 5 samples")
     site.get_by_text("All samples as a table").click()
     site.evaluate("window.notReloaded = true")
 
@@ -137,8 +126,7 @@ def test_a_lost_connection_is_shown_and_mends_itself(page, live_server, user):
     deployment = make_deployment(environment=scenes.environment_of(user), state=State.FINISHED)
     sign_in(page, live_server, address(deployment))
     page.route("**/live/", lambda route: route.abort())
-    expect(page.get_by_text("Connection lost, retrying…")).to_be_visible()
-    look(page, "deployment-connection-lost")
+    look(page, "deployment-connection-lost", text="Connection lost, retrying…")
     page.unroute("**/live/")
     make_verdict(deployment)
     expect(page.locator("#verdict-title")).to_have_text("OK", timeout=30_000)
@@ -163,8 +151,7 @@ def test_the_keyboard_reaches_content_and_focus_is_visible(site, live_server, us
     expect(skip).to_be_in_viewport()
     site.keyboard.press("Enter")
     site.keyboard.press("Tab")
-    search = site.get_by_label("Search")
-    expect(search).to_be_focused()
+    expect(site.get_by_label("Search")).to_be_focused()
     link = site.get_by_role("link", name="#1 shop")
     for _ in range(30):
         assert site.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -175,8 +162,7 @@ def test_the_keyboard_reaches_content_and_focus_is_visible(site, live_server, us
 
 
 def test_the_admin_works_under_the_content_security_policy(site, live_server, user):
-    environment = scenes.environment_of(user)
-    scenes.judged(environment, **scenes.BROKEN)
+    scenes.judged(scenes.environment_of(user), **scenes.BROKEN)
     User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True)
     sign_in(site, live_server)
     site.locator("summary").filter(has_text="Your menu").click()
@@ -189,21 +175,18 @@ def test_the_admin_works_under_the_content_security_policy(site, live_server, us
     expect(site.get_by_role("heading", name="Administration", exact=True)).to_be_visible()
     look(site, "admin")
     site.get_by_role("link", name="Jobs and pollers").click()
-    expect(site.get_by_role("heading", name="Jobs by kind")).to_be_visible()
-    look(site, "admin-jobs-and-pollers")
+    look(site, "admin-jobs-and-pollers", heading="Jobs by kind")
     site.get_by_role("link", name="Environments").first.click()
     site.locator("input.action-select").check()
     site.get_by_label("Action:").select_option(label="Turn signing on, or issue a new secret")
     site.get_by_role("button", name="Run").or_(site.get_by_role("button", name="Go")).click()
-    expect(site.get_by_text("it cannot be shown again")).to_be_visible()
-    look(site, "admin-shown-once")
+    look(site, "admin-shown-once", text="it cannot be shown again")
 
 
 def test_an_early_verdict_keeps_its_page_up_to_date_and_a_form_as_it_was_filled_in(site, live_server, user):
     deployment = scenes.called_out_early(scenes.environment_of(user))
     sign_in(site, live_server, address(deployment))
-    expect(site.get_by_text("The window is still open")).to_be_visible()
-    look(site, "deployment-early")
+    look(site, "deployment-early", text="The window is still open")
     site.get_by_role("radio", name="Wrong").check()
     reason = site.get_by_label("Reason")
     reason.fill("The load balancer")
@@ -216,13 +199,11 @@ def test_an_early_verdict_keeps_its_page_up_to_date_and_a_form_as_it_was_filled_
     expect(reason).to_be_focused()
     site.get_by_label("It should have been").select_option(label="Warning")
     site.get_by_role("button", name="Save feedback").click()
-    expect(site.get_by_text("Marked wrong, it should have been: Warning")).to_be_visible()
-    look(site, "deployment-early-ended")
+    look(site, "deployment-early-ended", text="Marked wrong, it should have been: Warning")
 
 
 def test_a_verdict_is_marked_and_the_mark_is_changed(site, live_server, user):
-    deployment = scenes.with_baseline(scenes.environment_of(user), **scenes.SLOW)
-    sign_in(site, live_server, address(deployment))
+    sign_in(site, live_server, address(scenes.with_baseline(scenes.environment_of(user), **scenes.SLOW)))
     expect(site.get_by_label("It should have been")).to_be_hidden()
     look(site, "deployment-baseline")
     site.get_by_role("radio", name="Right").check()
@@ -232,15 +213,12 @@ def test_a_verdict_is_marked_and_the_mark_is_changed(site, live_server, user):
     site.get_by_role("radio", name="Wrong").check()
     site.get_by_label("It should have been").select_option(label="OK")
     site.get_by_role("button", name="Save feedback").click()
-    expect(site.get_by_text("Marked wrong, it should have been: OK")).to_be_visible()
-    look(site, "deployment-marked")
+    look(site, "deployment-marked", text="Marked wrong, it should have been: OK")
 
 
 def test_earlier_deployments_that_helped_out_are_drawn(site, live_server, user):
-    deployment = scenes.with_history(scenes.environment_of(user), **scenes.BROKEN)
-    sign_in(site, live_server, address(deployment))
-    expect(site.get_by_text("earlier good deployments")).to_be_visible()
-    look(site, "deployment-history")
+    sign_in(site, live_server, address(scenes.with_history(scenes.environment_of(user), **scenes.BROKEN)))
+    look(site, "deployment-history", text="earlier good deployments")
 
 
 def test_an_owner_tries_a_policy_and_saves_it(site, live_server, user):
@@ -264,24 +242,17 @@ def test_an_owner_tries_a_policy_and_saves_it(site, live_server, user):
     site.get_by_role("button", name="Save").click()
     expect(site.get_by_role("status").filter(has_text="The policy is saved.")).to_be_visible()
     expect(site.locator("#toml")).to_contain_text("latency_p95 = 500")
-    site.get_by_label("From (UTC)").fill(moment(hours=1))
-    site.get_by_label("To (UTC)").fill(moment(hours=2))
-    site.get_by_role("button", name="Take this time out").click()
-    expect(site.get_by_text("The window has to end after it starts.")).to_be_visible()
-    look(site, "policy-saved")
+    submit(site, "Take this time out", {"From (UTC)": moment(hours=1), "To (UTC)": moment(hours=2)})
+    look(site, "policy-saved", text="The window has to end after it starts.")
 
 
 def test_the_fixed_policy_has_fields_of_its_own_and_errors_stand_at_them(site, live_server, user):
-    environment = scenes.environment_of(user, role=Role.OWNER)
-    sign_in(site, live_server, page_of(environment))
+    sign_in(site, live_server, page_of(scenes.environment_of(user, role=Role.OWNER)))
     site.get_by_label("Fixed: the same limits").check()
     expect(site.get_by_label("Sensitivity")).to_be_hidden()
-    site.get_by_label("p95 latency: limit").fill("0")
-    site.get_by_label("Error rate: limit").fill("many")
-    site.get_by_role("button", name="Save").click()
+    submit(site, "Save", {"p95 latency: limit": "0", "Error rate: limit": "many"})
     expect(site.get_by_role("alert")).to_contain_text("Nothing was saved")
-    expect(site.get_by_text("Must be a number greater than 0.")).to_be_visible()
-    look(site, "policy-fixed")
+    look(site, "policy-fixed", text="Must be a number greater than 0.")
 
 
 def test_a_viewer_looks_at_a_policy(site, live_server, user):
@@ -306,5 +277,151 @@ def test_barriers_are_found_under_the_content_security_policy(site, live_server)
 
 def test_an_unknown_address_has_a_page(page, live_server, user):
     page.goto(f"{live_server.url}/nowhere/")
-    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
-    look(page, "not-found")
+    look(page, "not-found", heading="Not found")
+
+
+# --- the page of a deployment ---
+
+
+# What moved on the screen without anybody having touched anything (CLS), from now on.
+WATCH_SHIFTS = """() => {
+    window.shifted = 0;
+    new PerformanceObserver(list => {
+        for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+    }).observe({type: "layout-shift", buffered: false});
+}"""
+PLACES = """() => [...document.querySelectorAll("#live h2, #live summary, .live-state, h1")].map(
+    one => [one.textContent.trim().replace(/^Live.*/, "Live"), Math.round(one.getBoundingClientRect().top)])"""
+
+
+def icon(page: Page) -> str:
+    """The name of the tab's icon."""
+    found = re.search(r"/icons/([a-z]+)\.", page.locator("link[rel=icon]").get_attribute("href") or "")
+    return found.group(1) if found else ""
+
+
+def next_answer(page: Page) -> None:
+    """Wait until the page has polled again and received the answer."""
+    with page.expect_response("**/live/", timeout=PATIENCE_MS):
+        pass
+
+
+def retried(deployment: Deployment) -> None:
+    """Sample 4 comes in at its second try."""
+    job = deployment.jobs.get(sequence_index=4)
+    failed = {"event": "put off", "code": "timeout", "error": "no answer within 5 s", "poller": "p1"}
+    job.history = [{**failed, "at": (job.scheduled_at + timedelta(seconds=5)).isoformat()}]
+    job.started_at = job.scheduled_at + timedelta(seconds=35)
+    job.finished_at = job.started_at + timedelta(seconds=0.4)
+    job.status, job.last_error = JobStatus.COMPLETED, ""
+    job.save()
+    make_sample(deployment, sequence_index=4, collected_at=job.finished_at, error_rate=0.11)
+
+
+def test_what_comes_in_moves_nothing_and_the_tab_tells_the_verdict(site, live_server, user):
+    environment = scenes.environment_of(user)
+    scenes.judged(environment, minutes_ago=60)
+    deployment = scenes.half_observed(environment)
+    sign_in(site, live_server, address(deployment))
+    state = site.locator("[data-live-state]")
+    expect(state).to_have_attribute("data-live-state", "live")
+    expect(state).to_have_text(re.compile(r"^\s*Live · updated \d+ s ago\s*$"))
+    assert icon(site) == "observing"
+    # Nothing new: the element stays the same one, whatever ticks in it.
+    site.evaluate("document.querySelector('#live').same = true")
+    next_answer(site)
+    assert site.evaluate("document.querySelector('#live').same") is True
+
+    site.evaluate(WATCH_SHIFTS)
+    places = site.evaluate(PLACES)
+    retried(deployment)
+    expect(site.get_by_text("3 of 5 samples")).to_be_visible()
+    assert site.evaluate(PLACES) == places
+    expect(site.locator("[data-event=retry]")).to_contain_text("no answer within 5 s")
+
+    # The scroll position is kept when verdict and hints arrive above.
+    heading = site.locator("#timeline-title")
+    heading.scroll_into_view_if_needed()
+    reads = heading.bounding_box()["y"]
+    lost = {"status": JobStatus.FAILED, "error_code": "refused", "finished_at": timezone.now()}
+    deployment.jobs.filter(sequence_index=5).update(**lost)
+    judge_now(deployment)
+    expect(site).to_have_title(re.compile("^(Warning|Rollback)"))
+    expect(state).to_have_attribute("data-live-state", "final")
+    assert abs(heading.bounding_box()["y"] - reads) < 2
+    assert site.evaluate("window.shifted") < 0.01
+    expect(site.locator("[data-event=verdict]")).to_be_visible()
+    verdict = Deployment.objects.get(pk=deployment.pk).verdict
+    assert icon(site) == {"warning": "warning", "rollback_recommended": "rollback"}[verdict.verdict]
+    drawn = site.evaluate("async () => (await fetch(document.querySelector('link[rel=icon]').href)).status")
+    assert drawn == 200
+    look(site, "deployment-story")
+
+
+def test_a_phone_shows_verdict_and_reason_on_its_first_screen(site, live_server, user):
+    deployment = scenes.with_baseline(scenes.environment_of(user), **scenes.BROKEN)
+    site.set_viewport_size(PHONE)
+    sign_in(site, live_server, address(deployment))
+    site.screenshot(path=SCREENSHOTS / "deployment-first-screen-phone.png")
+    for part in ("#verdict-title", ".verdict-summary"):
+        box = site.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= PHONE["height"], part
+    assert site.get_by_text("Confidence: high").bounding_box()["y"] <= PHONE["height"]
+
+
+def test_a_hidden_tab_asks_nothing_and_a_seen_one_at_once(site, live_server, user):
+    sign_in(site, live_server, address(scenes.half_observed(scenes.environment_of(user))))
+    next_answer(site)
+    asked: list[str] = []
+    site.on("request", lambda request: asked.append(request.url))
+    hide = "value => { Object.defineProperty(document, 'hidden', {configurable: true, value});"
+    hide += " document.dispatchEvent(new Event('visibilitychange')); }"
+    site.evaluate(hide, True)
+    expect(site.locator("[data-live-state]")).to_have_text(re.compile("Paused"))
+    asked.clear()
+    site.wait_for_timeout(2500)
+    assert asked == []
+    # At once is within the same event, however long the request then takes to leave.
+    asks = "value => { let asks = false; const note = event => { asks = !event.defaultPrevented; };"
+    asks += f" document.addEventListener('htmx:beforeRequest', note, {{once: true}}); ({hide})(value); return asks; }}"
+    with site.expect_request("**/live/"):
+        assert site.evaluate(asks, False) is True
+    expect(site.locator("[data-live-state]")).to_have_text(re.compile("Live"))
+
+
+def test_a_user_compares_replays_and_runs_the_analysis_again(site, live_server, user):
+    environment = scenes.environment_of(user)
+    scenes.judged(environment, minutes_ago=120, **scenes.SLOWER)
+    before = scenes.with_baseline(environment, minutes_ago=60)
+    deployment = scenes.with_baseline(environment, **scenes.SLOW)
+    sign_in(site, live_server, address(deployment))
+    with site.expect_download() as download:
+        site.get_by_role("link", name="Download JSON").click()
+    assert download.value.suggested_filename == f"deployment-{deployment.number}-{deployment.uuid}.json"
+
+    site.get_by_role("link", name="Compare").click()
+    expect(site.get_by_role("img", name="after both deployments")).to_have_count(5)
+    expect(site.get_by_role("link", name=f"#{before.number}", exact=True)).to_be_visible()
+    look(site, "deployment-compare")
+    site.get_by_label("With", exact=True).select_option(index=1)
+    site.get_by_role("button", name="Compare").click()
+    expect(site).to_have_url(re.compile(r"\?with="))
+    site.get_by_role("link", name=f"#{deployment.number}", exact=True).click()
+
+    site.get_by_role("link", name="Replay").click()
+    site.get_by_role("textbox", name="p95 latency: at most", exact=True).fill("5000")
+    site.get_by_role("textbox", name="CPU usage: at most", exact=True).fill("90")
+    site.get_by_role("button", name="Replay with this policy").click()
+    look(site, "deployment-replay", text="The verdict would change.")
+
+    set_policy(environment, {"limits": {"latency_p95": 5000, "cpu_usage": 0.9}}, source="dashboard")
+    site.goto(live_server.url + address(deployment))
+    site.get_by_role("link", name="Rerun analysis").click()
+    look(site, "deployment-rerun", heading="What the analysis says now")
+    site.get_by_role("button", name="Store this as the verdict").click()
+    expect(site.locator("#verdict-title")).to_have_text("OK")
+    expect(site.locator("[data-event=rerun]")).to_contain_text("Analysis run again by ada: OK")
+    assert icon(site) == "ok"
+    look(site, "deployment-revised")
+    site.get_by_role("link", name=f"Previous: #{before.number}").click()
+    expect(site.get_by_role("link", name=f"Next: #{deployment.number}")).to_be_visible()

@@ -1,18 +1,15 @@
 """Accounts and settings in Chromium, with a passkey of a virtual authenticator."""
 
-from __future__ import annotations
-
 import re
-import time
 from typing import Any
 
 import pytest
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core import mail
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
-from dashboard.tests.browsing import look, sign_in
+from dashboard.tests.account_forms import code_of
+from dashboard.tests.browsing import look, sign_in, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,20 +30,13 @@ def link_in_mail(live_server: Any, part: str) -> str:
     return str(live_server.url) + found[1]
 
 
-def code_of(secret: str) -> str:
-    return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30)))
-
-
 def sign_out(site: Page) -> None:
     site.locator(".top-user summary").click()
-    site.get_by_role("button", name="Sign out").click()
-    expect(site.get_by_role("heading", name="Sign in")).to_be_visible()
+    submit(site, "Sign out", heading="Sign in")
 
 
 def password(site: Page) -> None:
-    site.get_by_label("User name").fill("grace@example.org")
-    site.get_by_label("Password").fill(PHRASE)
-    site.get_by_role("button", name="Sign in", exact=True).click()
+    submit(site, "Sign in", {"User name": "grace@example.org", "Password": PHRASE})
 
 
 def test_from_signing_up_to_signing_in_with_a_passkey(site, live_server, settings):
@@ -56,29 +46,22 @@ def test_from_signing_up_to_signing_in_with_a_passkey(site, live_server, setting
     site.get_by_role("link", name="Create an account").click()
     site.get_by_label("E-mail address").fill("grace@example.org")
     site.get_by_label("Password", exact=True).fill("short")
-    site.get_by_label("The password again").fill("short")
-    site.get_by_role("button", name="Create the account").click()
+    submit(site, "Create the account", {"The password again": "short"})
     expect(site.locator(".field-error").first).to_be_visible()
     look(site, "account-signup")
     site.get_by_label("Password", exact=True).fill(PHRASE)
-    site.get_by_label("The password again").fill(PHRASE)
-    site.get_by_role("button", name="Create the account").click()
+    submit(site, "Create the account", {"The password again": PHRASE})
     look(site, "account-confirm-sent")
     site.goto(link_in_mail(live_server, "confirm-email"))
     look(site, "account-confirm")
-    site.get_by_role("button", name="Yes, confirm it").click()
-    expect(site.get_by_role("heading", name="Profile")).to_be_visible()
+    submit(site, "Yes, confirm it", heading="Profile")
 
     secret = set_up_app(site)
     sign_out(site)
     password(site)
-    expect(site.get_by_role("heading", name="Second step")).to_be_visible()
-    look(site, "account-second-step")
-    site.get_by_label("Code").fill("000000")
-    site.get_by_role("button", name="Sign in", exact=True).click()
-    expect(site.get_by_text("Incorrect code")).to_be_visible()
-    site.get_by_label("Code").fill(code_of(secret))
-    site.get_by_role("button", name="Sign in", exact=True).click()
+    look(site, "account-second-step", heading="Second step")
+    submit(site, "Sign in", {"Code": "000000"}, text="Incorrect code")
+    submit(site, "Sign in", {"Code": code_of(secret)})
     expect(site).to_have_url(f"{live_server.url}/dashboard/")
 
     add_passkey(site, live_server)
@@ -96,14 +79,11 @@ def set_up_app(site: Page) -> str:
     site.get_by_role("link", name="Two-factor").click()
     look(site, "settings-two-factor-off")
     site.get_by_role("link", name="Set up the app").click()
-    expect(site.get_by_role("heading", name="Is it you?")).to_be_visible()
-    look(site, "account-again")
-    site.get_by_label("Password").fill(PHRASE)
-    site.get_by_role("button", name="Confirm").click()
+    look(site, "account-again", heading="Is it you?")
+    submit(site, "Confirm", {"Password": PHRASE})
     secret = site.locator("code.key").inner_text()
     look(site, "settings-app")
-    site.get_by_label("code").fill(code_of(secret))
-    site.get_by_role("button", name="Turn on").click()
+    submit(site, "Turn on", {"code": code_of(secret)})
     expect(site.locator(".codes li")).to_have_count(10)
     look(site, "settings-recovery-codes")
     with site.expect_download() as download:
@@ -122,10 +102,8 @@ def add_passkey(site: Page, live_server: Any) -> None:
     debugger.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR})
     site.get_by_label("Name").fill("Laptop")
     look(site, "settings-passkey-add")
-    site.get_by_role("button", name="Add", exact=True).click()
-    expect(site.get_by_role("heading", name="Two-factor")).to_be_visible()
-    expect(site.get_by_text("Laptop")).to_be_visible()
-    look(site, "settings-two-factor-on")
+    submit(site, "Add", heading="Two-factor")
+    look(site, "settings-two-factor-on", text="Laptop")
     site.get_by_role("link", name="Manage").click()
     look(site, "settings-passkeys")
 
@@ -137,8 +115,7 @@ def test_settings_take_effect_at_once(site, live_server, user, browser):
     site.get_by_label("Time zone").select_option("Asia/Tokyo")
     expect(site.locator("[data-zone-now]")).to_contain_text("Asia/Tokyo")
     site.get_by_label("Theme").select_option("dark")
-    site.get_by_role("button", name="Save").click()
-    expect(site.get_by_text("Saved.")).to_be_visible()
+    submit(site, "Save", text="Saved.")
     expect(site.locator("[data-zone-now]")).to_contain_text("JST")
     expect(site.locator("html")).to_have_css("color-scheme", "dark")
     site.get_by_label("Language").select_option("fr")

@@ -1,7 +1,5 @@
 """The pages in French, whose words are longer: nothing is cut off, nothing scrolls sideways, dates and numbers fit."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import Role, User
 from dashboard.tests import scenes
-from dashboard.tests.browsing import PHONE, TALL_FONT, USUAL_FONT, WIDE, keep, sign_in
+from dashboard.tests.browsing import PHONE, TALL_FONT, USUAL_FONT, WIDE, keep, sign_in, submit
 from dashboard.tests.pages import address
 from projects.services import set_policy
 from projects.tests.factories import make_api_key, make_environment
@@ -50,8 +48,7 @@ def test_every_page_fits_in_french(site: Page, live_server: Any, user: User) -> 
     make_pollers()
 
     site.goto(f"{live_server.url}/accounts/login/")
-    site.get_by_role("button", name="Français").click()
-    expect(site.get_by_role("heading", name="Se connecter")).to_be_visible()
+    submit(site, "Français", heading="Se connecter")
     lost = look(site, "login")
 
     User.objects.update(language="fr", time_zone="Europe/Paris", is_staff=True)

@@ -1,7 +1,5 @@
 """The overview and the page of an environment in headless Chromium."""
 
-from __future__ import annotations
-
 import random
 from datetime import timedelta
 from math import sin
@@ -11,19 +9,24 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from analysis.models import DeploymentVerdict
-from analysis.tests.factories import make_hint, make_verdict
 from dashboard.tests import scenes
-from dashboard.tests.browsing import PATIENCE_MS, look, sign_in
+from dashboard.tests.browsing import PATIENCE_MS, look, sign_in, submit
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
 from metrics.models import Phase
 from metrics.payload import Metrics
 from metrics.storing import Sample, store
-from metrics.tests.factories import HEALTHY, make_sample
 from projects.baselines import exclude_window
 from projects.models import Environment
 from projects.services import set_policy
-from projects.tests.factories import make_environment, make_project
+from tests.factories import (
+    HEALTHY,
+    make_deployment,
+    make_environment,
+    make_hint,
+    make_project,
+    make_sample,
+    make_verdict,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,8 +71,7 @@ def busy(shop: Environment) -> None:
 
 def test_the_overview_leads_from_the_first_steps_to_a_verdict(site, live_server, user):
     sign_in(site, live_server, OVERVIEW)
-    expect(site.get_by_role("heading", name="No project yet")).to_be_visible()
-    look(site, "overview-no-project")
+    look(site, "overview-no-project", heading="No project yet")
     environment = scenes.environment_of(user, metrics_endpoint="https://shop.example.com/ds-metrics")
     deployment = make_deployment(environment=environment)
     make_sample(deployment, phase=Phase.PRE)
@@ -82,8 +84,7 @@ def test_the_overview_leads_from_the_first_steps_to_a_verdict(site, live_server,
 
 
 def test_a_busy_overview_shows_trouble_first_and_keeps_up(site, live_server, user):
-    shop = scenes.environment_of(user)
-    busy(shop)
+    busy(scenes.environment_of(user))
     watched = scenes.half_observed(Environment.objects.get(name="production-eu-west"))
     sign_in(site, live_server, OVERVIEW)
     expect(site.get_by_role("heading", name="Rollback recommended in 1 environment of 5")).to_be_visible()
@@ -98,8 +99,7 @@ def test_a_busy_overview_shows_trouble_first_and_keeps_up(site, live_server, use
     site.get_by_text("How it is counted").first.click()
     site.get_by_role("link", name="7 days").click()
     site.get_by_label("Project", exact=True).select_option(label="search-indexer")
-    site.get_by_role("button", name="Show").click()
-    expect(site.get_by_role("heading", name="Delivery · search-indexer")).to_be_visible()
+    submit(site, "Show", heading="Delivery · search-indexer")
     expect(site.get_by_text("finished in the last 7 days")).to_be_visible()
 
 
@@ -141,8 +141,7 @@ def test_an_environment_shows_its_metrics_over_time_with_deployments(site, live_
     site.get_by_text("The same as a table").click()
     expect(site.get_by_role("columnheader", name="Error rate")).to_be_visible()
     site.get_by_role("link", name="1 hour", exact=True).click()
-    mark = site.get_by_role("link", name=f"#{last.number}: OK")
-    mark.focus()
+    site.get_by_role("link", name=f"#{last.number}: OK").focus()
     site.keyboard.press("Enter")
     expect(site.locator("#verdict-title")).to_have_text("OK")
     site.get_by_role("main").get_by_role("link", name="prod", exact=True).first.click()

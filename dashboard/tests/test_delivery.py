@@ -1,26 +1,22 @@
 """The delivery figures against scenes that were worked out by hand."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.tests.factories import make_user
 from analysis.models import DeploymentVerdict, VerdictName
 from analysis.services import give_feedback
-from analysis.tests.factories import make_verdict
+from analysis.tests.plans import plans_of
 from dashboard.overview.delivery import figures_of
 from dashboard.overview.parts import Figures, Spread
+from dashboard.tests.pages import shows
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
 from projects.models import Environment
-from projects.tests.factories import make_environment, make_project
+from tests.factories import make_deployment, make_environment, make_project, make_user, make_verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -149,7 +145,7 @@ def test_an_ok_that_was_marked_wrong_restores_nothing():
     assert figures(prod).to_restore.median == pytest.approx(5 * 3600)
 
 
-def test_lead_time_is_known_where_the_pipeline_told_the_time_of_the_commit():
+def test_lead_time_is_known_where_the_pipeline_sent_the_time_of_the_commit():
     prod = make_environment()
     judged(prod, 10, OK, committed_at=NOW - timedelta(hours=12))
     judged(prod, 10, OK, committed_at=NOW - timedelta(hours=16))
@@ -178,14 +174,9 @@ def test_figures_are_counted_from_indexes_alone():
     with connection.cursor() as cursor:
         # As autovacuum does: only then may an index answer without its table.
         cursor.execute("VACUUM deployments, deployment_verdicts")
-    with CaptureQueriesContext(connection) as queries:
+    with plans_of() as plans:
         found = figures_of([environment.project_id], 7, timezone.now())
-    assert len(queries) == 2
+    assert len(plans) == 2
     assert (found.deployed, found.failed) == (168, 8)
-    with connection.cursor() as cursor:
-        for query in queries.captured_queries:
-            cursor.execute("EXPLAIN " + query["sql"])
-            plan = "\n".join(row[0] for row in cursor.fetchall())
-            assert "Seq Scan on deployments" not in plan, plan
-            assert "Seq Scan on deployment_verdicts" not in plan, plan
-            assert "deployments_by_finish" in plan, plan
+    for plan in plans:
+        shows(plan, "deployments_by_finish", without=["Seq Scan on deployments", "Seq Scan on deployment_verdicts"])

@@ -1,7 +1,5 @@
 """Actions on a deployment: compare, rerun, replay, download."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,11 +14,10 @@ from analysis.services import give_feedback
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, elements, has, queries_of, shows, words
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
 from explain.rendering import render
 from projects.policy import policy_from_dict
 from projects.services import set_policy
-from projects.tests.factories import make_environment
+from tests.factories import make_deployment, make_environment
 
 pytestmark = pytest.mark.django_db
 ACTIONS = ("compare/", "rerun/", "replay/", "download.json")
@@ -76,8 +73,7 @@ def test_another_one_of_the_environment_can_be_chosen(browser_of, environment):
     now = scenes.judged(environment)
     page = browser_of.get(f"{address(now)}compare/", {"with": str(first.uuid)})
     assert elements(page, f'option[value="{first.uuid}"][selected]')
-    later = browser_of.get(f"{address(first)}compare/", {"with": str(now.uuid)})
-    assert later.status_code == 200
+    assert browser_of.get(f"{address(first)}compare/", {"with": str(now.uuid)}).status_code == 200
 
 
 def test_what_cannot_be_compared_is_not_found(browser_of, environment):
@@ -112,7 +108,7 @@ def token_in(page: Any) -> str:
     return str(elements(page, '[name="token"]')[0].get("value"))
 
 
-def test_a_rerun_shows_what_it_says_and_writes_only_when_told_to(browser_of, environment):
+def test_a_rerun_shows_what_it_says_and_writes_only_when_asked_to(browser_of, environment):
     deployment = scenes.judged(environment, **scenes.SLOW)
     set_policy(environment, LENIENT, source="dashboard")
     page = browser_of.get(f"{address(deployment)}rerun/")

@@ -1,7 +1,5 @@
 """The list of deployments: what is filtered is listed, in the order asked for, a page at a time, in few queries."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -13,18 +11,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from analysis.tests.factories import make_verdict
 from dashboard.deployments import by_project
 from dashboard.deployments.filters import ORDERS, DeploymentFilters
 from dashboard.deployments.listing import deployments_page
 from dashboard.keyset import PAGE_SIZE
 from dashboard.scope import scope_of
-from dashboard.tests.pages import LIST
+from dashboard.tests.pages import LIST, all_rows
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
-from metrics.tests.factories import make_sample
 from projects.models import Environment
-from projects.tests.factories import make_environment, make_project
+from tests.factories import make_deployment, make_environment, make_project, make_sample, make_verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -74,15 +69,9 @@ def deployments(environment: Environment, staging: Environment, indexer: Environ
 
 def listed(user: User, deployments: dict[str, Deployment], query: dict[str, str]) -> list[str]:
     """The names of the deployments that are listed, through all pages of two."""
-    filters = DeploymentFilters(query, scope_of(user))
     names = {deployment.pk: name for name, deployment in deployments.items()}
-    found, cursor = [], ""
-    while True:
-        page = deployments_page(filters, cursor, size=2)
-        found += [names[row.deployment.pk] for row in page.rows]
-        if not page.older:
-            return found
-        cursor = page.older
+    rows = all_rows(deployments_page, DeploymentFilters(query, scope_of(user)), size=2)
+    return [names[row.deployment.pk] for row in rows]
 
 
 NEWEST = ["running", "good", "early", "unsure", "bad", "abandoned", "old"]
@@ -239,7 +228,6 @@ def test_many_ordered_by_project_take_one_query_more(
 
 def test_many_projects_take_no_query_more(browser_of, environment, django_assert_num_queries) -> None:
     for _ in range(20):
-        other = make_environment(project=make_project(team=environment.project.team))
-        make_deployment(environment=other)
+        make_deployment(environment=make_environment(project=make_project(team=environment.project.team)))
     with django_assert_num_queries(7):
         assert len(browser_of.get(LIST).context["page"].rows) == 20

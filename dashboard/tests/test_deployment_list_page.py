@@ -1,11 +1,10 @@
 """The page of the list: what it shows of its filters, what it hides of others, and what hostile addresses do to it."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import io
 import json
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,17 +12,15 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from analysis.tests.factories import make_verdict
 from dashboard.deployments.filters import ORDERS
 from dashboard.deployments.list_export import COLUMNS
 from dashboard.deployments.list_views import sending
 from dashboard.deployments.listing import deployments_page
 from dashboard.keyset import Place, place_of, written
-from dashboard.tests.pages import LIST, elements, has, shows, words
+from dashboard.tests.pages import HOSTILE, LIST, elements, has, shows, words
 from deployments.models import State
-from deployments.tests.factories import make_deployment
 from projects.models import Environment
-from projects.tests.factories import make_environment, make_project
+from tests.factories import make_deployment, make_environment, make_project, make_verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -73,7 +70,7 @@ def test_a_heading_orders_and_turns_round(browser_of, environment) -> None:
     assert elements(turned, "#by-started")[0].get("href") == LIST
 
 
-def test_more_than_can_be_counted_cheaply_is_told_as_more(browser_of, environment, monkeypatch) -> None:
+def test_more_than_can_be_counted_cheaply_is_shown_as_more(browser_of, environment, monkeypatch) -> None:
     for _ in range(3):
         make_verdict(make_deployment(environment=environment, state=State.FINISHED))
     assert "3 deployments" in words(browser_of.get(LIST))
@@ -134,7 +131,7 @@ def test_filters_by_what_is_foreign_tell_nothing(browser_of, environment, time_m
                 assert "their" not in downloaded(browser_of, kind, {name: foreign}).replace(foreign, "")
 
 
-def test_a_cursor_of_somebody_elses_deployment_shows_only_mine(browser_of, environment) -> None:
+def test_a_cursor_of_another_users_deployment_shows_only_mine(browser_of, environment) -> None:
     mine = make_deployment(environment=environment)
     theirs = make_deployment()
     for backward in (True, False):
@@ -164,7 +161,9 @@ def test_a_cursor_of_somebody_elses_deployment_shows_only_mine(browser_of, envir
     ],
     ids=str,
 )
-def test_a_filter_that_cannot_be_used_is_told_and_nothing_is_shown(browser_of, environment, query, expected) -> None:
+def test_a_filter_that_cannot_be_used_is_reported_and_nothing_is_shown(
+    browser_of, environment, query, expected
+) -> None:
     make_deployment(environment=environment)
     answer = browser_of.get(LIST, query)
     shows(answer, expected)
@@ -175,29 +174,14 @@ def test_a_filter_that_cannot_be_used_is_told_and_nothing_is_shown(browser_of, e
     assert expected in words(browser_of.get(refused["Location"]))
 
 
-HOSTILE = [
-    "",
-    "\0",
-    "a\0b",
-    "é\u202e",
-    "-1",
-    "1e400",
-    "9" * 400,
-    "x" * 5000,
-    "' OR 1=1",
-    "[]",
-    "%00",
-    "null",
-    "\\",
-    "'",
-]
-HOSTILE += ["0001-01-01T00:00", "9999-12-31T23:59:59-12:00", "2026-02-30", "#" + "9" * 190, "#0", "'!'&|(:*", "\u2028"]
+TEXTS = [*HOSTILE, "#" + "9" * 190, "#0", "'!'&|(:*", "\u2028"]
+TEXTS += ["0001-01-01T00:00", "9999-12-31T23:59:59-12:00", "2026-02-30"]
 
 
 @pytest.mark.parametrize(
     ("path", "texts"),
     # The live part and the files read what the page reads.
-    [(LIST, HOSTILE), ("/dashboard/hints/", HOSTILE), *((path, HOSTILE[:7]) for path in (f"{LIST}live/", CSV, JSON))],
+    [(LIST, TEXTS), ("/dashboard/hints/", TEXTS), *((path, TEXTS[:7]) for path in (f"{LIST}live/", CSV, JSON))],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_every_parameter_takes_every_hostile_text(browser_of, environment, path, texts) -> None:
@@ -240,8 +224,7 @@ def test_a_cursor_that_means_nothing_leads_to_a_page(browser_of, environment) ->
     for text in CURSORS:
         cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
         for order in ("-started", "-duration", "-confidence", "-verdict", "project"):
-            answer = browser_of.get(LIST, {"cursor": cursor, "sort": order})
-            assert answer.status_code == 200, (text, order)
+            assert browser_of.get(LIST, {"cursor": cursor, "sort": order}).status_code == 200, (text, order)
 
 
 def test_a_cursor_comes_back_as_it_was_written() -> None:
@@ -372,3 +355,28 @@ def test_so_many_files_are_sent_at_once_and_no_more(browser_of, environment) -> 
 def test_files_count_on_the_limit_of_pages(browser_of, environment, settings) -> None:
     settings.SEQPULSE_RATE_LIMITS = True
     assert "X-RateLimit-Remaining" in browser_of.get(CSV).headers
+
+
+# --- forged cursors ---
+
+
+def cursor(*parts: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def test_a_time_is_compared_in_utc_whatever_zone_it_was_written_in() -> None:
+    found = place_of(cursor("-started", 0, "2026-03-01T12:00:00+05:45", 7, False), "-started", datetime)
+    assert found is not None
+    assert isinstance(found.key, datetime)
+    assert (found.key, found.key.tzinfo) == (datetime(2026, 3, 1, 6, 15, tzinfo=UTC), UTC)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("key", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00"])
+@pytest.mark.parametrize("sort", ["-started", "project"])
+def test_a_time_at_the_end_of_all_times_leads_to_the_first_page(
+    browser_of: Client, environment: Environment, key: str, sort: str
+) -> None:
+    one = make_deployment(environment=environment)
+    part = environment.project_id if sort == "project" else 0
+    has(browser_of.get(LIST, {"sort": sort, "cursor": cursor(sort, part, key, 5, False)}), str(one.uuid))

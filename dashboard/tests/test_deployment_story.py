@@ -1,7 +1,5 @@
 """The page of a deployment besides its verdict: timeline, neighbours, icon of the tab."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from typing import Any
@@ -15,7 +13,6 @@ from accounts.models import User
 from analysis.models import VerdictName
 from analysis.rerun import preview_rerun, store_rerun
 from analysis.services import give_feedback
-from analysis.tests.factories import make_verdict
 from dashboard.deployments.queries import deployment_detail
 from dashboard.deployments.timeline import SOURCES, timeline_of
 from dashboard.i18n import message
@@ -23,11 +20,9 @@ from dashboard.labels import STATES, VERDICTS
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, as_role, elements, has, shows, words
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
-from metrics.tests.factories import make_samples
 from projects.services import set_policy
-from projects.tests.factories import make_environment
 from scheduler.models import JobStatus
+from tests.factories import make_deployment, make_environment, make_samples, make_verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -55,7 +50,7 @@ def test_the_timeline_tells_everything_from_trigger_to_mark_in_order(browser_of,
     assert page.content.decode().count('class="timeline-entry') == len(entries)
 
 
-def test_each_try_that_failed_is_told_and_how_a_sample_was_taken(user, environment):
+def test_each_try_that_failed_is_shown_and_how_a_sample_was_taken(user, environment):
     deployment = make_deployment(environment=environment, state=State.FINISHED)
     make_samples(deployment, post=1)
     due = deployment.started_at + timedelta(minutes=2)
@@ -93,7 +88,7 @@ def test_each_try_that_failed_is_told_and_how_a_sample_was_taken(user, environme
 
 
 @pytest.mark.parametrize("history", ["a text", {"at": "now"}, [1, None, {"at": "never", "event": "put off"}], [{}]])
-def test_a_history_that_somebody_wrote_by_hand_does_no_harm(browser_of, environment, history):
+def test_a_history_that_was_written_by_hand_does_no_harm(browser_of, environment, history):
     deployment = make_deployment(environment=environment, state=State.FINISHED)
     scenes.collection(deployment, 1, status=JobStatus.FAILED, history=history)
     assert browser_of.get(address(deployment)).status_code == 200
@@ -115,7 +110,7 @@ def test_an_early_verdict_and_its_final_word_are_two_entries(user, environment):
     assert ("final", "At the end of the window: Rollback recommended") in entries
 
 
-def test_a_rerun_is_told_with_who_did_it_and_what_stood(user, environment):
+def test_a_rerun_is_shown_with_who_did_it_and_what_stood(user, environment):
     deployment = scenes.judged(environment, **scenes.SLOW)
     stood = deployment.verdict
     set_policy(environment, {"limits": {"latency_p95": 5000, "cpu_usage": 1}}, source="dashboard")
@@ -132,7 +127,7 @@ def test_a_superseded_deployment_says_by_which(browser_of, environment):
     assert f"Superseded by #{new.number}" in words(browser_of.get(address(old)))
 
 
-def test_times_are_those_of_the_persons_zone_and_name_it(browser_of, environment, user):
+def test_times_are_those_of_the_users_zone_and_name_it(browser_of, environment, user):
     deployment = scenes.judged(environment)
     User.objects.filter(pk=user.pk).update(time_zone="Asia/Kolkata")
     text = words(browser_of.get(address(deployment)))

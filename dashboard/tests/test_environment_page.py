@@ -1,7 +1,5 @@
 """The page of an environment as a browser without JavaScript gets it."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from typing import Any
@@ -9,27 +7,24 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from analysis.judge.types import METRICS
-from analysis.tests.factories import make_verdict
-from analysis.tests.plans import assert_few_partitions_by_index, plans_of_samples
+from analysis.tests.plans import assert_few_partitions_by_index, plans_of
 from dashboard.environments.chart import Frame
 from dashboard.environments.queries import buckets_of, environment_page, limits_of
 from dashboard.environments.series import RANGES, begin_of, range_of
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, elements, has, markup, project_page_of, shows, words
+from dashboard.tests.pages import address, elements, has, markup, project_page_of, queries_of, shows, words
+from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
 from metrics import partitions
 from metrics.models import MetricSample, Phase
 from metrics.storing import store
-from metrics.tests.factories import HEALTHY, make_row
 from projects.baselines import exclude_window
 from projects.models import Environment
 from projects.services import set_policy
-from projects.tests.factories import make_environment
+from tests.factories import HEALTHY, make_deployment, make_environment, make_row, make_verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -163,7 +158,7 @@ def test_absolute_limits_of_the_policy_become_lines(browser_of, environment, pol
     assert drawn == pytest.approx(limits)
 
 
-def test_a_policy_that_nobody_can_read_has_no_limits(browser_of, environment):
+def test_a_policy_that_cannot_be_read_has_no_limits(browser_of, environment):
     Environment.objects.filter(pk=environment.pk).update(policy={"kind": "of another version"})
     sample(environment, timedelta(minutes=1))
     assert 'class="limit-line"/><' not in show(browser_of, environment).content.decode().replace("</svg>", "")
@@ -203,11 +198,10 @@ def test_pages_lead_to_the_environment(browser_of, environment):
         assert f'href="{path_of(environment)}"' in browser_of.get(path).content.decode()
 
 
-def test_the_page_takes_a_fixed_number_of_queries(browser_of, environment, django_assert_num_queries):
+def test_the_page_takes_a_fixed_number_of_queries(browser_of, environment):
     # Session, user; environment, samples, excluded windows, deployments in the range and the latest.
     for _ in range(2):
-        with django_assert_num_queries(7):
-            show(browser_of, environment, "24h")
+        assert queries_of(browser_of, path_of(environment), range="24h") == 7
         scenes.with_baseline(environment, **scenes.BROKEN)
 
 
@@ -220,34 +214,17 @@ def test_samples_come_from_indexes_of_the_days_that_are_shown(browser_of, enviro
             store([make_row(one, now - timedelta(days=days - 6, minutes=4 * n), sequence_index=n) for n in range(150)])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE metric_samples")
-    with CaptureQueriesContext(connection) as queries:
+    with plans_of("metric_samples") as plans:
         show(browser_of, environment, "24h")
-    plans = plans_of_samples(queries)
     assert len(plans) == 1
     assert_few_partitions_by_index(plans)
 
 
-PLANT = """
-INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at, finished_at,
-    duration_ms, branch, commit_sha, version, author, url, window_samples, interval_s)
-SELECT gen_random_uuid(), n, %(project)s, %(environment)s, 'analyzed', 'success',
-    now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '1 minute', 60000, 'main', '', '', '', '',
-    5, 60
-FROM generate_series(1, 20000) AS n
-"""
-
-
 def test_a_long_history_of_deployments_is_read_by_index(browser_of, environment):
-    with connection.cursor() as cursor:
-        cursor.execute(PLANT, {"project": environment.project_id, "environment": environment.pk})
-        cursor.execute("ANALYZE deployments")
-    with CaptureQueriesContext(connection) as queries:
+    plant([environment])
+    with plans_of('FROM "deployments"') as plans:
         show(browser_of, environment, "7d")
     assert Deployment.objects.count() == 20000
-    asked = [query["sql"] for query in queries.captured_queries if 'FROM "deployments"' in query["sql"]]
-    assert len(asked) == 2
-    with connection.cursor() as cursor:
-        for sql in asked:
-            cursor.execute("EXPLAIN " + sql)
-            plan = "\n".join(row[0] for row in cursor.fetchall())
-            assert "Seq Scan on deployments" not in plan, plan
+    assert len(plans) == 2
+    for plan in plans:
+        shows(plan, without=["Seq Scan on deployments"])

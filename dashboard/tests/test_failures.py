@@ -1,7 +1,5 @@
 """Failures of endpoints and jobs are rendered in the active language."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

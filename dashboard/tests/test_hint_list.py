@@ -1,7 +1,5 @@
 """Hints across projects: what is filtered is listed and counted, a page at a time, in few queries."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,17 +9,15 @@ from django.utils import timezone
 
 from accounts.models import User
 from analysis.models import Hint
-from analysis.tests.factories import make_hint
 from dashboard.hints.code_charts import MOST_CHARTS, draw
 from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import counts_by_day, hints_page
 from dashboard.keyset import PAGE_SIZE
 from dashboard.scope import scope_of
-from dashboard.tests.pages import has, words
+from dashboard.tests.pages import all_rows, has, queries_of, words
 from deployments.models import State
-from deployments.tests.factories import make_deployment
 from projects.models import Environment
-from projects.tests.factories import make_environment, make_project
+from tests.factories import make_deployment, make_environment, make_hint, make_project
 
 pytestmark = pytest.mark.django_db
 
@@ -54,15 +50,8 @@ def hint(environment: Environment, days: float, **columns: Any) -> Hint:
 
 def listed(user: User, hints: dict[str, Hint], query: dict[str, str]) -> list[str]:
     """The names of the hints that are listed, through all pages of one."""
-    filters = HintFilters(query, scope_of(user))
     names = {one.pk: name for name, one in hints.items()}
-    found, cursor = [], ""
-    while True:
-        page = hints_page(filters, cursor, size=1)
-        found += [names[one.pk] for one in page.rows]
-        if not page.older:
-            return found
-        cursor = page.older
+    return [names[one.pk] for one in all_rows(hints_page, HintFilters(query, scope_of(user)), size=1)]
 
 
 @pytest.mark.parametrize("counted", [1, 1000])
@@ -121,8 +110,7 @@ def test_hints_are_counted_by_code_and_by_day_of_the_person(browser_of, user, en
 def test_what_is_counted_is_what_is_filtered(browser_of, hints, environment) -> None:
     answer = browser_of.get(HINTS, {"severity": "critical"})
     assert [(one.code, one.total) for one in answer.context["charts"].charts] == [("cpu_spike", 1)]
-    wide = browser_of.get(HINTS, {"since": "2001-01-01T00:00"}).context["charts"]
-    assert len(wide.days) == 90
+    assert len(browser_of.get(HINTS, {"since": "2001-01-01T00:00"}).context["charts"].days) == 90
     assert browser_of.get(HINTS, {"since": "2001-01-01T00:00", "until": "2001-01-02T00:00"}).status_code == 200
 
 
@@ -151,8 +139,7 @@ def test_the_page_takes_a_fixed_number_of_queries(browser_of, environment, djang
             make_hint(deployment)
         for query in ({}, {"severity": "warning", "range": "7d"}, {"cursor": "x", "environment": environment.name}):
             # Session, user, projects; count, ids of the page, rows; counts by day.
-            with django_assert_num_queries(7):
-                assert browser_of.get(HINTS, query).status_code == 200
+            assert queries_of(browser_of, HINTS, **query) == 7
 
 
 def test_nothing_found_leads_on(browser_of, environment) -> None:

@@ -1,7 +1,5 @@
 """Facts and all numbers in the language of the page; stored and served texts stay English."""
 
-from __future__ import annotations
-
 import gettext
 import re
 import subprocess
@@ -21,7 +19,6 @@ from analysis.judge.types import Hint as JudgedHint
 from analysis.judge.types import Verdict
 from analysis.models import Hint, VerdictName
 from analysis.services import store_unjudged
-from analysis.tests.factories import make_hint, make_verdict
 from analysis.tests.judgements import judgements
 from analysis.texts import hints as hint_texts
 from analysis.texts import metrics, verdicts
@@ -32,11 +29,11 @@ from dashboard.templatetags import seqpulse as filters
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, shows, words
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
 from explain.catalogue import TEMPLATES, Plural
 from explain.facts import Fact
 from explain.rendering import render
 from projects.models import Environment
+from tests.factories import make_deployment, make_hint, make_verdict
 from tests.system_tools import require
 
 CATALOGUE = settings.BASE_DIR / "locale" / "fr" / "LC_MESSAGES" / "django.po"
@@ -262,7 +259,7 @@ def test_a_deployments_page_tells_all_of_it_in_french(in_french: Client, environ
 
 
 @pytest.mark.django_db
-def test_the_verdict_that_says_why_there_is_none_is_told_in_french(in_french: Client, environment: Environment) -> None:
+def test_the_verdict_that_says_why_there_is_none_is_in_french(in_french: Client, environment: Environment) -> None:
     deployment = make_deployment(environment=environment, state=State.FINISHED)
     store_unjudged(deployment.pk, Fact("analysis_ended", {"status": "failed"}))
     assert "Ce déploiement n’a pas pu être jugé : son analyse n’a pas abouti (échec)." in words(

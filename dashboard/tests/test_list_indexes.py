@@ -1,24 +1,25 @@
 """Long lists are read by index: each order from its place on, each rare value without passing by the others."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
+from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
 from analysis.models import DeploymentVerdict, Hint
+from analysis.tests.plans import assert_few_partitions, assert_few_partitions_by_index, make_history, plans_of
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.listing import deployments_page
 from dashboard.hints.filters import HintFilters
 from dashboard.hints.queries import hints_page
 from dashboard.scope import scope_of
+from dashboard.tests.pages import shows
 from deployments.models import Deployment
 from projects.models import Environment
-from projects.tests.factories import make_environment, make_project
+from tests.factories import make_environment, make_membership, make_project
 
 pytestmark = pytest.mark.django_db
 
@@ -65,17 +66,6 @@ def many(environment: Environment) -> None:
         cursor.execute("ANALYZE")
 
 
-def plans(queries: CaptureQueriesContext) -> str:
-    """Return PostgreSQL's plans of the queries."""
-    found = []
-    asked = [query["sql"] for query in queries.captured_queries if not query["sql"].startswith("EXPLAIN")]
-    for sql in asked:
-        with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN {sql}")
-            found += [row[0] for row in cursor.fetchall()]
-    return "\n".join(found)
-
-
 # What is asked for, and by which index the deployments of the first and of the third page are found.
 ORDERED = {
     "-started": "deployments_by_time",
@@ -104,25 +94,41 @@ def test_every_order_and_every_rare_value_is_read_by_index(
 ) -> None:
     """One test for all: making the rows takes longer than reading them."""
     for order, index in ORDERED.items():
-        filters = DeploymentFilters({"sort": order}, scope_of(user))
         cursor = ""
-        for number in range(3):
-            with CaptureQueriesContext(connection) as queries:
-                found = deployments_page(filters, cursor)
-            cursor = found.older
-            plan = plans(queries)
-            assert index in plan, (order, number, plan)
+        for _ in range(3):
+            with plans_of() as plans:
+                cursor = deployments_page(DeploymentFilters({"sort": order}, scope_of(user)), cursor).older
+            shows("\n".join(plans), index)
     for query, index in RARE:
-        with CaptureQueriesContext(connection) as queries:
+        with plans_of() as plans:
             deployments_page(DeploymentFilters(query, scope_of(user)))
-        assert index in plans(queries), (query, plans(queries))
+        shows("\n".join(plans), index)
     monkeypatch.setattr("dashboard.keyset.COUNTED", 10)
     monkeypatch.setattr("dashboard.deployments.by_project.MOST_SORTED", -1)
-    with CaptureQueriesContext(connection) as queries:
+    with plans_of() as plans:
         assert deployments_page(DeploymentFilters({"sort": "project"}, scope_of(user))).older
-    assert "deployments_of_project" in plans(queries)
+    shows("\n".join(plans), "deployments_of_project")
     hints: list[tuple[dict[str, str], str]] = [({}, "hints_by_time"), ({"code": "poor_data"}, "hints_by_code")]
     for query, index in hints:
-        with CaptureQueriesContext(connection) as queries:
+        with plans_of() as plans:
             assert hints_page(HintFilters(query, scope_of(user))).rows
-        assert index in plans(queries), (query, plans(queries))
+        shows("\n".join(plans), index)
+
+
+# --- samples ---
+
+
+@pytest.mark.parametrize(
+    ("path", "check"),
+    [
+        ("/dashboard/deployments/{}/", assert_few_partitions_by_index),
+        ("/dashboard/deployments/", assert_few_partitions),
+    ],
+)
+def test_a_page_reads_few_partitions(client: Client, path: str, check: Callable[[list[str]], None]) -> None:
+    deployment = make_history()
+    client.force_login(make_membership(team=deployment.project.team).user)
+    with plans_of("metric_samples") as plans:
+        assert client.get(path.format(deployment.uuid)).status_code == 200
+    assert len(plans) == 1
+    check(plans)

@@ -1,25 +1,23 @@
-"""The lists of deployments and of hints in headless Chromium."""
-
-from __future__ import annotations
+"""The lists of deployments and of hints in headless Chromium, and exchanges that fail."""
 
 import csv
 import re
 
 import pytest
+from django.contrib.sessions.models import Session
 from playwright.sync_api import Page, expect
 
 from analysis.models import Severity
-from analysis.tests.factories import make_hint, make_verdict
 from dashboard.tests import scenes
 from dashboard.tests.browsing import look, sign_in
 from dashboard.tests.pages import LIST
 from deployments.models import State
-from deployments.tests.factories import make_deployment
+from tests.factories import make_deployment, make_hint, make_verdict
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_person_searches_filters_orders_pages_and_downloads(site, live_server, user):
+def test_a_user_searches_filters_orders_pages_and_downloads(site, live_server, user):
     shop = scenes.environment_of(user)
     search = scenes.environment_of(user, project="search-indexer", name="production-eu-west")
     for number in range(30):
@@ -43,8 +41,7 @@ def test_a_person_searches_filters_orders_pages_and_downloads(site, live_server,
     site.get_by_text("More filters").click()
     site.get_by_label("Branch, in full", exact=True).fill(warned.branch)
     site.get_by_label("Branch, in full", exact=True).press("Enter")
-    chips = site.get_by_role("list", name="What is filtered")
-    expect(chips.get_by_role("listitem")).to_have_count(4)
+    expect(site.get_by_role("list", name="What is filtered").get_by_role("listitem")).to_have_count(4)
     look(site, "deployments-filtered")
 
     with site.expect_download() as download:
@@ -65,8 +62,7 @@ def test_a_person_searches_filters_orders_pages_and_downloads(site, live_server,
     make_verdict(observed)
     expect(site.get_by_text("2 of 5 samples")).to_be_hidden()
     site.get_by_label("Search", exact=True).fill("no-such-thing")
-    expect(site.get_by_role("heading", name="No deployment matches")).to_be_visible()
-    look(site, "deployments-none")
+    look(site, "deployments-none", heading="No deployment matches")
     site.get_by_role("link", name="Clear the filters").click()
     expect(site.get_by_role("status").filter(has_text="33 deployments")).to_be_visible()
 
@@ -89,7 +85,7 @@ def by_keyboard(site: Page) -> None:
     expect(site.get_by_role("row")).to_have_count(9)
 
 
-def test_a_person_looks_for_what_went_wrong_across_projects(site, live_server, user):
+def test_a_user_looks_for_what_went_wrong_across_projects(site, live_server, user):
     shop = scenes.environment_of(user)
     search = scenes.environment_of(user, project="search-indexer with a rather long name", name="production-eu-west")
     broken = scenes.judged(shop, **scenes.BROKEN)
@@ -113,3 +109,18 @@ def test_a_person_looks_for_what_went_wrong_across_projects(site, live_server, u
     look(site, "hints-filtered")
     site.get_by_role("link", name=f"#{broken.number} shop").first.click()
     expect(site.get_by_role("heading", name="Rollback recommended")).to_be_visible()
+
+
+# --- exchanges that fail ---
+
+
+def test_who_filters_after_the_session_has_ended_signs_in_and_comes_back_to_what_was_asked(site, live_server, user):
+    make_verdict(make_deployment(environment=scenes.environment_of(user), state=State.ANALYZED))
+    sign_in(site, live_server)
+    expect(site.get_by_role("row")).to_have_count(2)
+    Session.objects.all().delete()
+    site.get_by_label("Verdict", exact=True).select_option(label="Warning")
+    expect(site.locator("input[name=password]")).to_be_visible()
+    expect(site).to_have_url(re.compile(r"/accounts/login/\?next=.*verdict%3Dwarning"))
+    sign_in(site, live_server, f"{LIST}?verdict=warning")
+    expect(site.get_by_role("heading", name="No deployment matches")).to_be_visible()

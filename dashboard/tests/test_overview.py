@@ -1,30 +1,33 @@
 """The overview as a browser without JavaScript gets it."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from analysis.models import VerdictName
-from analysis.tests.factories import make_hint, make_verdict
+from analysis.tests.plans import plans_of
 from dashboard.overview.queries import HINTS_SHOWN, overview_of, projects_of
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, elements, has, queries_of, shows, words
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
 from metrics.models import Phase
-from metrics.tests.factories import make_sample, make_samples
 from projects.models import Environment
-from projects.tests.factories import make_api_key, make_environment, make_project
+from tests.factories import (
+    make_api_key,
+    make_deployment,
+    make_environment,
+    make_hint,
+    make_project,
+    make_sample,
+    make_samples,
+    make_verdict,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -268,10 +271,9 @@ def test_the_overview_takes_the_same_queries_for_one_environment_as_for_many(bro
     assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [11, 9]
 
 
-def test_the_first_steps_take_few_queries(browser_of, django_assert_num_queries, environment):
+def test_the_first_steps_take_few_queries(browser_of, environment):
     # Projects, environments, deployments in progress, history bars; guide (four), figures (two); session, user.
-    with django_assert_num_queries(12):
-        browser_of.get(OVERVIEW)
+    assert queries_of(browser_of, OVERVIEW) == 12
 
 
 def test_a_long_history_is_read_by_index(environment, user):
@@ -279,14 +281,9 @@ def test_a_long_history_is_read_by_index(environment, user):
     plant(others)
     judged(others[0], started_at=timezone.now() - timedelta(minutes=20))
     make_deployment(environment=others[0], state=State.FINISHED)
-    with CaptureQueriesContext(connection) as queries:
+    with plans_of() as plans:
         overview = overview_of(projects_of(user))
     assert [row.environment for row in overview.rows if row.watches] == [others[0]]
-    plans = []
-    with connection.cursor() as cursor:
-        for query in queries.captured_queries:
-            cursor.execute("EXPLAIN " + query["sql"])
-            plans.append("\n".join(row[0] for row in cursor.fetchall()))
     for plan in plans:
         assert "Seq Scan on deployments" not in plan, plan
     # One environment has no deployment: looking for its latest in the order of time would read those of all others.

@@ -1,7 +1,5 @@
 """Parts of the overview, without a database: figures, history bars, ranking, guide."""
 
-from __future__ import annotations
-
 from datetime import date, timedelta
 from typing import Any
 
@@ -121,7 +119,7 @@ def test_the_strip_ends_today_and_keeps_to_its_days():
     assert len(strip.empty) == DAYS - 2
 
 
-def test_a_verdict_that_nobody_knows_is_no_cell():
+def test_a_verdict_that_is_unknown_is_no_cell():
     assert history_bar_of({TODAY: {"of another version": 3}}, TODAY).total == 0
 
 

@@ -1,7 +1,5 @@
 """A policy as a file: written and read back."""
 
-from __future__ import annotations
-
 import tomllib
 from typing import Any
 

@@ -1,43 +1,45 @@
-"""An environment's policy: looking, saving, as a file, its versions, replaying; windows that feed no baseline."""
+"""An environment's policy: page, file, versions, replay, windows that feed no baseline; access, hostile input."""
 
-from __future__ import annotations
-
+import html
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from accounts.models import Role, User
+from accounts.models import Role
 from analysis.models import DeploymentVerdict, VerdictName
 from analysis.services import give_feedback
-from analysis.tests.factories import make_verdict
 from dashboard.policies.queries import REPLAYED, VERSIONS_SHOWN
 from dashboard.tests import scenes
 from dashboard.tests.pages import (
+    HOSTILE,
     address,
+    as_role,
     elements,
     exclude,
     filled_in,
     form_with,
+    fresh,
+    has,
     moment,
     page_of,
     project_page_of,
-    queries_of,
+    same_queries,
     send,
     shows,
     words,
 )
-from deployments.models import State
-from deployments.tests.factories import make_deployment
+from deployments.models import Deployment, State
 from metrics.models import MetricSample
 from projects.models import Environment, ExcludedWindow, PolicyVersion
 from projects.policies import policy_from_toml
 from projects.policy import FixedPolicy, policy_from_dict
 from projects.services import set_policy
-from projects.tests.factories import make_environment
+from tests.factories import make_deployment, make_environment, make_verdict
 
-pytestmark = pytest.mark.django_db
+OWNED = pytest.mark.environment(role=Role.OWNER, metrics_endpoint="https://shop.example.com/ds-metrics")
+pytestmark = [pytest.mark.django_db, OWNED]
 
 EVERYTHING: dict[str, Any] = {
     "kind": "adaptive",
@@ -60,11 +62,6 @@ FIXED: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def environment(user: User) -> Environment:
-    return scenes.environment_of(user, role=Role.OWNER, metrics_endpoint="https://shop.example.com/ds-metrics")
-
-
 # --- the form --------------------------------------------------------------------------------------------------------
 
 
@@ -72,8 +69,7 @@ def environment(user: User) -> Environment:
 def test_what_is_stored_is_shown_and_saving_it_unchanged_makes_no_version(browser_of, environment, policy):
     set_policy(environment, policy, source="dashboard")
     assert send(browser_of, environment).status_code == 302
-    environment.refresh_from_db()
-    assert environment.policy == policy
+    assert fresh(environment).policy == policy
     assert environment.policy_versions.count() == 1
 
 
@@ -97,8 +93,7 @@ def test_what_is_stored_is_shown_and_saving_it_unchanged_makes_no_version(browse
 )
 def test_each_field_says_what_it_says_in_the_policy(browser_of, environment, fields, policy):
     assert send(browser_of, environment, **fields).status_code == 302
-    environment.refresh_from_db()
-    assert environment.policy == policy
+    assert fresh(environment).policy == policy
     policy_from_dict(environment.policy)
 
 
@@ -142,14 +137,12 @@ def test_leaving_out_every_metric_is_refused_in_words(browser_of, environment):
 
 def test_the_baseline_interval_is_saved_with_the_policy(browser_of, environment):
     send(browser_of, environment, baseline_interval_s="900")
-    environment.refresh_from_db()
-    assert environment.baseline_interval_s == 900
+    assert fresh(environment).baseline_interval_s == 900
     assert "In effect: one every 15 min" in words(browser_of.get(page_of(environment)))
     send(browser_of, environment, baseline_interval_s="0")
     assert "No baseline is sampled." in words(browser_of.get(page_of(environment)))
     send(browser_of, environment, baseline_interval_s="")
-    environment.refresh_from_db()
-    assert environment.baseline_interval_s is None
+    assert fresh(environment).baseline_interval_s is None
 
 
 def test_a_policy_that_was_changed_meanwhile_is_not_overwritten(browser_of, environment):
@@ -157,17 +150,15 @@ def test_a_policy_that_was_changed_meanwhile_is_not_overwritten(browser_of, envi
     set_policy(environment, {"sensitivity": "high"}, source="file")
     answer = browser_of.post(page_of(environment), data)
     assert "The policy was changed meanwhile" in words(answer)
-    environment.refresh_from_db()
-    assert environment.policy == {"sensitivity": "high"}
+    assert fresh(environment).policy == {"sensitivity": "high"}
     # Who has read that may save all the same.
     again = {**form_with(".policy-form", answer), "do": "save"}
     assert again["sensitivity"] == "low"
     assert browser_of.post(page_of(environment), again).status_code == 302
-    environment.refresh_from_db()
-    assert environment.policy == {"kind": "adaptive", "sensitivity": "low"}
+    assert fresh(environment).policy == {"kind": "adaptive", "sensitivity": "low"}
 
 
-def test_an_old_page_leaves_the_baseline_interval_that_somebody_else_has_set(browser_of, environment):
+def test_an_old_page_leaves_the_baseline_interval_that_another_user_has_set(browser_of, environment):
     data = {**filled_in(browser_of, environment), "sensitivity": "low", "do": "save"}
     Environment.objects.filter(pk=environment.pk).update(baseline_interval_s=0)
     assert browser_of.post(page_of(environment), data).status_code == 302
@@ -176,13 +167,12 @@ def test_an_old_page_leaves_the_baseline_interval_that_somebody_else_has_set(bro
 
 
 @pytest.mark.parametrize("stored", [[], "text", {"kind": "unheard-of"}, {"limits": [1]}, 7])
-def test_a_stored_policy_that_does_not_read_is_told_and_can_be_replaced(browser_of, environment, stored):
+def test_a_stored_policy_that_does_not_read_is_shown_and_can_be_replaced(browser_of, environment, stored):
     Environment.objects.filter(pk=environment.pk).update(policy=stored)
     assert "The stored policy cannot be read" in words(browser_of.get(page_of(environment)))
     assert "not readable: the default judges" in words(browser_of.get(project_page_of(environment)))
     assert send(browser_of, environment, sensitivity="low").status_code == 302
-    environment.refresh_from_db()
-    assert environment.policy == {"kind": "adaptive", "sensitivity": "low"}
+    assert fresh(environment).policy == {"kind": "adaptive", "sensitivity": "low"}
 
 
 # --- as a file, versions ---------------------------------------------------------------------------------------------
@@ -207,7 +197,7 @@ def test_versions_tell_who_changed_what(browser_of, environment, user):
     assert "limits.latency_p95 : default → 500" in newest
 
 
-def test_naming_the_default_kind_is_told_as_no_change(browser_of, environment):
+def test_naming_the_default_kind_is_shown_as_no_change(browser_of, environment):
     set_policy(environment, {"sensitivity": "high"}, source="file")
     send(browser_of, environment)
     assert environment.policy_versions.count() == 2
@@ -220,19 +210,16 @@ def test_a_policy_that_came_from_a_file_says_that_the_file_brings_it_again(brows
 
 
 def test_the_policy_page_takes_the_same_queries_however_long_its_history(browser_of, environment, user):
-    def add(number: int) -> None:
+    def add() -> None:
+        number = environment.policy_versions.count() + 1
         set_policy(environment, {"limits": {"latency_p95": number}}, source="dashboard", by=user)
         now = timezone.now()
         ExcludedWindow.objects.create(
             environment=environment, starts_at=now, ends_at=now + timedelta(minutes=number), created_by=user
         )
 
-    add(1)
-    with_one = queries_of(browser_of, page_of(environment))
-    for number in range(2, VERSIONS_SHOWN + 5):
-        add(number)
     # Session, user, environment, role, versions, windows.
-    assert queries_of(browser_of, page_of(environment)) == with_one == 6
+    same_queries(browser_of, add, {page_of(environment): 6}, more=VERSIONS_SHOWN + 3)
 
 
 # --- replay ----------------------------------------------------------------------------------------------------------
@@ -256,8 +243,7 @@ def test_a_replay_shows_what_would_change_and_writes_nothing(browser_of, environ
     assert "latency_p95 = 5000" in text
     verdict = DeploymentVerdict.objects.get(deployment=slow)
     assert (verdict.verdict, DeploymentVerdict.objects.count(), PolicyVersion.objects.count()) == before
-    environment.refresh_from_db()
-    assert environment.policy == {}
+    assert fresh(environment).policy == {}
 
 
 def test_a_replay_under_the_same_policy_changes_nothing(browser_of, environment):
@@ -267,8 +253,7 @@ def test_a_replay_under_the_same_policy_changes_nothing(browser_of, environment)
 
 
 def test_a_replay_takes_the_latest_of_its_own_environment_only(browser_of, environment):
-    other = make_environment(project=environment.project, name="staging")
-    scenes.judged(other)
+    scenes.judged(make_environment(project=environment.project, name="staging"))
     make_deployment(environment=environment, state=State.FINISHED)
     for _ in range(REPLAYED + 1):
         make_verdict(make_deployment(environment=environment, state=State.ANALYZED), verdict=VerdictName.WARNING)
@@ -277,8 +262,7 @@ def test_a_replay_takes_the_latest_of_its_own_environment_only(browser_of, envir
 
 def test_deployments_whose_samples_are_gone_are_not_replayed(browser_of, environment):
     scenes.judged(environment, minutes_ago=60)
-    gone = scenes.judged(environment, minutes_ago=40)
-    MetricSample.objects.filter(deployment=gone).delete()
+    MetricSample.objects.filter(deployment=scenes.judged(environment, minutes_ago=40)).delete()
     text = words(send(browser_of, environment, "replay"))
     shows(text, "0 of 1 verdict would change.", "1 could not be replayed: its samples are gone.")
 
@@ -355,3 +339,100 @@ def test_numbers_are_typed_and_shown_as_the_language_writes_them(browser_of, env
     assert filled_in(browser_of, environment)["limits.error_rate"] == "0,5"
     browser_of.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
     assert filled_in(browser_of, environment)["limits.error_rate"] == "0.5"
+
+
+# --- access by role, and hostile input ---
+
+
+# --- who may do what -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("role", "status"), [(Role.VIEWER, 403), (Role.MEMBER, 200), (Role.OWNER, 200), (None, 404)])
+def test_members_may_replay_a_policy_that_they_may_not_save(browser_of, environment, role, status):
+    data = {**filled_in(browser_of, environment), "sensitivity": "low", "do": "replay"}
+    assert as_role(environment, role).post(page_of(environment), data).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("role", "buttons"),
+    [
+        (Role.VIEWER, []),
+        (Role.MEMBER, ["Replay with these settings"]),
+        (Role.ADMIN, ["Save", "Replay with these settings", "Take this time out"]),
+    ],
+)
+def test_a_user_is_offered_only_what_she_may_do(environment, role, buttons):
+    page = as_role(environment, role).get(page_of(environment))
+    assert [words(button) for button in elements(page, "button.button:not(.danger):not(.quiet)")] == buttons
+    assert bool(elements(page, "[disabled]")) is (role == Role.VIEWER)
+
+
+# --- hostile input -------------------------------------------------------------------------------------------------
+# One of each sort; which of the two policies a field belongs to is in its name.
+FIELDS = [
+    "kind",
+    "sensitivity",
+    "warmup_samples",
+    "limits.requests_per_sec",
+    "limits.error_rate",
+    "left_out.cpu_usage",
+    "fixed.latency_p95.limit",
+    "fixed.secured_factor",
+    "do",
+]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_sort_of_field_takes_every_hostile_value(browser_of, environment, field):
+    data = {**filled_in(browser_of, environment), "kind": "fixed" if field.startswith("fixed.") else "adaptive"}
+    for text in HOSTILE:
+        answer = browser_of.post(page_of(environment), {**data, "do": "save", "seen": "", field: text})
+        assert answer.status_code in (200, 302, 400), text
+        assert "<script>alert(1)" not in answer.content.decode()
+        environment.refresh_from_db()
+        policy_from_dict(environment.policy)
+    assert browser_of.get(page_of(environment)).status_code == 200
+
+
+@pytest.mark.parametrize("do", ["save", "replay"])
+def test_all_fields_at_once_take_every_hostile_value(browser_of, environment, do):
+    names = [field.get("name") for field in elements(browser_of.get(page_of(environment)), "[name]")]
+    for text in HOSTILE:
+        data = {**dict.fromkeys(names, text), "kind": "adaptive", "do": do}
+        assert browser_of.post(page_of(environment), data).status_code in (200, 302), text
+    assert browser_of.get(page_of(environment)).status_code == 200
+
+
+@pytest.mark.parametrize("data", [{}, {"do": "save"}, {"do": ["save", "replay"]}, {"kind": ["fixed", "adaptive"]}])
+def test_a_form_with_fields_missing_or_doubled_never_breaks(browser_of, environment, data):
+    assert browser_of.post(page_of(environment), data).status_code in (200, 302, 400)
+    assert browser_of.get(page_of(environment)).status_code == 200
+
+
+def test_a_huge_form_is_refused(browser_of, environment):
+    data = {"do": "save", **{f"limits.{number}": "1" for number in range(2000)}}
+    assert browser_of.post(page_of(environment), data).status_code == 400
+    assert browser_of.post(page_of(environment), {"do": "save", "kind": "x" * 1_200_000}).status_code in (200, 400, 413)
+
+
+@pytest.mark.parametrize("field", ["starts_at", "ends_at", "reason"])
+def test_every_field_of_a_window_takes_every_hostile_value(browser_of, environment, field):
+    good = {"starts_at": moment(hours=2), "ends_at": moment(hours=1)}
+    for text in [*HOSTILE, "0001-01-01T00:00", "9999-12-31T23:59:59.999999-23:59", "2026-01-01T00:00+99:99"]:
+        assert exclude(browser_of, environment, **{**good, field: text}).status_code in (200, 302), text
+    assert "<script>alert(1)" not in browser_of.get(page_of(environment)).content.decode()
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'a"b\\c\u007f', "{{7*7}}", "x" * 100])
+def test_a_hostile_name_of_an_environment_is_shown_as_text(browser_of, user, name):
+    environment = scenes.environment_of(user, role=Role.OWNER, project="other", name=name)
+    for path in (page_of(environment), project_page_of(environment)):
+        body = browser_of.get(path).content.decode()
+        assert "<script>alert(1)" not in body
+        assert name in html.unescape(body)
+
+
+def test_a_deployment_leads_to_its_project_and_its_policy(browser_of, environment):
+    deployment: Deployment = scenes.judged(environment)
+    body = browser_of.get(address(deployment)).content.decode()
+    has(body, *(f'href="{path}"' for path in (page_of(environment), project_page_of(environment))))

@@ -1,27 +1,16 @@
 """From no project to the end of one, in Chromium, against a real metrics endpoint."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Error, Page, expect
 
 from accounts.models import Team
-from dashboard.tests import endpoints
-from dashboard.tests.browsing import look, sign_in
+from dashboard.tests.browsing import look, sign_in, submit
 from dashboard.tests.endpoints import Service
 from projects.models import ApiKey, Environment, Project
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def service(settings: Any) -> Iterator[Service]:
-    settings.SEQPULSE_OUTBOUND_ALLOW = "127.0.0.0/8"
-    with endpoints.serving() as running:
-        yield running
 
 
 def test_the_life_of_a_project(site: Page, live_server: Any, service: Service) -> None:
@@ -40,10 +29,8 @@ def make_a_project(site: Page) -> None:
     look(site, "project-new-first")
     site.get_by_label("Name of your team").fill("Platform")
     site.get_by_label("Name of the project").fill("checkout")
-    site.get_by_label("Metrics endpoint of the environment").fill("ftp://nowhere")
-    site.get_by_role("button", name="Make the project").click()
-    expect(site.get_by_text("only http and https are allowed")).to_be_visible()
-    look(site, "project-new-refused")
+    submit(site, "Make the project", {"Metrics endpoint of the environment": "ftp://nowhere"})
+    look(site, "project-new-refused", text="only http and https are allowed")
     site.get_by_label("Metrics endpoint of the environment").fill("")
     site.get_by_label("Sign the requests").uncheck()
     site.get_by_role("button", name="Make the project").click()
@@ -88,29 +75,22 @@ def try_its_endpoint(site: Page, service: Service) -> str:
     site.get_by_role("link", name="Settings", exact=True).click()
     look(site, "project-settings")
     site.get_by_text("Add an environment").click()
-    site.get_by_label("Name of the environment").fill("staging")
-    site.get_by_role("button", name="Add").click()
-    expect(site.get_by_text("The environment is there.")).to_be_visible()
-    look(site, "environment-settings-new")
+    submit(site, "Add", {"Name of the environment": "staging"})
+    look(site, "environment-settings-new", text="The environment is there.")
     site.get_by_label("URL").fill(service.url)
     service.metrics["cpu_usage"] = 42.0
     site.get_by_role("button", name="Test").click()
-    expect(site.get_by_text("This looks like a percentage")).to_be_visible()
-    look(site, "probe-wrong")
+    look(site, "probe-wrong", text="This looks like a percentage")
     service.metrics["cpu_usage"] = 0.42
-    site.get_by_role("button", name="Test").click()
-    expect(site.get_by_role("heading", name="A poller would store this sample")).to_be_visible()
-    site.get_by_role("button", name="Activate this endpoint").click()
-    expect(site.get_by_text("The endpoint is active")).to_be_visible()
+    submit(site, "Test", heading="A poller would store this sample")
+    submit(site, "Activate this endpoint", text="The endpoint is active")
     site.get_by_role("button", name="Sign the requests").click()
     secret = site.locator("#hmac-secret").text_content()
     assert secret is not None
     service.accept(secret)
     site.get_by_role("link", name="I have stored it").click()
-    site.get_by_role("button", name="Test").click()
-    expect(site.get_by_text("Signature accepted")).to_be_visible()
-    expect(site.get_by_text("Unsigned requests are refused")).to_be_visible()
-    look(site, "probe-signed")
+    submit(site, "Test", text="Signature accepted")
+    look(site, "probe-signed", text="Unsigned requests are refused")
     return secret
 
 
@@ -123,14 +103,12 @@ def rotate_its_secret(site: Page, service: Service, secret: str) -> None:
     site.get_by_role("link", name="I have stored it").click()
     expect(site.get_by_text("A rotation is under way")).to_be_visible()
     site.get_by_role("button", name="Test").click()
-    expect(site.get_by_text("but only with the old secret")).to_be_visible()
-    look(site, "probe-rotated")
+    look(site, "probe-rotated", text="but only with the old secret")
     service.accept(str(fresh))
     site.get_by_role("button", name="Test").click()
     expect(site.get_by_text("Signature accepted", exact=True)).to_be_visible()
     site.get_by_text("Invalidate the old secret…").click()
-    site.get_by_role("button", name="Invalidate the old secret now").click()
-    expect(site.get_by_text("The old secret is void.")).to_be_visible()
+    submit(site, "Invalidate the old secret now", text="The old secret is void.")
     assert Environment.objects.get(name="staging").hmac_secret.open() == fresh
 
 
@@ -145,15 +123,13 @@ def end_a_key(site: Page) -> None:
     row = site.get_by_role("row").filter(has_text="GitHub Actions")
     row.locator("summary").click()
     look(site, "keys")
-    row.get_by_role("button", name="Revoke now").click()
-    expect(row.get_by_text("Revoked")).to_be_visible()
+    submit(row, "Revoke now", text="Revoked")
 
 
 def end_the_project(site: Page) -> None:
     site.get_by_role("link", name="Settings", exact=True).click()
     site.get_by_role("button", name="Archive the project").click()
-    expect(site.get_by_text("This project is archived")).to_be_visible()
-    look(site, "project-archived")
+    look(site, "project-archived", text="This project is archived")
     site.get_by_role("link", name="Projects").first.click()
     expect(site.get_by_role("link", name="checkout")).to_have_count(0)
     site.get_by_role("link", name="Archived (1)").click()
@@ -161,11 +137,8 @@ def end_the_project(site: Page) -> None:
     site.get_by_role("link", name="checkout").click()
     site.get_by_role("link", name="Settings", exact=True).click()
     site.get_by_role("link", name="Delete the project…").click()
-    site.get_by_label("Type checkout to confirm").fill("check")
-    site.get_by_role("button", name="Delete the project").click()
-    expect(site.get_by_text("This is not its name.")).to_be_visible()
-    look(site, "project-delete")
-    site.get_by_label("Type checkout to confirm").fill("checkout")
-    site.get_by_role("button", name="Delete the project").click()
+    submit(site, "Delete the project", {"Type checkout to confirm": "check"})
+    look(site, "project-delete", text="This is not its name.")
+    submit(site, "Delete the project", {"Type checkout to confirm": "checkout"})
     expect(site.get_by_text("The project “checkout” is deleted.")).to_be_visible()
     assert not Project.objects.not_deleted().exists()

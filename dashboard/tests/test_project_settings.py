@@ -1,6 +1,4 @@
-"""The list of projects, new ones, their settings, keys and end."""
-
-from __future__ import annotations
+"""The list of projects, new ones, their pages, settings, keys and end."""
 
 import html
 import re
@@ -12,28 +10,42 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Role, Team, User
-from accounts.tests.factories import make_membership, make_team, make_user
-from analysis.models import VerdictName
-from analysis.tests.factories import make_verdict
+from analysis.models import DeploymentVerdict, VerdictName
+from analysis.services import give_feedback
 from dashboard.tests import scenes
-from dashboard.tests.pages import as_role, elements, form_with, has, markup, queries_of, shows, words
+from dashboard.tests.pages import (
+    HOSTILE,
+    as_role,
+    elements,
+    form_with,
+    fresh,
+    has,
+    markup,
+    page_of,
+    same_queries,
+    shows,
+    words,
+)
 from deployments.models import State
-from deployments.tests.factories import make_deployment
-from metrics.tests.factories import make_samples
 from projects.models import ApiKey, Environment, Project
-from projects.tests.factories import make_api_key, make_environment, make_project
 from tests.concurrency import at_once
+from tests.factories import (
+    make_api_key,
+    make_deployment,
+    make_environment,
+    make_membership,
+    make_project,
+    make_samples,
+    make_team,
+    make_user,
+    make_verdict,
+)
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.environment(role=Role.OWNER)]
 
 LIST, NEW = "/dashboard/projects/", "/dashboard/projects/new/"
+TEXTS = [*HOSTILE, "x" * 50_000]
 KEY = re.compile(r"sp_[A-Za-z0-9_-]{43}")
-HOSTILE = ["", " ", "\0", "a\0b", "a\nb", "x" * 101, "x" * 50_000, "\u202e", "\x1b[1m"]
-
-
-@pytest.fixture
-def environment(user: User) -> Environment:
-    return scenes.environment_of(user, role=Role.OWNER)
 
 
 @pytest.fixture
@@ -48,7 +60,7 @@ def of(project: Project, rest: str = "") -> str:
 # --- the list
 
 
-def test_the_list_shows_the_persons_projects_with_the_last_status_of_each_environment(browser_of, environment):
+def test_the_list_shows_the_users_projects_with_the_last_status_of_each_environment(browser_of, environment):
     for verdict in (VerdictName.OK, VerdictName.ROLLBACK_RECOMMENDED):
         make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=verdict)
     make_environment(project=environment.project, name="staging", metrics_endpoint="http://x.example/")
@@ -69,20 +81,20 @@ def test_archived_projects_and_those_of_another_name_are_behind_a_filter(browser
     assert "No project of this name" in words(browser_of.get(LIST, {"q": "%"}))
 
 
-@pytest.mark.parametrize("value", [*HOSTILE, "-1", "9" * 5000, "٣", "archived'"])
+@pytest.mark.parametrize("value", [*TEXTS, "-1", "9" * 5000, "٣", "archived'"])
 def test_the_list_takes_every_query(browser_of, project, value):
     for name in ("q", "show", "page"):
         assert browser_of.get(LIST, {name: value}).status_code == 200
 
 
 def test_the_list_has_pages_and_the_same_queries_however_many_projects(browser_of, environment):
-    make_deployment(environment=environment)
-    with_one = queries_of(browser_of, LIST)
-    for number in range(60):
-        made = make_project(team=environment.project.team, name=f"project {number:02}")
+    def add() -> None:
+        made = make_project(team=environment.project.team, name=f"project {Project.objects.count() - 1:02}")
         make_deployment(environment=make_environment(project=made))
+
+    make_deployment(environment=environment)
     # Session, user, count, projects, their environments, last deployments, archived projects, teams.
-    assert queries_of(browser_of, LIST) == with_one == 8
+    same_queries(browser_of, add, {LIST: 8}, more=59)
     first, second = (words(browser_of.get(LIST, {"page": page})) for page in ("1", "2"))
     assert "project 00" in first
     assert "shop" not in first
@@ -129,7 +141,7 @@ def test_a_new_project_shows_its_key_and_secret_this_once(browser_of, user, proj
         has(browser_of.get(page), without=[key, environment.hmac_secret.open(), environment.hmac_secret.token])
 
 
-def test_only_teams_in_which_the_person_may_make_projects_are_offered(browser_of, user, project):
+def test_only_teams_in_which_the_user_may_make_projects_are_offered(browser_of, user, project):
     seen, foreign = make_membership(user=user, role=Role.MEMBER).team, make_team()
     for team in (seen, foreign):
         shows(made_with(browser_of, team), "Select a valid choice")
@@ -143,7 +155,7 @@ def first_project(client: Client, name: str = "search", **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("is_superuser", [False, True])
-def test_the_first_project_of_somebody_without_a_team_makes_the_team(browser_of, user, is_superuser):
+def test_the_first_project_of_a_user_without_a_team_makes_the_team(browser_of, user, is_superuser):
     User.objects.update(is_superuser=is_superuser)
     if not is_superuser:
         make_membership()
@@ -181,7 +193,7 @@ def test_two_first_projects_at_once_make_one_team(user):
     assert Team.objects.get().projects.count() == 3
 
 
-def test_a_name_that_is_taken_is_told_at_the_field_and_the_rest_is_kept(browser_of, project):
+def test_a_name_that_is_taken_is_refused_at_the_field_and_the_rest_is_kept(browser_of, project):
     answer = made_with(browser_of, project.team, name="SHOP", environment="staging")
     assert "The team has a project of this name already." in words(answer)
     assert 'value="staging"' in answer.content.decode()
@@ -190,7 +202,7 @@ def test_a_name_that_is_taken_is_told_at_the_field_and_the_rest_is_kept(browser_
 
 @pytest.mark.parametrize("field", ["name", "environment", "endpoint", "team"])
 @pytest.mark.parametrize(
-    "value", [*HOSTILE, "ftp://x/", "http://user:pw@host/", "http://[::1", "<script>alert(1)</script>"]
+    "value", [*TEXTS, "ftp://x/", "http://user:pw@host/", "http://[::1", "<script>alert(1)</script>"]
 )
 def test_a_new_project_takes_every_hostile_value(browser_of, project, field, value):
     answer = made_with(browser_of, project.team, **{field: value})
@@ -215,8 +227,7 @@ def test_name_window_and_retention_are_saved_within_the_plan(browser_of, project
         answer = sent(browser_of, project, name="other", **{field: value})
         assert "The plan allows at most" in words(answer)
         assert 'value="other"' in answer.content.decode()
-    project.refresh_from_db()
-    assert project.name == "checkout"
+    assert fresh(project).name == "checkout"
 
 
 def test_an_old_page_saves_what_was_changed_on_it_and_nothing_else(browser_of, project):
@@ -225,12 +236,10 @@ def test_an_old_page_saves_what_was_changed_on_it_and_nothing_else(browser_of, p
     assert page["retention_days"] == page["initial-retention_days"] == "3"
     Project.objects.filter(pk=project.pk).update(retention_days=6, adopt_endpoints=False)
     assert browser_of.post(of(project, "settings/"), {**page, "name": "checkout"}).status_code == 302
-    project.refresh_from_db()
-    assert (project.name, project.retention_days, project.adopt_endpoints) == ("checkout", 6, False)
+    assert (fresh(project).name, project.retention_days, project.adopt_endpoints) == ("checkout", 6, False)
     page = form_with('[name="window_minutes"]', browser_of.get(of(project, "settings/")))
     assert browser_of.post(of(project, "settings/"), {**page, "retention_days": ""}).status_code == 302
-    project.refresh_from_db()
-    assert (project.name, project.retention_days, project.adopt_endpoints) == ("checkout", None, False)
+    assert (fresh(project).name, project.retention_days, project.adopt_endpoints) == ("checkout", None, False)
 
 
 @pytest.mark.parametrize("field", ["name", "window_minutes", "retention_days"])
@@ -239,7 +248,7 @@ def test_settings_take_every_hostile_value(browser_of, project, field, value):
     assert sent(browser_of, project, **{field: value}).status_code in (200, 302)
 
 
-def test_a_rename_to_a_taken_name_is_told_and_the_page_keeps_the_old_name(browser_of, project):
+def test_a_rename_to_a_taken_name_is_refused_and_the_page_keeps_the_old_name(browser_of, project):
     make_project(team=project.team, name="Search")
     answer = sent(browser_of, project, name="search")
     assert "The team has a project of this name already." in words(answer)
@@ -254,8 +263,7 @@ def test_only_a_superuser_changes_the_plan(browser_of, project):
     assert operator.post(of(project, "settings/plan/"), {"plan": "pro"}).status_code == 302
     sent(operator, project, window_minutes="9", retention_days="20")
     assert operator.post(of(project, "settings/plan/"), {"plan": "free"}).status_code == 302
-    project.refresh_from_db()
-    assert (project.plan, project.effective_window_minutes, project.effective_retention_days) == ("free", 5, 7)
+    assert (fresh(project).plan, project.effective_window_minutes, project.effective_retention_days) == ("free", 5, 7)
     shows(operator.post(of(project, "settings/plan/"), {"plan": "gold"}), "Select a valid choice")
 
 
@@ -275,21 +283,19 @@ def test_an_environment_is_added_once_per_name(browser_of, project):
 def test_archiving_and_taking_back(browser_of, project):
     for _ in range(2):
         assert browser_of.post(of(project, "settings/archive/")).status_code == 302
-        project.refresh_from_db()
-        assert project.is_archived
+        assert fresh(project).is_archived
     assert "This project is archived" in words(browser_of.get(of(project, "settings/")))
     assert "Archived" in words(browser_of.get(of(project)))
     for _ in range(2):
         assert browser_of.post(of(project, "settings/unarchive/")).status_code == 302
-        project.refresh_from_db()
-        assert not project.is_archived
+        assert not fresh(project).is_archived
 
 
 def test_a_project_goes_only_by_its_typed_name(browser_of, environment, project):
     make_samples(make_deployment(environment=environment, state=State.FINISHED, window_samples=5))
     page = of(project, "settings/delete/")
     shows(browser_of.get(page), "1 deployment with its verdict and hints", "6 samples")
-    for typed in [*HOSTILE, "Shop", "shop2"]:
+    for typed in [*TEXTS, "Shop", "shop2"]:
         answer = browser_of.post(page, {"typed": typed})
         assert answer.status_code == 200
         assert Project.objects.not_deleted().count() == 1
@@ -325,8 +331,7 @@ def test_a_new_key_is_shown_once_and_listed_by_its_first_characters(browser_of, 
 def test_a_form_that_is_sent_again_makes_no_second_key(browser_of, project):
     form = form_with('[name="name"]', browser_of.get(of(project, "keys/")))
     assert len(form["sent"]) > 20
-    first = browser_of.post(of(project, "keys/"), {**form, "name": "ci"})
-    assert KEY.findall(first.content.decode())
+    assert KEY.findall(browser_of.post(of(project, "keys/"), {**form, "name": "ci"}).content.decode())
     again = browser_of.post(of(project, "keys/"), {**form, "name": "ci"}, follow=True)
     assert "This key was made already and shown once." in words(again)
     assert ApiKey.objects.filter(project=project).count() == 1
@@ -356,11 +361,10 @@ def test_keys_of_another_project_are_not_found(browser_of, project):
     key, _ = make_api_key()
     for pk in (key.pk, 10**30, 0):
         assert browser_of.post(of(project, f"keys/{pk}/revoke/")).status_code == 404
-    key.refresh_from_db()
-    assert key.revoked_at is None
+    assert fresh(key).revoked_at is None
 
 
-@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("value", TEXTS)
 def test_the_name_of_a_key_takes_every_hostile_value(browser_of, project, value):
     answer = browser_of.post(of(project, "keys/"), {"name": value})
     assert answer.status_code == 200
@@ -373,9 +377,9 @@ READ = ("", "settings/", "keys/", "integration/")
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER])
-@pytest.mark.parametrize("path", ["settings/", "keys/"])
-def test_who_may_change_nothing_is_offered_no_form(project, environment, role, path):
-    page = as_role(environment, role).get(of(project, path))
+@pytest.mark.parametrize("path", [f"{LIST}{{}}/settings/", f"{LIST}{{}}/keys/", "/dashboard/environments/{}/settings/"])
+def test_who_may_change_nothing_is_offered_no_form(environment, role, path):
+    page = as_role(environment, role).get(path.format(environment.project.uuid if LIST in path else environment.pk))
     assert [form.get("action") for form in elements(page, "form[action]")] == ["/accounts/logout/"]
 
 
@@ -393,3 +397,52 @@ def test_pages_show_names_as_text(browser_of, user):
         body = browser_of.get(page).content.decode()
         assert "<img src=x" not in body
         assert page == NEW or name in html.unescape(body)
+
+
+# --- the page of a project ---
+
+
+def test_a_project_shows_its_environments_with_their_last_verdicts(browser_of, environment):
+    staging = make_environment(project=environment.project, name="staging")
+    make_environment(project=environment.project, name="empty")
+    make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.OK)
+    make_verdict(make_deployment(environment=environment, state=State.FINISHED), verdict=VerdictName.WARNING)
+    make_deployment(environment=staging, state=State.RUNNING)
+    make_deployment(branch="of-another-project")
+    page = browser_of.get(of(environment.project))
+    rows = [words(row) for row in elements(page, 'tr[role="row"]')[1:]]
+    assert [row.split()[0] for row in rows] == ["empty", "prod", "staging"]
+    assert "none yet" in rows[0]
+    assert "Warning #2" in rows[1]
+    assert "Deploying #3" in rows[2]
+    has(page, *(f'href="{page_of(one)}"' for one in (environment, staging)))
+
+
+def test_the_hit_rate_counts_marked_verdicts_ever_and_of_the_last_month(browser_of, environment, user):
+    old = timezone.now() - timedelta(days=31)
+    for right, when in ((True, None), (False, None), (True, old), (True, old), (None, None)):
+        verdict = make_verdict(make_deployment(environment=environment, state=State.FINISHED))
+        if when is not None:
+            DeploymentVerdict.objects.filter(pk=verdict.pk).update(created_at=when)
+        if right is not None:
+            give_feedback(verdict, right=right, by=user)
+    text = words(browser_of.get(of(environment.project)))
+    assert "Verdicts that were right 75 % 3 right of 4 marked" in text
+    assert "Verdicts that were right, last 30 days 50 % 1 right of 2 marked" in text
+    assert "Verdicts in 30 days 3 OK: 3 Warning: 0 Rollback recommended: 0" in text
+
+
+def test_without_any_mark_no_hit_rate_is_claimed(browser_of, environment):
+    make_verdict(make_deployment(environment=environment, state=State.FINISHED))
+    text = words(browser_of.get(of(environment.project)))
+    shows(text, "No verdict is marked yet", "Verdicts that were right, last 30 days – none marked")
+
+
+def test_a_project_takes_the_same_queries_however_many_environments(browser_of, environment, user):
+    def add() -> None:
+        place = make_environment(project=environment.project)
+        verdict = make_verdict(make_deployment(environment=place, state=State.FINISHED))
+        give_feedback(verdict, right=True, by=user)
+
+    # Session, user, project, its environments, their last deployments, marks and verdicts.
+    same_queries(browser_of, add, {of(environment.project): 7})

@@ -1,12 +1,17 @@
-"""Second factors: codes of an app, recovery codes, passkeys; what they guard, and how their secrets lie."""
+"""Second factors: codes of an app, recovery codes, passkeys, and how their secrets lie; signing in through others."""
 
-from __future__ import annotations
-
+import json
 import re
-from typing import Any
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from allauth.socialaccount.providers.github.views import GitHubOAuth2Adapter
 from cryptography.fernet import Fernet
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
@@ -14,12 +19,13 @@ from django.db import connection
 from django.test import Client
 
 from accounts.models import User
-from accounts.tests.factories import PASSWORD, make_user
 from dashboard.accounts.mfa import spend
 from dashboard.tests.account_forms import ACTIVATE, code_of, codes_of, set_up
-from dashboard.tests.pages import elements, words
+from dashboard.tests.endpoints import Quiet, running
+from dashboard.tests.pages import elements, shows, words
 from security.limits import Rate
 from security.rotation import rotate
+from tests.factories import PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -176,7 +182,7 @@ def test_a_code_that_is_spent_while_keys_change_does_not_bring_the_old_secret_ba
     assert spend(Authenticator.objects.get(pk=read_before.pk), code_of(app[0], 1))
 
 
-def test_a_key_that_is_missing_is_told_of_by_place_without_the_secret(app, settings):
+def test_a_key_that_is_missing_is_reported_by_place_without_the_secret(app, settings):
     settings.SEQPULSE_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     ids = dict(Authenticator.objects.values_list("type", "pk"))
     assert rotate().unreadable == [
@@ -191,7 +197,7 @@ def test_turning_it_off_takes_the_codes_along(app, client):
     assert password_of(Client())["Location"] == "/dashboard/"
 
 
-def test_second_factors_of_others_are_nobodys(app, client):
+def test_second_factors_of_others_are_not_found(app, client):
     other = make_user(username="eve")
     key = Authenticator.objects.create(user=other, type="webauthn", data={"name": "k", "credential": {}})
     for page in ("edit", "remove"):
@@ -227,3 +233,140 @@ def test_made_up_answers_of_a_security_key_are_wrong_ones(client, ada, number):
     client.get("/accounts/2fa/webauthn/reauthenticate/")
     assert client.post("/accounts/2fa/webauthn/reauthenticate/", credential).status_code in (200, 302)
     assert not Authenticator.objects.exists()
+
+
+# --- signing in through GitHub or Google ---
+
+
+START, BACK = "/accounts/github/login/", "/accounts/github/login/callback/"
+SECRET = "the client's secret"
+
+
+class Provider(Quiet, BaseHTTPRequestHandler):
+    """The used part of GitHub: exchanges a code for a token, and the token for user and addresses."""
+
+    account: ClassVar[dict[str, Any]] = {"id": 7, "login": "ada", "name": "Ada Lovelace"}
+    emails: ClassVar[list[dict[str, Any]]] = [{"email": "ada@example.org", "primary": True, "verified": True}]
+    asked: ClassVar[list[dict[str, list[str]]]] = []
+
+    def do_POST(self) -> None:
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.asked.append(form)
+        right = form["code"] == ["right"] and form["client_secret"] == [SECRET]
+        self.answer({"access_token": "token"} if right else {"error": "bad_verification_code"})
+
+    def do_GET(self) -> None:
+        assert self.headers["Authorization"] == "token token"
+        self.answer(self.emails if self.path.endswith("emails") else self.account)
+
+    def answer(self, body: Any) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+
+@pytest.fixture
+def github(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Provider]]:
+    settings.SOCIALACCOUNT_PROVIDERS = {
+        "github": {"APPS": [{"client_id": "client", "secret": SECRET}], "OAUTH_PKCE_ENABLED": True}
+    }
+    with running(Provider) as here:
+        for name in ("access_token", "authorize", "profile", "emails"):
+            monkeypatch.setattr(GitHubOAuth2Adapter, f"{name}_url", f"{here}/{name}")
+        yield Provider
+    Provider.asked.clear()
+
+
+def begun(client: Client, **form: str) -> str:
+    """Follow the button; return the state that the provider has to send back."""
+    answer = client.post(START, form)
+    assert answer.status_code == 302
+    query = parse_qs(urlsplit(answer["Location"]).query)
+    assert query["client_id"] == ["client"]
+    assert query["code_challenge_method"] == ["S256"]
+    assert SECRET not in answer["Location"]
+    return query["state"][0]
+
+
+def come_back(client: Client, state: str, code: str = "right") -> Any:
+    return client.get(BACK, {"code": code, "state": state})
+
+
+def test_the_button_is_there_only_where_the_provider_is_set(client):
+    shows(client.get(LOGIN), without=["GitHub"])
+    for send in (client.get, client.post):
+        assert send(START).status_code == 404
+        assert send(BACK, {"code": "x", "state": "y"}).status_code == 404
+
+
+def test_the_pages_never_show_the_secret(client, github):
+    page = client.get(LOGIN)
+    assert "Continue with GitHub" in words(page)
+    assert SECRET not in page.content.decode()
+
+
+def test_who_is_new_gets_no_account_while_sign_up_is_closed(client, github):
+    shows(come_back(client, begun(client)), "for people who were invited")
+    assert not User.objects.exists()
+
+
+def test_who_is_new_gets_an_account_where_sign_up_is_open(client, github, settings):
+    settings.SEQPULSE_SIGNUP_OPEN = True
+    assert come_back(client, begun(client, next="/dashboard/hints/"))["Location"] == "/dashboard/hints/"
+    user = User.objects.get()
+    assert (user.username, user.email, user.has_usable_password()) == ("ada", "ada@example.org", False)
+    assert "code_verifier" in github.asked[0]
+    client.post("/accounts/logout/")
+    come_back(client, begun(client))
+    assert client.session["_auth_user_id"] == str(user.pk)
+
+
+def test_another_users_address_at_the_provider_opens_no_account(client, github, settings):
+    settings.SEQPULSE_SIGNUP_OPEN = True
+    make_user(username="ada", email="ada@example.org")
+    come_back(client, begun(client))
+    assert "_auth_user_id" not in client.session
+    assert not SocialAccount.objects.exists()
+
+
+def test_an_account_is_connected_used_and_disconnected(client, github):
+    user = make_user(username="ada.l", email="ada@example.org")
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    client.post(LOGIN, {"login": "ada.l", "password": PASSWORD})
+    come_back(client, begun(client, process="connect"))
+    account = SocialAccount.objects.get(user=user)
+    assert "Connected accounts" in words(client.get("/dashboard/settings/"))
+    other = Client()
+    come_back(other, begun(other))
+    assert other.session["_auth_user_id"] == str(user.pk)
+    client.post("/accounts/3rdparty/", {"account": account.pk})
+    assert not SocialAccount.objects.exists()
+
+
+@pytest.mark.parametrize("state", ["", "wrong", "x" * 5000])
+def test_a_wrong_state_is_refused_before_the_provider_is_asked(client, github, state):
+    begun(client)
+    assert come_back(client, state).status_code in (200, 401)
+    assert "_auth_user_id" not in client.session
+    assert github.asked == []
+
+
+def test_a_state_is_of_one_browser_and_good_once(client, github, settings):
+    settings.SEQPULSE_SIGNUP_OPEN = True
+    state = begun(client)
+    thief = Client()
+    come_back(thief, state)
+    assert "_auth_user_id" not in thief.session
+    come_back(client, state)
+    client.post("/accounts/logout/")
+    come_back(client, state)
+    assert "_auth_user_id" not in client.session
+
+
+def test_a_wrong_code_and_a_refusal_are_reported(client, github):
+    assert "_auth_user_id" not in client.session
+    assert come_back(client, begun(client), code="wrong").status_code in (200, 401)
+    state = begun(client)
+    assert client.get(BACK, {"error": "access_denied", "state": state}, follow=True).status_code == 200
+    assert "_auth_user_id" not in client.session

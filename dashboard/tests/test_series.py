@@ -1,7 +1,5 @@
 """Buckets, markers and the geometry of continuous charts, without a database."""
 
-from __future__ import annotations
-
 import math
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -137,7 +135,7 @@ def test_without_samples_there_are_axes_and_nothing_else():
 
 
 @pytest.mark.parametrize(("limit", "drawn"), [(90.0, True), (300.0, True), (301.0, False)])
-def test_a_limit_far_above_everything_is_told_and_not_drawn(limit, drawn):
+def test_a_limit_far_above_everything_is_named_and_not_drawn(limit, drawn):
     chart = timeline("latency_p95", [bucket(0, 100.0), bucket(60, 50.0)], FRAME, interval_s=60, limit=limit)
     assert chart.limit is not None
     assert chart.limit.value == limit

@@ -1,7 +1,5 @@
 """The status page: what everybody sees, and what staff see besides."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,17 +9,12 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts.tests.factories import make_user
-from analysis.tests.factories import make_verdict
 from dashboard.status.queries import SAMPLES, SAMPLES_WITHIN_MIN, details, read_details
-from dashboard.tests.pages import shows, words
+from dashboard.tests.pages import queries_of, shows, words
 from deployments.models import State
-from deployments.tests.factories import make_deployment
 from metrics.models import MetricSample, Phase
-from metrics.tests.factories import HEALTHY
-from projects.tests.factories import make_environment
 from scheduler.health import health
-from scheduler.tests.factories import make_job, make_poller
+from tests.factories import HEALTHY, make_deployment, make_environment, make_job, make_poller, make_user, make_verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +37,7 @@ def staff(client: Client) -> Client:
 
 
 @pytest.mark.parametrize("path", [STATUS, LIVE])
-def test_everybody_sees_whether_it_works_and_nobody_but_staff_the_machinery(browser_of, path):
+def test_everyone_sees_whether_it_works_and_only_staff_the_machinery(browser_of, path):
     make_poller("one")
     make_poller("two")
     text = words(browser_of.get(path))
@@ -55,7 +48,7 @@ def test_everybody_sees_whether_it_works_and_nobody_but_staff_the_machinery(brow
         assert hidden not in text
 
 
-def test_what_is_wrong_is_told_in_words(browser_of):
+def test_what_is_wrong_is_reported_in_words(browser_of):
     make_poller("one", age_s=3600)
     make_job(120)
     text = words(browser_of.get(STATUS))
@@ -90,7 +83,7 @@ def test_without_pollers_and_jobs_staff_see_how_to_start(staff):
     shows(text, "None. Start one: manage.py run_poller", "Oldest due job none is due", "Last verdict none yet")
 
 
-def test_a_database_that_does_not_tell_in_time_is_told(staff, monkeypatch):
+def test_a_database_that_does_not_tell_in_time_is_reported(staff, monkeypatch):
     make_poller("one")
     monkeypatch.setattr("dashboard.status.queries.SIZE", "SELECT pg_sleep(60)")
     monkeypatch.setattr("dashboard.status.queries.HEALTH_TIMEOUT_MS", 1)
@@ -98,15 +91,14 @@ def test_a_database_that_does_not_tell_in_time_is_told(staff, monkeypatch):
     assert "The database did not tell in time." in words(staff.get(STATUS))
 
 
-def test_many_who_look_ask_the_database_once(staff, monkeypatch, django_assert_num_queries):
+def test_many_who_look_ask_the_database_once(staff, monkeypatch):
     for cached in (health, details):
         # Longer than any machine takes from one look to the next.
         monkeypatch.setattr(cached, "seconds", 600.0)
     make_poller("one")
     staff.get(STATUS)
     # Session and user.
-    with django_assert_num_queries(2):
-        assert staff.get(LIVE).status_code == 200
+    assert queries_of(staff, LIVE) == 2
 
 
 def test_the_index_serves_the_count_of_samples() -> None:

@@ -1,7 +1,5 @@
 """The way into a team and out of it, in Chromium: two people, each in a browser of their own."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 
@@ -10,12 +8,10 @@ from django.core import mail
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import Role, Team, User
-from accounts.tests.factories import make_user
 from dashboard.status.queries import details
-from dashboard.tests.browsing import look, sign_in
-from projects.tests.factories import make_environment, make_project
+from dashboard.tests.browsing import look, sign_in, submit
 from scheduler.health import health
-from scheduler.tests.factories import make_job, make_poller
+from tests.factories import make_environment, make_job, make_poller, make_project, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,53 +36,41 @@ def link_in_the_mail() -> str:
 def test_a_team_from_its_first_member_to_its_last_invitation(site, other, live_server, user):
     grace = make_user(username="grace", email="grace@example.com")
     sign_in(site, live_server, "/dashboard/teams/")
-    expect(site.get_by_role("heading", name="You are in no team yet")).to_be_visible()
-    look(site, "teams-none")
-    site.get_by_label("Name of the team").fill("Payments")
-    site.get_by_role("button", name="Create the team").click()
+    look(site, "teams-none", heading="You are in no team yet")
+    submit(site, "Create the team", {"Name of the team": "Payments"})
     expect(site.get_by_role("heading", name="Payments", exact=True)).to_be_visible()
     look(site, "team-new")
 
     site.get_by_label("E-mail address").fill("grace@example.com")
     site.get_by_label("Role", exact=True).select_option("admin")
-    site.get_by_role("button", name="Invite").click()
-    expect(site.get_by_text("The invitation is on its way to grace@example.com.")).to_be_visible()
+    submit(site, "Invite", text="The invitation is on its way to grace@example.com.")
 
     other.goto(link_in_the_mail())
-    expect(other.get_by_role("heading", name="Join Payments")).to_be_visible()
-    look(other, "invitation-anonymous")
+    look(other, "invitation-anonymous", heading="Join Payments")
     expect(other.get_by_role("link", name="Create account")).to_be_visible()
     sign_in(other, live_server, link_in_the_mail().removeprefix(live_server.url), username="grace")
     expect(other.get_by_text("grace@example.com")).to_be_visible()
     other.get_by_role("button", name="Join the team").click()
-    expect(other.get_by_text("Welcome to the team. Your role is Admin.")).to_be_visible()
-    look(other, "team-as-admin")
+    look(other, "team-as-admin", text="Welcome to the team. Your role is Admin.")
 
     make_environment(project=make_project(team=Team.objects.get(), name="shop"))
-    site.get_by_label("E-mail address").fill("somebody-with-a-rather-long-address@department.example.com")
-    site.get_by_role("button", name="Invite").click()
+    submit(site, "Invite", {"E-mail address": "somebody-with-a-rather-long-address@department.example.com"})
     site.get_by_label("Role of grace").select_option("owner")
-    site.get_by_role("button", name="Change grace").click()
-    expect(site.get_by_text("grace has the role Owner now.")).to_be_visible()
+    submit(site, "Change grace", text="grace has the role Owner now.")
     site.get_by_text("What each role may do").click()
     site.get_by_text("Remove grace", exact=False).first.click()
     look(site, "team")
-    site.get_by_role("button", name="Remove grace").click()
-    expect(site.get_by_text("grace is no longer in the team.")).to_be_visible()
+    submit(site, "Remove grace", text="grace is no longer in the team.")
     site.get_by_role("button", name="Withdraw").click()
     expect(site.get_by_text("The invitation is withdrawn.")).to_be_visible()
     assert not grace.memberships.exists()
 
     other.reload()
-    expect(other.get_by_role("heading", name="Not found")).to_be_visible()
-    look(other, "error-404")
+    look(other, "error-404", heading="Not found")
     other.goto(link_in_the_mail())
-    expect(other.get_by_role("heading", name="This invitation was withdrawn")).to_be_visible()
-    look(other, "invitation-withdrawn")
+    look(other, "invitation-withdrawn", heading="This invitation was withdrawn")
 
-    site.get_by_label("Type the team's name").fill("Payments")
-    site.get_by_role("button", name="Delete the team").click()
-    expect(site.get_by_text("The team “Payments” is deleted.")).to_be_visible()
+    submit(site, "Delete the team", {"Type the team's name": "Payments"}, text="The team “Payments” is deleted.")
 
 
 def test_another_account_is_warned_and_a_mail_that_fails_leaves_its_link(site, other, live_server, user, settings):
@@ -95,15 +79,12 @@ def test_another_account_is_warned_and_a_mail_that_fails_leaves_its_link(site, o
     make_user(username="linus", email="linus@example.org")
     settings.EMAIL_BACKEND = "dashboard.tests.test_team_pages.Refusing"
     sign_in(site, live_server, f"/dashboard/teams/{team.pk}/")
-    site.get_by_label("E-mail address").fill("grace@example.com")
-    site.get_by_role("button", name="Invite").click()
+    submit(site, "Invite", {"E-mail address": "grace@example.com"})
     link = site.get_by_label("Link of the invitation")
     expect(link).to_be_visible()
     look(site, "team-mail-failed")
-    path = link.input_value().removeprefix(live_server.url)
-    sign_in(other, live_server, path, username="linus")
-    expect(other.get_by_text("The invitation was sent to")).to_be_visible()
-    look(other, "invitation-other-account")
+    sign_in(other, live_server, link.input_value().removeprefix(live_server.url), username="linus")
+    look(other, "invitation-other-account", text="The invitation was sent to")
 
 
 def test_the_status_shows_what_changes_without_a_reload(site, live_server, user):
@@ -113,8 +94,7 @@ def test_the_status_shows_what_changes_without_a_reload(site, live_server, user)
     # Heard of for as long as the screenshots take.
     make_poller("poller-1", age_s=-600)
     sign_in(site, live_server, "/dashboard/status/")
-    expect(site.get_by_role("heading", name="All is well")).to_be_visible()
-    look(site, "status")
+    look(site, "status", heading="All is well")
     make_poller("poller-gone", age_s=90)
     make_job(600)
     expect(site.get_by_role("heading", name="Something is wrong")).to_be_visible(timeout=30_000)

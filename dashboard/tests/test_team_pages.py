@@ -1,7 +1,5 @@
 """The pages of teams as a browser without JavaScript gets them, and the mails that they send."""
 
-from __future__ import annotations
-
 import html
 import re
 from datetime import timedelta
@@ -15,26 +13,14 @@ from django.utils import timezone
 
 from accounts.invitations import Invited, invite
 from accounts.models import Invitation, Membership, Role, Team, User
-from accounts.tests.factories import make_membership, make_team, make_user
 from dashboard.teams.joining import SESSION_KEY
-from dashboard.tests.pages import elements, has, queries_of, shows, words
-from deployments.tests.factories import make_deployment
+from dashboard.tests.pages import HOSTILE, elements, has, queries_of, shows, words
 from projects.models import Project
-from projects.tests.factories import make_environment, make_project
+from tests.factories import make_deployment, make_environment, make_membership, make_project, make_team, make_user
 
 pytestmark = pytest.mark.django_db
 
 GRACE = "grace@example.com"
-HOSTILE = [
-    "",
-    "\x00",
-    "a\x00b",
-    "é\u202e",
-    "x" * 5000,
-    "<script>alert(1)</script>",
-    "{{7*7}}",
-    "a\r\nBcc: b@example.com",
-]
 
 
 class Refusing(EmailBackend):
@@ -148,7 +134,7 @@ def test_a_team_shows_its_members_projects_and_invitations(browser_of, team, use
         ),
     ],
 )
-def test_a_person_is_offered_only_what_she_may_do(team, role, offered):
+def test_a_user_is_offered_only_what_she_may_do(team, role, offered):
     """The owner's rows, and the invitation of an owner, offer an admin nothing."""
     make_membership(team=team, user=make_user(username="ada-two"))
     invited(team)
@@ -173,7 +159,7 @@ def test_a_member_gets_another_role_and_goes(browser_of, team, grace):
 
 
 @pytest.mark.parametrize("suffix", ["leave/", "members/{pk}/remove/", "members/{pk}/role/"])
-def test_the_last_owner_is_told_why_they_stay(browser_of, team, suffix):
+def test_the_last_owner_reads_why_they_stay(browser_of, team, suffix):
     mine = team.memberships.get()
     said = browser_of.post(page_of(team, suffix.format(pk=mine.pk)), {"role": "viewer"}, follow=True)
     assert "A team needs an owner. Make somebody else an owner first." in words(said)
@@ -181,7 +167,7 @@ def test_the_last_owner_is_told_why_they_stay(browser_of, team, suffix):
 
 
 @pytest.mark.parametrize("role", ["", "emperor", "\x00", "x" * 9000])
-def test_an_unknown_role_is_told(browser_of, team, grace, role):
+def test_an_unknown_role_is_refused(browser_of, team, grace, role):
     member = make_membership(team=team, user=grace)
     said = browser_of.post(page_of(team, f"members/{member.pk}/role/"), {"role": role}, follow=True)
     assert "There is no such role." in words(said)
@@ -306,7 +292,7 @@ def test_a_form_without_fields_or_with_doubled_ones_never_breaks(browser_of, tea
 # --- joining -------------------------------------------------------------------------------------------------------
 
 
-def test_somebody_unknown_sees_the_team_and_comes_back_signed_in(client, team, grace):
+def test_a_visitor_sees_the_team_and_comes_back_signed_in(client, team, grace):
     made = invited(team, role=Role.ADMIN)
     path = f"/dashboard/invitations/{made.token}/"
     page = client.get(path)
@@ -320,7 +306,7 @@ def test_somebody_unknown_sees_the_team_and_comes_back_signed_in(client, team, g
     assert not Membership.objects.filter(team=team, role=Role.ADMIN).exists()
 
 
-def test_a_person_confirms_with_which_account_they_join(team, grace):
+def test_a_user_confirms_with_which_account_they_join(team, grace):
     client, path = as_person(grace), f"/dashboard/invitations/{invited(team).token}/"
     shows(client.get(path), "Account grace grace@example.com", without=["was sent to"])
     assert not team.memberships.filter(user=grace).exists()
@@ -338,7 +324,7 @@ def test_another_address_is_warned_of_and_may_join(team):
     assert other.post(path).status_code == 302
 
 
-def test_a_member_is_told_which_role_they_will_have(team, grace):
+def test_a_member_reads_which_role_they_will_have(team, grace):
     make_membership(team=team, user=grace, role=Role.MEMBER)
     client = as_person(grace)
     lower = f"/dashboard/invitations/{invited(team, email='a@example.com', role=Role.VIEWER).token}/"
@@ -349,7 +335,7 @@ def test_a_member_is_told_which_role_they_will_have(team, grace):
     assert "Your role is Admin." in words(client.post(higher, follow=True))
 
 
-def test_what_is_over_says_why_to_whoever_holds_the_link(client, team):
+def test_what_is_over_says_why_to_its_holder(client, team):
     gone = invited(team)
     Invitation.objects.filter(pk=gone.invitation.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     path = f"/dashboard/invitations/{gone.token}/"

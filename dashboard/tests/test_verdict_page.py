@@ -1,23 +1,23 @@
-"""Evidence on the page of a verdict: early or final, compared samples, policy."""
-
-from __future__ import annotations
+"""Evidence on the page of a verdict: early or final, compared samples, policy; marking it right or wrong."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
+from accounts.models import Membership, Role, User
 from analysis.judge.types import UNREACHABLE
 from analysis.models import Feedback, VerdictName
-from analysis.tests.factories import judge_now, make_verdict
+from analysis.tests.factories import judge_now
 from dashboard.tests import scenes
-from dashboard.tests.pages import LIST, address, elements, figure, has, shows, words
+from dashboard.tests.pages import HOSTILE, LIST, address, as_role, elements, figure, has, queries_of, shows, words
 from deployments.models import Deployment, State
-from deployments.tests.factories import make_deployment
-from metrics.tests.factories import make_samples
 from projects.baselines import exclude_window
+from projects.models import Environment
 from projects.services import set_policy
-from projects.tests.factories import make_environment
+from tests.factories import make_deployment, make_environment, make_samples, make_verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -48,7 +48,7 @@ def test_a_final_word_that_differs_leaves_the_early_verdict_on_record(browser_of
     assert "It calmed down. The early verdict stays on record." in text
 
 
-def test_a_revised_final_word_is_not_told_of_the_early_verdict(browser_of, environment):
+def test_a_revised_final_word_is_not_shown_at_the_early_verdict(browser_of, environment):
     deployment = make_deployment(environment=environment, state=State.ANALYZED)
     final = {"verdict": "ok", "confidence": 0.7, "conclusive": True, "summary": "It calmed down.", "checks": []}
     revisions = [{"verdict": "warning", "replaced_at": "2026-11-20T10:00:00+00:00", "by": "ada"}]
@@ -82,7 +82,7 @@ def test_a_verdict_in_shadow_mode_says_that_it_never_gates(browser_of, environme
     assert "shadow mode" in words(browser_of.get(LIST))
 
 
-def test_what_it_was_compared_with_and_what_was_left_out_is_told(browser_of, environment):
+def test_what_it_was_compared_with_and_what_was_left_out_is_shown(browser_of, environment):
     deployment = scenes.with_baseline(environment, **scenes.SLOW)
     text = words(browser_of.get(address(deployment)))
     origins = deployment.verdict.evidence["pre_origins"]
@@ -123,7 +123,7 @@ def test_before_a_verdict_what_will_be_left_out_is_drawn_so_already(browser_of, 
     assert page.count('class="dot-left-out"') == 5 * 25 + 1
 
 
-def test_the_policy_of_a_verdict_is_told_with_its_limits_and_version(browser_of, environment):
+def test_the_policy_of_a_verdict_is_shown_with_its_limits_and_version(browser_of, environment):
     policy = {"sensitivity": "high", "limits": {"latency_p95": 800, "requests_per_sec": 5}, "left_out": ["cpu_usage"]}
     version = set_policy(environment, policy, source="file")
     deployment = make_deployment(environment=environment, state=State.FINISHED, policy_version=version)
@@ -153,11 +153,10 @@ def test_a_check_without_a_limit_leaves_the_others_limit_in_the_chart(browser_of
     assert "Failed, critical Reachability the service answered before" in words(browser_of.get(address(deployment)))
 
 
-def test_earlier_deployments_that_helped_out_take_one_query_more(browser_of, environment, django_assert_num_queries):
+def test_earlier_deployments_that_helped_out_take_one_query_more(browser_of, environment):
     helped = scenes.with_history(environment)
     assert len(helped.verdict.evidence["history_of"]) == 3
-    with django_assert_num_queries(8):
-        assert browser_of.get(f"{address(helped)}live/").status_code == 200
+    assert queries_of(browser_of, f"{address(helped)}live/") == 8
 
 
 def test_what_was_good_before_is_named_beside_a_verdict_that_is_not(browser_of, environment):
@@ -178,3 +177,87 @@ def test_charts_tell_the_levels_that_the_judge_compared(browser_of, environment)
     latency = figure(browser_of.get(address(deployment)), "latency_p95")
     assert f"{check['observed']:.0f} ms" in [words(one) for one in elements(latency, "strong")]
     assert any(words(one).endswith(f"{check['baseline']:.0f} ms") for one in elements(latency, "span"))
+
+
+# --- marking a verdict right or wrong ---
+
+
+@pytest.fixture
+def deployment(environment: Environment) -> Deployment:
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_verdict(deployment, verdict=VerdictName.ROLLBACK_RECOMMENDED)
+    return deployment
+
+
+def mark(client: Client, deployment: Deployment, **fields: str) -> Any:
+    return client.post(f"{address(deployment)}feedback/", {f"feedback-{name}": text for name, text in fields.items()})
+
+
+def test_a_mark_is_stored_and_shown_with_who_gave_it_and_why(browser_of, deployment, user):
+    answer = mark(browser_of, deployment, mark="wrong", should_have_been="ok", reason="The load test did that.")
+    assert (answer.status_code, answer["Location"]) == (302, f"{address(deployment)}#feedback")
+    feedback = Feedback.objects.get()
+    assert (feedback.right, feedback.should_have_been, feedback.given_by) == (False, "ok", user)
+    text = words(browser_of.get(address(deployment)))
+    shows(text, "Marked wrong , it should have been: OK · ada · just now", "The load test did that.")
+
+
+def test_a_later_mark_replaces_the_first(browser_of, deployment, environment):
+    mark(browser_of, deployment, mark="wrong", should_have_been="ok")
+    admin = as_role(environment, Role.ADMIN)
+    mark(admin, deployment, mark="right", should_have_been="warning")
+    feedback = Feedback.objects.get()
+    assert (feedback.right, feedback.should_have_been, feedback.label) == (True, "", "rollback_recommended")
+    assert "Marked right" in words(admin.get(address(deployment)))
+
+
+def test_the_form_to_change_a_mark_shows_it_as_it_stands(browser_of, deployment):
+    mark(browser_of, deployment, mark="wrong", should_have_been="warning", reason="Only slow.")
+    page = browser_of.get(address(deployment)).content.decode()
+    assert "Change feedback" in page
+    assert [field.get("value") for field in elements(page, "input[checked]")] == ["wrong"]
+    assert '<option value="warning" selected>' in page
+
+
+def test_a_wrong_verdict_cannot_have_been_the_right_one(browser_of, deployment):
+    shows(mark(browser_of, deployment, mark="wrong", should_have_been="rollback_recommended"), "Select a valid choice")
+    assert not Feedback.objects.exists()
+
+
+def test_a_viewer_sees_the_mark_and_no_form(browser_of, deployment, user):
+    mark(browser_of, deployment, mark="right", reason="I looked.")
+    Membership.objects.filter(user=user).update(role=Role.VIEWER)
+    page = browser_of.get(address(deployment))
+    shows(page, "Marked right", "I looked.")
+    assert "feedback-form" not in page.content.decode()
+
+
+def test_a_viewer_reads_that_it_is_not_marked(deployment, environment):
+    shows(as_role(environment, Role.VIEWER).get(address(deployment)), "Nobody has marked it yet.")
+
+
+def test_without_a_verdict_there_is_nothing_to_mark(browser_of, environment):
+    running = make_deployment(environment=environment, state=State.FINISHED)
+    assert mark(browser_of, running, mark="right").status_code == 404
+    assert "Was this verdict right?" not in words(browser_of.get(address(running)))
+
+
+def test_an_early_verdict_can_be_marked_while_its_window_goes_on(browser_of, environment):
+    deployment = scenes.called_out_early(environment)
+    assert mark(browser_of, deployment, mark="right").status_code == 302
+    assert "Marked right" in words(browser_of.get(address(scenes.end_window(deployment))))
+
+
+def test_a_mark_outlives_the_user_who_gave_it(browser_of, deployment, environment, user):
+    mark(browser_of, deployment, mark="right")
+    User.objects.filter(pk=user.pk).delete()
+    shows(as_role(environment, Role.MEMBER).get(address(deployment)), "Marked right · – ·")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:30])
+@pytest.mark.parametrize("field", ["mark", "should_have_been", "reason"])
+def test_every_field_takes_every_hostile_text(browser_of, deployment, field, text):
+    answer = mark(browser_of, deployment, **{"mark": "wrong", field: text})
+    assert answer.status_code in (200, 302)
+    assert "<script>alert(1)" not in answer.content.decode()
+    assert "<script>alert(1)" not in browser_of.get(address(deployment)).content.decode()
