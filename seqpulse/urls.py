@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
 from analysis.api import DeploymentDetailView, DeploymentListView, HintListView, VerdictView
-from dashboard.accounts import guards
+from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
 from security.limits import REAUTHENTICATE, SIGN_IN, limited
@@ -102,8 +102,8 @@ urlpatterns = [
     path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),
     path("accounts/sessions/", RedirectView.as_view(pattern_name="dashboard:sessions"), name="usersessions_list"),
-    path("accounts/password/set/", guards.set_password, name="account_set_password"),
-    path("accounts/email/", guards.email, name="account_email"),
+    path("accounts/password/set/", accounts.set_password, name="account_set_password"),
+    path("accounts/email/", accounts.email, name="account_email"),
     path("accounts/", include("allauth.urls")),
     path("", include("dashboard.urls")),
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from allauth.core.internal.cryptokit import compare_user_code
@@ -117,18 +119,25 @@ class CredentialField(forms.JSONField):
             return None
 
 
+@contextmanager
+def unreadable_is_wrong() -> Iterator[None]:
+    """Report an answer that cannot be parsed as a wrong one."""
+    try:
+        yield
+    except forms.ValidationError:
+        raise
+    except UNREADABLE:
+        raise get_adapter().validation_error("incorrect_code") from None
+
+
 class Readable(forms.Form):
     """Handle an answer that cannot be parsed as a wrong one."""
 
     credential = CredentialField(widget=forms.HiddenInput)
 
     def clean_credential(self) -> Any:
-        try:
+        with unreadable_is_wrong():
             return super().clean_credential()  # type: ignore[misc]
-        except forms.ValidationError:
-            raise
-        except UNREADABLE:
-            raise get_adapter().validation_error("incorrect_code") from None
 
 
 class AuthenticatePasskeyForm(Readable, passkeys.AuthenticateWebAuthnForm):
@@ -166,10 +175,6 @@ class AddPasskeyForm(passkeys.AddWebAuthnForm):
         alone.help_text = _("The device then asks for your fingerprint, face or PIN.")
 
     def clean(self) -> dict[str, Any]:
-        try:
+        with unreadable_is_wrong():
             data: dict[str, Any] = super().clean()
-        except forms.ValidationError:
-            raise
-        except UNREADABLE:
-            raise get_adapter().validation_error("incorrect_code") from None
         return data

@@ -1,13 +1,19 @@
-"""Personal settings, and redirects from former URLs of sign-in and sign-out."""
+"""Personal settings, views of django-allauth with additional checks, and redirects from former URLs."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from allauth.account import views as allauth_views
+from allauth.account.internal.flows.reauthentication import is_reauthentication_required
+from allauth.account.models import EmailAddress
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
@@ -19,7 +25,8 @@ from accounts.services import change_profile
 from dashboard.accounts import sessions
 from dashboard.accounts.forms import ProfileForm
 from dashboard.forms import Refusals, changes
-from dashboard.page import current_user, page
+from dashboard.page import current_user, login_required, page
+from security.limits import REAUTHENTICATE, limited
 
 # For bookmarks and links in old mails; forms use django-allauth's URLs.
 login: Any = require_safe(RedirectView.as_view(pattern_name="account_login", query_string=True))
@@ -68,3 +75,30 @@ def end_sessions(request: HttpRequest) -> HttpResponse:
     message = ngettext("Signed out in %(n)d other place.", "Signed out in %(n)d other places.", ended)
     messages.success(request, message % {"n": ended})
     return redirect("dashboard:sessions")
+
+
+@limited(REAUTHENTICATE)
+@login_required
+def set_password(request: HttpRequest) -> HttpResponseBase:
+    """Set a first password, after the second factor if the account has one.
+
+    The typed password is not kept meanwhile: it would be readable in the session.
+    """
+    if is_reauthentication_required(request, app="account"):
+        return redirect(f"{reverse('account_reauthenticate')}?{urlencode({REDIRECT_FIELD_NAME: request.path})}")
+    return cast("HttpResponseBase", allauth_views.password_set(request))
+
+
+@limited(REAUTHENTICATE)
+@login_required
+def email(request: HttpRequest) -> HttpResponseBase:
+    """Manage addresses. Only a verified one can become primary, which teams see.
+
+    django-allauth allows any as long as none is verified, as for accounts created by staff.
+    """
+    if request.method == "POST" and "action_primary" in request.POST:
+        unproven = EmailAddress.objects.filter(user=current_user(request), verified=False, primary=False)
+        if request.POST.get("email", "").lower() in unproven.values_list("email", flat=True):
+            messages.error(request, _("Prove first that this address is yours: open the link that we sent to it."))
+            return redirect("account_email")
+    return cast("HttpResponseBase", allauth_views.email(request))

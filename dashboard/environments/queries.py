@@ -9,11 +9,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.http import Http404
-from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from accounts.models import User
 from analysis.judge.types import METRICS
 from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, with_verdict
 from dashboard.environments.chart import Frame, Mark, Marker, Timeline, Zone, markers_of, timelines, x_ticks, zones
@@ -28,8 +25,6 @@ from projects.policy import LIMITED_METRICS, FixedPolicy, Policy
 LATEST_SHOWN = 10
 # Columns of a mark: a busy environment has thousands of deployments in 30 days.
 MARKED = ("uuid", "number", "state", "started_at", "verdict__verdict")
-# Greatest id that PostgreSQL stores; a path may contain larger numbers.
-LARGEST_ID = 2**63 - 1
 
 # The times select partitions; the phases allow to use the index of environment, phase and time.
 BUCKETS = f"""
@@ -75,16 +70,6 @@ class EnvironmentPage:
     @property
     def has_limits(self) -> bool:
         return any(chart.limit is not None and chart.limit.y for chart in self.charts)
-
-
-def environment_of(user: User, environment_id: int) -> Environment:
-    """Return the environment.
-
-    Raises: Http404, the same for an unknown one and one of another team.
-    """
-    if environment_id > LARGEST_ID:
-        raise Http404
-    return get_object_or_404(Environment.objects.visible_to(user).select_related("project__team"), pk=environment_id)
 
 
 def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage:

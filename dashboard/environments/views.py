@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from dashboard.environments.queries import environment_of, environment_page
+from dashboard.environments.queries import environment_page
 from dashboard.environments.series import RANGES, range_of
 from dashboard.page import current_user, page
+from dashboard.policies.queries import visible_environment
 
 
 @page()
@@ -16,7 +17,7 @@ def environment(request: HttpRequest, environment_id: int, *, live: bool = False
 
     live: only the part that updates without a reload while the last hour is shown.
     """
-    found = environment_of(current_user(request), environment_id)
+    found = visible_environment(current_user(request), environment_id)
     page = environment_page(found, range_of(request.GET.get("range")))
     context = {"page": page, "environment": found, "project": found.project, "ranges": RANGES}
     template = "_environment.html" if live else "environment.html"

@@ -7,8 +7,7 @@ from django.urls import reverse
 
 from dashboard.filtering import answer, list_context
 from dashboard.hints.code_charts import SEVERITIES
-from dashboard.hints.filters import HintFilters
-from dashboard.hints.queries import counts_by_day, hints_page
+from dashboard.hints.queries import HintFilters, counts_by_day, hints_page
 from dashboard.page import current_user, page
 from dashboard.scope import scope_of
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 
 from accounts.models import User
 from accounts.permissions import Actions
-from analysis.replay import Comparison, Replayed, compare, judged, replay
+from analysis.replay import compare, judged, replay
 from deployments.models import Deployment
 from projects.models import Environment, ExcludedWindow, PolicySource, PolicyVersion
 from projects.policy import DEFAULT_KIND, InvalidPolicy, Policy, policy_from_dict
@@ -23,46 +22,27 @@ WINDOWS_SHOWN = 50
 LONGEST_VALUE = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A value that differs between two versions of a policy, as JSON; "" for the default."""
-
-    path: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A version with its changes from the previous one."""
-
-    version: PolicyVersion
-    changes: list[Change]
+# Path, value before, value after, as JSON; "" for the default.
+Change = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyPage:
-    """An environment with its policy. current: number of its version, 0 if there is none."""
+    """An environment with its policy.
+
+    versions: each with its changes from the previous one; current: number of its version, 0 if there is none.
+    """
 
     environment: Environment
     actions: Actions
-    versions: list[Version]
+    versions: list[tuple[PolicyVersion, list[Change]]]
     current: int
     windows: list[ExcludedWindow]
 
     @property
     def from_file(self) -> bool:
         """Return whether the current policy came with a trigger call: the next call will send it again."""
-        return bool(self.versions) and self.versions[0].version.source == PolicySource.FILE
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Result of a replay. gone: deployments without stored samples, which could not be replayed."""
-
-    changed: list[Replayed]
-    comparison: Comparison
-    gone: int
+        return bool(self.versions) and self.versions[0][0].source == PolicySource.FILE
 
 
 def readable(policy: Any) -> Policy | None:
@@ -73,13 +53,14 @@ def readable(policy: Any) -> Policy | None:
         return None
 
 
-def environment_of(user: User, environment_id: int) -> tuple[Environment, Actions]:
-    """Return an environment and the user's actions.
+def visible_environment(user: User, environment_id: int) -> Environment:
+    """Return the environment. Raises Http404, the same for an unknown one and one of another team."""
+    return get_object_or_404(Environment.objects.visible_to(user).select_related("project__team"), pk=environment_id)
 
-    Raises: Http404, also for one of another team.
-    """
-    rows = Environment.objects.visible_to(user).select_related("project__team")
-    environment = get_object_or_404(rows, pk=environment_id)
+
+def environment_of(user: User, environment_id: int) -> tuple[Environment, Actions]:
+    """Return an environment and the user's actions. Raises Http404."""
+    environment = visible_environment(user, environment_id)
     return environment, environment.project.actions_of(user)
 
 
@@ -92,16 +73,12 @@ def policy_page(environment: Environment, actions: Actions) -> PolicyPage:
         environment=environment,
         actions=actions,
         versions=[
-            Version(version, changes(before, version.policy))
+            (version, changes(before, version.policy))
             for version, before in zip(versions[:VERSIONS_SHOWN], older, strict=False)
         ],
         current=versions[0].number if versions else 0,
-        windows=list(windows_of(environment)),
+        windows=list(environment.excluded_windows.select_related("created_by").order_by("-starts_at")[:WINDOWS_SHOWN]),
     )
-
-
-def windows_of(environment: Environment) -> QuerySet[ExcludedWindow]:
-    return environment.excluded_windows.select_related("created_by").order_by("-starts_at")[:WINDOWS_SHOWN]
 
 
 def changes(before: Any, after: Any) -> list[Change]:
@@ -109,7 +86,7 @@ def changes(before: Any, after: Any) -> list[Change]:
     # A policy without a kind has the default kind: naming it is not a change.
     old, new = ({"kind": json.dumps(DEFAULT_KIND), **dict(_leaves(policy))} for policy in (before, after))
     paths = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
-    return [Change(path, old.get(path, ""), new.get(path, "")) for path in paths]
+    return [(path, old.get(path, ""), new.get(path, "")) for path in paths]
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -121,13 +98,16 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
-def replay_recent(environment: Environment, policy: Policy) -> Replay:
-    """Replay the last judged deployments of the environment with this policy. Writes nothing."""
+def replay_recent(environment: Environment, policy: Policy) -> dict[str, Any]:
+    """Replay the last judged deployments of the environment with this policy. Writes nothing.
+
+    gone: number of deployments without stored samples, which could not be replayed.
+    """
     rows = judged(Deployment.objects.filter(environment=environment))
     replayed = replay(list(rows.order_by("-id")[:REPLAYED]), policy)
     usable = [one for one in replayed if one.complete]
-    return Replay(
-        changed=[one for one in usable if one.changed],
-        comparison=compare(usable),
-        gone=len(replayed) - len(usable),
-    )
+    return {
+        "changed": [one for one in usable if one.changed],
+        "comparison": compare(usable),
+        "gone": len(replayed) - len(usable),
+    }

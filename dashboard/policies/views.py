@@ -7,7 +7,7 @@ from typing import Any
 
 import tomlkit
 from django.contrib import messages
-from django.core.exceptions import BadRequest, ValidationError
+from django.core.exceptions import BadRequest
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -15,12 +15,11 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.permissions import Action, Actions, require
-from dashboard.forms import changed
+from dashboard.forms import Refusals, changed
 from dashboard.page import current_user, page
 from dashboard.policies.form import ExcludedWindowForm, PolicyForm
 from dashboard.policies.queries import (
     PolicyPage,
-    Replay,
     environment_of,
     policy_page,
     readable,
@@ -65,11 +64,8 @@ def exclude(request: HttpRequest, environment: Environment, actions: Actions) ->
     """Exclude a period from the environment's baseline."""
     form = ExcludedWindowForm(request.POST)
     if form.is_valid():
-        try:
+        with Refusals(request, form):
             exclude_window(environment, **form.cleaned_data, by=current_user(request))
-        except ValidationError as error:
-            form.add_error(None, error.messages)
-        else:
             messages.success(request, _("The window feeds no baseline any more."))
             return redirect("dashboard:policy", environment_id=environment.pk)
     page = policy_page(environment, actions)
@@ -114,14 +110,8 @@ def save(environment: Environment, form: PolicyForm, by: User) -> None:
             set_baseline_interval(environment, form.cleaned_data["baseline_interval_s"])
 
 
-def show(
-    request: HttpRequest,
-    page: PolicyPage,
-    form: PolicyForm,
-    *,
-    replay: Replay | None = None,
-    window_form: ExcludedWindowForm | None = None,
-) -> HttpResponse:
+def show(request: HttpRequest, page: PolicyPage, form: PolicyForm, **given: Any) -> HttpResponse:
+    """Render the page. given: the result of a replay, or the submitted form of a window."""
     environment = page.environment
     # For a valid form the file shows its policy, else the current one.
     shown = form.policy if form.is_bound and form.is_valid() else policy_in_force(environment)
@@ -130,9 +120,8 @@ def show(
         "environment": environment,
         "project": environment.project,
         "form": form,
-        "replay": replay,
-        "window_form": window_form or ExcludedWindowForm(),
+        "window_form": ExcludedWindowForm(),
         "unreadable": readable(environment.policy) is None,
         "toml": policy_to_toml(shown or {"kind": "adaptive"}, environment.name),
     }
-    return render(request, "dashboard/policies/policy.html", context)
+    return render(request, "dashboard/policies/policy.html", context | given)

@@ -14,10 +14,10 @@ from django.utils.translation import gettext as _
 from accounts.permissions import Action, Actions
 from dashboard.forms import Refusals
 from dashboard.page import page
-from dashboard.policies.queries import environment_of
+from dashboard.policies.queries import environment_of, readable
 from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
 from dashboard.projects.probing import report_on
-from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, readable_policy
+from dashboard.projects.queries import COUNTED_UP_TO, content_of
 from metrics.deletion import delete_environment
 from metrics.probing import probe as probe_endpoint
 from projects.models import Environment
@@ -105,7 +105,7 @@ def show(request: HttpRequest, environment: Environment, actions: Actions, **for
         "end_form": TypedNameForm(environment.name, prefix="end"),
         "seen": fingerprint(environment),
         "in_grace": environment.in_grace(timezone.now()),
-        "policy": readable_policy(environment),
+        "policy": readable(environment.policy),
         "actions": actions,
     }
     return render(request, "dashboard/projects/environment_settings.html", context | forms)

@@ -2,25 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Q
+from django.core.paginator import Paginator
+from django.db.models import Count, Q, QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.permissions import Actions
 from analysis.models import DeploymentVerdict, Feedback, VerdictName
 from dashboard.deployments.queries import with_latest
 from dashboard.labels import Status, status_by_name
 from dashboard.policies.queries import readable
-from projects.models import Environment, Project
+from deployments.models import Deployment
+from metrics.models import MetricSample
+from projects.models import ApiKey, Environment, Project
 from projects.policy import Policy
 
+PER_PAGE = 50
+# Counting further would take longer than a page may.
+COUNTED_UP_TO = 100_000
+ARCHIVED = "archived"
 RECENT = timedelta(days=30)
+
+
+def project_list(user: User, *, archived: bool, search: str, number: str) -> dict[str, Any]:
+    """Return the user's projects by name: page, rows of a project and its environments, how many are archived.
+
+    Five queries.
+    """
+    visible = Project.objects.visible_to(user)
+    rows = visible.filter(archived_at__isnull=not archived).select_related("team").order_by("name", "pk")
+    if search:
+        rows = rows.filter(name__icontains=search)
+    page = Paginator(rows, PER_PAGE).get_page(number)
+    projects = list(page.object_list)
+    environments: dict[int, list[Any]] = {project.pk: [] for project in projects}
+    for one in with_latest(Environment.objects.not_deleted().filter(project__in=projects)):
+        environments[one.project_id].append(one)
+    return {
+        "page": page,
+        "rows": [(project, environments[project.pk]) for project in projects],
+        "archived": visible.filter(archived_at__isnull=False).count(),
+    }
+
+
+def project_of(user: User, uuid: UUID) -> tuple[Project, Actions]:
+    """Return a project and the user's actions on it. Raises Http404, also for a project of others."""
+    project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
+    return project, project.actions_of(user)
+
+
+def environments_of(project: Project) -> QuerySet[Environment]:
+    return Environment.objects.filter(project=project, deleting_at__isnull=True).order_by("name")
+
+
+def keys_of(project: Project) -> list[ApiKey]:
+    """Return the project's keys: usable ones first, newest first."""
+    rows = ApiKey.objects.filter(project=project).select_related("created_by").order_by("-pk")
+    return sorted(rows[:500], key=lambda key: key.revoked_at is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Numbers of rows that would be deleted, counted up to COUNTED_UP_TO, shown as "more than"."""
+
+    deployments: int
+    samples: int
+
+
+def content_of(environments: list[int]) -> Content:
+    """Count what belongs to these environments. Two queries, of bounded duration."""
+    deployments = Deployment.objects.filter(environment__in=environments)
+    samples = MetricSample.objects.filter(environment__in=environments)
+    return Content(*(rows.order_by().values("pk")[: COUNTED_UP_TO + 1].count() for rows in (deployments, samples)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +105,19 @@ class Record:
 
     ever: HitRate = HitRate()
     recent: HitRate = HitRate()
-    verdicts: Mapping[str, int] = field(default_factory=dict)
+    verdicts: Counter[str] = field(default_factory=Counter)
 
     @property
     def counts(self) -> list[tuple[Status, int]]:
         """Return the verdicts of the last 30 days, best first."""
-        return [(status_by_name(name), self.verdicts.get(name, 0)) for name in VerdictName.values]
+        return [(status_by_name(name), self.verdicts[name]) for name in VerdictName.values]
 
     @property
     def total(self) -> int:
-        return sum(self.verdicts.values())
+        return self.verdicts.total()
 
     def __add__(self, other: Record) -> Record:
-        names = {*self.verdicts, *other.verdicts}
-        verdicts = {name: self.verdicts.get(name, 0) + other.verdicts.get(name, 0) for name in names}
-        return Record(self.ever + other.ever, self.recent + other.recent, verdicts)
+        return Record(self.ever + other.ever, self.recent + other.recent, self.verdicts + other.verdicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +160,12 @@ def records_of(project: Project) -> dict[int, Record]:
         )
     )
     hits = {row[0]: (HitRate(row[1], row[2]), HitRate(row[3], row[4])) for row in marks}
-    verdicts: dict[int, dict[str, int]] = {}
+    verdicts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     counted = (
         DeploymentVerdict.objects.filter(deployment__project=project, created_at__gte=since)
         .values_list("deployment__environment_id", "verdict")
         .annotate(Count("pk"))
     )
     for environment_id, name, count in counted:
-        verdicts.setdefault(environment_id, {})[name] = count
-    return {
-        pk: Record(*hits.get(pk, (HitRate(), HitRate())), verdicts=verdicts.get(pk, {})) for pk in {*hits, *verdicts}
-    }
+        verdicts[environment_id][name] = count
+    return {pk: Record(*hits.get(pk, (HitRate(), HitRate())), verdicts=verdicts[pk]) for pk in {*hits, *verdicts}}

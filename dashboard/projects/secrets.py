@@ -20,7 +20,7 @@ from dashboard.page import current_user, page
 from dashboard.policies.queries import environment_of
 from dashboard.projects.environment_settings import show
 from dashboard.projects.forms import KeyForm, RotateForm, TypedNameForm
-from dashboard.projects.settings_queries import keys_of, project_of
+from dashboard.projects.queries import keys_of, project_of
 from projects.models import ApiKey, Environment, Project
 from projects.services import issue_api_key
 from projects.signing import (

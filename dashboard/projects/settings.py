@@ -13,7 +13,7 @@ from accounts.permissions import Action, Actions
 from dashboard.forms import Refusals, changes
 from dashboard.page import current_user, page
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
-from dashboard.projects.settings_queries import COUNTED_UP_TO, content_of, environments_of, project_of
+from dashboard.projects.queries import COUNTED_UP_TO, content_of, environments_of, project_of
 from metrics.deletion import archive as archive_project
 from metrics.deletion import delete_project
 from metrics.deletion import unarchive as unarchive_project

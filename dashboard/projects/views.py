@@ -19,14 +19,14 @@ from dashboard.forms import Refusals, already_submitted
 from dashboard.overview.queries import guide_of
 from dashboard.page import current_user, page
 from dashboard.projects.forms import NewProjectForm
-from dashboard.projects.queries import project_page
-from dashboard.projects.secrets import api_key, hmac_secret, shown_once
-from dashboard.projects.settings_queries import (
+from dashboard.projects.queries import (
     ARCHIVED,
     environments_of,
     project_list,
     project_of,
+    project_page,
 )
+from dashboard.projects.secrets import api_key, hmac_secret, shown_once
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
 from outbound.fetcher import parse_endpoint
 from projects.models import Project

@@ -16,7 +16,7 @@ from dashboard.labels import Status
 from metrics.models import Phase
 from metrics.partitions import PARTITIONS
 from scheduler.health import Health, health
-from scheduler.state import HEALTH_TIMEOUT_MS, DueJob, PollerState, bounded, read_oldest_due
+from scheduler.state import HEALTH_TIMEOUT_MS, DueJob, bounded, read_oldest_due
 
 DETAILS_FOR_S = 5.0
 SAMPLES_WITHIN_MIN = 5
@@ -65,15 +65,6 @@ SIZE = "SELECT pg_database_size(current_database())"
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One check of the status page."""
-
-    name: Any
-    status: Status
-    words: Any
-
-
-@dataclass(frozen=True, slots=True)
 class Details:
     """Details for staff.
 
@@ -87,20 +78,6 @@ class Details:
     size: int
     partitions: int
     partitions_until: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class StatusPage:
-    """Content of the page. details: None for users who are not staff, and if the database did not answer in time."""
-
-    overall: Status
-    checks: list[Check]
-    health: Health
-    details: Details | None = None
-
-    @property
-    def pollers(self) -> list[PollerState]:
-        return self.health.pollers
 
 
 def read_details() -> Details | None:
@@ -132,25 +109,25 @@ def read_details() -> Details | None:
 details = Cached(read_details, DETAILS_FOR_S)
 
 
-def status_page(*, for_staff: bool) -> StatusPage:
-    """Return the status. Host names and internal numbers are for staff."""
+def status_page(*, for_staff: bool) -> dict[str, Any]:
+    """Return the status: checks as name, status and text. Host names and internal numbers are for staff.
+
+    details: None for users who are not staff, and if the database did not answer in time.
+    """
     found = health.get()
-    return StatusPage(
-        overall=OVERALL[found.status],
+    checks = [(NAMES[name], CHECKS[state], words_of(name, state, found)) for name, state in found.checks.items()]
+    return {
+        "overall": OVERALL[found.status],
         # Problems first.
-        checks=sorted((check(name, state, found) for name, state in found.checks.items()), key=is_fine),
-        health=found,
-        details=details.get() if for_staff and found.status != "down" else None,
-    )
+        "checks": sorted(checks, key=lambda check: check[1] == CHECKS["ok"]),
+        "health": found,
+        "details": details.get() if for_staff and found.status != "down" else None,
+    }
 
 
-def is_fine(one: Check) -> bool:
-    return one.status == CHECKS["ok"]
-
-
-def check(name: str, state: str, found: Health) -> Check:
-    words = WORDS.get((name, state), "")
-    if (name, state) == ("pollers", "ok"):
-        count = found.facts["pollers"]
-        words = ngettext("%(n)d poller is at work.", "%(n)d pollers are at work.", count) % {"n": count}
-    return Check(NAMES[name], CHECKS[state], words)
+def words_of(name: str, state: str, found: Health) -> Any:
+    """Describe the state of a check."""
+    if (name, state) != ("pollers", "ok"):
+        return WORDS.get((name, state), "")
+    count = found.facts["pollers"]
+    return ngettext("%(n)d poller is at work.", "%(n)d pollers are at work.", count) % {"n": count}

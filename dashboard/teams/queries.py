@@ -21,16 +21,6 @@ MOST_TEAMS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class TeamRow:
-    """role: the user's own, None for a superuser who is no member."""
-
-    team: Team
-    role: Any
-    members: int
-    projects: int
-
-
-@dataclass(frozen=True, slots=True)
 class MemberRow:
     """A member, and what the user may do with them. roles: that the user may give; empty: none."""
 
@@ -83,22 +73,22 @@ def counted(rows: QuerySet[Any]) -> Any:
     return Coalesce(Subquery(per_team), 0)
 
 
-def teams_of(user: User) -> list[TeamRow]:
-    """Return the user's teams by name; for a superuser, the first MOST_TEAMS of all. One query."""
+def teams_of(user: User) -> list[Any]:
+    """Return the user's teams by name with `role` (None for a superuser who is no member), counts.
+
+    For a superuser, the first MOST_TEAMS of all. One query.
+    """
     mine = Membership.objects.filter(team=OuterRef("pk"), user=user).values("role")[:1]
-    teams: Any = (
+    teams = (
         Team.objects.visible_to(user)
         .annotate(
-            my_role=Subquery(mine),
+            role=Subquery(mine),
             member_count=counted(Membership.objects.all()),
             project_count=counted(Project.objects.not_deleted()),
         )
         .order_by(Lower("name"), "pk")[:MOST_TEAMS]
     )
-    return [
-        TeamRow(team, Role(team.my_role) if team.my_role else None, team.member_count, team.project_count)
-        for team in teams
-    ]
+    return list(teams)
 
 
 def team_of(user: User, team_id: int) -> tuple[Team, Actions]:

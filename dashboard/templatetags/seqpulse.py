@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from accounts.models import Role
 from analysis.judge.types import UNREACHABLE, Check
 from dashboard import labels
 from dashboard.forms import FIELD
@@ -225,6 +226,7 @@ def metric_label(metric: str) -> Any:
 register.filter(metric_label)
 register.filter("policy_source", lambda name: labels.POLICY_SOURCES.get(name, name))
 register.filter("result", lambda name: labels.RESULTS.get(name, name))
+register.filter("role_label", lambda name: Role(name).label)
 register.filter("phase", lambda name: labels.PHASES.get(name, name))
 register.filter("outcome", lambda name: labels.OUTCOMES.get(name, labels.UNKNOWN))
 register.filter("severity", lambda name: labels.SEVERITIES.get(name, labels.UNKNOWN))

@@ -10,8 +10,7 @@ from django.utils import timezone
 from accounts.models import User
 from analysis.models import Hint
 from dashboard.hints.code_charts import MOST_CHARTS, draw
-from dashboard.hints.filters import HintFilters
-from dashboard.hints.queries import counts_by_day, hints_page
+from dashboard.hints.queries import HintFilters, counts_by_day, hints_page
 from dashboard.keyset import PAGE_SIZE
 from dashboard.scope import scope_of
 from dashboard.tests.pages import all_rows, has, queries_of, words

@@ -13,8 +13,7 @@ from analysis.models import DeploymentVerdict, Hint
 from analysis.tests.plans import assert_few_partitions, assert_few_partitions_by_index, make_history, plans_of
 from dashboard.deployments.filters import DeploymentFilters
 from dashboard.deployments.listing import deployments_page
-from dashboard.hints.filters import HintFilters
-from dashboard.hints.queries import hints_page
+from dashboard.hints.queries import HintFilters, hints_page
 from dashboard.scope import scope_of
 from dashboard.tests.pages import shows
 from deployments.models import Deployment

@@ -308,7 +308,7 @@ def test_a_project_goes_only_by_its_typed_name(browser_of, environment, project)
 
 
 def test_what_would_go_is_counted_up_to_a_bound(browser_of, environment, project, monkeypatch):
-    monkeypatch.setattr("dashboard.projects.settings_queries.COUNTED_UP_TO", 3)
+    monkeypatch.setattr("dashboard.projects.queries.COUNTED_UP_TO", 3)
     monkeypatch.setattr("dashboard.projects.settings.COUNTED_UP_TO", 3)
     make_samples(make_deployment(environment=environment, state=State.FINISHED, window_samples=5))
     assert "more than 3 samples" in words(browser_of.get(of(project, "settings/delete/")))
