@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
-from demo.http import CallFailed, call
+from demo.http import CallFailed
 from demo.load import Load
-from demo.play import Outcome, Play, PlayFailed, poll, table
+from demo.play import Outcome, Play, PlayFailed, table
 from demo.service import SECRET_VARIABLE
 from seqpulse.devserver import embedded
 from seqpulse.devserver.embedded_process import exists
@@ -25,7 +24,6 @@ from seqpulse.devserver.processes import Children, Stopped, stop_on_signals
 from seqpulse.devserver.runner import BASE_DIR, RunError, Supervisor, data_dir, prepared, say
 from seqpulse.environment import Environment, Port, comma_separated
 
-READY_TIMEOUT_S = 60.0
 LOG_LINES_SHOWN = 15
 PORTS_TRIED = 20
 # Pollers alive on this database. The same age as in health answers (scheduler.models).
@@ -43,7 +41,7 @@ def main() -> int:
     except Stopped as stopped:
         say(f"\nStopped by {stopped}.")
         return 0 if not options.exit else 130
-    except (RunError, PlayFailed) as error:
+    except (RunError, PlayFailed, CallFailed) as error:
         say(f"\nThe demo has failed: {error}")
         return 1
 
@@ -51,7 +49,7 @@ def main() -> int:
 def run(*, stay: bool) -> int:
     """Run the demo, from starting the database to stopping the last process.
 
-    Raises: RunError, PlayFailed, Stopped.
+    Raises: RunError, PlayFailed, CallFailed, Stopped.
     """
     started = time.monotonic()
     set_environment()
@@ -82,7 +80,7 @@ def set_environment() -> None:
     os.environ.setdefault("SEQPULSE_HTTPS", "off")
     wanted = Environment().typed("PORT", 8000, Port)
     near = range(wanted, min(wanted + PORTS_TRIED, 65536))
-    port = next(filter(is_free, near), None) or free_port()
+    port = next(filter(None, map(bindable, (*near, 0))))
     if port != wanted:
         say(f"Port {wanted} is taken; the demo uses {port}.")
     os.environ["PORT"] = str(port)
@@ -93,21 +91,13 @@ def with_items(name: str, *items: str) -> str:
     return ",".join(dict.fromkeys([*Environment().many(name, comma_separated), *items]))
 
 
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def bindable(port: int) -> int:
+    """Return the port, or one that is free for 0; return 0 if it is taken."""
+    try:
+        with socket.create_server(("127.0.0.1", port)) as probe:
+            return int(probe.getsockname()[1])
+    except OSError:
+        return 0
 
 
 def avoid_other_pollers() -> None:
@@ -142,7 +132,7 @@ def running_processes(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Su
     """
     from demo.stage import set_up  # noqa: PLC0415  (models: only after prepare())
 
-    service_port = free_port()
+    service_port = bindable(0)
     service = f"http://127.0.0.1:{service_port}"
     made, password = set_up(f"{service}/ds-metrics", directory)
     for log in log_dir.glob("*.log"):
@@ -160,27 +150,13 @@ def running_processes(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Su
             if simulated.poll() is not None or supervisor.look() is not None:
                 raise PlayFailed(f"a process has ended by itself.\n{last_lines(log_dir)}")
 
-        site = f"http://127.0.0.1:{os.environ['PORT']}"
-        poll(
-            lambda: health(site),
-            lambda answer: answer["status"] == "ok",
-            timeout_s=READY_TIMEOUT_S,
-            failure="SeqPulse is not ready",
-            look=look,
-        )
+        play = Play(f"http://127.0.0.1:{os.environ['PORT']}", service, made.api_key, look)
+        play.wait_until_ready()
         say(f"Project {made.project.name!r}: web server, poller and simulated service are up (logs: {log_dir})")
-        yield Play(site, service, made.api_key, look), supervisor, password
+        yield play, supervisor, password
     finally:
         load.stop()
         children.stop()
-
-
-def health(site: str) -> dict[str, Any]:
-    """Return the answer of the health endpoint, or why there is none."""
-    try:
-        return call("GET", f"{site}/health")
-    except CallFailed as error:
-        return {"status": str(error)}
 
 
 def last_lines(log_dir: Path) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from demo.http import CallFailed, call
 
+Answer = dict[str, Any]
+READY_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 30.0
 # The service measures over two seconds, and the first sample comes a second after finish.
 TAKES_OVER_S = 1.2
@@ -49,7 +51,7 @@ class Outcome:
     """An act and the answer of the gate."""
 
     act: Act
-    answer: dict[str, Any]
+    answer: Answer
 
     @property
     def as_expected(self) -> bool:
@@ -77,55 +79,54 @@ class Progress:
         print(f"\r{text}" if self.rewrites else text, end="" if self.rewrites else "\n", flush=True)
 
 
-def poll(
-    read: Callable[[], dict[str, Any]],
-    until: Callable[[dict[str, Any]], bool],
-    *,
-    timeout_s: float,
-    failure: str,
-    look: Callable[[], None],
-) -> dict[str, Any]:
-    """Return the first answer of `read` that fulfils `until`.
-
-    Args:
-        failure: what has not happened if that takes too long.
-        look: called while waiting; raises if a process has ended.
-
-    Raises: PlayFailed.
-    """
-    deadline = time.monotonic() + timeout_s
-    while not until(answer := read()):
-        if time.monotonic() > deadline:
-            raise PlayFailed(f"{failure} within {timeout_s:.0f} s: {answer}")
-        look()
-        time.sleep(0.1)
-    return answer
-
-
+@dataclass
 class Play:
     """Drives the deployments.
 
     Args:
         site, service: base URLs.
-        look: as in `poll`.
+        look: called while waiting; raises if a process has ended.
     """
 
-    def __init__(self, site: str, service: str, api_key: str, look: Callable[[], None]) -> None:
-        self.site = site
-        self.service = service
-        self.api_key = api_key
-        self.look = look
-        self.progress = Progress()
+    site: str
+    service: str
+    api_key: str
+    look: Callable[[], None]
+    progress: Progress = field(default_factory=Progress)
 
     def run(self) -> list[Outcome]:
         """Run all acts.
 
-        Raises: PlayFailed.
+        Raises: PlayFailed, CallFailed.
         """
-        try:
-            return [self.perform(number, act) for number, act in enumerate(ACTS, start=1)]
-        except CallFailed as error:
-            raise PlayFailed(str(error)) from error
+        return [self.perform(number, act) for number, act in enumerate(ACTS, start=1)]
+
+    def wait(
+        self, read: Callable[[], Answer], until: Callable[[Answer], bool], *, timeout_s: float, failure: str
+    ) -> Answer:
+        """Return the first answer of `read` that fulfils `until`.
+
+        Raises: PlayFailed with `failure` if that takes too long.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not until(answer := read()):
+            if time.monotonic() > deadline:
+                raise PlayFailed(f"{failure} within {timeout_s:.0f} s: {answer}")
+            self.look()
+            time.sleep(0.1)
+        return answer
+
+    def wait_until_ready(self) -> None:
+        """Wait until the site answers and a poller works."""
+
+        def health() -> Answer:
+            try:
+                return call("GET", f"{self.site}/health")
+            except CallFailed as error:
+                return {"status": str(error)}
+
+        failure = "SeqPulse is not ready"
+        self.wait(health, lambda answer: answer["status"] == "ok", timeout_s=READY_TIMEOUT_S, failure=failure)
 
     def perform(self, number: int, act: Act) -> Outcome:
         say = self.progress.say
@@ -135,22 +136,20 @@ class Play:
         started = self.api("POST", "/deployments/trigger", {**deployment, "idempotency_key": f"demo-{act.release}"})
         deployment_id = started["deployment_id"]
         say(f"  trigger   deployment #{started['number']} begins; SeqPulse measures the old version")
-        poll(
+        self.wait(
             lambda: self.api("GET", f"/deployments/{deployment_id}/metrics"),
             lambda answer: bool(answer["samples"]),
             timeout_s=SETTLE_TIMEOUT_S,
             failure="no sample came in from before the deployment (see the poller's log)",
-            look=self.look,
         )
         self.switch_to(act.version)
         finished = self.api("POST", "/deployments/finish", {"deployment_id": deployment_id, "result": "success"})
         say(f"  finish    {finished['message']}")
-        answer = poll(
+        answer = self.wait(
             lambda: self.verdict_so_far(deployment_id),
             lambda answer: answer["verdict"] is not None,
             timeout_s=VERDICT_TIMEOUT_S,
             failure="no verdict",
-            look=self.look,
         )
         say(f"  verdict   {answer['verdict']}: {answer['summary']}")
         return Outcome(act, answer)
@@ -159,26 +158,25 @@ class Play:
         """Switch the service to another version and wait until its measurements show it."""
         call("POST", f"{self.service}/deploy/{version}")
         started = time.monotonic()
-        level = poll(
+        level = self.wait(
             lambda: dict(call("GET", f"{self.service}/level")["metrics"]),
             lambda level: time.monotonic() - started >= TAKES_OVER_S and IN_PLACE[version](level),
             timeout_s=SETTLE_TIMEOUT_S,
             failure=f"the service does not settle on the version {version!r}",
-            look=self.look,
         )
         self.progress.say(
             f"  service   {level['requests_per_sec']:.0f} requests/s, p95 {level['latency_p95']:.0f} ms,"
             f" {level['error_rate']:.0%} errors"
         )
 
-    def verdict_so_far(self, deployment_id: str) -> dict[str, Any]:
+    def verdict_so_far(self, deployment_id: str) -> Answer:
         """Wait a second for the verdict, and print the number of samples."""
         answer = self.api("GET", f"/deployments/{deployment_id}/verdict?wait=1")
         samples = answer["samples"]
         self.progress.update(f"  samples   {samples['collected']} of {samples['expected']} collected")
         return answer
 
-    def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def api(self, method: str, path: str, body: Answer | None = None) -> Answer:
         return call(method, self.site + path, body, api_key=self.api_key)
 
 

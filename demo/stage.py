@@ -13,13 +13,11 @@ from django.core.exceptions import ValidationError
 from django.db import connections
 
 from accounts.models import User
-from projects.models import Project
 from projects.services import NewProject, create_project
 
 TEAM = "Demo"
 PROJECT = "Demo shop"
 USER = "demo"
-ATTEMPTS = 5
 
 
 def set_up(endpoint: str, directory: Path) -> tuple[NewProject, str]:
@@ -32,23 +30,15 @@ def set_up(endpoint: str, directory: Path) -> tuple[NewProject, str]:
 
 
 def new_project(endpoint: str, owner: User) -> NewProject:
-    """Create a project named "Demo shop", "Demo shop 2" and so on: one per run."""
-    for attempt in range(ATTEMPTS):
+    """Create a project named "Demo shop", "Demo shop 2" and so on, after those of earlier and concurrent demos."""
+    for number in itertools.count(1):
+        name = PROJECT if number == 1 else f"{PROJECT} {number}"
         try:
-            return create_project(
-                free_name(), environment="prod", endpoint=endpoint, signed=True, team=TEAM, owner=owner
-            )
-        except ValidationError:
-            # A concurrent demo may have taken the name.
-            if attempt == ATTEMPTS - 1:
+            return create_project(name, environment="prod", endpoint=endpoint, signed=True, team=TEAM, owner=owner)
+        except ValidationError as error:
+            if "name" not in error.message_dict:
                 raise
     raise AssertionError("unreachable")
-
-
-def free_name() -> str:
-    taken = set(Project.objects.filter(team__name=TEAM).values_list("name", flat=True))
-    names = (PROJECT if number == 1 else f"{PROJECT} {number}" for number in itertools.count(1))
-    return next(name for name in names if name not in taken)
 
 
 def demo_user(directory: Path) -> tuple[User, str]:

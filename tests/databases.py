@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from seqpulse.devserver import embedded
 from seqpulse.devserver.embedded_process import alive
+from tests.system_tools import output_of
 
 ROOT: Path = settings.BASE_DIR
 # Closed at the end of the run (conftest.py).
@@ -140,7 +140,5 @@ def template_key() -> str:
 
 def migrate(url: str) -> None:
     """Apply all migrations, in a process: Django's connection of this one may be in a transaction."""
-    command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "seqpulse.settings_test", "DATABASE_URL": url}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr
+    output_of(sys.executable, "manage.py", "migrate", "--verbosity", "0", env=env)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,13 +22,14 @@ import requests
 from django.conf import settings
 from django.core.management import call_command
 from django.test import override_settings
+from lxml.html import fromstring
 
 from projects.services import create_project
 from seqpulse.devserver.processes import Children
 from tests.databases import connected_to, own_database
+from tests.system_tools import ROOT, output_of
 
 T = TypeVar("T")
-ROOT = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 70.0
 
@@ -106,17 +108,7 @@ class Installation:
 
     def manage(self, *arguments: str, **env: str) -> str:
         """Run a management command; return its standard output."""
-        result = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env={**self.env, **env},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+        return output_of(sys.executable, "manage.py", *arguments, env={**self.env, **env})
 
     @contextmanager
     def here(self, **changes: Any) -> Iterator[None]:
@@ -156,9 +148,7 @@ class Installation:
 
     def workers(self) -> list[int]:
         """Return the process ids of the web server's workers."""
-        web = self.children.running["web"].pid
-        children = Path(f"/proc/{web}/task/{web}/children").read_text().split()
-        return [int(pid) for pid in children]
+        return children_of(self.children.running["web"].pid)
 
     def kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
@@ -197,9 +187,10 @@ class Installation:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of a query, run on a separate connection."""
+        """Return the rows of a statement, if it has any, run on a separate connection."""
         with psycopg.connect(self.database_url, autocommit=True) as link:
-            return link.execute(query.encode(), values).fetchall()
+            cursor = link.execute(query.encode(), values)
+            return cursor.fetchall() if cursor.description else []
 
     def call(self, method: str, path: str, api_key: str, body: dict[str, Any] | None = None) -> requests.Response:
         """Call the API like CI."""
@@ -219,12 +210,19 @@ class Installation:
     @contextmanager
     def late_expiry(self) -> Iterator[None]:
         """Let samples of deployments made meanwhile expire a minute later, for tests that need all of them."""
-        with psycopg.connect(self.database_url, autocommit=True) as link:
-            link.execute(LATE_EXPIRY)
-            try:
-                yield
-            finally:
-                link.execute(NORMAL_EXPIRY)
+        self.rows(LATE_EXPIRY)
+        try:
+            yield
+        finally:
+            self.rows(NORMAL_EXPIRY)
+
+    def sign_in(self, session: requests.Session, login: str, password: str) -> requests.Response:
+        """Send the sign-in form like a browser."""
+        address = f"{self.site}/accounts/login/"
+        page = fromstring(session.get(address, timeout=30).text)
+        token = page.xpath("string(//input[@name='csrfmiddlewaretoken']/@value)")
+        given = {"login": login, "password": password, "csrfmiddlewaretoken": token}
+        return session.post(address, given, timeout=30)
 
     def verdict_of(self, deployment: str, api_key: str, wait_s: float = 60) -> dict[str, Any]:
         """Return the answer of the gate; fail without a verdict in time."""
@@ -256,6 +254,46 @@ def live_installation(log_dir: Path, **variables: str) -> Iterator[Installation]
             yield made
         finally:
             made.children.stop()
+
+
+class Program:
+    """A module of ours that runs as a process and starts others: its output, and all of its processes."""
+
+    def __init__(self, directory: Path, module: str, *arguments: str, **env: str) -> None:
+        name = secrets.token_hex(4)
+        self.mark = f"TEST_PROGRAM={name}"
+        self.out, self.err = directory / f"out-{name}", directory / f"err-{name}"
+        given = {"SEQPULSE_DATA_DIR": str(directory), "SEQPULSE_EMBEDDED_FAST": "1", "TEST_PROGRAM": name}
+        variables = environment(**{**given, **env})
+        # The demo judges real load, which coverage would change.
+        variables.pop(COVERAGE, None)
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments], cwd=ROOT, env=variables, stdout=out, stderr=err
+            )
+
+    def text(self) -> str:
+        return self.out.read_text(errors="replace") + self.err.read_text(errors="replace")
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        """Kill it and everything that it started."""
+        self.process.kill()
+        self.process.wait()
+        for pid in self.left_over():
+            os.kill(pid, signal.SIGKILL)
+
+    def left_over(self) -> list[int]:
+        """Return its live processes."""
+        return processes_with(self.mark)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def processes_with(variable: str) -> list[int]:

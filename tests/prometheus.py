@@ -12,8 +12,8 @@ from typing import Any
 import requests
 import yaml
 
-from tests.processes import ROOT, Installation, free_port
-from tests.system_tools import require
+from tests.processes import Installation, free_port
+from tests.system_tools import ROOT, require
 
 RULES = ROOT / "ops/prometheus/rules/seqpulse.yml"
 CONFIG = ROOT / "ops/prometheus/prometheus.yml"

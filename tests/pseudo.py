@@ -7,13 +7,13 @@ their own, or be data. So a translated sentence around an English word is found 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from typing import Any
 
 from django.template.base import TokenType
 from django.utils.translation.trans_real import DjangoTranslation
+from lxml.html import document_fromstring
 
 from explain import languages
 
@@ -64,7 +64,6 @@ class Pseudo(DjangoTranslation):  # type: ignore[misc]  # untyped
 
 # Elements that contain data, code, or nothing visible.
 DATA_ELEMENTS = {"script", "style", "code", "pre", "bdi", "kbd", "samp", "textarea", "template"}
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 TEXT_ATTRIBUTES = {
     "title",
     "aria-label",
@@ -93,57 +92,37 @@ class Text:
 NOT_OURS = "nav-sidebar"
 
 
-class Reader(HTMLParser):
-    """Collect the texts that users see, or hear, on a page."""
+def is_shown(tag: str, name: str, value: str, attributes: Mapping[str, str]) -> bool:
+    """Return whether users see, or hear, the value of this attribute."""
+    if name == "value":
+        return tag == "input" and attributes.get("type") in ("submit", "button", "reset")
+    if name == "content":
+        return tag == "meta" and attributes.get("name") == "description"
+    if name.startswith("data-"):
+        return SHOWN_DATA.fullmatch(name) is not None or (value[:1] not in "[{" and bool(SENTENCE.search(value)))
+    return name in TEXT_ATTRIBUTES
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.texts: list[Text] = []
-        # Open elements, and whether their content is skipped.
-        self._open: list[tuple[str, bool]] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        known = dict(attrs)
-        for name, value in attrs:
-            if value and self._shows(tag, name, value, known):
-                self._keep(f"{tag}[{name}]", value)
-        if tag not in VOID:
-            self._open.append((tag, tag in DATA_ELEMENTS or known.get("id") == NOT_OURS))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if any(opened == tag for opened, _ in self._open):
-            while self._open.pop()[0] != tag:
-                pass
-
-    def handle_data(self, data: str) -> None:
-        if not any(left_out for _, left_out in self._open):
-            self._keep(" > ".join(tag for tag, _ in self._open[-3:]), data)
-
-    def _shows(self, tag: str, name: str, value: str, known: dict[str, str | None]) -> bool:
-        if name == "value":
-            return tag == "input" and known.get("type") in ("submit", "button", "reset")
-        if name == "content":
-            return tag == "meta" and known.get("name") == "description"
-        if name.startswith("data-"):
-            return SHOWN_DATA.fullmatch(name) is not None or (value[:1] not in "[{" and bool(SENTENCE.search(value)))
-        return name in TEXT_ATTRIBUTES
-
-    def _keep(self, node: str, text: str) -> None:
-        folded = " ".join(text.split())
-        if folded:
-            self.texts.append(Text(node, folded))
+def pieces(element: Any, above: tuple[str, ...] = (), *, skipped: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the texts that users see, or hear, in an element of lxml: where, and the text."""
+    tag, attributes = element.tag, element.attrib
+    if isinstance(tag, str):  # otherwise a comment
+        path = above if tag in ("html", "body") else (*above, tag)
+        skips = skipped or tag in DATA_ELEMENTS or attributes.get("id") == NOT_OURS
+        yield from (
+            (f"{tag}[{name}]", text) for name, text in attributes.items() if is_shown(tag, name, text, attributes)
+        )
+        if not skips:
+            yield " > ".join(path[-3:]), element.text or ""
+        for child in element:
+            yield from pieces(child, path, skipped=skips)
+    if not skipped:
+        yield " > ".join(above[-3:]), element.tail or ""
 
 
 def texts_of(markup: str) -> list[Text]:
-    reader = Reader()
-    reader.feed(markup)
-    reader.close()
-    return reader.texts
+    folded = [(node, " ".join(text.split())) for node, text in pieces(document_fromstring(f"<html>{markup}"))]
+    return [Text(node, text) for node, text in folded if text]
 
 
 # --- finding what is not translated --------------------------------------------------------------------------------

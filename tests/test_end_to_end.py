@@ -1,10 +1,8 @@
-"""The main flow across real processes: web, pollers, endpoints; with a killed poller and with faulty endpoints."""
+"""The main flow across real processes: web, pollers, endpoints; and with faulty endpoints."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -173,56 +171,3 @@ def test_a_refused_signature_ends_the_remaining_collections(site: Installation) 
     assert all(started_at is None or started_at <= min(refused) for _, _, started_at, _ in jobs)
     # Plus the PRE sample.
     assert requests.get(f"{endpoint}/requests", timeout=5).json()["/401"] <= statuses["failed"] + 1
-
-
-def test_a_killed_poller_loses_nothing_and_doubles_nothing(site: Installation) -> None:
-    endpoint = site.start_endpoint()
-    keys = site.projects(
-        [{"name": f"killed {n}", "endpoint": f"{endpoint}/slow-{n}", "plan": "enterprise"} for n in range(4)]
-    )
-    before = site.rows("SELECT coalesce(max(id), 0) FROM scheduled_jobs")[0][0]
-    doomed = site.start_poller("doomed", "--lease", "1.5", "--poll", "0.5")
-    deployments = [site.deploy(key) for key in keys]
-    caught = "SELECT id FROM scheduled_jobs WHERE id > %s AND status = 'running' AND job_type = 'post_collect'"
-    wait_for(lambda: len(site.rows(caught, before)) >= 3, "jobs to be running")
-    os.kill(doomed.pid, signal.SIGKILL)
-    doomed.wait(10)
-    orphans = [row[0] for row in site.rows(caught, before)]
-    assert orphans, "the poller was not killed in the middle of its work"
-
-    heir = site.start_poller("heir", "--lease", "1.5", "--poll", "0.5")
-    verdicts = [site.verdict_of(*each) for each in zip(deployments, keys, strict=True)]
-    wait_for(lambda: site.rows(OPEN)[0][0] == 0, "every job to end")
-    stop(heir)
-
-    jobs = site.rows(
-        """SELECT id, job_type, status, coalesce(history @> '[{"code": "poller_lost"}]', false) FROM scheduled_jobs"""
-        " WHERE id > %s AND job_type IN ('pre_collect', 'post_collect', 'analysis')",
-        before,
-    )
-    assert len(jobs) == 4 * (1 + 15 + 1)
-    assert {status for _, _, status, _ in jobs} <= {"completed", "expired"}
-    assert {status for _, kind, status, _ in jobs if kind == "analysis"} == {"completed"}
-    # The jobs of the killed poller were recovered and run again.
-    assert {job for job, _, _, taken_back in jobs if taken_back} >= set(orphans)
-
-    for deployment, verdict in zip(deployments, verdicts, strict=True):
-        assert verdict["state"] == "analyzed"
-        places = site.rows(
-            "SELECT phase, sequence_index FROM metric_samples JOIN deployments ON deployments.id = deployment_id"
-            " WHERE uuid = %s",
-            deployment,
-        )
-        assert len(places) == len(set(places))
-        done = site.rows(
-            "SELECT count(*) FROM scheduled_jobs JOIN deployments ON deployments.id = deployment_id"
-            " WHERE uuid = %s AND status = 'completed' AND job_type IN ('pre_collect', 'post_collect')",
-            deployment,
-        )[0][0]
-        assert len(places) == done
-        stored = site.rows(
-            "SELECT count(*) FROM deployment_verdicts JOIN deployments ON deployments.id = deployment_id"
-            " WHERE uuid = %s",
-            deployment,
-        )
-        assert stored == [(1,)]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, Installation, free_port, live_installation, wait_for
-from tests.system_tools import require
+from tests.processes import Installation, free_port, live_installation, wait_for
+from tests.system_tools import ROOT, require
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,6 @@ import math
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.processes import ROOT, Installation, live_installation, wait_for
+from tests.processes import Installation, live_installation, wait_for
 from tests.prometheus import CONFIG, RULES, Prometheus, running_prometheus
-from tests.system_tools import require
+from tests.system_tools import ROOT, output_of, require, run
 
 pytestmark = pytest.mark.e2e
 
@@ -31,12 +30,6 @@ def alerts() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 
 
-def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [require("promtool", "prometheus"), *arguments], capture_output=True, text=True, check=False, timeout=120
-    )
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -46,8 +39,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_promtool_accepts_rules_and_configuration(arguments: tuple[str, ...]) -> None:
-    result = promtool(*arguments)
-    assert result.returncode == 0, result.stdout + result.stderr
+    output_of(require("promtool", "prometheus"), *arguments)
 
 
 def test_a_wrong_threshold_would_be_noticed(tmp_path: Path) -> None:
@@ -55,7 +47,7 @@ def test_a_wrong_threshold_would_be_noticed(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "rules/seqpulse.yml").write_text(RULES.read_text().replace("_jobs_late) > 10", "_jobs_late) > 11"))
     (tmp_path / "tests/seqpulse.yml").write_text(RULE_TESTS.read_text())
-    result = promtool("test", "rules", str(tmp_path / "tests/seqpulse.yml"))
+    result = run(require("promtool", "prometheus"), "test", "rules", tmp_path / "tests/seqpulse.yml")
     assert result.returncode != 0
     assert "SeqPulseLateJobs" in result.stdout + result.stderr
 

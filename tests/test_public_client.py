@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +12,8 @@ import pytest
 import requests
 
 from metrics.signing import signed_headers
-from tests.processes import ROOT, Installation, free_port
-from tests.system_tools import client_python
+from tests.processes import Installation, free_port
+from tests.system_tools import ROOT, client_python, output_of
 
 pytestmark = pytest.mark.e2e
 
@@ -47,17 +46,9 @@ def test_the_client_drives_a_deployment_and_its_middleware_accepts_our_requests(
     site = installation.start_web()
     installation.start_poller()
     with installation.late_expiry():
-        result = subprocess.run(
-            [client_python(), str(SCRIPTS / "pipeline.py"), site, service.address + ENDPOINT],
-            env={**os.environ, "SEQPULSE_API_KEY": service.api_key},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=180,
-        )
-    assert result.returncode == 0, result.stderr
-    answers = json.loads(result.stdout)
+        env = {**os.environ, "SEQPULSE_API_KEY": service.api_key}
+        endpoint = service.address + ENDPOINT
+        answers = json.loads(output_of(client_python(), SCRIPTS / "pipeline.py", site, endpoint, env=env, cwd=tmp_path))
     assert answers["first"]["status"] == "created"
     assert "has taken" in answers["first"]["message"]
     assert answers["again"]["status"] == "existing"

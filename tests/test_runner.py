@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,55 +16,25 @@ from seqpulse.devserver import embedded
 from seqpulse.devserver.runner import NO_ACCOUNT
 from tests.databases import own_database
 from tests.processes import (
-    ROOT,
+    Program,
+    children_of,
     closed_port,
-    environment,
     free_port,
-    processes_with,
     wait_for,
 )
 
 pytestmark = pytest.mark.e2e
 
-MARK = "RUNNER_TEST"
 
-
-class Run:
-    """A runner in its own process, its output and its processes."""
+class Run(Program):
+    """A runner in its own process."""
 
     def __init__(self, directory: Path, database_url: str, **env: str) -> None:
-        self.port = free_port()
+        self.port, self.directory, self.database_url = free_port(), directory, database_url
         self.site = f"http://127.0.0.1:{self.port}"
-        self.directory = directory
-        self.database_url = database_url
-        self.mark = f"{MARK}={directory}-{self.port}"
-        name, _, value = self.mark.partition("=")
-        given = {
-            "SEQPULSE_DATA_DIR": str(directory),
-            "PORT": str(self.port),
-            "WEB_CONCURRENCY": "1",
-            "DATABASE_URL": database_url,
-            "SEQPULSE_EMBEDDED_FAST": "1",
-            # Collecting static files takes seconds and has its own test.
-            "DEBUG": "on",
-            name: value,
-        }
-        with self.out.open("wb") as out, self.err.open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "seqpulse.devserver"],
-                cwd=ROOT,
-                env=environment(**{**given, **env}),
-                stdout=out,
-                stderr=err,
-            )
-
-    @property
-    def out(self) -> Path:
-        return self.directory / f"out-{self.port}"
-
-    @property
-    def err(self) -> Path:
-        return self.directory / f"err-{self.port}"
+        # Collecting static files takes seconds and has its own test.
+        given = {"PORT": str(self.port), "WEB_CONCURRENCY": "1", "DATABASE_URL": database_url, "DEBUG": "on"}
+        super().__init__(directory, "seqpulse.devserver", **{**given, **env})
 
     def wait_until_ready(self) -> dict[str, object]:
         def ready() -> dict[str, object] | None:
@@ -83,14 +52,6 @@ class Run:
         with psycopg.connect(self.database_url or embedded.url(self.directory), autocommit=True) as link:
             return [row[0] for row in link.execute("SELECT pid FROM pollers").fetchall()]
 
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-    def left_over(self) -> list[int]:
-        """Return the live processes of this run."""
-        return processes_with(self.mark)
-
 
 @pytest.fixture
 def start(server_dir: Path) -> Iterator[Callable[..., Run]]:
@@ -103,11 +64,7 @@ def start(server_dir: Path) -> Iterator[Callable[..., Run]]:
 
     yield start_one
     for run in made:
-        if run.process.poll() is None:
-            run.process.kill()
-            run.process.wait()
-        for pid in run.left_over():
-            os.kill(pid, signal.SIGKILL)
+        run.kill()
     embedded.stop(server_dir)
 
 
@@ -134,27 +91,13 @@ def test_it_serves_restarts_its_poller_and_ends_both(start: Callable[..., Run], 
     assert run.pollers() == [first]
 
 
-def test_ctrl_c_ends_both_in_order(start: Callable[..., Run], database_url: str) -> None:
-    run = start(database_url)
-    run.wait_until_ready()
-    assert run.end(signal.SIGINT) == 0
-    assert run.left_over() == []
-    assert "poller_stopped" in run.out.read_text()
-
-
 def test_without_its_web_server_it_ends_with_an_error(start: Callable[..., Run], database_url: str) -> None:
     run = start(database_url)
     run.wait_until_ready()
-    master = next(
-        pid for pid in run.left_over() if pid != run.process.pid and parent(pid) == run.process.pid and is_gunicorn(pid)
-    )
+    [master] = [pid for pid in children_of(run.process.pid) if is_gunicorn(pid)]
     os.kill(master, signal.SIGKILL)
     assert run.process.wait(30) != 0
     assert run.left_over() == []
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def is_gunicorn(pid: int) -> bool:
@@ -182,9 +125,11 @@ def test_it_stops_the_embedded_server_that_it_started(start: Callable[..., Run],
     assert not embedded.is_running(server_dir)
 
     embedded.start(server_dir)
+    # As by Ctrl-C, and a server that was there before keeps running.
     second = start()
     second.wait_until_ready()
-    assert second.end() == 0
+    assert second.end(signal.SIGINT) == 0
+    assert "poller_stopped" in second.out.read_text()
     assert embedded.is_running(server_dir)
 
 

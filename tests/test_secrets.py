@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from psycopg import sql
 
 from projects.models import Project
 from projects.services import issue_api_key
-from tests.processes import ROOT, Installation, live_installation, wait_for
+from tests.processes import Installation, live_installation, wait_for
+from tests.system_tools import run
 
 pytestmark = pytest.mark.e2e
 
@@ -137,10 +137,7 @@ def refused_signature(site: Installation) -> dict[str, str]:
 
 def failing(site: Installation, command: str, database_url: str) -> str:
     """Return the output of a command that cannot reach its database."""
-    env = {**site.env, "DATABASE_URL": database_url}
-    result = subprocess.run(
-        [sys.executable, "manage.py", command], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
+    result = run(sys.executable, "manage.py", command, env={**site.env, "DATABASE_URL": database_url})
     assert result.returncode != 0
     return result.stdout + result.stderr
 
@@ -149,11 +146,8 @@ def pages(site: Installation, deployment: str) -> dict[str, str]:
     """Return the pages that a superuser sees."""
     session = requests.Session()
     form = session.get(f"{site.site}/accounts/login/", timeout=10)
-    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)
-    assert token is not None
-    given = {"login": "root", "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
-    wrong = session.post(f"{site.site}/accounts/login/", {**given, "login": "nobody"}, timeout=10)
-    assert session.post(f"{site.site}/accounts/login/", given, timeout=10).url.endswith("/dashboard/")
+    wrong = site.sign_in(session, "nobody", PASSWORD)
+    assert site.sign_in(session, "root", PASSWORD).url.endswith("/dashboard/")
     found = {"sign-in": form.text + wrong.text}
     for path in (*PAGES, f"/dashboard/deployments/{deployment}/"):
         answer = session.get(site.site + path, timeout=10)
@@ -198,7 +192,7 @@ def test_a_key_that_is_revoked_ends_at_once_and_the_others_go_on(flow: Flow) -> 
     used = "SELECT count(*) FROM projects_apikey WHERE name IN ('ci', 'cd') AND last_used_at IS NOT NULL"
     assert [site.call("GET", "/deployments", key).status_code for key in both] == [200, 200]
     wait_for(lambda: site.rows(used)[0][0] == 2, "both keys to show their last use")
-    site.rows("UPDATE projects_apikey SET revoked_at = now() WHERE name = 'ci' RETURNING id")
+    site.rows("UPDATE projects_apikey SET revoked_at = now() WHERE name = 'ci'")
     assert [site.call("GET", "/deployments", key).status_code for key in both] == [401, 200]
 
 

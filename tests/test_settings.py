@@ -12,7 +12,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from seqpulse.environment import Environment, SampleInterval, database, mail_server
-from tests.processes import ROOT, environment
+from tests import system_tools
+from tests.processes import environment
 
 URL = "postgres://seqpulse:pass@db.example:5432/seqpulse"
 KEYS = {"SECRET_KEY": "x" * 60 + "aB3$", "SEQPULSE_ENCRYPTION_KEYS": Fernet.generate_key().decode()}
@@ -41,15 +42,7 @@ WRONG = {
 
 
 def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return system_tools.run(sys.executable, *command, env=environment(**env))
 
 
 @pytest.mark.integration

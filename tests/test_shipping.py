@@ -28,8 +28,8 @@ from cryptography.fernet import Fernet
 
 from seqpulse.devserver.embedded import url as embedded_url
 from seqpulse.observability.healthcheck import allowed_host
-from tests.processes import ROOT, environment, free_port, live_installation, wait_for
-from tests.system_tools import require
+from tests.processes import environment, free_port, live_installation, wait_for
+from tests.system_tools import ROOT, output_of, require, run
 
 pytestmark = pytest.mark.e2e
 
@@ -112,8 +112,7 @@ def compose() -> dict[str, Any]:
 
 def test_hadolint_accepts_the_dockerfile() -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
-    result = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False, timeout=60)
-    assert result.returncode == 0, result.stdout
+    output_of(hadolint, DOCKERFILE)
 
 
 def test_the_image_runs_as_a_user_without_rights_and_checks_its_health() -> None:
@@ -229,7 +228,7 @@ def test_systemd_takes_the_units(unit: Path, tmp_path: Path) -> None:
     text = text.replace("/opt/seqpulse/.venv/bin/python", "/bin/true").replace("file:/opt/seqpulse", "file:/opt")
     copy = tmp_path / unit.name.replace("@", "@1")
     copy.write_text(text)
-    result = subprocess.run([analyze, "verify", copy], capture_output=True, text=True, check=False, timeout=60)
+    result = run(analyze, "verify", copy)
     about = [line for line in result.stderr.splitlines() if "seqpulse" in line]
     assert result.returncode == 0 and not about, result.stderr
 
@@ -243,13 +242,16 @@ def test_the_health_check_asks_under_a_name_that_is_allowed(setting: str, host: 
 
 
 def test_a_pollers_health_check_knows_it_from_a_dead_one(tmp_path: Path) -> None:
-    check = [sys.executable, "-m", "seqpulse.observability.healthcheck", "poller"]
+    def check() -> int:
+        command = [sys.executable, "-m", "seqpulse.observability.healthcheck", "poller"]
+        return run(*command, env=installation.env).returncode
+
     with live_installation(tmp_path) as installation:
-        assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 1
+        assert check() == 1
         installation.start_poller()
-        assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 0
+        assert check() == 0
     # Its database is unreachable.
-    assert subprocess.run(check, cwd=ROOT, env=installation.env, check=False).returncode == 1
+    assert check() == 1
 
 
 @dataclass
@@ -272,16 +274,13 @@ class Image:
         return {name: self.moved(value) for name, _, value in pairs}
 
     def command(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.root / "app",
-            env=self.whole(env),
-            user=self.user,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        return run(*command, **self.where(env))
+
+    def output(self, *command: str, **env: str) -> str:
+        return output_of(*command, **self.where(env))
+
+    def where(self, env: dict[str, str]) -> dict[str, Any]:
+        return {"cwd": self.root / "app", "env": self.whole(env), "user": self.user}
 
     def whole(self, env: dict[str, str]) -> dict[str, str]:
         home = {"HOME": str(self.root / "home"), "TMPDIR": str(self.root / "home")}
@@ -315,7 +314,7 @@ def python_for(user: int | None) -> Path:
     """Return a python3 that this user may run and that can create virtual environments: ours, else the system's."""
     for path in (Path(sys.executable).resolve(), Path("/usr/bin/python3")):
         try:
-            found = subprocess.run([path, "-c", "import ensurepip, venv"], user=user, check=False, capture_output=True)
+            found = run(path, "-c", "import ensurepip, venv", user=user)
         except OSError:
             continue
         if found.returncode == 0 and (path.parent / "python3").exists():
@@ -349,8 +348,7 @@ def own_server(image: Image) -> Iterator[str]:
     """Yield an embedded PostgreSQL that runs as the unprivileged user."""
     directory = image.root / "home/database"
     server = {"SEQPULSE_DATA_DIR": str(directory), "SEQPULSE_EMBEDDED_FAST": "1"}
-    started = image.command(image.program("python"), "-m", "seqpulse.devserver.embedded", "start", **server)
-    assert started.returncode == 0, started.stderr
+    image.output(image.program("python"), "-m", "seqpulse.devserver.embedded", "start", **server)
     try:
         yield embedded_url(directory)
     finally:
@@ -361,8 +359,7 @@ def test_the_images_steps_work_for_a_user_without_rights_and_what_they_make_serv
     steps = [step for step in of("RUN") if step.startswith("sh ")]
     assert len(steps) == 2
     for step in steps:
-        result = image.command(*shlex.split(step))
-        assert result.returncode == 0, f"{step}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}"
+        image.output(*shlex.split(step))
     assert not list(image.root.rglob("keys.json")), "keys were generated into the image"
     assert (image.root / "srv/seqpulse/static/staticfiles.json").exists()
 
@@ -377,16 +374,13 @@ def test_the_images_steps_work_for_a_user_without_rights_and_what_they_make_serv
             "SEQPULSE_BIND": "127.0.0.1",
         }
         migrate = [part for part in compose()["services"]["migrate"]["command"] if part != "python"]
-        done = image.command(image.program("python"), *migrate, **env)
-        assert done.returncode == 0, done.stderr
+        image.output(image.program("python"), *migrate, **env)
         # As late as possible: others may take a free port.
         env["PORT"] = port = str(free_port())
         processes = [
             subprocess.Popen(
                 [image.program(program), *rest],
-                cwd=image.root / "app",
-                env=image.whole(env),
-                user=image.user,
+                **image.where(env),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )

@@ -22,7 +22,7 @@ from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
 from metrics.payload import parse_metrics
 from metrics.signing import signed_headers
 from tests.processes import Installation, environment, free_port
-from tests.system_tools import client_python, require
+from tests.system_tools import client_python, output_of, require, run
 
 pytestmark = pytest.mark.e2e
 
@@ -80,13 +80,13 @@ def test_every_snippet_is_filled_in_and_holds_no_secret(key: str, signed: bool) 
 def test_a_name_in_the_script_is_text(name: str, tmp_path: Path) -> None:
     script = file_of("curl", tmp_path, called(name))
     for shell in ("bash", "sh"):
-        subprocess.run([require(shell), "-n", str(script)], check=True)
+        output_of(require(shell), "-n", script)
     # The part before the script calls SeqPulse.
     begin = script.read_bytes().decode().partition("answer=$(mktemp)")[0]
     show = f'{begin}\nprintf %s "$SEQPULSE_ENV"'
     env = {"PATH": os.environ["PATH"], "SEQPULSE_API_KEY": "x", "HOME": "/"}
-    shown = subprocess.run([require("sh"), "-c", show], env=env, cwd=tmp_path, capture_output=True, check=True)
-    assert shown.stdout.decode() == name
+    shown: Any = output_of(require("sh"), "-c", show, env=env, cwd=tmp_path, text=False)
+    assert shown.decode() == name
     assert not (tmp_path / "hacked").exists()
 
 
@@ -151,7 +151,7 @@ def test_python_snippets_compile_with_every_name(key: str, name: str, tmp_path: 
 def test_the_express_snippet_is_javascript_with_every_name(name: str, tmp_path: Path) -> None:
     for signed in (True, False):
         script = file_of("express", tmp_path, replace(called(name), signed=signed))
-        subprocess.run([NODE, "--check", str(script)], check=True)
+        output_of(NODE, "--check", script)
 
 
 # --- the endpoints answer, and only to us
@@ -247,16 +247,10 @@ def go_command(directory: Path) -> list[str]:
     (directory / "main.go").write_text(GO)
     (directory / "seqpulse").mkdir()
     (directory / "seqpulse" / "metrics.go").write_text(text_of("go"))
-    env = {**os.environ, "GOCACHE": str(directory / "cache")}
-
-    def run(*command: str) -> str:
-        done = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert run(str(Path(go).with_name("gofmt")), "-l", "seqpulse") == ""
-    run(go, "vet", "./...")
-    run(go, "build", "-o", "service", ".")
+    where: dict[str, Any] = {"cwd": directory, "env": {**os.environ, "GOCACHE": str(directory / "cache")}}
+    assert output_of(Path(go).with_name("gofmt"), "-l", "seqpulse", **where) == ""
+    output_of(go, "vet", "./...", **where)
+    output_of(go, "build", "-o", "service", ".", **where)
     return [str(directory / "service")]
 
 
@@ -322,47 +316,45 @@ def test_the_script_drives_a_deployment_to_its_verdict(installation: Installatio
     site = installation.start_web()
     installation.start_poller()
     endpoint = installation.start_endpoint()
-    installation.rows("UPDATE projects_environment SET metrics_endpoint = %s RETURNING id", f"{endpoint}/good")
-    script = str(file_of("curl", tmp_path, Values(site, "snippets", "prod", "/good", signed=False)))
+    installation.rows("UPDATE projects_environment SET metrics_endpoint = %s", f"{endpoint}/good")
+    path = file_of("curl", tmp_path, Values(site, "snippets", "prod", "/good", signed=False))
     branch = 'feature/"quotes" & $(more)'
     env = environment(
         SEQPULSE_API_KEY=made["api_key"], CI_JOB_ID="4711", CI_COMMIT_REF_NAME=branch, CI_COMMIT_SHA="abc"
     )
 
-    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [shell, script, *arguments], env={**env, **more}, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+    def script(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return run(shell, path, *arguments, env={**env, **more}, cwd=tmp_path)
 
-    begun = run("trigger")
+    begun = script("trigger")
     assert begun.returncode == 0, begun.stderr
     assert "begins in prod" in begun.stderr
     [(stored_branch, key)] = installation.rows("SELECT branch, idempotency_key FROM deployments")
     assert (stored_branch, key) == (branch, "4711-prod")
-    again = run("trigger")
+    again = script("trigger")
     assert again.stderr == begun.stderr
-    finished = run("finish", "success")
+    finished = script("finish", "success")
     assert "finish (success), HTTP 200: Under observation" in finished.stderr
-    assert "is not running any more" in run("finish", "failed").stderr
-    gate = run("gate")
+    assert "is not running any more" in script("finish", "failed").stderr
+    gate = script("gate")
     assert gate.returncode == 0, gate.stderr
     [(verdict,)] = installation.rows("SELECT verdict FROM deployment_verdicts")
     assert gate.stderr.startswith(f"seqpulse: {verdict}: ")
     assert f"{site}/dashboard/deployments/" in gate.stderr
     # Change the verdict of the same deployment.
-    installation.rows("UPDATE deployment_verdicts SET verdict = 'rollback_recommended' RETURNING id")
-    failed = run("gate")
+    installation.rows("UPDATE deployment_verdicts SET verdict = 'rollback_recommended'")
+    failed = script("gate")
     assert failed.returncode == 1
     assert "rollback_recommended" in failed.stderr
     # If SeqPulse refuses or is unreachable, the pipeline continues.
-    refused = run("trigger", SEQPULSE_API_KEY="sp_wrong")
+    refused = script("trigger", SEQPULSE_API_KEY="sp_wrong")
     assert refused.returncode == 0
     assert "HTTP 401: This API key is not known" in refused.stderr
     for arguments in (("finish", "success"), ("gate",)):
-        nothing = run(*arguments)
+        nothing = script(*arguments)
         assert nothing.returncode == 0
         assert "nothing to do" in nothing.stderr
-    assert run().returncode == 2
-    assert "is not set" in run("trigger", SEQPULSE_API_KEY="").stderr
+    assert script().returncode == 2
+    assert "is not set" in script("trigger", SEQPULSE_API_KEY="").stderr
     shown = begun.stderr + finished.stderr + gate.stderr + refused.stderr
     assert made["api_key"] not in shown

@@ -6,7 +6,6 @@ import ast
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -27,6 +26,7 @@ from django.utils.translation import trans_real
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import Invitation, Team, User
+from dashboard.tests.pages import parsed
 from deployments.models import Deployment
 from explain.languages import Language, language
 from projects.models import ApiKey, Environment, ExcludedWindow, Project
@@ -34,7 +34,7 @@ from scheduler.models import Poller, ScheduledJob
 from tests.every_page import looked_at, make_world
 from tests.page_states import STATES
 from tests.pseudo import LETTER, Pseudo, raw_texts, texts_of, untranslated
-from tests.system_tools import require
+from tests.system_tools import output_of, require
 
 ROOT: Path = settings.BASE_DIR
 TEMPLATES = ROOT / "templates"
@@ -80,13 +80,7 @@ def listed(lines: Iterable[str], advice: str = "") -> str:
 
 def recipe(command: str) -> list[str]:
     """Return the arguments of `manage.py command` in `make messages`."""
-    shown = subprocess.run(
-        [require("make"), "--dry-run", "--no-print-directory", "messages"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.replace("\\\n", " ")
+    shown = output_of(require("make"), "--dry-run", "--no-print-directory", "messages").replace("\\\n", " ")
     line = next(line for line in shown.splitlines() if f"manage.py {command}" in line)
     return shlex.split(line.partition("manage.py ")[2])
 
@@ -100,18 +94,13 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ".*", "__pycache__", "build", "benchmarks", "demo", "docs", "static", "tests", "var"
     )
     shutil.copytree(ROOT, copy, ignore=left_out)
-    subprocess.run([sys.executable, "manage.py", *recipe("makemessages")], cwd=copy, check=True, capture_output=True)
+    output_of(sys.executable, "manage.py", *recipe("makemessages"), cwd=copy)
     return copy / "locale" / LANGUAGE / "LC_MESSAGES" / "django.po"
 
 
 def entries(catalogue: Path, *which: str) -> list[str]:
     """Return the texts that msgattrib selects by these options."""
-    shown = subprocess.run(
-        [require("msgattrib", "gettext"), "--no-wrap", "--no-obsolete", *which, catalogue],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    shown = output_of(require("msgattrib", "gettext"), "--no-wrap", "--no-obsolete", *which, catalogue)
     return re.findall(r'^msgid "(.+)"$', shown, re.M)
 
 
@@ -241,7 +230,8 @@ def test_scripts_show_what_the_page_gave_them() -> None:
 
 
 # What the content security policy of pages blocks.
-INLINE = re.compile(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\s(?:src=|type=\"application/json))[^>]*>")
+INLINE_SCRIPT = "//script[not(@src) and not(starts-with(@type, 'application/json'))]"
+INLINE = f"//style | //@style | //@*[starts-with(name(), 'on')] | {INLINE_SCRIPT}"
 
 
 @dataclass
@@ -261,7 +251,7 @@ class Seen:
         if answer.get("Content-Type", "").startswith("text/html") and answer.content:
             self.pages.add(name)
             self.markup(name, answer.content.decode())
-            self.inline += [f"{name}: {found[0]}" for found in INLINE.finditer(answer.content.decode())]
+            self.inline += [f"{name}: {found}" for found in parsed(answer).xpath(INLINE)]
 
     def markup(self, name: str, markup: str) -> None:
         for found in texts_of(markup):

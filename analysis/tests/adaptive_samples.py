@@ -10,19 +10,13 @@ from analysis.judge.types import Check, Miss, Origin, Sample, Verdict, Window
 from projects.policy import AdaptivePolicy, policy_from_dict
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+# Usual level and standard deviation, as a share of it.
 LEVELS = {
-    "requests_per_sec": 50.0,
-    "latency_p95": 118.0,
-    "error_rate": 0.002,
-    "cpu_usage": 0.40,
-    "memory_usage": 0.50,
-}
-SPREAD = {
-    "requests_per_sec": 0.05,
-    "latency_p95": 0.05,
-    "error_rate": 0.3,
-    "cpu_usage": 0.03,
-    "memory_usage": 0.004,
+    "requests_per_sec": (50.0, 0.05),
+    "latency_p95": (118.0, 0.05),
+    "error_rate": (0.002, 0.3),
+    "cpu_usage": (0.40, 0.03),
+    "memory_usage": (0.50, 0.004),
 }
 Change = float | Callable[[int], float]
 
@@ -35,10 +29,10 @@ def make_series(
     samples = []
     for i in range(count):
         values: dict[str, float] = {}
-        for metric, usual in LEVELS.items():
+        for metric, (usual, spread) in LEVELS.items():
             level = levels.get(metric, usual)
             value = level(i) if callable(level) else level
-            values[metric] = max(0.0, value * (1.0 + (SPREAD[metric] * rng.gauss(0.0, 1.0) if noisy else 0.0)))
+            values[metric] = max(0.0, value * (1.0 + (spread * rng.gauss(0.0, 1.0) if noisy else 0.0)))
         for metric in ("error_rate", "cpu_usage", "memory_usage"):
             values[metric] = min(1.0, values[metric])
         samples.append(Sample(NOON + timedelta(minutes=start + i), **values, origin=origin))

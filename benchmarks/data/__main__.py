@@ -36,17 +36,14 @@ INSERT = f"""
 INSERT INTO metric_samples ({COLUMNS})
 VALUES (1, 'baseline', 0, 1, 1, 0, 0, 0, date_trunc('day', now(), 'UTC') + interval '14 days')
 """  # noqa: S608
+DETACH = "ALTER TABLE metric_samples DETACH PARTITION {} CONCURRENTLY"
 # Case, the day whose partition {} is, and statements. One with LIMIT is repeated until it finds no row.
 CASES = (
     ("DELETE, one statement", 1, ["DELETE FROM {}"]),
     ("DELETE, batches of 5000", 2, ["DELETE FROM {0} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {0} LIMIT 5000))"]),
     ("VACUUM after it", 2, ["VACUUM {}"]),
     ("DROP of the partition", 3, ["DROP TABLE {}"]),
-    (
-        "DETACH CONCURRENTLY, then DROP",
-        4,
-        ["ALTER TABLE metric_samples DETACH PARTITION {} CONCURRENTLY", "DROP TABLE {}"],
-    ),
+    ("DETACH CONCURRENTLY, then DROP", 4, [DETACH, "DROP TABLE {}"]),
 )
 
 

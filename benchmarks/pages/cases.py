@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.test import Client
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from accounts.models import Membership, Team, User
 from dashboard.deployments.filters import ORDERS, DeploymentFilters
@@ -91,31 +91,17 @@ def pages(deep: int) -> Iterator[Case]:
         cursor = cursor_of(user, order, deep)
         asked = {"sort": order, "cursor": cursor}
         yield f"page: deployments, page {deep}, {order}", partial(get, client, "/dashboard/deployments/", asked)
-    for query in (
-        {},
-        {"severity": "critical"},
-        {"code": "high_latency", "range": "30d"},
-        {"since": "2020-01-01T00:00"},
-    ):
+    code = {"code": "high_latency", "range": "30d"}
+    for query in ({}, {"severity": "critical"}, code, {"since": "2020-01-01T00:00"}):
         yield f"page: hints {query or ''}", partial(get, client, "/dashboard/hints/", query)
-    for name, arguments in other_pages():
-        try:
-            path = reverse(f"dashboard:{name}", args=arguments)
-        except NoReverseMatch:
-            continue
-        yield f"page: {name}", partial(get, client, path)
-    yield from alternatives(user, deep)
-
-
-def other_pages() -> Iterator[tuple[str, list[Any]]]:
     environment = Environment.objects.select_related("project").order_by("id")[0]
     # A deployment with samples, checks and hints, from the real judge.
     deployment = scenes.judged(environment, **scenes.BROKEN)
-    yield "overview", []
-    yield "deployment", [deployment.uuid]
-    yield "environment", [environment.pk]
-    yield "projects", []
-    yield "project", [environment.project.uuid]
+    addressed = {"deployment": deployment.uuid, "environment": environment.pk, "project": environment.project.uuid}
+    for name in ("overview", "deployment", "environment", "projects", "project"):
+        path = reverse(f"dashboard:{name}", args=[addressed[name]] if name in addressed else [])
+        yield f"page: {name}", partial(get, client, path)
+    yield from alternatives(user, deep)
 
 
 def cursor_of(user: User, order: str, pages_on: int) -> str:

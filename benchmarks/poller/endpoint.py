@@ -13,17 +13,8 @@ import ssl
 import sys
 import time
 
-BODY = json.dumps(
-    {
-        "metrics": {
-            "requests_per_sec": 50.0,
-            "latency_p95": 120.0,
-            "error_rate": 0.0,
-            "cpu_usage": 0.3,
-            "memory_usage": 0.4,
-        }
-    }
-).encode()
+METRICS = {"requests_per_sec": 50.0, "latency_p95": 120.0, "error_rate": 0.0, "cpu_usage": 0.3, "memory_usage": 0.4}
+BODY = json.dumps({"metrics": METRICS}).encode()
 arrivals: dict[str, float] = {}
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
+import django
+from django.core.management import call_command
+
 
 def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
-    import django  # noqa: PLC0415
-
     django.setup()
-    from django.core.management import call_command  # noqa: PLC0415
-
-    from scheduler.registry import Job, job_kind  # noqa: PLC0415
+    from scheduler.registry import Job, job_kind  # noqa: PLC0415  (needs the settings)
 
     @job_kind("noop")
     async def noop(job: Job, prepared: Any) -> None:

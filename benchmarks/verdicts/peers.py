@@ -71,25 +71,18 @@ def mann_whitney_worse(pre: Sequence[float], post: Sequence[float], *, sign: flo
     return z > 2.0537 and shift > tolerated * abs(middle)
 
 
-def failed_by_test(case: Case, *, tolerated: float) -> set[str]:
-    """Return the metrics that a 98 % Mann-Whitney test finds worse."""
-    return {
-        metric
-        for metric in METRICS
-        if mann_whitney_worse(
-            _values(case.pre, metric),
-            _values(case.post, metric),
-            sign=-1.0 if metric == "requests_per_sec" else 1.0,
-            tolerated=tolerated,
-        )
-    }
-
-
 def canary(case: Case, *, tolerated: float = 0.0, critical: Sequence[str] = ()) -> str:
-    """Judge as a canary: the score is the share of metrics that pass; below 75 fails, below 95 is marginal."""
+    """Judge as a canary: the score is the share of metrics that pass a 98 % Mann-Whitney test.
+
+    Below 75 fails, below 95 is marginal.
+    """
     if not case.pre or not case.post:
         return WARNING
-    failed = failed_by_test(case, tolerated=tolerated)
+    failed = set()
+    for metric in METRICS:
+        sign = -1.0 if metric == "requests_per_sec" else 1.0
+        if mann_whitney_worse(_values(case.pre, metric), _values(case.post, metric), sign=sign, tolerated=tolerated):
+            failed.add(metric)
     score = 100.0 * (len(METRICS) - len(failed)) / len(METRICS)
     if failed & set(critical) or score < 75.0:
         return ROLLBACK

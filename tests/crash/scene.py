@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from tests.crash.planting import plant_one
 from tests.processes import Installation, wait_for
 
@@ -101,12 +99,6 @@ def took(what: str) -> Iterator[None]:
     begun = time.monotonic()
     yield
     print(f"{what}: {time.monotonic() - begun:.1f} s")
-
-
-def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as link:
-        for statement in statements:
-            link.execute(statement.encode())
 
 
 def server_pid(data_dir: Path) -> int:

@@ -20,7 +20,6 @@ from tests.crash.scene import (
     LONG_LEASE_S,
     assert_every_deployment_is_judged,
     count_events,
-    execute,
     one,
     plant,
     server_pid,
@@ -124,12 +123,12 @@ def test_without_connections_pollers_wait_with_words_and_then_go_on(own_server: 
     assert poller.poll() is None
 
 
-REFUSING = (
-    "CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS"
-    " $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
-    "CREATE TRIGGER disk_full BEFORE INSERT ON metric_samples FOR EACH ROW EXECUTE FUNCTION disk_full()",
-)
-MENDED = ("DROP TRIGGER disk_full ON metric_samples", "DROP FUNCTION disk_full()")
+REFUSING = """
+CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER disk_full BEFORE INSERT ON metric_samples FOR EACH ROW EXECUTE FUNCTION disk_full()
+"""
+MENDED = "DROP TRIGGER disk_full ON metric_samples; DROP FUNCTION disk_full()"
 
 
 def test_samples_survive_a_disk_that_was_full(scene: Installation, endpoint: str) -> None:
@@ -139,7 +138,7 @@ def test_samples_survive_a_disk_that_was_full(scene: Installation, endpoint: str
 
     poller = scene.start_poller("poller")
     before, begun = asked(), time.monotonic()
-    execute(scene.database_url, *REFUSING)
+    scene.rows(REFUSING)
     plant(scene, {"name": "shop", "endpoint": f"{endpoint}/good", "deployments": 30, "within_s": 1})
     wait_for(lambda: count_events(scene, "poller", "put_off") >= 2, "it to be refused")
     wait_for(lambda: asked() - before >= 150, "all to be measured")
@@ -147,7 +146,7 @@ def test_samples_survive_a_disk_that_was_full(scene: Installation, endpoint: str
     lines = count_events(scene, "poller", "put_off")
     assert lines <= (time.monotonic() - begun) * LINES_PER_SECOND
     assert "No space left on device" in scene.log("poller")
-    execute(scene.database_url, *MENDED)
+    scene.rows(MENDED)
     jobs = assert_every_deployment_is_judged(scene)
     assert jobs == {"completed": 150, "cancelled": 30}
     # No measured sample was measured a second time.
@@ -162,7 +161,8 @@ def test_rows_that_cannot_be_run_fail_with_words_and_the_others_go_on(scene: Ins
         " error_code, job_metadata, locked_by) VALUES ('{}', '', 0, now(), 'pending', 0, '', '', '{}', '')"
     )
     broken = [("nobody_knows_me", "{}"), ("post_collect", "[1]"), ("post_collect", "null"), ("post_collect", "{}")]
-    execute(scene.database_url, *(row.format(*each) for each in [*broken, ("analysis", '"text"')]))
+    for each in [*broken, ("analysis", '"text"')]:
+        scene.rows(row.format(*each))
     scene.start_poller("poller")
     wait_until_settled(scene)
     ended = scene.rows(

@@ -37,11 +37,13 @@ def owner_of(scene: Installation, process: subprocess.Popen[bytes]) -> str:
 def test_jobs_of_killed_pollers_are_taken_over_at_once(scene: Installation, endpoint: str) -> None:
     pollers = [scene.start_poller(f"poller-{number}", "--lease", LONG_LEASE_S) for number in range(3)]
     plant(scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 200, "within_s": 20})
+    orphans: set[tuple[int]] = set()
     for number in range(KILLS):
         pid, name = wait_for(lambda: busiest(scene, [poller.pid for poller in pollers]), "a poller to have work")
         [victim] = [poller for poller in pollers if poller.pid == pid]
         victim.kill()
         victim.wait()
+        orphans |= set(scene.rows("SELECT id FROM scheduled_jobs WHERE status = 'running' AND locked_by = %s", name))
         pollers.remove(victim)
         with took("taken over after SIGKILL"):
             # Far below its lease: the other pollers notice the released lock.
@@ -50,7 +52,9 @@ def test_jobs_of_killed_pollers_are_taken_over_at_once(scene: Installation, endp
         pollers.append(scene.start(f"poller-{number + 3}", sys.executable, "manage.py", "run_poller", *options))
     jobs = assert_every_deployment_is_judged(scene)
     assert jobs == {"completed": 1000, "cancelled": 200}
-    assert one(scene, """SELECT count(*) FROM scheduled_jobs WHERE history @> '[{"code": "poller_lost"}]'""") > 0
+    recovered = scene.rows("""SELECT id FROM scheduled_jobs WHERE history @> '[{"code": "poller_lost"}]'""")
+    assert orphans and orphans <= set(recovered)
+    assert one(scene, "SELECT count(*) FROM scheduled_jobs WHERE job_type = 'analysis' AND status = 'completed'") == 200
 
 
 def busiest(scene: Installation, pids: list[int]) -> tuple[int, str] | None:
