@@ -16,31 +16,31 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import make_user
-from dashboard.tests.pages import words
+from dashboard.tests.pages import elements, has, shows, words
 from security.limits import Usage
 from seqpulse import errors, limits
 from seqpulse.middleware import WrongMethodMiddleware, database_away
 
 pytestmark = pytest.mark.django_db
 
-HANDLERS: dict[int, Callable[[HttpRequest], Any]] = {
-    400: lambda request: errors.bad_request(request, BadRequest()),
-    403: lambda request: errors.permission_denied(request, PermissionDenied()),
-    404: lambda request: errors.page_not_found(request, Http404()),
-    405: WrongMethodMiddleware(lambda _request: HttpResponseNotAllowed(["POST"])),
-    429: lambda request: limits.too_many(request, Usage(limit=5, used=6, reset_at=0)),
-    500: errors.server_error,
-    503: database_away,
+# How each page comes about, and its heading.
+PAGES: dict[int, tuple[Callable[[HttpRequest], Any], str]] = {
+    400: (lambda request: errors.bad_request(request, BadRequest()), "Bad request"),
+    403: (lambda request: errors.permission_denied(request, PermissionDenied()), "Not allowed"),
+    404: (lambda request: errors.page_not_found(request, Http404()), "Not found"),
+    405: (WrongMethodMiddleware(lambda _request: HttpResponseNotAllowed(["POST"])), "Nothing to see here"),
+    429: (lambda request: limits.too_many(request, Usage(limit=5, used=6, reset_at=0)), "A short pause"),
+    500: (errors.server_error, "Something broke"),
+    503: (database_away, "Back in a moment"),
 }
-HEADINGS = {
-    400: "Bad request",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Nothing to see here",
-    429: "A short pause",
-    500: "Something broke",
-    503: "Back in a moment",
-}
+
+
+def page_of(status: int, path: str = "/dashboard/", **options: Any) -> Any:
+    """Return the page of this status, which must take no query. options: of `call`."""
+    with CaptureQueriesContext(connection) as asked:
+        page = PAGES[status][0](call(path, **options))
+    assert len(asked) == 0
+    return page
 
 
 def call(path: str = "/dashboard/", *, user: Any = None, method: str = "get") -> HttpRequest:
@@ -53,42 +53,32 @@ def call(path: str = "/dashboard/", *, user: Any = None, method: str = "get") ->
     return request  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("status", HANDLERS)
+@pytest.mark.parametrize("status", PAGES)
 def test_each_page_says_what_happened_and_what_to_do_next(status: int) -> None:
-    with CaptureQueriesContext(connection) as asked:
-        page = HANDLERS[status](call())
-    assert page.status_code == status
-    text = words(page)
-    assert HEADINGS[status] in text
-    assert 'class="button primary"' in page.content.decode()
-    assert len(asked) == 0
+    page = page_of(status)
+    shows(page, PAGES[status][1], status=status)
+    assert elements(page, ".button.primary")
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 429, 500])
 def test_a_signed_in_user_keeps_the_navigation(status: int) -> None:
-    user = make_user(username="ada")
-    with CaptureQueriesContext(connection) as asked:
-        page = HANDLERS[status](call(user=user))
-    body = page.content.decode()
-    assert 'class="top-nav"' in body
-    assert "ada" in body
-    assert len(asked) == 0
+    page = page_of(status, user=make_user(username="ada"))
+    assert elements(page, ".top-nav")
     # The token of a form would make two equal answers differ.
-    assert "csrfmiddlewaretoken" not in body
+    has(page, "ada", without=["csrfmiddlewaretoken"], status=status)
 
 
 # The API answers 405 by itself (tests/test_hostile_inputs.py).
-@pytest.mark.parametrize("status", [status for status in HANDLERS if status != 405])
+@pytest.mark.parametrize("status", [status for status in PAGES if status != 405])
 def test_programs_are_answered_in_json(status: int) -> None:
-    answer = HANDLERS[status](call("/deployments/x"))
+    answer = page_of(status, "/deployments/x")
     assert (answer.status_code, answer["Content-Type"]) == (status, "application/json")
 
 
 def test_after_a_post_trying_again_leads_to_a_page_that_can_be_opened() -> None:
-    page = HANDLERS[429](call("/dashboard/teams/1/leave/", method="post"))
-    assert '<a class="button primary" href="/">' in page.content.decode()
-    page = HANDLERS[429](call("//evil.example/"))
-    assert "evil.example" not in page.content.decode()
+    page = page_of(429, "/dashboard/teams/1/leave/", method="post")
+    assert elements(page, "a.button.primary[href='/']")
+    has(page_of(429, "//evil.example/"), without=["evil.example"], status=429)
 
 
 def test_a_navigation_that_breaks_leaves_a_page_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,9 +89,8 @@ def test_a_navigation_that_breaks_leaves_a_page_without_it(monkeypatch: pytest.M
             raise TemplateSyntaxError("broken")
 
     page = errors.server_error(call(user=Broken()))
-    assert page.status_code == 500
-    assert "Something broke" in words(page)
-    assert 'class="top-nav"' not in page.content.decode()
+    shows(page, "Something broke", status=500)
+    assert not elements(page, ".top-nav")
 
 
 def test_an_error_of_a_view_is_a_page_with_navigation(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,9 +102,8 @@ def test_an_error_of_a_view_is_a_page_with_navigation(client: Client, monkeypatc
 
     monkeypatch.setattr("dashboard.teams.views.teams_of", breaks)
     page = client.get("/dashboard/teams/")
-    assert page.status_code == 500
-    assert "Something broke" in words(page)
-    assert 'class="top-nav"' in page.content.decode()
+    shows(page, "Something broke", status=500)
+    assert elements(page, ".top-nav")
 
 
 def test_not_found_shows_the_user_and_not_the_requested_path(client: Client) -> None:
@@ -129,8 +117,8 @@ def test_not_found_shows_the_user_and_not_the_requested_path(client: Client) -> 
 def test_the_address_of_a_form_has_a_page(client: Client) -> None:
     client.force_login(make_user(username="ada"))
     page = client.get("/dashboard/settings/sessions/end/")
-    assert (page.status_code, page["Allow"]) == (405, "POST")
-    assert "Nothing to see here" in words(page)
+    assert page["Allow"] == "POST"
+    shows(page, "Nothing to see here", status=405)
 
 
 @pytest.mark.parametrize(
@@ -145,18 +133,15 @@ def test_the_address_of_a_form_has_a_page(client: Client) -> None:
 def test_a_form_sent_signed_out_leads_back_to_its_page(client: Client, referer: str, back: str) -> None:
     answer = client.post("/dashboard/settings/sessions/end/", HTTP_REFERER=referer)
     assert answer["Location"] == f"/accounts/login/?next={quote(back, safe='/')}"
-    page = client.get(answer["Location"])
-    assert "You were signed out, so nothing was saved." in words(page)
+    shows(client.get(answer["Location"]), "You were signed out, so nothing was saved.")
 
 
 def test_a_form_that_is_too_old_says_so(client: Client) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(make_user())
-    page = strict.post("/dashboard/teams/", {"name": "x"})
-    assert page.status_code == 403
-    assert "Please try again" in words(page)
+    shows(strict.post("/dashboard/teams/", {"name": "x"}), "Please try again", status=403)
 
 
 def test_error_pages_use_the_language_of_the_user(client: Client) -> None:
     client.cookies[settings.LANGUAGE_COOKIE_NAME] = "fr"
-    assert '<html lang="fr"' in client.get("/nowhere/").content.decode()
+    assert elements(client.get("/nowhere/"), "html[lang=fr]")
