@@ -152,7 +152,7 @@ def teams(world: World) -> Iterator[Any]:
     for email in ("", "no", "grace@example.com", "margaret@example.com", "margaret@example.com"):
         data = {"invite-email": email, "invite-role": "viewer" if email else "own"}
         yield boss.post(f"{page}invitations/", data, follow=True)
-    with override_settings(EMAIL_BACKEND="dashboard.tests.test_team_pages.Refusing"):
+    with override_settings(EMAIL_BACKEND="dashboard.tests.account_forms.Refusing"):
         yield boss.post(f"{page}invitations/", {"invite-email": "g@example.com", "invite-role": "viewer"}, follow=True)
     invitations = f"{page}invitations/{world.place.invitation.pk}"
     yield boss.post(f"{invitations}/resend/", follow=True)

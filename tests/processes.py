@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import requests
+from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.management import call_command
 from django.test import override_settings
@@ -71,6 +72,9 @@ END $$;
 CREATE TRIGGER late_expiry BEFORE INSERT ON scheduled_jobs FOR EACH ROW EXECUTE FUNCTION late_expiry()
 """
 NORMAL_EXPIRY = "DROP TRIGGER late_expiry ON scheduled_jobs; DROP FUNCTION late_expiry()"
+
+# What production does not start without.
+KEYS = {"SECRET_KEY": "x" * 60 + "aB3$", "SEQPULSE_ENCRYPTION_KEYS": Fernet.generate_key().decode()}
 
 # The variable by which coverage measures the processes that tests start.
 COVERAGE = "COVERAGE_PROCESS_CONFIG"

@@ -10,9 +10,8 @@ import pytest
 
 from seqpulse.devserver.preparing import begin
 from tests.databases import own_database
-from tests.processes import closed_port, environment
+from tests.processes import KEYS, closed_port, environment
 from tests.system_tools import ROOT, output_of, run
-from tests.test_settings import KEYS
 
 pytestmark = pytest.mark.e2e
 

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 
 from seqpulse.environment import Environment, SampleInterval, database, mail_server
 from tests import system_tools
-from tests.processes import environment
+from tests.processes import KEYS, environment
 
 URL = "postgres://seqpulse:pass@db.example:5432/seqpulse"
-KEYS = {"SECRET_KEY": "x" * 60 + "aB3$", "SEQPULSE_ENCRYPTION_KEYS": Fernet.generate_key().decode()}
 
 WRONG = {
     "DATABASE_URL": "mysql://db.example/seqpulse",

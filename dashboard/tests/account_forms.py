@@ -1,10 +1,11 @@
-"""Signing up, links in mails, and setting up a second factor."""
+"""Signing up, mails and the links in them, and setting up a second factor."""
 
 import re
 import time
 from typing import Any
 
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from django.core.mail.backends.locmem import EmailBackend
 from django.test import Client
 
 from dashboard.tests.pages import elements, words
@@ -12,6 +13,13 @@ from dashboard.tests.pages import elements, words
 SIGNUP, ACTIVATE = "/accounts/signup/", "/accounts/2fa/totp/activate/"
 NEW = {"email": "Grace@Example.org", "password1": "a fine long phrase", "password2": "a fine long phrase"}
 STEP_S = 30
+
+
+class Refusing(EmailBackend):
+    """A mail server that is away."""
+
+    def send_messages(self, messages: Any) -> int:
+        raise ConnectionRefusedError("smtp.example.com: connection refused")
 
 
 def link_in(message: Any, part: str) -> str:

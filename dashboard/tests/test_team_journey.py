@@ -77,7 +77,7 @@ def test_another_account_is_warned_and_a_mail_that_fails_leaves_its_link(site, o
     team = Team.objects.create(name="Payments and a name that is longer than most names of teams are")
     team.memberships.create(user=user, role=Role.OWNER)
     make_user(username="linus", email="linus@example.org")
-    settings.EMAIL_BACKEND = "dashboard.tests.test_team_pages.Refusing"
+    settings.EMAIL_BACKEND = "dashboard.tests.account_forms.Refusing"
     sign_in(site, live_server, f"/dashboard/teams/{team.pk}/")
     submit(site, "Invite", {"E-mail address": "grace@example.com"})
     link = site.get_by_label("Link of the invitation")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.core import mail
-from django.core.mail.backends.locmem import EmailBackend
 from django.test import Client
 from django.utils import timezone
 
@@ -21,13 +20,6 @@ from tests.factories import make_deployment, make_environment, make_membership, 
 pytestmark = pytest.mark.django_db
 
 GRACE = "grace@example.com"
-
-
-class Refusing(EmailBackend):
-    """A mail server that is away."""
-
-    def send_messages(self, messages: Any) -> int:
-        raise ConnectionRefusedError("smtp.example.com: connection refused")
 
 
 @pytest.fixture
@@ -247,7 +239,7 @@ def test_the_mail_is_in_the_language_of_the_sender_and_escapes_names_only_in_mar
 
 
 def test_where_no_mail_leaves_the_invitation_stands_and_its_link_is_shown_once(browser_of, team, grace, settings):
-    settings.EMAIL_BACKEND = f"{Refusing.__module__}.{Refusing.__qualname__}"
+    settings.EMAIL_BACKEND = "dashboard.tests.account_forms.Refusing"
     page = send(browser_of, team)
     shows(page, "The mail could not be sent")
     assert "no-store" in page["Cache-Control"]
