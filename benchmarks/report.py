@@ -1,7 +1,5 @@
 """Print what a benchmark has measured: a table, then one line of JSON."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Collection

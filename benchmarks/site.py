@@ -1,7 +1,5 @@
 """Run SeqPulse for a benchmark, on a temporary PostgreSQL or on that of DATABASE_URL."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import socket

@@ -1,7 +1,5 @@
 """Import the admin modules of the subjects; Django imports this module."""
 
-from __future__ import annotations
-
 from dashboard.accounts import admin as accounts
 from dashboard.deployments import admin as deployments
 

@@ -5,8 +5,6 @@ of an hour would leave little room for a window of five minutes, which matters m
 stop in every language.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Filters of lists: a GET form whose fields form the URL, and chips for active filters."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """What form views share: changed fields, refusals of services, tokens of forms whose answer shows a secret."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """Render facts and numbers in the active language."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

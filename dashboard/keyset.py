@@ -3,8 +3,6 @@
 Every page costs the same, and new rows neither repeat nor hide others.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import math

@@ -1,7 +1,5 @@
 """Display names of states, verdicts, metrics and outcomes, translated when shown."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

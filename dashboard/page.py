@@ -1,7 +1,5 @@
 """What every page starts with: the signed-in user, and who may open a view, with which methods, how often."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec

@@ -1,7 +1,5 @@
 """URLs of all pages, in the namespace "dashboard"."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

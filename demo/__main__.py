@@ -1,7 +1,5 @@
 """Run the demo: `python -m demo [--exit]`, called by `make demo`."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

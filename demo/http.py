@@ -1,7 +1,5 @@
 """Call the API and the simulated service over HTTP with JSON, as a pipeline does."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import requests

@@ -1,7 +1,5 @@
 """Send requests to the simulated service at a constant rate, however fast it answers."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 

@@ -1,7 +1,5 @@
 """Run three deployments through the public API, as a pipeline does, and print each step."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable

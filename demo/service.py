@@ -9,8 +9,6 @@ All numbers are measured: latency, errors and traffic over the last two seconds,
 its resident memory as a ratio of MEMORY_LIMIT_BYTES.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import itertools

@@ -3,8 +3,6 @@
 Independent of SeqPulse's code, like that of an observed service.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Create the demo's project with its key and secret, and a user to sign in."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -1,7 +1,5 @@
 """Errors that are stored or shown."""
 
-from __future__ import annotations
-
 from explain.facts import Fact, Param
 from explain.rendering import render
 

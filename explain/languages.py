@@ -1,7 +1,5 @@
 """Languages by their gettext catalogues (locale/<language>/LC_MESSAGES/django.mo): a further one is one more file."""
 
-from __future__ import annotations
-
 import gettext
 from dataclasses import dataclass
 from functools import lru_cache

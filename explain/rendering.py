@@ -1,7 +1,5 @@
 """Facts as sentences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from string import Formatter

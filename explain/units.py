@@ -1,8 +1,6 @@
 """How numbers are rounded and which unit they get, by the names that placeholders use. Register an app's own beside its
 templates."""
 
-from __future__ import annotations
-
 import math
 
 from explain.catalogue import Plural, register

@@ -1,7 +1,5 @@
 """Samples in Django admin, read-only."""
 
-from __future__ import annotations
-
 from django.contrib import admin
 
 from common.modeladmin import MachineMadeAdmin

@@ -1,7 +1,5 @@
 """GET /deployments/{id}/metrics: the samples of one deployment."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from django.shortcuts import get_object_or_404

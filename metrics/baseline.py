@@ -1,7 +1,5 @@
 """Sample the baseline of each environment while nothing is deployed or under observation."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Collect one sample: what the job kinds of all phases share."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from time import monotonic
 

@@ -1,7 +1,5 @@
 """Counters of collections: samples stored and samples lost."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 

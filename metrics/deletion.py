@@ -4,8 +4,6 @@ Deleted ones are hidden at once and lose keys, endpoints and secrets. Their rows
 a poller in batches, each in its own transaction, so that no request waits and no writer is blocked.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The fetcher shared by all collections of a poller."""
 
-from __future__ import annotations
-
 import asyncio
 import resource
 from weakref import WeakKeyDictionary

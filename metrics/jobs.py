@@ -1,7 +1,5 @@
 """The job kinds pre_collect and post_collect: collect the samples of a deployment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from deployments.models import Deployment

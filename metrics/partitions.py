@@ -4,8 +4,6 @@ There is no default partition: with one, PostgreSQL refuses DETACH CONCURRENTLY,
 until the last reader is done. Instead the writer of a sample creates the day that is missing.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass

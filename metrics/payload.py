@@ -1,7 +1,5 @@
 """Parse the body of a metrics endpoint (docs/protocol.md). Pure, and strict: ambiguous values are refused."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import dataclass

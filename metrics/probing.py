@@ -3,8 +3,6 @@
 It uses the same client, time limit, signature and parser as the poller.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -5,8 +5,6 @@ retention are deleted in batches, each in its own transaction. So are the places
 them have expired.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator

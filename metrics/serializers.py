@@ -1,7 +1,5 @@
 """Samples in the API."""
 
-from __future__ import annotations
-
 from rest_framework import serializers
 
 from metrics.models import MetricSample

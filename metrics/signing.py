@@ -1,7 +1,5 @@
 """Signature v2 of requests to metrics endpoints (docs/protocol.md). Pure."""
 
-from __future__ import annotations
-
 import hmac
 import secrets
 from collections.abc import Mapping

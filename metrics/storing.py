@@ -1,7 +1,5 @@
 """Store samples: one statement for a batch, each place of a deployment once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

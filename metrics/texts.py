@@ -1,7 +1,5 @@
 """Templates of facts about failed collections."""
 
-from __future__ import annotations
-
 from explain.catalogue import gettext_noop as _
 from explain.catalogue import register
 

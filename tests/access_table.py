@@ -17,8 +17,6 @@ values of tests/access_world.py:Place in braces. A method without a line must be
 admin are in the test.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Create two teams with every object that URLs refer to, and clients of every role."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Concurrent calls in tests, each in a thread with database connections of its own."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Databases for tests: the server, one migrated template for every state of the migrations, and copies of it."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import secrets

@@ -3,8 +3,6 @@
 GET /requests answers the number of requests by path.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

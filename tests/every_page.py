@@ -3,8 +3,6 @@
 New pages are included by themselves; states that need preparation belong in tests/page_states.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta

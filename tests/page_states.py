@@ -3,8 +3,6 @@
 Each function acts as the users of tests/every_page.py and yields the answers.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Run an installation for tests as real processes: database, web servers, pollers, endpoints."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

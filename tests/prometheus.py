@@ -1,7 +1,5 @@
 """Run a real Prometheus for tests, which scrapes SeqPulse every second with the shipped rules."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager

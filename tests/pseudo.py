@@ -4,8 +4,6 @@ The parts between the placeholders of a text are put into brackets. Values stay 
 their own, or be data. So a translated sentence around an English word is found as well.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Find programs that some tests need, and run them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

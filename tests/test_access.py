@@ -3,8 +3,6 @@
 A URL without a line fails the test, and so does a line without its URL.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator

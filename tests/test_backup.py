@@ -1,7 +1,5 @@
 """Backup and restore as in docs/operating.md: a dump of a running installation is restored as another one."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`manage.py`: its messages if the installation is not ready for a command, and what it does not import."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

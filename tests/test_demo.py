@@ -1,7 +1,5 @@
 """`make demo`: the whole demo with all processes, and the parts of the simulated service."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import re

@@ -1,7 +1,5 @@
 """Documents agree with the repository: links resolve, the version has a changelog entry, YAML files parse."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from datetime import date

@@ -1,7 +1,5 @@
 """/ds-metrics: correct numbers over all processes, and signature checks as a receiver."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

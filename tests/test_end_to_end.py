@@ -1,7 +1,5 @@
 """The main flow across real processes: web, pollers, endpoints; and with faulty endpoints."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator

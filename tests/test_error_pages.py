@@ -1,7 +1,5 @@
 """Error pages: in the style of the dashboard, with a next step, and without queries."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote

@@ -1,7 +1,5 @@
 """Hostile inputs to every endpoint: none answers 5xx, none reveals whether an id of another team exists."""
 
-from __future__ import annotations
-
 import json
 from io import BytesIO
 from typing import Any

@@ -1,7 +1,5 @@
 """Limits are exact across processes, in PostgreSQL and in Redis, and when Redis becomes unavailable."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Transfer size of a page from a real web server: compressed, hashed, cached permanently."""
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Iterator

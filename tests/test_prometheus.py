@@ -1,7 +1,5 @@
 """Rules, alerts and dashboards in a real Prometheus."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

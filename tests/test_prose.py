@@ -1,7 +1,5 @@
 """Sentences are rendered from facts where they are shown; no module reads them back."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 

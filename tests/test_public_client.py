@@ -1,7 +1,5 @@
 """The public client, package `seqpulse` 0.4.1, unchanged and in its own environment, against this server."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The whole flow across real processes with marked secrets, which must not appear in any output."""
 
-from __future__ import annotations
-
 import json
 import re
 import secrets

@@ -1,7 +1,5 @@
 """Settings come from the environment, typed; an invalid one names its variable and prevents the start."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

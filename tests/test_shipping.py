@@ -1,7 +1,5 @@
 """Image, compose file and units: linted; the steps of the image run as an unprivileged user."""
 
-from __future__ import annotations
-
 import copy
 import fnmatch
 import json

@@ -1,7 +1,5 @@
 """Snippets of the integration page: each is run, or at least parsed, by its target program."""
 
-from __future__ import annotations
-
 import os
 import py_compile
 import re

@@ -1,7 +1,5 @@
 """Tests whose program is missing are skipped, or fail in CI."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.system_tools import REQUIRED, require

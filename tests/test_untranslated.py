@@ -1,7 +1,5 @@
 """Every text of the interface is translatable: in catalogue, templates, pages and mails."""
 
-from __future__ import annotations
-
 import ast
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Upgrades (docs/operating.md): the previous version works on while migrations run; old databases are refused."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

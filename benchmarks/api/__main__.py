@@ -3,8 +3,6 @@
 The client runs on the same machine and uses a share of it.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

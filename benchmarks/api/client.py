@@ -1,7 +1,5 @@
 """HTTP/1.1 client with low CPU cost: persistent connections on one event loop."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json

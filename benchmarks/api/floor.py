@@ -3,8 +3,6 @@
 Without key, limit and log line: the cost of machine and framework, to compare our figures with.
 """
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

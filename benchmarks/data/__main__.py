@@ -4,8 +4,6 @@ During each case a writer inserts a sample every few milliseconds, and a reader 
 for a second at a time, like a long report.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import threading

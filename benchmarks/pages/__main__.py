@@ -4,8 +4,6 @@ Times cover the whole request without network: middleware, queries, template. Th
 the usual alternative on the same data: pages by OFFSET, search by ILIKE, totals by count(*).
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

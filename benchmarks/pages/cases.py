@@ -1,7 +1,5 @@
 """Cases of `make bench-pages`: pages and files as a browser requests them, and alternatives to the list's queries."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any

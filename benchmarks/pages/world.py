@@ -1,7 +1,5 @@
 """Fill the database with a year of a busy installation: deployments with verdicts and hints, generated in SQL."""
 
-from __future__ import annotations
-
 from benchmarks.site import Site
 
 TEAMS, DAYS = 12, 365

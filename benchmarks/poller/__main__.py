@@ -1,7 +1,5 @@
 """Print a table, then one JSON object: `python -m benchmarks.poller [--quick] [--only NAME …] [--rival PYTHON]`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

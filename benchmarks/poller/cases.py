@@ -1,7 +1,5 @@
 """Measure the figures, one function each."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ speaks TLS and closes every connection. GET /arrivals returns and clears the tim
 seconds since the epoch.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import ssl

@@ -1,7 +1,5 @@
 """Run a poller with a no-op job kind: the cost of the scheduler itself."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

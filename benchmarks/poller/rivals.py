@@ -1,7 +1,5 @@
 """Alternatives measured in the same run: procrastinate, libcurl alone, and a simple threaded poller."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

@@ -1,7 +1,5 @@
 """Run pollers and endpoints on a PostgreSQL of their own, and insert their work by SQL."""
 
-from __future__ import annotations
-
 import os
 import secrets
 from pathlib import Path

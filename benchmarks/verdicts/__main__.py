@@ -1,7 +1,5 @@
 """Run `python -m benchmarks.verdicts [--cases N] [--seed S] [--calibrate] [--write FILE]`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

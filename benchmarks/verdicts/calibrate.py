@@ -1,7 +1,5 @@
 """Compute how often verdicts at each distance from the thresholds are right: the judge's confidence table."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from analysis.judge.adaptive import weigh

@@ -1,7 +1,5 @@
 """Compute figures of merit of a judge on labelled cases."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Each takes a case and returns a verdict. None of them states a usable confidence, so none is reported.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

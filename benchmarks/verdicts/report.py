@@ -1,7 +1,5 @@
 """Print the report: tables, and the same figures as one JSON object."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, quantiles
 from typing import Any

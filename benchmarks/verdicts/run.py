@@ -1,7 +1,5 @@
 """Run judges over many cases on all cores."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Plain on purpose: multiplicative log-normal noise with AR(1), binomial errors, s
 at a time, for stress tests and for the strata of the ablations.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable

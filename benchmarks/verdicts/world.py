@@ -3,8 +3,6 @@
 Time is in minutes from `finish`. Every case has its own seed and can be reproduced alone.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Models of django-allauth in Django admin: without secrets, and read-only where users edit them themselves."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from allauth.account.models import EmailAddress

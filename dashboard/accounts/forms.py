@@ -1,7 +1,5 @@
 """Extended forms of django-allauth, and forms of personal settings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Second factors: secrets encrypted at rest, codes valid once, hostile answers handled as wrong ones."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """List and end the sessions of a user."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Personal settings, views of django-allauth with additional checks, and redirects from former URLs."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 from allauth.account import views as allauth_views

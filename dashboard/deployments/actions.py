@@ -1,7 +1,5 @@
 """Actions on a deployment besides marking it: compare, rerun its analysis, replay, download."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Deployments in Django admin, with reruns of their analyses."""
 
-from __future__ import annotations
-
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest

@@ -5,8 +5,6 @@ The rows of each project have one, so the database can go from project to projec
 matches would be slow.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Compare a deployment with an earlier one of the same environment."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID

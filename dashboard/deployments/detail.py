@@ -1,7 +1,5 @@
 """Build the context of the page of a deployment."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime

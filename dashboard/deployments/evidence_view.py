@@ -1,7 +1,5 @@
 """Prepare the evidence of a verdict for its page: compared samples, left-out samples, policy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

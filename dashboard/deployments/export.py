@@ -3,8 +3,6 @@
 Format: docs/dashboard.md. `judged_on` is the input of the judge, so that the verdict can be recomputed.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.utils import translation

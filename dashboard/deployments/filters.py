@@ -1,7 +1,5 @@
 """Filters and orders of the list of deployments. Rows without a duration or verdict come last."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime

@@ -4,8 +4,6 @@ Memory is constant: deployments are read in chunks, each starting after the last
 docs/dashboard.md.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import re

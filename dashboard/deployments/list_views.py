@@ -1,7 +1,5 @@
 """Views of the list of deployments: page, live part, downloads."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator
 from typing import Any
 

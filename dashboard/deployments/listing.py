@@ -1,7 +1,5 @@
 """Load a page of the list of deployments in a fixed number of queries, for any filter and order."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from dashboard import keyset

@@ -1,7 +1,5 @@
 """Queries of the pages. They start from what the user may see; each function needs a fixed number of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta

@@ -3,8 +3,6 @@
 A further source is one function from Detail to entries, listed in SOURCES.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Compare a stored verdict with the result of another analysis, check by check."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from analysis.judge.types import METRICS, Check, Verdict

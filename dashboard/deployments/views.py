@@ -1,7 +1,5 @@
 """The page of a deployment and its live fragment."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from django.contrib import messages

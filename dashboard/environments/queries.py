@@ -1,7 +1,5 @@
 """Queries of an environment's page. They start from what the user may see, and their number is fixed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta

@@ -3,8 +3,6 @@
 A bucket keeps the lowest and the highest value beside the mean, so that a spike of one sample stays visible.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

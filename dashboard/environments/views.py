@@ -1,7 +1,5 @@
 """The page of an environment: metrics over time, and deployments."""
 
-from __future__ import annotations
-
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 

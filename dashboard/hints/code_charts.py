@@ -1,7 +1,5 @@
 """Compute charts of hints by day; _code_chart.html draws them as SVG. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Filters and queries of the page of hints; the number of queries is fixed."""
 
-from __future__ import annotations
-
 from datetime import date, datetime, timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Hints of all projects."""
 
-from __future__ import annotations
-
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 

@@ -1,7 +1,5 @@
 """Compute the delivery figures in SQL, with index-only scans over a hundred thousand deployments."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any

@@ -3,8 +3,6 @@
 delivery.py computes the figures, docs/dashboard.md defines them.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

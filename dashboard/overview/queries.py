@@ -1,7 +1,5 @@
 """Queries of the overview. They start from what the user may see, and their number is fixed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta

@@ -1,7 +1,5 @@
 """The overview: state of all environments, and delivery figures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse

@@ -4,8 +4,6 @@ Fields of a policy are named by their path in it, those of `fixed` with its pref
 percentages here. An empty field means the default, and is not stored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Queries of the page of an environment's policy. Each function needs a fixed number."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Views of an environment's policy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

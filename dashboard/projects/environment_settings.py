@@ -1,7 +1,5 @@
 """An environment's settings: its name, its metrics endpoint with a live probe, its deletion."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib import messages

@@ -1,7 +1,5 @@
 """Forms of projects, environments and keys."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django import forms

@@ -1,7 +1,5 @@
 """The report on a probe of a metrics endpoint: the answer, what is wrong with it, and what to do."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

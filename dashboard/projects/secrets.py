@@ -1,7 +1,5 @@
 """API keys and signing secrets: made, rotated, revoked, and shown once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta

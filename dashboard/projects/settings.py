@@ -1,7 +1,5 @@
 """A project's settings: name, window, plan, environments, archive and deletion."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib import messages

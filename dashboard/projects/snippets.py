@@ -4,8 +4,6 @@ The texts are files in templates/snippets/, in their own language. A name is alw
 whatever it contains: a name is never code.
 """
 
-from __future__ import annotations
-
 import json
 import shlex
 from dataclasses import asdict, dataclass

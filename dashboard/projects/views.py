@@ -1,7 +1,5 @@
 """Pages of projects: list, new project, project, integration."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from django.contrib import messages

@@ -1,7 +1,5 @@
 """Queries of the status page, run every few seconds at most."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any

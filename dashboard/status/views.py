@@ -1,7 +1,5 @@
 """The status page: whether SeqPulse itself works."""
 
-from __future__ import annotations
-
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 

@@ -1,7 +1,5 @@
 """Forms of teams. Services check again what a form accepts."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any
 

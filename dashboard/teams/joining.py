@@ -1,7 +1,5 @@
 """The page behind the link of an invitation."""
 
-from __future__ import annotations
-
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse

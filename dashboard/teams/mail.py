@@ -1,7 +1,5 @@
 """The mail with an invitation to a team."""
 
-from __future__ import annotations
-
 import structlog
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection

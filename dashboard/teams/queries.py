@@ -1,7 +1,5 @@
 """Queries of the team pages. Each function needs a fixed number of queries."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

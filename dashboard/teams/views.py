@@ -1,7 +1,5 @@
 """Pages of teams: the user's teams, one team, and changes of its members and invitations."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib import messages

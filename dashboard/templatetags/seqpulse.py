@@ -1,7 +1,5 @@
 """Template tags and filters for numbers, times and badges."""
 
-from __future__ import annotations
-
 import secrets
 from datetime import date, datetime
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Facts become sentences: units, plurals, nesting, other languages, and whatever is stored."""
 
-from __future__ import annotations
-
 import gettext
 import json
 import pickle

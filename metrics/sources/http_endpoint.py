@@ -1,7 +1,5 @@
 """Collect from a metrics endpoint over HTTP, signed if the environment signs (docs/protocol.md)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime

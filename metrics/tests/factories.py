@@ -1,7 +1,5 @@
 """Samples for tests."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Archived and deleted projects, environments and teams, also under concurrent calls."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

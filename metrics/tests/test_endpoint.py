@@ -1,7 +1,5 @@
 """Asking a metrics endpoint: real requests to a real server."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """The partitions of metric_samples: created ahead, read only where needed, dropped without blocking others."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta

@@ -1,7 +1,5 @@
 """Tests of endpoints whose answer has no metrics."""
 
-from __future__ import annotations
-
 import pytest
 
 from explain.rendering import render

@@ -1,7 +1,5 @@
 """Old samples are removed by plan and counted by project; verdicts stay."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO

@@ -1,7 +1,5 @@
 """Provide an installation and an endpoint for each fault test."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Create many deployments under observation."""
 
-from __future__ import annotations
-
 from django.db import connection, transaction
 
 from deployments.services import Trigger, finish_deployment, start_deployment

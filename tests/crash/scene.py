@@ -1,7 +1,5 @@
 """Helpers of the fault tests: create work, wait for its end, and check the result."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Run a poller with a wrong clock: `python -m tests.crash.skewed SECONDS [OPTION…]`."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import sys

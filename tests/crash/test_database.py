@@ -1,7 +1,5 @@
 """The database stops, refuses connections or refuses rows."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

@@ -1,7 +1,5 @@
 """Projects that could occupy a poller alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Pollers that are killed, frozen or stopped."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

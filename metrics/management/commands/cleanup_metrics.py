@@ -1,7 +1,5 @@
 """manage.py cleanup_metrics: the poller's daily sweep, by hand or from cron."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
