@@ -135,9 +135,10 @@ MACHINE = re.compile(
             r"\b[\w-]+(?:\.[\w-]+)+:\d+|\btestserver\b|\bnowhere\.invalid\b",
             r"(?<!\w)/[\w./-]+",
             r"\b[\w-]+\.(?:json|csv|toml|txt|py)\b",
-            # Codes, secrets, hexadecimal ids, placeholders of scripts, words of JSON and of URLs
-            r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b",
+            # Secrets; a code would match only the beginning of one like sphs_ab-C
             r"\b(?:sp|sphs|spi)_[\w-]+",
+            # Codes, hexadecimal ids, placeholders of scripts, words of JSON and of URLs
+            r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b",
             r"\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b",
             r"\{\w+\}",
             r"\b(?:null|ftp)\b",

@@ -322,6 +322,13 @@ def seen(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Seen:
     return seen
 
 
+@pytest.mark.parametrize(
+    "machine", ["sphs_pei-6BrjPpHY7j99Q9L", "sp_a_b-Cd_E", "spi_-x", "idempotency_key", "1a2b3c-4d5e6f"]
+)
+def test_secrets_codes_and_ids_are_no_words(machine: str) -> None:
+    assert untranslated(f"{machine} Hello", data=(), same=()) == ["Hello"]
+
+
 @pytest.mark.django_db
 def test_pages_and_mails_show_only_translated_texts(seen: Seen) -> None:
     assert len(seen.pages) > 40
