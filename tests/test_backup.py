@@ -17,6 +17,7 @@ pytestmark = pytest.mark.e2e
 
 VERDICT = "SELECT verdict FROM deployment_verdicts JOIN deployments ON deployments.id = deployment_id WHERE uuid = %s"
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+EXPIRED = "SELECT 1 FROM scheduled_jobs WHERE status = 'pending' AND job_type = 'post_collect' AND expires_at < now()"
 
 
 def program(name: str) -> str:
@@ -73,6 +74,8 @@ def test_a_dump_of_a_running_installation_is_restored_and_carries_on(running: In
             path = f"{restored_endpoint}/signed"
             with restored.here():
                 Environment.objects.update(metrics_endpoint=path)
+            # However fast the restore was, a sample has to be due and lost while nothing runs.
+            wait_for(lambda: restored.rows(EXPIRED), "a sample to expire")
             restored.start_poller()
             restored.start_web()
             verdict = restored.verdict_of(under_way, key)
