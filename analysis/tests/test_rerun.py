@@ -364,7 +364,7 @@ def test_a_rerun_and_the_analysis_itself_at_once_leave_one_verdict(environment):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_rerun_waits_for_whoever_judges_the_deployment(environment):
+def test_a_rerun_waits_for_another_that_judges_the_deployment(environment):
     """Its row is the lock: what the analysis has written by then is what the rerun goes by."""
     deployment = observed(environment, **SLOW)
     token = preview_rerun(fresh(deployment)).token

@@ -105,7 +105,7 @@ def revoke(request: HttpRequest, project: Project, actions: Actions, key_id: int
     """Revoke a key now. Idempotent."""
     key = get_object_or_404(ApiKey.objects.filter(project=project), pk=key_id)
     key.revoke()
-    message = _("The key “%(name)s” is revoked: whoever still uses it is refused from now on.")
+    message = _("The key “%(name)s” is revoked: calls with it are refused from now on.")
     messages.success(request, message % {"name": key.name})
     return redirect("dashboard:project-keys", uuid=project.uuid)
 

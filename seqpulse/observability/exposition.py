@@ -98,7 +98,7 @@ def now(gauges: Gauges) -> Iterator[Metric]:
     pending = dict.fromkeys(kind_names(), 0) | gauges.pending
     yield gauge("seqpulse_scheduler_jobs_pending", "Jobs that wait, due or not.", job_type=pending)
     states = {"active": 0, "idle": 0} | gauges.connections
-    yield gauge("seqpulse_database_connections", "Connections to the database server, whoever has them.", state=states)
+    yield gauge("seqpulse_database_connections", "Connections to the database server, of all programs.", state=states)
     ages = heartbeat_ages(gauges.pollers)
     yield gauge("seqpulse_scheduler_poller_heartbeat_age_seconds", "Since a host's last heartbeat.", host=ages)
     queue = gauges.queue
