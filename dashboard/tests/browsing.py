@@ -85,6 +85,8 @@ def look(page: Page, name: str, *, text: str = "", heading: str = "", exclude: C
     exclude: selectors of third-party markup, each with its reason at the call.
     """
     see(page, text=text, heading=heading)
+    # A page that was just navigated to has no document yet.
+    page.wait_for_load_state()
     wrong: list[str] = []
     for scheme, size in LOOKS:
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
