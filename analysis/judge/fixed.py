@@ -23,6 +23,7 @@ from analysis.judge.types import (
     Verdict,
     VerdictName,
     Window,
+    values_of,
 )
 from explain.facts import Fact
 from projects.policy import LIMITED_METRICS, FixedPolicy
@@ -82,8 +83,9 @@ def _verdict_name(failing: list[Check], *, comparable: bool, conclusive: bool) -
 def _check_limit(metric: str, pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy) -> Check:
     rule = policy.limit_of(metric)
     line = float(decimal_of(rule.limit) * decimal_of(policy.secured_factor))
-    values = [getattr(sample, metric) for sample in post]
-    baseline = mean_of([getattr(sample, metric) for sample in pre]) if pre else None
+    values = values_of(post, metric)
+    before = values_of(pre, metric)
+    baseline = mean_of(before) if before else None
     if not values:
         return _skipped(
             metric,

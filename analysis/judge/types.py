@@ -1,5 +1,6 @@
 """Values of the analysis. Pure: no Django, no I/O."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -22,18 +23,29 @@ Origin = Literal["pre", "baseline", "history", "post"]
 class Sample:
     """One answer of a metrics endpoint.
 
-    collected_at is aware UTC; requests_per_sec ≥ 0; latency_p95 in ms ≥ 0; error_rate, cpu_usage and memory_usage
-    are ratios 0..1. origin: pre (at trigger), baseline (before, between deployments), history (POST of earlier good
-    deployments), post (after finish).
+    collected_at is aware UTC; requests_per_sec ≥ 0; latency_p95 in ms ≥ 0, None where there was no request to time;
+    error_rate, cpu_usage and memory_usage are ratios 0..1. origin: pre (at trigger), baseline (before, between
+    deployments), history (POST of earlier good deployments), post (after finish).
     """
 
     collected_at: datetime
     requests_per_sec: float
-    latency_p95: float
+    latency_p95: float | None
     error_rate: float
     cpu_usage: float
     memory_usage: float
     origin: Origin = "post"
+
+    @property
+    def latency(self) -> float:
+        """Return the p95 in ms; 0.0 where no request was timed."""
+        return (self.latency_p95 or 0.0) if self.requests_per_sec > 0.0 else 0.0
+
+
+def values_of(samples: Sequence[Sample], metric: str) -> list[float]:
+    """Return the known values of a metric; a sample without requests has no latency."""
+    values = (getattr(sample, "latency" if metric == "latency_p95" else metric) for sample in samples)
+    return [value for value in values if metric != "latency_p95" or value > 0.0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +63,25 @@ class Miss:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierDay:
+    """The same minutes of an earlier day: levels by metric, as in Sample.
+
+    before: at the time of day of PRE; after: at that of POST. A metric without a level then is absent.
+    """
+
+    days_ago: int
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The planned observation, to judge how complete the evidence is.
 
     expected: number of POST samples planned; interval_s: seconds between them; evaluated_at: time of judging;
     started_at, finished_at: of the deployment, if known. final is false while samples are still to come.
+    earlier_days: newest first. bad_predecessor: number of the deployment whose window PRE was taken in, if that one was
+    judged bad. endpoint_answered_before: whether the environment's endpoint ever answered before this deployment.
     """
 
     expected: int = 5
@@ -65,6 +91,9 @@ class Window:
     finished_at: datetime | None = None
     misses: tuple[Miss, ...] = ()
     final: bool = True
+    earlier_days: tuple[EarlierDay, ...] = ()
+    bad_predecessor: int | None = None
+    endpoint_answered_before: bool = True
 
 
 # The rule of a check that counts failed collections as evidence: the endpoint stopped answering. No metric has a level.
@@ -136,9 +165,36 @@ class Quality:
     issues: tuple[QualityIssue, ...] = ()
 
 
+Healthy = Literal["yes", "no", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the service is healthy at the end of the window, whatever the deployment changed; and why not."""
+
+    healthy: Healthy = "unknown"
+    reasons: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a verdict rests on.
+
+    requests, requests_before: judged requests of POST and PRE, about; pre_age_s: seconds from the newest PRE sample to
+    the first POST sample, None without PRE; exercised: whether requests reached the new version; doubts: why the
+    verdict is not conclusive.
+    """
+
+    requests: float = 0.0
+    requests_before: float = 0.0
+    pre_age_s: float | None = None
+    exercised: bool = False
+    doubts: tuple[Fact, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The verdict on a deployment.
+    """The verdict on a deployment: what it changed; beside it whether the service is healthy, and what both rest on.
 
     confidence 0..1: probability that it is right; conclusive: whether the evidence supports it; score: 0 = healthy …
     1 = roll back; early: issued before the window ended.
@@ -153,6 +209,8 @@ class Verdict:
     quality: Quality
     policy: dict[str, Any]
     early: bool = False
+    health: Health = Health()
+    basis: Basis = Basis()
 
     @property
     def failed_metrics(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, product
 
-from analysis.judge.types import OK, ROLLBACK, WARNING, Sample
+from analysis.judge.types import OK, ROLLBACK, WARNING, Sample, values_of
 from benchmarks.verdicts.labels import Case
 
 # Defaults of the `fixed` policy: limit, tolerance; the secured limit is 90 % of the limit.
@@ -24,7 +24,7 @@ _TINY = 1e-9
 
 
 def _values(samples: Sequence[Sample], metric: str) -> list[float]:
-    return [float(getattr(sample, metric)) for sample in samples]
+    return values_of(samples, metric)
 
 
 def fixed(case: Case) -> str:
@@ -92,7 +92,7 @@ def failure_limit(case: Case) -> str:
     rollout, one or two are inconclusive."""
     if not case.post:
         return WARNING
-    worst = sum(sample.error_rate > 0.05 or sample.latency_p95 > 500.0 for sample in case.post)
+    worst = sum(sample.error_rate > 0.05 or sample.latency > 500.0 for sample in case.post)
     return ROLLBACK if worst > 2 else WARNING if worst else OK
 
 

@@ -9,7 +9,7 @@ from analysis.judge.adaptive.latency import judge_latency, measured
 from analysis.judge.adaptive.levels import level
 from analysis.judge.adaptive.memory import trend
 from analysis.judge.adaptive.traffic import judge_traffic
-from analysis.judge.types import METRICS, Check, samples_over
+from analysis.judge.types import METRICS, Check, samples_over, values_of
 
 # Values of no healthy service: (warning, rollback). Errors: the highest accepted standing rate is slightly over 1 %, so
 # the thresholds of errors are added to it. Latency in ms: users leave after seconds.
@@ -29,7 +29,9 @@ def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
     A critical metric then recommends a rollback, another one warns. Warm-up does not count, and one sample is not
     enough if there are more than two.
     """
-    values = [float(getattr(sample, metric)) for sample in evidence.body]
+    values = values_of(evidence.body, metric)
+    if not values:
+        return Finding(Check(metric=metric, rule="hard_limit", outcome="skipped", code="no_usable_sample"))
     minimum = metric == "requests_per_sec"
     over = sum(value < limit if minimum else value > limit for value in values)
     share = over / len(values)
@@ -105,7 +107,7 @@ def judge_first(evidence: Evidence) -> list[Finding]:
         findings.append(_sanity("error_rate", calm.rate if calm.errors >= 2.0 or calm.rate > 0.5 else 0.0))
     with_latency = measured(body)
     if with_latency:
-        findings.append(_sanity("latency_p95", level([body[i].latency_p95 for i in with_latency])))
+        findings.append(_sanity("latency_p95", level([body[i].latency for i in with_latency])))
     findings.append(_sanity("cpu_usage", level([s.cpu_usage for s in body])))
     memory = [s.memory_usage for s in body]
     line = trend(memory, evidence.body_minutes)

@@ -8,7 +8,7 @@ from analysis.judge.adaptive.evidence import Evidence
 from analysis.judge.adaptive.levels import level, median
 from analysis.judge.adaptive.missing import SERVICE_DOWN, no_answers
 from analysis.judge.reasons import distinct_reasons
-from analysis.judge.types import Check, Sample
+from analysis.judge.types import Check, Sample, values_of
 from explain.facts import Param
 
 # Two samples with mostly errors, or three with many.
@@ -70,13 +70,13 @@ def _errors(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
 
 
 def _latency(evidence: Evidence, post: Sequence[Sample]) -> Check | None:
-    base = [s.latency_p95 for s in evidence.pre if s.latency_p95 > 0 and s.requests_per_sec > 0]
+    base = values_of(evidence.pre, "latency_p95")
     latest = post[-SLOW_SAMPLES:]
     if len(base) < 3 or len(latest) < SLOW_SAMPLES:
         return None
     expected = max(level(base), median(base))
     line = max(SLOW_RATIO * expected, expected + SLOW_MS)
-    values = [s.latency_p95 for s in latest]
+    values = [s.latency for s in latest]
     if min(values) < line or values[-1] < 0.8 * values[0]:
         return None
     return _check(

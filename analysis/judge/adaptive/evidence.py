@@ -109,7 +109,7 @@ def _safe(sample: Sample) -> Sample:
     """Clamp all values of a sample to the range of their metric, so that no rule overflows or divides by almost 0."""
     values = (
         _within(sample.requests_per_sec, _HUGE),
-        _within(sample.latency_p95, _HUGE),
+        _within(sample.latency, _HUGE),
         _within(sample.error_rate, 1.0),
         _within(sample.cpu_usage, 1.0),
         _within(sample.memory_usage, 1.0),
@@ -122,7 +122,7 @@ def _key(sample: Sample) -> tuple[object, ...]:
     return (
         sample.collected_at,
         sample.requests_per_sec,
-        sample.latency_p95,
+        sample.latency,
         sample.error_rate,
         sample.cpu_usage,
         sample.memory_usage,

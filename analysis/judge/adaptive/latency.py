@@ -31,7 +31,7 @@ NO_LOAD = 0.01
 
 def measured(samples: Sequence[Sample]) -> list[int]:
     """Return the indexes of samples with a latency, i.e. with requests."""
-    return [i for i, s in enumerate(samples) if s.latency_p95 > 0.0 and s.requests_per_sec > 0.0]
+    return [i for i, s in enumerate(samples) if s.latency > 0.0]
 
 
 def load(evidence: Evidence, samples: Sequence[Sample], base: float) -> list[float]:
@@ -104,7 +104,7 @@ def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
     if not all(at for _, at in parts):
         return None
     samples = [[part[i] for i in at] for part, at in parts]
-    plain = [[s.latency_p95 for s in part] for part in samples]
+    plain = [[s.latency for s in part] for part in samples]
     logs = [[math.log(max(value, _FLOOR_MS)) for value in part] for part in plain]
     if evidence.knobs.explain_load:
         logs = _beyond_load(evidence, samples, logs)

@@ -5,7 +5,7 @@ from decimal import Decimal
 from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, when_failed
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.reasons import reasons
-from analysis.judge.types import METRICS, ROLLBACK, Check, Hint
+from analysis.judge.types import METRICS, ROLLBACK, Check, Hint, values_of
 from explain.facts import Fact
 
 # Of a persistent breach and of a gain: enough samples, nearly all of them beyond the threshold. No limit of a metric.
@@ -88,8 +88,10 @@ def latency_improved(findings: Findings) -> Hint | None:
         return None
     if any(findings.failed(metric) for metric in ("error_rate", "requests_per_sec", "latency_p95")):
         return None
-    before = mean_of([sample.latency_p95 for sample in findings.pre])
-    values = [sample.latency_p95 for sample in findings.post]
+    known, values = values_of(findings.pre, "latency_p95"), values_of(findings.post, "latency_p95")
+    if not known or not values:
+        return None
+    before = mean_of(known)
     line, now = before - max(before * MIN_DROP, MIN_DROP_MS), mean_of(values)
     share = sum(1 for value in values if value <= line) / len(values)
     if now > line or share < MIN_SHARE:
