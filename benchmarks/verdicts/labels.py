@@ -14,6 +14,10 @@ from analysis.judge.types import OK, ROLLBACK, WARNING, Sample, VerdictName, Win
 # Just below a threshold both answers are accepted: if an effect this much larger would cross it.
 EITHER = 1.18
 FEW_ERRORS = 6.0
+# With fewer expected requests in all, nothing can be told from next to nothing, or next to nothing from a tenth.
+ENOUGH_TRAFFIC = 100.0
+# Lost share of the expected traffic from which next to nothing arrives: a rollback by itself.
+GONE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,9 @@ def _memory(effect: Effect) -> int:
 
 
 def _traffic(effect: Effect) -> int:
-    return 2 if effect.lost >= 0.55 else int(effect.lost >= 0.29)
+    # PRE is fresh in all worlds. A warning counts in a pair (`together`), so half of the traffic lost with errors or
+    # latency is a rollback.
+    return 2 if effect.lost >= GONE else int(effect.lost >= 0.29)
 
 
 def deserved(effect: Effect) -> VerdictName:
@@ -102,7 +108,7 @@ def _uncountable(effect: Effect) -> list[Effect]:
     """Return the effect without each part that cannot be counted.
 
     That is fewer than six more failed requests in all (two are common by chance), or lost traffic within three standard
-    deviations of the number of requests.
+    deviations of the number of requests; and traffic that is gone, where too few requests were expected to be sure.
     """
     parts = [effect]
     failed = (effect.errors_after - effect.errors_before) * effect.requests * (1.0 - effect.lost)
@@ -110,6 +116,8 @@ def _uncountable(effect: Effect) -> list[Effect]:
         parts += [replace(part, errors_after=part.errors_before) for part in parts]
     if 0.0 < effect.lost * effect.requests < 3.0 * math.sqrt(effect.requests):
         parts += [replace(part, lost=0.0) for part in parts]
+    elif effect.lost >= GONE and effect.requests < ENOUGH_TRAFFIC:
+        parts += [replace(part, lost=GONE - 0.01) for part in parts]
     return parts
 
 

@@ -105,10 +105,10 @@ CHANGES: dict[str, Callable[[random.Random, Machine, int], Change]] = {
     "hungry": lambda r, m, n: Change(m.changed(capacity=m.capacity / r.uniform(1.5, 3.0), waiting=m.waiting * 0.3)),
     "leaking": lambda r, m, n: Change(m.changed(leaking=r.choice((0.004, 0.008, 0.015)) * (10 / n) ** 0.5)),
     "much_bigger": lambda r, m, n: Change(m, bigger=r.uniform(0.14, 0.3)),
-    "losing": lambda r, m, n: Change(_worse(m, reachable=r.uniform(0.5, 0.69))),
+    "losing": lambda r, m, n: Change(_worse(m, reachable=r.uniform(0.28, 0.69))),
     "broken": lambda r, m, n: Change(_worse(m, failing=r.choice((0.05, 0.2, 0.5, 1.0)))),
     "crawling": lambda r, m, n: Change(_worse(m, work=r.uniform(4.0, 12.0))),
-    "gone": lambda r, m, n: Change(_worse(m, reachable=r.choice((0.0, 0.1, 0.3)))),
+    "gone": lambda r, m, n: Change(_worse(m, reachable=r.choice((0.0, 0.02, 0.06)))),
     "slow_and_failing": lambda r, m, n: Change(_worse(m, work=r.uniform(2.0, 4.0), failing=r.uniform(0.012, 0.05))),
     "crashing": lambda r, m, n: Change(
         _worse(m, failing=r.uniform(0.3, 0.9), reachable=r.uniform(0.1, 0.5)), crash_period=r.choice((2, 3))

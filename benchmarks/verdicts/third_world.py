@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from analysis.judge.types import Miss, Sample, Window
-from benchmarks.verdicts.labels import Case, Effect
+from benchmarks.verdicts.labels import ENOUGH_TRAFFIC, Case, Effect
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -159,7 +159,8 @@ FAULTS: dict[str, tuple[float, Callable[[random.Random, Service, int], Change]]]
     "leak": (4.0, lambda r, s, n: Change(leak=max(r.uniform(0.035, 0.2) / n, r.uniform(0.003, 0.012)))),
     "memory_step": (2.0, lambda r, s, n: Change(step=r.uniform(0.13, 0.3))),
     "saturation": (4.0, lambda r, s, n: _saturation(r, s)),
-    "traffic": (5.0, lambda r, s, n: Change(lost=r.choice((r.uniform(0.3, 0.5), r.uniform(0.6, 1.0), 1.0)))),
+    "traffic": (3.0, lambda r, s, n: Change(lost=r.uniform(0.3, 0.74))),
+    "traffic_gone": (3.0, lambda r, s, n: Change(lost=r.choice((r.uniform(0.93, 1.0), 1.0)))),
     # One in three of five minutes would be one or two minutes: indistinguishable from blips.
     "crash_loop": (2.0, lambda r, s, n: Change(cycle=2 if n < 10 else r.choice((2, 3)))),
     "errors_and_latency": (2.0, lambda r, s, n: Change(errors=r.uniform(0.01, 0.03), latency=r.uniform(1.8, 3.5))),
@@ -203,7 +204,7 @@ class _Surroundings:
     def __init__(self, rng: random.Random, fault: str, dials: Dials) -> None:
         self.traffic, what = 1.0, rng.random()
         # With a jump of traffic the cause of a fault would be ambiguous: only healthy deployments have one.
-        if what < min(0.25, 1.0 - dials.growth) and fault not in {"traffic", "latency_and_traffic"}:
+        if what < min(0.25, 1.0 - dials.growth) and "traffic" not in fault:
             self.traffic = rng.uniform(0.8, 1.2)
         elif what > 1.0 - dials.growth and fault in HEALTHY:
             self.traffic = rng.uniform(1.5, 2.2)
@@ -323,7 +324,7 @@ def make_case(seed: int, number: int, dials: Dials = AS_IT_IS) -> Case:
     misses: tuple[Miss, ...] = ()
     if dials.unanswered and rng.random() < dials.unanswered:
         post, misses = _unanswered(rng, post, minutes)
-        kind, late, effect = "unanswered", False, replace(effect, lost=1.0)
+        kind, late, effect = "unanswered", False, replace(effect, lost=1.0, requests=ENOUGH_TRAFFIC)
     else:
         post = _lose(rng, post, dials)
     end = START + timedelta(minutes=minutes)

@@ -132,12 +132,13 @@ DEGRADED: dict[str, Callable[[random.Random, Service], Fault]] = {
     "leak": lambda r, s: Fault(leak=r.uniform(0.006, 0.02)),
     "memory_step": lambda r, s: Fault(step=r.uniform(0.13, 0.3)),
     "traffic_some": lambda r, s: Fault(lost=r.uniform(0.31, 0.5)),
+    "traffic_half": lambda r, s: Fault(lost=r.uniform(0.5, 0.74)),
 }
 CRITICAL: dict[str, Callable[[random.Random, Service], Fault]] = {
     "errors_5": lambda r, s: Fault(errors=r.uniform(0.04, 0.09)),
     "errors_many": lambda r, s: Fault(errors=r.uniform(0.1, 0.95)),
     "latency_x5": lambda r, s: Fault(latency=r.uniform(3.6, 9.0)),
-    "traffic_most": lambda r, s: Fault(lost=r.choice((r.uniform(0.58, 0.95), 1.0))),
+    "traffic_gone": lambda r, s: Fault(lost=r.choice((r.uniform(0.93, 0.99), 1.0))),
     "crash_loop": lambda r, s: Fault(
         errors=r.uniform(0.2, 0.8), lost=r.uniform(0.3, 0.8), flapping=r.choice((2.0, 2.0, 3.0))
     ),
