@@ -33,6 +33,12 @@ class PipelineResult(models.TextChoices):
     CANCELLED = "cancelled", pgettext_lazy("pipeline", "Cancelled")
 
 
+class Kind(models.TextChoices):
+    DEPLOYMENT = "deployment", pgettext_lazy("kind", "Deployment")
+    ROLLBACK = "rollback", pgettext_lazy("kind", "Rollback")
+    VERIFICATION = "verification", pgettext_lazy("kind", "Verification")
+
+
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def of(self, project: Project) -> DeploymentQuerySet:
         return self.filter(project=project)
@@ -48,8 +54,9 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
 class Deployment(models.Model):
     """One deployment of a project into an environment.
 
-    window_samples and interval_s are fixed at finish, so that a later change of settings does not change what this
-    deployment is waiting for. duration_ms: from trigger to finish.
+    window_samples and interval_s are fixed at finish, settle_s (between finish and the window) at trigger, so that a
+    later change of settings does not change what this deployment is waiting for. duration_ms: from trigger to finish.
+    idempotency_key: of the call that started it, to be shown; DeploymentKey has the keys of all calls.
     """
 
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
@@ -69,6 +76,8 @@ class Deployment(models.Model):
     committed_at = models.DateTimeField(
         _("committed at"), null=True, blank=True, help_text="When it was committed, where the call says so."
     )
+    commit_message = models.CharField(_("commit message"), max_length=2000, blank=True, default="", db_default="")
+    kind = models.CharField(_("kind"), max_length=12, choices=Kind, default=Kind.DEPLOYMENT, db_default=Kind.DEPLOYMENT)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.RUNNING)
     pipeline_result = models.CharField(_("pipeline result"), max_length=10, choices=PipelineResult, blank=True)
     started_at = models.DateTimeField(_("started at"))
@@ -76,6 +85,7 @@ class Deployment(models.Model):
     duration_ms = models.PositiveBigIntegerField(_("duration (ms)"), null=True, blank=True)
     window_samples = models.PositiveSmallIntegerField(_("samples of the window"), default=0)
     interval_s = models.FloatField(_("interval (s)"), default=60.0)
+    settle_s = models.PositiveSmallIntegerField(_("settling time (s)"), default=0, db_default=0)
     superseded_by = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("superseded by")
     )
@@ -97,11 +107,6 @@ class Deployment(models.Model):
         db_table = "deployments"
         constraints = [
             models.UniqueConstraint(fields=["project", "number"], name="one_number_per_project"),
-            models.UniqueConstraint(
-                fields=["project", "idempotency_key"],
-                condition=models.Q(idempotency_key__isnull=False),
-                name="one_deployment_per_idempotency_key",
-            ),
             models.UniqueConstraint(
                 fields=["environment"], condition=models.Q(state="running"), name="one_running_per_environment"
             ),
@@ -126,6 +131,12 @@ class Deployment(models.Model):
             models.Index(fields=["author", "started_at"], name="deployments_by_author"),
             models.Index(fields=["duration_ms", "id"], name="deployments_by_duration"),
             models.Index(fields=["id"], condition=models.Q(duration_ms=None), name="deployments_unfinished"),
+            # Keys that the previous version wrote, which knows no DeploymentKey.
+            models.Index(
+                fields=["environment", "idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False),
+                name="deployments_by_key",
+            ),
             # The few without a final verdict.
             models.Index(fields=["id"], condition=~models.Q(state="analyzed"), name="deployments_unjudged"),
             GinIndex(words_of_deployments(), name="deployments_by_word"),
@@ -133,3 +144,24 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project} #{self.number}"
+
+
+class DeploymentKey(models.Model):
+    """An idempotency key that a trigger call brought, and the deployment that it got: always the same one."""
+
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="+", db_index=False, verbose_name=_("environment")
+    )
+    key = models.CharField(_("idempotency key"), max_length=255)
+    deployment = models.ForeignKey(
+        Deployment, on_delete=models.CASCADE, related_name="keys", verbose_name=_("deployment")
+    )
+
+    class Meta:
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
+        db_table = "deployment_keys"
+        constraints = [models.UniqueConstraint(fields=["environment", "key"], name="one_deployment_per_key")]
+
+    def __str__(self) -> str:
+        return self.key

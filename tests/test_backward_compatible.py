@@ -28,7 +28,9 @@ REMOVALS = (
 UNREADABLE = (migrations.RunSQL, migrations.RunPython)
 
 # Accepted operations that look incompatible: the name that `incompatibilities` gives it, and the reason.
-REASONS: dict[str, str] = {}
+REASONS = {
+    "deployments.0002_keys_kind_settle RunSQL": "fills a new table, which old code does not read",
+}
 
 
 def needs_a_value(field: models.Field[Any, Any]) -> bool:
@@ -114,7 +116,7 @@ def test_a_later_migration_that_takes_something_away_is_noticed(
         path.write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     settings.MIGRATION_MODULES = {"seqpulse": "later_migrations"}
-    assert all_incompatibilities() == {"seqpulse.0002_less RemoveField thing.name"}
+    assert all_incompatibilities() - set(REASONS) == {"seqpulse.0002_less RemoveField thing.name"}
 
 
 class Before(migrations.Migration):
