@@ -43,7 +43,7 @@ UNSHOWN = (
     "environment__policy",
     *(
         f"verdict__{name}"
-        for name in ("summary", "failed_metrics", "checks", "quality", "policy", "evidence", "final", "revisions")
+        for name in ("summary", "failed_metrics", "checks", "quality", "basis", "policy", "evidence", "revisions")
     ),
 )
 

@@ -10,13 +10,16 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts.models import User
-from analysis.recorded import Recorded, Revision, read_hint, read_hint_title, read_recorded, read_revisions
+from analysis.recorded import Recorded, Revision, read_health, read_hint, read_hint_title, read_recorded, read_revisions
 from analysis.texts.hints import HintFacts
 from deployments.models import Deployment
 from explain.facts import Fact
 
 # Columns of a verdict that hold its result.
-STORED = ("verdict", "confidence", "conclusive", "score", "summary", "fact", "checks", "quality", "policy", "evidence")
+STORED = (
+    *("verdict", "confidence", "conclusive", "score", "summary", "fact", "checks", "quality", "health", "basis"),
+    *("policy", "evidence"),
+)
 
 
 class VerdictName(models.TextChoices):
@@ -35,11 +38,13 @@ class DeploymentVerdict(models.Model):
     """The verdict on a deployment, with everything needed to recompute it.
 
     JSON columns are written and read by analysis/recorded.py; use `judged`, `judged_at_end`, `standing` and `replaced`.
+    health: {"healthy": yes | no | unknown, "reasons"}, of the service at the end of the window; basis: what the verdict
+    rests on ({"requests", "requests_before", "pre_age_s", "exercised", "doubts"}), see analysis/judge/types.py.
     failed_metrics: list of {"metric", "value", "limit", "share", "tolerance"}; policy: the policy as it was; evidence:
     the window and the misses as they were judged; fact: of the summary. early: issued before the window ended. An early
     verdict stays on record; final is then the verdict at the end ({"verdict", "confidence", "conclusive", "score",
-    "summary", "fact", "checks", "quality", "evidence", "at"}). revisions: the verdicts that reruns of the analysis
-    replaced, oldest first (analysis/rerun.py). created_at: when the verdict was first issued.
+    "summary", "fact", "checks", "quality", "health", "basis", "evidence", "at"}). revisions: the verdicts that reruns
+    of the analysis replaced, oldest first (analysis/rerun.py). created_at: when the verdict was first issued.
     """
 
     deployment = models.OneToOneField(
@@ -53,6 +58,8 @@ class DeploymentVerdict(models.Model):
     failed_metrics = models.JSONField(_("failed metrics"), default=list)
     checks = models.JSONField(_("checks"), default=list)
     quality = models.JSONField(_("data quality"), default=dict)
+    health = models.JSONField(_("health"), default=dict, db_default={})
+    basis = models.JSONField(_("basis"), default=dict, db_default={})
     policy = models.JSONField(_("policy"), default=dict)
     evidence = models.JSONField(_("evidence"), default=dict)
     early = models.BooleanField(_("early"), default=False)
@@ -94,6 +101,11 @@ class DeploymentVerdict(models.Model):
     def standing(self) -> Recorded:
         """Return the final verdict if there is one, else the verdict."""
         return self.judged_at_end or self.judged
+
+    @property
+    def healthy(self) -> str:
+        """Return whether the service was healthy when last judged: yes, no or unknown."""
+        return read_health((self.final or {}).get("health") or self.health).healthy
 
     @cached_property
     def replaced(self) -> list[Revision]:

@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 from django.utils.dateparse import parse_datetime
 
-from analysis.judge.types import LEVELS, Check, Hint, Miss, Quality, QualityIssue, Verdict
+from analysis.judge.types import LEVELS, Basis, Check, Health, Hint, Miss, Quality, QualityIssue, Verdict
 from analysis.texts.hints import HintFacts, facts_of
 from explain.catalogue import TEMPLATES
 from explain.facts import Fact, NotAFact
 from explain.rendering import render
 
+# Of the basis, the values that are stored as they are.
+BASIS_FIELDS = ("requests", "requests_before", "pre_age_s", "exercised")
 CHECK_FIELDS = ("metric", "rule", "outcome", "spread", *LEVELS)
 
 
@@ -98,7 +100,16 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
                 for issue in verdict.quality.issues
             ],
         },
+        "health": {"healthy": verdict.health.healthy, "reasons": _reasons_json(verdict.health.reasons)},
+        "basis": {
+            **{name: getattr(verdict.basis, name) for name in BASIS_FIELDS},
+            "doubts": _reasons_json(verdict.basis.doubts),
+        },
     }
+
+
+def _reasons_json(reasons: Sequence[Fact]) -> list[dict[str, Any]]:
+    return [_with_text("reason", reason) for reason in reasons]
 
 
 def _with_text(name: str, fact: Fact) -> dict[str, Any]:
@@ -170,8 +181,15 @@ def read_recorded(stored: Mapping[str, Any], *, early: bool = False) -> Recorded
         ),
         policy=stored.get("policy") or {},
         early=early,
+        health=read_health(stored.get("health")),
+        basis=_basis(stored.get("basis") or {}),
     )
     return Recorded(verdict, _judged_on(stored.get("evidence") or {}), _time(stored.get("at")))
+
+
+def read_health(stored: Mapping[str, Any] | None) -> Health:
+    """Read whether the service was healthy; unknown where the verdict is older than that statement."""
+    return Health(stored.get("healthy", "unknown"), _reasons(stored)) if stored else Health()
 
 
 def read_revisions(stored: Sequence[Mapping[str, Any]] | None) -> list[Revision]:
@@ -217,6 +235,16 @@ def _fact(stored: Mapping[str, Any], text: str) -> Fact:
     except NotAFact:
         return Fact(str(stored.get(text, "")))
     return fact if fact.code in TEMPLATES else Fact(str(stored.get(text, "")))
+
+
+def _basis(stored: Mapping[str, Any]) -> Basis:
+    return Basis(
+        **{name: stored[name] for name in BASIS_FIELDS if name in stored}, doubts=_reasons(stored, among="doubts")
+    )
+
+
+def _reasons(stored: Mapping[str, Any], *, among: str = "reasons") -> tuple[Fact, ...]:
+    return tuple(_fact(one, "reason") for one in stored.get(among) or ())
 
 
 def _judged_on(stored: Mapping[str, Any]) -> JudgedOn:

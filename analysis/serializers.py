@@ -19,6 +19,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     confidence = serializers.FloatField(source="verdict.confidence", default=None, allow_null=True, read_only=True)
     conclusive = serializers.BooleanField(source="verdict.conclusive", default=None, allow_null=True, read_only=True)
     early = serializers.BooleanField(source="verdict.early", default=None, allow_null=True, read_only=True)
+    healthy = serializers.CharField(source="verdict.healthy", default=None, allow_null=True, read_only=True)
 
     class Meta:
         model = Deployment
@@ -43,6 +44,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "confidence",
             "conclusive",
             "early",
+            "healthy",
         ]
 
 
@@ -96,6 +98,8 @@ class VerdictSerializer(serializers.ModelSerializer[DeploymentVerdict]):
             "failed_metrics",
             "checks",
             "quality",
+            "health",
+            "basis",
             "policy",
             "evidence",
             "final",

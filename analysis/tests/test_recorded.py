@@ -1,17 +1,20 @@
 """Verdicts and hints come back from their rows as they were judged, and never fail to say something."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
+from unittest.mock import ANY
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.judge.types import Basis, Health
 from analysis.models import Hint
 from analysis.recorded import hint_columns, read_recorded, verdict_json, without_facts
 from analysis.tests.judgements import judgements
 from analysis.texts.hints import facts_of
 from explain.catalogue import TEMPLATES
+from explain.facts import Fact
 from explain.rendering import render
 
 
@@ -34,6 +37,19 @@ def test_every_verdict_and_hint_reads_back_as_it_was_judged() -> None:
             assert columns["actions"] == [render(action) for action in facts.actions]
             seen += 1
     assert seen > 1000
+
+
+def test_health_and_basis_read_back_with_their_reasons() -> None:
+    verdict = replace(
+        next(judgements())[0],
+        health=Health("no", (Fact("left_out.by_hand"),)),
+        basis=Basis(1234.0, 5678.0, 90.0, exercised=True, doubts=(Fact("quality.no_pre"),)),
+    )
+    row = stored(verdict_json(verdict))
+    reason = {"reason": ANY, "fact": {"code": "left_out.by_hand", "params": {}}}
+    assert row["health"] == {"healthy": "no", "reasons": [reason]}
+    read = read_recorded({**row, "policy": verdict.policy}).verdict
+    assert (read.health, read.basis) == (verdict.health, verdict.basis)
 
 
 def test_every_code_of_the_judge_has_a_template() -> None:

@@ -35,6 +35,7 @@ FIELDS = {
     "confidence": "verdict__confidence",
     "conclusive": "verdict__conclusive",
     "early": "verdict__early",
+    "healthy": "verdict__health__healthy",
     "shadow": "verdict__shadow",
     "final_verdict": "verdict__final__verdict",
     "verdict_at": "verdict__created_at",

@@ -15,7 +15,8 @@ COLUMNS = (
     *("uuid", "number", "branch", "commit_sha", "version", "author", "url", "state", "pipeline_result", "started_at"),
     *("finished_at", "duration_ms", "window_samples", "interval_s"),
     *("project__name", "project__uuid", "environment__name"),
-    *(f"verdict__{name}" for name in ("verdict", "confidence", "conclusive", "early", "final", "shadow", "created_at")),
+    *(f"verdict__{name}" for name in ("verdict", "confidence", "conclusive", "early", "health", "final", "shadow")),
+    "verdict__created_at",
 )
 
 

@@ -24,7 +24,7 @@ from scheduler.models import JobStatus, ScheduledJob
 
 COLLECTIONS = ("pre_collect", "post_collect")
 ANALYSES = ("analysis",)
-WIDE = ("summary", "fact", "failed_metrics", "checks", "quality", "policy", "evidence")
+WIDE = ("summary", "fact", "failed_metrics", "checks", "quality", "basis", "policy", "evidence")
 MISSED = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
 
 

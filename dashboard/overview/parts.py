@@ -136,15 +136,18 @@ OBSERVING, NONE = "observing", "none"
 ORDER = (ROLLBACK, OBSERVING, WARNING, OK, NONE)
 
 
-def health_of(verdict: str | None, *, in_progress: bool) -> str:
+def health_of(verdict: str | None, *, in_progress: bool, unhealthy: bool = False) -> str:
     """Return one of ORDER, by the last verdict and whether a deployment or its observation is in progress.
 
-    A recommended rollback stays first until the next verdict.
+    A recommended rollback stays first until the next verdict. unhealthy: the service is, though the deployment may not
+    have changed that: never among those that are ok.
     """
     if verdict == ROLLBACK:
         return ROLLBACK
     if in_progress:
         return OBSERVING
+    if unhealthy and verdict == OK:
+        return WARNING
     return verdict if verdict in (WARNING, OK) else NONE
 
 

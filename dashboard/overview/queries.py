@@ -92,7 +92,10 @@ class Row:
 
     @property
     def health(self) -> str:
-        return health_of(self.verdict.verdict if self.verdict else None, in_progress=bool(self.watches))
+        verdict = self.verdict
+        if verdict is None:
+            return health_of(None, in_progress=bool(self.watches))
+        return health_of(verdict.verdict, in_progress=bool(self.watches), unhealthy=verdict.healthy == "no")
 
     @property
     def unjudged(self) -> Deployment | None:

@@ -60,6 +60,13 @@ def seconds_in_words(seconds: float | None) -> str:
 
 
 @register.filter
+def rounded(number: float) -> str:
+    """Write an approximate count with two or three significant digits: "37", "1 230", "45 000"."""
+    digits = max(0, len(f"{number:.0f}") - 3)
+    return formats.number_format(round(number, -digits), 0, use_l10n=True, force_grouping=True)
+
+
+@register.filter
 def ms_in_words(ms: int | None) -> str:
     """Write a duration in ms, like seconds_in_words."""
     return seconds_in_words(None if ms is None else ms / 1000)

@@ -73,6 +73,10 @@ def test_an_environment_stands_by_its_last_verdict_and_what_goes_on(verdict, in_
     assert health_of(verdict, in_progress=in_progress) == standing
 
 
+def test_an_unhealthy_service_is_never_among_those_that_are_ok():
+    assert health_of("ok", in_progress=False, unhealthy=True) == "warning"
+
+
 def test_trouble_comes_first():
     assert sorted(set(ORDER), key=rank) == ["rollback_recommended", "observing", "warning", "ok", "none"]
 

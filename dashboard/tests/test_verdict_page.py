@@ -48,6 +48,21 @@ def test_a_final_word_that_differs_leaves_the_early_verdict_on_record(browser_of
     assert "It calmed down. The early verdict stays on record." in text
 
 
+def test_health_and_basis_stand_beside_the_verdict(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    basis = {"requests": 12345.6, "requests_before": 880.0, "pre_age_s": 7260.0, "exercised": True, "doubts": []}
+    make_verdict(deployment, health={"healthy": "no", "reasons": [{"reason": "40 % fail."}]}, basis=basis)
+    page = browser_of.get(address(deployment))
+    shows(page, "The service now Not healthy 40 % fail.", "About 880 requests before, 12,300 after", "2 h 1 min before")
+    assert "service not healthy" in words(browser_of.get(LIST))
+
+
+def test_a_verdict_without_these_statements_says_that_health_is_not_known(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.FINISHED)
+    make_verdict(deployment)
+    shows(browser_of.get(address(deployment)), "The service now Not known")
+
+
 def test_a_revised_final_word_is_not_shown_at_the_early_verdict(browser_of, environment):
     deployment = make_deployment(environment=environment, state=State.ANALYZED)
     final = {"verdict": "ok", "confidence": 0.7, "conclusive": True, "summary": "It calmed down.", "checks": []}
