@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from deployments.models import PipelineResult
+from deployments.results import known_words, result_of
 from outbound.fetcher import EndpointError, parse_endpoint
 
 
@@ -106,11 +106,21 @@ class TriggerResponse(serializers.Serializer[Any]):
 
 class FinishRequest(serializers.Serializer[Any]):
     deployment_id = serializers.UUIDField()
-    result = serializers.ChoiceField(PipelineResult.choices)
+    result = serializers.CharField(
+        max_length=64,
+        help_text="How the pipeline ended, in the words of any CI system and in any case: success, failed, cancelled, "
+        "SUCCESS, UNSTABLE, aborted, skipped, …",
+    )
     metrics_endpoint = OptionalText(max_length=2048)
 
     def validate_metrics_endpoint(self, value: str) -> str:
         return checked_endpoint(value)
+
+    def validate_result(self, value: str) -> str:
+        result = result_of(value)
+        if result is None:
+            raise serializers.ValidationError(f'"{value}" is not a result. These are: {known_words()}.')
+        return result
 
 
 class FinishResponse(serializers.Serializer[Any]):
