@@ -50,6 +50,12 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def running_in(self, environment: Environment) -> DeploymentQuerySet:
         return self.filter(environment=environment, state=State.RUNNING)
 
+    def with_key(self, environment: Environment, key: str) -> Deployment | None:
+        """Return the environment's deployment that a call with this idempotency key got, if any."""
+        remembered = self.filter(keys__environment=environment, keys__key=key).first()
+        # The previous version of SeqPulse writes no DeploymentKey.
+        return remembered or self.filter(environment=environment, idempotency_key=key).order_by("pk").first()
+
 
 class Deployment(models.Model):
     """One deployment of a project into an environment.

@@ -11,8 +11,9 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from deployments.closing import supersede, why_closed
+from deployments.commits import same_commit
 from deployments.long_poll import long_poll
-from deployments.models import Deployment
+from deployments.models import Deployment, DeploymentKey
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from explain.errors import ExplainedError
 from explain.facts import Fact
@@ -72,7 +73,8 @@ class Started:
 def start_deployment(project: Project, trigger: Trigger) -> Started:
     """Return the deployment of this call: by its key, else the running one of the environment, else a new one.
 
-    With force a running one is superseded by a new one. Raises UnknownEnvironment, EndpointConflict, ProjectArchived.
+    A running one is superseded by a new one where `supersedes` says so. The key leads to the same deployment from then
+    on. Raises UnknownEnvironment, EndpointConflict, ProjectArchived.
     """
     for _ in range(INSERT_ATTEMPTS):
         try:
@@ -87,20 +89,18 @@ def start_deployment(project: Project, trigger: Trigger) -> Started:
 def find_or_insert(project: Project, trigger: Trigger) -> Started:
     """Attempt start_deployment in the caller's transaction. Raises IntegrityError where another call was faster."""
     environment, is_taken = environment_of(project, trigger)
-    if environment is None:
-        found = with_key(project, trigger)
-        if found is None:
-            names = project.environments.not_deleted().order_by("name").values_list("name", flat=True)
-            known = ", ".join(names) or Fact("none_yet")
-            raise UnknownEnvironment("unknown_environment", field="env", name=trigger.env, known=known)
-        return found
     locks_more = changes_more(environment, trigger)
     if locks_more:
-        # Lock order against deadlocks, where a call locks more than its new deployment: project, running deployment,
-        # environment.
-        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    found = existing(project, environment, trigger) if is_taken or locks_more else None
-    if found is not None and not (trigger.force and found.running):
+        lock(project)
+    found = existing(environment, trigger) if is_taken or locks_more else None
+    if found is not None and supersedes(trigger, found) and not locks_more:
+        lock(project)
+        found = existing(environment, trigger)
+    if found is not None and not supersedes(trigger, found):
+        if found.running and trigger.idempotency_key is not None:
+            DeploymentKey.objects.create(
+                environment=environment, key=trigger.idempotency_key, deployment=found.deployment
+            )
         return found
     check_endpoint(project, environment, trigger.metrics_endpoint)
     deployment, notes = insert_after(found.deployment if found else None, project, environment, trigger)
@@ -108,28 +108,54 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
     return Started(deployment, "created", notes)
 
 
+def lock(project: Project) -> None:
+    """Lock the project's row. Lock order against deadlocks, where a call locks more than its new deployment: project,
+    running deployment, environment.
+    """
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+
+
 def changes_more(environment: Environment, trigger: Trigger) -> bool:
-    """Return whether the call may also change the running deployment or the environment."""
+    """Return whether the call itself says that it may also change the running deployment or the environment."""
     brings_endpoint = bool(trigger.metrics_endpoint) and not environment.metrics_endpoint
     return trigger.force or trigger.policy is not None or brings_endpoint
+
+
+def supersedes(trigger: Trigger, found: Started) -> bool:
+    """Return whether the call supersedes the running deployment.
+
+    It does by force, and as the call of another pipeline run: with a new key and another commit, where both name one.
+    """
+    if not found.running:
+        return False
+    own, other = trigger.facts.get("commit_sha", ""), found.deployment.commit_sha
+    is_other_run = trigger.idempotency_key is not None and own and other and not same_commit(own, other)
+    return trigger.force or bool(is_other_run)
 
 
 # In SQL for speed, as in projects/authentication.py.
 ENVIRONMENT = """
 SELECT id, metrics_endpoint,
-    EXISTS (SELECT 1 FROM deployments WHERE environment_id = environment.id AND state = 'running')
-    OR EXISTS (SELECT 1 FROM deployments WHERE project_id = environment.project_id AND idempotency_key = %s)
-FROM projects_environment AS environment WHERE project_id = %s AND name = %s AND deleting_at IS NULL
+    EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND state = 'running')
+    OR EXISTS (SELECT FROM deployment_keys WHERE environment_id = environment.id AND key = %(key)s)
+    OR EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND idempotency_key = %(key)s)
+FROM projects_environment AS environment WHERE project_id = %(project)s AND name = %(name)s AND deleting_at IS NULL
 """
 
 
-def environment_of(project: Project, trigger: Trigger) -> tuple[Environment | None, bool]:
-    """Return the environment of the call, None if unknown, and whether a deployment of the call may exist already."""
+def environment_of(project: Project, trigger: Trigger) -> tuple[Environment, bool]:
+    """Return the environment of the call, and whether a deployment of the call may exist already.
+
+    Raises UnknownEnvironment.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(ENVIRONMENT, [trigger.idempotency_key, project.pk, trigger.env])
+        values = {"key": trigger.idempotency_key, "project": project.pk, "name": trigger.env}
+        cursor.execute(ENVIRONMENT, values)
         row = cursor.fetchone()
     if row is None:
-        return None, True
+        names = project.environments.not_deleted().order_by("name").values_list("name", flat=True)
+        known = ", ".join(names) or Fact("none_yet")
+        raise UnknownEnvironment("unknown_environment", field="env", name=trigger.env, known=known)
     return environment_from(project, row[0], trigger.env, row[1]), row[2]
 
 
@@ -139,21 +165,12 @@ def environment_from(project: Project, pk: int, name: str, endpoint: str) -> Env
     return Environment.from_db(connection.alias, list(known), list(known.values()))
 
 
-def with_key(project: Project, trigger: Trigger) -> Started | None:
-    """Return the project's deployment with the call's idempotency key, whatever else the call contains."""
-    if trigger.idempotency_key is None:
-        return None
-    found = Deployment.objects.of(project).filter(idempotency_key=trigger.idempotency_key).first()
-    if found is None:
-        return None
-    return Started(found, "existing", [Fact("same_key", {"number": found.number})])
-
-
-def existing(project: Project, environment: Environment, trigger: Trigger) -> Started | None:
-    """Return the existing deployment of the call, if any."""
-    same_key = with_key(project, trigger)
-    if same_key is not None:
-        return same_key
+def existing(environment: Environment, trigger: Trigger) -> Started | None:
+    """Return the existing deployment of the call, if any: by its key, else the running one."""
+    if trigger.idempotency_key is not None:
+        same_key = Deployment.objects.with_key(environment, trigger.idempotency_key)
+        if same_key is not None:
+            return Started(same_key, "existing", [Fact("same_key", {"number": same_key.number})])
     running = Deployment.objects.running_in(environment).first()
     if running is not None:
         note = Fact("still_running", {"number": running.number, "environment": environment.name})
@@ -242,17 +259,19 @@ GIVEN = [field for field in Deployment._meta.concrete_fields if field.column not
 # lock: a deployment either precedes it or is refused.
 INSERT = f"""
 WITH next AS (UPDATE projects_project SET last_number = last_number + 1
-    WHERE id = %s AND archived_at IS NULL AND deleting_at IS NULL RETURNING last_number)
-INSERT INTO deployments ({", ".join(str(field.column) for field in GIVEN)}, number, started_at)
-SELECT {", ".join(["%s"] * len(GIVEN))}, last_number, now() FROM next
-RETURNING id, number, started_at
+    WHERE id = %s AND archived_at IS NULL AND deleting_at IS NULL RETURNING last_number),
+inserted AS (INSERT INTO deployments ({", ".join(str(field.column) for field in GIVEN)}, number, started_at)
+    SELECT {", ".join(["%s"] * len(GIVEN))}, last_number, now() FROM next RETURNING *),
+remembered AS (INSERT INTO deployment_keys (environment_id, key, deployment_id)
+    SELECT environment_id, idempotency_key, id FROM inserted WHERE idempotency_key IS NOT NULL)
+SELECT id, number, started_at FROM inserted
 """  # noqa: S608  (names of our own columns)
 
 
 def write_with_number(deployment: Deployment) -> None:
-    """Insert the deployment with its project's next number and the database's time, in one statement.
+    """Insert the deployment and its key with its project's next number and the database's time, in one statement.
 
-    Raises ProjectArchived.
+    Raises ProjectArchived, IntegrityError where another call was faster.
     """
     values = [field.get_db_prep_save(getattr(deployment, field.attname), connection) for field in GIVEN]
     with connection.cursor() as cursor:

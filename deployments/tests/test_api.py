@@ -149,16 +149,16 @@ class TestEndpoints:
         assert Deployment.objects.get().state == "running"
 
     def test_a_known_key_finds_its_deployment_whatever_the_rest_of_the_call(self, pipeline: Pipeline) -> None:
-        first = pipeline.trigger(idempotency_key="run-1").json()
+        first = pipeline.trigger(idempotency_key="run-1", commit_sha="1111111").json()
         evil = "http://evil.example/"
-        saying: list[dict[str, Any]] = [{"metrics_endpoint": evil}, {"env": "unheard-of"}]
+        saying: list[dict[str, Any]] = [{"metrics_endpoint": evil}, {"commit_sha": "2222222"}]
         for body in [*saying, *({**body, "force": True} for body in saying)]:
             again = pipeline.trigger(idempotency_key="run-1", **body)
             assert (again.status_code, again.json()["status"]) == (200, "existing")
             assert again.json()["deployment_id"] == first["deployment_id"]
         pipeline.finish(first["deployment_id"])
         assert pipeline.trigger(idempotency_key="run-2", metrics_endpoint=evil).status_code == 409
-        assert pipeline.trigger(idempotency_key="run-2", env="unheard-of").status_code == 400
+        assert pipeline.trigger(idempotency_key="run-1", env="unheard-of").status_code == 400
 
     def test_a_known_key_of_another_project_finds_nothing(self, pipeline: Pipeline) -> None:
         other = create_project("blog", environment="blog", endpoint=ENDPOINT)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from deployments.models import Deployment
+from deployments.models import Deployment, DeploymentKey
 from deployments.services import Finished, Started, Trigger, finish_deployment, start_deployment
 from projects.models import Project
 from projects.services import create_project
@@ -48,6 +48,37 @@ def test_parallel_forced_triggers_leave_one_running(project: Project) -> None:
     assert [one.status for one in started].count("created") == 10
     states = list(Deployment.objects.order_by("number").values_list("state", flat=True))
     assert states == ["superseded"] * 10 + ["running"]
+
+
+def test_parallel_triggers_of_two_runs_with_ten_commits_leave_one_running_and_one_deployment_per_key(
+    project: Project,
+) -> None:
+    def start(number: int) -> Started:
+        run = number // 2
+        trigger = Trigger(env="prod", idempotency_key=f"run-{run}", facts={"commit_sha": f"{run}" * 7})
+        return start_deployment(project, trigger)
+
+    started = at_once(20, start)
+    assert [one.status for one in started].count("created") == 10
+    assert [one.deployment.pk for one in started[::2]] == [one.deployment.pk for one in started[1::2]]
+    states = list(Deployment.objects.order_by("number").values_list("state", flat=True))
+    assert states == ["superseded"] * 9 + ["running"]
+    assert DeploymentKey.objects.count() == 10
+
+
+def test_a_key_gets_one_deployment_while_the_running_one_finishes(project: Project) -> None:
+    for turn in range(10):
+        running = start_deployment(project, Trigger(env="prod", idempotency_key=f"first-{turn}")).deployment
+
+        def call(number: int, turn: int = turn, running: Deployment = running) -> int:
+            if number == 0:
+                finish_deployment(project, running.uuid, result="success")
+                return running.pk
+            return start_deployment(project, Trigger(env="prod", idempotency_key=f"second-{turn}")).deployment.pk
+
+        found = set(at_once(6, call)[1:])
+        assert len(found) == 1
+        Deployment.objects.update(state="finished")
 
 
 def test_plain_forced_and_policy_triggers_at_once_all_get_an_answer(project: Project) -> None:
