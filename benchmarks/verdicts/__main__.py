@@ -1,17 +1,21 @@
-"""Run `python -m benchmarks.verdicts [--cases N] [--seed S] [--calibrate] [--write FILE]`."""
+"""Run `python -m benchmarks.verdicts [--cases N] [--seed S] [--stories] [--calibrate] [--write FILE]`."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.verdicts.calibrate import calibration
 from benchmarks.verdicts.report import report
 from benchmarks.verdicts.run import WORLDS, judge_strata, judge_world
+from benchmarks.verdicts.story_report import report_stories, tell_all
 
 # The judge was developed on cases of seeds 1, 3, 7, 11, 21, 31, 32 and 501, and on figures of 20261123 and 20261202;
 # calibration used seed 1. This seed was not used.
 REPORT_SEED = 20261205
+# Cases of each story, at most; fewer in a small run.
+STORY_CASES = 200
 
 
 def main() -> int:
@@ -22,6 +26,7 @@ def main() -> int:
     parser.add_argument("--others", type=int, default=1500, help="cases of each other world; 0 leaves them out")
     parser.add_argument("--strata", type=int, default=500, help="cases per idea in its stratum; 0 leaves them out")
     parser.add_argument("--world", choices=tuple(WORLDS), default="first", help="world of --write and --calibrate")
+    parser.add_argument("--stories", action="store_true", help="judge the stories only, --cases of each, and stop")
     parser.add_argument("--calibrate", action="store_true", help="print the confidence table of half A, and stop")
     parser.add_argument(
         "--write", type=Path, help="write the labelled cases of half B as lines for `backtest`, and stop"
@@ -37,6 +42,8 @@ def main() -> int:
     if options.calibrate:
         print("\n".join(calibration(WORLDS[options.world](options.seed, number) for number in range(half))))
         return 0
+    if options.stories:
+        return _print(*report_stories(tell_all(seed=options.seed, cases=options.cases)))
     tuned = judge_world("first", seed=options.seed, first=0, last=half)
     reported = judge_world("first", seed=options.seed, first=half, last=options.cases, peers=True, ablations=True)
     others = {}
@@ -44,10 +51,17 @@ def main() -> int:
         for name in ("second", "third"):
             others[name] = judge_world(name, seed=options.seed, first=0, last=options.others, peers=True)
     by_idea = judge_strata(seed=options.seed, count=options.strata) if options.strata else {}
-    lines, data = report(tuned, reported, others, by_idea, cases=options.cases, seed=options.seed)
+    told = tell_all(seed=options.seed, cases=max(1, min(STORY_CASES, options.cases // 40)))
+    stories = report_stories(told)
+    lines, data = report(tuned, reported, others, by_idea, stories=stories, cases=options.cases, seed=options.seed)
+    _print(lines, data)
+    return 0 if data["floors_met"] else 1
+
+
+def _print(lines: list[str], data: dict[str, Any]) -> int:
     print("\n".join(lines))
     print(json.dumps(data, ensure_ascii=False))
-    return 0 if data["floors_met"] else 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -180,6 +180,7 @@ def report(
     others: dict[str, Judged],
     by_idea: dict[str, tuple[list[Answer], list[Answer]]],
     *,
+    stories: Section,
     cases: int,
     seed: int,
 ) -> tuple[list[str], dict[str, Any]]:
@@ -203,6 +204,7 @@ def report(
         sections[f"{name}_world_early"] = early(other)
     if by_idea:
         sections["strata"] = strata(by_idea)
+    sections["stories"] = stories
     for name, (more, found) in sections.items():
         lines += more
         if found:
