@@ -31,10 +31,14 @@ class Group(models.TextChoices):
 MARGIN = timedelta(hours=1)
 
 
+# Where a sample has none of these, nothing that reads metrics can use it.
+ALWAYS_KNOWN = tuple(name for name in Metrics.__slots__ if name != "latency_p95")
+
+
 class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
     def complete(self) -> MetricSampleQuerySet:
-        """Leave out samples without one of the five metrics: nothing that reads metrics can use those yet."""
-        return self.filter(**{f"{name}__isnull": False for name in Metrics.__slots__})
+        """Leave out samples without a metric that is always known; without requests there is no latency."""
+        return self.filter(**{f"{name}__isnull": False for name in ALWAYS_KNOWN})
 
     def of(self, deployment: Deployment) -> MetricSampleQuerySet:
         """Return the deployment's complete samples, oldest first."""

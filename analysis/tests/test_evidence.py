@@ -12,7 +12,7 @@ from analysis.tests.factories import make_verdict
 from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from explain.rendering import render
-from metrics.models import MetricSample
+from metrics.models import ALWAYS_KNOWN, MetricSample
 from metrics.tests.factories import HEALTHY
 from projects.models import Environment
 
@@ -127,7 +127,7 @@ def test_a_rich_baseline_needs_no_history(environment: Environment) -> None:
     assert set(origins(evidence_of(deployment))) == {"baseline"}
 
 
-@pytest.mark.parametrize("metric", HEALTHY)
+@pytest.mark.parametrize("metric", ALWAYS_KNOWN)
 def test_samples_without_one_of_the_metrics_are_left_out(environment: Environment, metric: str) -> None:
     earlier = deployed(environment, 1, minutes_ago=60, verdict="ok")
     sample(environment, minutes_ago=58, phase="post", deployment=earlier, **{metric: None})
@@ -137,6 +137,16 @@ def test_samples_without_one_of_the_metrics_are_left_out(environment: Environmen
         sample(environment, minutes_ago=minutes_ago, phase=phase, deployment=deployment, **{metric: None})
     evidence = evidence_of(deployment)
     assert (evidence.pre, evidence.post, evidence.history_of) == ((), (), ())
+
+
+def test_samples_without_requests_are_evidence_without_a_latency(environment: Environment) -> None:
+    deployment = deployed(environment, 1, minutes_ago=10)
+    idle: dict[str, Any] = {"requests_per_sec": 0.0, "latency_p95": None}
+    sample(environment, minutes_ago=20, **idle)
+    for phase, minutes_ago in (("pre", 10), ("post", 8)):
+        sample(environment, minutes_ago=minutes_ago, phase=phase, deployment=deployment, **idle)
+    evidence = evidence_of(deployment)
+    assert [one.latency_p95 for one in (*evidence.pre, *evidence.post)] == [None, None, None]
 
 
 def test_another_environments_samples_are_never_used(environment: Environment) -> None:
