@@ -1,8 +1,9 @@
 """Backtest cases: one JSON object per line in, one per line out. Pure: no Django, no files, no clock.
 
 A case is `{"id", "pre": [sample…], "post": [sample…], "observation_minutes", "evaluated_at"}`; a sample has
-`collected_at` and the five metrics. Times are ISO 8601 (without an offset: UTC) or epoch seconds. Unknown keys are
-ignored. Values must be what a metrics endpoint may report, so that a case and a stored deployment are judged alike.
+`collected_at` and the five metrics (without requests, `latency_p95` may be null or absent). Times are ISO 8601 (without
+an offset: UTC) or epoch seconds. Unknown keys are ignored. Values must be what a metrics endpoint may report, so that a
+case and a stored deployment are judged alike.
 """
 
 import json
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from analysis.judge import judge
@@ -129,10 +130,17 @@ Ratio = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 class _Sample(BaseModel):
     collected_at: Time
     requests_per_sec: Level
-    latency_p95: Level
+    latency_p95: Annotated[Level | None, Field(validate_default=True)] = None
     error_rate: Ratio
     cpu_usage: Ratio
     memory_usage: Ratio
+
+    @field_validator("latency_p95")
+    @classmethod
+    def _known_with_requests(cls, value: float | None, found: ValidationInfo) -> float | None:
+        if value is None and found.data.get("requests_per_sec"):
+            raise PydanticCustomError("case_latency", "must be a number where there are requests")
+        return value
 
 
 class _Case(BaseModel):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from deployments.models import Deployment
 from explain.facts import Fact
-from metrics import baseline, deletion, partitions, retention
+from metrics import baseline, deletion, levels, partitions, retention
 from metrics.collecting import collected_from
 from metrics.counting import count_lost
 from metrics.sources.http_endpoint import Endpoint
@@ -12,7 +12,7 @@ from metrics.storing import Sample, store_samples
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, job_kind
 
-__all__ = ["baseline", "deletion", "partitions", "retention"]
+__all__ = ["baseline", "deletion", "levels", "partitions", "retention"]
 
 COLLECTIONS = ("pre_collect", "post_collect")
 # One sample alone brings no verdict (analysis/judge/adaptive/early.py).

@@ -149,3 +149,31 @@ class SamplePlace(models.Model):
 
     def __str__(self) -> str:
         return f"{self.phase} {self.sequence_index} of {self.deployment_id}"
+
+
+class MetricLevel(models.Model):
+    """The levels of an environment in five minutes that begin at `start`: mean of each metric over its samples.
+
+    Kept longer than the samples (metrics/levels.py). NULL: no sample has the metric; latency_p95 is of samples with
+    requests. Like metric_samples the table can be distributed by environment_id and has no foreign key in the database.
+    """
+
+    pk = models.CompositePrimaryKey("environment_id", "start")
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    start = models.DateTimeField()
+    samples = models.PositiveIntegerField()
+    requests_per_sec = models.FloatField(null=True)
+    latency_p95 = models.FloatField(null=True)
+    error_rate = models.FloatField(null=True)
+    cpu_usage = models.FloatField(null=True)
+    memory_usage = models.FloatField(null=True)
+
+    class Meta:
+        db_table = "metric_levels"
+        # The latest of all, and those that have expired.
+        indexes = [models.Index(fields=["start"], name="levels_by_start")]
+
+    def __str__(self) -> str:
+        return f"levels of environment {self.environment_id} from {self.start:%Y-%m-%d %H:%M}"

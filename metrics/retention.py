@@ -2,7 +2,7 @@
 
 Days that no project's plan needs are dropped as whole partitions. Within the others, samples of projects with a shorter
 retention are deleted in batches, each in its own transaction. So are the places of a deployment's samples, once all of
-them have expired.
+them have expired. The levels computed from samples (metrics/levels.py) stay for LEVELS_KEPT, whatever the plan.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import structlog
 from django.db import connection
 
 from deployments.models import NEVER_JUDGED, State
+from metrics.levels import LEVELS_KEPT
 from metrics.models import MARGIN
 from metrics.partitions import Partition, drop, drop_left_over, left_over, partitions
 from projects.models import Environment, Project
@@ -38,12 +39,14 @@ NO_PROJECT = 0
 class Swept:
     """The result of a sweep: samples by project id (or NO_PROJECT), names of partitions.
 
-    places: number of rows of sample_places. busy: nothing was done because another run was active.
+    places, levels: numbers of rows of sample_places and metric_levels. busy: nothing was done because another run was
+    active.
     """
 
     samples: Counter[int] = field(default_factory=Counter)
     partitions: list[str] = field(default_factory=list)
     places: int = 0
+    levels: int = 0
     busy: bool = False
 
 
@@ -157,6 +160,7 @@ class Sweep:
                 self.thin(partition)
         # After the samples: without its place, a sample that still exists could be stored a second time.
         self.free_places()
+        self.remove_levels()
         self.report()
         return self.swept
 
@@ -224,6 +228,19 @@ class Sweep:
                     self.say(f"sample_places: {removed} places of samples older than {cut.days} days deleted")
             self.swept.places += removed
 
+    def remove_levels(self) -> None:
+        """Delete the levels that are older than LEVELS_KEPT."""
+        found, before = "FROM metric_levels WHERE start < %s", [self.now - LEVELS_KEPT]
+        with connection.cursor() as cursor:
+            if self.dry_run:
+                cursor.execute(f"SELECT count(*) {found}", before)
+                self.swept.levels = cursor.fetchone()[0]
+            # By ctid, like the samples: only the latest rows are ever updated.
+            batch = f"DELETE FROM metric_levels WHERE ctid = ANY(ARRAY(SELECT ctid {found} LIMIT {BATCH}))"  # noqa: S608
+            while not self.dry_run and cursor.execute(batch, before).rowcount:
+                self.swept.levels += cursor.rowcount
+                self.say(f"metric_levels: {self.swept.levels} levels older than {LEVELS_KEPT.days} days deleted")
+
     def report(self) -> None:
         for pk, number in sorted(self.swept.samples.items()):
             project = self.projects.get(pk)
@@ -236,6 +253,8 @@ class Sweep:
             )
         if self.swept.places:
             logger.info("sample_places_expired", places=self.swept.places, dry_run=self.dry_run)
+        if self.swept.levels:
+            logger.info("metric_levels_expired", levels=self.swept.levels, dry_run=self.dry_run)
 
 
 @recurring("cleanup_metrics", every_s=86400)

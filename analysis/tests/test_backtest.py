@@ -45,6 +45,13 @@ def test_a_case_becomes_samples_and_a_window() -> None:
     assert {sample.origin for sample in case.pre} == {"pre"}
 
 
+def test_a_sample_without_requests_needs_no_latency() -> None:
+    [idle, _, _] = rows(make_post(3, requests_per_sec=0.0))
+    absent = {name: value for name, value in idle.items() if name != "latency_p95"}
+    case = parse(make_case(post=[{**idle, "latency_p95": None}, absent]))
+    assert [one.latency_p95 for one in case.post] == [None, None]
+
+
 @pytest.mark.parametrize("empty", [[], None])
 def test_either_list_may_be_empty_null_or_missing(empty: Any) -> None:
     assert parse(make_case(pre=empty)).pre == ()

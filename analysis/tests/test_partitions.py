@@ -11,7 +11,8 @@ from analysis.services import assess, store_judgement
 from analysis.tests.plans import assert_few_partitions_by_index, make_history, plans_of
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
-from metrics.models import MetricSample
+from metrics.levels import aggregate
+from metrics.models import MetricLevel, MetricSample
 from metrics.retention import sweep
 from metrics.tests.factories import make_samples
 from projects.tests.factories import make_api_key
@@ -24,6 +25,16 @@ def test_the_evidence_comes_from_indexes_of_few_partitions() -> None:
     with plans_of("metric_samples") as plans:
         load_evidence([deployment], timezone.now())
     assert len(plans) >= 2
+    assert_few_partitions_by_index(plans)
+
+
+def test_levels_are_computed_by_an_index_whatever_the_day_has() -> None:
+    deployment = make_history()
+    aggregate(deployment.started_at)
+    assert MetricLevel.objects.count() > 800
+    with plans_of("INSERT INTO metric_levels") as plans:
+        aggregate(deployment.started_at + timedelta(minutes=5))
+    assert len(plans) == 1
     assert_few_partitions_by_index(plans)
 
 

@@ -34,6 +34,15 @@ INSERT = f"""
 INSERT INTO metric_samples ({COLUMNS})
 VALUES (1, 'baseline', 0, 1, 1, 0, 0, 0, date_trunc('day', now(), 'UTC') + interval '14 days')
 """  # noqa: S608
+# Levels of 30 days, written slot by slot as the poller does.
+ENVIRONMENTS = 100
+LEVELS = f"""
+INSERT INTO metric_levels (environment_id, start, samples, requests_per_sec, latency_p95, error_rate, cpu_usage,
+    memory_usage)
+SELECT number % {ENVIRONMENTS}, date_bin('5 minutes', now(), 'epoch') + number / {ENVIRONMENTS} * interval '5 minutes',
+    5, random(), random(), random(), random(), random()
+FROM generate_series(0, 30 * 288 * {ENVIRONMENTS} - 1) AS number
+"""  # noqa: S608
 DETACH = "ALTER TABLE metric_samples DETACH PARTITION {} CONCURRENTLY"
 # Case, the day whose partition {} is, and statements. One with LIMIT is repeated until it finds no row.
 CASES = (
@@ -121,6 +130,9 @@ def main() -> None:
         rows = [{"case": "fill", "samples": each * DAYS, "seconds": time.perf_counter() - started}]
         for name, day, statements in CASES:
             rows.append(measure(site, name, [text.format(partition(site, day)) for text in statements], each))
+        site.rows(LEVELS)
+        size_mb = site.one("SELECT pg_total_relation_size('metric_levels') / 2.0 ^ 20")
+        rows.append({"case": "levels of 30 days, per environment", "size_mb": float(size_mb) / ENVIRONMENTS})
     print_table(rows)
     print_json("data", rows)
 

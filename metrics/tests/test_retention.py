@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from metrics import partitions, retention
-from metrics.models import MetricSample, SamplePlace
+from metrics.levels import aggregate
+from metrics.models import MetricLevel, MetricSample, SamplePlace
 from metrics.retention import NO_PROJECT, Swept, sweep
 from metrics.storing import Sample, store
 from metrics.tests.factories import HEALTHY, make_row
@@ -202,6 +203,27 @@ def test_places_go_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     sweep(now=NOW, say=steps.append)
     assert [step.split()[1] for step in steps if step.startswith("sample_places")] == ["2", "4", "5"]
+
+
+def test_levels_are_kept_for_thirty_days_on_every_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH", 2)
+    free, enterprise = environment_on("free"), environment_on("enterprise")
+    for environment in (free, enterprise):
+        fill(environment, 1, 8, 29, 31)
+    aggregate(NOW)
+    assert level_ages() == [1, 1, 8, 8, 29, 29]
+    sweep(now=NOW)
+    assert (ages(free), len(level_ages())) == ([1], 6)
+    later = NOW + 23 * DAY
+    assert sweep(now=later, dry_run=True).levels == 4
+    steps: list[str] = []
+    assert sweep(now=later, say=steps.append).levels == 4
+    assert [step.split()[1] for step in steps if step.startswith("metric_levels")] == ["2", "4"]
+    assert level_ages() == [1, 1]
+
+
+def level_ages() -> list[int]:
+    return sorted(round((NOW - start) / DAY) for start in MetricLevel.objects.values_list("start", flat=True))
 
 
 def test_of_two_runs_at_once_one_does_the_work_and_the_other_nothing() -> None:

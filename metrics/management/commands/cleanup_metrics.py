@@ -25,5 +25,5 @@ class Command(BaseCommand):
             self.stdout.write(f"{name}: {number} samples {verb}")
         self.stdout.write(
             f"{swept.samples.total()} samples {verb}, {len(swept.partitions)} of the partitions as a whole; "
-            f"{swept.places} places of samples {verb}"
+            f"{swept.places} places of samples {verb}; {swept.levels} levels {verb}"
         )

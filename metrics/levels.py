@@ -1,0 +1,69 @@
+"""The levels of environments in slots of five minutes, computed from their samples and kept longer than those.
+
+They say how a service usually is at a time of day. All samples feed them; what was judged bad is left out by whoever
+reads them (analysis/earlier_days.py), so that a mark or an excluded window has its effect later as well.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Max
+
+from metrics.models import Group, MetricLevel, Phase
+from metrics.payload import Metrics
+from scheduler.queue import database_now
+from scheduler.recurring import recurring
+
+SLOT = timedelta(minutes=5)
+LEVELS_KEPT = timedelta(days=30)
+# Every run computes the latest slots again: a sample may be stored this long after it was collected.
+OVERLAP = timedelta(minutes=30)
+# The samples of one statement: after an upgrade there are weeks of them.
+AT_ONCE = timedelta(days=1)
+# Larger values, which an endpoint may report, would overflow.
+LARGEST = 1e150
+
+# A filter, because least() ignores NULL.
+KNOWN = {metric: f"{metric} IS NOT NULL" for metric in Metrics.__slots__}
+KNOWN["latency_p95"] = "requests_per_sec > 0 AND latency_p95 > 0"
+MEANS = {metric: f"avg(least({metric}, {LARGEST})) FILTER (WHERE {known})" for metric, known in KNOWN.items()}
+
+# By environment: an index leads to its few samples, whatever the day has. In the order of the key, so that two runs at
+# once do not wait for each other. A slot without a new sample is not written again.
+AGGREGATE = f"""
+INSERT INTO metric_levels (environment_id, start, samples, {", ".join(MEANS)})
+SELECT projects_environment.id, slots.* FROM projects_environment CROSS JOIN LATERAL (
+    SELECT date_bin(%(slot)s, collected_at, 'epoch'::timestamptz) AS start, count(*), {", ".join(MEANS.values())}
+    FROM metric_samples
+    WHERE environment_id = projects_environment.id AND phase = ANY(%(phases)s) AND "group" = %(group)s
+        AND collected_at >= %(since)s AND collected_at < %(until)s
+    GROUP BY 1
+) AS slots
+WHERE deleting_at IS NULL ORDER BY 1, 2
+ON CONFLICT (environment_id, start) DO UPDATE
+SET samples = EXCLUDED.samples, {", ".join(f"{metric} = EXCLUDED.{metric}" for metric in MEANS)}
+WHERE metric_levels.samples <> EXCLUDED.samples
+"""  # noqa: S608  (built from the constants above)
+
+
+OF: dict[str, Any] = {"slot": SLOT, "phases": [str(phase) for phase in Phase.values], "group": str(Group.TREATMENT)}
+
+
+def slot_of(moment: datetime) -> datetime:
+    """Return the start of the slot that contains a time."""
+    return datetime.fromtimestamp(moment.timestamp() // SLOT.total_seconds() * SLOT.total_seconds(), UTC)
+
+
+@recurring("metric_levels", every_s=SLOT.total_seconds())
+def aggregate(now: datetime | None = None) -> None:
+    """Compute the complete slots since the latest that is stored. A repeated or interrupted run does no harm."""
+    now = now or database_now()
+    until, earliest = slot_of(now), slot_of(now - LEVELS_KEPT)
+    latest = MetricLevel.objects.aggregate(latest=Max("start"))["latest"]
+    since = max(latest + SLOT - OVERLAP, earliest) if latest is not None else earliest
+    while since < until:
+        end = min(since + AT_ONCE, until)
+        with connection.cursor() as cursor:
+            cursor.execute(AGGREGATE, {"since": since, "until": end, **OF})
+        since = end
