@@ -12,10 +12,12 @@ from statistics import median_low
 
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.quality import assess
+from analysis.judge.statements import Seen, stated
 from analysis.judge.types import (
     OK,
     ROLLBACK,
     WARNING,
+    Basis,
     Check,
     CheckOutcome,
     Quality,
@@ -57,7 +59,7 @@ def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPoli
     comparable = bool(pre) and bool(post)
     conclusive = comparable and quality.score >= policy.min_quality
     name = _verdict_name(failing, comparable=comparable, conclusive=conclusive)
-    return Verdict(
+    verdict = Verdict(
         verdict=name,
         confidence=_confidence(name, checks, failing, quality, conclusive=conclusive),
         conclusive=conclusive,
@@ -66,7 +68,9 @@ def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPoli
         checks=checks,
         quality=quality,
         policy=policy.as_dict(),
+        basis=Basis(doubts=() if conclusive else tuple(_doubt(quality) or [Fact("low_quality")])),
     )
+    return stated(verdict, Seen.of(pre, post, policy, window))
 
 
 def _verdict_name(failing: list[Check], *, comparable: bool, conclusive: bool) -> VerdictName:
@@ -235,8 +239,7 @@ def _score(name: VerdictName, checks: Sequence[Check], failing: list[Check], qua
 
 
 def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: int, *, conclusive: bool) -> Fact:
-    worst = sorted(quality.issues, key=lambda issue: -issue.penalty)[:2]
-    doubt = [issue.fact for issue in worst]
+    doubt = _doubt(quality)
     if not failing:
         return _nothing_failed(name, doubt, count)
     ordered = sorted(failing, key=lambda check: (check.outcome != "critical", -_strength(check)))
@@ -248,6 +251,11 @@ def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: i
     if conclusive:
         return Fact("fixed.look_closer", {"found": found})
     return Fact("fixed.look_now", {"found": found, "doubt": doubt})
+
+
+def _doubt(quality: Quality) -> list[Fact]:
+    worst = sorted(quality.issues, key=lambda issue: -issue.penalty)[:2]
+    return [issue.fact for issue in worst]
 
 
 SHORT = {"requests_per_sec": "traffic_was_below"}

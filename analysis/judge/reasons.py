@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from analysis.judge.types import Miss
 from explain.facts import Fact
 
+# The service did not answer, or with an error: an outage.
+SERVICE_DOWN = frozenset({"refused", "timeout", "http_5xx", "dns", "tls", "protocol"})
+
 
 def reasons(misses: Iterable[Miss]) -> list[Fact]:
     """Return each reason with its count, most frequent first."""

@@ -80,6 +80,9 @@ def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
     for count in (0, 1, 2, 4):
         yield make_pre(15), make_post(count), make_window(evaluated_at=FINISH + timedelta(minutes=10), expected=10)
     yield from odd_ones()
+    # Failing before as after.
+    yield make_pre(30, error_rate=0.4), make_post(5, error_rate=0.4), make_window()
+    yield make_pre(15), make_post(5), make_window(bad_predecessor=7)
     # The early judge wants a minute's distance and a longer baseline.
     for error, latency, rate, memory in [(0.97, 1, 1, 1), (0.4, 1, 1, 1), (0.002, 20, 1, 1), (0.002, 1, 0.01, 1.98)]:
         pre = adaptive_samples.make_pre()

@@ -497,6 +497,23 @@ HINTS = {
             _("If the environment's latency limit is meant to follow, lower it in the policy."),
         ),
     ),
+    "unhealthy_before": HintText(
+        title=_("Unhealthy already before: {metric:metric} at {before:{metric}}, now {observed:{metric}}"),
+        cause=_(
+            "The service was in trouble before this deployment, and the deployment did not change that: "
+            "{found:clauses}. Typical: an earlier deployment, a dependency that fails, or too little capacity."
+        ),
+        impact=_(
+            "Users suffer as they did before. The verdict is about the change only: it does not say that the service "
+            "is well."
+        ),
+        actions=(
+            _("Treat it as an incident of the service: rolling back this deployment would not help."),
+            _("Look for the last deployment before which {metric:metric} was below {limit:{metric}}."),
+            _("Group the failures by endpoint and by dependency, beginning with the most frequent one."),
+            _("If this level is meant, set the metric's own limit in the policy of the environment."),
+        ),
+    ),
     "critical_finding": HintText(
         title=_("The judge recommends a rollback"),
         cause=_("{finding:clauses}"),

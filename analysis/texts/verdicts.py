@@ -146,6 +146,9 @@ SUMMARIES: dict[str, str | Plural] = {
     "too_few": _("Not conclusive: {few}, too few to clear the deployment."),
     "too_few_and_suspicious": _("Not conclusive: {few}, too few to clear the deployment, and some of them look bad."),
     "samples_came": Plural("n", "{n} of {expected} samples came", "{n} of {expected} samples came"),
+    "in_doubt": _("Not conclusive: {doubts:clauses}. Nothing else was found."),
+    "found_in_doubt": _("{summary} Not conclusive: {doubts:clauses}."),
+    "but_not_healthy": _("{summary} The service is not healthy, though: {reasons:clauses}."),
     "no_regression": _("No regression found in {n} samples, {against}."),
     "compared_with": Plural("n", "compared with {n} sample from before", "compared with {n} samples from before"),
     "compared_with_history": Plural(
@@ -163,6 +166,28 @@ SUMMARIES: dict[str, str | Plural] = {
     "job_status.failed": _("failed"),
     "job_status.expired": _("expired"),
     "job_status.cancelled": _("cancelled"),
+}
+
+STATEMENTS: dict[str, str | Plural] = {
+    # Doubts
+    "not_exercised": _(
+        "about {requests:number} requests came after the deployment, too few to say that anybody used the new version"
+    ),
+    "bad_predecessor": _(
+        "the one before (#{number}) was under observation and bad, so the level before this one is no measure"
+    ),
+    "nothing_comparable": _("no metric could be compared"),
+    # Health at the end of the window
+    "unhealthy": _("{metric:metric} is at {observed:{metric}}, beyond {limit:{metric}}"),
+    "unhealthy_as_before": _(
+        "{metric:metric} is at {observed:{metric}}, beyond {limit:{metric}}, and it was failing already before "
+        "({before:{metric}})"
+    ),
+    "no_answer_at_end": Plural(
+        "n",
+        "the service did not answer the last {n} collection ({reasons:list})",
+        "the service did not answer the last {n} collections ({reasons:list})",
+    ),
 }
 
 QUALITY: dict[str, str | Plural] = {
@@ -215,6 +240,7 @@ TEXTS: dict[str, str | Plural] = {
     **CHECKS,
     **FIXED_POLICY,
     **SUMMARIES,
+    **STATEMENTS,
     **QUALITY,
     **COUNTS,
     **LEFT_OUT,

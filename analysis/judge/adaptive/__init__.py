@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from analysis.judge.adaptive.absolute import hard_limit, judge_first, limited_metrics
 from analysis.judge.adaptive.combination import Combined, combine, score
-from analysis.judge.adaptive.confidence import INCONCLUSIVE, confidence
+from analysis.judge.adaptive.confidence import confidence
 from analysis.judge.adaptive.cpu import judge_cpu
 from analysis.judge.adaptive.early import early_checks
 from analysis.judge.adaptive.errors import judge_errors
@@ -19,12 +19,14 @@ from analysis.judge.adaptive.memory import judge_memory
 from analysis.judge.adaptive.missing import Completeness, completeness, judge_missing
 from analysis.judge.adaptive.traffic import judge_traffic
 from analysis.judge.quality import assess
+from analysis.judge.statements import INCONCLUSIVE, Seen, stated
 from analysis.judge.types import (
     METRICS,
     OK,
     ROLLBACK,
     UNREACHABLE,
     WARNING,
+    Basis,
     Check,
     Sample,
     Verdict,
@@ -60,19 +62,13 @@ def judge_adaptive(
     """
     evidence, found, combined = weigh(pre, post, policy, window, knobs=knobs)
     name = combined.verdict
-    conclusive = True
-    if not found.enough or (found.few and combined.suspicious and name == OK):
-        # Too little evidence for ok, but possibly enough for a rollback.
-        conclusive = name == ROLLBACK
-        name = WARNING if name == OK else name
-    elif _nothing_judged(combined.checks):
-        conclusive, name = False, WARNING
-    elif name == WARNING and _only_unexplained_silence(combined.checks):
-        conclusive = False
+    doubts = _doubts(combined, found)
+    conclusive = not doubts
+    name = WARNING if doubts and name == OK else name
     sure = confidence(
         name, combined.strength, combined.critical, pre_samples=evidence.worth, calibrated=knobs.calibrated
     )
-    return Verdict(
+    verdict = Verdict(
         verdict=name,
         confidence=sure if conclusive else min(sure, INCONCLUSIVE),
         conclusive=conclusive,
@@ -81,7 +77,9 @@ def judge_adaptive(
         checks=combined.checks,
         quality=assess([s for s in pre if s.origin != "history"], post, window),
         policy=policy.as_dict(),
+        basis=Basis(doubts=doubts),
     )
+    return stated(verdict, Seen.of(pre, post, policy, window))
 
 
 def weigh(
@@ -106,7 +104,7 @@ def judge_early(
     if not checks:
         return None
     sure = confidence(ROLLBACK, 2.0, 2.0, pre_samples=evidence.worth)
-    return Verdict(
+    verdict = Verdict(
         verdict=ROLLBACK,
         confidence=sure,
         conclusive=True,
@@ -117,6 +115,7 @@ def judge_early(
         policy=policy.as_dict(),
         early=True,
     )
+    return stated(verdict, Seen.of(pre, post_so_far, policy, running))
 
 
 def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
@@ -139,6 +138,20 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
 def _skipped(metric: str, evidence: Evidence) -> Check:
     code = "too_little_to_compare" if evidence.body else "no_usable_sample"
     return Check(metric=metric, rule="not_comparable", outcome="skipped", code=code)
+
+
+def _doubts(combined: Combined, found: Completeness) -> tuple[Fact, ...]:
+    """Return why the samples do not carry the verdict. What they show may be enough for a rollback all the same."""
+    came = Fact("samples_came", {"n": found.present, "expected": found.expected})
+    if combined.verdict != ROLLBACK and not found.enough:
+        return (came,)
+    if combined.verdict == OK and (found.few and combined.suspicious):
+        return (came,)
+    if _nothing_judged(combined.checks):
+        return (Fact("nothing_comparable"),)
+    if combined.verdict == WARNING and _only_unexplained_silence(combined.checks):
+        return tuple(check.fact for check in combined.checks if check.failed)
+    return ()
 
 
 def _nothing_judged(checks: Sequence[Check]) -> bool:

@@ -9,16 +9,9 @@ from analysis.judge.adaptive.latency import judge_latency, measured
 from analysis.judge.adaptive.levels import level
 from analysis.judge.adaptive.memory import trend
 from analysis.judge.adaptive.traffic import judge_traffic
+from analysis.judge.statements import SANITY
 from analysis.judge.types import METRICS, Check, samples_over, values_of
 
-# Values of no healthy service: (warning, rollback). Errors: the highest accepted standing rate is slightly over 1 %, so
-# the thresholds of errors are added to it. Latency in ms: users leave after seconds.
-SANITY = {
-    "error_rate": (0.018, 0.046),
-    "latency_p95": (2_000.0, 6_000.0),
-    "cpu_usage": (0.93, None),
-    "memory_usage": (0.93, 0.975),
-}
 _FULL_SOON_MINUTES = 60.0
 _EPSILON = 1e-9
 

@@ -30,7 +30,6 @@ TABLE: dict[tuple[str, str], tuple[float, ...]] = {
     ("enough", "warning"): (0.71, 0.86, 0.93, 0.97, 0.98),
     ("enough", "rollback_recommended"): (0.85, 0.87, 0.97, 0.98, 0.98),
 }
-INCONCLUSIVE = 0.5
 
 
 def band(pre_samples: int) -> str:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from analysis.judge.adaptive.errors import counts, pool
 from analysis.judge.adaptive.evidence import Evidence
 from analysis.judge.adaptive.levels import level, median
-from analysis.judge.adaptive.missing import SERVICE_DOWN, no_answers
-from analysis.judge.reasons import distinct_reasons
+from analysis.judge.adaptive.missing import no_answers
+from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
 from analysis.judge.types import Check, Sample, values_of
 from explain.facts import Param
 

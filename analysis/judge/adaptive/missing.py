@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 from analysis.judge.adaptive.evidence import Evidence, Finding
-from analysis.judge.reasons import distinct_reasons
+from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
 from analysis.judge.types import UNREACHABLE, Check, CheckOutcome, Miss
 from explain.facts import Param
 
-# The service did not answer, or with an error: an outage.
-SERVICE_DOWN = frozenset({"refused", "timeout", "http_5xx", "dns", "tls", "protocol"})
 # It answered without metrics: a broken endpoint, perhaps a broken service.
 ENDPOINT_BROKEN = frozenset({"http_4xx", "redirect", "invalid_json", "invalid_payload", "too_large"})
 # All others (expired, cancelled, unauthorized, blocked, other) are caused by SeqPulse or by configuration.

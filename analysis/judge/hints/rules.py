@@ -5,6 +5,7 @@ from decimal import Decimal
 from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, when_failed
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.reasons import reasons
+from analysis.judge.statements import UNHEALTHY_AS_BEFORE
 from analysis.judge.types import METRICS, ROLLBACK, Check, Hint, values_of
 from explain.facts import Fact
 
@@ -111,6 +112,35 @@ def latency_improved(findings: Findings) -> Hint | None:
         numbers={"latency_p95": {**levels, "limit": line, "share": share}},
         params={**levels, "change": gain},
     )
+
+
+def unhealthy_before(findings: Findings) -> Hint | None:
+    """Report metrics that no healthy service shows, before and after, if the deployment made none of them worse."""
+    reasons = [fact for fact in findings.verdict.health.reasons if fact.code == UNHEALTHY_AS_BEFORE]
+    found = {str(fact.params["metric"]): fact for fact in reasons if not findings.failed(str(fact.params["metric"]))}
+    if not found:
+        return None
+    metric, lead = next(iter(found.items()))
+    return Hint(
+        "unhealthy_before",
+        metric=metric,
+        metrics=tuple(found),
+        severity="warning",
+        # The levels are measured; only poor data makes them doubtful.
+        confidence=0.95 * (0.5 + 0.5 * findings.verdict.quality.score),
+        observed=_number(lead, "observed"),
+        threshold=_number(lead, "limit"),
+        evidence=tuple(found.values()),
+        numbers={
+            name: {key: fact.params[key] for key in ("observed", "before", "limit")} for name, fact in found.items()
+        },
+        params={**lead.params, "found": list(found.values())},
+    )
+
+
+def _number(fact: Fact, name: str) -> float | None:
+    value = fact.params.get(name)
+    return float(value) if isinstance(value, int | float) else None
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------
@@ -237,6 +267,7 @@ RULES: tuple[Rule, ...] = (
     missing_data,
     poor_data,
     latency_improved,
+    unhealthy_before,
 )
 
 # Codes of hints that are explained by the key, if about the same metrics.

@@ -1,0 +1,217 @@
+"""State beside a verdict whether the service is healthy now, and what the verdict rests on. Pure.
+
+A verdict says what the deployment changed. A service that was failing before and fails as before was not changed, and
+is not healthy; one that nobody used after the deployment was not tried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from analysis.judge.levels import mean_of
+from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
+from analysis.judge.types import OK, ROLLBACK, WARNING, Basis, Check, Health, Miss, Sample, Verdict, Window, values_of
+from explain.facts import Fact, Param
+from projects.policy import AdaptivePolicy, Policy
+
+# Values of no healthy service: (warning, rollback) where there is no PRE; from the first one on a service is not
+# healthy. Errors: the highest accepted standing rate is slightly over 1 %, so the thresholds of errors are added to it.
+# Latency in ms: users leave after seconds.
+SANITY = {
+    "error_rate": (0.018, 0.046),
+    "latency_p95": (2_000.0, 6_000.0),
+    "cpu_usage": (0.93, None),
+    "memory_usage": (0.93, 0.975),
+}
+# Fewer requests than this in a whole window: probes and chance, not users.
+FEW_REQUESTS = 10.0
+# The end of a window, as the judge looks at it: this share of its samples, at least two.
+END_SHARE = 0.4
+# Collections failed in a row by the service, up to the end, that are no chance.
+SILENT_AT_END = 2
+# Rules that count samples of the whole window: what they found may be over at its end.
+COUNTING_RULES = frozenset({"secured_limit", "below_pre_mean", "hard_limit"})
+# Confidence of a verdict that is not conclusive is at most this.
+INCONCLUSIVE = 0.5
+# Code of the fact that a metric is beyond the limit of a healthy service, and was before.
+UNHEALTHY_AS_BEFORE = "unhealthy_as_before"
+# Score of an `ok` in doubt: just above those of ok.
+NO_FINDING = 0.34
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was observed; samples in the order of time, without those of earlier deployments."""
+
+    before: tuple[Sample, ...]
+    after: tuple[Sample, ...]
+    policy: Policy
+    window: Window
+
+    @classmethod
+    def of(cls, pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, window: Window) -> Seen:
+        """Return the samples sorted."""
+        before = (sample for sample in pre if sample.origin != "history")
+        return cls(tuple(sorted(before, key=_time)), tuple(sorted(post, key=_time)), policy, window)
+
+    @property
+    def end(self) -> tuple[Sample, ...]:
+        """Return the samples at the end of the window."""
+        return self.after[-max(2, round(END_SHARE * len(self.after))) :]
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Return the metrics that the policy does not judge."""
+        return self.policy.left_out if isinstance(self.policy, AdaptivePolicy) else ()
+
+    def requests(self, sample: Sample) -> float:
+        """Return the approximate requests of a sample: its rate times the sampling interval."""
+        return min(sample.requests_per_sec, 1e9) * max(1.0, self.window.interval_s)
+
+
+def _time(sample: Sample) -> datetime:
+    return sample.collected_at
+
+
+def stated(verdict: Verdict, seen: Seen) -> Verdict:
+    """Return the verdict with health and basis; not conclusive where its basis does not carry it.
+
+    verdict.basis holds the doubts of the judge, if any. An `ok` that is in doubt becomes a `warning`.
+    """
+    basis = _basis(seen)
+    found = _doubts(verdict, basis, seen)
+    health = _health(verdict, seen, exercised=basis.exercised)
+    basis = replace(basis, doubts=(*verdict.basis.doubts, *found))
+    result = replace(verdict, health=health, basis=basis)
+    if found:
+        return _in_doubt(result, found)
+    if result.verdict == OK and health.healthy == "no":
+        reasons = list(health.reasons)
+        return replace(result, summary=Fact("but_not_healthy", {"summary": result.summary, "reasons": reasons}))
+    return result
+
+
+# --- what it rests on -----------------------------------------------------------------------------------------------
+
+
+def _basis(seen: Seen) -> Basis:
+    before, after = seen.before, seen.after
+    begin = after[0].collected_at if after else seen.window.finished_at
+    requests = math.fsum(map(seen.requests, after))
+    return Basis(
+        requests=round(requests, 1),
+        requests_before=round(math.fsum(map(seen.requests, before)), 1),
+        pre_age_s=(begin - before[-1].collected_at).total_seconds() if before and begin is not None else None,
+        exercised=requests >= FEW_REQUESTS,
+    )
+
+
+def _doubts(verdict: Verdict, basis: Basis, seen: Seen) -> tuple[Fact, ...]:
+    doubts = []
+    # Traffic that is gone is a finding, and so is memory that filled up without any.
+    asked = "requests_per_sec" not in seen.left_out and verdict.verdict != ROLLBACK
+    if seen.after and asked and not basis.exercised:
+        doubts.append(Fact("not_exercised", {"requests": basis.requests}))
+    if seen.window.bad_predecessor is not None:
+        doubts.append(Fact("bad_predecessor", {"number": seen.window.bad_predecessor}))
+    return tuple(doubts)
+
+
+def _in_doubt(verdict: Verdict, doubts: Sequence[Fact]) -> Verdict:
+    clear = verdict.verdict == OK
+    summary = Fact("in_doubt") if clear else Fact("found_in_doubt", {"summary": verdict.summary})
+    return replace(
+        verdict,
+        verdict=WARNING if clear else verdict.verdict,
+        conclusive=False,
+        confidence=min(verdict.confidence, INCONCLUSIVE),
+        score=max(verdict.score, NO_FINDING) if clear else verdict.score,
+        summary=Fact(summary.code, {**summary.params, "doubts": list(doubts)}),
+    )
+
+
+# --- is it healthy --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unhealthy:
+    """A metric beyond the limit of a healthy service at the end; before: its level in PRE, if beyond the limit too."""
+
+    metric: str
+    observed: float
+    limit: float
+    before: float | None = None
+
+    @property
+    def fact(self) -> Fact:
+        numbers: dict[str, Param] = {
+            "metric": self.metric,
+            "observed": self.observed,
+            "limit": self.limit,
+            "before": self.before,
+        }
+        return Fact("unhealthy" if self.before is None else UNHEALTHY_AS_BEFORE, numbers)
+
+
+def _health(verdict: Verdict, seen: Seen, *, exercised: bool) -> Health:
+    down = _down_at_end(seen)
+    if down:
+        return Health("no", (Fact("no_answer_at_end", {"n": len(down), "reasons": distinct_reasons(down)}),))
+    reasons = [one.fact for one in unhealthy(seen)]
+    named = {reason.params["metric"] for reason in reasons}
+    critical = (check for check in verdict.checks if check.outcome == "critical" and check.metric not in named)
+    reasons += [check.fact for check in critical if _still_there(check, seen.end)]
+    if reasons:
+        return Health("no", tuple(reasons))
+    return Health("yes" if seen.after and exercised else "unknown")
+
+
+def unhealthy(seen: Seen) -> tuple[Unhealthy, ...]:
+    """Return the metrics beyond the limit of a healthy service at the end of the window."""
+    own: Mapping[str, float] = seen.policy.limits if isinstance(seen.policy, AdaptivePolicy) else {}
+    found = []
+    for metric, (limit, _) in SANITY.items():
+        line = own.get(metric, limit)
+        observed = None if metric in seen.left_out else _beyond(metric, seen.end, line, seen)
+        if observed is not None:
+            found.append(Unhealthy(metric, observed, line, _beyond(metric, seen.before, line, seen)))
+    return tuple(found)
+
+
+def _beyond(metric: str, samples: Sequence[Sample], limit: float, seen: Seen) -> float | None:
+    """Return the level of the metric if it is beyond the limit, and by more than chance."""
+    if metric == "error_rate":
+        total = math.fsum(map(seen.requests, samples))
+        failed = math.fsum(min(1.0, sample.error_rate) * seen.requests(sample) for sample in samples)
+        # Counts scatter by their square root: one failed request of twenty is no rate.
+        return failed / total if total > 0.0 and failed - math.sqrt(failed) > limit * total else None
+    values = values_of(samples, metric)
+    over = sum(value > limit for value in values)
+    return mean_of(values) if over > len(values) / 2 else None
+
+
+def _down_at_end(seen: Seen) -> list[Miss]:
+    """Return the failed collections since the last sample, if the service answered and stopped."""
+    if not seen.after and not seen.before and not seen.window.endpoint_answered_before:
+        return []
+    misses = (miss for miss in seen.window.misses if miss.phase == "post")
+    since = [miss for miss in misses if not seen.after or _later(miss, seen.after)]
+    down = [miss for miss in since if miss.reason in SERVICE_DOWN]
+    return down if len(down) >= SILENT_AT_END and len(down) == len(since) else []
+
+
+def _later(miss: Miss, after: Sequence[Sample]) -> bool:
+    if miss.scheduled_at is None:
+        return miss.sequence_index >= len(after)
+    return miss.scheduled_at > after[-1].collected_at
+
+
+def _still_there(check: Check, end: Sequence[Sample]) -> bool:
+    if check.rule not in COUNTING_RULES or check.limit is None:
+        return True
+    values = values_of(end, check.metric)
+    less = check.metric == "requests_per_sec"
+    return any(value < check.limit if less else value > check.limit for value in values)
