@@ -12,7 +12,7 @@ from analysis.judge.types import METRICS, Miss, Origin, Sample, Window
 from analysis.models import VerdictName
 from analysis.recorded import LeftOut
 from deployments.models import Deployment
-from explain.facts import Fact
+from explain.facts import Fact, NotAFact
 from metrics.models import MetricSample, Phase
 from projects.models import ExcludedWindow
 from projects.policy import Policy, policy_from_dict
@@ -212,10 +212,21 @@ def window_of(deployment: Deployment, lost: Sequence[ScheduledJob], now: datetim
                 reason=job.error_code or str(job.status),
                 phase="pre" if job.job_type == "pre_collect" else "post",
                 sequence_index=job.sequence_index,
+                detail=detail_of(job),
             )
             for job in sorted(lost, key=lambda job: (job.phase, job.sequence_index))
         ),
     )
+
+
+def detail_of(job: ScheduledJob) -> Fact | None:
+    """Return why the job failed, with the first lines of what the endpoint answered instead of metrics, if any."""
+    try:
+        why = Fact.from_json(job.error_fact)
+    except NotAFact:
+        return None
+    answered = why.params.get("answered")
+    return Fact("failed_and_answered", {"failure": why, "text": answered}) if answered else why
 
 
 def as_value(sample: MetricSample, origin: Origin) -> Sample:

@@ -1,6 +1,7 @@
 """Read JSON as of RFC 8259 from bytes. Errors are facts, because the library's messages are English."""
 
 import json
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from explain.errors import ExplainedError
@@ -17,10 +18,23 @@ def _no_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def read_json(body: bytes) -> Any:
-    """Return the document, in UTF-8 with or without a byte order mark. Raises InvalidJSON."""
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """NaN, Infinity or -Infinity, which many libraries write although JSON has none of them."""
+
+    name: str
+
+
+_LENIENT = json.JSONDecoder(parse_constant=Constant)
+
+
+def read_json(body: bytes, *, constants: bool = False) -> Any:
+    """Return the document, in UTF-8 with or without a byte order mark. Raises InvalidJSON.
+
+    constants: return NaN and infinities as Constant, for a reader that can name the field.
+    """
     try:
-        return _DECODER.decode(body.decode("utf-8-sig"))
+        return (_LENIENT if constants else _DECODER).decode(body.decode("utf-8-sig"))
     except InvalidJSON:
         raise
     except UnicodeDecodeError as error:

@@ -72,6 +72,7 @@ def set_environment() -> None:
     # The demo shows every sample as it arrives, so it polls more often than a pipeline.
     os.environ.setdefault("SEQPULSE_RATE_DEPLOYMENTS", "1000/m")
     os.environ["SEQPULSE_OUTBOUND_ALLOW"] = with_items("SEQPULSE_OUTBOUND_ALLOW", "127.0.0.0/8")
+    os.environ.setdefault("SEQPULSE_SHOW_INTERNAL_ANSWERS", "on")
     os.environ["ALLOWED_HOSTS"] = with_items("ALLOWED_HOSTS", "localhost", "127.0.0.1")
     os.environ["SEQPULSE_BIND"] = "127.0.0.1"
     # Plain HTTP on this machine: secure cookies would make sign-in impossible.

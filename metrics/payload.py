@@ -2,12 +2,14 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from common.strict_json import InvalidJSON, read_json
+from common.strict_json import Constant, InvalidJSON, read_json
 from explain.errors import ExplainedError
 from explain.facts import Fact
+from metrics.formats import format_of
 
 # Greatest value by metric; None: no upper bound.
 BOUNDS: dict[str, float | None] = {
@@ -17,6 +19,15 @@ BOUNDS: dict[str, float | None] = {
     "cpu_usage": 1.0,
     "memory_usage": 1.0,
 }
+# Values so little out of bounds are rounding errors and are set to the bound. A ratio: 1 % of its range, at both ends.
+# A rate or a duration has no range to take a share of, so only what differences of floats leave below 0.
+RATIO_SLACK = 0.01
+ROUNDING = 1e-6
+
+MS: Final = "ms"
+SECONDS: Final = "s"
+RATIO: Final = "ratio"
+PERCENT: Final = "percent"
 
 
 class InvalidPayload(ExplainedError, ValueError):
@@ -25,69 +36,125 @@ class InvalidPayload(ExplainedError, ValueError):
     @property
     def reason(self) -> str:
         """Return the code of the failed collection: invalid_json or invalid_payload."""
-        return "invalid_json" if self.code == "not_json" else "invalid_payload"
+        return "invalid_json" if self.code in ("not_json", "metric_constant") else "invalid_payload"
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The units in which an endpoint answers: ms or s, ratio or percent."""
+
+    latency_p95: str = MS
+    error_rate: str = RATIO
+    cpu_usage: str = RATIO
+    memory_usage: str = RATIO
+
+    def of(self, metric: str) -> str:
+        """Return the unit of a metric; "" where there is no choice."""
+        return str(getattr(self, metric, ""))
+
+
+OUR_UNITS = Units()
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The five metrics: requests per second, ms, and three ratios 0..1."""
+    """The five metrics: requests per second, ms, and three ratios 0..1. latency_p95: None without requests."""
 
     requests_per_sec: float
-    latency_p95: float
+    latency_p95: float | None
     error_rate: float
     cpu_usage: float
     memory_usage: float
 
 
-def parse_metrics(body: bytes) -> Metrics:
-    """Return the five metrics of a body.
+def parse_metrics(body: bytes, units: Units = OUR_UNITS) -> Metrics:
+    """Return the five metrics of a body, converted from these units.
 
-    Raises: InvalidPayload that names the field and its allowed values.
+    Raises: InvalidPayload that names the field, its value and what is allowed.
     """
     metrics = metrics_object(body)
-    return Metrics(**{name: checked(metrics, name) for name in BOUNDS})
+    for name in BOUNDS:
+        # It is no JSON at all, which comes before what may be wrong with other values.
+        if isinstance(metrics.get(name), Constant):
+            checked(metrics, name, units)
+    requests = checked(metrics, "requests_per_sec", units)
+    return Metrics(
+        requests,
+        None if _untimed(metrics, units) else checked(metrics, "latency_p95", units),
+        *(checked(metrics, name, units) for name in ("error_rate", "cpu_usage", "memory_usage")),
+    )
 
 
 def metrics_object(body: bytes) -> dict[str, Any]:
     """Return the object that holds the metrics. Raises InvalidPayload."""
     try:
-        document = read_json(body)
+        document = read_json(body, constants=True)
     except InvalidJSON as error:
-        raise InvalidPayload("not_json", problem=error.fact) from None
+        known = format_of(body)
+        raise InvalidPayload("not_json", problem=Fact(f"answer_is.{known}") if known else error.fact) from None
     if not isinstance(document, dict) or not isinstance(document.get("metrics"), dict):
         raise InvalidPayload("no_metrics", field="metrics")
     found: dict[str, Any] = document["metrics"]
     return found
 
 
-def checked(metrics: dict[str, Any], name: str) -> float:
-    """Return one metric of the object, as a number within its bounds. Raises InvalidPayload."""
-    bound = BOUNDS[name]
-    about: dict[str, Any] = {
-        "field": f"metrics.{name}",
-        "name": name,
-        "allowed": "not_negative" if bound is None else "ratio",
-    }
+def _untimed(metrics: Mapping[str, Any], units: Units) -> bool:
+    """Return whether there is no latency because there was no request."""
+    if metrics.get("latency_p95") is not None:
+        return False
+    try:
+        return checked(metrics, "requests_per_sec", units) == 0
+    except InvalidPayload:
+        return False
+
+
+def checked(metrics: Mapping[str, Any], name: str, units: Units = OUR_UNITS) -> float:
+    """Return one metric of the object, in our unit and within its bounds. Raises InvalidPayload."""
+    about: dict[str, Any] = {"field": f"metrics.{name}", "name": name, "allowed": _allowed(name, units)}
+    if metrics.get(name) is None and name == "latency_p95" and "requests_per_sec" in metrics:
+        about["requests"] = short(metrics["requests_per_sec"])
+        raise InvalidPayload("latency_null" if name in metrics else "latency_missing", **about)
     if name not in metrics:
         raise InvalidPayload("metric_missing", **about)
     value = metrics[name]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, Constant):
+        raise InvalidPayload("metric_constant", value=value.name, **about)
+    if not is_number(value):
         raise InvalidPayload("metric_no_number", value=short(value), **about)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
+    number = converted(value, units.of(name))
     if not math.isfinite(number):
-        raise InvalidPayload("metric_not_finite", **about)
-    if number < 0 or (bound is not None and number > bound):
-        raise InvalidPayload("metric_out_of_bounds", number=number, **about)
-    return number
+        raise InvalidPayload("metric_not_finite", value=short(value), **about)
+    bound = BOUNDS[name]
+    slack = ROUNDING if bound is None else RATIO_SLACK * bound
+    if number < -slack or (bound is not None and number > bound + slack):
+        doubt = _doubt_of_refused(number, name, units)
+        code = f"metric_looks_like_{doubt}" if doubt else "metric_out_of_bounds"
+        raise InvalidPayload(code, number=short(value), **about)
+    return min(max(0.0, number), math.inf if bound is None else bound)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def converted(value: float, unit: str) -> float:
+    """Return a value in our unit: ms, or a ratio."""
+    try:
+        return value * 1000.0 if unit == SECONDS else value / 100.0 if unit == PERCENT else float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _allowed(name: str, units: Units) -> str:
+    if BOUNDS[name] is None:
+        return "not_negative"
+    return "percent" if units.of(name) == PERCENT else "ratio"
 
 
 def short(value: Any) -> str | Fact:
     """Return the value as JSON, cut off after 40 characters."""
     try:
-        text = json.dumps(value)
+        text = value.name if isinstance(value, Constant) else json.dumps(value, default=lambda one: one.name)
     except RecursionError:
         # It could be parsed, but not be written from this stack depth.
         return Fact("json_depth")
@@ -96,10 +163,11 @@ def short(value: Any) -> str | Fact:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One metric of a body for display: its value, or its problem.
+    """One metric of a body for display: its value in our unit, or its problem.
 
-    doubt: "" or a likely mistake: "percent" (not a ratio), "seconds" (not milliseconds), "nothing" (0 of a resource
-    that every running service uses).
+    Both are None for the latency of no requests. doubt: "" or a likely mistake: "percent" (not a ratio), "ratio" (not
+    per cent), "seconds" (not ms), "milliseconds" (not s), "amount" (bytes, cores), "nothing" (0 of a resource that
+    every running service uses).
     """
 
     name: str
@@ -108,34 +176,49 @@ class Reading:
     doubt: str = ""
 
 
-# Hardly any service answers faster; smaller values are probably seconds.
+# Hardly any service that computes something answers faster; smaller values are probably seconds.
 FASTEST_MS = 1.0
+# Hardly any caller waits longer; larger values are probably milliseconds.
+SLOWEST_MS = 60_000.0
 # A running service uses some of both.
 NEVER_NOTHING = ("cpu_usage", "memory_usage")
+# Of a memory in per cent: no running service uses less.
+LEAST_MEMORY = 0.01
 
 
-def read_metrics(body: bytes) -> list[Reading]:
+def read_metrics(body: bytes, units: Units = OUR_UNITS) -> list[Reading]:
     """Return each of the five metrics separately.
 
     Raises: InvalidPayload if the body contains none.
     """
     metrics = metrics_object(body)
-    return [reading(metrics, name) for name in BOUNDS]
+    return [reading(metrics, name, units) for name in BOUNDS]
 
 
-def reading(metrics: dict[str, Any], name: str) -> Reading:
+def reading(metrics: Mapping[str, Any], name: str, units: Units) -> Reading:
+    if name == "latency_p95" and _untimed(metrics, units):
+        return Reading(name)
     try:
-        value = checked(metrics, name)
+        value = checked(metrics, name, units)
     except InvalidPayload as error:
-        return Reading(name, problem=error.fact, doubt=_doubt_of_refused(metrics.get(name), name))
-    if name == "latency_p95" and 0 < value < FASTEST_MS:
-        return Reading(name, value, doubt="seconds")
+        return Reading(name, problem=error.fact, doubt=error.code.partition("metric_looks_like_")[2])
+    return Reading(name, value, doubt=_doubt_of_accepted(metrics, name, value, units.of(name)))
+
+
+def _doubt_of_accepted(metrics: Mapping[str, Any], name: str, value: float, unit: str) -> str:
+    """Return the likely mistake behind a value within its bounds."""
+    if name == "latency_p95" and unit == MS:
+        cpu = metrics.get("cpu_usage", 0)
+        return "seconds" if 0 < value < FASTEST_MS and is_number(cpu) and cpu > 0 else ""
+    if name == "latency_p95":
+        return "milliseconds" if value > SLOWEST_MS else ""
     if name in NEVER_NOTHING and value == 0:
-        return Reading(name, value, doubt="nothing")
-    return Reading(name, value)
+        return "nothing"
+    return "ratio" if name == "memory_usage" and unit == PERCENT and value <= LEAST_MEMORY else ""
 
 
-def _doubt_of_refused(value: Any, name: str) -> str:
-    """Return the likely meaning of a refused value."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return "percent" if number and BOUNDS[name] == 1.0 and 1 < value <= 100 else ""
+def _doubt_of_refused(number: float, name: str, units: Units) -> str:
+    """Return the likely meaning of a value that is out of bounds."""
+    if units.of(name) != RATIO or number < 0:
+        return ""
+    return "percent" if number <= 100.0 * (1 + RATIO_SLACK) else "amount"

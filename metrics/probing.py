@@ -13,14 +13,16 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from explain.facts import Fact
+from metrics.answers import may_be_shown
 from metrics.collecting import endpoint_of
 from metrics.payload import InvalidPayload, Reading, read_metrics
-from metrics.sources.http_endpoint import Endpoint, ask, check_may_be_asked, check_status, get
-from outbound.addresses import AllowList, refusal
+from metrics.sources.http_endpoint import Endpoint, ask, check_may_be_asked, check_status, get, named
+from outbound.addresses import AllowList
 from outbound.fetcher import Fetcher, OutboundError, Response
 from projects.models import Environment
 from scheduler.queue import database_now
 from scheduler.registry import JobError
+from security.redaction import redact_foreign_text
 
 # The secret that an endpoint accepted.
 NEW, PREVIOUS = "new", "previous"
@@ -85,7 +87,7 @@ async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
             return found
         return replace(found, secret=secret, unsigned=await _answers_unsigned(fetcher, endpoint, now))
     except OutboundError as error:
-        return replace(found, code=error.code, problem=error.fact)
+        return replace(found, code=error.code, problem=named(error).fact)
     finally:
         await fetcher.aclose()
 
@@ -94,11 +96,11 @@ def read_answer(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
     """Return the result with the content of the answer, or why a poller cannot use it."""
     try:
         check_status(response, endpoint)
-        readings = read_metrics(response.body)
+        readings = read_metrics(response.body, endpoint.units)
     except (JobError, InvalidPayload) as error:
         code = error.reason if isinstance(error, InvalidPayload) else error.code
         excerpt = _excerpt(response.body)
-        withheld = bool(excerpt) and refusal(response.remote_ip, AllowList()) is not None
+        withheld = bool(excerpt) and not may_be_shown(response)
         return replace(found, code=code, problem=error.fact, excerpt="" if withheld else excerpt, withheld=withheld)
     wrong = [reading.problem for reading in readings if reading.problem]
     if wrong:
@@ -116,6 +118,6 @@ async def _answers_unsigned(fetcher: Fetcher, endpoint: Endpoint, now: Callable[
 
 def _excerpt(body: bytes) -> str:
     """Return the beginning of the body as text that can be shown and stored."""
-    text = body[:SHOWN_BYTES].decode("utf-8", "replace")
+    text = redact_foreign_text(body[:SHOWN_BYTES].decode("utf-8", "replace"))
     shown = "".join(character if character.isprintable() else " " for character in text).strip()
     return shown + ("…" if len(body) > SHOWN_BYTES else "")

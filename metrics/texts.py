@@ -22,6 +22,7 @@ COLLECTIONS = {
     "no_deployment": _("this job has no deployment"),
     "invalid_json": _("{problem} (from {url})"),
     "invalid_payload": _("{problem} (from {url})"),
+    "failed_and_answered": _("{failure}; it answered “{text}”"),
     "refused_before": _("not collected: an earlier request was refused with 401 or 403, so the HMAC secret is wrong"),
     "archived": _("not collected: the project is archived"),
     "deleted": _("not collected: the project is deleted"),
@@ -30,13 +31,44 @@ COLLECTIONS = {
 
 PAYLOAD = {
     "not_json": _("the answer is not valid JSON: {problem}"),
+    "answer_is.empty": _("it is empty"),
+    "answer_is.prometheus": _(
+        "this is Prometheus text. SeqPulse reads JSON: serve the five metrics on a path of their own, with the code on "
+        "the integration page"
+    ),
+    "answer_is.openmetrics": _(
+        "this is OpenMetrics text, as Prometheus reads it. SeqPulse reads JSON: serve the five metrics on a path of "
+        "their own, with the code on the integration page"
+    ),
+    "answer_is.html": _("this is an HTML page. Check the path: a metrics endpoint answers with JSON"),
+    "answer_is.html_login": _(
+        "this is an HTML page, probably a login page. Let the path answer without a login; signed requests protect it"
+    ),
     "no_metrics": _('the answer has no object "metrics" with the five metrics'),
     "metric_missing": _("{name} is missing, it has to be a number, {allowed:allowed}"),
+    "latency_missing": _(
+        "{name} is missing, it has to be a number, {allowed:allowed}; it may be missing only where requests_per_sec is "
+        "0, and that is {requests}"
+    ),
+    "latency_null": _(
+        "{name} is null, it has to be a number, {allowed:allowed}; it may be null only where requests_per_sec is 0, "
+        "and that is {requests}"
+    ),
+    "metric_constant": _("{name} is {value}, which is no number in JSON; it has to be a number, {allowed:allowed}"),
     "metric_no_number": _("{name} is {value}, it has to be a number, {allowed:allowed}"),
-    "metric_not_finite": _("{name} is not finite, it has to be a number, {allowed:allowed}"),
+    "metric_not_finite": _("{name} is {value}, which is not finite; it has to be a number, {allowed:allowed}"),
     "metric_out_of_bounds": _("{name} is {number:number}, allowed {allowed:allowed}"),
+    "metric_looks_like_percent": _(
+        "{name} is {number:number}, allowed {allowed:allowed}: this looks like per cent. Send a ratio, or set the unit "
+        "of {name} to per cent in the settings of the environment"
+    ),
+    "metric_looks_like_amount": _(
+        "{name} is {number:number}, allowed {allowed:allowed}: this looks like an amount. Send the share of what there "
+        "is"
+    ),
     "allowed.not_negative": _("at least 0"),
     "allowed.ratio": _("0..1"),
+    "allowed.percent": _("0..100"),
 }
 
 SIGNATURES = {

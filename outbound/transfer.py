@@ -245,9 +245,9 @@ class Transfer:
 
     def _stopped_by_us(self, code: int) -> OutboundError | None:
         if self._too_large is not None:
-            return self._unusable("too_large", self._too_large)
+            return self._unusable("too_large", self._too_large, content_type=self._content_type())
         if code == pycurl.E_FILESIZE_EXCEEDED:
-            return self._unusable("too_large", self._body_too_large())
+            return self._unusable("too_large", self._body_too_large(), content_type=self._content_type())
         if code == E_TOO_LARGE:
             return self._unusable("too_large", self._headers_too_large())
         host = self._endpoint.authority
@@ -284,8 +284,11 @@ class Transfer:
             return "encryption"
         return "connection" if getinfo(pycurl.NAMELOOKUP_TIME) > 0 else "name"
 
-    def _unusable(self, code: str, problem: Fact) -> OutboundError:
-        return OutboundError(code, host=self._endpoint.authority, problem=problem)
+    def _unusable(self, code: str, problem: Fact, **more: str) -> OutboundError:
+        return OutboundError(code, host=self._endpoint.authority, problem=problem, **more)
+
+    def _content_type(self) -> str:
+        return _shown(self.easy.getinfo(pycurl.CONTENT_TYPE) or "")
 
     def _body_too_large(self) -> Fact:
         return Fact("large_body", {"bytes": self._limits.max_bytes})

@@ -90,9 +90,9 @@ class JobError(ExplainedError):
         self.retry = retry
 
     @classmethod
-    def of(cls, error: ExplainedError, *, retry: bool = True) -> Self:
-        """Return the failure of a run by this error."""
-        return cls(error.code, retry=retry, **error.fact.params)
+    def of(cls, error: ExplainedError, *, retry: bool = True, **more: Param) -> Self:
+        """Return the failure of a run by this error; more: further parameters."""
+        return cls(error.code, retry=retry, **{**error.fact.params, **more})
 
 
 def _nothing_to_prepare(jobs: Sequence[Job]) -> Mapping[int, Any]:

@@ -31,6 +31,24 @@ def redact_text(text: str) -> str:
     return URL_CREDENTIALS.sub(MASK, text)
 
 
+# In texts of others: "name": "value", name=value, name: value, also with quotes of JSON or of HTML attributes.
+NAMED_SECRETS = re.compile(
+    r"""((?:[\w-]*(?:secret|passw(?:or)?d|token|api_?-?key|authorization|cookie|signature|private)[\w-]*)"""
+    r"""["']?\s*(?:[:=]|value\s*=)\s*["']?)(?:(?:bearer|basic)\s+)?[^\s"',;&<>]+""",
+    re.IGNORECASE,
+)
+BEARERS = re.compile(r"\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+# JWTs, keys of cloud providers, hashes: long runs of letters and digits that are no words.
+OPAQUE = re.compile(r"\b(?=[\w+/=.-]*\d)(?=[\w+/=.-]*[A-Za-z])[A-Za-z0-9+/=_-]{24,}(?:\.[A-Za-z0-9_-]+)*")
+
+
+def redact_foreign_text(text: str) -> str:
+    """Mask what may be a secret in a text that is not ours, rather too much than too little."""
+    for known in (NAMED_SECRETS, BEARERS):
+        text = known.sub(lambda found: found.group(1) + MASK, text)
+    return OPAQUE.sub(MASK, redact_text(text))
+
+
 def redact(value: Any, name: str = "") -> Any:
     """Mask secrets in a JSON-like value, by key and by value, at any depth.
 

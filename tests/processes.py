@@ -242,6 +242,7 @@ def variables_for(database_url: str, log_dir: Path) -> dict[str, str]:
         SEQPULSE_ENCRYPTION_KEYS=",".join(settings.SEQPULSE_ENCRYPTION_KEYS),
         SEQPULSE_SAMPLE_INTERVAL_SECONDS="0.4",
         SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8",
+        SEQPULSE_SHOW_INTERNAL_ANSWERS="on",
         SEQPULSE_RATE_LIMITS="off",
         SEQPULSE_DATA_DIR=str(log_dir / "data"),
     )

@@ -283,6 +283,7 @@ def check_endpoint(site: str, *, by_client: bool) -> None:
     metrics = parse_metrics(found.content)
     assert 0 < metrics.error_rate < 1
     assert metrics.requests_per_sec > 0
+    assert metrics.latency_p95 is not None
     assert metrics.latency_p95 > 0
     assert 0 < metrics.memory_usage < 1
     assert ask(headers).status_code == 401  # the same nonce

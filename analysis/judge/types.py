@@ -53,13 +53,15 @@ class Miss:
     """A collection without a sample.
 
     Due time, reason (a code such as http_5xx, timeout, refused, invalid_payload, unauthorized, expired, cancelled),
-    phase and place in the window (0-based).
+    phase and place in the window (0-based). detail: the whole failure, with the first lines of the answer if there was
+    one that may be shown.
     """
 
     scheduled_at: datetime | None
     reason: str
     phase: Literal["pre", "post"] = "post"
     sequence_index: int = 0
+    detail: Fact | None = None
 
 
 @dataclass(frozen=True, slots=True)

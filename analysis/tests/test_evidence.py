@@ -15,6 +15,7 @@ from explain.rendering import render
 from metrics.models import ALWAYS_KNOWN, MetricSample
 from metrics.tests.factories import HEALTHY
 from projects.models import Environment
+from scheduler.tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -147,6 +148,22 @@ def test_samples_without_requests_are_evidence_without_a_latency(environment: En
         sample(environment, minutes_ago=minutes_ago, phase=phase, deployment=deployment, **idle)
     evidence = evidence_of(deployment)
     assert [one.latency_p95 for one in (*evidence.pre, *evidence.post)] == [None, None, None]
+
+
+def test_a_miss_carries_what_the_endpoint_answered(environment: Environment) -> None:
+    deployment = deployed(environment, 1, minutes_ago=10)
+    url = "http://metrics.example/m"
+    why: dict[str, Any] = {"code": "http_4xx", "params": {"status": 404, "url": url}}
+    told = {"code": "http_4xx", "params": {**why["params"], "answered": "page not found"}}
+    for index, fact in enumerate((told, why, {"code": 5}), start=1):
+        place = {"job_type": "post_collect", "sequence_index": index, "status": "failed"}
+        make_job(deployment=deployment, error_fact=fact, **place)
+    details = [miss.detail for miss in evidence_of(deployment).window.misses]
+    assert [render(one) if one else None for one in details] == [
+        f"HTTP 404 from {url}; it answered “page not found”",
+        f"HTTP 404 from {url}",
+        None,
+    ]
 
 
 def test_another_environments_samples_are_never_used(environment: Environment) -> None:

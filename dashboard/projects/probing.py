@@ -43,7 +43,6 @@ FIXES: dict[str, Any] = {
 OTHERWISE = _("Try again. If it stays like this, look at the log of the service.")
 
 DOUBTS: dict[str, Any] = {
-    "percent": _("This looks like a percentage. Send a ratio: 0.42 for 42 %."),
     "seconds": _("This looks like seconds. Send milliseconds."),
     "nothing": _("Exactly 0 for a service that runs: is it measured?"),
 }

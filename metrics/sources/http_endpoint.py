@@ -6,7 +6,9 @@ from datetime import datetime
 from time import monotonic
 
 from explain.facts import Fact
-from metrics.payload import InvalidPayload, Metrics, parse_metrics
+from metrics.answers import first_lines
+from metrics.formats import format_of
+from metrics.payload import OUR_UNITS, InvalidPayload, Metrics, Units, parse_metrics
 from metrics.signing import signed_headers
 from outbound.endpoints import parse_endpoint
 from outbound.fetcher import Fetcher, OutboundError, Response
@@ -30,7 +32,7 @@ class Endpoint:
     """An endpoint to call. hmac_secret: "" if requests are not signed.
 
     previous: the encrypted secret from before a rotation, used until `previous_until` if the endpoint refuses the new
-    one; blocked: by the operators.
+    one; blocked: by the operators; units: of its answers.
     """
 
     url: str
@@ -40,6 +42,7 @@ class Endpoint:
     previous_until: datetime | None = None
     blocked: bool = False
     environment_id: int = 0
+    units: Units = OUR_UNITS
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"
@@ -59,12 +62,22 @@ async def collect(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[
     try:
         response, with_previous = await ask(fetcher, endpoint, now=now)
     except OutboundError as error:
-        raise JobError.of(error, retry=error.code != "blocked") from None
-    check_status(response, endpoint)
+        raise JobError.of(named(error), retry=error.code != "blocked") from None
     try:
-        return parse_metrics(response.body), with_previous
+        check_status(response, endpoint)
+        return parse_metrics(response.body, endpoint.units), with_previous
+    except JobError as error:
+        raise JobError.of(error, retry=error.retry, answered=first_lines(response)) from None
     except InvalidPayload as error:
-        raise JobError(error.reason, problem=error.fact, url=endpoint.url) from None
+        raise JobError(error.reason, problem=error.fact, url=endpoint.url, answered=first_lines(response)) from None
+
+
+def named(error: OutboundError) -> OutboundError:
+    """Name the format of an answer that is too large to be metrics: exporters' answers usually are."""
+    known = format_of(b"", str(error.fact.params.get("content_type", "")))
+    if error.code != "too_large" or known not in ("prometheus", "openmetrics"):
+        return error
+    return OutboundError("too_large", host=error.fact.params["host"], problem=Fact(f"answer_is.{known}"))
 
 
 def check_may_be_asked(endpoint: Endpoint) -> None:

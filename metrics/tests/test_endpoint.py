@@ -154,6 +154,56 @@ def test_a_blocked_endpoint_is_not_asked() -> None:
     assert server.requests == []
 
 
+def answering(head: bytes, body: bytes) -> Server:
+    async def answer(server: Server, reader: Any, writer: Any) -> None:
+        await server.request(reader)
+        writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
+        await writer.drain()
+
+    return Server(answer)
+
+
+PAGE = (
+    b"""<!doctype html><html><head><title>x</title><style>a {}</style></head>
+<body>\n<h1>404</h1> <p>no   such page, token=hunter2"""
+    + b" and more" * 100
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "code", "shown"),
+    [
+        (b"404 X", PAGE, "http_4xx", "404 no such page, token=[redacted] and more and more"),
+        (b"503 X", b"no database\0\r\n", "http_5xx", "no database"),
+        (b"200 X", b"up 1\nmine 2\n", "invalid_json", "up 1 mine 2"),
+        (b"200 X", b'{"status": "ok"}', "invalid_payload", '{"status": "ok"}'),
+        (b"401 X", b"who are you?", "unauthorized_unsigned", "who are you?"),
+    ],
+)
+def test_a_failure_keeps_the_first_lines_of_the_answer(
+    settings: Any, head: bytes, body: bytes, code: str, shown: str
+) -> None:
+    settings.SEQPULSE_SHOW_INTERNAL_ANSWERS = True
+    error = refusal(answering(head, body))
+    assert error.code == code
+    kept = str(error.fact.params["answered"])
+    assert kept.startswith(shown)
+    assert len(kept) <= 200
+
+
+def test_an_answer_from_inside_a_network_is_not_kept() -> None:
+    error = refusal(answering(b"404 X", b"an internal service"))
+    assert error.fact.params["answered"] == ""
+
+
+def test_an_exporters_large_answer_is_named_by_its_type() -> None:
+    head = b"200 X\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8"
+    error = refusal(answering(head, b"# HELP a b\n" * 10_000))
+    assert error.code == "too_large"
+    assert "Prometheus text" in str(error)
+    assert "more than 64 KiB" in str(refusal(answering(b"200 X", b"x" * 70_000)))
+
+
 def last_used() -> datetime | None:
     return Environment.objects.values_list("previous_hmac_used_at", flat=True).get()
 

@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 import pytest
 
 from explain.rendering import render
-from metrics.payload import BOUNDS, InvalidPayload, Metrics, parse_metrics, read_metrics
+from metrics.payload import BOUNDS, PERCENT, SECONDS, InvalidPayload, Metrics, Units, parse_metrics, read_metrics
 
 GOOD = {
     "requests_per_sec": 12.5,
@@ -26,12 +27,156 @@ def test_the_five_metrics_are_read_and_extra_keys_ignored():
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-@pytest.mark.parametrize("value", [None, True, False, "0.5", [], {}, -0.001, float("nan"), float("inf"), 10**400])
+@pytest.mark.parametrize("value", [None, True, False, "0.5", [], {}, -0.011, float("nan"), float("inf"), 10**400])
 def test_what_is_no_plain_number_in_bounds_is_refused_by_name(name, value):
     with pytest.raises(InvalidPayload) as refused:
         parse_metrics(body(**{name: value}))
     assert refused.value.reason in ("invalid_payload", "invalid_json")
     assert name in str(refused.value) or refused.value.reason == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stored"),
+    [
+        ("error_rate", 1.0000000000000002, 1.0),
+        ("cpu_usage", 1.004, 1.0),
+        ("memory_usage", 1.01, 1.0),
+        ("error_rate", -1e-17, 0.0),
+        ("cpu_usage", -0.004, 0.0),
+        ("requests_per_sec", -1e-9, 0.0),
+        ("latency_p95", -1e-12, 0.0),
+        ("error_rate", -0.0, 0.0),
+    ],
+)
+def test_what_rounding_left_beyond_a_bound_is_the_bound(name, value, stored):
+    found = getattr(parse_metrics(body(**{name: value})), name)
+    assert (found, math.copysign(1, found)) == (stored, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("error_rate", 1.011), ("cpu_usage", -0.011), ("requests_per_sec", -0.001), ("latency_p95", -0.01)],
+)
+def test_what_is_further_out_is_refused(name, value):
+    with pytest.raises(InvalidPayload, match=f"{name} is {value}, allowed"):
+        parse_metrics(body(**{name: value}))
+
+
+@pytest.mark.parametrize("requests", [0, 0.0, -1e-17])
+@pytest.mark.parametrize("absent", [True, False])
+def test_without_requests_there_may_be_no_latency(requests, absent):
+    metrics = {**GOOD, "requests_per_sec": requests, "latency_p95": None}
+    if absent:
+        del metrics["latency_p95"]
+    raw = json.dumps({"metrics": metrics}).encode()
+    assert parse_metrics(raw) == Metrics(0.0, None, 0.01, 0.0, 1.0)
+    shown = {reading.name: reading for reading in read_metrics(raw)}["latency_p95"]
+    assert (shown.value, shown.problem, shown.doubt) == (None, None, "")
+
+
+def test_with_requests_a_missing_latency_is_refused_with_the_reason():
+    with pytest.raises(InvalidPayload, match=r"latency_p95 is null, .* null only where requests_per_sec is 0.* 12.5"):
+        parse_metrics(body(latency_p95=None))
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("1e999", "Infinity, which is not finite"),
+        ("1" + "0" * 400, "1" + "0" * 36 + "…, which is not finite"),
+        ("NaN", "NaN, which is no number in JSON"),
+        ("-Infinity", "-Infinity, which is no number in JSON"),
+        ("[NaN]", '["NaN"]'),
+        ('"0.5"', '"0.5"'),
+        ("true", "true"),
+        ("-3", "-3"),
+    ],
+)
+def test_a_refusal_shows_the_value(raw, shown):
+    text = body(cpu_usage="HERE").replace(b'"HERE"', raw.encode())
+    with pytest.raises(InvalidPayload) as refused:
+        parse_metrics(text)
+    assert f"cpu_usage is {shown}" in str(refused.value)
+    assert "0..1" in str(refused.value)
+
+
+PERCENTS = Units(SECONDS, PERCENT, PERCENT, PERCENT)
+
+
+def test_other_units_are_converted_before_bounds_are_checked():
+    other = body(latency_p95=0.25, error_rate=1.5, cpu_usage=35, memory_usage=100.4)
+    assert parse_metrics(other, PERCENTS) == Metrics(12.5, 250.0, 0.015, 0.35, 1.0)
+    with pytest.raises(InvalidPayload, match=r"cpu_usage is 135, allowed 0\.\.100"):
+        parse_metrics(body(cpu_usage=135), PERCENTS)
+    with pytest.raises(InvalidPayload, match="latency_p95 is 1e\\+308, which is not finite"):
+        parse_metrics(body(latency_p95=1e308), PERCENTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "units", "doubt"),
+    [
+        ("latency_p95", 0.25, Units(), "seconds"),
+        ("latency_p95", 1.2, Units(), ""),
+        ("latency_p95", 0.25, PERCENTS, ""),
+        ("latency_p95", 180, PERCENTS, "milliseconds"),
+        ("cpu_usage", 35.0, Units(), "percent"),
+        ("memory_usage", 1.7, Units(), "percent"),
+        ("error_rate", 4, Units(), "percent"),
+        ("memory_usage", 536870912, Units(), "amount"),
+        ("memory_usage", 0.55, PERCENTS, "ratio"),
+        ("memory_usage", 55, PERCENTS, ""),
+        ("error_rate", 0.5, PERCENTS, ""),
+        ("cpu_usage", 0, Units(), "nothing"),
+        ("cpu_usage", -3, Units(), ""),
+    ],
+)
+def test_a_value_that_looks_like_another_unit_is_named(name, value, units, doubt):
+    given = body(**{"cpu_usage": 0.3, "memory_usage": 0.6, name: value})
+    assert {reading.name: reading.doubt for reading in read_metrics(given, units)}[name] == doubt
+
+
+def test_a_fast_answer_without_cpu_use_is_no_second():
+    assert {reading.doubt for reading in read_metrics(body(latency_p95=0.25))} == {"", "nothing"}
+
+
+def test_a_refusal_of_per_cent_says_so():
+    with pytest.raises(InvalidPayload, match=r"cpu_usage is 35.0, allowed 0..1: this looks like per cent"):
+        parse_metrics(body(cpu_usage=35.0))
+
+
+PROMETHEUS = """# HELP http_requests_total The total number of HTTP requests.
+# TYPE http_requests_total counter
+http_requests_total{method="post",code="200"} 1027 1395066363000
+http_requests_total{method="post",code="400"}    3
+"""
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (PROMETHEUS, "Prometheus text"),
+        ("\ufeff" + PROMETHEUS, "Prometheus text"),
+        ("up 1\nprocess_cpu_seconds_total 0.24\n", "Prometheus text"),
+        ('go_gc_duration_seconds{quantile="0"} 4.9e-05', "Prometheus text"),
+        ("# some words\nmetric_without_timestamp_and_labels +Inf\n", "Prometheus text"),
+        (PROMETHEUS + "# EOF\n", "OpenMetrics text"),
+        ('# TYPE foo counter\n# UNIT foo seconds\nfoo_total 17.0 # {trace_id="a"} 0.6\n', "OpenMetrics text"),
+        ("<!DOCTYPE html><html><body>Welcome</body></html>", "an HTML page."),
+        ("  <html lang=en><h1>Log in</h1>", "login page"),
+        ('<!-- x --><!doctype HTML><form><input name=p type="password"></form>', "login page"),
+        ("", "it is empty"),
+        (" \n", "it is empty"),
+        ("Error 500", "syntax error"),
+        ("not found", "syntax error"),
+        ("<feed/>", "syntax error"),
+    ],
+)
+def test_an_answer_in_another_format_is_named(raw, named):
+    for read in (parse_metrics, read_metrics):
+        with pytest.raises(InvalidPayload) as refused:
+            read(raw.encode())
+        assert refused.value.reason == "invalid_json"
+        assert named in str(refused.value)
 
 
 def problem_of(raw: bytes, read: Callable[[bytes], Any]) -> str:

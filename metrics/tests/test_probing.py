@@ -1,5 +1,7 @@
 """Tests of endpoints whose answer has no metrics."""
 
+from typing import Any
+
 import pytest
 
 from explain.rendering import render
@@ -29,6 +31,12 @@ def test_what_answers_inside_a_network_that_was_let_through_is_not_shown(address
     assert (found.excerpt, found.withheld) == ("", True)
     assert found.problem is not None
     assert "secret" not in render(found.problem)
+
+
+def test_operators_may_let_teams_see_what_answers_inside(settings: Any) -> None:
+    settings.SEQPULSE_SHOW_INTERNAL_ANSWERS = True
+    found = read(b"what it says, api_key=hunter2", "10.0.0.5", 404)
+    assert (found.excerpt, found.withheld) == ("what it says, api_key=[redacted]", False)
 
 
 def test_an_empty_answer_has_nothing_to_keep_back() -> None:

@@ -14,6 +14,5 @@ def make_poller(name: str = "a", *, age_s: float = 0.0) -> Poller:
 
 
 def make_job(late_s: float = 0.0, **columns: object) -> ScheduledJob:
-    return ScheduledJob.objects.create(
-        job_type="baseline_sweep", scheduled_at=timezone.now() - timedelta(seconds=late_s), **columns
-    )
+    values = {"job_type": "baseline_sweep", "scheduled_at": timezone.now() - timedelta(seconds=late_s), **columns}
+    return ScheduledJob.objects.create(**values)

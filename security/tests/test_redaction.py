@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import RequestFactory
 
-from security.redaction import MASK, redact, redact_text
+from security.redaction import MASK, redact, redact_foreign_text, redact_text
 
 KEY = "sp_abcdefghij"
 
@@ -51,3 +51,31 @@ def test_text_is_masked_where_a_secret_stands_and_nowhere_else(text: str, masked
 def test_what_json_has_a_form_for_stays_what_it_is(value: Any) -> None:
     assert redact(value) == value
     assert type(redact(value)) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"password": "hunter2", "error": "no"}',
+        "db_password=hunter2&x=1",
+        "X-Api-Key: hunter2",
+        '<input type="hidden" name="csrf_token" value="hunter2">',
+        "Authorization: Bearer hunter2",
+        "Cookie: session=hunter2",
+        "bearer hunter2.abc.def was refused",
+        "key eyJhbGciOiJIUzI1NiJ9hunter2.eyJzdWIiOiIxIn0.c2ln",
+        "sp_hunter2hunter2",
+        "redis://:hunter2@cache:6379/0",
+    ],
+)
+def test_secrets_of_others_are_masked_in_their_answers(text: str) -> None:
+    assert "hunter2" not in redact_foreign_text(text)
+    assert MASK in redact_foreign_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["404 page not found", "<html><title>Not Found</title>", '{"detail": "Not found."}', "Internal Server Error"],
+)
+def test_an_answer_without_secrets_stays_as_it_is(text: str) -> None:
+    assert redact_foreign_text(text) == text
