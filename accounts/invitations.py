@@ -13,11 +13,12 @@ from enum import StrEnum
 import structlog
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from accounts.models import INVITATION_TOKEN_PREFIX, Invitation, Membership, Role, Team, User, invitation_end
+from accounts.models import INVITATION_TOKEN_PREFIX, Invitation, Membership, Role, Team, User
 from accounts.permissions import Action, actions_in, allowed, require
 from accounts.teams import locked
 
@@ -96,7 +97,7 @@ def invite(team: Team, email: str, role: str, *, by: User) -> Invited:
             raise PermissionDenied("an owner was invited by an owner")
         open_one.withdraw()
         invitation = Invitation.objects.create(
-            team=team, email=email, role=role, token_hash=hash_token(token), invited_by=by, expires_at=invitation_end()
+            team=team, email=email, role=role, token_hash=hash_token(token), invited_by=by
         )
     logger.info("invitation_made", team_id=team.pk, invitation_id=invitation.pk, role=role, by=by.pk)
     return Invited(invitation, token)
@@ -116,7 +117,7 @@ def clean_email(email: str) -> str:
 
 def check_pace(by: User) -> None:
     """Raise ValidationError above MOST_AN_HOUR invitations of one sender."""
-    since = timezone.now() - timedelta(hours=1)
+    since = Now() - timedelta(hours=1)
     if Invitation.objects.filter(invited_by=by, created_at__gt=since).count() >= MOST_AN_HOUR:
         words = ngettext(
             "You may send %(n)d invitation an hour. Try again later.",
@@ -169,11 +170,8 @@ def accept(token: str, user: User) -> Joined:
             raise Invitation.DoesNotExist from None
         if not is_covered(invitation):
             Invitation.objects.filter(pk=invitation.pk).withdraw()
-        mine = Invitation.objects.open().filter(pk=invitation.pk)
-        if mine.update(accepted_at=timezone.now(), accepted_by=user) == 1:
-            joined = join(team, invitation, user)
-        else:
-            joined = None
+        accepted = Invitation.objects.open().filter(pk=invitation.pk).update(accepted_at=Now(), accepted_by=user)
+        joined = join(team, invitation, user) if accepted == 1 else None
     # Outside the transaction, which has to commit the withdrawal.
     if joined is None:
         raise InvitationOver(state_of(find(token)))

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -71,7 +71,7 @@ class Team(models.Model):
 
     name = models.CharField(_("name"), max_length=100)
     members = models.ManyToManyField(User, through="Membership", related_name="teams")
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
     deleting_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when it is gone for people, while its rows are removed."
     )
@@ -110,13 +110,14 @@ class Membership(models.Model):
 
 
 def invitation_end() -> datetime:
+    """Serve migration 0001 only: the database's clock decides since 0002."""
     return timezone.now() + timedelta(days=INVITATION_DAYS)
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
     def open(self) -> InvitationQuerySet:
         """Return invitations that can still be accepted."""
-        return self.waiting().filter(expires_at__gt=timezone.now())
+        return self.waiting().filter(expires_at__gt=Now())
 
     def waiting(self) -> InvitationQuerySet:
         """Return invitations neither accepted nor withdrawn, expired or not."""
@@ -124,7 +125,7 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 
     def withdraw(self) -> int:
         """Withdraw the waiting ones; return how many."""
-        return self.waiting().update(revoked_at=timezone.now())
+        return self.waiting().update(revoked_at=Now())
 
 
 class Invitation(models.Model):
@@ -137,8 +138,8 @@ class Invitation(models.Model):
     invited_by = models.ForeignKey(
         User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("invited by")
     )
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-    expires_at = models.DateTimeField(_("expires at"), default=invitation_end)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(_("expires at"), db_default=Now() + timedelta(days=INVITATION_DAYS))
     accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
     accepted_by = models.ForeignKey(
         User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"

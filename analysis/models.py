@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -67,7 +68,7 @@ class DeploymentVerdict(models.Model):
     shadow = models.BooleanField(default=False, help_text="Recorded, but never to gate a pipeline.")
     fact = models.JSONField(null=True, blank=True, editable=False)
     revisions = models.JSONField(_("revisions"), null=True, blank=True)
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
 
     class Meta:
         verbose_name = _("verdict")
@@ -128,7 +129,7 @@ class Feedback(models.Model):
     should_have_been = models.CharField(_("should have been"), max_length=24, choices=VerdictName, blank=True)
     reason = models.CharField(_("reason"), max_length=500, blank=True)
     given_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, verbose_name=_("given by"))
-    given_at = models.DateTimeField(_("given at"), auto_now=True)
+    given_at = models.DateTimeField(_("given at"), db_default=Now(), editable=False)
 
     class Meta:
         verbose_name = pgettext_lazy("on a verdict", "mark")
@@ -171,7 +172,7 @@ class Hint(models.Model):
     evidence = models.JSONField(_("evidence"), default=list)
     actions = models.JSONField(_("actions"), default=list)
     details = models.JSONField(_("details"), default=dict)
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
 
     objects = HintQuerySet.as_manager()
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.utils import timezone
 
 from accounts.models import User
 from analysis.evidence import load_evidence, observed_until
@@ -164,7 +163,7 @@ def store_rerun(deployment_id: int, *, token: str, by: User | None) -> RerunResu
 
 def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) -> None:
     """Replaces what the verdict's row says, in the caller's transaction, and keeps what it said."""
-    now = timezone.now().isoformat()
+    now = database_now().isoformat()
     replaced = {**as_revision(verdict), "replaced_at": now, "by": by.get_username() if by is not None else ""}
     verdict.revisions = [*(verdict.revisions or []), replaced]
     if verdict.early:
@@ -213,7 +212,7 @@ def keep_mark(verdict: DeploymentVerdict, replaced: dict[str, Any]) -> None:
         rows.delete()
         return
     right = deserved == verdict.verdict
-    # Not save(), which would set the time of the mark to now.
+    # given_at stays: the mark is no new one.
     rows.update(right=right, should_have_been="" if right else deserved)
 
 

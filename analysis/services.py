@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from accounts.models import User
 from analysis.counting import count_hints, count_verdicts
@@ -20,6 +20,7 @@ from analysis.recorded import hint_columns, left_out_json, verdict_json
 from deployments.models import Deployment, State
 from explain.facts import Fact
 from projects.policy import policy_from_dict
+from scheduler.queue import database_now
 
 logger = structlog.get_logger(__name__)
 
@@ -203,7 +204,7 @@ def final_json(judgement: Judgement) -> dict[str, Any]:
     return {
         **verdict_json(judgement.verdict),
         "evidence": evidence_json(judgement.evidence),
-        "at": timezone.now().isoformat(),
+        "at": database_now().isoformat(),
     }
 
 
@@ -231,7 +232,13 @@ def give_feedback(
     verdict: DeploymentVerdict, *, right: bool, by: User | None, reason: str = "", should_have_been: str = ""
 ) -> Feedback:
     """Mark a verdict right or wrong, replacing an earlier mark. Raises VerdictRevised."""
-    values = {"right": right, "reason": reason, "given_by": by, "should_have_been": "" if right else should_have_been}
+    values = {
+        "right": right,
+        "reason": reason,
+        "given_by": by,
+        "given_at": Now(),
+        "should_have_been": "" if right else should_have_been,
+    }
     with transaction.atomic():
         # A mark is about the verdict that was shown; a concurrent revision waits for this lock.
         rows = DeploymentVerdict.objects.select_for_update().filter(pk=verdict.pk, verdict=verdict.verdict)

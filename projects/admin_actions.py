@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import structlog
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from projects.models import Environment, Project
 from projects.plans import PLANS
@@ -40,7 +40,7 @@ def block_endpoints(environments: Iterable[Environment], reason: str, *, by: str
 
     Samples not taken count as missing, with the reason: no verdict reads ok for lack of samples.
     """
-    block = {"endpoint_blocked_at": timezone.now(), "endpoint_blocked_reason": reason}
+    block = {"endpoint_blocked_at": Now(), "endpoint_blocked_reason": reason}
     changed = changed_rows(environments, Q(endpoint_blocked_at__isnull=True), **block)
     for environment in changed:
         logger.warning("endpoint_blocked", environment=environment.pk, reason=reason, by=by)

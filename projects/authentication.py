@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connection
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
@@ -75,9 +76,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         key = key_of(request._request)
         if key is None:
             raise AuthenticationFailed("This API key is not known. Check the header X-API-Key.")
-        now = timezone.now()
-        if key.last_used_at is None or now - key.last_used_at > LAST_USED_RESOLUTION:
-            ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+        if key.last_used_at is None or timezone.now() - key.last_used_at > LAST_USED_RESOLUTION:
+            ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())
         return Caller(key), key
 
     def authenticate_header(self, request: Request) -> str:

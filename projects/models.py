@@ -11,8 +11,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models.functions import Lower
-from django.utils import timezone
+from django.db.models.functions import Lower, Now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
@@ -323,7 +322,7 @@ class ApiKey(models.Model):
 
     def revoke(self) -> bool:
         """Revoke the key now; return False where it is revoked already."""
-        return ApiKey.objects.usable().filter(pk=self.pk).update(revoked_at=timezone.now()) == 1
+        return ApiKey.objects.usable().filter(pk=self.pk).update(revoked_at=Now()) == 1
 
 
 def hash_key(secret: str) -> str:

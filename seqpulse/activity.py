@@ -5,6 +5,7 @@ from datetime import timedelta
 from allauth.account.adapter import get_adapter
 from allauth.usersessions.models import UserSession
 from django.core.cache import cache
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.deprecation import MiddlewareMixin
@@ -32,7 +33,7 @@ def note(request: HttpRequest) -> None:
     if key is None or fresh or not cache.add(f"session-in-use:{key}", True, EVERY.total_seconds()):
         return
     UserSession.objects.filter(session_key=key, last_seen_at__lt=since).update(
-        last_seen_at=timezone.now(),
+        last_seen_at=Now(),
         ip=get_adapter(request).get_client_ip(request),
         user_agent=request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:200],
     )
