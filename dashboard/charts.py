@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from analysis.judge.levels import mean_of
 from analysis.judge.quality import GAP_INTERVALS
@@ -31,6 +31,14 @@ FAR = 3.0
 LOWER_BOUND = ("requests_per_sec",)
 # Larger values would overflow the scale; an endpoint may report them.
 LARGEST = 1e300
+
+
+def known_value(sample: Any, metric: str) -> float | None:
+    """Return a metric of a sample; None where it has none: without requests there is no latency, whatever it says."""
+    value = getattr(sample, metric)
+    if metric == "latency_p95" and not value and not sample.requests_per_sec:
+        return None
+    return None if value is None else float(value)
 
 
 class SampleLike(Protocol):
@@ -154,8 +162,8 @@ def draw(
         samples: of the deployment.
         check: its limit becomes a line, its spread the band.
     """
-    post = [sample for sample in samples if sample.phase == "post"]
-    known = _in_order(
+    window = [sample for sample in samples if sample.phase == "post"]
+    before_it = _in_order(
         {
             "history": earlier.history,
             "baseline": earlier.baseline,
@@ -163,7 +171,10 @@ def draw(
             "left-out": earlier.left_out,
         }
     )
-    values = {id(sample): float(getattr(sample, metric)) for sample in (*(one for _, one in known), *post)}
+    measured = ((id(one), known_value(one, metric)) for one in (*(one for _, one in before_it), *window))
+    values = {key: value for key, value in measured if value is not None}
+    post = [sample for sample in window if id(sample) in values]
+    known = [(kind, sample) for kind, sample in before_it if id(sample) in values]
     limit = check.limit if check is not None else None
     levels = [values[id(sample)] for kind, sample in known if kind != "left-out"]
     spread = _spread(levels, check)
@@ -178,7 +189,7 @@ def draw(
         beyond = limit is not None and (value < limit if metric in LOWER_BOUND else value > limit)
         return Point(text(x), text(height(value, top)), value, sample.collected_at, beyond and kind == "post", kind)
 
-    reach = _reach(post, span)
+    reach = _reach(window, span)
     places = _before_places(len(known))
     before_points = tuple(point(sample, x, kind) for (kind, sample), x in zip(known, places, strict=True))
     after_points = tuple(point(sample, _after_place(_offset(sample, span), reach)) for sample in post)
@@ -355,13 +366,15 @@ class Overlay:
 def overlay(metric: str, *windows: tuple[Span, Sequence[SampleLike]]) -> Overlay:
     """Compute the overlay. windows: observation and POST samples of each of the two deployments, oldest first."""
     top, step = scale(
-        [float(getattr(sample, metric)) for _, samples in windows for sample in samples], ratio=metric in RATIOS
+        [value for _, samples in windows for one in samples if (value := known_value(one, metric)) is not None],
+        ratio=metric in RATIOS,
     )
     reach = max(_reach(samples, span) for span, samples in windows)
     traces: list[Trace] = []
     for span, samples in windows:
-        values = [float(getattr(sample, metric)) for sample in samples]
-        offsets = [_offset(sample, span) for sample in samples]
+        known = [(one, value) for one in samples if (value := known_value(one, metric)) is not None]
+        values = [value for _, value in known]
+        offsets = [_offset(one, span) for one, _ in known]
         xs = [text(_after_place(offset, reach, LEFT)) for offset in offsets]
         ys = [text(height(value, top, OVERLAY)) for value in values]
         lines = _lines(zip(offsets, xs, ys, strict=True), span)

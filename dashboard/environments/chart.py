@@ -99,7 +99,9 @@ def timeline(
     metric: str, buckets: Sequence[Bucket], frame: Frame, *, interval_s: float, limit: float | None = None
 ) -> Timeline:
     """Compute the chart of one metric. interval_s: expected distance of samples, to find gaps."""
-    levels = [bucket.levels[metric] for bucket in buckets]
+    known = [(bucket, level) for bucket in buckets if (level := bucket.levels[metric]) is not None]
+    level_of = {bucket.start: level for bucket, level in known}
+    levels = [level for _, level in known]
     highs = [level.high for level in levels]
     drawn = limit if is_near(limit, highs) else None
     top, step = scale([*highs, *([] if drawn is None else [drawn])], ratio=metric in RATIOS)
@@ -108,9 +110,9 @@ def timeline(
         return f"{height(value, top, (TOP, BOTTOM)):.1f}"
 
     areas, lines, dots = [], [], []
-    for run in runs_of(buckets, interval_s):
+    for run in runs_of([bucket for bucket, _ in known], interval_s):
         xs = [f"{frame.place(bucket.middle) * WIDTH / 100:.1f}" for bucket in run]
-        shown = [bucket.levels[metric] for bucket in run]
+        shown = [level_of[bucket.start] for bucket in run]
         means = [f"{x},{y(level.mean)}" for x, level in zip(xs, shown, strict=True)]
         if len(run) == 1:
             dots.append(f"M{xs[0]} {y(shown[0].high)}V{y(shown[0].low)}M{means[0].replace(',', ' ')}h0")

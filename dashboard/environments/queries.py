@@ -16,7 +16,7 @@ from dashboard.environments.series import LARGEST, ORIGIN, Bucket, Level, Range,
 from dashboard.labels import status_of
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
-from metrics.models import Phase
+from metrics.models import ALWAYS_KNOWN, Phase
 from projects.models import Environment, ExcludedWindow
 from projects.policy import LIMITED_METRICS, FixedPolicy, Policy
 
@@ -24,15 +24,18 @@ LATEST_SHOWN = 10
 # Columns of a mark: a busy environment has thousands of deployments in 30 days.
 MARKED = ("uuid", "number", "state", "started_at", "verdict__verdict")
 
+# Without requests there is no latency, whatever the sample says.
+LATENCY = "CASE WHEN requests_per_sec > 0 OR latency_p95 > 0 THEN latency_p95 END"
+KNOWN = [LATENCY if metric == "latency_p95" else metric for metric in METRICS]
 # The times select partitions; the phases allow to use the index of environment, phase and time.
 BUCKETS = f"""
 SELECT date_bin(make_interval(secs => %(bucket_s)s), collected_at, %(origin)s) AS bucket,
     count(*), min(collected_at), max(collected_at),
-    {", ".join(f"min({m}), avg(least({m}, %(largest)s)), max({m})" for m in METRICS)}
+    {", ".join(f"min({m}), avg(least({m}, %(largest)s)), max({m})" for m in KNOWN)}
 FROM metric_samples
 WHERE environment_id = %(environment)s AND phase = ANY(%(phases)s)
     AND collected_at >= %(since)s AND collected_at < %(until)s
-    AND {" AND ".join(f"{m} IS NOT NULL" for m in METRICS)}
+    AND {" AND ".join(f"{m} IS NOT NULL" for m in ALWAYS_KNOWN)}
 GROUP BY bucket ORDER BY bucket
 """  # noqa: S608  (names of our own columns)
 
@@ -116,11 +119,11 @@ def buckets_of(environment: Environment, frame: Frame, bucket_s: int) -> list[Bu
 
 def bucket_from(row: tuple[Any, ...]) -> Bucket:
     start, count, first, last, *values = row
-    levels = {}
+    levels: dict[str, Level | None] = {}
     for place, metric in enumerate(METRICS):
         low, mean, high = values[3 * place : 3 * place + 3]
         # Rounding and clipping must not move the mean outside the measured range.
-        levels[metric] = Level(low, min(max(mean, low), high), high)
+        levels[metric] = None if low is None else Level(low, min(max(mean, low), high), high)
     return Bucket(start, count, first, last, levels)
 
 

@@ -57,13 +57,14 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Samples of a period. first, last: times of its first and last sample; levels: by metric."""
+    """Samples of a period. first, last: times of its first and last sample; levels: by metric, None where
+    no sample has one (no latency without requests)."""
 
     start: datetime
     count: int
     first: datetime
     last: datetime
-    levels: dict[str, Level]
+    levels: dict[str, Level | None]
 
     @property
     def middle(self) -> datetime:
@@ -78,11 +79,15 @@ def range_of(value: str | None) -> Range:
 def merged(buckets: Sequence[Bucket], start: datetime) -> Bucket:
     """Merge one or more buckets, in order of time, to one that starts at `start`; keeps all samples and extremes."""
     count = sum(bucket.count for bucket in buckets)
-    levels = {}
+    levels: dict[str, Level | None] = {}
     for metric in buckets[0].levels:
-        parts = [bucket.levels[metric] for bucket in buckets]
-        low, high = min(part.low for part in parts), max(part.high for part in parts)
-        mean = math.fsum(part.mean * (bucket.count / count) for part, bucket in zip(parts, buckets, strict=True))
+        parts = [(level, bucket.count) for bucket in buckets if (level := bucket.levels[metric]) is not None]
+        if not parts:
+            levels[metric] = None
+            continue
+        low, high = min(part.low for part, _ in parts), max(part.high for part, _ in parts)
+        weight = sum(number for _, number in parts)
+        mean = math.fsum(part.mean * (number / weight) for part, number in parts)
         # Rounding must not move the mean outside the measured range.
         levels[metric] = Level(low, min(max(mean, low), high), high)
     return Bucket(start, count, buckets[0].first, buckets[-1].last, levels)

@@ -17,6 +17,7 @@ from dashboard.charts import (
     Span,
     draw,
     is_near,
+    overlay,
     scale,
     y_labels,
 )
@@ -30,11 +31,11 @@ class FakeSample:
     phase: str
     sequence_index: int
     collected_at: datetime
-    latency_p95: float = 100.0
+    latency_p95: float | None = 100.0
     requests_per_sec: float = 10.0
 
 
-def post(minute: float, value: float = 100.0, **kwargs: float) -> FakeSample:
+def post(minute: float, value: float | None = 100.0, **kwargs: float) -> FakeSample:
     return FakeSample("post", round(minute), FINISH + timedelta(minutes=minute), value, **kwargs)
 
 
@@ -48,6 +49,28 @@ def span(samples: int = 5, missed: tuple[float, ...] = ()) -> Span:
 
 def found(metric: str, **levels: float) -> Check:
     return Check(metric, "a rule", "warning", "a code", **levels)
+
+
+IDLE = {"value": None, "requests_per_sec": 0.0}
+
+
+def test_a_sample_without_requests_is_a_gap_in_the_latency_and_a_point_in_the_traffic():
+    window = [pre(), post(1), post(2, **IDLE), post(3, 0.0, requests_per_sec=0.0), post(4), post(5)]
+    latency, traffic = (draw(metric, window, span()) for metric in ("latency_p95", "requests_per_sec"))
+    assert [point.value for point in latency.post] == [100.0, 100.0, 100.0]
+    assert latency.after == 100.0
+    assert [line.count(",") for line in latency.lines] == [2]
+    assert [point.value for point in traffic.post] == [10.0, 0.0, 0.0, 10.0, 10.0]
+    # The same places in time, whether or not the sample at the end has a latency.
+    assert [point.x for point in draw("latency_p95", [post(1), post(5, **IDLE)], span()).post] == [latency.post[0].x]
+
+
+def test_a_window_without_any_latency_is_drawn_empty():
+    window = [post(minute, **IDLE) for minute in range(1, 6)]
+    chart = draw("latency_p95", window, span(), found("latency_p95", limit=200.0))
+    assert (chart.post, chart.lines, chart.before, chart.after, chart.band) == ((), (), None, None, None)
+    both = overlay("latency_p95", (span(), window), (span(), [post(1), *window[1:]]))
+    assert ([len(trace.points) for trace in (both.mine, both.other)], both.mine.lines) == ([0, 1], ())
 
 
 def test_samples_before_and_after_stand_on_their_sides_of_the_deployment():

@@ -47,6 +47,29 @@ def test_an_action_takes_the_same_queries_whatever_there_is(browser_of, environm
     )
 
 
+NIGHT: list[tuple[str, list[Any], list[Any]]] = [
+    ("some", [42.0, 0.0, 42.0, 0.0, 42.0], [118.0, None, 120.0, None, 119.0]),
+    ("none", [0.0] * 5, [None] * 5),
+]
+
+
+@pytest.mark.parametrize(("requests", "latency"), [case[1:] for case in NIGHT], ids=[case[0] for case in NIGHT])
+def test_every_reader_takes_samples_without_requests_and_latency(browser_of, environment, requests, latency):
+    scenes.judged(environment, minutes_ago=30, requests_per_sec=requests, latency_p95=latency)
+    scenes.sample_baseline(environment, minutes_ago=6)
+    environment.samples.filter(phase="baseline", pk__gt=3).update(requests_per_sec=0, latency_p95=None)
+    now = scenes.judged(environment, requests_per_sec=requests, latency_p95=latency)
+    for path in ("", "live/", *ACTIONS):
+        assert browser_of.get(f"{address(now)}{path}").status_code == 200, path
+    for path in ("/dashboard/", f"/dashboard/environments/{environment.pk}/", "/dashboard/deployments/csv/"):
+        assert browser_of.get(path).status_code == 200, path
+    rows = [words(row) for row in elements(browser_of.get(address(now)), "#samples tr") if "req/s –" in words(row)]
+    assert len(rows) >= latency.count(None)
+    document = json.loads(browser_of.get(f"{address(now)}download.json").content)
+    assert [one["latency_p95"] for one in document["judged_on"]["samples"] if one["origin"] == "post"] == latency
+    assert recomputed(document).verdict == fresh(now).verdict.verdict
+
+
 # --- compare ---------------------------------------------------------------------------------------------------------
 
 

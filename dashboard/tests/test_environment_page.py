@@ -56,8 +56,21 @@ def test_all_phases_are_drawn_as_one_line(browser_of, environment):
 
 
 def test_samples_without_one_of_the_metrics_are_not_drawn(browser_of, environment):
-    sample(environment, timedelta(minutes=5), latency_p95=None)
+    sample(environment, timedelta(minutes=5), cpu_usage=None)
     assert "0 samples" in words(show(browser_of, environment))
+
+
+def test_samples_without_requests_have_no_latency_and_leave_a_gap(browser_of, environment):
+    for minutes, rate, latency in ((50, 40.0, 100.0), (30, 0.0, None), (20, 0.0, 0.0), (10, 40.0, 120.0)):
+        sample(environment, timedelta(minutes=minutes), requests_per_sec=rate, latency_p95=latency)
+    page = environment_page(environment, range_of("1h"))
+    total = {chart.metric: chart.total for chart in page.charts}["latency_p95"]
+    assert total is not None
+    assert (total.low, total.high, page.samples) == (100.0, 120.0, 4)
+    assert [row.levels["latency_p95"] is None for row in page.rows] == [False, True, True, False]
+    rows = [words(row) for row in elements(show(browser_of, environment), '#timeline-table tr:has(th[scope="row"])')]
+    assert ["100 ms" in row or "120 ms" in row for row in rows] == [True, False, False, True]
+    assert "0 req/s (0 req/s – 0 req/s) –" in rows[1]
 
 
 def test_buckets_hold_lowest_mean_and_highest_of_their_samples(environment, time_machine):
