@@ -1,19 +1,20 @@
 """Load the evidence of a deployment: samples, misses, window and policy. Records why a sample was left out."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
-from analysis.judge.types import METRICS, Miss, Origin, Sample, Window
-from analysis.models import VerdictName
+from analysis.earlier_days import LONGEST_DEPLOYMENT, Period, load_earlier_days, times_of_day
+from analysis.judge.types import METRICS, OK, Miss, Origin, Sample, Window
+from analysis.models import DeploymentVerdict, Feedback, VerdictName
 from analysis.recorded import LeftOut
 from deployments.models import Deployment
 from explain.facts import Fact, NotAFact
-from metrics.models import MetricSample, Phase
+from metrics.models import MetricLevel, MetricSample, Phase
 from projects.models import ExcludedWindow
 from projects.policy import Policy, policy_from_dict
 from scheduler.models import JobStatus, ScheduledJob
@@ -26,13 +27,11 @@ BASELINE_SPAN = timedelta(minutes=30)
 PRE_WITHIN = timedelta(seconds=10)
 # With fewer PRE samples, those of the last good deployments are added.
 THIN_PRE = 5
-# A deployment started earlier than this has no window in the baseline.
-LONGEST_DEPLOYMENT = timedelta(hours=6)
 HISTORY_SPAN = timedelta(days=14)
 HISTORY_DEPLOYMENTS = 3
 HISTORY_SAMPLES = 15
-
-Period = tuple[datetime, datetime]
+# Within it samples have become levels, also where pollers were away for hours.
+LEVELS_LAG = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +59,46 @@ def load_evidence(
         "deployment_id",
     )
     baselines = load_baselines(deployments)
-    left_out = load_left_out(deployments)
+    neighbours = load_neighbours(deployments)
+    left_out = load_left_out(deployments, neighbours)
     found = {}
     for deployment in deployments:
         samples = own.get(deployment.pk, [])
         periods = left_out.get(deployment.environment_id, [])
         pre, excluded = pre_samples(deployment, samples, baselines.get(deployment.environment_id, []), periods)
         history: list[MetricSample] = load_history(deployment) if len(pre) < THIN_PRE else []
+        window = window_of(deployment, lost.get(deployment.pk, []), now)
         found[deployment.pk] = Evidence(
             pre=(*pre, *(as_value(sample, "history") for sample in history)),
             post=tuple(as_value(sample, "post") for sample in samples if sample.phase == Phase.POST),
-            window=window_of(deployment, lost.get(deployment.pk, []), now),
+            window=replace(window, bad_predecessor=bad_predecessor(deployment, neighbours)),
             policy=policy or policy_of(deployment),
             policy_number=deployment.policy_version.number if deployment.policy_version else None,
             excluded=tuple(excluded),
             history_of=tuple(sorted({sample.deployment_id for sample in history if sample.deployment_id})),
         )
-    return found
+    return with_the_past(deployments, found)
+
+
+def with_the_past(deployments: Sequence[Deployment], found: dict[int, Evidence]) -> dict[int, Evidence]:
+    """Return the evidence with what the environment showed before: levels of earlier days, or whether it ever answered.
+
+    Two queries at most.
+    """
+    times = [
+        (one.environment_id, times_of_day(one, found[one.pk].pre, found[one.pk].post, observed_until(one)))
+        for one in deployments
+    ]
+    days = dict(zip((one.pk for one in deployments), load_earlier_days(times), strict=True))
+    silent = [one for one in deployments if not found[one.pk].pre]
+    never = {one.pk for one in silent} - answered_before(silent)
+    return {
+        pk: replace(
+            evidence,
+            window=replace(evidence.window, earlier_days=days[pk], endpoint_answered_before=pk not in never),
+        )
+        for pk, evidence in found.items()
+    }
 
 
 def group(rows: Iterable[Any], name: str) -> dict[int, list[Any]]:
@@ -99,22 +121,33 @@ def load_baselines(deployments: Sequence[Deployment]) -> dict[int, list[MetricSa
     return group(rows, "environment_id")
 
 
-def load_left_out(deployments: Sequence[Deployment]) -> dict[int, list[tuple[Period, Fact]]]:
-    """Return by environment the periods excluded from the baseline, with reasons."""
+def load_neighbours(deployments: Sequence[Deployment]) -> dict[int, list[Deployment]]:
+    """Return by environment the deployments, with verdict and mark, whose window may touch what precedes these."""
     environments = {deployment.environment_id for deployment in deployments}
     since = min((deployment.started_at for deployment in deployments), default=None)
+    if since is None:
+        return {}
+    rows = Deployment.objects.filter(
+        environment_id__in=environments, started_at__gte=since - BASELINE_SPAN - LONGEST_DEPLOYMENT
+    )
+    return group(rows.select_related("verdict__feedback").order_by("started_at", "pk"), "environment_id")
+
+
+def load_left_out(
+    deployments: Sequence[Deployment], neighbours: dict[int, list[Deployment]]
+) -> dict[int, list[tuple[Period, Fact]]]:
+    """Return by environment the periods excluded from the baseline, with reasons. neighbours: see load_neighbours."""
     periods: dict[int, list[tuple[Period, Fact]]] = {}
+    for others in neighbours.values():
+        for other in others:
+            if not ended_ok(other):
+                period = (other.started_at, observed_until(other))
+                why = Fact("left_out.deployment", {"number": other.number})
+                periods.setdefault(other.environment_id, []).append((period, why))
+    since = min((deployment.started_at for deployment in deployments), default=None)
     if since is None:
         return periods
-    others = Deployment.objects.filter(
-        environment_id__in=environments, started_at__gte=since - BASELINE_SPAN - LONGEST_DEPLOYMENT
-    ).select_related("verdict__feedback")
-    for other in others:
-        if ended_ok(other):
-            continue
-        period = (other.started_at, observed_until(other))
-        why = Fact("left_out.deployment", {"number": other.number})
-        periods.setdefault(other.environment_id, []).append((period, why))
+    environments = {deployment.environment_id for deployment in deployments}
     for window in ExcludedWindow.objects.filter(environment_id__in=environments, ends_at__gte=since - BASELINE_SPAN):
         why = Fact("left_out.by_hand_because", {"reason": window.reason}) if window.reason else Fact("left_out.by_hand")
         periods.setdefault(window.environment_id, []).append(((window.starts_at, window.ends_at), why))
@@ -130,10 +163,62 @@ def ended_ok(deployment: Deployment) -> bool:
     return feedback is None or feedback.right
 
 
+def ended_badly(deployment: Deployment) -> bool:
+    """Return whether its window shows a service that is worse than it should be.
+
+    A mark decides where it names the deserved verdict, or calls an ok wrong. Else a conclusive verdict decides, early
+    or final. So does a bad predecessor: what was measured in its window was never told apart from that.
+    """
+    verdict: DeploymentVerdict | None = getattr(deployment, "verdict", None)
+    if verdict is None:
+        return False
+    feedback: Feedback | None = getattr(verdict, "feedback", None)
+    if feedback is not None and (feedback.label or verdict.verdict == VerdictName.OK):
+        return feedback.label != VerdictName.OK
+    given = (verdict.judged.verdict, verdict.standing.verdict)
+    found = any(one.verdict != OK and one.conclusive for one in given)
+    return found or verdict.standing.judged_on.bad_predecessor is not None
+
+
 def observed_until(deployment: Deployment) -> datetime:
     """Return the end of the deployment's window."""
     begin = deployment.finished_at or deployment.started_at
-    return begin + timedelta(seconds=deployment.window_samples * deployment.interval_s)
+    return begin + timedelta(seconds=deployment.settle_s + deployment.window_samples * deployment.interval_s)
+
+
+def bad_predecessor(deployment: Deployment, neighbours: dict[int, list[Deployment]]) -> int | None:
+    """Return the number of the latest deployment that ended badly and in whose window this one began."""
+    numbers = [
+        other.number
+        for other in neighbours.get(deployment.environment_id, [])
+        if other.pk != deployment.pk and other.started_at <= deployment.started_at <= observed_until(other)
+        if ended_badly(other)
+    ]
+    return numbers[-1] if numbers else None
+
+
+def answered_before(deployments: Sequence[Deployment]) -> set[int]:
+    """Return those (ids) whose environment ever gave a sample before. One query, none without deployments."""
+    if not deployments:
+        return set()
+    rows = Deployment.objects.filter(pk__in=[deployment.pk for deployment in deployments])
+    begins = [deployment.started_at for deployment in deployments]
+    place = {"environment_id": OuterRef("environment_id")}
+    samples = MetricSample.objects.filter(
+        **place,
+        phase__in=Phase.values,
+        collected_at__lt=OuterRef("started_at"),
+        # Constants, for few partitions: older samples have become levels.
+        collected_at__range=(min(begins) - LEVELS_LAG, max(begins)),
+    )
+    levels = MetricLevel.objects.filter(**place, start__lt=OuterRef("started_at"))
+    verdicts = DeploymentVerdict.objects.filter(
+        deployment__environment_id=OuterRef("environment_id"),
+        deployment__started_at__lt=OuterRef("started_at"),
+        evidence__post_samples__gt=0,
+    )
+    answered = rows.filter(Exists(levels) | Exists(samples) | Exists(verdicts))
+    return set(answered.values_list("pk", flat=True))
 
 
 def pre_samples(

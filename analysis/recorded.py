@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from django.utils.dateparse import parse_datetime
 
-from analysis.judge.types import LEVELS, Basis, Check, Health, Hint, Miss, Quality, QualityIssue, Verdict
+from analysis.judge.types import LEVELS, Basis, Check, EarlierDay, Health, Hint, Miss, Quality, QualityIssue, Verdict
 from analysis.texts.hints import HintFacts, facts_of
 from explain.catalogue import TEMPLATES
 from explain.facts import Fact, NotAFact
@@ -34,7 +34,7 @@ class LeftOut:
 @dataclass(frozen=True, slots=True)
 class JudgedOn:
     """The evidence of a stored verdict. pre_origins: how many samples of each origin it was compared with; history_of:
-    ids of the earlier deployments among them; interval_s and evaluated_at as in Window."""
+    ids of the earlier deployments among them; the others as in Window, endpoint_answered_before None if not known."""
 
     pre_samples: int = 0
     pre_origins: Mapping[str, int] = field(default_factory=dict)
@@ -46,10 +46,16 @@ class JudgedOn:
     excluded: tuple[LeftOut, ...] = ()
     history_of: tuple[int, ...] = ()
     policy_version: int | None = None
+    earlier_days: tuple[EarlierDay, ...] = ()
+    bad_predecessor: int | None = None
+    endpoint_answered_before: bool | None = None
 
 
 # Of these, the values that are stored as they are.
-AS_STORED = ("pre_samples", "pre_origins", "post_samples", "expected_samples", "interval_s", "policy_version")
+AS_STORED = (
+    *("pre_samples", "pre_origins", "post_samples", "expected_samples", "interval_s", "policy_version"),
+    *("bad_predecessor", "endpoint_answered_before"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +267,7 @@ def _judged_on(stored: Mapping[str, Any]) -> JudgedOn:
             if (at := _time(one.get("collected_at"))) is not None
         ),
         history_of=tuple(stored.get("history_of", ())),
+        earlier_days=tuple(EarlierDay(**day) for day in stored.get("earlier_days", ())),
     )
 
 

@@ -6,13 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils import timezone
+
 from analysis.cases import result_of
+from analysis.earlier_days import DAYS_USED
 from analysis.evidence import Evidence, load_evidence
 from analysis.judge.types import Miss
 from analysis.models import Feedback
 from analysis.recorded import JudgedOn
 from analysis.services import Judgement, assess
 from deployments.models import Deployment, DeploymentQuerySet, State
+from metrics.levels import LEVELS_KEPT
 from projects.policy import Policy
 
 
@@ -95,7 +99,7 @@ def evidence_on_record(deployment: Deployment, policy: Policy | None = None) -> 
     """Return the stored evidence of the recorded verdict, and whether it is complete. policy: replaces its own."""
     evidence = load_evidence([deployment], judged_at(deployment), policy=policy)[deployment.pk]
     recorded = deployment.verdict.standing.judged_on
-    return with_misses(evidence, recorded.misses), not is_less(evidence, recorded)
+    return with_expired(with_misses(evidence, recorded.misses), recorded), not is_less(evidence, recorded)
 
 
 def judged_at(deployment: Deployment) -> datetime:
@@ -129,6 +133,20 @@ def with_misses(evidence: Evidence, recorded: Sequence[Miss]) -> Evidence:
 
     misses = tuple(replace(miss, scheduled_at=due(miss)) for miss in recorded)
     return replace(evidence, window=replace(window, misses=misses))
+
+
+def with_expired(evidence: Evidence, recorded: JudgedOn) -> Evidence:
+    """The evidence with what the verdict knew of the time before and is no longer stored (LEVELS_KEPT)."""
+    window = evidence.window
+    if window.started_at is None:
+        return evidence
+    # A day of which a part has expired has another level.
+    kept = (window.started_at - timezone.now() + LEVELS_KEPT - timedelta(hours=1)).days
+    days = {day.days_ago: day for day in window.earlier_days if day.days_ago <= kept}
+    days |= {day.days_ago: day for day in recorded.earlier_days if day.days_ago > kept}
+    earlier = tuple(days[number] for number in sorted(days)[:DAYS_USED])
+    answered = window.endpoint_answered_before or bool(recorded.endpoint_answered_before)
+    return replace(evidence, window=replace(window, earlier_days=earlier, endpoint_answered_before=answered))
 
 
 def compare(replayed: Iterable[Replayed]) -> Comparison:

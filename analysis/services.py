@@ -1,7 +1,7 @@
 """Judge evidence and store verdicts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
@@ -196,6 +196,9 @@ def evidence_json(evidence: Evidence) -> dict[str, Any]:
         "excluded": left_out_json(evidence.excluded),
         "history_of": list(evidence.history_of),
         "policy_version": evidence.policy_number,
+        "earlier_days": [asdict(day) for day in window.earlier_days],
+        "bad_predecessor": window.bad_predecessor,
+        "endpoint_answered_before": window.endpoint_answered_before,
     }
 
 

@@ -12,7 +12,7 @@ from analysis.tests.factories import make_verdict
 from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from explain.rendering import render
-from metrics.models import ALWAYS_KNOWN, MetricSample
+from metrics.models import ALWAYS_KNOWN, MetricLevel, MetricSample
 from metrics.tests.factories import HEALTHY
 from projects.models import Environment
 from scheduler.tests.factories import make_job
@@ -164,6 +164,93 @@ def test_a_miss_carries_what_the_endpoint_answered(environment: Environment) -> 
         f"HTTP 404 from {url}",
         None,
     ]
+
+
+GOOD = {"verdict": "ok", "conclusive": True}
+
+
+# --- a predecessor under observation ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mark", "bad"),
+    [
+        ({"verdict": "rollback_recommended"}, None, True),
+        ({"verdict": "warning"}, None, True),
+        ({"verdict": "warning", "conclusive": False}, None, False),
+        ({"verdict": "ok"}, None, False),
+        # An early verdict was acted on, whatever the end of the window showed.
+        ({"verdict": "rollback_recommended", "early": True, "final": GOOD}, None, True),
+        ({"verdict": "ok"}, {"right": True}, False),
+        ({"verdict": "ok"}, {"right": False}, True),
+        ({"verdict": "ok"}, {"right": False, "should_have_been": "warning"}, True),
+        ({"verdict": "warning"}, {"right": False, "should_have_been": "ok"}, False),
+        ({"verdict": "warning"}, {"right": False}, True),
+        ({"verdict": "warning", "conclusive": False}, {"right": True}, True),
+        # What began in a bad window was never told apart from it.
+        ({"verdict": "ok", "conclusive": False, "evidence": {"bad_predecessor": 7}}, None, True),
+        ({"verdict": "ok", "conclusive": False, "evidence": {"bad_predecessor": 7}}, {"right": True}, False),
+        ({}, None, False),
+    ],
+)
+def test_a_deployment_that_begins_in_the_window_of_a_bad_one_is_told(
+    environment: Environment, verdict: dict[str, Any], mark: dict[str, Any] | None, bad: bool
+) -> None:
+    before = deployed(environment, 1, minutes_ago=12, **verdict)
+    if mark is not None:
+        give_feedback(before.verdict, by=None, **mark)
+    deployment = deployed(environment, 2, minutes_ago=7)
+    assert evidence_of(deployment).window.bad_predecessor == (1 if bad else None)
+
+
+@pytest.mark.parametrize(("minutes_ago", "found"), [(17, None), (16, 1), (11, 1), (10, 1), (9, None)])
+def test_only_a_window_that_contains_the_trigger_has_spoilt_pre(
+    environment: Environment, minutes_ago: float, found: int | None
+) -> None:
+    # It took a minute and was observed for five.
+    deployed(environment, 1, minutes_ago=minutes_ago, verdict="warning")
+    assert evidence_of(deployed(environment, 2, minutes_ago=10)).window.bad_predecessor == found
+
+
+def test_the_latest_of_several_bad_predecessors_is_named(environment: Environment) -> None:
+    for number, minutes_ago in ((1, 15), (2, 12), (3, 11)):
+        deployed(environment, number, minutes_ago=minutes_ago, verdict="warning" if number < 3 else "ok")
+    staging = environment.project.environments.create(name="staging")
+    deployed(staging, 4, minutes_ago=11, verdict="warning")
+    assert evidence_of(deployed(environment, 5, minutes_ago=10)).window.bad_predecessor == 2
+
+
+# --- an endpoint that never answered -------------------------------------------------------------------------------
+
+
+def test_an_endpoint_without_any_sample_never_answered(environment: Environment) -> None:
+    staging = environment.project.environments.create(name="staging")
+    sample(staging, minutes_ago=20)
+    deployment = deployed(environment, 1, minutes_ago=10)
+    sample(environment, minutes_ago=8, phase="post", deployment=deployment)
+    assert evidence_of(deployment).window.endpoint_answered_before is False
+
+
+@pytest.mark.parametrize("minutes_ago", [40, 600])
+@pytest.mark.parametrize("phase", ["baseline", "post"])
+def test_an_earlier_sample_of_any_kind_is_an_answer(environment: Environment, phase: str, minutes_ago: float) -> None:
+    sample(environment, minutes_ago=minutes_ago, phase=phase, cpu_usage=None)
+    assert evidence_of(deployed(environment, 1, minutes_ago=10)).window.endpoint_answered_before
+
+
+def test_levels_and_verdicts_remember_answers_whose_samples_are_gone(environment: Environment) -> None:
+    levels_of, verdict_of = environment, environment.project.environments.create(name="staging")
+    MetricLevel.objects.create(environment=levels_of, start=NOW - timedelta(days=20), samples=1)
+    earlier = deployed(verdict_of, 1, minutes_ago=50_000)
+    make_verdict(earlier, evidence={"post_samples": 3})
+    for place in (levels_of, verdict_of):
+        assert evidence_of(deployed(place, place.pk + 1, minutes_ago=10)).window.endpoint_answered_before
+
+
+def test_a_verdict_without_samples_is_no_answer(environment: Environment) -> None:
+    earlier = deployed(environment, 1, minutes_ago=500)
+    make_verdict(earlier, verdict="warning", conclusive=False, evidence={"post_samples": 0})
+    assert not evidence_of(deployed(environment, 2, minutes_ago=10)).window.endpoint_answered_before
 
 
 def test_another_environments_samples_are_never_used(environment: Environment) -> None:

@@ -96,7 +96,7 @@ def test_looking_writes_nothing(environment, django_assert_num_queries):
     before = DeploymentVerdict.objects.values().get(), list(Hint.objects.values())
     deployment = fresh(deployment)
     # Open jobs, samples, lost jobs, baseline, other deployments, excluded windows, history.
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         again = preview_rerun(deployment)
     assert (again.is_news, again.judgement.verdict.verdict) == (True, "ok")
     assert (DeploymentVerdict.objects.values().get(), list(Hint.objects.values())) == before

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.permissions import Actions
-from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, pre_samples
+from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, load_neighbours, pre_samples
 from analysis.judge.types import OK
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.recorded import LeftOut
@@ -215,5 +215,5 @@ def earlier_deployments(deployment: Deployment, ids: Sequence[int]) -> list[Depl
 
 def left_out_so_far(deployment: Deployment, own: list[MetricSample], baseline: list[MetricSample]) -> Sequence[LeftOut]:
     """Return the samples that the judge would leave out now."""
-    periods = load_left_out([deployment]).get(deployment.environment_id, [])
+    periods = load_left_out([deployment], load_neighbours([deployment])).get(deployment.environment_id, [])
     return pre_samples(deployment, own, baseline, periods)[1]

@@ -43,7 +43,7 @@ def test_an_action_takes_the_same_queries_whatever_there_is(browser_of, environm
     assert (
         queries_of(browser_of, f"{address(many)}{action}")
         <= few
-        <= {"compare/": 14, "rerun/": 12, "replay/": 4, "download.json": 8}[action]
+        <= {"compare/": 14, "rerun/": 13, "replay/": 4, "download.json": 8}[action]
     )
 
 
