@@ -119,6 +119,11 @@ def not_exercised(outcome: Outcome) -> str:
     return "exercised" if outcome.verdict.basis.exercised else ""
 
 
+def called_early(outcome: Outcome) -> str:
+    """Demand an early verdict in the first half of a window of ten."""
+    return "" if outcome.early is not None and outcome.early <= 5 else f"early: {outcome.early}"
+
+
 WAS_FAILING = says(r"already")
 SCALING = if_warned(says(r"scaling|scaled|replica|processes"))
 TOO_GOOD = says(r"too good|too fast|much better")
@@ -192,12 +197,12 @@ def every_request_failed_before(rng: random.Random) -> Situation:
     return deployed(Service(rng, rate=log_uniform(rng, 1.0, 100.0), errors=1.0))
 
 
-@story("p95 of 7–9 s before and after", OK, demands=(never_says(r"\brose\b"), unhealthy))
+@story("p95 of 7–9 s before and after", OK, demands=(WAS_FAILING, unhealthy))
 def standing_slowness(rng: random.Random) -> Situation:
     return deployed(Service(rng, latency=rng.uniform(7_000.0, 9_000.0)), pre=rng.choice((6, 15, 30)))
 
 
-@story("memory at 96–97 % before and after", OK, demands=(never_says(r"\brose\b"), unhealthy))
+@story("memory at 96–97 % before and after", OK, demands=(WAS_FAILING, never_says("memory rose"), unhealthy))
 def standing_full_memory(rng: random.Random) -> Situation:
     service = Service(rng, memory=rng.uniform(0.96, 0.97), memory_scatter=0.002)
     return deployed(service, pre=rng.choice((6, 15, 30)))
@@ -217,6 +222,12 @@ def errors_repaired(rng: random.Random) -> Situation:
 @story("5 % errors before, 40–90 % after", ROLLBACK)
 def standing_errors_get_worse(rng: random.Random) -> Situation:
     return deployed(Service(rng, errors=0.05), after={"errors": flat(rng.uniform(0.4, 0.9))})
+
+
+@story("PRE 8 hours old, 50 % errors since the deployment", ROLLBACK, WARNING)
+def age_excuses_no_errors(rng: random.Random) -> Situation:
+    service = Service(rng, errors=0.001)
+    return deployed(service, age=480.0, took=3.0, after={"errors": flat(0.5)})
 
 
 # --- PRE has an age, and traffic its course -------------------------------------------------------------------------
@@ -290,6 +301,20 @@ def rising_latency_goes_on(rng: random.Random) -> Situation:
     service = Service(rng)
     slower = rng.uniform(0.005, 0.01)
     course: Courses = {"latency": lambda minute: service.latency * math.exp(slower * minute)}
+    return deployed(service, pre=30, took=rng.uniform(2.0, 10.0), before=course, after=course)
+
+
+@story("cpu rises 0.3–0.6 points a minute throughout", OK, WARNING)
+def rising_cpu_goes_on(rng: random.Random) -> Situation:
+    service, more = Service(rng, cpu=0.4), rng.uniform(0.003, 0.006)
+    course: Courses = {"cpu": lambda minute: service.cpu + more * minute}
+    return deployed(service, pre=30, took=rng.uniform(2.0, 10.0), before=course, after=course)
+
+
+@story("memory rises 0.1–0.2 points a minute throughout: it leaked before", OK, WARNING)
+def leak_goes_on(rng: random.Random) -> Situation:
+    service, leak = Service(rng, memory=0.5, memory_scatter=0.003), rng.uniform(0.001, 0.002)
+    course: Courses = {"memory": lambda minute: service.memory + leak * minute}
     return deployed(service, pre=30, took=rng.uniform(2.0, 10.0), before=course, after=course)
 
 
@@ -548,6 +573,12 @@ def metrics_measured_since(rng: random.Random) -> Situation:
     return _unmeasured(deployed(Service(rng)), "cpu_usage", "memory_usage", after=False)
 
 
+@story("p95 was null in every sample; the new version measures it", OK)
+def latency_measured_since(rng: random.Random) -> Situation:
+    situation = deployed(Service(rng))
+    return replace(situation, pre=tuple(replace(sample, latency_p95=None) for sample in situation.pre))
+
+
 @story("consumer without HTTP: rps 0, cpu .40 → .01", NOT_CONCLUSIVE, WARNING, reported=True)
 def consumer_stops(rng: random.Random) -> Situation:
     return deployed(Service(rng, rate=0.0, cpu=0.4), after={"cpu": flat(0.01)})
@@ -660,6 +691,13 @@ def warmup_covers_missing_answers(rng: random.Random) -> Situation:
     return replace(situation, policy=AdaptivePolicy(warmup_samples=3))
 
 
+@story("503 in the first three of ten samples, `warmup_samples` 3", OK, WARNING)
+def warmup_covers_errors(rng: random.Random) -> Situation:
+    service = Service(rng)
+    situation = deployed(service, post=10, after=_start(service, "errors", [rng.uniform(0.8, 1.0)] * 3))
+    return replace(situation, policy=AdaptivePolicy(warmup_samples=3))
+
+
 @story("no answer to the first two of five collections, then healthy", OK, WARNING, NOT_CONCLUSIVE)
 def no_answer_at_the_start(rng: random.Random) -> Situation:
     return refused(deployed(Service(rng), post=5), range(2))
@@ -678,9 +716,9 @@ def migration_locks(rng: random.Random) -> Situation:
     return deployed(service, post=10, after=_start(service, "errors", locked))
 
 
-@story("503 in every sample", ROLLBACK)
+@story("503 in every sample of ten", ROLLBACK, demands=(called_early,))
 def errors_throughout(rng: random.Random) -> Situation:
-    return deployed(Service(rng), after={"errors": flat(rng.uniform(0.8, 1.0))})
+    return deployed(Service(rng), post=10, after={"errors": flat(rng.uniform(0.8, 1.0))})
 
 
 @story("503 from the third of five samples on", ROLLBACK)
@@ -747,6 +785,13 @@ def alternating_latency_otherwise(rng: random.Random) -> Situation:
     service, first = Service(rng), rng.choice((0, 1))
     high = service.latency * rng.uniform(3.0, 5.0) + 30.0
     alternating: Courses = {"latency": lambda minute: high if (int(minute) + first) % 2 else service.latency}
+    return _with_thin_twin(deployed(service, pre=30, post=10, after=alternating))
+
+
+@story("errors alternate 0 and 10–20 %: the same answer with PRE 6 and PRE 30", WARNING, ROLLBACK)
+def alternating_errors(rng: random.Random) -> Situation:
+    service, first, failing = Service(rng, errors=0.0), rng.choice((0, 1)), rng.uniform(0.1, 0.2)
+    alternating: Courses = {"errors": lambda minute: failing if (int(minute) + first) % 2 else 0.0}
     return _with_thin_twin(deployed(service, pre=30, post=10, after=alternating))
 
 
@@ -835,3 +880,13 @@ def memory_leaks(rng: random.Random) -> Situation:
 @story("nothing changes", OK, demands=(not_unhealthy,))
 def nothing_changes(rng: random.Random) -> Situation:
     return deployed(Service(rng), post=rng.choice((5, 10, 15)))
+
+
+@story("nothing changes at 0.1–1 rps and up to 1 % errors", OK, NOT_CONCLUSIVE, demands=(not_unhealthy,))
+def nothing_changes_at_low_volume(rng: random.Random) -> Situation:
+    return deployed(Service(rng, rate=log_uniform(rng, 0.1, 1.0), errors=rng.uniform(0.0, 0.01)))
+
+
+@story("nothing changes, PRE 6–12 hours old", OK, NOT_CONCLUSIVE)
+def nothing_changes_since_hours(rng: random.Random) -> Situation:
+    return deployed(Service(rng), age=60.0 * rng.uniform(6.0, 12.0), took=3.0)
