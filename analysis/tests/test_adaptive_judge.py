@@ -33,6 +33,7 @@ DEGRADED: list[tuple[str, dict[str, Any]]] = [
     ("a leak", {"memory_usage": lambda i: 0.5 + 0.008 * i}),
     ("a memory step", {"memory_usage": 0.66}),
     ("40 % of the traffic lost", {"requests_per_sec": 30.0}),
+    ("70 % of the traffic lost", {"requests_per_sec": 15.0}),
     ("slower from mid-window on", {"latency_p95": lambda i: 118.0 if i < 6 else 250.0}),
 ]
 CRITICAL: list[tuple[str, dict[str, Any]]] = [
@@ -40,7 +41,7 @@ CRITICAL: list[tuple[str, dict[str, Any]]] = [
     ("only errors", {"error_rate": 1.0}),
     ("latency ×5", {"latency_p95": 590.0}),
     ("traffic gone", {"requests_per_sec": 0.0, "latency_p95": 0.0, "error_rate": 0.0}),
-    ("70 % of the traffic lost", {"requests_per_sec": 15.0}),
+    ("95 % of the traffic lost", {"requests_per_sec": 2.5}),
     ("memory full before the hour", {"memory_usage": lambda i: min(1.0, 0.5 + 0.05 * i)}),
     ("slower and failing", {"latency_p95": 260.0, "error_rate": 0.02}),
     ("failing and losing traffic", {"error_rate": 0.02, "requests_per_sec": 30.0}),
@@ -124,10 +125,10 @@ def test_the_sentence_tells_levels_ratio_share_and_line() -> None:
 
 def test_a_finding_between_where_it_decides_and_the_nominal_line_is_told_by_the_first() -> None:
     pre = make_pre(noisy=False)
-    check = check_of(judged(pre, make_series(10, noisy=False, requests_per_sec=23.2)), "requests_per_sec")
+    check = check_of(judged(pre, make_series(10, noisy=False, requests_per_sec=6.0)), "requests_per_sec")
     assert check.outcome == "critical"
-    assert "(53.6 % lost)" in render(check.fact)
-    assert render(check.fact).endswith("that reaches the rollback threshold (52.2 % lost)")
+    assert "(88 % lost)" in render(check.fact)
+    assert render(check.fact).endswith("that reaches the rollback threshold (85.5 % lost)")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_finding_between_where_it_decides_and_the_nominal_line_is_told_by_the_
     [
         ("latency_p95", [320, 370, 700, 705, 250, 700, 705, 710, 700, 705]),
         ("error_rate", [0.02, 0.02, 0.1, 0.11, 0.015, 0.1, 0.11, 0.12, 0.1, 0.11]),
-        ("requests_per_sec", [32, 31, 15, 14, 30, 14, 15, 14, 15, 14]),
+        ("requests_per_sec", [32, 31, 3, 2, 30, 2, 3, 2, 3, 2]),
         ("memory_usage", [0.6, 0.6, 0.9, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99]),
     ],
 )

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.judge.adaptive.levels import effective, level, mean, median, noise
+from analysis.judge.adaptive.levels import effective, level, median, noise
 from analysis.judge.types import EarlierDay
 
 # Usual scatter of a change between two times of day from one day to the next, worth this many days.
@@ -19,9 +19,12 @@ INCIDENT = 3.0
 USUAL_SLOPE = 0.16 / 60.0
 # A slope does not last: after this time nothing is known of it.
 SLOPE_LASTS_MINUTES = 180.0
+# A level is forgotten over this time.
+MEMORY_MINUTES = 60.0
 MOST_UNCERTAIN = 0.8
+MOST_CHANGE = 3.0
 
-MIN_FOR_SLOPE = 4
+MIN_FOR_SLOPE = 6
 # Values this many standard deviations off a line count as that far (Huber).
 CLIP = 2.0
 
@@ -72,36 +75,49 @@ def of_earlier_days(days: Sequence[EarlierDay], metric: str) -> Shift | None:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A straight line through a series: level at `centre` (minutes), slope per minute and its standard error."""
+    """A straight line through a series.
+
+    level: at `centre` (minutes); slope: per minute, with its standard error; count: samples that the level rests on.
+    """
 
     level: float
     centre: float
     slope: float
     slope_error: float
+    count: float
 
     def at(self, minute: float) -> float:
         return self.level + self.slope * (minute - self.centre)
 
 
 def line_through(values: Sequence[float], minutes: Sequence[float], *, spread: float, rho: float) -> Line:
-    """Fit a line robustly: values further than two `spread` from it count as two (Huber).
+    """Fit a line robustly (Huber): values further than two standard deviations from it count as two.
 
-    spread: least standard deviation of single values; rho: their lag-1 autocorrelation. Without at least four values
-    at different times the slope is 0 and its error infinite.
+    The latest values count most: after MEMORY_MINUTES a third. spread: least standard deviation of single values; rho:
+    their lag-1 autocorrelation. Without at least six values at different times the slope is 0, its error infinite.
     """
-    count, centre = len(values), mean(minutes)
-    power = math.fsum((minute - centre) ** 2 for minute in minutes)
+    latest = max(minutes)
+    weights = [math.exp((minute - latest) / MEMORY_MINUTES) for minute in minutes]
+    total = math.fsum(weights)
+    count = total * total / math.fsum(weight * weight for weight in weights)
+    centre = math.fsum(weight * minute for weight, minute in zip(weights, minutes, strict=True)) / total
+    away = [minute - centre for minute in minutes]
+    pull = [weight * far for weight, far in zip(weights, away, strict=True)]
+    power = math.fsum(one * far for one, far in zip(pull, away, strict=True))
+    sloping = len(values) >= MIN_FOR_SLOPE and power > 0.0
     middle, slope = level(values), 0.0
-    if count < MIN_FOR_SLOPE or power <= 0.0:
-        return Line(middle, centre, 0.0, math.inf)
-    for _ in range(3):
-        rest = [value - middle - slope * (minute - centre) for value, minute in zip(values, minutes, strict=True)]
+    rest: list[float] = []
+    for _ in range(4):
+        rest = [value - middle - slope * far for value, far in zip(values, away, strict=True)]
         reach = CLIP * max(spread, noise(rest, level(rest)))
         clipped = [max(-reach, min(reach, one)) for one in rest]
-        middle += mean(clipped)
-        slope += math.fsum(one * (minute - centre) for one, minute in zip(clipped, minutes, strict=True)) / power
-    scatter = max(spread, noise(rest, 0.0))
-    return Line(middle, centre, slope, scatter * math.sqrt(count / (power * effective(count, rho))))
+        middle += math.fsum(weight * one for weight, one in zip(weights, clipped, strict=True)) / total
+        if sloping:
+            slope += math.fsum(one * by for one, by in zip(clipped, pull, strict=True)) / power
+    if not sloping:
+        return Line(middle, centre, 0.0, math.inf, count)
+    scatter = max(spread, noise(rest, 0.0)) * math.sqrt(len(values) / effective(len(values), rho))
+    return Line(middle, centre, slope, scatter * math.sqrt(math.fsum(one * one for one in pull)) / power, count)
 
 
 def course(slope: float, slope_error: float, ahead: float, *, usual: float = USUAL_SLOPE) -> Shift:
@@ -117,4 +133,4 @@ def course(slope: float, slope_error: float, ahead: float, *, usual: float = USU
     prior = max(usual**2, slope**2 - slope_error**2)
     kept = prior / (prior + slope_error**2)
     error = math.sqrt(max(kept * slope_error**2, fades**2)) * ahead
-    return Shift(kept * slope * ahead, min(MOST_UNCERTAIN, error))
+    return Shift(max(-MOST_CHANGE, min(MOST_CHANGE, kept * slope * ahead)), min(MOST_UNCERTAIN, error))

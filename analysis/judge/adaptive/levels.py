@@ -102,7 +102,7 @@ def autocorrelation(values: Sequence[float], centre: float, spread: float) -> fl
     return max(0.0, min(MAX_AUTOCORRELATION, pulled))
 
 
-def effective(count: int, rho: float) -> float:
+def effective(count: float, rho: float) -> float:
     """Return the effective number of independent samples; at least one."""
     return max(1.0, count * (1.0 - rho) / (1.0 + rho))
 

@@ -41,7 +41,7 @@ class Lines:
     memory_full: float = 0.98
     full_minutes: float = 8.0
     traffic: float = 0.29
-    traffic_rollback: float = 0.55
+    traffic_rollback: float = 0.9
 
     def scaled(self, scale: float) -> Lines:
         """Return the thresholds scaled by a sensitivity (low: larger, high: smaller).
@@ -69,7 +69,7 @@ class Lines:
             memory_full=self.memory_full,
             full_minutes=self.full_minutes,
             traffic=min(0.9, self.traffic * scale),
-            traffic_rollback=min(0.9, self.traffic_rollback * scale),
+            traffic_rollback=min(0.97, self.traffic_rollback * scale),
         )
 
     def deciding(self) -> Lines:

@@ -1,55 +1,85 @@
-"""Judge requests_per_sec: lost traffic relative to its level and variance. Growth is not a fault."""
+"""Judge requests_per_sec: the share of the expected traffic that is lost. Growth is not a fault.
+
+Expected is PRE's level, moved by PRE's own course and by what the same minutes of earlier days predict; the older PRE,
+the less is known of it. Shares are compared as logarithms, because levels move by factors.
+"""
 
 import math
+from collections.abc import Sequence
 
 from analysis.judge.adaptive import thresholds
-from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
-from analysis.judge.adaptive.levels import Series, contrast, level
+from analysis.judge.adaptive.earlier import USUAL_SLOPE, Line, Shift, combined, course, line_through, of_earlier_days
+from analysis.judge.adaptive.evidence import ENOUGH_PRE, GUARD, Evidence, Finding, outcome
+from analysis.judge.adaptive.levels import (
+    PRIOR_NOISE_WEIGHT,
+    Contrast,
+    autocorrelation,
+    effective,
+    level,
+    mean,
+    noise,
+    step_noise,
+    without_worst,
+)
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
-from analysis.judge.types import Check
+from analysis.judge.quality import PRE_MAX_AGE
+from analysis.judge.types import Check, Sample
 
+METRIC = "requests_per_sec"
+
+# Usual scatter of a minute's traffic around its level, beyond counting: 10 %.
 PRIOR_NOISE = 0.10
 
 # With fewer requests in all of PRE there is no traffic to lose.
 FEW_REQUESTS = 3.0
 
+# A rollback takes enough requests to exclude (at 2 %) that less than this share is lost.
+SURELY_LOST = 0.65
+Z = 2.05
+# Strength of what is short of a rollback on purpose.
+ALMOST = 0.95
+
+# Traffic hardly falls faster by itself than by half in an hour.
+FALLS = math.log(2.0) / 60.0
+
+_NEVER = 1e-9
+
 
 def judge_traffic(evidence: Evidence) -> Finding | None:
     """Judge the lost share of the expected traffic; None if PRE had almost none."""
-    if not evidence.pre or not evidence.body:
+    pre = [sample for sample in evidence.pre if sample.origin != "history"] or list(evidence.pre)
+    if not pre or not evidence.body:
         return None
-    base = evidence.base_rate()
-    interval = max(1.0, evidence.window.interval_s)
-    if base * interval * len(evidence.pre) < FEW_REQUESTS:
+    rates = [sample.requests_per_sec for sample in pre]
+    base, interval = level(rates), max(1.0, evidence.window.interval_s)
+    if base * interval * len(pre) < FEW_REQUESTS:
         return None
-    scaled = [[s.requests_per_sec / base for s in part] for part in (evidence.pre, evidence.body, evidence.last)]
-    series = Series(scaled[0], evidence.pre_minutes, scaled[1], evidence.body_minutes, scaled[2])
-    result = contrast(
-        series,
-        sign=-1.0,
-        prior_noise=math.sqrt(PRIOR_NOISE**2 + 1.0 / (base * interval)),
-        knobs=evidence.knobs,
+    found = _Traffic(evidence, pre, base, interval)
+    result, lines = found.contrast, evidence.lines
+    need, need_rollback = (
+        -math.log1p(-lines.traffic * WARNING_SHARE),
+        -math.log1p(-lines.traffic_rollback * ROLLBACK_SHARE),
     )
-    expected = max(0.2, result.base)
-    lines = evidence.lines
-    need, need_rollback = lines.traffic * WARNING_SHARE, lines.traffic_rollback * ROLLBACK_SHARE
-    strength = result.strength(need * expected, evidence.guard, evidence.knobs)
-    critical = min(strength, result.strength(need_rollback * expected, evidence.guard, evidence.knobs))
-    lost = max(0.0, min(1.0, result.sustained / expected))
+    strength = result.strength(need, evidence.guard, evidence.knobs)
+    critical = min(strength, result.strength(need_rollback, evidence.guard, evidence.knobs), found.surely_lost())
+    if evidence.post[0].collected_at - pre[-1].collected_at > PRE_MAX_AGE:
+        critical = min(critical, ALMOST)
+    expected = found.expected[len(found.expected) // 2]
+    lost = -math.expm1(-max(0.0, result.sustained))
     # The check's level is the one that decided: of the whole window, or of its last part.
-    observed = (1.0 - lost) * expected * base if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
-    limit = expected * (1 - (need_rollback if critical >= 1.0 else need))
-    under = sum(value < limit for value in scaled[1])
+    observed = (1.0 - lost) * expected if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
+    limit = math.exp(-max(need_rollback if critical >= 1.0 else need, evidence.guard * result.whole_error))
+    under = sum(ratio < limit for ratio in found.ratios)
     check = Check(
-        metric="requests_per_sec",
+        metric=METRIC,
         rule="traffic_lost",
         outcome=outcome(strength, critical),
         code="traffic_fell" if strength >= 1.0 else "traffic_level",
         params={"lost": lost, "line": thresholds.traffic(lines.deciding(), strength, critical)},
         observed=observed,
-        baseline=expected * base,
-        spread=result.spread * base,
-        limit=limit * base,
+        baseline=expected,
+        spread=result.spread * expected,
+        limit=limit * expected,
         share=under / len(evidence.body),
         margin=critical if critical >= 1.0 else strength,
         details={
@@ -59,4 +89,119 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
             "drift": round(result.drift, 3),
         },
     )
-    return Finding(check, strength, critical, strength, result.plain / (lines.traffic * expected))
+    return Finding(check, strength, critical, strength, result.plain / need)
+
+
+class _Traffic:
+    """POST's traffic as ratios to what was expected."""
+
+    def __init__(self, evidence: Evidence, pre: Sequence[Sample], base: float, interval: float) -> None:
+        self.interval = interval
+        start = evidence.post[0].collected_at
+
+        def minutes(samples: Sequence[Sample]) -> list[float]:
+            return [(sample.collected_at - start).total_seconds() / 60.0 for sample in samples]
+
+        before, after = minutes(pre), minutes(evidence.body)
+        rates = [sample.requests_per_sec for sample in pre]
+        least = math.sqrt(PRIOR_NOISE**2 + 1.0 / (base * interval))
+        logs = self._logs(pre)
+        line = line_through(logs, before, spread=0.5 * least, rho=autocorrelation(logs, level(logs), least))
+        flat = [rate / math.exp(_bounded(line.at(minute))) for rate, minute in zip(rates, before, strict=True)]
+        base = max(_NEVER, math.exp(line.level) * level(flat))
+        posts = [sample.requests_per_sec / base for sample in evidence.body]
+        self.spread = max(_spread(flat, posts, prior=least), 1.0 / math.sqrt(base * interval))
+        self.rho = autocorrelation(flat, level(flat), self.spread)
+        shift = self._shift(evidence, line, before, after) if evidence.knobs.follow_drift else Shift()
+        ahead = max(_NEVER, mean(after) - line.centre)
+        self.expected = [
+            base * math.exp(shift.change * max(0.0, min(2.0, (minute - line.centre) / ahead))) for minute in after
+        ]
+        self.ratios = [
+            sample.requests_per_sec / expected for sample, expected in zip(evidence.body, self.expected, strict=True)
+        ]
+        self.last = len(evidence.last)
+        self.base_error = math.hypot(self.spread / math.sqrt(effective(line.count, self.rho)), shift.error)
+        self.contrast = self._contrast(evidence, shift, line.count)
+
+    def _logs(self, samples: Sequence[Sample]) -> list[float]:
+        return [math.log(sample.requests_per_sec + 0.5 / self.interval) for sample in samples]
+
+    def _shift(self, evidence: Evidence, line: Line, before: Sequence[float], after: Sequence[float]) -> Shift:
+        """Return the expected change from PRE to POST."""
+        ahead = max(_NEVER, mean(after) - line.centre)
+        days = of_earlier_days(evidence.window.earlier_days, METRIC)
+        # Traffic that still falls after the deployment, or falls at this hour, may have done so in between.
+        now = line_through(self._logs(evidence.body), after, spread=self.spread, rho=self.rho)
+        falls = max(0.0, now.slope_error - now.slope)
+        gap = max(0.0, after[0] - before[-1]) / ahead
+        usual = max(USUAL_SLOPE, min(FALLS, falls) * gap, abs(days.change) / ahead if days else 0.0)
+        own = course(line.slope, line.slope_error, ahead, usual=usual)
+        if own.change > 0.0:
+            # A trend that would worsen the finding counts only half: swings reverse.
+            own = Shift(0.5 * own.change * min(1.0, max(0.0, before[-1] - line.centre) / ahead), own.error)
+        return combined(own, days)
+
+    def _contrast(self, evidence: Evidence, shift: Shift, count: float) -> Contrast:
+        centre = level if evidence.knobs.robust else mean
+
+        def lost(ratios: Sequence[float]) -> float:
+            few = 0.5 / max(1.0, self.requests(len(ratios)))
+            return -math.log((centre(ratios) + few) / (1.0 + few))
+
+        def best(ratios: Sequence[float]) -> float:
+            return lost([-one for one in without_worst([-ratio for ratio in ratios])])
+
+        def error(ratios: Sequence[float]) -> float:
+            chance = self.spread * math.sqrt(1.0 / effective(count, self.rho) + 1.0 / effective(len(ratios), self.rho))
+            # Fewer standard errors are required where PRE is thin, but not of its age.
+            return math.hypot(1.2 * chance, GUARD / evidence.guard * shift.error)
+
+        last = self.ratios[len(self.ratios) - self.last :]
+        singles = tuple(-math.log(max(ratio, 0.005)) for ratio in self.ratios)
+        return Contrast(
+            base=1.0,
+            spread=self.spread,
+            drift=math.exp(shift.change),
+            whole=lost(self.ratios),
+            whole_without_worst=best(self.ratios),
+            whole_error=error(self.ratios),
+            last=lost(last),
+            last_without_worst=best(last),
+            last_error=error(last),
+            effects=singles,
+            plain=-math.log(max(mean(self.ratios), 0.005)),
+        )
+
+    def requests(self, count: int) -> float:
+        """Return the requests expected in the last `count` samples."""
+        return self.interval * math.fsum(self.expected[len(self.expected) - count :])
+
+    def surely_lost(self) -> float:
+        """Return the loss that counting leaves no doubt about, as a multiple of SURELY_LOST (logarithms).
+
+        The upper limit of a gamma distribution after so many requests (Wilson and Hilferty), and of the expected level.
+        """
+        best = 0.0
+        for count in (len(self.ratios), self.last):
+            expected = self.requests(count)
+            seen = expected * mean(self.ratios[len(self.ratios) - count :]) + 1.0
+            most = seen * (1.0 - 1.0 / (9.0 * seen) + Z / (3.0 * math.sqrt(seen))) ** 3
+            best = max(best, -math.log(most / expected) - Z * self.base_error)
+        return best / -math.log1p(-SURELY_LOST)
+
+
+def _bounded(log: float) -> float:
+    return max(-30.0, min(30.0, log))
+
+
+def _spread(pre: Sequence[float], post: Sequence[float], *, prior: float) -> float:
+    """Return the relative scatter of PRE, shrunk towards the prior, and with POST if PRE is thin."""
+    count, own = len(pre), noise(pre, level(pre))
+    variance = (count - 1.0) * own * own + PRIOR_NOISE_WEIGHT * prior * prior
+    weight = count - 1.0 + PRIOR_NOISE_WEIGHT
+    if count < ENOUGH_PRE:
+        helps = 0.7 * max(0, len(post) - 2)
+        variance += helps * step_noise(post) ** 2
+        weight += helps
+    return math.sqrt(variance / weight)
