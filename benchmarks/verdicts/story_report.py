@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from analysis.judge.types import ROLLBACK
+from analysis.judge.types import OK, ROLLBACK, WARNING
 from benchmarks.verdicts.outcome import Outcome, outcome_of
 from benchmarks.verdicts.stories import NOT_CONCLUSIVE, STORIES, Answer, Story
 
 GOAL = 0.95
+SHOWN: dict[Answer, str] = {OK: "ok", WARNING: "warning", ROLLBACK: "rollback", NOT_CONCLUSIVE: "no conclusion"}
 
 
 @dataclass(slots=True)
@@ -80,10 +81,14 @@ def report_stories(told: Mapping[str, Told]) -> tuple[list[str], dict[str, Any]]
     lines = ["", f"fourth world: stories, share of acceptable answers (goal {GOAL:.0%} each)"]
     data: dict[str, Any] = {}
     for reported in (True, False):
-        lines += ["", "reported" if reported else "of the same kinds"]
+        lines += ["", "reported as wrong:" if reported else "of the same kinds:", ""]
+        lines += ["| story | what happens | acceptable | share | typical fault |", "|---|---|---|---:|---|"]
         for name, result in told.items():
-            if STORIES[name].reported == reported:
-                lines.append(f"{name:36s} {result.share:7.1%}  {result.typical_fault}".rstrip())
+            story = STORIES[name]
+            if story.reported == reported:
+                acceptable = ", ".join(SHOWN[answer] for answer in story.answers)
+                cells = (f"`{name}`", story.title, acceptable, f"{100 * result.share:.1f} %", result.typical_fault)
+                lines.append(f"| {' | '.join(cells)} |")
                 data[name] = {
                     "reported": reported,
                     "cases": result.cases,
