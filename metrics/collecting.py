@@ -20,6 +20,7 @@ def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
         environment.previous_hmac_until,
         environment.endpoint_blocked_at is not None,
         environment.pk,
+        environment.units,
     )
 
 

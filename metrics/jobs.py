@@ -9,6 +9,7 @@ from metrics.collecting import collected_from
 from metrics.counting import count_lost
 from metrics.sources.http_endpoint import Endpoint
 from metrics.storing import Sample, store_samples
+from projects.units import METRICS_WITH_UNITS, Units
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, job_kind
 
@@ -31,10 +32,13 @@ def load_endpoints(jobs: Sequence[Job]) -> Mapping[int, Endpoint]:
         "environment__previous_hmac_secret",
         "environment__previous_hmac_until",
         "environment__endpoint_blocked_at",
+        *(f"environment__{metric}_unit" for metric in METRICS_WITH_UNITS),
     )
     endpoints = {
-        pk: Endpoint(url, str(project), secret.open(), previous, until, blocked is not None, environment_id)
-        for pk, environment_id, url, project, secret, previous, until, blocked in rows
+        pk: Endpoint(
+            url, str(project), secret.open(), previous, until, blocked is not None, environment_id, Units(*units)
+        )
+        for pk, environment_id, url, project, secret, previous, until, blocked, *units in rows
     }
     return {job.id: endpoints[job.deployment_id] for job in jobs if job.deployment_id in endpoints}
 

@@ -4,12 +4,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from common.strict_json import Constant, InvalidJSON, read_json
 from explain.errors import ExplainedError
 from explain.facts import Fact
 from metrics.formats import format_of
+from projects.units import MS, OUR_UNITS, PERCENT, RATIO, SECONDS, Units
 
 # Greatest value by metric; None: no upper bound.
 BOUNDS: dict[str, float | None] = {
@@ -24,11 +25,6 @@ BOUNDS: dict[str, float | None] = {
 RATIO_SLACK = 0.01
 ROUNDING = 1e-6
 
-MS: Final = "ms"
-SECONDS: Final = "s"
-RATIO: Final = "ratio"
-PERCENT: Final = "percent"
-
 
 class InvalidPayload(ExplainedError, ValueError):
     """The body is not a set of metrics."""
@@ -37,23 +33,6 @@ class InvalidPayload(ExplainedError, ValueError):
     def reason(self) -> str:
         """Return the code of the failed collection: invalid_json or invalid_payload."""
         return "invalid_json" if self.code in ("not_json", "metric_constant") else "invalid_payload"
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """The units in which an endpoint answers: ms or s, ratio or percent."""
-
-    latency_p95: str = MS
-    error_rate: str = RATIO
-    cpu_usage: str = RATIO
-    memory_usage: str = RATIO
-
-    def of(self, metric: str) -> str:
-        """Return the unit of a metric; "" where there is no choice."""
-        return str(getattr(self, metric, ""))
-
-
-OUR_UNITS = Units()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from projects.admin_actions import block_endpoints, change_plan, changed_rows, u
 from projects.models import PLAN_CHOICES, ApiKey, Environment, ExcludedWindow, PolicySource, PolicyVersion, Project
 from projects.services import issue_api_key, set_policy
 from projects.signing import enable_signing
+from projects.units import METRICS_WITH_UNITS
 
 POLICY_HELP = gettext_lazy(
     "What differs from the default policy. Of the adaptive one: sensitivity (low, normal, high), limits and "
@@ -111,7 +112,8 @@ class EnvironmentForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
 
     class Meta:
         model = Environment
-        fields = ("project", "name", "metrics_endpoint", "policy", "baseline_interval_s")
+        units = tuple(f"{metric}_unit" for metric in METRICS_WITH_UNITS)
+        fields = ("project", "name", "metrics_endpoint", *units, "policy", "baseline_interval_s")
 
     def clean_policy(self) -> Any:
         policy = self.cleaned_data["policy"]

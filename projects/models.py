@@ -19,8 +19,10 @@ from accounts.models import Team, User
 from accounts.permissions import Actions, actions_in
 from common.validation import validation_error
 from outbound.fetcher import EndpointError, parse_endpoint
+from projects import units
 from projects.plans import PLANS, Plan
 from projects.policies import validate_policy
+from projects.units import METRICS_WITH_UNITS, Units
 from security.encryption import EncryptedTextField
 
 API_KEY_PREFIX = "sp_"
@@ -156,6 +158,21 @@ class EnvironmentQuerySet(models.QuerySet["Environment"]):
         )
 
 
+class LatencyUnit(models.TextChoices):
+    MS = units.MS, _("milliseconds")
+    SECONDS = units.SECONDS, _("seconds")
+
+
+class RatioUnit(models.TextChoices):
+    RATIO = units.RATIO, _("ratio, 0 to 1")
+    PERCENT = units.PERCENT, _("per cent, 0 to 100")
+
+
+def unit_field(name: Any, choices: type[models.TextChoices], default: str) -> models.CharField[Any, Any]:
+    """Return the column of a metric's unit in the endpoint's answers; samples are stored in ms and ratios."""
+    return models.CharField(name, max_length=10, choices=choices, default=default, db_default=default)
+
+
 class Environment(models.Model):
     """A place where a project runs (prod, staging, …), with its own metrics endpoint."""
 
@@ -166,6 +183,10 @@ class Environment(models.Model):
     metrics_endpoint = models.CharField(
         _("metrics endpoint"), max_length=2048, blank=True, validators=[validate_endpoint]
     )
+    latency_p95_unit = unit_field(_("unit of p95 latency"), LatencyUnit, units.MS)
+    error_rate_unit = unit_field(_("unit of the error rate"), RatioUnit, units.RATIO)
+    cpu_usage_unit = unit_field(_("unit of CPU usage"), RatioUnit, units.RATIO)
+    memory_usage_unit = unit_field(_("unit of memory usage"), RatioUnit, units.RATIO)
     hmac_secret = EncryptedTextField(blank=True, editable=False)
     previous_hmac_secret = EncryptedTextField(
         blank=True, editable=False, default="", db_default="", help_text="Still tried until previous_hmac_until."
@@ -214,6 +235,11 @@ class Environment(models.Model):
     def signs(self) -> bool:
         """Return whether requests to the metrics endpoint are signed."""
         return bool(self.hmac_secret)
+
+    @property
+    def units(self) -> Units:
+        """Return the units in which the metrics endpoint answers."""
+        return Units(**{metric: getattr(self, f"{metric}_unit") for metric in METRICS_WITH_UNITS})
 
     def in_grace(self, now: datetime) -> bool:
         """Return whether the secret from before a rotation is still tried where the endpoint refuses the new one."""

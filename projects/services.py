@@ -96,6 +96,14 @@ def rename_environment(environment: Environment, name: str) -> None:
     saved(environment, ["name"])
 
 
+def set_units(environment: Environment, **units: str) -> None:
+    """Set the units of these metrics in the endpoint's answers, and no others. Raises ValidationError."""
+    columns = {f"{metric}_unit": unit for metric, unit in units.items()}
+    for column, unit in columns.items():
+        setattr(environment, column, unit)
+    saved(environment, list(columns))
+
+
 def set_endpoint(environment: Environment, url: str, *, seen: str) -> bool:
     """Set the environment's metrics endpoint ("": none); return False where it is no longer the one that was seen.
 

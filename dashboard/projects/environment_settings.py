@@ -10,16 +10,16 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Action, Actions
-from dashboard.forms import Refusals
+from dashboard.forms import Refusals, changes
 from dashboard.page import page
 from dashboard.policies.queries import environment_of, readable
-from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm
+from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm, UnitsForm
 from dashboard.projects.probing import report_on
 from dashboard.projects.queries import COUNTED_UP_TO, content_of
 from metrics.deletion import delete_environment
 from metrics.probing import probe as probe_endpoint
 from projects.models import Environment
-from projects.services import rename_environment, set_endpoint
+from projects.services import rename_environment, set_endpoint, set_units
 from projects.signing import fingerprint
 
 ACTIVATE, DEACTIVATE = "activate", "deactivate"
@@ -72,6 +72,19 @@ def endpoint(request: HttpRequest, environment: Environment, actions: Actions) -
     return redirect("dashboard:environment-settings", environment_id=environment.pk)
 
 
+@page("POST", of=environment_of, action=Action.CHANGE_ENVIRONMENT)
+def units(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
+    """Set the units of the form: those that the page was left with, or those that a test suggested."""
+    form = UnitsForm(environment, request.POST)
+    if not form.is_valid():
+        return show(request, environment, actions, units_form=form)
+    with Refusals(request, form):
+        set_units(environment, **{metric: unit for metric, unit in changes(form).items() if unit})
+        messages.success(request, _("The units are set: samples are converted from now on. Test the endpoint again."))
+        return redirect("dashboard:environment-settings", environment_id=environment.pk)
+    return show(request, environment, actions, units_form=form)
+
+
 # Its history is deleted with it, which cannot be undone: hence the right to delete the project.
 @page("GET", "POST", of=environment_of, action=Action.DELETE_PROJECT)
 def delete(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
@@ -99,6 +112,7 @@ def show(request: HttpRequest, environment: Environment, actions: Actions, **for
         "project": environment.project,
         "name_form": EnvironmentNameForm(initial={"name": environment.name}),
         "endpoint_form": EndpointForm(environment),
+        "units_form": UnitsForm(environment),
         "rotate_form": RotateForm(),
         "end_form": TypedNameForm(environment.name, prefix="end"),
         "seen": fingerprint(environment),

@@ -1,5 +1,6 @@
 """Forms of projects, environments and keys."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django import forms
@@ -7,7 +8,8 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team, User
-from projects.models import PLAN_CHOICES, Environment, Project, validate_endpoint
+from dashboard.labels import METRICS
+from projects.models import PLAN_CHOICES, Environment, LatencyUnit, Project, RatioUnit, validate_endpoint
 from projects.signing import DEFAULT_GRACE_HOURS, GRACE_HOURS
 
 LONGEST_NAME = 100
@@ -138,6 +140,20 @@ class EndpointForm(forms.Form):
     def __init__(self, environment: Environment, data: Any = None) -> None:
         current = environment.metrics_endpoint
         super().__init__(data, initial={"url": current, "seen": current})
+
+
+class UnitsForm(forms.Form):
+    """The units in which an environment's endpoint answers; a form may name only some of them."""
+
+    latency_p95 = forms.ChoiceField(label=METRICS["latency_p95"], choices=LatencyUnit, required=False)
+    error_rate = forms.ChoiceField(label=METRICS["error_rate"], choices=RatioUnit, required=False)
+    cpu_usage = forms.ChoiceField(label=METRICS["cpu_usage"], choices=RatioUnit, required=False)
+    memory_usage = forms.ChoiceField(label=METRICS["memory_usage"], choices=RatioUnit, required=False)
+
+    def __init__(self, environment: Environment, data: Any = None) -> None:
+        super().__init__(data, initial=asdict(environment.units))
+        for shown in self.fields.values():
+            shown.show_hidden_initial = True
 
 
 class KeyForm(forms.Form):

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from dashboard.labels import Status
 from metrics.payload import Reading
 from metrics.probing import PREVIOUS, Probe
+from projects.models import LatencyUnit, RatioUnit
 
 GOOD = Status("ok", "ok", _("A poller would store this sample"))
 DOUBTFUL = Status("warning", "warning", _("A poller would store this sample, but look at the remarks"))
@@ -43,19 +44,37 @@ FIXES: dict[str, Any] = {
 OTHERWISE = _("Try again. If it stays like this, look at the log of the service.")
 
 DOUBTS: dict[str, Any] = {
-    "seconds": _("This looks like seconds. Send milliseconds."),
+    "percent": _("This looks like per cent."),
+    "amount": _("This looks like an amount: send the share of what there is, 0.42 for 42 %."),
+    "ratio": _("This looks like a ratio, but its unit here is per cent."),
+    "seconds": _("This looks like seconds. Send milliseconds, or set its unit."),
+    "milliseconds": _("This looks like milliseconds, but its unit here is seconds."),
     "nothing": _("Exactly 0 for a service that runs: is it measured?"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A probe as its page shows it. fix: what to do, "" where nothing is wrong; lines: metrics with remarks."""
+    """A probe as its page shows it.
+
+    fix: what to do, "" where nothing is wrong; lines: metrics with remarks; units: those that would explain values that
+    look like another unit, by metric, with the label.
+    """
 
     probe: Probe
     status: Status
     fix: Any
     lines: list[tuple[Reading, Any]]
+    units: list[tuple[str, str, Any]]
+
+
+# What the unit of a metric should be set to, by what its value looks like.
+MEANT = {
+    "percent": RatioUnit.PERCENT,
+    "ratio": RatioUnit.RATIO,
+    "seconds": LatencyUnit.SECONDS,
+    "milliseconds": LatencyUnit.MS,
+}
 
 
 def report_on(probe: Probe) -> Report:
@@ -63,4 +82,10 @@ def report_on(probe: Probe) -> Report:
     doubts = any(reading.doubt for reading in probe.readings) or probe.unsigned or probe.secret == PREVIOUS
     status = BAD if not probe.works else DOUBTFUL if doubts else GOOD
     fix = "" if probe.works else FIXES.get(probe.code, OTHERWISE)
-    return Report(probe, status, fix, [(reading, DOUBTS.get(reading.doubt, "")) for reading in probe.readings])
+    lines = [
+        # A refusal says itself what the value looks like.
+        (reading, "" if reading.problem else DOUBTS.get(reading.doubt, ""))
+        for reading in probe.readings
+    ]
+    units = [(one.name, meant.value, meant.label) for one in probe.readings if (meant := MEANT.get(one.doubt))]
+    return Report(probe, status, fix, lines, units)

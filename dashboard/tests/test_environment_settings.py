@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ from django.utils import timezone
 from accounts.models import Role
 from dashboard.projects.probing import report_on
 from dashboard.tests.endpoints import Service
-from dashboard.tests.pages import as_role, fresh, has, queries_of, shows, words
+from dashboard.tests.pages import as_role, form_with, fresh, has, queries_of, shows, words
 from metrics.probing import Probe, read_answer
 from metrics.sources.http_endpoint import Endpoint
 from outbound.fetcher import Response
 from projects.models import Environment, Project
 from projects.signing import enable_signing, fingerprint
 from projects.tests.factories import make_environment
+from projects.units import Units
 
 pytestmark = [pytest.mark.django_db, pytest.mark.environment(role=Role.OWNER)]
 SECRET = re.compile(r"sphs_[A-Za-z0-9_-]{43}")
@@ -74,6 +76,40 @@ def test_a_doubtful_value_is_reported_beside_the_others(probe, service, metric, 
     text = words(probe())
     assert remark in text
     assert text.count("fine") == 4
+
+
+def test_units_that_a_test_suggests_are_set_by_one_click_and_convert(probe, service, browser_of, environment):
+    service.metrics |= {"latency_p95": 0.12, "cpu_usage": 30.0, "memory_usage": 140.0}
+    page = probe()
+    shows(page, "p95 latency → seconds; CPU usage → per cent, 0 to 100", "Set these units")
+    fields = form_with('#probe form[action*="units"]', page)
+    assert fields == {"latency_p95": "s", "cpu_usage": "percent"}
+    browser_of.post(of(environment, "units/"), fields)
+    assert fresh(environment).units == Units(latency_p95="s", cpu_usage="percent")
+    service.metrics["memory_usage"] = 0.4
+    page = probe()
+    shows(page, "A poller would store this sample", "p95 latency latency_p95 Value 120 ms", "cpu_usage Value 30.0 %")
+    assert "Set this unit" not in words(page)
+
+
+def test_units_are_set_by_their_form_and_others_changes_are_kept(browser_of, environment):
+    page = browser_of.get(of(environment))
+    shows(page, "Units of its answers", "p95 latency", "per cent, 0 to 100")
+    shown = {f"initial-{metric}": unit for metric, unit in asdict(Units()).items()}
+    Environment.objects.filter(pk=environment.pk).update(memory_usage_unit="percent")
+    answer = browser_of.post(
+        of(environment, "units/"), {**shown, **asdict(Units()), "error_rate": "percent"}, follow=True
+    )
+    shows(answer, "The units are set")
+    assert fresh(environment).units == Units(error_rate="percent", memory_usage="percent")
+    assert browser_of.post(of(environment, "units/"), {"cpu_usage": "kelvin"}).status_code == 200
+    assert fresh(environment).units.cpu_usage == "ratio"
+
+
+def test_prometheus_text_and_a_login_page_are_named(probe, service):
+    for raw, named in ((b"# TYPE up gauge\nup 1\n", "this is Prometheus text"), (b"<html><h1>Log in", "a login page")):
+        service.raw = raw
+        shows(probe(), "A poller would get no sample", named)
 
 
 def test_a_missing_value_is_named(probe, service):

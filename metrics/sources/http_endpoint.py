@@ -8,11 +8,12 @@ from time import monotonic
 from explain.facts import Fact
 from metrics.answers import first_lines
 from metrics.formats import format_of
-from metrics.payload import OUR_UNITS, InvalidPayload, Metrics, Units, parse_metrics
+from metrics.payload import InvalidPayload, Metrics, parse_metrics
 from metrics.signing import signed_headers
 from outbound.endpoints import parse_endpoint
 from outbound.fetcher import Fetcher, OutboundError, Response
 from outbound.transfer import timed_out
+from projects.units import OUR_UNITS, Units
 from scheduler.registry import JobError
 from security.encryption import Sealed
 

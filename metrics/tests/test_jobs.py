@@ -8,12 +8,14 @@ from django.utils import timezone
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
 from explain.facts import Fact
-from metrics.collecting import database_time
+from metrics.collecting import database_time, endpoint_of
 from metrics.jobs import load_endpoints
 from metrics.models import MetricSample
 from metrics.storing import store_samples
 from metrics.tests.factories import of_job
-from projects.services import create_project
+from projects.models import Environment
+from projects.services import create_project, set_units
+from projects.units import OUR_UNITS, Units
 from scheduler.models import ScheduledJob
 from scheduler.registry import Job
 from scheduler.store import Failure, JobStore
@@ -54,6 +56,15 @@ def test_a_job_knows_its_endpoint_and_secret_but_its_row_does_not(deployment: De
     assert endpoint.hmac_secret.startswith("sphs_")
     assert endpoint.hmac_secret not in repr(endpoint)
     assert "sphs_" not in str(ScheduledJob.objects.values())
+    assert endpoint.units == OUR_UNITS
+
+
+def test_every_collection_knows_the_units_of_its_environment(deployment: Deployment) -> None:
+    set_units(deployment.environment, latency_p95="s", cpu_usage="percent")
+    make_due("pre_collect")
+    [job] = claim(JobStore("a", 30), "pre_collect")
+    baseline = endpoint_of(Environment.objects.select_related("project").get())
+    assert load_endpoints([job])[job.id].units == baseline.units == Units(latency_p95="s", cpu_usage="percent")
 
 
 def test_a_job_that_ran_twice_leaves_one_sample(deployment: Deployment) -> None:

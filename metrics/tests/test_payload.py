@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from explain.rendering import render
-from metrics.payload import BOUNDS, PERCENT, SECONDS, InvalidPayload, Metrics, Units, parse_metrics, read_metrics
+from metrics.payload import BOUNDS, InvalidPayload, Metrics, parse_metrics, read_metrics
+from projects.units import PERCENT, SECONDS, Units
 
 GOOD = {
     "requests_per_sec": 12.5,

@@ -1,11 +1,17 @@
 """Creating projects."""
 
+from io import StringIO
+
 import pytest
+from django.core.exceptions import ValidationError
+from django.core.management import call_command
 
 from accounts.models import Role
 from accounts.teams import close_team
 from accounts.tests.factories import make_membership, make_team
-from projects.services import create_project
+from projects.models import Environment
+from projects.services import create_project, set_units
+from projects.units import Units
 
 
 @pytest.mark.django_db
@@ -16,3 +22,12 @@ def test_no_project_is_created_in_a_deleted_team() -> None:
     made = create_project("billing", environment="prod", team="Payments")
     assert made.project.team != team
     assert made.project.team.deleting_at is None
+
+
+@pytest.mark.django_db
+def test_the_command_sets_the_units_in_which_an_endpoint_answers() -> None:
+    call_command("create_project", "shop", "--latency-p95-unit=s", "--memory-usage-unit=percent", stdout=StringIO())
+    environment = Environment.objects.get()
+    assert environment.units == Units(latency_p95="s", memory_usage="percent")
+    with pytest.raises(ValidationError):
+        set_units(environment, cpu_usage="kelvin")

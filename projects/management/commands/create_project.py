@@ -6,10 +6,12 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from accounts.models import User
 from projects.plans import PLANS
-from projects.services import DEFAULT_TEAM, NewProject, create_project
+from projects.services import DEFAULT_TEAM, NewProject, create_project, set_units
+from projects.units import METRICS_WITH_UNITS, OUR_UNITS, other_unit
 
 
 class Command(BaseCommand):
@@ -21,6 +23,14 @@ class Command(BaseCommand):
         parser.add_argument("--endpoint", default="", help="URL of its metrics endpoint")
         parser.add_argument("--plan", choices=list(PLANS), default="free")
         parser.add_argument("--hmac", action="store_true", help="sign the requests to the metrics endpoint")
+        for metric in METRICS_WITH_UNITS:
+            ours = OUR_UNITS.of(metric)
+            parser.add_argument(
+                f"--{metric.replace('_', '-')}-unit",
+                choices=[ours, other_unit(metric, ours)],
+                default=ours,
+                help=f"in which the endpoint answers {metric} (default: {ours})",
+            )
         parser.add_argument("--team", default=DEFAULT_TEAM, help="name of the team, made if missing")
         parser.add_argument("--owner", help="user name of a user who becomes an owner of the team")
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -32,15 +42,17 @@ class Command(BaseCommand):
             if owner is None:
                 raise CommandError(f"--owner: there is no user {options['owner']!r}. Make one with createsuperuser.")
         try:
-            made = create_project(
-                options["name"],
-                environment=options["env"],
-                endpoint=options["endpoint"],
-                plan=options["plan"],
-                signed=options["hmac"],
-                team=options["team"],
-                owner=owner,
-            )
+            with transaction.atomic():
+                made = create_project(
+                    options["name"],
+                    environment=options["env"],
+                    endpoint=options["endpoint"],
+                    plan=options["plan"],
+                    signed=options["hmac"],
+                    team=options["team"],
+                    owner=owner,
+                )
+                set_units(made.environment, **{metric: options[f"{metric}_unit"] for metric in METRICS_WITH_UNITS})
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
         self.stdout.write(self.as_json(made) if options["json"] else self.as_text(made))
