@@ -26,10 +26,10 @@ from analysis.serializers import (
     VerdictSerializer,
 )
 from common.openapi import described
-from deployments.closing import why_closed
+from deployments.api import sentences
+from deployments.closing import earlier_attempt, why_closed
 from deployments.long_poll import long_poll
 from deployments.models import NEVER_JUDGED, Deployment, State
-from explain.rendering import render
 from metrics.models import MetricSample, Phase
 from projects.authentication import project_of
 from security.limits import DEPLOYMENTS, limited
@@ -176,6 +176,7 @@ class VerdictView(APIView):
             "deployment_id": str(deployment.uuid),
             "state": deployment.state,
             "samples": sample_count(deployment),
+            "message": sentences(earlier_attempt(deployment)) or None,
         }
         if deployment.state in NEVER_JUDGED:
             raise NeverJudged(deployment)
@@ -194,7 +195,7 @@ class NeverJudged(APIException):
     status_code = status.HTTP_409_CONFLICT
 
     def __init__(self, deployment: Deployment) -> None:
-        super().__init__(render(why_closed(deployment)), code=str(deployment.state))
+        super().__init__(sentences([why_closed(deployment), *earlier_attempt(deployment)]), code=str(deployment.state))
 
 
 def stands(deployment: Deployment) -> bool:

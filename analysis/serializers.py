@@ -116,10 +116,14 @@ class SampleCount(serializers.Serializer[Any]):
     expected = serializers.IntegerField()
 
 
+MESSAGE = "that the deployment is an earlier attempt's, where a later one brought its idempotency key"
+
+
 class PendingVerdict(serializers.Serializer[Any]):
     deployment_id = serializers.UUIDField()
     state = serializers.CharField()
     samples = SampleCount()
+    message = serializers.CharField(allow_null=True, help_text=MESSAGE)
     verdict = serializers.CharField(allow_null=True, help_text="null until the verdict stands")
 
 
@@ -129,7 +133,8 @@ class StandingVerdict(VerdictSerializer):
     deployment_id = serializers.UUIDField()
     state = serializers.CharField()
     samples = SampleCount()
+    message = serializers.CharField(allow_null=True, help_text=MESSAGE)
     hints = HintSerializer(many=True)
 
     class Meta(VerdictSerializer.Meta):
-        fields = ["deployment_id", "state", "samples", *VerdictSerializer.Meta.fields, "hints"]
+        fields = ["deployment_id", "state", "samples", "message", *VerdictSerializer.Meta.fields, "hints"]

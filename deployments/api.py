@@ -20,6 +20,7 @@ from deployments.services import (
     Trigger,
     UnknownEnvironment,
     finish_deployment,
+    finish_named,
     start_deployment,
     wait_for_pre_sample,
 )
@@ -31,6 +32,7 @@ from projects.policy import InvalidPolicy
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_FOR_PRE_S = 10.0
+KEY_HEADER = OpenApiParameter("X-Idempotency-Key", str, OpenApiParameter.HEADER)
 FACTS = ("branch", "commit_sha", "version", "author", "url", "committed_at")
 
 
@@ -57,11 +59,11 @@ def sentences(notes: Sequence[Fact]) -> str:
     return " ".join(map(render, notes))
 
 
-def checked(serializer_class: type, request: Request, **overrides: Any) -> dict[str, Any]:
-    """Return the validated body. Raises ValidationError."""
-    body = request.data
-    if overrides and isinstance(body, dict):
-        body = {**body, **overrides}
+def checked(serializer_class: type, request: Request) -> dict[str, Any]:
+    """Return the validated body, with the idempotency key of the header if there is one. Raises ValidationError."""
+    body, key = request.data, request.headers.get("X-Idempotency-Key", "").strip()
+    if key and isinstance(body, dict):
+        body = {**body, "idempotency_key": key}
     serializer = serializer_class(data=body)
     serializer.is_valid(raise_exception=True)
     validated: dict[str, Any] = serializer.validated_data
@@ -89,12 +91,11 @@ class TriggerView(APIView):
         operation_id="trigger",
         request=TriggerRequest,
         responses=TriggerResponse,
-        parameters=[OpenApiParameter("X-Idempotency-Key", str, OpenApiParameter.HEADER)],
+        parameters=[KEY_HEADER],
     )
     def post(self, request: Request) -> Response:
         """Start a deployment: SeqPulse samples the service as it is now."""
-        header = request.headers.get("X-Idempotency-Key", "").strip()
-        body = checked(TriggerRequest, request, **({"idempotency_key": header} if header else {}))
+        body = checked(TriggerRequest, request)
         trigger = Trigger(
             env=body["env"],
             idempotency_key=body["idempotency_key"] or None,
@@ -127,18 +128,26 @@ class TriggerView(APIView):
 class FinishView(APIView):
     """A deployment is done."""
 
-    @described(operation_id="finish", request=FinishRequest, responses=FinishResponse)
+    @described(
+        operation_id="finish",
+        request=FinishRequest,
+        responses=FinishResponse,
+        parameters=[KEY_HEADER],
+    )
     def post(self, request: Request) -> Response:
         """Finish a deployment: SeqPulse starts to observe the new version."""
         body = checked(FinishRequest, request)
-        bind_contextvars(deployment_id=str(body["deployment_id"]))
+        project, uuid = project_of(request), body["deployment_id"]
+        how = {"result": body["result"], "metrics_endpoint": body["metrics_endpoint"]}
         try:
-            finished = finish_deployment(
-                project_of(request),
-                body["deployment_id"],
-                result=body["result"],
-                metrics_endpoint=body["metrics_endpoint"],
-            )
+            if uuid is not None:
+                finished = finish_deployment(project, uuid, **how)
+            else:
+                finished = finish_named(project, body["env"], body["idempotency_key"], **how)
+        except UnknownEnvironment as error:
+            raise ValidationError({error.field: [str(error)]}, code=error.code) from None
         except EndpointConflict as error:
             raise Conflict(error) from None
-        return Response({"status": finished.status, "message": sentences(finished.notes)})
+        found = str(finished.uuid) if finished.uuid else None
+        bind_contextvars(deployment_id=found)
+        return Response({"status": finished.status, "message": sentences(finished.notes), "deployment_id": found})

@@ -1,13 +1,13 @@
 """Close deployments without a finish: superseded or abandoned. They get no verdict, so they never read as ok."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
-from deployments.models import Deployment, State
+from deployments.models import NEVER_JUDGED, Deployment, State
 from explain.facts import Fact
 from scheduler.queue import cancel
 
@@ -53,3 +53,12 @@ def why_closed(deployment: Deployment) -> Fact:
         by = deployment.superseded_by
         return Fact("was_superseded_by", {**number, "by": by.number}) if by else Fact("was_superseded", number)
     return Fact("was_abandoned" if deployment.state == State.ABANDONED else "not_running", number)
+
+
+def earlier_attempt(deployment: Deployment) -> list[Fact]:
+    """Return the note for calls about a deployment whose idempotency key a later attempt brought too."""
+    if deployment.attempts == 1:
+        return []
+    code = "attempt_without_verdict" if deployment.state in NEVER_JUDGED else "verdict_of_attempt"
+    started = f"{deployment.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return [Fact(code, {"number": deployment.number, "started": started, "attempt": deployment.attempts})]

@@ -62,7 +62,8 @@ class Deployment(models.Model):
 
     window_samples and interval_s are fixed at finish, settle_s (between finish and the window) at trigger, so that a
     later change of settings does not change what this deployment is waiting for. duration_ms: from trigger to finish.
-    idempotency_key: of the call that started it, to be shown; DeploymentKey has the keys of all calls.
+    idempotency_key: of the call that started it, to be shown; DeploymentKey has the keys of all calls. attempts: how
+    many attempts of its pipeline brought its key, itself included; later calls count once it is closed.
     """
 
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
@@ -74,6 +75,7 @@ class Deployment(models.Model):
         Environment, on_delete=models.CASCADE, related_name="deployments", verbose_name=_("environment")
     )
     idempotency_key = models.CharField(_("idempotency key"), max_length=255, null=True, blank=True)
+    attempts = models.PositiveIntegerField(_("attempts"), default=1, db_default=1)
     branch = models.CharField(_("branch"), max_length=255, blank=True)
     commit_sha = models.CharField(_("commit"), max_length=64, blank=True)
     version = models.CharField(_("version"), max_length=255, blank=True)

@@ -104,8 +104,20 @@ class TriggerResponse(serializers.Serializer[Any]):
     pre = PreSampleState(required=False, help_text="With wait_for_pre only.")
 
 
+class OptionalId(serializers.UUIDField):
+    """An id that may be missing, null or empty; reads as None then."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_null=True, default=None, **kwargs)
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        return super().validate_empty_values(None if data == "" else data)
+
+
 class FinishRequest(serializers.Serializer[Any]):
-    deployment_id = serializers.UUIDField()
+    deployment_id = OptionalId(help_text="From the answer of trigger. Without it, env says which one is finished.")
+    env = OptionalText(max_length=100, help_text="Name of the environment; alone: its running deployment.")
+    idempotency_key = OptionalText(max_length=255, help_text="Of the trigger call to env; X-Idempotency-Key wins.")
     result = serializers.CharField(
         max_length=64,
         help_text="How the pipeline ended, in the words of any CI system and in any case: success, failed, cancelled, "
@@ -122,7 +134,15 @@ class FinishRequest(serializers.Serializer[Any]):
             raise serializers.ValidationError(f'"{value}" is not a result. These are: {known_words()}.')
         return result
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["deployment_id"] is None and not attrs["env"]:
+            needed = "Say which deployment is finished: deployment_id, or env with idempotency_key, or env alone."
+            keyed = "A key belongs to an environment: name it." if attrs["idempotency_key"] else needed
+            raise serializers.ValidationError({"deployment_id": [needed], "env": [keyed]})
+        return attrs
+
 
 class FinishResponse(serializers.Serializer[Any]):
     status = serializers.ChoiceField(["accepted", "ignored", "not_found"])
     message = serializers.CharField()
+    deployment_id = serializers.UUIDField(allow_null=True, help_text="null where none was found")

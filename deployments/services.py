@@ -1,7 +1,7 @@
 """Start and finish deployments. Each call is one transaction; unique constraints decide races."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -9,11 +9,12 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import F
 
-from deployments.closing import supersede, why_closed
+from deployments.closing import earlier_attempt, supersede, why_closed
 from deployments.commits import same_commit
 from deployments.long_poll import long_poll
-from deployments.models import Deployment, DeploymentKey
+from deployments.models import Deployment, DeploymentKey, State
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from explain.errors import ExplainedError
 from explain.facts import Fact
@@ -101,11 +102,23 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
             DeploymentKey.objects.create(
                 environment=environment, key=trigger.idempotency_key, deployment=found.deployment
             )
-        return found
+        return count_attempt(found)
     check_endpoint(project, environment, trigger.metrics_endpoint)
     deployment, notes = insert_after(found.deployment if found else None, project, environment, trigger)
     logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
     return Started(deployment, "created", notes)
+
+
+def count_attempt(found: Started) -> Started:
+    """Count a call whose key got a deployment that is closed by now: a re-run of its pipeline. Says so in the notes.
+
+    While it is running, the call may just as well be the repetition of one whose answer was lost.
+    """
+    if found.deployment.state == State.RUNNING:
+        return found
+    Deployment.objects.filter(pk=found.deployment.pk).update(attempts=F("attempts") + 1)
+    found.deployment.attempts += 1
+    return replace(found, notes=[*found.notes, *earlier_attempt(found.deployment)])
 
 
 def lock(project: Project) -> None:
@@ -312,10 +325,24 @@ def wait_for_pre_sample(deployment: Deployment, seconds: float) -> PreSample:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The result of a finish call."""
+    """The result of a finish call. uuid: of the deployment, None where there is none."""
 
     status: Literal["accepted", "ignored", "not_found"]
     notes: Sequence[Fact]
+    uuid: UUID | None = None
+
+
+def finish_named(project: Project, env: str, key: str, *, result: str, metrics_endpoint: str = "") -> Finished:
+    """Do as finish_deployment for the environment's deployment with this idempotency key, without one the running one.
+
+    Raises UnknownEnvironment, EndpointConflict.
+    """
+    environment, _ = environment_of(project, Trigger(env=env, idempotency_key=key))
+    rows = Deployment.objects
+    found = rows.with_key(environment, key) if key else rows.running_in(environment).first()
+    if found is None:
+        return Finished("not_found", [Fact("unknown_key" if key else "none_running", {"environment": env})])
+    return finish_deployment(project, found.uuid, result=result, metrics_endpoint=metrics_endpoint)
 
 
 def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endpoint: str = "") -> Finished:
@@ -329,7 +356,7 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
             found = Deployment.objects.of(project).filter(uuid=uuid).first()
             if found is None:
                 return Finished("not_found", [Fact("unknown_deployment")])
-            return Finished("ignored", [why_closed(found)])
+            return Finished("ignored", [why_closed(found), *earlier_attempt(found)], uuid)
         # Only the call that closes the deployment may set the endpoint; a conflict rolls the closing back.
         given = "" if closed.deleted else metrics_endpoint
         check_endpoint(project, closed.environment, given)
@@ -337,7 +364,7 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
         plan_observation(closed.deployment_id, project, closed.finished_at)
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
     seconds = project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
-    return Finished("accepted", [Fact("under_observation", {"seconds": f"{seconds:g}"}), *notes])
+    return Finished("accepted", [Fact("under_observation", {"seconds": f"{seconds:g}"}), *notes], uuid)
 
 
 @dataclass(frozen=True, slots=True)

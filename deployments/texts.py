@@ -32,10 +32,20 @@ ANSWERS = {
     "pre_sample_pending": _("The sample from before was not in after {seconds:number} s. Is a poller running?"),
     "under_observation": _("Under observation; the verdict stands in about {seconds} s."),
     "unknown_deployment": _("This project has no deployment with this id."),
+    "unknown_key": _("No deployment of {environment} has this idempotency key."),
+    "none_running": _("No deployment of {environment} is running."),
     "was_superseded": _("Deployment #{number} was superseded before it was finished; it gets no verdict."),
     "was_superseded_by": _("Deployment #{number} was superseded by #{by} before it was finished; it gets no verdict."),
     "was_abandoned": _("Deployment #{number} was abandoned: its finish never came. It gets no verdict."),
     "not_running": _("Deployment #{number} is not running any more."),
+    "verdict_of_attempt": _(
+        "This is the verdict of attempt 1, of {started} (deployment #{number}): attempt {attempt} brought the same "
+        "idempotency key. A key that names the attempt too gives each its own deployment and verdict."
+    ),
+    "attempt_without_verdict": _(
+        "This is attempt 1, of {started} (deployment #{number}): attempt {attempt} brought the same idempotency key. A "
+        "key that names the attempt too gives each its own deployment and verdict."
+    ),
 }
 
 COLLECTIONS = {

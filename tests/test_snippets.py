@@ -331,7 +331,7 @@ def test_the_script_drives_a_deployment_to_its_verdict(installation: Installatio
     [(stored_branch, key)] = installation.rows("SELECT branch, idempotency_key FROM deployments")
     assert (stored_branch, key) == (branch, "4711-prod")
     again = script("trigger")
-    assert again.stderr == begun.stderr
+    assert again.stderr == f"{begun.stderr}seqpulse: Deployment #1 has this idempotency key already.\n"
     finished = script("finish", "success")
     assert "finish (success), HTTP 200: Under observation" in finished.stderr
     assert "is not running any more" in script("finish", "failed").stderr
