@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -69,6 +70,7 @@ def run(*, stay: bool) -> int:
 def set_environment() -> None:
     """Set environment variables of this process and its children, before settings are read."""
     os.environ.setdefault("SEQPULSE_SAMPLE_INTERVAL_SECONDS", "1")
+    os.environ.setdefault("SEQPULSE_BASELINE_INTERVAL_SECONDS", "1")
     # The demo shows every sample as it arrives, so it polls more often than a pipeline.
     os.environ.setdefault("SEQPULSE_RATE_DEPLOYMENTS", "1000/m")
     os.environ["SEQPULSE_OUTBOUND_ALLOW"] = with_items("SEQPULSE_OUTBOUND_ALLOW", "127.0.0.0/8")
@@ -129,7 +131,7 @@ def running_processes(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Su
 
     Yields: the play, the supervisor of the processes, the password of the user `demo`.
     """
-    from demo.stage import set_up  # noqa: PLC0415  (models: only after prepare())
+    from demo.stage import baseline_of, set_up  # noqa: PLC0415  (models: only after prepare())
 
     service_port = bindable(0)
     service = f"http://127.0.0.1:{service_port}"
@@ -149,7 +151,8 @@ def running_processes(directory: Path, log_dir: Path) -> Iterator[tuple[Play, Su
             if simulated.poll() is not None or supervisor.look() is not None:
                 raise PlayFailed(f"a process has ended by itself.\n{last_lines(log_dir)}")
 
-        play = Play(f"http://127.0.0.1:{os.environ['PORT']}", service, made.api_key, look)
+        site, baseline = f"http://127.0.0.1:{os.environ['PORT']}", partial(baseline_of, made.environment)
+        play = Play(site, service, made.api_key, look, baseline)
         play.wait_until_ready()
         say(f"Project {made.project.name!r}: web server, poller and simulated service are up (logs: {log_dir})")
         yield play, supervisor, password

@@ -14,6 +14,8 @@ SETTLE_TIMEOUT_S = 30.0
 # The service measures over two seconds, and the first sample comes a second after finish.
 TAKES_OVER_S = 1.2
 VERDICT_TIMEOUT_S = 60.0
+# With the PRE sample as many as the judge needs to know the level of a service (analysis/evidence.py).
+BASELINE_SAMPLES = 5
 
 
 class PlayFailed(Exception):
@@ -84,12 +86,14 @@ class Play:
     Args:
         site, service: base URLs.
         look: called while waiting; raises if a process has ended.
+        baseline: returns the number of baseline samples so far.
     """
 
     site: str
     service: str
     api_key: str
     look: Callable[[], None]
+    baseline: Callable[[], int]
     progress: Progress = field(default_factory=Progress)
 
     def run(self) -> list[Outcome]:
@@ -130,6 +134,7 @@ class Play:
         say = self.progress.say
         say(f"\nDeployment {number} of {len(ACTS)}: {act.title} (version {act.release})")
         self.switch_to("good")
+        self.sample_baseline()
         deployment = {"env": "prod", "branch": "main", "version": act.release, "author": "Demo"}
         started = self.api("POST", "/deployments/trigger", {**deployment, "idempotency_key": f"demo-{act.release}"})
         deployment_id = started["deployment_id"]
@@ -166,6 +171,21 @@ class Play:
             f"  service   {level['requests_per_sec']:.0f} requests/s, p95 {level['latency_p95']:.0f} ms,"
             f" {level['error_rate']:.0%} errors"
         )
+
+    def sample_baseline(self) -> None:
+        """Wait until SeqPulse knows the usual level of the service from samples between the deployments."""
+        enough = self.baseline() + BASELINE_SAMPLES
+
+        def baseline() -> Answer:
+            return {"samples": self.baseline()}
+
+        self.wait(
+            baseline,
+            lambda answer: answer["samples"] >= enough,
+            timeout_s=SETTLE_TIMEOUT_S,
+            failure="no baseline is sampled (see the poller's log)",
+        )
+        self.progress.say(f"  baseline  {self.baseline()} samples of the service between deployments")
 
     def verdict_so_far(self, deployment_id: str) -> Answer:
         """Wait a second for the verdict, and print the number of samples."""

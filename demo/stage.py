@@ -11,6 +11,9 @@ from django.core.exceptions import ValidationError
 from django.db import connections
 
 from accounts.models import User
+from metrics.baseline import plan_next
+from metrics.models import MetricSample, Phase
+from projects.models import Environment
 from projects.services import NewProject, create_project
 
 TEAM = "Demo"
@@ -25,6 +28,13 @@ def set_up(endpoint: str, directory: Path) -> tuple[NewProject, str]:
         return new_project(endpoint, user), password
     finally:
         connections.close_all()
+
+
+def baseline_of(environment: Environment) -> int:
+    """Return how many baseline samples the environment has so far. The first call makes the poller begin."""
+    # It would by itself within a minute; planned again, a sample is planned once.
+    plan_next([environment])
+    return MetricSample.objects.filter(environment=environment, phase=Phase.BASELINE).count()
 
 
 def new_project(endpoint: str, owner: User) -> NewProject:

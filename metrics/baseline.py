@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from deployments.models import Deployment, State
+from deployments.plan import valid_for
 from explain.facts import Fact
 from metrics.collecting import collected_from, endpoint_of
 from metrics.counting import count_lost
@@ -36,7 +37,7 @@ def next_tick(environment: Environment, now: datetime) -> NewJob | None:
         KIND,
         due,
         phase=Phase.BASELINE,
-        expires_at=due + timedelta(seconds=every),
+        expires_at=due + valid_for(every),
         unique_key=f"{KIND}:{environment.pk}:{every}:{number}",
         fair_key=environment.project_id,
         metadata={"environment_id": environment.pk},

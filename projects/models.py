@@ -8,6 +8,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -117,6 +118,12 @@ class Project(models.Model):
     def effective_retention_days(self) -> int:
         """Days that samples are kept: the project's setting, at most the plan's."""
         return min(self.retention_days or self.plan_limits.retention_days, self.plan_limits.retention_days)
+
+    @property
+    def baseline_interval_s(self) -> int:
+        """Seconds between two baseline samples of its environments, unless they have more: the installation's, else
+        the plan's."""
+        return settings.SEQPULSE_BASELINE_INTERVAL_SECONDS or self.plan_limits.baseline_interval_s
 
     def actions_of(self, user: User) -> Actions:
         """Return what the user's role in the project's team allows. One query, none for a superuser."""
@@ -253,7 +260,7 @@ class Environment(models.Model):
             return 0
         if self.endpoint_blocked_at or self.deleting_at or self.project.archived_at or self.project.deleting_at:
             return 0
-        return max(self.baseline_interval_s or 0, self.project.plan_limits.baseline_interval_s)
+        return max(self.baseline_interval_s or 0, self.project.baseline_interval_s)
 
 
 class PolicySource(models.TextChoices):

@@ -145,6 +145,7 @@ def database(raw: str) -> dict[str, Any]:
 
 
 SampleInterval = Annotated[float, Field(ge=0.1, le=3600)]
+BaselineInterval = Annotated[int, Field(ge=1, le=86400)]
 Hours = Annotated[float, Field(ge=0.1, le=8760)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Workers = Annotated[int, Field(ge=1, le=64)]

@@ -53,6 +53,7 @@ def test_the_demo_reaches_three_verdicts_and_stops_every_process(
     assert rows == [("good", "ok"), ("slow", "warning"), ("broken", "rollback_recommended")], text
     assert f"Port {taken} is taken" in text
     assert "5 of 5 collected" in text
+    assert len(re.findall(r"baseline  \d+ samples", text)) == 3
     assert re.search(r"^Dashboard  http://localhost:\d+/$", text, flags=re.MULTILINE)
     assert demo.left_over() == []
     assert not embedded.is_running(server_dir)

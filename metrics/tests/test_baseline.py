@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -49,6 +50,14 @@ def claim() -> tuple[JobStore, list[Job]]:
 )
 def test_the_interval_is_the_plans_or_a_longer_one_of_ones_own(plan: str, own: int | None, seconds: int) -> None:
     made = create_project("x", environment="prod", endpoint="http://metrics.example/m", plan=plan)
+    made.environment.baseline_interval_s = own
+    assert made.environment.effective_baseline_interval_s == seconds
+
+
+@pytest.mark.parametrize(("own", "seconds"), [(None, 5), (60, 60), (1, 5), (0, 0)])
+def test_an_installation_may_sample_more_often_than_its_plans(own: int | None, seconds: int, settings: Any) -> None:
+    settings.SEQPULSE_BASELINE_INTERVAL_SECONDS = 5
+    made = create_project("x", environment="prod", endpoint="http://metrics.example/m")
     made.environment.baseline_interval_s = own
     assert made.environment.effective_baseline_interval_s == seconds
 
