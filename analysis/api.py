@@ -1,6 +1,8 @@
 """Reading API: deployments, verdicts and hints (docs/protocol.md)."""
 
 import math
+from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -169,6 +171,7 @@ class VerdictView(APIView):
         query.is_valid(raise_exception=True)
         deployment = get_object_or_404(with_verdicts(request), uuid=uuid)
         wait_s = query.validated_data["wait"]
+        begun = monotonic()
         if wait_s and not stands(deployment):
             long_poll(lambda: standing_in(with_verdicts(request), uuid), wait_s)
             deployment = get_object_or_404(with_verdicts(request), uuid=uuid)
@@ -179,23 +182,27 @@ class VerdictView(APIView):
             "message": sentences(earlier_attempt(deployment)) or None,
         }
         if deployment.state in NEVER_JUDGED:
-            raise NeverJudged(deployment)
+            raise NeverJudged(deployment, head)
         if not stands(deployment):
-            # Seconds until the next sample, at most 15.
-            retry_after = max(1, min(15, round(deployment.interval_s)))
-            return Response({**head, "verdict": None}, status=202, headers={"Retry-After": str(retry_after)})
+            # Whoever was held all the time that they asked for may call again at once; others when the next sample is
+            # due, at most 15 s later.
+            was_held = wait_s >= 1 and monotonic() - begun >= wait_s
+            retry_after = 1 if was_held else max(1, min(15, round(deployment.interval_s)))
+            pending = {**head, "gate": "pending", "verdict": None}
+            return Response(pending, status=202, headers={"Retry-After": str(retry_after)})
         verdict = VerdictSerializer(deployment.verdict).data
         hints = HintSerializer(deployment.hints.all(), many=True).data
         return Response({**head, **verdict, "hints": hints})
 
 
 class NeverJudged(APIException):
-    """409: the deployment ended without a finish, so there will be no verdict."""
+    """409: the deployment ended without a finish, so there will be no verdict. more: further fields of the answer."""
 
     status_code = status.HTTP_409_CONFLICT
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, head: Mapping[str, Any]) -> None:
         super().__init__(sentences([why_closed(deployment), *earlier_attempt(deployment)]), code=str(deployment.state))
+        self.more = {**head, "gate": "none", "verdict": None}
 
 
 def stands(deployment: Deployment) -> bool:

@@ -124,6 +124,7 @@ class PendingVerdict(serializers.Serializer[Any]):
     state = serializers.CharField()
     samples = SampleCount()
     message = serializers.CharField(allow_null=True, help_text=MESSAGE)
+    gate = serializers.CharField(help_text="pending")
     verdict = serializers.CharField(allow_null=True, help_text="null until the verdict stands")
 
 

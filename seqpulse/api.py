@@ -111,5 +111,5 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     else:
         codes = error.get_codes()
         code = codes if isinstance(codes, str) else "error"
-        body = error_body(code, str(error.detail), getattr(error, "fields", {}))
+        body = error_body(code, str(error.detail), getattr(error, "fields", {})) | getattr(error, "more", {})
     return Response(body, status=error.status_code, headers=headers)

@@ -1,5 +1,8 @@
 """Middleware for all answers."""
 
+import json
+import re
+
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -51,6 +54,27 @@ class PageCompressionMiddleware(GZipMiddleware):
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         return response if is_api_path(request.path_info) else super().process_response(request, response)
+
+
+class GateMiddleware(MiddlewareMixin):
+    """Add `gate` to every error of the verdict endpoint, whoever answers it: a poller looks for that one field.
+
+    pending where the same call may succeed later (Retry-After says when), none where it never will.
+    """
+
+    PATH = re.compile(r"/deployments/[^/]+/verdict/?")
+    LATER = (429, 500, 502, 503, 504)
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        if response.status_code < 400 or not is_json or not self.PATH.fullmatch(request.path_info):
+            return response
+        body = json.loads(response.content or b"{}")
+        body["gate"] = "pending" if response.status_code in self.LATER else "none"
+        response.content = json.dumps(body).encode()
+        if "Content-Length" in response:
+            response["Content-Length"] = str(len(response.content))
+        return response
 
 
 class DatabaseAwayMiddleware(MiddlewareMixin):

@@ -116,6 +116,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "seqpulse.observability.http_metrics.HttpMetricsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
+    "seqpulse.middleware.GateMiddleware",
     "seqpulse.middleware.DatabaseAwayMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -5,7 +5,9 @@ import py_compile
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,10 +19,11 @@ import requests
 import yaml
 
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
+from dashboard.tests.endpoints import Quiet, running
 from metrics.payload import parse_metrics
 from metrics.signing import signed_headers
 from tests.processes import Installation, environment, free_port
-from tests.system_tools import client_python, output_of, require, run
+from tests.system_tools import ROOT, client_python, output_of, require, run
 
 pytestmark = pytest.mark.e2e
 
@@ -303,6 +306,109 @@ def check_endpoint(site: str, *, by_client: bool) -> None:
         refused += [headers_for(path="/other"), {**headers_for(), "X-SeqPulse-Signature": b"\xff\xfe"}]
     assert [ask(bad).status_code for bad in refused] == [401] * len(refused)
     assert ask(headers_for()).status_code == 200
+
+
+# --- the gate waits as it is told, within its patience
+
+Answer = tuple[int, dict[str, str], bytes]
+ID = "5f0c2a3e-0000-4000-8000-000000000000"
+LATER = {"Retry-After": "1"}
+PENDING: Answer = (202, LATER, b'{"gate": "pending", "verdict": null}')
+BUSY: Answer = (429, LATER, b'{"error": {"message": "Too many calls"}, "gate": "pending"}')
+AWAY: Answer = (503, {}, b"<html>")
+# No answer at all: the connection is closed.
+DROPPED: Answer = (0, {}, b"")
+PASS: Answer = (200, {}, b'{"verdict": "ok", "summary": "s", "hints": [], "gate": "pass"}')
+FAIL: Answer = (200, {}, b'{"verdict": "rollback_recommended", "summary": "s", "hints": [], "gate": "fail"}')
+CLOSED: Answer = (409, {}, b'{"error": {"message": "superseded"}, "gate": "none"}')
+
+
+def loop_of_the_documents(directory: Path) -> Path:
+    page = (ROOT / "docs" / "pipelines.md").read_text()
+    [block] = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "/verdict" in block]
+    path = directory / "loop.sh"
+    path.write_text(block)
+    return path
+
+
+@contextmanager
+def gate_server(answers: list[Answer]) -> Iterator[tuple[str, list[str]]]:
+    """Answer calls in this order, the last one for ever; yield the URL and the list of paths that were called."""
+    called: list[str] = []
+
+    class Handler(Quiet):
+        def do_GET(self) -> None:  # noqa: N802  (the name that http.server calls)
+            called.append(self.path)
+            status, headers, body = answers[min(len(called), len(answers)) - 1]
+            if not status:
+                self.connection.close()
+                return
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+    with running(Handler) as url:
+        yield url, called
+
+
+@pytest.mark.parametrize("source", ["documents", "script"])
+@pytest.mark.parametrize(
+    ("answers", "patience", "closed", "expected", "calls"),
+    [
+        ([BUSY, DROPPED, PENDING, AWAY, PASS], 60, "0", 0, (5, 5)),
+        ([BUSY, FAIL], 60, "0", 1, (2, 2)),
+        ([BUSY], 3, "0", 0, (2, 4)),
+        ([BUSY], 3, "1", 1, (2, 4)),
+        ([(429, {"Retry-After": "3600"}, b"")], 60, "1", 1, (1, 1)),
+        ([(503, {"Retry-After": "0"}, b"")], 3, "1", 1, (1, 1)),
+        ([(429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"")], 3, "0", 0, (1, 1)),
+        ([DROPPED], 3, "1", 1, (1, 1)),
+        ([CLOSED], 60, "0", 0, (1, 1)),
+        ([CLOSED], 60, "1", 1, (1, 1)),
+    ],
+    ids=[
+        "waits",
+        "fails-on-a-rollback",
+        "busy-fails-open",
+        "busy-fails-closed",
+        "busy-for-longer-than-its-patience",
+        "never-spins",
+        "a-date-is-no-number",
+        "no-connection",
+        "closed-fails-open",
+        "closed-fails-closed",
+    ],
+)
+def test_the_gate_waits_as_the_server_says_and_never_spins(
+    tmp_path: Path,
+    source: str,
+    answers: list[Answer],
+    patience: int,
+    closed: str,
+    expected: int,
+    calls: tuple[int, int],
+) -> None:
+    require("curl")
+    shell = require("sh")
+    with gate_server(answers) as (url, called):
+        variables = environment(
+            SEQPULSE_API_KEY="sp_x", SEQPULSE_PATIENCE_SECONDS=str(patience), SEQPULSE_FAIL_CLOSED=closed
+        )
+        if source == "documents":
+            command: list[str | Path] = [loop_of_the_documents(tmp_path)]
+            variables |= {"SEQPULSE_URL": url, "ID": ID, "PATIENCE": str(patience), "FAIL_CLOSED": closed}
+        else:
+            command = [file_of("curl", tmp_path, replace(VALUES, url=url)), "gate"]
+            (tmp_path / ".seqpulse-deployment").write_text(ID)
+        begun = time.monotonic()
+        ended = run(shell, *command, env=variables, cwd=tmp_path)
+        took_s = time.monotonic() - begun
+    assert ended.returncode == expected, ended.stderr
+    assert calls[0] <= len(called) <= calls[1]
+    assert took_s < min(patience, 20) + 3
+    assert all(path.startswith(f"/deployments/{ID}/verdict?wait=") for path in called)
 
 
 # --- the script drives a deployment

@@ -47,7 +47,7 @@ DOUBTS: dict[str, Any] = {
     "percent": _("This looks like per cent."),
     "amount": _("This looks like an amount: send the share of what there is, 0.42 for 42 %."),
     "ratio": _("This looks like a ratio, but its unit here is per cent."),
-    "seconds": _("This looks like seconds. Send milliseconds, or set its unit."),
+    "seconds": _("This looks like seconds. Send milliseconds. Or set its unit to seconds."),
     "milliseconds": _("This looks like milliseconds, but its unit here is seconds."),
     "nothing": _("Exactly 0 for a service that runs: is it measured?"),
 }
