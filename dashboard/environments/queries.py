@@ -27,11 +27,12 @@ MARKED = ("uuid", "number", "state", "started_at", "verdict__verdict")
 # Without requests there is no latency, whatever the sample says.
 LATENCY = "CASE WHEN requests_per_sec > 0 OR latency_p95 > 0 THEN latency_p95 END"
 KNOWN = [LATENCY if metric == "latency_p95" else metric for metric in METRICS]
-# The times select partitions; the phases allow to use the index of environment, phase and time.
+# A filter, because least() ignores NULL. The times select partitions; the phases allow to use the index of environment,
+# phase and time.
 BUCKETS = f"""
 SELECT date_bin(make_interval(secs => %(bucket_s)s), collected_at, %(origin)s) AS bucket,
     count(*), min(collected_at), max(collected_at),
-    {", ".join(f"min({m}), avg(least({m}, %(largest)s)), max({m})" for m in KNOWN)}
+    {", ".join(f"min({m}), avg(least({m}, %(largest)s)) FILTER (WHERE {m} IS NOT NULL), max({m})" for m in KNOWN)}
 FROM metric_samples
 WHERE environment_id = %(environment)s AND phase = ANY(%(phases)s)
     AND collected_at >= %(since)s AND collected_at < %(until)s

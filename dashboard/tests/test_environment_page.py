@@ -80,9 +80,10 @@ def test_buckets_hold_lowest_mean_and_highest_of_their_samples(environment, time
     start = begin_of(now - timedelta(hours=3), 300)
     for seconds, value in ((1, 100.0), (100, 200.0), (299, 900.0), (301, 50.0)):
         sample(environment, now - start - timedelta(seconds=seconds), latency_p95=value)
+    sample(environment, now - start - timedelta(seconds=200), requests_per_sec=0.0, latency_p95=None)
     frame = Frame(now - timedelta(days=1), now)
     first, second = buckets_of(environment, frame, 300)
-    assert (first.start, first.count, second.count) == (start, 3, 1)
+    assert (first.start, first.count, second.count) == (start, 4, 1)
     level = first.levels["latency_p95"]
     assert (level.low, level.mean, level.high) == (100.0, 400.0, 900.0)
     assert second.levels["latency_p95"].mean == 50.0
