@@ -78,7 +78,7 @@ class Project(models.Model):
     last_number = models.PositiveIntegerField(
         _("last number"), default=0, editable=False, help_text="Number of the latest deployment."
     )
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
     archived_at = models.DateTimeField(
         _("archived at"),
         null=True,
@@ -226,7 +226,7 @@ class Environment(models.Model):
         blank=True,
         help_text="Seconds between two baseline samples; empty: what the plan gives, never less than that; 0: none.",
     )
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
 
     objects = EnvironmentQuerySet.as_manager()
 
@@ -279,7 +279,7 @@ class PolicyVersion(models.Model):
     policy = models.JSONField(_("policy"), default=dict)
     source = models.CharField(_("source"), max_length=10, choices=PolicySource)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, verbose_name=_("created by"))
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
 
     class Meta:
         verbose_name = _("policy version")
@@ -300,7 +300,7 @@ class ExcludedWindow(models.Model):
     ends_at = models.DateTimeField(_("ends at"))
     reason = models.CharField(_("reason"), max_length=200, blank=True)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, verbose_name=_("created by"))
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
 
     class Meta:
         verbose_name = _("excluded window")
@@ -340,7 +340,7 @@ class ApiKey(models.Model):
     created_by = models.ForeignKey(
         User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, verbose_name=_("created by")
     )
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
     last_used_at = models.DateTimeField(_("last used at"), null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)
 
