@@ -261,7 +261,8 @@ def pre_samples(
 
 
 def load_history(deployment: Deployment) -> list[MetricSample]:
-    """Return POST samples of the environment's last good deployments: conclusively ok, and not marked wrong."""
+    """Return POST samples of the environment's last good deployments: conclusively ok, not marked wrong; none that were
+    excluded."""
     good = list(
         Deployment.objects.filter(
             environment_id=deployment.environment_id,
@@ -280,7 +281,12 @@ def load_history(deployment: Deployment) -> list[MetricSample]:
     rows = MetricSample.objects.complete().filter(
         environment_id=deployment.environment_id, deployment_id__in=good, phase=Phase.POST, collected_at__gte=since
     )
-    return list(rows.order_by("-collected_at")[:HISTORY_SAMPLES])
+    excluded = ExcludedWindow.objects.filter(
+        environment_id=OuterRef("environment_id"),
+        starts_at__lte=OuterRef("collected_at"),
+        ends_at__gte=OuterRef("collected_at"),
+    )
+    return list(rows.exclude(Exists(excluded)).order_by("-collected_at")[:HISTORY_SAMPLES])
 
 
 def window_of(deployment: Deployment, lost: Sequence[ScheduledJob], now: datetime) -> Window:

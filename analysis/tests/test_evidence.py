@@ -119,6 +119,15 @@ def test_where_pre_is_thin_the_last_good_deployments_help(environment: Environme
     assert set(evidence.history_of) == set(good)
 
 
+def test_samples_of_a_good_deployment_in_an_excluded_window_are_no_history(environment: Environment) -> None:
+    earlier = deployed(environment, 1, minutes_ago=500, verdict="ok")
+    for index in range(1, 6):
+        sample(environment, minutes_ago=499 - index, phase="post", deployment=earlier, sequence_index=index)
+    times = {"starts_at": NOW - timedelta(minutes=496.5), "ends_at": NOW - timedelta(minutes=400)}
+    environment.excluded_windows.create(**times)
+    assert origins(evidence_of(deployed(environment, 2, minutes_ago=10))) == ["history"] * 2
+
+
 def test_a_rich_baseline_needs_no_history(environment: Environment) -> None:
     earlier = deployed(environment, 1, minutes_ago=500, verdict="ok")
     sample(environment, minutes_ago=495, phase="post", deployment=earlier, sequence_index=1)

@@ -3,6 +3,7 @@
 Format: docs/dashboard.md. `judged_on` is the input of the judge, so that the verdict can be recomputed.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 from django.utils import translation
@@ -89,6 +90,9 @@ def judged_on(detail: Detail) -> dict[str, Any]:
                 {"phase": miss.phase, "sequence_index": miss.sequence_index, "reason": miss.reason}
                 for miss in evidence.misses
             ],
+            "earlier_days": [asdict(day) for day in evidence.earlier_days],
+            "bad_predecessor": evidence.bad_predecessor,
+            "endpoint_answered_before": evidence.endpoint_answered_before,
         },
         "policy_version": evidence.policy_version,
         "samples": [

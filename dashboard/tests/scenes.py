@@ -13,7 +13,8 @@ from analysis.tests.factories import judge_now
 from deployments.models import Deployment, State
 from explain.facts import Fact
 from explain.rendering import render
-from metrics.models import MetricSample, Phase
+from metrics.levels import SLOT, slot_of
+from metrics.models import MetricLevel, MetricSample, Phase
 from projects.baselines import exclude_window
 from projects.models import Environment
 from scheduler.models import JobStatus, ScheduledJob
@@ -100,6 +101,23 @@ def with_baseline(environment: Environment, **metrics: Any) -> Deployment:
     now = timezone.now()
     exclude_window(environment, now - timedelta(minutes=20), now - timedelta(minutes=15), reason="load test")
     return judged(environment, **metrics)
+
+
+def with_earlier_days(environment: Environment, **metrics: Any) -> Deployment:
+    """A deployment compared with the same minutes of the two days before as well."""
+    start = slot_of(timezone.now()) - timedelta(minutes=30)
+    MetricLevel.objects.bulk_create(
+        MetricLevel(environment=environment, start=start + slot * SLOT - timedelta(days=days), samples=5, **HEALTHY)
+        for days in (1, 2)
+        for slot in range(8)
+    )
+    return with_baseline(environment, **metrics)
+
+
+def after_a_bad_one(environment: Environment, **metrics: Any) -> Deployment:
+    """A deployment that began while a bad one was under observation."""
+    judged(environment, minutes_ago=10, error_rate=0.3)
+    return judged(environment, minutes_ago=6, **metrics)
 
 
 def called_out_early(environment: Environment) -> Deployment:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from analysis.judge import judge, judge_early
-from analysis.judge.types import METRICS, Miss, Sample, Window
+from analysis.judge.types import METRICS, EarlierDay, Miss, Sample, Window
 from analysis.models import DeploymentVerdict, Hint
 from analysis.services import give_feedback
 from dashboard.tests import scenes
@@ -262,11 +262,24 @@ def recomputed(document: dict[str, Any], *, until: str | None = None) -> Any:
         moment(window["started_at"]),
         finished,
         misses,
+        earlier_days=tuple(EarlierDay(**day) for day in window["earlier_days"]),
+        bad_predecessor=window["bad_predecessor"],
+        endpoint_answered_before=window["endpoint_answered_before"],
     )
     return (judge if until is None else judge_early)(pre, post, policy_from_dict(document["policy"]), observed)
 
 
-@pytest.mark.parametrize("scene", [scenes.with_baseline, scenes.with_history, scenes.judged, scenes.poorly_observed])
+SCENES = (
+    scenes.with_baseline,
+    scenes.with_history,
+    scenes.with_earlier_days,
+    scenes.after_a_bad_one,
+    scenes.judged,
+    scenes.poorly_observed,
+)
+
+
+@pytest.mark.parametrize("scene", SCENES)
 def test_the_verdict_follows_from_the_file_alone(browser_of, environment, scene):
     deployment = scene(environment, **({} if scene is scenes.poorly_observed else scenes.SLOW))
     answer = browser_of.get(f"{address(deployment)}download.json")

@@ -128,6 +128,10 @@ def test_earlier_deployments_that_helped_out_are_named_and_linked(browser_of, en
     assert page.content.decode().count('class="dot-history"') == 5 * 15 + 1
 
 
+def test_earlier_days_that_were_compared_are_counted(browser_of, environment):
+    shows(browser_of.get(address(scenes.with_earlier_days(environment))), "2 earlier days at the same minutes")
+
+
 def test_before_a_verdict_what_will_be_left_out_is_drawn_so_already(browser_of, environment):
     scenes.sample_baseline(environment, minutes_ago=4)
     now = timezone.now()
