@@ -182,8 +182,8 @@ def ended_badly(deployment: Deployment) -> bool:
 
 def observed_until(deployment: Deployment) -> datetime:
     """Return the end of the deployment's window."""
-    begin = deployment.finished_at or deployment.started_at
-    return begin + timedelta(seconds=deployment.settle_s + deployment.window_samples * deployment.interval_s)
+    window = timedelta(seconds=deployment.window_samples * deployment.interval_s)
+    return deployment.window_ends_at or deployment.started_at + window
 
 
 def bad_predecessor(deployment: Deployment, neighbours: dict[int, list[Deployment]]) -> int | None:
@@ -294,6 +294,7 @@ def window_of(deployment: Deployment, lost: Sequence[ScheduledJob], now: datetim
     return Window(
         expected=deployment.window_samples,
         interval_s=deployment.interval_s,
+        settle_s=deployment.settle_s,
         evaluated_at=now,
         started_at=deployment.started_at,
         finished_at=deployment.finished_at,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from time import perf_counter
 
 import structlog
@@ -92,13 +93,13 @@ def reconcile_missing_verdicts() -> int:
     forgotten = list(
         Deployment.objects.filter(~Exists(analyses.open()), state=State.FINISHED)
         .annotate(ended_as=Subquery(analyses.values("status")[:1]))
-        .values_list("pk", "uuid", "project_id", "ended_as", "finished_at", "window_samples", "interval_s")
+        .values_list("pk", "uuid", "project_id", "ended_as", "finished_at", "settle_s", "window_samples", "interval_s")
     )
     planned = []
-    for pk, uuid, project_id, status, finished_at, samples, interval_s in forgotten:
+    for pk, uuid, project_id, status, finished_at, settle_s, samples, interval_s in forgotten:
         logger.warning("verdict_missing", deployment_id=str(uuid), analysis=status or "none")
         if status is None and finished_at is not None:
-            due = analysis_due_at(finished_at, samples, interval_s)
+            due = analysis_due_at(finished_at + timedelta(seconds=settle_s), samples, interval_s)
             planned.append(NewJob(ANALYSIS, due, deployment_id=pk, fair_key=project_id))
             continue
         try:

@@ -127,9 +127,9 @@ def with_misses(evidence: Evidence, recorded: Sequence[Miss]) -> Evidence:
     window = evidence.window
 
     def due(miss: Miss) -> datetime | None:
-        if miss.phase == "pre" or window.finished_at is None:
+        if miss.phase == "pre" or window.starts_at is None:
             return window.started_at
-        return window.finished_at + timedelta(seconds=miss.sequence_index * window.interval_s)
+        return window.starts_at + timedelta(seconds=miss.sequence_index * window.interval_s)
 
     misses = tuple(replace(miss, scheduled_at=due(miss)) for miss in recorded)
     return replace(evidence, window=replace(window, misses=misses))

@@ -14,6 +14,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
 
     deployment_id = serializers.UUIDField(source="uuid")
     environment = serializers.CharField(source="environment.name")
+    settle_seconds = serializers.IntegerField(source="settle_s")
     superseded_by = serializers.UUIDField(source="superseded_by.uuid", default=None)
     verdict = serializers.CharField(source="verdict.verdict", default=None, allow_null=True, read_only=True)
     confidence = serializers.FloatField(source="verdict.confidence", default=None, allow_null=True, read_only=True)
@@ -29,7 +30,9 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "environment",
             "idempotency_key",
             "branch",
+            "kind",
             "commit_sha",
+            "commit_message",
             "committed_at",
             "version",
             "author",
@@ -40,6 +43,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "started_at",
             "finished_at",
             "duration_ms",
+            "settle_seconds",
             "verdict",
             "confidence",
             "conclusive",

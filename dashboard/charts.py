@@ -49,17 +49,23 @@ class SampleLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The observation. finished_at: None while the pipeline runs; missed: seconds after finish of missing samples."""
+    """The observation. finished_at: None while the pipeline runs; settle_s: seconds between it and the window; missed:
+    seconds after finish of missing samples."""
 
     started_at: datetime
     finished_at: datetime | None
     samples: int
     interval_s: float
     missed: tuple[float, ...] = ()
+    settle_s: float = 0.0
 
     @property
     def seconds(self) -> float:
-        return max(self.samples * self.interval_s, self.interval_s, 1e-3)
+        return self.settle_s + max(self.samples * self.interval_s, self.interval_s, 1e-3)
+
+    def due_after(self, sample: int) -> float:
+        """Return the seconds from finish to a planned sample; 0: to finish itself."""
+        return self.settle_s + sample * self.interval_s if sample else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,8 +344,8 @@ def _x_ticks(span: Span, reach: float, left: float) -> tuple[Tick, ...]:
     """Return marks at finish and at most four planned samples after it."""
     marks = range(0, span.samples + 1, max(1, math.ceil(span.samples / 4)))
     return tuple(
-        Tick(text(_after_place(at * span.interval_s, reach, left)), f"+{quantity(at * span.interval_s, 'axis_time')}")
-        for at in marks
+        Tick(text(_after_place(after, reach, left)), f"+{quantity(after, 'axis_time')}")
+        for after in map(span.due_after, marks)
     )
 
 

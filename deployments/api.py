@@ -33,7 +33,6 @@ from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_FOR_PRE_S = 10.0
 KEY_HEADER = OpenApiParameter("X-Idempotency-Key", str, OpenApiParameter.HEADER)
-FACTS = ("branch", "commit_sha", "version", "author", "url", "committed_at")
 
 
 class Conflict(APIException):
@@ -100,9 +99,10 @@ class TriggerView(APIView):
             env=body["env"],
             idempotency_key=body["idempotency_key"] or None,
             metrics_endpoint=body["metrics_endpoint"],
-            facts={name: body[name] for name in FACTS},
+            facts={**body["facts"], "kind": body["kind"]},
             policy=policy_of(body),
             force=body["force"],
+            settle_s=body["settle_seconds"],
         )
         try:
             started = start_deployment(project_of(request), trigger)
@@ -116,7 +116,7 @@ class TriggerView(APIView):
         answer: dict[str, Any] = {
             "deployment_id": str(started.deployment.uuid),
             "status": started.status,
-            "message": sentences(started.notes) or None,
+            "message": sentences([*started.notes, *body["notes"]]) or None,
             "number": started.deployment.number,
         }
         if body["wait_for_pre"]:

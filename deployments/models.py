@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
@@ -152,6 +153,22 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project} #{self.number}"
+
+    @property
+    def commit_title(self) -> str:
+        """The first line of the commit message."""
+        return next(iter(self.commit_message.splitlines()), "")
+
+    @property
+    def window_starts_at(self) -> datetime | None:
+        """When measuring starts, one interval before the first sample; None before finish."""
+        return self.finished_at and self.finished_at + timedelta(seconds=self.settle_s)
+
+    @property
+    def window_ends_at(self) -> datetime | None:
+        """When the last sample is due; None before finish."""
+        start = self.window_starts_at
+        return start and start + timedelta(seconds=self.window_samples * self.interval_s)
 
 
 class DeploymentKey(models.Model):

@@ -16,13 +16,13 @@ class PlannedSample:
     expires_at: datetime
 
 
-def post_samples(finished_at: datetime, count: int, interval_s: float) -> list[PlannedSample]:
-    """Return the samples of a window: number i is due at finish + i intervals and expires when the next one is due.
+def post_samples(start: datetime, count: int, interval_s: float) -> list[PlannedSample]:
+    """Return the samples of a window: number i is due at its start + i intervals and expires when the next one is due.
 
-    The first one comes an interval after finish, not at finish: an endpoint reports the last minute, which would be a
-    minute of the old version.
+    start: finish, or after the settling time that follows it. The first sample comes an interval later, because an
+    endpoint reports the last minute, which would be a minute of the old version, or of its start.
     """
-    due = [finished_at + timedelta(seconds=index * interval_s) for index in range(1, count + 1)]
+    due = [start + timedelta(seconds=index * interval_s) for index in range(1, count + 1)]
     return [PlannedSample(index, at, at + valid_for(interval_s)) for index, at in enumerate(due, start=1)]
 
 
@@ -31,9 +31,9 @@ def valid_for(interval_s: float) -> timedelta:
     return timedelta(seconds=max(interval_s, SHORTEST_USE_S))
 
 
-def analysis_due_at(finished_at: datetime, count: int, interval_s: float) -> datetime:
+def analysis_due_at(start: datetime, count: int, interval_s: float) -> datetime:
     """Return when to judge at the latest: when the last sample expires. Usually the analysis is made due earlier."""
-    return finished_at + timedelta(seconds=count * interval_s) + valid_for(interval_s)
+    return start + timedelta(seconds=count * interval_s) + valid_for(interval_s)
 
 
 def pre_sample_expires_at(started_at: datetime, count: int, interval_s: float) -> datetime:

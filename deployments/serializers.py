@@ -1,13 +1,16 @@
 """Requests and answers of trigger and finish (docs/protocol.md)."""
 
-from datetime import datetime
+from functools import partial
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from deployments import shown
+from deployments.models import Kind
 from deployments.results import known_words, result_of
 from outbound.fetcher import EndpointError, parse_endpoint
+from projects.models import MAX_SETTLE_S
 
 
 def checked_endpoint(url: str) -> str:
@@ -31,24 +34,52 @@ class OptionalText(serializers.CharField):
         return empty, "" if empty and value is None else value
 
 
-class OptionalTime(serializers.DateTimeField):
-    """A time that may be missing, null or empty; reads as None then."""
-
-    # A time far from now comes from a clock that is not set, and the extremes of datetime overflow in other time zones.
-    YEARS = (2000, 2100)
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(required=False, allow_null=True, default=None, **kwargs)
+class Optional(serializers.Field[Any, Any, Any, Any]):
+    """A field that may be missing, null or empty."""
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
-        return super().validate_empty_values(None if data == "" else data)
+        return super().validate_empty_values(serializers.empty if data is None or data == "" else data)
 
-    def to_internal_value(self, value: Any) -> datetime:
-        moment: datetime = super().to_internal_value(value)
-        first, last = self.YEARS
-        if not first <= moment.year <= last:
-            raise serializers.ValidationError(f"The year has to lie between {first} and {last}.")
-        return moment
+
+@extend_schema_field({"type": "string", "nullable": True})
+class ShownField(Optional):
+    """A field that is only shown to people. Reads as `Shown`, whatever is sent."""
+
+    def __init__(self, read: shown.Reader, *, empty: Any = "", **kwargs: Any) -> None:
+        super().__init__(required=False, default=partial(shown.Shown, empty), **kwargs)
+        self.read = read
+
+    def to_internal_value(self, data: Any) -> shown.Shown:
+        return self.read(str(self.field_name), data)
+
+
+class KindField(Optional, serializers.ChoiceField):
+    """What kind of deployment it is, in any case."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=Kind.choices, required=False, allow_null=True, default=Kind.DEPLOYMENT.value, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        known = str(data).strip().lower()
+        if known not in Kind.values:
+            raise serializers.ValidationError(f"This has to be one of {', '.join(Kind.values)}.")
+        return known
+
+
+class SettleField(Optional, serializers.IntegerField):
+    """Seconds between finish and the window."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        wrong = f"This has to be a whole number of seconds from 0 to {MAX_SETTLE_S}."
+        super().__init__(
+            required=False,
+            allow_null=True,
+            default=None,
+            min_value=0,
+            max_value=MAX_SETTLE_S,
+            error_messages=dict.fromkeys(("invalid", "min_value", "max_value", "max_string_length"), wrong),
+            **kwargs,
+        )
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]})
@@ -67,13 +98,22 @@ class PolicyField(serializers.Field[Any, Any, Any, Any]):
 class TriggerRequest(serializers.Serializer[Any]):
     env = serializers.CharField(max_length=100, help_text="Name of the environment that is deployed to.")
     idempotency_key = OptionalText(max_length=255, help_text="One deployment per key; X-Idempotency-Key wins.")
-    branch = OptionalText(max_length=255)
+    branch = ShownField(shown.text(255))
     metrics_endpoint = OptionalText(max_length=2048, help_text="Must be the environment's own, where it has one.")
-    commit_sha = OptionalText(max_length=64)
-    version = OptionalText(max_length=255)
-    author = OptionalText(max_length=255)
-    url = OptionalText(max_length=2048, help_text="Link to the CI run (http or https).")
-    committed_at = OptionalTime(help_text="When the commit was made, ISO 8601: `git log -1 --format=%cI`.")
+    commit_sha = ShownField(
+        shown.text(64), help_text="With a new key, another commit than that of the running deployment supersedes it."
+    )
+    commit_message = ShownField(shown.text(2000), help_text="Pages show its first line.")
+    version = ShownField(shown.text(255))
+    author = ShownField(shown.text(255))
+    url = ShownField(shown.link(2048), help_text="Link to the CI run (http or https).")
+    committed_at = ShownField(
+        shown.moment, empty=None, help_text="When the commit was made, ISO 8601: `git log -1 --format=%cI`."
+    )
+    kind = KindField(help_text="rollback: it restores an earlier version; verification: nothing changes.")
+    settle_seconds = SettleField(
+        help_text="Seconds between finish and the window, 0 to 3600; missing: the environment's setting."
+    )
     policy = PolicyField(required=False, allow_null=True, default=None, help_text="The text of a seqpulse.toml.")
     force = serializers.BooleanField(
         default=False, help_text="Supersede a deployment of this environment that is still running; it gets no verdict."
@@ -85,10 +125,11 @@ class TriggerRequest(serializers.Serializer[Any]):
     def validate_metrics_endpoint(self, value: str) -> str:
         return checked_endpoint(value)
 
-    def validate_url(self, value: str) -> str:
-        if value and not value.lower().startswith(("http://", "https://")):
-            raise serializers.ValidationError("This has to be a link that starts with http:// or https://.")
-        return value
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Gather what is only shown under `facts`, by column, and what was changed about it under `notes`."""
+        read = {name: value for name, value in attrs.items() if isinstance(value, shown.Shown)}
+        facts = {name: one.value for name, one in read.items()}
+        return {**attrs, "facts": facts, "notes": [one.note for one in read.values() if one.note is not None]}
 
 
 class PreSampleState(serializers.Serializer[Any]):

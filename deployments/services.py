@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -47,7 +47,8 @@ class UnknownEnvironment(ExplainedError):
 class Trigger:
     """A validated trigger call. Absent texts are empty, absent times None.
 
-    policy: of its seqpulse.toml; force: supersede a running deployment.
+    facts: columns of the deployment; policy: of its seqpulse.toml; force: supersede a running deployment; settle_s:
+    seconds between finish and the window, None: as many as the environment says.
     """
 
     env: str
@@ -56,6 +57,7 @@ class Trigger:
     facts: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] | None = None
     force: bool = False
+    settle_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def supersedes(trigger: Trigger, found: Started) -> bool:
 
 # In SQL for speed, as in projects/authentication.py.
 ENVIRONMENT = """
-SELECT id, metrics_endpoint,
+SELECT id, project_id, name, metrics_endpoint, settle_s,
     EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND state = 'running')
     OR EXISTS (SELECT FROM deployment_keys WHERE environment_id = environment.id AND key = %(key)s)
     OR EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND idempotency_key = %(key)s)
@@ -169,13 +171,13 @@ def environment_of(project: Project, trigger: Trigger) -> tuple[Environment, boo
         names = project.environments.not_deleted().order_by("name").values_list("name", flat=True)
         known = ", ".join(names) or Fact("none_yet")
         raise UnknownEnvironment("unknown_environment", field="env", name=trigger.env, known=known)
-    return environment_from(project, row[0], trigger.env, row[1]), row[2]
+    *columns, is_taken = row
+    return environment_from(columns), is_taken
 
 
-def environment_from(project: Project, pk: int, name: str, endpoint: str) -> Environment:
-    """Return an environment of which only these columns are loaded."""
-    known = {"id": pk, "project_id": project.pk, "name": name, "metrics_endpoint": endpoint}
-    return Environment.from_db(connection.alias, list(known), list(known.values()))
+def environment_from(columns: Sequence[Any]) -> Environment:
+    """Return an environment of which only these columns are loaded, in the model's order."""
+    return Environment.from_db(connection.alias, ["id", "project_id", "name", "metrics_endpoint", "settle_s"], columns)
 
 
 def existing(environment: Environment, trigger: Trigger) -> Started | None:
@@ -255,6 +257,7 @@ def insert(project: Project, environment: Environment, trigger: Trigger) -> Depl
         idempotency_key=trigger.idempotency_key,
         window_samples=project.effective_window_minutes,
         interval_s=settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS,
+        settle_s=environment.settle_s if trigger.settle_s is None else trigger.settle_s,
         policy_version=version,
         **trigger.facts,
     )
@@ -361,10 +364,11 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
         given = "" if closed.deleted else metrics_endpoint
         check_endpoint(project, closed.environment, given)
         notes = take_endpoint(closed.environment, given)
-        plan_observation(closed.deployment_id, project, closed.finished_at)
+        plan_observation(closed.deployment_id, project, closed.finished_at + timedelta(seconds=closed.settle_s))
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
-    seconds = project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
-    return Finished("accepted", [Fact("under_observation", {"seconds": f"{seconds:g}"}), *notes], uuid)
+    seconds = closed.settle_s + project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
+    settling = [Fact("settling", {"seconds": closed.settle_s})] if closed.settle_s else []
+    return Finished("accepted", [Fact("under_observation", {"seconds": f"{seconds:g}"}), *settling, *notes], uuid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +377,7 @@ class Closed:
 
     deployment_id: int
     finished_at: datetime
+    settle_s: int
     deleted: bool
     environment: Environment
 
@@ -384,8 +389,8 @@ UPDATE deployments SET state = 'finished', pipeline_result = %s, finished_at = n
     window_samples = %s, interval_s = %s
 FROM projects_environment AS environment
 WHERE deployments.uuid = %s AND deployments.project_id = %s AND state = 'running' AND environment.id = environment_id
-RETURNING deployments.id, finished_at, environment.deleting_at IS NOT NULL,
-    environment.id, environment.name, environment.metrics_endpoint
+RETURNING deployments.id, finished_at, deployments.settle_s, environment.deleting_at IS NOT NULL,
+    environment.id, environment.project_id, environment.name, environment.metrics_endpoint, environment.settle_s
 """
 
 
@@ -395,14 +400,17 @@ def close(project: Project, uuid: UUID, result: str) -> Closed | None:
     with connection.cursor() as cursor:
         cursor.execute(CLOSE, [result, *window, uuid, project.pk])
         row = cursor.fetchone()
-    return Closed(row[0], row[1], row[2], environment_from(project, *row[3:])) if row else None
+    if row is None:
+        return None
+    deployment_id, finished_at, settle_s, deleted, *columns = row
+    return Closed(deployment_id, finished_at, settle_s, deleted, environment_from(columns))
 
 
-def plan_observation(deployment_id: int, project: Project, finished_at: datetime) -> None:
-    """Enqueue one post_collect job per sample and the analysis job."""
+def plan_observation(deployment_id: int, project: Project, start: datetime) -> None:
+    """Enqueue one post_collect job per sample and the analysis job. start: of the window."""
     samples, interval_s = project.effective_window_minutes, settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
     common: dict[str, Any] = {"deployment_id": deployment_id, "fair_key": project.pk}
-    planned = [asdict(sample) for sample in post_samples(finished_at, samples, interval_s)]
+    planned = [asdict(sample) for sample in post_samples(start, samples, interval_s)]
     jobs = [NewJob("post_collect", phase="post", **columns, **common) for columns in planned]
-    due_at = analysis_due_at(finished_at, samples, interval_s)
+    due_at = analysis_due_at(start, samples, interval_s)
     enqueue([*jobs, NewJob("analysis", due_at, **common)])

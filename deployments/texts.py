@@ -31,6 +31,7 @@ ANSWERS = {
     "pre_sample_without_job": _("This deployment has no job for the sample from before."),
     "pre_sample_pending": _("The sample from before was not in after {seconds:number} s. Is a poller running?"),
     "under_observation": _("Under observation; the verdict stands in about {seconds} s."),
+    "settling": _("Measuring starts {seconds:number} s after finish."),
     "unknown_deployment": _("This project has no deployment with this id."),
     "unknown_key": _("No deployment of {environment} has this idempotency key."),
     "none_running": _("No deployment of {environment} is running."),
@@ -48,9 +49,18 @@ ANSWERS = {
     ),
 }
 
+# Of fields that are only shown to people.
+SHOWN = {
+    "shown.cut": _("{field} has more than {most} characters and was cut."),
+    "shown.no_text": _("{field} is no text and was left out."),
+    "shown.unreadable": _("{field} contains control characters and was left out."),
+    "shown.no_link": _("{field} is no http or https link and was left out."),
+    "shown.no_time": _("{field} is no time in ISO 8601 of the years {first} to {last} and was left out."),
+}
+
 COLLECTIONS = {
     "superseded": _("not collected: another deployment has superseded this one"),
     "abandoned": _("not collected: no finish came within {hours:number} hours"),
 }
 
-register({**REFUSALS, **ANSWERS, **COLLECTIONS})
+register({**REFUSALS, **ANSWERS, **SHOWN, **COLLECTIONS})

@@ -54,11 +54,7 @@ class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
             deployment_id__in=[deployment.pk for deployment in deployments],
             collected_at__gte=min(deployment.started_at for deployment in deployments) - MARGIN,
         )
-        ends = [
-            deployment.finished_at + timedelta(seconds=deployment.window_samples * deployment.interval_s)
-            for deployment in deployments
-            if deployment.finished_at is not None
-        ]
+        ends = [deployment.window_ends_at for deployment in deployments if deployment.window_ends_at is not None]
         # A deployment that is not finished yet may have samples from now on.
         return rows.filter(collected_at__lt=max(ends) + MARGIN) if len(ends) == len(deployments) else rows
 

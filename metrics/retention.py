@@ -104,7 +104,7 @@ def advisory_lock(lock: int) -> Iterator[bool]:
 PLACES = """
 FROM sample_places AS place LEFT JOIN deployments ON deployments.id = place.deployment_id
 WHERE place.environment_id {which} (%s) AND (deployments.id IS NULL OR state = ANY(%s)
-    AND coalesce(finished_at, started_at) + make_interval(secs => window_samples * interval_s) + %s < %s
+    AND coalesce(finished_at, started_at) + make_interval(secs => settle_s + window_samples * interval_s) + %s < %s
     AND NOT EXISTS (SELECT 1 FROM scheduled_jobs AS job
         WHERE job.deployment_id = deployments.id AND job.status = ANY(%s)))
 """

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower, Now
 from django.utils.translation import gettext_lazy as _
@@ -28,6 +28,7 @@ from security.encryption import EncryptedTextField
 
 API_KEY_PREFIX = "sp_"
 HMAC_SECRET_PREFIX = "sphs_"  # noqa: S105  (how secrets begin, not one)
+MAX_SETTLE_S = 3600
 
 PLAN_NAMES = {"free": _("Free"), "pro": _("Pro"), "enterprise": _("Enterprise")}
 PLAN_CHOICES = [(name, PLAN_NAMES[name]) for name in PLANS]
@@ -225,6 +226,13 @@ class Environment(models.Model):
         null=True,
         blank=True,
         help_text="Seconds between two baseline samples; empty: what the plan gives, never less than that; 0: none.",
+    )
+    settle_s = models.PositiveSmallIntegerField(
+        _("settling time (s)"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(MAX_SETTLE_S)],
+        help_text="Seconds between finish and the window, for example for caches to fill; a call may say otherwise.",
     )
     created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
 

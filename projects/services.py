@@ -104,6 +104,12 @@ def set_units(environment: Environment, **units: str) -> None:
     saved(environment, list(columns))
 
 
+def set_settling_time(environment: Environment, seconds: int) -> None:
+    """Set the seconds between finish and the window, for later deployments. Raises ValidationError."""
+    environment.settle_s = seconds
+    saved(environment, ["settle_s"])
+
+
 def set_endpoint(environment: Environment, url: str, *, seen: str) -> bool:
     """Set the environment's metrics endpoint ("": none); return False where it is no longer the one that was seen.
 

@@ -86,6 +86,7 @@ POST     dashboard:key-revoke         admin    302
 GET      dashboard:environment-settings viewer   200
 POST     dashboard:environment-settings admin    302  with name=renamed
 POST     dashboard:environment-units  admin    302  with latency_p95=s
+POST     dashboard:environment-settle admin    302  with settle_s=90
 POST     dashboard:environment-probe  admin    200  with url=http://127.0.0.1:9/
 POST     dashboard:environment-endpoint admin    302  with do=deactivate seen={environment.metrics_endpoint}
 POST     dashboard:environment-signing admin    200  with do=begin

@@ -55,6 +55,10 @@ FIELDS = {
         "version",
         "author",
         "url",
+        "commit_message",
+        "committed_at",
+        "kind",
+        "settle_seconds",
     ],
     "/deployments/finish": ["deployment_id", "result", "metrics_endpoint", "env", "idempotency_key"],
 }

@@ -82,9 +82,9 @@ def _too_few(after: list[datetime], window: Window) -> list[QualityIssue]:
 
 
 def _gaps(after: list[datetime], window: Window) -> list[QualityIssue]:
-    # The first POST sample is due at finish itself, so waiting for it can be a gap as well.
-    starts_late = window.finished_at is not None and bool(after) and after[0] > window.finished_at
-    times = [window.finished_at, *after] if starts_late and window.finished_at else after
+    # Waiting for the first sample can be a gap as well.
+    start = window.starts_at
+    times = [start, *after] if start is not None and after and after[0] > start else after
     allowed = timedelta(seconds=GAP_INTERVALS * window.interval_s)
     gaps = [later - earlier for earlier, later in pairwise(times) if later - earlier > allowed]
     if not gaps:

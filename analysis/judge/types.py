@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from explain.facts import Fact, Param
@@ -80,7 +80,8 @@ class EarlierDay:
 class Window:
     """The planned observation, to judge how complete the evidence is.
 
-    expected: number of POST samples planned; interval_s: seconds between them; evaluated_at: time of judging;
+    expected: number of POST samples planned; interval_s: seconds between them; settle_s: seconds between
+    finish and the window, which starts an interval before its first sample; evaluated_at: time of judging;
     started_at, finished_at: of the deployment, if known. final is false while samples are still to come.
     earlier_days: newest first. bad_predecessor: number of the deployment whose window PRE was taken in, if that one was
     judged bad. endpoint_answered_before: whether the environment's endpoint ever answered before this deployment.
@@ -96,6 +97,12 @@ class Window:
     earlier_days: tuple[EarlierDay, ...] = ()
     bad_predecessor: int | None = None
     endpoint_answered_before: bool = True
+    settle_s: float = 0.0
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """When measuring starts: settle_s after finish; None where that is unknown."""
+        return self.finished_at and self.finished_at + timedelta(seconds=self.settle_s)
 
 
 # The rule of a check that counts failed collections as evidence: the endpoint stopped answering. No metric has a level.

@@ -47,6 +47,7 @@ EXPIRED = tuple(make_miss(index, "expired") for index in range(15))
         # A gap is measured in the window's own interval, and before the first sample as well.
         (make_pre(), [make_sample(second) for second in (0, 1, 2, 3, 5)], after(6, interval_s=1.0), ["gap"], ""),
         (make_pre(), make_post(7)[2:], after(400), ["gap"], ""),
+        pytest.param(make_pre(), make_post(7)[2:], after(400, settle_s=120), [], "", id="after the settling time"),
     ],
 )
 def test_each_issue_is_named(

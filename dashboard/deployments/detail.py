@@ -11,7 +11,7 @@ from dashboard import labels
 from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.evidence_view import evidence_view
 from dashboard.deployments.forms import FeedbackForm
-from dashboard.deployments.queries import MISSED, Detail, last_good_before, seconds_left
+from dashboard.deployments.queries import MISSED, Detail, last_good_before, seconds_until
 from dashboard.deployments.timeline import how_taken, timeline_of
 from deployments.models import NEVER_JUDGED, State
 from metrics.models import MetricSample, Phase
@@ -92,7 +92,8 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "sample_rows": sample_rows(detail, misses),
         "timeline": timeline_of(detail),
         "actions": actions_on(detail),
-        "verdict_due_in": seconds_left(deployment),
+        "settles_in": seconds_until(deployment.window_starts_at),
+        "verdict_due_in": seconds_until(deployment.window_ends_at),
         "link": safe_link(deployment.url),
         "metrics": METRICS,
     }
@@ -134,6 +135,7 @@ def span_of(detail: Detail) -> Span:
         finished_at=deployment.finished_at,
         samples=deployment.window_samples,
         interval_s=deployment.interval_s,
+        settle_s=deployment.settle_s,
         missed=tuple((job.scheduled_at - start).total_seconds() for job in lost if job.scheduled_at >= start),
     )
 

@@ -24,8 +24,10 @@ FORMAT = 1
 VERDICT = [name for name in VerdictSerializer.Meta.fields if name not in ("policy", "evidence")]
 DEPLOYMENT = (
     "number",
+    "kind",
     "branch",
     "commit_sha",
+    "commit_message",
     "version",
     "author",
     "url",
@@ -37,6 +39,7 @@ DEPLOYMENT = (
     "duration_ms",
     "window_samples",
     "interval_s",
+    "settle_s",
 )
 
 
@@ -83,6 +86,7 @@ def judged_on(detail: Detail) -> dict[str, Any]:
         "window": {
             "expected": evidence.expected_samples or detail.deployment.window_samples,
             "interval_s": evidence.interval_s or detail.deployment.interval_s,
+            "settle_s": detail.deployment.settle_s,
             "evaluated_at": evidence.evaluated_at.isoformat() if evidence.evaluated_at is not None else None,
             "started_at": detail.deployment.started_at,
             "finished_at": detail.deployment.finished_at,

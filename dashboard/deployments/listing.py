@@ -12,8 +12,9 @@ from deployments.models import Deployment
 
 # Rows of verdicts are wide; a list needs few columns.
 COLUMNS = (
-    *("uuid", "number", "branch", "commit_sha", "version", "author", "url", "state", "pipeline_result", "started_at"),
-    *("finished_at", "duration_ms", "window_samples", "interval_s"),
+    *("uuid", "number", "branch", "commit_sha", "commit_message", "version", "author", "url"),
+    *("state", "pipeline_result", "started_at", "finished_at", "duration_ms"),
+    *("window_samples", "interval_s", "settle_s"),
     *("project__name", "project__uuid", "environment__name"),
     *(f"verdict__{name}" for name in ("verdict", "confidence", "conclusive", "early", "health", "final", "shadow")),
     "verdict__created_at",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -101,12 +101,9 @@ def window_is_open(deployment: Deployment) -> bool:
     return verdict is not None and verdict.early and verdict.final is None and deployment.state == State.FINISHED
 
 
-def seconds_left(deployment: Deployment) -> float | None:
-    """Return the seconds until the last planned sample is due; None before finish and after that time."""
-    if deployment.finished_at is None:
-        return None
-    end = deployment.finished_at + timedelta(seconds=deployment.window_samples * deployment.interval_s)
-    left = (end - timezone.now()).total_seconds()
+def seconds_until(moment: datetime | None) -> float | None:
+    """Return the seconds that are left until then; None where it is unknown or over."""
+    left = (moment - timezone.now()).total_seconds() if moment is not None else 0.0
     return left if left > 0 else None
 
 

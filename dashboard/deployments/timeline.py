@@ -110,7 +110,7 @@ def misses(detail: Detail) -> Iterator[Entry]:
         return
     # The jobs are deleted; the verdict keeps their places in the window, and so their times.
     deployment = detail.deployment
-    start = deployment.finished_at or deployment.started_at
+    start = deployment.window_starts_at or deployment.started_at
     for miss in detail.verdict.standing.judged_on.misses:
         within = timedelta(seconds=miss.sequence_index * deployment.interval_s)
         due = start + within if miss.phase == "post" else deployment.started_at

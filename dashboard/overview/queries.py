@@ -14,7 +14,7 @@ from accounts.models import User
 from accounts.permissions import may_create_project
 from analysis.judge.types import ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict, Hint, Severity
-from dashboard.deployments.queries import is_in_progress, samples_so_far, seconds_left, with_verdict
+from dashboard.deployments.queries import is_in_progress, samples_so_far, seconds_until, with_verdict
 from dashboard.labels import Status, state_of, status_by_name, status_of, verdict_of
 from dashboard.overview.parts import (
     Facts,
@@ -219,7 +219,8 @@ def watches_in(environments: Sequence[Any]) -> dict[int, list[Watch]]:
     for one in found:
         one.environment = by_id[one.environment_id]
         one.project = one.environment.project
-        watches.setdefault(one.environment_id, []).append(Watch(one, counts.get(one.pk, 0), seconds_left(one)))
+        watch = Watch(one, counts.get(one.pk, 0), seconds_until(one.window_ends_at))
+        watches.setdefault(one.environment_id, []).append(watch)
     return watches
 
 

@@ -13,13 +13,20 @@ from accounts.permissions import Action, Actions
 from dashboard.forms import Refusals, changes
 from dashboard.page import page
 from dashboard.policies.queries import environment_of, readable
-from dashboard.projects.forms import EndpointForm, EnvironmentNameForm, RotateForm, TypedNameForm, UnitsForm
+from dashboard.projects.forms import (
+    EndpointForm,
+    EnvironmentNameForm,
+    RotateForm,
+    SettleForm,
+    TypedNameForm,
+    UnitsForm,
+)
 from dashboard.projects.probing import report_on
 from dashboard.projects.queries import COUNTED_UP_TO, content_of
 from metrics.deletion import delete_environment
 from metrics.probing import probe as probe_endpoint
 from projects.models import Environment
-from projects.services import rename_environment, set_endpoint, set_units
+from projects.services import rename_environment, set_endpoint, set_settling_time, set_units
 from projects.signing import fingerprint
 
 ACTIVATE, DEACTIVATE = "activate", "deactivate"
@@ -39,6 +46,17 @@ def settings(request: HttpRequest, environment: Environment, actions: Actions) -
             return redirect("dashboard:environment-settings", environment_id=environment.pk)
     environment.name = shown
     return show(request, environment, actions, name_form=form)
+
+
+@page("POST", of=environment_of, action=Action.CHANGE_ENVIRONMENT)
+def settle(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
+    """Set the seconds between finish and the window."""
+    form = SettleForm(request.POST)
+    if not form.is_valid():
+        return show(request, environment, actions, settle_form=form)
+    set_settling_time(environment, form.cleaned_data["settle_s"])
+    messages.success(request, _("The next deployments wait that long before they are measured."))
+    return redirect("dashboard:environment-settings", environment_id=environment.pk)
 
 
 @page("POST", of=environment_of, action=Action.CHANGE_ENVIRONMENT, limit="probe")
@@ -111,6 +129,7 @@ def show(request: HttpRequest, environment: Environment, actions: Actions, **for
         "environment": environment,
         "project": environment.project,
         "name_form": EnvironmentNameForm(initial={"name": environment.name}),
+        "settle_form": SettleForm(initial={"settle_s": environment.settle_s}),
         "endpoint_form": EndpointForm(environment),
         "units_form": UnitsForm(environment),
         "rotate_form": RotateForm(),

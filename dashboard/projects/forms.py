@@ -9,7 +9,15 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team, User
 from dashboard.labels import METRICS
-from projects.models import PLAN_CHOICES, Environment, LatencyUnit, Project, RatioUnit, validate_endpoint
+from projects.models import (
+    MAX_SETTLE_S,
+    PLAN_CHOICES,
+    Environment,
+    LatencyUnit,
+    Project,
+    RatioUnit,
+    validate_endpoint,
+)
 from projects.signing import DEFAULT_GRACE_HOURS, GRACE_HOURS
 
 LONGEST_NAME = 100
@@ -128,6 +136,19 @@ class EnvironmentForm(forms.Form):
 class EnvironmentNameForm(forms.Form):
     name = NameField(
         label=_("Name"), help_text=_("Pipelines name the environment in their calls: change them at the same time.")
+    )
+
+
+class SettleForm(forms.Form):
+    settle_s = forms.IntegerField(
+        label=_("Seconds between finish and the first minute that is measured"),
+        min_value=0,
+        max_value=MAX_SETTLE_S,
+        help_text=_(
+            "For a service that starts slowly: caches fill, instances come up. 0: measure at once. A call of the "
+            "pipeline may say otherwise (settle_seconds)."
+        ),
+        widget=forms.TextInput(NUMERIC),
     )
 
 

@@ -1,6 +1,6 @@
 """Positions in charts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -175,6 +175,11 @@ def test_a_band_stays_in_the_plot_whatever_the_judge_stored():
 @pytest.mark.parametrize("samples", [1, 2, 5, 10, 15, 720])
 def test_the_time_axis_has_at_most_four_marks(samples):
     assert 1 <= len(draw("latency_p95", [post(1)], span(samples)).x_ticks) <= 4
+
+
+def test_the_time_axis_has_its_marks_where_samples_are_due_after_the_settling_time():
+    marks = draw("latency_p95", [post(6.5)], replace(span(), settle_s=90)).x_ticks
+    assert [mark.label for mark in marks] == ["+210\N{NO-BREAK SPACE}s", "+330\N{NO-BREAK SPACE}s"]
 
 
 @pytest.mark.parametrize("most", [0.0, 5e-324, 1e-9, 0.003, 0.5, 1.0, 3.0, 7.7, 99.0, 301.0, 1e6, 1e22, 1.79e308])

@@ -265,6 +265,7 @@ def recomputed(document: dict[str, Any], *, until: str | None = None) -> Any:
         earlier_days=tuple(EarlierDay(**day) for day in window["earlier_days"]),
         bad_predecessor=window["bad_predecessor"],
         endpoint_answered_before=window["endpoint_answered_before"],
+        settle_s=window["settle_s"],
     )
     return (judge if until is None else judge_early)(pre, post, policy_from_dict(document["policy"]), observed)
 

@@ -127,6 +127,24 @@ def test_a_superseded_deployment_says_by_which(browser_of, environment):
     assert f"Superseded by #{new.number}" in words(browser_of.get(address(old)))
 
 
+def test_the_page_says_how_long_the_service_settles_before_it_is_measured(browser_of, environment):
+    deployment = make_deployment(environment=environment, settle_s=90)
+    page = browser_of.get(address(deployment))
+    shows(page, "It waits 1 min 30 s before measuring.", "5 samples, every 1 min · waits 1 min 30 s before measuring")
+    Deployment.objects.update(state=State.FINISHED, finished_at=timezone.now() - timedelta(seconds=30))
+    shows(browser_of.get(address(deployment)), "The service settles; measuring starts in 1 min")
+    Deployment.objects.update(finished_at=timezone.now() - timedelta(seconds=91))
+    shows(browser_of.get(address(deployment)), "No verdict yet. The last sample is due in 4 min 59 s.")
+
+
+def test_page_and_list_show_the_first_line_of_the_commit_message(browser_of, environment):
+    deployment = make_deployment(environment=environment, commit_message="Pay twice <no>\n\nThe rest.")
+    for where in (address(deployment), "/dashboard/deployments/"):
+        text = words(browser_of.get(where))
+        assert "Pay twice <no>" in text
+        assert "The rest." not in text
+
+
 def test_times_are_those_of_the_users_zone_and_name_it(browser_of, environment, user):
     deployment = scenes.judged(environment)
     User.objects.filter(pk=user.pk).update(time_zone="Asia/Kolkata")

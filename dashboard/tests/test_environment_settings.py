@@ -337,3 +337,20 @@ def test_the_page_takes_the_same_few_queries(browser_of, environment):
 def test_the_page_names_what_is_in_effect(browser_of, environment):
     Environment.objects.update(metrics_endpoint="https://shop.example.com/m")
     shows(browser_of.get(of(environment)), "Plan Free Observation 5 minutes ·", "Baseline one sample every 5 min")
+
+
+# --- its settling time
+
+
+def test_the_settling_time_is_shown_and_set(browser_of, environment):
+    shows(browser_of.get(of(environment)), "Settling time none")
+    browser_of.post(of(environment, "settle/"), {"settle_s": "90"})
+    assert fresh(environment).settle_s == 90
+    shows(browser_of.get(of(environment)), "1 min 30 s between finish and the first minute that is measured")
+
+
+@pytest.mark.parametrize("wrong", ["-1", "3601", "soon", ""])
+def test_a_wrong_settling_time_is_refused_beside_its_field(browser_of, environment, wrong):
+    page = browser_of.post(of(environment, "settle/"), {"settle_s": wrong})
+    assert page.context["settle_form"].errors["settle_s"]
+    assert fresh(environment).settle_s == 0
