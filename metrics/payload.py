@@ -108,7 +108,7 @@ def checked(metrics: Mapping[str, Any], name: str, units: Units = OUR_UNITS) -> 
     if number < -slack or (bound is not None and number > bound + slack):
         doubt = _doubt_of_refused(number, name, units)
         code = f"metric_looks_like_{doubt}" if doubt else "metric_out_of_bounds"
-        raise InvalidPayload(code, number=short(value), **about)
+        raise InvalidPayload(code, number=float(value), **about)
     return min(max(0.0, number), math.inf if bound is None else bound)
 
 

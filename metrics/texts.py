@@ -2,6 +2,7 @@
 
 from explain.catalogue import gettext_noop as _
 from explain.catalogue import register
+from explain.languages import Language
 
 # By the code of the job. Failures of the request are in outbound/texts.py.
 COLLECTIONS = {
@@ -57,13 +58,13 @@ PAYLOAD = {
     "metric_constant": _("{name} is {value}, which is no number in JSON; it has to be a number, {allowed:allowed}"),
     "metric_no_number": _("{name} is {value}, it has to be a number, {allowed:allowed}"),
     "metric_not_finite": _("{name} is {value}, which is not finite; it has to be a number, {allowed:allowed}"),
-    "metric_out_of_bounds": _("{name} is {number:number}, allowed {allowed:allowed}"),
+    "metric_out_of_bounds": _("{name} is {number:exact}, allowed {allowed:allowed}"),
     "metric_looks_like_percent": _(
-        "{name} is {number:number}, allowed {allowed:allowed}: this looks like per cent. Send a ratio, or set the unit "
+        "{name} is {number:exact}, allowed {allowed:allowed}: this looks like per cent. Send a ratio, or set the unit "
         "of {name} to per cent in the settings of the environment"
     ),
     "metric_looks_like_amount": _(
-        "{name} is {number:number}, allowed {allowed:allowed}: this looks like an amount. Send the share of what there "
+        "{name} is {number:exact}, allowed {allowed:allowed}: this looks like an amount. Send the share of what there "
         "is"
     ),
     "allowed.not_negative": _("at least 0"),
@@ -80,4 +81,10 @@ SIGNATURES = {
     "signature_reused": _("The nonce was used before."),
 }
 
-register({**COLLECTIONS, **PAYLOAD, **SIGNATURES})
+
+def exact(value: float, language: Language) -> str:
+    """Write a number as it came: 42, 1.011, 536,870,912."""
+    return language.digits(f"{value:,.15g}")
+
+
+register({**COLLECTIONS, **PAYLOAD, **SIGNATURES}, {"exact": exact})

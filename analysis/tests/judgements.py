@@ -12,8 +12,25 @@ from analysis.judge.types import Check, Hint, Miss, Sample, Verdict, Window
 from analysis.tests import adaptive_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.texts.metrics import REASONS
+from explain.facts import Fact
 from projects.policy import policy_from_dict
 
+PER_CENT = Fact(
+    "failed_and_answered",
+    {
+        "failure": Fact(
+            "invalid_payload",
+            {
+                "url": "http://shop.example/m",
+                "problem": Fact(
+                    "metric_looks_like_percent",
+                    {"name": "cpu_usage", "number": 35.0, "field": "metrics.cpu_usage", "allowed": "ratio"},
+                ),
+            },
+        ),
+        "text": '{"metrics": {"cpu_usage": 35.0}}',
+    },
+)
 POLICIES: list[dict[str, Any]] = [
     {},
     {"sensitivity": "high"},
@@ -80,6 +97,11 @@ def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
     for count in (0, 1, 2, 4):
         yield make_pre(15), make_post(count), make_window(evaluated_at=FINISH + timedelta(minutes=10), expected=10)
     yield from odd_ones()
+    for expected in (5, 6):
+        # One of them may be missing for another reason.
+        refused = tuple(make_miss(index, "invalid_payload", detail=PER_CENT) for index in range(5))
+        other = (make_miss(5, "timeout"),) if expected == 6 else ()
+        yield [], [], make_window(expected=expected, misses=(*refused, *other))
     # Failing before as after.
     yield make_pre(30, error_rate=0.4), make_post(5, error_rate=0.4), make_window()
     yield make_pre(15), make_post(5), make_window(bad_predecessor=7)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,9 +8,21 @@ from analysis.judge import judge, judge_early
 from analysis.judge.hints import hints
 from analysis.judge.hints.rules import RULES
 from analysis.judge.quality import assess
-from analysis.judge.types import OK, ROLLBACK, WARNING, Check, Hint, Sample, Verdict, Window
+from analysis.judge.types import (
+    OK,
+    ROLLBACK,
+    WARNING,
+    Check,
+    Hint,
+    Miss,
+    Quality,
+    QualityIssue,
+    Sample,
+    Verdict,
+    Window,
+)
 from analysis.recorded import hint_columns
-from analysis.tests.judgements import judgements, judgements_of_samples
+from analysis.tests.judgements import PER_CENT, judgements, judgements_of_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.texts.hints import HINTS, ROLL_BACK_FIRST, facts_of
 from explain.facts import Fact
@@ -255,6 +268,27 @@ def verdict_by_another_judge(verdict: Any, *checks: Check) -> Verdict:
 
 def given_hints(verdict: Verdict) -> list[Hint]:
     return hints(verdict, make_pre(), make_post(), Window())
+
+
+@pytest.mark.parametrize("others", [(), (make_miss(4, "timeout"),)])
+def test_refused_per_cent_is_named_as_such_and_as_no_outage(others: tuple[Miss, ...]) -> None:
+    misses = tuple(make_miss(index, "invalid_payload", detail=PER_CENT) for index in range(4))
+    window = make_window(misses=(*misses, *others))
+    verdict = judge(make_pre(5), [], policy_from_dict({}), window)
+    found = {hint.code: hint for hint in hints(verdict, make_pre(5), [], window)}
+    columns = hint_columns(found["looks_like_other_unit"])
+    assert "cpu_usage is 35, allowed 0..1: this looks like per cent" in columns["cause"]
+    assert len(columns["evidence"]) == 1
+    assert "one click" in columns["actions"][0]
+    assert ("service_unreachable" in found) is bool(others)
+
+
+def test_stored_samples_that_look_like_seconds_are_named_and_are_no_poor_data() -> None:
+    verdict = verdict_by_another_judge(WARNING)
+    issue = QualityIssue("looks_like_seconds", Fact("samples", {"n": 5}), 0.2)
+    verdict = replace(verdict, quality=Quality(0.8, (issue,)))
+    (hint,) = given_hints(verdict)
+    assert (hint.code, hint_columns(hint)["evidence"]) == ("looks_like_other_unit", ["5 samples"])
 
 
 def test_a_rollback_for_an_unknown_reason_shows_the_judges_own_words() -> None:

@@ -51,7 +51,23 @@ def facts_of(text_key: str, params: Mapping[str, Param], *, evidence: Sequence[F
     return HintFacts(facts["title"], facts["cause"], facts["impact"], tuple(actions), tuple(evidence))
 
 
+OTHER_UNIT = HintText(
+    title=_("The metrics look as if they came in another unit"),
+    cause=_("{found:clauses}."),
+    impact=_(
+        "Values out of range are refused, and others are stored a hundred or a thousand times too small: the verdict, "
+        "the charts and the limits of the policy do not mean what they say."
+    ),
+    actions=(
+        _("Test the endpoint in the settings of the environment: the test names the unit and sets it with one click."),
+        _("Or let the service answer in milliseconds and with ratios from 0 to 1."),
+        _("Samples that are stored already keep their values; the next deployment is judged on the right ones."),
+    ),
+)
+
 HINTS = {
+    "looks_like_other_unit.refused": OTHER_UNIT,
+    "looks_like_other_unit.some": OTHER_UNIT,
     "service_unreachable": HintText(
         title=_("The service stopped answering: {missing} of {expected} collections failed"),
         cause=_(

@@ -62,7 +62,7 @@ def test_a_probe_shows_each_value_with_its_unit_and_saves_nothing(probe, environ
 @pytest.mark.parametrize(
     ("metric", "value", "remark"),
     [
-        ("cpu_usage", 42.0, "cpu_usage is 42.0, allowed 0..1: this looks like per cent"),
+        ("cpu_usage", 42.0, "cpu_usage is 42, allowed 0..1: this looks like per cent"),
         ("error_rate", 420, "error_rate is 420, allowed 0..1"),
         ("memory_usage", None, "memory_usage is null, it has to be a number"),
         ("latency_p95", "120", 'latency_p95 is "120", it has to be a number'),
@@ -81,7 +81,7 @@ def test_a_doubtful_value_is_reported_beside_the_others(probe, service, metric, 
 def test_units_that_a_test_suggests_are_set_by_one_click_and_convert(probe, service, browser_of, environment):
     service.metrics |= {"latency_p95": 0.12, "cpu_usage": 30.0, "memory_usage": 140.0}
     page = probe()
-    shows(page, "p95 latency → seconds; CPU usage → per cent, 0 to 100", "Set these units")
+    shows(page, "p95 latency → seconds CPU usage → per cent, 0 to 100", "Set these units")
     fields = form_with('#probe form[action*="units"]', page)
     assert fields == {"latency_p95": "s", "cpu_usage": "percent"}
     browser_of.post(of(environment, "units/"), fields)

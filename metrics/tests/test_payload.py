@@ -141,7 +141,7 @@ def test_a_fast_answer_without_cpu_use_is_no_second():
 
 
 def test_a_refusal_of_per_cent_says_so():
-    with pytest.raises(InvalidPayload, match=r"cpu_usage is 35.0, allowed 0..1: this looks like per cent"):
+    with pytest.raises(InvalidPayload, match=r"cpu_usage is 35, allowed 0..1: this looks like per cent"):
         parse_metrics(body(cpu_usage=35.0))
 
 

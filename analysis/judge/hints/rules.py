@@ -19,7 +19,38 @@ MIN_DROP_MS = 10.0
 VARIANTS = {"memory_leak": "leak", "memory_full": "leak", "memory_step": "step"}
 # "Approaching" by the definition of the hint; the limit itself is the judge's.
 NEAR = Decimal("0.9")
+# Quality issues, and refusals of values, that say which other unit a metric seems to be in.
+OTHER_UNIT, REFUSED_UNIT = "looks_like_", "metric_looks_like_"
 MISSING = ("no_post", "no_pre", "few_post_samples", "incomplete_window", "expired_jobs", "failed_collections")
+
+
+# --- units ----------------------------------------------------------------------------------------------------------
+
+
+def looks_like_other_unit(findings: Findings) -> Hint | None:
+    """Report metrics that seem to be answered in another unit: refused values, and issues of the data."""
+    issues = [issue for issue in findings.verdict.quality.issues if issue.code.startswith(OTHER_UNIT)]
+    refusals = [_refused_unit(miss.detail) for miss in findings.window.misses]
+    by_metric = {why.params.get("name"): why for why in refusals if why is not None}
+    found = (*by_metric.values(), *(issue.fact for issue in issues))
+    if not found:
+        return None
+    return Hint(
+        # Where nothing but units is wrong with an endpoint, the service neither stopped answering nor misses a poller.
+        "looks_like_other_unit.refused" if refusals and None not in refusals else "looks_like_other_unit.some",
+        severity="info" if findings.verdict.conclusive else "warning",
+        confidence=0.9 if refusals else 0.7,
+        evidence=found,
+        params={"found": found},
+    )
+
+
+def _refused_unit(detail: Fact | None) -> Fact | None:
+    """Return the refusal of a value that seems to be in another unit, from the failure of a collection."""
+    while detail is not None and not detail.code.startswith(REFUSED_UNIT):
+        inner = detail.params.get("failure", detail.params.get("problem"))
+        detail = inner if isinstance(inner, Fact) else None
+    return detail
 
 
 # --- the service as a whole -----------------------------------------------------------------------------------------
@@ -232,7 +263,11 @@ def poor_data(findings: Findings) -> Hint | None:
     """Report issues of order or time; gaps explained by missing samples are left to missing_data."""
     issues = findings.verdict.quality.issues
     missing = any(issue.code in MISSING for issue in issues)
-    doubtful = [issue for issue in issues if issue.code not in MISSING and not (missing and issue.code == "gap")]
+    doubtful = [
+        issue
+        for issue in issues
+        if issue.code not in MISSING and not issue.code.startswith(OTHER_UNIT) and not (missing and issue.code == "gap")
+    ]
     if not doubtful:
         return None
     score, found = findings.verdict.quality.score, [issue.fact for issue in doubtful]
@@ -252,6 +287,7 @@ def poor_data(findings: Findings) -> Hint | None:
 # Composites first: a hint is left out when an earlier one explains it. Also the order in which equally severe hints
 # are shown.
 RULES: tuple[Rule, ...] = (
+    looks_like_other_unit,
     service_unreachable,
     when_failed("service_degradation", "error_rate", "latency_p95"),
     when_failed("partial_outage", "requests_per_sec", "error_rate"),
@@ -272,6 +308,7 @@ RULES: tuple[Rule, ...] = (
 
 # Codes of hints that are explained by the key, if about the same metrics.
 REPLACES = {
+    "looks_like_other_unit.refused": ("service_unreachable", "missing_data", "poor_data"),
     "service_unreachable": ("missing_data", "poor_data"),
     "service_degradation": ("persistent_breach", "high_error_rate", "high_latency"),
     "partial_outage": ("persistent_breach", "high_error_rate", "traffic_below_baseline"),
