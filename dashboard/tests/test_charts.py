@@ -151,6 +151,12 @@ def test_everything_from_before_stands_there_in_the_order_of_time():
     assert all(LEFT < place < BEFORE_END for place in places)
 
 
+def test_before_and_after_are_the_levels_that_the_judge_compared():
+    check = found("latency_p95", baseline=110.0, observed=140.0, limit=150.0)
+    chart = draw("latency_p95", [pre(100.0), post(1, 250.0), post(2, 130.0)], span(), check)
+    assert (chart.before, chart.after) == (110.0, 140.0)
+
+
 def test_the_band_is_the_spread_that_the_judge_found():
     check = found("latency_p95", baseline=110.0, spread=15.0, limit=150.0)
     chart = draw("latency_p95", [pre(100.0), post(1, 150.0)], span(), check, earlier=earlier())
