@@ -7,6 +7,7 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 
 from analysis.judge.adaptive import thresholds
+from analysis.judge.adaptive.counts import Beta, log_tail, mean_rate, posterior
 from analysis.judge.adaptive.evidence import LONG_WINDOW, Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import dying_away
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
@@ -15,16 +16,17 @@ from analysis.judge.types import Check, Sample
 # Upper bound of requests that count per minute: real errors come in bursts.
 MAX_REQUESTS = 20_000.0
 
-# Prior: 0.3 % errors, worth this many requests.
-PRIOR_ERRORS = 0.6
-PRIOR_REQUESTS = 200.0
-
 # An incident has this many errors more than expected; a single failed request at night is none.
 FEW_ERRORS = 2.7
 FEW_FOR_ROLLBACK = 6.0
 
-# Small counts are skewed: their normal standard error is slightly too small.
-COUNT_GUARD = 0.4
+# So many errors would be as improbable as this, if nothing had changed: of the window, of its last part alone, and for
+# a rollback.
+IMPROBABLE = 0.02
+IMPROBABLE_LATE = 0.008
+IMPROBABLE_FOR_ROLLBACK = 0.001
+# So improbable is a blip of PRE.
+IMPROBABLE_BLIP = 0.001
 _PRIOR_DISPERSION = 1.3
 
 # Separate bursts of errors within one window: blips are single.
@@ -32,15 +34,15 @@ BURSTS = 3
 # A minute with this share of failed requests is an outage; two separate ones are a process that keeps crashing.
 OUTAGE = 0.3
 CRASHES = 2
+BISECTIONS = 12
 # In so few samples two bursts leave no calm period.
 FEW_SAMPLES = 5
 # Errors in the worst sample needed to see a decrease.
 FADING_ERRORS = 20.0
 
-# The last part must still show this share of an effect that the whole window has; an effect of the last part alone
-# takes half a standard error more. Strength of what is short of a rollback on purpose.
+# The last part must still show this share of an effect that the whole window has. Strength of what is short of a
+# rollback on purpose.
 STILL_THERE = 0.4
-LATE_GUARD = 0.5
 ALMOST = 0.95
 
 
@@ -61,12 +63,13 @@ def counts(evidence: Evidence, samples: Sequence[Sample]) -> list[_Count]:
     found = []
     for sample in samples:
         requests = min(MAX_REQUESTS, evidence.requests(sample))
+        if requests <= 0.0:
+            continue
         if not evidence.knobs.error_counts:
             requests = MAX_REQUESTS
         elif sample.error_rate > 0.0:
             requests = max(1.0, requests)
-        if requests > 0.0:
-            found.append(_Count(sample.error_rate * requests, requests))
+        found.append(_Count(sample.error_rate * requests, requests))
     return found
 
 
@@ -76,14 +79,24 @@ def pool(items: Sequence[_Count]) -> _Count:
 
 
 def _calm(items: Sequence[_Count]) -> list[_Count]:
-    """Return PRE counts without blips: the worst rates (one of five, two of eight, an eighth of more) count as the next
-    one."""
+    """Return PRE counts without blips.
+
+    The worst rates (one of five, two of eight, an eighth of more) count as the next one, if the others do not explain
+    them: the scatter of few requests is no blip.
+    """
     if len(items) < 5:
         return list(items)
-    ordered = sorted(items, key=lambda item: item.rate)
+    ordered = sorted(items, key=lambda item: (item.rate, item.requests))
     cut = 1 if len(items) < 8 else max(2, len(items) // 8)
+    rest = pool(ordered[:-cut])
+    usual = posterior(rest.errors, rest.requests)
     roof = ordered[-cut - 1].rate
-    return [_Count(min(item.errors, roof * item.requests), item.requests) for item in items]
+
+    def calm(item: _Count) -> _Count:
+        blip = item.rate > roof and log_tail(usual, item.errors, item.requests) < math.log(IMPROBABLE_BLIP)
+        return _Count(roof * item.requests, item.requests) if blip else item
+
+    return [calm(item) for item in items]
 
 
 def _dispersion(items: Sequence[_Count], rate: float) -> float:
@@ -92,7 +105,7 @@ def _dispersion(items: Sequence[_Count], rate: float) -> float:
         return _PRIOR_DISPERSION
     chi = math.fsum((item.errors - rate * item.requests) ** 2 / (rate * item.requests) for item in items)
     weight = len(items) - 1.0
-    return max(1.0, min(30.0, (chi + 4.0 * _PRIOR_DISPERSION) / (weight + 4.0)))
+    return max(1.0, (chi + 4.0 * _PRIOR_DISPERSION) / (weight + 4.0))
 
 
 def _without_worst(items: Sequence[_Count], rate: float, most: int) -> _Count:
@@ -113,16 +126,20 @@ def _calm_share(errors_per_sample: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One stretch of POST against the base rate: effect, and without its worst samples, as ratios; excess: errors more
-    than expected; error: standard error of the effect; calm_share: see _calm_share;
-    effects: see _effects."""
+    """One stretch of POST.
 
+    total: its counts; effect: its rate above PRE's, calm_effect: without its worst samples; excess: errors more than
+    expected; calm_share: see _calm_share; effects: see _effects; log_chance: logarithm of the probability of so many
+    errors if nothing changed.
+    """
+
+    total: _Count
     effect: float
     calm_effect: float
     excess: float
-    error: float
     calm_share: float
-    effects: tuple[float, ...] = ()
+    effects: tuple[float, ...]
+    log_chance: float
 
 
 def _effects(items: Sequence[_Count], base: float) -> tuple[float, ...]:
@@ -131,21 +148,63 @@ def _effects(items: Sequence[_Count], base: float) -> tuple[float, ...]:
     return tuple(item.rate - base for item in items) if tells else ()
 
 
-def _part(items: Sequence[_Count], base: _Count, dispersion: float, most: int) -> _Part:
-    total = pool(items)
-    if total.requests <= 0.0:
-        return _Part(0.0, 0.0, 0.0, 1.0, 1.0)
-    calm = _without_worst(items, base.rate, most)
-    together = (base.errors + total.errors) / (base.requests + total.requests)
-    variance = dispersion * together * (1.0 - together) * (1.0 / base.requests + 1.0 / total.requests)
-    return _Part(
-        effect=total.rate - base.rate,
-        calm_effect=calm.rate - base.rate if len(items) > 1 else total.rate - base.rate,
-        excess=total.errors - base.rate * total.requests,
-        error=math.sqrt(max(variance, 1e-12)),
-        calm_share=_calm_share(total.errors / len(items)),
-        effects=_effects(items, base.rate),
-    )
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The service's own rate of errors.
+
+    known: what PRE's counts tell of it; rate: its level; dispersion: of its counts relative to chance, by which all
+    counts are divided where chances are compared.
+    """
+
+    calm: _Count
+    known: tuple[Beta, ...]
+    rate: float
+    dispersion: float
+
+    def over(self, items: Sequence[_Count], margin: float) -> list[bool]:
+        """Return which samples exceed the own rate by `margin`, with more than a failed request."""
+        return [item.rate > self.rate + margin and item.errors >= 2.0 for item in items]
+
+    def log_chance(self, count: _Count) -> float:
+        return log_tail(self.known, count.errors / self.dispersion, count.requests / self.dispersion)
+
+    def improbable(self, requests: float, chance: float) -> float:
+        """Return the least number of errors of `requests` that is as improbable as `chance`."""
+        low, high = self.rate * requests, requests + 1.0
+        for _ in range(BISECTIONS):
+            middle = math.sqrt((low + 0.1) * (high + 0.1)) - 0.1
+            if self.log_chance(_Count(middle, requests)) > math.log(chance):
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def part(self, items: Sequence[_Count], most: int) -> _Part:
+        """Compare a stretch of POST; at most `most` of its samples are a blip."""
+        total, base = pool(items), self.rate
+        if total.requests <= 0.0:
+            return _Part(total, 0.0, 0.0, 0.0, 1.0, (), 0.0)
+        calm = _without_worst(items, base, most) if len(items) > 1 else total
+        return _Part(
+            total=total,
+            effect=total.rate - base,
+            calm_effect=calm.rate - base,
+            excess=total.errors - base * total.requests,
+            calm_share=_calm_share(total.errors / len(items)),
+            effects=_effects(items, base),
+            log_chance=self.log_chance(total),
+        )
+
+
+def _before(evidence: Evidence) -> _Before:
+    items = counts(evidence, evidence.pre)
+    calm = _calm(items) if evidence.knobs.robust else items
+    total = pool(calm)
+    dispersion = _dispersion(calm, mean_rate(posterior(total.errors, total.requests)))
+    known = posterior(total.errors / dispersion, total.requests / dispersion)
+    # Where PRE is thin its level may be chance: what is usual is the least to compare with.
+    rate = max(total.rate, mean_rate(known))
+    return _Before(total, known, rate, dispersion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,33 +212,37 @@ class _Compared:
     """POST counts against the service's own rate: the window without warm-up, and its last part."""
 
     evidence: Evidence
-    base: _Count
+    before: _Before
     whole: _Part
     last: _Part
 
-    def strength(self, required: float, few: float) -> float:
-        """Return the effect as a multiple of the required one (1.0 = a finding), as in Contrast.strength.
+    def strength(self, required: float, few: float, chance: float, late_chance: float) -> float:
+        """Return the effect as a multiple of the required one (1.0 = a finding).
 
-        few: required errors beyond the expected ones.
+        It must exceed the practical margin, by `few` errors more than expected, and be as improbable as `chance` if
+        nothing had changed; over the window, also without its worst samples, and still in its last part; or in the last
+        part alone.
         """
         knobs, whole, last = self.evidence.knobs, self.whole, self.last
         required = required if knobs.practical_margin else 1e-9
-        few = few if knobs.error_counts else 1e-9
-        guard = self.evidence.guard + COUNT_GUARD if knobs.noise_guard else 0.0
-        need = max(required, guard * whole.error)
-        found = min(whole.effect / need, whole.excess / few)
-        if knobs.robust:
-            found = min(found, whole.calm_effect / (whole.calm_share * need))
-        if knobs.last_part:
-            found = min(found, last.effect / (STILL_THERE * need))
-            need = max(required, (guard + LATE_GUARD) * last.error)
-            late = min(last.effect / need, last.excess / few)
+
+        def found(part: _Part, chance: float) -> float:
+            strength = part.effect / required
+            if knobs.error_counts:
+                strength = min(strength, part.excess / few)
+            if knobs.noise_guard:
+                strength = min(strength, part.log_chance / math.log(chance))
             if knobs.robust:
-                late = min(late, last.calm_effect / (last.calm_share * need))
-            found = max(found, late)
+                strength = min(strength, part.calm_effect / (part.calm_share * required))
+            return strength
+
+        result = found(whole, chance)
+        if knobs.last_part:
+            result = min(result, last.effect / (STILL_THERE * required))
+            result = max(result, found(last, late_chance))
         if knobs.robust:
-            found = min(found, dying_away(whole.effects, required))
-        return found
+            result = min(result, dying_away(whole.effects, required))
+        return result
 
     def came_and_went(self, required: float) -> tuple[float, float]:
         """Return strengths (warning, rollback) of severe errors that are absent at the end of the window.
@@ -187,40 +250,41 @@ class _Compared:
         Errors that lasted longer than a blip and disappeared are a warning. Errors that keep coming back, however short
         each time, are a process that keeps crashing: a rollback.
         """
-        need = max(required, self.evidence.guard * self.whole.error)
+        before, whole = self.before, self.whole
         items = counts(self.evidence, self.evidence.post)
         total = pool(items)
-        over = [item.rate > self.base.rate + 2.0 * required and item.errors >= 2.0 for item in items]
-        bursts = sum(now and not before for before, now in pairwise([False, *over]))
-        excess = total.errors - self.base.rate * total.requests
-        overall = min((total.rate - self.base.rate) / need, excess / (2.0 * FEW_FOR_ROLLBACK))
-        outages = [item.rate > self.base.rate + OUTAGE and item.errors >= FEW_ERRORS for item in items]
+        over, outages = before.over(items, 2.0 * required), before.over(items, OUTAGE)
+        bursts = sum(now and not earlier for earlier, now in pairwise([False, *over]))
         crashes = sum(
             burst and any(outage for _, outage in members)
             for burst, members in groupby(zip(over, outages, strict=True), key=itemgetter(0))
         )
-        if (bursts >= BURSTS or crashes >= CRASHES) and overall >= 1.0:
-            return overall, overall
+
+        def severe(total: _Count, effect: float, chance: float) -> float:
+            excess = total.errors - before.rate * total.requests
+            improbable = before.log_chance(total) / math.log(chance)
+            return min(effect / required, excess / (2.0 * FEW_FOR_ROLLBACK), improbable)
+
+        effect = total.rate - before.rate
+        overall = severe(total, effect, IMPROBABLE_FOR_ROLLBACK)
+        # Outages are no scatter of a few failed requests.
+        crashing = severe(total, effect, IMPROBABLE_LATE) if crashes >= CRASHES else 0.0
+        if crashing >= 1.0 or (bursts >= BURSTS and overall >= 1.0):
+            return max(overall, crashing), max(overall, crashing)
         if bursts == BURSTS - 1 and len(items) <= FEW_SAMPLES and overall >= 1.0:
             return overall, ALMOST
-        whole = self.whole
-        stayed = min(whole.effect / need, whole.calm_effect / need, whole.excess / (2.0 * FEW_FOR_ROLLBACK))
+        stayed = min(severe(whole.total, whole.effect, IMPROBABLE_FOR_ROLLBACK), whole.calm_effect / required)
         if stayed >= 1.0:
             return stayed, stayed if bursts >= BURSTS - 1 else ALMOST
         return 0.0, 0.0
 
 
-def _compare(evidence: Evidence, post: list[_Count]) -> tuple[_Compared, _Count]:
-    """Return the comparison, and the counts of PRE without blips."""
-    before = counts(evidence, evidence.pre)
-    calm = _calm(before) if evidence.knobs.robust else before
-    known = pool(calm)
-    base = _Count(known.errors + PRIOR_ERRORS, known.requests + PRIOR_REQUESTS)
-    dispersion = _dispersion(calm, base.rate)
+def _compare(evidence: Evidence, post: list[_Count]) -> _Compared:
+    before = _before(evidence)
     short = max(len(evidence.post), evidence.window.expected) < LONG_WINDOW
-    whole = _part(post, base, dispersion, 1 if short else len(post))
-    last = _part(counts(evidence, evidence.last), base, dispersion, 1 if short else 2)
-    return _Compared(evidence, base, whole, last), known
+    whole = before.part(post, 1 if short else len(post))
+    last = before.part(counts(evidence, evidence.last), 1 if short else 2)
+    return _Compared(evidence, before, whole, last)
 
 
 def judge_errors(evidence: Evidence) -> Finding | None:
@@ -229,20 +293,21 @@ def judge_errors(evidence: Evidence) -> Finding | None:
     post = counts(evidence, evidence.body)
     if not post or not evidence.pre:
         return None
-    compared, known = _compare(evidence, post)
-    base, whole, last = compared.base.rate, compared.whole, compared.last
-    line = max(lines.error, lines.error_ratio * base)
-    need = line * WARNING_SHARE
+    compared = _compare(evidence, post)
+    before, whole, last = compared.before, compared.whole, compared.last
+    base, total = before.rate, whole.total
+    need = max(lines.error, lines.error_ratio * base) * WARNING_SHARE
     need_rollback = max(lines.error_rollback * ROLLBACK_SHARE, need)
-    strength = compared.strength(need, FEW_ERRORS)
-    critical = min(strength, compared.strength(need_rollback, FEW_FOR_ROLLBACK))
+    strength = compared.strength(need, FEW_ERRORS, IMPROBABLE, IMPROBABLE_LATE)
+    critical = min(
+        strength,
+        compared.strength(need_rollback, FEW_FOR_ROLLBACK, IMPROBABLE_FOR_ROLLBACK, IMPROBABLE_FOR_ROLLBACK),
+    )
     if evidence.knobs.last_part and critical < 1.0:
         gone, gone_critical = compared.came_and_went(need_rollback)
         strength, critical = max(strength, gone), max(critical, gone_critical)
-    total = pool(post)
     late = last.effect > 1.5 * whole.effect and strength >= 1.0
-    observed = base + last.effect if late else total.rate
-    limit = base + (need_rollback if critical >= 1.0 else need)
+    limit = _limit(before, total.requests, need_rollback if critical >= 1.0 else need, critical=critical >= 1.0)
     over = sum(item.rate > limit for item in post)
     check = Check(
         metric="error_rate",
@@ -250,13 +315,13 @@ def judge_errors(evidence: Evidence) -> Finding | None:
         outcome=outcome(strength, critical),
         code="errors_rose" if strength >= 1.0 else "errors_level",
         params={
-            "before": known.rate,
+            "before": before.calm.rate,
             "failed": round(total.errors),
             "line": thresholds.errors(lines.deciding(), strength, critical),
         },
-        observed=observed,
-        baseline=known.rate if known.requests else None,
-        spread=whole.error,
+        observed=last.total.rate if late else total.rate,
+        baseline=before.calm.rate if before.calm.requests else None,
+        spread=math.sqrt(before.dispersion * base * (1.0 - base) / total.requests),
         limit=limit,
         share=over / len(post),
         margin=critical if critical >= 1.0 else strength,
@@ -269,3 +334,10 @@ def judge_errors(evidence: Evidence) -> Finding | None:
         },
     )
     return Finding(check, strength, critical, strength, min(whole.effect / need, whole.excess / FEW_FOR_ROLLBACK))
+
+
+def _limit(before: _Before, requests: float, need: float, *, critical: bool) -> float:
+    """Return the rate from which a window of `requests` is a finding: by its margin, and by its number of errors."""
+    few, chance = (FEW_FOR_ROLLBACK, IMPROBABLE_FOR_ROLLBACK) if critical else (FEW_ERRORS, IMPROBABLE)
+    errors = max(before.rate * requests + few, before.improbable(requests, chance))
+    return min(1.0, max(before.rate + need, errors / requests))
