@@ -32,6 +32,8 @@ HISTORY_DEPLOYMENTS = 3
 HISTORY_SAMPLES = 15
 # Within it samples have become levels, also where pollers were away for hours.
 LEVELS_LAG = timedelta(days=1)
+# A failed collection with the first lines of what the endpoint answered (metrics/texts.py).
+FAILED_AND_ANSWERED = "failed_and_answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +320,7 @@ def detail_of(job: ScheduledJob) -> Fact | None:
     except NotAFact:
         return None
     answered = why.params.get("answered")
-    return Fact("failed_and_answered", {"failure": why, "text": answered}) if answered else why
+    return Fact(FAILED_AND_ANSWERED, {"failure": why, "text": answered}) if answered else why
 
 
 def as_value(sample: MetricSample, origin: Origin) -> Sample:

@@ -11,7 +11,7 @@ from security.redaction import redact_foreign_text
 LONGEST = 200
 # Of which the shown characters come: markup takes most of a page.
 READ_BYTES = 8 * 1024
-UNSHOWN = re.compile(r"<!--.*?(-->|\Z)|<(script|style|head)\b.*?(</\2\s*>|\Z)|<[^>]*(>|\Z)", re.IGNORECASE | re.DOTALL)
+UNSHOWN = re.compile(r"<!--.*?(-->|\Z)|<(script|style)\b.*?(</\2\s*>|\Z)|<[^>]*(>|\Z)", re.IGNORECASE | re.DOTALL)
 
 
 def may_be_shown(response: Response) -> bool:

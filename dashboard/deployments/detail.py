@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from accounts.permissions import Action
+from analysis.evidence import FAILED_AND_ANSWERED, detail_of
 from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
 from dashboard import labels
 from dashboard.charts import Before, Chart, Span, draw
@@ -13,6 +14,7 @@ from dashboard.deployments.evidence_view import evidence_view
 from dashboard.deployments.forms import FeedbackForm
 from dashboard.deployments.queries import MISSED, Detail, last_good_before, seconds_until
 from dashboard.deployments.timeline import how_taken, timeline_of
+from dashboard.i18n import message
 from deployments.models import NEVER_JUDGED, State
 from metrics.models import MetricSample, Phase
 from scheduler.models import JobStatus, ScheduledJob
@@ -170,12 +172,20 @@ def misses_of(detail: Detail) -> list[Miss]:
             phase=phase_of(job),
             index=job.sequence_index,
             due_at=job.scheduled_at,
-            reason=job.shown_error or in_words(job.error_code or str(job.status)),
+            reason=reason_of(job),
             retrying=job.status == JobStatus.PENDING,
         )
         for job in detail.collections
         if job.status in MISSED or is_retrying(job)
     ]
+
+
+def reason_of(job: ScheduledJob) -> Any:
+    """Return why a collection brought nothing, with what the endpoint answered instead, if that is known."""
+    why = detail_of(job)
+    if why is not None and why.code == FAILED_AND_ANSWERED:
+        return message(why)
+    return job.shown_error or in_words(job.error_code or str(job.status))
 
 
 def in_words(code: str) -> Any:

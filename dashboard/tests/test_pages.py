@@ -282,6 +282,13 @@ def test_missed_samples_are_listed_with_their_reason(browser_of, environment):
     assert "few_post_samples" in text
 
 
+def test_a_miss_shows_what_the_endpoint_answered_as_text(browser_of, environment):
+    deployment = scenes.poorly_observed(environment)
+    fact = {"code": "http_4xx", "params": {"status": 404, "url": "http://x/m", "answered": "<b>no such page</b>"}}
+    deployment.jobs.filter(sequence_index=3).update(error_fact=fact)
+    shows(browser_of.get(address(deployment)), "After 3 HTTP 404 from http://x/m; it answered “<b>no such page</b>”")
+
+
 def test_misses_are_still_shown_when_their_jobs_are_gone(browser_of, environment):
     deployment = scenes.poorly_observed(environment)
     deployment.jobs.all().delete()

@@ -173,7 +173,7 @@ PAGE = (
 @pytest.mark.parametrize(
     ("head", "body", "code", "shown"),
     [
-        (b"404 X", PAGE, "http_4xx", "404 no such page, token=[redacted] and more and more"),
+        (b"404 X", PAGE, "http_4xx", "x 404 no such page, token=[redacted] and more and more"),
         (b"503 X", b"no database\0\r\n", "http_5xx", "no database"),
         (b"200 X", b"up 1\nmine 2\n", "invalid_json", "up 1 mine 2"),
         (b"200 X", b'{"status": "ok"}', "invalid_payload", '{"status": "ok"}'),
