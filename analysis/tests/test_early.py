@@ -60,14 +60,15 @@ def test_each_sample_between_the_first_and_the_last_makes_the_judge_look(deploym
     assert not DeploymentVerdict.objects.exists()
 
 
-def test_a_service_that_answers_only_errors_is_called_out_on_its_second_sample(
+def test_a_service_that_answers_only_errors_is_called_out_before_the_end(
     pipeline: Pipeline, deployment: Deployment
 ) -> None:
-    make_sample(deployment, sequence_index=1, error_rate=1.0)
-    end_collection(1)
-    assert look() is False
-    make_sample(deployment, sequence_index=2, error_rate=1.0)
-    end_collection(2)
+    for index in (1, 2, 3):
+        make_sample(deployment, sequence_index=index, error_rate=1.0)
+        end_collection(index)
+        assert look() is False
+    make_sample(deployment, sequence_index=4, error_rate=1.0)
+    end_collection(4)
     assert look() is True
     verdict = DeploymentVerdict.objects.get()
     deployment.refresh_from_db()
@@ -82,12 +83,11 @@ def test_a_service_that_answers_only_errors_is_called_out_on_its_second_sample(
 
 
 def test_the_final_word_is_kept_beside_the_early_verdict(deployment: Deployment) -> None:
-    for index in (1, 2):
+    for index in (1, 2, 3, 4):
         make_sample(deployment, sequence_index=index, error_rate=1.0)
-    end_collection(1, 2)
+    end_collection(1, 2, 3, 4)
     assert look()
-    for index in (3, 4, 5):
-        make_sample(deployment, sequence_index=index, error_rate=1.0)
+    make_sample(deployment, sequence_index=5, error_rate=1.0)
     row = judge_now(Deployment.objects.get(pk=deployment.pk))
     verdict = DeploymentVerdict.objects.get()
     assert (verdict.early, verdict.verdict, row.state) == (True, "rollback_recommended", "analyzed")
@@ -99,12 +99,11 @@ def test_the_final_word_is_kept_beside_the_early_verdict(deployment: Deployment)
 
 
 def test_no_early_look_is_recorded_once_the_verdict_stands(deployment: Deployment) -> None:
-    for index in (1, 2):
+    for index in (1, 2, 3, 4):
         make_sample(deployment, sequence_index=index, error_rate=1.0)
-    end_collection(1, 2)
+    end_collection(1, 2, 3)
     assert look()
-    make_sample(deployment, sequence_index=3, error_rate=1.0)
-    end_collection(3)
+    end_collection(4)
     assert look() is False
 
 

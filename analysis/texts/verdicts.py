@@ -61,23 +61,6 @@ CHECKS: dict[str, str | Plural] = {
     "share_lost": _("{share:percent} lost"),
     "memory_nearly_full": _("{full:percent} reached or {minutes:number} minutes from full"),
     "memory_growth": _("+{leak:points} and full within {hours:number} h, or a step of +{step:points}"),
-    # Early verdicts
-    "early_errors": _(
-        "at least {observed:percent} of requests failed in each of the last {n} samples (before: {before:percent}); "
-        "from {limit:percent} on there is no reason to wait for the end of the window"
-    ),
-    "early_latency": _(
-        "p95 was at least {observed:ms} in the last {n} samples and is not coming down (before: {baseline:ms})"
-    ),
-    "early_traffic": _(
-        "traffic is gone: at most {observed:number} requests/s in the last {n} samples (before: at least "
-        "{baseline:number})"
-    ),
-    "early_memory": _("memory is full: {observed:percent}, at most {baseline:percent} before"),
-    "all_collections_failed": _(
-        "the service answered before the deployment, but all {missing} collections since then have failed "
-        "({reasons:list})"
-    ),
     # Missing samples
     "service_failed_collections": _(
         "the service answered before the deployment, but then failed {missing} of {expected} collections "

@@ -10,7 +10,7 @@ from analysis.judge.adaptive.absolute import hard_limit, judge_first, limited_me
 from analysis.judge.adaptive.combination import Combined, combine, score
 from analysis.judge.adaptive.confidence import confidence
 from analysis.judge.adaptive.cpu import judge_cpu
-from analysis.judge.adaptive.early import early_checks
+from analysis.judge.adaptive.early import is_clear, looks
 from analysis.judge.adaptive.errors import judge_errors
 from analysis.judge.adaptive.evidence import Evidence, Finding, prepare
 from analysis.judge.adaptive.knobs import ALL_ON, Knobs
@@ -94,28 +94,21 @@ def weigh(
 def judge_early(
     pre: Sequence[Sample], post_so_far: Sequence[Sample], policy: AdaptivePolicy, window: Window
 ) -> Verdict | None:
-    """Judge an open window: return a rollback on an overwhelming, sustained breach, else None.
+    """Judge an open window: return a rollback that was clear at several looks in a row, else None.
 
-    Never returns another verdict, and needs at least two samples.
+    Never returns another verdict, and none within the warm-up.
     """
-    running = replace(window, final=False)
-    evidence = prepare(pre, post_so_far, policy=policy, window=running, knobs=ALL_ON)
-    checks = early_checks(evidence)
-    if not checks:
-        return None
-    sure = confidence(ROLLBACK, 2.0, 2.0, pre_samples=evidence.worth)
-    verdict = Verdict(
-        verdict=ROLLBACK,
-        confidence=sure,
-        conclusive=True,
-        score=round(score(ROLLBACK, 2.0, 2.0), 4),
-        summary=Fact("roll_back_now", {"reason": checks[0].fact}),
-        checks=checks,
-        quality=assess([s for s in pre if s.origin != "history"], post_so_far, running),
-        policy=policy.as_dict(),
-        early=True,
+    strengths = (
+        weigh(pre, look.post, look.policy, look.window)[2].critical for look in looks(post_so_far, policy, window)
     )
-    return stated(verdict, Seen.of(pre, post_so_far, policy, running))
+    if not is_clear(strengths):
+        return None
+    look = next(looks(post_so_far, policy, window))
+    verdict = judge_adaptive(pre, look.post, look.policy, look.window)
+    critical = (check for check in verdict.checks if check.outcome == "critical")
+    worst = max(critical, key=lambda check: check.margin or 0.0)
+    now = Fact("roll_back_now", {"reason": worst.fact})
+    return replace(verdict, summary=now, policy=policy.as_dict(), early=True)
 
 
 def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
