@@ -36,6 +36,11 @@ class Shift:
     change: float = 0.0
     error: float = 0.0
 
+    @property
+    def clear(self) -> float:
+        """Return the size of the change beyond its error; 0.0 if it may be none."""
+        return math.sqrt(max(0.0, self.change**2 - self.error**2))
+
 
 def combined(*shifts: Shift | None) -> Shift:
     """Return the mean of several expectations, weighted by their precision; no change without any."""

@@ -135,11 +135,15 @@ class _Traffic:
         now = line_through(self._logs(evidence.body), after, spread=self.spread, rho=self.rho)
         falls = max(0.0, now.slope_error - now.slope)
         gap = max(0.0, after[0] - before[-1]) / ahead
-        usual = max(USUAL_SLOPE, min(FALLS, falls) * gap, abs(days.change) / ahead if days else 0.0)
+        usual = max(USUAL_SLOPE, min(FALLS, falls) * gap, days.clear / ahead if days else 0.0)
         own = course(line.slope, line.slope_error, ahead, usual=usual)
         if own.change > 0.0:
             # A trend that would worsen the finding counts only half: swings reverse.
             own = Shift(0.5 * own.change * min(1.0, max(0.0, before[-1] - line.centre) / ahead), own.error)
+        if days and days.change < own.change:
+            # PRE does not know the hour: where it disagrees with days that predict each other, they know better.
+            apart = Shift(own.change - days.change, days.error)
+            own = Shift(own.change, math.hypot(own.error, apart.clear))
         return combined(own, days)
 
     def _contrast(self, evidence: Evidence, shift: Shift, count: float) -> Contrast:
