@@ -20,7 +20,7 @@ from analysis.models import STORED, DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
 from analysis.recorded import verdict_json
 from analysis.replay import evidence_on_record
-from analysis.services import Judgement, assess, final_json, hint_rows, store_judgement, verdict_row
+from analysis.services import Judgement, assess, final_json, hint_rows, statement_time, store_judgement, verdict_row
 from deployments.models import NEVER_JUDGED, Deployment, State
 from projects.policy import Policy
 from scheduler.models import ScheduledJob
@@ -163,7 +163,7 @@ def store_rerun(deployment_id: int, *, token: str, by: User | None) -> RerunResu
 
 def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) -> None:
     """Replaces what the verdict's row says, in the caller's transaction, and keeps what it said."""
-    now = database_now().isoformat()
+    now = statement_time().isoformat()
     replaced = {**as_revision(verdict), "replaced_at": now, "by": by.get_username() if by is not None else ""}
     verdict.revisions = [*(verdict.revisions or []), replaced]
     if verdict.early:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from accounts.models import User
@@ -20,7 +21,6 @@ from analysis.recorded import hint_columns, left_out_json, verdict_json
 from deployments.models import Deployment, State
 from explain.facts import Fact
 from projects.policy import policy_from_dict
-from scheduler.queue import database_now
 
 logger = structlog.get_logger(__name__)
 
@@ -202,12 +202,20 @@ def evidence_json(evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def statement_time() -> datetime:
+    """Return the time by which the database stamps rows that are written now, not that of the transaction's start."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
 def final_json(judgement: Judgement) -> dict[str, Any]:
     """Return the final verdict of a window with an early verdict, as JSON."""
     return {
         **verdict_json(judgement.verdict),
         "evidence": evidence_json(judgement.evidence),
-        "at": database_now().isoformat(),
+        "at": statement_time().isoformat(),
     }
 
 
