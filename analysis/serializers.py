@@ -37,6 +37,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "version",
             "author",
             "url",
+            "kind",
             "state",
             "superseded_by",
             "pipeline_result",

@@ -3,7 +3,8 @@
 import re
 
 # Git abbreviates a SHA to four characters at least.
-SHA = re.compile("[0-9a-f]{4,}")
+SHORTEST_SHA = 4
+SHA = re.compile(f"[0-9a-f]{{{SHORTEST_SHA},}}")
 
 
 def same_commit(one: str, other: str) -> bool:

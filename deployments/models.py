@@ -8,9 +8,11 @@ from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
+from django.db.models.functions import Left, Lower
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from deployments.commits import SHORTEST_SHA
 from deployments.search import words_of_deployments
 from projects.models import Environment, PolicyVersion, Project
 
@@ -50,6 +52,10 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
 
     def running_in(self, environment: Environment) -> DeploymentQuerySet:
         return self.filter(environment=environment, state=State.RUNNING)
+
+    def good(self) -> DeploymentQuerySet:
+        """Return those whose window shows a healthy service: conclusively ok, and not marked wrong."""
+        return self.filter(verdict__verdict="ok", verdict__conclusive=True).exclude(verdict__feedback__right=False)
 
     def with_key(self, environment: Environment, key: str) -> Deployment | None:
         """Return the environment's deployment that a call with this idempotency key got, if any."""
@@ -129,9 +135,16 @@ class Deployment(models.Model):
             # All columns that the delivery figures need: an index-only scan.
             models.Index(
                 fields=["project", "finished_at"],
-                include=["id", "environment", "pipeline_result", "committed_at"],
+                include=["id", "environment", "pipeline_result", "committed_at", "kind"],
                 condition=models.Q(finished_at__isnull=False),
-                name="deployments_by_finish",
+                name="deployments_by_finish_kind",
+            ),
+            # Earlier deployments of a commit (deployments/rollbacks.py).
+            models.Index(
+                "environment",
+                Left(Lower("commit_sha"), SHORTEST_SHA),
+                condition=~models.Q(commit_sha=""),
+                name="deployments_by_commit",
             ),
             # One per order of the lists, which are read page by page.
             models.Index(fields=["started_at", "id"], name="deployments_by_time"),

@@ -54,10 +54,10 @@ class ShownField(Optional):
 
 
 class KindField(Optional, serializers.ChoiceField):
-    """What kind of deployment it is, in any case."""
+    """What kind of deployment it is, in any case; reads as "" where the call does not say."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(choices=Kind.choices, required=False, allow_null=True, default=Kind.DEPLOYMENT.value, **kwargs)
+        super().__init__(choices=Kind.choices, required=False, allow_null=True, default="", **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
         known = str(data).strip().lower()

@@ -14,8 +14,9 @@ from django.db.models import F
 from deployments.closing import earlier_attempt, supersede, why_closed
 from deployments.commits import same_commit
 from deployments.long_poll import long_poll
-from deployments.models import Deployment, DeploymentKey, State
+from deployments.models import Deployment, DeploymentKey, Kind, State
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
+from deployments.rollbacks import rolls_back_to
 from explain.errors import ExplainedError
 from explain.facts import Fact
 from explain.rendering import render
@@ -231,6 +232,11 @@ def insert_after(
     """
     superseded = running is not None and supersede(running)
     notes = take_endpoint(environment, trigger.metrics_endpoint)
+    if not trigger.facts.get("kind"):
+        earlier = rolls_back_to(environment, trigger.facts.get("commit_sha", ""))
+        kind = Kind.DEPLOYMENT if earlier is None else Kind.ROLLBACK
+        trigger = replace(trigger, facts={**trigger.facts, "kind": kind})
+        notes += [] if earlier is None else [Fact("rolls_back", {"number": earlier.number})]
     deployment = insert(project, environment, trigger)
     if running is not None and superseded:
         Deployment.objects.filter(pk=running.pk).update(superseded_by=deployment)

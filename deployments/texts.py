@@ -28,6 +28,7 @@ ANSWERS = {
         "This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."
     ),
     "supersedes": _("Deployment #{number} was still running and is superseded by this one."),
+    "rolls_back": _("It has the commit of #{number}, which was good: a rollback."),
     "pre_sample_without_job": _("This deployment has no job for the sample from before."),
     "pre_sample_pending": _("The sample from before was not in after {seconds:number} s. Is a poller running?"),
     "under_observation": _("Under observation; the verdict stands in about {seconds} s."),

@@ -14,7 +14,7 @@ from deployments.models import Deployment
 COLUMNS = (
     *("uuid", "number", "branch", "commit_sha", "commit_message", "version", "author", "url"),
     *("state", "pipeline_result", "started_at", "finished_at", "duration_ms"),
-    *("window_samples", "interval_s", "settle_s"),
+    *("window_samples", "interval_s", "settle_s", "kind"),
     *("project__name", "project__uuid", "environment__name"),
     *(f"verdict__{name}" for name in ("verdict", "confidence", "conclusive", "early", "health", "final", "shadow")),
     "verdict__created_at",

@@ -13,7 +13,6 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.permissions import Actions
 from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, load_neighbours, pre_samples
-from analysis.judge.types import OK
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.recorded import LeftOut
 from dashboard.labels import Status, status_of, verdict_of
@@ -164,7 +163,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     )
 
 
-def siblings_of(deployment: Deployment) -> QuerySet[Deployment]:
+def siblings_of(deployment: Deployment) -> DeploymentQuerySet:
     """Return the deployments of the same environment."""
     # Filter by project, too: the index starts with it.
     return Deployment.objects.filter(project_id=deployment.project_id, environment_id=deployment.environment_id)
@@ -179,9 +178,7 @@ def neighbours_of(deployment: Deployment) -> dict[str, Deployment]:
 
 def last_good_before(deployment: Deployment) -> Deployment | None:
     """Return the environment's last earlier deployment that was conclusively ok and not marked wrong. One query."""
-    earlier = siblings_of(deployment).filter(pk__lt=deployment.pk)
-    good = earlier.filter(verdict__verdict=OK, verdict__conclusive=True).exclude(verdict__feedback__right=False)
-    return good.order_by("-pk").first()
+    return siblings_of(deployment).filter(pk__lt=deployment.pk).good().order_by("-pk").first()
 
 
 def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, Actions]:

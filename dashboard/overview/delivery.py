@@ -19,24 +19,30 @@ FAILED = DESERVED.format(feedback="feedback", verdict="verdict", name="%(rollbac
 RESTORES = DESERVED.format(feedback="later_feedback", verdict="later_verdict", name="%(ok)s")
 SCOPE = "deployment.project_id = ANY(%(projects)s) AND deployment.finished_at BETWEEN %(since)s AND %(until)s"
 
+# What restores or changes nothing is no change that could fail, or take its time to get there.
+CHANGE = "kind = 'deployment'"
+
 # date_part instead of extract, whose numeric takes three times as long.
 COUNTED = f"""
-SELECT count(*) FILTER (WHERE pipeline_result = 'success'),
+SELECT count(*) FILTER (WHERE pipeline_result = 'success' AND {CHANGE}),
+    count(*) FILTER (WHERE pipeline_result = 'success' AND kind = 'rollback'),
+    count(verdict.id) FILTER (WHERE {CHANGE}),
+    count(*) FILTER (WHERE {FAILED} AND {CHANGE}),
     count(verdict.id),
-    count(*) FILTER (WHERE {FAILED}),
     percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (
         ORDER BY greatest(0, date_part('epoch', verdict.created_at - finished_at))
     ) FILTER (WHERE verdict.id IS NOT NULL),
-    count(committed_at) FILTER (WHERE committed_at <= finished_at AND pipeline_result = 'success'),
+    count(committed_at) FILTER (WHERE committed_at <= finished_at AND pipeline_result = 'success' AND {CHANGE}),
     percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY date_part('epoch', finished_at - committed_at))
-        FILTER (WHERE committed_at <= finished_at AND pipeline_result = 'success')
+        FILTER (WHERE committed_at <= finished_at AND pipeline_result = 'success' AND {CHANGE})
 FROM deployments AS deployment
 LEFT JOIN deployment_verdicts AS verdict ON verdict.deployment_id = deployment.id
 LEFT JOIN verdict_feedback AS feedback ON feedback.verdict_id = verdict.id
 WHERE {SCOPE}
 """  # noqa: S608  (put together from the constants above)
 
-# Consecutive failures before one ok count as one, from the first of them.
+# Of every kind: a rollback restores, and may fail. Consecutive failures before one ok count as one, from the first of
+# them.
 RESTORED = f"""
 WITH failures AS (
     SELECT deployment.environment_id, verdict.created_at AS failed_at, ok.created_at AS restored_at
@@ -73,15 +79,16 @@ def figures_of(projects: Sequence[int], days: int, now: datetime) -> Figures:
     }
     with connection.cursor() as cursor:
         cursor.execute(COUNTED, scope)
-        deployed, judged, failed, verdict_after, committed, lead = cursor.fetchone()
+        deployed, rollbacks, judged, failed, verdicts, verdict_after, committed, lead = cursor.fetchone()
         cursor.execute(RESTORED, scope)
         restored, unrestored, restored_after = cursor.fetchone()
     return Figures(
         days=days,
         deployed=deployed,
+        rollbacks=rollbacks,
         judged=judged,
         failed=failed,
-        to_verdict=spread(verdict_after, judged),
+        to_verdict=spread(verdict_after, verdicts),
         to_restore=spread(restored_after, restored),
         unrestored=unrestored,
         lead=spread(lead, committed),

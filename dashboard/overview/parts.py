@@ -29,12 +29,14 @@ class Spread:
 class Figures:
     """Figures of the deployments finished in the last `days`.
 
-    deployed: with the result success; judged: with a verdict; failed: of these, with a deserved rollback (a mark
-    overrides the verdict); unrestored: failures not followed by an ok yet.
+    deployed: changes with the result success; rollbacks: with that result, counted apart; judged: changes with a
+    verdict; failed: of these, with a deserved rollback (a mark overrides the verdict); unrestored: failures, of
+    rollbacks too, not followed by an ok yet.
     """
 
     days: int
     deployed: int = 0
+    rollbacks: int = 0
     judged: int = 0
     failed: int = 0
     to_verdict: Spread = Spread()

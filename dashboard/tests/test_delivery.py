@@ -46,6 +46,25 @@ def test_without_deployments_there_are_no_figures():
     assert figures_of([], 30, NOW) == Figures(30)
 
 
+def test_rollbacks_are_counted_apart_and_verifications_not_at_all():
+    prod = make_environment()
+    committed = NOW - timedelta(hours=12)
+    judged(prod, 9, OK, committed_at=committed)
+    judged(prod, 8, ROLLBACK, committed_at=committed)
+    judged(prod, 7, ROLLBACK, kind="rollback", committed_at=committed)
+    judged(prod, 6, OK, kind="rollback", committed_at=committed)
+    judged(prod, 5, OK, kind="rollback", pipeline_result="failed")
+    judged(prod, 4, ROLLBACK, kind="verification", committed_at=committed)
+    judged(prod, 3, OK, kind="verification", committed_at=committed)
+    found = figures(prod)
+    assert (found.deployed, found.rollbacks, found.lead.count) == (2, 2, 2)
+    assert (found.judged, found.failed) == (2, 1)
+    # Every verdict took its time; the rollback ended what failed, itself included, and the service failed once more.
+    assert found.to_verdict.count == 7
+    assert (found.to_restore.count, found.unrestored) == (2, 0)
+    assert found.to_restore.median == pytest.approx(1.5 * 3600)
+
+
 def test_what_was_deployed_counts_where_the_pipeline_succeeded():
     prod = make_environment()
     for result in ("success", "success", "failed", "cancelled"):

@@ -57,6 +57,19 @@ def test_what_is_filtered_is_shown_and_can_be_cleared_one_by_one(browser_of, env
     assert f'href="{LIST}?sort=duration">Clear all' in body
 
 
+def test_a_rollback_is_shown_as_such_in_the_list_on_its_page_and_in_files(browser_of, environment) -> None:
+    usual = make_deployment(environment=environment)
+    rollback = make_deployment(environment=make_environment(project=environment.project), kind="rollback")
+    assert [("Rollback" in words(cell)) for cell in elements(browser_of.get(LIST), ".cell-name")] == [True, False]
+    for deployment in (usual, rollback):
+        title = words(elements(browser_of.get(f"/dashboard/deployments/{deployment.uuid}/"), "h1")[0])
+        assert ("Rollback" in title) == (deployment is rollback)
+    assert [one["kind"] for one in json.loads(downloaded(browser_of, JSON))["deployments"]] == [
+        "rollback",
+        "deployment",
+    ]
+
+
 def test_a_heading_orders_and_turns_round(browser_of, environment) -> None:
     make_deployment(environment=environment)
     page = browser_of.get(LIST)
