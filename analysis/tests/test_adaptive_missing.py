@@ -109,13 +109,19 @@ def test_a_first_deployment_is_judged_on_sanity_and_on_itself(levels: dict[str, 
     assert judged([], make_series(10, **levels)).verdict == verdict
 
 
-def test_history_helps_where_pre_is_thin() -> None:
-    # The one PRE sample was taken in a slow moment; earlier deployments show what is usual.
-    pre = make_pre(1, noisy=False, latency_p95=300.0)
+def test_history_shows_the_scatter_where_pre_is_thin() -> None:
+    pre, post = make_pre(1, noisy=False), make_series(10, latency_p95=160.0)
+    assert judged(pre, post).verdict == WARNING
+    for latency, verdict in ((118.0, WARNING), (lambda i: 60.0 if i % 2 else 180.0, OK)):
+        history = make_series(20, start=-3000, origin="history", latency_p95=latency)
+        assert judged([*pre, *history], post).verdict == verdict
+
+
+def test_a_fresh_sample_is_the_level_whatever_history_says() -> None:
     history = make_series(20, start=-3000, origin="history")
-    post = make_series(10, latency_p95=290.0)
-    assert judged(pre, post).verdict == OK
-    assert judged([*pre, *history], post).verdict == WARNING
+    slow = make_pre(1, noisy=False, latency_p95=300.0)
+    assert judged([*slow, *history], make_series(10, latency_p95=290.0)).verdict == OK
+    assert judged(history, make_series(10, latency_p95=290.0)).verdict == WARNING
 
 
 def test_history_is_left_alone_where_pre_is_enough() -> None:

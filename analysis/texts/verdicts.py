@@ -5,7 +5,10 @@ from explain.catalogue import gettext_noop as _
 
 CHECKS: dict[str, str | Plural] = {
     "latency_rose": _("p95 rose from {baseline:ms} to {observed:ms} (×{ratio:.1f}) in {samples_over}; {line}"),
-    "latency_rose_a_little": _("p95 rose from {baseline:ms} to {observed:ms} (×{ratio:.2f}); {line}"),
+    "latency_beyond_load": _(
+        "p95 is {observed:ms} (before: {baseline:ms}), ×{beyond_load:.2f} of what the traffic explains; {line}"
+    ),
+    "latency_rose_a_little": _("p95 went from {baseline:ms} to {observed:ms} (×{ratio:.2f}); {line}"),
     "latency_stayed": _("p95 stayed at {observed:ms} (before: {baseline:ms}); {line}"),
     "latency_fell": _("p95 improved from {baseline:ms} to {observed:ms} (×{ratio:.2f}); {line}"),
     "errors_rose": _(
@@ -17,6 +20,7 @@ CHECKS: dict[str, str | Plural] = {
         "{before:percent}; {line}"
     ),
     "cpu_rose": _("cpu rose {levels}: {beyond:points} more than load explains, in {samples_over}; {line}"),
+    "cpu_beyond_load": _("cpu went {levels}: {beyond:points} more than load explains; {line}"),
     "cpu_went": _("cpu went {levels}; {line}"),
     "cpu_levels": _("from {before:percent} to {after:percent}"),
     "at_load": _("{levels} at ×{ratio:.2f} of the load"),
@@ -35,6 +39,14 @@ CHECKS: dict[str, str | Plural] = {
     "regression.error_rate": _("errors"),
     "regression.latency_p95": _("latency"),
     "regression.requests_per_sec": _("lost traffic"),
+    "passed_because": _("{line}; passed, because {why}"),
+    "passed.load": _("the traffic explains the difference"),
+    "passed.over_again": _("it was over before the end of the window"),
+    "passed.scatter": _("the service scatters by as much"),
+    "passed.single_samples": _("it rests on single samples"),
+    "not_measured_before": _("{metric:metric}: not compared, constantly 0 before the deployment, so not measured then"),
+    "not_measured_after": _("{metric:metric}: not compared, constantly 0 after the deployment, so no longer measured"),
+    "not_measured_before_and_after": _("{metric:metric}: not compared, constantly 0, so not measured"),
     "no_usable_sample": _("{metric:metric}: not compared, no usable sample after the deployment"),
     "too_little_to_compare": _("{metric:metric}: not compared, too little data before or after the deployment"),
     "above_hard_limit": _(
@@ -134,10 +146,15 @@ SUMMARIES: dict[str, str | Plural] = {
     "but_not_healthy": _("{summary} The service is not healthy, though: {reasons:clauses}."),
     "no_regression": _("No regression found in {n} samples, {against}."),
     "compared_with": Plural("n", "compared with {n} sample from before", "compared with {n} samples from before"),
-    "compared_with_history": Plural(
+    "compared_with_earlier": Plural(
         "n",
-        "compared with {n} sample from before ({history} of earlier good deployments)",
-        "compared with {n} samples from before ({history} of earlier good deployments)",
+        "compared with {n} sample of earlier good deployments",
+        "compared with {n} samples of earlier good deployments",
+    ),
+    "compared_with_scatter": Plural(
+        "n",
+        "compared with {n} sample from before (scatter: {history} samples of earlier good deployments)",
+        "compared with {n} samples from before (scatter: {history} samples of earlier good deployments)",
     ),
     "compared_with_nothing": _(
         "judged by absolute limits and by changes within the window, because there are no samples from before to "

@@ -175,7 +175,9 @@ def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found
 
 
 def _compared_with(evidence: Evidence) -> Fact:
-    count, history = len(evidence.pre), len(evidence.pre) - evidence.fresh_pre
-    if not count:
+    fresh, history = evidence.fresh_pre, len(evidence.history)
+    if not evidence.pre:
         return Fact("compared_with_nothing")
-    return Fact("compared_with_history" if history else "compared_with", {"n": count, "history": history})
+    if not fresh:
+        return Fact("compared_with_earlier", {"n": len(evidence.pre)})
+    return Fact("compared_with_scatter" if history else "compared_with", {"n": fresh, "history": history})

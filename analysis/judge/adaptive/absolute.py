@@ -105,7 +105,7 @@ def judge_first(evidence: Evidence) -> list[Finding]:
     memory = [s.memory_usage for s in body]
     line = trend(memory, evidence.body_minutes)
     soon = None
-    if line and len(body) >= 4 and line.slope > 4.0 * line.slope_error and line.slope * line.minutes > 0.03:
+    if line and len(body) >= 4 and line.clear >= 1.0 and line.slope * line.minutes > 0.03:
         soon = max(0.0, 1.0 - line.end) / line.slope
     findings.append(_sanity("memory_usage", level(memory), soon))
     return [*findings, *_on_itself(evidence)]

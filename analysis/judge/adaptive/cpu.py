@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 
 from analysis.judge.adaptive import thresholds
-from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
+from analysis.judge.adaptive.evidence import Evidence, Finding, outcome, unmeasured
 from analysis.judge.adaptive.levels import Series, contrast, level, noise
 from analysis.judge.adaptive.lines import WARNING_SHARE
+from analysis.judge.adaptive.passed import TOLERATED, with_reason
 from analysis.judge.types import Check, Sample
 from explain.facts import Fact
 
+# Usual scatter of a minute; the level itself wanders by some 0.04 within an hour.
 PRIOR_NOISE = 0.025
+WANDER = 0.005
 
 # Prior: cpu grows nearly in proportion to load.
 PRIOR_PROPORTION = 0.85
 PROPORTION_SCATTER = 0.35
 MOST_LOAD_LOST = 0.5
 CLEAR_GROWTH = 0.15
+# Levels that differ by less look the same in a sentence.
+_VISIBLE = 0.001
 
 
 def _load(samples: Sequence[Sample], base: float, requests: float) -> list[float]:
@@ -57,6 +62,8 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
     """Judge cpu beyond the service's own level at this load; None without PRE or POST."""
     if not evidence.pre or not evidence.body:
         return None
+    if (never := unmeasured(evidence, "cpu_usage")) is not None:
+        return never
     parts = (evidence.pre, evidence.body, evidence.last)
     values = [[s.cpu_usage for s in part] for part in parts]
     plain = [level(part) for part in values]
@@ -72,35 +79,42 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
             [y - slope * _explaining(x) - extra for x, y in zip(xs, ys, strict=True)]
             for xs, ys, extra in zip(loads, values, _growth(loads, slope, plain[0]), strict=True)
         ]
-    series = Series(values[0], evidence.pre_minutes, values[1], evidence.body_minutes, values[2])
-    result = contrast(
-        series,
-        sign=1.0,
-        prior_noise=PRIOR_NOISE,
-        knobs=evidence.knobs,
+    series = Series(
+        pre=values[0],
+        pre_minutes=evidence.pre_minutes,
+        body=values[1],
+        body_minutes=evidence.body_minutes,
+        last=values[2],
+        history=evidence.scatter(lambda samples: [s.cpu_usage for s in samples]),
+        age=evidence.pre_age / 60.0,
     )
+    result = contrast(series, sign=1.0, prior_noise=PRIOR_NOISE, wander=WANDER, knobs=evidence.knobs)
     base = max(0.0, result.base)
     lines = evidence.lines
     required = max(lines.cpu, lines.cpu_ratio * base) * WARNING_SHARE
     strength = result.strength(required, evidence.guard, evidence.knobs)
+    passed = strength < 1.0
     observed = plain[2] if result.last > 1.5 * result.whole and strength >= 1.0 else plain[1]
     load_ratio = level([s.requests_per_sec for s in evidence.body]) / base_rate if base_rate > 0 else None
-    over = sum(value > base + required for value in values[1])
+    over = sum(sample.cpu_usage > base + required for sample in evidence.body)
+    share = over / len(evidence.body)
+    line = thresholds.cpu(lines.deciding())
     check = Check(
         metric="cpu_usage",
         rule="cpu_beyond_load",
         outcome=outcome(strength),
-        code="cpu_rose" if strength >= 1.0 else "cpu_went",
+        code="cpu_went" if passed else "cpu_rose" if observed > base + _VISIBLE else "cpu_beyond_load",
         params={
             "levels": _levels(base, observed, load_ratio),
             "beyond": result.sustained,
-            "line": thresholds.cpu(lines.deciding()),
+            "line": with_reason(line, result, required=required, guard=evidence.guard, share=share, passed=passed),
         },
         observed=observed,
         baseline=base,
         spread=result.spread,
         limit=base + required,
-        share=over / len(evidence.body),
+        share=share,
+        tolerance=TOLERATED,
         margin=strength,
         details={
             "over": over,

@@ -1,6 +1,7 @@
 """Prepare samples for the rules: sort, split and clamp them; and the type of findings."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from analysis.judge.adaptive.knobs import Knobs
@@ -9,10 +10,12 @@ from analysis.judge.adaptive.lines import Lines, lines_for
 from analysis.judge.types import Check, CheckOutcome, Sample, Window
 from projects.policy import AdaptivePolicy
 
-# With fewer PRE samples than this, POST of earlier good deployments is added.
+# With fewer PRE samples than this, POST of earlier good deployments shows the scatter.
 THIN_PRE = 5
 MAX_HISTORY = 30
 HISTORY_WORTH = 4
+# Samples further apart than this are of different deployments: their difference is no scatter. Sampling intervals.
+HISTORY_GAP = 5.0
 
 # The last part of the window: late faults show there. 2 of 5, 4 of 10, 6 of 15 samples.
 LAST_SHARE = 0.4
@@ -20,9 +23,11 @@ LAST_SHARE = 0.4
 # From this many POST samples on, two are warm-up instead of one.
 LONG_WINDOW = 8
 
-# Standard errors of a finding. Fewer if PRE is thin: requiring certainty there would miss more than it avoids.
-GUARD = 2.0
+# Standard errors of a finding. Fewer if PRE is thin: requiring certainty there would miss more than it avoids. In
+# between so that more PRE samples with the same scatter never ask for a larger effect.
+GUARD = 1.8
 THIN_GUARD = 1.4
+FULL_PRE = 30
 ENOUGH_PRE = 8
 
 _HUGE = 1e9
@@ -54,8 +59,10 @@ def outcome(strength: float, critical: float = 0.0) -> CheckOutcome:
 class Evidence:
     """Samples in the order of time.
 
-    pre: compared with POST; body: POST without warm-up; early, last: the two parts of body. Minutes are sampling
-    intervals since the first POST sample (PRE negative): a window of n minutes has n samples, whatever the interval.
+    pre: compared with POST, the fresh samples or, without any, those of earlier deployments; history: samples of
+    earlier deployments that show only the scatter; body: POST without warm-up; early, last: the two parts of body.
+    Minutes are sampling intervals since the first POST sample (PRE negative): a window of n minutes has n samples,
+    whatever the interval. pre_age: seconds from the newest PRE sample to the first POST sample.
     """
 
     policy: AdaptivePolicy
@@ -69,6 +76,9 @@ class Evidence:
     pre_minutes: tuple[float, ...]
     post_minutes: tuple[float, ...]
     fresh_pre: int
+    history: tuple[Sample, ...] = ()
+    history_minutes: tuple[float, ...] = ()
+    pre_age: float = 0.0
 
     @property
     def body_minutes(self) -> tuple[float, ...]:
@@ -83,13 +93,24 @@ class Evidence:
     @property
     def guard(self) -> float:
         """Return the required standard errors of an effect."""
-        return GUARD if len(self.pre) >= ENOUGH_PRE else THIN_GUARD
+        return THIN_GUARD + (GUARD - THIN_GUARD) * min(1.0, len(self.pre) / FULL_PRE)
 
     @property
     def worth(self) -> int:
-        """Return the number of PRE samples for the confidence; an older one counts a quarter."""
+        """Return the number of PRE samples for the confidence; one of an earlier deployment counts a quarter."""
         history = len(self.pre) - self.fresh_pre
         return self.fresh_pre + (history + HISTORY_WORTH - 1) // HISTORY_WORTH
+
+    def scatter(self, values: Callable[[Sequence[Sample]], list[float]]) -> tuple[tuple[float, ...], ...]:
+        """Return the values of the history on a scale of comparison, one group per earlier deployment."""
+        groups: list[list[Sample]] = []
+        before = -math.inf
+        for sample, minute in zip(self.history, self.history_minutes, strict=True):
+            if minute - before > HISTORY_GAP:
+                groups.append([])
+            groups[-1].append(sample)
+            before = minute
+        return tuple(tuple(values(group)) for group in groups)
 
     def requests(self, sample: Sample) -> float:
         """Return the approximate requests of a sample: its rate times the sampling interval."""
@@ -98,6 +119,16 @@ class Evidence:
     def base_rate(self) -> float:
         """Return the PRE level of requests per second; 0.0 without PRE."""
         return level([sample.requests_per_sec for sample in self.pre]) if self.pre else 0.0
+
+
+def unmeasured(evidence: Evidence, metric: str) -> Finding | None:
+    """Return a skipped check if cpu or memory is constantly 0 before or after: no running process uses none of it."""
+    before = not any(getattr(sample, metric) for sample in evidence.pre)
+    after = not any(getattr(sample, metric) for sample in evidence.post)
+    if not (before and evidence.pre) and not after:
+        return None
+    when = "before_and_after" if before and after and evidence.pre else "before" if not after else "after"
+    return Finding(Check(metric=metric, rule="not_measured", outcome="skipped", code=f"not_measured_{when}"))
 
 
 def _within(value: float, most: float) -> float:
@@ -129,35 +160,44 @@ def _key(sample: Sample) -> tuple[object, ...]:
     )
 
 
-def _comparable(pre: Sequence[Sample], window: Window) -> tuple[list[Sample], int]:
-    """Return the samples to compare with, and the number taken right before the deployment."""
+def _comparable(pre: Sequence[Sample], window: Window) -> tuple[list[Sample], list[Sample]]:
+    """Return the samples taken right before the deployment, and those of earlier ones if these are few."""
     finished = window.finished_at
     fresh = [
         sample for sample in pre if sample.origin != "history" and (finished is None or sample.collected_at <= finished)
     ]
-    if len(fresh) >= THIN_PRE:
-        return sorted(map(_safe, fresh), key=_key), len(fresh)
+    ordered = sorted(map(_safe, fresh), key=_key)
+    if len(ordered) >= THIN_PRE:
+        return ordered, []
     history = sorted((_safe(sample) for sample in pre if sample.origin == "history"), key=_key)
-    return sorted([*history[-MAX_HISTORY:], *map(_safe, fresh)], key=_key), len(fresh)
+    return ordered, history[-MAX_HISTORY:]
 
 
-def warmup_samples(count: int, policy: AdaptivePolicy, knobs: Knobs) -> int:
-    """Return how many of `count` POST samples are warm-up; at least two remain."""
+def warmup_places(places: int, policy: AdaptivePolicy, knobs: Knobs) -> int:
+    """Return how many of the window's first `places` collections are warm-up, whether or not a sample came."""
     if not knobs.forgive_warmup:
         return 0
-    wanted = policy.warmup_samples
-    if wanted is None:
-        wanted = 2 if count >= LONG_WINDOW else 1
-    return max(0, min(wanted, count - 2))
+    if policy.warmup_samples is not None:
+        return policy.warmup_samples
+    return 2 if places >= LONG_WINDOW else 1
+
+
+def warmup_samples(count: int, window: Window, policy: AdaptivePolicy, knobs: Knobs) -> int:
+    """Return how many of `count` POST samples are warm-up; at least two remain."""
+    missed = [miss.sequence_index for miss in window.misses if miss.phase == "post"]
+    places = warmup_places(count + len(missed), policy, knobs)
+    return max(0, min(places - sum(place < places for place in missed), count - 2))
 
 
 def prepare(
     pre: Sequence[Sample], post: Sequence[Sample], *, policy: AdaptivePolicy, window: Window, knobs: Knobs
 ) -> Evidence:
     """Sort, clamp and split the samples, which may be in any order."""
-    comparable, fresh = _comparable(pre, window)
+    fresh, history = _comparable(pre, window)
+    # Earlier deployments show a level only where nothing newer does: a service changes from day to day.
+    comparable, history = (fresh, history) if fresh else (history, [])
     ordered = sorted(map(_safe, post), key=_key)
-    body = ordered[warmup_samples(len(ordered), policy, knobs) :]
+    body = ordered[warmup_samples(len(ordered), window, policy, knobs) :]
     count = max(2, round(len(ordered) * LAST_SHARE)) if len(body) >= 2 else len(body)
     first = next(iter(ordered or comparable), None)
     interval = max(1.0, window.interval_s)
@@ -176,5 +216,8 @@ def prepare(
         last=tuple(body[len(body) - count :]),
         pre_minutes=minutes(comparable),
         post_minutes=minutes(ordered),
-        fresh_pre=fresh,
+        fresh_pre=len(fresh),
+        history=tuple(history),
+        history_minutes=minutes(history),
+        pre_age=max(0.0, -minutes(comparable)[-1] * interval) if comparable and ordered else 0.0,
     )

@@ -7,24 +7,36 @@ from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import Contrast, Series, contrast, level, noise
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
+from analysis.judge.adaptive.passed import TOLERATED, with_reason
 from analysis.judge.types import Check, Sample
 
-# Usual scatter of a minute's p95 around its level: 8 %.
+# Usual scatter of a minute's p95 around its level: 8 %. The level itself wanders by some 9 % within an hour.
 PRIOR_NOISE = 0.08
+WANDER = 0.012
 
 # Twice the load makes an unsaturated service about 2**0.3 = 1.23 times as slow; estimated from PRE if its load varies.
 PRIOR_LOAD_EXPONENT = 0.3
 MOST_LOAD_LOST = math.log(2.0)
 MAX_BUSY = 0.95
+# A service is out of breath before its cpu is: pools, locks and its busiest core are full first, at about this cpu.
+FULL_CPU = 0.8
 # Queueing is assumed in full from ×1.6 of the load on.
 JAMMED = math.log(1.6)
 CLEAR_GROWTH = 1.15
+# With so much more traffic, no more cpu per request than this factor, and cpu from this level on, a slow service lacks
+# room, not quality.
+MUCH_GROWTH = 1.4
+SAME_WORK = 1.1
+NO_ROOM = 0.5
 # PRE shows the effect of small changes of load; least uncertainty about the effect of a jump.
 LEAST_UNCERTAIN = 0.15
 MIN_TO_LEARN = 10
 LOAD_EXPONENT_SCATTER = 0.25
 MAX_LOAD_EXPONENT = 1.2
 _FLOOR_MS = 0.1
+# Strength of what is short of a rollback on purpose.
+ALMOST = 0.95
+STAYED = (0.85, 1.05)
 # Fewer requests per sample count as no load: ratios to them would overflow.
 NO_LOAD = 0.01
 
@@ -65,7 +77,8 @@ def queueing(growth: float, busy: float, seen: float) -> float:
     seen: the measured cpu afterwards. A service that is not busier than before does not queue more; one that is busier
     than its load explains has another reason to be slow.
     """
-    then = min(MAX_BUSY, busy * growth, seen)
+    busy = min(MAX_BUSY, busy / FULL_CPU)
+    then = min(MAX_BUSY, busy * growth, seen / FULL_CPU)
     return min(1.0, math.log(growth) / JAMMED) * math.log((1.0 - busy) / (1.0 - then)) if then > busy else 0.0
 
 
@@ -105,7 +118,7 @@ def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
         return None
     samples = [[part[i] for i in at] for part, at in parts]
     plain = [[s.latency for s in part] for part in samples]
-    logs = [[math.log(max(value, _FLOOR_MS)) for value in part] for part in plain]
+    logs = [_logs(part) for part in samples]
     if evidence.knobs.explain_load:
         logs = _beyond_load(evidence, samples, logs)
     series = Series(
@@ -114,8 +127,23 @@ def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
         body=logs[1],
         body_minutes=[evidence.body_minutes[i] for i in parts[1][1]],
         last=logs[2],
+        history=evidence.scatter(_logs),
+        age=evidence.pre_age / 60.0,
     )
-    return contrast(series, sign=1.0, prior_noise=PRIOR_NOISE, knobs=evidence.knobs), plain
+    return contrast(series, sign=1.0, prior_noise=PRIOR_NOISE, wander=WANDER, knobs=evidence.knobs), plain
+
+
+def _logs(samples: Sequence[Sample]) -> list[float]:
+    return [math.log(max(s.latency, _FLOOR_MS)) for s in samples if s.latency > 0.0]
+
+
+def _outgrown(evidence: Evidence) -> bool:
+    """Return whether traffic grew by much while a request costs no more cpu: the service lacks room."""
+    rate, busy = evidence.base_rate(), level([s.cpu_usage for s in evidence.pre])
+    if rate <= 0.0 or busy <= 0.0:
+        return False
+    growth, now = level([s.requests_per_sec for s in evidence.body]) / rate, level([s.cpu_usage for s in evidence.body])
+    return growth >= MUCH_GROWTH and NO_ROOM <= now <= SAME_WORK * growth * busy
 
 
 def judge_latency(evidence: Evidence) -> Finding | None:
@@ -134,6 +162,7 @@ def judge_latency(evidence: Evidence) -> Finding | None:
     def strength(ratio: float, absolute: float, share: float) -> float:
         return result.strength(math.log(line(ratio, absolute, share)), evidence.guard, evidence.knobs)
 
+    required = math.log(line(lines.latency_ratio, lines.latency_ms, WARNING_SHARE))
     warn = strength(lines.latency_ratio, lines.latency_ms, WARNING_SHARE)
     critical = min(warn, strength(lines.latency_rollback_ratio, lines.latency_rollback_ms, ROLLBACK_SHARE))
     pair = strength(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE)
@@ -142,23 +171,38 @@ def judge_latency(evidence: Evidence) -> Finding | None:
         together = line(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE)
         pair = (together**pair - 1.0) / (together - 1.0)
     pair = min(warn, pair)
+    if evidence.knobs.last_part:
+        # Nothing is rolled back for what is over: the latest sample must still be slow.
+        at_end = max(0.0, result.effects[-1] / required)
+        critical, pair = min(critical, at_end), min(pair, at_end)
+    if evidence.knobs.explain_load and _outgrown(evidence):
+        critical = min(critical, ALMOST)
+    if evidence.knobs.robust:
+        warn = max(warn, result.recurring(required))
+    observed = level(last if warn >= 1.0 and result.last > 1.5 * result.whole else body)
     warn_line = base * line(lines.latency_ratio, lines.latency_ms, WARNING_SHARE)
     rollback_line = base * line(lines.latency_rollback_ratio, lines.latency_rollback_ms, ROLLBACK_SHARE)
-    late = result.last > 1.5 * result.whole and warn >= 1.0
-    observed = level(last if late else body)
     limit = rollback_line if critical >= 1.0 else warn_line
     over = sum(value > limit for value in body)
+    share = over / len(body)
+    threshold = thresholds.latency(lines.deciding(), warn, critical)
     check = Check(
         metric="latency_p95",
         rule="latency_above_own_level",
         outcome=outcome(warn, critical),
         code=_code(warn, observed / base),
-        params={"ratio": observed / base, "line": thresholds.latency(lines.deciding(), warn, critical)},
+        params={
+            "ratio": observed / base,
+            "line": with_reason(
+                threshold, result, required=required, guard=evidence.guard, share=share, passed=warn < 1.0
+            ),
+        },
         observed=observed,
         baseline=base,
         spread=base * result.spread,
         limit=limit,
-        share=over / len(body),
+        share=share,
+        tolerance=TOLERATED,
         margin=critical if critical >= 1.0 else warn,
         details={
             "over": over,
@@ -166,15 +210,16 @@ def judge_latency(evidence: Evidence) -> Finding | None:
             "ratio": round(observed / base, 3),
             "beyond_load": round(math.exp(min(25.0, result.sustained)), 3),
             "drift": round(math.exp(max(-25.0, min(25.0, result.drift))), 3),
-            "late": late,
         },
     )
-    return Finding(check, warn, critical, pair, result.plain / math.log(warn_line / base))
+    return Finding(check, warn, critical, pair, result.plain / required)
 
 
 def _code(strength: float, ratio: float) -> str:
+    """Return the code of the sentence; its words must fit the two levels that it names."""
+    low, high = STAYED
     if strength >= 1.0:
-        return "latency_rose"
-    if 0.85 <= ratio <= 1.05:
+        return "latency_rose" if ratio > high else "latency_beyond_load"
+    if low <= ratio <= high:
         return "latency_stayed"
-    return "latency_fell" if ratio < 1.0 else "latency_rose_a_little"
+    return "latency_fell" if ratio < low else "latency_rose_a_little"

@@ -20,8 +20,15 @@ MAX_AUTOCORRELATION = 0.85
 # Weight of a metric's prior noise, in samples.
 PRIOR_NOISE_WEIGHT = 4.0
 
-# From this many PRE samples on, noise is estimated from PRE only; below, POST is used too.
-ENOUGH_FOR_NOISE = 8
+# An effect that comes and goes: so many samples at least, each this much beyond the threshold and the scatter.
+FEWEST_RECURRING = 4
+CLEAR = 1.5
+CLEAR_ERRORS = 3.0
+
+# An older PRE sample weighs less: half after this many minutes.
+HALF_LIFE = 120.0
+# A level wanders around a usual one: after this time it is no further away.
+WANDERS_MINUTES = 360.0
 
 MIN_FOR_DRIFT = 8
 
@@ -47,17 +54,21 @@ def median(values: Sequence[float]) -> float:
     return ordered[half - 1] * 0.5 + ordered[half] * 0.5
 
 
-def level(values: Sequence[float]) -> float:
+def level(values: Sequence[float], weights: Sequence[float] | None = None) -> float:
     """Return a robust level: the mean without the outer fifth on each side (median up to four values).
 
-    Nearly as efficient as the mean on normal noise, and insensitive to single outliers (Tukey).
+    Nearly as efficient as the mean on normal noise, and insensitive to single outliers (Tukey). weights: of the values
+    that remain; all the same if None.
     """
     count = len(values)
     if count <= 4:
         return median(values)
-    ordered = sorted(values)
     cut = max(1, count // 5)
-    return mean(ordered[cut : count - cut])
+    if weights is None:
+        return mean(sorted(values)[cut : count - cut])
+    kept = sorted(zip(values, weights, strict=True))[cut : count - cut]
+    whole = math.fsum(weight for _, weight in kept)
+    return math.fsum(value * (weight / whole) for value, weight in kept)
 
 
 def noise(values: Sequence[float], centre: float) -> float:
@@ -153,6 +164,20 @@ class Contrast:
             whole = min(whole, dying_away(self.effects, max(required, guard * self.whole_error)))
         return whole
 
+    def recurring(self, required: float) -> float:
+        """Return the effect that half of the samples have, where it comes and goes; as a multiple of a clear one.
+
+        A blip is one run of samples; an effect that returns and takes half of the window is none. 0.0 for less.
+        """
+        half = (len(self.effects) + 1) // 2
+        if len(self.effects) < FEWEST_RECURRING:
+            return 0.0
+        least = sorted(self.effects, reverse=True)[half - 1]
+        need = max(CLEAR * required, CLEAR_ERRORS * self.spread)
+        over = [effect >= min(least, need) for effect in self.effects]
+        runs = sum(now and not before for before, now in pairwise([False, *over]))
+        return least / need if runs >= 2 else 0.0
+
     @property
     def sustained(self) -> float:
         """Return the effect to show: of the whole window, or of its last part if that is the problem."""
@@ -201,13 +226,19 @@ def without_worst(values: Sequence[float], share: float = 0.2) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric on its scale of comparison: PRE, POST without warm-up (body), last part of body; none empty."""
+    """One metric on its scale of comparison: PRE, POST without warm-up (body), last part of body; none empty.
+
+    history: values of earlier deployments, one group each, to see the usual scatter; age: real minutes between PRE and
+    POST.
+    """
 
     pre: Sequence[float]
     pre_minutes: Sequence[float]
     body: Sequence[float]
     body_minutes: Sequence[float]
     last: Sequence[float]
+    history: Sequence[Sequence[float]] = ()
+    age: float = 0.0
 
 
 def drift_shift(series: Series, *, at: float, spread: float, rho: float) -> float:
@@ -236,26 +267,37 @@ def drift_shift(series: Series, *, at: float, spread: float, rho: float) -> floa
 
 
 def _spread(series: Series, base: float, prior_noise: float) -> float:
-    """Return the standard deviation of PRE, shrunk towards the prior, and with POST if PRE is thin."""
+    """Return the standard deviation of PRE and of earlier deployments, shrunk towards the prior.
+
+    POST has no part in it: an effect that comes and goes would count as noise and hide itself.
+    """
     own, count = noise(series.pre, base), len(series.pre)
     variance = (count - 1.0) * own * own + PRIOR_NOISE_WEIGHT * prior_noise * prior_noise
     weight = count - 1.0 + PRIOR_NOISE_WEIGHT
-    if count < ENOUGH_FOR_NOISE:
-        after = step_noise(series.body)
-        helps = 0.7 * max(0, len(series.body) - 2)
-        variance += helps * after * after
-        weight += helps
+    for group in filter(None, series.history):
+        usual = noise(group, level(group))
+        variance += (len(group) - 1.0) * usual * usual
+        weight += len(group) - 1.0
     return math.sqrt(variance / weight)
 
 
-def contrast(series: Series, *, sign: float, prior_noise: float, knobs: Knobs = ALL_ON) -> Contrast:
+def _weights(minutes: Sequence[float]) -> list[float]:
+    """Return the weight of each PRE sample by its age relative to the newest."""
+    return [0.5 ** ((minutes[-1] - minute) / HALF_LIFE) for minute in minutes]
+
+
+def contrast(
+    series: Series, *, sign: float, prior_noise: float, wander: float = 0.0, knobs: Knobs = ALL_ON
+) -> Contrast:
     """Compare POST with PRE.
 
     sign: +1 where more is worse, -1 where less is worse; prior_noise: usual standard deviation of single values of this
-    metric on this scale.
+    metric on this scale; wander: how far its level wanders by itself in a minute (standard deviation; that of a random
+    walk grows with the square root of the time), so that an old PRE says less.
     """
+    weights = _weights(series.pre_minutes)
+    base = level(series.pre, weights) if knobs.robust else mean(series.pre)
     centre = level if knobs.robust else mean
-    base = centre(series.pre)
     spread = _spread(series, base, prior_noise)
     rho = autocorrelation(series.pre, base, spread)
     shift = 0.0
@@ -267,17 +309,23 @@ def contrast(series: Series, *, sign: float, prior_noise: float, knobs: Knobs = 
     expected = base + shift
     excess = [sign * (value - expected) for value in series.body]
     last = [sign * (value - expected) for value in series.last]
-    pre_error = 1.0 / effective(len(series.pre), rho)
+    pre_count = math.fsum(weights) ** 2 / math.fsum(weight * weight for weight in weights)
+    wandered = wander * wander * min(series.age, WANDERS_MINUTES)
+
+    def error(count: int) -> float:
+        sampling = 1.0 / effective(pre_count, rho) + 1.0 / effective(count, rho)
+        return math.sqrt((1.1 * spread) ** 2 * sampling + wandered)
+
     return Contrast(
         base=expected,
         spread=spread,
         drift=shift,
         whole=centre(excess),
         whole_without_worst=centre(without_worst(excess)),
-        whole_error=1.1 * spread * math.sqrt(pre_error + 1.0 / effective(len(excess), rho)),
+        whole_error=error(len(excess)),
         last=centre(last),
         last_without_worst=centre(without_worst(last)),
-        last_error=1.1 * spread * math.sqrt(pre_error + 1.0 / effective(len(last), rho)),
+        last_error=error(len(last)),
         effects=tuple(excess),
         plain=mean(excess),
     )

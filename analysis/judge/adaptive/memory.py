@@ -6,15 +6,30 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis.judge.adaptive import thresholds
-from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
-from analysis.judge.adaptive.levels import Contrast, Series, contrast, level, median
+from analysis.judge.adaptive.evidence import Evidence, Finding, outcome, unmeasured
+from analysis.judge.adaptive.levels import (
+    PRIOR_AUTOCORRELATION,
+    Contrast,
+    Series,
+    autocorrelation,
+    contrast,
+    effective,
+    level,
+    median,
+    noise,
+)
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE, Lines
 from analysis.judge.types import Check
 
+# Usual scatter of a minute; the level itself wanders by some 0.02 within an hour.
 PRIOR_NOISE = 0.012
+WANDER = 0.0025
 
-# Least slope of a trend, in standard errors.
-TREND_GUARD = 2.5
+# How clear a trend must be, as a quantile of the normal distribution (one of some 3,000 windows of mere noise).
+TREND_GUARD = 3.4
+# Least scatter of single samples: three or four may lie on a line by chance. Worth so many samples.
+LEAST_SCATTER = 0.003
+LEAST_SCATTER_WEIGHT = 2.0
 _MINUTES_PER_HOUR = 60.0
 
 # A leak starts from the PRE level. Where the first samples are this far (or 2.5 standard deviations) off it, the
@@ -25,6 +40,15 @@ FEW_AFTER_RESTART = 4
 # One sample less will do where it has already left the range by twice the line of a leak: no refill goes that far.
 FAR_OUT = 2.0
 FEW_FOR_RANGE = 5
+UNSEEN = 1.5
+FEW_FOR_SCATTER = 8
+# With so many of the newest PRE samples a leak starts from PRE's level: a line through both is clearer than POST's own,
+# which then needs only this share of the clarity, to be no step.
+MOST_AT_HINGE = 10
+MANY = 100
+WITH_HINGE = 0.5
+# PRE's own trend counts from half the clarity of a finding on.
+CLEAR_BEFORE = 0.5
 
 # From this many samples on the later half is checked separately; a noisy leak may show this share of its slope there.
 ENOUGH_FOR_HALVES = 7
@@ -35,23 +59,37 @@ NEARLY_FULL = 0.03
 _ROUNDING = 0.004
 _SAME_INSTANT = 0.01
 
+# Standard errors of a step: memory is measured exactly, and hardly a service scatters by as much as a step.
+STEP_GUARD = 2.0
+
 # Growth is a step if a single jump makes up this much of it.
 STEP_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A fitted line: slope per minute and its standard error, value at the end, residual noise."""
+    """A fitted line: slope per minute, its clarity (1.0 = not by chance), value at the end, minutes it spans."""
 
     slope: float
-    slope_error: float
+    clear: float
     end: float
-    residual: float
     minutes: float
 
 
-def trend(values: Sequence[float], minutes: Sequence[float]) -> Trend | None:
-    """Fit a line by least squares; None for fewer than three samples or no time between them."""
+def student(freedom: float, normal: float) -> float:
+    """Return the quantile of Student's t for a quantile of the normal distribution (Gaver and Kafadar 1984)."""
+    spread = (freedom - 5.0 / 6.0) / (freedom - 2.0 / 3.0 + 0.1 / freedom) ** 2
+    return math.sqrt(freedom * math.expm1(normal * normal * spread))
+
+
+def trend(
+    values: Sequence[float], minutes: Sequence[float], *, scatter: float = 0.0, known: float = 0.0
+) -> Trend | None:
+    """Fit a line by least squares; None for fewer than three samples or no time between them.
+
+    scatter: standard deviation of single samples seen elsewhere (PRE), known from so many degrees of freedom. It joins
+    the scatter around the line: a handful of samples may lie on a line by chance, so their own says little.
+    """
     count = len(values)
     if count < 3:
         return None
@@ -62,26 +100,30 @@ def trend(values: Sequence[float], minutes: Sequence[float]) -> Trend | None:
         return None
     slope = math.fsum((t - centre_t) * (v - centre_v) for t, v in zip(minutes, values, strict=True)) / power
     squares = math.fsum((v - centre_v - slope * (t - centre_t)) ** 2 for t, v in zip(minutes, values, strict=True))
-    # Assume some noise: three or four samples may lie on a line by chance.
-    residual = math.sqrt((squares + 2.0 * 0.003**2) / count)
+    freedom = count - 2.0 + known + LEAST_SCATTER_WEIGHT
+    variance = (squares + known * scatter**2 + LEAST_SCATTER_WEIGHT * LEAST_SCATTER**2) / freedom
     return Trend(
         slope=slope,
-        slope_error=residual / math.sqrt(power),
+        clear=slope / (student(freedom, TREND_GUARD) * math.sqrt(variance / power)),
         end=centre_v + slope * (minutes[-1] - centre_t),
-        residual=residual,
         minutes=minutes[-1] - minutes[0],
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Usual:
-    """PRE: level, standard deviation, bounds of its usual range, trend per minute."""
+    """PRE: level, standard deviation (shrunk), bounds of its usual range, trend per minute; its own scatter beside that
+    trend and the degrees of freedom that it is known from; how much more its deviations last than usual ones, as a
+    factor on the error of a trend."""
 
     base: float
     spread: float
+    scatter: float
+    known: float
     bottom: float
     top: float
     slope: float
+    lasting: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +135,44 @@ class _Leak:
     line: Trend | None = None
 
 
+def _around_line(evidence: Evidence) -> list[list[float]]:
+    """Return POST around its own line, as a series that shows the scatter where PRE is thin. Memory has no spikes that
+    could hide in it."""
+    values, minutes = [s.memory_usage for s in evidence.body], evidence.body_minutes
+    line = trend(values, minutes) if len(evidence.pre) < FEW_FOR_SCATTER else None
+    if line is None:
+        return []
+    return [
+        [value - line.end - line.slope * (minute - minutes[-1]) for value, minute in zip(values, minutes, strict=True)]
+    ]
+
+
 def _usual(evidence: Evidence, result: Contrast) -> _Usual:
     values = [s.memory_usage for s in evidence.pre]
     ordered = sorted(values)
     tenth = len(ordered) // 10
     # A few samples do not show the whole range.
-    unseen = result.spread if len(ordered) < FEW_FOR_RANGE else 0.0
+    unseen = UNSEEN * result.spread if len(ordered) < FEW_FOR_RANGE else 0.0
     before = trend(values, evidence.pre_minutes) if len(values) >= FEW_FOR_RANGE else None
-    clear = before is not None and before.slope > 2.0 * before.slope_error
+    clear = before is not None and before.clear > CLEAR_BEFORE
     # A sawtooth has no trend, but rises most of the time: its ramps are the usual slope.
     gaps = zip(pairwise(values), pairwise(evidence.pre_minutes), strict=True)
     steps = [(b - a) / (u - t) for (a, b), (t, u) in gaps if u - t > _SAME_INSTANT]
     ramp = median(steps) if len(steps) >= FEW_FOR_RANGE else 0.0
+    centre = level(values)
+    rho = autocorrelation(values, centre, noise(values, centre))
+    slope = before.slope if before is not None else 0.0
+    flat = [value - slope * minute for value, minute in zip(values, evidence.pre_minutes, strict=True)]
+    scatter = min(noise(values, centre), noise(flat, level(flat)))
     return _Usual(
         base=result.base,
         spread=result.spread,
+        scatter=scatter,
+        known=max(0.0, effective(len(values), rho) - 1.0),
         bottom=ordered[tenth],
         top=ordered[-1 - tenth] + unseen,
         slope=max(ramp, before.slope if before is not None and clear else 0.0),
+        lasting=max(1.0, math.sqrt(effective(MANY, PRIOR_AUTOCORRELATION) / effective(MANY, rho))),
     )
 
 
@@ -136,25 +198,41 @@ def _leak(evidence: Evidence, usual: _Usual) -> _Leak:
     if settling or len(values) >= ENOUGH_FOR_HALVES:
         # Settling flattens, a leak does not: the trend counts as far as the later half has it.
         later = _slope(values[half:], minutes[half:]) / (1.0 if settling else GOES_ON)
-    whole = _leak_strength(values, minutes, usual=usual, lines=evidence.lines, at_most=later)
+    hinge = 0.0 if settling else _hinge(evidence, values, minutes)
+    whole = _leak_strength(values, minutes, usual=usual, lines=evidence.lines, at_most=later, hinge=hinge)
     if settling or len(values) - half < 4:
         return whole
     late = _leak_strength(values[half:], minutes[half:], usual=usual, lines=evidence.lines)
     return max(whole, late, key=lambda leak: leak.strength)
 
 
+def _hinge(evidence: Evidence, values: Sequence[float], minutes: Sequence[float]) -> float:
+    """Return how clear a line is that starts from PRE's level at the deployment, as in Trend.clear."""
+    before = [s.memory_usage for s in evidence.pre[-MOST_AT_HINGE:]]
+    line = trend([*before, *values], [*[minutes[0]] * len(before), *minutes])
+    return line.clear if line is not None else 0.0
+
+
 def _leak_strength(
-    values: Sequence[float], minutes: Sequence[float], *, usual: _Usual, lines: Lines, at_most: float = math.inf
+    values: Sequence[float],
+    minutes: Sequence[float],
+    *,
+    usual: _Usual,
+    lines: Lines,
+    at_most: float = math.inf,
+    hinge: float = 0.0,
 ) -> _Leak:
-    line = trend(values, minutes)
+    """Return the strength of a trend. hinge: its clarity if it starts from PRE's level."""
+    line = trend(values, minutes, scatter=usual.scatter, known=usual.known)
     if line is None or line.slope <= 0.0 or at_most <= 0.0:
         return _Leak()
     needed = lines.leak * WARNING_SHARE
+    clear = line.clear / usual.lasting
     slope = min(line.slope, at_most)
     minutes_left = max(0.0, 1.0 - line.end) / slope
     strength = min(
         (slope - max(0.0, usual.slope)) * line.minutes / max(needed, usual.top - usual.bottom),
-        line.slope / (TREND_GUARD * line.slope_error + 1e-9),
+        max(clear, min(hinge / usual.lasting, clear / WITH_HINGE)),
         (line.end - usual.base) / (0.8 * needed),
         max(0.0, line.end - usual.top) / (0.3 * needed),
         lines.leak_hours * _MINUTES_PER_HOUR / (WARNING_SHARE * max(1.0, minutes_left)),
@@ -197,11 +275,21 @@ def judge_memory(evidence: Evidence) -> Finding | None:
     """Judge leaks, steps and nearly full memory; None without PRE or POST."""
     if not evidence.pre or not evidence.body:
         return None
+    if (never := unmeasured(evidence, "memory_usage")) is not None:
+        return never
     lines = evidence.lines
     pre, body, last = ([s.memory_usage for s in part] for part in (evidence.pre, evidence.body, evidence.last))
-    series = Series(pre, evidence.pre_minutes, body, evidence.body_minutes, last)
-    result = contrast(series, sign=1.0, prior_noise=PRIOR_NOISE, knobs=evidence.knobs)
-    step = result.strength(lines.memory_step * WARNING_SHARE, evidence.guard, evidence.knobs)
+    series = Series(
+        pre=pre,
+        pre_minutes=evidence.pre_minutes,
+        body=body,
+        body_minutes=evidence.body_minutes,
+        last=last,
+        history=(*evidence.scatter(lambda samples: [s.memory_usage for s in samples]), *_around_line(evidence)),
+        age=evidence.pre_age / 60.0,
+    )
+    result = contrast(series, sign=1.0, prior_noise=PRIOR_NOISE, wander=WANDER, knobs=evidence.knobs)
+    step = result.strength(lines.memory_step * WARNING_SHARE, STEP_GUARD, evidence.knobs)
     usual = _usual(evidence, result)
     leak = _leak(evidence, usual) if evidence.knobs.memory_trend else _Leak()
     end = level(last)
