@@ -32,9 +32,12 @@ def set_up(endpoint: str, directory: Path) -> tuple[NewProject, str]:
 
 def baseline_of(environment: Environment) -> int:
     """Return how many baseline samples the environment has so far. The first call makes the poller begin."""
-    # It would by itself within a minute; planned again, a sample is planned once.
-    plan_next([environment])
-    return MetricSample.objects.filter(environment=environment, phase=Phase.BASELINE).count()
+    try:
+        # It would by itself within a minute; planned again, a sample is planned once.
+        plan_next([environment])
+        return MetricSample.objects.filter(environment=environment, phase=Phase.BASELINE).count()
+    finally:
+        connections.close_all()
 
 
 def new_project(endpoint: str, owner: User) -> NewProject:
