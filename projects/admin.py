@@ -113,7 +113,7 @@ class EnvironmentForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
     class Meta:
         model = Environment
         units = tuple(f"{metric}_unit" for metric in METRICS_WITH_UNITS)
-        fields = ("project", "name", "metrics_endpoint", *units, "policy", "baseline_interval_s", "settle_s")
+        fields = ("project", "name", "metrics_endpoint", *units, "policy", "baseline_interval_s")
 
     def clean_policy(self) -> Any:
         policy = self.cleaned_data["policy"]

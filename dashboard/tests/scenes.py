@@ -42,6 +42,7 @@ REFUSED = Fact("refused", {"host": "shop.example.com:443", "problem": Fact("conn
 FACTS = {
     "branch": "feature/checkout-retries",
     "commit_sha": "4f2a9c1e7b3d5a6088f1c2d3e4f5a6b7c8d9e0f1",
+    "commit_message": "Retry the payment twice before the checkout gives up, and log every attempt\n\nSee #512.",
     "version": "2.14.0",
     "author": "Ada Lovelace",
     "url": "https://ci.example.com/shop/runs/4711",
