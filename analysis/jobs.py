@@ -8,7 +8,7 @@ from time import perf_counter
 import structlog
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
-from analysis.evidence import Evidence, load_evidence
+from analysis.evidence import Evidence, group, load_evidence, observed_until
 from analysis.services import (
     Judgement,
     assess,
@@ -33,6 +33,8 @@ ANALYSIS = "analysis"
 # A verdict is issued within 2 s of the last sample.
 VERDICT_WITHIN_S = 2.0
 RETRY = RetryPolicy((1.0, 5.0, 30.0, 120.0, 300.0))
+# So many retries wait for the verdict of a predecessor: its own analysis may fail for long.
+PATIENCE = 2
 
 
 def evidence_by_job(jobs: Sequence[Job], deployments: QuerySet[Deployment]) -> dict[int, Evidence]:
@@ -45,14 +47,36 @@ def load(jobs: Sequence[Job]) -> Mapping[int, Evidence | JobError]:
     """Return the evidence of each job's deployment, once its window is complete.
 
     At the latest time of judging, a collection may still be running, or was never claimed: the verdict must include the
-    sample of the former, and report the latter as missing.
+    sample of the former, and report the latter as missing. A deployment that began in the window of another one that is
+    to be judged as well, as after an outage, is judged after that.
     """
     ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
     expire(ids, ["post_collect"])
     collecting = ScheduledJob.objects.open().filter(deployment_id__in=ids, job_type="post_collect")
     waiting = set(collecting.values_list("deployment_id", flat=True))
-    evidence = evidence_by_job(jobs, Deployment.objects.filter(pk__in=ids).exclude(pk__in=waiting))
-    return {**evidence, **{job.id: JobError("collecting") for job in jobs if job.deployment_id in waiting}}
+    errors = {job.id: JobError("collecting") for job in jobs if job.deployment_id in waiting}
+    later = judged_later([job.deployment_id for job in jobs if job.deployment_id and job.retry_count < PATIENCE])
+    errors |= {job.id: JobError("predecessor_unjudged") for job in jobs if job.deployment_id in later - waiting}
+    evidence = evidence_by_job(jobs, Deployment.objects.filter(pk__in=ids).exclude(pk__in=waiting | later))
+    return {**evidence, **errors}
+
+
+def judged_later(deployment_ids: Sequence[int]) -> set[int]:
+    """Return those that began in the window of another deployment that is over and has no verdict yet."""
+    rows = Deployment.objects.filter(pk__in=deployment_ids)
+    unjudged = Deployment.objects.filter(
+        environment_id__in=rows.values("environment_id"), state=State.FINISHED, verdict__isnull=True
+    )
+    now = database_now()
+    return {
+        one.pk
+        for others in group(unjudged, "environment_id").values()
+        for one in others
+        for other in others
+        if one.pk in deployment_ids
+        and other.started_at < one.started_at <= observed_until(other)
+        and observed_until(other) <= now
+    }
 
 
 def store(done: Sequence[tuple[Job, Judgement]]) -> None:

@@ -28,6 +28,7 @@ COLLECTIONS = {
     "archived": _("not collected: the project is archived"),
     "deleted": _("not collected: the project is deleted"),
     "collecting": _("a sample of this window is still being collected"),
+    "predecessor_unjudged": _("the deployment in whose window this one began is judged first"),
 }
 
 PAYLOAD = {

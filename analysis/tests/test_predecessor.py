@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from analysis.evidence import load_evidence, observed_until
+from analysis.jobs import analyse, load
 from analysis.rerun import preview_rerun, store_rerun
 from analysis.services import give_feedback
 from analysis.tests.factories import judge_now
@@ -16,6 +17,9 @@ from metrics.levels import LEVELS_KEPT, aggregate
 from metrics.models import MetricLevel
 from metrics.tests.factories import HEALTHY, make_sample, make_samples
 from projects.models import Environment
+from scheduler.queue import NewJob, enqueue
+from scheduler.registry import JobError
+from scheduler.store import Failure, JobStore
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -158,3 +162,25 @@ def test_a_rerun_takes_days_that_have_expired_from_the_record_and_no_others(usua
     assert again() == recorded
     give_feedback(fresh(days[1]).verdict, right=False, by=None)
     assert again() == recorded[1:]
+
+
+def test_of_two_that_are_judged_at_once_the_predecessor_is_first(environment: Environment) -> None:
+    """As after an outage of the pollers, when both windows are over."""
+    a, b = bad(environment, minutes_ago=60), unchanged(environment, minutes_ago=57)
+    c = deployed(environment.project.environments.create(name="staging"), minutes_ago=57, pre=GOOD, post=GOOD)
+    enqueue([NewJob("analysis", NOW, one.pk, fair_key=environment.project_id) for one in (a, b, c)])
+    poller = JobStore("a", 30)
+
+    def judge_due() -> list[int]:
+        jobs = [job for job in poller.claim(10)[0] if job.job_type == "analysis"]
+        found = load(jobs)
+        ready = [job for job in jobs if not isinstance(found[job.id], JobError)]
+        poller.complete([(job, analyse(job, found[job.id])) for job in ready])
+        # The retry is due at once.
+        poller.fail([Failure(job, found[job.id].fact, 0.0) for job in jobs if job not in ready])
+        return [job.deployment_id or 0 for job in ready]
+
+    assert set(judge_due()) == {a.pk, c.pk}
+    assert judge_due() == [b.pk]
+    assert fresh(b).verdict.conclusive is False
+    assert fresh(b).verdict.standing.judged_on.bad_predecessor == a.number
