@@ -27,6 +27,9 @@ POLICY_HELP = gettext_lazy(
     'Fixed limits: {"kind": "fixed", "latency_p95": {"limit": 800}}. Empty: {}, the default.'
 )
 LONGEST_POLICY = 10_000
+UNITS = tuple(f"{metric}_unit" for metric in METRICS_WITH_UNITS)
+# Columns with a default: an empty field, or a request without it, leaves the value as it is.
+KEPT_IF_EMPTY = (*UNITS, "settle_s")
 
 
 class EnvironmentInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -112,8 +115,18 @@ class EnvironmentForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
 
     class Meta:
         model = Environment
-        units = tuple(f"{metric}_unit" for metric in METRICS_WITH_UNITS)
-        fields = ("project", "name", "metrics_endpoint", *units, "policy", "baseline_interval_s")
+        fields = ("project", "name", "metrics_endpoint", *UNITS, "policy", "baseline_interval_s", "settle_s")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in KEPT_IF_EMPTY:
+            self.fields[name].required = False
+
+    def clean(self) -> Any:
+        for name in KEPT_IF_EMPTY:
+            if self.cleaned_data.get(name) in (None, ""):
+                self.cleaned_data[name] = getattr(self.instance, name)
+        return self.cleaned_data
 
     def clean_policy(self) -> Any:
         policy = self.cleaned_data["policy"]

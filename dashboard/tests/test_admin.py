@@ -214,6 +214,19 @@ def test_a_page_writes_only_what_was_changed_on_it(staff, environment):
     assert (fresh(environment).name, environment.hmac_secret.open()) == ("renamed", secrets[0])
 
 
+def test_units_and_settling_time_keep_their_value_where_nothing_is_sent(staff, environment):
+    data = {"name": "prod", "metrics_endpoint": "", "policy": "{}"}
+    page = address(Environment, "change", environment.pk)
+    assert staff.post(page, {**data, "latency_p95_unit": "s", "settle_s": "90"}).status_code == 302
+    assert (
+        staff.post(page, {**data, "latency_p95_unit": "", "settle_s": "", "cpu_usage_unit": "percent"}).status_code
+        == 302
+    )
+    found = fresh(environment)
+    assert (found.latency_p95_unit, found.cpu_usage_unit, found.settle_s) == ("s", "percent", 90)
+    assert staff.post(page, {**data, "cpu_usage_unit": "kelvin"}).status_code == 200
+
+
 def test_the_rows_below_are_written_so_too(staff, environment):
     project, secrets = environment.project, []
     data = {
