@@ -12,7 +12,7 @@ from analysis.earlier_days import LONGEST_DEPLOYMENT, Period, load_earlier_days,
 from analysis.judge.types import METRICS, OK, Miss, Origin, Sample, Window
 from analysis.models import DeploymentVerdict, Feedback, VerdictName
 from analysis.recorded import LeftOut
-from deployments.models import Deployment
+from deployments.models import Deployment, Kind
 from explain.facts import Fact, NotAFact
 from metrics.models import MetricLevel, MetricSample, Phase
 from projects.models import ExcludedWindow
@@ -38,7 +38,11 @@ FAILED_AND_ANSWERED = "failed_and_answered"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Input of the judge for one deployment; excluded: samples left out of PRE."""
+    """Input of the judge for one deployment.
+
+    excluded: samples left out of PRE; compared_before: of a rollback, number of the deployment before which PRE was
+    taken, None of any other.
+    """
 
     pre: tuple[Sample, ...]
     post: tuple[Sample, ...]
@@ -47,37 +51,47 @@ class Evidence:
     policy_number: int | None = None
     excluded: tuple[LeftOut, ...] = ()
     history_of: tuple[int, ...] = ()
+    compared_before: int | None = None
 
 
 def load_evidence(
     deployments: Sequence[Deployment], now: datetime, *, policy: Policy | None = None
 ) -> dict[int, Evidence]:
     """Return the evidence by deployment id. now: time of the verdict; policy: replaces their own."""
-    own = group(MetricSample.objects.of_all(deployments).order_by("collected_at", "id"), "deployment_id")
+    replaced = load_replaced(deployments)
+    involved = [*deployments, *replaced.values()]
+    own = group(MetricSample.objects.of_all(involved).order_by("collected_at", "id"), "deployment_id")
     missed = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
     collections = ("pre_collect", "post_collect")
     lost = group(
         ScheduledJob.objects.filter(deployment__in=deployments, job_type__in=collections, status__in=missed),
         "deployment_id",
     )
-    baselines = load_baselines(deployments)
-    neighbours = load_neighbours(deployments)
-    left_out = load_left_out(deployments, neighbours)
+    baselines = load_baselines(involved)
+    neighbours = load_neighbours(involved)
+    left_out = load_left_out(involved, neighbours)
     found = {}
     for deployment in deployments:
         samples = own.get(deployment.pk, [])
         periods = left_out.get(deployment.environment_id, [])
-        pre, excluded = pre_samples(deployment, samples, baselines.get(deployment.environment_id, []), periods)
+        baseline = baselines.get(deployment.environment_id, [])
+        if bad := replaced.get(deployment.pk):
+            pre, excluded = pre_samples(bad, own.get(bad.pk, []), baseline, periods)
+            excluded += while_bad(deployment, bad, samples, baseline)
+        else:
+            pre, excluded = pre_samples(deployment, samples, baseline, periods)
         history: list[MetricSample] = load_history(deployment) if len(pre) < THIN_PRE else []
         window = window_of(deployment, lost.get(deployment.pk, []), now)
         found[deployment.pk] = Evidence(
             pre=(*pre, *(as_value(sample, "history") for sample in history)),
             post=tuple(as_value(sample, "post") for sample in samples if sample.phase == Phase.POST),
-            window=replace(window, bad_predecessor=bad_predecessor(deployment, neighbours)),
+            # What a rollback is compared with was measured before its predecessor.
+            window=replace(window, bad_predecessor=None if bad else bad_predecessor(deployment, neighbours)),
             policy=policy or policy_of(deployment),
             policy_number=deployment.policy_version.number if deployment.policy_version else None,
             excluded=tuple(excluded),
             history_of=tuple(sorted({sample.deployment_id for sample in history if sample.deployment_id})),
+            compared_before=bad.number if bad else None,
         )
     return with_the_past(deployments, found)
 
@@ -223,6 +237,37 @@ def answered_before(deployments: Sequence[Deployment]) -> set[int]:
     return set(answered.values_list("pk", flat=True))
 
 
+def load_replaced(deployments: Iterable[Deployment]) -> dict[int, Deployment]:
+    """Return for each rollback (id) the deployment that replaced the last good one: what preceded that was good.
+
+    A rollback's own PRE shows what it ends. Without a good deployment before it, or with none between, it is compared
+    like any other. Two queries for each rollback.
+    """
+    found = {}
+    for deployment in deployments:
+        if deployment.kind != Kind.ROLLBACK:
+            continue
+        earlier = Deployment.objects.filter(
+            environment_id=deployment.environment_id, started_at__lt=deployment.started_at
+        ).order_by("started_at")
+        good = earlier.good().last()
+        replaced = good and earlier.filter(started_at__gt=good.started_at).first()
+        if replaced:
+            found[deployment.pk] = replaced
+    return found
+
+
+def while_bad(
+    rollback: Deployment, replaced: Deployment, own: Iterable[MetricSample], baseline: Iterable[MetricSample]
+) -> list[LeftOut]:
+    """Return the samples that any other deployment would be compared with, as left out."""
+    since = max(replaced.started_at, rollback.started_at - BASELINE_SPAN)
+    between = (one for one in baseline if since < one.collected_at <= rollback.started_at)
+    why = Fact("left_out.rolled_back", {"number": replaced.number})
+    taken = (*between, *(one for one in own if one.phase == Phase.PRE))
+    return [LeftOut(one.phase, one.collected_at, why) for one in taken]
+
+
 def pre_samples(
     deployment: Deployment,
     own: Sequence[MetricSample],
@@ -270,10 +315,8 @@ def load_history(deployment: Deployment) -> list[MetricSample]:
             environment_id=deployment.environment_id,
             finished_at__lt=deployment.started_at,
             finished_at__gte=deployment.started_at - HISTORY_SPAN,
-            verdict__verdict=VerdictName.OK,
-            verdict__conclusive=True,
         )
-        .exclude(verdict__feedback__right=False)
+        .good()
         .order_by("-finished_at")
         .values_list("pk", flat=True)[:HISTORY_DEPLOYMENTS]
     )

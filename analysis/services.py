@@ -195,6 +195,7 @@ def evidence_json(evidence: Evidence) -> dict[str, Any]:
         ],
         "excluded": left_out_json(evidence.excluded),
         "history_of": list(evidence.history_of),
+        "compared_before": evidence.compared_before,
         "policy_version": evidence.policy_number,
         "earlier_days": [asdict(day) for day in window.earlier_days],
         "bad_predecessor": window.bad_predecessor,

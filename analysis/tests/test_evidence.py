@@ -266,3 +266,38 @@ def test_another_environments_samples_are_never_used(environment: Environment) -
     staging = environment.project.environments.create(name="staging", metrics_endpoint="http://metrics.example/s")
     sample(staging, minutes_ago=12)
     assert evidence_of(deployed(environment, 1, minutes_ago=10)).pre == ()
+
+
+def test_a_rollback_is_compared_with_what_preceded_the_deployment_that_replaced_the_last_good_one(
+    environment: Environment,
+) -> None:
+    deployed(environment, 1, minutes_ago=200, verdict="ok")
+    bad = deployed(environment, 2, minutes_ago=100, verdict="rollback_recommended")
+    deployed(environment, 3, minutes_ago=14, verdict="warning")
+    rollback = deployed(environment, 4, minutes_ago=10)
+    for minutes_ago in (131, 129, 110, 101, 95, 35, 12):
+        sample(environment, minutes_ago=minutes_ago)
+    of_bad = sample(environment, minutes_ago=100, phase="pre", deployment=bad)
+    own = sample(environment, minutes_ago=10, phase="pre", deployment=rollback)
+    Deployment.objects.filter(pk=rollback.pk).update(kind="rollback")
+    evidence = evidence_of(rollback)
+    assert origins(evidence) == ["baseline"] * 3 + ["pre"]
+    assert evidence.pre[-1].collected_at == of_bad.collected_at
+    # Its predecessor was bad and under observation when it began.
+    assert (evidence.window.bad_predecessor, evidence.compared_before) == (None, 2)
+    assert {render(one.why) for one in evidence.excluded} == {"taken since #2, which replaced the last good deployment"}
+    assert max(one.collected_at for one in evidence.excluded) == own.collected_at
+    assert len(evidence.excluded) == 3
+    Deployment.objects.filter(pk=rollback.pk).update(kind="deployment")
+    assert (evidence_of(rollback).window.bad_predecessor, evidence_of(rollback).compared_before) == (3, None)
+
+
+def test_a_rollback_without_a_bad_one_before_it_is_compared_like_any_other(environment: Environment) -> None:
+    for number, minutes_ago in ((1, 200), (2, 100)):
+        deployed(environment, number, minutes_ago=minutes_ago, verdict="ok")
+    rollback = deployed(environment, 3, minutes_ago=10)
+    Deployment.objects.filter(pk=rollback.pk).update(kind="rollback")
+    own = sample(environment, minutes_ago=10, phase="pre", deployment=rollback)
+    evidence = evidence_of(rollback)
+    assert [one.collected_at for one in evidence.pre if one.origin == "pre"] == [own.collected_at]
+    assert (evidence.excluded, evidence.compared_before) == ((), None)

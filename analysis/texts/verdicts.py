@@ -232,6 +232,7 @@ LEFT_OUT = {
     "left_out.deployment": _("deployment #{number} did not end ok"),
     "left_out.by_hand": _("excluded by hand"),
     "left_out.by_hand_because": _("excluded by hand: {reason}"),
+    "left_out.rolled_back": _("taken since #{number}, which replaced the last good deployment"),
     "left_out.after_finish": _("taken after finish: it may show the new version"),
     "left_out.late": _("taken {seconds:.0f} s after trigger, by a late try: it may show the new version"),
 }

@@ -31,7 +31,8 @@ def evidence_view(detail: Detail) -> dict[str, Any] | None:
     """Return the evidence, None without a verdict.
 
     origins: name, number and label of the compared samples of each origin; left_out: groups of left-out samples;
-    helpers: earlier deployments whose samples were used too; earlier_days: number of days with levels of the same
+    helpers: earlier deployments whose samples were used too; compared_before: of a rollback, number
+    of the deployment before which PRE was taken; earlier_days: number of days with levels of the same
     minutes; seen, expected: POST samples when it was issued.
     """
     verdict = detail.verdict
@@ -47,6 +48,7 @@ def evidence_view(detail: Detail) -> dict[str, Any] | None:
         "seen": issued.post_samples,
         "expected": issued.expected_samples,
         "helpers": detail.history_of,
+        "compared_before": standing.compared_before,
         "earlier_days": len(standing.earlier_days),
     }
 

@@ -12,7 +12,15 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.permissions import Actions
-from analysis.evidence import BASELINE_SPAN, HISTORY_SAMPLES, load_left_out, load_neighbours, pre_samples
+from analysis.evidence import (
+    BASELINE_SPAN,
+    HISTORY_SAMPLES,
+    load_left_out,
+    load_neighbours,
+    load_replaced,
+    pre_samples,
+    while_bad,
+)
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.recorded import LeftOut
 from dashboard.labels import Status, status_of, verdict_of
@@ -57,9 +65,9 @@ class Row(Observed):
 class Detail(Observed):
     """One deployment with everything that its page shows.
 
-    samples: its own; baseline: of the half hour before it; history: POST of earlier deployments that were used
-    (history_of); excluded: the left-out ones among these; collections: its pre_collect and post_collect jobs; analyses:
-    its analysis job; actions: of the user.
+    samples: its own; baseline: of the half hour before it, of a rollback also the PRE that it is compared with;
+    history: POST of earlier deployments that were used (history_of); excluded: the left-out ones among these;
+    collections: its pre_collect and post_collect jobs; analyses: its analysis job; actions: of the user.
     """
 
     hints: list[Hint]
@@ -143,11 +151,14 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     verdict = verdict_of(deployment)
     judged_on = verdict.standing.judged_on if verdict is not None else None
     helpers = earlier_deployments(deployment, judged_on.history_of if judged_on is not None else ())
-    samples = samples_about(deployment, helpers)
+    replaced = list(load_replaced([deployment]).values())
+    samples = samples_about(deployment, helpers, replaced)
     own = [sample for sample in samples if sample.deployment_id == deployment.pk]
-    baseline = [sample for sample in samples if sample.deployment_id is None]
-    others = [sample for sample in samples if sample.deployment_id not in (None, deployment.pk)]
-    history = [sample for sample in others if sample.phase == Phase.POST]
+    others = [sample for sample in samples if sample.deployment_id != deployment.pk]
+    helping = {helper.pk for helper in helpers}
+    history = [sample for sample in others if sample.phase == Phase.POST and sample.deployment_id in helping]
+    before = {None, *(one.pk for one in replaced)}
+    baseline = [sample for sample in others if sample.phase != Phase.POST and sample.deployment_id in before]
     by_place = list(jobs.order_by("-job_type", "sequence_index"))
     return Detail(
         deployment=deployment,
@@ -156,7 +167,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         baseline=baseline,
         history=history[-HISTORY_SAMPLES:],
         history_of=helpers,
-        excluded=judged_on.excluded if judged_on is not None else left_out_so_far(deployment, own, baseline),
+        excluded=judged_on.excluded if judged_on is not None else left_out_so_far(deployment, replaced, own, baseline),
         collections=[job for job in by_place if job.job_type in COLLECTIONS],
         analyses=[job for job in by_place if job.job_type in ANALYSES],
         actions=deployment.project.actions_of(user),
@@ -188,16 +199,19 @@ def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, Actions]:
     return deployment, deployment.project.actions_of(user)
 
 
-def samples_about(deployment: Deployment, helpers: list[Deployment]) -> list[MetricSample]:
-    """Return the samples of the deployment, of its baseline, and of earlier deployments; oldest first."""
-    own = MetricSample.objects.of_all([deployment, *helpers])
-    baseline = MetricSample.objects.complete().filter(
-        environment_id=deployment.environment_id,
-        phase=Phase.BASELINE,
-        collected_at__gte=deployment.started_at - BASELINE_SPAN,
-        collected_at__lte=deployment.started_at,
-    )
-    return list((own | baseline).order_by("collected_at", "id"))
+def samples_about(
+    deployment: Deployment, helpers: list[Deployment], replaced: Sequence[Deployment]
+) -> list[MetricSample]:
+    """Return the samples of these deployments, and of the baseline of the first and the replaced one; oldest first."""
+    rows = MetricSample.objects.of_all([deployment, *helpers, *replaced])
+    for one in (deployment, *replaced):
+        rows |= MetricSample.objects.complete().filter(
+            environment_id=deployment.environment_id,
+            phase=Phase.BASELINE,
+            collected_at__gte=one.started_at - BASELINE_SPAN,
+            collected_at__lte=one.started_at,
+        )
+    return list(rows.order_by("collected_at", "id"))
 
 
 def earlier_deployments(deployment: Deployment, ids: Sequence[int]) -> list[Deployment]:
@@ -207,7 +221,12 @@ def earlier_deployments(deployment: Deployment, ids: Sequence[int]) -> list[Depl
     return list(rows.order_by("number"))
 
 
-def left_out_so_far(deployment: Deployment, own: list[MetricSample], baseline: list[MetricSample]) -> Sequence[LeftOut]:
+def left_out_so_far(
+    deployment: Deployment, replaced: Sequence[Deployment], own: list[MetricSample], before: list[MetricSample]
+) -> Sequence[LeftOut]:
     """Return the samples that the judge would leave out now."""
-    periods = load_left_out([deployment], load_neighbours([deployment])).get(deployment.environment_id, [])
-    return pre_samples(deployment, own, baseline, periods)[1]
+    [compared_before] = replaced or [deployment]
+    neighbours = load_neighbours([deployment, *replaced])
+    periods = load_left_out([deployment, *replaced], neighbours).get(deployment.environment_id, [])
+    left_out = pre_samples(compared_before, before if replaced else own, before, periods)[1]
+    return [*left_out, *(one for bad in replaced for one in while_bad(deployment, bad, own, before))]

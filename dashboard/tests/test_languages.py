@@ -118,6 +118,7 @@ ELSEWHERE = {
     "left_out.by_hand_because",
     "left_out.after_finish",
     "left_out.late",
+    "left_out.rolled_back",
     "unjudged",
     "analysis_ended",
     "analysis_without_verdict",

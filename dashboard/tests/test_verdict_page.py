@@ -17,7 +17,7 @@ from deployments.models import Deployment, State
 from projects.baselines import exclude_window
 from projects.models import Environment
 from projects.services import set_policy
-from tests.factories import make_deployment, make_environment, make_samples, make_verdict
+from tests.factories import make_deployment, make_environment, make_sample, make_samples, make_verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -34,6 +34,27 @@ def test_an_early_verdict_says_so_and_goes_on_until_its_window_has_ended(browser
     deployment = Deployment.objects.get(pk=deployment.pk)
     shows(ended, deployment.verdict.final["summary"], "Checks of the early verdict", "Checks at the end of the window")
     assert 'data-live="done"' in ended.content.decode()
+
+
+def test_a_rollback_is_compared_with_the_time_before_the_deployment_that_it_ends(browser_of, environment):
+    begins = [timezone.now() - timedelta(hours=hours) for hours in (5, 3, 1)]
+    good, bad, rollback = (
+        make_deployment(environment=environment, state=State.FINISHED, started_at=begin, kind=kind)
+        for begin, kind in zip(begins, ("deployment", "deployment", "rollback"), strict=True)
+    )
+    make_verdict(good)
+    broken = {"error_rate": 0.4, "latency_p95": 900.0}
+    make_samples(bad, **broken)
+    make_sample(rollback, phase="pre", collected_at=begins[2], **broken)
+    for index in range(5):
+        make_sample(rollback, sequence_index=index + 1)
+    make_verdict(bad, verdict=VerdictName.ROLLBACK_RECOMMENDED)
+    shows(browser_of.get(address(rollback)), "Rollback")
+    judged = judge_now(rollback)
+    assert judged.verdict.verdict == "ok"
+    answer = browser_of.get(address(rollback))
+    shows(answer, "A rollback: the service before #2, which replaced the last good deployment")
+    shows(answer, "taken since #2, which replaced the last good deployment")
 
 
 def test_a_final_word_that_differs_leaves_the_early_verdict_on_record(browser_of, environment):
