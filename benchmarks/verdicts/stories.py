@@ -39,7 +39,8 @@ Demand = Callable[[Outcome], str]
 @dataclass(frozen=True, slots=True)
 class Story:
     """One story: a generator, and what is acceptable. answers: "not_conclusive" is any answer without a conclusion but
-    a rollback. An early verdict is acceptable where a rollback is."""
+    a rollback. early: an early verdict is acceptable, though it is over again at the end; otherwise where a rollback
+    is."""
 
     name: str
     title: str
@@ -47,6 +48,7 @@ class Story:
     answers: tuple[Answer, ...]
     demands: tuple[Demand, ...] = ()
     reported: bool = False
+    early: bool = False
 
     def situation(self, seed: int, number: int) -> Situation:
         """Return case `number` of a seed, deterministically."""
@@ -57,12 +59,12 @@ STORIES: dict[str, Story] = {}
 
 
 def story(
-    title: str, *answers: Answer, demands: tuple[Demand, ...] = (), reported: bool = False
+    title: str, *answers: Answer, demands: tuple[Demand, ...] = (), reported: bool = False, early: bool = False
 ) -> Callable[[Callable[[random.Random], Situation]], Callable[[random.Random], Situation]]:
     """Register a generator as a story under its name."""
 
     def register(make: Callable[[random.Random], Situation]) -> Callable[[random.Random], Situation]:
-        STORIES[make.__name__] = Story(make.__name__, title, make, answers, demands, reported)
+        STORIES[make.__name__] = Story(make.__name__, title, make, answers, demands, reported, early)
         return make
 
     return register
@@ -839,7 +841,7 @@ def spike_that_ended_otherwise(rng: random.Random) -> Situation:
     return deployed(service, post=5, after={"latency": one_of([service.latency * f for f in (1, 6, 40, 15, 1)])})
 
 
-@story("p95 ×10–30 in minutes four to six of ten, then as before", WARNING, OK)
+@story("p95 ×10–30 in minutes four to six of ten, then as before", WARNING, OK, early=True)
 def spike_in_mid_window(rng: random.Random) -> Situation:
     service = Service(rng)
     spike = [service.latency] * 3 + [service.latency * rng.uniform(10.0, 30.0) for _ in range(3)]

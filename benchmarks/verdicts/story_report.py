@@ -50,7 +50,7 @@ def faults(story: Story, seed: int, number: int) -> tuple[Answer, list[str]]:
     outcome = outcome_of(situation)
     answer = answer_of(outcome)
     found: list[str] = [] if answer in story.answers else [answer]
-    if outcome.early is not None and ROLLBACK not in story.answers:
+    if outcome.early is not None and not (story.early or ROLLBACK in story.answers):
         found.append("early rollback")
     if situation.twin is not None and (other := answer_of(outcome_of(situation.twin))) != answer:
         found.append(f"{answer}, but {other} with other evidence")
