@@ -229,14 +229,15 @@ def test_a_service_that_answers_no_more_is_told_as_such_and_not_as_a_loss_of_tra
 
 
 def test_an_early_verdict_on_a_dead_endpoint_tells_no_traffic() -> None:
-    pre, window = make_pre(15), make_window(final=False, misses=tuple(make_miss(index, "refused") for index in (1, 2)))
+    pre, misses = make_pre(15), tuple(make_miss(index, "refused") for index in range(7))
+    window = make_window(expected=10, final=False, misses=misses)
     verdict = judge_early(pre, [], policy_from_dict({}), window)
     assert verdict is not None
-    [check] = verdict.checks
+    [check] = [check for check in verdict.checks if check.failed]
     assert (check.observed, check.limit, check.outcome) == (None, None, "critical")
     [hint] = hints(verdict, pre, [], window)
     assert (hint.code, hint.severity) == ("service_unreachable", "critical")
-    assert hint_columns(hint)["title"] == "The service stopped answering: 2 of 2 collections failed"
+    assert hint_columns(hint)["title"] == "The service stopped answering: 5 of 5 collections failed"
 
 
 def test_a_service_that_lost_its_traffic_is_not_called_slow() -> None:

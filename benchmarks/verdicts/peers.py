@@ -34,7 +34,7 @@ def fixed(case: Case) -> str:
     failed = set()
     for metric, (limit, tolerance) in FIXED_LIMITS.items():
         values = _values(case.post, metric)
-        if sum(value > 0.9 * limit + _TINY for value in values) / len(values) > tolerance + _TINY:
+        if sum(value > 0.9 * limit + _TINY for value in values) > (tolerance + _TINY) * len(values):
             failed.add(metric)
     before = sum(_values(case.pre, "requests_per_sec")) / len(case.pre)
     after = _values(case.post, "requests_per_sec")
@@ -52,6 +52,8 @@ def mann_whitney_worse(pre: Sequence[float], post: Sequence[float], *, sign: flo
     median.
     """
     count, other = len(pre), len(post)
+    if not count or not other:
+        return False
     differences = sorted(sign * (b - a) for a, b in product(pre, post))
     wins = sum(d > 0 for d in differences) + 0.5 * sum(d == 0 for d in differences)
     everything = sorted([*pre, *post])

@@ -1,26 +1,28 @@
 """Print the report: tables, and the same figures as one JSON object."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean, quantiles
 from typing import Any
 
 from analysis.judge.types import OK, ROLLBACK, VERDICTS
-from benchmarks.verdicts.figures import Answer, figures
+from benchmarks.verdicts.figures import Answer, calibration, figures
 from benchmarks.verdicts.peers import PEERS
 from benchmarks.verdicts.run import ABLATIONS, ADAPTIVE, STRATA, Judged
 
 BANDS = ("one", "few", "enough")
-# Required figures (PRE 8 and more; PRE of one).
+# Required figures by world and PRE (8 and more; one), of all seeds together.
 FLOORS: dict[str, tuple[tuple[str, str, float], ...]] = {
-    "enough": (
-        ("false_alarms", "≤", 0.03),
-        ("false_rollbacks", "≤", 0.002),
+    "first, PRE enough": (
+        ("false_alarms", "≤", 0.02),
+        ("false_rollbacks", "≤", 0.001),
         ("missed_criticals", "≤", 0.005),
-        ("recall_degraded", "≥", 0.95),
         ("calibration_error", "≤", 0.03),
-        ("cost", "≤", 0.06),
+        ("cost", "≤", 0.035),
     ),
-    "one": (("false_alarms", "≤", 0.07), ("cost", "≤", 0.14)),
+    "first, PRE one": (("false_rollbacks", "≤", 0.003), ("cost", "≤", 0.10)),
+    "second, PRE enough": (("cost", "≤", 0.07),),
+    "third, PRE enough": (("cost", "≤", 0.07),),
 }
 COLUMNS = (
     ("false_alarms", "false alarms"),
@@ -30,6 +32,7 @@ COLUMNS = (
     ("recall_degraded", "recall degr."),
     ("right", "right"),
     ("calibration_error", "calibration"),
+    ("cost_at_prior", "cost at prior"),
 )
 
 
@@ -39,6 +42,10 @@ Section = tuple[list[str], dict[str, Any]]
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _cell(column: str, value: float | None) -> str:
+    return f"{value:.4f}" if value is not None and "cost" in column else _percent(value)
 
 
 def _head(title: str) -> list[str]:
@@ -53,7 +60,7 @@ def _rows(rows: Mapping[str, tuple[str, Sequence[Answer], str]]) -> Section:
         data[key] = found = figures(answers)
         # The peers state no confidence.
         hidden = "calibration_error" if name in PEERS else ""
-        cells = [_percent(None if column == hidden else found[column]) for column, _ in COLUMNS]
+        cells = [_cell(column, None if column == hidden else found[column]) for column, _ in COLUMNS]
         cost = "-" if found["cost"] is None else f"{found['cost']:.4f}"
         line = f"{name:30s} {found['cases']:6d} " + " ".join(f"{cell:>14s}" for cell in cells) + f" {cost:>8s}  {note}"
         lines.append(line.rstrip())
@@ -94,6 +101,43 @@ def by_kind(answers: Sequence[Answer]) -> Section:
     return lines, data
 
 
+def calibrated(title: str, answers: Sequence[Answer]) -> Section:
+    """Return per verdict and bin of confidence what share was right, weighted to the prior of deployments."""
+    rows = calibration(answers)
+    lines = ["", f"{title}: confidence and share of right answers, at the prior of deployments"]
+    lines += [
+        f"{row['verdict']:22s} from {row['from']:.2f} {row['cases']:6d} cases   confidence {row['confidence']:.3f}   "
+        f"right {row['right']:.3f} ± {row['error']:.3f}"
+        for row in rows
+    ]
+    return lines, {"bins": rows}
+
+
+def seeds(by_world: Mapping[str, Mapping[int, Sequence[Answer]]]) -> Section:
+    """Return the figures of all seeds together, and their range over the seeds. by_world: answers by world and seed."""
+    lines, data = ["", "all seeds together (lowest to highest of a seed)"], {}
+    shown = [column for column, _ in COLUMNS if column != "right"] + ["cost"]
+    for world, by_seed in by_world.items():
+        for band in BANDS:
+            single = [figures(in_band(answers, band)) for answers in by_seed.values()]
+            whole = figures([a for answers in by_seed.values() for a in in_band(answers, band)])
+            if not whole["cases"]:
+                continue
+            ranges = {c: [one[c] for one in single if one[c] is not None] for c in shown}
+            data[f"{world}, PRE {band}"] = {
+                **{column: whole[column] for column in ["cases", *shown]},
+                "range": {column: [min(values), max(values)] for column, values in ranges.items() if values},
+            }
+            lines.append(f"{world} world, PRE {band}: {whole['cases']} cases of {len(by_seed)} seeds")
+            lines += [
+                f"    {column:20s} {_cell(column, whole[column]):>9s}   "
+                f"({_cell(column, min(values))} to {_cell(column, max(values))})"
+                for column, values in ranges.items()
+                if values
+            ]
+    return lines, data
+
+
 def early(judged: Judged) -> Section:
     """Return how many deployments got an early verdict, and after how many samples."""
     pairs = list(zip(judged.answers[ADAPTIVE], judged.early, strict=True))
@@ -101,16 +145,20 @@ def early(judged: Judged) -> Section:
     critical = [at for answer, at in pairs if answer.case.label == ROLLBACK]
     called = sorted(at for at in critical if at is not None)
     alarms = sum(at is not None for at in healthy)
+    saved = sum(a.case.window.expected - at for a, at in pairs if a.case.label == ROLLBACK and at is not None)
+    minutes = sum(answer.case.window.expected for answer, _ in pairs if answer.case.label == ROLLBACK)
     data = {
         "healthy": len(healthy),
         "early_alarms": alarms,
         "critical": len(critical),
         "called_early": len(called),
         "median_samples": called[len(called) // 2] if called else None,
+        "minutes_saved": saved / minutes if minutes else None,
     }
     line = (
         f"early verdicts: {alarms} of {len(healthy)} healthy deployments (false), "
-        f"{len(called)} of {len(critical)} critical ones, after {data['median_samples']} samples (median)"
+        f"{len(called)} of {len(critical)} critical ones, after {data['median_samples']} samples (median), "
+        f"{_percent(data['minutes_saved'])} of their minutes saved"
     )
     return ["", line], data
 
@@ -165,49 +213,56 @@ def floors(bands: dict[str, Any]) -> tuple[list[str], bool]:
     """Return lines about the floors, and whether all are met."""
     lines, met = ["", "floors"], True
     for band, bounds in FLOORS.items():
-        for figure, sign, bound in bounds:
+        for figure, sign, bound in bounds if band in bands else ():
             value = bands[band][figure]
             good = value is not None and (value <= bound if sign == "≤" else value >= bound)
             met &= good
             shown = f"{value:.4f}" if value is not None else "-"
-            lines.append(f"  PRE {band:7s} {figure:20s} {shown} {sign} {bound}  {'met' if good else 'NOT MET'}")
+            lines.append(f"  {band:18s} {figure:20s} {shown} {sign} {bound}  {'met' if good else 'NOT MET'}")
     return lines, met
 
 
-def report(
-    tuned: Judged,
-    reported: Judged,
-    others: dict[str, Judged],
-    by_idea: dict[str, tuple[list[Answer], list[Answer]]],
-    *,
-    stories: Section,
-    cases: int,
-    seed: int,
-) -> tuple[list[str], dict[str, Any]]:
+@dataclass(slots=True)
+class Runs:
+    """Results to report: halves A and B of the first world and the other worlds, of one seed; answers with and without
+    each idea; our judge's answers by world and seed."""
+
+    tuned: Judged
+    reported: Judged
+    others: dict[str, Judged] = field(default_factory=dict)
+    by_idea: dict[str, tuple[list[Answer], list[Answer]]] = field(default_factory=dict)
+    by_world: dict[str, dict[int, list[Answer]]] = field(default_factory=dict)
+
+
+def report(runs: Runs, stories: Section, *, cases: int, seed: int) -> tuple[list[str], dict[str, Any]]:
     """Return the whole report: lines to print, and the figures."""
     lines = [f"verdict benchmark: seed {seed}, {cases} cases of the first world (half B reported)"]
     data: dict[str, Any] = {"seed": seed, "cases": cases}
-    answers = reported.answers[ADAPTIVE]
+    answers = runs.reported.answers[ADAPTIVE]
     sections = {
         "half_b": _bands("half B, reported", answers),
-        "half_a": _bands("half A", tuned.answers[ADAPTIVE]),
-        "peers": peers(reported),
+        "half_a": _bands("half A", runs.tuned.answers[ADAPTIVE]),
+        "peers": peers(runs.reported),
         "kinds": by_kind(answers),
-        "early": early(reported),
-        "time": timing(reported.seconds),
-        "ablations": ablations(reported),
+        "early": early(runs.reported),
+        "time": timing(runs.reported.seconds),
+        "ablations": ablations(runs.reported),
         "confusion": (confusion(in_band(answers, "enough")), {}),
     }
-    for name, other in others.items():
+    for name, other in runs.others.items():
         sections[f"{name}_world"] = _bands(f"{name} world: other noise, other faults", other.answers[ADAPTIVE])
         sections[f"{name}_world_peers"] = peers(other)
         sections[f"{name}_world_early"] = early(other)
-    if by_idea:
-        sections["strata"] = strata(by_idea)
+    sections["calibration"] = calibrated("half B", answers)
+    for name, other in runs.others.items():
+        sections[f"{name}_calibration"] = calibrated(f"{name} world", other.answers[ADAPTIVE])
+    sections["seeds"] = seeds(runs.by_world)
+    if runs.by_idea:
+        sections["strata"] = strata(runs.by_idea)
     sections["stories"] = stories
     for name, (more, found) in sections.items():
         lines += more
         if found:
             data[name] = found
-    more, data["floors_met"] = floors(data["half_b"])
+    more, data["floors_met"] = floors(data["seeds"])
     return [*lines, *more], data

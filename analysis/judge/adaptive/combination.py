@@ -41,6 +41,12 @@ def _capped(finding: Finding, policy: AdaptivePolicy) -> Finding:
     return replace(finding, check=check, critical=0.0)
 
 
+def _with_line(finding: Finding) -> Check:
+    """Return the check with its line of the decision: the strengths that the verdict is the largest of."""
+    line = {"strength": round(finding.strength, 3), "critical_strength": round(finding.critical, 3)}
+    return replace(finding.check, details={**finding.check.details, **line})
+
+
 def _pair(findings: Sequence[Finding], policy: AdaptivePolicy) -> tuple[float, tuple[str, ...]]:
     """Return the strength of two simultaneous user-facing regressions (1.0 = at the threshold), and the metrics.
 
@@ -84,7 +90,7 @@ def combine(findings: Sequence[Finding], policy: AdaptivePolicy, knobs: Knobs) -
     capped = [_capped(finding, policy) for finding in findings]
     strength = max((finding.strength for finding in capped), default=0.0)
     critical = max((finding.critical for finding in capped), default=0.0)
-    checks = [finding.check for finding in capped]
+    checks = [_with_line(finding) for finding in capped]
     if knobs.together:
         pair, metrics = _pair(capped, policy)
         if pair >= 1.0:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import itemgetter
+from typing import TypeAlias
 
 from analysis.judge.adaptive.evidence import LONG_WINDOW
 from analysis.judge.types import Miss, Sample, Window
@@ -17,7 +18,8 @@ from projects.policy import AdaptivePolicy
 
 # Critical strength (1.0 = a rollback at the end of the window), and at how many looks in a row. Chosen on fresh seeds
 # of all worlds: docs/verdicts.md, early verdicts. Memory that is full cannot be fuller: it takes the second rule.
-CLEAR = ((1.3, 2), (1.0, 4))
+Rules: TypeAlias = tuple[tuple[float, int], ...]
+CLEAR: Rules = ((1.3, 2), (1.0, 4))
 # Least collections after the warm-up for a look. A single bad one is a blip.
 LEAST = 2
 
@@ -42,9 +44,9 @@ def looks(post: Sequence[Sample], policy: AdaptivePolicy, window: Window) -> Ite
         yield _look(collections[:count], planned, policy, window)
 
 
-def is_clear(strengths: Iterable[float]) -> bool:
+def is_clear(strengths: Iterable[float], rules: Rules = CLEAR) -> bool:
     """Return whether a rollback is clear by the critical strengths of the looks, latest first."""
-    waiting = list(CLEAR)
+    waiting = list(rules)
     for count, strength in enumerate(strengths, start=1):
         waiting = [(needed, times) for needed, times in waiting if strength >= needed]
         if any(times == count for _, times in waiting):

@@ -41,7 +41,7 @@ def looks_like_other_unit(findings: Findings) -> Hint | None:
         severity="info" if findings.verdict.conclusive else "warning",
         confidence=0.9 if refusals else 0.7,
         evidence=found,
-        params={"found": found},
+        params={"found": list(found)},
     )
 
 
