@@ -9,6 +9,7 @@ import pytest
 
 from analysis.judge.types import OK, ROLLBACK, WARNING, EarlierDay, Sample
 from analysis.tests.adaptive_samples import NOON, check_of, judged, make_pre, make_series, make_window
+from explain.rendering import render
 
 RPS = "requests_per_sec"
 COUNTS = (1, 6, 15, 30)
@@ -124,3 +125,12 @@ def test_the_strength_rises_with_the_loss() -> None:
     ]
     assert None not in margins
     assert margins == sorted(margins, key=lambda margin: margin or 0.0)
+
+
+def test_the_sentence_says_what_was_expected_where_that_is_not_what_was_before() -> None:
+    window = make_window(10, earlier_days=tuple(day(ago, 0.5) for ago in range(1, 6)))
+    pre, post = rates(20, lambda _: 200.0, last=-20), rates(10, lambda _: 40.0)
+    expected = render(check_of(judged(pre, post, window=window), RPS).fact)
+    assert "where 98 were expected" in expected
+    assert "before: 19" in expected or "before: 20" in expected
+    assert render(check_of(judged(pre, post), RPS).fact).startswith("traffic fell from ")

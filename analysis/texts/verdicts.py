@@ -28,6 +28,10 @@ CHECKS: dict[str, str | Plural] = {
         "traffic fell from {baseline:number} to {observed:number} requests/s ({lost:percent} lost) in {samples_over}; "
         "{line}"
     ),
+    "traffic_below_expected": _(
+        "traffic is at {observed:number} requests/s in {samples_over}, where {baseline:number} were expected from its "
+        "course and from earlier days ({lost:percent} lost; before: {before:number}); {line}"
+    ),
     "traffic_level": _("traffic: {observed:number} requests/s, expected {baseline:number}; {line}"),
     "memory_keeps_rising": _(
         "memory rose from {baseline:percent} to {observed:percent} and keeps rising: full in about "

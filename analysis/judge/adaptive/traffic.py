@@ -27,8 +27,8 @@ from analysis.judge.types import Check, Sample
 
 METRIC = "requests_per_sec"
 
-# Usual scatter of a minute's traffic around its level, beyond counting: 10 %.
-PRIOR_NOISE = 0.10
+# Usual scatter of a minute's traffic around its level, beyond counting: 14 %.
+PRIOR_NOISE = 0.14
 
 # With fewer requests in all of PRE there is no traffic to lose.
 FEW_REQUESTS = 3.0
@@ -41,6 +41,9 @@ ALMOST = 0.95
 
 # Traffic hardly falls faster by itself than by half in an hour.
 FALLS = math.log(2.0) / 60.0
+
+# An expected change of this share is named in the sentence.
+WORTH_SAYING = 0.05
 
 _NEVER = 1e-9
 
@@ -61,7 +64,13 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
         -math.log1p(-lines.traffic_rollback * ROLLBACK_SHARE),
     )
     strength = result.strength(need, evidence.guard, evidence.knobs)
-    critical = min(strength, result.strength(need_rollback, evidence.guard, evidence.knobs), found.surely_lost())
+    if evidence.knobs.noise_guard:
+        strength = min(strength, math.exp(min(5.0, found.surely_lost() / need)))
+    critical = min(
+        strength,
+        result.strength(need_rollback, evidence.guard, evidence.knobs),
+        found.surely_lost(found.base_error) / -math.log1p(-SURELY_LOST),
+    )
     if evidence.post[0].collected_at - pre[-1].collected_at > PRE_MAX_AGE:
         critical = min(critical, ALMOST)
     expected = found.expected[len(found.expected) // 2]
@@ -74,8 +83,8 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
         metric=METRIC,
         rule="traffic_lost",
         outcome=outcome(strength, critical),
-        code="traffic_fell" if strength >= 1.0 else "traffic_level",
-        params={"lost": lost, "line": thresholds.traffic(lines.deciding(), strength, critical)},
+        code=_code(strength, expected / base),
+        params={"before": base, "lost": lost, "line": thresholds.traffic(lines.deciding(), strength, critical)},
         observed=observed,
         baseline=expected,
         spread=result.spread * expected,
@@ -90,6 +99,13 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
         },
     )
     return Finding(check, strength, critical, strength, result.plain / need)
+
+
+def _code(strength: float, moved: float) -> str:
+    """Return the sentence. moved: the expected level as a multiple of the one before."""
+    if strength < 1.0:
+        return "traffic_level"
+    return "traffic_fell" if abs(moved - 1.0) < WORTH_SAYING else "traffic_below_expected"
 
 
 class _Traffic:
@@ -181,18 +197,19 @@ class _Traffic:
         """Return the requests expected in the last `count` samples."""
         return self.interval * math.fsum(self.expected[len(self.expected) - count :])
 
-    def surely_lost(self) -> float:
-        """Return the loss that counting leaves no doubt about, as a multiple of SURELY_LOST (logarithms).
+    def surely_lost(self, doubt: float = 0.0) -> float:
+        """Return the loss (logarithm) that counting leaves no doubt about; negative if there may be none.
 
-        The upper limit of a gamma distribution after so many requests (Wilson and Hilferty), and of the expected level.
+        By the upper limit of a gamma distribution after so many requests (Wilson and Hilferty). doubt: standard error
+        of the expected level, as a logarithm.
         """
-        best = 0.0
+        surest = -math.inf
         for count in (len(self.ratios), self.last):
             expected = self.requests(count)
             seen = expected * mean(self.ratios[len(self.ratios) - count :]) + 1.0
             most = seen * (1.0 - 1.0 / (9.0 * seen) + Z / (3.0 * math.sqrt(seen))) ** 3
-            best = max(best, -math.log(most / expected) - Z * self.base_error)
-        return best / -math.log1p(-SURELY_LOST)
+            surest = max(surest, -math.log(most / expected) - Z * doubt)
+        return surest
 
 
 def _bounded(log: float) -> float:
