@@ -284,6 +284,18 @@ def test_refused_per_cent_is_named_as_such_and_as_no_outage(others: tuple[Miss, 
     assert ("service_unreachable" in found) is bool(others)
 
 
+@pytest.mark.parametrize("code", ["service_unreachable", "missing_data"])
+def test_a_hint_about_missing_samples_tells_what_was_answered_last(code: str) -> None:
+    answered = [Fact("http_4xx", {"status": status, "url": "http://x/m"}) for status in (410, 404, 410)]
+    misses = tuple(make_miss(index, "http_4xx", detail=answered[index]) for index in (1, 0))
+    window = make_window(misses=(*misses, make_miss(2, "timeout"), Miss(None, "http_4xx", "pre", 9, answered[0])))
+    verdict = judge(make_pre(5), [], policy_from_dict({}), window)
+    if code == "missing_data":
+        verdict = replace(verdict, checks=())
+    found = {hint.code: hint for hint in hints(verdict, make_pre(5), [], window)}
+    assert hint_columns(found[code])["evidence"][-1] == "HTTP 404 from http://x/m"
+
+
 def test_stored_samples_that_look_like_seconds_are_named_and_are_no_poor_data() -> None:
     verdict = verdict_by_another_judge(WARNING)
     issue = QualityIssue("looks_like_seconds", Fact("samples", {"n": 5}), 0.2)

@@ -1,12 +1,13 @@
 """Rules of hints: one function each, or metrics whose checks failed together. Pure."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, when_failed
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.reasons import reasons
 from analysis.judge.statements import UNHEALTHY_AS_BEFORE
-from analysis.judge.types import METRICS, ROLLBACK, Check, Hint, values_of
+from analysis.judge.types import METRICS, ROLLBACK, Check, Hint, Miss, values_of
 from explain.facts import Fact
 
 # Of a persistent breach and of a gain: enough samples, nearly all of them beyond the threshold. No limit of a metric.
@@ -20,7 +21,7 @@ VARIANTS = {"memory_leak": "leak", "memory_full": "leak", "memory_step": "step"}
 # "Approaching" by the definition of the hint; the limit itself is the judge's.
 NEAR = Decimal("0.9")
 # Quality issues, and refusals of values, that say which other unit a metric seems to be in.
-OTHER_UNIT, REFUSED_UNIT = "looks_like_", "metric_looks_like_"
+OTHER_UNIT, REFUSED_UNIT = ("looks_like_seconds",), "metric_looks_like_"
 MISSING = ("no_post", "no_pre", "few_post_samples", "incomplete_window", "expired_jobs", "failed_collections")
 
 
@@ -29,7 +30,7 @@ MISSING = ("no_post", "no_pre", "few_post_samples", "incomplete_window", "expire
 
 def looks_like_other_unit(findings: Findings) -> Hint | None:
     """Report metrics that seem to be answered in another unit: refused values, and issues of the data."""
-    issues = [issue for issue in findings.verdict.quality.issues if issue.code.startswith(OTHER_UNIT)]
+    issues = [issue for issue in findings.verdict.quality.issues if issue.code in OTHER_UNIT]
     refusals = [_refused_unit(miss.detail) for miss in findings.window.misses]
     by_metric = {why.params.get("name"): why for why in refusals if why is not None}
     found = (*by_metric.values(), *(issue.fact for issue in issues))
@@ -69,9 +70,15 @@ def service_unreachable(findings: Findings) -> Hint | None:
         # The judge's confidence: there is no level to measure a deviation by.
         confidence=findings.verdict.confidence,
         observed=float(missing),
-        evidence=(check.fact,),
+        evidence=(check.fact, *_last_failure(misses)),
         params={"missing": missing, "expected": expected, "reasons": reasons(misses) or [Fact("no_reason_on_record")]},
     )
+
+
+def _last_failure(misses: Sequence[Miss]) -> tuple[Fact, ...]:
+    """Return what the endpoint answered last instead of metrics, or how it failed; nothing where that is not known."""
+    known = [(miss.phase == "post", miss.sequence_index, miss.detail) for miss in misses if miss.detail is not None]
+    return (max(known, key=lambda one: one[:2])[2],) if known else ()
 
 
 def persistent_breach(findings: Findings) -> Hint | None:
@@ -243,7 +250,7 @@ def missing_data(findings: Findings) -> Hint | None:
         confidence=0.6 + sum(issue.penalty for issue in issues) / 2,
         observed=float(collected),
         threshold=float(expected),
-        evidence=tuple(issue.fact for issue in issues),
+        evidence=(*(issue.fact for issue in issues), *_last_failure(findings.window.misses)),
         numbers={
             "collected": collected,
             "expected": expected,
@@ -264,9 +271,7 @@ def poor_data(findings: Findings) -> Hint | None:
     issues = findings.verdict.quality.issues
     missing = any(issue.code in MISSING for issue in issues)
     doubtful = [
-        issue
-        for issue in issues
-        if issue.code not in MISSING and not issue.code.startswith(OTHER_UNIT) and not (missing and issue.code == "gap")
+        issue for issue in issues if issue.code not in (*MISSING, *OTHER_UNIT) and not (missing and issue.code == "gap")
     ]
     if not doubtful:
         return None
