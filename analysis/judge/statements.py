@@ -176,21 +176,34 @@ def unhealthy(seen: Seen) -> tuple[Unhealthy, ...]:
     for metric, (limit, _) in SANITY.items():
         line = own.get(metric, limit)
         observed = None if metric in seen.left_out else _beyond(metric, seen.end, line, seen)
-        if observed is not None:
+        if observed is not None and (metric != "error_rate" or _countable(seen, line)):
             found.append(Unhealthy(metric, observed, line, _beyond(metric, seen.before, line, seen)))
     return tuple(found)
 
 
 def _beyond(metric: str, samples: Sequence[Sample], limit: float, seen: Seen) -> float | None:
-    """Return the level of the metric if it is beyond the limit, and by more than chance."""
+    """Return the level of the metric if it is beyond the limit."""
     if metric == "error_rate":
-        total = math.fsum(map(seen.requests, samples))
-        failed = math.fsum(min(1.0, sample.error_rate) * seen.requests(sample) for sample in samples)
-        # Counts scatter by their square root: one failed request of twenty is no rate.
-        return failed / total if total > 0.0 and failed - math.sqrt(failed) > limit * total else None
+        failed, total = _failed(samples, seen)
+        return failed / total if failed > limit * total else None
     values = values_of(samples, metric)
     over = sum(value > limit for value in values)
     return mean_of(values) if over > len(values) / 2 else None
+
+
+def _countable(seen: Seen, limit: float) -> bool:
+    """Return whether the failed requests are more than chance, at the end or in the whole window if it has few.
+
+    Counts scatter by their square root: one failed request of twenty is no rate.
+    """
+    counted = (_failed(samples, seen) for samples in (seen.end, seen.after))
+    return any(failed - math.sqrt(failed) > limit * total for failed, total in counted)
+
+
+def _failed(samples: Sequence[Sample], seen: Seen) -> tuple[float, float]:
+    """Return the approximate numbers of failed requests and of requests."""
+    total = math.fsum(map(seen.requests, samples))
+    return math.fsum(min(1.0, sample.error_rate) * seen.requests(sample) for sample in samples), total
 
 
 def _down_at_end(seen: Seen) -> list[Miss]:

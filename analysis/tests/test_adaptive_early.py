@@ -67,6 +67,12 @@ def test_what_may_end_well_is_waited_for(story: str, levels: dict[str, Any]) -> 
     assert first_early(make_pre(), make_series(10, **levels)) is None
 
 
+def test_a_spike_that_is_passing_is_waited_for_in_a_short_window() -> None:
+    latency = (31.0, 273.0, 2144.0, 873.0, 34.0)
+    post = make_series(5, noisy=False, latency_p95=lambda i: latency[i])
+    assert first_early(make_pre(30, latency_p95=29.0), post, expected=5) is None
+
+
 def test_a_service_that_always_failed_is_not_called_out() -> None:
     broken = {"error_rate": 0.9}
     assert first_early(make_pre(**broken), make_series(8, **broken)) is None

@@ -169,3 +169,11 @@ def test_pre_has_an_age() -> None:
     assert judged([], make_series(5)).basis.pre_age_s is None
     late = make_window(5, finished_at=NOON)
     assert judged(make_pre(), [], window=late).basis.pre_age_s == 120.0
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_standing_errors_of_few_requests_are_told_as_old(count: int) -> None:
+    levels: dict[str, Any] = {"requests_per_sec": 0.5, "error_rate": 0.1, "noisy": False}
+    verdict = judged(make_pre(count, **levels), make_series(5, **levels))
+    assert verdict.health.healthy == "no"
+    assert "already before" in render(verdict.health.reasons[0])

@@ -4,7 +4,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from analysis.judge.adaptive import weigh
-from analysis.judge.adaptive.early import CLEAR, Rules, is_clear, looks
+from analysis.judge.adaptive.early import CLEAR, Rules, is_clear, lasting, looks
 from analysis.judge.types import OK, ROLLBACK, WARNING
 from benchmarks.verdicts.labels import Case
 from benchmarks.verdicts.run import POLICY, STEP, WORLDS
@@ -30,10 +30,13 @@ class Early:
     called: tuple[int | None, ...]
 
 
-def _first(case: Case, strengths: list[float], rules: Rules) -> int | None:
-    """Return after how many collections a rollback is clear, before the last one is in. strengths: latest first."""
-    for missing in range(len(strengths) - 1, 0, -1):
-        if is_clear(strengths[missing:], rules):
+def _first(case: Case, seen: list[tuple[float, bool]], rules: Rules) -> int | None:
+    """Return after how many collections a rollback is clear, before the last one is in.
+
+    seen: critical strength and whether it lasts, of each look, latest first.
+    """
+    for missing in range(len(seen) - 1, 0, -1):
+        if seen[missing][1] and is_clear((strength for strength, _ in seen[missing:]), rules):
             return len(case.post) - missing
     return None
 
@@ -43,9 +46,11 @@ def _judge(task: tuple[str, int, range]) -> list[Early]:
     found = []
     for number in numbers:
         case = WORLDS[world](seed, number)
-        seen = looks(case.post, POLICY, case.window)
-        strengths = [weigh(case.pre, look.post, look.policy, look.window)[2].critical for look in seen]
-        called = tuple(_first(case, strengths, rules) for rules in RULES)
+        seen = []
+        for look in looks(case.post, POLICY, case.window):
+            combined = weigh(case.pre, look.post, look.policy, look.window)[2]
+            seen.append((combined.critical, bool(lasting(combined.checks, look))))
+        called = tuple(_first(case, seen, rules) for rules in RULES)
         found.append(Early(case.label, ROLLBACK in case.accepted, case.window.expected, called))
     return found
 

@@ -10,7 +10,7 @@ from analysis.judge.adaptive.absolute import hard_limit, judge_first, limited_me
 from analysis.judge.adaptive.combination import Combined, combine, score
 from analysis.judge.adaptive.confidence import confidence
 from analysis.judge.adaptive.cpu import judge_cpu
-from analysis.judge.adaptive.early import is_clear, looks
+from analysis.judge.adaptive.early import is_clear, lasting, looks
 from analysis.judge.adaptive.errors import judge_errors
 from analysis.judge.adaptive.evidence import Evidence, Finding, prepare
 from analysis.judge.adaptive.knobs import ALL_ON, Knobs
@@ -105,8 +105,10 @@ def judge_early(
         return None
     look = next(looks(post_so_far, policy, window))
     verdict = judge_adaptive(pre, look.post, look.policy, look.window)
-    critical = (check for check in verdict.checks if check.outcome == "critical")
-    worst = max(critical, key=lambda check: check.margin or 0.0)
+    found = lasting(verdict.checks, look)
+    if not found:
+        return None
+    worst = max(found, key=lambda check: check.margin or 0.0)
     now = Fact("roll_back_now", {"reason": worst.fact})
     return replace(verdict, summary=now, policy=policy.as_dict(), early=True)
 

@@ -13,13 +13,15 @@ from operator import itemgetter
 from typing import TypeAlias
 
 from analysis.judge.adaptive.evidence import LONG_WINDOW
-from analysis.judge.types import Miss, Sample, Window
+from analysis.judge.types import Check, Miss, Sample, Window, values_of
 from projects.policy import AdaptivePolicy
 
 # Critical strength (1.0 = a rollback at the end of the window), and at how many looks in a row. Chosen on fresh seeds
 # of all worlds: docs/verdicts.md, early verdicts. Memory that is full cannot be fuller: it takes the second rule.
 Rules: TypeAlias = tuple[tuple[float, int], ...]
 CLEAR: Rules = ((1.3, 2), (1.0, 4))
+# Least share of the worst excess that the latest sample must still show: a spike in a short window is not waited out.
+STILL_THERE = 0.5
 # Least collections after the warm-up for a look. A single bad one is a blip.
 LEAST = 2
 
@@ -54,6 +56,20 @@ def is_clear(strengths: Iterable[float], rules: Rules = CLEAR) -> bool:
         if not waiting:
             return False
     return False
+
+
+def lasting(checks: Sequence[Check], look: Look) -> list[Check]:
+    """Return the critical checks of a look whose finding is not passing already."""
+    body = look.post[look.policy.warmup_samples or 0 :]
+    return [check for check in checks if check.outcome == "critical" and not _passing(check, body)]
+
+
+def _passing(check: Check, body: Sequence[Sample]) -> bool:
+    """Return whether the latest sample shows less than half of the worst excess."""
+    values = values_of(body, check.metric)
+    if not values or check.baseline is None or check.metric == "requests_per_sec":
+        return False
+    return values[-1] - check.baseline < STILL_THERE * (max(values) - check.baseline)
 
 
 def _look(collections: Sequence[Sample | Miss], planned: int, policy: AdaptivePolicy, window: Window) -> Look:
