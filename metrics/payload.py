@@ -180,7 +180,10 @@ def reading(metrics: Mapping[str, Any], name: str, units: Units) -> Reading:
     try:
         value = checked(metrics, name, units)
     except InvalidPayload as error:
-        return Reading(name, problem=error.fact, doubt=error.code.partition("metric_looks_like_")[2])
+        doubt = error.code.partition("metric_looks_like_")[2]
+        # What it looks like is shown beside the problem.
+        problem = Fact("metric_out_of_bounds", error.fact.params) if doubt else error.fact
+        return Reading(name, problem=problem, doubt=doubt)
     return Reading(name, value, doubt=_doubt_of_accepted(metrics, name, value, units.of(name)))
 
 

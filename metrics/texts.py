@@ -56,13 +56,13 @@ PAYLOAD = {
         "{name} is null, it has to be a number, {allowed:allowed}; it may be null only where requests_per_sec is 0, "
         "and that is {requests}"
     ),
-    "metric_constant": _("{name} is {value}, which is no number in JSON; it has to be a number, {allowed:allowed}"),
+    "metric_constant": _("{name}: {value} is not a number in JSON, it has to be a number, {allowed:allowed}"),
     "metric_no_number": _("{name} is {value}, it has to be a number, {allowed:allowed}"),
     "metric_not_finite": _("{name} is {value}, which is not finite; it has to be a number, {allowed:allowed}"),
     "metric_out_of_bounds": _("{name} is {number:exact}, allowed {allowed:allowed}"),
     "metric_looks_like_percent": _(
-        "{name} is {number:exact}, allowed {allowed:allowed}: this looks like per cent. Send a ratio, or set the unit "
-        "of {name} to per cent in the settings of the environment"
+        "{name} is {number:exact}, allowed {allowed:allowed}: this looks like a percentage. Send a ratio, or set the "
+        "unit of {name} to per cent in the settings of the environment"
     ),
     "metric_looks_like_amount": _(
         "{name} is {number:exact}, allowed {allowed:allowed}: this looks like an amount. Send the share of what there "

@@ -278,7 +278,7 @@ def test_refused_per_cent_is_named_as_such_and_as_no_outage(others: tuple[Miss, 
     verdict = judge(make_pre(5), [], policy_from_dict({}), window)
     found = {hint.code: hint for hint in hints(verdict, make_pre(5), [], window)}
     columns = hint_columns(found["looks_like_other_unit"])
-    assert "cpu_usage is 35, allowed 0..1: this looks like per cent" in columns["cause"]
+    assert "cpu_usage is 35, allowed 0..1: this looks like a percentage" in columns["cause"]
     assert len(columns["evidence"]) == 1
     assert "one click" in columns["actions"][0]
     assert ("service_unreachable" in found) is bool(others)

@@ -44,7 +44,7 @@ FIXES: dict[str, Any] = {
 OTHERWISE = _("Try again. If it stays like this, look at the log of the service.")
 
 DOUBTS: dict[str, Any] = {
-    "percent": _("This looks like per cent."),
+    "percent": _("This looks like a percentage. Send a ratio: 0.42 for 42 %."),
     "amount": _("This looks like an amount: send the share of what there is, 0.42 for 42 %."),
     "ratio": _("This looks like a ratio, but its unit here is per cent."),
     "seconds": _("This looks like seconds. Send milliseconds. Or set its unit to seconds."),
@@ -82,10 +82,6 @@ def report_on(probe: Probe) -> Report:
     doubts = any(reading.doubt for reading in probe.readings) or probe.unsigned or probe.secret == PREVIOUS
     status = BAD if not probe.works else DOUBTFUL if doubts else GOOD
     fix = "" if probe.works else FIXES.get(probe.code, OTHERWISE)
-    lines = [
-        # A refusal says itself what the value looks like.
-        (reading, "" if reading.problem else DOUBTS.get(reading.doubt, ""))
-        for reading in probe.readings
-    ]
+    lines = [(reading, DOUBTS.get(reading.doubt, "")) for reading in probe.readings]
     units = [(one.name, meant.value, meant.label) for one in probe.readings if (meant := MEANT.get(one.doubt))]
     return Report(probe, status, fix, lines, units)

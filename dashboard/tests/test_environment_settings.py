@@ -62,7 +62,7 @@ def test_a_probe_shows_each_value_with_its_unit_and_saves_nothing(probe, environ
 @pytest.mark.parametrize(
     ("metric", "value", "remark"),
     [
-        ("cpu_usage", 42.0, "cpu_usage is 42, allowed 0..1: this looks like per cent"),
+        ("cpu_usage", 42.0, "cpu_usage is 42, allowed 0..1 . This looks like a percentage"),
         ("error_rate", 420, "error_rate is 420, allowed 0..1"),
         ("memory_usage", None, "memory_usage is null, it has to be a number"),
         ("latency_p95", "120", 'latency_p95 is "120", it has to be a number'),
