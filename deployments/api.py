@@ -141,6 +141,7 @@ class FinishView(APIView):
         how = {"result": body["result"], "metrics_endpoint": body["metrics_endpoint"]}
         try:
             if uuid is not None:
+                bind_contextvars(deployment_id=str(uuid))
                 finished = finish_deployment(project, uuid, **how)
             else:
                 finished = finish_named(project, body["env"], body["idempotency_key"], **how)
@@ -149,5 +150,6 @@ class FinishView(APIView):
         except EndpointConflict as error:
             raise Conflict(error) from None
         found = str(finished.uuid) if finished.uuid else None
-        bind_contextvars(deployment_id=found)
+        if found is not None:
+            bind_contextvars(deployment_id=found)
         return Response({"status": finished.status, "message": sentences(finished.notes), "deployment_id": found})
