@@ -23,6 +23,10 @@ CLOCK_TOLERANCE = timedelta(seconds=5)
 # PRE describes the service just before the deployment; traffic may have changed in half an hour.
 PRE_MAX_AGE = timedelta(minutes=30)
 
+# A request takes a process, a socket and its work: hardly one in twenty is slower than this only if all do nothing.
+LEAST_MS = 1.0
+BUSY_CPU = 0.05
+
 # A short window (demo, tests) is not stale only because the analysis was delayed by a busy machine.
 POST_MIN_STALE_AGE = timedelta(seconds=60)
 
@@ -43,6 +47,7 @@ def assess(pre: Sequence[Sample], post: Sequence[Sample], window: Window) -> Qua
         *_future(before, after, window),
         *_stale(before, after, window),
         *_misses(window),
+        *_units([*pre, *post]),
     ]
     score = max(0.0, 1.0 - sum(issue.penalty for issue in issues))
     return Quality(score=round(score, 4), issues=tuple(issues))
@@ -142,3 +147,19 @@ def _lost(code: str, misses: list[Miss], **params: Param) -> QualityIssue:
         after=len(misses) - before,
         **params,
     )
+
+
+def _units(samples: Sequence[Sample]) -> list[QualityIssue]:
+    """Report a p95 that no working service has: a fraction of a millisecond while its cpu is busy."""
+    busy = [sample for sample in samples if sample.latency > 0.0 and sample.cpu_usage >= BUSY_CPU]
+    if not busy or any(sample.latency >= LEAST_MS for sample in busy):
+        return []
+    return [
+        _issue(
+            "looks_like_seconds",
+            0.2,
+            observed=max(sample.latency for sample in busy),
+            samples=Fact("samples", {"n": len(busy)}),
+            cpu=max(sample.cpu_usage for sample in busy),
+        )
+    ]

@@ -107,6 +107,10 @@ class Window:
 
 # The rule of a check that counts failed collections as evidence: the endpoint stopped answering. No metric has a level.
 UNREACHABLE: Final = "endpoint_stopped_answering"
+# The endpoint never answered, neither before the deployment nor since: nothing is known about the service.
+NOT_SET_UP: Final = "endpoint_not_set_up"
+# Faster and idler than any work could become: the check is about the service, not about its latency or cpu.
+TOO_GOOD: Final = "too_good"
 
 CheckOutcome = Literal["ok", "warning", "critical", "skipped"]
 

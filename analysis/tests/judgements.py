@@ -102,6 +102,21 @@ def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
         refused = tuple(make_miss(index, "invalid_payload", detail=PER_CENT) for index in range(5))
         other = (make_miss(5, "timeout"),) if expected == 6 else ()
         yield [], [], make_window(expected=expected, misses=(*refused, *other))
+    # Refused everything; stopped working; more processes; never answered; seconds for milliseconds.
+    yield make_pre(15, cpu_usage=0.4), make_post(5, latency_p95=3.0, cpu_usage=0.05), make_window()
+    idle = {"requests_per_sec": 0.0, "latency_p95": 0.0}
+    yield make_pre(15, cpu_usage=0.4, **idle), make_post(5, cpu_usage=0.01, **idle), make_window()
+    yield make_pre(15, cpu_usage=0.4), make_post(5, requests_per_sec=25.0, cpu_usage=0.2), make_window()
+    for detail in (None, PER_CENT):
+        never = tuple(make_miss(index, "refused", detail=detail) for index in range(5))
+        yield [], [], make_window(misses=never, endpoint_answered_before=False)
+    yield make_pre(15, latency_p95=0.12), make_post(5, latency_p95=0.12), make_window()
+    # Not measured before, after, or at all; beyond its limit and passed; rose, as numbers do not show.
+    for before, after in ((0.0, 0.4), (0.4, 0.0), (0.0, 0.0)):
+        yield make_pre(15, memory_usage=before), make_post(5, memory_usage=after), make_window()
+    busy = {"requests_per_sec": 150.0, "latency_p95": 190.0, "cpu_usage": 0.75}
+    yield make_pre(15, cpu_usage=0.3), make_post(5, **busy), make_window()
+    yield make_pre(15), make_post(5, latency_p95=[120, 900, 900, 900, 120]), make_window()
     # Failing before as after.
     yield make_pre(30, error_rate=0.4), make_post(5, error_rate=0.4), make_window()
     yield make_pre(15), make_post(5), make_window(bad_predecessor=7)

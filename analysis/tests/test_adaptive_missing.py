@@ -7,6 +7,7 @@ import pytest
 
 from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.tests.adaptive_samples import NOON, judged, make_misses, make_pre, make_series, make_window
+from explain.facts import Fact
 from explain.rendering import render
 
 
@@ -53,6 +54,47 @@ def test_a_service_that_never_answered_is_no_outage_of_this_deployment() -> None
     verdict = judged([], [], window=window)
     assert verdict.verdict == WARNING
     assert not verdict.conclusive
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_service_that_is_back_for_the_last_third_is_at_most_a_warning(count: int) -> None:
+    window = make_window(5, misses=make_misses(*["http_5xx"] * count))
+    assert judged(make_pre(), make_series(5 - count, start=count), window=window).verdict in {OK, WARNING}
+    errors = make_series(5 - count, start=count, error_rate=0.3)
+    assert judged(make_pre(), errors, window=window).verdict == ROLLBACK
+
+
+def test_a_service_that_is_back_for_one_sample_is_rolled_back() -> None:
+    window = make_window(5, misses=make_misses(*["http_5xx"] * 4))
+    assert judged(make_pre(), make_series(1, start=4), window=window).verdict == ROLLBACK
+
+
+def test_failed_collections_of_the_warmup_are_forgiven_like_samples() -> None:
+    window, post = make_window(10, misses=make_misses(*["refused"] * 3)), make_series(7, start=3)
+    assert judged(make_pre(), post, {"warmup_samples": 0}, window).verdict == WARNING
+    forgiven = judged(make_pre(), post, {"warmup_samples": 3}, window)
+    assert forgiven.verdict == OK
+    assert forgiven.conclusive
+    # A service that stays down is no cold start.
+    down = make_window(10, misses=make_misses(*["refused"] * 10))
+    assert judged(make_pre(), [], {"warmup_samples": 3}, down).verdict == ROLLBACK
+
+
+def test_warmup_is_counted_by_place_and_not_by_the_samples_that_came() -> None:
+    # The first two of five collections failed, so the third one's sample is the third, and counts.
+    window = make_window(5, misses=make_misses("expired", "expired"))
+    post = make_series(3, start=2, latency_p95=lambda i: 900.0 if i == 0 else 118.0)
+    check = next(c for c in judged(make_pre(), post, window=window).checks if c.metric == "latency_p95")
+    assert check.details["samples"] == 3
+
+
+def test_an_endpoint_that_never_answered_is_not_set_up_yet_and_blames_no_deployment() -> None:
+    answer = Fact("samples", {"n": 3})
+    misses = tuple(replace(miss, detail=answer) for miss in make_misses(*["http_4xx"] * 5))
+    verdict = judged([], [], window=make_window(5, misses=misses, endpoint_answered_before=False))
+    assert (verdict.verdict, verdict.conclusive, verdict.failed_metrics) == (WARNING, False, ())
+    assert render(verdict.summary).startswith("Not set up yet: ")
+    assert "the last time: 3 samples" in render(verdict.summary)
 
 
 def test_an_endpoint_that_answers_something_else_is_a_warning() -> None:

@@ -99,3 +99,18 @@ def test_expired_and_failed_collections_are_told_apart_with_reasons() -> None:
     quality = assess(make_pre(), make_post(), make_window(misses=misses))
     assert codes(quality) == {"expired_jobs", "failed_collections"}
     assert message(quality, "failed_collections").endswith("no answer in time (2), HTTP 5xx (1)")
+
+
+@pytest.mark.parametrize(
+    ("levels", "told"),
+    [
+        ({"latency_p95": 0.12}, True),
+        ({"latency_p95": [0.1, 0.1, 0.9, 0.1, 1.0]}, False),
+        ({"latency_p95": 120.0}, False),
+        ({"latency_p95": 0.12, "cpu_usage": 0.01}, False),
+        ({"latency_p95": 0.12, "requests_per_sec": 0.0}, False),
+    ],
+)
+def test_a_p95_below_a_millisecond_on_a_busy_service_looks_like_seconds(levels: dict[str, Any], told: bool) -> None:
+    quality = assess([], make_post(5, **levels), make_window())
+    assert ("looks_like_seconds" in codes(quality)) is told

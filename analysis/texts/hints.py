@@ -86,6 +86,61 @@ HINTS = {
             _("If the service is well and only its metrics moved, set the environment's new endpoint."),
         ),
     ),
+    "not_set_up": HintText(
+        title=_("Not set up yet: the metrics endpoint has never answered"),
+        cause=_("{why}. Nothing of this environment was ever measured, so no deployment can be to blame for it."),
+        impact=_("Deployments of this environment are not judged."),
+        actions=(
+            _("Test the endpoint on the environment's page: it shows what SeqPulse asks and what it gets."),
+            _("Compare address, port and path with what the service serves (curl -i from the poller's host)."),
+            _("If it asks for credentials, compare the signing secret with the service's."),
+        ),
+    ),
+    "too_good_to_be_true.answers": HintText(
+        title=_("Too good to be true: p95 {observed:latency_p95}, before {baseline:latency_p95}"),
+        cause=_(
+            "As many requests arrive as before, and the service hardly works for them: {finding}. Typical: every "
+            "request is refused or redirected (401, 403, 404, a login page, a maintenance page), which counts as no "
+            "error; a route or a host name that is gone; an empty database behind it."
+        ),
+        impact=_("Users may get quick answers without what they came for."),
+        actions=(
+            _("Call the most used pages and endpoints as a user does, and look at status, size and content."),
+            _("Compare the counts of 2xx, 3xx and 4xx before and after, in the log of the service or load balancer."),
+            _("Count 401, 403 and 404 as errors in the metrics if users should never see them."),
+            _("If the gain is real, mark the verdict as wrong: it is a good day."),
+        ),
+        last_resort=_("If users get refusals or empty answers, roll back."),
+    ),
+    "too_good_to_be_true.work": HintText(
+        title=_("Does it still work? CPU {observed:cpu_usage}, before {baseline:cpu_usage}"),
+        cause=_(
+            "The service counts no requests, and its CPU fell to next to nothing with the deployment: {finding}. "
+            "Typical: a consumer that does not connect to its queue, a scheduler that is switched off, a worker that "
+            "waits for a lock or for credentials; or simply an empty queue."
+        ),
+        impact=_("Work may pile up where nobody sees it."),
+        actions=(
+            _("Compare the length of the queue and the jobs done per minute with before the deployment."),
+            _("Read the log of the new version since its start: connections, subscriptions, refused credentials."),
+            _("Report something that users feel as its metrics: jobs per second and their duration, not only CPU."),
+        ),
+        last_resort=_("If work piles up, roll back."),
+    ),
+    "looks_like_scaling": HintText(
+        title=_("Looks like scaling: {observed:requests_per_sec} instead of {baseline:requests_per_sec} per process"),
+        cause=_(
+            "Traffic and CPU fell by the same factor (×{factor:.1f}), while p95 and errors stayed. If each answer of "
+            "the metrics endpoint is of one instance or worker, this is what more of them look like (new replicas, "
+            "more workers, the autoscaler)."
+        ),
+        impact=_("None, if the number of instances or workers grew; otherwise part of the traffic is missing."),
+        actions=(
+            _("Compare the number of instances and workers with before the deployment."),
+            _("Let the metrics endpoint add up its processes, or ask the load balancer's metrics instead."),
+            _("If their number is the same, look for the missing requests: routes, health checks, callers."),
+        ),
+    ),
     "service_degradation": HintText(
         title=_(
             "Service degraded: {error_rate_observed:error_rate} errors and p95 at {latency_p95_observed:latency_p95}"
@@ -547,6 +602,6 @@ TEXTS = {
     "no_reason_on_record": _("no reason on record"),
     "none_recorded": _("none recorded"),
     "unknown_share": _("an unknown share"),
-    "latency_mean": _("p95 latency {observed:latency_p95} in the mean of {samples}, {baseline:latency_p95} before"),
+    "latency_level": _("p95 latency {observed:latency_p95} in {samples}, {baseline:latency_p95} before"),
     **{f"hint.{key}.{name}": template for key, text in HINTS.items() for name, template in text.parts()},
 }

@@ -33,6 +33,19 @@ CHECKS: dict[str, str | Plural] = {
         "course and from earlier days ({lost:percent} lost; before: {before:number}); {line}"
     ),
     "traffic_level": _("traffic: {observed:number} requests/s, expected {baseline:number}; {line}"),
+    "traffic_fell_like_scaling": _(
+        "traffic fell from {baseline:number} to {observed:number} requests/s ({lost:percent} lost) in {samples_over}, "
+        "and cpu with it (×{cpu_left:.2f}) while p95 and errors stayed: this looks like scaling (more processes, and "
+        "each answer is of one); {line}"
+    ),
+    "too_good": _(
+        "too good to be true: as many requests, but p95 went from {baseline:ms} to {observed:ms} and cpu from "
+        "{cpu_before:percent} to {cpu_after:percent} in {samples_over}"
+    ),
+    "stopped_working": _(
+        "no requests are counted, and cpu went from {baseline:percent} to {observed:percent} in {samples_over}: the "
+        "service may have stopped working"
+    ),
     "memory_keeps_rising": _(
         "memory rose from {baseline:percent} to {observed:percent} and keeps rising: full in about "
         "{minutes_left:number} minutes; {line}"
@@ -90,6 +103,13 @@ CHECKS: dict[str, str | Plural] = {
         "for {missing} of {expected} collections the endpoint answered with something other than metrics "
         "({reasons:list})"
     ),
+    "never_answered": _(
+        "the metrics endpoint has never answered, neither before the deployment nor since ({reasons:list})"
+    ),
+    "never_answered_but": _(
+        "the metrics endpoint has never answered with metrics, neither before the deployment nor since "
+        "({reasons:list}); the last time: {answer}"
+    ),
     "no_sample_came": Plural(
         "n",
         "none of {expected} samples came after the deployment, while {n} came before it",
@@ -142,6 +162,7 @@ SUMMARIES: dict[str, str | Plural] = {
     "roll_back_now": _("Roll back now: {reason}."),
     "look_at_this": _("Look at this: {reasons:clauses}."),
     "nothing_compared": _("Not conclusive: no metric could be compared ({few})."),
+    "not_set_up_yet": _("Not set up yet: {why}."),
     "too_few": _("Not conclusive: {few}, too few to clear the deployment."),
     "too_few_and_suspicious": _("Not conclusive: {few}, too few to clear the deployment, and some of them look bad."),
     "samples_came": Plural("n", "{n} of {expected} samples came", "{n} of {expected} samples came"),
@@ -216,6 +237,9 @@ QUALITY: dict[str, str | Plural] = {
     "quality.stale_samples": _("{found:clauses}"),
     "late_analysis": _("the last sample was {age:duration} old when it was analyzed"),
     "old_baseline": _("the newest sample from before is {age:duration} older than the deployment"),
+    "quality.looks_like_seconds": _(
+        "p95 is {observed:.3g} ms in {samples} while cpu is at {cpu:percent}: this looks like seconds"
+    ),
     "quality.expired_jobs": _(
         "{collections} expired: no poller ran in time ({before} before, {after} after the deployment)"
     ),

@@ -17,11 +17,14 @@ from analysis.judge.adaptive.knobs import ALL_ON, Knobs
 from analysis.judge.adaptive.latency import judge_latency
 from analysis.judge.adaptive.memory import judge_memory
 from analysis.judge.adaptive.missing import Completeness, completeness, judge_missing
+from analysis.judge.adaptive.scaling import explained_by_scaling
+from analysis.judge.adaptive.too_good import judge_too_good
 from analysis.judge.adaptive.traffic import judge_traffic
 from analysis.judge.quality import assess
 from analysis.judge.statements import INCONCLUSIVE, Seen, stated
 from analysis.judge.types import (
     METRICS,
+    NOT_SET_UP,
     OK,
     ROLLBACK,
     UNREACHABLE,
@@ -124,7 +127,11 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
             findings.append(finding or Finding(_skipped(metric, evidence)))
     else:
         findings += [f for f in judge_first(evidence) if f.check.metric in judged]
-    missing = judge_missing(evidence, found)
+    findings = explained_by_scaling(evidence, findings)
+    if (improved := judge_too_good(evidence)) is not None and improved.check.metric in judged:
+        findings.append(improved)
+    regressed = any(finding.check.failed for finding in findings)
+    missing = judge_missing(evidence, found, regressed=regressed)
     if missing is not None:
         findings.append(missing)
     return findings
@@ -137,6 +144,9 @@ def _skipped(metric: str, evidence: Evidence) -> Check:
 
 def _doubts(combined: Combined, found: Completeness) -> tuple[Fact, ...]:
     """Return why the samples do not carry the verdict. What they show may be enough for a rollback all the same."""
+    never = _not_set_up(combined)
+    if never is not None:
+        return (never,)
     came = Fact("samples_came", {"n": found.present, "expected": found.expected})
     if combined.verdict != ROLLBACK and not found.enough:
         return (came,)
@@ -147,6 +157,11 @@ def _doubts(combined: Combined, found: Completeness) -> tuple[Fact, ...]:
     if combined.verdict == WARNING and _only_unexplained_silence(combined.checks):
         return tuple(check.fact for check in combined.checks if check.failed)
     return ()
+
+
+def _not_set_up(combined: Combined) -> Fact | None:
+    """Return what an endpoint that never answered said."""
+    return next((check.fact for check in combined.checks if check.rule == NOT_SET_UP), None)
 
 
 def _nothing_judged(checks: Sequence[Check]) -> bool:
@@ -168,6 +183,8 @@ def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found
         return Fact("roll_back", {"reasons": reasons})
     if verdict == WARNING and reasons:
         return Fact("look_at_this", {"reasons": reasons})
+    if verdict == WARNING and (never := _not_set_up(combined)) is not None:
+        return Fact("not_set_up_yet", {"why": never})
     if verdict == WARNING:
         few = Fact("samples_came", {"n": found.present, "expected": found.expected})
         if evidence.body and _nothing_judged(combined.checks):

@@ -19,8 +19,15 @@ PRIOR_PROPORTION = 0.85
 PROPORTION_SCATTER = 0.35
 MOST_LOAD_LOST = 0.5
 CLEAR_GROWTH = 0.15
+IDLE_SHARE = 0.01
 # Levels that differ by less look the same in a sentence.
 _VISIBLE = 0.001
+
+
+def _idle_before(evidence: Evidence) -> bool:
+    """Return whether PRE had next to no traffic and POST has: nothing shows what cpu that traffic takes."""
+    now = level([s.requests_per_sec for s in evidence.body])
+    return now > 0.0 and evidence.base_rate() < IDLE_SHARE * now
 
 
 def _load(samples: Sequence[Sample], base: float, requests: float) -> list[float]:
@@ -64,6 +71,8 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
         return None
     if (never := unmeasured(evidence, "cpu_usage")) is not None:
         return never
+    if _idle_before(evidence):
+        return None
     parts = (evidence.pre, evidence.body, evidence.last)
     values = [[s.cpu_usage for s in part] for part in parts]
     plain = [level(part) for part in values]

@@ -62,7 +62,8 @@ class Evidence:
     pre: compared with POST, the fresh samples or, without any, those of earlier deployments; history: samples of
     earlier deployments that show only the scatter; body: POST without warm-up; early, last: the two parts of body.
     Minutes are sampling intervals since the first POST sample (PRE negative): a window of n minutes has n samples,
-    whatever the interval. pre_age: seconds from the newest PRE sample to the first POST sample.
+    whatever the interval. pre_age: seconds from the newest PRE sample to the first POST sample. warmup: the window's
+    first collections that are forgiven, whether or not a sample came.
     """
 
     policy: AdaptivePolicy
@@ -79,6 +80,7 @@ class Evidence:
     history: tuple[Sample, ...] = ()
     history_minutes: tuple[float, ...] = ()
     pre_age: float = 0.0
+    warmup: int = 0
 
     @property
     def body_minutes(self) -> tuple[float, ...]:
@@ -182,13 +184,6 @@ def warmup_places(places: int, policy: AdaptivePolicy, knobs: Knobs) -> int:
     return 2 if places >= LONG_WINDOW else 1
 
 
-def warmup_samples(count: int, window: Window, policy: AdaptivePolicy, knobs: Knobs) -> int:
-    """Return how many of `count` POST samples are warm-up; at least two remain."""
-    missed = [miss.sequence_index for miss in window.misses if miss.phase == "post"]
-    places = warmup_places(count + len(missed), policy, knobs)
-    return max(0, min(places - sum(place < places for place in missed), count - 2))
-
-
 def prepare(
     pre: Sequence[Sample], post: Sequence[Sample], *, policy: AdaptivePolicy, window: Window, knobs: Knobs
 ) -> Evidence:
@@ -197,7 +192,11 @@ def prepare(
     # Earlier deployments show a level only where nothing newer does: a service changes from day to day.
     comparable, history = (fresh, history) if fresh else (history, [])
     ordered = sorted(map(_safe, post), key=_key)
-    body = ordered[warmup_samples(len(ordered), window, policy, knobs) :]
+    missed = [miss.sequence_index for miss in window.misses if miss.phase == "post"]
+    warmup = warmup_places(len(ordered) + len(missed), policy, knobs)
+    # At least two samples remain.
+    cold = max(0, min(warmup - sum(place < warmup for place in missed), len(ordered) - 2))
+    body = ordered[cold:]
     count = max(2, round(len(ordered) * LAST_SHARE)) if len(body) >= 2 else len(body)
     first = next(iter(ordered or comparable), None)
     interval = max(1.0, window.interval_s)
@@ -219,5 +218,6 @@ def prepare(
         fresh_pre=len(fresh),
         history=tuple(history),
         history_minutes=minutes(history),
+        warmup=warmup,
         pre_age=max(0.0, -minutes(comparable)[-1] * interval) if comparable and ordered else 0.0,
     )

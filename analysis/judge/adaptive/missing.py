@@ -1,10 +1,11 @@
 """Judge missing samples: as evidence of an outage, and as too little evidence."""
 
+import math
 from dataclasses import dataclass
 
 from analysis.judge.adaptive.evidence import Evidence, Finding
 from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
-from analysis.judge.types import UNREACHABLE, Check, CheckOutcome, Miss
+from analysis.judge.types import NOT_SET_UP, UNREACHABLE, Check, CheckOutcome, Miss
 from explain.facts import Param
 
 # It answered without metrics: a broken endpoint, perhaps a broken service.
@@ -15,6 +16,14 @@ ENDPOINT_BROKEN = frozenset({"http_4xx", "redirect", "invalid_json", "invalid_pa
 DOWN_IN_A_ROW = 2
 DOWN_SHARE = 0.4
 SOME_SHARE = 0.25
+# A service that answered every collection of the last third, two at least, is back: no rollback for what is over.
+RECOVERED_SHARE = 1.0 / 3.0
+RECOVERED = 2
+# Strength of what is short of a rollback on purpose.
+ALMOST = 0.95
+
+# A service that failed this share of collections before the deployment is no evidence against it.
+MOSTLY_DOWN = 0.3
 
 # Fewer POST samples than this share of the planned ones, or fewer than two, do not support a verdict.
 ENOUGH_SHARE = 0.3
@@ -94,43 +103,78 @@ def no_answers(
     )
 
 
-def judge_missing(evidence: Evidence, found: Completeness) -> Finding | None:
-    """Judge failed collections; None if they say nothing about the service."""
+def _is_back(evidence: Evidence, down: list[Miss], expected: int) -> bool:
+    """Return whether the service answered all of the last third of the window."""
+    latest = down[-1]
+    if latest.scheduled_at is not None:
+        since = sum(sample.collected_at > latest.scheduled_at for sample in evidence.post)
+    else:
+        since = min(len(evidence.post), expected - 1 - latest.sequence_index)
+    return since >= max(RECOVERED, math.ceil(RECOVERED_SHARE * expected))
+
+
+def judge_missing(evidence: Evidence, found: Completeness, *, regressed: bool) -> Finding | None:
+    """Judge failed collections; None if they say nothing about the service.
+
+    Those of the warm-up are forgiven, like its samples. regressed: what the service answered shows a regression.
+    """
     if not evidence.knobs.missing_data:
         return None
     answered_before = evidence.fresh_pre > 0
-    misses = _post_misses(evidence)
+    all_misses = _post_misses(evidence)
+    if not (answered_before or evidence.window.endpoint_answered_before or evidence.post):
+        return _not_set_up(all_misses)
+    misses = [m for m in all_misses if m.sequence_index >= evidence.warmup]
+    expected = max(1, found.expected - (len(all_misses) - len(misses)))
     down = [m for m in misses if m.reason in SERVICE_DOWN]
     broken = [m for m in misses if m.reason in ENDPOINT_BROKEN]
     before = sum(m.phase == "pre" and m.reason in SERVICE_DOWN for m in evidence.window.misses)
     usual = before / (before + evidence.fresh_pre) if before else 0.0
     reasons = distinct_reasons([*down, *broken])
-    if answered_before and down:
+    if answered_before and len(down) >= DOWN_IN_A_ROW:
         streak = _down_streak(evidence, misses)
-        share = len(down) / found.expected
-        worst = max(streak / max(DOWN_IN_A_ROW, round(DOWN_SHARE * found.expected)), share / (DOWN_SHARE + usual))
-        if len(down) >= DOWN_IN_A_ROW and worst >= 1.0 and usual < 0.3:
+        share = len(down) / expected
+        worst = max(streak / max(DOWN_IN_A_ROW, round(DOWN_SHARE * expected)), share / (DOWN_SHARE + usual))
+        if usual >= MOSTLY_DOWN or (not regressed and _is_back(evidence, down, found.expected)):
+            worst = min(worst, ALMOST)
+        if worst >= 1.0:
             check = no_answers(
                 "service_failed_collections",
                 len(down),
-                found.expected,
+                expected,
                 margin=worst,
                 outcome="critical",
                 reasons=reasons,
                 streak=streak,
             )
             return Finding(check, worst, worst, worst)
-        if len(down) >= DOWN_IN_A_ROW and share >= SOME_SHARE + usual:
+        if share >= SOME_SHARE + usual:
             strength = share / (SOME_SHARE + usual)
             check = no_answers(
-                "collections_failed", len(down), found.expected, margin=strength, reasons=reasons, before=before
+                "collections_failed", len(down), expected, margin=strength, reasons=reasons, before=before
             )
-            return Finding(check, strength, worst * 0.9, strength)
-    if len(broken) >= 2 and len(broken) >= SILENT_SHARE * found.expected:
-        strength = len(broken) / (SILENT_SHARE * found.expected)
-        check = no_answers("no_metrics_answered", len(broken), found.expected, margin=strength, reasons=reasons)
+            return Finding(check, strength, worst, strength)
+    if len(broken) >= 2 and len(broken) >= SILENT_SHARE * expected:
+        strength = len(broken) / (SILENT_SHARE * expected)
+        check = no_answers("no_metrics_answered", len(broken), expected, margin=strength, reasons=reasons)
         return Finding(check, strength, 0.5)
     return _silence(evidence, found) if answered_before else None
+
+
+def _not_set_up(misses: list[Miss]) -> Finding | None:
+    """Report an endpoint that never answered, with what it said last: no deployment is to blame for it."""
+    if not misses:
+        return None
+    details = [miss.detail for miss in misses if miss.detail is not None]
+    check = Check(
+        metric="requests_per_sec",
+        rule=NOT_SET_UP,
+        outcome="skipped",
+        code="never_answered_but" if details else "never_answered",
+        params={"reasons": distinct_reasons(misses), **({"answer": details[-1]} if details else {})},
+        details={"missing": len(misses)},
+    )
+    return Finding(check)
 
 
 def _silence(evidence: Evidence, found: Completeness) -> Finding | None:

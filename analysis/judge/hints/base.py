@@ -10,8 +10,10 @@ from typing import Any
 
 from analysis.judge.levels import mean_of
 from analysis.judge.types import (
+    NOT_SET_UP,
     OK,
     ROLLBACK,
+    TOO_GOOD,
     UNREACHABLE,
     Check,
     Hint,
@@ -24,6 +26,8 @@ from analysis.judge.types import (
 from explain.facts import Fact, Param
 
 MAX_CONFIDENCE = 0.99
+# Rules about the service as a whole: the metric of their checks is not at a bad level.
+OF_THE_SERVICE = frozenset({UNREACHABLE, NOT_SET_UP, TOO_GOOD})
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Findings:
 
     @cached_property
     def _worst(self) -> dict[str, Check]:
-        checks = [check for check in self.verdict.checks if check.rule != UNREACHABLE]
+        checks = [check for check in self.verdict.checks if check.rule not in OF_THE_SERVICE]
         rank = {"critical": 3, "warning": 2, "ok": 1, "skipped": 0}
         ordered = sorted(checks, key=lambda check: (rank[check.outcome], check.margin or 0.0))
         return {check.metric: check for check in ordered}
@@ -50,6 +54,10 @@ class Findings:
         """Return the metric's check if it failed, as warning or critical."""
         check = self.check(metric)
         return check if check is not None and check.failed else None
+
+    def by_rule(self, rule: str) -> Check | None:
+        """Return the first check of a rule, whatever its outcome."""
+        return next((check for check in self.verdict.checks if check.rule == rule), None)
 
     def unreachable(self) -> Check | None:
         """Return the check of an endpoint that stopped answering, if it failed. It is not about a metric's level."""
@@ -161,8 +169,8 @@ def _params(findings: Findings, checks: Sequence[Check], limit: float | None) ->
         "change": change,
         "samples": Fact("samples", {"n": count}),
         "samples_over": samples_over(lead.details.get("over", round((lead.share or 0.0) * count)), count),
-        "traffic_before": _traffic(findings.pre),
-        "traffic_now": _traffic(findings.post),
+        "traffic_before": _traffic(findings, "baseline", findings.pre),
+        "traffic_now": _traffic(findings, "observed", findings.post),
         "metrics": [Fact(f"metric.{check.metric}") for check in checks],
     }
     if len(checks) == 1:
@@ -172,5 +180,10 @@ def _params(findings: Findings, checks: Sequence[Check], limit: float | None) ->
     return params
 
 
-def _traffic(samples: Sequence[Sample]) -> float | None:
+def _traffic(findings: Findings, side: str, samples: Sequence[Sample]) -> float | None:
+    """Return the level of traffic that its check names, else the mean."""
+    check = findings.check("requests_per_sec")
+    named: float | None = getattr(check, side) if check is not None else None
+    if named is not None:
+        return named
     return mean_of([sample.requests_per_sec for sample in samples]) if samples else None

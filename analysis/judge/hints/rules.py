@@ -7,7 +7,7 @@ from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, w
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.reasons import reasons
 from analysis.judge.statements import UNHEALTHY_AS_BEFORE
-from analysis.judge.types import METRICS, ROLLBACK, Check, Hint, Miss, values_of
+from analysis.judge.types import METRICS, NOT_SET_UP, ROLLBACK, TOO_GOOD, Check, Hint, Miss, values_of
 from explain.facts import Fact
 
 # Of a persistent breach and of a gain: enough samples, nearly all of them beyond the threshold. No limit of a metric.
@@ -118,6 +118,39 @@ def critical_finding(findings: Findings) -> Hint:
     )
 
 
+def not_set_up(findings: Findings) -> Hint | None:
+    """Report an endpoint that never answered, neither before the deployment nor since."""
+    check = findings.by_rule(NOT_SET_UP)
+    if check is None:
+        return None
+    missing = check.details.get("missing", 0)
+    return Hint(
+        "not_set_up",
+        severity="warning",
+        confidence=0.9,
+        observed=float(missing),
+        evidence=(check.fact,),
+        params={"missing": missing, "why": check.fact},
+    )
+
+
+def too_good_to_be_true(findings: Findings) -> Hint | None:
+    """Report a service that does next to nothing for as many requests, or nothing at all if it counts none."""
+    check = findings.by_rule(TOO_GOOD)
+    if check is None:
+        return None
+    variant = "answers" if check.metric == "latency_p95" else "work"
+    return from_checks(findings, f"too_good_to_be_true.{variant}", (check,), params={"finding": check.fact})
+
+
+def looks_like_scaling(findings: Findings) -> Hint | None:
+    """Report lost traffic whose cpu went with it, while p95 and errors stayed."""
+    check = findings.failed("requests_per_sec")
+    if check is None or "scaling" not in check.details:
+        return None
+    return from_checks(findings, "looks_like_scaling", (check,), params={"factor": check.details["scaling"]})
+
+
 # --- one metric -----------------------------------------------------------------------------------------------------
 
 
@@ -130,8 +163,11 @@ def latency_improved(findings: Findings) -> Hint | None:
     known, values = values_of(findings.pre, "latency_p95"), values_of(findings.post, "latency_p95")
     if not known or not values:
         return None
-    before = mean_of(known)
-    line, now = before - max(before * MIN_DROP, MIN_DROP_MS), mean_of(values)
+    check = findings.check("latency_p95")
+    # The levels that the check names, so that both say the same.
+    before = check.baseline if check is not None and check.baseline else mean_of(known)
+    now = check.observed if check is not None and check.observed is not None else mean_of(values)
+    line = before - max(before * MIN_DROP, MIN_DROP_MS)
     share = sum(1 for value in values if value <= line) / len(values)
     if now > line or share < MIN_SHARE:
         return None
@@ -146,7 +182,7 @@ def latency_improved(findings: Findings) -> Hint | None:
         confidence=(0.5 + 0.3 * gain + 0.2 * share - thin) * (0.5 + 0.5 * findings.verdict.quality.score),
         observed=now,
         threshold=line,
-        evidence=(Fact("latency_mean", {**levels, "samples": Fact("samples", {"n": len(values)})}),),
+        evidence=(Fact("latency_level", {**levels, "samples": Fact("samples", {"n": len(values)})}),),
         numbers={"latency_p95": {**levels, "limit": line, "share": share}},
         params={**levels, "change": gain},
     )
@@ -293,7 +329,10 @@ def poor_data(findings: Findings) -> Hint | None:
 # are shown.
 RULES: tuple[Rule, ...] = (
     looks_like_other_unit,
+    not_set_up,
     service_unreachable,
+    too_good_to_be_true,
+    looks_like_scaling,
     when_failed("service_degradation", "error_rate", "latency_p95"),
     when_failed("partial_outage", "requests_per_sec", "error_rate"),
     when_failed("compute_saturation", "cpu_usage", "latency_p95"),
@@ -313,8 +352,11 @@ RULES: tuple[Rule, ...] = (
 
 # Codes of hints that are explained by the key, if about the same metrics.
 REPLACES = {
-    "looks_like_other_unit.refused": ("service_unreachable", "missing_data", "poor_data"),
+    "looks_like_other_unit.refused": ("not_set_up", "service_unreachable", "missing_data", "poor_data"),
     "service_unreachable": ("missing_data", "poor_data"),
+    "not_set_up": ("missing_data", "poor_data"),
+    "too_good_to_be_true.answers": ("latency_improved",),
+    "looks_like_scaling": ("traffic_below_baseline",),
     "service_degradation": ("persistent_breach", "high_error_rate", "high_latency"),
     "partial_outage": ("persistent_breach", "high_error_rate", "traffic_below_baseline"),
     "compute_saturation": ("persistent_breach", "high_latency", "cpu_spike"),

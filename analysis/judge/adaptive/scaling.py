@@ -1,0 +1,55 @@
+"""Recognize scaling: each answer is of one process, and more of them share the same traffic."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.judge.adaptive.evidence import Evidence, Finding
+from analysis.judge.adaptive.levels import level
+from analysis.judge.types import Sample, values_of
+
+# cpu falls by about the factor of the traffic (not all work depends on requests), and p95 stays.
+SAME_FACTOR = 1.3
+SAME_LATENCY = 1.25
+# More than so many times the processes at once is no scaling but lost traffic.
+MOST = 8.0
+USER_FACING = ("latency_p95", "error_rate")
+
+
+def explained_by_scaling(evidence: Evidence, findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings, with lost traffic that looks like scaling as a warning that says so."""
+    shares = _shares(evidence)
+    unchanged = not any(f.check.failed for f in findings if f.check.metric in USER_FACING)
+    if shares is None or not unchanged:
+        return list(findings)
+    return [_named(finding, *shares) if finding.check.code == "traffic_fell" else finding for finding in findings]
+
+
+def _shares(evidence: Evidence) -> tuple[float, float] | None:
+    """Return the shares of traffic and cpu that are left, by the part of the window that has lost more; None if they
+    differ, if hardly anything is left, or if p95 changed."""
+    if not evidence.pre or not evidence.body:
+        return None
+    traffic, cpu, latency = (_left(evidence, m) for m in ("requests_per_sec", "cpu_usage", "latency_p95"))
+    if traffic is None or cpu is None or latency is None or not 1.0 / MOST <= traffic < 1.0:
+        return None
+    alike = 1.0 / SAME_FACTOR <= cpu / traffic <= SAME_FACTOR
+    stayed = 1.0 / SAME_LATENCY <= latency <= SAME_LATENCY
+    return (traffic, cpu) if alike and stayed else None
+
+
+def _left(evidence: Evidence, metric: str) -> float | None:
+    before = values_of(evidence.pre, metric)
+    parts: list[Sequence[Sample]] = [evidence.last] if metric == "latency_p95" else [evidence.body, evidence.last]
+    after = [level(values) for part in parts if (values := values_of(part, metric))]
+    return min(after) / level(before) if after and before and level(before) > 0.0 else None
+
+
+def _named(finding: Finding, traffic: float, cpu: float) -> Finding:
+    check = replace(
+        finding.check,
+        code="traffic_fell_like_scaling",
+        outcome="warning" if finding.check.failed else finding.check.outcome,
+        details={**finding.check.details, "scaling": round(1.0 / traffic, 2), "cpu_left": round(cpu, 3)},
+        params={**finding.check.params, "cpu_left": cpu},
+    )
+    return replace(finding, check=check, critical=min(finding.critical, 0.95), together=min(finding.together, 0.95))
