@@ -107,7 +107,7 @@ def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
     idle = {"requests_per_sec": 0.0, "latency_p95": 0.0}
     yield make_pre(15, cpu_usage=0.4, **idle), make_post(5, cpu_usage=0.01, **idle), make_window()
     yield make_pre(15, cpu_usage=0.4), make_post(5, requests_per_sec=25.0, cpu_usage=0.2), make_window()
-    for detail in (None, PER_CENT):
+    for detail in (None, Fact("reason_only", {"reason": "http_4xx"})):
         never = tuple(make_miss(index, "refused", detail=detail) for index in range(5))
         yield [], [], make_window(misses=never, endpoint_answered_before=False)
     yield make_pre(15, latency_p95=0.12), make_post(5, latency_p95=0.12), make_window()

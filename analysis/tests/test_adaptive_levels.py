@@ -7,7 +7,7 @@ import pytest
 
 from analysis.judge.adaptive.levels import Series, contrast
 from analysis.judge.types import OK, ROLLBACK, WARNING, Sample
-from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series
+from analysis.tests.adaptive_samples import check_of, judged, judged_early, make_pre, make_series
 from explain.rendering import render
 
 pytestmark = pytest.mark.unit
@@ -39,6 +39,14 @@ def test_one_run_of_slow_samples_in_the_middle_is_no_alternation(bad: tuple[int,
 def test_what_is_over_before_the_end_is_not_rolled_back(values: tuple[float, ...], verdict: str) -> None:
     post = make_series(len(values), noisy=False, latency_p95=lambda i: values[i])
     assert judged(make_pre(latency_p95=29.0), post).verdict == verdict
+
+
+def test_a_latency_that_comes_down_is_no_early_verdict() -> None:
+    values = (31.0, 273.0, 2144.0, 873.0)
+    pre = make_pre(latency_p95=29.0)
+    for count in range(1, 5):
+        assert judged_early(pre, make_series(count, noisy=False, latency_p95=lambda i: values[i])) is None
+    assert judged_early(pre, make_series(6, latency_p95=900.0)) is not None
 
 
 def _aged(samples: list[Sample], minutes: float) -> list[Sample]:

@@ -37,6 +37,8 @@ _FLOOR_MS = 0.1
 # Strength of what is short of a rollback on purpose.
 ALMOST = 0.95
 STAYED = (0.85, 1.05)
+# In an open window, a p95 below this share of its highest is on its way down.
+COMING_DOWN = 0.6
 # Fewer requests per sample count as no load: ratios to them would overflow.
 NO_LOAD = 0.01
 
@@ -173,8 +175,12 @@ def judge_latency(evidence: Evidence) -> Finding | None:
     pair = min(warn, pair)
     if evidence.knobs.last_part:
         # Nothing is rolled back for what is over: the latest sample must still be slow.
-        at_end = max(0.0, result.effects[-1] / required)
-        critical, pair = min(critical, at_end), min(pair, at_end)
+        still = math.log(line(lines.latency_together_ratio, lines.latency_together_ms, ROLLBACK_SHARE))
+        critical = min(critical, max(0.0, result.effects[-1] / still))
+        pair = min(pair, max(0.0, result.effects[-1] / required))
+    if not evidence.window.final and body[-1] < COMING_DOWN * max(body):
+        # The next samples will show where it goes.
+        critical, pair = min(critical, ALMOST), min(pair, ALMOST)
     if evidence.knobs.explain_load and _outgrown(evidence):
         critical = min(critical, ALMOST)
     if evidence.knobs.robust:

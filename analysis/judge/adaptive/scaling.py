@@ -12,13 +12,15 @@ SAME_FACTOR = 1.3
 SAME_LATENCY = 1.25
 # More than so many times the processes at once is no scaling but lost traffic.
 MOST = 8.0
+# Strength from which latency or errors may have changed.
+CHANGED = 0.7
 USER_FACING = ("latency_p95", "error_rate")
 
 
 def explained_by_scaling(evidence: Evidence, findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings, with lost traffic that looks like scaling as a warning that says so."""
     shares = _shares(evidence)
-    unchanged = not any(f.check.failed for f in findings if f.check.metric in USER_FACING)
+    unchanged = all(max(f.strength, f.together) < CHANGED for f in findings if f.check.metric in USER_FACING)
     if shares is None or not unchanged:
         return list(findings)
     return [_named(finding, *shares) if finding.check.code == "traffic_fell" else finding for finding in findings]
