@@ -9,6 +9,7 @@ import pytest
 from analysis.judge.adaptive.counts import Beta, log_tail, mean_rate, posterior
 from analysis.judge.types import OK, ROLLBACK, WARNING, Check, Sample
 from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series
+from explain.rendering import render
 
 Chance = Callable[[int], float]
 
@@ -150,3 +151,39 @@ def test_bursts_as_before_are_no_crash_loop() -> None:
     pre = make_pre(30, noisy=False, error_rate=lambda i: 0.7 if i % 5 == 1 else 0.002)
     post = make_series(10, noisy=False, error_rate=lambda i: 0.7 if i % 5 == 1 else 0.002)
     assert judged(pre, post).verdict != ROLLBACK
+
+
+# --- before the deployment -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("minutes", [2, 4, 8])
+def test_an_incident_that_began_before_is_not_blamed_on_the_deployment(minutes: int) -> None:
+    pre = make_pre(30, noisy=False, error_rate=lambda i: 0.4 if i >= 30 - minutes else 0.002)
+    check = check_of(judged(pre, make_series(10, noisy=False, error_rate=0.4)), "error_rate")
+    assert check.outcome == "ok"
+    assert check.baseline == pytest.approx(0.4)
+
+
+def test_the_same_samples_before_and_after_are_no_finding() -> None:
+    for seed in range(80):
+        rng = random.Random(seed)
+        count, usual = rng.randint(3, 15), rng.choice((0.0, 0.002, 0.05))
+        rates = [rng.choice((usual, usual, usual, rng.random())) for _ in range(count)]
+        pre = make_pre(count, noisy=False, error_rate=rates.__getitem__)
+        post = make_series(count, noisy=False, error_rate=rates.__getitem__)
+        assert check_of(judged(pre, post), "error_rate").outcome == "ok", seed
+
+
+@pytest.mark.parametrize(("rate", "outcome"), [(0.02, "ok"), (1.0, "critical")])
+def test_errors_of_a_service_that_had_no_requests_are_compared_with_what_is_usual(rate: float, outcome: str) -> None:
+    pre = make_pre(20, requests_per_sec=0.0, latency_p95=0.0, error_rate=0.0)
+    check = check_of(judged(pre, make_series(10, noisy=False, error_rate=rate)), "error_rate")
+    assert check.outcome == outcome
+    assert check.baseline is None
+    assert "before the deployment there was no request" in render(check.fact)
+
+
+def test_the_numbers_of_a_sentence_belong_together() -> None:
+    post = make_series(10, noisy=False, error_rate=lambda i: 0.1 if i >= 6 else 0.002)
+    check = check_of(judged(make_pre(noisy=False), post), "error_rate")
+    assert check.observed == pytest.approx(check.details["errors"] / check.details["requests"], abs=0.001)

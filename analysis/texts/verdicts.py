@@ -19,6 +19,10 @@ CHECKS: dict[str, str | Plural] = {
         "{observed:percent} of requests failed ({failed:number} of about {requests:number} requests), before: "
         "{before:percent}; {line}"
     ),
+    "errors_without_before": _(
+        "{observed:percent} of requests failed ({failed:number} of about {requests:number} requests); before the "
+        "deployment there was no request to compare with; {line}"
+    ),
     "cpu_rose": _("cpu rose {levels}: {beyond:points} more than load explains, in {samples_over}; {line}"),
     "cpu_beyond_load": _("cpu went {levels}: {beyond:points} more than load explains; {line}"),
     "cpu_went": _("cpu went {levels}; {line}"),

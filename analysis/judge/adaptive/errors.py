@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 from operator import itemgetter
 
 from analysis.judge.adaptive import thresholds
@@ -11,7 +11,9 @@ from analysis.judge.adaptive.counts import Beta, log_tail, mean_rate, posterior
 from analysis.judge.adaptive.evidence import LONG_WINDOW, Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import dying_away
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
+from analysis.judge.adaptive.passed import TOLERATED
 from analysis.judge.types import Check, Sample
+from explain.facts import Fact
 
 # Upper bound of requests that count per minute: real errors come in bursts.
 MAX_REQUESTS = 20_000.0
@@ -24,10 +26,14 @@ FEW_FOR_ROLLBACK = 6.0
 # a rollback.
 IMPROBABLE = 0.02
 IMPROBABLE_LATE = 0.008
-IMPROBABLE_FOR_ROLLBACK = 0.002
+IMPROBABLE_FOR_ROLLBACK = 0.001
 # So improbable is a blip of PRE.
 IMPROBABLE_BLIP = 0.001
 _PRIOR_DISPERSION = 1.3
+
+# So many of PRE's latest samples show what began before the deployment.
+RECENT = 2
+ENOUGH_FOR_RECENT = 4
 
 # Separate bursts of errors within one window: blips are single.
 BURSTS = 3
@@ -152,18 +158,23 @@ def _effects(items: Sequence[_Count], base: float) -> tuple[float, ...]:
 class _Before:
     """The service's own rate of errors.
 
-    known: what PRE's counts tell of it; rate: its level; dispersion: of its counts relative to chance, by which all
-    counts are divided where chances are compared.
+    known: what PRE's counts tell of it; rate: its level; with_blips: the same with the blips of PRE; dispersion: of its
+    counts relative to chance, by which all counts are divided where chances are compared.
     """
 
     calm: _Count
     known: tuple[Beta, ...]
     rate: float
+    with_blips: float
     dispersion: float
 
     def over(self, items: Sequence[_Count], margin: float) -> list[bool]:
         """Return which samples exceed the own rate by `margin`, with more than a failed request."""
         return [item.rate > self.rate + margin and item.errors >= 2.0 for item in items]
+
+    def burst(self, item: _Count, margin: float) -> bool:
+        """Return whether a sample exceeds the own rate by `margin`, and not by chance."""
+        return item.rate > self.rate + margin and self.log_chance(item) < math.log(IMPROBABLE_BLIP)
 
     def log_chance(self, count: _Count) -> float:
         return log_tail(self.known, count.errors / self.dispersion, count.requests / self.dispersion)
@@ -184,11 +195,12 @@ class _Before:
         total, base = pool(items), self.rate
         if total.requests <= 0.0:
             return _Part(total, 0.0, 0.0, 0.0, 1.0, (), 0.0)
-        calm = _without_worst(items, base, most) if len(items) > 1 else total
+        # A single minute with requests may be a blip as a whole.
+        calm = _without_worst(items, base, most).rate if len(items) > 1 else base if most else total.rate
         return _Part(
             total=total,
             effect=total.rate - base,
-            calm_effect=calm.rate - base,
+            calm_effect=calm - base,
             excess=total.errors - base * total.requests,
             calm_share=_calm_share(total.errors / len(items)),
             effects=_effects(items, base),
@@ -199,12 +211,29 @@ class _Before:
 def _before(evidence: Evidence) -> _Before:
     items = counts(evidence, evidence.pre)
     calm = _calm(items) if evidence.knobs.robust else items
-    total = pool(calm)
-    dispersion = _dispersion(calm, mean_rate(posterior(total.errors, total.requests)))
+    before = _known(calm, pool(items).rate)
+    if evidence.knobs.follow_drift and len(items) >= ENOUGH_FOR_RECENT:
+        # What began before the deployment, in more than one minute, is not its effect.
+        usual = _known(sorted(items, key=lambda item: item.rate)[: len(items) // 2], 0.0)
+        margin = _margin(evidence, usual.rate)
+        began = list(takewhile(lambda item: usual.burst(item, margin), reversed(items)))
+        if len(began) >= RECENT:
+            return _known(began, pool(began).rate)
+    return before
+
+
+def _margin(evidence: Evidence, rate: float) -> float:
+    """Return by how much a rate must be exceeded for a warning."""
+    return max(evidence.lines.error, evidence.lines.error_ratio * rate) * WARNING_SHARE
+
+
+def _known(items: Sequence[_Count], with_blips: float) -> _Before:
+    total = pool(items)
+    dispersion = _dispersion(items, mean_rate(posterior(total.errors, total.requests)))
     known = posterior(total.errors / dispersion, total.requests / dispersion)
     # Where PRE is thin its level may be chance: what is usual is the least to compare with.
     rate = max(total.rate, mean_rate(known))
-    return _Before(total, known, rate, dispersion)
+    return _Before(total, known, rate, max(rate, with_blips), dispersion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,20 +289,20 @@ class _Compared:
             for burst, members in groupby(zip(over, outages, strict=True), key=itemgetter(0))
         )
 
-        def severe(total: _Count, effect: float, chance: float) -> float:
-            excess = total.errors - before.rate * total.requests
+        def severe(total: _Count, chance: float) -> float:
+            # The blips of PRE count: minutes that fail now and then are no change where some failed before.
+            excess = total.errors - before.with_blips * total.requests
             improbable = before.log_chance(total) / math.log(chance)
-            return min(effect / required, excess / (2.0 * FEW_FOR_ROLLBACK), improbable)
+            return min(excess / total.requests / required, excess / (2.0 * FEW_FOR_ROLLBACK), improbable)
 
-        effect = total.rate - before.rate
-        overall = severe(total, effect, IMPROBABLE_FOR_ROLLBACK)
+        overall = severe(total, IMPROBABLE_FOR_ROLLBACK)
         # Outages are no scatter of a few failed requests.
-        crashing = severe(total, effect, IMPROBABLE_LATE) if crashes >= CRASHES else 0.0
+        crashing = severe(total, IMPROBABLE_LATE) if crashes >= CRASHES else 0.0
         if crashing >= 1.0 or (bursts >= BURSTS and overall >= 1.0):
             return max(overall, crashing), max(overall, crashing)
         if bursts == BURSTS - 1 and len(items) <= FEW_SAMPLES and overall >= 1.0:
             return overall, ALMOST
-        stayed = min(severe(whole.total, whole.effect, IMPROBABLE_FOR_ROLLBACK), whole.calm_effect / required)
+        stayed = min(severe(whole.total, IMPROBABLE_FOR_ROLLBACK), whole.calm_effect / required)
         if stayed >= 1.0:
             return stayed, stayed if bursts >= BURSTS - 1 else ALMOST
         return 0.0, 0.0
@@ -282,8 +311,9 @@ class _Compared:
 def _compare(evidence: Evidence, post: list[_Count]) -> _Compared:
     before = _before(evidence)
     short = max(len(evidence.post), evidence.window.expected) < LONG_WINDOW
-    whole = before.part(post, 1 if short else len(post))
-    last = before.part(counts(evidence, evidence.last), 1 if short else 2)
+    only = len(evidence.body) == 1
+    whole = before.part(post, 0 if only else 1 if short else len(post))
+    last = before.part(counts(evidence, evidence.last), 0 if only else 1 if short else 2)
     return _Compared(evidence, before, whole, last)
 
 
@@ -296,44 +326,56 @@ def judge_errors(evidence: Evidence) -> Finding | None:
     compared = _compare(evidence, post)
     before, whole, last = compared.before, compared.whole, compared.last
     base, total = before.rate, whole.total
-    need = max(lines.error, lines.error_ratio * base) * WARNING_SHARE
+    need = _margin(evidence, base)
     need_rollback = max(lines.error_rollback * ROLLBACK_SHARE, need)
     strength = compared.strength(need, FEW_ERRORS, IMPROBABLE, IMPROBABLE_LATE)
     critical = min(
         strength,
         compared.strength(need_rollback, FEW_FOR_ROLLBACK, IMPROBABLE_FOR_ROLLBACK, IMPROBABLE_FOR_ROLLBACK),
     )
+    late = last.effect > 1.5 * max(0.0, whole.effect) and strength >= 1.0
+    shown = last.total if late else total
     if evidence.knobs.last_part and critical < 1.0:
         gone, gone_critical = compared.came_and_went(need_rollback)
+        if gone > strength:
+            late, shown = False, pool(counts(evidence, evidence.post))
         strength, critical = max(strength, gone), max(critical, gone_critical)
-    late = last.effect > 1.5 * whole.effect and strength >= 1.0
     limit = _limit(before, total.requests, need_rollback if critical >= 1.0 else need, critical=critical >= 1.0)
     over = sum(item.rate > limit for item in post)
+    share = over / len(post)
+    line = thresholds.errors(lines.deciding(), strength, critical)
+    if strength < 1.0 and share > TOLERATED:
+        gone_again = last.effect < STILL_THERE * need
+        why = Fact("passed.over_again" if gone_again else "passed.single_samples")
+        line = Fact("passed_because", {"line": line, "why": why})
     check = Check(
         metric="error_rate",
         rule="errors_above_own_rate",
         outcome=outcome(strength, critical),
-        code="errors_rose" if strength >= 1.0 else "errors_level",
-        params={
-            "before": before.calm.rate,
-            "failed": round(total.errors),
-            "line": thresholds.errors(lines.deciding(), strength, critical),
-        },
-        observed=last.total.rate if late else total.rate,
+        code=_code(before, strength),
+        params={"before": before.calm.rate, "failed": round(shown.errors), "line": line},
+        observed=shown.rate,
         baseline=before.calm.rate if before.calm.requests else None,
         spread=math.sqrt(before.dispersion * base * (1.0 - base) / total.requests),
         limit=limit,
-        share=over / len(post),
+        share=share,
+        tolerance=TOLERATED,
         margin=critical if critical >= 1.0 else strength,
         details={
             "over": over,
             "samples": len(post),
-            "errors": round(total.errors, 1),
-            "requests": round(total.requests),
+            "errors": round(shown.errors, 1),
+            "requests": round(shown.requests),
             "late": late,
         },
     )
     return Finding(check, strength, critical, strength, min(whole.effect / need, whole.excess / FEW_FOR_ROLLBACK))
+
+
+def _code(before: _Before, strength: float) -> str:
+    if not before.calm.requests:
+        return "errors_without_before"
+    return "errors_rose" if strength >= 1.0 else "errors_level"
 
 
 def _limit(before: _Before, requests: float, need: float, *, critical: bool) -> float:

@@ -22,6 +22,7 @@ from analysis.judge.adaptive.levels import (
     without_worst,
 )
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
+from analysis.judge.adaptive.passed import TOLERATED, with_reason
 from analysis.judge.quality import PRE_MAX_AGE
 from analysis.judge.types import Check, Sample
 
@@ -66,6 +67,9 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     strength = result.strength(need, evidence.guard, evidence.knobs)
     if evidence.knobs.noise_guard:
         strength = min(strength, math.exp(min(5.0, found.surely_lost() / need)))
+    if mean([s.requests_per_sec for s in evidence.post]) >= mean(rates) and result.last < need_rollback:
+        # What did not fall is not lost, whatever was expected; unless nothing arrives at the end.
+        strength = min(strength, ALMOST)
     critical = min(
         strength,
         result.strength(need_rollback, evidence.guard, evidence.knobs),
@@ -77,19 +81,30 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     lost = -math.expm1(-max(0.0, result.sustained))
     # The check's level is the one that decided: of the whole window, or of its last part.
     observed = (1.0 - lost) * expected if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
-    limit = math.exp(-max(need_rollback if critical >= 1.0 else need, evidence.guard * result.whole_error))
+    required = max(need_rollback if critical >= 1.0 else need, evidence.guard * result.whole_error)
+    limit = math.exp(-required)
     under = sum(ratio < limit for ratio in found.ratios)
+    share = under / len(found.ratios)
+    line = with_reason(
+        thresholds.traffic(lines.deciding(), strength, critical),
+        result,
+        required=required,
+        guard=evidence.guard,
+        share=share,
+        passed=strength < 1.0,
+    )
     check = Check(
         metric=METRIC,
         rule="traffic_lost",
         outcome=outcome(strength, critical),
         code=_code(strength, expected / base),
-        params={"before": base, "lost": lost, "line": thresholds.traffic(lines.deciding(), strength, critical)},
+        params={"before": base, "lost": lost, "line": line},
         observed=observed,
         baseline=expected,
         spread=result.spread * expected,
         limit=limit * expected,
-        share=under / len(evidence.body),
+        share=share,
+        tolerance=TOLERATED,
         margin=critical if critical >= 1.0 else strength,
         details={
             "over": under,
@@ -153,9 +168,8 @@ class _Traffic:
         gap = max(0.0, after[0] - before[-1]) / ahead
         usual = max(USUAL_SLOPE, min(FALLS, falls) * gap, days.clear / ahead if days else 0.0)
         own = course(line.slope, line.slope_error, ahead, usual=usual)
-        if own.change > 0.0:
-            # A trend that would worsen the finding counts only half: swings reverse.
-            own = Shift(0.5 * own.change * min(1.0, max(0.0, before[-1] - line.centre) / ahead), own.error)
+        # What rises may stop: a slope excuses, and never makes a loss.
+        own = Shift(min(0.0, own.change), own.error)
         if days and days.change < own.change:
             # PRE does not know the hour: where it disagrees with days that predict each other, they know better.
             apart = Shift(own.change - days.change, days.error)
