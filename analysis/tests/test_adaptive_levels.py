@@ -16,8 +16,8 @@ pytestmark = pytest.mark.unit
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("post", [5, 10, 15])
 def test_latency_that_alternates_is_found_whatever_the_number_of_pre_samples(post: int, first: int) -> None:
-    after = make_series(post, latency_p95=lambda i: 900.0 if i % 2 == first else 120.0)
-    verdicts = {judged(make_pre(pre, latency_p95=120.0), after).verdict for pre in (3, 6, 8, 15, 30)}
+    after = make_series(post, noisy=False, latency_p95=lambda i: 900.0 if i % 2 == first else 120.0)
+    verdicts = {judged(make_pre(pre, noisy=False, latency_p95=120.0), after).verdict for pre in (3, 6, 8, 15, 30)}
     assert len(verdicts) == 1
     assert OK not in verdicts
 

@@ -37,10 +37,9 @@ CHECKS: dict[str, str | Plural] = {
         "course and from earlier days ({lost:percent} lost; before: {before:number}); {line}"
     ),
     "traffic_level": _("traffic: {observed:number} requests/s, expected {baseline:number}; {line}"),
-    "traffic_fell_like_scaling": _(
-        "traffic fell from {baseline:number} to {observed:number} requests/s ({lost:percent} lost) in {samples_over}, "
-        "and cpu with it (×{cpu_left:.2f}) while p95 and errors stayed: this looks like scaling (more processes, and "
-        "each answer is of one); {line}"
+    "traffic_like_scaling": _(
+        "{finding}; cpu went with it (×{cpu_left:.2f}) while p95 and errors stayed: this looks like scaling (more "
+        "processes, and each answer is of one)"
     ),
     "too_good": _(
         "too good to be true: as many requests, but p95 went from {baseline:ms} to {observed:ms} and cpu from "

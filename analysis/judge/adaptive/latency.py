@@ -16,7 +16,6 @@ WANDER = 0.012
 
 # Twice the load makes an unsaturated service about 2**0.3 = 1.23 times as slow; estimated from PRE if its load varies.
 PRIOR_LOAD_EXPONENT = 0.3
-MOST_LOAD_LOST = math.log(2.0)
 MAX_BUSY = 0.95
 # A service is out of breath before its cpu is: pools, locks and its busiest core are full first, at about this cpu.
 FULL_CPU = 0.8
@@ -100,17 +99,9 @@ def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: li
             unknown = min(1.0, 0.25 + uncertain / LOAD_EXPONENT_SCATTER)
             queued = unknown * queueing(math.exp(usual), busy, level([s.cpu_usage for s in part]))
             extra = max(max(uncertain, LEAST_UNCERTAIN) * usual, queued - exponent * usual)
-        cleaned.append([y - exponent * _explaining(x) - extra for x, y in zip(xs, ys, strict=True)])
+        # Less traffic makes few services faster, and in POST it may be what a fault left over.
+        cleaned.append([y - exponent * (max(0.0, x) if which else x) - extra for x, y in zip(xs, ys, strict=True)])
     return cleaned
-
-
-def _explaining(load_change: float) -> float:
-    """Return the change of load (log) that may explain latency.
-
-    A decrease counts only half, and down to half the load, because few services get faster when idle; a service without
-    traffic is not slow.
-    """
-    return load_change if load_change > 0 else 0.5 * max(load_change, -MOST_LOAD_LOST)
 
 
 def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:

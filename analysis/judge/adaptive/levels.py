@@ -35,6 +35,7 @@ MIN_FOR_DRIFT = 8
 # An effect that loses a quarter from sample to sample is fading; half with two samples only.
 FADES = 0.75
 FADES_AT_ONCE = 0.5
+GONE = 0.5
 # A blip on top of an earlier effect excuses nothing; the earlier effect needs this share of a finding.
 STOOD = 0.75
 
@@ -189,8 +190,17 @@ def dying_away(effects: Sequence[float], need: float) -> float:
 
     At the end at least three samples, the first well above what a finding takes, each at most three quarters of the
     one before (or two, with less than half), and nothing that was there before: a cold start, or a blip seen through a
-    sliding window. The next value of such a series is what counts.
+    sliding window. The next value of such a series is what counts. Samples without an effect may follow.
     """
+    rest = math.inf
+    for end in range(len(effects), 1, -1):
+        rest = min(rest, _rest(effects[:end], need))
+        if effects[end - 1] >= GONE * need:
+            break
+    return rest
+
+
+def _rest(effects: Sequence[float], need: float) -> float:
     tail = list(effects[-1:])
     while len(tail) < len(effects) and tail[0] <= FADES * effects[-len(tail) - 1]:
         tail.insert(0, effects[-len(tail) - 1])

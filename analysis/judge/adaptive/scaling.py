@@ -13,7 +13,9 @@ SAME_LATENCY = 1.25
 # More than so many times the processes at once is no scaling but lost traffic.
 MOST = 8.0
 # Strength from which latency or errors may have changed.
-CHANGED = 0.7
+CHANGED = 0.85
+# Strength of what is short of a rollback on purpose.
+ALMOST = 0.95
 USER_FACING = ("latency_p95", "error_rate")
 
 
@@ -23,7 +25,7 @@ def explained_by_scaling(evidence: Evidence, findings: Sequence[Finding]) -> lis
     unchanged = all(max(f.strength, f.together) < CHANGED for f in findings if f.check.metric in USER_FACING)
     if shares is None or not unchanged:
         return list(findings)
-    return [_named(finding, *shares) if finding.check.code == "traffic_fell" else finding for finding in findings]
+    return [_named(finding, *shares) if finding.check.metric == "requests_per_sec" else finding for finding in findings]
 
 
 def _shares(evidence: Evidence) -> tuple[float, float] | None:
@@ -47,11 +49,13 @@ def _left(evidence: Evidence, metric: str) -> float | None:
 
 
 def _named(finding: Finding, traffic: float, cpu: float) -> Finding:
+    if not finding.check.failed:
+        return finding
     check = replace(
         finding.check,
-        code="traffic_fell_like_scaling",
-        outcome="warning" if finding.check.failed else finding.check.outcome,
-        details={**finding.check.details, "scaling": round(1.0 / traffic, 2), "cpu_left": round(cpu, 3)},
-        params={**finding.check.params, "cpu_left": cpu},
+        code="traffic_like_scaling",
+        outcome="warning",
+        params={"finding": finding.check.fact, "cpu_left": cpu},
+        details={**finding.check.details, "scaling": round(1.0 / traffic, 2)},
     )
-    return replace(finding, check=check, critical=min(finding.critical, 0.95), together=min(finding.together, 0.95))
+    return replace(finding, check=check, critical=min(finding.critical, ALMOST), together=min(finding.together, ALMOST))
