@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from analysis.judge.adaptive.levels import Series, contrast
-from analysis.judge.types import OK, ROLLBACK, WARNING, Sample
-from analysis.tests.adaptive_samples import check_of, judged, judged_early, make_pre, make_series
+from analysis.judge.types import OK, ROLLBACK, WARNING, EarlierDay, Sample
+from analysis.tests.adaptive_samples import check_of, judged, judged_early, make_pre, make_series, make_window
 from explain.rendering import render
 
 pytestmark = pytest.mark.unit
@@ -108,3 +108,14 @@ def test_no_sentence_says_rose_where_its_numbers_do_not() -> None:
     assert check.observed is not None
     assert check.baseline is not None
     assert "rose" not in sentence or check.observed > check.baseline
+
+
+def test_a_rise_at_this_hour_of_every_day_is_expected() -> None:
+    def day(days_ago: int, after: float) -> EarlierDay:
+        before = {"requests_per_sec": 50.0, "latency_p95": 118.0, "cpu_usage": 0.3}
+        return EarlierDay(days_ago, before, {**before, "latency_p95": 118.0 * after, "cpu_usage": 0.3 * after})
+
+    post = make_series(10, latency_p95=210.0, cpu_usage=0.52)
+    for after, verdict in ((1.8, OK), (1.0, WARNING)):
+        days = tuple(day(i, after) for i in range(1, 8))
+        assert judged(make_pre(cpu_usage=0.3), post, window=make_window(earlier_days=days)).verdict == verdict

@@ -1,8 +1,10 @@
 """Judge cpu_usage at equal load. Never recommends a rollback alone."""
 
+import math
 from collections.abc import Sequence
 
 from analysis.judge.adaptive import thresholds
+from analysis.judge.adaptive.earlier import usual_rise
 from analysis.judge.adaptive.evidence import Evidence, Finding, outcome, unmeasured
 from analysis.judge.adaptive.levels import Series, contrast, level, noise
 from analysis.judge.adaptive.lines import WARNING_SHARE
@@ -19,6 +21,7 @@ PRIOR_PROPORTION = 0.85
 PROPORTION_SCATTER = 0.35
 MOST_LOAD_LOST = 0.5
 CLEAR_GROWTH = 0.15
+MOST_RISE = 3.0
 IDLE_SHARE = 0.01
 # Levels that differ by less look the same in a sentence.
 _VISIBLE = 0.001
@@ -88,6 +91,7 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
             [y - slope * _explaining(x) - extra for x, y in zip(xs, ys, strict=True)]
             for xs, ys, extra in zip(loads, values, _growth(loads, slope, plain[0]), strict=True)
         ]
+    rise = usual_rise(evidence.window.earlier_days, "cpu_usage", per_load=PRIOR_PROPORTION)
     series = Series(
         pre=values[0],
         pre_minutes=evidence.pre_minutes,
@@ -96,6 +100,8 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
         last=values[2],
         history=evidence.scatter(lambda samples: [s.cpu_usage for s in samples]),
         age=evidence.pre_age / 60.0,
+        rise=plain[0] * math.expm1(min(MOST_RISE, rise.change)),
+        rise_error=plain[0] * rise.error,
     )
     result = contrast(series, sign=1.0, prior_noise=PRIOR_NOISE, wander=WANDER, knobs=evidence.knobs)
     base = max(0.0, result.base)

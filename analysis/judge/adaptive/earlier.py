@@ -78,6 +78,18 @@ def of_earlier_days(days: Sequence[EarlierDay], metric: str) -> Shift | None:
     return Shift(change, math.sqrt(variance / skill)) if skill > 0.0 else None
 
 
+def usual_rise(days: Sequence[EarlierDay], metric: str, *, per_load: float) -> Shift:
+    """Return how much a metric rises at this hour beyond what traffic explains; none if days predict no rise.
+
+    per_load: how the metric follows traffic (exponent).
+    """
+    own, traffic = of_earlier_days(days, metric), of_earlier_days(days, "requests_per_sec")
+    if own is None:
+        return Shift()
+    change = own.change - per_load * max(0.0, traffic.change if traffic is not None else 0.0)
+    return Shift(change, own.error) if change > 0.0 else Shift()
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A straight line through a series.

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from analysis.judge.adaptive import thresholds
+from analysis.judge.adaptive.earlier import usual_rise
 from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import Contrast, Series, contrast, level, noise
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
@@ -114,6 +115,7 @@ def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
     logs = [_logs(part) for part in samples]
     if evidence.knobs.explain_load:
         logs = _beyond_load(evidence, samples, logs)
+    rise = usual_rise(evidence.window.earlier_days, "latency_p95", per_load=PRIOR_LOAD_EXPONENT)
     series = Series(
         pre=logs[0],
         pre_minutes=[evidence.pre_minutes[i] for i in parts[0][1]],
@@ -122,6 +124,8 @@ def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
         last=logs[2],
         history=evidence.scatter(_logs),
         age=evidence.pre_age / 60.0,
+        rise=rise.change,
+        rise_error=rise.error,
     )
     return contrast(series, sign=1.0, prior_noise=PRIOR_NOISE, wander=WANDER, knobs=evidence.knobs), plain
 

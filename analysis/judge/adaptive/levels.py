@@ -239,7 +239,7 @@ class Series:
     """One metric on its scale of comparison: PRE, POST without warm-up (body), last part of body; none empty.
 
     history: values of earlier deployments, one group each, to see the usual scatter; age: real minutes between PRE and
-    POST.
+    POST; rise: how much the metric usually rises at this hour, with its standard error.
     """
 
     pre: Sequence[float]
@@ -249,6 +249,8 @@ class Series:
     last: Sequence[float]
     history: Sequence[Sequence[float]] = ()
     age: float = 0.0
+    rise: float = 0.0
+    rise_error: float = 0.0
 
 
 def drift_shift(series: Series, *, at: float, spread: float, rho: float) -> float:
@@ -316,11 +318,14 @@ def contrast(
         # A trend that would worsen the finding counts only half: swings reverse.
         shift = shift if sign * shift > 0 else 0.5 * shift
         shift = sign * max(sign * shift, sign * recent_shift(series.pre, base, spread, rho))
+    error_of_shift = 0.0
+    if knobs.follow_drift and series.rise > sign * shift:
+        shift, error_of_shift = sign * series.rise, series.rise_error
     expected = base + shift
     excess = [sign * (value - expected) for value in series.body]
     last = [sign * (value - expected) for value in series.last]
     pre_count = math.fsum(weights) ** 2 / math.fsum(weight * weight for weight in weights)
-    wandered = wander * wander * min(series.age, WANDERS_MINUTES)
+    wandered = wander * wander * min(series.age, WANDERS_MINUTES) + error_of_shift**2
 
     def error(count: int) -> float:
         sampling = 1.0 / effective(pre_count, rho) + 1.0 / effective(count, rho)
