@@ -27,6 +27,7 @@ from analysis.serializers import (
     StandingVerdict,
     VerdictSerializer,
 )
+from common.moments import IsoMomentField
 from common.openapi import described
 from deployments.api import sentences
 from deployments.closing import earlier_attempt, why_closed
@@ -79,14 +80,18 @@ class NewestFirst(CursorPagination):
         return cursor
 
 
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    field_class = IsoMomentField
+
+
 class DeploymentFilter(django_filters.FilterSet):
     """environment: its name; started_after and started_before: ISO 8601."""
 
     environment = django_filters.CharFilter(field_name="environment__name")
     state = django_filters.ChoiceFilter(choices=State.choices)
     verdict = django_filters.ChoiceFilter(field_name="verdict__verdict", choices=VerdictName.choices)
-    started_after = django_filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="gte")
-    started_before = django_filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="lt")
+    started_after = MomentFilter(field_name="started_at", lookup_expr="gte")
+    started_before = MomentFilter(field_name="started_at", lookup_expr="lt")
 
     class Meta:
         model = Deployment

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 from django_htmx.http import push_url
 
+from common.moments import MomentField
 from dashboard import keyset
 from dashboard.keyset import Page
 from dashboard.scope import Scope
@@ -62,9 +63,9 @@ def validate_year(moment: datetime) -> None:
         raise forms.ValidationError(_("The year has to lie between %(first)d and %(last)d."), params=years)
 
 
-def moment_field(label: Any) -> forms.DateTimeField:
+def moment_field(label: Any) -> MomentField:
     """Return a field for a time in the user's time zone."""
-    return forms.DateTimeField(
+    return MomentField(
         label=label,
         required=False,
         widget=forms.DateTimeInput({"type": "datetime-local"}, format=MOMENT),

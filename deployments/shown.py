@@ -57,7 +57,7 @@ def link(most: int) -> Reader:
 
 
 def moment(field: str, given: Any) -> Shown:
-    """Read a time; one without an offset is in UTC."""
+    """Read a time, in UTC: one without an offset is there already, and PostgreSQL does not read every offset."""
     first, last = YEARS
     try:
         found = parse_datetime(given.strip())
@@ -65,4 +65,4 @@ def moment(field: str, given: Any) -> Shown:
         found = None
     if found is None or not first <= found.year <= last:
         return Shown(None, Fact("shown.no_time", {"field": field, "first": str(first), "last": str(last)}))
-    return Shown(found if found.tzinfo else found.replace(tzinfo=UTC))
+    return Shown(found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC))

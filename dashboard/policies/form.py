@@ -15,6 +15,7 @@ from django import forms
 from django.utils import formats, timezone
 from django.utils.translation import gettext_lazy as _
 
+from common.moments import MomentField
 from common.validation import localized
 from dashboard.charts import UNITS
 from dashboard.labels import METRICS as METRIC_NAMES
@@ -245,9 +246,9 @@ def validate_near(moment: datetime) -> None:
         raise forms.ValidationError(_("This lies more than a year away."))
 
 
-def moment_field(label: Any) -> forms.DateTimeField:
+def moment_field(label: Any) -> MomentField:
     widget = forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-    return forms.DateTimeField(label=label, widget=widget, validators=[validate_near])
+    return MomentField(label=label, widget=widget, validators=[validate_near])
 
 
 class ExcludedWindowForm(forms.Form):

@@ -188,7 +188,7 @@ def test_a_filter_that_cannot_be_used_is_reported_and_nothing_is_shown(
 
 
 TEXTS = [*HOSTILE, "#" + "9" * 190, "#0", "'!'&|(:*", "\u2028"]
-TEXTS += ["0001-01-01T00:00", "9999-12-31T23:59:59-12:00", "2026-02-30"]
+TEXTS += ["0001-01-01T00:00", "9999-12-31T23:59:59-12:00", "2026-11-30T10:00+23:59", "2026-02-30"]
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,9 @@ LONG = "x" * 3000
         ("committed_at", "0001-01-01T00:00:00+14:00", None, "no time"),
         ("committed_at", "9999-12-31T23:59:59Z", None, "no time"),
         ("committed_at", "\x00", None, "no time"),
+        # PostgreSQL reads no such offset.
+        ("committed_at", "2026-03-01T10:00:00+16:00", datetime(2026, 2, 28, 18, tzinfo=UTC), None),
+        ("committed_at", "2026-03-01T10:00:00-23:59", datetime(2026, 3, 2, 9, 59, tzinfo=UTC), None),
         ("committed_at", "2026-03-01 10:00:00 +0200", datetime(2026, 3, 1, 8, tzinfo=UTC), None),
         ("committed_at", "2026-03-01T10:00:00", datetime(2026, 3, 1, 10, tzinfo=UTC), None),
     ],
