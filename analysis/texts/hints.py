@@ -88,7 +88,7 @@ HINTS = {
     ),
     "not_set_up": HintText(
         title=_("Not set up yet: the metrics endpoint has never answered"),
-        cause=_("{why}. Nothing of this environment was ever measured, so no deployment can be to blame for it."),
+        cause=_("Nothing of this environment was ever measured: {why}. So no deployment is to blame for it."),
         impact=_("Deployments of this environment are not judged."),
         actions=(
             _("Test the endpoint on the environment's page: it shows what SeqPulse asks and what it gets."),
@@ -108,7 +108,7 @@ HINTS = {
             _("Call the most used pages and endpoints as a user does, and look at status, size and content."),
             _("Compare the counts of 2xx, 3xx and 4xx before and after, in the log of the service or load balancer."),
             _("Count 401, 403 and 404 as errors in the metrics if users should never see them."),
-            _("If the gain is real, mark the verdict as wrong: it is a good day."),
+            _("If the gain is real, mark the verdict as wrong."),
         ),
         last_resort=_("If users get refusals or empty answers, roll back."),
     ),
