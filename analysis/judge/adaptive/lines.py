@@ -46,8 +46,8 @@ class Lines:
     def scaled(self, scale: float) -> Lines:
         """Return the thresholds scaled by a sensitivity (low: larger, high: smaller).
 
-        Physical levels (memory full, minutes until then) stay; a threshold of traffic never exceeds 0.9, because no
-        more than all traffic can be lost.
+        Physical levels (memory full, minutes until then) stay; thresholds of traffic never exceed 0.9 and 0.97, because
+        no more than all traffic can be lost.
         """
         if scale == 1.0:
             return self
