@@ -4,9 +4,10 @@ import re
 
 # Enough to recognise any of them; a login form may be far down.
 LOOKED_AT = 16 * 1024
-# A sample of Prometheus' text format: name{labels} value [timestamp].
+# A sample of Prometheus' text format: name{labels} value [timestamp], or with the name in quotes among the labels. No
+# name ends with a colon: "Error: 500" is none.
 SAMPLE = re.compile(
-    r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^\n]*\})?[ \t]+[+-]?(\d[\d.eE+-]*|\.\d+|inf|nan)([ \t]+-?[\d.]+)?([ \t]+#.*)?",
+    r"([a-zA-Z_:]([a-zA-Z0-9_:]*[a-zA-Z0-9_])?(\{[^\n]*\})?|\{\s*\"[^\"\n]*\"\s*(,[^\n]*)?\})[ \t]+[+-]?(\d[\d.eE+-]*|\.\d+|inf|nan)([ \t]+-?[\d.]+)?([ \t]+#.*)?",
     re.IGNORECASE,
 )
 LINES = 20
@@ -23,13 +24,16 @@ def format_of(body: bytes, content_type: str = "") -> str:
     text = body[:LOOKED_AT].decode("utf-8-sig", "replace").strip()
     if text.startswith("<") and HTML.search(text):
         return "html_login" if LOGIN.search(text) else "html"
+    if len(body) > LOOKED_AT:
+        # The last line is cut.
+        text = text.rpartition("\n")[0]
     named = _exposition(text, ends=body[-LOOKED_AT:].rstrip().endswith(b"# EOF")) or _by_type(content_type.lower())
     return named or ("" if text else "empty")
 
 
 def _exposition(text: str, *, ends: bool) -> str:
     """Return the format of metrics as text, if it is one. ends: whether the body has the end mark of OpenMetrics."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()][:LINES]
+    lines = [line.strip() for line in text.split("\n") if line.strip()][:LINES]
     described = [bool(COMMENT.match(line)) for line in lines]
     samples = [line for line in lines if not line.startswith("#")]
     if not all(SAMPLE.fullmatch(line) for line in samples):

@@ -85,7 +85,7 @@ SIGNATURES = {
 
 def exact(value: float, language: Language) -> str:
     """Write a number as it came: 42, 1.011, 536,870,912."""
-    return language.digits(f"{value:,.15g}")
+    return language.digits(f"{value:,}".removesuffix(".0"))
 
 
 register({**COLLECTIONS, **PAYLOAD, **SIGNATURES}, {"exact": exact})

@@ -91,6 +91,9 @@ def test_with_requests_a_missing_latency_is_refused_with_the_reason():
         ('"0.5"', '"0.5"'),
         ("true", "true"),
         ("-3", "-3"),
+        ("1.0100000000000002", "1.0100000000000002, allowed"),
+        ("536870912", "536,870,912, allowed"),
+        ("1e22", "1e+22, allowed"),
     ],
 )
 def test_a_refusal_shows_the_value(raw, shown):
@@ -167,7 +170,13 @@ http_requests_total{method="post",code="400"}    3
         ('<!-- x --><!doctype HTML><form><input name=p type="password"></form>', "login page"),
         ("", "it is empty"),
         (" \n", "it is empty"),
+        ('{"http.requests", "code"="200"} 3\n{"process.cpu"} 0.2\n', "Prometheus text"),
+        # Longer than what is looked at, whose last line is cut.
+        ("# TYPE x counter\n" + f'x{{labels="{1500 * "v"}"}} 1\n' * 15, "Prometheus text"),
         ("Error 500", "syntax error"),
+        ("Error: 500", "syntax error"),
+        ("status: 5\nuptime: 12\n", "syntax error"),
+        ('{"error": {"code": 5} 7', "syntax error"),
         ("not found", "syntax error"),
         ("<feed/>", "syntax error"),
     ],
