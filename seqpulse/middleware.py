@@ -62,7 +62,8 @@ class GateMiddleware(MiddlewareMixin):
     pending where the same call may succeed later (Retry-After says when), none where it never will.
     """
 
-    PATH = re.compile(r"/deployments/[^/]+/verdict/?")
+    # Without an id too: the call of a pipeline whose trigger failed.
+    PATH = re.compile(r"/deployments/[^/]*/verdict/?")
     LATER = (429, 500, 502, 503, 504)
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:

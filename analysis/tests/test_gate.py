@@ -27,6 +27,7 @@ def test_every_answer_of_the_gate_carries_the_gate(pipeline: Pipeline, settings:
     assert asked(pipeline.verdict(uuid, wait="soon")) == (400, "none")
     assert asked(pipeline.verdict(uuid4())) == (404, "none")
     assert asked(pipeline.verdict("of-nobody")) == (404, "none")
+    assert asked(pipeline.verdict("")) == (404, "none")
     assert asked(Pipeline("sp_wrong").verdict(uuid)) == (401, "none")
     assert asked(pipeline.post(f"/deployments/{uuid}/verdict", {})) == (405, "none")
     second = pipeline.start(force=True)
