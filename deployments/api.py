@@ -58,9 +58,21 @@ def sentences(notes: Sequence[Fact]) -> str:
     return " ".join(map(render, notes))
 
 
+def key_in_header(request: Request) -> str:
+    """Return the idempotency key of the header, "" where there is none.
+
+    WSGI decodes headers as Latin-1, but clients send the bytes of the text that others send in a body: UTF-8.
+    """
+    key = request.headers.get("X-Idempotency-Key", "").strip()
+    try:
+        return key.encode("latin-1").decode()
+    except UnicodeError:
+        return key
+
+
 def checked(serializer_class: type, request: Request) -> dict[str, Any]:
     """Return the validated body, with the idempotency key of the header if there is one. Raises ValidationError."""
-    body, key = request.data, request.headers.get("X-Idempotency-Key", "").strip()
+    body, key = request.data, key_in_header(request)
     if key and isinstance(body, dict):
         body = {**body, "idempotency_key": key}
     serializer = serializer_class(data=body)

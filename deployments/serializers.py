@@ -1,5 +1,6 @@
 """Requests and answers of trigger and finish (docs/protocol.md)."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,9 @@ from deployments.models import Kind
 from deployments.results import known_words, result_of
 from outbound.fetcher import EndpointError, parse_endpoint
 from projects.models import MAX_SETTLE_S
+
+# Characters of a wrong value that its refusal repeats.
+MOST_SHOWN = 64
 
 
 def checked_endpoint(url: str) -> str:
@@ -155,12 +159,27 @@ class OptionalId(serializers.UUIDField):
         return super().validate_empty_values(None if data == "" else data)
 
 
+@extend_schema_field({"type": "string"})
+class ResultField(serializers.Field[Any, Any, Any, Any]):
+    """How the pipeline ended, in the words of any CI system. Anything else is refused with the list of them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        missing = f"Say how the pipeline ended: {known_words()}."
+        super().__init__(error_messages=dict.fromkeys(("required", "null"), missing), **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        result = result_of(data) if isinstance(data, str) else None
+        if result is None:
+            given = f'"{data[:MOST_SHOWN]}"' if isinstance(data, str) else "This"
+            raise serializers.ValidationError(f"{given} is not a result. These are: {known_words()}.")
+        return result
+
+
 class FinishRequest(serializers.Serializer[Any]):
     deployment_id = OptionalId(help_text="From the answer of trigger. Without it, env says which one is finished.")
     env = OptionalText(max_length=100, help_text="Name of the environment; alone: its running deployment.")
     idempotency_key = OptionalText(max_length=255, help_text="Of the trigger call to env; X-Idempotency-Key wins.")
-    result = serializers.CharField(
-        max_length=64,
+    result = ResultField(
         help_text="How the pipeline ended, in the words of any CI system and in any case: success, failed, cancelled, "
         "SUCCESS, UNSTABLE, aborted, skipped, …",
     )
@@ -169,11 +188,11 @@ class FinishRequest(serializers.Serializer[Any]):
     def validate_metrics_endpoint(self, value: str) -> str:
         return checked_endpoint(value)
 
-    def validate_result(self, value: str) -> str:
-        result = result_of(value)
-        if result is None:
-            raise serializers.ValidationError(f'"{value}" is not a result. These are: {known_words()}.')
-        return result
+    def to_internal_value(self, data: Any) -> Any:
+        """Leave out what names a deployment besides its id, which decides: it may be anything."""
+        if isinstance(data, Mapping) and data.get("deployment_id"):
+            data = {name: value for name, value in data.items() if name not in ("env", "idempotency_key")}
+        return super().to_internal_value(data)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["deployment_id"] is None and not attrs["env"]:

@@ -7,7 +7,8 @@ LOOKED_AT = 16 * 1024
 # A sample of Prometheus' text format: name{labels} value [timestamp], or with the name in quotes among the labels. No
 # name ends with a colon: "Error: 500" is none.
 SAMPLE = re.compile(
-    r"([a-zA-Z_:]([a-zA-Z0-9_:]*[a-zA-Z0-9_])?(\{[^\n]*\})?|\{\s*\"[^\"\n]*\"\s*(,[^\n]*)?\})[ \t]+[+-]?(\d[\d.eE+-]*|\.\d+|inf|nan)([ \t]+-?[\d.]+)?([ \t]+#.*)?",
+    r"([a-zA-Z_:]([a-zA-Z0-9_:]*[a-zA-Z0-9_])?(\{[^\n]*\})?|\{\s*\"[^\"\n]*\"\s*(,[^\n]*)?\})"
+    r"[ \t]+[+-]?(\d[\d.eE+-]*|\.\d+|inf|nan)([ \t]+-?[\d.]+)?([ \t]+#.*)?",
     re.IGNORECASE,
 )
 LINES = 20

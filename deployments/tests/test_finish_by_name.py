@@ -1,5 +1,7 @@
 """Finish by environment and key."""
 
+from typing import Any
+
 import pytest
 
 from deployments.models import Deployment
@@ -36,9 +38,24 @@ def test_the_key_may_come_in_the_header(pipeline: Pipeline) -> None:
     assert pipeline.post(FINISH, body, **{"X-Idempotency-Key": "run-1"}).json()["status"] == "accepted"
 
 
-def test_the_id_decides_whatever_else_is_named(pipeline: Pipeline) -> None:
+def test_a_key_is_the_same_in_the_header_as_in_the_body(pipeline: Pipeline) -> None:
+    key = "größe-漢-1"
+    pipeline.post("/deployments/trigger", {"env": "prod", "force": True}, **{"X-Idempotency-Key": in_header(key)})
+    body = {"env": "prod", "result": "success", "idempotency_key": key}
+    assert pipeline.post(FINISH, body).json()["status"] == "accepted"
+    again = pipeline.post(FINISH, {"env": "prod", "result": "success"}, **{"X-Idempotency-Key": in_header(key)}).json()
+    assert again["status"] == "ignored"
+
+
+def in_header(text: str) -> str:
+    """Return the text as WSGI gives a header of its bytes to the application."""
+    return text.encode().decode("latin-1")
+
+
+@pytest.mark.parametrize("named", ["nowhere", "x" * 300, "\0", True, 5, {"name": "prod"}, []])
+def test_the_id_decides_whatever_else_is_named(pipeline: Pipeline, named: Any) -> None:
     staging = Deployment.objects.get(environment__name="staging")
-    body = {"deployment_id": str(staging.uuid), "env": "nowhere", "idempotency_key": "x", "result": "success"}
+    body = {"deployment_id": str(staging.uuid), "env": named, "idempotency_key": named, "result": "success"}
     assert pipeline.post(FINISH, body).json()["deployment_id"] == str(staging.uuid)
 
 

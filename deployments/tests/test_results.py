@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from deployments.models import PipelineResult
@@ -81,9 +83,13 @@ def test_finish_takes_the_word_of_a_ci_system(pipeline: Pipeline) -> None:
     assert pipeline.get("/deployments").json()["results"][0]["pipeline_result"] == "failed"
 
 
+NO_RESULTS: list[Any] = ["in_progress", "", " ", None, True, 0, [], {}, "\0", "x" * 5000]
+
+
 @pytest.mark.django_db
-def test_finish_refuses_another_word_with_the_list(pipeline: Pipeline) -> None:
-    answer = pipeline.finish(pipeline.start(), result="in_progress")
+@pytest.mark.parametrize("body", [{}, *({"result": given} for given in NO_RESULTS)])
+def test_finish_refuses_anything_else_with_the_list(pipeline: Pipeline, body: dict[str, Any]) -> None:
+    answer = pipeline.post("/deployments/finish", {"deployment_id": pipeline.start(), **body})
     [message] = answer.json()["error"]["fields"]["result"]
     assert answer.status_code == 400
     assert all(word in message for word in RESULT_OF)
