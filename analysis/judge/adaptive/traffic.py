@@ -67,7 +67,9 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     strength = result.strength(need, evidence.guard, evidence.knobs)
     if evidence.knobs.noise_guard:
         strength = min(strength, math.exp(min(5.0, found.surely_lost() / need)))
-    if mean([s.requests_per_sec for s in evidence.post]) >= mean(rates) and result.last < need_rollback:
+    after = [sample.requests_per_sec for sample in evidence.post]
+    gone = result.last >= need_rollback and mean(after[-found.last :]) < mean(rates[-found.last :])
+    if mean(after) >= mean(rates) and not gone:
         # What did not fall is not lost, whatever was expected; unless nothing arrives at the end.
         strength = min(strength, ALMOST)
     critical = min(
