@@ -211,11 +211,7 @@ STATEMENTS: dict[str, str | Plural] = {
         "{metric:metric} is at {observed:{metric}}, beyond {limit:{metric}}, and it was failing already before "
         "({before:{metric}})"
     ),
-    "no_answer_at_end": Plural(
-        "n",
-        "the service did not answer the last {n} collection ({reasons:list})",
-        "the service did not answer the last {n} collections ({reasons:list})",
-    ),
+    "no_answer_at_end": _("the service did not answer the last {n} collections ({reasons:list})"),
 }
 
 QUALITY: dict[str, str | Plural] = {
