@@ -313,6 +313,15 @@ def test_a_limit_is_never_on_the_wrong_side_of_the_level_before(deployment: Depl
             assert check.limit <= check.baseline if floor else check.limit >= check.baseline, render(check.fact)
 
 
+@given(deployment=changed())
+@settings(max_examples=EXAMPLES)
+def test_a_passed_check_tolerates_the_samples_beyond_its_limit_or_says_why(deployment: Deployment) -> None:
+    for check in deployment.verdict.checks:
+        if check.outcome == "ok" and check.share is not None:
+            says_why = '"why"' in json.dumps(check.fact.to_json())
+            assert check.share <= (check.tolerance or 0.0) + 1e-9 or says_why, render(check.fact)
+
+
 @given(deployment=changed(), seed=st.integers(0, 1000), at_once=st.booleans())
 @settings(max_examples=EXAMPLES)
 def test_the_order_of_any_samples_makes_no_difference(deployment: Deployment, seed: int, at_once: bool) -> None:

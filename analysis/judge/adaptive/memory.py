@@ -19,6 +19,7 @@ from analysis.judge.adaptive.levels import (
     noise,
 )
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE, Lines
+from analysis.judge.adaptive.passed import TOLERATED, with_reason
 from analysis.judge.types import Check
 
 # Usual scatter of a minute; the level itself wanders by some 0.02 within an hour.
@@ -300,6 +301,15 @@ def judge_memory(evidence: Evidence) -> Finding | None:
     nearer = result.base + WARNING_SHARE * (lines.leak if leaking else lines.memory_step)
     limit = lines.memory_full if critical >= 1.0 else nearer
     over = sum(value > limit for value in body)
+    share = over / len(body)
+    line = with_reason(
+        thresholds.memory(lines.deciding(), strength, critical),
+        result,
+        required=lines.memory_step * WARNING_SHARE,
+        guard=STEP_GUARD,
+        share=share,
+        passed=strength < 1.0,
+    )
     check = Check(
         metric="memory_usage",
         rule="memory_full" if critical >= 1.0 else "memory_leak" if leaking else "memory_step",
@@ -307,13 +317,14 @@ def judge_memory(evidence: Evidence) -> Finding | None:
         code="memory_went" if strength < 1.0 else "memory_keeps_rising" if leaking else "memory_rose",
         params={
             "minutes_left": leak.minutes_left if leaking else None,
-            "line": thresholds.memory(lines.deciding(), strength, critical),
+            "line": line,
         },
         observed=observed,
         baseline=result.base,
         spread=result.spread,
         limit=limit,
-        share=over / len(body),
+        share=share,
+        tolerance=TOLERATED,
         margin=critical if critical >= 1.0 else strength,
         details={
             "over": over,
