@@ -25,7 +25,7 @@ JAMMED = math.log(1.6)
 CLEAR_GROWTH = 1.15
 # With so much more traffic, no more cpu per request than this factor, and cpu from this level on, a slow service lacks
 # room, not quality.
-MUCH_GROWTH = 1.4
+MUCH_GROWTH = 1.5
 SAME_WORK = 1.1
 NO_ROOM = 0.5
 # PRE shows the effect of small changes of load; least uncertainty about the effect of a jump.
