@@ -56,7 +56,7 @@ TIME_ZONES = {
 # Text written by users and programs, shown as stored. Our own codes, states and texts do not belong here.
 DATA_COLUMNS: dict[type[models.Model], tuple[str, ...]] = {
     ApiKey: ("name", "prefix"),
-    Deployment: ("branch", "author", "version", "commit_sha", "url"),
+    Deployment: ("branch", "author", "version", "commit_sha", "commit_message", "url"),
     Environment: ("name", "metrics_endpoint"),
     ExcludedWindow: ("reason",),
     Invitation: ("email",),

@@ -227,13 +227,12 @@ def test_a_mark_of_a_verdict_that_was_revised_meanwhile_is_refused(environment, 
 
 
 def test_an_early_verdict_stays_on_record_and_its_final_word_is_revised(environment):
-    deployment = observed(environment, post=2, error_rate=[0.97, 1.0])
-    at = observed_until(deployment) - timedelta(minutes=2, seconds=59)
+    deployment = observed(environment, post=4, error_rate=[0.97, 1.0, 1.0, 0.98])
+    at = observed_until(deployment) - timedelta(seconds=59)
     judgement = early(load_evidence([deployment], at)[deployment.pk])
     assert judgement is not None
     assert store_early(deployment.pk, judgement)
-    for index in (3, 4, 5):
-        make_sample(deployment, sequence_index=index, error_rate=1.0)
+    make_sample(deployment, sequence_index=5, error_rate=1.0)
     before = judge_now(deployment).verdict
     assert (before.early, before.verdict, before.final["verdict"]) == (True, *["rollback_recommended"] * 2)
     set_policy(environment, {"critical_metrics": [], "limits": {"error_rate": 1}}, source="dashboard")
@@ -284,9 +283,9 @@ def test_what_was_not_observed_is_not_judged(environment, state, refusal):
 
 
 def test_nothing_is_judged_again_while_the_window_is_open(environment):
-    started = timezone.now() - timedelta(minutes=3)
+    started = timezone.now() - timedelta(minutes=5)
     deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started)
-    make_samples(deployment, post=2, error_rate=[0.97, 1.0])
+    make_samples(deployment, post=4, error_rate=[0.97, 1.0, 1.0, 0.98])
     judgement = early(load_evidence([deployment], timezone.now())[deployment.pk])
     assert judgement is not None
     assert refusal_of(lambda: preview_rerun(fresh(deployment))) == Refusal.WINDOW_OPEN

@@ -122,14 +122,14 @@ def after_a_bad_one(environment: Environment, **metrics: Any) -> Deployment:
 
 
 def called_out_early(environment: Environment) -> Deployment:
-    """Create a deployment that answers only errors: early verdict after two samples, window still open."""
-    sample_baseline(environment, minutes_ago=4)
-    started = timezone.now() - timedelta(minutes=4)
+    """Create a deployment that answers only errors: early verdict after four samples, window still open."""
+    sample_baseline(environment, minutes_ago=6)
+    started = timezone.now() - timedelta(minutes=6)
     deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started, **FACTS)
-    make_samples(deployment, post=2, error_rate=[0.97, 1.0])
+    make_samples(deployment, post=4, error_rate=[0.97, 1.0, 1.0, 0.98])
     for index in range(1, 6):
-        collection(deployment, index, status=JobStatus.COMPLETED if index < 3 else JobStatus.PENDING)
-    at = deployment.started_at + timedelta(minutes=3, seconds=1)
+        collection(deployment, index, status=JobStatus.COMPLETED if index < 5 else JobStatus.PENDING)
+    at = deployment.started_at + timedelta(minutes=5, seconds=1)
     judgement = assess_early(load_evidence([deployment], at)[deployment.pk])
     assert judgement is not None
     assert store_early(deployment.pk, judgement)
@@ -138,8 +138,7 @@ def called_out_early(environment: Environment) -> Deployment:
 
 def end_window(deployment: Deployment, *, error_rate: float = 1.0) -> Deployment:
     """The rest of an early verdict's window: the service answers only errors to the end of it, or has recovered."""
-    for index in range(3, 6):
-        make_sample(deployment, sequence_index=index, error_rate=error_rate)
+    make_sample(deployment, sequence_index=5, error_rate=error_rate)
     deployment.jobs.update(status=JobStatus.COMPLETED)
     return judge_now(deployment)
 

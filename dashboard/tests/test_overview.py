@@ -114,7 +114,7 @@ def test_a_deployment_that_is_running_waits_for_its_finish(browser_of, environme
 
 def test_an_early_verdict_is_still_watched(browser_of, environment):
     scenes.called_out_early(environment)
-    shows(browser_of.get(OVERVIEW), "Rollback recommended in 1 environment of 1", "2 of 5 samples")
+    shows(browser_of.get(OVERVIEW), "Rollback recommended in 1 environment of 1", "4 of 5 samples")
     assert "early" in row_of(browser_of, environment)
 
 

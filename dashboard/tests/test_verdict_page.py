@@ -25,12 +25,12 @@ pytestmark = pytest.mark.django_db
 def test_an_early_verdict_says_so_and_goes_on_until_its_window_has_ended(browser_of, environment):
     deployment = scenes.called_out_early(environment)
     page = browser_of.get(address(deployment))
-    shows(page, "Early : issued after 2 of 5 samples", "The window is still open")
+    shows(page, "Early : issued after 4 of 5 samples", "The window is still open")
     assert 'data-live="running"' in page.content.decode()
-    assert "early 2 of 5 samples" in words(browser_of.get(LIST))
+    assert "early 4 of 5 samples" in words(browser_of.get(LIST))
 
     ended = browser_of.get(address(scenes.end_window(deployment)))
-    shows(ended, "Early : issued after 2 of 5 samples", "At the end of the window Rollback recommended")
+    shows(ended, "Early : issued after 4 of 5 samples", "At the end of the window Rollback recommended")
     deployment = Deployment.objects.get(pk=deployment.pk)
     shows(ended, deployment.verdict.final["summary"], "Checks of the early verdict", "Checks at the end of the window")
     assert 'data-live="done"' in ended.content.decode()
