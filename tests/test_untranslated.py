@@ -277,11 +277,12 @@ class Seen:
 
 def stored_data() -> set[str]:
     return {
-        str(value)
+        line
         for model, columns in DATA_COLUMNS.items()
         for row in model._default_manager.values_list(*columns)
         for value in row
         if value
+        for line in str(value).splitlines()
     }
 
 

@@ -158,11 +158,12 @@ def figures(text: str) -> list[str]:
 
 def test_french_says_every_fact_of_the_judge_with_the_same_figures(french: None) -> None:
     facts = [fact for verdict, hints in judgements() for fact in facts_in(verdict, hints)]
+    placeholder = re.compile(r"(?<!%){\w")
     for english, fact in {render(fact): fact for fact in facts}.items():
         shown = message(fact)
         assert figures(shown) == figures(english), english
-        assert "{" not in shown.replace("%{time_total}", ""), shown
-        assert shown != english
+        assert not placeholder.search(shown), shown
+        assert shown != english or english.startswith("HTTP "), english
     known = {*verdicts.TEXTS, *metrics.TEXTS, *hint_texts.TEXTS}
     assert known - {code for fact in facts for code in codes_in(fact)} <= ELSEWHERE, "judgements() has no case of it"
 

@@ -36,7 +36,7 @@ from projects.models import Environment, ExcludedWindow, PolicyVersion
 from projects.policies import policy_from_toml
 from projects.policy import FixedPolicy, policy_from_dict
 from projects.services import set_policy
-from tests.factories import make_deployment, make_environment, make_verdict
+from tests.factories import make_deployment, make_environment, make_sample, make_verdict
 
 OWNED = pytest.mark.environment(role=Role.OWNER, metrics_endpoint="https://shop.example.com/ds-metrics")
 pytestmark = [pytest.mark.django_db, OWNED]
@@ -278,7 +278,11 @@ def test_of_an_early_verdict_the_final_word_is_replayed(browser_of, environment)
     deployment = scenes.called_out_early(environment)
     # Its window is open: nothing to compare with yet.
     assert "There is no judged deployment to replay yet." in words(send(browser_of, environment, "replay"))
-    recovered = scenes.end_window(deployment, error_rate=0.002).verdict
+    kept = Deployment.objects.filter(pk=deployment.pk)
+    kept.update(window_samples=15)
+    for index in range(6, 16):
+        make_sample(deployment, sequence_index=index, error_rate=0.0)
+    recovered = scenes.end_window(kept.get(), error_rate=0.0).verdict
     assert (recovered.verdict, recovered.final["verdict"]) == ("rollback_recommended", "ok")
     assert "0 of 1 verdict would change." in words(send(browser_of, environment, "replay"))
 
