@@ -83,7 +83,7 @@ def stated(verdict: Verdict, seen: Seen) -> Verdict:
     """
     basis = _basis(seen)
     found = _doubts(verdict, basis, seen)
-    health = _health(verdict, seen, exercised=basis.exercised)
+    health = _health(verdict, seen, exercised=bool(basis.exercised))
     basis = replace(basis, doubts=(*verdict.basis.doubts, *found))
     result = replace(verdict, health=health, basis=basis)
     if found:

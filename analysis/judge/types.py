@@ -194,14 +194,14 @@ class Basis:
     """What a verdict rests on.
 
     requests, requests_before: judged requests of POST and PRE, about; pre_age_s: seconds from the newest PRE sample to
-    the first POST sample, None without PRE; exercised: whether requests reached the new version; doubts: why the
-    verdict is not conclusive.
+    the first POST sample, None without PRE; exercised: whether requests reached the new version, None where that is
+    not recorded; doubts: why the verdict is not conclusive.
     """
 
     requests: float = 0.0
     requests_before: float = 0.0
     pre_age_s: float | None = None
-    exercised: bool = False
+    exercised: bool | None = None
     doubts: tuple[Fact, ...] = ()
 
 

@@ -80,8 +80,10 @@ def test_health_and_basis_stand_beside_the_verdict(browser_of, environment):
 
 def test_a_verdict_without_these_statements_says_that_health_is_not_known(browser_of, environment):
     deployment = make_deployment(environment=environment, state=State.FINISHED)
-    make_verdict(deployment)
-    shows(browser_of.get(address(deployment)), "The service now Not known")
+    make_verdict(deployment, checks=[{"metric": "error_rate", "fact": None}])
+    page = browser_of.get(address(deployment))
+    shows(page, "The service now Not known")
+    assert "No requests before or after" not in words(page)
 
 
 def test_a_revised_final_word_is_not_shown_at_the_early_verdict(browser_of, environment):
