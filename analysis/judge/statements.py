@@ -160,13 +160,26 @@ def _health(verdict: Verdict, seen: Seen, *, exercised: bool) -> Health:
     down = _down_at_end(seen)
     if down:
         return Health("no", (Fact("no_answer_at_end", {"n": len(down), "reasons": distinct_reasons(down)}),))
-    reasons = [one.fact for one in unhealthy(seen)]
+    reasons = [_as_compared(one, verdict).fact for one in unhealthy(seen)]
     named = {reason.params["metric"] for reason in reasons}
     critical = (check for check in verdict.checks if check.outcome == "critical" and check.metric not in named)
     reasons += [check.fact for check in critical if _still_there(check, seen.end)]
     if reasons:
         return Health("no", tuple(reasons))
     return Health("yes" if seen.after and exercised else "unknown")
+
+
+def _as_compared(found: Unhealthy, verdict: Verdict) -> Unhealthy:
+    """Return the metric with the levels of its check, so that one verdict names one level before and one after.
+
+    Without a level before, where those of the check are not both beyond the limit.
+    """
+    for check in verdict.checks:
+        if check.metric == found.metric and check.observed is not None and check.baseline is not None:
+            if found.before is not None and min(check.observed, check.baseline) > found.limit:
+                return replace(found, observed=check.observed, before=check.baseline)
+            return replace(found, before=None)
+    return found
 
 
 def unhealthy(seen: Seen) -> tuple[Unhealthy, ...]:

@@ -18,6 +18,7 @@ from analysis.judge import judge
 from analysis.judge.adaptive import judge_adaptive, judge_early
 from analysis.judge.hints import hints
 from analysis.judge.types import (
+    METRICS,
     OK,
     ROLLBACK,
     VERDICTS,
@@ -320,6 +321,32 @@ def test_a_passed_check_tolerates_the_samples_beyond_its_limit_or_says_why(deplo
         if check.outcome == "ok" and check.share is not None:
             says_why = '"why"' in json.dumps(check.fact.to_json())
             assert check.share <= (check.tolerance or 0.0) + 1e-9 or says_why, render(check.fact)
+
+
+def same(one: object, other: object) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return one == other
+
+
+@given(deployment=changed())
+@settings(max_examples=EXAMPLES)
+def test_sentence_hint_and_check_name_the_same_levels(deployment: Deployment) -> None:
+    checks = deployment.verdict.checks
+    for check in checks:
+        # Where other traffic was expected than before, its sentence names both.
+        if check.metric != "requests_per_sec":
+            levels = {"before": check.baseline, "after": check.observed}
+            assert all(same(check.params[name], level) for name, level in levels.items() if name in check.params)
+    for hint in deployment.hints:
+        for metric, numbers in hint.numbers.items():
+            if metric in METRICS:
+                assert any(
+                    same(numbers.get("observed", check.observed), check.observed)
+                    and same(numbers.get("baseline", numbers.get("before", check.baseline)), check.baseline)
+                    for check in checks
+                    if check.metric == metric
+                ), hint.code
 
 
 @given(deployment=changed(), seed=st.integers(0, 1000), at_once=st.booleans())
