@@ -29,7 +29,7 @@ def format_of(body: bytes, content_type: str = "") -> str:
         # The last line is cut.
         text = text.rpartition("\n")[0]
     named = _exposition(text, ends=body[-LOOKED_AT:].rstrip().endswith(b"# EOF")) or _by_type(content_type.lower())
-    return named or ("" if text else "empty")
+    return named or ("" if body.strip() else "empty")
 
 
 def _exposition(text: str, *, ends: bool) -> str:

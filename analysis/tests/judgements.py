@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.judge import judge, judge_early
 from analysis.judge.hints import hints
-from analysis.judge.types import Check, Hint, Miss, Sample, Verdict, Window
+from analysis.judge.types import Check, EarlierDay, Hint, Miss, Sample, Verdict, Window
 from analysis.tests import adaptive_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.texts.metrics import REASONS
@@ -120,6 +120,12 @@ def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
     # Failing before as after.
     yield make_pre(30, error_rate=0.4), make_post(5, error_rate=0.4), make_window()
     yield make_pre(15), make_post(5), make_window(bad_predecessor=7)
+    # New traffic that fails; a history that shows the scatter; traffic that falls on other days as well.
+    yield make_pre(15, **idle), make_post(5, error_rate=0.3), make_window()
+    yield [*(replace(one, origin="history") for one in make_pre(8)), *make_pre(2)], make_post(5), make_window()
+    days = tuple(EarlierDay(n, {"requests_per_sec": 50.0}, {"requests_per_sec": 25.0}) for n in range(1, 8))
+    yield make_pre(15), make_post(5, requests_per_sec=5.0), make_window(earlier_days=days)
+    yield make_pre(15), make_post(5, error_rate=[0.4, 0.4, 0.4, 0.0, 0.0]), make_window()
     # The early judge wants a minute's distance and a longer baseline.
     for error, latency, rate, memory in [(0.97, 1, 1, 1), (0.4, 1, 1, 1), (0.002, 20, 1, 1), (0.002, 1, 0.01, 1.98)]:
         pre = adaptive_samples.make_pre()
@@ -159,6 +165,17 @@ def by_another_judge() -> Iterator[tuple[Verdict, list[Hint]]]:
     verdict = judge(pre, post, policy_from_dict({}), window)
     unheard_of = [replace(check, metric="endpoint") for check in verdict.checks if check.outcome == "critical"]
     bare = Check(metric="memory_usage", rule="leak", outcome="critical", code="no_usable_sample")
-    for checks in ((), tuple(unheard_of), (bare,)):
+    # Slower and busier than less traffic explains, though no slower or busier than before; what passed, and why.
+    share = Fact("share_lost", {"share": 0.3})
+    reasons = ("passed.scatter", "passed.over_again", "passed.single_samples")
+    passed = [Fact("passed_because", {"line": share, "why": Fact(reason)}) for reason in reasons]
+    slow = Check("latency_p95", "latency_above_own_level", "ok", "latency_beyond_load", {}, 100.0, 100.0)
+    levels = Fact("cpu_levels", {"before": 0.4, "after": 0.4})
+    busy = Check(
+        "cpu_usage", "cpu_beyond_load", "ok", "cpu_beyond_load", {"levels": levels, "beyond": 0.2, "line": share}
+    )
+    slower = (replace(slow, params={"line": line}, details={"beyond_load": 1.8}) for line in passed)
+    beyond_load = (*slower, busy)
+    for checks in ((), tuple(unheard_of), (bare,), beyond_load):
         changed = replace(verdict, checks=checks)
         yield changed, hints(changed, pre, post, window)

@@ -134,6 +134,7 @@ def facts_in(verdict: Verdict, hints: list[JudgedHint]) -> Iterator[Fact]:
     yield verdict.summary
     yield from (check.fact for check in verdict.checks)
     yield from (issue.fact for issue in verdict.quality.issues)
+    yield from (*verdict.health.reasons, *verdict.basis.doubts)
     for hint in hints:
         facts = facts_of(hint.text_key, hint.params, evidence=hint.evidence, roll_back=hint.roll_back)
         yield from (facts.title, facts.cause, facts.impact, *facts.evidence, *facts.actions)
