@@ -240,6 +240,16 @@ def test_an_early_verdict_on_a_dead_endpoint_tells_no_traffic() -> None:
     assert hint_columns(hint)["title"] == "The service stopped answering: 5 of 5 collections failed"
 
 
+@pytest.mark.parametrize("reason", ["invalid_json", "invalid_payload", "http_4xx", "redirect", "too_large"])
+def test_an_endpoint_that_answers_something_else_did_not_stop_answering(reason: str) -> None:
+    verdict, found = judged([], misses=tuple(make_miss(index, reason) for index in range(5)))
+    assert verdict.verdict == "warning"
+    assert [(hint.code, hint.severity) for hint in found] == [("service_unreachable", "warning")]
+    columns = hint_columns(found[0])
+    assert columns["title"] == "The endpoint answers without metrics: 4 of 4 collections failed"
+    assert "Before the deployment" not in columns["cause"]
+
+
 def test_a_service_that_lost_its_traffic_is_not_called_slow() -> None:
     verdict, _ = judged(make_post(requests_per_sec=1.0))
     assert verdict.failed_metrics == ("requests_per_sec",)

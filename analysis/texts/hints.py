@@ -86,6 +86,20 @@ HINTS = {
             _("If the service is well and only its metrics moved, set the environment's new endpoint."),
         ),
     ),
+    "service_unreachable.answers": HintText(
+        title=_("The endpoint answers without metrics: {missing} of {expected} collections failed"),
+        cause=_(
+            "For {missing} of {expected} collections something answered, but not with metrics ({reasons:list}). "
+            "Typical: the new version serves them at another path or in another format, asks for a login there, or "
+            "something else answers at this address."
+        ),
+        impact=_("What was not measured is not judged: whether users notice anything is not known."),
+        actions=(
+            _("Test the endpoint in the settings of the environment: the test shows what it answers."),
+            _("Compare path, port and host name of the new version with the endpoint that SeqPulse asks."),
+            _("Call the service from outside: if its users get the same answer, roll back."),
+        ),
+    ),
     "not_set_up": HintText(
         title=_("Not set up yet: the metrics endpoint has never answered"),
         cause=_("Nothing of this environment was ever measured: {why}. So no deployment is to blame for it."),

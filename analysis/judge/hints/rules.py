@@ -58,14 +58,14 @@ def _refused_unit(detail: Fact | None) -> Fact | None:
 
 
 def service_unreachable(findings: Findings) -> Hint | None:
-    """Report failed collections that indicate an outage."""
+    """Report failed collections that indicate an outage, or an endpoint that answers with something else."""
     check = findings.unreachable()
     if check is None:
         return None
     missing, expected = check.details.get("missing", 0), check.details.get("expected", findings.window.expected)
     misses = [miss for miss in findings.window.misses if miss.phase == "post"]
     return Hint(
-        "service_unreachable",
+        "service_unreachable.answers" if check.code == "no_metrics_answered" else "service_unreachable",
         severity="critical" if check.outcome == "critical" else "warning",
         # The judge's confidence: there is no level to measure a deviation by.
         confidence=findings.verdict.confidence,
@@ -354,6 +354,7 @@ RULES: tuple[Rule, ...] = (
 REPLACES = {
     "looks_like_other_unit.refused": ("not_set_up", "service_unreachable", "missing_data", "poor_data"),
     "service_unreachable": ("missing_data", "poor_data"),
+    "service_unreachable.answers": ("missing_data", "poor_data"),
     "not_set_up": ("missing_data", "poor_data"),
     "too_good_to_be_true.answers": ("latency_improved",),
     "looks_like_scaling": ("traffic_below_baseline",),
