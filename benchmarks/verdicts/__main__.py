@@ -24,7 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__)
     parser.add_argument("--cases", type=int, default=8_000, help="cases of the first world; half are reported")
     parser.add_argument("--seed", type=int, default=REPORT_SEED)
-    parser.add_argument("--seeds", type=int, default=3, help="this many seeds; all sections but the last of the first")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="seeds of the table of ranges; the rest is of the first one"
+    )
     parser.add_argument("--others", type=int, default=1500, help="cases of each other world; 0 leaves them out")
     parser.add_argument("--strata", type=int, default=500, help="cases per idea in its stratum; 0 leaves them out")
     parser.add_argument("--world", choices=tuple(WORLDS), default="first", help="world of --write")
