@@ -829,7 +829,7 @@ def one_error_counts_little(rng: random.Random) -> Situation:
     return _few_errors(rng, requests=140, errors=rng.choice((1, 2)), minutes=1, pre=18)
 
 
-@story("p95 29 | 31, 273, 2144, 873, 34 (over again before the end)", WARNING, reported=True)
+@story("p95 29 before; 31, 273, 2144, 873, 34 after (over again before the end)", WARNING, reported=True)
 def spike_that_ended(rng: random.Random) -> Situation:
     service = Service(rng, latency=29.0)
     return deployed(service, post=5, after={"latency": one_of([31.0, 273.0, 2144.0, 873.0, 34.0])})
