@@ -320,6 +320,7 @@ AWAY: Answer = (503, {}, b"<html>")
 DROPPED: Answer = (0, {}, b"")
 PASS: Answer = (200, {}, b'{"verdict": "ok", "summary": "s", "hints": [], "gate": "pass"}')
 FAIL: Answer = (200, {}, b'{"verdict": "rollback_recommended", "summary": "s", "hints": [], "gate": "fail"}')
+PAGE: Answer = (200, {}, b"<!doctype html><title>Sign in</title>")
 CLOSED: Answer = (409, {}, b'{"error": {"message": "superseded"}, "gate": "none"}')
 
 
@@ -367,6 +368,8 @@ def gate_server(answers: list[Answer]) -> Iterator[tuple[str, list[str]]]:
         ([DROPPED], 3, "1", 1, (1, 1)),
         ([CLOSED], 60, "0", 0, (1, 1)),
         ([CLOSED], 60, "1", 1, (1, 1)),
+        ([PAGE], 60, "0", 0, (1, 1)),
+        ([PAGE], 60, "1", 1, (1, 1)),
     ],
     ids=[
         "waits",
@@ -379,6 +382,8 @@ def gate_server(answers: list[Answer]) -> Iterator[tuple[str, list[str]]]:
         "no-connection",
         "closed-fails-open",
         "closed-fails-closed",
+        "page-of-a-proxy-fails-open",
+        "page-of-a-proxy-fails-closed",
     ],
 )
 def test_the_gate_waits_as_the_server_says_and_never_spins(
