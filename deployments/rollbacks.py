@@ -15,7 +15,7 @@ def rolls_back_to(environment: Environment, commit: str) -> Deployment | None:
     """
     if not commit:
         return None
-    last = Deployment.objects.filter(environment=environment).order_by("-started_at").values("commit_sha")[:1]
+    last = Deployment.objects.filter(environment=environment).order_by("-started_at", "-pk").values("commit_sha")[:1]
     # The index knows the first characters, which a commit and its abbreviation share.
     beginning = Left(Lower("commit_sha"), SHORTEST_SHA)
     candidates = (
@@ -25,7 +25,7 @@ def rolls_back_to(environment: Environment, commit: str) -> Deployment | None:
         .filter(beginning=commit[:SHORTEST_SHA].lower())
         .good()
         .annotate(last_commit=Subquery(last))
-        .order_by("-started_at")
+        .order_by("-started_at", "-pk")
     )
     for found in candidates.only("number", "commit_sha"):
         last_commit: str = found.last_commit  # type: ignore[attr-defined]  # annotated

@@ -74,6 +74,15 @@ def test_what_was_not_conclusive_or_is_marked_wrong_was_not_good(environment: En
     assert rolls_back_to(environment, A) is rolls_back_to(environment, B) is None
 
 
+def test_of_deployments_that_began_in_the_same_moment_the_later_one_is_the_last(pipeline: Pipeline) -> None:
+    # now() of PostgreSQL stands still in a transaction, and here all is one.
+    for commit, verdict in ((A, "ok"), (B, "rollback_recommended")):
+        pipeline.finish(pipeline.start(commit_sha=commit))
+        make_verdict(Deployment.objects.get(commit_sha=commit), verdict=verdict)
+    pipeline.trigger(commit_sha=A)
+    assert Deployment.objects.get(state="running").kind == "rollback"
+
+
 def test_another_environment_says_nothing_about_it(made: NewProject, environment: Environment) -> None:
     deployed(environment, A)
     deployed(made.environment, B)
