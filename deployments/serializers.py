@@ -27,6 +27,11 @@ def checked_endpoint(url: str) -> str:
     return url
 
 
+def is_blank(data: Any) -> bool:
+    """Return whether a field says nothing: null, or no more than spaces."""
+    return data is None or (isinstance(data, str) and not data.strip())
+
+
 class OptionalText(serializers.CharField):
     """A text that may be missing, null or empty; reads as the empty string."""
 
@@ -42,7 +47,7 @@ class Optional(serializers.Field[Any, Any, Any, Any]):
     """A field that may be missing, null or empty."""
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
-        return super().validate_empty_values(serializers.empty if data is None or data == "" else data)
+        return super().validate_empty_values(serializers.empty if is_blank(data) else data)
 
 
 @extend_schema_field({"type": "string", "nullable": True})
@@ -156,7 +161,9 @@ class OptionalId(serializers.UUIDField):
         super().__init__(required=False, allow_null=True, default=None, **kwargs)
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
-        return super().validate_empty_values(None if data == "" else data)
+        return super().validate_empty_values(
+            None if is_blank(data) else data.strip() if isinstance(data, str) else data
+        )
 
 
 @extend_schema_field({"type": "string"})

@@ -22,7 +22,7 @@ def pipeline(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-@pytest.mark.parametrize("empty", [{}, {"deployment_id": None}, {"deployment_id": ""}])
+@pytest.mark.parametrize("empty", [{}, {"deployment_id": None}, {"deployment_id": ""}, {"deployment_id": " \n"}])
 @pytest.mark.parametrize("key", [{}, {"idempotency_key": "run-1"}, {"idempotency_key": ""}])
 def test_a_deployment_is_finished_by_its_environment_with_or_without_its_key(
     pipeline: Pipeline, empty: dict[str, str | None], key: dict[str, str]

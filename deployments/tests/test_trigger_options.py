@@ -167,7 +167,12 @@ def test_one_message_names_every_field_that_was_changed(pipeline: Pipeline) -> N
 
 @pytest.mark.parametrize(
     ("given", "stored"),
-    [({}, "deployment"), ({"kind": None}, "deployment"), ({"kind": "Rollback"}, "rollback")]
+    [
+        ({}, "deployment"),
+        ({"kind": None}, "deployment"),
+        ({"kind": " "}, "deployment"),
+        ({"kind": "Rollback "}, "rollback"),
+    ]
     + [({"kind": kind}, kind) for kind in ("deployment", "rollback", "verification")],
 )
 def test_the_kind_of_a_deployment_is_kept(pipeline: Pipeline, given: dict[str, Any], stored: str) -> None:
@@ -198,6 +203,7 @@ def test_what_decides_is_refused_by_name_where_it_is_wrong(
         (0, {}, 0),
         (90, {}, 90),
         (90, {"settle_seconds": None}, 90),
+        (90, {"settle_seconds": " "}, 90),
         (90, {"settle_seconds": 0}, 0),
         (0, {"settle_seconds": 3600}, 3600),
         (90, {"settle_seconds": "30"}, 30),
