@@ -197,7 +197,7 @@ class FinishRequest(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         """Leave out what names a deployment besides its id, which decides: it may be anything."""
-        if isinstance(data, Mapping) and data.get("deployment_id"):
+        if isinstance(data, Mapping) and not is_blank(data.get("deployment_id")):
             data = {name: value for name, value in data.items() if name not in ("env", "idempotency_key")}
         return super().to_internal_value(data)
 
