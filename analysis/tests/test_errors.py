@@ -11,6 +11,23 @@ from analysis.judge.types import OK, ROLLBACK, WARNING, Check, Sample
 from analysis.tests.adaptive_samples import check_of, judged, make_pre, make_series
 from explain.rendering import render
 
+
+# Three failed requests of the 47 of a minute, after eighteen minutes without any.
+@pytest.mark.parametrize("minutes", [(1, 2, 3), (1, 3, 5), (1, 4, 5), (2, 3, 4), (3, 4, 5)])
+def test_three_failed_requests_in_three_minutes_are_worth_a_look_whichever_minutes_those_are(minutes) -> None:
+    rate = 47 / 60
+    pre = make_pre(18, noisy=False, requests_per_sec=rate, error_rate=0.0)
+    failing = [1 / 47 if minute in minutes else 0.0 for minute in range(1, 6)]
+    post = make_series(5, noisy=False, requests_per_sec=rate, error_rate=lambda i: failing[i])
+    assert judged(pre, post).verdict == WARNING
+
+
+def test_a_cold_start_and_a_single_failed_request_later_are_no_incident() -> None:
+    pre = make_pre(18, noisy=False, requests_per_sec=0.78, error_rate=0.0)
+    post = make_series(5, noisy=False, requests_per_sec=0.78, error_rate=lambda i: [0.3, 0.0, 0.0, 1 / 47, 0.0][i])
+    assert judged(pre, post).verdict == OK
+
+
 Chance = Callable[[int], float]
 
 

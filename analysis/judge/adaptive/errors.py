@@ -19,7 +19,7 @@ from explain.facts import Fact
 MAX_REQUESTS = 20_000.0
 
 # An incident has this many errors more than expected; a single failed request at night is none.
-FEW_ERRORS = 2.7
+FEW_ERRORS = 2.5
 FEW_FOR_ROLLBACK = 6.0
 
 # So many errors would be as improbable as this, if nothing had changed: of the window, of its last part alone, and for
@@ -46,9 +46,10 @@ FEW_SAMPLES = 5
 # Errors in the worst sample needed to see a decrease.
 FADING_ERRORS = 20.0
 
-# The last part must still show this share of an effect that the whole window has. Strength of what is short of a
-# rollback on purpose.
+# The last part must still show this share of an effect that the whole window has, if so many errors were to be expected
+# there: of three expected, none comes by chance once in twenty. Strength of what is short of a rollback on purpose.
 STILL_THERE = 0.4
+TELLING = 3.0
 ALMOST = 0.95
 
 
@@ -267,7 +268,8 @@ class _Compared:
 
         result = found(whole, chance)
         if knobs.last_part:
-            result = min(result, last.effect / (STILL_THERE * required))
+            if whole.total.rate * last.total.requests >= TELLING:
+                result = min(result, last.effect / (STILL_THERE * required))
             result = max(result, found(last, late_chance))
         if knobs.robust:
             result = min(result, dying_away(whole.effects, required))
@@ -317,10 +319,23 @@ def _compare(evidence: Evidence, post: list[_Count]) -> _Compared:
     return _Compared(evidence, before, whole, last)
 
 
+def _judged(evidence: Evidence) -> list[_Count]:
+    """Return the counts to judge: of the body, and of the warm-up as well where few errors leave no minute to spare.
+
+    The errors of a minute of warm-up count as far as a minute of the body has as many: a cold start proves nothing.
+    """
+    body = counts(evidence, evidence.body)
+    if not 0.0 < pool(body).errors < FEW_FOR_ROLLBACK:
+        return body
+    most = max(item.errors for item in body)
+    warmup = counts(evidence, evidence.post[: len(evidence.post) - len(evidence.body)])
+    return [*(_Count(min(item.errors, most), item.requests) for item in warmup), *body]
+
+
 def judge_errors(evidence: Evidence) -> Finding | None:
     """Judge errors above the service's own rate; None if no POST sample has requests."""
     lines = evidence.lines
-    post = counts(evidence, evidence.body)
+    post = _judged(evidence)
     if not post or not evidence.pre:
         return None
     compared = _compare(evidence, post)

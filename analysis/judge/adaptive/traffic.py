@@ -80,9 +80,10 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     if evidence.post[0].collected_at - pre[-1].collected_at > PRE_MAX_AGE:
         critical = min(critical, ALMOST)
     expected = found.expected[len(found.expected) // 2]
-    lost = -math.expm1(-max(0.0, result.sustained))
     # The check's level is the one that decided: of the whole window, or of its last part.
-    observed = (1.0 - lost) * expected if strength >= 1.0 else level([s.requests_per_sec for s in evidence.body])
+    decided = evidence.last if strength >= 1.0 and result.last > result.whole else evidence.body
+    observed = level([sample.requests_per_sec for sample in decided])
+    lost = max(0.0, 1.0 - observed / expected)
     required = max(need_rollback if critical >= 1.0 else need, evidence.guard * result.whole_error)
     limit = math.exp(-required)
     under = sum(ratio < limit for ratio in found.ratios)
