@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 # By result: words of GitHub Actions, GitLab, Jenkins, CircleCI, Buildkite, Azure Pipelines, Bitbucket, Drone, TeamCity,
-# Travis, Argo, Tekton, Concourse and the clouds' build services, without case, spaces and punctuation.
+# Travis, Argo, Tekton, Concourse, Spinnaker and the clouds' build services, without case, spaces and punctuation.
 # "unstable" is Jenkins' word for failed tests. What succeeded with issues or partially counts as succeeded in Azure's
 # own conditions. "completed", of GitHub and Bitbucket, says only that it ended: it is no result, and neither are the
 # words for what is still running or waiting.
@@ -13,11 +13,13 @@ WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "success": (
             *("success", "succeeded", "successful", "passed", "pass", "ok", "fixed", "neutral", "normal"),
             *("succeededwithissues", "partiallysucceeded"),
+            *("successwithwarnings", "passedwithwarnings"),
         ),
         "failed": (
             *("failed", "failure", "fail", "failing", "error", "errored", "unstable", "broken", "stillfailing"),
             *("unsuccessful", "regression", "timedout", "timeout", "startupfailure", "internalerror", "fault"),
             *("infrastructurefail", "terminal", "rejected", "unauthorized"),
+            *("failedcontinue", "taskruntimeout", "pipelineruntimeout"),
         ),
         "cancelled": (
             *("cancelled", "canceled", "cancel", "aborted", "skipped", "stopped", "killed", "terminated"),
@@ -31,6 +33,8 @@ WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
                 "notbuilt",
                 "notrun",
                 "notexecuted",
+                "taskruncancelled",
+                "pipelineruncancelled",
             ),
         ),
     }

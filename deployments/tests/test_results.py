@@ -12,7 +12,11 @@ SYSTEMS = {
         "failed": ["failure", "timed_out", "startup_failure"],
         "cancelled": ["cancelled", "skipped", "stale"],
     },
-    "GitLab": {"success": ["success"], "failed": ["failed"], "cancelled": ["canceled", "skipped"]},
+    "GitLab": {
+        "success": ["success", "success-with-warnings", "passed with warnings"],
+        "failed": ["failed"],
+        "cancelled": ["canceled", "skipped"],
+    },
     "Jenkins": {
         "success": ["SUCCESS", "fixed"],
         "failed": ["FAILURE", "UNSTABLE", "unsuccessful", "regression"],
@@ -47,8 +51,8 @@ SYSTEMS = {
     },
     "Argo, Tekton, Concourse, Spinnaker": {
         "success": ["Succeeded", "succeeded", "SUCCEEDED"],
-        "failed": ["Failed", "Error", "errored", "TERMINAL"],
-        "cancelled": ["aborted", "CANCELED", "STOPPED", "Terminated"],
+        "failed": ["Failed", "Error", "errored", "TERMINAL", "FAILED_CONTINUE", "PipelineRunTimeout"],
+        "cancelled": ["aborted", "CANCELED", "STOPPED", "Terminated", "TaskRunCancelled"],
     },
     "build services of the clouds": {
         "success": ["SUCCEEDED", "SUCCESS"],
