@@ -86,18 +86,32 @@ def first_words(detail: Any, name: str = "") -> str:
     return f"{name}: {detail}" if name else str(detail)
 
 
+def in_words(error: Exception, context: dict[str, Any]) -> Exception:
+    """Return the exception as the framework's, with what to send instead where the framework does not say it."""
+    if isinstance(error, Http404):
+        return exceptions.NotFound("This project has nothing with this id.")
+    if isinstance(error, PermissionDenied):
+        return exceptions.PermissionDenied()
+    if isinstance(error, RequestDataTooBig):
+        return PayloadTooLarge("The body is too large.")
+    if isinstance(error, exceptions.NotAuthenticated):
+        error.detail = exceptions.ErrorDetail(
+            "Send the API key of the project in the header X-API-Key.", error.default_code
+        )
+    elif isinstance(error, exceptions.UnsupportedMediaType):
+        given = getattr(context.get("request"), "content_type", "") or "nothing"
+        words = f"Send the body as JSON, with the header Content-Type: application/json. This one says {given}."
+        error.detail = exceptions.ErrorDetail(words, error.default_code)
+    return error
+
+
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Convert an exception to the form of docs/protocol.md; None (500, logged) for errors of ours."""
     if isinstance(error, (OperationalError, InterfaceError)):
         logger.error("database_away", error=str(error))
         body = error_body("database_unavailable", DATABASE_AWAY)
         return Response(body, status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-    if isinstance(error, Http404):
-        error = exceptions.NotFound()
-    elif isinstance(error, PermissionDenied):
-        error = exceptions.PermissionDenied()
-    elif isinstance(error, RequestDataTooBig):
-        error = PayloadTooLarge("The body is too large.")
+    error = in_words(error, context)
     if not isinstance(error, exceptions.APIException):
         return None
     headers = {}

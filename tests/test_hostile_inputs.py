@@ -134,6 +134,7 @@ def test_a_broken_body_is_refused_with_words(pipeline: Pipeline, path: str, body
 def test_another_content_type_is_refused_with_words(pipeline: Pipeline, content_type: str) -> None:
     answer = no_crash(pipeline.client.post("/deployments/trigger", "env=prod", content_type=content_type))
     assert answer.status_code == 415
+    assert "Content-Type: application/json. This one says " in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("value", ["x" * 256, "x" * 100_000, "\xff", "\x01", "sp_" + "é" * 50, "'"])
@@ -178,6 +179,11 @@ def test_bad_ids_answer_404_like_foreign_ones(pipeline: Pipeline, suffix: str) -
     for bad in IDS:
         answer = no_crash(pipeline.get(f"/deployments/{bad}{suffix}"))
         assert answer.status_code == 404, bad
+
+
+def test_refusals_of_a_whole_call_say_what_to_send(pipeline: Pipeline) -> None:
+    assert Pipeline("").trigger().json()["detail"] == "Send the API key of the project in the header X-API-Key."
+    assert pipeline.verdict(uuid4()).json()["detail"] == "This project has nothing with this id."
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"])
