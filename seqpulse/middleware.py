@@ -71,7 +71,10 @@ class GateMiddleware(MiddlewareMixin):
         if response.status_code < 400 or not is_json or not self.PATH.fullmatch(request.path_info):
             return response
         body = json.loads(response.content or b"{}")
-        body["gate"] = "pending" if response.status_code in self.LATER else "none"
+        is_later = response.status_code in self.LATER
+        body["gate"] = "pending" if is_later else "none"
+        if is_later:
+            response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         response.content = json.dumps(body).encode()
         if "Content-Length" in response:
             response["Content-Length"] = str(len(response.content))

@@ -50,12 +50,16 @@ def test_every_answer_of_the_gate_carries_the_gate(pipeline: Pipeline, settings:
     assert "gate" not in pipeline.get("/deployments").json()
 
 
-def test_without_its_database_the_gate_is_pending(pipeline: Pipeline, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("error", "status"), [(OperationalError, 503), (ZeroDivisionError, 500)])
+def test_where_the_server_fails_the_gate_is_pending(
+    pipeline: Pipeline, monkeypatch: Any, error: type[Exception], status: int
+) -> None:
     uuid = pipeline.start()
+    pipeline.client.raise_request_exception = False
 
     def broken(*_: Any) -> None:
-        raise OperationalError
+        raise error
 
     monkeypatch.setattr("analysis.api.sample_count", broken)
     answer = pipeline.verdict(uuid)
-    assert (answer.status_code, answer.json()["gate"], answer["Retry-After"]) == (503, "pending", "5")
+    assert (answer.status_code, answer.json()["gate"], answer["Retry-After"]) == (status, "pending", "5")
