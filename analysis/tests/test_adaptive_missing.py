@@ -95,6 +95,7 @@ def test_an_endpoint_that_never_answered_is_not_set_up_yet_and_blames_no_deploym
     assert (verdict.verdict, verdict.conclusive, verdict.failed_metrics) == (WARNING, False, ())
     assert render(verdict.summary).startswith("Not set up yet: ")
     assert "the last time: 3 samples" in render(verdict.summary)
+    assert [render(doubt) for doubt in verdict.basis.doubts] == ["the metrics endpoint has never answered with metrics"]
 
 
 def test_an_endpoint_that_answers_something_else_is_a_warning() -> None:

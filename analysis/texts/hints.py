@@ -101,8 +101,8 @@ HINTS = {
         ),
     ),
     "not_set_up": HintText(
-        title=_("Not set up yet: the metrics endpoint has never answered"),
-        cause=_("Nothing of this environment was ever measured: {why}. So no deployment is to blame for it."),
+        title=_("Not set up yet: the metrics endpoint has never answered with metrics"),
+        cause=_("Nothing of this environment was ever measured, so no deployment is to blame for it."),
         impact=_("Deployments of this environment are not judged."),
         actions=(
             _("Test the endpoint on the environment's page: it shows what SeqPulse asks and what it gets."),
@@ -113,9 +113,9 @@ HINTS = {
     "too_good_to_be_true.answers": HintText(
         title=_("Too good to be true: p95 {observed:latency_p95}, before {baseline:latency_p95}"),
         cause=_(
-            "As many requests arrive as before, and the service hardly works for them: {finding}. Typical: every "
-            "request is refused or redirected (401, 403, 404, a login page, a maintenance page), which counts as no "
-            "error; a route or a host name that is gone; an empty database behind it."
+            "As many requests arrive as before, and the service hardly works for them. Typical: every request is "
+            "refused or redirected (401, 403, 404, a login page, a maintenance page), which counts as no error; a "
+            "route or a host name that is gone; an empty database behind it."
         ),
         impact=_("Users may get quick answers without what they came for."),
         actions=(
@@ -129,9 +129,9 @@ HINTS = {
     "too_good_to_be_true.work": HintText(
         title=_("Does it still work? CPU {observed:cpu_usage}, before {baseline:cpu_usage}"),
         cause=_(
-            "The service counts no requests, and its CPU fell to next to nothing with the deployment: {finding}. "
-            "Typical: a consumer that does not connect to its queue, a scheduler that is switched off, a worker that "
-            "waits for a lock or for credentials; or simply an empty queue."
+            "The service counts no requests, and its CPU fell to next to nothing with the deployment. Typical: a "
+            "consumer that does not connect to its queue, a scheduler that is switched off, a worker that waits for a "
+            "lock or for credentials; or simply an empty queue."
         ),
         impact=_("Work may pile up where nobody sees it."),
         actions=(

@@ -106,13 +106,8 @@ CHECKS: dict[str, str | Plural] = {
         "for {missing} of {expected} collections the endpoint answered with something other than metrics "
         "({reasons:list})"
     ),
-    "never_answered": _(
-        "the metrics endpoint has never answered, neither before the deployment nor since ({reasons:list})"
-    ),
-    "never_answered_but": _(
-        "the metrics endpoint has never answered with metrics, neither before the deployment nor since "
-        "({reasons:list}); the last time: {answer}"
-    ),
+    "never_answered": _("the metrics endpoint has never answered with metrics ({reasons:list})"),
+    "never_answered_but": _("the metrics endpoint has never answered with metrics; the last time: {answer}"),
     "no_sample_came": Plural(
         "n",
         "none of {expected} samples came after the deployment, while {n} came before it",
@@ -199,17 +194,18 @@ SUMMARIES: dict[str, str | Plural] = {
 STATEMENTS: dict[str, str | Plural] = {
     # Doubts
     "not_exercised": _(
-        "about {requests:number} requests came after the deployment, too few to say that anybody used the new version"
+        "too few requests came after the deployment to say that anybody used the new version (about {requests:number})"
     ),
     "bad_predecessor": _(
-        "the one before (#{number}) was under observation and bad, so the level before this one is no measure"
+        "the deployment before this one (#{number}) was under observation and bad, so the level before is no measure"
     ),
     "nothing_comparable": _("no metric could be compared"),
+    "not_set_up": _("the metrics endpoint has never answered with metrics"),
     # Health at the end of the window
     "unhealthy": _("{metric:metric} is at {observed:{metric}}, beyond {limit:{metric}}"),
     "unhealthy_as_before": _(
-        "{metric:metric} is at {observed:{metric}}, beyond {limit:{metric}}, and it was failing already before "
-        "({before:{metric}})"
+        "{metric:metric} is at {observed:{metric}}, beyond {limit:{metric}}, and the service was failing already "
+        "before ({before:{metric}})"
     ),
     "no_answer_at_end": _("the service did not answer the last {n} collections ({reasons:list})"),
 }

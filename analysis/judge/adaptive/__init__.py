@@ -144,9 +144,8 @@ def _skipped(metric: str, evidence: Evidence) -> Check:
 
 def _doubts(combined: Combined, found: Completeness) -> tuple[Fact, ...]:
     """Return why the samples do not carry the verdict. What they show may be enough for a rollback all the same."""
-    never = _not_set_up(combined)
-    if never is not None:
-        return (never,)
+    if _not_set_up(combined) is not None:
+        return (Fact("not_set_up"),)
     came = Fact("samples_came", {"n": found.present, "expected": found.expected})
     if combined.verdict != ROLLBACK and not found.enough:
         return (came,)

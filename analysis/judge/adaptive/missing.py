@@ -171,7 +171,7 @@ def _not_set_up(misses: list[Miss]) -> Finding | None:
         rule=NOT_SET_UP,
         outcome="skipped",
         code="never_answered_but" if details else "never_answered",
-        params={"reasons": distinct_reasons(misses), **({"answer": details[-1]} if details else {})},
+        params={"answer": details[-1]} if details else {"reasons": distinct_reasons(misses)},
         details={"missing": len(misses)},
     )
     return Finding(check)

@@ -130,7 +130,7 @@ def not_set_up(findings: Findings) -> Hint | None:
         confidence=0.9,
         observed=float(missing),
         evidence=(check.fact,),
-        params={"missing": missing, "why": check.fact},
+        params={"missing": missing},
     )
 
 
@@ -140,7 +140,7 @@ def too_good_to_be_true(findings: Findings) -> Hint | None:
     if check is None:
         return None
     variant = "answers" if check.metric == "latency_p95" else "work"
-    return from_checks(findings, f"too_good_to_be_true.{variant}", (check,), params={"finding": check.fact})
+    return from_checks(findings, f"too_good_to_be_true.{variant}", (check,))
 
 
 def looks_like_scaling(findings: Findings) -> Hint | None:
