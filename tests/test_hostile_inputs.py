@@ -7,6 +7,7 @@ from uuid import uuid4
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from django.core.exceptions import RequestDataTooBig
 from django.test import Client
 
 from deployments.models import Deployment
@@ -280,3 +281,17 @@ def test_no_charset_of_a_request_is_believed(charset: str) -> None:
     trigger = f"application/json; charset={charset}"
     assert served("/deployments/trigger", content_type=trigger, body=b'{"env": "prod"}') == 401
     assert served("/dashboard/deployments/", query="q=%5Cud800", content_type=said) == 302
+
+
+def test_a_body_sent_in_chunks_is_read_up_to_the_limit() -> None:
+    """Node's http.request sends one so where the caller names no length."""
+    from seqpulse.wsgi import Utf8Request  # noqa: PLC0415  (it runs the checks of a start)
+
+    def request_with(body: bytes) -> Any:
+        environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "wsgi.input": BytesIO(body), "wsgi.input_terminated": True}
+        setup_testing_defaults(environ)
+        return Utf8Request({**environ, "HTTP_TRANSFER_ENCODING": "Chunked"})
+
+    assert request_with(b'{"env": "prod"}').body == b'{"env": "prod"}'
+    with pytest.raises(RequestDataTooBig):
+        assert request_with(b" " * 2_000_000).body
