@@ -61,11 +61,8 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        return self.settle_s + max(self.samples * self.interval_s, self.interval_s, 1e-3)
-
-    def due_after(self, sample: int) -> float:
-        """Return the seconds from finish to a planned sample; 0: to finish itself."""
-        return self.settle_s + sample * self.interval_s if sample else 0.0
+        """Return the length of the window."""
+        return max(self.samples * self.interval_s, self.interval_s, 1e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +203,9 @@ def draw(
         pre=before_points,
         post=after_points,
         lines=_lines([(_offset(one, span), at.x, at.y) for one, at in zip(post, after_points, strict=True)], span),
-        x_ticks=_x_ticks(span, reach, AFTER_START)[1:],
+        x_ticks=_x_ticks(span, reach, AFTER_START, span.settle_s)[1:],
         y_ticks=tuple(Tick(text(height(value, top)), label) for value, label in y_labels(top, step, metric)),
-        misses=tuple(text(_after_place(offset, reach)) for offset in span.missed),
+        misses=tuple(text(_after_place(after_finish - span.settle_s, reach)) for after_finish in span.missed),
         limit=None if drawn is None else text(height(drawn, top)),
         limit_value=limit,
         baseline=text(height(before, top)) if before is not None else None,
@@ -287,8 +284,11 @@ def change_between(before: float | None, after: float | None, *, ratio: bool) ->
 
 
 def _offset(sample: SampleLike, span: Span) -> float:
-    """Return the seconds from finish to the sample."""
-    return (sample.collected_at - (span.finished_at or span.started_at)).total_seconds()
+    """Return the seconds from the beginning of the window to the sample.
+
+    The settling time is not drawn: an hour of it would leave no room for a window of five minutes.
+    """
+    return (sample.collected_at - (span.finished_at or span.started_at)).total_seconds() - span.settle_s
 
 
 def _reach(post: Sequence[SampleLike], span: Span) -> float:
@@ -329,7 +329,7 @@ def _before_places(count: int) -> list[float]:
 
 
 def _lines(places: Iterable[tuple[float, str, str]], span: Span) -> tuple[str, ...]:
-    """Return polylines through POST samples (seconds after finish, x, y), broken at gaps."""
+    """Return polylines through POST samples (seconds, x, y), broken at gaps."""
     runs: list[list[str]] = []
     previous = -math.inf
     for offset, x, y in places:
@@ -340,12 +340,12 @@ def _lines(places: Iterable[tuple[float, str, str]], span: Span) -> tuple[str, .
     return tuple(" ".join(run) for run in runs if len(run) > 1)
 
 
-def _x_ticks(span: Span, reach: float, left: float) -> tuple[Tick, ...]:
-    """Return marks at finish and at most four planned samples after it."""
+def _x_ticks(span: Span, reach: float, left: float, settle_s: float = 0.0) -> tuple[Tick, ...]:
+    """Return marks at the beginning of the window and at most four planned samples. settle_s: added to the labels."""
     marks = range(0, span.samples + 1, max(1, math.ceil(span.samples / 4)))
     return tuple(
-        Tick(text(_after_place(after, reach, left)), f"+{quantity(after, 'axis_time')}")
-        for after in map(span.due_after, marks)
+        Tick(text(_after_place(after, reach, left)), f"+{quantity(settle_s + after, 'axis_time')}")
+        for after in (mark * span.interval_s for mark in marks)
     )
 
 
@@ -359,7 +359,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """One metric of two windows on a common scale, aligned at finish."""
+    """One metric of two windows on a common scale, aligned at their beginning: finish plus the settling time."""
 
     metric: str
     unit: str

@@ -188,6 +188,14 @@ def test_the_time_axis_has_its_marks_where_samples_are_due_after_the_settling_ti
     assert [mark.label for mark in marks] == ["+210\N{NO-BREAK SPACE}s", "+330\N{NO-BREAK SPACE}s"]
 
 
+def test_the_settling_time_takes_no_room_from_the_window():
+    settled = draw("latency_p95", [post(61), post(64)], replace(span(missed=(3720.0,)), settle_s=3600))
+    at_once = draw("latency_p95", [post(1), post(4)], span(missed=(120.0,)))
+    assert [point.x for point in settled.post] == [point.x for point in at_once.post]
+    assert settled.misses == at_once.misses
+    assert [mark.at for mark in settled.x_ticks] == [mark.at for mark in at_once.x_ticks]
+
+
 @pytest.mark.parametrize("most", [0.0, 5e-324, 1e-9, 0.003, 0.5, 1.0, 3.0, 7.7, 99.0, 301.0, 1e6, 1e22, 1.79e308])
 @pytest.mark.parametrize("metric", ["latency_p95", "error_rate"])
 def test_every_scale_has_readable_ticks(most, metric):
