@@ -210,7 +210,7 @@ def _countable(seen: Seen, limit: float) -> bool:
     Counts scatter by their square root: one failed request of twenty is no rate.
     """
     counted = (_failed(samples, seen) for samples in (seen.end, seen.after))
-    return any(failed - math.sqrt(failed) > limit * total for failed, total in counted)
+    return any(failed - 1.25 * math.sqrt(failed) > limit * total for failed, total in counted)
 
 
 def _failed(samples: Sequence[Sample], seen: Seen) -> tuple[float, float]:

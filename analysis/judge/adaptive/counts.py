@@ -19,9 +19,9 @@ class Beta:
     rest: float
 
 
-# What is known of a service's rate of errors before any of its requests: three of four have about 0.3 %, worth 200
+# What is known of a service's rate of errors before any of its requests: four of five have about 0.3 %, worth 200
 # requests; the others may have any. A few requests of PRE show which: both sides are judged by what is known then.
-PRIOR = (Beta(0.75, 0.6, 199.4), Beta(0.25, 0.5, 4.5))
+PRIOR = (Beta(0.8, 0.6, 199.4), Beta(0.2, 0.5, 4.5))
 
 
 def _log_beta(a: float, b: float) -> float:
