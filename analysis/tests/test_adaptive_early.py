@@ -100,6 +100,13 @@ def test_an_endpoint_that_stopped_answering_is_called_out() -> None:
     assert judged_early(make_pre(), make_series(4), missed(*["refused"] * 6, start=4)) is not None
 
 
+@pytest.mark.parametrize(("expected", "failed"), [(5, 3), (10, 4), (15, 4)])
+def test_a_service_that_answers_again_is_waited_for(expected: int, failed: int) -> None:
+    window = make_window(expected, final=False, misses=make_misses(*["refused"] * failed))
+    for answered in (1, 2, 3):
+        assert judged_early(make_pre(), make_series(answered, start=failed), window) is None
+
+
 def test_answers_that_fail_in_the_warm_up_do_not_count() -> None:
     assert judged_early(make_pre(), [], missed(*["http_5xx"] * 4)) is None
     assert judged_early(make_pre(), make_series(6, start=2), missed("http_5xx", "http_5xx")) is None

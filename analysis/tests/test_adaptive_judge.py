@@ -242,6 +242,16 @@ def test_two_separate_outage_minutes_are_a_crash_loop() -> None:
     assert judged(make_pre(1), post).verdict == ROLLBACK
 
 
+@pytest.mark.parametrize(("left", "before", "after"), [(0.3, 0.9, 1.0), (0.5, 0.85, 0.99), (0.1, 0.8, 0.95)])
+def test_the_limit_of_cpu_is_that_of_the_load_it_is_compared_at(left: float, before: float, after: float) -> None:
+    post = make_series(10, noisy=False, requests_per_sec=50.0 * left, cpu_usage=after)
+    check = check_of(judged(make_pre(noisy=False, cpu_usage=before), post), "cpu_usage")
+    assert check.outcome == "warning"
+    assert check.limit is not None
+    assert before <= check.limit < after
+    assert check.details["over"] == check.details["samples"]
+
+
 @pytest.mark.parametrize(("cpu", "verdict"), [(0.60, WARNING), (0.84, OK)])
 def test_more_load_excuses_latency_only_where_the_service_is_busier(cpu: float, verdict: str) -> None:
     pre = make_pre(cpu_usage=0.60)

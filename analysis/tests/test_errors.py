@@ -158,6 +158,15 @@ def test_errors_that_ended_are_no_rollback(pre: int, count: int, first: int) -> 
 
 
 @pytest.mark.parametrize("pre", [1, 30])
+@pytest.mark.parametrize(("count", "minutes"), [(10, range(3, 7)), (10, range(4, 7)), (15, range(6, 10))])
+def test_errors_of_mid_window_are_no_rollback_once_the_last_third_is_well(pre: int, count: int, minutes: range) -> None:
+    post = make_series(count, noisy=False, error_rate=lambda i: 1.0 if i in minutes else 0.002)
+    assert judged(make_pre(pre), post).verdict == WARNING
+    later = make_series(count, noisy=False, error_rate=lambda i: 1.0 if i - 1 in minutes else 0.002)
+    assert judged(make_pre(pre), later).verdict == ROLLBACK
+
+
+@pytest.mark.parametrize("pre", [1, 30])
 @pytest.mark.parametrize("period", [2, 3])
 def test_errors_that_come_back_are_a_crash_loop(pre: int, period: int) -> None:
     post = make_series(10, noisy=False, error_rate=lambda i: 0.7 if i % period == 1 else 0.002)

@@ -109,9 +109,11 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
     required = max(lines.cpu, lines.cpu_ratio * base) * WARNING_SHARE
     strength = result.strength(required, evidence.guard, evidence.knobs)
     passed = strength < 1.0
+    # At less load less cpu is expected: the limit moves with it, but not below the level before.
+    limit = max(base, base + required + min(0.0, plain[1] - level(values[1])))
     observed = plain[2] if result.last > 1.5 * result.whole and strength >= 1.0 else plain[1]
     load_ratio = level([s.requests_per_sec for s in evidence.body]) / base_rate if base_rate > 0 else None
-    over = sum(sample.cpu_usage > base + required for sample in evidence.body)
+    over = sum(sample.cpu_usage > limit for sample in evidence.body)
     share = over / len(evidence.body)
     line = thresholds.cpu(lines.deciding())
     check = Check(
@@ -127,7 +129,7 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
         observed=observed,
         baseline=base,
         spread=result.spread,
-        limit=base + required,
+        limit=limit,
         share=share,
         tolerance=TOLERATED,
         margin=strength,

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import TypeAlias
 
 from analysis.judge.adaptive.evidence import LONG_WINDOW
-from analysis.judge.types import Check, Miss, Sample, Window, values_of
+from analysis.judge.types import UNREACHABLE, Check, Miss, Sample, Window, values_of
 from projects.policy import AdaptivePolicy
 
 # Critical strength (1.0 = a rollback at the end of the window), and at how many looks in a row. Chosen on fresh seeds
@@ -28,11 +28,15 @@ LEAST = 2
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the judge sees in the middle of a window, and the policy that forgives the warm-up of the whole one."""
+    """What the judge sees in the middle of a window, and the policy that forgives the warm-up of the whole one.
+
+    answered: whether the service answered the latest collection.
+    """
 
     post: tuple[Sample, ...]
     window: Window
     policy: AdaptivePolicy
+    answered: bool
 
 
 def looks(post: Sequence[Sample], policy: AdaptivePolicy, window: Window) -> Iterator[Look]:
@@ -61,7 +65,8 @@ def is_clear(strengths: Iterable[float], rules: Rules = CLEAR) -> bool:
 def lasting(checks: Sequence[Check], look: Look) -> list[Check]:
     """Return the critical checks of a look whose finding is not passing already."""
     body = look.post[look.policy.warmup_samples or 0 :]
-    return [check for check in checks if check.outcome == "critical" and not _passing(check, body)]
+    critical = (check for check in checks if check.outcome == "critical")
+    return [check for check in critical if not (look.answered if check.rule == UNREACHABLE else _passing(check, body))]
 
 
 def _passing(check: Check, body: Sequence[Sample]) -> bool:
@@ -81,6 +86,7 @@ def _look(collections: Sequence[Sample | Miss], planned: int, policy: AdaptivePo
         post=(*forgiven, *samples) if len(samples) >= LEAST else (),
         window=replace(window, misses=(*before, *failed), final=False),
         policy=policy.model_copy(update={"warmup_samples": len(forgiven)}),
+        answered=isinstance(collections[-1], Sample),
     )
 
 

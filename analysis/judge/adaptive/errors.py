@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.counts import Beta, log_tail, mean_rate, posterior
-from analysis.judge.adaptive.evidence import LONG_WINDOW, Evidence, Finding, outcome
+from analysis.judge.adaptive.evidence import LONG_WINDOW, Evidence, Finding, last_third, outcome
 from analysis.judge.adaptive.levels import dying_away
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
 from analysis.judge.adaptive.passed import TOLERATED
@@ -350,6 +350,8 @@ def judge_errors(evidence: Evidence) -> Finding | None:
     )
     late = last.effect > 1.5 * max(0.0, whole.effect) and strength >= 1.0
     shown = last.total if late else total
+    if evidence.knobs.last_part and _over_again(evidence, before, total.rate, need):
+        critical = min(critical, ALMOST)
     if evidence.knobs.last_part and critical < 1.0:
         gone, gone_critical = compared.came_and_went(need_rollback)
         if gone > strength:
@@ -385,6 +387,12 @@ def judge_errors(evidence: Evidence) -> Finding | None:
         },
     )
     return Finding(check, strength, critical, strength, min(whole.effect / need, whole.excess / FEW_FOR_ROLLBACK))
+
+
+def _over_again(evidence: Evidence, before: _Before, rate: float, need: float) -> bool:
+    """Return whether the last third of the window is at PRE's level, where errors at `rate` would have shown."""
+    end = pool(counts(evidence, evidence.post[-last_third(len(evidence.post)) :]))
+    return rate * end.requests >= TELLING and end.rate - before.rate < need
 
 
 def _code(before: _Before, strength: float) -> str:

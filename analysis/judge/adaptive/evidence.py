@@ -19,6 +19,8 @@ HISTORY_GAP = 5.0
 
 # The last part of the window: late faults show there. 2 of 5, 4 of 10, 6 of 15 samples.
 LAST_SHARE = 0.4
+# The last third of a window has at least so many collections.
+RECOVERED = 2
 
 # From this many POST samples on, two are warm-up instead of one.
 LONG_WINDOW = 8
@@ -173,6 +175,11 @@ def _comparable(pre: Sequence[Sample], window: Window) -> tuple[list[Sample], li
         return ordered, []
     history = sorted((_safe(sample) for sample in pre if sample.origin == "history"), key=_key)
     return ordered, history[-MAX_HISTORY:]
+
+
+def last_third(count: int) -> int:
+    """Return how many of `count` collections are the last third of the window: what is well there is over."""
+    return max(RECOVERED, count // 3)
 
 
 def warmup_places(places: int, policy: AdaptivePolicy, knobs: Knobs) -> int:

@@ -1,9 +1,8 @@
 """Judge missing samples: as evidence of an outage, and as too little evidence."""
 
-import math
 from dataclasses import dataclass
 
-from analysis.judge.adaptive.evidence import Evidence, Finding
+from analysis.judge.adaptive.evidence import Evidence, Finding, last_third
 from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
 from analysis.judge.types import NOT_SET_UP, UNREACHABLE, Check, CheckOutcome, Miss
 from explain.facts import Param
@@ -16,9 +15,6 @@ ENDPOINT_BROKEN = frozenset({"http_4xx", "redirect", "invalid_json", "invalid_pa
 DOWN_IN_A_ROW = 2
 DOWN_SHARE = 0.4
 SOME_SHARE = 0.25
-# A service that answered every collection of the last third, two at least, is back: no rollback for what is over.
-RECOVERED_SHARE = 1.0 / 3.0
-RECOVERED = 2
 # Strength of what is short of a rollback on purpose.
 ALMOST = 0.95
 
@@ -110,7 +106,7 @@ def _is_back(evidence: Evidence, down: list[Miss], expected: int) -> bool:
         since = sum(sample.collected_at > latest.scheduled_at for sample in evidence.post)
     else:
         since = min(len(evidence.post), expected - 1 - latest.sequence_index)
-    return since >= max(RECOVERED, math.ceil(RECOVERED_SHARE * expected))
+    return since >= last_third(expected)
 
 
 def judge_missing(evidence: Evidence, found: Completeness, *, regressed: bool) -> Finding | None:
