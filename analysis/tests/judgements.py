@@ -120,6 +120,7 @@ def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
     # Failing before as after.
     yield make_pre(30, error_rate=0.4), make_post(5, error_rate=0.4), make_window()
     yield make_pre(15), make_post(5), make_window(bad_predecessor=7)
+    yield make_pre(15, error_rate=0.4), make_post(5, error_rate=0.4), make_window(bad_predecessor=7)
     # New traffic that fails; a history that shows the scatter; traffic that falls on other days as well.
     yield make_pre(15, **idle), make_post(5, error_rate=0.3), make_window()
     yield [*(replace(one, origin="history") for one in make_pre(8)), *make_pre(2)], make_post(5), make_window()

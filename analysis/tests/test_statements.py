@@ -10,6 +10,7 @@ from analysis.judge import judge
 from analysis.judge.hints import hints
 from analysis.judge.types import OK, ROLLBACK, WARNING, Sample, Verdict, Window
 from analysis.tests.adaptive_samples import NOON, make_misses, make_pre, make_series, make_window
+from analysis.texts.hints import facts_of
 from explain.rendering import render
 from projects.policy import policy_from_dict
 
@@ -104,6 +105,17 @@ def test_a_service_that_was_failing_before_is_ok_and_not_healthy(levels: dict[st
     assert "already before" in render(verdict.summary)
     (hint,) = hints(verdict, pre, post, window)
     assert (hint.code, hint.severity) == ("unhealthy_before", "warning")
+
+
+def test_a_service_that_a_bad_deployment_before_left_failing_is_not_called_beyond_help() -> None:
+    pre, post = make_pre(error_rate=0.4), make_series(10, error_rate=0.4)
+    window = make_window(10, bad_predecessor=7)
+    (hint,) = hints(judged(pre, post, window=window), pre, post, window)
+    assert (hint.code, hint.text_key) == ("unhealthy_before", "unhealthy_before.predecessor")
+    facts = facts_of(hint.text_key, hint.params, evidence=hint.evidence, roll_back=hint.roll_back)
+    actions = [render(fact) for fact in facts.actions]
+    assert "Read the verdict and the hints of #7: they name what it broke." in actions
+    assert not [action for action in actions if "would not help" in action]
 
 
 def test_a_fault_of_this_deployment_is_not_told_as_an_old_one() -> None:

@@ -105,7 +105,7 @@ HINTS = {
         cause=_("Nothing of this environment was ever measured, so no deployment is to blame for it."),
         impact=_("Deployments of this environment are not judged."),
         actions=(
-            _("Test the endpoint on the environment's page: it shows what SeqPulse asks and what it gets."),
+            _("Test the endpoint in the settings of the environment: the test shows what it answers."),
             _("Compare address, port and path with what the service serves (curl -i from the poller's host)."),
             _("If it asks for credentials, compare the signing secret with the service's."),
         ),
@@ -597,6 +597,19 @@ HINTS = {
             _("Look for the last deployment before which {metric:metric} was below {limit:{metric}}."),
             _("Group the failures by endpoint and by dependency, beginning with the most frequent one."),
             _("If this level is meant, set the metric's own limit in the policy of the environment."),
+        ),
+    ),
+    "unhealthy_before.predecessor": HintText(
+        title=_("Unhealthy since the deployment before (#{number}): {metric:metric} now {observed:{metric}}"),
+        cause=_(
+            "The deployment before this one was judged bad while it was under observation, and the service is still in "
+            "trouble: {found:clauses}. Whether this deployment adds to that cannot be told."
+        ),
+        impact=_("Users suffer as they did under the deployment before."),
+        actions=(
+            _("Read the verdict and the hints of #{number}: they name what it broke."),
+            _("If that one is to be rolled back, go back to the version before it: this one contains its change."),
+            _("Deploy this version again once the service is healthy: it is then compared with a healthy level."),
         ),
     ),
     "critical_finding": HintText(

@@ -189,14 +189,18 @@ def latency_improved(findings: Findings) -> Hint | None:
 
 
 def unhealthy_before(findings: Findings) -> Hint | None:
-    """Report metrics that no healthy service shows, before and after, if the deployment made none of them worse."""
+    """Report metrics that no healthy service shows, before and after, if the deployment made none of them worse.
+
+    After a bad deployment whose window was still open, "before" was that one's work: rolling back may help.
+    """
     reasons = [fact for fact in findings.verdict.health.reasons if fact.code == UNHEALTHY_AS_BEFORE]
     found = {str(fact.params["metric"]): fact for fact in reasons if not findings.failed(str(fact.params["metric"]))}
     if not found:
         return None
     metric, lead = next(iter(found.items()))
+    predecessor = findings.window.bad_predecessor
     return Hint(
-        "unhealthy_before",
+        "unhealthy_before" if predecessor is None else "unhealthy_before.predecessor",
         metric=metric,
         metrics=tuple(found),
         severity="warning",
@@ -208,7 +212,7 @@ def unhealthy_before(findings: Findings) -> Hint | None:
         numbers={
             name: {key: fact.params[key] for key in ("observed", "before", "limit")} for name, fact in found.items()
         },
-        params={**lead.params, "found": list(found.values())},
+        params={**lead.params, "found": list(found.values()), **({"number": predecessor} if predecessor else {})},
     )
 
 
