@@ -275,10 +275,10 @@ def test_the_table_of_samples_holds_what_the_charts_show(browser_of, environment
         assert value in table
 
 
-def test_missed_samples_are_listed_with_their_reason(browser_of, environment):
+def test_missed_samples_are_listed_with_their_reason_those_in_a_row_with_the_same_one_together(browser_of, environment):
     text = words(browser_of.get(address(scenes.poorly_observed(environment))))
     assert "After 3 could not connect to shop.example.com:443: connection refused" in text
-    assert "After 4 expired: no poller ran in time" in text
+    assert "After 4–5 expired: no poller ran in time" in text
     assert "few_post_samples" in text
 
 
@@ -292,7 +292,7 @@ def test_a_miss_shows_what_the_endpoint_answered_as_text(browser_of, environment
 def test_misses_are_still_shown_when_their_jobs_are_gone(browser_of, environment):
     deployment = scenes.poorly_observed(environment)
     deployment.jobs.all().delete()
-    assert "After 4 expired: no poller ran in time" in words(browser_of.get(address(deployment)))
+    assert "After 4–5 expired: no poller ran in time" in words(browser_of.get(address(deployment)))
 
 
 def test_what_never_had_a_finish_tells_of_no_analysis_and_waits_for_no_sample(browser_of, environment):

@@ -105,7 +105,7 @@ def test_the_misses_of_an_early_verdict_are_those_of_its_whole_window(browser_of
     evidence = {"misses": misses[:2]}
     make_verdict(deployment, verdict="rollback_recommended", early=True, final=final, evidence=evidence)
     text = words(browser_of.get(address(deployment)))
-    shows(text, "After 5 host name not found", "Sample 5 after: no sample host name not found")
+    shows(text, "After 1–5 host name not found", "Sample 5 after: no sample host name not found")
 
 
 def test_a_verdict_of_a_whole_window_is_called_final(browser_of, environment):
