@@ -28,6 +28,20 @@ def test_an_endpoint_that_refuses_everything_quickly_is_too_good_to_be_true(pre:
     assert not found & {"latency_improved", "high_latency"}
 
 
+@pytest.mark.parametrize("pre", [1, 6, 30])
+@pytest.mark.parametrize(("count", "onset"), [(5, 2), (5, 3), (10, 5), (15, 7)])
+def test_refusals_that_begin_in_mid_window_are_no_improvement(pre: int, count: int, onset: int) -> None:
+    post = make_series(
+        count,
+        noisy=False,
+        latency_p95=lambda i: 118.0 if i < onset else 3.0,
+        cpu_usage=lambda i: 0.4 if i < onset else 0.05,
+    )
+    verdict = judged(make_pre(pre), post)
+    assert verdict.verdict == WARNING
+    assert "too good to be true" in render(verdict.summary)
+
+
 @pytest.mark.parametrize(
     ("what", "after"),
     [

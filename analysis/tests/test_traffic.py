@@ -103,6 +103,17 @@ def test_the_same_minutes_of_earlier_days_count_as_far_as_they_predict(
     assert check.outcome == outcome
 
 
+@pytest.mark.parametrize("count", [6, 15, 30])
+@pytest.mark.parametrize("growth", [2.0, 3.0])
+@pytest.mark.parametrize("still", [0.96, 1.0, 1.04])
+def test_growth_of_earlier_days_that_stays_away_is_no_loss(count: int, growth: float, still: float) -> None:
+    window = make_window(10, earlier_days=tuple(day(ago, growth) for ago in range(1, 8)))
+    pre, post = rates(count, lambda _: 200.0, last=-2), rates(10, lambda _: 200.0 * still)
+    assert check_of(judged(pre, post, window=window), RPS).outcome == "ok"
+    lost = rates(10, lambda _: 80.0)
+    assert check_of(judged(pre, lost, window=window), RPS).outcome == "warning"
+
+
 def test_half_of_the_traffic_lost_together_with_errors_is_a_rollback() -> None:
     assert judged(make_pre(), make_series(10, requests_per_sec=22.0)).verdict == WARNING
     assert judged(make_pre(), make_series(10, requests_per_sec=22.0, error_rate=0.02)).verdict == ROLLBACK

@@ -28,18 +28,24 @@ _LEAST_CPU = 1e-4
 
 
 def judge_too_good(evidence: Evidence) -> Finding | None:
-    """Judge p95 and cpu that collapsed together at equal traffic; or cpu alone where no request is counted."""
-    if not evidence.pre or not evidence.body:
+    """Judge p95 and cpu that collapsed together at equal traffic; or cpu alone where no request is counted.
+
+    Over the window, or in its last part alone: the new version may answer from mid-window on.
+    """
+    if not evidence.pre or not evidence.body or not any(s.cpu_usage for s in evidence.post):
         return None
-    before, after = (level([s.requests_per_sec for s in part]) for part in (evidence.pre, evidence.body))
-    cpu = [level([s.cpu_usage for s in part]) for part in (evidence.pre, evidence.body)]
-    if not any(s.cpu_usage for s in evidence.post):
-        return None
+    found = [finding for part in (evidence.body, evidence.last) if (finding := _judged(evidence, part)) is not None]
+    return max(found, key=lambda finding: finding.strength, default=None)
+
+
+def _judged(evidence: Evidence, part: Sequence[Sample]) -> Finding | None:
+    before, after = (level([s.requests_per_sec for s in side]) for side in (evidence.pre, part))
+    cpu = [level([s.cpu_usage for s in side]) for side in (evidence.pre, part)]
     spread = max(CPU_NOISE / 2, noise([s.cpu_usage for s in evidence.pre], cpu[0]))
     if not any(s.requests_per_sec for s in (*evidence.pre, *evidence.body)):
         strength = min(_times(cpu[0], cpu[1], STOPPED), (cpu[0] - cpu[1]) / (CLEAR * spread))
-        return _finding(evidence, strength, "cpu_usage", cpu, code="stopped_working") if strength >= 1.0 else None
-    p95 = [_level_ms(part) for part in (evidence.pre, evidence.body)]
+        return _finding(part, strength, "cpu_usage", cpu, code="stopped_working") if strength >= 1.0 else None
+    p95 = [_level_ms(side) for side in (evidence.pre, part)]
     if not all(p95) or after < SAME_TRAFFIC * before:
         return None
     expected = cpu[0] * min(1.0, after / before) if before > 0.0 else cpu[0]
@@ -53,7 +59,7 @@ def judge_too_good(evidence: Evidence) -> Finding | None:
     )
     if strength < 1.0:
         return None
-    return _finding(evidence, strength, "latency_p95", p95, code="too_good", cpu_before=cpu[0], cpu_after=cpu[1])
+    return _finding(part, strength, "latency_p95", p95, code="too_good", cpu_before=cpu[0], cpu_after=cpu[1])
 
 
 def _level_ms(samples: Sequence[Sample]) -> float:
@@ -67,11 +73,11 @@ def _times(before: float, after: float, least: float) -> float:
 
 
 def _finding(
-    evidence: Evidence, strength: float, metric: str, levels: Sequence[float], *, code: str, **params: float
+    part: Sequence[Sample], strength: float, metric: str, levels: Sequence[float], *, code: str, **params: float
 ) -> Finding:
     before, after = levels
     limit = before / (STOPPED if metric == "cpu_usage" else FASTER)
-    values = values_of(evidence.body, metric)
+    values = values_of(part, metric)
     under = sum(value < limit for value in values)
     check = Check(
         metric=metric,

@@ -69,13 +69,17 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
         strength = min(strength, math.exp(min(5.0, found.surely_lost() / need)))
     after = [sample.requests_per_sec for sample in evidence.post]
     gone = result.last >= need_rollback and mean(after[-found.last :]) < mean(rates[-found.last :])
-    if mean(after) >= mean(rates) and not gone:
+    # Growth of earlier days that stays away today is no loss, nor is a minute's scatter around the level before.
+    scatter = min(SURELY_LOST, result.spread) if result.drift > 1.0 else 0.0
+    if mean(after) >= (1.0 - scatter) * mean(rates) and not gone:
         # What did not fall is not lost, whatever was expected; unless nothing arrives at the end.
         strength = min(strength, ALMOST)
     critical = min(
         strength,
         result.strength(need_rollback, evidence.guard, evidence.knobs),
         found.surely_lost(found.base_error) / -math.log1p(-SURELY_LOST),
+        # Next to nothing arrives: of what arrived before as well, where more was expected.
+        max(0.0, max(result.whole, result.last) - max(0.0, math.log(result.drift))) / need_rollback,
     )
     if evidence.post[0].collected_at - pre[-1].collected_at > PRE_MAX_AGE:
         critical = min(critical, ALMOST)
