@@ -13,7 +13,20 @@ from datetime import datetime
 
 from analysis.judge.levels import mean_of
 from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
-from analysis.judge.types import OK, ROLLBACK, WARNING, Basis, Check, Health, Miss, Sample, Verdict, Window, values_of
+from analysis.judge.types import (
+    OK,
+    ROLLBACK,
+    TOO_GOOD,
+    WARNING,
+    Basis,
+    Check,
+    Health,
+    Miss,
+    Sample,
+    Verdict,
+    Window,
+    values_of,
+)
 from explain.facts import Fact, Param
 from projects.policy import AdaptivePolicy, Policy
 
@@ -166,7 +179,9 @@ def _health(verdict: Verdict, seen: Seen, *, exercised: bool) -> Health:
     reasons += [check.fact for check in critical if _still_there(check, seen.end)]
     if reasons:
         return Health("no", tuple(reasons))
-    return Health("yes" if seen.after and exercised else "unknown")
+    # Answers that cost nothing may be refusals, which nobody counts as errors.
+    doubtful = tuple(check.fact for check in verdict.checks if check.rule == TOO_GOOD and check.failed)
+    return Health("yes" if seen.after and exercised and not doubtful else "unknown", doubtful)
 
 
 def _as_compared(found: Unhealthy, verdict: Verdict) -> Unhealthy:

@@ -140,6 +140,13 @@ def test_a_service_that_recovered_is_healthy(policy: dict[str, Any]) -> None:
     assert verdict.health.healthy == "yes"
 
 
+def test_nothing_is_known_about_a_service_that_may_refuse_everything() -> None:
+    pre = make_pre(15, latency_p95=120.0, cpu_usage=0.35)
+    verdict = judged(pre, make_series(5, latency_p95=3.0, cpu_usage=0.05))
+    assert (verdict.verdict, verdict.health.healthy) == (WARNING, "unknown")
+    assert verdict.health.reasons
+
+
 def test_one_failed_request_makes_no_service_unhealthy() -> None:
     post = make_series(5, requests_per_sec=0.3, error_rate=lambda i: 1 / 18 if i == 4 else 0.0, noisy=False)
     assert judged(make_pre(requests_per_sec=0.3, error_rate=0.0), post).health.healthy == "yes"

@@ -13,8 +13,9 @@ from benchmarks.verdicts.run import ADAPTIVE, WORLDS, judge_strata, judge_world
 from benchmarks.verdicts.story_report import report_stories, tell_all
 
 # The judge was developed on cases of seeds 1, 3, 7, 11, 21, 31, 32 and 501, and on figures of 20261123 and 20261202;
-# calibration used seed 1. This seed was not used.
-REPORT_SEED = 20261205
+# calibration used seed 1; stories and rules of early verdicts were looked at with seeds from 20261205 to 20261403. This
+# seed was not used.
+REPORT_SEED = 20261501
 # Cases of each story, at most; fewer in a small run.
 STORY_CASES = 200
 

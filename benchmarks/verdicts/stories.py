@@ -623,7 +623,7 @@ def half_errors_without_requests(rng: random.Random) -> Situation:
 @story(
     "every request answered 404/401 (no error): p95 120 → 3 ms, cpu .35 → .05 at equal rps",
     WARNING,
-    demands=(TOO_GOOD, no_hint("latency_improved")),
+    demands=(TOO_GOOD, no_hint("latency_improved"), not_healthy),
     reported=True,
 )
 def everything_refused(rng: random.Random) -> Situation:
