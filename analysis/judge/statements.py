@@ -45,6 +45,8 @@ FEW_REQUESTS = 10.0
 END_SHARE = 0.4
 # Collections failed in a row by the service, up to the end, that are no chance.
 SILENT_AT_END = 2
+# Standard deviations by which failed requests must exceed the limit: nine of ten that do are no chance.
+SURE = 1.25
 # Rules that count samples of the whole window: what they found may be over at its end.
 COUNTING_RULES = frozenset({"secured_limit", "below_pre_mean", "hard_limit"})
 # Confidence of a verdict that is not conclusive is at most this.
@@ -220,12 +222,12 @@ def _beyond(metric: str, samples: Sequence[Sample], limit: float, seen: Seen) ->
 
 
 def _countable(seen: Seen, limit: float) -> bool:
-    """Return whether the failed requests are more than chance, at the end or in the whole window if it has few.
+    """Return whether the failed requests are more than chance: at the end, in the whole window, or with those before.
 
     Counts scatter by their square root: one failed request of twenty is no rate.
     """
-    counted = (_failed(samples, seen) for samples in (seen.end, seen.after))
-    return any(failed - 1.25 * math.sqrt(failed) > limit * total for failed, total in counted)
+    counted = (_failed(samples, seen) for samples in (seen.end, seen.after, (*seen.before, *seen.after)))
+    return any(failed - SURE * math.sqrt(failed) > limit * total for failed, total in counted)
 
 
 def _failed(samples: Sequence[Sample], seen: Seen) -> tuple[float, float]:

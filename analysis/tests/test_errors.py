@@ -22,6 +22,14 @@ def test_three_failed_requests_in_three_minutes_are_worth_a_look_whichever_minut
     assert judged(pre, post).verdict == WARNING
 
 
+@pytest.mark.parametrize("failed", [3, 6, 9])
+def test_errors_that_were_no_chance_are_worth_a_look_though_they_are_over(failed: int) -> None:
+    pre = make_pre(18, noisy=False, requests_per_sec=47 / 60, error_rate=0.0)
+    failing = [0.0, *[failed / 3 / 47] * 3, 0.0]
+    post = make_series(5, noisy=False, requests_per_sec=47 / 60, error_rate=lambda i: failing[i])
+    assert judged(pre, post).verdict != OK
+
+
 def test_a_cold_start_and_a_single_failed_request_later_are_no_incident() -> None:
     pre = make_pre(18, noisy=False, requests_per_sec=0.78, error_rate=0.0)
     post = make_series(5, noisy=False, requests_per_sec=0.78, error_rate=lambda i: [0.3, 0.0, 0.0, 1 / 47, 0.0][i])

@@ -246,7 +246,9 @@ class _Compared:
     whole: _Part
     last: _Part
 
-    def strength(self, required: float, few: float, chance: float, late_chance: float) -> float:
+    def strength(
+        self, required: float, few: float, chance: float, late_chance: float, *, over_counts: bool = False
+    ) -> float:
         """Return the effect as a multiple of the required one (1.0 = a finding).
 
         It must exceed the practical margin, by `few` errors more than expected, and be as improbable as `chance` if
@@ -269,7 +271,9 @@ class _Compared:
         result = found(whole, chance)
         if knobs.last_part:
             if whole.total.rate * last.total.requests >= TELLING:
-                result = min(result, last.effect / (STILL_THERE * required))
+                still = min(result, last.effect / (STILL_THERE * required))
+                # What is over, and was no chance at all, is worth a look, and no rollback.
+                result = max(still, min(found(whole, IMPROBABLE_FOR_ROLLBACK), 1.2)) if over_counts else still
             result = max(result, found(last, late_chance))
         if knobs.robust:
             result = min(result, dying_away(whole.effects, required))
@@ -343,7 +347,7 @@ def judge_errors(evidence: Evidence) -> Finding | None:
     base, total = before.rate, whole.total
     need = _margin(evidence, base)
     need_rollback = max(lines.error_rollback * ROLLBACK_SHARE, need)
-    strength = compared.strength(need, FEW_ERRORS, IMPROBABLE, IMPROBABLE_LATE)
+    strength = compared.strength(need, FEW_ERRORS, IMPROBABLE, IMPROBABLE_LATE, over_counts=True)
     critical = min(
         strength,
         compared.strength(need_rollback, FEW_FOR_ROLLBACK, IMPROBABLE_FOR_ROLLBACK, IMPROBABLE_FOR_ROLLBACK),
