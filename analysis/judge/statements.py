@@ -47,6 +47,8 @@ END_SHARE = 0.4
 SILENT_AT_END = 2
 # Standard deviations by which failed requests must exceed the limit: nine of ten that do are no chance.
 SURE = 1.25
+# So many errors expected at the end, and none there: by chance once in twenty.
+TELLING = 3.0
 # Rules that count samples of the whole window: what they found may be over at its end.
 COUNTING_RULES = frozenset({"secured_limit", "below_pre_mean", "hard_limit"})
 # Confidence of a verdict that is not conclusive is at most this.
@@ -205,10 +207,20 @@ def unhealthy(seen: Seen) -> tuple[Unhealthy, ...]:
     found = []
     for metric, (limit, _) in SANITY.items():
         line = own.get(metric, limit)
-        observed = None if metric in seen.left_out else _beyond(metric, seen.end, line, seen)
+        if metric in seen.left_out:
+            continue
+        before = _beyond(metric, seen.before, line, seen)
+        standing = metric == "error_rate" and before is not None and not _end_tells(seen)
+        observed = _beyond(metric, seen.after if standing else seen.end, line, seen)
         if observed is not None and (metric != "error_rate" or _countable(seen, line)):
-            found.append(Unhealthy(metric, observed, line, _beyond(metric, seen.before, line, seen)))
+            found.append(Unhealthy(metric, observed, line, before))
     return tuple(found)
+
+
+def _end_tells(seen: Seen) -> bool:
+    """Return whether the end has enough requests to show that errors are over."""
+    failed, total = _failed(seen.after, seen)
+    return failed * _failed(seen.end, seen)[1] >= TELLING * total
 
 
 def _beyond(metric: str, samples: Sequence[Sample], limit: float, seen: Seen) -> float | None:

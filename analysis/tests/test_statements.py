@@ -140,6 +140,13 @@ def test_a_service_that_recovered_is_healthy(policy: dict[str, Any]) -> None:
     assert verdict.health.healthy == "yes"
 
 
+def test_an_end_of_few_requests_does_not_end_standing_errors() -> None:
+    quiet: dict[str, Any] = {"requests_per_sec": 0.15, "noisy": False}
+    pre = make_pre(6, error_rate=0.15, **quiet)
+    verdict = judged(pre, make_series(5, error_rate=lambda i: [0.2, 0.2, 0.2, 0.0, 0.0][i], **quiet))
+    assert (verdict.verdict, verdict.health.healthy) == (OK, "no")
+
+
 def test_nothing_is_known_about_a_service_that_may_refuse_everything() -> None:
     pre = make_pre(15, latency_p95=120.0, cpu_usage=0.35)
     verdict = judged(pre, make_series(5, latency_p95=3.0, cpu_usage=0.05))
