@@ -1,7 +1,7 @@
 """State beside a verdict whether the service is healthy now, and what the verdict rests on. Pure.
 
 A verdict says what the deployment changed. A service that was failing before and fails as before was not changed, and
-is not healthy; one that nobody used after the deployment was not tried.
+is not healthy; one without requests after the deployment was not exercised.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _health(verdict: Verdict, seen: Seen, *, exercised: bool) -> Health:
     reasons += [check.fact for check in critical if _still_there(check, seen.end)]
     if reasons:
         return Health("no", tuple(reasons))
-    # Answers that cost nothing may be refusals, which nobody counts as errors.
+    # Answers that cost nothing may be refusals, which are not counted as errors.
     doubtful = tuple(check.fact for check in verdict.checks if check.rule == TOO_GOOD and check.failed)
     return Health("yes" if seen.after and exercised and not doubtful else "unknown", doubtful)
 

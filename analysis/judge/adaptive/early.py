@@ -12,7 +12,8 @@ from datetime import datetime
 from operator import itemgetter
 from typing import TypeAlias
 
-from analysis.judge.adaptive.evidence import LONG_WINDOW
+from analysis.judge.adaptive.evidence import warmup_places
+from analysis.judge.adaptive.knobs import ALL_ON
 from analysis.judge.types import UNREACHABLE, Check, Miss, Sample, Window, values_of
 from projects.policy import AdaptivePolicy
 
@@ -45,7 +46,7 @@ def looks(post: Sequence[Sample], policy: AdaptivePolicy, window: Window) -> Ite
     Collections that failed in the warm-up are left out, like samples of that time.
     """
     collections = _in_order(post, window)
-    planned = _warmup(window, policy)
+    planned = warmup_places(window.expected, policy, ALL_ON)
     for count in range(len(collections), planned + LEAST - 1, -1):
         yield _look(collections[:count], planned, policy, window)
 
@@ -88,13 +89,6 @@ def _look(collections: Sequence[Sample | Miss], planned: int, policy: AdaptivePo
         policy=policy.model_copy(update={"warmup_samples": len(forgiven)}),
         answered=isinstance(collections[-1], Sample),
     )
-
-
-def _warmup(window: Window, policy: AdaptivePolicy) -> int:
-    """Return how many collections of the planned window are warm-up, whether or not a sample came."""
-    if policy.warmup_samples is not None:
-        return policy.warmup_samples
-    return 2 if window.expected >= LONG_WINDOW else 1
 
 
 def _in_order(post: Sequence[Sample], window: Window) -> list[Sample | Miss]:

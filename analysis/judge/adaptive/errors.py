@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.counts import Beta, log_tail, mean_rate, posterior
-from analysis.judge.adaptive.evidence import LONG_WINDOW, Evidence, Finding, last_third, outcome
+from analysis.judge.adaptive.evidence import ALMOST, LONG_WINDOW, Evidence, Finding, last_third, outcome
 from analysis.judge.adaptive.levels import dying_away
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
 from analysis.judge.adaptive.passed import TOLERATED
@@ -47,10 +47,9 @@ FEW_SAMPLES = 5
 FADING_ERRORS = 20.0
 
 # The last part must still show this share of an effect that the whole window has, if so many errors were to be expected
-# there: of three expected, none comes by chance once in twenty. Strength of what is short of a rollback on purpose.
+# there: of three expected, none comes by chance once in twenty.
 STILL_THERE = 0.4
 TELLING = 3.0
-ALMOST = 0.95
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ THIN_GUARD = 1.4
 FULL_PRE = 30
 ENOUGH_PRE = 8
 
+# Strength of what is short of a rollback on purpose.
+ALMOST = 0.95
+
 _HUGE = 1e9
 _CRUMB = 1e-9
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.earlier import usual_rise
-from analysis.judge.adaptive.evidence import Evidence, Finding, outcome
+from analysis.judge.adaptive.evidence import ALMOST, Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import Contrast, Series, contrast, level, noise
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
 from analysis.judge.adaptive.passed import TOLERATED, with_reason
@@ -34,8 +34,6 @@ MIN_TO_LEARN = 10
 LOAD_EXPONENT_SCATTER = 0.25
 MAX_LOAD_EXPONENT = 1.2
 _FLOOR_MS = 0.1
-# Strength of what is short of a rollback on purpose.
-ALMOST = 0.95
 STAYED = (0.85, 1.05)
 # In an open window, a p95 below this share of its highest is on its way down.
 COMING_DOWN = 0.6

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analysis.judge.adaptive.evidence import Evidence, Finding, last_third
+from analysis.judge.adaptive.evidence import ALMOST, Evidence, Finding, last_third
 from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
 from analysis.judge.types import NOT_SET_UP, UNREACHABLE, Check, CheckOutcome, Miss
 from explain.facts import Param
@@ -15,8 +15,6 @@ ENDPOINT_BROKEN = frozenset({"http_4xx", "redirect", "invalid_json", "invalid_pa
 DOWN_IN_A_ROW = 2
 DOWN_SHARE = 0.4
 SOME_SHARE = 0.25
-# Strength of what is short of a rollback on purpose.
-ALMOST = 0.95
 
 # A service that failed this share of collections before the deployment is no evidence against it.
 MOSTLY_DOWN = 0.3

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.judge.adaptive.evidence import Evidence, Finding
+from analysis.judge.adaptive.evidence import ALMOST, Evidence, Finding
 from analysis.judge.adaptive.levels import level
 from analysis.judge.types import Sample, values_of
 
@@ -14,8 +14,6 @@ SAME_LATENCY = 1.25
 MOST = 8.0
 # Strength from which latency or errors may have changed.
 CHANGED = 0.85
-# Strength of what is short of a rollback on purpose.
-ALMOST = 0.95
 USER_FACING = ("latency_p95", "error_rate")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from analysis.judge.adaptive import thresholds
 from analysis.judge.adaptive.earlier import USUAL_SLOPE, Line, Shift, combined, course, line_through, of_earlier_days
-from analysis.judge.adaptive.evidence import ENOUGH_PRE, GUARD, Evidence, Finding, outcome
+from analysis.judge.adaptive.evidence import ALMOST, ENOUGH_PRE, GUARD, Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import (
     PRIOR_NOISE_WEIGHT,
     Contrast,
@@ -37,8 +37,6 @@ FEW_REQUESTS = 3.0
 # A rollback takes enough requests to exclude (at 2 %) that less than this share is lost.
 SURELY_LOST = 0.65
 Z = 2.05
-# Strength of what is short of a rollback on purpose.
-ALMOST = 0.95
 
 # Traffic hardly falls faster by itself than by half in an hour.
 FALLS = math.log(2.0) / 60.0
