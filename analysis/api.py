@@ -189,7 +189,7 @@ class VerdictView(APIView):
         if deployment.state in NEVER_JUDGED:
             raise NeverJudged(deployment, head)
         if not stands(deployment):
-            # Whoever was held all the time that they asked for may call again at once; others when the next sample is
+            # A caller that was held for as long as it asked may call again at once; others when the next sample is
             # due, at most 15 s later.
             was_held = wait_s >= 1 and monotonic() - begun >= wait_s
             retry_after = 1 if was_held else max(1, min(15, round(deployment.interval_s)))

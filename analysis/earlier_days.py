@@ -26,7 +26,7 @@ SIGNIFICANT_DIGITS = 6
 Period = tuple[datetime, datetime]
 
 # A slot counts where its middle is in the wanted time, and where no deployment was under way or observed in it whose
-# verdict is anything but a good one (as `ended_ok` in evidence.py has it), and nobody has excluded it. OFFSET 0 keeps
+# verdict is not a good one (as `ended_ok` in evidence.py decides), and which is not excluded. OFFSET 0 keeps
 # the inner queries apart: each looks up its own few hours instead of joining all deployments of the environment.
 FIND = f"""
 SELECT place, days_ago, {", ".join(f"avg(level.{metric})" for metric in METRICS)}

@@ -183,7 +183,7 @@ def ended_badly(deployment: Deployment) -> bool:
     """Return whether its window shows a service that is worse than it should be.
 
     A mark decides where it names the deserved verdict, or calls an ok wrong. Else a conclusive verdict decides, early
-    or final. So does a bad predecessor: what was measured in its window was never told apart from that.
+    or final. So does a bad predecessor: what was measured in its window cannot be separated from its fault.
     """
     verdict: DeploymentVerdict | None = getattr(deployment, "verdict", None)
     if verdict is None:

@@ -16,7 +16,7 @@ from analysis.tests.plans import plans_of
 from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from metrics import partitions
-from metrics.levels import SLOT
+from metrics.levels import SLOT, aggregate
 from metrics.models import MetricLevel, MetricSample
 from metrics.tests.factories import HEALTHY
 from projects.models import Environment
@@ -190,8 +190,6 @@ def test_earlier_days_are_found_by_indexes() -> None:
 
 def test_a_sample_becomes_part_of_what_later_days_expect(environment: Environment) -> None:
     """From a stored sample to the evidence of the next day, by the poller's own steps."""
-    from metrics.levels import aggregate  # noqa: PLC0415
-
     for begin in (START - DAY, START + HOUR - DAY):
         for minute in range(-10, 10):
             at = begin + timedelta(minutes=minute)

@@ -42,7 +42,7 @@ INSERT INTO metric_levels (environment_id, start, samples, requests_per_sec, lat
 SELECT number % {ENVIRONMENTS}, date_bin('5 minutes', now(), 'epoch') + number / {ENVIRONMENTS} * interval '5 minutes',
     5, random(), random(), random(), random(), random()
 FROM generate_series(0, 30 * 288 * {ENVIRONMENTS} - 1) AS number
-"""  # noqa: S608
+"""  # noqa: S608  (a constant of this file)
 DETACH = "ALTER TABLE metric_samples DETACH PARTITION {} CONCURRENTLY"
 # Case, the day whose partition {} is, and statements. One with LIMIT is repeated until it finds no row.
 CASES = (
