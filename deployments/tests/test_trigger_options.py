@@ -129,6 +129,8 @@ LONG = "x" * 3000
         ("commit_sha", ["abc"], "", "no text"),
         ("commit_message", "Fix it\n\nBecause.\r\n\tSo.\n", "Fix it\n\nBecause.\r\n\tSo.", None),
         ("commit_message", LONG, LONG[:2000], "2000 characters and was cut"),
+        # As much as a command line carries in one argument, and JSON may write it six times as long.
+        ("commit_message", "é" * 65_536, "é" * 2000, "2000 characters and was cut"),
         ("url", "javascript:alert(1)", "", "no http or https link"),
         ("url", "/builds/7", "", "no http or https link"),
         ("url", "HTTPS://ci.example/" + LONG, ("HTTPS://ci.example/" + LONG)[:2048], "2048 characters and was cut"),
