@@ -39,7 +39,11 @@ _METADATA = _table(
     ]
 )
 
-_WITH_IPV4 = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
+# IPv4-compatible, mapped, translated (RFC 7915), NAT64 (RFC 6052): the last 32 bits are an IPv4 address.
+_WITH_IPV4 = tuple(map(IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+# RFC 5214: the interface identifier of ISATAP, under any prefix, with and without the bit for "globally unique".
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
 # IANA's special-purpose address registries (RFC 6890 and successors), by purpose.
 _SPECIAL = _table(
@@ -51,8 +55,11 @@ _SPECIAL = _table(
         ("172.16.0.0/12", "private"),
         ("192.0.0.0/24", "reserved"),
         ("192.0.2.0/24", "documentation"),
+        ("192.31.196.0/24", "as112"),
+        ("192.52.193.0/24", "anycast_relay"),  # AMT
         ("192.88.99.0/24", "6to4_relay"),
         ("192.168.0.0/16", "private"),
+        ("192.175.48.0/24", "as112"),
         ("198.18.0.0/15", "benchmarking"),
         ("198.51.100.0/24", "documentation"),
         ("203.0.113.0/24", "documentation"),
@@ -65,9 +72,13 @@ _SPECIAL = _table(
         ("64:ff9b::/96", "nat64"),
         ("64:ff9b:1::/48", "nat64"),
         ("2001::/32", "teredo"),
+        ("2001:2::/48", "benchmarking"),
+        ("2001:3::/32", "anycast_relay"),  # AMT
+        ("2001:4:112::/48", "as112"),
         ("2001::/23", "reserved"),
         ("2001:db8::/32", "documentation"),
         ("2002::/16", "6to4"),
+        ("2620:4f:8000::/48", "as112"),
         ("3fff::/20", "documentation"),
         ("fc00::/7", "private"),
         ("fec0::/10", "site_local"),
@@ -142,11 +153,11 @@ def refusal(ip: str | Address, allow: AllowList, host: str = "") -> Fact | None:
     except ValueError:
         return Fact("no_ip_address", {"address": str(ip)})
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    inside = embedded(address) if isinstance(address, IPv6Address) else None
     if allow.has_address(address) or (mapped is not None and allow.has_address(mapped)):
         return None
+    leads_to = [address, *embedded(address)] if isinstance(address, IPv6Address) else [address]
     for network, kind in _METADATA:
-        if address in network or (inside is not None and inside in network):
+        if any(one in network for one in leads_to):
             return _forbidden(address, kind)
     kind_found = _special_use(address)
     if kind_found is None or allow.has_host(host):
@@ -158,17 +169,33 @@ def _forbidden(address: Address, kind: str) -> Fact:
     return Fact("forbidden_address", {"address": str(address), "kind": kind})
 
 
-def embedded(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address to which a router may translate this one: mapped, compatible, NAT64 (RFC 6052), 6to4."""
-    if any(address in network for network in _WITH_IPV4):
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
+def embedded(address: IPv6Address) -> list[IPv4Address]:
+    """Return the IPv4 addresses to which a router may send or translate what is sent to this one."""
+    number = int(address)
+    found = [IPv4Address(number & 0xFFFFFFFF)] if _ends_with_ipv4(address) else []
+    if address in _LOCAL_NAT64:  # RFC 6052 lets prefixes end at these bits, and leaves out bits 64 to 71
+        without_gap = number >> 64 << 56 | number & ((1 << 56) - 1)
+        found += [IPv4Address(without_gap >> 120 - 32 - length & 0xFFFFFFFF) for length in (48, 56, 64)]
+    if address.sixtofour is not None:
+        found.append(address.sixtofour)
+    return [*found, *(address.teredo or ())]
+
+
+def _ends_with_ipv4(address: IPv6Address) -> bool:
+    return is_isatap(address) or any(address in network for network in _WITH_IPV4)
+
+
+def is_isatap(address: IPv6Address) -> bool:
+    """Return whether a router of the address's site may take it for a tunnel to the IPv4 address at its end."""
+    return int(address) >> 32 & 0xFFFFFFFF in _ISATAP
 
 
 def _special_use(address: Address) -> str | None:
     for network, kind in _SPECIAL:
         if address in network:
             return kind
+    if isinstance(address, IPv6Address) and is_isatap(address):
+        return "isatap"
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
         return "not_public"
     return None

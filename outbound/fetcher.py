@@ -81,6 +81,7 @@ class Fetcher:
         self._hosts: dict[str, _Places] = {}
         self._idle: list[Transfer] = []
         self._active: dict[pycurl.Curl, Transfer] = {}
+        self._suspects: set[Transfer] = set()
         # A separate selector inside the loop's: registering there costs a third of loop.add_reader per request.
         self._selector = selectors.DefaultSelector()
         self._loop.add_reader(self._selector.fileno(), self._on_ready)
@@ -207,7 +208,7 @@ class Fetcher:
             raise OutboundError("dns", host=endpoint.host, problem=problem_of(error)) from None
 
     def _new_transfer(self) -> Transfer:
-        return Transfer(self._loop, self._allow, ca_file=self._ca_file)
+        return Transfer(self._loop, self._allow, self._suspects, ca_file=self._ca_file)
 
     def _remove(self, transfer: Transfer) -> None:
         if self._active.pop(transfer.easy, None) is not None:
@@ -281,7 +282,12 @@ class Fetcher:
                 self._remove(transfer)
                 transfer.fail_with_code(code, text)
             if not queued:
-                return
+                break
+        while self._suspects:
+            transfer = self._suspects.pop()
+            if transfer.easy in self._active and (error := transfer.excess()) is not None:
+                self._remove(transfer)
+                transfer.fail(error)
 
 
 def _header_lines(headers: Mapping[str, str]) -> list[str]:

@@ -45,6 +45,8 @@ PROBLEMS = {
     "unwanted_encoding": _("it sent the encoding {encoding} although none was asked for"),
     "large_body": _("it sent a body of more than {bytes:size}"),
     "large_headers": _("it sent headers of more than {bytes:size}"),
+    "large_answer": _("it sent more than {bytes:size} in all, whatever they are for"),
+    "many_pieces": _("it sent its answer in too many small pieces"),
     "libcurl_error": _("“{text}” (libcurl error {number})"),
     "no_socket": _("no connection to {host} could be opened: {problem}"),
     "shutting_down": _("the program is shutting down"),
@@ -86,6 +88,9 @@ ADDRESSES = {
     "address.nat64": _("a NAT64 address"),
     "address.teredo": _("a Teredo address"),
     "address.6to4": _("a 6to4 address"),
+    "address.isatap": _("an ISATAP address"),
+    "address.anycast_relay": _("the address of a public relay"),
+    "address.as112": _("an address of AS112, which answers for private networks"),
     "address.site_local": _("a site-local address"),
     "address.not_public": _("not a public address"),
 }

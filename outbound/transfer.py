@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +17,15 @@ from outbound.system_errors import problem_of
 
 # CURLE_TOO_LARGE, which pycurl does not define: libcurl's limits on headers (5,000 of them, 100 KB each).
 E_TOO_LARGE = 100
+
+# Chunk extensions, empty TLS records and the like are neither headers nor body, so libcurl hands them to nobody; but it
+# reports progress each time it has read something. A usual answer takes 8 reports.
+UNSUSPICIOUS_REPORTS = 12
+# In pieces of a byte, few bytes cost much time.
+MAX_REPORTS = 4000
+# Twice of it is what the kernel keeps unread of a connection.
+RECEIVE_BUFFER = 64 * 1024
+TCP_INFO_BYTES_RECEIVED = struct.Struct("128x Q")  # struct tcp_info of Linux
 
 Waiting = Literal["place", "name", "connection", "encryption", "answer", "rest", "previous_secret"]
 
@@ -68,6 +78,11 @@ class Limits:
     max_bytes: int
     max_header_bytes: int
 
+    @property
+    def max_wire_bytes(self) -> int:
+        """Return how much may be received in all: small chunks and TLS need a multiple of what they carry."""
+        return 4 * (self.max_bytes + self.max_header_bytes)
+
 
 def timed_out(endpoint: Endpoint, timeout_s: float, phase: Waiting) -> OutboundError:
     """Return the error of a request whose time ran out; `phase` is what it was waiting for."""
@@ -84,12 +99,16 @@ class _Handed(socket.socket):
 class Transfer:
     """A libcurl handle, used for one request after another.
 
-    The future of a request becomes its Response, or None (send it again), or an OutboundError.
+    The future of a request becomes its Response, or None (send it again), or an OutboundError. A transfer that reads
+    more often than usual puts itself among the suspects, to be examined outside of libcurl.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, allow: AllowList, *, ca_file: str) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, allow: AllowList, suspects: "set[Transfer]", *, ca_file: str
+    ) -> None:
         self._loop = loop
         self._allow = allow
+        self._suspects = suspects
         self._future: asyncio.Future[Response | None] = loop.create_future()
         self._pinned = False
         self.easy = self._make_handle(ca_file)
@@ -114,6 +133,8 @@ class Transfer:
             pycurl.PREREQFUNCTION: self._on_request,
             pycurl.HEADERFUNCTION: self._on_header,
             pycurl.WRITEFUNCTION: self._on_body,
+            pycurl.NOPROGRESS: 0,
+            pycurl.XFERINFOFUNCTION: self._on_progress,
         }
         for option, value in options.items():
             easy.setopt(option, value)
@@ -126,7 +147,8 @@ class Transfer:
         self._endpoint = endpoint
         self._limits = limits
         self._body: list[bytes] = []
-        self._body_bytes = self._header_bytes = 0
+        self._body_bytes = self._header_bytes = self._reports = 0
+        self._received_before: int | None = None
         self._encoding = ""
         self._headers_complete = False
         self._sent = False
@@ -168,7 +190,9 @@ class Transfer:
             self._refusal = reason
             return int(pycurl.SOCKET_BAD)
         try:
-            return _Handed(family, kind, protocol)
+            handed = _Handed(family, kind, protocol)
+            handed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            return handed
         except OSError as error:
             self._open_error = error
             return int(pycurl.SOCKET_BAD)
@@ -202,7 +226,25 @@ class Transfer:
         self._body.append(chunk)
         return len(chunk)
 
+    def _on_progress(self, *_totals: int) -> None:
+        self._reports += 1
+        if self._reports > UNSUSPICIOUS_REPORTS:
+            self._suspects.add(self)
+
     # -------------------------------------------------------------------------------------------------- endings
+
+    def excess(self) -> OutboundError | None:
+        """Return the error of a transfer that has received more than any answer may need, or in too many pieces."""
+        if self._reports > MAX_REPORTS:
+            return self._unusable("too_large", Fact("many_pieces"))
+        received = bytes_received(self.easy.getinfo(pycurl.ACTIVESOCKET))
+        if self._received_before is None:
+            # A connection that was there before has received earlier answers.
+            self._received_before = 0 if self.easy.getinfo(pycurl.NUM_CONNECTS) else received
+        most = self._limits.max_wire_bytes
+        if received - self._received_before <= most:
+            return None
+        return self._unusable("too_large", Fact("large_answer", {"bytes": most}))
 
     def succeed(self) -> None:
         """The transfer is complete: hand over the response."""
@@ -295,6 +337,18 @@ class Transfer:
 
     def _headers_too_large(self) -> Fact:
         return Fact("large_headers", {"bytes": self._limits.max_header_bytes})
+
+
+def bytes_received(descriptor: int) -> int:
+    """Return how many bytes the connection has received since it was opened; 0 where the system does not tell."""
+    if descriptor < 0 or not hasattr(socket, "TCP_INFO"):
+        return 0
+    connection = socket.socket(fileno=descriptor)
+    try:
+        about = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES_RECEIVED.size)
+    finally:
+        connection.detach()
+    return int(TCP_INFO_BYTES_RECEIVED.unpack(about)[0]) if len(about) == TCP_INFO_BYTES_RECEIVED.size else 0
 
 
 def _shown(text: str) -> str:
