@@ -11,9 +11,8 @@ from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers, status
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException
 from rest_framework.generics import ListAPIView
-from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -27,6 +26,7 @@ from analysis.serializers import (
     StandingVerdict,
     VerdictSerializer,
 )
+from common.listing import ListFilter, NewestFirst
 from common.moments import IsoMomentField
 from common.openapi import described
 from deployments.api import sentences
@@ -38,7 +38,6 @@ from projects.authentication import project_of
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_S = 60
-MAX_ID = 2**63 - 1
 
 
 # Columns that are not shown: reading them took most of the time.
@@ -60,31 +59,11 @@ def with_verdicts(request: Request) -> QuerySet[Deployment]:
     return Deployment.objects.of(project_of(request)).select_related("verdict")
 
 
-class NewestFirst(CursorPagination):
-    """Sort by descending id; `limit` rows per page."""
-
-    ordering = "-id"
-    page_size = 25
-    page_size_query_param = "limit"
-    max_page_size = 100
-
-    def decode_cursor(self, request: Request) -> Cursor | None:
-        """Parse the cursor.
-
-        Raises: ValidationError, also for a position that is not an id.
-        """
-        cursor: Cursor | None = super().decode_cursor(request)
-        position: Any = getattr(cursor, "position", None)
-        if position is not None and not (position.isascii() and position.isdigit() and int(position) <= MAX_ID):
-            raise ValidationError({"cursor": ["This is no cursor of this list. Begin without one."]})
-        return cursor
-
-
 class MomentFilter(django_filters.IsoDateTimeFilter):
     field_class = IsoMomentField
 
 
-class DeploymentFilter(django_filters.FilterSet):
+class DeploymentFilter(ListFilter):
     """environment: its name; started_after and started_before: ISO 8601."""
 
     environment = django_filters.CharFilter(field_name="environment__name")
@@ -98,7 +77,7 @@ class DeploymentFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class HintFilter(django_filters.FilterSet):
+class HintFilter(ListFilter):
     """deployment: its id."""
 
     severity = django_filters.ChoiceFilter(choices=Severity.choices)

@@ -318,7 +318,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["seqpulse.api.StrictJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "seqpulse.api.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["common.listing.KnownParametersBackend"],
     "EXCEPTION_HANDLER": "seqpulse.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
     # Escaped, because an error may quote a lone surrogate.

@@ -1,0 +1,74 @@
+"""Query parameters of the API's lists: what they do not know, or cannot read, is refused by name."""
+
+from typing import Any
+
+import pytest
+
+from analysis.tests.factories import make_hint
+from deployments.models import State
+from deployments.tests.factories import make_deployment
+from deployments.tests.pipeline import Pipeline
+from projects.services import NewProject
+
+pytestmark = pytest.mark.django_db
+
+KNOWN = {
+    "/deployments": "cursor, environment, format, limit, started_after, started_before, state, verdict",
+    "/sdh": "code, cursor, deployment, format, limit, severity",
+}
+
+
+def fields_of(answer: Any) -> dict[str, list[str]]:
+    """Return the named fields of a refusal."""
+    assert answer.status_code == 400, answer.content
+    fields: dict[str, list[str]] = answer.json()["error"]["fields"]
+    return fields
+
+
+@pytest.mark.parametrize(("path", "known"), KNOWN.items())
+def test_an_unknown_parameter_is_refused_with_the_known_ones(pipeline: Pipeline, path: str, known: str) -> None:
+    asked = {"deployment_id": "1", "page": "2", "ordering": "number", "": "x", "State": "running", "x" * 500: ""}
+    fields = fields_of(pipeline.get(path, asked))
+    assert fields == {name[:100]: [f"Unknown. There are: {known}."] for name in asked}
+    assert len(fields_of(pipeline.get(path, {f"x{number}": "" for number in range(500)}))) == 20
+    assert pipeline.get(path, dict.fromkeys(known.split(", "), "")).status_code == 200
+
+
+@pytest.mark.parametrize("path", KNOWN)
+def test_a_parameter_that_is_sent_twice_is_refused(pipeline: Pipeline, path: str) -> None:
+    assert fields_of(pipeline.get(path, {"limit": ["1", "2"]})) == {"limit": ["Send this once."]}
+
+
+@pytest.mark.parametrize("path", KNOWN)
+def test_there_is_no_other_format_than_json(pipeline: Pipeline, path: str) -> None:
+    assert pipeline.get(path, {"format": "json"}).status_code == 200
+    assert "format" in fields_of(pipeline.get(path, {"format": "csv"}))
+
+
+@pytest.mark.parametrize("path", KNOWN)
+@pytest.mark.parametrize("limit", ["0", "-1", "1.5", "x", "1e3", "9" * 4400, "0x10", "\0"])
+def test_a_limit_that_is_no_number_of_rows_is_refused(pipeline: Pipeline, path: str, limit: str) -> None:
+    assert "limit" in fields_of(pipeline.get(path, {"limit": limit}))
+
+
+# Not base64, without and with a position, positions that are no ids, and one of more digits than Python converts.
+CURSORS = ["x", "é", "\0", "cD14", "bz0tMQ==", "cD0lMDA=", "cD05OTk5OTk5OTk5OTk5OTk5OTk5OTk=", "cD0" + "5OTk5" * 2000]
+
+
+@pytest.mark.parametrize("path", KNOWN)
+@pytest.mark.parametrize("cursor", CURSORS, ids=range(len(CURSORS)))
+def test_what_is_no_cursor_of_the_list_is_refused(pipeline: Pipeline, path: str, cursor: str) -> None:
+    answer = pipeline.get(path, {"cursor": cursor})
+    assert answer.status_code == 200 or "cursor" in fields_of(answer)
+
+
+def test_the_rows_are_those_of_the_limit_and_the_next_page_goes_on(made: NewProject, pipeline: Pipeline) -> None:
+    for _ in range(3):
+        make_hint(make_deployment(environment=made.project.environments.get(), state=State.ANALYZED))
+    for path in KNOWN:
+        first = pipeline.get(path, {"limit": "2"}).json()
+        assert len(first["results"]) == 2
+        second = pipeline.client.get(first["next"]).json()
+        assert len(second["results"]) == 1
+        assert second["next"] is None
+        assert pipeline.get(path, {"limit": "1000"}).json()["next"] is None
