@@ -165,9 +165,9 @@ class RateLimitMiddleware:
         if usage is None:
             return self.get_response(request)
         response = too_many(request, usage) if usage.exceeded else self.get_response(request)
-        user = request.user
-        if limit.by == Caller.ACCOUNT and user.is_authenticated:
-            remember(response, known_browser(request), user.pk)
+        # Calls of the API know no user.
+        if limit.by == Caller.ACCOUNT and request.user.is_authenticated:
+            remember(response, known_browser(request), request.user.pk)
         for name, value in usage.headers().items():
             response.headers.setdefault(name, value)
         return response

@@ -113,7 +113,9 @@ INSTALLED_APPS = [
     "dashboard",
 ]
 
+# For pages, and for what people and monitoring read without an API key. Calls by API keys take the way below.
 MIDDLEWARE = [
+    "seqpulse.stacks.ApiStackMiddleware",
     "seqpulse.observability.http_metrics.HttpMetricsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "seqpulse.middleware.GateMiddleware",
@@ -138,6 +140,17 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+# Under seqpulse.stacks.API_CALLS: without sessions, users, templates, forms.
+API_MIDDLEWARE = [
+    "seqpulse.observability.http_metrics.HttpMetricsMiddleware",
+    "seqpulse.observability.request_logging.ApiLogMiddleware",
+    "seqpulse.stacks.ApiHeadersMiddleware",
+    "seqpulse.middleware.GateMiddleware",
+    "seqpulse.middleware.DatabaseAwayMiddleware",
+    "seqpulse.observability.own_requests.RequestRecorderMiddleware",
+    "seqpulse.limits.RateLimitMiddleware",
 ]
 
 ROOT_URLCONF = "seqpulse.urls"
@@ -171,9 +184,10 @@ _given_options: dict[str, Any] = _database.get("OPTIONS", {})  # type: ignore[as
 DATABASES = {
     "default": {
         **_database,
-        # Counts statements, errors and connections, and measures statements (/metrics).
-        "ENGINE": "django_prometheus.db.backends.postgresql",
-        # Connecting costs 2.7 ms: keep connections, and check one before each request or job batch uses it again.
+        # Counts statements, errors and connections, measures statements (/metrics), prepares the most frequent ones.
+        "ENGINE": "common.database",
+        # Connecting costs 2.7 ms: keep connections, and look whether one is still open before a request or job batch
+        # uses it again.
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
         # Detect an unreachable server within half a minute instead of TCP's quarter of an hour.
@@ -183,6 +197,7 @@ DATABASES = {
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,
+            "prepare": ENVIRONMENT.typed("SEQPULSE_PREPARED_STATEMENTS", "auto", env.Prepared),
             **_given_options,
         },
     }

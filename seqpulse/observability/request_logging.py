@@ -1,18 +1,31 @@
-"""Add fields to the log line of each request."""
+"""Log requests: pages by django-structlog, calls of the API by one line each, which says the same."""
 
 import time
 from typing import Any
+from uuid import uuid4
 
 from django.dispatch import receiver
 from django.http import HttpRequest
+from django_structlog.middlewares import RequestMiddleware
 from django_structlog.signals import bind_extra_request_finished_metadata
+from structlog.contextvars import bind_contextvars
 
 from seqpulse.observability.http_metrics import BEGAN, view_of
 
 
+class ApiLogMiddleware(RequestMiddleware):
+    """Log a call when it is answered, and not also when it begins."""
+
+    def prepare(self, request: HttpRequest) -> None:
+        """Bind the id that all lines of the call carry."""
+        bind_contextvars(request_id=str(uuid4()))
+
+
 @receiver(bind_extra_request_finished_metadata)
 def add_duration(sender: Any, request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any) -> None:
-    """Add the duration of the request, and its view."""
+    """Add the duration of the request, and its view; to the only line of a call of the API what its first would say."""
     log_kwargs["view"] = view_of(request)
     if BEGAN in request.META:
         log_kwargs["duration_ms"] = round((time.perf_counter() - request.META[BEGAN]) * 1000, 1)
+    if sender is ApiLogMiddleware:
+        log_kwargs["user_agent"] = request.META.get("HTTP_USER_AGENT")
