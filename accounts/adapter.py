@@ -8,6 +8,7 @@ import structlog
 from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.http import HttpRequest
 
@@ -44,6 +45,21 @@ class AccountAdapter(DefaultAccountAdapter):
         if any(time.time() - record["at"] < app_settings.REAUTHENTICATION_TIMEOUT for record in records):
             return False
         return bool(super().is_reauthentication_required(app=app, **kwargs))
+
+    def reauthenticate(self, user: Any, password: str) -> bool:
+        """Return whether this is the user's password: of this account, not of whatever its names name."""
+        return bool(user.check_password(password))
+
+    def can_delete_email(self, email_address: EmailAddress) -> bool:
+        """Return whether the user may delete the address: not the account's own while it has others.
+
+        django-allauth would put another one in its place, verified or not.
+        """
+        owner = email_address.user
+        others = EmailAddress.objects.filter(user=owner).exclude(pk=email_address.pk)
+        if owner.email == email_address.email and others.exists():
+            return False
+        return bool(super().can_delete_email(email_address))
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """Return the caller's address behind our proxies, for sessions and mails."""

@@ -52,11 +52,11 @@ class AccountAdmin(GuardedAdmin, UserAdmin):  # type: ignore[type-arg]
     list_display = ("username", "email", "is_staff", "is_superuser", "is_active", "last_login")
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Make an address entered by staff the primary one, to which mails about the account go."""
+        """Make an address entered by staff the primary one, to which mails about the account go; staff vouch for it."""
         super().save_model(request, obj, form, change)
         if change and "email" in form.changed_data:
             EmailAddress.objects.filter(user=obj, primary=True).update(primary=False)
-            EmailAddress.objects.filter(user=obj, email=obj.email).update(primary=True)
+            EmailAddress.objects.filter(user=obj, email=obj.email).update(primary=True, verified=True)
 
 
 admin.site.unregister(Group)

@@ -4,12 +4,16 @@ Their failures are counted separately, so that guessing a password elsewhere doe
 """
 
 import secrets
+from binascii import crc32
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 COOKIE = "seqpulse_browser"
+# Counters that the known browsers of an account share: whoever once signed in from many browsers, and may do so no
+# longer, has no more guesses than these.
+BUCKETS = 5
 KEPT_S = 180 * 86400
 
 
@@ -19,6 +23,11 @@ class KnownBrowser:
 
     name: str
     user_id: int
+
+    @property
+    def bucket(self) -> str:
+        """Return the suffix of the counter of the user's failures in this browser."""
+        return f"|browser {crc32(self.name.encode()) % BUCKETS}"
 
 
 def known_browser(request: HttpRequest) -> KnownBrowser | None:

@@ -4,19 +4,18 @@ django-allauth's own limits are off (ACCOUNT_RATE_LIMITS): they count in a cache
 """
 
 import time
-import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import structlog
-from allauth.account.models import EmailAddress
+from allauth.account.utils import url_str_to_user_pk
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import Resolver404, resolve
 from django_ratelimit.core import get_usage
 
-from accounts.models import User
+from accounts.login_names import account_named, spelled_alike
 from projects.authentication import key_of
 from security.addressing import address_of
 from security.limits import Caller, Limit, Usage, bucket_of
@@ -35,46 +34,32 @@ ACCOUNT_FIELDS = ("username", "login", "email")
 PENDING_LOGIN = "account_login"
 
 
-def accounts_of(request: HttpRequest) -> list[str]:
-    """Return the accounts that a sign-in form may concern: those it names, and the one whose code is pending.
+def account_buckets(request: HttpRequest) -> Iterator[str]:
+    """Yield a counter per account that a sign-in form may concern: those it names, and the one whose code is pending.
 
-    All of them: an additional field must not redirect the count from the one that the view reads.
+    All of them: an additional field must not redirect the count from the one that the view reads. An account has one
+    counter whatever it is called by, and one more in each of a few known browsers. A name of nobody has one as well.
     """
     try:
-        given = {spelled_alike(request.POST.get(name, "")) for name in ACCOUNT_FIELDS}
+        names = {request.POST.get(field, "") for field in ACCOUNT_FIELDS}
     except UnreadablePostError:
-        return []
+        return
+    named = [(name, account_named(name)) for name in sorted(names)]
+    ids = {found.user.pk for _, found in named if found is not None}
+    counters = [(f"account:{user_id}", user_id) for user_id in sorted(ids)]
+    counters += [(f"code:{user_id}", user_id) for user_id in pending_account(request)]
+    known = known_browser(request)
+    for counter, user_id in counters:
+        yield counter + (known.bucket if known is not None and known.user_id == user_id else "")
+    strangers = {spelled_alike(name) for name, found in named if found is None} - {""}
+    yield from (f"name:{name}" for name in sorted(strangers))
+
+
+def pending_account(request: HttpRequest) -> list[int]:
+    """Return the id of the account that has given its password and not yet a code."""
     pending = request.session.get(PENDING_LOGIN)
-    if isinstance(pending, dict):
-        given.add(f"pk:{pending.get('user_pk')}")
-    return sorted(given - {""})
-
-
-def account_buckets(request: HttpRequest) -> list[str]:
-    """Return the counters of a sign-in form besides the address: one per account, separate in a known browser."""
-    accounts = accounts_of(request)
-    known = known_browser(request) if accounts else None
-    if known is None:
-        return [f"account:{account}" for account in accounts]
-    own = names_of(known.user_id)
-    return [f"account:{account}|{known.name}" if account in own else f"account:{account}" for account in accounts]
-
-
-def names_of(user_id: int) -> set[str]:
-    """Return all names that `accounts_of` may give the account."""
-    user = User.objects.filter(pk=user_id).only("username", "email").first()
-    if user is None:
-        return set()
-    addresses = EmailAddress.objects.filter(user=user).values_list("email", flat=True)
-    return {f"pk:{user_id}", *map(spelled_alike, (user.username, user.email, *addresses))}
-
-
-def spelled_alike(name: str) -> str:
-    """Normalize names that the look-up of an account treats as equal.
-
-    PostgreSQL compares in upper case, in which a dotless i equals an i.
-    """
-    return unicodedata.normalize("NFKC", name).strip().upper().casefold()
+    user_pk = pending.get("user_pk") if isinstance(pending, dict) else None
+    return [url_str_to_user_pk(user_pk)] if user_pk else []
 
 
 def user_bucket(request: HttpRequest) -> str:
@@ -98,18 +83,26 @@ def limit_of(request: HttpRequest) -> Limit:
     return API if is_api_path(request.path_info) else PAGES
 
 
-def buckets_of(request: HttpRequest, limit: Limit) -> list[tuple[str, str]]:
-    """Return what the call counts on, first things first: (group of SEQPULSE_RATES, caller)."""
-    if not limit.groups:
-        return []
-    callers = [f"address:{bucket_of(address_of(request))}"]
-    if limit.by == Caller.ACCOUNT:
-        callers += account_buckets(request)
-    elif limit.by == Caller.USER:
-        callers = [user_bucket(request) or callers[0]]
-    elif limit.by == Caller.KEY and (key := key_of(request)) is not None:
-        callers = [f"key:{key.pk}"]
-    return [(group, caller) for group in limit.groups for caller in callers]
+def buckets_of(request: HttpRequest, limit: Limit) -> Iterator[tuple[str, str]]:
+    """Yield what the call counts on, first things first: (group of SEQPULSE_RATES, caller).
+
+    The address comes first, and only whoever counts on reads the body: a refused caller's is not waited for.
+    """
+    for group in limit.groups:
+        for caller in callers_of(request, limit.by):
+            yield group, caller
+
+
+def callers_of(request: HttpRequest, by: Caller) -> Iterator[str]:
+    address = f"address:{bucket_of(address_of(request))}"
+    if by == Caller.USER:
+        yield user_bucket(request) or address
+    elif by == Caller.KEY and (key := key_of(request)) is not None:
+        yield f"key:{key.pk}"
+    else:
+        yield address
+        if by == Caller.ACCOUNT:
+            yield from account_buckets(request)
 
 
 def count(request: HttpRequest, limit: Limit) -> Usage | None:

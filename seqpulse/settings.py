@@ -214,8 +214,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-# By user name or e-mail address, then by the exact user name.
+# The first one checks all passwords; the others are those of sessions that began before it.
 AUTHENTICATION_BACKENDS = [
+    "accounts.backends.AccountBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]

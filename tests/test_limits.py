@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from io import BytesIO
 from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
@@ -9,19 +10,23 @@ from uuid import UUID
 import allauth.urls
 import pytest
 import structlog
+from allauth.account.models import EmailAddress
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import SessionBase
 from django.core import mail
+from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, reverse
 from django.utils import timezone
 
+from accounts.login_names import account_named
+from accounts.models import User
 from accounts.teams import create_team
 from accounts.tests.factories import PASSWORD, make_user
 from projects.tests.factories import make_api_key
 from security.limits import Rate
 from seqpulse.jobs import forget_counters
-from seqpulse.known_browsers import COOKIE
+from seqpulse.known_browsers import BUCKETS, COOKIE, remember
 from seqpulse.limits import buckets_of, limit_of
 from seqpulse.models import RateCounter
 
@@ -192,11 +197,11 @@ def test_guesses_elsewhere_do_not_lock_a_known_browser_out(client: Client) -> No
     for number in range(LIMIT + 1):
         sign_in(Client(), "ada", REMOTE_ADDR=f"203.0.113.{number}")
     assert sign_in(Client(), "ada", typed=PASSWORD, REMOTE_ADDR="198.51.100.2") == 429
-    # By any name of the account; failures in that browser count as well.
+    # By any name of the account; tries in that browser count as well, whichever name they use.
     assert sign_in(client, "ADA@example.org", typed=PASSWORD, REMOTE_ADDR="198.51.100.3") == 302
     client.post("/accounts/logout/")
-    tries = [sign_in(client, "ada", REMOTE_ADDR=f"198.51.100.{10 + number}") for number in range(LIMIT + 1)]
-    assert tries == [200] * LIMIT + [429]
+    tries = [sign_in(client, "ada", REMOTE_ADDR=f"198.51.100.{10 + number}") for number in range(LIMIT)]
+    assert tries == [200] * (LIMIT - 1) + [429]
     assert client.cookies[COOKIE]["httponly"]
     # It does not apply to other accounts, and cannot be forged.
     make_user(username="grace")
@@ -206,6 +211,70 @@ def test_guesses_elsewhere_do_not_lock_a_known_browser_out(client: Client) -> No
     forged = Client()
     forged.cookies[COOKIE] = f"made-up:{user.pk}"
     assert sign_in(forged, "ada", typed=PASSWORD, REMOTE_ADDR="198.51.100.5") == 429
+
+
+@pytest.mark.parametrize(
+    ("changes", "added", "names"),
+    [
+        # What an account holder can do to be called as the victim is.
+        ({}, "root@example.org", ["root", "root@example.org", "ROOT@Example.org"]),
+        ({"username": "root@example.org"}, "", ["root", "root@example.org"]),
+        ({"username": "Root"}, "", ["root"]),
+        ({"username": "\uff52oot"}, "", ["root", "root@example.org"]),
+        ({"email": "root@example.org"}, "root@example.org", ["root", "root@example.org"]),
+    ],
+)
+def test_no_account_lifts_the_limit_of_another(changes: dict[str, str], added: str, names: list[str]) -> None:
+    root = make_user(username="root", email="root@example.org")
+    eve = make_user(**{"username": "eve", **changes})
+    if added:
+        EmailAddress.objects.create(user=eve, email=added, verified=False, primary=added == eve.email)
+    assert all((named := account_named(name)) is not None and named.user == root for name in names)
+    guesses = 0
+    for number in range(3):
+        browser = Client()
+        browser.cookies[COOKIE] = cookie_of(eve)
+        guesses += [
+            sign_in(browser, names[tried % len(names)], REMOTE_ADDR=f"203.0.113.{number * 10 + tried}")
+            for tried in range(LIMIT)
+        ].count(200)
+    assert guesses == LIMIT
+
+
+def cookie_of(user: User) -> str:
+    """Return the cookie of a new browser in which the user has signed in."""
+    response = HttpResponse()
+    remember(response, None, user.pk)
+    return response.cookies[COOKIE].value
+
+
+def test_an_account_has_few_known_browsers() -> None:
+    user = make_user(username="ada")
+    found = []
+    for number in range(20 * LIMIT):
+        browser = Client()
+        browser.cookies[COOKIE] = cookie_of(user)
+        found.append(sign_in(browser, "ada", REMOTE_ADDR=f"203.0.113.{number}"))
+    assert 1 <= found.count(200) <= LIMIT * BUCKETS
+
+
+def test_an_address_is_refused_before_its_body_is_read(client: Client) -> None:
+    for number in range(LIMIT):
+        sign_in(client, f"user{number}")
+    body = Unread()
+    answer = client.generic("POST", LOGIN, **{"wsgi.input": body, "CONTENT_LENGTH": "1000"})
+    assert answer.status_code == 429
+    assert body.asked == 0
+
+
+class Unread(BytesIO):
+    """A body that counts how often it is asked for."""
+
+    asked = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.asked += 1
+        return super().read(size)
 
 
 @pytest.mark.parametrize("beside", ["username", "email"])

@@ -11,6 +11,7 @@ from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from accounts.login_names import account_with_address
 from accounts.models import Theme, User
 
 # Regions of the time zone database to choose from; all others are old names.
@@ -39,6 +40,10 @@ class LoginForm(allauth_forms.LoginForm):
         login.widget.attrs |= {"autocomplete": "username webauthn", "autofocus": True, "maxlength": 254}
         self.fields["password"].help_text = None
 
+    def user_credentials(self) -> dict[str, str]:
+        """Return the login name as one name: what it names is decided in one place (accounts/login_names.py)."""
+        return {"username": self.cleaned_data["login"], "password": self.cleaned_data["password"]}
+
     @property
     def signup_is_open(self) -> bool:
         """Return whether to offer sign-up."""
@@ -66,6 +71,13 @@ class SignupForm(EmailLabel, allauth_forms.SignupForm):
 
 class ResetPasswordForm(EmailLabel, allauth_forms.ResetPasswordForm):
     """Request a new password."""
+
+    def clean_email(self) -> str:
+        """Find the account of the address. The mail goes to the address as it is stored, however it was typed."""
+        typed: str = self.cleaned_data["email"]
+        named = account_with_address(typed)
+        self.users = [named.user] if named is not None and named.user.is_active else []
+        return named.address if named is not None else typed
 
 
 class AddEmailForm(EmailLabel, allauth_forms.AddEmailForm):
