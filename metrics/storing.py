@@ -20,14 +20,17 @@ PLACE = 'deployment_id, environment_id, phase, "group", sequence_index'
 TYPES = ("bigint", "bigint", "text", "text", "int", *("float8" for _ in Metrics.__slots__), "timestamptz")
 COLUMNS = f"{PLACE}, {', '.join(Metrics.__slots__)}, collected_at"
 
-# Places first: the second writer of a place finds it taken, waits for nothing and stores no sample.
+# Places first: the second writer of a place finds it taken, waits for nothing and stores no sample. Those who wait for
+# a sample are told at the commit (deployments/changes.py).
 STORE = f"""
 WITH given AS (SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in TYPES)}) AS given({COLUMNS})),
 placed AS (
     INSERT INTO sample_places ({PLACE}) SELECT {PLACE} FROM given WHERE deployment_id IS NOT NULL
-    ON CONFLICT DO NOTHING RETURNING {PLACE})
+    ON CONFLICT DO NOTHING RETURNING {PLACE}),
+announced AS MATERIALIZED (
+    SELECT announce_changes(array_agg(deployment_id), array_agg(DISTINCT environment_id), false) FROM given)
 INSERT INTO metric_samples ({COLUMNS})
-SELECT {COLUMNS} FROM given WHERE deployment_id IS NULL OR ({PLACE}) IN (SELECT * FROM placed)
+SELECT {COLUMNS} FROM given CROSS JOIN announced WHERE deployment_id IS NULL OR ({PLACE}) IN (SELECT * FROM placed)
 ON CONFLICT DO NOTHING
 """  # noqa: S608  (built from the constants above)
 
