@@ -11,6 +11,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from common.database_state import bookkeeping
 from projects.models import ApiKey, Project, hash_key
 
 # "Last used" helps to clean up keys: to the minute, so that a busy pipeline does not write on every call.
@@ -77,7 +78,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         if key is None:
             raise AuthenticationFailed("This API key is not known. Check the header X-API-Key.")
         if key.last_used_at is None or timezone.now() - key.last_used_at > LAST_USED_RESOLUTION:
-            ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())
+            with bookkeeping("key in use"):
+                ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())
         return Caller(key), key
 
     def authenticate_header(self, request: Request) -> str:

@@ -4,6 +4,8 @@ Django's database cache reads, adds and writes: of 400 concurrent calls it count
 Their keys contain the period, so a counter is never reset.
 """
 
+import sys
+import threading
 import time
 from functools import lru_cache
 from typing import Any
@@ -82,3 +84,31 @@ class RedisCounters(PostgresCounters):
                 RedisCounters.away_until = time.monotonic() + REDIS_REST_S
                 logger.warning("redis_away", error=str(error), counting_in="postgresql")
         return super().incr(key, delta, version)
+
+
+class LocalCounters:
+    """Counters in the memory of this process, for while the shared ones cannot be written. Thread-safe.
+
+    A caller gets the limit once in each process. Beyond `most` callers in a period the others count as over any limit,
+    so that inventing callers neither grows the memory nor empties the counters.
+    """
+
+    def __init__(self, most: int = 50_000) -> None:
+        self.most = most
+        self.lock = threading.Lock()
+        # By caller: the end of its period, in seconds since the epoch, and the calls in it.
+        self.counts: dict[str, tuple[int, int]] = {}
+
+    def incr(self, key: str, period_s: int) -> tuple[int, int]:
+        """Count a call; return the calls in this period, and the period's end in seconds since the epoch."""
+        now = int(time.time())
+        with self.lock:
+            end, count = self.counts.get(key, (0, 0))
+            if end <= now:
+                end, count = now + period_s, 0
+                if len(self.counts) >= self.most:
+                    self.counts = {other: each for other, each in self.counts.items() if each[0] > now}
+                if len(self.counts) >= self.most:
+                    return sys.maxsize, end
+            self.counts[key] = (end, count + 1)
+            return count + 1, end

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.deprecation import MiddlewareMixin
 
+from common.database_state import bookkeeping
 from seqpulse.api import is_api_path
 
 # Shortest interval between writes per session and process. Signing in writes by itself.
@@ -32,8 +33,9 @@ def note(request: HttpRequest) -> None:
     fresh = signed_in is not None and signed_in > since
     if key is None or fresh or not cache.add(f"session-in-use:{key}", True, EVERY.total_seconds()):
         return
-    UserSession.objects.filter(session_key=key, last_seen_at__lt=since).update(
-        last_seen_at=Now(),
-        ip=get_adapter(request).get_client_ip(request),
-        user_agent=request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:200],
-    )
+    with bookkeeping("session in use"):
+        UserSession.objects.filter(session_key=key, last_seen_at__lt=since).update(
+            last_seen_at=Now(),
+            ip=get_adapter(request).get_client_ip(request),
+            user_agent=request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:200],
+        )

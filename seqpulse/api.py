@@ -2,23 +2,26 @@
 
 from typing import Any
 
-import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 
+from common.database_state import DatabaseState
 from common.strict_json import InvalidJSON, read_json
-
-logger = structlog.get_logger(__name__)
 
 API_PREFIXES = ("/deployments", "/sdh", "/api/", "/health", "/db-check", "/metrics", "/ds-metrics")
 RETRY_AFTER_SECONDS = 5
-DATABASE_AWAY = "The database does not answer at the moment. Try again in a few seconds."
+CANNOT_WRITE_WORDS = "The database can be read but not written at the moment; nothing was stored. Try again later."
+DATABASE_WORDS = {
+    DatabaseState.AWAY: "The database does not answer at the moment. Try again in a few seconds.",
+    DatabaseState.READ_ONLY: CANNOT_WRITE_WORDS,
+    DatabaseState.FULL: CANNOT_WRITE_WORDS,
+    DatabaseState.BUSY: "The database is too busy at the moment. Try again in a few seconds.",
+}
 
 
 class PayloadTooLarge(exceptions.APIException):
@@ -107,10 +110,6 @@ def in_words(error: Exception, context: dict[str, Any]) -> Exception:
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Convert an exception to the form of docs/protocol.md; None (500, logged) for errors of ours."""
-    if isinstance(error, (OperationalError, InterfaceError)):
-        logger.error("database_away", error=str(error))
-        body = error_body("database_unavailable", DATABASE_AWAY)
-        return Response(body, status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     error = in_words(error, context)
     if not isinstance(error, exceptions.APIException):
         return None

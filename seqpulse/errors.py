@@ -1,5 +1,6 @@
 """Error pages. The API answers in JSON (seqpulse/api.py)."""
 
+import sys
 from typing import Any
 
 import structlog
@@ -7,9 +8,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views import defaults
 
-from seqpulse.api import error_response, is_api_path
+from common.database_state import CANNOT_WRITE, DatabaseState, note_refusal, state_of
+from seqpulse.api import DATABASE_WORDS, RETRY_AFTER_SECONDS, error_response, is_api_path
 
 logger = structlog.get_logger(__name__)
+
+# Methods that store nothing but records of the call itself.
+READING = ("GET", "HEAD", "OPTIONS")
 
 WORDS_400 = "The server could not read this request."
 
@@ -18,7 +23,7 @@ def error_page(request: HttpRequest, status: int, context: dict[str, Any] | None
     """Return the page of this status, with the navigation if the user was already loaded: it runs no queries."""
     # Django caches the user here once it was loaded.
     request_with_user = request if hasattr(request, "_cached_user") else None
-    again = "" if request.method in ("GET", "HEAD") else "/"
+    again = "" if request.method in READING else "/"
     return render(request_with_user, f"{status}.html", {"again": again, **(context or {})}, status=status)
 
 
@@ -43,9 +48,40 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """handler500; the error is in the log. If the navigation failed, the page has none."""
+    """handler500; the error is in the log. If the navigation failed, the page has none.
+
+    Django calls it while it handles the exception, of a view or of a middleware. One that the state of the database
+    explains is a 503.
+    """
+    unavailable = database_answer(request, sys.exc_info()[1])
+    if unavailable is not None:
+        return unavailable
     try:
         return answer(request, 500, "internal_error", "Something broke on our side; it has been logged. Try again.")
     except Exception as error:
         logger.error("error_page_broke", error=repr(error))
         return defaults.server_error(request)
+
+
+def database_answer(request: HttpRequest, error: BaseException | None) -> HttpResponse | None:
+    """Return the answer where the database is the reason for an error, and log it in one line; None: it is not."""
+    state = state_of(error)
+    if state is None:
+        return None
+    logger.error("database_away", state=state.value, error=str(error).strip())
+    note_refusal(state)
+    return database_away(request, state)
+
+
+def database_away(request: HttpRequest, state: DatabaseState = DatabaseState.AWAY) -> HttpResponse:
+    """Return 503 with Retry-After while the database cannot do what was asked, as JSON or as a page."""
+    if is_api_path(request.path):
+        response: HttpResponse = error_response(503, "database_unavailable", DATABASE_WORDS[state])
+    else:
+        again = "" if request.method in READING else "/"
+        context = {"again": again, "state": state.value, "read_only": state in CANNOT_WRITE}
+        response = render(None, "503.html", context, status=503)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    # Django would log it a second time, with a traceback.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response

@@ -10,19 +10,20 @@ from typing import Any, cast
 import structlog
 from allauth.account.utils import url_str_to_user_pk
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import Resolver404, resolve
 from django_ratelimit.core import get_usage
 
 from accounts.login_names import account_named, spelled_alike
+from common.database_state import cannot_write
 from projects.authentication import key_of
 from security.addressing import address_of
+from security.counting import LocalCounters
 from security.limits import Caller, Limit, Usage, bucket_of
 from seqpulse.api import error_response, is_api_path
-from seqpulse.errors import error_page
+from seqpulse.errors import READING, error_page
 from seqpulse.known_browsers import known_browser, remember
-from seqpulse.middleware import database_away
 
 logger = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ API, PAGES = Limit(("api",), Caller.KEY), Limit(("dashboard",), Caller.USER)
 ACCOUNT_FIELDS = ("username", "login", "email")
 # Session key of allauth for a user who has given the password and not yet the code.
 PENDING_LOGIN = "account_login"
+local_counters = LocalCounters()
 
 
 def account_buckets(request: HttpRequest) -> Iterator[str]:
@@ -112,23 +114,38 @@ def count(request: HttpRequest, limit: Limit) -> Usage | None:
     """
     nearest: Usage | None = None
     for group, caller in buckets_of(request, limit):
-        rate = settings.SEQPULSE_RATES[group]
-        found = get_usage(
-            request,
-            group=f"{group}|",
-            key=lambda _group, _request, caller=caller: caller,
-            rate=(rate.limit, rate.period_s),
-            increment=True,
-        )
-        if found is None:
+        usage = usage_of(request, group, caller)
+        if usage is None:
             continue
-        usage = Usage(found["limit"], found["count"], int(time.time()) + max(0, found["time_left"]))
         if nearest is None or usage.remaining < nearest.remaining or usage.exceeded:
             nearest = usage
         if usage.exceeded:
             logger.warning("rate_limited", group=group, limit=usage.limit, used=usage.used)
             break
     return nearest
+
+
+def usage_of(request: HttpRequest, group: str, caller: str) -> Usage | None:
+    """Count the call on one caller; return its usage.
+
+    While the database cannot write, calls that read are counted in this process. The others would store nothing, and
+    must not tell whether a password is right: they get the error, and so 503.
+    """
+    rate = settings.SEQPULSE_RATES[group]
+    try:
+        found = get_usage(
+            request,
+            group=f"{group}|",
+            key=lambda _group, _request: caller,
+            rate=(rate.limit, rate.period_s),
+            increment=True,
+        )
+    except DatabaseError as error:
+        if request.method not in READING or not cannot_write(error):
+            raise
+        used, reset_at = local_counters.incr(f"{group}|{caller}", rate.period_s)
+        return Usage(rate.limit, used, reset_at)
+    return found and Usage(found["limit"], found["count"], int(time.time()) + max(0, found["time_left"]))
 
 
 def too_many(request: HttpRequest, usage: Usage) -> HttpResponse:
@@ -150,11 +167,7 @@ class RateLimitMiddleware:
         if not settings.SEQPULSE_RATE_LIMITS:
             return self.get_response(request)
         limit = limit_of(request)
-        try:
-            usage = count(request, limit)
-        except (OperationalError, InterfaceError) as error:
-            logger.error("database_away", error=str(error))
-            return database_away(request)
+        usage = count(request, limit)
         if usage is None:
             return self.get_response(request)
         response = too_many(request, usage) if usage.exceeded else self.get_response(request)

@@ -2,30 +2,38 @@
 
 import json
 import re
+from contextlib import nullcontext
 
-import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.contrib.sessions import middleware as sessions
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
-from django.shortcuts import render
-from django.utils.cache import add_never_cache_headers
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 
-from seqpulse.api import DATABASE_AWAY, RETRY_AFTER_SECONDS, error_response, is_api_path
-from seqpulse.errors import error_page
+from common.database_state import bookkeeping
+from seqpulse.api import RETRY_AFTER_SECONDS, is_api_path
+from seqpulse.errors import READING, database_answer, error_page
 
-logger = structlog.get_logger(__name__)
 
-
-class SessionCookieMiddleware(MiddlewareMixin):
-    """Drop a session cookie that cannot be a session key: PostgreSQL refuses NUL, and the look-up would be a 500."""
+class SessionMiddleware(sessions.SessionMiddleware):
+    """Sessions that a request cannot break, and that go on being read while the database cannot write."""
 
     def process_request(self, request: HttpRequest) -> None:
+        # PostgreSQL refuses NUL: the look-up of such a key would be a 500.
         key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
         if key and not (key.isascii() and key.isalnum()):
             del request.COOKIES[settings.SESSION_COOKIE_NAME]
+        super().process_request(request)
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        with bookkeeping("session") if request.method in READING else nullcontext():
+            super().process_response(request, response)
+        # As Django's does after saving.
+        if getattr(request, "session", None) is not None and request.session.accessed:
+            patch_vary_headers(response, ("Cookie",))
+        return response
 
 
 class AccountPagesMiddleware(MiddlewareMixin):
@@ -82,21 +90,10 @@ class GateMiddleware(MiddlewareMixin):
 
 
 class DatabaseAwayMiddleware(MiddlewareMixin):
-    """Answer 503 with Retry-After instead of 500 while the database is unavailable, for pages and API."""
+    """Answer 503 with Retry-After instead of 500 where the database is the reason, for pages and API.
+
+    For errors of views, also with DEBUG; those of other middleware come to seqpulse.errors.server_error.
+    """
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if not isinstance(exception, (OperationalError, InterfaceError)):
-            return None
-        logger.error("database_away", error=str(exception))
-        return database_away(request)
-
-
-def database_away(request: HttpRequest) -> HttpResponse:
-    """Return the answer while the database is unavailable, as JSON or as a page."""
-    if is_api_path(request.path):
-        response: HttpResponse = error_response(503, "database_unavailable", DATABASE_AWAY)
-    else:
-        again = "" if request.method in ("GET", "HEAD") else "/"
-        response = render(None, "503.html", {"again": again}, status=503)
-    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
+        return database_answer(request, exception)

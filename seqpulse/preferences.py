@@ -4,15 +4,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.middleware.locale import LocaleMiddleware
 from django.utils import timezone, translation
 from django.utils.deprecation import MiddlewareMixin
 
 from accounts.models import Theme, User
 from seqpulse.api import is_api_path
-from seqpulse.middleware import database_away
 
 logger = structlog.get_logger(__name__)
 
@@ -35,14 +33,9 @@ class LanguageMiddleware(LocaleMiddleware):
 class PreferencesMiddleware(MiddlewareMixin):
     """Activate the user's language and time zone on pages. API calls look up no session."""
 
-    def process_request(self, request: HttpRequest) -> HttpResponse | None:
-        try:
-            if not is_api_path(request.path_info) and request.user.is_authenticated:
-                apply(request, request.user)
-        except (OperationalError, InterfaceError) as error:
-            logger.error("database_away", error=str(error))
-            return database_away(request)
-        return None
+    def process_request(self, request: HttpRequest) -> None:
+        if not is_api_path(request.path_info) and request.user.is_authenticated:
+            apply(request, request.user)
 
 
 def apply(request: HttpRequest, user: User) -> None:

@@ -17,7 +17,8 @@ from accounts.tests.factories import make_user
 from dashboard.tests.pages import elements, has, shows, words
 from security.limits import Usage
 from seqpulse import errors, limits
-from seqpulse.middleware import WrongMethodMiddleware, database_away
+from seqpulse.errors import database_away
+from seqpulse.middleware import WrongMethodMiddleware
 
 pytestmark = pytest.mark.django_db
 

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.models import User
+from common.database_state import bookkeeping
 
 # The first match counts: most browsers also name those they descend from.
 BROWSERS = (
@@ -69,7 +70,8 @@ def signed_in(request: HttpRequest, user: User) -> Sequence[SignedIn]:
     key = request.session.session_key
     if not UserSession.objects.filter(session_key=key).exists():
         # It started before sessions were recorded.
-        UserSession.objects.create_from_request(request)
+        with bookkeeping("user session"):
+            UserSession.objects.create_from_request(request)
     lasting = Session.objects.filter(expire_date__gt=timezone.now()).values("session_key")
     rows = UserSession.objects.filter(user=user, session_key__in=lasting).order_by("-last_seen_at", "-pk")
     listed = [SignedIn(row, device_of(row.user_agent), row.session_key == key) for row in rows]

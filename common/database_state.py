@@ -1,0 +1,105 @@
+"""What an error of the database means: it is away, cannot be written, or is busy. Told by SQLSTATE, never by text."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import psycopg
+import structlog
+from django.db import DatabaseError, Error, InterfaceError, OperationalError
+
+logger = structlog.get_logger(__name__)
+
+
+class DatabaseState(StrEnum):
+    """A state of the database in which a statement failed that may succeed later.
+
+    away: no connection; read_only: it can be read (a standby, default_transaction_read_only, revoked privileges);
+    full: it can be read, and written only where no file grows; busy: a lock, a time limit, memory or a deadlock.
+    """
+
+    AWAY = "away"
+    READ_ONLY = "read_only"
+    FULL = "full"
+    BUSY = "busy"
+
+
+# By SQLSTATE, else by its class (the first two characters): https://www.postgresql.org/docs/current/errcodes-appendix.html
+STATES = {
+    "0A000": DatabaseState.READ_ONLY,  # unlogged tables on a standby, which refuses also to read them
+    "08": DatabaseState.AWAY,  # connection exception
+    "25006": DatabaseState.READ_ONLY,  # read-only transaction, also on a standby
+    "25P03": DatabaseState.AWAY,  # the server ended an idle, or too long, transaction and its connection
+    "25P04": DatabaseState.AWAY,
+    "40": DatabaseState.BUSY,  # deadlock, serialization failure
+    # A file system that became read-only, and hosts that revoke privileges of databases that grew too large.
+    "42501": DatabaseState.READ_ONLY,
+    "53": DatabaseState.BUSY,  # memory, connections
+    "53100": DatabaseState.FULL,
+    "55": DatabaseState.BUSY,  # lock not available, object in use
+    "57": DatabaseState.AWAY,  # shut down, crashed, starting, dropped
+    "57014": DatabaseState.BUSY,  # statement timeout
+    "58": DatabaseState.AWAY,  # input or output failed
+}
+# Limits of PostgreSQL, such as the size of an index entry: the same statement will fail again.
+NEVER = "54"
+CANNOT_WRITE = frozenset({DatabaseState.READ_ONLY, DatabaseState.FULL})
+# For so long after a refused write the database counts as one that cannot be written (`last_refusal`).
+REFUSAL_COUNTS_FOR_S = 5.0
+_refused: tuple[DatabaseState, float] | None = None
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """Return the SQLSTATE of an error of Django or psycopg, "" without one: then the server did not answer."""
+    return getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None) or ""
+
+
+def state_of(error: BaseException | None) -> DatabaseState | None:
+    """Return the state of the database that caused this error; None: the statement itself is at fault, or no database.
+
+    If in doubt it is away: a connection that was terminated fails on every statement, with and without SQLSTATE.
+    """
+    if not isinstance(error, (Error, psycopg.Error)):
+        return None
+    code = sqlstate_of(error)
+    known = STATES.get(code) or STATES.get(code[:2])
+    if known is not None:
+        return known
+    lost = isinstance(error, (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError))
+    return DatabaseState.AWAY if lost and not code.startswith(NEVER) else None
+
+
+def cannot_write(error: BaseException | None) -> bool:
+    """Return whether the database can be read and not written."""
+    return state_of(error) in CANNOT_WRITE
+
+
+def note_refusal(state: DatabaseState) -> None:
+    """Remember that a write was refused just now, for the health of this process."""
+    global _refused  # noqa: PLW0603  (one observation per process)
+    if state in CANNOT_WRITE:
+        _refused = (state, time.monotonic())
+
+
+def last_refusal() -> DatabaseState | None:
+    """Return why this process could not write within the last REFUSAL_COUNTS_FOR_S, None: no write was refused."""
+    refused = _refused
+    recent = refused is not None and time.monotonic() - refused[1] < REFUSAL_COUNTS_FOR_S
+    return refused[0] if refused is not None and recent else None
+
+
+@contextmanager
+def bookkeeping(what: str) -> Iterator[None]:
+    """Skip what is written inside, while the database cannot write: for records that no answer depends on.
+
+    For statements with a transaction of their own: the error ends the transaction that it is in.
+    """
+    try:
+        yield
+    except DatabaseError as error:
+        state = state_of(error)
+        if state not in CANNOT_WRITE:
+            raise
+        note_refusal(state)
+        logger.warning("bookkeeping_skipped", what=what, state=state.value)

@@ -1,0 +1,99 @@
+"""While the database cannot write, everything that reads goes on, and everything else says so."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from allauth.usersessions.models import UserSession
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.tests.factories import make_user
+from dashboard.tests.pages import shows
+from projects.models import ApiKey
+from scheduler.models import ScheduledJob
+from security.limits import Rate
+from seqpulse import limits
+from tests.access_table import LINES
+from tests.access_world import clients_for, fields_of, make_place, said, url_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PASSWORD = "not-the-usual-1"
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """Have the connection of this process refuse writes, like a standby or a provider's switch."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        with connection.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = off")
+
+
+@pytest.fixture(autouse=True)
+def limits_on(settings: Any) -> Iterator[None]:
+    settings.SEQPULSE_RATE_LIMITS = True
+    settings.SEQPULSE_RATES = {name: Rate(10_000, 60) for name in settings.SEQPULSE_RATES}
+    cache.clear()
+    limits.local_counters.counts.clear()
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_every_address_is_read_as_usual_and_no_form_pretends_to_have_stored_something() -> None:
+    place, foreign = make_place("own"), make_place("foreign")
+    clients = clients_for(place, foreign)
+    # Every use would be recorded.
+    User.objects.update(last_login=None)
+    UserSession.objects.update(last_seen_at=timezone.now() - timedelta(days=1))
+    ApiKey.objects.update(last_used_at=None)
+    wrong = []
+    with read_only():
+        # What /ds-metrics reports it would have to share first: no numbers are better than old ones.
+        for line in (line for line in LINES if line.name != "ds-metrics"):
+            url, fields = url_of(line.name, place), fields_of(line.name, place)
+            for caller in ("key",) if line.is_api else ("operator", "anonymous"):
+                client = clients[caller]
+                cookies: Any = client.cookies.copy()
+                extra = {"content_type": "application/json"} if line.is_api else {}
+                answer: Any = client.get(url) if line.method == "GET" else client.post(url, fields, **extra)
+                client.cookies = cookies
+                refused = answer.status_code == 503 and "Retry-After" in answer
+                expected = said(answer) == line.answers[caller] if line.method == "GET" else refused
+                if not expected:
+                    wrong.append(f"{line} ({caller}): {said(answer)} instead of {line.answers[caller]}")
+    assert wrong == [], "\n".join(wrong)
+    assert not ScheduledJob.objects.exists()
+
+
+def test_nobody_can_try_passwords_and_signing_in_says_why_it_does_not_work(client: Client) -> None:
+    make_user(username="ada", password=PASSWORD)
+    client.raise_request_exception = False
+    with read_only():
+        shows(client.get("/accounts/login/"), "Sign in")
+        pages = [
+            client.post("/accounts/login/", {"login": "ada", "password": password}) for password in (PASSWORD, "wrong")
+        ]
+    assert pages[0].content == pages[1].content
+    shows(pages[0], "nobody can sign in", status=503)
+    assert client.post("/accounts/login/", {"login": "ada", "password": PASSWORD}).status_code == 302
+
+
+def test_limits_hold_though_they_cannot_be_counted_in_the_database(client: Client, settings: Any) -> None:
+    settings.SEQPULSE_RATES["dashboard"] = Rate(3, 60)
+    with read_only():
+        statuses = [client.get("/accounts/login/").status_code for _ in range(5)]
+        assert statuses == [200, 200, 200, 429, 429]
+        assert Client(REMOTE_ADDR="192.0.2.9").get("/accounts/login/").status_code == 200
