@@ -1,0 +1,304 @@
+"""Hand complete requests to the WSGI application, and its answers back to the client."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from typing import Any, Protocol, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from django.db import close_old_connections
+from django.http import HttpResponse
+
+from common.parking import CAN_PARK, PARKING, Parking
+from seqpulse.observability.http_metrics import BEGAN
+
+T = TypeVar("T")
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
+Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+# How much of an answer is made ahead of what the client has taken.
+AHEAD_BYTES = 256 * 1024
+FILE_BLOCK_BYTES = 64 * 1024
+
+
+class Subscription(Protocol):
+    """Someone who waits for changes of topics."""
+
+    async def wait(self, until: float) -> bool:
+        """Wait for a change; return False if there was none. until: by the loop's clock."""
+        ...
+
+
+class Topics(Protocol):
+    """Who waits for which changes in this process."""
+
+    def subscribe(self, topics: tuple[str, ...], since: float) -> Any:
+        """Return a Subscription to changes after `since`, by the loop's clock."""
+        ...
+
+    def unsubscribe(self, subscription: Any) -> None: ...
+
+    def wake_all(self, *, changed: bool = True) -> None:
+        """Have every `wait` return. changed: as if every topic had changed."""
+        ...
+
+
+class FileBlocks:
+    """A file that is sent block by block, as fast as the client takes it (wsgi.file_wrapper)."""
+
+    def __init__(self, file: Any, block_size: int = FILE_BLOCK_BYTES) -> None:
+        self.file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")
+
+    def read(self) -> bytes:
+        block: bytes = self.file.read(FILE_BLOCK_BYTES)
+        return block
+
+    def close(self) -> None:
+        self.file.close()
+
+
+@dataclass(slots=True)
+class Answer:
+    """Answer of the application, as far as it is there. file: the rest of it."""
+
+    status: int
+    headers: Headers
+    body: list[bytes] = field(default_factory=list)
+    file: FileBlocks | None = None
+
+    def replaced_by(self, better: HttpResponse) -> "Answer":
+        """Return the other answer, with the headers of this one that it does not have."""
+        headers = [*better.items(), ("Content-Length", str(len(better.content)))]
+        own = {name.lower() for name, _ in headers}
+        headers += [(name, value) for name, value in self.headers if name.lower() not in own]
+        return Answer(better.status_code, headers, [better.content])
+
+    def start(self) -> dict[str, Any]:
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
+        return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+
+def environ_of(scope: Scope, body: bytes) -> Environ:
+    """Return the WSGI environ of a complete request: bytes read as Latin-1 (PEP 3333)."""
+    prefix = os.environ.get("SCRIPT_NAME", "").rstrip("/")
+    path = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
+    host, port = scope["server"] or ("", None)
+    environ: Environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": prefix if path.startswith(f"{prefix}/") else "",
+        "PATH_INFO": path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path,
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port or ""),
+        # "" for a Unix socket.
+        "REMOTE_ADDR": scope["client"][0] if scope["client"] else "",
+        "REMOTE_PORT": str(scope["client"][1]) if scope["client"] else "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": BytesIO(body),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileBlocks,
+        BEGAN: time.perf_counter(),
+    }
+    for raw_name, raw_value in scope["headers"]:
+        # A name with an underscore would become the same variable as the one with a hyphen that a proxy has set.
+        if b"_" in raw_name:
+            continue
+        name, value = f"HTTP_{raw_name.decode('latin-1').upper().replace('-', '_')}", raw_value.decode("latin-1")
+        if name in environ:
+            value = f"{environ[name]}{'; ' if name == 'HTTP_COOKIE' else ','}{value}"
+        environ[name] = value
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    if "HTTP_CONTENT_TYPE" in environ:
+        environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE")
+    announced = environ.pop("HTTP_CONTENT_LENGTH", "")
+    # A body that is too large was not read to its end: the application refuses it by the announced length.
+    environ["CONTENT_LENGTH"] = announced or (str(len(body)) if body else "")
+    return environ
+
+
+class Call:
+    """One call of the WSGI application. `run` runs in a thread of the pool."""
+
+    def __init__(self, wsgi: Wsgi, environ: Environ, emit: Callable[[Answer], bool]) -> None:
+        self.wsgi = wsgi
+        self.environ = environ
+        self.emit = emit
+        self.answer = Answer(500, [])
+
+    def run(self) -> Answer:
+        """Return the answer, or what is left of it after `emit` has sent the beginning of a long one."""
+        result = self.wsgi(self.environ, self.start_response)
+        if isinstance(result, FileBlocks):
+            self.answer.body.append(result.read())
+            self.answer.file = result
+            return self.answer
+        try:
+            size = 0
+            for chunk in result:
+                self.answer.body.append(chunk)
+                size += len(chunk)
+                if size > AHEAD_BYTES:
+                    if not self.emit(self.answer):
+                        break
+                    self.answer.body, size = [], 0
+        finally:
+            if close := getattr(result, "close", None):
+                close()
+        return self.answer
+
+    def start_response(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], None]:
+        self.answer.status, self.answer.headers = int(status[:3]), headers
+        return self._write
+
+    def _write(self, chunk: bytes) -> None:
+        self.answer.body.append(chunk)
+
+
+def resumed(parking: Parking) -> HttpResponse | None:
+    """Call `resume` with a usable database connection, like a request of its own."""
+    close_old_connections()
+    try:
+        return parking.resume()
+    finally:
+        close_old_connections()
+
+
+class Bridge:
+    """ASGI application that runs a WSGI application in threads.
+
+    Args:
+        threads: number of requests that run at once, each with a database connection of its own.
+        body_bytes: the application refuses larger bodies, so no more than one byte more is read.
+        topics: where parked requests wait; None: requests are not parked.
+    """
+
+    def __init__(self, wsgi: Wsgi, *, threads: int, body_bytes: int, topics: Topics | None = None) -> None:
+        self.wsgi = wsgi
+        self.body_bytes = body_bytes
+        self.topics = topics
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        # By path.
+        self.streams: dict[str, App] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if stream := self.streams.get(scope["path"]):
+            await stream(scope, receive, send)
+            return
+        body = await self._body(scope, receive)
+        if body is not None:
+            await Exchange(self, environ_of(scope, body), receive, send).run()
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """Return the body; None if the client has gone. Of one that is too large, only the beginning."""
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if int(length) > self.body_bytes:
+            return b""
+        parts, size = [], 0
+        while size <= self.body_bytes:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message["body"])
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        return b"".join(parts)
+
+
+class Exchange:
+    """A complete request on its way through the application and back."""
+
+    def __init__(self, bridge: Bridge, environ: Environ, receive: Receive, send: Send) -> None:
+        self.bridge = bridge
+        self.environ = environ
+        self.receive = receive
+        self.send = send
+        self.loop = asyncio.get_running_loop()
+        self.began = self.loop.time()
+        self.started = False
+        self.gone: asyncio.Task[Any] | None = None
+
+    async def run(self) -> None:
+        if self.bridge.topics is not None:
+            self.environ[CAN_PARK] = True
+        try:
+            answer = await self._in_pool(Call(self.bridge.wsgi, self.environ, self._emit).run)
+            parking = self.environ.pop(PARKING, None)
+            if parking is not None and self.bridge.topics is not None and not self.started:
+                answer = await self._parked(self.bridge.topics, parking, answer)
+            if answer.file is not None:
+                await self._send_file(answer, answer.file)
+            await self._sent(answer, more=False)
+        finally:
+            if self.gone is not None:
+                self.gone.cancel()
+
+    async def _in_pool(self, work: Callable[[], T]) -> T:
+        return await self.loop.run_in_executor(self.bridge.pool, work)
+
+    def _client_has_gone(self) -> asyncio.Task[Any]:
+        """Return the task that ends when the client goes away."""
+        if self.gone is None:
+            self.gone = self.loop.create_task(self.receive())  # type: ignore[arg-type]
+        return self.gone
+
+    async def _sent(self, answer: Answer, *, more: bool) -> bool:
+        """Send what is there; return whether there is still somebody to take it."""
+        if not self.started:
+            self.started = True
+            await self.send(answer.start())
+        await self.send({"type": "http.response.body", "body": b"".join(answer.body), "more_body": more})
+        return not more or not self._client_has_gone().done()
+
+    def _emit(self, answer: Answer) -> bool:
+        """Send the beginning of a long answer, from a thread; return False if nobody takes it."""
+        return asyncio.run_coroutine_threadsafe(self._sent(answer, more=True), self.loop).result()
+
+    async def _send_file(self, answer: Answer, file: FileBlocks) -> None:
+        """Send all but the last block, as fast as the client takes it."""
+        try:
+            while block := file.read():
+                if not await self._sent(answer, more=True):
+                    break
+                answer.body = [block]
+        finally:
+            # This also ends the request for Django, which then looks after the connections of a thread.
+            await self._in_pool(file.close)
+
+    async def _parked(self, topics: Topics, parking: Parking, answer: Answer) -> Answer:
+        """Return the answer that came of waiting, else the given one."""
+        until = self.loop.time() + parking.seconds
+        subscription = topics.subscribe(parking.topics, since=self.began)
+        try:
+            while True:
+                change = self.loop.create_task(subscription.wait(until))
+                await asyncio.wait((change, self._client_has_gone()), return_when=asyncio.FIRST_COMPLETED)
+                if not change.done():
+                    change.cancel()
+                    return answer
+                if not change.result():
+                    return answer
+                if (better := await self._in_pool(partial(resumed, parking))) is not None:
+                    return answer.replaced_by(better)
+        finally:
+            topics.unsubscribe(subscription)

@@ -1,0 +1,66 @@
+"""gunicorn's worker that runs the front's server.
+
+gunicorn's master imports it before `on_starting`: nothing here may import prometheus_client or need Django's settings.
+"""
+
+import logging
+import os
+import resource
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gunicorn.arbiter import Arbiter
+from uvicorn_worker import UvicornWorker
+
+from seqpulse.front.connections import Bounds
+
+if TYPE_CHECKING:
+    from seqpulse.front.server import FrontServer
+
+# How often the worker tells its master that it lives, and looks whether the master does.
+NOTIFY_S = 1
+
+
+class FrontWorker(UvicornWorker):
+    """Serve a WSGI application from an event loop and a pool of threads (gunicorn's setting `threads`)."""
+
+    bounds = Bounds()
+    server: "FrontServer | None" = None
+
+    def init_process(self) -> None:
+        # Each client is an open file: as many as the system allows.
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        super().init_process()
+
+    async def _serve(self) -> None:
+        from django.conf import settings  # noqa: PLC0415  (see above)
+
+        from seqpulse.front.bridge import Bridge  # noqa: PLC0415
+        from seqpulse.front.server import FrontServer  # noqa: PLC0415
+
+        # Into the common log, and only what is wrong: gunicorn's master logs starts and stops.
+        logger = logging.getLogger("uvicorn.error")
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
+        bridge = Bridge(self.wsgi, threads=self.cfg.threads, body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        self.server = FrontServer(
+            bridge,
+            self.bounds,
+            backlog=self.cfg.backlog,
+            timeout_keep_alive=self.cfg.keepalive,
+            timeout_notify=NOTIFY_S,
+            callback_notify=self.callback_notify,
+        )
+        self._install_sigquit_handler()
+        await self.server.serve(sockets=self.sockets)
+        if not self.server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    async def callback_notify(self) -> None:
+        self.notify()
+        # Without its master a worker would serve for ever, beside the workers of the next master.
+        if self.ppid != os.getppid() and self.server is not None:
+            self.server.should_exit = True
