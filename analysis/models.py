@@ -201,3 +201,24 @@ class Hint(models.Model):
     def title_fact(self) -> Fact:
         """Return the fact of its title, from the columns that lists load."""
         return read_hint_title(self)
+
+
+class EnvironmentStanding(models.Model):
+    """An environment's latest deployment with a verdict, so that the state of thousands is read at once.
+
+    Kept by triggers on verdicts and hints (migration 0005), whoever writes them: in the same transaction, from scratch.
+    Without foreign keys: a row goes with the environment's last verdict. unhealthy: as `DeploymentVerdict.healthy` is
+    no; critical_hints: how many that deployment has.
+    """
+
+    environment_id = models.BigIntegerField(primary_key=True)
+    deployment_id = models.BigIntegerField()
+    verdict = models.CharField(max_length=24)
+    unhealthy = models.BooleanField()
+    critical_hints = models.IntegerField()
+
+    class Meta:
+        db_table = "environment_standings"
+
+    def __str__(self) -> str:
+        return f"environment {self.environment_id}: {self.verdict}"

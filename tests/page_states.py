@@ -51,6 +51,12 @@ def error_pages(world: World) -> Iterator[Any]:
     yield speaking(Client(enforce_csrf_checks=True), world.language).post("/accounts/login/", {"login": "ada"})
 
 
+@state
+def searched_overviews(world: World) -> Iterator[Any]:
+    for health in ("", "ok", "observing", "none"):
+        yield as_person(world, world.place.member.user).get("/dashboard/", {"q": "nowhere", "health": health})
+
+
 LISTS = ("overview", "deployments", "hints", "projects", "teams", "status")
 OTHERS = ("project-new", "settings", "sessions")
 

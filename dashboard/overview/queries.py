@@ -1,20 +1,22 @@
-"""Queries of the overview. They start from what the user may see, and their number is fixed."""
+"""Queries of the overview. They start from what the user may see, and their number is fixed.
 
-from collections.abc import Sequence
+One of them (standings.py) reads all environments, the others what the page shows of them.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from itertools import islice
 from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.permissions import may_create_project
-from analysis.judge.types import ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict, Hint, Severity
-from dashboard.deployments.queries import is_in_progress, samples_so_far, seconds_until, with_verdict
+from dashboard.deployments.queries import samples_so_far, seconds_until, with_verdict
 from dashboard.labels import Status, state_of, status_by_name, status_of, verdict_of
 from dashboard.overview.parts import (
     Facts,
@@ -24,18 +26,25 @@ from dashboard.overview.parts import (
     first_day,
     health_of,
     history_bar_of,
-    rank,
-    summary_of,
 )
-from deployments.models import Deployment, State
+from dashboard.overview.standings import (
+    BARE_SHOWN,
+    HINTS_SHOWN,
+    PAGE_SIZE,
+    UNDIVIDED,
+    Named,
+    Selection,
+    Standings,
+    standings_of,
+)
+from deployments.models import Deployment
 from metrics.models import MetricSample
 from projects.models import ApiKey, Environment, Project
 
 # Limits the partitions searched for an answer of an endpoint.
 ANSWERED_WITHIN = timedelta(days=30)
-HINTS_SHOWN = 12
-# Number of environments in trouble that the headline names.
-NAMED = 3
+# A history bar reads deployments by their start; one that took longer from trigger to finish is not in it.
+LONGEST_DEPLOYMENT = timedelta(days=30)
 EMPTY = HistoryBar()
 
 
@@ -116,121 +125,158 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All environments of the user, worst first.
+    """The environments that a page shows, worst first, and what is known of all.
 
-    bare: projects without an environment; hints: open critical ones; more_hints: number of those not included.
+    in_trouble: those that the headline names, if it is about a verdict; watches: the first deployments in progress;
+    hints: the first open critical ones.
     """
 
+    selection: Selection
+    standings: Standings
     rows: list[Row]
-    bare: list[Project]
+    in_trouble: list[Row]
+    watches: list[Watch]
     hints: list[Hint]
-    more_hints: int
-
-    @property
-    def watches(self) -> list[Watch]:
-        return [watch for row in self.rows for watch in row.watches]
 
     @property
     def summary(self) -> HealthSummary:
-        return summary_of(row.health for row in self.rows)
-
-    @property
-    def in_trouble(self) -> list[Row]:
-        """Return the environments that the headline names, if it is about a verdict."""
-        gravest = self.summary.gravest
-        named = (row for row in self.rows if row.judged is not None and row.health == gravest)
-        return list(islice(named, NAMED)) if gravest in (ROLLBACK, WARNING) else []
+        return self.standings.summary
 
     @property
     def has_verdict(self) -> bool:
-        return any(row.judged is not None for row in self.rows)
+        return self.standings.judged > 0
+
+    @property
+    def any(self) -> bool:
+        """Return whether there is an environment, or a project without one."""
+        return self.summary.total > 0 or bool(self.standings.offered)
+
+    @property
+    def more_hints(self) -> int:
+        return self.standings.critical - len(self.hints)
+
+    @property
+    def more_watches(self) -> int:
+        return self.standings.going - len(self.watches)
+
+    @property
+    def more_rows(self) -> int:
+        """Return the number of environments below the page."""
+        matching = self.standings.matching
+        return max(0, matching - self.selection.page * PAGE_SIZE) if matching > UNDIVIDED else 0
+
+    @property
+    def adds(self) -> int:
+        """Return how many of them the next page adds."""
+        return min(self.more_rows, PAGE_SIZE)
+
+    @property
+    def first_added(self) -> int:
+        """Return the place, in the rows, of the first environment that the last page added."""
+        return (self.selection.page - self.selection.first) * PAGE_SIZE
+
+    @property
+    def is_searchable(self) -> bool:
+        return self.selection.is_filtered or self.summary.total > UNDIVIDED
+
+    @property
+    def states(self) -> list[tuple[str, int, str]]:
+        """Return each health with its number of environments, and the query of the URL that lists these."""
+        return [
+            (health, number, self.selection.of_health(health).query) for health, number in self.summary.counts.items()
+        ]
+
+    @property
+    def bare(self) -> list[Named]:
+        """Return projects without an environment, which come last."""
+        return [] if self.more_rows else self.standings.bare[:BARE_SHOWN]
+
+    @property
+    def more_bare(self) -> bool:
+        return not self.more_rows and len(self.standings.bare) > BARE_SHOWN
 
 
-def projects_of(user: User) -> list[Project]:
-    """Return the user's projects that are not archived, by name. One query."""
-    shown = Project.objects.visible_to(user).filter(archived_at__isnull=True)
-    return list(shown.select_related("team").order_by("name", "id"))
+def projects_of(user: User) -> QuerySet[Project]:
+    """Return the user's projects that are not archived."""
+    return Project.objects.visible_to(user).filter(archived_at__isnull=True)
 
 
-def overview_of(projects: Sequence[Project]) -> Overview:
-    """Load the overview of these projects. Five queries, one more during an observation."""
-    environments = environments_of(projects)
-    deployments = deployments_by_id(environments)
-    by_id = {one.pk: one for one in environments}
-    for deployment in deployments.values():
-        deployment.environment = by_id[deployment.environment_id]
+def overview_of(projects: QuerySet[Project], selection: Selection | None = None) -> Overview:
+    """Load the overview of these projects. Six queries, one more during an observation; fewer with less to show."""
+    selection = selection or Selection()
+    standings = standings_of(projects, selection)
+    watched = deployments_by_id([*standings.watched, *standings.watched_on_page])
+    shown = {*standings.page, *standings.in_trouble, *standings.hinted}
+    environments = environments_of({*shown, *(one.environment_id for one in watched.values())})
+    deployments = deployments_by_id([pk for one in environments.values() for pk in (one.latest_id, one.judged_id)])
+    # An environment may have been deleted meanwhile.
+    observed = [one for one in watched.values() if one.environment_id in environments]
+    for deployment in (*deployments.values(), *observed):
+        deployment.environment = environments[deployment.environment_id]
         deployment.project = deployment.environment.project
-    watches = watches_in(environments)
-    histories = history_bars_of(projects)
-    rows = [
-        Row(
+    watches = watches_of(observed)
+    watches_in: defaultdict[int, list[Watch]] = defaultdict(list)
+    for watch in watches.values():
+        watches_in[watch.deployment.environment_id].append(watch)
+    histories = history_bars_of([environments[pk] for pk in standings.page if pk in environments])
+    rows = {
+        pk: Row(
             environment=one,
             judged=deployments.get(one.judged_id),
             latest=deployments.get(one.latest_id),
-            watches=watches.get(one.pk, []),
-            history=histories.get(one.pk, EMPTY),
+            watches=watches_in[pk],
+            history=histories.get(pk, EMPTY),
         )
-        for one in environments
-    ]
-    rows.sort(key=lambda row: (rank(row.health), row.environment.project.name.casefold(), row.environment.name))
-    hints = open_hints(rows)
-    with_environment = {one.project_id for one in environments}
+        for pk, one in environments.items()
+    }
     return Overview(
-        rows=rows,
-        bare=[project for project in projects if project.pk not in with_environment],
-        hints=hints[:HINTS_SHOWN],
-        more_hints=max(0, len(hints) - HINTS_SHOWN),
+        selection=selection,
+        standings=standings,
+        rows=[rows[pk] for pk in standings.page if pk in rows],
+        in_trouble=[rows[pk] for pk in standings.in_trouble if pk in rows and rows[pk].judged is not None],
+        watches=[watches[pk] for pk in standings.watched if pk in watches],
+        hints=open_hints([rows[pk] for pk in standings.hinted if pk in rows]),
     )
 
 
-def environments_of(projects: Sequence[Project]) -> list[Any]:
-    """Return environments with the ids of the latest deployment and of the latest with a verdict."""
+def environments_of(ids: Collection[int]) -> dict[int, Any]:
+    """Return environments by id, with the ids of the latest deployment and of the latest with a verdict."""
     # Order by time only, like the index: with the id added, PostgreSQL reads the rows of all environments.
     own = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-started_at")
-    rows: list[Any] = list(
+    rows: Any = (
         Environment.objects.not_deleted()
-        .filter(project__in=[project.pk for project in projects])
+        .filter(pk__in=ids)
         .annotate(
             latest_id=Subquery(own.values("id")[:1]),
             judged_id=Subquery(own.filter(verdict__isnull=False).values("id")[:1]),
         )
-        .only("id", "name", "project_id", "metrics_endpoint", "endpoint_blocked_at")
+        .select_related("project")
+        .only("id", "name", "metrics_endpoint", "endpoint_blocked_at", "project__uuid", "project__name")
     )
-    by_id = {project.pk: project for project in projects}
-    for row in rows:
-        row.project = by_id[row.project_id]
-    return rows
+    return {row.pk: row for row in rows}
 
 
-def deployments_by_id(environments: Sequence[Any]) -> dict[int | None, Deployment]:
-    ids = {pk for one in environments for pk in (one.latest_id, one.judged_id) if pk is not None}
-    return dict(with_verdict(Deployment.objects).in_bulk(ids))
+def deployments_by_id(ids: Iterable[int | None]) -> dict[int, Deployment]:
+    return with_verdict(Deployment.objects).in_bulk({pk for pk in ids if pk is not None})
 
 
-def watches_in(environments: Sequence[Any]) -> dict[int, list[Watch]]:
-    """Return running and observed deployments by environment, latest first."""
-    by_id = {one.pk: one for one in environments}
-    # Each half uses its partial index.
-    open_ones = Q(state=State.RUNNING) | Q(state=State.FINISHED)
-    rows = with_verdict(Deployment.objects.filter(open_ones, environment__in=list(by_id)))
-    found = [one for one in rows.order_by("-started_at", "-id") if is_in_progress(one)]
-    counts = samples_so_far([one for one in found if one.finished_at is not None])
-    watches: dict[int, list[Watch]] = {}
-    for one in found:
-        one.environment = by_id[one.environment_id]
-        one.project = one.environment.project
-        watch = Watch(one, counts.get(one.pk, 0), seconds_until(one.window_ends_at))
-        watches.setdefault(one.environment_id, []).append(watch)
-    return watches
+def watches_of(deployments: Sequence[Deployment]) -> dict[int, Watch]:
+    """Return what is shown of running and observed deployments, by id, latest first."""
+    counts = samples_so_far([one for one in deployments if one.finished_at is not None])
+    latest_first = sorted(deployments, key=lambda one: (one.started_at, one.pk), reverse=True)
+    return {one.pk: Watch(one, counts.get(one.pk, 0), seconds_until(one.window_ends_at)) for one in latest_first}
 
 
-def history_bars_of(projects: Sequence[Project]) -> dict[int, HistoryBar]:
+def history_bars_of(environments: Sequence[Any]) -> dict[int, HistoryBar]:
     """Return by environment the verdicts of the last 30 days, by day of finish in the user's time zone."""
     today = timezone.localdate()
     since = timezone.make_aware(datetime.combine(first_day(today), time()))
     counted = (
         Deployment.objects.filter(
-            project__in=[project.pk for project in projects], finished_at__gte=since, verdict__isnull=False
+            environment__in=[one.pk for one in environments],
+            started_at__gte=since - LONGEST_DEPLOYMENT,
+            finished_at__gte=since,
+            verdict__isnull=False,
         )
         .values_list("environment_id", TruncDate("finished_at"), "verdict__verdict")
         .annotate(Count("id"))
@@ -243,13 +289,13 @@ def history_bars_of(projects: Sequence[Project]) -> dict[int, HistoryBar]:
 
 
 def open_hints(rows: Sequence[Row]) -> list[Hint]:
-    """Return the critical hints of each environment's latest judged deployment, in the order of the rows."""
+    """Return the first critical hints of each environment's latest judged deployment, in the order of the rows."""
     judged = {row.judged.pk: row.judged for row in rows if row.judged is not None}
     places = {pk: place for place, pk in enumerate(judged)}
     found = Hint.objects.filter(deployment__in=list(judged), severity=Severity.CRITICAL).only(
         "id", "deployment_id", "position", "code", "metric", "severity", "title", "details", "created_at"
     )
-    hints = sorted(found, key=lambda hint: (places[hint.deployment_id], hint.position))
+    hints = sorted(found, key=lambda hint: (places[hint.deployment_id], hint.position))[:HINTS_SHOWN]
     for hint in hints:
         hint.deployment = judged[hint.deployment_id]
     return hints

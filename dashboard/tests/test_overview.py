@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from analysis.models import VerdictName
 from analysis.tests.plans import plans_of
-from dashboard.overview.queries import HINTS_SHOWN, overview_of, projects_of
+from dashboard.overview.queries import overview_of, projects_of
+from dashboard.overview.standings import HINTS_SHOWN
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, elements, has, queries_of, shows, words
 from dashboard.tests.planted import plant
@@ -266,14 +267,14 @@ def test_the_overview_takes_the_same_queries_for_one_environment_as_for_many(bro
         project = make_project(team=environment.project.team)
         for _ in range(number):
             fill(make_environment(project=project))
-    # Session, user, projects, environments, their deployments, those in progress, their samples, history bars,
-    # the hints; on the page also the two of the figures.
+    # Session, user, how all stand; those in progress, environments, their deployments, samples, history bars, the
+    # hints; on the page also the two of the figures.
     assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [11, 9]
 
 
 def test_the_first_steps_take_few_queries(browser_of, environment):
-    # Projects, environments, deployments in progress, history bars; guide (four), figures (two); session, user.
-    assert queries_of(browser_of, OVERVIEW) == 12
+    # How all stand, environments, history bars; guide (four), figures (two); session, user.
+    assert queries_of(browser_of, OVERVIEW) == 11
 
 
 def test_a_long_history_is_read_by_index(environment, user):
