@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 # Often set in containers: each of the hundreds of processes of a test run would compile all code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-base setup-bench setup-client demo run test test-external check messages bench-api bench-data bench-pages bench-poller bench-verdicts clean
+.PHONY: help setup setup-base setup-bench setup-client demo run test test-external fuzz check messages bench-api bench-data bench-pages bench-poller bench-verdicts clean
 
 help:
 	@echo "make setup            virtual environment with all that tests and checks need (nothing twice)"
@@ -18,6 +18,7 @@ help:
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests, which have to cover 90 %; ARGS goes to pytest, and holds them to nothing"
 	@echo "make test-external    what needs programs of others: CI runners, proxies, poolers"
+	@echo "make fuzz             20,000 calls made up from the OpenAPI document, other ones in each run (minutes)"
 	@echo "make check            style, types, imports, migrations, templates, settings of production"
 	@echo "make messages         texts of the code into the catalogues of locale/, and those as the pages read them (gettext)"
 	@echo "make bench-api        how fast the API answers: trigger and finish, lists, overload (minutes)"
@@ -64,6 +65,10 @@ test: setup setup-client
 # Third-party programs: CI runners, proxies, poolers, fuzzers. There may be no such test yet (5).
 test-external: setup
 	@$(PY) -m pytest -m external $(ARGS) || [ $$? -eq 5 ]
+
+# What tests/test_schema.py does with a tenth of the calls, always the same ones.
+fuzz: setup
+	@SEQPULSE_FUZZ_EXAMPLES=$${SEQPULSE_FUZZ_EXAMPLES:-20000} $(PY) -m pytest tests/test_schema.py $(ARGS)
 
 # procrastinate, for comparison, in an environment of its own.
 setup-bench:

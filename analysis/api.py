@@ -20,7 +20,9 @@ from rest_framework.views import APIView
 from analysis.models import Hint, Severity, VerdictName
 from analysis.serializers import (
     DeploymentSerializer,
+    DeploymentWithSamples,
     HintSerializer,
+    NoVerdict,
     PendingVerdict,
     ProjectHintSerializer,
     StandingVerdict,
@@ -38,6 +40,7 @@ from projects.authentication import project_of
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_S = 60
+WAIT_SCHEMA = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S}
 
 
 # Columns that are not shown: reading them took most of the time.
@@ -106,7 +109,7 @@ class DeploymentListView(ListAPIView[Deployment]):
 class DeploymentDetailView(APIView):
     """One deployment."""
 
-    @described(operation_id="deployment", responses=DeploymentSerializer)
+    @described(operation_id="deployment", responses=DeploymentWithSamples)
     def get(self, request: Request, uuid: UUID) -> Response:
         """Return a deployment; its verdict is null until it exists."""
         deployment = get_object_or_404(deployments_of(request), uuid=uuid)
@@ -142,11 +145,11 @@ class VerdictView(APIView):
 
     @described(
         operation_id="verdict",
-        parameters=[OpenApiParameter("wait", float, description="Hold the answer for up to so many seconds (≤ 60).")],
+        parameters=[OpenApiParameter("wait", WAIT_SCHEMA, description="Hold the answer for up to so many seconds.")],
         responses={
             200: StandingVerdict,
             202: OpenApiResponse(PendingVerdict, description="No verdict yet; Retry-After says when to ask again."),
-            409: OpenApiResponse(description="Abandoned or superseded: there will be no verdict."),
+            409: OpenApiResponse(NoVerdict, description="`abandoned`, `superseded`: there will be no verdict."),
         },
     )
     def get(self, request: Request, uuid: UUID) -> Response:

@@ -15,7 +15,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     deployment_id = serializers.UUIDField(source="uuid")
     environment = serializers.CharField(source="environment.name")
     settle_seconds = serializers.IntegerField(source="settle_s")
-    superseded_by = serializers.UUIDField(source="superseded_by.uuid", default=None)
+    superseded_by = serializers.UUIDField(source="superseded_by.uuid", default=None, allow_null=True)
     verdict = serializers.CharField(source="verdict.verdict", default=None, allow_null=True, read_only=True)
     confidence = serializers.FloatField(source="verdict.confidence", default=None, allow_null=True, read_only=True)
     conclusive = serializers.BooleanField(source="verdict.conclusive", default=None, allow_null=True, read_only=True)
@@ -124,6 +124,15 @@ class SampleCount(serializers.Serializer[Any]):
 MESSAGE = "that the deployment is an earlier attempt's, where a later one brought its idempotency key"
 
 
+class DeploymentWithSamples(DeploymentSerializer):
+    """A deployment with the numbers of its POST samples. verdict is null until it exists."""
+
+    samples = SampleCount()
+
+    class Meta(DeploymentSerializer.Meta):
+        fields = [*DeploymentSerializer.Meta.fields, "samples"]
+
+
 class PendingVerdict(serializers.Serializer[Any]):
     deployment_id = serializers.UUIDField()
     state = serializers.CharField()
@@ -131,6 +140,13 @@ class PendingVerdict(serializers.Serializer[Any]):
     message = serializers.CharField(allow_null=True, help_text=MESSAGE)
     gate = serializers.CharField(help_text="pending")
     verdict = serializers.CharField(allow_null=True, help_text="null until the verdict stands")
+
+
+class NoVerdict(PendingVerdict):
+    """The answer of the gate where there will be no verdict: an error, and the fields of the others."""
+
+    error = serializers.DictField()
+    detail = serializers.CharField()
 
 
 class StandingVerdict(VerdictSerializer):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
@@ -33,6 +33,9 @@ from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_FOR_PRE_S = 10.0
 KEY_HEADER = OpenApiParameter("X-Idempotency-Key", str, OpenApiParameter.HEADER)
+CONFLICT = OpenApiResponse(
+    description="`endpoint_conflict`: fields has both URLs of metrics_endpoint. `project_archived`: trigger only."
+)
 
 
 class Conflict(APIException):
@@ -101,7 +104,7 @@ class TriggerView(APIView):
     @described(
         operation_id="trigger",
         request=TriggerRequest,
-        responses=TriggerResponse,
+        responses={200: TriggerResponse, 409: CONFLICT},
         parameters=[KEY_HEADER],
     )
     def post(self, request: Request) -> Response:
@@ -143,7 +146,7 @@ class FinishView(APIView):
     @described(
         operation_id="finish",
         request=FinishRequest,
-        responses=FinishResponse,
+        responses={200: FinishResponse, 409: CONFLICT},
         parameters=[KEY_HEADER],
     )
     def post(self, request: Request) -> Response:

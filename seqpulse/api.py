@@ -58,12 +58,6 @@ class AlwaysJSON(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-def without_trailing_slashes(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Remove the optional trailing slashes from the OpenAPI document."""
-    result["paths"] = {path.rstrip("/") or "/": calls for path, calls in result["paths"].items()}
-    return result
-
-
 def is_api_path(path: str) -> bool:
     """Return whether callers of this path expect JSON."""
     return path.startswith(API_PREFIXES)

@@ -352,7 +352,8 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["seqpulse.openapi.with_descriptions"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "seqpulse.api.without_trailing_slashes",
+        "seqpulse.openapi.without_trailing_slashes",
+        "seqpulse.openapi.with_errors",
     ],
     "ENUM_NAME_OVERRIDES": {
         "SeverityEnum": "analysis.models.Severity",
