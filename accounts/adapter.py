@@ -11,6 +11,7 @@ from allauth.account.internal.flows.login import get_authentication_records
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from accounts.invitations import lets_sign_up
 from security.addressing import address_of
@@ -26,6 +27,14 @@ VERIFY_EMAIL = "allauth.account.stages.EmailVerificationStage"
 
 class AccountAdapter(DefaultAccountAdapter):
     """The adapter for accounts with a password."""
+
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": _(
+            "The e-mail address or the password is not right. A new address can be used once you have opened the link"
+            " in our mail."
+        ),
+    }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Return whether the visitor may sign up: everyone where the setting says so, else with an invitation."""

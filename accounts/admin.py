@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from accounts.models import Membership, Team, User
+from accounts.services import free_user_name
 from common.modeladmin import GuardedAdmin, OwnerAdmin
 
 
@@ -37,6 +38,9 @@ class AccountCreationForm(OneAccountPerAddress, AdminUserCreationForm):  # type:
 class AccountChangeForm(OneAccountPerAddress, UserChangeForm):  # type: ignore[type-arg]
     class Meta(UserChangeForm.Meta):
         model = User
+
+    def clean_username(self) -> str:
+        return free_user_name(self.cleaned_data["username"], self.instance)
 
 
 class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time

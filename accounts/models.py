@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import available_timezones
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
+from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
 
 # How long an invitation can be accepted.
@@ -25,6 +27,26 @@ def validate_time_zone(name: str) -> None:
         raise ValidationError(_("“%(name)s” is no time zone. Pick one such as Europe/Paris."), params={"name": name})
 
 
+@deconstructible
+class UserNameValidator(UnicodeUsernameValidator):
+    """Accept names that do not look like addresses: an address names the account that has proved it."""
+
+    regex = r"^[\w.+-]+\Z"
+    message = _("A user name has letters, digits and . + - _ only: with an @ it would look like an e-mail address.")
+
+
+class Users(UserManager["User"]):
+    """Create accounts. Raises ValidationError for a user name that no form would accept."""
+
+    def create_user(self, username: str, *args: Any, **kwargs: Any) -> User:
+        UserNameValidator()(username)
+        return super().create_user(username, *args, **kwargs)
+
+    def create_superuser(self, username: str, *args: Any, **kwargs: Any) -> User:
+        UserNameValidator()(username)
+        return super().create_superuser(username, *args, **kwargs)
+
+
 class Theme(models.TextChoices):
     LIGHT = "light", _("Light")
     DARK = "dark", _("Dark")
@@ -33,6 +55,14 @@ class Theme(models.TextChoices):
 class User(AbstractUser):
     """An account and its preferences. "": what the browser asks for; for the time zone UTC."""
 
+    username = models.CharField(
+        _("user name"),
+        max_length=150,
+        unique=True,
+        help_text=_("Letters, digits and . + - _"),
+        validators=[UserNameValidator()],
+        error_messages={"unique": _("This name is taken. Choose another one.")},
+    )
     language = models.CharField(
         max_length=10, choices=settings.LANGUAGES, blank=True, default="", db_default="", verbose_name=_("language")
     )
@@ -47,6 +77,8 @@ class User(AbstractUser):
         validators=[validate_time_zone],
         verbose_name=_("time zone"),
     )
+
+    objects: ClassVar[Users] = Users()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save with the address in lower case, in which addresses are compared."""

@@ -8,6 +8,13 @@ from accounts.models import User
 from common.integrity import violated_constraint
 
 
+def free_user_name(name: str, user: User) -> str:
+    """Return the name. Raises ValidationError where another account has it, in any case."""
+    if User.objects.filter(username__iexact=name).exclude(pk=user.pk).exists():
+        raise ValidationError(_("This name is taken. Choose another one."))
+    return name
+
+
 def change_profile(user: User, **changes: str) -> None:
     """Update these fields of the user and no other: rights may have changed since the row was read.
 

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from allauth.account.internal.flows.manage_email import assess_unique_email
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp
 from django.conf import settings
 from django.http import Http404, HttpRequest
+
+from accounts.login_names import account_with_address
 
 
 class SocialAdapter(DefaultSocialAccountAdapter):
@@ -24,3 +27,15 @@ class SocialAdapter(DefaultSocialAccountAdapter):
         if not apps:
             raise Http404
         return apps[0]
+
+    def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: Any) -> bool:
+        """Return whether to sign up without a form.
+
+        Not with an address that names nobody, but that somebody else claims: django-allauth would take it for theirs.
+        Our form does not.
+        """
+        address = next((row.email for row in sociallogin.email_addresses), "")
+        claimed = bool(address) and assess_unique_email(address) is not True
+        if claimed and account_with_address(address) is None:
+            return False
+        return bool(super().is_auto_signup_allowed(request, sociallogin))

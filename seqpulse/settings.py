@@ -235,6 +235,8 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 # Of those who sign up themselves; whom ops staff made comes in without (accounts/stages.py).
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+# An address that somebody else only claims is free for who signs up; whoever verifies it first has it.
+ACCOUNT_PREVENT_ENUMERATION = "strict"
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
 # Only in the browser that signed up, which then continues.
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
@@ -263,6 +265,7 @@ MFA_RECOVERY_CODES_SHOW_ONCE = True
 # Safe, because an address was verified before the first sign-in, or entered by staff.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 SOCIALACCOUNT_ADAPTER = "accounts.social.SocialAdapter"
+SOCIALACCOUNT_FORMS = {"signup": "dashboard.accounts.forms.SocialSignupForm"}
 SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {}
 for _provider, _scope in (("github", ["read:user", "user:email"]), ("google", ["profile", "email"])):
     if _app := ENVIRONMENT.oauth(f"SEQPULSE_{_provider.upper()}"):

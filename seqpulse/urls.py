@@ -54,8 +54,10 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^api/docs/?$", imported_late("seqpulse.openapi.docs"), name="docs"),
 ]
 
-# Only our login asks for the second factor.
-admin.site.login = limited(SIGN_IN)(secure_admin_login(admin.site.login))  # type: ignore[method-assign]
+# Only our login asks for the second factor: admin's own form is never shown nor read, for signed-in staff neither.
+admin.site.login = limited(SIGN_IN)(  # type: ignore[method-assign]
+    secure_admin_login(RedirectView.as_view(pattern_name="admin:index"))
+)
 
 # django-allauth's views that take a password or a code, or send a mail.
 ALLAUTH_LIMITS = {

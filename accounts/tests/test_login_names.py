@@ -3,9 +3,14 @@
 from typing import Any
 
 import pytest
+from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
 from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import MD5PasswordHasher
+from django.core import mail
+from django.core.checks import Tags, run_checks
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.login_names import account_named, account_with_address
@@ -161,3 +166,93 @@ def test_every_caller_of_authenticate_costs_one_hash(hashed: list[str], name: st
     assert authenticate(None, username="ada@example.org", password=PASSWORD) is not None
     assert authenticate(None, username="inactive", password=PASSWORD) is None
     assert authenticate(None, email="ada@example.org", password=PASSWORD) is not None
+
+
+def test_signing_up_costs_as_much_for_an_address_with_an_account(hashed: list[str], settings: Any) -> None:
+    settings.SEQPULSE_SIGNUP_OPEN = True
+    make_user(username="ada", email="ada@example.org")
+    hashed.clear()
+    for address in ("ada@example.org", "new@example.org", "NEW@example.org"):
+        form = {"email": address, "password1": "a fine long phrase", "password2": "a fine long phrase"}
+        answer = Client().post("/accounts/signup/", form)
+        assert (answer.status_code, answer["Location"]) == (302, "/accounts/confirm-email/")
+        assert hashed == ["a fine long phrase"]
+        hashed.clear()
+    assert [message.to for message in mail.outbox] == [["ada@example.org"], ["new@example.org"], ["new@example.org"]]
+
+
+@pytest.mark.usefixtures("everybody")
+def test_a_password_reset_hashes_nothing_and_sends_one_mail_whatever_the_address(hashed: list[str]) -> None:
+    hashed.clear()
+    addresses = [name for name in NAMES if "@" in name]
+    for address in addresses:
+        answer = Client().post("/accounts/password/reset/", {"email": address})
+        assert (answer.status_code, answer["Location"]) == (302, "/accounts/password/reset/done/")
+    assert hashed == []
+    assert [message.to for message in mail.outbox] == [[address] for address in addresses]
+    with_link = {message.to[0] for message in mail.outbox if "reset/key" in message.body}
+    assert with_link == {"ada@example.org", "root@example.org"}
+
+
+# --- user names that look like addresses ---------------------------------------------------------------------------
+
+LOOKS_LIKE_ONE = "root@example.org"
+
+
+def test_no_door_takes_a_user_name_that_looks_like_an_address(client: Client) -> None:
+    eve = make_user(username="eve")
+    client.force_login(eve)
+    profile = {"username": LOOKS_LIKE_ONE, "first_name": "", "last_name": "", "language": "", "theme": ""}
+    assert "e-mail address" in client.post("/dashboard/settings/", profile).content.decode()
+    with pytest.raises(CommandError, match="e-mail address"):
+        call_command("createsuperuser", "--noinput", username=LOOKS_LIKE_ONE, email="x@example.org")
+    with pytest.raises(ValidationError, match="e-mail address"):
+        User.objects.create_user(LOOKS_LIKE_ONE)
+    client.force_login(make_user(username="staff", is_staff=True, is_superuser=True))
+    new = {"username": LOOKS_LIKE_ONE, "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
+    assert "e-mail address" in client.post("/admin/accounts/user/add/", new).content.decode()
+    assert "e-mail address" in client.post(f"/admin/accounts/user/{eve.pk}/change/", new).content.decode()
+    # From a provider: another name is derived.
+    with pytest.raises(ValidationError, match="e-mail address"):
+        get_adapter().clean_username(LOOKS_LIKE_ONE)
+    assert not User.objects.filter(username__contains="@").exists()
+
+
+def test_a_name_in_another_unicode_form_is_stored_in_the_usual_one(client: Client) -> None:
+    make_user(username="root")
+    eve = make_user(username="eve")
+    client.force_login(eve)
+    profile = {"username": "\uff52oot", "first_name": "", "last_name": "", "language": "", "theme": ""}
+    assert "taken" in client.post("/dashboard/settings/", profile).content.decode()
+    client.post("/dashboard/settings/", {**profile, "username": "\uff45\uff56e2"})
+    assert User.objects.get(pk=eve.pk).username == "eve2"
+
+
+def test_operators_are_told_of_names_from_before() -> None:
+    assert run_checks(tags=[Tags.database], databases=["default"]) == []
+    make_user(username=LOOKS_LIKE_ONE)
+    [found] = run_checks(tags=[Tags.database], databases=["default"])
+    assert found.id == "accounts.W001"
+    assert LOOKS_LIKE_ONE in found.msg
+
+
+# --- addresses that are not verified -------------------------------------------------------------------------------
+
+
+def test_no_account_gets_an_address_by_removing_its_own(client: Client) -> None:
+    eve = make_user(username="eve", email="eve@example.org")
+    client.post("/accounts/login/", {"login": "eve", "password": PASSWORD})
+    client.post("/accounts/email/", {"action_add": "", "email": "victim@example.org"})
+    client.post("/accounts/password/reset/", {"email": "eve@example.org"})
+    client.post("/accounts/email/", {"action_remove": "", "email": "eve@example.org"})
+    assert User.objects.get(pk=eve.pk).email == "eve@example.org"
+    assert account_with_address("victim@example.org") is None
+
+
+def test_staff_who_signed_in_reach_no_other_account_through_the_admin(client: Client) -> None:
+    make_user(username="root", is_staff=True, is_superuser=True)
+    staff = make_user(username="staff", is_staff=True)
+    client.force_login(staff)
+    answer = client.post("/admin/login/", {"username": "root", "password": PASSWORD})
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+    assert client.session["_auth_user_id"] == str(staff.pk)

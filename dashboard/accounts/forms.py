@@ -7,12 +7,17 @@ from zoneinfo import available_timezones
 
 from allauth.account import forms as allauth_forms
 from allauth.account.adapter import get_adapter
+from allauth.socialaccount.forms import SignupForm as SocialSignupFormOfAllauth
 from django import forms
 from django.conf import settings
+from django.contrib.auth.forms import UsernameField
+from django.contrib.auth.hashers import make_password
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.login_names import account_with_address
 from accounts.models import Theme, User
+from accounts.services import free_user_name
 
 # Regions of the time zone database to choose from; all others are old names.
 REGIONS = {
@@ -60,13 +65,32 @@ class EmailLabel:
         self.fields["email"].label = _("E-mail address")
 
 
-class SignupForm(EmailLabel, allauth_forms.SignupForm):
+class OneAccountPerAddress:
+    """Sign up with an address that names nobody. One that somebody else has not verified is free."""
+
+    def validate_unique_email(self, value: str) -> str:
+        self.account_already_exists = account_with_address(value) is not None
+        return value
+
+
+class SocialSignupForm(OneAccountPerAddress, EmailLabel, SocialSignupFormOfAllauth):
+    """Sign up with an account of a provider."""
+
+
+class SignupForm(OneAccountPerAddress, EmailLabel, allauth_forms.SignupForm):
     """Sign up with an e-mail address."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["email"].widget.attrs["autocomplete"] = "username"
         self.fields["password2"].label = _("The password again")
+
+    def try_save(self, request: HttpRequest) -> tuple[Any, Any]:
+        """Hash the password also where the address has an account, so that the time of the answer does not tell."""
+        if self.account_already_exists:
+            make_password(self.cleaned_data["password1"])
+        result: tuple[Any, Any] = super().try_save(request)
+        return result
 
 
 class ResetPasswordForm(EmailLabel, allauth_forms.ResetPasswordForm):
@@ -113,6 +137,8 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
     class Meta:
         model = User
         fields = ("username", "first_name", "last_name", "language", "theme", "time_zone")
+        # Normalizes the spelling: NFKC.
+        field_classes = {"username": UsernameField}
         labels = {"username": _("User name"), "first_name": _("First name"), "last_name": _("Last name")}
         help_texts = {"username": ""}
 
@@ -140,7 +166,4 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
 
     def clean_username(self) -> str:
         """Refuse a name that differs from another only in case, as at sign-up."""
-        username: str = self.cleaned_data["username"]
-        if User.objects.filter(username__iexact=username).exclude(pk=self.instance.pk).exists():
-            raise forms.ValidationError(_("This name is taken. Choose another one."))
-        return username
+        return free_user_name(self.cleaned_data["username"], self.instance)

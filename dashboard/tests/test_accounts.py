@@ -128,6 +128,23 @@ def test_signing_up_does_not_tell_who_has_an_account(client):
 
 
 @pytest.mark.usefixtures("open_signup")
+def test_an_address_that_others_claim_is_free_for_who_has_it(client):
+    EmailAddress.objects.create(user=make_user(username="eve"), email="grace@example.org")
+    client.post(SIGNUP, NEW)
+    # Until it is verified it names nobody; a new password is not to be had, but another account.
+    other = Client()
+    shows(log_in(other, "grace@example.org", NEW["password1"]), "not right")
+    other.post(RESET, {"email": "grace@example.org"})
+    assert "reset/key" not in mail.outbox[-1].body
+    other.post(SIGNUP, NEW)
+    assert User.objects.filter(email="grace@example.org").count() == 2
+    for message in (mail.outbox[0], mail.outbox[-1]):
+        client.post(link_in(message, "confirm-email"))
+    assert EmailAddress.objects.get(verified=True).user == User.objects.get(username="grace")
+    assert log_in(client, "grace@example.org", NEW["password1"])["Location"] == OVERVIEW
+
+
+@pytest.mark.usefixtures("open_signup")
 def test_names_from_addresses_do_not_collide(client):
     make_user(username="Grace")
     client.post(SIGNUP, NEW)

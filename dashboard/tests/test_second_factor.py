@@ -330,6 +330,17 @@ def test_another_users_address_at_the_provider_opens_no_account(client, github, 
     assert not SocialAccount.objects.exists()
 
 
+def test_an_address_that_others_claim_is_free_for_who_comes_with_it(client, github, settings):
+    settings.SEQPULSE_SIGNUP_OPEN = True
+    EmailAddress.objects.create(user=make_user(username="eve"), email="ada@example.org")
+    form = come_back(client, begun(client))["Location"]
+    assert "ada@example.org" in client.get(form).content.decode()
+    assert client.post(form, {"email": "ada@example.org"})["Location"] == "/dashboard/"
+    ada = User.objects.get(username="ada")
+    assert client.session["_auth_user_id"] == str(ada.pk)
+    assert EmailAddress.objects.get(verified=True).user == ada
+
+
 def test_an_account_is_connected_used_and_disconnected(client, github):
     user = make_user(username="ada.l", email="ada@example.org")
     EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
