@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import psycopg
 import structlog
-from django.db import DatabaseError, Error, InterfaceError, OperationalError
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, connection
 
 logger = structlog.get_logger(__name__)
 
@@ -80,6 +80,9 @@ def note_refusal(state: DatabaseState) -> None:
     global _refused  # noqa: PLW0603  (one observation per process)
     if state in CANNOT_WRITE:
         _refused = (state, time.monotonic())
+    if state is DatabaseState.READ_ONLY:
+        # After a failover the same name may lead to another server: connect anew after this request.
+        connection.close_at = 0.0
 
 
 def last_refusal() -> DatabaseState | None:

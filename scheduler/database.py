@@ -6,8 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from common.database_state import DatabaseState, state_of
 
 T = TypeVar("T")
 
@@ -22,21 +24,20 @@ class DatabaseAway(Exception):
     """The connection is lost or cannot be opened: retry. The statement may have been executed."""
 
 
-# OperationalErrors that refuse a statement and leave the connection usable (PostgreSQL's SQLSTATE codes): deadlock,
-# serialization failure, disk full, out of memory, lock timeout, statement timeout.
-STATEMENT_REFUSED = frozenset({"40P01", "40001", "53100", "53200", "55P03", "57014"})
+# While the database is in one of these states nobody can do any work, whatever it is: wait, and count no attempt.
+OUTAGES = frozenset({DatabaseState.AWAY, DatabaseState.READ_ONLY, DatabaseState.FULL})
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether the database is the reason for an error, and not the work."""
+    return isinstance(error, DatabaseAway) or state_of(error) in OUTAGES
 
 
 def connection_lost(error: Exception) -> bool:
-    """Return whether the error means that this thread's connection is lost, not only that a statement was refused.
-
-    If in doubt it is lost: a terminated connection stays "open" for a while and fails on every statement.
-    """
-    if not isinstance(error, (OperationalError, InterfaceError)):
-        return False
-    if connection.connection is None or connection.connection.closed:
-        return True
-    return getattr(error.__cause__, "sqlstate", None) not in STATEMENT_REFUSED
+    """Return whether the error means that this thread's connection is lost, not only that a statement was refused."""
+    state = state_of(error)
+    closed = connection.connection is None or connection.connection.closed
+    return state is DatabaseState.AWAY or (state is not None and closed)
 
 
 def limit_worker(sender: object, connection: BaseDatabaseWrapper, **_: object) -> None:
@@ -47,10 +48,15 @@ def limit_worker(sender: object, connection: BaseDatabaseWrapper, **_: object) -
 
 
 class DatabaseThread:
-    """Run functions one after another on one thread, with one connection that is reopened when lost."""
+    """Run functions one after another on one thread, with one connection that is reopened when lost.
+
+    connections: how many were opened so far. A new one may lead to another server, or to one that has lost what it had
+    committed last.
+    """
 
     def __init__(self) -> None:
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self.connections = 0
 
     async def __call__(self, work: Callable[..., T], *args: object) -> T:
         """Run `work` on the thread and return its result.
@@ -64,12 +70,16 @@ class DatabaseThread:
             if connection.connection is None:
                 with connection.cursor() as cursor:
                     cursor.execute(SESSION)
+                self.connections += 1
             return work(*args)
         except Exception as error:
-            if not connection_lost(error):
-                raise
-            connection.close()
-            raise DatabaseAway(str(error).strip()) from error
+            lost = connection_lost(error)
+            # A server that can only be read may have been replaced by another behind the same name.
+            if lost or state_of(error) is DatabaseState.READ_ONLY:
+                connection.close()
+            if lost:
+                raise DatabaseAway(str(error).strip()) from error
+            raise
 
     def shutdown(self) -> None:
         """End the thread without waiting for a hanging call."""

@@ -126,6 +126,9 @@ class Poller(models.Model):
         default=False,
         help_text="It holds the advisory lock of its name: who can take that knows that the poller is gone.",
     )
+    clock_ahead_s = models.FloatField(
+        null=True, help_text="Seconds by which its clock is ahead of the database's, at the last heartbeat."
+    )
 
     class Meta:
         verbose_name = _("poller")

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db import Error, close_old_connections, connections
 from django.db.backends.signals import connection_created
 
+from common.database_state import state_of
 from explain.facts import Fact
-from scheduler.database import WORKER_PREFIX, DatabaseAway, DatabaseThread, connection_lost, limit_worker
+from scheduler.database import WORKER_PREFIX, DatabaseAway, DatabaseThread, is_outage, limit_worker
 from scheduler.fair_share import ClaimLimits, FairShare
 from scheduler.listener import Listener
 from scheduler.queue import LONGEST_SLEEP_S
@@ -41,7 +42,11 @@ CHECK_OTHERS_S = 1.0
 POLL_WITHOUT_LISTENER_S = 1.0
 # Due jobs that cannot be claimed are in another poller's uncommitted claim.
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.1
-LONGEST_ERROR_PAUSE_S = 2.0
+LONGEST_ERROR_PAUSE_S = 1.0
+# A run that needs the database pauses for so long while it is out.
+OUTAGE_PAUSE_S = 2.0
+# After an outage the others have to find their way back before their silence means anything.
+RECOVER_AFTER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,9 @@ class Poller:
         self.unstarted: list[Job] = []
         self.running: set[asyncio.Task[None]] = set()
         self.gates: dict[str, asyncio.Semaphore] = {}
-        self.claim_in_doubt = self.stopping = self.restricted = self.others_work = False
+        self.stopping = self.restricted = self.others_work = False
         self.heartbeat_at = self.recover_at = self.plan_recurring_at = 0.0
+        self.connections_seen = 0
         self.empty_claims = 0
 
     async def run(self) -> None:
@@ -104,7 +110,7 @@ class Poller:
             for task in (writer, *self.running):
                 task.cancel()
             self.listener.close()
-            with contextlib.suppress(DatabaseAway, OperationalError, InterfaceError, TimeoutError):
+            with contextlib.suppress(DatabaseAway, Error, TimeoutError):
                 handed_back = await asyncio.wait_for(self.database(self._sign_off), 2.0)
                 logger.info("poller_stopped", poller=self.name, handed_back=handed_back)
             self.workers.shutdown(wait=False, cancel_futures=True)
@@ -127,11 +133,14 @@ class Poller:
             except Exception as error:
                 # No error may end the poller: its jobs would have to wait for others to take them over.
                 wait_s = min(0.25 * 2**errors, LONGEST_ERROR_PAUSE_S)
-                if isinstance(error, DatabaseAway):
-                    logger.error("database_away", error=str(error), next_try_s=wait_s)
+                if is_outage(error):
+                    logger.error("database_away", state=state_of(error), error=str(error).strip(), next_try_s=wait_s)
                 else:
                     logger.exception("looking_failed", next_try_s=wait_s)
                 errors = min(errors + 1, 10)
+                # The answer to a claim may be lost: the next heartbeat finds out, before anything else is claimed.
+                self.heartbeat_at = 0.0
+                self.recover_at = time.monotonic() + RECOVER_AFTER_S
             # After an error, notifications do not shorten the pause.
             event = self.stopped if errors else self.woken
             if wait_s > 0:
@@ -141,19 +150,20 @@ class Poller:
 
     async def _look(self) -> float:
         """Claim and start due jobs; return the seconds until the next round."""
-        if self.listener.wanted:
-            await self.database(self._connect_listener)
-            self.listener.watch()
-        if self.claim_in_doubt:
-            await self.database(self._drop_unknown, list(self.held))
-            self.claim_in_doubt = False
-        await self._start()
+        reconnected = self.connections_seen not in (0, self.database.connections)
+        if reconnected:
+            # To another server, or to one that has lost what it had committed last: find out what it says of us.
+            self.heartbeat_at, self.recover_at = 0.0, time.monotonic() + RECOVER_AFTER_S
+        if reconnected or self.listener.wanted:
+            await self._connect_listener()
         now = time.monotonic()
+        limits = self.fair_share.limits(kind_names(), CLAIM_BATCH)
+        # Before anything that may fail: without heartbeats others would take over what is held.
+        snapshot = await self._heartbeat(limits) if now >= self.heartbeat_at else None
+        await self._start()
         if now >= self.plan_recurring_at:
             await self.database(plan_recurring)
             self.plan_recurring_at = now + PLAN_RECURRING_EVERY_S
-        limits = self.fair_share.limits(kind_names(), CLAIM_BATCH)
-        snapshot = await self._heartbeat(limits) if now >= self.heartbeat_at else None
         if self.others_work and now >= self.recover_at:
             self.recover_at = now + CHECK_OTHERS_S
             snapshot = None if await self._recover() else snapshot
@@ -187,25 +197,36 @@ class Poller:
     def _until_heartbeat(self) -> float:
         return max(self.heartbeat_at - time.monotonic(), SHORTEST_PAUSE_S)
 
-    async def _heartbeat(self, limits: ClaimLimits | None) -> QueueSnapshot:
-        snapshot = await self.database(self._heartbeat_and_register, list(self.held), limits)
+    async def _heartbeat(self, limits: ClaimLimits | None) -> QueueSnapshot | None:
+        """Write the heartbeat; return what there is to wait for, None where that has changed."""
+        held = list(self.held.values())
+        snapshot = await self.database(self._heartbeat_and_register, held, limits)
         self.heartbeat_at = time.monotonic() + self.options.heartbeat_s
         self.others_work = snapshot.elsewhere
-        return snapshot
+        if not snapshot.unknown:
+            return snapshot
+        await self.database(self._drop_unknown, held)
+        return None
 
-    def _heartbeat_and_register(self, held: list[int], limits: ClaimLimits | None) -> QueueSnapshot:
+    def _heartbeat_and_register(self, held: list[Job], limits: ClaimLimits | None) -> QueueSnapshot:
         snapshot = self.store.heartbeat(held, limits) if limits is not None else self.store.heartbeat(held)
         if not snapshot.alive:
             self.store.register(self.host, os.getpid())
         return snapshot
 
-    def _connect_listener(self) -> None:
+    async def _connect_listener(self) -> None:
         # First register: without a session lock, others must not conclude from it that we are gone.
-        self.store.register(self.host, os.getpid())
-        self.listener.connect()
+        await self.database(self.store.register, self.host, os.getpid())
+        self.listener.close()
+        await self.database(self.listener.connect)
+        self.listener.watch()
+        self.connections_seen = self.database.connections
 
-    def _drop_unknown(self, held: list[int]) -> None:
-        """Hand back jobs that are ours in the table but unknown to us: the answer to their claim was lost."""
+    def _drop_unknown(self, held: list[Job]) -> None:
+        """Hand back jobs that are ours in the table but not held.
+
+        The answer to their claim was lost, or the database has gone back to a time before their end.
+        """
         dropped = self.store.release(keep=held)
         if dropped:
             logger.warning("unknown_claim_released", jobs=dropped)
@@ -217,9 +238,7 @@ class Poller:
         return bool(recovered)
 
     async def _claim(self, limits: ClaimLimits) -> int:
-        self.claim_in_doubt = True
         jobs, touched = await self.database(self.store.claim, limits.limit, limits)
-        self.claim_in_doubt = False
         for job in jobs:
             self._take(job)
         await self._start()
@@ -246,7 +265,8 @@ class Poller:
     def was_taken_over(self, jobs: Sequence[Job]) -> None:
         """Stop relying on our session lock if jobs were taken over within their lease: others could take it."""
         young = time.monotonic() - self.options.lease_s / 2
-        if self.listener.connected and any(job.claimed_monotonic > max(self.listener.since, young) for job in jobs):
+        steady = self.listener.connected and self.database.connections == self.connections_seen
+        if steady and any(job.claimed_monotonic > max(self.listener.since, young) for job in jobs):
             logger.warning("session_lock_distrusted", poller=self.name)
             self.listener.lock_is_trusted = False
             self.listener.close()
@@ -266,7 +286,7 @@ class Poller:
                 ready = [(job, prepared[job.id]) for job in sound if job.id in prepared]
                 for job, problem in unprepared:
                     self.recorder.failed([job], Fact("cannot_prepare", {"error": describe(problem)}))
-            # Only now: if preparing failed because the database is unavailable, they wait for the next round.
+            # Only now: if preparing failed because of an outage of the database, they wait for the next round.
             started = {id(job) for job in batch}
             self.unstarted = [job for job in self.unstarted if id(job) not in started]
             for job in broken:
@@ -281,11 +301,9 @@ class Poller:
     async def _run(self, kind: JobKind, job: Job, prepared: Any) -> None:
         try:
             async with self._gate(kind):
-                if kind.on_thread:
-                    loop = asyncio.get_running_loop()
-                    result = await loop.run_in_executor(self.workers, run_on_thread, kind, job, prepared)
-                else:
-                    result = await kind.run(job, prepared)
+                result = await self._result(kind, job, prepared)
+        except Stopping:
+            pass  # still held, and so handed back at the end
         except JobError as error:
             self.recorder.failed([job], error.fact, retry=error.retry)
         except Exception as error:
@@ -293,6 +311,22 @@ class Poller:
             self.recorder.failed([job], Fact("raised", {"error": describe(error)}))
         else:
             self.recorder.succeeded(job, result)
+
+    async def _result(self, kind: JobKind, job: Job, prepared: Any) -> Any:
+        """Return the result of the run, which is repeated while the database is out: that is no failed attempt."""
+        while True:
+            try:
+                if not kind.on_thread:
+                    return await kind.run(job, prepared)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self.workers, run_on_thread, kind, job, prepared)
+            except Exception as error:
+                if not is_outage(error) or job.is_over():
+                    raise
+                logger.warning("run_waits_for_database", **facts(job), error=str(error).strip())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopped.wait(), OUTAGE_PAUSE_S)
+                raise Stopping
 
     def _gate(self, kind: JobKind) -> contextlib.AbstractAsyncContextManager[Any]:
         if kind.max_concurrency is None:
@@ -315,6 +349,10 @@ class Poller:
         self.store.unregister()
         connections.close_all()
         return handed_back
+
+
+class Stopping(Exception):
+    """The poller stops while a run waits for the database."""
 
 
 def is_due(snapshot: QueueSnapshot) -> bool:
@@ -345,7 +383,7 @@ def prepare_each(kind: JobKind, jobs: Sequence[Job]) -> tuple[dict[int, Any], li
         prepared = kind.prepare(jobs)
         return {job.id: prepared.get(job.id) for job in jobs}, []
     except Exception as error:
-        if connection_lost(error):
+        if is_outage(error):
             raise
         if len(jobs) == 1:
             return {}, [(jobs[0], error)]

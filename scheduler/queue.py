@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 
 from common.arrays import array
+from common.database_state import state_of
 from explain.facts import Fact
 from scheduler import texts
 from scheduler.counting import count_ended
@@ -183,9 +184,9 @@ def _announce(callback: Callable[[Sequence[Ended]], None], jobs: Sequence[Ended]
     try:
         with transaction.atomic():
             callback(jobs)
-    except (OperationalError, InterfaceError):
-        raise  # an error of the database, not of the callback: the whole transaction is retried
-    except Exception:
+    except Exception as error:
+        if state_of(error) is not None:
+            raise  # an error of the database, not of the callback: the whole transaction is retried
         if len(jobs) == 1:
             logger.exception("ended_callback_raised", job_id=jobs[0].id, job_type=jobs[0].job_type)
             return

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import structlog
-from django.db import OperationalError
 
+from common.database_state import state_of
 from explain.facts import Fact
 from scheduler.database import DatabaseAway, DatabaseThread, connection_lost
 from scheduler.registry import Ended, Job, UnknownJobKind, grouped, kind_of
@@ -153,7 +153,11 @@ class Recorder:
             logger.info("jobs_completed", job_type=name, **facts_of_many(jobs))
         lost = [job for job in settled if job.id not in ours]
         if lost:
-            logger.warning("results_discarded", reason="another poller had taken the jobs over", **facts_of_many(lost))
+            logger.warning(
+                "results_discarded",
+                reason="not ours any more: taken over, or undone in the database",
+                **facts_of_many(lost),
+            )
             self.holder.was_taken_over(lost)
         if outcome.problem is not None:
             logger.error("put_off", error=describe(outcome.problem), results=len(outcome.put_off))
@@ -171,7 +175,7 @@ def complete_each(store: JobStore, done: Sequence[tuple[Job, Any]]) -> Recorded:
                 raise
             problem: Exception = error
     if len(done) == 1:
-        if isinstance(problem, OperationalError):
+        if state_of(problem) is not None:
             return Recorded(put_off=list(done), problem=problem)
         return Recorded(refused=[(done[0][0], problem)])
     outcome = Recorded()

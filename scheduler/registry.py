@@ -11,9 +11,10 @@ A kind has up to five parts, because a batch of jobs is loaded, run and recorded
 """
 
 import inspect
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from explain.errors import ExplainedError
@@ -43,6 +44,11 @@ class Job:
     fair_key: int | None = None
     defect: Fact | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+
+    def is_over(self) -> bool:
+        """Return whether expires_at has passed, by the database's clock at the claim and the time since."""
+        passed = timedelta(seconds=time.monotonic() - self.claimed_monotonic)
+        return self.expires_at is not None and self.claimed_at + passed >= self.expires_at
 
 
 @dataclass(frozen=True, slots=True)

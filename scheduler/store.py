@@ -54,12 +54,24 @@ EXISTS (SELECT 1 FROM scheduled_jobs WHERE status = 'running' AND locked_by < %(
     OR EXISTS (SELECT 1 FROM scheduled_jobs WHERE status = 'running' AND locked_by > %(owner)s)
 """
 
+# The runs that a poller holds, by job and time of the claim: the table may know of an earlier claim of ours.
+RUNS = "SELECT * FROM unnest(%(held)s::bigint[], %(since)s::timestamptz[]) AS held(held_id, since)"
+UNKNOWN = """locked_by = %(owner)s AND status = 'running'
+    AND NOT EXISTS (SELECT 1 FROM held WHERE held_id = id AND since = started_at)"""
+
 # One statement, so that an idle poller sends one query per fallback interval.
 HEARTBEAT = f"""
-WITH heartbeat AS (UPDATE pollers SET heartbeat_at = now() WHERE name = %(owner)s RETURNING 1),
-renewed AS (UPDATE scheduled_jobs SET locked_until = now() + %(lease)s * interval '1 second'
-    WHERE locked_by = %(owner)s AND status = 'running' AND id = ANY(%(held)s) RETURNING 1)
-SELECT {SNAPSHOT}, EXISTS (SELECT 1 FROM heartbeat)
+WITH heartbeat AS (UPDATE pollers SET heartbeat_at = now(),
+        clock_ahead_s = %(clock)s - extract(epoch FROM clock_timestamp()) WHERE name = %(owner)s RETURNING 1),
+held AS MATERIALIZED ({RUNS}),
+renewed AS (UPDATE scheduled_jobs SET locked_until = now() + %(lease)s * interval '1 second' FROM held
+    WHERE locked_by = %(owner)s AND status = 'running' AND id = held_id AND started_at = since RETURNING 1)
+SELECT {SNAPSHOT}, EXISTS (SELECT 1 FROM heartbeat), EXISTS (SELECT 1 FROM scheduled_jobs WHERE {UNKNOWN})
+"""
+
+RELEASE = f"""
+WITH held AS MATERIALIZED ({RUNS})
+UPDATE scheduled_jobs SET status = 'pending', locked_by = '', locked_until = NULL, started_at = NULL WHERE {UNKNOWN}
 """
 
 # Pollers with running jobs that are provably gone: the lock that they hold while connected is free. Right after a start
@@ -142,12 +154,14 @@ class QueueSnapshot:
     """The queue at one moment.
 
     next_due_s: seconds until the next claimable job is due (negative: it is late; None: there is none); elsewhere:
-    other pollers hold jobs; alive: our row in pollers exists (only `heartbeat` checks that).
+    other pollers hold jobs. Only `heartbeat` finds out alive: our row in pollers exists; and unknown: jobs are ours in
+    the table, of whose run we know nothing.
     """
 
     next_due_s: float | None
     elsewhere: bool
     alive: bool = True
+    unknown: bool = False
 
 
 EVERYTHING = ClaimLimits(0, [], [])
@@ -188,14 +202,14 @@ class JobStore:
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM pollers WHERE name = %s", [self.owner])
 
-    def heartbeat(self, held: Collection[int], limits: ClaimLimits = EVERYTHING) -> QueueSnapshot:
+    def heartbeat(self, held: Collection[Job], limits: ClaimLimits = EVERYTHING) -> QueueSnapshot:
         """Write the heartbeat, renew the leases of the held jobs, and read what there is to wait for.
 
-        A job that is ours in the table but not in `held` is not renewed, so that its lease runs out.
+        A run that is ours in the table but not in `held` is not renewed: it is to be handed back (`release`).
         """
         with connection.cursor() as cursor:
-            parameters: dict[str, Any] = {"lease": self.lease_s, "held": list(held)}
-            cursor.execute(HEARTBEAT, parameters | self._parameters(limits))
+            parameters = self._parameters(limits) | self._runs(held) | {"lease": self.lease_s, "clock": time.time()}
+            cursor.execute(HEARTBEAT, parameters)
             return QueueSnapshot(*cursor.fetchone())
 
     def snapshot(self, limits: ClaimLimits = EVERYTHING) -> QueueSnapshot:
@@ -203,6 +217,10 @@ class JobStore:
         with connection.cursor() as cursor:
             cursor.execute("SELECT" + SNAPSHOT, self._parameters(limits))
             return QueueSnapshot(*cursor.fetchone())
+
+    def _runs(self, held: Collection[Job]) -> dict[str, Any]:
+        since = array(job.claimed_at for job in held)
+        return {"owner": self.owner, "held": [job.id for job in held], "since": since}
 
     def _parameters(self, limits: ClaimLimits) -> dict[str, Any]:
         return {"owner": self.owner, "full_kinds": limits.full_kinds, "full_queues": limits.full_queues}
@@ -267,14 +285,10 @@ class JobStore:
             announce_ended([job for job in changed if job.status == "failed"])
         return changed
 
-    def release(self, *, keep: Collection[int] = ()) -> int:
-        """Hand back the jobs that are still ours, except those to keep, as if not claimed; return how many."""
+    def release(self, *, keep: Collection[Job] = ()) -> int:
+        """Hand back the runs that are still ours, except those to keep, as if not claimed; return how many."""
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE scheduled_jobs SET status = 'pending', locked_by = '', locked_until = NULL, started_at = NULL"
-                " WHERE locked_by = %s AND status = 'running' AND id <> ALL(%s)",
-                [self.owner, list(keep)],
-            )
+            cursor.execute(RELEASE, self._runs(keep))
             released: int = cursor.rowcount
             if released:
                 notify()

@@ -276,6 +276,76 @@ def test_a_poller_that_cannot_write_stops_claiming_more_than_it_can_hold(journal
             wait_until(all_done)
 
 
+@contextmanager
+def read_only_database() -> Iterator[None]:
+    """New connections to this database cannot write; those of pollers are ended."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        switch = f'ALTER DATABASE "{cursor.fetchone()[0]}" {{}} default_transaction_read_only'
+        cursor.execute(switch.format("SET") + " = on")
+        terminate_others(at_least=2)
+        try:
+            yield
+        finally:
+            cursor.execute(switch.format("RESET"))
+
+
+def test_a_poller_waits_while_the_database_cannot_write_and_goes_on_by_itself(journal: Journal) -> None:
+    with running_poller(poll_s=3600, lease_s=3600) as poller:
+        held = [make_job("held") for _ in range(9)]
+        connection.cursor().execute("NOTIFY seqpulse_jobs")
+        wait_until(lambda: len(journal.ran) == 9)
+        with read_only_database():
+            writing = [make_job(name) for name in ("writing", "quick", "slow")]
+            wait_until(lambda: not poller.listener.connected)
+            # Their results come while nothing can be written.
+            journal.gate.set()
+            time.sleep(1.5)
+            assert set(statuses(*held)) == {"running"}
+        wait_until(all_done)
+    assert set(statuses(*held, *writing)) == {"completed"}
+    # Nothing was done twice, and no attempt was counted.
+    assert set(journal.ran.values()) == {1}
+    assert not ScheduledJob.objects.filter(retry_count__gt=0).exists()
+
+
+def test_a_run_that_needs_the_database_is_no_failed_attempt_while_it_cannot_write(journal: Journal) -> None:
+    job = make_job("writing")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION full_now() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'No space left' USING ERRCODE = '53100'; END $$;"
+            "CREATE TRIGGER full_now BEFORE INSERT ON running_totals FOR EACH ROW"
+            " WHEN (NEW.name = 'written') EXECUTE FUNCTION full_now()"
+        )
+        try:
+            with running_poller():
+                wait_until(lambda: statuses(job) == ["running"])
+                time.sleep(1)
+                assert (journal.ran[job.pk], statuses(job)) == (0, ["running"])
+                cursor.execute("DROP TRIGGER full_now ON running_totals")
+                wait_until(all_done)
+        finally:
+            cursor.execute("DROP FUNCTION full_now() CASCADE")
+    assert statuses(job) == ["completed"]
+
+
+@pytest.mark.parametrize("reconnected", [True, False], ids=["reconnected", "behind-a-pooler"])
+def test_a_poller_hands_back_what_the_table_says_it_runs_and_it_does_not(journal: Journal, reconnected: bool) -> None:
+    """The database has gone back to a time before the end of a job."""
+    job = make_job()
+    # A pooler hides that another server answers: then the next heartbeat finds out.
+    with running_poller(poll_s=3600 if reconnected else 1, lease_s=3600) as poller:
+        wait_until(all_done)
+        ScheduledJob.objects.update(
+            status="running", locked_by=poller.name, locked_until=database_now() + timedelta(hours=1), finished_at=None
+        )
+        if reconnected:
+            terminate_others(at_least=2)
+        wait_until(all_done, 3)
+    assert (statuses(job), journal.ran[job.pk]) == (["completed"], 2)
+
+
 def terminate_others(at_least: int) -> None:
     """Ends all connections to this database but ours, once there are so many."""
     others = " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"

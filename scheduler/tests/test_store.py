@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from scheduler import operations
 from scheduler.fair_share import ClaimLimits
 from scheduler.models import ScheduledJob
 from scheduler.registry import Job
-from scheduler.store import CLAIM, HEARTBEAT, MOST_LOSSES, SNAPSHOT, Failure, JobStore
+from scheduler.store import CLAIM, HEARTBEAT, MOST_LOSSES, RELEASE, SNAPSHOT, Failure, JobStore
 from scheduler.tests.kinds import Journal, make_job, plain_connection, wait_until
 from tests.concurrency import at_once
 
@@ -189,8 +190,8 @@ def test_a_job_of_use_for_ever_never_expires(journal: Journal) -> None:
 def test_a_heartbeat_renews_only_the_leases_of_jobs_that_the_poller_knows(journal: Journal) -> None:
     known, forgotten = make_job(), make_job()
     store = JobStore("a", 0)
-    store.claim(10)
-    JobStore("a", 30).heartbeat([known.pk])
+    held = [job for job in store.claim(10)[0] if job.id == known.pk]
+    assert JobStore("a", 30).heartbeat(held).unknown
     recovered = JobStore("b", 30).recover()
     assert [job.id for job in recovered] == [forgotten.pk]
 
@@ -221,17 +222,27 @@ def make_large_table() -> None:
     execute("ANALYZE scheduled_jobs")
 
 
-PARAMETERS = {"limit": 100, "owner": "a", "lease": 30, "held": [1], "full_kinds": ["other"], "full_queues": ["quick:1"]}
+PARAMETERS = {
+    "limit": 100,
+    "owner": "a",
+    "lease": 30,
+    "full_kinds": ["other"],
+    "full_queues": ["quick:1"],
+    "held": [1],
+    "since": [datetime.now(UTC)],
+    "clock": 0.0,
+}
 
 
-@pytest.mark.parametrize("statement", [CLAIM, "SELECT" + SNAPSHOT, HEARTBEAT], ids=["claim", "snapshot", "heartbeat"])
-def test_the_partial_index_serves_what_pollers_ask(statement: str) -> None:
+def test_the_partial_indexes_serve_what_pollers_ask() -> None:
     make_large_table()
-    with connection.cursor() as cursor:
-        cursor.execute("EXPLAIN " + statement, PARAMETERS)
-        plan = "\n".join(row[0] for row in cursor.fetchall())
-    assert "jobs_due" in plan
-    assert "Seq Scan on scheduled_jobs" not in plan
+    served = {CLAIM: "jobs_due", "SELECT" + SNAPSHOT: "jobs_due", HEARTBEAT: "jobs_due", RELEASE: "jobs_running"}
+    for statement, index in served.items():
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN " + statement, PARAMETERS)
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+        assert index in plan, statement
+        assert "Seq Scan on scheduled_jobs" not in plan, statement
 
 
 def test_open_jobs_are_found_without_reading_the_ended_ones() -> None:
@@ -273,10 +284,25 @@ def test_a_failure_of_an_earlier_claim_does_not_touch_a_later_one_of_the_same_po
 
 
 def test_what_a_lost_claim_has_taken_goes_back_at_once(store: JobStore) -> None:
-    known, unknown = make_job(), make_job()
-    store.claim(10)
-    assert store.release(keep=[known.pk]) == 1
+    make_job()
+    unknown = make_job()
+    held = [job for job in store.claim(10)[0] if job.id != unknown.pk]
+    assert store.heartbeat(held).unknown
+    assert store.release(keep=held) == 1
+    assert not store.heartbeat(held).unknown
     assert claim_one(JobStore("b", 30)).id == unknown.pk
+
+
+def test_an_earlier_claim_of_the_same_job_is_not_the_one_that_is_held(store: JobStore) -> None:
+    job = make_job()
+    earlier = claim_one(store)
+    store.release()
+    later = claim_one(store)
+    assert not store.heartbeat([later]).unknown
+    # The database goes back to the earlier claim.
+    ScheduledJob.objects.filter(pk=job.pk).update(started_at=earlier.claimed_at)
+    assert store.heartbeat([later]).unknown
+    assert store.release(keep=[later]) == 1
 
 
 @contextmanager
