@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from seqpulse.front.bounds import Bounds
 from seqpulse.front.bridge import Bridge, Wsgi
-from seqpulse.front.connections import Bounds
 from seqpulse.front.server import FrontServer
 from tests.processes import wait_for
 
@@ -20,7 +20,7 @@ class Front(FrontServer):
     """A front that runs in a thread."""
 
     def __init__(self, wsgi: Wsgi, bounds: Bounds, **given: Any) -> None:
-        super().__init__(Bridge(wsgi, threads=4, body_bytes=BODY_BYTES), bounds, **given)
+        super().__init__(Bridge(wsgi, threads=4, body_bytes=BODY_BYTES, bounds=bounds), **given)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self.listener.getsockname()[1]
 

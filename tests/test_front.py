@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seqpulse.front.connections import Bounds
+from seqpulse.front.bounds import Bounds
 from tests.front import Front, echo, everything, front
 
 SHORT = Bounds(head_s=0.4, body_s=0.6, answer_s=0.6)

@@ -16,6 +16,9 @@ from django.db import close_old_connections
 from django.http import HttpResponse
 
 from common.parking import CAN_PARK, PARKING, Parking
+from seqpulse.front.bounds import Bounds, Running
+from seqpulse.front.connections import ADDRESS
+from seqpulse.front.refusals import Refusals
 from seqpulse.observability.http_metrics import BEGAN
 
 T = TypeVar("T")
@@ -30,6 +33,8 @@ Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 # How much of an answer is made ahead of what the client has taken.
 AHEAD_BYTES = 256 * 1024
 FILE_BLOCK_BYTES = 64 * 1024
+NO_BODY = (204, 304)
+LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Subscription(Protocol):
@@ -87,7 +92,18 @@ class Answer:
         headers += [(name, value) for name, value in self.headers if name.lower() not in own]
         return Answer(better.status_code, headers, [better.content])
 
-    def start(self) -> dict[str, Any]:
+    @classmethod
+    def of(cls, response: HttpResponse) -> "Answer":
+        return cls(response.status_code, list(response.items()), [response.content])
+
+    def start(self, *, whole: bool) -> dict[str, Any]:
+        """Return the message that begins it. whole: the body is all there."""
+        if (
+            whole
+            and self.status not in NO_BODY
+            and not any(name.lower() == "content-length" for name, _ in self.headers)
+        ):
+            self.headers.append(("Content-Length", str(sum(map(len, self.body)))))
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
         return {"type": "http.response.start", "status": self.status, "headers": headers}
 
@@ -109,7 +125,7 @@ def environ_of(scope: Scope, body: bytes) -> Environ:
         "REMOTE_ADDR": scope["client"][0] if scope["client"] else "",
         "REMOTE_PORT": str(scope["client"][1]) if scope["client"] else "",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.url_scheme": "http",
         "wsgi.input": BytesIO(body),
         "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
@@ -118,6 +134,7 @@ def environ_of(scope: Scope, body: bytes) -> Environ:
         "wsgi.run_once": False,
         "wsgi.file_wrapper": FileBlocks,
         BEGAN: time.perf_counter(),
+        ADDRESS: scope["state"][ADDRESS],
     }
     for raw_name, raw_value in scope["headers"]:
         # A name with an underscore would become the same variable as the one with a hyphen that a proxy has set.
@@ -127,6 +144,9 @@ def environ_of(scope: Scope, body: bytes) -> Environ:
         if name in environ:
             value = f"{environ[name]}{'; ' if name == 'HTTP_COOKIE' else ','}{value}"
         environ[name] = value
+    if environ["REMOTE_ADDR"] in LOOPBACK and environ.get("HTTP_X_FORWARDED_PROTO") == "https":
+        # Of a proxy on this machine; SECURE_PROXY_SSL_HEADER is for others.
+        environ["wsgi.url_scheme"] = "https"
     environ.pop("HTTP_TRANSFER_ENCODING", None)
     if "HTTP_CONTENT_TYPE" in environ:
         environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE")
@@ -139,7 +159,7 @@ def environ_of(scope: Scope, body: bytes) -> Environ:
 class Call:
     """One call of the WSGI application. `run` runs in a thread of the pool."""
 
-    def __init__(self, wsgi: Wsgi, environ: Environ, emit: Callable[[Answer], bool]) -> None:
+    def __init__(self, wsgi: Wsgi, environ: Environ, emit: Callable[[Answer], bool] | None) -> None:
         self.wsgi = wsgi
         self.environ = environ
         self.emit = emit
@@ -157,7 +177,7 @@ class Call:
             for chunk in result:
                 self.answer.body.append(chunk)
                 size += len(chunk)
-                if size > AHEAD_BYTES:
+                if size > AHEAD_BYTES and self.emit is not None:
                     if not self.emit(self.answer):
                         break
                     self.answer.body, size = [], 0
@@ -189,12 +209,18 @@ class Bridge:
     Args:
         threads: number of requests that run at once, each with a database connection of its own.
         body_bytes: the application refuses larger bodies, so no more than one byte more is read.
+        bounds: how many requests may be under way.
         topics: where parked requests wait; None: requests are not parked.
     """
 
-    def __init__(self, wsgi: Wsgi, *, threads: int, body_bytes: int, topics: Topics | None = None) -> None:
+    def __init__(
+        self, wsgi: Wsgi, *, threads: int, body_bytes: int, bounds: Bounds, topics: Topics | None = None
+    ) -> None:
         self.wsgi = wsgi
         self.body_bytes = body_bytes
+        self.bounds = bounds
+        self.running = Running(bounds)
+        self.refusals = Refusals(bounds)
         self.topics = topics
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
         # By path.
@@ -204,15 +230,12 @@ class Bridge:
         if stream := self.streams.get(scope["path"]):
             await stream(scope, receive, send)
             return
-        body = await self._body(scope, receive)
+        body = await self._body(receive)
         if body is not None:
             await Exchange(self, environ_of(scope, body), receive, send).run()
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+    async def _body(self, receive: Receive) -> bytes | None:
         """Return the body; None if the client has gone. Of one that is too large, only the beginning."""
-        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if int(length) > self.body_bytes:
-            return b""
         parts, size = [], 0
         while size <= self.body_bytes:
             message = await receive()
@@ -242,7 +265,7 @@ class Exchange:
         if self.bridge.topics is not None:
             self.environ[CAN_PARK] = True
         try:
-            answer = await self._in_pool(Call(self.bridge.wsgi, self.environ, self._emit).run)
+            answer = await self._made()
             parking = self.environ.pop(PARKING, None)
             if parking is not None and self.bridge.topics is not None and not self.started:
                 answer = await self._parked(self.bridge.topics, parking, answer)
@@ -252,6 +275,15 @@ class Exchange:
         finally:
             if self.gone is not None:
                 self.gone.cancel()
+
+    async def _made(self) -> Answer:
+        """Have the application make the answer; refuse beside too many others."""
+        with self.bridge.running.one_of(self.environ[ADDRESS]) as refused:
+            if refused:
+                return Answer.of(self.bridge.refusals.response(refused, self.environ))
+            # HTTP 1.0 knows no chunks: its answers are sent once their length is known.
+            emit = None if self.environ["SERVER_PROTOCOL"] == "HTTP/1.0" else self._emit
+            return await self._in_pool(Call(self.bridge.wsgi, self.environ, emit).run)
 
     async def _in_pool(self, work: Callable[[], T]) -> T:
         return await self.loop.run_in_executor(self.bridge.pool, work)
@@ -266,7 +298,7 @@ class Exchange:
         """Send what is there; return whether there is still somebody to take it."""
         if not self.started:
             self.started = True
-            await self.send(answer.start())
+            await self.send(answer.start(whole=not more))
         await self.send({"type": "http.response.body", "body": b"".join(answer.body), "more_body": more})
         return not more or not self._client_has_gone().done()
 

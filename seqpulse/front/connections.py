@@ -1,85 +1,172 @@
 """Connections of a worker: how long a client may take, and how many may be slow at once.
 
-A client has `head_s` for the head of a request, `body_s` for its body, and `answer_s` for each piece of an answer. One
-sweep looks at all connections: they need no timers of their own.
+One sweep looks at all connections, so that they need no timers of their own. Who owes the rest of a request, or does
+not take an answer, is slow; only slow connections are ended, the oldest ones of an address first. So another client
+behind the same address, or the same client that sends complete requests, is served.
 """
 
 import asyncio
 import socket
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, MutableMapping
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from security.callers import Network, client_address, is_trusted
+from security.limits import bucket_of
+from seqpulse.front.bounds import Bounds
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What clients may take. Seconds, bytes, numbers per worker."""
+logger = structlog.get_logger(__name__)
 
-    head_s: float = 10.0
-    body_s: float = 20.0
-    # An answer must get on by this much in this time.
-    answer_s: float = 20.0
-    answer_bytes: int = 16 * 1024
-    head_bytes: int = 64 * 1024
+# Of a socket: what a client does not take should not fill the memory of the system either.
+SEND_BUFFER_BYTES = 128 * 1024
+# Key in the state of a scope, and in the WSGI environ: the address on which the request counts.
+ADDRESS = "seqpulse.address"
 
-    @property
-    def sweep_s(self) -> float:
-        return min(1.0, min(self.head_s, self.body_s, self.answer_s) / 4)
+Scope = MutableMapping[str, Any]
 
 
 class Door:
-    """All connections of a worker."""
+    """All connections of a worker.
 
-    def __init__(self, bounds: Bounds) -> None:
+    Args:
+        refusal: returns the bytes of an answer: status, and the request's scope if its head is known.
+        proxies: networks of trusted proxies. Such a proxy is no client: what it forwards counts by the address that
+            it names.
+    """
+
+    def __init__(self, bounds: Bounds, refusal: Callable[[int, Scope | None], bytes], proxies: list[Network]) -> None:
         self.bounds = bounds
-        self.connections: set[FrontProtocol] = set()
+        self.refusal = refusal
+        self.proxies = proxies
+        # By address of the peer, oldest first.
+        self.connections: defaultdict[str, dict[FrontProtocol, None]] = defaultdict(dict)
+        self.number = 0
+        # Clients refused since the last sweep, by status.
+        self.refused: Counter[int] = Counter()
+
+    def enter(self, connection: "FrontProtocol") -> None:
+        self.connections[connection.peer][connection] = None
+        self.number += 1
+        if self.number > self.bounds.connections:
+            self._make_room(connection)
+
+    def leave(self, connection: "FrontProtocol") -> None:
+        if self.connections[connection.peer].pop(connection, self) is None:
+            self.number -= 1
+        if not self.connections[connection.peer]:
+            del self.connections[connection.peer]
+
+    def _make_room(self, newest: "FrontProtocol") -> None:
+        """End the oldest slow connection of the address that has most connections, else the newest one."""
+        most = max(self.connections.values(), key=len)
+        slow = (each for each in most if each is not newest and each.is_slow())
+        next(slow, newest).refuse(503)
+
+    def address_of(self, peer: str, forwarded: str) -> str:
+        """Return the address on which a request counts; "" for a proxy that names no client, and for a Unix socket."""
+        if not is_trusted(peer, self.proxies):
+            return peer and bucket_of(peer)
+        client = client_address(peer, forwarded, self.proxies)
+        return bucket_of(client) if client and client != peer else ""
 
     async def watch(self) -> None:
         """Sweep until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.bounds.sweep_s)
-            for connection in list(self.connections):
-                connection.check(loop.time())
+            try:
+                self.sweep(asyncio.get_running_loop().time())
+            except Exception:
+                # The next one looks at the others.
+                logger.exception("sweep_failed")
+
+    def sweep(self, now: float) -> None:
+        """End connections that have exceeded a deadline, and of each address those above its number of slow ones."""
+        slow: defaultdict[str, list[tuple[float, FrontProtocol]]] = defaultdict(list)
+        for connection in [each for those in self.connections.values() for each in those]:
+            since = connection.check(now)
+            if connection.address and now - since > self.bounds.slow_s:
+                slow[connection.address].append((since, connection))
+        for those in slow.values():
+            if len(those) > self.bounds.slow_per_address:
+                those.sort(key=lambda each: each[0])
+                for _, connection in those[: -self.bounds.slow_per_address]:
+                    connection.refuse(429)
+        if self.refused:
+            logger.warning("clients_refused", **{f"status_{status}": count for status, count in self.refused.items()})
+            self.refused.clear()
 
 
 class FrontProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with deadlines."""
+    """uvicorn's protocol with bounds."""
 
     def __init__(self, *, door: Door, **given: Any) -> None:
         super().__init__(**given)
         # The application logs its requests, with their ids.
         self.access_log = False
         self.door = door
+        self.peer = ""
+        self.is_proxy = False
+        # On which the connection counts; "": on none.
+        self.address = ""
         # Since when a head or a body is incomplete; None: the client owes nothing.
         self.reading_since: float | None = None
         self.in_body = False
-        self.head_bytes = 0
-        # Since when the client has not taken `answer_bytes`, and how much was left then.
+        # Of the request that is being read.
+        self.bytes = self.pieces = 0
+        # Since when the client has taken less than `answer_bytes` of what was left then.
         self.stuck_since: float | None = None
+        # Since when anything is left.
+        self.left_since: float | None = None
         self.left = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if self.client is None and transport.get_extra_info("socket").family != socket.AF_UNIX:
+        link = transport.get_extra_info("socket")
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if self.client is not None:
+            self.peer = self.client[0]
+        elif link.family != socket.AF_UNIX:
             # Gone already: without an address it would count as a client of a Unix socket, which is trusted.
             transport.abort()
-        self.door.connections.add(self)
-        self.reading_since = self.loop.time()
+        self.is_proxy = is_trusted(self.peer, self.door.proxies)
+        self.address = self.door.address_of(self.peer, "")
+        self._expect_request()
+        self.door.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.door.connections.discard(self)
+        self.door.leave(self)
         super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        self.reading_since, self.in_body = self.loop.time(), False
+        self.bytes = self.pieces = 0
 
     def data_received(self, data: bytes) -> None:
         if self.reading_since is None:
-            self.reading_since = self.loop.time()
-        if not self.in_body:
-            self.head_bytes += len(data)
+            self._expect_request()
+        self.bytes += len(data)
+        self.pieces += 1
         super().data_received(data)
-        if not self.in_body and self.reading_since is not None and self.head_bytes > self.door.bounds.head_bytes:
+        if self.reading_since is None or self.transport.is_closing():
+            return
+        bounds = self.door.bounds
+        if not self.in_body and self.bytes > bounds.head_bytes:
             self.refuse(431)
+        elif self.pieces > bounds.pieces and self.bytes < self.pieces * bounds.piece_bytes:
+            self.refuse(400)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self.reading_since is None:
+            # It follows another request in the same piece.
+            self._expect_request()
+            self.bytes = 1
+        if self.is_proxy:
+            self.address = ""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # After a body come trailers, which must not pass as headers.
@@ -87,11 +174,23 @@ class FrontProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self.in_body, self.reading_since = True, self.loop.time()
+        bounds = self.door.bounds
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > bounds.head_bytes or len(self.headers) > bounds.fields:
+            self.refuse(431)
+            raise httptools.HttpParserError("too large")
+        if self.is_proxy:
+            forwarded = b",".join(value for name, value in self.headers if name == b"x-forwarded-for")
+            self.address = self.door.address_of(self.peer, forwarded.decode("latin-1"))
+        self.scope["state"][ADDRESS] = self.address
         super().on_headers_complete()
+        self.in_body, self.reading_since = True, self.loop.time()
+        if self.parser.should_upgrade():
+            # What follows could be of another protocol, which is not spoken here.
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        self.in_body, self.reading_since, self.head_bytes = False, None, 0
+        self.reading_since, self.in_body = None, False
         super().on_message_complete()
 
     def resume_writing(self) -> None:
@@ -101,39 +200,59 @@ class FrontProtocol(HttpToolsProtocol):
     def is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def check(self, now: float) -> None:
-        """End the connection if its client has exceeded a deadline."""
+    def is_slow(self) -> bool:
+        """Return whether the client is to send, or to take, something."""
+        return self.reading_since is not None or self.left_since is not None
+
+    def check(self, now: float) -> float:
+        """End the connection if its client has exceeded a deadline; return since when it is slow, else `now`."""
         bounds = self.door.bounds
         left = self.transport.get_write_buffer_size()
         if not left:
-            self.stuck_since = None
+            self.stuck_since = self.left_since = None
         elif self.stuck_since is None or left <= self.left - bounds.answer_bytes:
             self.stuck_since, self.left = now, left
+            self.left_since = self.left_since or now
         elif now - self.stuck_since > bounds.answer_s:
+            self.door.refused[408] += 1
             self.transport.abort()
-            return
-        if self.reading_since is None or self.transport.is_closing():
-            return
-        if self.in_body:
-            if now - self.reading_since > bounds.body_s:
-                self.refuse(408)
-        # The next request may have begun while the answer to this one is being made.
-        elif now - self.reading_since > bounds.head_s and not self.is_answering():
+        if self.transport.is_closing():
+            return now
+        if self.reading_since is not None and (self.pipeline or (self.is_answering() and not self.in_body)):
+            # The next request may begin while this one is being answered; reading is paused then.
+            self.reading_since = now
+        if self.reading_since is not None and now - self.reading_since > (
+            bounds.body_s if self.in_body else bounds.head_s
+        ):
             self.refuse(408)
+            return now
+        return min(self.reading_since or now, self.left_since or now)
 
     def refuse(self, status: int) -> None:
-        """Answer and close; only close if an answer has begun, or nothing was asked."""
+        """Answer and close. Only close if the answer has begun, or nothing was asked."""
+        has_asked = self.bytes > 0 and self.reading_since is not None
+        is_free = not self.pipeline and not (self.cycle.response_started if self.in_body else self.is_answering())
+        if has_asked and is_free:
+            self.door.refused[status] += 1
+            self.transport.write(self.door.refusal(status, cast("Scope", self.scope) if self.in_body else None))
         self.reading_since = None
-        has_begun = self.is_answering() and self.cycle.response_started
-        if not has_begun and (self.head_bytes or self.in_body):
-            self.transport.write(STATUS_LINE[status] + b"connection: close\r\ncontent-length: 0\r\n\r\n")
         if self.is_answering():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.close()
+        if self.left_since is None:
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        self.refuse(400)
+        if not self.transport.is_closing():
+            self.refuse(400)
+
+    def shutdown(self) -> None:
+        """Let the answer that is under way be the last one; do not wait for requests that are not there yet."""
+        if self.reading_since is not None:
+            self.refuse(503)
+        super().shutdown()
 
 
 def protocol(door: Door) -> type[asyncio.Protocol]:

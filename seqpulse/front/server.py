@@ -4,11 +4,13 @@ import asyncio
 import socket
 from typing import Any
 
+from django.conf import settings
 from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import Server
 
-from seqpulse.front.bridge import Bridge
-from seqpulse.front.connections import Bounds, Door, protocol
+from seqpulse.front.bridge import Bridge, environ_of
+from seqpulse.front.connections import Door, Scope, protocol
 
 OPTIONS: dict[str, Any] = {
     "loop": "asyncio",
@@ -25,10 +27,17 @@ OPTIONS: dict[str, Any] = {
 class FrontServer(Server):
     """Serve a bridge until `should_exit` is set. given: more options of uvicorn's Config."""
 
-    def __init__(self, bridge: Bridge, bounds: Bounds, **given: Any) -> None:
+    def __init__(self, bridge: Bridge, **given: Any) -> None:
         self.bridge = bridge
-        self.door = Door(bounds)
+        self.door = Door(bridge.bounds, self._refusal, settings.SEQPULSE_TRUSTED_PROXIES)
         super().__init__(Config(bridge, http=protocol(self.door), **{**OPTIONS, **given}))
+
+    def _refusal(self, status: int, scope: Scope | None) -> bytes:
+        """Return the bytes of a refusal, after which the connection is closed."""
+        response = self.bridge.refusals.response(status, None if scope is None else environ_of(scope, b""))
+        headers = [*response.items(), ("Content-Length", str(len(response.content))), ("Connection", "close")]
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        return STATUS_LINE[status] + lines.encode("latin-1") + b"\r\n" + response.content
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

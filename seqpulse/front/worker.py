@@ -8,18 +8,21 @@ import os
 import resource
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
-from seqpulse.front.connections import Bounds
+from seqpulse.front.bounds import Bounds
 
 if TYPE_CHECKING:
     from seqpulse.front.server import FrontServer
 
 # How often the worker tells its master that it lives, and looks whether the master does.
 NOTIFY_S = 1
+# Files of a worker that are no clients: database connections, logs, counters.
+OTHER_FILES = 256
 
 
 class FrontWorker(UvicornWorker):
@@ -33,6 +36,8 @@ class FrontWorker(UvicornWorker):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.bounds = replace(self.bounds, connections=min(self.bounds.connections, files - OTHER_FILES))
         super().init_process()
 
     async def _serve(self) -> None:
@@ -41,14 +46,14 @@ class FrontWorker(UvicornWorker):
         from seqpulse.front.bridge import Bridge  # noqa: PLC0415
         from seqpulse.front.server import FrontServer  # noqa: PLC0415
 
-        # Into the common log, and only what is wrong: gunicorn's master logs starts and stops.
+        # Into the common log, and only what is wrong with us: the front counts what is wrong with clients.
         logger = logging.getLogger("uvicorn.error")
         logger.propagate = True
-        logger.setLevel(logging.WARNING)
-        bridge = Bridge(self.wsgi, threads=self.cfg.threads, body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        logger.setLevel(logging.ERROR)
+        body_bytes = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        bridge = Bridge(self.wsgi, threads=self.cfg.threads, body_bytes=body_bytes, bounds=self.bounds)
         self.server = FrontServer(
             bridge,
-            self.bounds,
             backlog=self.cfg.backlog,
             timeout_keep_alive=self.cfg.keepalive,
             timeout_notify=NOTIFY_S,

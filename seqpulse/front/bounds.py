@@ -1,0 +1,75 @@
+"""What clients of a worker may take: time, and numbers by address. Pure.
+
+Numbers are of a worker, because workers share nothing but the database, which must not be asked about a client that has
+not even sent its request.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+KIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Seconds, bytes, and numbers.
+
+    Attributes:
+        head_s, body_s: for the head of a request, from its first byte, and for its body.
+        answer_s, answer_bytes: an answer must get on by so many bytes in that time.
+        head_bytes, fields: size of a head; number of its fields.
+        pieces, piece_bytes: a request that comes in more pieces must come in pieces of this size on average.
+        slow_s, slow_per_address: how many connections of one address may owe a part of a request, or leave a part of
+            an answer, for longer than that. The oldest ones above are ended.
+        running_per_address, running: how many requests may be with the application, or in its queue.
+        connections: how many there may be at all.
+    """
+
+    head_s: float = 10.0
+    body_s: float = 20.0
+    answer_s: float = 20.0
+    answer_bytes: int = 16 * KIB
+    head_bytes: int = 64 * KIB
+    fields: int = 100
+    pieces: int = 64
+    piece_bytes: int = 64
+    slow_s: float = 1.0
+    slow_per_address: int = 64
+    running_per_address: int = 256
+    running: int = 1024
+    connections: int = 8192
+
+    @property
+    def sweep_s(self) -> float:
+        """Return how often to look at all connections."""
+        return min(1.0, min(self.head_s, self.body_s, self.answer_s, self.slow_s) / 4)
+
+
+class Running:
+    """Requests that the application works on, or that wait for it, by the address of their client."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.by_address: Counter[str] = Counter()
+
+    @contextmanager
+    def one_of(self, address: str) -> Iterator[int]:
+        """Count a request during the block. Yields the status with which it is to be refused, 0 if it is not.
+
+        address: "" counts in the total only.
+        """
+        if self.by_address.total() >= self.bounds.running:
+            yield 503
+            return
+        if address and self.by_address[address] >= self.bounds.running_per_address:
+            yield 429
+            return
+        self.by_address[address] += 1
+        try:
+            yield 0
+        finally:
+            self.by_address[address] -= 1
+            if not self.by_address[address]:
+                del self.by_address[address]
