@@ -56,3 +56,8 @@ def plan_recurring() -> None:
     """Enqueue the next job of every recurring kind, if missing."""
     now = database_now()
     enqueue([kind.tick_after(now) for kind in _recurring.values()])
+
+
+def registered() -> set[str]:
+    """Return the names of all recurring kinds."""
+    return set(_recurring)

@@ -238,6 +238,8 @@ ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 # An address that somebody else only claims is free for who signs up; whoever verifies it first has it.
 ACCOUNT_PREVENT_ENUMERATION = "strict"
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
+# Each is sent mail, and lets an account sign in.
+ACCOUNT_MAX_EMAIL_ADDRESSES = 10
 # Only in the browser that signed up, which then continues.
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_EMAIL_NOTIFICATIONS = True

@@ -20,6 +20,8 @@ from django.utils.translation import gettext_lazy as _
 
 from security import encryption
 
+# Of one account.
+MOST_PASSKEYS = 20
 # Exceptions of parsing an invalid answer of a security key.
 UNREADABLE = (
     TypeError,
@@ -173,6 +175,9 @@ class AddPasskeyForm(passkeys.AddWebAuthnForm):
         alone.help_text = _("The device then asks for your fingerprint, face or PIN.")
 
     def clean(self) -> dict[str, Any]:
+        if Authenticator.objects.filter(user=self.user, type=Authenticator.Type.WEBAUTHN).count() >= MOST_PASSKEYS:
+            words = gettext("An account has at most %(n)d passkeys. Remove one first.")
+            raise forms.ValidationError(words % {"n": MOST_PASSKEYS})
         with unreadable_is_wrong():
             data: dict[str, Any] = super().clean()
         return data

@@ -1,0 +1,56 @@
+"""Why no table grows without bound. tests/test_growth.py demands an entry for every table.
+
+`SHRUNK` names the recurring job that deletes what is over. `BOUNDED` says what the number of rows is bounded by: a
+number per row of another table, what operators or the code make, or the history that people keep until they delete it.
+"""
+
+SHRUNK = {
+    "accounts_invitation": "housekeeping",
+    "accounts_user": "housekeeping",
+    "django_admin_log": "housekeeping",
+    "django_session": "housekeeping",
+    "metric_levels": "cleanup_metrics",
+    "metric_samples": "cleanup_metrics",
+    "rate_counters": "forget_counters",
+    "running_totals": "fold_totals",
+    "sample_places": "cleanup_metrics",
+    "scheduled_jobs": "prune_jobs",
+    "used_nonces": "forget_nonces",
+    "usersessions_usersession": "housekeeping",
+}
+
+BOUNDED = {
+    # Per account. Accounts that never came in are deleted; the others are people.
+    "account_emailaddress": "ten per account (ACCOUNT_MAX_EMAIL_ADDRESSES)",
+    "mfa_authenticator": "per account: an app, a set of recovery codes, and so many passkeys (MOST_PASSKEYS)",
+    "socialaccount_socialaccount": "one per account at a provider, which is connected to one account here",
+    "accounts_team": "made by people, 60 an hour and user at most (limit `making`); deleted by them (remove_deleted)",
+    "accounts_membership": "one per user and team",
+    # Nobody writes these.
+    "account_emailconfirmation": "empty: links to verify an address are signed, not stored",
+    "socialaccount_socialapp": "empty: providers are in the settings",
+    "socialaccount_socialtoken": "empty: tokens of providers are not stored (SOCIALACCOUNT_STORE_TOKENS)",
+    # Made by operators or by the code.
+    "accounts_user_groups": "made by operators",
+    "accounts_user_user_permissions": "made by operators",
+    "auth_group": "made by operators",
+    "auth_group_permissions": "made by operators",
+    "auth_permission": "a few per model",
+    "django_content_type": "one per model",
+    "django_migrations": "one per migration",
+    "pollers": "one per poller; a starting poller deletes those that have been silent for a day",
+    "own_requests": "three minutes: each web process deletes what is older (seqpulse/observability/own_requests.py)",
+    # Made by members of a team, who delete it with its environment or project (remove_deleted).
+    "projects_project": "made by people, 60 an hour and user at most (limit `making`)",
+    "projects_environment": "made by people, 60 an hour and user at most (limit `making`)",
+    "projects_apikey": "made by people, 60 an hour and user at most (limit `making`)",
+    "projects_excludedwindow": "made by people, one at a time",
+    "projects_policyversion": "one per change of a policy by people (limit `judging`)",
+    "environment_standings": "one per environment",
+    # The history of deployments, kept until their project is deleted: 100 calls a minute and key at most.
+    "deployments": "one per deployment of a pipeline",
+    "deployment_keys": "one per call of a pipeline with a new key",
+    "deployment_verdicts": "one per deployment",
+    "sdh_hints": "a few per verdict",
+    "verdict_feedback": "one per verdict",
+}
