@@ -1,18 +1,22 @@
 """The API for CI: trigger and finish (docs/protocol.md)."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import UUID
 
+from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 from structlog.contextvars import bind_contextvars
 
 from common.openapi import described
+from deployments import statements
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
 from deployments.services import (
     EndpointConflict,
@@ -26,7 +30,7 @@ from deployments.services import (
 )
 from explain.facts import Fact
 from explain.rendering import render
-from projects.authentication import project_of
+from projects.authentication import Counter, SeenKey, project_of
 from projects.policies import for_environment, policy_from_toml, wrong_fields
 from projects.policy import InvalidPolicy
 from security.limits import DEPLOYMENTS, limited
@@ -61,26 +65,33 @@ def sentences(notes: Sequence[Fact]) -> str:
     return " ".join(map(render, notes))
 
 
-def key_in_header(request: Request) -> str:
+def key_in_header(request: HttpRequest) -> str:
     """Return the idempotency key of the header, "" where there is none.
 
     WSGI decodes headers as Latin-1, but clients send the bytes of the text that others send in a body: UTF-8.
     """
-    key = request.headers.get("X-Idempotency-Key", "").strip()
+    key: str = request.META.get("HTTP_X_IDEMPOTENCY_KEY", "").strip()
     try:
         return key.encode("latin-1").decode()
     except UnicodeError:
         return key
 
 
-def checked(serializer_class: type, request: Request) -> dict[str, Any]:
+# A serializer copies its fields for each object; validating changes none of them.
+CHECKS: dict[type, Serializer[Any]] = {kind: kind() for kind in (TriggerRequest, FinishRequest)}
+
+
+def checked(serializer_class: type, body: Any, request: HttpRequest) -> dict[str, Any]:
     """Return the validated body, with the idempotency key of the header if there is one. Raises ValidationError."""
-    body, key = request.data, key_in_header(request)
+    key = key_in_header(request)
     if key and isinstance(body, dict):
         body = {**body, "idempotency_key": key}
-    serializer = serializer_class(data=body)
-    serializer.is_valid(raise_exception=True)
-    validated: dict[str, Any] = serializer.validated_data
+    try:
+        validated: dict[str, Any] = CHECKS[serializer_class].run_validation(body)
+    except ValidationError:
+        # Again, for the error in the form of answers.
+        serializer_class(data=body).is_valid(raise_exception=True)
+        raise
     return validated
 
 
@@ -97,6 +108,42 @@ def policy_of(body: dict[str, Any]) -> dict[str, Any] | None:
         raise ValidationError({"policy": wrong_fields(error)}) from None
 
 
+def trigger_of(body: dict[str, Any]) -> Trigger:
+    """Return the call of a validated body. Raises ValidationError."""
+    return Trigger(
+        env=body["env"],
+        idempotency_key=body["idempotency_key"] or None,
+        metrics_endpoint=body["metrics_endpoint"],
+        facts={**body["facts"], "kind": body["kind"]},
+        policy=policy_of(body),
+        force=body["force"],
+        settle_s=body["settle_seconds"],
+    )
+
+
+def trigger_answer(uuid: UUID, number: int, status: str, notes: Sequence[Fact]) -> dict[str, Any]:
+    bind_contextvars(deployment_id=str(uuid))
+    return {"deployment_id": str(uuid), "status": status, "message": sentences(notes) or None, "number": number}
+
+
+def finish_answer(uuid: UUID | None, status: str, notes: Sequence[Fact]) -> dict[str, Any]:
+    found = str(uuid) if uuid else None
+    if found is not None:
+        bind_contextvars(deployment_id=found)
+    return {"status": status, "message": sentences(notes), "deployment_id": found}
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What one statement did for a call: the calls counted with it (None: not counted), and the answer.
+
+    answer: None where the call is not usual, and nothing but its count was written.
+    """
+
+    used: int | None
+    answer: dict[str, Any] | None = None
+
+
 @limited(DEPLOYMENTS)
 class TriggerView(APIView):
     """A deployment begins."""
@@ -109,16 +156,8 @@ class TriggerView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Start a deployment: SeqPulse samples the service as it is now."""
-        body = checked(TriggerRequest, request)
-        trigger = Trigger(
-            env=body["env"],
-            idempotency_key=body["idempotency_key"] or None,
-            metrics_endpoint=body["metrics_endpoint"],
-            facts={**body["facts"], "kind": body["kind"]},
-            policy=policy_of(body),
-            force=body["force"],
-            settle_s=body["settle_seconds"],
-        )
+        body = checked(TriggerRequest, request.data, request._request)
+        trigger = trigger_of(body)
         try:
             started = start_deployment(project_of(request), trigger)
         except UnknownEnvironment as error:
@@ -127,16 +166,23 @@ class TriggerView(APIView):
             raise Conflict(error) from None
         except ProjectArchived as error:
             raise Archived(str(error)) from None
-        bind_contextvars(deployment_id=str(started.deployment.uuid))
-        answer: dict[str, Any] = {
-            "deployment_id": str(started.deployment.uuid),
-            "status": started.status,
-            "message": sentences([*started.notes, *body["notes"]]) or None,
-            "number": started.deployment.number,
-        }
+        deployment = started.deployment
+        answer = trigger_answer(deployment.uuid, deployment.number, started.status, [*started.notes, *body["notes"]])
         if body["wait_for_pre"]:
             answer["pre"] = asdict(wait_for_pre_sample(started.deployment, MAX_WAIT_FOR_PRE_S))
         return Response(answer)
+
+    @staticmethod
+    def usual(content: Any, request: HttpRequest, key: SeenKey, counter: Counter) -> Usual | None:
+        """Answer a usual call in one statement; return None where it cannot be one. Raises ValidationError."""
+        body = checked(TriggerRequest, content, request)
+        trigger = trigger_of(body)
+        if body["wait_for_pre"] or trigger.force or trigger.policy is not None:
+            return None
+        done = statements.start(key, counter, trigger)
+        if done is None or done.uuid is None:
+            return None if done is None else Usual(done.used)
+        return Usual(done.used, trigger_answer(done.uuid, done.number, "created", [*done.notes, *body["notes"]]))
 
 
 @limited(DEPLOYMENTS)
@@ -151,7 +197,7 @@ class FinishView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Finish a deployment: SeqPulse starts to observe the new version."""
-        body = checked(FinishRequest, request)
+        body = checked(FinishRequest, request.data, request._request)
         project, uuid = project_of(request), body["deployment_id"]
         how = {"result": body["result"], "metrics_endpoint": body["metrics_endpoint"]}
         try:
@@ -164,7 +210,16 @@ class FinishView(APIView):
             raise ValidationError({error.field: [str(error)]}, code=error.code) from None
         except EndpointConflict as error:
             raise Conflict(error) from None
-        found = str(finished.uuid) if finished.uuid else None
-        if found is not None:
-            bind_contextvars(deployment_id=found)
-        return Response({"status": finished.status, "message": sentences(finished.notes), "deployment_id": found})
+        return Response(finish_answer(finished.uuid, finished.status, finished.notes))
+
+    @staticmethod
+    def usual(content: Any, request: HttpRequest, key: SeenKey, counter: Counter) -> Usual | None:
+        """Answer a usual call in one statement; return None where it cannot be one. Raises ValidationError."""
+        body = checked(FinishRequest, content, request)
+        if body["deployment_id"] is None:
+            return None
+        how = {"result": body["result"], "metrics_endpoint": body["metrics_endpoint"]}
+        done = statements.finish(key, counter, body["deployment_id"], **how)
+        if done is None or done.uuid is None:
+            return None if done is None else Usual(done.used)
+        return Usual(done.used, finish_answer(done.uuid, "accepted", done.notes))

@@ -372,9 +372,15 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
         notes = take_endpoint(closed.environment, given)
         plan_observation(closed.deployment_id, project, closed.finished_at + timedelta(seconds=closed.settle_s))
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
-    seconds = closed.settle_s + project.effective_window_minutes * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
-    settling = [Fact("settling", {"seconds": closed.settle_s})] if closed.settle_s else []
-    return Finished("accepted", [Fact("under_observation", {"seconds": f"{seconds:g}"}), *settling, *notes], uuid)
+    observed = under_observation(closed.settle_s, project.effective_window_minutes)
+    return Finished("accepted", [*observed, *notes], uuid)
+
+
+def under_observation(settle_s: int, samples: int) -> list[Fact]:
+    """Return the notes for the caller about an observation that starts now."""
+    seconds = settle_s + samples * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS
+    settling = [Fact("settling", {"seconds": settle_s})] if settle_s else []
+    return [Fact("under_observation", {"seconds": f"{seconds:g}"}), *settling]
 
 
 @dataclass(frozen=True, slots=True)

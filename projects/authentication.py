@@ -1,5 +1,6 @@
 """Authentication of API calls: the project of an API key."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from common.database import prepared
 from common.database_state import bookkeeping
 from projects.models import ApiKey, Project, hash_key
+from security.counting import counting
 
 # "Last used" helps to clean up keys: to the minute, so that a busy pipeline does not write on every call.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
@@ -23,8 +26,53 @@ PROJECT_COLUMNS = [field.attname for field in Project._meta.concrete_fields]
 LOOK_UP = f"""
 SELECT {", ".join(f"key.{name}" for name in KEY_COLUMNS)}, {", ".join(f"project.{name}" for name in PROJECT_COLUMNS)}
 FROM projects_apikey AS key JOIN projects_project AS project ON project.id = key.project_id
-WHERE key.key_hash = %s AND key.revoked_at IS NULL
+WHERE key.key_hash = %(key_hash)s AND key.revoked_at IS NULL
 """  # noqa: S608  (names of our own columns)
+# The beginning of a statement that does all that a call wants (`calling`). `caller`: the key and its project, no row
+# where it is not usable; `counted`: the calls of its limit's period with this one; `allowed`: `caller`, unless there
+# were too many.
+CALLING = f"""
+caller AS (SELECT key.id AS key_id, key.last_used_at, project.* FROM projects_apikey AS key
+    JOIN projects_project AS project ON project.id = key.project_id
+    WHERE key.id = %(key_id)s::bigint AND key.key_hash = %(key_hash)s AND key.revoked_at IS NULL),
+counted AS ({counting("caller")}),
+allowed AS (SELECT * FROM caller WHERE coalesce((SELECT value FROM counted), 0) <= %(limit)s::bigint),
+used AS (UPDATE projects_apikey AS key SET last_used_at = now() FROM allowed WHERE key.id = allowed.key_id
+    AND coalesce(allowed.last_used_at < now() - interval '{LAST_USED_RESOLUTION.total_seconds()} s', true))
+"""  # noqa: S608  (as above)
+# Ids of keys that this process has seen, by hash: the counter of a call is named by the id. Whether a key is usable is
+# not remembered.
+SEEN_MOST = 10_000
+_seen: dict[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A counter of calls: its name ("": calls are not counted), lifetime in seconds and limit."""
+
+    name: str = ""
+    kept_s: int = 0
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeenKey:
+    """A key that this process has found before; it may be revoked by now."""
+
+    id: int
+    hash: str
+
+    def calling(self, counter: Counter) -> dict[str, str]:
+        """Return the values of CALLING."""
+        key = {"key_id": str(self.id), "key_hash": self.hash}
+        return {**key, "counter": counter.name, "counter_kept_s": str(counter.kept_s), "limit": str(counter.limit)}
+
+
+def seen_key(secret: str) -> SeenKey | None:
+    """Return the key with this secret if this process has found it before."""
+    key_hash = hash_key(secret)
+    key_id = _seen.get(key_hash)
+    return None if key_id is None else SeenKey(key_id, key_hash)
 
 
 class Caller:
@@ -49,20 +97,23 @@ def look_up(secret: str) -> ApiKey | None:
 
     In SQL: every call of the API begins with it, and building the query cost more than running it.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(LOOK_UP, [hash_key(secret)])
-        row = cursor.fetchone()
-    if row is None:
+    key_hash = hash_key(secret)
+    rows = prepared(LOOK_UP, {"key_hash": key_hash}, repeatable=True)
+    if not rows:
         return None
+    [row] = rows
     key = ApiKey.from_db(connection.alias, KEY_COLUMNS, row[: len(KEY_COLUMNS)])
     key.project = Project.from_db(connection.alias, PROJECT_COLUMNS, row[len(KEY_COLUMNS) :])
+    if len(_seen) >= SEEN_MOST:
+        _seen.clear()
+    _seen[key_hash] = key.pk
     return key
 
 
 def key_of(request: HttpRequest) -> ApiKey | None:
     """Return the usable key of the request, looked up once per request."""
     if not hasattr(request, "seqpulse_key"):
-        secret = request.headers.get("X-API-Key", "").strip()
+        secret = request.META.get("HTTP_X_API_KEY", "").strip()
         request.seqpulse_key = look_up(secret) if secret else None  # type: ignore[attr-defined]
     key: ApiKey | None = request.seqpulse_key  # type: ignore[attr-defined]
     return key
@@ -72,7 +123,7 @@ class ApiKeyAuthentication(BaseAuthentication):
     """Authenticate by the header X-API-Key: sp_… Missing, unknown and revoked keys get 401."""
 
     def authenticate(self, request: Request) -> tuple[Caller, ApiKey] | None:
-        if not request.headers.get("X-API-Key", "").strip():
+        if not request.META.get("HTTP_X_API_KEY", "").strip():
             return None
         key = key_of(request._request)
         if key is None:

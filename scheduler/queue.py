@@ -56,18 +56,36 @@ def database_now() -> datetime:
         return now
 
 
+# How a job begins, beside the columns of NewJob.
+BEGINNING = {"status": "'pending'", "retry_count": "0", "last_error": "''", "error_code": "''", "locked_by": "''"}
+
+
+def writing(jobs: str) -> str:
+    """Return SQL that writes jobs, for a statement that also writes something else, and returns their due times.
+
+    Skips jobs that were written before, as `enqueue` does. Wake the pollers with NOTIFY.
+
+    Args:
+        jobs: the FROM clause whose rows have the columns of NewJob, with job_metadata for `metadata`.
+    """
+    names = ", ".join((*COLUMNS, "job_metadata"))
+    values = names.replace("scheduled_at", "coalesce(scheduled_at, now())")
+    return f"""INSERT INTO scheduled_jobs ({names}, {", ".join(BEGINNING)})
+    SELECT {values}, {", ".join(BEGINNING.values())} FROM {jobs} ON CONFLICT DO NOTHING RETURNING scheduled_at"""  # noqa: S608
+
+
+# Of rows that `writing` returned as `written`: wakes the pollers, when the transaction commits, if a job is due soon.
+NOTIFY = f"""SELECT pg_notify('{CHANNEL}', '') FROM written
+    HAVING min(scheduled_at) <= now() + {NOTIFY_WITHIN_S} * interval '1 second'"""  # noqa: S608  (constants of ours)
 # One round trip, also for hundreds of jobs: it is part of every transaction that starts or ends work.
-ENQUEUE = """
-WITH written AS (
-    INSERT INTO scheduled_jobs (job_type, scheduled_at, deployment_id, phase, sequence_index, expires_at, unique_key,
-        fair_key, job_metadata, status, retry_count, last_error, error_code, locked_by)
-    SELECT job_type, coalesce(scheduled_at, now()), deployment_id, phase, sequence_index, expires_at, unique_key,
-        fair_key, job_metadata, 'pending', 0, '', '', ''
-    FROM unnest(%s::text[], %s::timestamptz[], %s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::text[],
-        %s::bigint[], %s::text[]::jsonb[]) AS new (job_type, scheduled_at, deployment_id, phase, sequence_index,
-        expires_at, unique_key, fair_key, job_metadata)
-    ON CONFLICT DO NOTHING RETURNING scheduled_at)
-SELECT pg_notify(%s, '') FROM written HAVING min(scheduled_at) <= now() + %s * interval '1 second'
+ENQUEUE = f"""
+WITH written AS ({
+    writing(
+        "unnest(%s::text[], %s::timestamptz[], %s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::text[],"
+        " %s::bigint[], %s::text[]::jsonb[]) AS new (" + ", ".join((*COLUMNS, "job_metadata")) + ")"
+    )
+})
+{NOTIFY}
 """
 
 
@@ -89,7 +107,7 @@ def enqueue(jobs: Iterable[NewJob]) -> None:
         array(json.dumps(job.metadata) for job in wanted),
     ]
     with connection.cursor() as cursor:
-        cursor.execute(ENQUEUE, [*columns, CHANNEL, NOTIFY_WITHIN_S])
+        cursor.execute(ENQUEUE, columns)
 
 
 def notify() -> None:

@@ -23,6 +23,17 @@ REDIS_TIMEOUT_S = 0.5
 REDIS_REST_S = 5.0
 
 
+def counting(callers: str, table: str = "rate_counters") -> str:
+    """Return SQL that counts one call per row of `callers`, and returns the new values.
+
+    For a statement that also does something else. Its values: `counter` (a key of the cache, "" to count nothing), and
+    `counter_kept_s`.
+    """
+    return f"""INSERT INTO {table} AS counter (key, value, expires_at)
+    SELECT %(counter)s, 1, now() + %(counter_kept_s)s::int * interval '1 second' FROM {callers} WHERE %(counter)s <> ''
+    ON CONFLICT (key) DO UPDATE SET value = counter.value + excluded.value RETURNING value"""  # noqa: S608
+
+
 class PostgresCounters(BaseCache):
     """Counters in one unlogged table (location: its name), shared by every process of every host."""
 

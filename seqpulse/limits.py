@@ -34,6 +34,8 @@ ACCOUNT_FIELDS = ("username", "login", "email")
 # Session key of allauth for a user who has given the password and not yet the code.
 PENDING_LOGIN = "account_login"
 local_counters = LocalCounters()
+# Attribute of a request that is counted already.
+COUNTED = "seqpulse_usage"
 
 
 def account_buckets(request: HttpRequest) -> Iterator[str]:
@@ -112,6 +114,8 @@ def count(request: HttpRequest, limit: Limit) -> Usage | None:
 
     After an exceeded limit nothing more is counted: a caller who is stopped by address must not lock out accounts.
     """
+    if (known := getattr(request, COUNTED, None)) is not None:
+        return cast("Usage", known)
     nearest: Usage | None = None
     for group, caller in buckets_of(request, limit):
         usage = usage_of(request, group, caller)
@@ -123,6 +127,11 @@ def count(request: HttpRequest, limit: Limit) -> Usage | None:
             logger.warning("rate_limited", group=group, limit=usage.limit, used=usage.used)
             break
     return nearest
+
+
+def remember_usage(request: HttpRequest, usage: Usage | None) -> None:
+    """Remember that the call is counted already."""
+    setattr(request, COUNTED, usage)
 
 
 def usage_of(request: HttpRequest, group: str, caller: str) -> Usage | None:

@@ -149,6 +149,7 @@ API_MIDDLEWARE = [
     "seqpulse.middleware.GateMiddleware",
     "seqpulse.middleware.DatabaseAwayMiddleware",
     "seqpulse.observability.own_requests.RequestRecorderMiddleware",
+    "seqpulse.usual_calls.UsualCallsMiddleware",
     "seqpulse.limits.RateLimitMiddleware",
 ]
 

@@ -4,12 +4,20 @@ import select
 from typing import Any
 
 import psycopg
+from django.db.backends.postgresql.operations import DatabaseOperations
 from django.db.backends.utils import CursorWrapper
 from django_prometheus.db.backends.postgresql import base
 from django_prometheus.db.common import ExportingCursorWrapper
 
 # psycopg prepares a statement when it comes for the sixth time on a connection.
 PREPARE_AFTER = 5
+
+
+class Operations(DatabaseOperations):
+    """PostgreSQL's, which also show statements with values of their own, for tests that count queries."""
+
+    def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
+        return sql if isinstance(cursor, psycopg.RawCursor) else super().last_executed_query(cursor, sql, params)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -19,9 +27,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
     another server process.
     """
 
+    ops_class = Operations
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.preparing_cursor = ExportingCursorWrapper(psycopg.Cursor, self.alias, self.vendor)
+        self.preparing_cursor = ExportingCursorWrapper(psycopg.RawCursor, self.alias, self.vendor)
 
     def get_connection_params(self) -> dict[str, Any]:
         params: dict[str, Any] = super().get_connection_params()

@@ -1,0 +1,168 @@
+"""The usual trigger and the usual finish, each in one statement: key, limit, decision, rows and answer.
+
+What is unusual (another deployment to be considered, an endpoint to be taken, a policy, force, an unknown or archived
+environment, a lost race) is left to deployments/services.py, which decides everything and answers alike: a statement
+that does not find its case usual has written nothing but the count of the call.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+
+from common.database import prepared
+from deployments.commits import SHORTEST_SHA
+from deployments.plan import SHORTEST_USE_S
+from deployments.services import Trigger, missing_endpoint, under_observation
+from explain.facts import Fact
+from projects.authentication import CALLING, Counter, SeenKey
+from projects.plans import PLANS
+from scheduler.queue import NOTIFY, writing
+
+logger = structlog.get_logger("deployments.services")
+
+
+# Project.effective_window_minutes; NULL for an unknown plan.
+_CASES = " ".join(f"WHEN '{name}' THEN {plan.window_minutes}" for name, plan in PLANS.items())
+WINDOW = f"least(coalesce(nullif(window_minutes, 0), CASE plan {_CASES} END), CASE plan {_CASES} END)"
+INTERVAL = "make_interval(secs => %(interval_s)s::float8)"
+# deployments.plan.valid_for
+VALID_FOR = f"greatest({INTERVAL}, '{SHORTEST_USE_S} s')"
+
+# As services.find_or_insert decides. A rollback (rolls_back_to) needs a good earlier deployment of a commit that
+# begins alike, and another commit since.
+TRIGGER = f"""
+WITH {CALLING},
+place AS (SELECT environment.id, environment.metrics_endpoint, environment.settle_s, allowed.id AS project_id
+    FROM projects_environment AS environment JOIN allowed ON allowed.id = environment.project_id
+    WHERE environment.name = %(env)s AND environment.deleting_at IS NULL
+    AND %(given)s IN ('', environment.metrics_endpoint)
+    AND NOT EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND state = 'running')
+    AND (%(idempotency_key)s = '' OR (
+        NOT EXISTS (SELECT FROM deployment_keys WHERE environment_id = environment.id AND key = %(idempotency_key)s)
+        AND NOT EXISTS (SELECT FROM deployments
+            WHERE environment_id = environment.id AND idempotency_key = %(idempotency_key)s)))
+    AND (%(kind)s <> '' OR %(commit_sha)s = ''
+        OR lower(%(commit_sha)s) = (SELECT lower(commit_sha) FROM deployments WHERE environment_id = environment.id
+            ORDER BY started_at DESC, id DESC LIMIT 1)
+        OR NOT EXISTS (SELECT FROM deployments AS earlier
+            JOIN deployment_verdicts AS verdict ON verdict.deployment_id = earlier.id
+            WHERE earlier.environment_id = environment.id AND earlier.commit_sha <> ''
+            AND left(lower(earlier.commit_sha), {SHORTEST_SHA}) = left(lower(%(commit_sha)s), {SHORTEST_SHA})
+            AND verdict.verdict = 'ok' AND verdict.conclusive))),
+next AS (UPDATE projects_project AS project SET last_number = last_number + 1 FROM place
+    WHERE project.id = place.project_id AND archived_at IS NULL AND deleting_at IS NULL AND {WINDOW} IS NOT NULL
+    RETURNING project.id, last_number, {WINDOW} AS samples),
+inserted AS (INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at,
+        window_samples, interval_s, settle_s, idempotency_key, kind, branch, commit_sha, version, author, url,
+        commit_message, committed_at)
+    SELECT gen_random_uuid(), last_number, next.id, place.id, 'running', '', now(),
+        samples, %(interval_s)s::float8, coalesce(nullif(%(settle_s)s, '')::int, place.settle_s),
+        nullif(%(idempotency_key)s, ''), coalesce(nullif(%(kind)s, ''), 'deployment'), %(branch)s, %(commit_sha)s,
+        %(version)s, %(author)s, %(url)s, %(commit_message)s, nullif(%(committed_at)s, '')::timestamptz
+    FROM next, place
+    RETURNING id, uuid, number, started_at, environment_id, project_id, idempotency_key, window_samples),
+remembered AS (INSERT INTO deployment_keys (environment_id, key, deployment_id)
+    SELECT environment_id, idempotency_key, id FROM inserted WHERE idempotency_key IS NOT NULL),
+written AS ({
+    writing(
+        f'''(SELECT 'pre_collect' AS job_type, started_at AS scheduled_at, id AS deployment_id, 'pre' AS phase,
+        0 AS sequence_index, started_at + greatest(window_samples * {INTERVAL}, '{SHORTEST_USE_S} s') AS expires_at,
+        NULL AS unique_key, project_id AS fair_key, '{{}}'::jsonb AS job_metadata FROM inserted) AS new'''
+    )
+})
+SELECT (SELECT value FROM counted), ({NOTIFY})::text, caller.uuid, inserted.uuid, inserted.number,
+    place.metrics_endpoint
+FROM caller LEFT JOIN inserted ON true LEFT JOIN place ON true
+"""  # noqa: S608  (names of our own columns, constants)
+
+# As services.finish_deployment decides. The clock may have been set back since trigger.
+FINISH = f"""
+WITH {CALLING},
+closed AS (UPDATE deployments AS deployment SET state = 'finished', pipeline_result = %(result)s, finished_at = now(),
+        duration_ms = greatest(0, round(extract(epoch FROM now() - started_at) * 1000)),
+        window_samples = {WINDOW}, interval_s = %(interval_s)s::float8
+    FROM allowed, projects_environment AS environment
+    WHERE deployment.uuid = %(uuid)s::uuid AND deployment.project_id = allowed.id AND state = 'running'
+    AND environment.id = deployment.environment_id AND {WINDOW} IS NOT NULL
+    AND (%(given)s IN ('', environment.metrics_endpoint) OR environment.deleting_at IS NOT NULL)
+    RETURNING deployment.id, deployment.project_id, deployment.settle_s, deployment.window_samples,
+        environment.metrics_endpoint, now() + make_interval(secs => deployment.settle_s) AS start),
+written AS ({
+    writing(
+        f'''(SELECT 'post_collect' AS job_type, start + number * {INTERVAL} AS scheduled_at, id AS deployment_id,
+        'post' AS phase, number AS sequence_index, start + number * {INTERVAL} + {VALID_FOR} AS expires_at,
+        NULL AS unique_key, project_id AS fair_key, '{{}}'::jsonb AS job_metadata
+        FROM closed, generate_series(1, window_samples) AS number
+        UNION ALL SELECT 'analysis', start + window_samples * {INTERVAL} + {VALID_FOR}, id, '', 0, NULL, NULL,
+        project_id, '{{}}' FROM closed) AS new'''
+    )
+})
+SELECT (SELECT value FROM counted), ({NOTIFY})::text, caller.uuid, closed.settle_s, closed.window_samples,
+    closed.metrics_endpoint
+FROM caller LEFT JOIN closed ON true
+"""  # noqa: S608  (names of our own columns, constants)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a statement did.
+
+    used: the calls of the limit's period with this one, None where they are not counted; uuid: of the deployment that
+    it started or finished, None where the call was not usual.
+    """
+
+    used: int | None
+    uuid: UUID | None = None
+    number: int = 0
+    notes: Sequence[Fact] = ()
+
+
+# Texts of a trigger call that become columns as they are.
+SHOWN = ("kind", "branch", "commit_sha", "version", "author", "url", "commit_message")
+
+
+def start(key: SeenKey, counter: Counter, trigger: Trigger) -> Done | None:
+    """Start the deployment of a usual call; return None where the key is not usable any more."""
+    committed_at: datetime | None = trigger.facts.get("committed_at")
+    shown = {name: trigger.facts.get(name, "") for name in SHOWN}
+    values = {
+        **key.calling(counter),
+        **shown,
+        "env": trigger.env,
+        "given": trigger.metrics_endpoint,
+        "idempotency_key": trigger.idempotency_key or "",
+        "settle_s": "" if trigger.settle_s is None else str(trigger.settle_s),
+        "interval_s": str(settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS),
+        "committed_at": committed_at.isoformat() if committed_at else "",
+    }
+    rows = prepared(TRIGGER, values)
+    if not rows:
+        return None
+    [(used, _, project, uuid, number, endpoint)] = rows
+    if uuid is None:
+        return Done(used)
+    logger.info("deployment_started", deployment_id=str(uuid), project_id=str(project))
+    return Done(used, uuid, number, missing_endpoint(endpoint))
+
+
+def finish(key: SeenKey, counter: Counter, uuid: UUID, *, result: str, metrics_endpoint: str = "") -> Done | None:
+    """Finish the deployment of a usual call; return None where the key is not usable any more."""
+    values = {
+        **key.calling(counter),
+        "uuid": str(uuid),
+        "result": result,
+        "given": metrics_endpoint,
+        "interval_s": str(settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS),
+    }
+    rows = prepared(FINISH, values)
+    if not rows:
+        return None
+    [(used, _, project, settle_s, samples, endpoint)] = rows
+    if samples is None:
+        return Done(used)
+    logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project), result=result)
+    return Done(used, uuid, notes=[*under_observation(settle_s, samples), *missing_endpoint(endpoint)])
