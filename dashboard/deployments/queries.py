@@ -123,11 +123,14 @@ def with_verdict(rows: Manager[Deployment] | QuerySet[Deployment]) -> QuerySet[D
     return rows.select_related("verdict").defer(*(f"verdict__{name}" for name in WIDE))
 
 
-def with_latest(environments: QuerySet[Environment]) -> list[Any]:
-    """Return the environments by name; `latest` of each is its last deployment, None if there is none. Two queries."""
+def with_latest(environments: QuerySet[Environment], part: slice = slice(None)) -> list[Any]:
+    """Return the environments by name; `latest` of each is its last deployment, None if there is none. Two queries.
+
+    part: places of those to return.
+    """
     # By the time alone, as its index has it (dashboard/overview/queries.py).
     own = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-started_at")
-    rows: list[Any] = list(environments.annotate(latest_id=Subquery(own.values("id")[:1])).order_by("name"))
+    rows: list[Any] = list(environments.annotate(latest_id=Subquery(own.values("id")[:1])).order_by("name")[part])
     found = with_verdict(Deployment.objects).in_bulk([row.latest_id for row in rows if row.latest_id])
     for row in rows:
         row.latest = Observed(found[row.latest_id]) if row.latest_id in found else None

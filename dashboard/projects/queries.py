@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.core.paginator import Paginator
-from django.db.models import Count, Q, QuerySet
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Window
+from django.db.models.functions import Coalesce, RowNumber
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
@@ -25,6 +26,8 @@ from projects.models import ApiKey, Environment, Project
 from projects.policy import Policy
 
 PER_PAGE = 50
+# Environments of a project in the list of all.
+PER_CARD = 8
 # Counting further would take longer than a page may.
 COUNTED_UP_TO = 100_000
 ARCHIVED = "archived"
@@ -32,24 +35,34 @@ RECENT = timedelta(days=30)
 
 
 def project_list(user: User, *, archived: bool, search: str, number: str) -> dict[str, Any]:
-    """Return the user's projects by name: page, rows of a project and its environments, how many are archived.
-
-    Five queries.
+    """Return the user's projects by name: page, rows of a project, its first environments and how many more it has, how
+    many are archived. Five queries.
     """
     visible = Project.objects.visible_to(user)
     rows = visible.filter(archived_at__isnull=not archived).select_related("team").order_by("name", "pk")
     if search:
         rows = rows.filter(name__icontains=search)
-    page = Paginator(rows, PER_PAGE).get_page(number)
-    projects = list(page.object_list)
+    page = Paginator(with_environment_count(rows), PER_PAGE).get_page(number)
+    projects: list[Any] = list(page.object_list)
     environments: dict[int, list[Any]] = {project.pk: [] for project in projects}
-    for one in with_latest(Environment.objects.not_deleted().filter(project__in=projects)):
+    place = Window(RowNumber(), partition_by="project_id", order_by="name")
+    all_of_these = Environment.objects.not_deleted().filter(project__in=[project.pk for project in projects])
+    first = all_of_these.annotate(place=place).filter(place__lte=PER_CARD).values("pk")
+    for one in with_latest(Environment.objects.filter(pk__in=first)):
         environments[one.project_id].append(one)
     return {
         "page": page,
-        "rows": [(project, environments[project.pk]) for project in projects],
+        "rows": [
+            (project, environments[project.pk], project.environment_count - len(environments[project.pk]))
+            for project in projects
+        ],
         "archived": visible.filter(archived_at__isnull=False).count(),
     }
+
+
+def with_environment_count(projects: QuerySet[Project]) -> QuerySet[Project]:
+    own = Environment.objects.not_deleted().filter(project=OuterRef("pk")).order_by().values("project")
+    return projects.annotate(environment_count=Coalesce(Subquery(own.annotate(n=Count("pk")).values("n")), 0))
 
 
 def project_of(user: User, uuid: UUID) -> tuple[Project, Actions]:
@@ -131,26 +144,36 @@ class EnvironmentRow:
 
 @dataclass(frozen=True, slots=True)
 class ProjectPage:
+    """A project with the environments of one page; record: of all."""
+
     project: Project
+    page: Page[Environment]
     rows: list[EnvironmentRow]
     record: Record
 
 
-def project_page(user: User, uuid: UUID) -> ProjectPage:
-    """Return a project with its environments. Five queries. Raises Http404."""
-    project = get_object_or_404(Project.objects.visible_to(user).select_related("team"), uuid=uuid)
-    environments = with_latest(Environment.objects.not_deleted().filter(project=project))
+def project_page(user: User, uuid: UUID, number: str) -> ProjectPage:
+    """Return a project with a page of its environments. Five queries. Raises Http404."""
+    visible = Project.objects.visible_to(user).select_related("team")
+    project: Any = get_object_or_404(with_environment_count(visible), uuid=uuid)
+    environments = environments_of(project)
+    pages = Paginator(environments, PER_PAGE)
+    pages.count = project.environment_count
+    page = pages.get_page(number)
+    shown = with_latest(environments, slice(max(0, page.start_index() - 1), page.end_index()))
     records = records_of(project)
-    rows = [EnvironmentRow(one, records.get(one.pk, Record()), readable(one.policy)) for one in environments]
-    return ProjectPage(project, rows, sum((row.record for row in rows), Record()))
+    rows = [EnvironmentRow(one, records.get(one.pk, Record()), readable(one.policy)) for one in shown]
+    return ProjectPage(project, page, rows, sum(records.values(), Record()))
 
 
 def records_of(project: Project) -> dict[int, Record]:
-    """Return records by environment id. Two queries."""
+    """Return records by id of the environments that are not deleted. Two queries."""
     since = timezone.now() - RECENT
     recent = Q(verdict__created_at__gte=since)
     marks = (
-        Feedback.objects.filter(verdict__deployment__project=project)
+        Feedback.objects.filter(
+            verdict__deployment__project=project, verdict__deployment__environment__deleting_at__isnull=True
+        )
         .values_list("verdict__deployment__environment_id")
         .annotate(
             hits=Count("pk", filter=Q(right=True)),
@@ -162,7 +185,9 @@ def records_of(project: Project) -> dict[int, Record]:
     hits = {row[0]: (HitRate(row[1], row[2]), HitRate(row[3], row[4])) for row in marks}
     verdicts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     counted = (
-        DeploymentVerdict.objects.filter(deployment__project=project, created_at__gte=since)
+        DeploymentVerdict.objects.filter(
+            deployment__project=project, deployment__environment__deleting_at__isnull=True, created_at__gte=since
+        )
         .values_list("deployment__environment_id", "verdict")
         .annotate(Count("pk"))
     )

@@ -1,5 +1,6 @@
 """Pages of projects: list, new project, project, integration."""
 
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -40,8 +41,9 @@ def projects(request: HttpRequest) -> HttpResponse:
     archived = request.GET.get("show") == ARCHIVED
     search = request.GET.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH]
     found = project_list(user, archived=archived, search=search, number=request.GET.get("page", ""))
+    kept = {"show": ARCHIVED if archived else "", "q": search}
     context = {
-        "list": found,
+        "list": found | {"query": "".join(f"&{urlencode({name: text})}" for name, text in kept.items() if text)},
         "shows_archived": archived,
         "search": search,
         "may_create": may_create_project(user),
@@ -106,7 +108,7 @@ def made_known(request: HttpRequest, made: NewProject) -> HttpResponse:
 @page()
 def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Show a project: its environments and how often its verdicts were right."""
-    found = project_page(current_user(request), uuid)
+    found = project_page(current_user(request), uuid, request.GET.get("page", ""))
     return render(request, "dashboard/projects/project.html", {"page": found, "project": found.project})
 
 

@@ -12,6 +12,7 @@ from analysis.models import DeploymentVerdict, EnvironmentStanding, Hint
 from dashboard.overview.parts import ORDER
 from dashboard.overview.queries import overview_of, projects_of
 from dashboard.overview.standings import PAGE_SIZE, PAGES_SHOWN, UNDIVIDED, Selection, selection_of
+from dashboard.projects.queries import PER_CARD
 from dashboard.tests.pages import HOSTILE, elements, queries_of, shows, words
 from deployments.models import Deployment, State
 from projects.models import Environment, Project
@@ -187,3 +188,23 @@ def test_a_page_of_thousands_costs_what_it_shows(browser_of, environment):
     # The figures of very many deployments are read on request.
     shows(many, "choose a period", without=["of 15000 judged"])
     shows(browser_of.get(OVERVIEW, {"days": "30"}), "judged", without=["choose a period"])
+
+
+def test_pages_of_projects_show_some_of_very_many_environments(browser_of, environment):
+    project, other = environment.project, make_project(team=environment.project.team, name="small")
+    make_environment(project=other, name="only")
+    judged(environment)
+    path = f"/dashboard/projects/{project.uuid}/"
+    took = [queries_of(browser_of, "/dashboard/projects/"), queries_of(browser_of, path)]
+    plant(project, 120)
+    shown = browser_of.get("/dashboard/projects/")
+    assert [words(card, "h2 a") for card in elements(shown, "li.card")] == ["shop", "small"]
+    assert len(elements(shown, "ul.places li")) == PER_CARD + 1 + 1
+    shows(shown, f"and {121 - PER_CARD} more environments", "env-0001", "only", without=["env-0009"])
+    listed = []
+    for number in ("1", "2", "3"):
+        page = browser_of.get(path, {"page": number})
+        listed += [words(row, "th bdi") for row in elements(page, "table.environments tbody tr")]
+        assert "3601" in words(page, ".figures"), "the record is of all environments"
+    assert listed == [f"env-{number:04}" for number in range(1, 121)] + ["prod"]
+    assert [queries_of(browser_of, "/dashboard/projects/"), queries_of(browser_of, path)] == took
