@@ -45,9 +45,9 @@ STATES = {
 # Limits of PostgreSQL, such as the size of an index entry: the same statement will fail again.
 NEVER = "54"
 CANNOT_WRITE = frozenset({DatabaseState.READ_ONLY, DatabaseState.FULL})
-# For so long after a refused write the database counts as one that cannot be written (`last_refusal`).
-REFUSAL_COUNTS_FOR_S = 5.0
-_refused: tuple[DatabaseState, float] | None = None
+# For so long after a write that found it full the database counts as full (`found_full`).
+FULL_FOR_S = 5.0
+_full_at: float | None = None
 
 
 def sqlstate_of(error: BaseException) -> str:
@@ -76,20 +76,18 @@ def cannot_write(error: BaseException | None) -> bool:
 
 
 def note_refusal(state: DatabaseState) -> None:
-    """Remember that a write was refused just now, for the health of this process."""
-    global _refused  # noqa: PLW0603  (one observation per process)
-    if state in CANNOT_WRITE:
-        _refused = (state, time.monotonic())
+    """Draw the consequences of a state in which a write was refused."""
+    global _full_at  # noqa: PLW0603  (one observation per process)
+    if state is DatabaseState.FULL:
+        _full_at = time.monotonic()
     if state is DatabaseState.READ_ONLY:
         # After a failover the same name may lead to another server: connect anew after this request.
         connection.close_at = 0.0
 
 
-def last_refusal() -> DatabaseState | None:
-    """Return why this process could not write within the last REFUSAL_COUNTS_FOR_S, None: no write was refused."""
-    refused = _refused
-    recent = refused is not None and time.monotonic() - refused[1] < REFUSAL_COUNTS_FOR_S
-    return refused[0] if refused is not None and recent else None
+def found_full() -> bool:
+    """Return whether this process has found the database full within the last FULL_FOR_S."""
+    return _full_at is not None and time.monotonic() - _full_at < FULL_FOR_S
 
 
 @contextmanager

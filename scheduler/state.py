@@ -1,15 +1,17 @@
-"""Read the state of queue and pollers from the database: for health, and for the gauges of /metrics."""
+"""Read the state of queue and pollers from the database, and whether it can be written: for health and /metrics."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.migrations.loader import MigrationLoader
 
+from common.database_state import DatabaseState, found_full, state_of
 from scheduler.models import HEARTBEAT_STALE_AFTER
 
 STALE_AFTER_S = HEARTBEAT_STALE_AFTER.total_seconds()
@@ -32,11 +34,27 @@ SELECT (SELECT count(*) FROM scheduled_jobs
     (SELECT count(*) FROM scheduled_jobs WHERE status = 'failed' AND finished_at > now() - interval '1 hour'),
     (SELECT count(*) FROM scheduled_jobs WHERE status = 'pending')
 """
+# A connected poller holds the advisory lock of its name (scheduler/listener.py), also where it is frozen.
 POLLERS = """
+WITH lock AS MATERIALIZED (SELECT (classid::bigint << 32) | objid::bigint AS key FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 SELECT name, host, pid, started_at, heartbeat_at, extract(epoch FROM now() - heartbeat_at)::float8,
-    (SELECT count(*) FROM scheduled_jobs WHERE status = 'running' AND locked_by = name)
+    (SELECT count(*) FROM scheduled_jobs WHERE status = 'running' AND locked_by = name),
+    EXISTS (SELECT 1 FROM lock WHERE key = hashtextextended(name, 0)), clock_ahead_s
 FROM pollers ORDER BY heartbeat_at DESC, name
 """
+# What a poller writes at its start, with 256 KB that exceed the memory allowed for it: they go to a file on the disk of
+# the tables. Nothing is left behind: the transaction is rolled back. Rows that find room in pages that exist can be
+# written on a full disk too, so a row alone would prove nothing.
+PROBE = """
+WITH filler AS MATERIALIZED (SELECT repeat('x', 8000) AS page FROM generate_series(1, %s))
+INSERT INTO pollers (name, host, pid, started_at, heartbeat_at, session_locked)
+SELECT 'probe-' || gen_random_uuid(), '', count(page), now(), now(), false FROM filler
+"""
+PROBE_PAGES = 32
+# At most so often the file is written: PostgreSQL may be set to log each.
+FILL_EVERY_S = 5.0
 # OR, not IN: each half uses its partial index (jobs_due, jobs_running), however many jobs have ended.
 GAUGES = """
 SELECT (SELECT count(*) FROM scheduled_jobs WHERE status = 'running'),
@@ -57,7 +75,10 @@ PARAMETERS = {"late": LATE_AFTER_S, "stuck": STUCK_AFTER_S}
 
 @dataclass(frozen=True, slots=True)
 class PollerState:
-    """A poller. age_s: seconds since its last heartbeat, by the database's clock."""
+    """A poller. age_s: seconds since its last heartbeat, by the database's clock.
+
+    connected: its connection to the database is open; clock_ahead_s: of the database's clock, at the last heartbeat.
+    """
 
     name: str
     host: str
@@ -66,10 +87,16 @@ class PollerState:
     heartbeat_at: datetime
     age_s: float
     running: int
+    connected: bool = False
+    clock_ahead_s: float | None = None
 
     @property
     def fresh(self) -> bool:
         return self.age_s < STALE_AFTER_S
+
+    @property
+    def frozen(self) -> bool:
+        return self.connected and not self.fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +161,69 @@ def read_pollers(cursor: CursorWrapper) -> list[PollerState]:
     return [PollerState(*row) for row in cursor.fetchall()]
 
 
-def read_health() -> tuple[Queue, list[PollerState], list[str]]:
-    """Return queue, pollers, and the migrations missing in the database."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What health is derived from. missing: migrations of this version that the database does not have, and then
+    nothing else is known; unwritable: why the database cannot be written, None: it can; clock_ahead_s: of this process.
+    """
+
+    missing: list[str]
+    queue: Queue = field(default_factory=lambda: Queue(0, 0.0, 0, 0, 0))
+    pollers: list[PollerState] = field(default_factory=list)
+    clock_ahead_s: float = 0.0
+    unwritable: DatabaseState | None = None
+
+
+def read_health() -> Seen:
+    """Read what health is derived from, and try to write.
+
+    Raises: DatabaseError or InterfaceError if the database does not answer in time.
+    """
     with bounded(HEALTH_TIMEOUT_MS) as cursor:
         cursor.execute("SELECT app, name FROM django_migrations")
         missing = known_migrations().difference(cursor.fetchall())
         if missing:
-            return Queue(0, 0.0, 0, 0, 0), [], sorted(f"{app}.{name}" for app, name in missing)
-        return read_queue(cursor), read_pollers(cursor), []
+            return Seen(sorted(f"{app}.{name}" for app, name in missing))
+        queue, pollers, ahead_s = read_queue(cursor), read_pollers(cursor), clock_ahead(cursor)
+    return Seen([], queue, pollers, ahead_s, write_probe.refused())
+
+
+def clock_ahead(cursor: CursorWrapper) -> float:
+    """Return by how many seconds this machine's clock is at least ahead of the database's; negative: behind."""
+    asked = time.time()
+    cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+    theirs: float = cursor.fetchone()[0]
+    answered = time.time()
+    # Their clock was read at some time in between.
+    return max(asked - theirs, 0.0) + min(answered - theirs, 0.0)
+
+
+class WriteProbe:
+    """Tries to write, for the health of this process."""
+
+    def __init__(self) -> None:
+        self.fill_at = 0.0
+
+    def refused(self) -> DatabaseState | None:
+        """Return why the database cannot be written, None: it can."""
+        fills = time.monotonic() >= self.fill_at
+        try:
+            with bounded(HEALTH_TIMEOUT_MS) as cursor:
+                cursor.execute("SET LOCAL work_mem = '64kB'; SET LOCAL temp_tablespaces = ''")
+                cursor.execute(PROBE, [PROBE_PAGES if fills else 1])
+                transaction.set_rollback(True)
+        except DatabaseError as error:
+            state = state_of(error)
+            if state in (None, DatabaseState.AWAY):
+                raise
+            return state
+        if fills:
+            self.fill_at = time.monotonic() + FILL_EVERY_S
+        # A request may have found it full that needed more room.
+        return DatabaseState.FULL if found_full() else None
+
+
+write_probe = WriteProbe()
 
 
 def read_oldest_due(cursor: CursorWrapper) -> DueJob | None:

@@ -1,5 +1,6 @@
 """Health endpoints: content, access and cost."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
@@ -17,7 +18,9 @@ from accounts.tests.factories import make_user
 from common.cached import Cached
 from scheduler import health as scheduler_health
 from scheduler import state
+from scheduler.models import Poller
 from scheduler.tests.factories import make_job, make_poller
+from scheduler.tests.kinds import plain_connection
 from seqpulse.observability import health
 from seqpulse.observability.access import SESSIONS_PER_PERIOD
 
@@ -61,18 +64,60 @@ def test_with_a_poller_and_no_arrears_all_is_well(client: Client) -> None:
     make_job(late_s=-60)
     code, body = ask(client)
     assert (code, body["status"], body["reasons"]) == (200, "ok", [])
-    assert set(body["checks"]) == {"database", "migrations", "pollers", "queue", "jobs"}
+    assert set(body["checks"]) == {"database", "migrations", "pollers", "clock", "queue", "jobs"}
     assert set(body["checks"].values()) == {"ok"}
+    assert body["state"] == "ok"
 
 
 def test_a_silent_poller_is_reported(client: Client) -> None:
     make_poller(age_s=31)
     code, body = ask(client)
     assert (code, body["status"], body["checks"]["pollers"]) == (200, "degraded", "degraded")
+    gone = "All pollers are gone: start one with manage.py run_poller."
+    assert (body["state"], body["reasons"]) == ("pollers_gone", [gone])
     code, body = ask(client, "/health/scheduler")
     [poller] = body["pollers"]
     assert (poller["status"], poller["stale_after_s"], poller["running_jobs"]) == ("stale", 30, 0)
     assert poller["heartbeat_age_s"] == pytest.approx(31, abs=2)
+
+
+def test_a_poller_that_is_connected_and_silent_is_frozen_whether_others_work_or_not(client: Client) -> None:
+    make_poller(name="one", age_s=45)
+    with plain_connection() as link:
+        link.execute("SELECT pg_advisory_lock(hashtextextended('one', 0))")
+        _, body = ask(client)
+        assert (body["status"], body["state"]) == ("degraded", "pollers_frozen")
+        assert "one (45 s)" in body["reasons"][0]
+        make_poller(name="other")
+        scheduler_health.health.forget()
+        _, body = ask(client, "/health/scheduler")
+        assert body["state"] == "pollers_frozen"
+        assert [poller["status"] for poller in body["pollers"]] == ["ok", "frozen"]
+    scheduler_health.health.forget()
+    assert ask(client)[1]["state"] == "ok"
+
+
+@pytest.mark.parametrize(("off_s", "state"), [(3.0, "clock_off"), (-3.0, "clock_off"), (1.0, "ok"), (-1.0, "ok")])
+def test_clocks_that_are_more_than_two_seconds_off_are_reported(
+    client: Client, monkeypatch: pytest.MonkeyPatch, off_s: float, state: str
+) -> None:
+    make_poller(name="a", clock_ahead_s=off_s)
+    _, body = ask(client)
+    assert body["state"] == state
+    assert ("poller a" in str(body["reasons"])) == (state != "ok")
+    Poller.objects.update(clock_ahead_s=None)
+    scheduler_health.health.forget()
+    now = time.time
+    monkeypatch.setattr("scheduler.state.time.time", lambda: now() + off_s)
+    _, body = ask(client)
+    assert body["state"] == state
+    assert body["clock_ahead_s"] == pytest.approx(off_s, abs=0.5)
+    assert ("this web server" in str(body["reasons"])) == (state != "ok")
+
+
+def test_trying_to_write_leaves_nothing_behind(client: Client) -> None:
+    ask(client)
+    assert not Poller.objects.exists()
 
 
 def test_the_scheduler_page_counts_what_each_poller_runs(client: Client) -> None:
@@ -203,7 +248,8 @@ def test_a_thousand_calls_are_one_look_at_the_database(client: Client) -> None:
             client.get("/health")
     # They take longer than the second for which an answer is cached.
     looks = sum("django_migrations" in query["sql"] for query in queries)
-    assert len(queries) <= 6 * looks
+    # To read, and to try to write.
+    assert len(queries) <= 8 * looks + 6 * looks
     assert looks < 50
 
 

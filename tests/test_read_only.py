@@ -15,9 +15,15 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.tests.factories import make_user
+from common import database_state
+from common.database_state import DatabaseState, note_refusal
 from dashboard.tests.pages import shows
 from projects.models import ApiKey
+from scheduler.health import health
 from scheduler.models import ScheduledJob
+from scheduler.state import write_probe
+from scheduler.tests.factories import make_job, make_poller
+from scheduler.tests.kinds import plain_connection
 from security.limits import Rate
 from seqpulse import limits
 from tests.access_table import LINES
@@ -45,11 +51,30 @@ def read_only() -> Iterator[None]:
 def limits_on(settings: Any) -> Iterator[None]:
     settings.SEQPULSE_RATE_LIMITS = True
     settings.SEQPULSE_RATES = {name: Rate(10_000, 60) for name in settings.SEQPULSE_RATES}
+    settings.SEQPULSE_METRICS_TOKEN = "watch-me"
     cache.clear()
     limits.local_counters.counts.clear()
     logging.disable(logging.CRITICAL)
+    forget_states()
     yield
+    forget_states()
     logging.disable(logging.NOTSET)
+
+
+def forget_states() -> None:
+    """Forget what this process knows of the state of the database."""
+    database_state._full_at = None
+    write_probe.fill_at = 0.0
+    health.forget()
+
+
+def state_of_health(client: Client) -> tuple[int, str, str, set[str]]:
+    """Return code and status, the most important problem, and the checks that cannot be told."""
+    health.forget()
+    answer = client.get("/health", headers={"Authorization": "Bearer watch-me"})
+    body = answer.json()
+    unknown = {name for name, status in body["checks"].items() if status == "unknown"}
+    return answer.status_code, body["status"], body["state"], unknown
 
 
 def test_every_address_is_read_as_usual_and_no_form_pretends_to_have_stored_something() -> None:
@@ -97,3 +122,32 @@ def test_limits_hold_though_they_cannot_be_counted_in_the_database(client: Clien
         statuses = [client.get("/accounts/login/").status_code for _ in range(5)]
         assert statuses == [200, 200, 200, 429, 429]
         assert Client(REMOTE_ADDR="192.0.2.9").get("/accounts/login/").status_code == 200
+
+
+STANDSTILL = {"pollers", "queue", "jobs"}
+
+
+def test_health_names_what_keeps_it_from_writing_and_blames_no_poller(client: Client) -> None:
+    make_poller(age_s=3600)
+    make_job(late_s=90)
+    with read_only():
+        assert state_of_health(client) == (200, "degraded", "database_read_only", STANDSTILL)
+        assert client.get("/health/live").status_code == 200
+    assert state_of_health(client)[2] == "pollers_gone"
+
+
+def test_health_names_a_full_disk_when_a_write_was_refused(client: Client) -> None:
+    """tests/crash/test_outages.py has a disk that is full; here a request of this process finds it so."""
+    make_poller()
+    note_refusal(DatabaseState.FULL)
+    assert state_of_health(client) == (200, "degraded", "database_full", STANDSTILL)
+    database_state._full_at = None
+    assert state_of_health(client)[2] == "ok"
+
+
+def test_health_names_a_database_that_takes_too_long_to_write(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_poller()
+    monkeypatch.setattr("scheduler.state.HEALTH_TIMEOUT_MS", 300)
+    with plain_connection() as link, link.transaction():
+        link.execute("LOCK TABLE pollers IN SHARE MODE")
+        assert state_of_health(client) == (200, "degraded", "database_busy", STANDSTILL)

@@ -6,7 +6,7 @@ from django.db import DataError, IntegrityError, InterfaceError, InternalError, 
 from django.db.utils import NotSupportedError
 
 from common import database_state
-from common.database_state import DatabaseState, bookkeeping, cannot_write, last_refusal, note_refusal, state_of
+from common.database_state import DatabaseState, bookkeeping, cannot_write, found_full, note_refusal, state_of
 
 AWAY, READ_ONLY, FULL, BUSY = DatabaseState
 
@@ -68,13 +68,14 @@ def test_bookkeeping_is_skipped_only_while_the_database_cannot_write(code: str) 
             refuse(raised)
 
 
-def test_a_refused_write_is_remembered_for_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_remembered_for_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("common.database_state.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr(database_state, "_refused", None)
-    note_refusal(BUSY)
-    assert last_refusal() is None
+    monkeypatch.setattr(database_state, "_full_at", None)
+    for state in (BUSY, READ_ONLY):
+        note_refusal(state)
+        assert not found_full()
     note_refusal(FULL)
-    assert last_refusal() is FULL
-    clock[0] += database_state.REFUSAL_COUNTS_FOR_S
-    assert last_refusal() is None
+    assert found_full()
+    clock[0] += database_state.FULL_FOR_S
+    assert not found_full()

@@ -34,19 +34,31 @@ NAMES = {
     "database": _("Database"),
     "migrations": _("Migrations"),
     "pollers": _("Pollers"),
+    "clock": _("Clocks"),
     "queue": _("Samples and verdicts"),
     "jobs": _("Jobs"),
 }
+# Of checks that are ok.
+WELL = {
+    "database": _("It answers."),
+    "migrations": _("The tables are those of this version."),
+    "clock": _("They agree with the database's."),
+    "queue": _("They come on time."),
+    "jobs": _("None is stuck, none has failed within the last hour."),
+}
+# By the problem (scheduler/health.py).
 WORDS = {
-    ("database", "ok"): _("It answers."),
-    ("database", "down"): _("It does not answer."),
-    ("migrations", "ok"): _("The tables are those of this version."),
-    ("migrations", "down"): _("Some are missing: run manage.py migrate."),
-    ("pollers", "degraded"): _("None has been heard of: nothing is measured until one is started."),
-    ("queue", "ok"): _("They come on time."),
-    ("queue", "degraded"): _("They come late: there is more to do than the pollers manage."),
-    ("jobs", "ok"): _("None is stuck, none has failed within the last hour."),
-    ("jobs", "degraded"): _("Some are stuck, or have failed within the last hour."),
+    "database_away": _("It does not answer."),
+    "database_read_only": _("It can be read, but nothing can be stored: no sample and no verdict comes in."),
+    "database_full": _("Its disk is full: hardly anything can be stored until there is room."),
+    "database_busy": _("It takes too long to store something."),
+    "migrations_missing": _("Some are missing: run manage.py migrate."),
+    "pollers_gone": _("None has been heard of: nothing is measured until one is started."),
+    "pollers_frozen": _("Some are frozen: their samples come late, until they are restarted."),
+    "clock_off": _("Some are more than two seconds off: what is shown as past or future may be wrong."),
+    "jobs_late": _("They come late: there is more to do than the pollers manage."),
+    "jobs_stuck": _("Some are stuck, or have failed within the last hour."),
+    "jobs_failed": _("Some are stuck, or have failed within the last hour."),
 }
 
 # By environment and phase, to use the index samples_of_environment: else all samples of the day are read. Partitions of
@@ -126,6 +138,6 @@ def status_page(*, for_staff: bool) -> dict[str, Any]:
 def words_of(name: str, state: str, found: Health) -> Any:
     """Describe the state of a check."""
     if (name, state) != ("pollers", "ok"):
-        return WORDS.get((name, state), "")
+        return WORDS.get(found.problem_of(name)) or (WELL[name] if state == "ok" else "")
     count = found.facts["pollers"]
     return ngettext("%(n)d poller is at work.", "%(n)d pollers are at work.", count) % {"n": count}

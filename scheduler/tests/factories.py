@@ -7,10 +7,11 @@ from django.utils import timezone
 from scheduler.models import Poller, ScheduledJob
 
 
-def make_poller(name: str = "a", *, age_s: float = 0.0) -> Poller:
+def make_poller(name: str = "a", *, age_s: float = 0.0, **columns: object) -> Poller:
     now = timezone.now()
     heartbeat_at = now - timedelta(seconds=age_s)
-    return Poller.objects.create(name=name, host=f"host-of-{name}", pid=4711, started_at=now, heartbeat_at=heartbeat_at)
+    values = {"host": f"host-of-{name}", "pid": 4711, "started_at": now, "heartbeat_at": heartbeat_at, **columns}
+    return Poller.objects.create(name=name, **values)
 
 
 def make_job(late_s: float = 0.0, **columns: object) -> ScheduledJob:

@@ -31,11 +31,12 @@ def answer(request: HttpRequest, status: str, details: dict[str, Any]) -> JsonRe
 
 @limited(UNLIMITED)
 class HealthView(View):
-    """GET /health: database, migrations, pollers, queue, jobs."""
+    """GET /health: database (a write is tried), migrations, pollers, clocks, queue, jobs."""
 
     def get(self, request: HttpRequest) -> JsonResponse:
         found = health.get()
-        return answer(request, found.status, {"checks": found.checks, "reasons": found.reasons, **found.facts})
+        details = {"state": found.state, "checks": found.checks, "reasons": found.reasons, **found.facts}
+        return answer(request, found.status, details)
 
 
 @limited(UNLIMITED)
@@ -53,12 +54,14 @@ class SchedulerHealthView(View):
                 "heartbeat_at": poller.heartbeat_at,
                 "heartbeat_age_s": round(poller.age_s, 3),
                 "stale_after_s": STALE_AFTER_S,
-                "status": "ok" if poller.fresh else "stale",
+                "status": "ok" if poller.fresh else "frozen" if poller.frozen else "stale",
+                "clock_ahead_s": poller.clock_ahead_s and round(poller.clock_ahead_s, 3),
                 "running_jobs": poller.running,
             }
             for poller in found.pollers
         ]
-        return answer(request, found.status, {"reasons": found.reasons, **found.facts, "pollers": pollers})
+        details = {"state": found.state, "reasons": found.reasons, **found.facts, "pollers": pollers}
+        return answer(request, found.status, details)
 
 
 @limited(UNLIMITED)

@@ -14,8 +14,12 @@ import sys
 import psycopg
 
 TIMEOUT_S = 4
-# Like scheduler.models.HEARTBEAT_STALE_AFTER.
-FRESH = "SELECT 1 FROM pollers WHERE host = %s AND heartbeat_at > now() - interval '30 seconds' LIMIT 1"
+# Like scheduler.models.HEARTBEAT_STALE_AFTER. While nothing can be written no poller is restarted for its silence: it
+# would lose what it has measured.
+FRESH = """
+SELECT 1 FROM pollers WHERE host = %s AND (heartbeat_at > now() - interval '30 seconds'
+    OR current_setting('transaction_read_only')::boolean) LIMIT 1
+"""
 
 
 def allowed_host(setting: str) -> str:
