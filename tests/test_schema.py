@@ -147,8 +147,8 @@ def test_what_no_made_up_call_meets_is_described_too(api: Api, settings: Any, mo
 
     operations = (one.ok() for one in made_up_calls.get_all_operations())
     trigger = next(one for one in operations if one.label == "POST /deployments/trigger")
-    monkeypatch.setattr(settings, "SEQPULSE_RATE_LIMITS", True)
-    monkeypatch.setattr(settings, "SEQPULSE_RATES", dict.fromkeys(settings.SEQPULSE_RATES, Rate(2, 86400 * 365)))
+    settings.SEQPULSE_RATE_LIMITS = True
+    settings.SEQPULSE_RATES = dict.fromkeys(settings.SEQPULSE_RATES, Rate(2, 86400 * 365))
 
     def status_of(env: str) -> int:
         case = trigger.Case(body={"env": env}, media_type="application/json")
