@@ -70,6 +70,13 @@ class AccountAdapter(DefaultAccountAdapter):
             return False
         return bool(super().can_delete_email(email_address))
 
+    def is_safe_url(self, url: str | None) -> bool:
+        """Return whether the browser may be led to this URL after a form; what is no URL ("http://[") may not."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:
+            return False
+
     def get_client_ip(self, request: HttpRequest) -> str:
         """Return the caller's address behind our proxies, for sessions and mails."""
         address = parse_address(address_of(request))

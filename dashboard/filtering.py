@@ -28,6 +28,8 @@ RANGES = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(
 RANGE_LABELS = {"24h": _("Last 24 hours"), "7d": _("Last 7 days"), "30d": _("Last 30 days")}
 YEARS = (2000, 2100)
 MOMENT = "%Y-%m-%dT%H:%M"
+# Parameters that are no filters.
+PAGING = ("cursor",)
 UNKNOWN_CHOICE = _("There is no such choice any more. Pick another one.")
 
 
@@ -173,6 +175,11 @@ class ListFilters(forms.Form):
     def troubles(self) -> list[tuple[Any, Any]]:
         """Return fields with an invalid value and their errors."""
         return [(self[name], " ".join(map(str, errors))) for name, errors in self.errors.items()]
+
+    @property
+    def unknown(self) -> list[str]:
+        """Return the parameters of the URL that the list does not know: a misspelt filter filters nothing."""
+        return [name for name in self.data if name not in self.fields and name not in PAGING]
 
     def chips(self, path: str) -> list[dict[str, Any]]:
         """Return the active filters: label, value, and URL of the list without it."""

@@ -29,7 +29,7 @@ def error_page(request: HttpRequest, status: int, context: dict[str, Any] | None
 
 def answer(request: HttpRequest, status: int, code: str, words: str) -> HttpResponse:
     """Return JSON for API paths, else the page of this status."""
-    return error_response(status, code, words) if is_api_path(request.path) else error_page(request, status)
+    return error_response(status, code, words) if is_api_path(request.path_info) else error_page(request, status)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -75,7 +75,7 @@ def database_answer(request: HttpRequest, error: BaseException | None) -> HttpRe
 
 def database_away(request: HttpRequest, state: DatabaseState = DatabaseState.AWAY) -> HttpResponse:
     """Return 503 with Retry-After while the database cannot do what was asked, as JSON or as a page."""
-    if is_api_path(request.path):
+    if is_api_path(request.path_info):
         response: HttpResponse = error_response(503, "database_unavailable", DATABASE_WORDS[state])
     else:
         again = "" if request.method in READING else "/"

@@ -14,7 +14,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from common.database_state import bookkeeping
 from seqpulse.api import RETRY_AFTER_SECONDS, is_api_path
-from seqpulse.errors import READING, database_answer, error_page
+from seqpulse.errors import READING, answer, database_answer
 
 
 class SessionMiddleware(sessions.SessionMiddleware):
@@ -47,14 +47,15 @@ class AccountPagesMiddleware(MiddlewareMixin):
 
 
 class WrongMethodMiddleware(MiddlewareMixin):
-    """Answer 405 with a page instead of Django's empty one, for example for the URL of a form in the address bar."""
+    """Answer 405 in words, in JSON or with a page (the URL of a form in the address bar), where Django's is empty."""
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        if response.status_code != 405 or response.content or is_api_path(request.path_info):
+        if response.status_code != 405 or response.content:
             return response
-        page = error_page(request, 405)
-        page["Allow"] = response["Allow"]
-        return page
+        words = f"This address takes {response['Allow']}."
+        in_words = answer(request, 405, "method_not_allowed", words)
+        in_words["Allow"] = response["Allow"]
+        return in_words
 
 
 class PageCompressionMiddleware(GZipMiddleware):

@@ -3,6 +3,7 @@
 import json
 from io import BytesIO
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 from wsgiref.util import setup_testing_defaults
 
@@ -191,6 +192,31 @@ def test_refusals_of_a_whole_call_say_what_to_send(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize("path", [*FIELDS, *QUERIES, "/health", "/"])
 def test_other_methods_are_answered_in_words(pipeline: Pipeline, method: str, path: str) -> None:
     no_crash(pipeline.client.generic(method, path, b"{"))
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/health/scheduler", "/health/live", "/db-check", "/metrics", "/ds-metrics"]
+)
+def test_what_is_only_read_is_refused_in_json_without_a_token(path: str) -> None:
+    answer = no_crash(Client(enforce_csrf_checks=True).post(path))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert answer.json()["detail"] == f"This address takes {answer['Allow']}."
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/api/schema"])
+def test_the_documentation_says_which_methods_it_takes(client: Client, path: str) -> None:
+    answer = client.options(path)
+    assert (answer.status_code, answer.content, answer["Allow"]) == (200, b"", "GET, HEAD, OPTIONS")
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/accounts/logout/", "/accounts/signup/"])
+@pytest.mark.parametrize(
+    "next_page", ["http://[", "//[", "http://[::1", "https://\u2100/", "//\u2100", "\0", "javascript:x"]
+)
+def test_what_is_no_url_is_no_page_to_go_on_to(client: Client, path: str, next_page: str) -> None:
+    for send in (client.get, client.post):
+        answer = no_crash(send(f"{path}?{urlencode({'next': next_page})}", {"next": next_page}))
+        assert not answer.headers.get("Location", "/").startswith(("http", "//", "javascript"))
 
 
 LOGINS: list[dict[str, str]] = [

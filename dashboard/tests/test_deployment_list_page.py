@@ -57,6 +57,13 @@ def test_what_is_filtered_is_shown_and_can_be_cleared_one_by_one(browser_of, env
     assert f'href="{LIST}?sort=duration">Clear all' in body
 
 
+@pytest.mark.parametrize("path", [LIST, "/dashboard/hints/"])
+def test_a_filter_that_a_list_does_not_have_is_named(browser_of, environment, path: str) -> None:
+    words_of_it = "so they filter nothing: enviroment, page."
+    shows(browser_of.get(path, {"enviroment": "prod", "page": "2", "environment": ""}), words_of_it)
+    has(browser_of.get(path, {"environment": "", "cursor": "x"}), without=["they filter nothing"])
+
+
 def test_a_rollback_is_shown_as_such_in_the_list_on_its_page_and_in_files(browser_of, environment) -> None:
     usual = make_deployment(environment=environment)
     rollback = make_deployment(environment=make_environment(project=environment.project), kind="rollback")
