@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from time import monotonic
 from typing import Any
 from uuid import UUID
 
 import django_filters
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers, status
@@ -28,15 +27,17 @@ from analysis.serializers import (
     StandingVerdict,
     VerdictSerializer,
 )
+from common.holding import Answer, can_hold, hold, rendered
 from common.listing import ListFilter, NewestFirst
 from common.moments import IsoMomentField
 from common.openapi import described
+from deployments import changes
 from deployments.api import sentences
 from deployments.closing import earlier_attempt, why_closed
-from deployments.long_poll import long_poll
 from deployments.models import NEVER_JUDGED, Deployment, State
 from metrics.models import MetricSample, Phase
 from projects.authentication import project_of
+from projects.models import Project
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_S = 60
@@ -58,8 +59,8 @@ def deployments_of(request: Request) -> QuerySet[Deployment]:
     return Deployment.objects.of(project_of(request)).select_related(*related).defer(*UNSHOWN)
 
 
-def with_verdicts(request: Request) -> QuerySet[Deployment]:
-    return Deployment.objects.of(project_of(request)).select_related("verdict")
+def with_verdicts(project: Project | int) -> QuerySet[Deployment]:
+    return Deployment.objects.filter(project=project).select_related("verdict")
 
 
 class MomentFilter(django_filters.IsoDateTimeFilter):
@@ -156,30 +157,45 @@ class VerdictView(APIView):
         """Return the verdict: 202 until it exists, then 200; 409 if the deployment ended without a finish."""
         query = WaitRequest(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        deployment = get_object_or_404(with_verdicts(request), uuid=uuid)
+        deployment = get_object_or_404(with_verdicts(project_of(request)), uuid=uuid)
         wait_s = query.validated_data["wait"]
-        begun = monotonic()
-        if wait_s and not stands(deployment):
-            long_poll(lambda: standing_in(with_verdicts(request), uuid), wait_s)
-            deployment = get_object_or_404(with_verdicts(request), uuid=uuid)
-        head = {
-            "deployment_id": str(deployment.uuid),
-            "state": deployment.state,
-            "samples": sample_count(deployment),
-            "message": sentences(earlier_attempt(deployment)) or None,
-        }
-        if deployment.state in NEVER_JUDGED:
-            raise NeverJudged(deployment, head)
-        if not stands(deployment):
-            # A caller that was held for as long as it asked may call again at once; others when the next sample is
-            # due, at most 15 s later.
-            was_held = wait_s >= 1 and monotonic() - begun >= wait_s
-            retry_after = 1 if was_held else max(1, min(15, round(deployment.interval_s)))
-            pending = {**head, "gate": "pending", "verdict": None}
-            return Response(pending, status=202, headers={"Retry-After": str(retry_after)})
-        verdict = VerdictSerializer(deployment.verdict).data
-        hints = HintSerializer(deployment.hints.all(), many=True).data
-        return Response({**head, **verdict, "hints": hints})
+        if wait_s and not is_over(deployment) and can_hold(request):
+            hold(request, verdict_of(deployment, wait_s))
+        return gate_of(deployment)
+
+
+def verdict_of(deployment: Deployment, wait_s: float) -> Answer:
+    """Return what waits for the verdict."""
+    pk, project = deployment.pk, deployment.project_id
+
+    def look(last: bool) -> Response | None:
+        # A deleted one is not found by the next call.
+        found = with_verdicts(project).filter(pk=pk).first()
+        return gate_of(found, held=last and wait_s >= 1) if found is not None and (last or is_over(found)) else None
+
+    return Answer(
+        (changes.state_of(pk),), wait_s, f"project:{project}", rendered(look), key=("verdict", pk, wait_s >= 1)
+    )
+
+
+def gate_of(deployment: Deployment, *, held: bool = False) -> Response:
+    """Return the verdict, or 202. Raises NeverJudged. held: the call has waited for as long as it asked."""
+    head = {
+        "deployment_id": str(deployment.uuid),
+        "state": deployment.state,
+        "samples": sample_count(deployment),
+        "message": sentences(earlier_attempt(deployment)) or None,
+    }
+    if deployment.state in NEVER_JUDGED:
+        raise NeverJudged(deployment, head)
+    if not stands(deployment):
+        # A caller that was held may call again at once; others when the next sample is due, at most 15 s later.
+        retry_after = 1 if held else max(1, min(15, round(deployment.interval_s)))
+        pending = {**head, "gate": "pending", "verdict": None}
+        return Response(pending, status=202, headers={"Retry-After": str(retry_after)})
+    verdict = VerdictSerializer(deployment.verdict).data
+    hints = HintSerializer(deployment.hints.all(), many=True).data
+    return Response({**head, **verdict, "hints": hints})
 
 
 class NeverJudged(APIException):
@@ -196,9 +212,9 @@ def stands(deployment: Deployment) -> bool:
     return hasattr(deployment, "verdict")
 
 
-def standing_in(deployments: QuerySet[Deployment], uuid: UUID) -> Deployment | None:
-    """Return the deployment once its verdict exists, or it is known that there will be none."""
-    return deployments.filter(Q(verdict__isnull=False) | Q(state__in=NEVER_JUDGED), uuid=uuid).first()
+def is_over(deployment: Deployment) -> bool:
+    """Return whether the verdict exists, or it is known that there will be none."""
+    return stands(deployment) or deployment.state in NEVER_JUDGED
 
 
 def sample_count(deployment: Deployment) -> dict[str, int]:

@@ -4,20 +4,16 @@ Beside its response, a view hands the server an `Answer` (a call that waits for 
 page). Where the server cannot hold answers (another WSGI server, the test client), the response is sent at once.
 """
 
-from collections.abc import Callable, Mapping
-from contextvars import copy_context
-from dataclasses import dataclass, replace
-from time import monotonic
-from typing import Any
+from collections.abc import Callable, Hashable
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 
-import structlog
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-
-logger = structlog.get_logger(__name__)
 
 # Keys of the WSGI environment: set by a server that can hold answers, and by a view for it.
 CAN_HOLD = "seqpulse.can_hold"
@@ -26,17 +22,24 @@ HELD = "seqpulse.held"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Wait for a change, then answer.
+    """Wait for a change, then answer. Thousands wait at once: keep the request out of `look`.
 
-    topics: what to wait for (deployments/changes.py); seconds: for how long; owner: who it is for, because places are
-    shared fairly; look: called on a thread after a change, and with True when the time is up; it returns the response,
-    or None to go on waiting. The view's own response is sent where there is no place or the server ends.
+    Attributes:
+        topics: what to wait for (deployments/changes.py).
+        seconds: for how long.
+        owner: who it is for: places are shared fairly.
+        look: called on a thread after a change, and with True when the time is up; returns the response, or None to go
+            on waiting. The view's own response is sent where there is no place, and when the server ends.
+        key: answers with the same key are the same, and looked for once; None: with no other.
+        context: of the request.
     """
 
     topics: tuple[str, ...]
     seconds: float
     owner: str
     look: Callable[[bool], HttpResponse | None]
+    key: Hashable = None
+    context: Context = field(default_factory=copy_context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +57,12 @@ def can_hold(request: HttpRequest | Request) -> bool:
 
 
 def hold(request: HttpRequest | Request, held: Answer | Stream) -> None:
-    """Hold the answer to this request. A later answer is logged like the request, with the seconds that it waited."""
-    if isinstance(held, Answer):
-        context, look, began = copy_context(), held.look, monotonic()
-        held = replace(held, look=lambda last: context.run(look_and_log, look, began, last))
+    """Hold the answer to this request."""
     request.META[HELD] = held
 
 
-def look_and_log(look: Callable[[bool], HttpResponse | None], began: float, last: bool) -> HttpResponse | None:
-    response = look(last)
-    if response is not None:
-        logger.info("held_request_answered", code=response.status_code, waited_s=round(monotonic() - began, 3))
-    return response
-
-
-def held_by(environ: Mapping[str, Any]) -> Answer | Stream | None:
-    """Return what the view of the request wants to be held."""
-    held: Answer | Stream | None = environ.get(HELD)
-    return held
-
-
-def rendered(
-    view: APIView, request: Request, look: Callable[[bool], Response | None]
-) -> Callable[[bool], HttpResponse | None]:
-    """Return `look` for an Answer: with the view's error responses, rendered."""
+def rendered(look: Callable[[bool], Response | None]) -> Callable[[bool], HttpResponse | None]:
+    """Return `look` for an Answer, rendered as JSON. API errors that it raises are responses, too."""
 
     def look_and_render(last: bool) -> HttpResponse | None:
         try:
@@ -85,7 +70,12 @@ def rendered(
         except (OperationalError, InterfaceError):
             raise  # not an answer: the caller tries again
         except Exception as error:
-            response = view.handle_exception(error)
-        return response and view.finalize_response(request, response).render()
+            response = APIView().get_exception_handler()(error, {})
+            if response is None:
+                raise
+        if response is None:
+            return None
+        headers = {**response.headers, "Content-Type": JSONRenderer.media_type}
+        return HttpResponse(JSONRenderer().render(response.data), status=response.status_code, headers=headers)
 
     return look_and_render

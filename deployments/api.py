@@ -15,8 +15,10 @@ from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 from structlog.contextvars import bind_contextvars
 
+from common.holding import Answer, can_hold, hold, rendered
 from common.openapi import described
-from deployments import statements
+from deployments import changes, statements
+from deployments.models import Deployment
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
 from deployments.services import (
     EndpointConflict,
@@ -25,8 +27,9 @@ from deployments.services import (
     UnknownEnvironment,
     finish_deployment,
     finish_named,
+    pending_pre_sample,
+    settled_pre_sample,
     start_deployment,
-    wait_for_pre_sample,
 )
 from explain.facts import Fact
 from explain.rendering import render
@@ -169,7 +172,7 @@ class TriggerView(APIView):
         deployment = started.deployment
         answer = trigger_answer(deployment.uuid, deployment.number, started.status, [*started.notes, *body["notes"]])
         if body["wait_for_pre"]:
-            answer["pre"] = asdict(wait_for_pre_sample(started.deployment, MAX_WAIT_FOR_PRE_S))
+            add_pre_sample(request, deployment, answer)
         return Response(answer)
 
     @staticmethod
@@ -183,6 +186,22 @@ class TriggerView(APIView):
         if done is None or done.uuid is None:
             return None if done is None else Usual(done.used)
         return Usual(done.used, trigger_answer(done.uuid, done.number, "created", [*done.notes, *body["notes"]]))
+
+
+def add_pre_sample(request: Request, deployment: Deployment, answer: dict[str, Any]) -> None:
+    """Add the state of the PRE sample; hold the answer until it is known, where the server can."""
+    pk, settled = deployment.pk, settled_pre_sample(deployment.pk)
+    seconds = MAX_WAIT_FOR_PRE_S if settled is None and can_hold(request) else 0.0
+    pending = pending_pre_sample(seconds)
+    answer["pre"] = asdict(settled or pending)
+
+    def look(last: bool) -> Response | None:
+        settled = settled_pre_sample(pk)
+        return Response({**answer, "pre": asdict(settled or pending)}) if settled is not None or last else None
+
+    if seconds:
+        owner = f"project:{deployment.project_id}"
+        hold(request, Answer((changes.deployment(pk),), seconds, owner, rendered(look)))
 
 
 @limited(DEPLOYMENTS)

@@ -13,7 +13,6 @@ from django.db.models import F
 
 from deployments.closing import earlier_attempt, supersede, why_closed
 from deployments.commits import same_commit
-from deployments.long_poll import long_poll
 from deployments.models import Deployment, DeploymentKey, Kind, State
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from deployments.rollbacks import rolls_back_to
@@ -313,9 +312,9 @@ class PreSample:
     message: str | None = None
 
 
-def settled_pre_sample(deployment: Deployment) -> PreSample | None:
+def settled_pre_sample(deployment_id: int) -> PreSample | None:
     """Return the state of the PRE sample once it is stored or its first attempt has failed, else None."""
-    job = ScheduledJob.objects.filter(deployment=deployment, job_type="pre_collect").first()
+    job = ScheduledJob.objects.filter(deployment_id=deployment_id, job_type="pre_collect").first()
     if job is None:
         return PreSample("failed", render(Fact("pre_sample_without_job")))
     if job.status == JobStatus.COMPLETED:
@@ -325,11 +324,9 @@ def settled_pre_sample(deployment: Deployment) -> PreSample | None:
     return None
 
 
-def wait_for_pre_sample(deployment: Deployment, seconds: float) -> PreSample:
-    """Return the state of the PRE sample after waiting for it for at most so many seconds."""
-    return long_poll(lambda: settled_pre_sample(deployment), seconds) or PreSample(
-        "pending", render(Fact("pre_sample_pending", {"seconds": seconds}))
-    )
+def pending_pre_sample(seconds: float) -> PreSample:
+    """Return the state of a PRE sample that did not come within so many seconds."""
+    return PreSample("pending", render(Fact("pre_sample_pending", {"seconds": seconds})))
 
 
 @dataclass(frozen=True, slots=True)

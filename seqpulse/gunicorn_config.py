@@ -31,7 +31,7 @@ class StructuredLogger(Logger):
 bind = f"{ENVIRONMENT.text('SEQPULSE_BIND', '127.0.0.1')}:{ENVIRONMENT.typed('PORT', 8000, environment.Port)}"
 workers = ENVIRONMENT.typed("WEB_CONCURRENCY", 2, environment.Workers)
 worker_class = "seqpulse.front.worker.FrontWorker"
-# A pipeline that waits for its verdict occupies a thread (at most 16, deployments/long_poll.py); others must be served.
+# Requests at work at the same time in a worker; those that wait occupy none.
 threads = 24
 # Longer than the longest waiting answer (60 s).
 timeout = 90

@@ -79,6 +79,8 @@ CACHES = {
 SEQPULSE_BIND = ENVIRONMENT.text("SEQPULSE_BIND", "127.0.0.1")
 SEQPULSE_PORT = ENVIRONMENT.typed("PORT", 8000, env.Port)
 SEQPULSE_WEB_CONCURRENCY = ENVIRONMENT.typed("WEB_CONCURRENCY", 2, env.Workers)
+# Calls and open pages that wait in one web process.
+SEQPULSE_WAITING_MAX = ENVIRONMENT.typed("SEQPULSE_WAITING_MAX", 4000, env.Places)
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -11,6 +11,7 @@ from typing import Any
 from seqpulse.front.bounds import Bounds
 from seqpulse.front.bridge import Bridge, Wsgi
 from seqpulse.front.server import FrontServer
+from seqpulse.front.waiting import Waiting
 from tests.processes import wait_for
 
 BODY_BYTES = 1024 * 1024
@@ -19,8 +20,8 @@ BODY_BYTES = 1024 * 1024
 class Front(FrontServer):
     """A front that runs in a thread."""
 
-    def __init__(self, wsgi: Wsgi, bounds: Bounds, **given: Any) -> None:
-        super().__init__(Bridge(wsgi, threads=4, body_bytes=BODY_BYTES, bounds=bounds), **given)
+    def __init__(self, wsgi: Wsgi, bounds: Bounds, waiting: Waiting | None = None, **given: Any) -> None:
+        super().__init__(Bridge(wsgi, threads=4, body_bytes=BODY_BYTES, bounds=bounds, waiting=waiting), **given)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self.listener.getsockname()[1]
 

@@ -1,6 +1,7 @@
 """Waiting in the event loop (seqpulse/front): who is woken by what, who gets a place, what a lost connection does."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -54,8 +55,10 @@ class Looks:
 OK = HttpResponse("ok")
 
 
-def answer(look: Callable[[bool], HttpResponse | None], seconds: float = LONG_S, owner: str = "p") -> Answer:
-    return Answer(("s1", "s2"), seconds, owner, look)
+def answer(
+    look: Callable[[bool], HttpResponse | None], seconds: float = LONG_S, owner: str = "p", key: str | None = None
+) -> Answer:
+    return Answer(("s1", "s2"), seconds, owner, look, key)
 
 
 async def waiting_for(held: Waiting, *answers: Answer, since: float | None = None) -> list[asyncio.Task[Any]]:
@@ -124,6 +127,45 @@ def test_when_the_time_is_up_the_view_looks_once_more(no_database: None) -> None
         assert await held.answer(answer(look, seconds=0.02), now()) is OK
         assert look.asked == [True]
         assert await held.answer(answer(Looks(None), seconds=0.02), now()) is None
+
+    run(test)
+
+
+def test_equal_answers_to_one_change_are_looked_for_once(no_database: None) -> None:
+    async def test(held: Waiting) -> None:
+        look = Looks(None, OK)
+        tasks = await waiting_for(held, *[answer(look, key="same")] * 20)
+        held.topics.announce(["s1"])
+        await until(lambda: look.asked == [False])
+        await asyncio.sleep(0.01)
+        tasks[0].cancel()
+        held.topics.announce(["s1"])
+        assert await asyncio.gather(*tasks[1:]) == [OK] * 19
+        assert look.asked == [False, False]
+
+    run(test)
+
+
+def test_a_look_that_began_before_a_change_does_not_count_for_it(no_database: None) -> None:
+    async def test(held: Waiting) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow(last: bool) -> HttpResponse | None:
+            if begun.is_set():
+                return OK
+            begun.set()
+            assert go_on.wait(PATIENCE_S)
+            return None
+
+        tasks = await waiting_for(held, *[answer(slow, key="same")] * 2)
+        tasks += await waiting_for(held, Answer(("s3",), LONG_S, "p", slow, key="same"))
+        held.topics.announce(["s1"])
+        await until(begun.is_set)
+        held.topics.announce(["s3"])
+        assert await tasks[2] is OK
+        go_on.set()
+        held.topics.announce(["s1"])
+        assert await asyncio.gather(*tasks) == [OK] * 3
 
     run(test)
 

@@ -4,28 +4,26 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from io import BytesIO
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from django.db import close_old_connections
 from django.http import HttpResponse
 
-from common.parking import CAN_PARK, PARKING, Parking
+from common.holding import CAN_HOLD, HELD, Stream
 from seqpulse.front.bounds import Bounds, Running
 from seqpulse.front.connections import ADDRESS
 from seqpulse.front.refusals import Refusals
+from seqpulse.front.waiting import Waiting
 from seqpulse.observability.http_metrics import BEGAN
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
 Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -35,28 +33,10 @@ AHEAD_BYTES = 256 * 1024
 FILE_BLOCK_BYTES = 64 * 1024
 NO_BODY = (204, 304)
 LOOPBACK = ("127.0.0.1", "::1")
-
-
-class Subscription(Protocol):
-    """Someone who waits for changes of topics."""
-
-    async def wait(self, until: float) -> bool:
-        """Wait for a change; return False if there was none. until: by the loop's clock."""
-        ...
-
-
-class Topics(Protocol):
-    """Who waits for which changes in this process."""
-
-    def subscribe(self, topics: tuple[str, ...], since: float) -> Any:
-        """Return a Subscription to changes after `since`, by the loop's clock."""
-        ...
-
-    def unsubscribe(self, subscription: Any) -> None: ...
-
-    def wake_all(self, *, changed: bool = True) -> None:
-        """Have every `wait` return. changed: as if every topic had changed."""
-        ...
+# Headers of an answer that do not hold for the one that came of waiting.
+OF_THE_FIRST = {"content-length", "retry-after"}
+# Of a stream: no proxy may collect it.
+STREAM = [("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")]
 
 
 class FileBlocks:
@@ -86,11 +66,17 @@ class Answer:
     file: FileBlocks | None = None
 
     def replaced_by(self, better: HttpResponse) -> "Answer":
-        """Return the other answer, with the headers of this one that it does not have."""
+        """Return the other answer, with the headers of this one that it does not have and that hold for it too."""
         headers = [*better.items(), ("Content-Length", str(len(better.content)))]
-        own = {name.lower() for name, _ in headers}
-        headers += [(name, value) for name, value in self.headers if name.lower() not in own]
-        return Answer(better.status_code, headers, [better.content])
+        return Answer(better.status_code, self._with(headers), [better.content])
+
+    def as_stream(self) -> "Answer":
+        """Return the beginning of a stream of events in place of this answer."""
+        return Answer(200, self._with(STREAM))
+
+    def _with(self, headers: Headers) -> Headers:
+        own = {name.lower() for name, _ in headers} | OF_THE_FIRST
+        return [*headers, *((name, value) for name, value in self.headers if name.lower() not in own)]
 
     @classmethod
     def of(cls, response: HttpResponse) -> "Answer":
@@ -194,15 +180,6 @@ class Call:
         self.answer.body.append(chunk)
 
 
-def resumed(parking: Parking) -> HttpResponse | None:
-    """Call `resume` with a usable database connection, like a request of its own."""
-    close_old_connections()
-    try:
-        return parking.resume()
-    finally:
-        close_old_connections()
-
-
 class Bridge:
     """ASGI application that runs a WSGI application in threads.
 
@@ -210,26 +187,21 @@ class Bridge:
         threads: number of requests that run at once, each with a database connection of its own.
         body_bytes: the application refuses larger bodies, so no more than one byte more is read.
         bounds: how many requests may be under way.
-        topics: where parked requests wait; None: requests are not parked.
+        waiting: holds the answers that views want to be held; None: they are sent at once.
     """
 
     def __init__(
-        self, wsgi: Wsgi, *, threads: int, body_bytes: int, bounds: Bounds, topics: Topics | None = None
+        self, wsgi: Wsgi, *, threads: int, body_bytes: int, bounds: Bounds, waiting: Waiting | None = None
     ) -> None:
         self.wsgi = wsgi
         self.body_bytes = body_bytes
         self.bounds = bounds
         self.running = Running(bounds)
         self.refusals = Refusals(bounds)
-        self.topics = topics
+        self.waiting = waiting
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
-        # By path.
-        self.streams: dict[str, App] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if stream := self.streams.get(scope["path"]):
-            await stream(scope, receive, send)
-            return
         body = await self._body(receive)
         if body is not None:
             await Exchange(self, environ_of(scope, body), receive, send).run()
@@ -262,13 +234,19 @@ class Exchange:
         self.gone: asyncio.Task[Any] | None = None
 
     async def run(self) -> None:
-        if self.bridge.topics is not None:
-            self.environ[CAN_PARK] = True
+        waiting = self.bridge.waiting
+        self.environ[CAN_HOLD] = waiting is not None
         try:
             answer = await self._made()
-            parking = self.environ.pop(PARKING, None)
-            if parking is not None and self.bridge.topics is not None and not self.started:
-                answer = await self._parked(self.bridge.topics, parking, answer)
+            held, can_stream = self.environ.pop(HELD, None), self._knows_chunks()
+            # What waits is small.
+            self.environ = {}
+            if held is not None and waiting is not None and not self.started:
+                if not isinstance(held, Stream):
+                    better = await self._unless_gone(waiting.answer(held, self.began))
+                    answer = answer if better is None else answer.replaced_by(better)
+                elif can_stream:
+                    answer = await self._streamed(waiting.events(held), answer)
             if answer.file is not None:
                 await self._send_file(answer, answer.file)
             await self._sent(answer, more=False)
@@ -281,9 +259,12 @@ class Exchange:
         with self.bridge.running.one_of(self.environ[ADDRESS]) as refused:
             if refused:
                 return Answer.of(self.bridge.refusals.response(refused, self.environ))
-            # HTTP 1.0 knows no chunks: its answers are sent once their length is known.
-            emit = None if self.environ["SERVER_PROTOCOL"] == "HTTP/1.0" else self._emit
+            # Without chunks, answers are sent once their length is known.
+            emit = self._emit if self._knows_chunks() else None
             return await self._in_pool(Call(self.bridge.wsgi, self.environ, emit).run)
+
+    def _knows_chunks(self) -> bool:
+        return bool(self.environ["SERVER_PROTOCOL"] != "HTTP/1.0")
 
     async def _in_pool(self, work: Callable[[], T]) -> T:
         return await self.loop.run_in_executor(self.bridge.pool, work)
@@ -317,20 +298,25 @@ class Exchange:
             # This also ends the request for Django, which then looks after the connections of a thread.
             await self._in_pool(file.close)
 
-    async def _parked(self, topics: Topics, parking: Parking, answer: Answer) -> Answer:
-        """Return the answer that came of waiting, else the given one."""
-        until = self.loop.time() + parking.seconds
-        subscription = topics.subscribe(parking.topics, since=self.began)
+    async def _unless_gone(self, wanted: Awaitable[T]) -> T | None:
+        """Return the result; None, and stop, once the client goes away."""
+        work = asyncio.ensure_future(wanted)
         try:
-            while True:
-                change = self.loop.create_task(subscription.wait(until))
-                await asyncio.wait((change, self._client_has_gone()), return_when=asyncio.FIRST_COMPLETED)
-                if not change.done():
-                    change.cancel()
-                    return answer
-                if not change.result():
-                    return answer
-                if (better := await self._in_pool(partial(resumed, parking))) is not None:
-                    return answer.replaced_by(better)
+            await asyncio.wait((work, self._client_has_gone()), return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
         finally:
-            topics.unsubscribe(subscription)
+            if not work.done():
+                work.cancel()
+                await asyncio.wait((work,))
+
+    async def _streamed(self, events: AsyncGenerator[bytes], answer: Answer) -> Answer:
+        """Send the events; return what is left to be sent: nothing, or the given answer if there were none."""
+        try:
+            while event := await self._unless_gone(anext(events, b"")):
+                if not self.started:
+                    answer = answer.as_stream()
+                answer.body = [event]
+                await self._sent(answer, more=True)
+        finally:
+            await events.aclose()
+        return Answer(200, []) if self.started else answer

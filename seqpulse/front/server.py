@@ -11,6 +11,7 @@ from uvicorn.server import Server
 
 from seqpulse.front.bridge import Bridge, environ_of
 from seqpulse.front.connections import Door, Scope, protocol
+from seqpulse.front.listening import Listener
 
 OPTIONS: dict[str, Any] = {
     "loop": "asyncio",
@@ -25,10 +26,16 @@ OPTIONS: dict[str, Any] = {
 
 
 class FrontServer(Server):
-    """Serve a bridge until `should_exit` is set. given: more options of uvicorn's Config."""
+    """Serve a bridge until `should_exit` is set.
 
-    def __init__(self, bridge: Bridge, **given: Any) -> None:
+    Args:
+        listener: hears of the changes that held answers wait for.
+        given: more options of uvicorn's Config.
+    """
+
+    def __init__(self, bridge: Bridge, listener: Listener | None = None, **given: Any) -> None:
         self.bridge = bridge
+        self.changes = listener
         self.door = Door(bridge.bounds, self._refusal, settings.SEQPULSE_TRUSTED_PROXIES)
         super().__init__(Config(bridge, http=protocol(self.door), **{**OPTIONS, **given}))
 
@@ -41,11 +48,14 @@ class FrontServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.watch = asyncio.create_task(self.door.watch())
+        self.tasks = [asyncio.create_task(self.door.watch())]
+        if self.changes is not None:
+            self.tasks.append(asyncio.create_task(self.changes.run()))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self.bridge.topics is not None:
-            # Who waits is answered as if the time was over.
-            self.bridge.topics.wake_all(changed=False)
+        if self.bridge.waiting is not None:
+            self.bridge.waiting.end()
         await super().shutdown(sockets)
-        self.watch.cancel()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)

@@ -53,6 +53,8 @@ class Topics:
         self._changed_at: dict[str, float] = {}
         # Since when all changes are known.
         self._known_since = 0.0
+        # Number of announcements so far.
+        self.announced = 0
 
     def subscribe(self, topics: tuple[str, ...], since: float) -> Subscription:
         """Subscribe; what has changed after `since` (by the loop's clock), or may have, is a change already."""
@@ -81,6 +83,7 @@ class Topics:
     def announce(self, topics: Iterable[str]) -> None:
         """Wake those who wait for one of these topics, or for everything."""
         now = asyncio.get_running_loop().time()
+        self.announced += 1
         woken = set(self._subscriptions.get(EVERYTHING, ()))
         for topic in topics:
             if topic == EVERYTHING:
@@ -96,6 +99,7 @@ class Topics:
 
     def announce_all(self) -> None:
         """Wake all: anything may have changed until now."""
+        self.announced += 1
         self._known_since = asyncio.get_running_loop().time()
         self._changed_at.clear()
         self.wake_all()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -62,6 +62,8 @@ class Waiting:
         self.places = Places(places)
         self.ending = False
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="held")
+        # Looks under way, by key, time being up, and number of the announcement before them.
+        self._looks: dict[Hashable, asyncio.Future[HttpResponse | None]] = {}
 
     def end(self) -> None:
         """Answer all that wait now, and hold no further ones: the server ends."""
@@ -88,10 +90,26 @@ class Waiting:
                 changed, last = await subscription.wait(until), loop.time() >= until
                 if not changed and not last:
                     continue  # the server ends
-                response = await loop.run_in_executor(self._threads, looked, held.look, last)
+                response = await self._look(held, last=last)
+                if response is not None:
+                    waited_s = round(held.seconds - (until - loop.time()), 3)
+                    held.context.run(logger.info, "held_answer", code=response.status_code, waited_s=waited_s)
                 if response is not None or last:
                     return response
         return None
+
+    async def _look(self, held: Answer, *, last: bool) -> HttpResponse | None:
+        """Look on a thread, once for all with the same key that were woken by the same announcement."""
+        key = held.key and (held.key, last, self.topics.announced)
+        look = self._looks.get(key)
+        if look is None:
+            loop = asyncio.get_running_loop()
+            look = loop.run_in_executor(self._threads, held.context.run, looked, held.look, last)
+            if key:
+                self._looks[key] = look
+                look.add_done_callback(lambda _: self._looks.pop(key))
+        # The others go on if this client goes away.
+        return await asyncio.shield(look)
 
     async def events(self, stream: Stream) -> AsyncGenerator[bytes]:
         """Yield the bytes of server-sent events; nothing where there is no place for this page.

@@ -43,17 +43,28 @@ class FrontWorker(UvicornWorker):
     async def _serve(self) -> None:
         from django.conf import settings  # noqa: PLC0415  (see above)
 
+        from scheduler.listener import connection_parameters  # noqa: PLC0415
         from seqpulse.front.bridge import Bridge  # noqa: PLC0415
+        from seqpulse.front.listening import Listener  # noqa: PLC0415
         from seqpulse.front.server import FrontServer  # noqa: PLC0415
+        from seqpulse.front.topics import Topics  # noqa: PLC0415
+        from seqpulse.front.waiting import Waiting  # noqa: PLC0415
 
         # Into the common log, and only what is wrong with us: the front counts what is wrong with clients.
         logger = logging.getLogger("uvicorn.error")
         logger.propagate = True
         logger.setLevel(logging.ERROR)
-        body_bytes = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        bridge = Bridge(self.wsgi, threads=self.cfg.threads, body_bytes=body_bytes, bounds=self.bounds)
+        topics = Topics()
+        bridge = Bridge(
+            self.wsgi,
+            threads=self.cfg.threads,
+            body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+            bounds=self.bounds,
+            waiting=Waiting(topics, settings.SEQPULSE_WAITING_MAX),
+        )
         self.server = FrontServer(
             bridge,
+            Listener(topics, connection_parameters),
             backlog=self.cfg.backlog,
             timeout_keep_alive=self.cfg.keepalive,
             timeout_notify=NOTIFY_S,

@@ -14,7 +14,6 @@ import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from django.http import HttpRequest, HttpResponse
 
-from deployments.long_poll import long_poll_seconds
 from seqpulse.observability.machine import processor_meter
 
 logger = structlog.get_logger(__name__)
@@ -134,7 +133,7 @@ def forget(now: float | None = None) -> None:
 
 
 class RequestRecorderMiddleware:
-    """Count each answer. Time spent waiting on the caller's request is not latency."""
+    """Count each answer. Waiting on the caller's request is not latency, and happens elsewhere (common/holding.py)."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -142,10 +141,9 @@ class RequestRecorderMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info.startswith(UNCOUNTED):
             return self.get_response(request)
-        long_poll_seconds.set(0.0)
         started = time.perf_counter()
         response = self.get_response(request)
-        recorder.add((time.perf_counter() - started - long_poll_seconds.get()) * 1000, response.status_code)
+        recorder.add((time.perf_counter() - started) * 1000, response.status_code)
         return response
 
 
