@@ -15,6 +15,7 @@ from dashboard.deployments import actions
 from dashboard.deployments import list_views as deployment_list
 from dashboard.deployments import views as deployments
 from dashboard.environments import views as environments
+from dashboard.events import views as events
 from dashboard.hints import views as hints
 from dashboard.overview import views as overview
 from dashboard.policies import views as policies
@@ -60,12 +61,14 @@ urlpatterns = [
     *route("dashboard/settings/sessions/<int:session_id>/end/", accounts.end_session, "session-end"),
     *route("dashboard/", overview.overview, "overview"),
     *route("dashboard/live/", overview.overview, "overview-live", live=True),
+    *route("dashboard/events/", events.teams, "events"),
     *route("dashboard/deployments/", deployment_list.deployments, "deployments"),
     *route("dashboard/deployments/live/", deployment_list.deployments, "deployments-live", live=True),
     *route("dashboard/deployments/csv/", deployment_list.download, "deployments-csv", kind="csv"),
     *route("dashboard/deployments/json/", deployment_list.download, "deployments-json", kind="json"),
     *route(DEPLOYMENT, deployments.deployment, "deployment"),
     *route(f"{DEPLOYMENT}live/", deployments.deployment, "deployment-live", live=True),
+    *route(f"{DEPLOYMENT}events/", events.deployment, "deployment-events"),
     *route(f"{DEPLOYMENT}feedback/", deployments.feedback, "feedback"),
     *route(f"{DEPLOYMENT}compare/", actions.compare, "compare"),
     *route(f"{DEPLOYMENT}rerun/", actions.rerun, "rerun"),
@@ -93,6 +96,7 @@ urlpatterns = [
     *route(f"{ENVIRONMENT}settings/delete/", environment_settings.delete, "environment-delete"),
     *route(ENVIRONMENT, environments.environment, "environment"),
     *route(f"{ENVIRONMENT}live/", environments.environment, "environment-live", live=True),
+    *route(f"{ENVIRONMENT}events/", events.environment, "environment-events"),
     *route(f"{ENVIRONMENT}policy/", policies.policy, "policy"),
     *route(f"{ENVIRONMENT}windows/", policies.exclude, "exclude-window"),
     *route(f"{ENVIRONMENT}windows/<int:window_id>/remove/", policies.include, "include-window"),

@@ -53,10 +53,12 @@ GET      dashboard:login              everyone 302
 GET      dashboard:logout             everyone 302
 GET      dashboard:overview           user     200
 GET      dashboard:overview-live      user     200
+GET      dashboard:events             user     204
 GET      dashboard:deployments        user     200
 GET      dashboard:deployments-live   user     200
 GET      dashboard:deployment         viewer   200
 GET      dashboard:deployment-live    viewer   200
+GET      dashboard:deployment-events  viewer   204
 GET      dashboard:deployments-csv    user     200
 GET      dashboard:deployments-json   user     200
 POST     dashboard:feedback           member   302  with feedback-mark=right
@@ -68,6 +70,7 @@ GET,POST dashboard:replay             member   200  with kind=adaptive sensitivi
 GET      dashboard:hints              user     200
 GET      dashboard:environment        viewer   200
 GET      dashboard:environment-live   viewer   200
+GET      dashboard:environment-events viewer   204
 GET      dashboard:projects           user     200
 GET,POST dashboard:project-new        user     200 viewer=403 member=403  with team={team.pk} name=new environment=prod
 GET      dashboard:project            viewer   200

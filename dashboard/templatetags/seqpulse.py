@@ -1,6 +1,7 @@
 """Template tags and filters for numbers, times and badges."""
 
 import secrets
+import time
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import quote
 from django import template
 from django.forms import BoundField
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -17,6 +19,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import Role
 from analysis.judge.types import UNREACHABLE, Check
+from common.holding import can_hold
 from dashboard import labels
 from dashboard.forms import FIELD
 from dashboard.i18n import localised, quantity
@@ -97,6 +100,18 @@ def zone(moment: datetime | None = None) -> str:
 def zone_now() -> str:
     """Name the user's time zone now."""
     return zone()
+
+
+@register.simple_tag(takes_context=True)
+def live_events(context: dict[str, Any], name: str, *args: Any) -> SafeString:
+    """Write the attributes with the address of the page's events, as for `url`, and with the time of the answer.
+
+    Nothing where the server holds no answers: the page polls.
+    """
+    if not can_hold(context["request"]):
+        return SafeString()
+    address = reverse(f"dashboard:{name}", args=args)
+    return format_html(' data-live-events="{}" data-live-since="{}"', address, int(time.time()))
 
 
 @register.simple_tag
