@@ -18,5 +18,6 @@ def fold_totals() -> None:
 
 @recurring("prune_jobs", every_s=PRUNE_EVERY_S)
 def prune_jobs() -> None:
-    """Delete jobs that ended a month ago."""
+    """Delete jobs that ended a month ago, and ticks, which are many, earlier."""
     operations.prune(KEEP_DAYS)
+    operations.prune_ticks()

@@ -71,6 +71,18 @@ def test_pruning_deletes_what_ended_long_ago_and_nothing_else(journal: Journal) 
     assert set(ScheduledJob.objects.values_list("pk", flat=True)) == {job.pk for job in kept}
 
 
+def test_ticks_are_pruned_long_before_other_jobs(journal: Journal) -> None:
+    def tick(status: str, hours_ago: float, fair_key: int | None) -> ScheduledJob:
+        job = ended(status, days_ago=hours_ago / 24)
+        ScheduledJob.objects.filter(pk=job.pk).update(unique_key=f"tick:{job.pk}", fair_key=fair_key)
+        return job
+
+    over = [tick("completed", 2, 1), tick("completed", 2, None), tick("failed", 25, 1), tick("expired", 25, 1)]
+    kept = [tick("completed", 0.5, 1), tick("failed", 23, 1), tick("failed", 25, None), ended("completed", days_ago=3)]
+    assert operations.prune_ticks() == len(over)
+    assert set(ScheduledJob.objects.values_list("pk", flat=True)) == {job.pk for job in kept}
+
+
 def test_the_summary_tells_what_is_late_and_stuck(journal: Journal) -> None:
     make_job(due_in_s=-300)
     make_job(due_in_s=300)
