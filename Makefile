@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 # Often set in containers: each of the hundreds of processes of a test run would compile all code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-base setup-bench setup-client demo run test test-external fuzz check messages bench-api bench-data bench-pages bench-poller bench-verdicts clean
+.PHONY: help setup setup-base setup-bench setup-client demo run test test-external fuzz check messages bench-api bench-data bench-growth bench-pages bench-poller bench-verdicts clean
 
 help:
 	@echo "make setup            virtual environment with all that tests and checks need (nothing twice)"
@@ -23,6 +23,7 @@ help:
 	@echo "make messages         texts of the code into the catalogues of locale/, and those as the pages read them (gettext)"
 	@echo "make bench-api        how fast the API answers: trigger and finish, lists, overload (minutes)"
 	@echo "make bench-data       retention by partition against row deletes, with 5 M samples (minutes)"
+	@echo "make bench-growth     each page, call, claim and sweep at 1, 10 and 100 % of a year at scale (an hour; ARGS=\"--scale 0.01\": minutes)"
 	@echo "make bench-pages      how long each page of the dashboard takes, with 100,000 deployments (minutes)"
 	@echo "make bench-poller     how fast pollers are, beside other ways to do it (minutes; ARGS=--quick: one)"
 	@echo "make bench-verdicts   how often the verdicts are right, beside other judges (minutes)"
@@ -82,6 +83,9 @@ bench-api: setup
 
 bench-data: setup
 	@exec $(PY) -m benchmarks.data $(ARGS)
+
+bench-growth: setup
+	@exec $(PY) -m benchmarks.growth $(ARGS)
 
 bench-pages: setup
 	@exec $(PY) -m benchmarks.pages $(ARGS)

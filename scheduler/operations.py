@@ -180,8 +180,7 @@ def _prune(over: str, days: float = 0, *, dry_run: bool = False) -> int:
     statement = PRUNE.format(over=over, kept=" OR ".join(_kept) or "false")
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
-            wanted = {"after": after, "final": list(FINAL), "days": days, "limit": PRUNE_BATCH}
-            cursor.execute(statement, wanted)
+            cursor.execute(statement, {"after": after, "final": list(FINAL), "days": days, "limit": PRUNE_BATCH})
             ids = [row[0] for row in cursor.fetchall()]
             if dry_run:
                 transaction.set_rollback(True)
