@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from deployments.models import Deployment, State
 from deployments.plan import valid_for
 from explain.facts import Fact
-from metrics.collecting import collected_from, endpoint_of
+from metrics.collecting import collect_for, endpoint_of
 from metrics.counting import count_lost
 from metrics.models import Phase
 from metrics.sources.http_endpoint import Endpoint
-from metrics.storing import Sample, store_samples
+from metrics.storing import store_samples
 from projects.models import Environment, Project
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, cancel_of, database_now, enqueue
 from scheduler.recurring import recurring
-from scheduler.registry import Ended, Job, job_kind
+from scheduler.registry import Ended, Job, RunEnded, job_kind
 from scheduler.retry import NO_RETRY
 
 KIND = "baseline_collect"
@@ -86,8 +86,9 @@ def follow_up(jobs: Sequence[Ended]) -> None:
 
 
 @job_kind(KIND, retry=NO_RETRY, prepare=load_endpoints, record=store_samples, on_finished=follow_up)
-async def collect_baseline(job: Job, endpoint: Endpoint | None) -> Sample | None:
+def collect_baseline(job: Job, endpoint: Endpoint | None, ended: RunEnded) -> None:
     """Collect one baseline sample; None without an endpoint."""
     if endpoint is None:
-        return None
-    return await collected_from(endpoint, job)
+        ended(None)
+    else:
+        collect_for(job, endpoint, ended)

@@ -1,13 +1,14 @@
 """Collect one sample: what the job kinds of all phases share."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 
 from metrics.fetching import shared_fetcher
-from metrics.sources.http_endpoint import Endpoint, collect
+from metrics.sources.http_endpoint import Collected, Endpoint, collect
 from metrics.storing import Sample
 from projects.models import Environment
-from scheduler.registry import Job
+from scheduler.registry import Job, RunEnded
 
 
 def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
@@ -24,21 +25,30 @@ def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
     )
 
 
-async def collected_from(endpoint: Endpoint, job: Job) -> Sample:
+def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:
     """Ask the endpoint for the job's sample; the database's clock gives the time that is signed and the sample's own.
 
-    Raises JobError.
+    `ended` gets the Sample, or a JobError.
     """
-    metrics, with_previous = await collect(shared_fetcher(), endpoint, now=lambda: database_time(job))
-    return Sample(
-        endpoint.environment_id,
-        metrics,
-        database_time(job),
-        job.deployment_id,
-        job.phase,
-        job.sequence_index,
-        with_previous=with_previous,
-    )
+
+    def collected(result: Collected | Exception) -> None:
+        if isinstance(result, Exception):
+            ended(result)
+            return
+        metrics, with_previous = result
+        ended(
+            Sample(
+                endpoint.environment_id,
+                metrics,
+                database_time(job),
+                job.deployment_id,
+                job.phase,
+                job.sequence_index,
+                with_previous=with_previous,
+            )
+        )
+
+    collect(shared_fetcher(), endpoint, collected, now=partial(database_time, job))
 
 
 def database_time(job: Job) -> datetime:

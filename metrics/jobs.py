@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from deployments.models import Deployment
 from explain.facts import Fact
 from metrics import baseline, deletion, levels, partitions, retention
-from metrics.collecting import collected_from
+from metrics.collecting import collect_for
 from metrics.counting import count_lost
 from metrics.sources.http_endpoint import Endpoint
-from metrics.storing import Sample, store_samples
+from metrics.storing import store_samples
 from projects.units import METRICS_WITH_UNITS, Units
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
-from scheduler.registry import Ended, Job, JobError, job_kind
+from scheduler.registry import Ended, Job, JobError, RunEnded, job_kind
 
 __all__ = ["baseline", "deletion", "levels", "partitions", "retention"]
 
@@ -71,11 +71,12 @@ def enqueue_early_analysis(jobs: Sequence[Ended]) -> None:
     )
 
 
-async def collect_sample(job: Job, endpoint: Endpoint | None) -> Sample:
-    """Collect one sample of a deployment. Raises JobError."""
+def collect_sample(job: Job, endpoint: Endpoint | None, ended: RunEnded) -> None:
+    """Collect one sample of a deployment."""
     if endpoint is None:
-        raise JobError("no_deployment", retry=False)
-    return await collected_from(endpoint, job)
+        ended(JobError("no_deployment", retry=False))
+    else:
+        collect_for(job, endpoint, ended)
 
 
 for name in COLLECTIONS:

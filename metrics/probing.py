@@ -16,9 +16,18 @@ from explain.facts import Fact
 from metrics.answers import may_be_shown
 from metrics.collecting import endpoint_of
 from metrics.payload import InvalidPayload, Reading, read_metrics
-from metrics.sources.http_endpoint import Endpoint, ask, check_may_be_asked, check_status, get, named
+from metrics.sources.http_endpoint import (
+    TIMEOUT_S,
+    Answer,
+    Asking,
+    Endpoint,
+    check_may_be_asked,
+    check_status,
+    named,
+    request_headers,
+)
 from outbound.addresses import AllowList
-from outbound.fetcher import Fetcher, OutboundError, Response
+from outbound.fetcher import Fetcher, OutboundError, Response, result_of
 from projects.models import Environment
 from scheduler.queue import database_now
 from scheduler.registry import JobError
@@ -80,7 +89,8 @@ async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
         return replace(found, code=error.code, problem=error.fact)
     fetcher = Fetcher(AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW), max_connections=2, per_host=2, keep_alive=1)
     try:
-        response, with_previous = await ask(fetcher, endpoint, now=now)
+        answer: Answer = await result_of(lambda ended: Asking(fetcher, endpoint, ended, now=now))
+        response, with_previous = answer
         secret = "" if not found.signed else PREVIOUS if with_previous else NEW
         found = read_answer(replace(found, status=response.status, took_ms=response.elapsed_ms), response, endpoint)
         if response.status != 200 or not found.signed:
@@ -111,7 +121,8 @@ def read_answer(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
 async def _answers_unsigned(fetcher: Fetcher, endpoint: Endpoint, now: Callable[[], datetime]) -> bool | None:
     """Return whether the endpoint answers unsigned requests, and so does not check signatures."""
     try:
-        return (await get(fetcher, endpoint, "", now=now)).status == 200
+        headers = request_headers(endpoint, "", now())
+        return (await fetcher.get(endpoint.url, headers, timeout_s=TIMEOUT_S)).status == 200
     except OutboundError:
         return None
 

@@ -1,6 +1,7 @@
 """Send GET requests from one event loop: `Fetcher`, the only way for requests to addresses of others.
 
-It uses libcurl's multi interface, which needed the least CPU of the clients measured. It guarantees that the address of
+It uses libcurl's multi interface, which needed the least CPU of the clients measured, and calls back instead of having
+a task and a future for each request, which cost more than the request. It guarantees that the address of
 each connection is checked (a name that resolves differently a second later gains nothing), that redirects are not
 followed, that proxies, cookies and .netrc are ignored, and that time, body and headers are limited.
 """
@@ -8,10 +9,9 @@ followed, that proxies, cookies and .netrc are ignored, and that time, body and 
 import asyncio
 import os
 import re
-import selectors
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import certifi
@@ -20,14 +20,16 @@ import pycurl
 from explain.facts import Fact
 from outbound.addresses import AllowList
 from outbound.endpoints import Endpoint, EndpointError, parse_endpoint
+from outbound.polling import READ, WRITE, Poll
 from outbound.resolver import Resolver
 from outbound.system_errors import problem_of
-from outbound.transfer import Limits, OutboundError, Response, Transfer, timed_out
+from outbound.transfer import Limits, OutboundError, Response, Transfer, Waiting, timed_out
 
 __all__ = ["Endpoint", "EndpointError", "Fetcher", "Headers", "OutboundError", "Response", "parse_endpoint"]
 
 # A signed request needs a new nonce each time it is sent: a callable is called before each sending.
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
+Ended = Callable[[Response | Exception], None]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -37,21 +39,50 @@ _OURS = frozenset(
 )
 _DEFAULT_HEADERS = {"User-Agent": "SeqPulse", "Accept": "application/json, */*;q=0.5"}
 
-_EVENTS = {
-    pycurl.POLL_IN: selectors.EVENT_READ,
-    pycurl.POLL_OUT: selectors.EVENT_WRITE,
-    pycurl.POLL_INOUT: selectors.EVENT_READ | selectors.EVENT_WRITE,
-}
+_EVENTS = {pycurl.POLL_IN: READ, pycurl.POLL_OUT: WRITE, pycurl.POLL_INOUT: READ | WRITE}
+# At most so many ended requests are fetched from libcurl at once.
+_AT_ONCE = 1000
 
 _parsed = lru_cache(maxsize=4096)(parse_endpoint)
 
 
-@dataclass
-class _Places:
-    """A bounded number of places for one host; dropped when unused."""
+class _Host:
+    """Requests to one host: how many are under way, and those that wait for one of them to end."""
 
-    semaphore: asyncio.Semaphore
-    users: int = 0
+    __slots__ = ("under_way", "waiting")
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.waiting: deque[Request] = deque()
+
+
+class Request:
+    """One call of `Fetcher.start`, until it has ended."""
+
+    __slots__ = (
+        "deadline",
+        "ended",
+        "endpoint",
+        "expiry",
+        "headers",
+        "host",
+        "limits",
+        "placed",
+        "task",
+        "transfer",
+    )
+
+    def __init__(self, endpoint: Endpoint, headers: Headers, ended: Ended, *, limits: Limits, deadline: float) -> None:
+        self.endpoint = endpoint
+        self.headers = headers
+        self.ended: Ended | None = ended
+        self.limits = limits
+        self.deadline = deadline
+        self.host: _Host | None = None  # while it has a place there
+        self.placed = False  # whether it has one of all places, too
+        self.transfer: Transfer | None = None
+        self.expiry: asyncio.TimerHandle | None = None  # while it waits for a place
+        self.task: asyncio.Task[None] | None = None
 
 
 class Fetcher:
@@ -77,13 +108,15 @@ class Fetcher:
         self._allow = allow or AllowList()
         self._max_header_bytes = max_header_bytes
         self._per_host = per_host
-        self._places = asyncio.Semaphore(max_connections)
-        self._hosts: dict[str, _Places] = {}
+        self._free = max_connections
+        self._hosts: dict[str, _Host] = {}
+        self._waiting: deque[Request] = deque()  # with a place at their host, for one of all
         self._idle: list[Transfer] = []
-        self._active: dict[pycurl.Curl, Transfer] = {}
+        self._active: dict[pycurl.Curl, tuple[Request, Transfer]] = {}
+        self._requests: set[Request] = set()
         self._suspects: set[Transfer] = set()
         # A separate selector inside the loop's: registering there costs a third of loop.add_reader per request.
-        self._selector = selectors.DefaultSelector()
+        self._selector = Poll()
         self._loop.add_reader(self._selector.fileno(), self._on_ready)
         self._watched: set[int] = set()
         self._due: float | None = None
@@ -98,48 +131,60 @@ class Fetcher:
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(keep_alive, 1))
 
     async def get(self, url: str, headers: Headers, *, timeout_s: float = 5.0, max_bytes: int = 65536) -> Response:
-        """GET `url`.
-
-        A redirect (3xx) is returned like any other answer. A cancelled call is cleaned up.
-
-        Args:
-            timeout_s: for everything: waiting for a place, DNS, connecting, TLS, until the last byte.
+        """GET `url`, as `start` does. A cancelled call is cleaned up.
 
         Raises: OutboundError, which is meant for users and contains no header; ValueError for invalid headers.
         """
+        future: asyncio.Future[Response] = self._loop.create_future()
+        request = self.start(url, headers, partial(_settle, future), timeout_s=timeout_s, max_bytes=max_bytes)
+        try:
+            return await future
+        finally:
+            self.cancel(request)
+
+    def start(
+        self, url: str, headers: Headers, ended: Ended, *, timeout_s: float = 5.0, max_bytes: int = 65536
+    ) -> Request | None:
+        """Begin to GET `url`; `ended` is called once with the response or what `get` would raise, perhaps at once.
+
+        A redirect (3xx) is returned like any other answer.
+
+        Args:
+            timeout_s: for everything: waiting for a place, DNS, connecting, TLS, until the last byte.
+        """
         if self._closed:
-            raise OutboundError("other", problem=Fact("shutting_down"))
+            ended(_shutting_down())
+            return None
         try:
             endpoint = _parsed(url)
         except EndpointError as error:
-            raise OutboundError("other", problem=error.fact) from None
-        deadline = self._loop.time() + timeout_s
+            ended(OutboundError("other", problem=error.fact))
+            return None
+        limits = Limits(timeout_s, max_bytes, self._max_header_bytes)
+        request = Request(endpoint, headers, ended, limits=limits, deadline=self._loop.time() + timeout_s)
+        self._requests.add(request)
         host = self._hosts.get(endpoint.authority)
         if host is None:
-            host = self._hosts[endpoint.authority] = _Places(asyncio.Semaphore(self._per_host))
-        host.users += 1
-        try:
-            await self._wait_for_a_place(host, endpoint, deadline, timeout_s)
-            try:
-                return await self._run(
-                    endpoint, headers, deadline, Limits(timeout_s, max_bytes, self._max_header_bytes)
-                )
-            finally:
-                self._places.release()
-                host.semaphore.release()
-        finally:
-            host.users -= 1
-            if not host.users:
-                self._hosts.pop(endpoint.authority, None)
+            host = self._hosts[endpoint.authority] = _Host()
+        if host.under_way < self._per_host:
+            self._take_place(request, host)
+        else:
+            self._wait(request, host.waiting)
+        return request
+
+    def cancel(self, request: Request | None) -> None:
+        """End a request without an answer, unless it has ended already."""
+        if request is not None and request.ended is not None:
+            request.ended = None
+            self._end(request, None)
 
     async def aclose(self) -> None:
         """Close all connections. Requests under way fail; so do later ones. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
-        for transfer in list(self._active.values()):
-            self._remove(transfer)
-            transfer.fail(OutboundError("other", problem=Fact("shutting_down")))
+        for request in list(self._requests):
+            self._end(request, _shutting_down())
         await asyncio.sleep(0)
         for transfer in self._idle:
             transfer.close()
@@ -153,66 +198,100 @@ class Fetcher:
 
     # ---------------------------------------------------------------------------------------------- one request
 
-    async def _wait_for_a_place(self, host: _Places, endpoint: Endpoint, deadline: float, timeout_s: float) -> None:
-        if not host.semaphore.locked() and not self._places.locked():
-            await host.semaphore.acquire()  # neither waits; a timer would cost more than everything else here
-            await self._places.acquire()
-            return
-        try:
-            async with asyncio.timeout_at(deadline):
-                await host.semaphore.acquire()
-                try:
-                    await self._places.acquire()
-                except BaseException:
-                    host.semaphore.release()
-                    raise
-        except TimeoutError:
-            raise timed_out(endpoint, timeout_s, "place") from None
+    def _wait(self, request: Request, queue: "deque[Request]") -> None:
+        queue.append(request)
+        if request.expiry is None:
+            request.expiry = self._loop.call_at(request.deadline, self._expire, request, "place")
 
-    async def _run(self, endpoint: Endpoint, headers: Headers, deadline: float, limits: Limits) -> Response:
-        addresses = await self._resolve(endpoint, deadline, limits.timeout_s)
-        transfer = self._idle.pop() if self._idle else self._new_transfer()
-        expiry = self._loop.call_at(deadline, transfer.expire)
-        try:
-            for first in (True, False):
-                lines = _header_lines(headers() if callable(headers) else headers)
-                future = transfer.prepare(endpoint, addresses, lines, limits, fresh=not first)
-                self._active[transfer.easy] = transfer
-                self._multi.add_handle(transfer.easy)
-                response = await future
-                # None: a kept-alive connection was dead. Build the headers anew: a nonce is valid once.
-                if response is not None:
-                    return response
-            raise OutboundError("protocol", host=endpoint.authority, problem=Fact("closed_unanswered"))
-        finally:
-            expiry.cancel()
-            self._remove(transfer)
-            if self._closed:
-                transfer.close()
-            else:
-                self._idle.append(transfer)
+    def _expire(self, request: Request, phase: Waiting) -> None:
+        self._end(request, timed_out(request.endpoint, request.limits.timeout_s, phase))
 
-    async def _resolve(self, endpoint: Endpoint, deadline: float, timeout_s: float) -> tuple[str, ...]:
-        """Return the addresses of the endpoint's name; none if libcurl needs no look-up."""
+    def _take_place(self, request: Request, host: _Host) -> None:
+        host.under_way += 1
+        request.host = host
+        if self._free > 0 and not self._waiting:
+            self._begin(request)
+        else:
+            self._wait(request, self._waiting)
+
+    def _begin(self, request: Request) -> None:
+        self._free -= 1
+        request.placed = True
+        if request.expiry is not None:
+            request.expiry.cancel()
+            request.expiry = None
+        endpoint = request.endpoint
         if not endpoint.needs_look_up:
-            return ()
-        known = self._resolver.known(endpoint.host)
-        if known is not None:
-            return known
+            self._send(request, ())
+        elif (known := self._resolver.known(endpoint.host)) is not None:
+            self._send(request, known)
+        else:
+            request.task = self._loop.create_task(self._look_up(request))
+
+    async def _look_up(self, request: Request) -> None:
         try:
-            async with asyncio.timeout_at(deadline):
-                return await self._resolver.look_up(endpoint.host)
+            async with asyncio.timeout_at(request.deadline):
+                addresses = await self._resolver.look_up(request.endpoint.host)
         except TimeoutError:
-            raise timed_out(endpoint, timeout_s, "name") from None
+            self._expire(request, "name")
         except OSError as error:
-            raise OutboundError("dns", host=endpoint.host, problem=problem_of(error)) from None
+            self._end(request, OutboundError("dns", host=request.endpoint.host, problem=problem_of(error)))
+        else:
+            self._send(request, addresses)
+
+    def _send(self, request: Request, addresses: tuple[str, ...]) -> None:
+        try:
+            headers = request.headers
+            lines = _header_lines(headers() if callable(headers) else headers)
+        except Exception as error:
+            self._end(request, error)
+            return
+        again = request.transfer
+        transfer = request.transfer = again or (self._idle.pop() if self._idle else self._new_transfer())
+        left_s = request.deadline - self._loop.time()
+        transfer.prepare(request.endpoint, addresses, lines, request.limits, left_s=left_s, fresh=again is not None)
+        self._active[transfer.easy] = request, transfer
+        self._multi.add_handle(transfer.easy)
 
     def _new_transfer(self) -> Transfer:
-        return Transfer(self._loop, self._allow, self._suspects, ca_file=self._ca_file)
+        return Transfer(self._allow, self._suspects, ca_file=self._ca_file)
 
-    def _remove(self, transfer: Transfer) -> None:
-        if self._active.pop(transfer.easy, None) is not None:
-            self._multi.remove_handle(transfer.easy)
+    def _end(self, request: Request, result: Response | Exception | None) -> None:
+        """Free what the request holds and call back, unless it was cancelled."""
+        ended, request.ended = request.ended, None
+        self._requests.discard(request)
+        if request.expiry is not None:
+            request.expiry.cancel()
+        if request.task is not None:
+            request.task.cancel()
+        transfer = request.transfer
+        if transfer is not None:
+            if self._active.pop(transfer.easy, None) is not None:
+                self._multi.remove_handle(transfer.easy)
+            self._idle.append(transfer)
+        if request.host is not None:
+            self._free_places(request, request.host)
+        if ended is not None and result is not None:
+            try:
+                ended(result)
+            except Exception as error:  # of the caller; other requests go on
+                self._loop.call_exception_handler({"message": "the end of a request raised", "exception": error})
+
+    def _free_places(self, request: Request, host: _Host) -> None:
+        self._free += request.placed
+        host.under_way -= 1
+        if self._closed:
+            return
+        while self._waiting and self._free > 0:
+            following = self._waiting.popleft()
+            if following.ended is not None:
+                self._begin(following)
+        while host.waiting and host.under_way < self._per_host:
+            following = host.waiting.popleft()
+            if following.ended is not None:
+                self._take_place(following, host)
+        if not host.under_way and not host.waiting:
+            self._hosts.pop(request.endpoint.authority, None)
 
     # ------------------------------------------------------------------------------------- libcurl on the event loop
 
@@ -265,29 +344,60 @@ class Fetcher:
         self._collect()
 
     def _on_ready(self) -> None:
-        for key, events in self._selector.select(0):
-            if key.fd in self._watched:  # it may have been removed in the same round
-                self._multi.socket_action(key.fd, events)
+        for descriptor, events in self._selector.poll(0):
+            if descriptor in self._watched:  # it may have been removed in the same round
+                # What is neither (a broken connection) counts as both, as in Python's selectors.
+                ready = (pycurl.CSELECT_IN if events & ~WRITE else 0) | (pycurl.CSELECT_OUT if events & ~READ else 0)
+                self._multi.socket_action(descriptor, ready)
         self._collect()
 
     def _collect(self) -> None:
-        while True:
-            queued, succeeded, failed = self._multi.info_read()
+        queued = 1
+        while queued:
+            queued, succeeded, failed = self._multi.info_read(_AT_ONCE)
             for easy in succeeded:
-                transfer = self._active[easy]
-                self._remove(transfer)
-                transfer.succeed()
+                if (active := self._active.get(easy)) is not None:
+                    request, transfer = active
+                    self._end(request, transfer.outcome())
             for easy, code, text in failed:
-                transfer = self._active[easy]
-                self._remove(transfer)
-                transfer.fail_with_code(code, text)
-            if not queued:
-                break
+                if (active := self._active.get(easy)) is not None:
+                    self._failed(*active, active[1].failure(code, text))
         while self._suspects:
-            transfer = self._suspects.pop()
-            if transfer.easy in self._active and (error := transfer.excess()) is not None:
-                self._remove(transfer)
-                transfer.fail(error)
+            suspect = self._suspects.pop()
+            active = self._active.get(suspect.easy)
+            if active is not None and (error := suspect.excess()) is not None:
+                self._end(active[0], error)
+
+    def _failed(self, request: Request, transfer: Transfer, error: OutboundError | None) -> None:
+        if error is not None:
+            self._end(request, error)
+        elif transfer.fresh:
+            problem = Fact("closed_unanswered")
+            self._end(request, OutboundError("protocol", host=request.endpoint.authority, problem=problem))
+        else:
+            # A kept-alive connection was dead. The headers are built anew: a nonce is valid once.
+            self._multi.remove_handle(transfer.easy)
+            self._send(request, transfer.addresses)
+
+
+async def result_of(start: Callable[[Callable[[Any], None]], object]) -> Any:
+    """Call `start` with a callback, and return or raise what that is called with."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    start(partial(_settle, future))
+    return await future
+
+
+def _settle(future: asyncio.Future[Any], result: Any) -> None:
+    if future.done():  # nobody waits for it any more
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _shutting_down() -> OutboundError:
+    return OutboundError("other", problem=Fact("shutting_down"))
 
 
 def _header_lines(headers: Mapping[str, str]) -> list[str]:

@@ -1,11 +1,9 @@
 """One GET of `outbound.fetcher.Fetcher`: a reusable libcurl handle with guards, and failures as facts."""
 
-import asyncio
 import os
 import socket
 import struct
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pycurl
 
@@ -59,8 +57,7 @@ class OutboundError(ExplainedError):
     """
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """An answer of any status. elapsed_ms: from connecting (or sending) until the last byte."""
 
     status: int
@@ -70,8 +67,7 @@ class Response:
     remote_ip: str
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Limits of one request."""
 
     timeout_s: float
@@ -97,20 +93,17 @@ class _Handed(socket.socket):
 
 
 class Transfer:
-    """A libcurl handle, used for one request after another.
+    """A libcurl handle with guards, used for one request after another.
 
-    The future of a request becomes its Response, or None (send it again), or an OutboundError. A transfer that reads
-    more often than usual puts itself among the suspects, to be examined outside of libcurl.
+    A transfer that reads more often than usual puts itself among the suspects, to be examined outside of libcurl.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, allow: AllowList, suspects: "set[Transfer]", *, ca_file: str
-    ) -> None:
-        self._loop = loop
+    def __init__(self, allow: AllowList, suspects: "set[Transfer]", *, ca_file: str) -> None:
         self._allow = allow
         self._suspects = suspects
-        self._future: asyncio.Future[Response | None] = loop.create_future()
         self._pinned = False
+        self._lines: list[bytes] = []  # of the headers
+        self._body: list[bytes] = []
         self.easy = self._make_handle(ca_file)
 
     def _make_handle(self, ca_file: str) -> pycurl.Curl:
@@ -131,8 +124,9 @@ class Transfer:
             pycurl.HTTP09_ALLOWED: 0,
             pycurl.OPENSOCKETFUNCTION: self._on_open,
             pycurl.PREREQFUNCTION: self._on_request,
-            pycurl.HEADERFUNCTION: self._on_header,
-            pycurl.WRITEFUNCTION: self._on_body,
+            # Functions of C, called for every line and piece. libcurl and `excess` limit what they collect.
+            pycurl.HEADERFUNCTION: self._lines.append,
+            pycurl.WRITEFUNCTION: self._body.append,
             pycurl.NOPROGRESS: 0,
             pycurl.XFERINFOFUNCTION: self._on_progress,
         }
@@ -141,23 +135,28 @@ class Transfer:
         return easy
 
     def prepare(
-        self, endpoint: Endpoint, addresses: tuple[str, ...], headers: list[str], limits: Limits, *, fresh: bool
-    ) -> asyncio.Future[Response | None]:
+        self,
+        endpoint: Endpoint,
+        addresses: tuple[str, ...],
+        headers: list[str],
+        limits: Limits,
+        *,
+        left_s: float,
+        fresh: bool = False,
+    ) -> None:
         """Set up the next request, to one of `addresses` if given. `fresh`: on a new connection."""
         self._endpoint = endpoint
         self._limits = limits
-        self._body: list[bytes] = []
-        self._body_bytes = self._header_bytes = self._reports = 0
+        self.addresses = addresses
+        self.fresh = fresh
+        self._lines.clear()
+        self._body.clear()
+        self._reports = 0
         self._received_before: int | None = None
-        self._encoding = ""
-        self._headers_complete = False
-        self._sent = False
-        self._again = False
+        self._sent = self._again = False
         self._refusal: Fact | None = None
         self._open_error: OSError | None = None
-        self._too_large: Fact | None = None
-        # `expire` comes first; this is a fallback if the event loop's timer fails.
-        milliseconds = max(1, int(limits.timeout_s * 1000)) + 500
+        milliseconds = max(1, int(left_s * 1000))
         setopt = self.easy.setopt
         setopt(pycurl.URL, endpoint.url)
         setopt(pycurl.HTTPHEADER, headers)
@@ -170,8 +169,6 @@ class Transfer:
             pins = [f"+{endpoint.host}:{endpoint.port}:{','.join(addresses)}"] if addresses else []
             setopt(pycurl.RESOLVE, pins)
             self._pinned = bool(pins)
-        self._future = self._loop.create_future()
-        return self._future
 
     def close(self) -> None:
         """Give the handle back to libcurl. It must not be in use."""
@@ -204,28 +201,6 @@ class Transfer:
         self._sent = True
         return int(pycurl.PREREQFUNC_OK)
 
-    def _on_header(self, line: bytes) -> int:
-        self._header_bytes += len(line)
-        if self._header_bytes > self._limits.max_header_bytes:
-            self._too_large = self._headers_too_large()
-            return -1
-        if line in (b"\r\n", b"\n"):
-            self._headers_complete = True
-        elif line[:1] in b"cC" and line[:17].lower() == b"content-encoding:":
-            self._encoding = line[17:].strip().decode("latin-1").lower()
-        elif line[:5] == b"HTTP/":  # a final answer after an informational one
-            self._encoding = ""
-            self._headers_complete = False
-        return len(line)
-
-    def _on_body(self, chunk: bytes) -> int:
-        self._body_bytes += len(chunk)
-        if self._body_bytes > self._limits.max_bytes:
-            self._too_large = self._body_too_large()
-            return -1
-        self._body.append(chunk)
-        return len(chunk)
-
     def _on_progress(self, *_totals: int) -> None:
         self._reports += 1
         if self._reports > UNSUSPICIOUS_REPORTS:
@@ -233,65 +208,68 @@ class Transfer:
 
     # -------------------------------------------------------------------------------------------------- endings
 
+    def outcome(self) -> Response | OutboundError:
+        """Return the response of a complete transfer, or why it cannot be used."""
+        getinfo = self.easy.getinfo
+        if getinfo(pycurl.HEADER_SIZE) > self._limits.max_header_bytes:
+            return self._headers_too_large()
+        complete, encoding = self._read_headers()
+        if not complete:
+            return self._unusable("protocol", Fact(_BROKEN_CODES[pycurl.E_PARTIAL_FILE]))
+        if encoding not in ("", "identity"):
+            return self._unusable("protocol", Fact("unwanted_encoding", {"encoding": repr(encoding[:40])}))
+        body = b"".join(self._body)
+        if len(body) > self._limits.max_bytes:
+            return self._body_too_large()
+        return Response(
+            getinfo(pycurl.RESPONSE_CODE),
+            body,
+            getinfo(pycurl.CONTENT_TYPE) or "",
+            getinfo(pycurl.TOTAL_TIME) * 1000,
+            getinfo(pycurl.PRIMARY_IP),
+        )
+
+    def _read_headers(self) -> tuple[bool, str]:
+        """Return whether the headers of the final answer are complete, and its encoding."""
+        complete, encoding = False, ""
+        for line in reversed(self._lines):
+            if line in (b"\r\n", b"\n"):
+                complete = True
+            elif line.startswith(b"HTTP/"):  # before it are informational answers
+                break
+            elif not encoding and line[:17].lower() == b"content-encoding:":
+                encoding = line[17:].strip().decode("latin-1").lower()
+        return complete, encoding
+
+    def failure(self, code: int, text: str) -> OutboundError | None:
+        """Return what libcurl's error `code` means, `text` being its explanation; None: send the request again."""
+        if self._again:
+            return None
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            return timed_out(self._endpoint, self._limits.timeout_s, self._phase())
+        return self._stopped_by_us(code) or self._failed_there(code, text)
+
     def excess(self) -> OutboundError | None:
         """Return the error of a transfer that has received more than any answer may need, or in too many pieces."""
+        getinfo = self.easy.getinfo
         if self._reports > MAX_REPORTS:
             return self._unusable("too_large", Fact("many_pieces"))
-        received = bytes_received(self.easy.getinfo(pycurl.ACTIVESOCKET))
+        if getinfo(pycurl.HEADER_SIZE) > self._limits.max_header_bytes:
+            return self._headers_too_large()
+        received = bytes_received(getinfo(pycurl.ACTIVESOCKET))
         if self._received_before is None:
             # A connection that was there before has received earlier answers.
-            self._received_before = 0 if self.easy.getinfo(pycurl.NUM_CONNECTS) else received
+            self._received_before = 0 if getinfo(pycurl.NUM_CONNECTS) else received
         most = self._limits.max_wire_bytes
         if received - self._received_before <= most:
             return None
         return self._unusable("too_large", Fact("large_answer", {"bytes": most}))
 
-    def succeed(self) -> None:
-        """The transfer is complete: hand over the response."""
-        if not self._headers_complete:
-            self.fail(self._unusable("protocol", Fact(_BROKEN_CODES[pycurl.E_PARTIAL_FILE])))
-            return
-        if self._encoding not in ("", "identity"):
-            self.fail(self._unusable("protocol", Fact("unwanted_encoding", {"encoding": repr(self._encoding[:40])})))
-            return
-        easy = self.easy
-        response = Response(
-            status=easy.getinfo(pycurl.RESPONSE_CODE),
-            body=b"".join(self._body),
-            content_type=easy.getinfo(pycurl.CONTENT_TYPE) or "",
-            elapsed_ms=easy.getinfo(pycurl.TOTAL_TIME) * 1000,
-            remote_ip=easy.getinfo(pycurl.PRIMARY_IP),
-        )
-        if not self._future.done():
-            self._future.set_result(response)
-
-    def fail(self, error: Exception) -> None:
-        """End the request with `error`, unless it has ended already."""
-        if not self._future.done():
-            self._future.set_exception(error)
-
-    def expire(self) -> None:
-        """End the request because its time is over, unless it has ended already."""
-        if not self._future.done():
-            self.fail(timed_out(self._endpoint, self._limits.timeout_s, self._phase()))
-
-    def fail_with_code(self, code: int, text: str) -> None:
-        """End the request with libcurl's error `code`; `text` is libcurl's explanation."""
-        if self._again:
-            if not self._future.done():
-                self._future.set_result(None)
-        elif code == pycurl.E_OPERATION_TIMEDOUT:
-            self.expire()
-        else:
-            self.fail(self._stopped_by_us(code) or self._failed_there(code, text))
-
     def _stopped_by_us(self, code: int) -> OutboundError | None:
-        if self._too_large is not None:
-            return self._unusable("too_large", self._too_large, content_type=self._content_type())
         if code == pycurl.E_FILESIZE_EXCEEDED:
-            return self._unusable("too_large", self._body_too_large(), content_type=self._content_type())
+            return self._body_too_large()
         if code == E_TOO_LARGE:
-            return self._unusable("too_large", self._headers_too_large())
+            return self._headers_too_large()
         host = self._endpoint.authority
         if self._refusal is not None and code == pycurl.E_COULDNT_CONNECT:
             return OutboundError("blocked", host=host, problem=self._refusal)
@@ -318,7 +296,7 @@ class Transfer:
     def _phase(self) -> Waiting:
         """Return what the request is waiting for."""
         getinfo = self.easy.getinfo
-        if self._header_bytes:
+        if self._lines:
             return "rest"
         if self._sent:
             return "answer"
@@ -329,14 +307,12 @@ class Transfer:
     def _unusable(self, code: str, problem: Fact, **more: str) -> OutboundError:
         return OutboundError(code, host=self._endpoint.authority, problem=problem, **more)
 
-    def _content_type(self) -> str:
-        return _shown(self.easy.getinfo(pycurl.CONTENT_TYPE) or "")
+    def _body_too_large(self) -> OutboundError:
+        problem = Fact("large_body", {"bytes": self._limits.max_bytes})
+        return self._unusable("too_large", problem, content_type=_shown(self.easy.getinfo(pycurl.CONTENT_TYPE) or ""))
 
-    def _body_too_large(self) -> Fact:
-        return Fact("large_body", {"bytes": self._limits.max_bytes})
-
-    def _headers_too_large(self) -> Fact:
-        return Fact("large_headers", {"bytes": self._limits.max_header_bytes})
+    def _headers_too_large(self) -> OutboundError:
+        return self._unusable("too_large", Fact("large_headers", {"bytes": self._limits.max_header_bytes}))
 
 
 def bytes_received(descriptor: int) -> int:

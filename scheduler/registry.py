@@ -3,7 +3,8 @@
 A kind has up to five parts, because a batch of jobs is loaded, run and recorded together:
 
 - `prepare(jobs)` loads what the runs need, with few queries, on the database thread;
-- `run(job, prepared)` does the work outside any transaction: `async def` on the event loop, `def` on a thread;
+- `run(job, prepared)` does the work outside any transaction: `async def` on the event loop, `def` on a thread; or, for
+  thousands a second, `run(job, prepared, ended)` begins it on the event loop and has `ended` called with its result;
 - `record(done)` writes the results, in the transaction that completes those jobs, and only for jobs still ours;
 - `on_finished(jobs)` is called in the transaction that ends jobs, whatever their final status. If it raises, the error
   is logged and its effects are rolled back; the jobs have ended all the same;
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from explain.errors import ExplainedError
 from explain.facts import Fact, Param
@@ -101,6 +102,10 @@ class JobError(ExplainedError):
         return cls(error.code, retry=retry, **{**error.fact.params, **more})
 
 
+RunEnded = Callable[[Any], None]
+Run = TypeVar("Run", bound=Callable[..., Any])
+
+
 def _nothing_to_prepare(jobs: Sequence[Job]) -> Mapping[int, Any]:
     return {}
 
@@ -110,23 +115,26 @@ class JobKind:
     """A kind of job and its parts.
 
     prepare: returns, by job id, the argument of its run; a job without an entry gets None. max_concurrency: how many of
-    them one poller runs at the same time; None: limited by the poller only. on_thread: whether it runs on a thread
-    instead of the event loop.
+    them one poller runs at the same time; None: limited by the poller only. calls_back: `run` takes a third argument,
+    `ended` (RunEnded), and passes it its result or exception, once and on the event loop; max_concurrency does not hold
+    for it. on_thread: whether it runs on a thread instead of the event loop.
     """
 
     name: str
-    run: Callable[[Job, Any], Any]
+    run: Callable[..., Any]
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     prepare: Callable[[Sequence[Job]], Mapping[int, Any]] = _nothing_to_prepare
     record: Callable[[Sequence[tuple[Job, Any]]], None] | None = None
     on_finished: Callable[[Sequence[Ended]], None] | None = None
     on_retry: Callable[[Sequence[Ended]], None] | None = None
     max_concurrency: int | None = None
+    calls_back: bool = field(init=False)
     on_thread: bool = field(init=False)
 
     def __post_init__(self) -> None:
         # Cached, because it is read for every job.
-        object.__setattr__(self, "on_thread", not inspect.iscoroutinefunction(self.run))
+        object.__setattr__(self, "calls_back", len(inspect.signature(self.run).parameters) == 3)
+        object.__setattr__(self, "on_thread", not self.calls_back and not inspect.iscoroutinefunction(self.run))
 
 
 class UnknownJobKind(LookupError):
@@ -145,13 +153,13 @@ def job_kind(
     on_finished: Callable[[Sequence[Ended]], None] | None = None,
     on_retry: Callable[[Sequence[Ended]], None] | None = None,
     max_concurrency: int | None = None,
-) -> Callable[[Callable[[Job, Any], Any]], Callable[[Job, Any], Any]]:
+) -> Callable[[Run], Run]:
     """Register the decorated function as `run` of a kind.
 
     Raises: ValueError if the name is taken by another function.
     """
 
-    def register(run: Callable[[Job, Any], Any]) -> Callable[[Job, Any], Any]:
+    def register(run: Run) -> Run:
         taken = _kinds.get(name)
         if taken is not None and taken.run.__qualname__ != run.__qualname__:
             raise ValueError(f"job kind {name!r} is announced twice: by {taken.run!r} and {run!r}")

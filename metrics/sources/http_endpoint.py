@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
+from typing import NamedTuple
 
 from explain.facts import Fact
 from metrics.answers import first_lines
@@ -25,7 +26,11 @@ REFUSALS = (401, 403)
 # Least rest of the 5 s for a second request.
 LEAST_LEFT_S = 0.1
 
+PLAIN_HEADERS = {"Accept": "application/json", "User-Agent": USER_AGENT}
+
 Clock = Callable[[], datetime]
+# The metrics, and whether the endpoint accepted only the secret from before a rotation.
+Collected = tuple[Metrics, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +59,101 @@ class Endpoint:
         return bool(self.hmac_secret and self.previous) and until is not None and now < until
 
 
-async def collect(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[Metrics, bool]:
-    """Return one set of metrics, and whether the endpoint accepted only the secret from before a rotation.
+class Answer(NamedTuple):
+    """An answer of the endpoint, and whether it accepted only the secret from before a rotation."""
 
-    now: gives the time that is signed. Raises JobError with a message for the endpoint's owner.
+    response: Response
+    with_previous: bool
+
+
+class Asking:
+    """One question to an endpoint; `ended` is called once with its Answer or an exception.
+
+    If the new secret is refused during the grace period of a rotation, the request is repeated at once with the
+    previous one, within the same 5 s.
     """
-    check_may_be_asked(endpoint)
+
+    __slots__ = ("begun", "ended", "endpoint", "fetcher", "now", "refused", "secret")
+
+    def __init__(
+        self, fetcher: Fetcher, endpoint: Endpoint, ended: Callable[[Answer | Exception], None], *, now: Clock
+    ) -> None:
+        self.fetcher, self.endpoint, self.ended, self.now = fetcher, endpoint, ended, now
+        self.begun = monotonic()
+        self.refused: Response | None = None
+        self.send(endpoint.hmac_secret, TIMEOUT_S)
+
+    def send(self, secret: str, timeout_s: float) -> None:
+        self.secret = secret
+        self.fetcher.start(
+            self.endpoint.url, self.headers, self.answered, timeout_s=timeout_s, max_bytes=MAX_BODY_BYTES
+        )
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of one sending: a nonce is valid once."""
+        return request_headers(self.endpoint, self.secret, self.now())
+
+    def answered(self, result: Response | Exception) -> None:
+        try:
+            final = self.final(result)
+        except Exception as error:
+            final = error
+        if final is not None:
+            self.ended(final)
+
+    def final(self, result: Response | Exception) -> Answer | Exception | None:
+        """Return the end of the question; None: the endpoint is asked again."""
+        if isinstance(result, Exception):
+            return result
+        if self.refused is not None:
+            return Answer(self.refused, False) if result.status in REFUSALS else Answer(result, True)
+        if result.status not in REFUSALS or not self.endpoint.in_grace(self.now()):
+            return Answer(result, False)
+        left_s = TIMEOUT_S - (monotonic() - self.begun)
+        if left_s < LEAST_LEFT_S:
+            return timed_out(parse_endpoint(self.endpoint.url), TIMEOUT_S, "previous_secret")
+        self.refused = result
+        self.send(self.endpoint.previous.open(), left_s)
+        return None
+
+
+def request_headers(endpoint: Endpoint, secret: str, now: datetime) -> dict[str, str]:
+    """Return the headers of a request, signed with this secret unless it is ""."""
+    signed = signed_headers(secret, url=endpoint.url, now=now, project_id=endpoint.project_id) if secret else {}
+    return PLAIN_HEADERS | signed
+
+
+def collect(
+    fetcher: Fetcher, endpoint: Endpoint, ended: Callable[[Collected | Exception], None], *, now: Clock
+) -> None:
+    """Ask for one set of metrics; `ended` is called once, with a JobError for the endpoint's owner if there are none.
+
+    now: gives the time that is signed.
+    """
     try:
-        response, with_previous = await ask(fetcher, endpoint, now=now)
-    except OutboundError as error:
-        raise JobError.of(named(error), retry=error.code != "blocked") from None
+        check_may_be_asked(endpoint)
+    except JobError as error:
+        ended(error)
+    else:
+        Asking(fetcher, endpoint, lambda answer: ended(collected(answer, endpoint)), now=now)
+
+
+def collected(answer: Answer | Exception, endpoint: Endpoint) -> Collected | Exception:
+    """Return the metrics of an answer, or why there are none."""
+    if isinstance(answer, OutboundError):
+        return JobError.of(named(answer), retry=answer.code != "blocked")
+    if isinstance(answer, Exception):
+        return answer
+    response, with_previous = answer
     try:
         check_status(response, endpoint)
         return parse_metrics(response.body, endpoint.units), with_previous
     except JobError as error:
-        raise JobError.of(error, retry=error.retry, answered=first_lines(response)) from None
+        return JobError.of(error, retry=error.retry, answered=first_lines(response))
     except InvalidPayload as error:
-        raise JobError(error.reason, problem=error.fact, url=endpoint.url, answered=first_lines(response)) from None
+        return JobError(error.reason, problem=error.fact, url=endpoint.url, answered=first_lines(response))
+    except Exception as error:
+        return error
 
 
 def named(error: OutboundError) -> OutboundError:
@@ -87,40 +170,6 @@ def check_may_be_asked(endpoint: Endpoint) -> None:
         raise JobError("blocked_by_ops", url=endpoint.url or Fact("this_environment"), retry=False)
     if not endpoint.url:
         raise JobError("no_endpoint", retry=False)
-
-
-async def ask(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> tuple[Response, bool]:
-    """Return the endpoint's answer, and whether it accepted only the previous secret.
-
-    If the new secret is refused during the grace period of a rotation, the request is repeated at once with the
-    previous one, within the same 5 s.
-
-    Raises: OutboundError.
-    """
-    begun = monotonic()
-    response = await get(fetcher, endpoint, endpoint.hmac_secret, now=now)
-    if response.status not in REFUSALS or not endpoint.in_grace(now()):
-        return response, False
-    left_s = TIMEOUT_S - (monotonic() - begun)
-    if left_s < LEAST_LEFT_S:
-        raise timed_out(parse_endpoint(endpoint.url), TIMEOUT_S, "previous_secret")
-    again = await get(fetcher, endpoint, endpoint.previous.open(), now=now, timeout_s=left_s)
-    return (response, False) if again.status in REFUSALS else (again, True)
-
-
-async def get(
-    fetcher: Fetcher, endpoint: Endpoint, secret: str, *, now: Clock, timeout_s: float = TIMEOUT_S
-) -> Response:
-    """Send one request, signed with this secret unless it is "". Raises OutboundError."""
-
-    def headers() -> dict[str, str]:
-        # Called before each sending: a nonce is valid once.
-        plain = {"Accept": "application/json", "User-Agent": USER_AGENT}
-        if not secret:
-            return plain
-        return plain | signed_headers(secret, url=endpoint.url, now=now(), project_id=endpoint.project_id)
-
-    return await fetcher.get(endpoint.url, headers, timeout_s=timeout_s, max_bytes=MAX_BODY_BYTES)
 
 
 def check_status(response: Response, endpoint: Endpoint) -> None:

@@ -13,7 +13,7 @@ from metrics.signing import SignatureRefused, verified_nonce
 from metrics.sources import http_endpoint
 from metrics.sources.http_endpoint import Endpoint, collect
 from metrics.storing import Sample, note_previous_secret
-from outbound.fetcher import Fetcher
+from outbound.fetcher import Fetcher, result_of
 from outbound.tests.servers import Server, play
 from projects.models import Environment
 from projects.signing import end_grace, fingerprint, rotate_secret
@@ -56,9 +56,14 @@ def knowing(*secrets: str, refusal: int = 401, then: int = 200) -> Server:
     return Server(answer)
 
 
+async def collected(fetcher: Fetcher, endpoint: Endpoint) -> tuple[Metrics, bool]:
+    found: tuple[Metrics, bool] = await result_of(lambda ended: collect(fetcher, endpoint, ended, now=now))
+    return found
+
+
 def ask(server: Server, **options: Any) -> tuple[Metrics, bool]:
     async def scenario(server: Server, fetcher: Fetcher) -> tuple[Metrics, bool]:
-        return await collect(fetcher, Endpoint(f"http://127.0.0.1:{server.port}/m", "p", **options), now=now)
+        return await collected(fetcher, Endpoint(f"http://127.0.0.1:{server.port}/m", "p", **options))
 
     return play(server, scenario)
 
@@ -217,7 +222,7 @@ def test_a_rotated_environment_is_collected_from_before_during_and_after_its_ser
         found = Environment.objects.select_related("project").get(pk=environment.pk)
 
         async def scenario(server: Server, fetcher: Fetcher) -> tuple[Metrics, bool]:
-            return await collect(fetcher, endpoint_of(found, f"http://127.0.0.1:{server.port}/m"), now=now)
+            return await collected(fetcher, endpoint_of(found, f"http://127.0.0.1:{server.port}/m"))
 
         metrics, previous = play(server, scenario)
         note_previous_secret([Sample(environment.pk, metrics, now(), with_previous=previous)])
