@@ -1,6 +1,7 @@
 """Signature v2 of requests to metrics endpoints (docs/protocol.md). Pure."""
 
 import hmac
+import math
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -29,6 +30,11 @@ def canonical_path(url_or_path: str) -> str:
     return "/" + path.strip("/")
 
 
+@lru_cache(maxsize=64)
+def _timestamp(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def signature(secret: str, *, timestamp: str, method: str, path: str, nonce: str) -> str:
     """Return "sha256=" and the hex HMAC-SHA256 of "timestamp|METHOD|path|nonce"."""
     payload = f"{timestamp}|{method.upper()}|{canonical_path(path)}|{nonce}"
@@ -37,7 +43,7 @@ def signature(secret: str, *, timestamp: str, method: str, path: str, nonce: str
 
 def signed_headers(secret: str, *, url: str, now: datetime, project_id: str, method: str = "GET") -> dict[str, str]:
     """Return the headers of one signed request, with a new nonce. now: aware."""
-    timestamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    timestamp = _timestamp(math.floor(now.timestamp()))
     nonce = secrets.token_urlsafe(16)
     path = canonical_path(url)
     return {

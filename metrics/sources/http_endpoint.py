@@ -119,8 +119,9 @@ class Asking:
 
 def request_headers(endpoint: Endpoint, secret: str, now: datetime) -> dict[str, str]:
     """Return the headers of a request, signed with this secret unless it is ""."""
-    signed = signed_headers(secret, url=endpoint.url, now=now, project_id=endpoint.project_id) if secret else {}
-    return PLAIN_HEADERS | signed
+    if not secret:
+        return PLAIN_HEADERS
+    return PLAIN_HEADERS | signed_headers(secret, url=endpoint.url, now=now, project_id=endpoint.project_id)
 
 
 def collect(
