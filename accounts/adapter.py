@@ -14,14 +14,16 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.invitations import lets_sign_up
+from accounts.models import INVITATION_DAYS
 from security.addressing import address_of
 from security.callers import parse_address
+from security.cookies import SignedCookie
 
 logger = structlog.get_logger(__name__)
 
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  (shown, not bound)
-# Session key of the invitation whose page was opened last.
-INVITATION = "invitation"
+# The id of the invitation whose page was opened last: who holds it may sign up although sign-up is closed.
+INVITATION = SignedCookie("seqpulse_invitation", INVITATION_DAYS * 86400)
 VERIFY_EMAIL = "allauth.account.stages.EmailVerificationStage"
 
 
@@ -40,8 +42,8 @@ class AccountAdapter(DefaultAccountAdapter):
         """Return whether the visitor may sign up: everyone where the setting says so, else with an invitation."""
         if settings.SEQPULSE_SIGNUP_OPEN:
             return True
-        invitation = request.session.get(INVITATION)
-        return isinstance(invitation, int) and lets_sign_up(invitation)
+        invitation = INVITATION.read(request)
+        return invitation.isdecimal() and lets_sign_up(int(invitation))
 
     def get_login_stages(self) -> list[str]:
         """Return the steps between the password and the first page."""

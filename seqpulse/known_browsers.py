@@ -7,14 +7,14 @@ import secrets
 from binascii import crc32
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-COOKIE = "seqpulse_browser"
+from security.cookies import SignedCookie
+
+COOKIE = SignedCookie("seqpulse_browser", 180 * 86400)
 # Counters that the known browsers of an account share: whoever once signed in from many browsers, and may do so no
 # longer, has no more guesses than these.
 BUCKETS = 5
-KEPT_S = 180 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +32,11 @@ class KnownBrowser:
 
 def known_browser(request: HttpRequest) -> KnownBrowser | None:
     """Return the content of the cookie if it was signed within the last half year."""
-    value = request.get_signed_cookie(COOKIE, default="", salt=COOKIE, max_age=KEPT_S)
-    name, _, user_id = (value or "").partition(":")
+    name, _, user_id = COOKIE.read(request).partition(":")
     return KnownBrowser(name, int(user_id)) if name and user_id.isdigit() else None
 
 
 def remember(response: HttpResponse, known: KnownBrowser | None, user_id: int) -> None:
     """Set the cookie for the user who has just signed in. known: the previous content."""
     name = known.name if known is not None and known.user_id == user_id else secrets.token_urlsafe(12)
-    response.set_signed_cookie(
-        COOKIE,
-        f"{name}:{user_id}",
-        salt=COOKIE,
-        max_age=KEPT_S,
-        secure=settings.SESSION_COOKIE_SECURE,
-        httponly=True,
-        samesite="Lax",
-    )
+    COOKIE.write(response, f"{name}:{user_id}")

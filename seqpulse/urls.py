@@ -71,7 +71,6 @@ ALLAUTH_LIMITS = {
     "account_reset_password_from_key_done": SIGN_IN,
     "account_signup": SIGN_IN,
     "mfa_authenticate": SIGN_IN,
-    "mfa_login_webauthn": SIGN_IN,
     "socialaccount_signup": SIGN_IN,
     "account_change_password": REAUTHENTICATE,
     "account_reauthenticate": REAUTHENTICATE,
@@ -107,6 +106,7 @@ urlpatterns = [
     path("accounts/sessions/", RedirectView.as_view(pattern_name="dashboard:sessions"), name="usersessions_list"),
     path("accounts/password/set/", accounts.set_password, name="account_set_password"),
     path("accounts/email/", accounts.email, name="account_email"),
+    path("accounts/2fa/webauthn/login/", accounts.PasskeyLogin.as_view(), name="mfa_login_webauthn"),
     path("accounts/", include("allauth.urls")),
     path("", include("dashboard.urls")),
 ]

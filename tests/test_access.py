@@ -46,6 +46,8 @@ REFUSED = {LOGIN, "401", "403", "404"}
 WRITES = re.compile(
     r"\s*(INSERT INTO (?!\"django_session)|UPDATE (?!\"projects_apikey\" SET \"last_used_at)|DELETE|WITH)"
 )
+# But for the count of this second's requests.
+ROW_LEFT = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|COPY)\b(?! INTO own_requests|.*own\.requests)", re.DOTALL)
 BAD_IDS = ("x", "-1", "%00", "1e3", "9" * 5000, "٣", str(2**63), str(10**30))
 
 
@@ -121,6 +123,19 @@ def test_a_method_without_a_line_is_refused(world: World, name: str) -> None:
         assert answer.status_code == 405, f"{method} {url} answers {answer.status_code}: it needs a line of its own"
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-Requested-With": "XMLHttpRequest", "Accept": "application/json"}])
+def test_a_get_of_a_stranger_leaves_no_row(world: World, headers: dict[str, str], settings: Any) -> None:
+    app = {"client_id": "client", "secret": "secret"}
+    settings.SOCIALACCOUNT_PROVIDERS = {"github": {"APPS": [app]}, "google": {"APPS": [app]}}
+    leave = []
+    for name in addresses():
+        stranger = Client(raise_request_exception=False, headers=headers)
+        with CaptureQueriesContext(connection) as captured:
+            ask(stranger, "GET", url_of(name, world.own))
+        leave += [(name, query["sql"]) for query in captured if ROW_LEFT.search(query["sql"])]
+    assert not {name for name, _ in leave}, leave
+
+
 WITH_FORMS = [line for line in LINES if line.method == "POST" and line.name.startswith("dashboard:")]
 WITH_FORMS = [line for line in WITH_FORMS if line.name != "dashboard:home"]
 
@@ -174,7 +189,9 @@ def test_what_is_no_id_is_not_found(world: World, line: Line) -> None:
             answer = answer_to(client, line, world.own, f"{before}/{bad}/{after}")
             # allauth asks for the password before it looks.
             asks_first = line.name.startswith("mfa_") and answer.status_code == 302
-            assert answer.status_code == 404 or asks_first, bad
+            # What is not excluded is included.
+            is_so = (line.name, name, answer.status_code) == ("dashboard:include-window", "window_id", 302)
+            assert answer.status_code == 404 or asks_first or is_so, bad
 
 
 # --- Django admin --------------------------------------------------------------------------------------------------

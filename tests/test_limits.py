@@ -202,14 +202,14 @@ def test_guesses_elsewhere_do_not_lock_a_known_browser_out(client: Client) -> No
     client.post("/accounts/logout/")
     tries = [sign_in(client, "ada", REMOTE_ADDR=f"198.51.100.{10 + number}") for number in range(LIMIT)]
     assert tries == [200] * (LIMIT - 1) + [429]
-    assert client.cookies[COOKIE]["httponly"]
+    assert client.cookies[COOKIE.name]["httponly"]
     # It does not apply to other accounts, and cannot be forged.
     make_user(username="grace")
     for number in range(LIMIT + 1):
         sign_in(Client(), "grace", REMOTE_ADDR=f"203.0.113.{100 + number}")
     assert sign_in(client, "grace", typed=PASSWORD, REMOTE_ADDR="198.51.100.4") == 429
     forged = Client()
-    forged.cookies[COOKIE] = f"made-up:{user.pk}"
+    forged.cookies[COOKIE.name] = f"made-up:{user.pk}"
     assert sign_in(forged, "ada", typed=PASSWORD, REMOTE_ADDR="198.51.100.5") == 429
 
 
@@ -233,7 +233,7 @@ def test_no_account_lifts_the_limit_of_another(changes: dict[str, str], added: s
     guesses = 0
     for number in range(3):
         browser = Client()
-        browser.cookies[COOKIE] = cookie_of(eve)
+        browser.cookies[COOKIE.name] = cookie_of(eve)
         guesses += [
             sign_in(browser, names[tried % len(names)], REMOTE_ADDR=f"203.0.113.{number * 10 + tried}")
             for tried in range(LIMIT)
@@ -245,7 +245,7 @@ def cookie_of(user: User) -> str:
     """Return the cookie of a new browser in which the user has signed in."""
     response = HttpResponse()
     remember(response, None, user.pk)
-    return response.cookies[COOKIE].value
+    return response.cookies[COOKIE.name].value
 
 
 def test_an_account_has_few_known_browsers() -> None:
@@ -253,7 +253,7 @@ def test_an_account_has_few_known_browsers() -> None:
     found = []
     for number in range(20 * LIMIT):
         browser = Client()
-        browser.cookies[COOKIE] = cookie_of(user)
+        browser.cookies[COOKIE.name] = cookie_of(user)
         found.append(sign_in(browser, "ada", REMOTE_ADDR=f"203.0.113.{number}"))
     assert 1 <= found.count(200) <= LIMIT * BUCKETS
 

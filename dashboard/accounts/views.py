@@ -1,16 +1,22 @@
 """Personal settings, views of django-allauth with additional checks, and redirects from former URLs."""
 
+import json
+from hashlib import sha256
 from typing import Any, cast
 
 from allauth.account import views as allauth_views
 from allauth.account.internal.flows.reauthentication import is_reauthentication_required
 from allauth.account.models import EmailAddress
+from allauth.mfa.webauthn.internal.auth import STATE_SESSION_KEY
+from allauth.mfa.webauthn.views import LoginWebAuthnView
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.core.cache import caches
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -24,7 +30,8 @@ from dashboard.accounts import sessions
 from dashboard.accounts.forms import ProfileForm
 from dashboard.forms import Refusals, changes
 from dashboard.page import current_user, login_required, page
-from security.limits import REAUTHENTICATE, limited
+from security.cookies import SignedCookie
+from security.limits import REAUTHENTICATE, SIGN_IN, limited
 
 # For bookmarks and links in old mails; forms use django-allauth's URLs.
 login: Any = require_safe(RedirectView.as_view(pattern_name="account_login", query_string=True))
@@ -32,6 +39,41 @@ logout: Any = require_safe(RedirectView.as_view(pattern_name="account_logout"))
 
 # Sets a cookie, for users who are not signed in or have chosen no language.
 set_language: Any = require_POST(django_set_language)
+
+
+# The state of a passkey login, between the challenge and its answer.
+CHALLENGE = SignedCookie("seqpulse_passkey", 600)
+
+
+@method_decorator(limited(SIGN_IN), name="dispatch")
+class PasskeyLogin(LoginWebAuthnView):
+    """Sign in with a passkey. The browser keeps the challenge, since a session would be a row for each stranger's GET.
+
+    A challenge is good for one answer, over all processes.
+    """
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().get(request, *args, **kwargs)
+        state = request.session.pop(STATE_SESSION_KEY, None)
+        if state is not None:
+            CHALLENGE.write(response, json.dumps(state))
+        return response
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        state = CHALLENGE.read(request)
+        if state and is_first_use(state):
+            request.session[STATE_SESSION_KEY] = json.loads(state)
+        response: HttpResponse = super().post(request, *args, **kwargs)
+        request.session.pop(STATE_SESSION_KEY, None)
+        CHALLENGE.delete(response)
+        return response
+
+
+def is_first_use(state: str) -> bool:
+    """Mark the state as used; return False if it was used before."""
+    counters, key = caches["counters"], f"passkey:{sha256(state.encode()).hexdigest()}"
+    counters.add(key, 0, CHALLENGE.max_age_s)
+    return counters.incr(key) == 1
 
 
 @page("GET", "POST")

@@ -6,14 +6,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
+from accounts.adapter import INVITATION
 from accounts.invitations import InvitationOver, State, accept, find, standing_of, state_of
 from accounts.models import Invitation, Membership
 from accounts.permissions import allowed
 from dashboard.labels import ROLES, name_of
 from dashboard.page import current_user, page
 
-# A session that has shown an open invitation may sign up although sign-up is closed.
-SESSION_KEY = "invitation"
 GONE = 410
 
 
@@ -32,20 +31,19 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     except InvitationOver:
         # Another request was faster.
         return show(request, find(token))
-    request.session.pop(SESSION_KEY, None)
     if joined.kept:
         words = _("You were in the team already. Your role stays %(role)s.")
     else:
         words = _("Welcome to the team. Your role is %(role)s.")
     messages.success(request, words % {"role": joined.membership.get_role_display()})
-    return redirect("dashboard:team", team_id=joined.membership.team_id)
+    response = redirect("dashboard:team", team_id=joined.membership.team_id)
+    INVITATION.delete(response)
+    return response
 
 
 def show(request: HttpRequest, found: Invitation) -> HttpResponse:
     state = standing_of(found)
     known = request.user.is_authenticated
-    if state == State.OPEN and not known:
-        request.session[SESSION_KEY] = found.pk
     mine = Membership.objects.filter(team=found.team_id, user=current_user(request)).first() if known else None
     context = {
         "invitation": found,
@@ -56,4 +54,8 @@ def show(request: HttpRequest, found: Invitation) -> HttpResponse:
         "stays": mine is not None and not allowed(found.role) > allowed(mine.role),
         "other_address": known and current_user(request).email.casefold() != found.email.casefold(),
     }
-    return render(request, "dashboard/teams/invitation.html", context, status=200 if state == State.OPEN else GONE)
+    is_open = state == State.OPEN
+    response = render(request, "dashboard/teams/invitation.html", context, status=200 if is_open else GONE)
+    if is_open and not known:
+        INVITATION.write(response, str(found.pk))
+    return response

@@ -12,9 +12,11 @@ from allauth.usersessions.models import UserSession
 from django.conf import settings as django_settings
 from django.core import mail
 from django.core.management import call_command
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
+from accounts.adapter import INVITATION
 from accounts.models import Invitation, User
 from accounts.tests.factories import PASSWORD, make_membership, make_team, make_user
 from dashboard.tests.account_forms import NEW, SIGNUP, link_in
@@ -56,15 +58,15 @@ def invitation(**fields: Any) -> Invitation:
     return Invitation.objects.create(team=team, email="grace@example.org", token_hash="0" * 64, **fields)
 
 
-def carrying(client: Client, pk: Any) -> Client:
-    session = client.session
-    session["invitation"] = pk
-    session.save()
+def carrying(client: Client, content: str) -> Client:
+    response = HttpResponse()
+    INVITATION.write(response, content)
+    client.cookies.update(response.cookies)
     return client
 
 
 def test_who_was_invited_signs_up_all_the_same_and_goes_back_to_the_invitation(client):
-    carrying(client, invitation().pk)
+    carrying(client, str(invitation().pk))
     back = "/dashboard/teams/"
     assert "Create an account" in words(client.get(f"{LOGIN}?next={back}"))
     client.post(SIGNUP, {**NEW, "next": back})
@@ -76,7 +78,7 @@ def test_who_was_invited_signs_up_all_the_same_and_goes_back_to_the_invitation(c
 
 
 def test_whose_sender_could_not_invite_any_more_opens_nothing(client):
-    carrying(client, invitation().pk)
+    carrying(client, str(invitation().pk))
     assert "for people who were invited" not in words(client.get(SIGNUP))
     User.objects.update(is_active=False)
     assert "for people who were invited" in words(client.get(SIGNUP))
@@ -85,10 +87,15 @@ def test_whose_sender_could_not_invite_any_more_opens_nothing(client):
 
 
 def test_an_invitation_that_is_over_opens_nothing(client):
-    over = invitation(revoked_at=timezone.now())
-    wrong: tuple[Any, ...] = (over.pk, 10**30, "1", None, [], True)
-    for pk in wrong:
-        assert "for people who were invited" in words(carrying(client, pk).get(SIGNUP))
+    over = invitation()
+    carrying(client, str(over.pk))
+    assert "for people who were invited" not in words(client.get(SIGNUP))
+    # Nobody signed this one.
+    client.cookies[INVITATION.name] = str(over.pk)
+    assert "for people who were invited" in words(client.get(SIGNUP))
+    Invitation.objects.update(revoked_at=timezone.now())
+    for content in (str(over.pk), "1" * 30, "", "x", "-1", "²"):
+        assert "for people who were invited" in words(carrying(client, content).get(SIGNUP))
 
 
 @pytest.mark.usefixtures("open_signup")

@@ -16,10 +16,11 @@ from cryptography.fernet import Fernet
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from accounts.models import User
 from dashboard.accounts.mfa import spend
+from dashboard.accounts.views import CHALLENGE, is_first_use
 from dashboard.tests.account_forms import ACTIVATE, code_of, codes_of, set_up
 from dashboard.tests.endpoints import Quiet, running
 from dashboard.tests.pages import elements, shows, words
@@ -233,6 +234,20 @@ def test_made_up_answers_of_a_security_key_are_wrong_ones(client, ada, number):
     client.get("/accounts/2fa/webauthn/reauthenticate/")
     assert client.post("/accounts/2fa/webauthn/reauthenticate/", credential).status_code in (200, 302)
     assert not Authenticator.objects.exists()
+
+
+def test_a_challenge_of_a_passkey_login_lies_in_the_browser_and_is_good_for_one_answer(client):
+    client.get("/accounts/2fa/webauthn/login/", headers={"Accept": "application/json"})
+    state = client.cookies[CHALLENGE.name].value
+    assert "challenge" in state
+    assert not Session.objects.exists()
+    client.post("/accounts/2fa/webauthn/login/", {"credential": "{}"})
+    assert not client.cookies[CHALLENGE.name].value
+    assert not Session.objects.exists()
+    again = RequestFactory().get("/")
+    again.COOKIES[CHALLENGE.name] = state
+    assert not is_first_use(CHALLENGE.read(again))
+    assert is_first_use("another")
 
 
 # --- signing in through GitHub or Google ---

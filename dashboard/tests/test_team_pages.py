@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core import mail
 from django.test import Client
 from django.utils import timezone
 
+from accounts.adapter import INVITATION
 from accounts.invitations import Invited, invite
 from accounts.models import Invitation, Membership, Role, Team, User
-from dashboard.teams.joining import SESSION_KEY
 from dashboard.tests.pages import HOSTILE, elements, has, queries_of, shows, words
 from projects.models import Project
 from tests.factories import make_deployment, make_environment, make_membership, make_project, make_team, make_user
@@ -293,7 +294,8 @@ def test_a_visitor_sees_the_team_and_comes_back_signed_in(client, team, grace):
     assert GRACE not in page.content.decode()
     for address in ("/accounts/login/", "/accounts/signup/"):
         assert f'href="{address}?next=%2Fdashboard%2Finvitations%2F{made.token}%2F"' in page.content.decode()
-    assert client.session[SESSION_KEY] == made.invitation.pk
+    assert client.cookies[INVITATION.name].value.startswith(f"{made.invitation.pk}:")
+    assert not Session.objects.exists()
     assert client.post(path)["Location"].startswith("/accounts/login/?next=")
     assert not Membership.objects.filter(team=team, role=Role.ADMIN).exists()
 
@@ -332,7 +334,7 @@ def test_what_is_over_says_why_to_its_holder(client, team):
     Invitation.objects.filter(pk=gone.invitation.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     path = f"/dashboard/invitations/{gone.token}/"
     shows(client.get(path), "This invitation has expired", status=410)
-    assert SESSION_KEY not in client.session
+    assert INVITATION.name not in client.cookies
     Invitation.objects.filter(pk=gone.invitation.pk).update(revoked_at=timezone.now())
     assert "This invitation was withdrawn" in words(client.get(path))
 
