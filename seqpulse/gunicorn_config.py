@@ -33,8 +33,8 @@ workers = ENVIRONMENT.typed("WEB_CONCURRENCY", 2, environment.Workers)
 worker_class = "seqpulse.front.worker.FrontWorker"
 # Requests at work at the same time in a worker; those that wait occupy none.
 threads = 24
-# Longer than the longest waiting answer (60 s).
-timeout = 90
+# Of the event loop, which turns at least once per second. Requests may take longer.
+timeout = 30
 graceful_timeout = 10
 keepalive = 5
 preload_app = False

@@ -73,7 +73,7 @@ class GateMiddleware(MiddlewareMixin):
 
     # Without an id too: the call of a pipeline whose trigger failed.
     PATH = re.compile(r"/deployments/[^/]*/verdict/?")
-    LATER = (429, 500, 502, 503, 504)
+    LATER = (408, 429, 500, 502, 503, 504)
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         is_json = response.headers.get("Content-Type", "").startswith("application/json")

@@ -1,11 +1,9 @@
 """Run the front of the web server in this process, with a small WSGI application behind it."""
 
-import json
 import socket
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from seqpulse.front.bounds import Bounds
@@ -15,29 +13,40 @@ from seqpulse.front.waiting import Waiting
 from tests.processes import wait_for
 
 BODY_BYTES = 1024 * 1024
+THREADS = 4
 
 
 class Front(FrontServer):
     """A front that runs in a thread."""
 
     def __init__(self, wsgi: Wsgi, bounds: Bounds, waiting: Waiting | None = None, **given: Any) -> None:
-        super().__init__(Bridge(wsgi, threads=4, body_bytes=BODY_BYTES, bounds=bounds, waiting=waiting), **given)
+        bridge = Bridge(wsgi, threads=THREADS, body_bytes=BODY_BYTES, bounds=bounds, waiting=waiting)
+        super().__init__(bridge, **given)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self.listener.getsockname()[1]
 
-    def connect(self, sent: bytes = b"") -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.port), 10)
+    def connect(self, sent: bytes = b"", source: str = "127.0.0.1", receive_buffer: int = 0) -> socket.socket:
+        client = socket.socket()
+        if receive_buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.settimeout(10)
+        client.bind((source, 0))
+        client.connect(("127.0.0.1", self.port))
         client.sendall(sent)
         return client
 
-    def ask(self, sent: bytes) -> bytes:
+    def ask(self, sent: bytes, source: str = "127.0.0.1") -> bytes:
         """Send this; return all that comes until the server closes."""
-        with self.connect(sent) as client:
+        with self.connect(sent, source) as client:
             return everything(client)
+
+    def get(self, path: str = "/", **options: Any) -> bytes:
+        return self.ask(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode(), **options)
 
 
 @contextmanager
 def front(wsgi: Wsgi, bounds: Bounds | None = None, **given: Any) -> Iterator[Front]:
+    """Run a front; stop it as gunicorn does."""
     server = Front(wsgi, bounds or Bounds(), **given)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [server.listener]})
     thread.start()
@@ -48,6 +57,12 @@ def front(wsgi: Wsgi, bounds: Bounds | None = None, **given: Any) -> Iterator[Fr
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive()
+
+
+@contextmanager
+def open_sockets(connect: Callable[[], socket.socket], number: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(connect()) for _ in range(number)]
 
 
 def everything(client: socket.socket) -> bytes:
@@ -61,16 +76,6 @@ def everything(client: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """Answer with what arrived."""
-    seen = {name: value for name, value in environ.items() if isinstance(value, str)}
-    seen["body"] = environ["wsgi.input"].read().decode("latin-1")
-    content = json.dumps(seen).encode()
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(content)))])
-    return [content]
-
-
-def seconds_until_closed(client: socket.socket) -> tuple[float, bytes]:
-    began = time.monotonic()
-    answer = everything(client)
-    return time.monotonic() - began, answer
+def status_of(answer: bytes) -> int:
+    """Return the status of an answer, 0 if there is none."""
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0

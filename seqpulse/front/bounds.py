@@ -36,7 +36,7 @@ class Bounds:
     pieces: int = 64
     piece_bytes: int = 64
     slow_s: float = 1.0
-    slow_per_address: int = 64
+    slow_per_address: int = 128
     running_per_address: int = 256
     running: int = 1024
     connections: int = 8192
@@ -44,7 +44,7 @@ class Bounds:
     @property
     def sweep_s(self) -> float:
         """Return how often to look at all connections."""
-        return min(1.0, min(self.head_s, self.body_s, self.answer_s, self.slow_s) / 4)
+        return min(1.0, min(self.head_s, self.body_s, self.answer_s) / 4)
 
 
 class Running:

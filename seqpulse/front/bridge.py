@@ -31,6 +31,8 @@ Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 # How much of an answer is made ahead of what the client has taken.
 AHEAD_BYTES = 256 * 1024
 FILE_BLOCK_BYTES = 64 * 1024
+# How many times as much as the application takes is read of a body.
+DROPPED = 8
 NO_BODY = (204, 304)
 LOOPBACK = ("127.0.0.1", "::1")
 # Headers of an answer that do not hold for the one that came of waiting.
@@ -207,16 +209,19 @@ class Bridge:
             await Exchange(self, environ_of(scope, body), receive, send).run()
 
     async def _body(self, receive: Receive) -> bytes | None:
-        """Return the body; None if the client has gone. Of one that is too large, only the beginning."""
-        parts, size = [], 0
-        while size <= self.body_bytes:
+        """Return the body; None if the client has gone. Of one that is too large, only the beginning.
+
+        Most clients read an answer only after they have sent all, so some of what is too much is taken and dropped.
+        """
+        parts, size, more = [], 0, True
+        while more and size <= self.body_bytes * DROPPED:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            parts.append(message["body"])
+            if size <= self.body_bytes:
+                parts.append(message["body"])
             size += len(message["body"])
-            if not message["more_body"]:
-                break
+            more = message["more_body"]
         return b"".join(parts)
 
 

@@ -23,6 +23,7 @@ logger = structlog.get_logger(__name__)
 
 # Of a socket: what a client does not take should not fill the memory of the system either.
 SEND_BUFFER_BYTES = 128 * 1024
+LOG_EVERY_S = 10.0
 # Key in the state of a scope, and in the WSGI environ: the address on which the request counts.
 ADDRESS = "seqpulse.address"
 
@@ -45,8 +46,9 @@ class Door:
         # By address of the peer, oldest first.
         self.connections: defaultdict[str, dict[FrontProtocol, None]] = defaultdict(dict)
         self.number = 0
-        # Clients refused since the last sweep, by status.
+        # Clients refused since the last line about it in the log, by status.
         self.refused: Counter[int] = Counter()
+        self.logged_at = 0.0
 
     def enter(self, connection: "FrontProtocol") -> None:
         self.connections[connection.peer][connection] = None
@@ -95,7 +97,8 @@ class Door:
                 those.sort(key=lambda each: each[0])
                 for _, connection in those[: -self.bounds.slow_per_address]:
                     connection.refuse(429)
-        if self.refused:
+        if self.refused and now - self.logged_at > LOG_EVERY_S:
+            self.logged_at = now
             logger.warning("clients_refused", **{f"status_{status}": count for status, count in self.refused.items()})
             self.refused.clear()
 
