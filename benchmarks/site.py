@@ -95,12 +95,12 @@ class Site:
             time.sleep(0.05)
         raise TimeoutError((self.directory / f"{name}.log").read_text()[-2000:])
 
-    def start_web(self, *arguments: str, **env: str) -> tuple[int, int]:
+    def start_web(self, *arguments: str, name: str = "web", **env: str) -> tuple[int, int]:
         """Start gunicorn, with SeqPulse unless arguments name another application; return port and process id."""
         [port] = free_ports()
         arguments = arguments or ("-c", "python:seqpulse.gunicorn_config", "seqpulse.wsgi")
         command = ("-m", "gunicorn", "-b", f"127.0.0.1:{port}", *arguments)
-        return port, self.start_server("web", port, *command, PORT=str(port), **env)
+        return port, self.start_server(name, port, *command, PORT=str(port), **env)
 
     def stop(self, prefix: str) -> None:
         """End the processes whose names begin with `prefix`."""
