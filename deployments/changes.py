@@ -1,7 +1,8 @@
 """Changes that web processes are told of: what was written is announced in the transaction that writes it.
 
 Triggers (analysis/migrations/0004_announce_changes.py) announce changes of deployments, verdicts and failed jobs, and
-metrics/storing.py announces samples. A notification is a list of topics, separated by spaces: a letter and an id.
+metrics/storing.py announces samples. The usual trigger and finish are announced after their commit
+(deployments/announcer.py). A notification is a list of topics, separated by spaces: a letter and an id.
 """
 
 from typing import LiteralString

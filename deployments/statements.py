@@ -8,19 +8,22 @@ that does not find its case usual has written nothing but the count of the call.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db import connection
 
 from common.database import prepared
+from deployments.announcer import announcer
 from deployments.commits import SHORTEST_SHA
 from deployments.plan import SHORTEST_USE_S
 from deployments.services import Trigger, missing_endpoint, under_observation
 from explain.facts import Fact
 from projects.authentication import CALLING, Counter, SeenKey
 from projects.plans import PLANS
-from scheduler.queue import NOTIFY, writing
+from scheduler.queue import DUE_SOON, notify, writing
 
 logger = structlog.get_logger("deployments.services")
 
@@ -31,6 +34,9 @@ WINDOW = f"least(coalesce(nullif(window_minutes, 0), CASE plan {_CASES} END), CA
 INTERVAL = "make_interval(secs => %(interval_s)s::float8)"
 # deployments.plan.valid_for
 VALID_FOR = f"greatest({INTERVAL}, '{SHORTEST_USE_S} s')"
+
+# What is left to do: nobody is told of the changes by their triggers.
+AFTER = f"""set_config('seqpulse.announce', %(announce)s, true), (SELECT {DUE_SOON} FROM written)"""  # noqa: S608
 
 # As services.find_or_insert decides. A rollback (rolls_back_to) needs a good earlier deployment of a commit that
 # begins alike, and another commit since.
@@ -74,8 +80,8 @@ written AS ({
         NULL AS unique_key, project_id AS fair_key, '{{}}'::jsonb AS job_metadata FROM inserted) AS new'''
     )
 })
-SELECT (SELECT value FROM counted), ({NOTIFY})::text, caller.uuid, inserted.uuid, inserted.number,
-    place.metrics_endpoint
+SELECT (SELECT value FROM counted), {AFTER}, caller.uuid, inserted.id, inserted.uuid,
+    inserted.number, place.metrics_endpoint
 FROM caller LEFT JOIN inserted ON true LEFT JOIN place ON true
 """  # noqa: S608  (names of our own columns, constants)
 
@@ -101,8 +107,8 @@ written AS ({
         project_id, '{{}}' FROM closed) AS new'''
     )
 })
-SELECT (SELECT value FROM counted), ({NOTIFY})::text, caller.uuid, closed.settle_s, closed.window_samples,
-    closed.metrics_endpoint
+SELECT (SELECT value FROM counted), {AFTER}, caller.uuid, closed.id, closed.settle_s,
+    closed.window_samples, closed.metrics_endpoint
 FROM caller LEFT JOIN closed ON true
 """  # noqa: S608  (names of our own columns, constants)
 
@@ -119,6 +125,18 @@ class Done:
     uuid: UUID | None = None
     number: int = 0
     notes: Sequence[Fact] = ()
+
+
+def written(statement: str, values: dict[str, str]) -> list[tuple[Any, ...]]:
+    """Run a statement and have announced what it changed; return its rows without the columns that say this."""
+    later = not connection.in_atomic_block
+    rows = prepared(statement, {**values, "announce": "later" if later else "now"})
+    for _, _, jobs_due, _, deployment_id, *_ in rows:
+        if deployment_id is not None and later:
+            announcer.announce(deployment_id, jobs_due=jobs_due)
+        elif jobs_due:
+            notify()
+    return [(used, project, *others) for used, _, _, project, _, *others in rows]
 
 
 # Texts of a trigger call that become columns as they are.
@@ -139,10 +157,10 @@ def start(key: SeenKey, counter: Counter, trigger: Trigger) -> Done | None:
         "interval_s": str(settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS),
         "committed_at": committed_at.isoformat() if committed_at else "",
     }
-    rows = prepared(TRIGGER, values)
+    rows = written(TRIGGER, values)
     if not rows:
         return None
-    [(used, _, project, uuid, number, endpoint)] = rows
+    [(used, project, uuid, number, endpoint)] = rows
     if uuid is None:
         return Done(used)
     logger.info("deployment_started", deployment_id=str(uuid), project_id=str(project))
@@ -158,10 +176,10 @@ def finish(key: SeenKey, counter: Counter, uuid: UUID, *, result: str, metrics_e
         "given": metrics_endpoint,
         "interval_s": str(settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS),
     }
-    rows = prepared(FINISH, values)
+    rows = written(FINISH, values)
     if not rows:
         return None
-    [(used, _, project, settle_s, samples, endpoint)] = rows
+    [(used, project, settle_s, samples, endpoint)] = rows
     if samples is None:
         return Done(used)
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project), result=result)

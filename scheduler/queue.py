@@ -74,9 +74,8 @@ def writing(jobs: str) -> str:
     SELECT {values}, {", ".join(BEGINNING.values())} FROM {jobs} ON CONFLICT DO NOTHING RETURNING scheduled_at"""  # noqa: S608
 
 
-# Of rows that `writing` returned as `written`: wakes the pollers, when the transaction commits, if a job is due soon.
-NOTIFY = f"""SELECT pg_notify('{CHANNEL}', '') FROM written
-    HAVING min(scheduled_at) <= now() + {NOTIFY_WITHIN_S} * interval '1 second'"""  # noqa: S608  (constants of ours)
+# Of rows that `writing` returned as `written`: whether a job is due soon, so that the pollers are to be woken.
+DUE_SOON = f"min(scheduled_at) <= now() + {NOTIFY_WITHIN_S} * interval '1 second'"
 # One round trip, also for hundreds of jobs: it is part of every transaction that starts or ends work.
 ENQUEUE = f"""
 WITH written AS ({
@@ -85,8 +84,8 @@ WITH written AS ({
         " %s::bigint[], %s::text[]::jsonb[]) AS new (" + ", ".join((*COLUMNS, "job_metadata")) + ")"
     )
 })
-{NOTIFY}
-"""
+SELECT pg_notify('{CHANNEL}', '') FROM written HAVING {DUE_SOON}
+"""  # noqa: S608  (constants of ours)
 
 
 def enqueue(jobs: Iterable[NewJob]) -> None:

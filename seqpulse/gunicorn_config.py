@@ -65,6 +65,13 @@ def on_starting(server: Any) -> None:
     os.environ[MULTIPROC] = str(directory)
 
 
+def worker_exit(server: Any, worker: Any) -> None:
+    """Announce what the last calls have changed."""
+    from deployments.announcer import announcer  # noqa: PLC0415  (as above)
+
+    announcer.flush(2.0)
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """Drop the gauges of an ended worker; its counters stay in the sum."""
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  (not before on_starting)

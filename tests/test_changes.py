@@ -9,6 +9,7 @@ from django.utils import timezone
 from analysis.models import DeploymentVerdict
 from analysis.tests.factories import make_verdict
 from deployments import changes
+from deployments.announcer import announcer
 from deployments.models import Deployment
 from deployments.tests.pipeline import Pipeline
 from metrics.models import Phase
@@ -32,6 +33,7 @@ def announced() -> Iterator[Changed]:
 
         def topics_of(action: Callable[[], object]) -> set[str]:
             action()
+            assert announcer.flush(10)
             # Notifications of earlier commits come before the answer of a later statement.
             link.execute("SELECT 1")
             return {topic for each in link.notifies(timeout=0) for topic in each.payload.split()}
