@@ -27,6 +27,8 @@ from dashboard.scope import Scope
 RANGES = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 RANGE_LABELS = {"24h": _("Last 24 hours"), "7d": _("Last 7 days"), "30d": _("Last 30 days")}
 YEARS = (2000, 2100)
+# Options of one select.
+OFFERED = 200
 MOMENT = "%Y-%m-%dT%H:%M"
 # Parameters that are no filters.
 PAGING = ("cursor",)
@@ -34,15 +36,22 @@ UNKNOWN_CHOICE = _("There is no such choice any more. Pick another one.")
 
 
 class Select(forms.Select):
-    """Select rendered without a template per option: a user may have hundreds of projects."""
+    """Select rendered without a template per option: a user may have hundreds of projects.
+
+    Of thousands it offers the first ones, and the chosen one. Any may be chosen by the URL.
+    """
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        chosen = str(value or "")
+        chosen, choices = str(value or ""), list(self.choices)
+        offered = choices[:OFFERED] + [choice for choice in choices[OFFERED:] if str(choice[0]) == chosen]
         options = format_html_join(
             "",
             '<option value="{}"{}>{}</option>',
-            ((key, mark_safe(" selected") if str(key) == chosen else "", label) for key, label in self.choices),
+            ((key, mark_safe(" selected") if str(key) == chosen else "", label) for key, label in offered),
         )
+        if len(offered) < len(choices):
+            more = _("… and %(n)s more: search by name") % {"n": len(choices) - len(offered)}
+            options += format_html("<option disabled>{}</option>", more)
         given = flatatt(self.build_attrs(self.attrs, {**(attrs or {}), "name": name}))
         return format_html("<select{}>{}</select>", given, options)
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Q
 from django.db.models.functions import Lower
 
 from accounts.models import User
+from dashboard.keyset import one_of
 from projects.models import Project
 
 
@@ -68,14 +68,16 @@ class Scope:
         """
         if environment:
             ids = [pk for project in self.projects for pk, name in project.environments.items() if name == environment]
-            return Q(**_one_of(f"{prefix}environment_id", ids))
-        of_projects = Q() if self.everything else Q(**_one_of(f"{prefix}project_id", [one.pk for one in self.projects]))
-        return of_projects & ~Q(**_one_of(f"{prefix}environment_id", self.going)) if self.going else of_projects
+            return _one_of(f"{prefix}environment_id", ids)
+        of_projects = Q() if self.everything else _one_of(f"{prefix}project_id", [one.pk for one in self.projects])
+        return of_projects & ~_one_of(f"{prefix}environment_id", self.going) if self.going else of_projects
 
 
-def _one_of(name: str, ids: Sequence[int]) -> dict[str, Any]:
-    # PostgreSQL reads an index in order for one value, but not for a list of one.
-    return {name: ids[0]} if len(ids) == 1 else {f"{name}__in": ids}
+def _one_of(name: str, ids: Sequence[int]) -> Q:
+    # PostgreSQL reads an index in order for one value, but not for a list of one. For none Django asks nothing.
+    if len(ids) < 2:
+        return Q(**({name: ids[0]} if ids else {f"{name}__in": ids}))
+    return one_of(name, ids)
 
 
 def scope_of(user: User) -> Scope:

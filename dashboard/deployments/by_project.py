@@ -16,7 +16,7 @@ from django.db.models import BigIntegerField, F, Func, IntegerField, Q, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.lookups import GreaterThan
 
-from dashboard.keyset import LARGEST_ID, Beyond, Place, Slice, slice_of
+from dashboard.keyset import LARGEST_ID, Beyond, Place, Slice, one_of, slice_of
 from deployments.models import DeploymentQuerySet
 
 WALK = """
@@ -85,7 +85,7 @@ def sort(
     """Return the same by sorting all rows."""
     listed = Value(ahead, output_field=IDS)
     spot: Any = Func(listed, F("project_id"), function="array_position", output_field=IntegerField())
-    rows = rows.filter(project_id__in=ahead)
+    rows = rows.filter(one_of("project_id", ahead))
     if place is not None:
         beyond = Beyond(["started_at", "pk"], [place.key, place.pk], ">" if backward else "<")
         rows = rows.filter(Q(GreaterThan(spot, 1)) | Q(beyond))

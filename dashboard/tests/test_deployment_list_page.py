@@ -16,10 +16,11 @@ from dashboard.deployments.filters import ORDERS
 from dashboard.deployments.list_export import COLUMNS
 from dashboard.deployments.list_views import sending
 from dashboard.deployments.listing import deployments_page
+from dashboard.filtering import OFFERED
 from dashboard.keyset import Place, place_of, written
 from dashboard.tests.pages import HOSTILE, LIST, elements, has, shows, words
 from deployments.models import State
-from projects.models import Environment
+from projects.models import Environment, Project
 from tests.factories import make_deployment, make_environment, make_project, make_verdict
 
 pytestmark = pytest.mark.django_db
@@ -400,3 +401,17 @@ def test_a_time_at_the_end_of_all_times_leads_to_the_first_page(
     one = make_deployment(environment=environment)
     part = environment.project_id if sort == "project" else 0
     has(browser_of.get(LIST, {"sort": sort, "cursor": cursor(sort, part, key, 5, False)}), str(one.uuid))
+
+
+def test_of_thousands_of_projects_the_first_are_offered_and_any_can_be_chosen(browser_of, environment):
+    team = environment.project.team
+    Project.objects.bulk_create(Project(team=team, name=f"service-{number:04}") for number in range(OFFERED + 50))
+    last = Project.objects.get(name=f"service-{OFFERED + 49:04}")
+    make_deployment(environment=make_environment(project=last), branch="of-the-last")
+    make_deployment(environment=environment, branch="of-another")
+    page = browser_of.get(LIST)
+    assert len(elements(page, "#id_project option")) == OFFERED + 1
+    assert words(elements(page, "#id_project option")[-1]) == "… and 52 more: search by name"
+    chosen = browser_of.get(LIST, {"project": str(last.uuid)})
+    shows(chosen, "of-the-last", without=["of-another"])
+    assert words(chosen, "#id_project option[selected]") == last.name
