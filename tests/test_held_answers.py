@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.handlers.wsgi import WSGIHandler
-from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
@@ -24,49 +22,27 @@ from deployments.tests.pipeline import Pipeline
 from metrics.tests.factories import make_sample, of_job
 from projects.models import Environment
 from projects.services import NewProject, create_project
-from scheduler.listener import connection_parameters
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
-from seqpulse.front.listening import Listener
-from seqpulse.front.topics import Topics
-from seqpulse.front.waiting import Waiting
-from tests.front import Front, front
-from tests.processes import wait_for
+from tests.held import Server, streaming
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PLACES = 8
-
-
-class CloseAtTheEnd(WSGIHandler):
-    """Leaves no connection in the threads of the front."""
-
-    def __call__(self, *args: Any) -> Any:
-        try:
-            return super().__call__(*args)
-        finally:
-            connections.close_all()
+CHANGED = "event: changed\ndata: 1\n"
 
 
 @pytest.fixture
-def server() -> Iterator[Front]:
-    topics, parameters = Topics(), connection_parameters()
-    listener = Listener(topics, lambda: parameters)
-    with front(CloseAtTheEnd(), waiting=Waiting(topics, PLACES), listener=listener) as running:
-        wait_for(lambda: listener.mode == "listen", "the listener")
+def server() -> Iterator[Server]:
+    with streaming(places=PLACES) as running:
         yield running
-
-
-def waiting_in(server: Front) -> int:
-    assert server.bridge.waiting is not None
-    return server.bridge.waiting.places.taken.total()
 
 
 class Call:
     """A call that does not wait for its answer."""
 
-    def __init__(self, server: Front, method: str, path: str, body: Any = None, **headers: str) -> None:
-        self.link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    def __init__(self, server: Server, method: str, path: str, body: Any = None, **headers: str) -> None:
+        self.link = http.client.HTTPConnection("127.0.0.1", server.front.port, timeout=20)
         self.link.request(method, path, json.dumps(body) if body else None, headers)
 
     def answer(self) -> tuple[int, Any, http.client.HTTPMessage]:
@@ -76,20 +52,16 @@ class Call:
         return response.status, json.loads(content) if content else None, response.headers
 
 
-def verdict_call(server: Front, made: NewProject, uuid: Any, wait: float = 60) -> Call:
+def verdict_call(server: Server, made: NewProject, uuid: Any, wait: float = 60) -> Call:
     return Call(server, "GET", f"/deployments/{uuid}/verdict?wait={wait:g}", **{"X-API-Key": made.api_key})
 
 
-def all_waiting(server: Front, count: int) -> None:
-    wait_for(lambda: waiting_in(server) == count, f"{count} that wait, not {waiting_in(server)}")
-
-
 def test_calls_wait_for_the_verdict_and_are_answered_like_later_ones(
-    server: Front, made: NewProject, pipeline: Pipeline
+    server: Server, made: NewProject, pipeline: Pipeline
 ) -> None:
     first = pipeline.start()
     calls = [verdict_call(server, made, first) for _ in range(2)]
-    all_waiting(server, 2)
+    server.wait_until_waiting(2)
     # Samples are not what they wait for.
     make_sample(Deployment.objects.get(uuid=first), phase="pre")
     second = pipeline.start(force=True)
@@ -97,51 +69,51 @@ def test_calls_wait_for_the_verdict_and_are_answered_like_later_ones(
         status, body, headers = call.answer()
         assert (status, body["gate"], body["error"]["code"]) == (409, "none", "superseded")
     waiting = verdict_call(server, made, second)
-    all_waiting(server, 1)
+    server.wait_until_waiting(1)
     make_verdict(Deployment.objects.get(uuid=second), verdict="rollback_recommended")
     status, body, headers = waiting.answer()
     assert (status, body["gate"], "Retry-After" in headers) == (200, "fail", False)
     later = pipeline.verdict(second)
     assert body == later.json()
     assert {name.lower() for name in headers} - {"date"} == {name.lower() for name in later.headers}
-    all_waiting(server, 0)
+    server.wait_until_waiting(0)
 
 
 def test_when_the_time_is_up_the_answer_is_fresh_and_says_call_again(
-    server: Front, made: NewProject, pipeline: Pipeline
+    server: Server, made: NewProject, pipeline: Pipeline
 ) -> None:
     uuid = pipeline.start()
     call = verdict_call(server, made, uuid, wait=1)
-    all_waiting(server, 1)
+    server.wait_until_waiting(1)
     pipeline.finish(uuid)
     status, body, headers = call.answer()
     assert (status, body["gate"], body["state"], headers["Retry-After"]) == (202, "pending", "finished", "1")
 
 
 def test_beyond_the_share_of_its_project_a_call_is_answered_at_once(
-    server: Front, made: NewProject, pipeline: Pipeline
+    server: Server, made: NewProject, pipeline: Pipeline
 ) -> None:
     other = create_project("other", environment="prod")
     uuids = {made: pipeline.start(), other: Pipeline(other.api_key).start()}
     held = [verdict_call(server, made, uuids[made]) for _ in range(PLACES // 2)]
-    all_waiting(server, PLACES // 2)
+    server.wait_until_waiting(PLACES // 2)
     status, body, headers = verdict_call(server, made, uuids[made]).answer()
     assert (status, body["gate"]) == (202, "pending")
     assert int(headers["Retry-After"]) >= 1
     held.append(verdict_call(server, other, uuids[other]))
-    all_waiting(server, PLACES // 2 + 1)
+    server.wait_until_waiting(PLACES // 2 + 1)
     # Clients that go away free their places.
     for call in held:
         call.link.close()
-    all_waiting(server, 0)
+    server.wait_until_waiting(0)
 
 
-def test_the_server_answers_all_that_wait_before_it_ends(server: Front, made: NewProject, pipeline: Pipeline) -> None:
+def test_the_server_answers_all_that_wait_before_it_ends(server: Server, made: NewProject, pipeline: Pipeline) -> None:
     uuid = pipeline.start()
     calls = [verdict_call(server, made, uuid) for _ in range(3)]
     pre = Call(server, "POST", "/deployments/trigger", {"env": "prod", "wait_for_pre": True}, **json_of(made))
-    all_waiting(server, 4)
-    server.should_exit = True
+    server.wait_until_waiting(4)
+    server.front.should_exit = True
     assert [call.answer()[0] for call in calls] == [202] * 3
     status, body, _ = pre.answer()
     assert (status, body["status"], body["pre"]["status"]) == (200, "existing", "pending")
@@ -154,9 +126,9 @@ def json_of(made: NewProject) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("columns", "status"), [({"status": "failed", "last_error": "HTTP 503 from x"}, "failed"), ({}, "collected")]
 )
-def test_a_trigger_waits_for_its_sample(server: Front, made: NewProject, columns: dict[str, Any], status: str) -> None:
+def test_a_trigger_waits_for_its_sample(server: Server, made: NewProject, columns: dict[str, Any], status: str) -> None:
     call = Call(server, "POST", "/deployments/trigger", {"env": "prod", "wait_for_pre": True}, **json_of(made))
-    all_waiting(server, 1)
+    server.wait_until_waiting(1)
     job = next(job for job in JobStore("poller", 30).claim(10)[0] if job.job_type == "pre_collect")
     if columns:
         ScheduledJob.objects.filter(pk=job.id).update(**columns)
@@ -170,11 +142,11 @@ def test_a_trigger_waits_for_its_sample(server: Front, made: NewProject, columns
 class Stream:
     """An open stream of events."""
 
-    def __init__(self, server: Front, user: User, path: str) -> None:
+    def __init__(self, server: Server, user: User, path: str) -> None:
         client = Client()
         client.force_login(user)
         cookie = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
-        self.link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        self.link = http.client.HTTPConnection("127.0.0.1", server.front.port, timeout=20)
         self.link.request("GET", path, headers={"Cookie": cookie})
         self.response = self.link.getresponse()
 
@@ -185,7 +157,7 @@ class Stream:
         )
 
 
-def test_open_pages_get_an_event_for_what_concerns_them(server: Front) -> None:
+def test_open_pages_get_an_event_for_what_concerns_them(server: Server) -> None:
     own, other = make_user(username="own"), make_user(username="other")
     environment, foreign = scenes.environment_of(own), scenes.environment_of(other)
     deployment, of_others = (make_deployment(environment=each, state="finished") for each in (environment, foreign))
@@ -199,24 +171,24 @@ def test_open_pages_get_an_event_for_what_concerns_them(server: Front) -> None:
         assert stream.response.headers["Cache-Control"].startswith("max-age=0, no-cache, no-store")
         assert stream.response.headers["X-Accel-Buffering"] == "no"
         assert "Content-Length" not in stream.response.headers
-        assert re.fullmatch(r"retry: \d+\n", stream.event())
+        assert re.fullmatch(r"retry: \d+\nevent: alive\ndata: 1\n", stream.event())
     make_verdict(of_others)
     make_verdict(deployment)
-    assert [stream.event() for stream in streams] == ["data: changed\n"] * 3
+    assert [stream.event() for stream in streams] == [CHANGED] * 3
     # Made long before: anything may have changed since.
     streams.append(Stream(server, own, f"{address}?since=1"))
-    assert [streams[-1].event()[:6], streams[-1].event()] == ["retry:", "data: changed\n"]
+    assert [streams[-1].event()[:6], streams[-1].event()] == ["retry:", CHANGED]
     for path in (f"/dashboard/deployments/{of_others.uuid}/events/", f"/dashboard/environments/{foreign.pk}/events/"):
         assert Stream(server, own, path).response.status == 404
-    assert waiting_in(server) == 4
+    server.wait_until_waiting(4)
     # Half of the places are the user's: the browser is told not to ask again.
     assert Stream(server, own, address).response.status == 204
-    server.should_exit = True
+    server.front.should_exit = True
     for stream in streams:
-        assert {*stream.response.read().split(b"\n\n")} <= {b"", b":", b"data: changed"}
+        assert {*re.findall(r"event: (\w+)", stream.response.read().decode())} <= {"alive", "changed"}
 
 
-def test_the_page_names_its_stream_only_where_the_server_has_one(server: Front) -> None:
+def test_the_page_names_its_stream_only_where_the_server_has_one(server: Server) -> None:
     user = make_user()
     deployment = make_deployment(environment=scenes.environment_of(user), state="finished")
     address = f"/dashboard/deployments/{deployment.uuid}/"

@@ -15,7 +15,7 @@ from scheduler.listener import connection_parameters
 from seqpulse.front import listening, topics, waiting
 from seqpulse.front.listening import Listener
 from seqpulse.front.topics import Topics
-from seqpulse.front.waiting import CHANGED, PING, Places, Waiting
+from seqpulse.front.waiting import ALIVE, CHANGED, Places, Waiting
 
 PATIENCE_S = 20.0
 LONG_S = 60.0
@@ -178,7 +178,7 @@ def test_the_end_of_the_server_answers_all_at_once(no_database: None) -> None:
         page = asyncio.ensure_future(anext(stream, b"over"))
         tasks = await waiting_for(held, *[answer(look)] * 5)
         held.end()
-        assert await asyncio.gather(*tasks, page) == [*[None] * 5, PING]
+        assert await asyncio.gather(*tasks, page) == [*[None] * 5, ALIVE]
         assert await anext(stream, b"over") == b"over"
         assert await held.answer(answer(look), now()) is None
         assert look.asked == []
@@ -229,7 +229,7 @@ def test_those_who_want_all_get_equal_shares(owners: int) -> None:
 
 def test_a_page_gets_one_event_for_changes_in_a_row_and_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "EVENT_EVERY_S", 0.05)
-    monkeypatch.setattr(waiting, "PING_EVERY_S", 0.2)
+    monkeypatch.setattr(waiting, "ALIVE_EVERY_S", 0.2)
     monkeypatch.setattr(waiting, "STREAM_FOR_S", 0.6)
 
     async def test(held: Waiting) -> None:
@@ -240,12 +240,12 @@ def test_a_page_gets_one_event_for_changes_in_a_row_and_signs_of_life(monkeypatc
         assert await anext(stream) == CHANGED
         for topic in ("d1", "e1", "d1"):
             held.topics.announce([topic])
-        assert [await anext(stream), await anext(stream)] == [CHANGED, PING]
+        assert [await anext(stream), await anext(stream)] == [CHANGED, ALIVE]
         everything = held.events(Stream((EVERYTHING,), "admin", missed_s=0.0))
         await anext(everything)
         held.topics.announce(["t5"])
         assert await anext(everything) == CHANGED
-        assert [event async for event in stream] == [PING] * 2 or [PING] * 3
+        assert [event async for event in stream] == [ALIVE] * 2 or [ALIVE] * 3
         await everything.aclose()
 
     run(test)

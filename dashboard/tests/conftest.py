@@ -66,7 +66,7 @@ def browser_context_args(playwright: Playwright) -> Iterator[dict[str, Any]]:
 def site(page: Page, live_server: Any, user: User) -> Iterator[Page]:
     """A page that notes errors, refused answers and requests to other hosts; the test fails if there was any."""
     wrong: list[str] = []
-    host = urlsplit(live_server.url).netloc
+    hosts = (urlsplit(live_server.url).hostname, "127.0.0.1")
 
     def note(what: str, *, is_wrong: bool = True) -> None:
         if is_wrong:
@@ -74,7 +74,7 @@ def site(page: Page, live_server: Any, user: User) -> Iterator[Page]:
 
     page.on("console", lambda message: note(message.text, is_wrong=message.type in ("error", "warning")))
     page.on("pageerror", lambda error: note(str(error)))
-    page.on("request", lambda request: note(f"to {request.url}", is_wrong=urlsplit(request.url).netloc != host))
+    page.on("request", lambda request: note(f"to {request.url}", is_wrong=urlsplit(request.url).hostname not in hosts))
     page.on("response", lambda got: note(f"{got.status} {got.url}", is_wrong=got.status >= 400))
     yield page
     page.close()

@@ -19,12 +19,12 @@ logger = structlog.get_logger(__name__)
 # Answers after a change have threads of their own, so that a hundred at once delay no other request.
 THREADS = 2
 # Proxies and browsers drop a silent connection after a minute or less.
-PING_EVERY_S = 20.0
+ALIVE_EVERY_S = 20.0
 # Changes within that time are one event: a page does not load faster than that anyway.
 EVENT_EVERY_S = 1.0
 # A stream ends after about that time. The browser opens it again, which checks again who may see the page.
 STREAM_FOR_S = 600.0
-PING, CHANGED = b":\n\n", b"data: changed\n\n"
+ALIVE, CHANGED = (b"event: %b\ndata: 1\n\n" % name for name in (b"alive", b"changed"))
 # How long a browser waits before it opens a stream again, in ms: not all at once after the server was away.
 RETRY_AFTER_MS = (2000, 6000)
 
@@ -122,10 +122,10 @@ class Waiting:
         with self.places.one_for(stream.owner) as is_place, self._subscribed(stream.topics, since) as subscription:
             if not is_place or self.ending:
                 return
-            yield b"retry: %d\n\n" % random.randint(*RETRY_AFTER_MS)  # noqa: S311
+            yield b"retry: %d\n%b" % (random.randint(*RETRY_AFTER_MS), ALIVE)  # noqa: S311
             while not self.ending and loop.time() < ends_at:
-                changed = await subscription.wait(min(ends_at, loop.time() + PING_EVERY_S))
-                yield CHANGED if changed else PING
+                changed = await subscription.wait(min(ends_at, loop.time() + ALIVE_EVERY_S))
+                yield CHANGED if changed else ALIVE
                 if changed:
                     await asyncio.sleep(EVENT_EVERY_S)
 

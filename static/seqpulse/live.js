@@ -4,12 +4,25 @@
    <div id="…" data-live="running" hx-get="…" hx-trigger="every 2s, live:now" hx-swap="outerHTML …" hx-sync="this:drop">.
    The URL answers with the same element, until it has data-live="done" and no trigger.
 
+   With data-live-events, a stream of events (data-live-since: when the element was made) says when something has changed,
+   and nothing is requested until then. While the stream is broken, the element is requested slowly; without the
+   attribute, as often as its trigger says.
+
    On the element, all optional: data-live-title and data-live-icon are for the browser's tab, data-live-announce is
    announced when it changes. Inside it: elements with hx-preserve and an id stay, such as a form being filled in; changes
    of <time> and [data-live-text] alone cause no swap. On the page: [data-live-state] (layout/_live_state.html) shows the
    state of the connection, [data-live-connection] and [data-live-announcer] (base_project.html) announce it. */
 
 const LONGEST_PAUSE_MS = 15000;
+/* With a stream: time between two requests, at least; while it is broken; and for texts that count down. A stream is
+   broken if it is silent for longer than SILENT_MS: the server sends a sign of life every 20 s. */
+const SHORTEST_PAUSE_MS = 1000;
+const WITHOUT_STREAM_MS = 15000;
+const COUNTDOWN_MS = 60000;
+const SILENT_MS = 50000;
+const LONGEST_REFUSAL_MS = 300000;
+/* Many pages hear of a change at the same moment. */
+const SPREAD_MS = 200;
 const TICKING = "time, [data-live-text]";
 const FOCUSABLE = "a, button, summary, input, select, textarea, [tabindex]";
 
@@ -18,13 +31,16 @@ const announcer = document.querySelector("[data-live-announcer]");
 const indicator = document.querySelector("[data-live-state]");
 
 /* By id of the element: current content (source), time of the last answer (seen), consecutive failures, earliest time of
-   the next request (notBefore), reason of giving up (over). */
+   the next request (notBefore), reason of giving up (over). With a stream: the EventSource (stream), time of its last
+   event (heard), whether there is something new (changed), consecutive refusals, earliest time of the next attempt
+   (openAfter). */
 const known = new Map();
 
 /** The state of an element, also of one added later by another swap. */
 function about(element) {
   if (!known.has(element.id)) {
-    known.set(element.id, { source: sourceOf(element), seen: Date.now(), failures: 0, notBefore: 0, over: "" });
+    const stream = { stream: null, heard: 0, changed: false, refusals: 0, openAfter: 0 };
+    known.set(element.id, { source: sourceOf(element), seen: Date.now(), failures: 0, notBefore: 0, over: "", ...stream });
   }
   return known.get(element.id);
 }
@@ -36,6 +52,7 @@ const running = () => [...document.querySelectorAll("[data-live][id]")].filter(i
 /** The current element, without parts that differ in every answer: tokens in forms, and elapsed times. */
 function sourceOf(element) {
   const copy = element.cloneNode(true);
+  copy.removeAttribute("data-live-since");
   for (const kept of copy.querySelectorAll("[hx-preserve]")) kept.remove();
   for (const token of copy.querySelectorAll("input[name=csrfmiddlewaretoken]")) token.remove();
   for (const ticking of copy.querySelectorAll(TICKING)) ticking.textContent = "";
@@ -118,7 +135,8 @@ function showState() {
   if (!indicator || !known.size) return;
   const state = stateNow();
   const seconds = Math.floor((Date.now() - Math.max(...[...known.values()].map(({ seen }) => seen))) / 1000);
-  const words = indicator.getAttribute(`data-say-${state}`).replace("{seconds}", seconds);
+  const name = state === "live" && seconds > 60 ? "connected" : state;
+  const words = indicator.getAttribute(`data-say-${name}`).replace("{seconds}", seconds);
   indicator.dataset.liveState = state;
   const place = indicator.querySelector("span");
   if (place.textContent !== words) place.textContent = words;
@@ -133,6 +151,7 @@ function pauseAfter(failures, trigger) {
 
 function giveUp(element, name) {
   about(element).over = name;
+  hangUp(about(element));
   say(name);
   showState();
 }
@@ -142,16 +161,27 @@ function failed({ target: element, detail }) {
   if (detail.xhr.status === 404) { giveUp(element, "gone"); return; }
   const state = about(element);
   state.failures += 1;
+  state.changed = true;
   const asked = Number(detail.xhr.getResponseHeader("Retry-After")) * 1000;
   state.notBefore = Date.now() + Math.max(asked || 0, pauseAfter(state.failures, element.getAttribute("hx-trigger")));
   say("lost");
   showState();
 }
 
+/** Whether it is time for a request: with a stream, only after a change. */
+function isDue(element) {
+  const state = about(element);
+  const now = Date.now();
+  if (document.hidden || state.over || now < state.notBefore) return false;
+  if (!element.dataset.liveEvents || state.changed) return true;
+  const pause = !isConnected(state) ? WITHOUT_STREAM_MS : element.querySelector("[data-live-text]") ? COUNTDOWN_MS : Infinity;
+  return now >= state.seen + pause;
+}
+
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (!isLive(event.target)) return;
-  const state = about(event.target);
-  if (document.hidden || state.over || Date.now() < state.notBefore) event.preventDefault();
+  if (!isDue(event.target)) { event.preventDefault(); return; }
+  about(event.target).changed = false;
 });
 
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) document.addEventListener(name, failed);
@@ -172,10 +202,13 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   const source = sourceOf(fresh);
   if (source === state.source) {
     tick(old, fresh);
+    if (fresh.dataset.liveSince) old.dataset.liveSince = fresh.dataset.liveSince;
   } else {
     Object.assign(state, { source, habits: habits(old) });
     event.detail.shouldSwap = true;
   }
+  // It changed again while the answer was under way.
+  if (state.changed) askFor(old.id);
   showState();
 });
 
@@ -187,13 +220,65 @@ document.addEventListener("htmx:afterSwap", ({ target: fresh }) => {
   showState();
 });
 
+/* --- streams of events ------------------------------------------------------------------------------------------- */
+
+const isConnected = (state) => state.stream !== null && Date.now() < state.heard + SILENT_MS;
+
+function hangUp(state) {
+  state.stream?.close();
+  Object.assign(state, { stream: null, heard: 0 });
+}
+
+/** Request the element now, or as soon as it may be requested again. */
+function askFor(id) {
+  const state = known.get(id);
+  state.changed = true;
+  const earliest = Math.max(state.seen + SHORTEST_PAUSE_MS, state.notBefore) - Date.now();
+  setTimeout(() => {
+    const element = document.getElementById(id);
+    if (state.changed && element && isRunning(element)) window.htmx.trigger(element, "live:now");
+  }, Math.max(0, earliest) + Math.random() * SPREAD_MS);
+}
+
+/** Open the stream of an element that has one. A browser opens it again by itself, unless the server refuses it. */
+function listenTo(element) {
+  const state = about(element);
+  const { liveEvents, liveSince } = element.dataset;
+  if (!liveEvents || state.stream || state.changed || Date.now() < state.openAfter) return;
+  const stream = new EventSource(`${liveEvents}?since=${liveSince}`);
+  state.stream = stream;
+  stream.addEventListener("alive", () => { Object.assign(state, { heard: Date.now(), refusals: 0 }); });
+  stream.addEventListener("changed", () => { state.heard = Date.now(); askFor(element.id); });
+  stream.addEventListener("error", () => {
+    state.heard = 0;
+    if (stream.readyState !== EventSource.CLOSED) return;
+    state.refusals += 1;
+    state.openAfter = Date.now() + Math.min(LONGEST_PAUSE_MS * 2 ** state.refusals, LONGEST_REFUSAL_MS) * (0.5 + Math.random());
+    hangUp(state);
+  });
+}
+
+/** A browser allows few connections to a host: only pages that are looked at have a stream. */
+function listen() {
+  const listening = document.hidden ? [] : running();
+  const ids = listening.map((element) => element.id);
+  for (const [id, state] of known) if (!ids.includes(id)) hangUp(state);
+  listening.forEach(listenTo);
+}
+
 document.addEventListener("visibilitychange", () => {
+  listen();
   showState();
-  if (!document.hidden) for (const element of running()) window.htmx.trigger(element, "live:now");
+  if (document.hidden) return;
+  for (const element of running()) {
+    about(element).changed = true;
+    window.htmx.trigger(element, "live:now");
+  }
 });
 
 document.querySelectorAll("[data-live][id]").forEach(about);
 if (known.size) {
+  listen();
   showState();
-  setInterval(showState, 1000);
+  setInterval(() => { listen(); showState(); }, 1000);
 }
