@@ -48,9 +48,9 @@ def test_a_project_with_thousands_of_due_jobs_does_not_starve_the_next(scene: In
     other = scene.start_endpoint()
     plant(
         scene,
-        {"name": "greedy", "endpoint": f"{endpoint}/slow", "deployments": 1000, "within_s": 0.1},
+        {"name": "greedy", "endpoint": f"{endpoint}/slow", "deployments": 400, "within_s": 0.1},
         {"name": "modest", "endpoint": f"{other}/good", "deployments": 4, "within_s": 0.1},
     )
     scene.start_poller("poller", "--capacity", "200")
     wait_for(lambda: of(scene, "bool_and(status = 'completed')", "modest"), "the modest one to be done", 60)
-    assert of(scene, "count(*) FILTER (WHERE status = 'pending')", "greedy") > 2500
+    assert of(scene, "count(*) FILTER (WHERE status = 'pending')", "greedy") > 1000
