@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from accounts.login_names import account_with_address
 from accounts.models import Membership, Team, User
 from accounts.services import free_user_name
 from common.modeladmin import GuardedAdmin, OwnerAdmin
@@ -24,8 +25,8 @@ class OneAccountPerAddress:
 
     def clean_email(self) -> str:
         email = str(self.cleaned_data.get("email") or "").lower()
-        taken = User.objects.filter(email=email).exclude(pk=self.instance.pk).exists()
-        if email and (taken or EmailAddress.objects.filter(email=email).exclude(user=self.instance.pk).exists()):
+        named = account_with_address(email)
+        if named is not None and named.user.pk != self.instance.pk:
             raise forms.ValidationError(_("Another account has this address."))
         return email
 
