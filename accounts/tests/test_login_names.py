@@ -1,5 +1,6 @@
 """Which account a login name names, and that finding it costs the same whatever it is."""
 
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -234,6 +235,9 @@ def test_operators_are_told_of_names_from_before() -> None:
     [found] = run_checks(tags=[Tags.database], databases=["default"])
     assert found.id == "accounts.W001"
     assert LOOKS_LIKE_ONE in found.msg
+    said = StringIO()
+    call_command("migrate", skip_checks=False, verbosity=0, stderr=said)
+    assert LOOKS_LIKE_ONE in said.getvalue()
 
 
 # --- addresses that are not verified -------------------------------------------------------------------------------
