@@ -7,7 +7,7 @@ from uuid import UUID
 
 import django_filters
 from django.db.models import QuerySet
-from django.shortcuts import get_object_or_404
+from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException
@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from analysis.models import Hint, Severity, VerdictName
+from analysis.one import Found, find
 from analysis.serializers import (
     DeploymentSerializer,
     DeploymentWithSamples,
@@ -35,32 +36,11 @@ from deployments import changes
 from deployments.api import sentences
 from deployments.closing import earlier_attempt, why_closed
 from deployments.models import NEVER_JUDGED, Deployment, State
-from metrics.models import MetricSample, Phase
 from projects.authentication import project_of
-from projects.models import Project
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_S = 60
 WAIT_SCHEMA = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S}
-
-
-# Columns that are not shown: reading them took most of the time.
-UNSHOWN = (
-    "environment__policy",
-    *(
-        f"verdict__{name}"
-        for name in ("summary", "failed_metrics", "checks", "quality", "basis", "policy", "evidence", "revisions")
-    ),
-)
-
-
-def deployments_of(request: Request) -> QuerySet[Deployment]:
-    related = ("environment", "verdict", "superseded_by")
-    return Deployment.objects.of(project_of(request)).select_related(*related).defer(*UNSHOWN)
-
-
-def with_verdicts(project: Project | int) -> QuerySet[Deployment]:
-    return Deployment.objects.filter(project=project).select_related("verdict")
 
 
 class MomentFilter(django_filters.IsoDateTimeFilter):
@@ -102,8 +82,11 @@ class DeploymentListView(ListAPIView[Deployment]):
     filterset_class = DeploymentFilter
     queryset = Deployment.objects.none()
 
-    def get_queryset(self) -> QuerySet[Deployment]:
-        return deployments_of(self.request) if self.request.user else self.queryset
+    def get_queryset(self) -> QuerySet[Any, Any]:
+        if not self.request.user:
+            return self.queryset
+        rows: QuerySet[Any, Any] = Deployment.objects.of(project_of(self.request))
+        return rows.values("id", *DeploymentSerializer.columns())
 
 
 @limited(DEPLOYMENTS)
@@ -113,8 +96,10 @@ class DeploymentDetailView(APIView):
     @described(operation_id="deployment", responses=DeploymentWithSamples)
     def get(self, request: Request, uuid: UUID) -> Response:
         """Return a deployment; its verdict is null until it exists."""
-        deployment = get_object_or_404(deployments_of(request), uuid=uuid)
-        return Response({**DeploymentSerializer(deployment).data, "samples": sample_count(deployment)})
+        found = find(project_of(request).pk, uuid)
+        if found is None:
+            raise Http404
+        return Response({**DeploymentSerializer(found.values).data, "samples": sample_count(found)})
 
 
 class HintListView(ListAPIView[Hint]):
@@ -125,10 +110,11 @@ class HintListView(ListAPIView[Hint]):
     filterset_class = HintFilter
     queryset = Hint.objects.none()
 
-    def get_queryset(self) -> QuerySet[Hint]:
+    def get_queryset(self) -> QuerySet[Any, Any]:
         if not self.request.user:
             return self.queryset
-        return Hint.objects.filter(deployment__project=project_of(self.request)).select_related("deployment")
+        rows: QuerySet[Any, Any] = Hint.objects.filter(deployment__project=project_of(self.request))
+        return rows.values("id", *ProjectHintSerializer.columns())
 
 
 class WaitRequest(serializers.Serializer[Any]):
@@ -157,11 +143,13 @@ class VerdictView(APIView):
         """Return the verdict: 202 until it exists, then 200; 409 if the deployment ended without a finish."""
         query = WaitRequest(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        deployment = get_object_or_404(with_verdicts(project_of(request)), uuid=uuid)
+        found = find(project_of(request).pk, uuid)
+        if found is None:
+            raise Http404
         wait_s = query.validated_data["wait"]
-        if wait_s and not is_over(deployment) and can_hold(request):
-            hold(request, verdict_of(deployment, wait_s))
-        return gate_of(deployment)
+        if wait_s and not is_over(found.deployment) and can_hold(request):
+            hold(request, verdict_of(found.deployment, wait_s))
+        return gate_of(found)
 
 
 def verdict_of(deployment: Deployment, wait_s: float) -> Answer:
@@ -170,20 +158,23 @@ def verdict_of(deployment: Deployment, wait_s: float) -> Answer:
 
     def look(last: bool) -> Response | None:
         # A deleted one is not found by the next call.
-        found = with_verdicts(project).filter(pk=pk).first()
-        return gate_of(found, held=last and wait_s >= 1) if found is not None and (last or is_over(found)) else None
+        found = find(project, deployment.uuid)
+        if found is None or not (last or is_over(found.deployment)):
+            return None
+        return gate_of(found, held=last and wait_s >= 1)
 
     return Answer(
         (changes.state_of(pk),), wait_s, f"project:{project}", rendered(look), key=("verdict", pk, wait_s >= 1)
     )
 
 
-def gate_of(deployment: Deployment, *, held: bool = False) -> Response:
+def gate_of(found: Found, *, held: bool = False) -> Response:
     """Return the verdict, or 202. Raises NeverJudged. held: the call has waited for as long as it asked."""
+    deployment = found.deployment
     head = {
         "deployment_id": str(deployment.uuid),
         "state": deployment.state,
-        "samples": sample_count(deployment),
+        "samples": sample_count(found),
         "message": sentences(earlier_attempt(deployment)) or None,
     }
     if deployment.state in NEVER_JUDGED:
@@ -217,7 +208,6 @@ def is_over(deployment: Deployment) -> bool:
     return stands(deployment) or deployment.state in NEVER_JUDGED
 
 
-def sample_count(deployment: Deployment) -> dict[str, int]:
+def sample_count(found: Found) -> dict[str, int]:
     """Return the numbers of collected and expected POST samples."""
-    collected = MetricSample.objects.of(deployment).filter(phase=Phase.POST).count()
-    return {"collected": collected, "expected": deployment.window_samples}
+    return {"collected": found.collected, "expected": found.deployment.window_samples}

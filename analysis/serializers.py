@@ -1,15 +1,35 @@
 """Deployments, verdicts and hints in the API."""
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from rest_framework import serializers
 
 from analysis.models import DeploymentVerdict, Hint
-from analysis.recorded import without_facts
+from analysis.recorded import read_health, without_facts
 from deployments.models import Deployment
 
 
-class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
+class RowSerializer(serializers.ModelSerializer[Any]):
+    """Shows rows of `values("id", *columns())` as they are. For lists: objects and fields took most of their time."""
+
+    @classmethod
+    @cache
+    def sources(cls) -> dict[str, str]:
+        """Return the column of each field."""
+        given = {name: field.source or "*" for name, field in cls().fields.items()}
+        return {name: name if source == "*" else source.replace(".", "__") for name, source in given.items()}
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        return list(cls.sources().values())
+
+    def to_representation(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: row[column] for name, column in self.sources().items()}
+
+
+class DeploymentSerializer(RowSerializer):
     """A deployment. verdict is null until it exists."""
 
     deployment_id = serializers.UUIDField(source="uuid")
@@ -52,6 +72,18 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "healthy",
         ]
 
+    # In place of `healthy` (DeploymentVerdict.healthy), which is no column.
+    FINAL_HEALTH, HEALTH = "verdict__final__health", "verdict__health"
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        return [*(name for name in super().columns() if name != "verdict__healthy"), cls.FINAL_HEALTH, cls.HEALTH]
+
+    def to_representation(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        health = read_health(row[self.FINAL_HEALTH] or row[self.HEALTH])
+        healthy = None if row["verdict__verdict"] is None else health.healthy
+        return super().to_representation({**row, "verdict__healthy": healthy})
+
 
 class HintSerializer(serializers.ModelSerializer[Hint]):
     metric = serializers.SerializerMethodField()
@@ -77,13 +109,16 @@ class HintSerializer(serializers.ModelSerializer[Hint]):
         return hint.metric or None
 
 
-class ProjectHintSerializer(HintSerializer):
+class ProjectHintSerializer(RowSerializer, HintSerializer):
     """A hint in the list of all of a project's hints."""
 
     deployment_id = serializers.UUIDField(source="deployment.uuid")
 
     class Meta(HintSerializer.Meta):
         fields = ["deployment_id", *HintSerializer.Meta.fields]
+
+    def to_representation(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {**super().to_representation(row), "metric": row["metric"] or None}
 
 
 class VerdictSerializer(serializers.ModelSerializer[DeploymentVerdict]):

@@ -65,7 +65,8 @@ class SeenKey:
     def calling(self, counter: Counter) -> dict[str, str]:
         """Return the values of CALLING."""
         key = {"key_id": str(self.id), "key_hash": self.hash}
-        return {**key, "counter": counter.name, "counter_kept_s": str(counter.kept_s), "limit": str(counter.limit)}
+        count = {"counter": counter.name, "counter_kept_s": str(counter.kept_s), "delta": "1"}
+        return {**key, **count, "limit": str(counter.limit)}
 
 
 def seen_key(secret: str) -> SeenKey | None:

@@ -14,6 +14,8 @@ import structlog
 from django.core.cache.backends.base import BaseCache
 from django.db import connection
 
+from common.database import prepared
+
 logger = structlog.get_logger(__name__)
 
 # Default lifetime of a counter.
@@ -24,13 +26,13 @@ REDIS_REST_S = 5.0
 
 
 def counting(callers: str, table: str = "rate_counters") -> str:
-    """Return SQL that counts one call per row of `callers`, and returns the new values.
+    """Return SQL that counts a call per row of `callers`, and returns the new values.
 
-    For a statement that also does something else. Its values: `counter` (a key of the cache, "" to count nothing), and
-    `counter_kept_s`.
+    Values of the statement: `counter` (a key of the cache, "" to count nothing), `counter_kept_s`, `delta`.
     """
     return f"""INSERT INTO {table} AS counter (key, value, expires_at)
-    SELECT %(counter)s, 1, now() + %(counter_kept_s)s::int * interval '1 second' FROM {callers} WHERE %(counter)s <> ''
+    SELECT %(counter)s, %(delta)s::int, now() + %(counter_kept_s)s::int * interval '1 second' FROM {callers}
+    WHERE %(counter)s <> ''
     ON CONFLICT (key) DO UPDATE SET value = counter.value + excluded.value RETURNING value"""  # noqa: S608
 
 
@@ -39,7 +41,7 @@ class PostgresCounters(BaseCache):
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
-        self.table = connection.ops.quote_name(location)
+        self.statement = counting("(VALUES (1)) AS call", connection.ops.quote_name(location))
         self.kept_s = KEPT_S
 
     def add(self, key: str, value: Any, timeout: Any = None, version: int | None = None) -> bool:
@@ -53,15 +55,9 @@ class PostgresCounters(BaseCache):
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Increment and return the count."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {self.table} AS counter (key, value, expires_at)"  # noqa: S608  (quoted above)
-                " VALUES (%s, %s, now() + %s * interval '1 second')"
-                " ON CONFLICT (key) DO UPDATE SET value = counter.value + excluded.value RETURNING value",
-                [key, delta, self.kept_s],
-            )
-            count: int = cursor.fetchone()[0]
-            return count
+        values = {"counter": key, "counter_kept_s": str(self.kept_s), "delta": str(delta)}
+        [(count,)] = prepared(self.statement, values)
+        return int(count)
 
 
 @lru_cache

@@ -162,5 +162,5 @@ def test_what_no_made_up_call_meets_is_described_too(api: Api, settings: Any, mo
         429,
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(connection, "cursor", away)
+        patch.setattr(connection, "ensure_connection", away)
         assert status_of("prod") == 503
