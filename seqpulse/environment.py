@@ -96,6 +96,13 @@ def origins(raw: str) -> list[str]:
     return comma_separated(raw)
 
 
+def script_name(raw: str) -> str:
+    """Parse the path under which a proxy offers SeqPulse."""
+    if not re.fullmatch(r"(/[\w.~-]+)+/?", raw, re.ASCII):
+        raise ValueError("write a path that begins with a slash, like /seqpulse")
+    return raw.rstrip("/")
+
+
 def redis(raw: str) -> str:
     """Check the URL of a Redis server."""
     if urlsplit(raw).scheme not in ("redis", "rediss", "unix"):

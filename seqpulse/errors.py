@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import get_script_prefix
 from django.views import defaults
 
 from common.database_state import CANNOT_WRITE, DatabaseState, note_refusal, state_of
@@ -23,7 +24,7 @@ def error_page(request: HttpRequest, status: int, context: dict[str, Any] | None
     """Return the page of this status, with the navigation if the user was already loaded: it runs no queries."""
     # Django caches the user here once it was loaded.
     request_with_user = request if hasattr(request, "_cached_user") else None
-    again = "" if request.method in READING else "/"
+    again = "" if request.method in READING else get_script_prefix()
     return render(request_with_user, f"{status}.html", {"again": again, **(context or {})}, status=status)
 
 
@@ -78,7 +79,7 @@ def database_away(request: HttpRequest, state: DatabaseState = DatabaseState.AWA
     if is_api_path(request.path_info):
         response: HttpResponse = error_response(503, "database_unavailable", DATABASE_WORDS[state])
     else:
-        again = "" if request.method in READING else "/"
+        again = "" if request.method in READING else get_script_prefix()
         context = {"again": again, "state": state.value, "read_only": state in CANNOT_WRITE}
         response = render(None, "503.html", context, status=503)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)

@@ -289,7 +289,10 @@ FORMAT_MODULE_PATH = "seqpulse.formats"
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "UTC"
 
-STATIC_URL = "/static/"
+# The path under which a proxy offers SeqPulse. Cookies stay below it, because other services share the host name.
+FORCE_SCRIPT_NAME = ENVIRONMENT.read("SCRIPT_NAME", "", env.script_name) or None
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = LANGUAGE_COOKIE_PATH = FORCE_SCRIPT_NAME or "/"
+STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 STATIC_ROOT = ENVIRONMENT.directory("SEQPULSE_STATIC_ROOT", SEQPULSE_DATA_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {

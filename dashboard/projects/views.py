@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext as _
 
 from accounts.models import User
@@ -126,7 +126,7 @@ def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpR
     }
     if chosen is not None:
         values = Values(
-            url=f"{request.scheme}://{request.get_host()}",
+            url=request.build_absolute_uri(get_script_prefix()).rstrip("/"),
             project=found.name,
             environment=chosen.name,
             path=path_of(chosen.metrics_endpoint),

@@ -1,7 +1,6 @@
 """Hand complete requests to the WSGI application, and its answers back to the client."""
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, MutableMapping
@@ -11,6 +10,7 @@ from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from django.conf import settings
 from django.http import HttpResponse
 
 from common.holding import CAN_HOLD, HELD, Stream
@@ -98,13 +98,15 @@ class Answer:
 
 def environ_of(scope: Scope, body: bytes) -> Environ:
     """Return the WSGI environ of a complete request: bytes read as Latin-1 (PEP 3333)."""
-    prefix = os.environ.get("SCRIPT_NAME", "").rstrip("/")
+    prefix = settings.FORCE_SCRIPT_NAME or ""
     path = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
+    # A proxy may pass the prefix on or remove it, and whoever asks this server itself does not know it.
+    is_below = bool(prefix) and f"{path}/".startswith(f"{prefix}/")
     host, port = scope["server"] or ("", None)
     environ: Environ = {
         "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": prefix if path.startswith(f"{prefix}/") else "",
-        "PATH_INFO": path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path,
+        "SCRIPT_NAME": prefix if is_below else "",
+        "PATH_INFO": path.removeprefix(prefix) if is_below else path,
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         "SERVER_NAME": host,

@@ -4,10 +4,12 @@ from functools import lru_cache
 from typing import Any
 
 from csp.middleware import CSPMiddleware
+from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 from django.template.loader import render_to_string
+from django.urls import set_script_prefix
 from django.utils import translation
 
 from seqpulse.api import RETRY_AFTER_SECONDS, error_response, is_api_path
@@ -51,7 +53,7 @@ class Refusals:
         if request is None or is_api_path(request.path_info):
             response: HttpResponse = error_response(status, code, words.format(**self.facts))
         else:
-            again = "" if request.method in READING else "/"
+            again = "" if request.method in READING else root()
             language = translation.get_language_from_request(request)
             response = HttpResponse(page(status, again, seconds, language), status=status)
         if seconds:
@@ -59,8 +61,15 @@ class Refusals:
         return response
 
 
+def root() -> str:
+    """Return the path of the first page."""
+    return f"{settings.FORCE_SCRIPT_NAME or ''}/"
+
+
 @lru_cache
 def page(status: int, again: str, seconds: int, language: str) -> str:
     """Return the page of a status: rendered once, because those who get it may be many."""
+    # The loop is not in the middle of a request.
+    set_script_prefix(root())
     with translation.override(language):
         return render_to_string(PAGES[status], {"again": again, "seconds": seconds})
