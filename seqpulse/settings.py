@@ -119,7 +119,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "seqpulse.stacks.ApiStackMiddleware",
     "seqpulse.observability.http_metrics.HttpMetricsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "seqpulse.observability.request_logging.LogMiddleware",
     "seqpulse.middleware.GateMiddleware",
     "seqpulse.middleware.DatabaseAwayMiddleware",
     "django.middleware.security.SecurityMiddleware",

@@ -26,6 +26,7 @@ from scheduler.tests.factories import make_job, make_poller
 from scheduler.tests.kinds import plain_connection
 from security.limits import Rate
 from seqpulse import limits
+from seqpulse.observability import exposition
 from tests.access_table import LINES
 from tests.access_world import clients_for, fields_of, make_place, said, url_of
 
@@ -133,6 +134,11 @@ def test_health_names_what_keeps_it_from_writing_and_blames_no_poller(client: Cl
     with read_only():
         assert state_of_health(client) == (200, "degraded", "database_read_only", STANDSTILL)
         assert client.get("/health/live").status_code == 200
+        exposition.database.forget()
+        metrics = client.get("/metrics", headers={"Authorization": "Bearer watch-me"}).content
+        assert b"seqpulse_database_up 1.0\n" in metrics
+        assert b"seqpulse_database_writable 0.0\n" in metrics
+    exposition.database.forget()
     assert state_of_health(client)[2] == "pollers_gone"
 
 

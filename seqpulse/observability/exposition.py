@@ -23,7 +23,7 @@ from common import totals
 from common.cached import Cached
 from common.totals import Measure, Parts
 from scheduler.registry import kind_names
-from scheduler.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges
+from scheduler.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges, write_probe
 from security.limits import UNLIMITED, limited
 from seqpulse.api import error_response
 from seqpulse.observability.access import may_scrape
@@ -38,11 +38,14 @@ def from_database() -> list[Metric]:
     """Return the metrics from the database; if it is unavailable, only that."""
     try:
         counted, gauges = totals.read(), read_gauges(ANALYSIS, VERDICT_WITHIN_S)
+        writable = int(write_probe.refused() is None)
     except (DatabaseError, InterfaceError) as error:
         logger.error("metrics_without_database", error=str(error).strip())
         connection.close()
         return [database_up(0)]
-    return [database_up(1), *counters(counted), *now(gauges)]
+    words = "1 where the database can be written, 0 where it can only be read."
+    can_write = GaugeMetricFamily("seqpulse_database_writable", words, value=writable)
+    return [database_up(1), can_write, *counters(counted), *now(gauges)]
 
 
 def database_up(value: int) -> Metric:

@@ -1,5 +1,6 @@
 """Log requests: pages by django-structlog, calls of the API by one line each, which says the same."""
 
+import sys
 import time
 from typing import Any
 from uuid import uuid4
@@ -10,10 +11,20 @@ from django_structlog.middlewares import RequestMiddleware
 from django_structlog.signals import bind_extra_request_finished_metadata
 from structlog.contextvars import bind_contextvars
 
+from common.database_state import state_of
 from seqpulse.observability.http_metrics import BEGAN, view_of
 
 
-class ApiLogMiddleware(RequestMiddleware):
+class LogMiddleware(RequestMiddleware):
+    """Log requests, and what they raised; where the database is the reason, seqpulse.errors has logged it in a line."""
+
+    def process_got_request_exception(self, sender: type[Any], request: HttpRequest, **kwargs: Any) -> None:
+        """Log the exception that is being handled."""
+        if state_of(sys.exc_info()[1]) is None:
+            super().process_got_request_exception(sender, request, **kwargs)
+
+
+class ApiLogMiddleware(LogMiddleware):
     """Log a call when it is answered, and not also when it begins."""
 
     def prepare(self, request: HttpRequest) -> None:
