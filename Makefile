@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 # Often set in containers: each of the hundreds of processes of a test run would compile all code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-base setup-bench setup-client demo run test test-external fuzz check messages bench-api bench-data bench-growth bench-pages bench-poller bench-verdicts clean
+.PHONY: help setup setup-base setup-bench setup-client demo run test test-external fuzz check messages bench-api bench-data bench-growth bench-pages bench-poller bench-verdicts bench-waiting clean
 
 help:
 	@echo "make setup            virtual environment with all that tests and checks need (nothing twice)"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench-pages      how long each page of the dashboard takes, with 100,000 deployments (minutes)"
 	@echo "make bench-poller     how fast pollers are, beside other ways to do it (minutes; ARGS=--quick: one)"
 	@echo "make bench-verdicts   how often the verdicts are right, beside other judges (minutes)"
+	@echo "make bench-waiting    calls and pages that wait: memory, latency, queries (minutes)"
 	@echo "make clean            removes what these made, except the data in var/"
 
 INSTALL = @PYTHON="$(PYTHON)" sh ops/install.sh
@@ -92,6 +93,9 @@ bench-pages: setup
 
 bench-verdicts: setup
 	@exec $(PY) -m benchmarks.verdicts $(ARGS)
+
+bench-waiting: setup
+	@exec $(PY) -m benchmarks.waiting $(ARGS)
 
 check: setup
 	$(PY) -m ruff check .
