@@ -3,19 +3,27 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.http import HttpResponse
+from psycopg.conninfo import conninfo_to_dict
 
+from analysis.tests.factories import make_verdict
 from common.holding import Answer, Stream
+from deployments import changes
 from deployments.changes import CHANNEL, EVERYTHING
+from deployments.models import Deployment
+from deployments.tests.factories import make_deployment
 from scheduler.listener import connection_parameters
 from seqpulse.front import listening, topics, waiting
 from seqpulse.front.listening import Listener
 from seqpulse.front.topics import Topics
 from seqpulse.front.waiting import ALIVE, CHANGED, Places, Waiting
+from tests.databases import connected_to, own_database
+from tests.pooler import pgbouncer
 
 PATIENCE_S = 20.0
 LONG_S = 60.0
@@ -287,3 +295,42 @@ def test_the_listener_survives_the_loss_of_its_connection(monkeypatch: pytest.Mo
         await asyncio.gather(task, return_exceptions=True)
 
     run(test)
+
+
+def test_where_notifications_do_not_arrive_one_query_looks_for_all(
+    server_dir: Path, monkeypatch: pytest.MonkeyPatch, no_database: None
+) -> None:
+    monkeypatch.setattr(listening, "ARRIVES_WITHIN_S", 0.3)
+    with own_database(migrated=True) as url, pgbouncer(url, server_dir) as pooled:
+        with connected_to(url):
+            deployments = [make_deployment(state="finished") for _ in range(30)]
+
+        def judge(deployment: Deployment) -> None:
+            with connected_to(url):
+                make_verdict(deployment)
+
+        async def test(held: Waiting) -> None:
+            looks = [Looks(None, OK) for _ in deployments]
+            listener = Listener(held.topics, lambda: conninfo_to_dict(pooled))
+            tasks = await waiting_for(
+                held,
+                *(
+                    Answer((changes.state_of(one.pk),), LONG_S, f"p{one.project_id}", look)
+                    for one, look in zip(deployments, looks, strict=True)
+                ),
+            )
+            listening_on = asyncio.create_task(listener.run())
+            # Once for all: what has changed before the first query is not known.
+            await until(lambda: all(look.asked == [False] for look in looks))
+            assert listener.mode == "look"
+            before, began = listener.queries, now()
+            await asyncio.to_thread(judge, deployments[3])
+            assert await tasks[3] is OK
+            assert listener.queries - before <= (now() - began) / listening.LOOK_EVERY_S + 2
+            await asyncio.sleep(2 * listening.LOOK_EVERY_S)
+            assert sum(len(look.asked) for look in looks) == len(looks) + 1
+            for task in (*tasks, listening_on):
+                task.cancel()
+            await asyncio.gather(*tasks, listening_on, return_exceptions=True)
+
+        run(test)

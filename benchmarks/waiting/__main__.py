@@ -80,8 +80,10 @@ def counted(site: WaitingSite, row: dict[str, Any]) -> Iterator[None]:
 
 
 def web_process(pid: int) -> psutil.Process:
-    [worker] = psutil.Process(pid).children()
-    return worker
+    """Return the only worker of a web server, which listens before it has one."""
+    while not (workers := psutil.Process(pid).children()):
+        time.sleep(0.1)
+    return workers[0]
 
 
 def memory_mb(worker: psutil.Process) -> float:
