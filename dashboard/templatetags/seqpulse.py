@@ -30,6 +30,7 @@ from projects.policy import Policy
 register = template.Library()
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
+JUST_NOW_S = 5
 
 
 @register.filter
@@ -75,18 +76,28 @@ def ms_in_words(ms: int | None) -> str:
     return seconds_in_words(None if ms is None else ms / 1000)
 
 
+def ago_words() -> dict[int, str]:
+    """Return how to write an elapsed time, by the seconds of the unit, largest first."""
+    return {DAY: _("%(n)s d ago"), HOUR: _("%(n)s h ago"), MINUTE: _("%(n)s min ago"), 1: _("%(n)s s ago")}
+
+
 @register.filter
 def ago(moment: datetime | None) -> str:
     """Write the elapsed time in one unit: "just now", "40 s ago", "3 min ago", "5 h ago", "12 d ago"."""
     if moment is None:
         return ""
     seconds = (timezone.now() - moment).total_seconds()
-    if seconds < 5:
+    if seconds < JUST_NOW_S:
         return _("just now")
-    for unit, words_of_unit in ((DAY, _("%(n)s d ago")), (HOUR, _("%(n)s h ago")), (MINUTE, _("%(n)s min ago"))):
-        if seconds >= unit:
-            return words_of_unit % {"n": int(seconds // unit)}
-    return _("%(n)s s ago") % {"n": int(seconds)}
+    unit, words = next(pair for pair in ago_words().items() if seconds >= pair[0])
+    return words % {"n": int(seconds // unit)}
+
+
+@register.simple_tag
+def live_clock() -> SafeString:
+    """Write the attributes with which live.js keeps elapsed times up to date: the time now, and the words of `ago`."""
+    units = format_html_join("", ' data-ago-{}="{}"', ((s, words % {"n": "{n}"}) for s, words in ago_words().items()))
+    return format_html(' data-now="{}" data-just-now="{}"{}', int(time.time()), _("just now"), units)
 
 
 @register.filter
@@ -146,7 +157,7 @@ def moment(at: datetime | None) -> str:
 def when(at: datetime) -> SafeString:
     """Write the elapsed time, with the time itself as tooltip."""
     iso = timezone.localtime(at).isoformat(timespec="seconds")
-    return format_html('<time datetime="{}" title="{}">{}</time>', iso, moment(at), ago(at))
+    return format_html('<time data-ago datetime="{}" title="{}">{}</time>', iso, moment(at), ago(at))
 
 
 @register.filter

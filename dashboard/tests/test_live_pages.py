@@ -70,6 +70,13 @@ def test_a_page_whose_stream_is_broken_asks_slowly_and_a_hidden_one_has_none(pag
     page.unroute("**/events/**")
     sign_in(page, server, "/dashboard/")
     server.wait_until_waiting(1)
+    page.clock.run_for(3000)
+    page.wait_for_load_state("networkidle")
+    asked.clear()
+    # Elapsed times go on all the same.
+    page.clock.run_for(40_000)
+    expect(page.locator("#live time[data-ago]").first).to_have_text(re.compile(r"^[4-9]\d s ago$"))
+    assert asked == []
     hide = "value => { Object.defineProperty(document, 'hidden', {configurable: true, value});"
     hide += " document.dispatchEvent(new Event('visibilitychange')); }"
     page.evaluate(hide, True)

@@ -142,6 +142,25 @@ function showState() {
   if (place.textContent !== words) place.textContent = words;
 }
 
+/* --- elapsed times ----------------------------------------------------------------------------------------------- */
+
+/* How far the clock of this machine is behind the server's, and the words by seconds of the unit, largest first. */
+const behind = Number(indicator?.dataset.now) * 1000 - Date.now();
+const AGO = [86400, 3600, 60, 1].map((unit) => [unit, indicator?.getAttribute(`data-ago-${unit}`)]);
+
+/** Write elapsed times as the server does (filter `ago`): nothing is requested while a stream is silent. */
+function showElapsed() {
+  if (!indicator) return;
+  for (const element of running()) {
+    for (const time of element.querySelectorAll("time[data-ago]")) {
+      const seconds = Math.floor((Date.now() + behind - Date.parse(time.dateTime)) / 1000);
+      const [unit, words] = AGO.find(([unit]) => seconds >= unit) ?? [];
+      const text = unit === undefined || seconds < 5 ? indicator.dataset.justNow : words.replace("{n}", Math.floor(seconds / unit));
+      if (time.textContent !== text) time.textContent = text;
+    }
+  }
+}
+
 /* --- requests ---------------------------------------------------------------------------------------------------- */
 
 function pauseAfter(failures, trigger) {
@@ -280,5 +299,5 @@ document.querySelectorAll("[data-live][id]").forEach(about);
 if (known.size) {
   listen();
   showState();
-  setInterval(() => { listen(); showState(); }, 1000);
+  setInterval(() => { listen(); showState(); showElapsed(); }, 1000);
 }
