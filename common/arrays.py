@@ -9,9 +9,12 @@ from datetime import datetime
 Value = str | int | float | datetime | None
 
 
+PLAIN = frozenset({int, float, datetime})
+
+
 def array(values: Iterable[Value]) -> str:
     """Return the values as one parameter, to be cast in the query: `%s::bigint[]`."""
-    return "{" + ",".join(map(_element, values)) + "}"
+    return "{" + ",".join([str(one) if type(one) in PLAIN else _element(one) for one in values]) + "}"
 
 
 def _element(value: Value) -> str:

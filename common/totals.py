@@ -5,14 +5,17 @@ writers do not wait for each other, and folded from time to time. The sum never 
 samples were deleted.
 """
 
+import threading
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.db import connection
 
 from common.arrays import array
+from common.database import prepared
 
 SEPARATOR = ","
 SUM = "sum"
@@ -20,7 +23,7 @@ FOLD_AT_ONCE = 50_000
 
 INSERT = """
 INSERT INTO running_totals (name, labels, part, value)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[])
+SELECT * FROM unnest(%(name)s::text[], %(labels)s::text[], %(part)s::text[], %(value)s::float8[]) RETURNING id
 """
 # One statement: readers see either the rows or their sum. Rows locked by another fold are skipped.
 FOLD = """
@@ -33,6 +36,8 @@ SELECT name, labels, part, sum(value) FROM taken GROUP BY name, labels, part
 """
 READ = "SELECT name, labels, part, sum(value) FROM running_totals GROUP BY name, labels, part"
 
+# Name, label values, part.
+Series = tuple[str, tuple[str, ...], str]
 # (labels, part) → value
 Parts = dict[tuple[tuple[str, ...], str], float]
 
@@ -57,16 +62,16 @@ class Measure:
 
     def observe(self, values: Iterable[tuple[tuple[str, ...], float]]) -> None:
         """Add observations to the histogram, each with its label values, inside the current transaction."""
-        changes: Tally[tuple[str, tuple[str, ...], str]] = Tally()
-        sums: dict[tuple[str, tuple[str, ...], str], float] = {}
+        changes: Tally[Series] = Tally()
+        sums: dict[Series, float] = {}
+        bounds = [*(f"{bound:g}" for bound in self.buckets), "+Inf"]
         for key, value in values:
-            place = bisect_left(self.buckets, value)
-            bound = f"{self.buckets[place]:g}" if place < len(self.buckets) else "+Inf"
-            changes[self.name, key, bound] += 1
+            changes[self.name, key, bounds[bisect_left(self.buckets, value)]] += 1
             sums[self.name, key, SUM] = sums.get((self.name, key, SUM), 0.0) + value
         _insert({**changes, **sums})
 
 
+_thread = threading.local()
 _measures: dict[str, Measure] = {}
 
 
@@ -99,12 +104,32 @@ def measures() -> list[Measure]:
     return sorted(_measures.values(), key=lambda measure: measure.name)
 
 
-def _insert(changes: Mapping[tuple[str, tuple[str, ...], str], float]) -> None:
-    rows = [(name, SEPARATOR.join(key), part, float(value)) for (name, key, part), value in changes.items() if value]
-    if not rows:
+@contextmanager
+def gathered() -> Iterator[None]:
+    """Insert what this thread counts within in one statement, at the end.
+
+    For a transaction that ends with the first exception: what a savepoint takes back stays counted.
+    """
+    _thread.changes = {}
+    try:
+        yield
+        changes, _thread.changes = _thread.changes, None
+        _insert(changes)
+    finally:
+        _thread.changes = None
+
+
+def _insert(changes: Mapping[Series, float]) -> None:
+    waiting: dict[Series, float] | None = getattr(_thread, "changes", None)
+    if waiting is not None:
+        for series, value in changes.items():
+            waiting[series] = waiting.get(series, 0.0) + value
         return
-    with connection.cursor() as cursor:
-        cursor.execute(INSERT, [array(column) for column in zip(*rows, strict=True)])
+    rows = [(name, SEPARATOR.join(key), part, float(value)) for (name, key, part), value in changes.items() if value]
+    if rows:
+        prepared(
+            INSERT, dict(zip(("name", "labels", "part", "value"), map(array, zip(*rows, strict=True)), strict=True))
+        )
 
 
 def read() -> dict[str, Parts]:

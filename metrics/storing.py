@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 
-from django.db import connection, models
+from django.db import models
 from django.db.models.functions import Now
 
 from common.arrays import Value, array
+from common.database import prepared
 from metrics.counting import count_samples
 from metrics.models import Group, Phase
 from metrics.partitions import ensure_days, utc_day
@@ -23,17 +25,21 @@ COLUMNS = f"{PLACE}, {', '.join(Metrics.__slots__)}, collected_at"
 # Places first: the second writer of a place finds it taken, waits for nothing and stores no sample. Those who wait for
 # a sample are told at the commit (deployments/changes.py).
 STORE = f"""
-WITH given AS (SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in TYPES)}) AS given({COLUMNS})),
+WITH given AS (SELECT * FROM unnest({", ".join(f"%(column{place})s::{kind}[]" for place, kind in enumerate(TYPES))})
+    AS given({COLUMNS})),
 placed AS (
     INSERT INTO sample_places ({PLACE}) SELECT {PLACE} FROM given WHERE deployment_id IS NOT NULL
     ON CONFLICT DO NOTHING RETURNING {PLACE}),
 announced AS MATERIALIZED (
-    SELECT announce_changes(array_agg(deployment_id), array_agg(DISTINCT environment_id), false) FROM given)
-INSERT INTO metric_samples ({COLUMNS})
-SELECT {COLUMNS} FROM given CROSS JOIN announced WHERE deployment_id IS NULL OR ({PLACE}) IN (SELECT * FROM placed)
-ON CONFLICT DO NOTHING
+    SELECT announce_changes(array_agg(deployment_id), array_agg(DISTINCT environment_id), false) FROM given),
+written AS (
+    INSERT INTO metric_samples ({COLUMNS})
+    SELECT {COLUMNS} FROM given CROSS JOIN announced WHERE deployment_id IS NULL OR ({PLACE}) IN (SELECT * FROM placed)
+    ON CONFLICT DO NOTHING RETURNING 1)
+SELECT count(*) FROM written
 """  # noqa: S608  (built from the constants above)
 
+METRICS_OF = attrgetter(*Metrics.__slots__)
 NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -61,7 +67,7 @@ class Sample:
     @property
     def values(self) -> tuple[Value, ...]:
         """The values of COLUMNS."""
-        return *self.place, *(getattr(self.metrics, name) for name in Metrics.__slots__), self.collected_at
+        return *self.place, *METRICS_OF(self.metrics), self.collected_at
 
 
 def store_samples(done: Sequence[tuple[Job, Sample | None]]) -> None:
@@ -92,7 +98,6 @@ def store(samples: Iterable[Sample]) -> int:
     # Always in the same order: two writers of the same places must not wait for each other.
     rows = sorted(once.values(), key=lambda sample: (sample.deployment_id or 0, *sample.place[1:]))
     ensure_days({utc_day(row.collected_at) for row in rows})
-    with connection.cursor() as cursor:
-        cursor.execute(STORE, [array(column) for column in zip(*(row.values for row in rows), strict=True)])
-        written: int = cursor.rowcount
-        return written
+    columns = zip(*(row.values for row in rows), strict=True)
+    [(written,)] = prepared(STORE, {f"column{place}": array(column) for place, column in enumerate(columns)})
+    return int(written)

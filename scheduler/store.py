@@ -3,6 +3,7 @@
 All times use the database's clock: a poller's may be wrong. Each function is one transaction.
 """
 
+import contextlib
 import json
 import math
 import time
@@ -13,7 +14,9 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from common import totals
 from common.arrays import array, epoch
+from common.database import prepared
 from common.strict_json import InvalidJSON, read_json
 from explain.facts import Fact
 from scheduler.counting import count_retries, count_runs
@@ -27,9 +30,12 @@ from scheduler.words import stored
 CLAIMABLE = """status = 'pending' AND job_type <> ALL(%(full_kinds)s)
         AND coalesce(job_type || ':' || fair_key, '') <> ALL(%(full_queues)s)"""
 
+# Rows are found again by their place (ctid), which cannot change while they are locked. One that changed just before
+# that is left for the next claim. The claim does not wait for the disk (synchronous_commit): if the server crashes
+# right after it, the job is pending as before, and is claimed again.
 CLAIM = f"""
 WITH due AS (
-    SELECT id FROM scheduled_jobs
+    SELECT ctid FROM scheduled_jobs
     WHERE {CLAIMABLE} AND scheduled_at <= now()
     ORDER BY scheduled_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 UPDATE scheduled_jobs AS job SET
@@ -41,7 +47,8 @@ UPDATE scheduled_jobs AS job SET
     error_code = CASE WHEN expires_at <= now() THEN {EXPIRED_CODE} ELSE error_code END,
     last_error = CASE WHEN expires_at <= now() THEN {EXPIRED_TEXT} ELSE last_error END,
     error_fact = CASE WHEN expires_at <= now() THEN {EXPIRED_FACT} ELSE error_fact END
-FROM due WHERE job.id = due.id
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS no_wait
+WHERE job.ctid = ANY(ARRAY(SELECT ctid FROM due))
 RETURNING {ended_columns("job")}, job.phase, {epoch("job.scheduled_at")}, {epoch("job.expires_at")},
     {epoch("now()")}, job.retry_count, job.job_metadata
 """
@@ -87,8 +94,8 @@ SELECT name FROM pollers WHERE session_locked AND name <> %s
 COMPLETE = """
 UPDATE scheduled_jobs AS job SET status = 'completed', finished_at = now(), locked_by = '', locked_until = NULL,
     last_error = '', error_code = '', error_fact = NULL
-FROM unnest(%s::bigint[], %s::timestamptz[]) AS done(done_id, since)
-WHERE job.id = done_id AND started_at = since AND locked_by = %s AND status = 'running' RETURNING job.id
+FROM unnest(%(ids)s::bigint[], %(stamps)s::timestamptz[]) AS done(done_id, since)
+WHERE job.id = done_id AND started_at = since AND locked_by = %(owner)s AND status = 'running' RETURNING job.id
 """
 
 
@@ -248,10 +255,11 @@ class JobStore:
         Args:
             guarded: as for scheduler.queue.announce_ended.
         """
-        with transaction.atomic(), connection.cursor() as cursor:
-            ids, stamps = array(job.id for job, _ in done), array(job.claimed_at for job, _ in done)
-            cursor.execute(COMPLETE, [ids, stamps, self.owner])
-            ours = {row[0] for row in cursor.fetchall()}
+        # Counts of a guarded call must be rolled back with the callback that fails.
+        gathered = contextlib.nullcontext() if guarded else totals.gathered()
+        with transaction.atomic(), gathered:
+            ids, stamps = array([job.id for job, _ in done]), array([job.claimed_at for job, _ in done])
+            ours = {row[0] for row in prepared(COMPLETE, {"ids": ids, "stamps": stamps, "owner": self.owner})}
             kept = [(job, result) for job, result in done if job.id in ours]
             for name, results in grouped(kept, lambda item: item[0].job_type).items():
                 record = kind_of(name).record
@@ -338,7 +346,7 @@ def losses(history: Any) -> int:
 def job_of(row: Sequence[Any], claimed_monotonic: float, names: Names) -> Job:
     """Convert a row of CLAIM to a Job. Never raises, because the row is already claimed."""
     job_id, job_type, _, deployment_id, index, _, key, phase, scheduled_at, expires_at, now, retry_count, raw = row
-    metadata, defect = metadata_of(raw)
+    metadata, defect = ({}, None) if raw == "{}" else metadata_of(raw)
     claimed_at = datetime.fromtimestamp(now, UTC)
     try:
         due = datetime.fromtimestamp(scheduled_at, UTC)

@@ -33,7 +33,7 @@ Clock = Callable[[], datetime]
 Collected = tuple[Metrics, bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as metrics.payload.Metrics
 class Endpoint:
     """An endpoint to call. hmac_secret: "" if requests are not signed.
 
