@@ -20,7 +20,7 @@ class AccountBackend(AuthenticationBackend):
         self, request: HttpRequest | None, username: str = "", password: str = "", email: str = "", **others: Any
     ) -> User | None:
         """Return the active user. Raises PermissionDenied, so that no other backend tries as well."""
-        named = account_named(username or email)
+        named = account_named(username or email, request)
         if named is None:
             self._mitigate_timing_attack(password)
         # Remembers a deactivated user whose password is right, for the page that says so.

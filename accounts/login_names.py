@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from allauth.account.models import EmailAddress
 from django.db.models import Q
+from django.http import HttpRequest
 
 from accounts.models import User
 
@@ -20,14 +21,17 @@ class Named:
     address: str = ""
 
 
-def account_named(name: str) -> Named | None:
+def account_named(name: str, request: HttpRequest | None = None) -> Named | None:
     """Return the account that this user name or address names in any spelling; None for no account, or several.
 
     Addresses come first: a user name that equals somebody's address (a former version accepted such) names nobody else.
-    Two statements, whatever the name is.
+    Two statements, whatever the name is; within one request the answer stays the same.
     """
-    candidates = Candidates(name)
-    return candidates.by_address() or candidates.by_user_name()
+    found: dict[str, Named | None] = vars(request).setdefault("_accounts_named", {}) if request is not None else {}
+    if name.strip() not in found:
+        candidates = Candidates(name)
+        found[name.strip()] = candidates.by_address() or candidates.by_user_name()
+    return found[name.strip()]
 
 
 def account_with_address(address: str) -> Named | None:

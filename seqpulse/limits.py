@@ -48,7 +48,7 @@ def account_buckets(request: HttpRequest) -> Iterator[str]:
         names = {request.POST.get(field, "") for field in ACCOUNT_FIELDS}
     except UnreadablePostError:
         return
-    named = [(name, account_named(name)) for name in sorted(names)]
+    named = [(name, account_named(name, request)) for name in sorted(names)]
     ids = {found.user.pk for _, found in named if found is not None}
     counters = [(f"account:{user_id}", user_id) for user_id in sorted(ids)]
     counters += [(f"code:{user_id}", user_id) for user_id in pending_account(request)]

@@ -15,6 +15,8 @@ from django.utils import timezone
 from accounts.models import User
 from common.database_state import bookkeeping
 
+# Whoever signs in all the time must not make a long page.
+MOST_LISTED = 100
 # The first match counts: most browsers also name those they descend from.
 BROWSERS = (
     ("Edg(e|A|iOS)?/", "Edge"),
@@ -66,7 +68,7 @@ class SignedIn:
 
 
 def signed_in(request: HttpRequest, user: User) -> Sequence[SignedIn]:
-    """Return the user's sessions, the current one first, then by last use. Two queries."""
+    """Return the MOST_LISTED sessions of the user that were used last, the current one first. Two queries."""
     key = request.session.session_key
     if not UserSession.objects.filter(session_key=key).exists():
         # It started before sessions were recorded.
@@ -74,6 +76,7 @@ def signed_in(request: HttpRequest, user: User) -> Sequence[SignedIn]:
             UserSession.objects.create_from_request(request)
     lasting = Session.objects.filter(expire_date__gt=timezone.now()).values("session_key")
     rows = UserSession.objects.filter(user=user, session_key__in=lasting).order_by("-last_seen_at", "-pk")
+    rows = rows[:MOST_LISTED]
     listed = [SignedIn(row, device_of(row.user_agent), row.session_key == key) for row in rows]
     return sorted(listed, key=lambda each: not each.is_current)
 

@@ -94,9 +94,9 @@ def profile(request: HttpRequest) -> HttpResponse:
 @page()
 def list_sessions(request: HttpRequest) -> HttpResponse:
     """List the user's sessions."""
-    return render(
-        request, "dashboard/accounts/sessions.html", {"sessions": sessions.signed_in(request, current_user(request))}
-    )
+    found = sessions.signed_in(request, current_user(request))
+    context = {"sessions": found, "most": sessions.MOST_LISTED}
+    return render(request, "dashboard/accounts/sessions.html", context)
 
 
 @page("POST")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from allauth.usersessions.models import UserSession
+from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
@@ -16,7 +17,7 @@ from dashboard.accounts.forms import zones_by_region
 from dashboard.accounts.sessions import Device, device_of
 from dashboard.templatetags.seqpulse import zone
 from dashboard.tests import scenes
-from dashboard.tests.pages import form_with, fresh, has, page_of, queries_of, shows, words
+from dashboard.tests.pages import elements, form_with, fresh, has, page_of, queries_of, shows, words
 
 pytestmark = pytest.mark.django_db
 
@@ -183,6 +184,17 @@ def test_sessions_are_listed_in_words(user):
     assert page.index("Firefox on Linux This one") < page.index("Safari on iPhone")
     assert "2001:db8::9" in page
     assert str(there.session.session_key) not in here.get(SESSIONS).content.decode()
+
+
+def test_of_many_sessions_those_used_last_are_listed(user, browser_of):
+    rows = [UserSession(user=user, ip="192.0.2.1", session_key=f"other{n}", user_agent="") for n in range(120)]
+    UserSession.objects.bulk_create(rows)
+    Session.objects.bulk_create(
+        [Session(session_key=row.session_key, expire_date=timezone.now() + timedelta(days=1)) for row in rows]
+    )
+    page = browser_of.get(SESSIONS)
+    assert "Listed are the 100 that were used last" in words(page)
+    assert len(elements(page, "ul.rows > li")) == 100
 
 
 def test_one_session_is_ended(user):
