@@ -18,7 +18,7 @@ help:
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests, which have to cover 90 %; ARGS goes to pytest, and holds them to nothing"
 	@echo "make test-external    what needs programs of others: CI runners, proxies, poolers"
-	@echo "make fuzz             20,000 calls made up from the OpenAPI document, other ones in each run (minutes)"
+	@echo "make fuzz             20,000 calls made up from the OpenAPI document, and hostile ones to every page (minutes)"
 	@echo "make check            style, types, imports, migrations, templates, settings of production"
 	@echo "make messages         texts of the code into the catalogues of locale/, and those as the pages read them (gettext)"
 	@echo "make bench-api        how fast the API answers: trigger and finish, lists, overload (minutes)"
@@ -68,9 +68,9 @@ test: setup setup-client
 test-external: setup
 	@$(PY) -m pytest -m external $(ARGS) || [ $$? -eq 5 ]
 
-# What tests/test_schema.py does with a tenth of the calls, always the same ones.
+# What the tests do with a tenth of the calls, always the same ones.
 fuzz: setup
-	@SEQPULSE_FUZZ_EXAMPLES=$${SEQPULSE_FUZZ_EXAMPLES:-20000} $(PY) -m pytest tests/test_schema.py $(ARGS)
+	@SEQPULSE_FUZZ_EXAMPLES=$${SEQPULSE_FUZZ_EXAMPLES:-20000} $(PY) -m pytest tests/test_schema.py tests/test_hostile_walk.py $(ARGS)
 
 # procrastinate, for comparison, in an environment of its own.
 setup-bench:

@@ -45,6 +45,15 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
             logger.warning("bad_admin_query", path=request.path, error=str(error))
             raise IncorrectLookupParameters(error) from None
 
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        """Return whether a pop-up may refer to rows by this field: Django's breaks on hidden relations, such as "+"."""
+        is_column = any(field.name == to_field for field in self.opts.concrete_fields)
+        return is_column and super().to_field_allowed(request, to_field)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Load the row; an empty name of a field, which Django takes for one, means the primary key."""
+        return super().get_object(request, object_id, from_field or None)
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save only columns changed on the page: others may have changed since, such as a secret or the number of the
         latest deployment."""

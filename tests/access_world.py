@@ -1,8 +1,10 @@
 """Create two teams with every object that URLs refer to, and clients of every role."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -14,7 +16,7 @@ from allauth.usersessions.models import UserSession
 from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.urls import URLPattern, URLResolver, get_resolver, resolve, reverse
 from django.utils import timezone
 
 from accounts.invitations import invite
@@ -164,6 +166,37 @@ def make_place(name: str) -> Place:
         earlier=moment(hours=2),
         later=moment(hours=1),
     )
+
+
+@contextmanager
+def passing_world() -> Iterator[World]:
+    """Create the world for as long as it is needed."""
+    with transaction.atomic():
+        own, foreign = make_place("own"), make_place("foreign")
+        # Some thousand calls would log two lines each.
+        logging.disable(logging.CRITICAL)
+        yield World(own, foreign, clients_for(own, foreign))
+        logging.disable(logging.NOTSET)
+        transaction.set_rollback(True)
+
+
+def admin_addresses() -> Iterator[tuple[str, str]]:
+    """Yield (name, URL) of every page of the admin and of every registered model, including additional pages.
+
+    URLs of a row have the id of a missing row: callers without permission must not learn that either.
+    """
+    resolver = next(found for found in get_resolver().url_patterns if getattr(found, "namespace", "") == "admin")
+    for _spaces, _route, pattern in every_pattern(resolver.url_patterns):
+        if pattern.name is None:
+            continue
+        values = dict.fromkeys(pattern.pattern.regex.groupindex, "1")
+        values |= {"app_label": "projects"} if "app_label" in values else {}
+        if "url" in values or "content_type_id" in values:
+            continue
+        url = reverse(f"admin:{pattern.name}", kwargs=values)
+        # A URL of ours that precedes the admin's is in the table.
+        if resolve(url).namespace == "admin":
+            yield f"admin:{pattern.name}", url
 
 
 def client_of(user: Any) -> Client:

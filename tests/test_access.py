@@ -3,7 +3,6 @@
 A URL without a line fails the test, and so does a line without its URL.
 """
 
-import logging
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,7 +13,6 @@ from django.contrib import admin
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import get_resolver, resolve, reverse
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import Role
@@ -28,12 +26,11 @@ from tests.access_world import (
     UNKNOWN,
     World,
     addresses,
+    admin_addresses,
     answer_to,
     ask,
     client_of,
-    clients_for,
-    every_pattern,
-    make_place,
+    passing_world,
     said,
     url_of,
 )
@@ -52,14 +49,9 @@ BAD_IDS = ("x", "-1", "%00", "1e3", "9" * 5000, "٣", str(2**63), str(10**30))
 
 @pytest.fixture(scope="module")
 def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
-    """Create the world once; each call is rolled back (`ask`), and everything at the end."""
-    with django_db_blocker.unblock(), transaction.atomic():
-        own, foreign = make_place("own"), make_place("foreign")
-        # Some thousand calls would log two lines each.
-        logging.disable(logging.CRITICAL)
-        yield World(own, foreign, clients_for(own, foreign))
-        logging.disable(logging.NOTSET)
-        transaction.set_rollback(True)
+    """Create the world once; each call is rolled back (`ask`)."""
+    with django_db_blocker.unblock(), passing_world() as made:
+        yield made
 
 
 # --- the table -----------------------------------------------------------------------------------------------------
@@ -215,25 +207,6 @@ ADMIN_STAFF = {
     "admin:jsi18n",
     "admin:autocomplete",
 }
-
-
-def admin_addresses() -> Iterator[tuple[str, str]]:
-    """Yield (name, URL) of every page of the admin and of every registered model, including additional pages.
-
-    URLs of a row have the id of a missing row: callers without permission must not learn that either.
-    """
-    resolver = next(found for found in get_resolver().url_patterns if getattr(found, "namespace", "") == "admin")
-    for _spaces, _route, pattern in every_pattern(resolver.url_patterns):
-        if pattern.name is None:
-            continue
-        values = dict.fromkeys(pattern.pattern.regex.groupindex, "1")
-        values |= {"app_label": "projects"} if "app_label" in values else {}
-        if "url" in values or "content_type_id" in values:
-            continue
-        url = reverse(f"admin:{pattern.name}", kwargs=values)
-        # A URL of ours that precedes the admin's is in the table.
-        if resolve(url).namespace == "admin":
-            yield f"admin:{pattern.name}", url
 
 
 @pytest.fixture(scope="module")
