@@ -322,8 +322,11 @@ class Poller:
         try:
             async with self._gate(kind):
                 result = await self._result(kind, job, prepared)
-        except Stopping:
-            return  # still held, and so handed back at the end
+        except HandBack:
+            # The next heartbeat hands back what is not held, and so does the end of the poller.
+            self.drop([job], may_have_woken=True)
+            self.heartbeat_at = 0.0
+            return
         except Exception as error:
             result = error
         self._ended(job, result)
@@ -339,7 +342,10 @@ class Poller:
             self.recorder.succeeded(job, result)
 
     async def _result(self, kind: JobKind, job: Job, prepared: Any) -> Any:
-        """Return the result of the run, which is repeated while the database is out: that is no failed attempt."""
+        """Return the result of the run, which is repeated while the database is out: that is no failed attempt.
+
+        Raises: HandBack when the poller stops or the job's time is over, besides what the run raises.
+        """
         while True:
             try:
                 if not kind.on_thread:
@@ -347,12 +353,13 @@ class Poller:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self.workers, run_on_thread, kind, job, prepared)
             except Exception as error:
-                if not is_outage(error) or job.is_over():
+                if not is_outage(error):
                     raise
                 logger.warning("run_waits_for_database", **facts(job), error=str(error).strip())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stopped.wait(), OUTAGE_PAUSE_S)
-                raise Stopping
+            if self.stopping or job.is_over():
+                raise HandBack
 
     def _gate(self, kind: JobKind) -> contextlib.AbstractAsyncContextManager[Any]:
         if kind.max_concurrency is None:
@@ -380,8 +387,8 @@ class Poller:
         return handed_back
 
 
-class Stopping(Exception):
-    """The poller stops while a run waits for the database."""
+class HandBack(Exception):
+    """A run that waits for the database is given up without a result: as if its job had not been claimed."""
 
 
 def is_due(snapshot: QueueSnapshot) -> bool:

@@ -310,7 +310,7 @@ def test_a_poller_waits_while_the_database_cannot_write_and_goes_on_by_itself(jo
 
 
 def test_a_run_that_needs_the_database_is_no_failed_attempt_while_it_cannot_write(journal: Journal) -> None:
-    job = make_job("writing")
+    job, late = make_job("writing"), make_job("writing", expires_in_s=2)
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE FUNCTION full_now() RETURNS trigger LANGUAGE plpgsql AS"
@@ -320,8 +320,9 @@ def test_a_run_that_needs_the_database_is_no_failed_attempt_while_it_cannot_writ
         )
         try:
             with running_poller():
-                wait_until(lambda: statuses(job) == ["running"])
-                time.sleep(1)
+                wait_until(lambda: statuses(job, late) == ["running", "running"])
+                # To have its time end meanwhile is no failure either.
+                wait_until(lambda: statuses(late) == ["expired"])
                 assert (journal.ran[job.pk], statuses(job)) == (0, ["running"])
                 cursor.execute("DROP TRIGGER full_now ON running_totals")
                 wait_until(all_done)
