@@ -1,9 +1,9 @@
 """Find out whether a deployment rolls back: by the commits of its environment's earlier deployments."""
 
-from django.db.models import Subquery
+from django.db.models import Q
 from django.db.models.functions import Left, Lower
 
-from deployments.commits import SHORTEST_SHA, same_commit
+from deployments.commits import SHA, SHORTEST_SHA, same_commit
 from deployments.models import Deployment
 from projects.models import Environment
 
@@ -11,26 +11,25 @@ from projects.models import Environment
 def rolls_back_to(environment: Environment, commit: str) -> Deployment | None:
     """Return the latest good deployment of this commit, where the environment's last deployment has another one.
 
-    None also where the commit of either is not known. One query at most.
+    None also where the commit of either is not known.
     """
     if not commit:
         return None
-    last = Deployment.objects.filter(environment=environment).order_by("-started_at", "-pk").values("commit_sha")[:1]
+    earlier = Deployment.objects.filter(environment=environment).order_by("-started_at", "-pk")
+    last = earlier.values_list("commit_sha", flat=True).first()
+    if not last or same_commit(last, commit):
+        return None
     # The index knows the first characters, which a commit and its abbreviation share.
     beginning = Left(Lower("commit_sha"), SHORTEST_SHA)
-    candidates = (
-        Deployment.objects.filter(environment=environment)
-        .exclude(commit_sha="")
-        .alias(beginning=beginning)
-        .filter(beginning=commit[:SHORTEST_SHA].lower())
-        .good()
-        .annotate(last_commit=Subquery(last))
-        .order_by("-started_at", "-pk")
-    )
-    for found in candidates.only("number", "commit_sha"):
-        last_commit: str = found.last_commit  # type: ignore[attr-defined]  # annotated
-        if not last_commit or same_commit(last_commit, commit):
-            return None
-        if same_commit(found.commit_sha, commit):
-            return found
-    return None
+    candidates = earlier.exclude(commit_sha="").alias(beginning=beginning, lowered=Lower("commit_sha"))
+    same = candidates.filter(is_same(commit), beginning=commit[:SHORTEST_SHA].lower())
+    return same.good().only("number", "commit_sha").first()
+
+
+def is_same(commit: str) -> Q:
+    """Return `same_commit` for rows whose commit is annotated as `lowered`: there may be thousands of one commit."""
+    given = commit.lower()
+    if not SHA.fullmatch(given):
+        return Q(lowered=given)
+    abbreviations = [given[:length] for length in range(SHORTEST_SHA, len(given) + 1)]
+    return Q(lowered__in=abbreviations) | Q(lowered__startswith=given, lowered__regex=f"^{SHA.pattern}$")
