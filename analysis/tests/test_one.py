@@ -1,0 +1,70 @@
+"""One deployment and the list of all in the API: rows as they are, without objects."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from analysis.tests.factories import make_hint, make_verdict
+from deployments.models import Deployment
+from deployments.tests.factories import make_deployment
+from deployments.tests.pipeline import Pipeline
+from metrics.models import Phase
+from metrics.tests.factories import make_sample
+from projects.models import Environment
+from projects.services import NewProject
+
+pytestmark = pytest.mark.django_db
+
+HEALTHS: list[dict[str, Any]] = [
+    {"health": {"healthy": "yes", "reasons": []}},
+    {"health": {}},
+    {"health": {"healthy": "yes"}, "final": {"verdict": "warning", "health": {"healthy": "no"}}, "early": True},
+    {"health": {"healthy": "no"}, "final": {"verdict": "ok"}},
+]
+
+
+@pytest.fixture
+def environment(made: NewProject) -> Environment:
+    return made.project.environments.get()
+
+
+def test_the_list_says_of_each_deployment_what_its_own_answer_says(
+    pipeline: Pipeline, environment: Environment
+) -> None:
+    for values in HEALTHS:
+        make_verdict(make_deployment(environment=environment, state="finished"), **values)
+    running = make_deployment(environment=environment, commit_message="é", committed_at="2026-01-02T03:04:05.678Z")
+    make_deployment(environment=environment, state="superseded", superseded_by=running)
+    shown = pipeline.get("/deployments").json()["results"]
+    assert len(shown) == len(HEALTHS) + 2
+    for row in shown:
+        deployment = Deployment.objects.get(uuid=row["deployment_id"])
+        verdict = getattr(deployment, "verdict", None)
+        assert row["healthy"] == (verdict and verdict.healthy)
+        assert (row["verdict"], row["early"]) == (verdict and verdict.verdict, verdict and verdict.early)
+        assert row["started_at"] == deployment.started_at.isoformat().replace("+00:00", "Z")
+        assert row["superseded_by"] == (str(running.uuid) if deployment.state == "superseded" else None)
+        own = pipeline.get(f"/deployments/{deployment.uuid}").json()
+        assert own.pop("samples") == {"collected": 0, "expected": 5}
+        assert own == row
+
+
+def test_a_pending_verdict_takes_three_statements(pipeline: Pipeline, environment: Environment) -> None:
+    deployment = make_deployment(environment=environment, state="finished")
+    for index in (1, 2):
+        make_sample(deployment, phase=Phase.POST, sequence_index=index)
+    make_sample(deployment, phase=Phase.PRE)
+    with CaptureQueriesContext(connection) as asked:
+        answer = pipeline.verdict(deployment.uuid)
+    assert (answer.status_code, answer.json()["samples"]) == (202, {"collected": 2, "expected": 5})
+    # The key, the time of its use (once a minute), the deployment; the limit is off.
+    assert len(asked) == 3
+
+
+def test_a_hint_in_the_list_names_its_deployment(pipeline: Pipeline, environment: Environment) -> None:
+    deployment = make_deployment(environment=environment, state="finished")
+    make_hint(deployment, metric="")
+    [hint] = pipeline.get("/sdh").json()["results"]
+    assert (hint["deployment_id"], hint["metric"], hint["severity"]) == (str(deployment.uuid), None, "warning")
