@@ -6,6 +6,7 @@ One web process. The client runs on the same machine and uses a share of it.
 import argparse
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import psutil
+from django.core.management import call_command
 
 from benchmarks.api.client import read, repeat
 from benchmarks.report import percentiles, print_json, print_table
@@ -35,7 +37,7 @@ SELECT gen_random_uuid(), n, project.id, environment.id, 'finished', 'success', 
     5, 60
 FROM projects_project AS project
 JOIN projects_environment AS environment ON environment.project_id = project.id, generate_series(1, %s) AS n
-RETURNING id, uuid::text, project_id
+RETURNING id, uuid::text, project_id, number
 """
 JUDGE = """
 WITH judged AS (UPDATE deployments SET state = 'analyzed' WHERE id = ANY(%s) RETURNING id)
@@ -57,7 +59,9 @@ class WaitingSite(Site):
 
         made = [create_project(f"bench {n}", environment="prod") for n in range(PROJECTS)]
         self.keys = {each.project.pk: each.api_key for each in made}
-        self.unjudged: list[tuple[int, str, int]] = self.rows(PLANT, DEPLOYMENTS * 4)
+        # One of each project after the other.
+        planted = sorted(self.rows(PLANT, DEPLOYMENTS), key=lambda row: (row[3], row[2]))
+        self.unjudged: list[tuple[int, str, int]] = [(pk, uuid, project) for pk, uuid, project, _ in planted]
 
     def judge(self, ids: list[int]) -> float:
         """Commit verdicts; return when that was done."""
@@ -97,6 +101,7 @@ class Client:
 
     port: int
     request: str
+    headers: str = ""
     answered: float = 0.0
     status: int = 0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,7 +109,7 @@ class Client:
     async def run(self, until: bytes = b"") -> None:
         """Send, and read up to these bytes; without them the head of the answer is what is waited for."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(f"{self.request} HTTP/1.1\r\nHost: localhost\r\n".encode() + b"\r\n")
+        writer.write(f"{self.request} HTTP/1.1\r\nHost: localhost\r\n{self.headers}\r\n".encode())
         if not until:
             self.ready.set()
         with suppress(asyncio.IncompleteReadError, OSError):
@@ -118,7 +123,7 @@ class Client:
 
 
 def verdict_client(port: int, uuid: str, key: str) -> Client:
-    return Client(port, f"GET /deployments/{uuid}/verdict?wait=60 HTTP/1.1\r\nX-API-Key: {key}\r\nX-Of:")
+    return Client(port, f"GET /deployments/{uuid}/verdict?wait=60", f"X-API-Key: {key}\r\n")
 
 
 async def opened(clients: list[Client], until: bytes = b"") -> list[asyncio.Task[None]]:
@@ -128,7 +133,8 @@ async def opened(clients: list[Client], until: bytes = b"") -> list[asyncio.Task
         group = clients[number : number + OPENED_AT_ONCE]
         tasks += [asyncio.create_task(client.run(until)) for client in group]
         await asyncio.gather(*(client.ready.wait() for client in group))
-        await asyncio.sleep(0.1)
+        # Answered after those before it: a web server refuses a client that fills its queue.
+        await Client(group[0].port, "GET /health/live").run()
     return tasks
 
 
@@ -138,8 +144,13 @@ async def settled(worker: psutil.Process) -> None:
         pass
 
 
-async def waiting_calls(site: WaitingSite, web: tuple[int, int], *, name: str, number: int) -> dict[str, Any]:
-    """Have so many calls wait for the verdicts of different deployments, and commit these."""
+async def waiting_calls(
+    site: WaitingSite, web: tuple[int, int], *, name: str, number: int, quiet: bool
+) -> dict[str, Any]:
+    """Have so many calls wait for the verdicts of different deployments, and commit these.
+
+    quiet: count transactions for half a minute. They wait for a minute at most.
+    """
     port, pid = web
     worker = web_process(pid)
     row: dict[str, Any] = {"case": f"{name}: {number} calls wait"}
@@ -158,9 +169,12 @@ async def waiting_calls(site: WaitingSite, web: tuple[int, int], *, name: str, n
     await settled(worker)
     row["mb"] = memory_mb(worker) - memory
     row["cpu_ms_each"] = (cpu_seconds(pid) - cpu) * 1000 / number
-    row["at_once"] = sum(task.done() for task in tasks)
-    with counted(site, row):
-        await asyncio.sleep(20)
+    row["at_once"] = dict(
+        Counter(client.status for task, (_, client) in zip(tasks, clients, strict=True) if task.done())
+    )
+    if quiet:
+        with counted(site, row):
+            await asyncio.sleep(10)
     busy = await repeat(other, port, [key], seconds=3)
     row |= {"others_p50_ms": busy.figures()["p50_ms"], "others_idle_p50_ms": idle.figures()["p50_ms"]}
     latencies = []
@@ -173,7 +187,8 @@ async def waiting_calls(site: WaitingSite, web: tuple[int, int], *, name: str, n
         committed = await asyncio.to_thread(site.judge, [deployment])
         if waits:
             await asyncio.wait(waits, timeout=30)
-        latencies += [(client.answered - committed) * 1000 for client in waits.values() if client.answered]
+        # It may come before the answer to the one who committed.
+        latencies += [max(0.0, client.answered - committed) * 1000 for client in waits.values() if client.answered]
     row |= {"answered": len(latencies), **percentiles(latencies, 50, 99), "max_ms": max(latencies, default=0.0)}
     await asyncio.gather(*tasks)
     return row
@@ -209,18 +224,20 @@ async def open_pages(site: WaitingSite, web: tuple[int, int], *, number: int) ->
     clients = []
     for n in range(number):
         pk, uuid = of_project[projects[n % PROJECTS]]
-        request = f"GET /dashboard/deployments/{uuid}/events/ HTTP/1.1\r\nCookie: {cookies[n % PROJECTS]}\r\nX-Of:"
-        clients.append((pk, Client(port, request)))
+        headers = f"Cookie: {cookies[n % PROJECTS]}\r\n"
+        clients.append((pk, Client(port, f"GET /dashboard/deployments/{uuid}/events/", headers)))
     tasks = await opened([client for _, client in clients], until=b"event: changed")
     await settled(worker)
     row |= {"mb": memory_mb(worker) - memory, "cpu_ms_each": (cpu_seconds(pid) - cpu) * 1000 / number}
-    row["at_once"] = sum(client.status != 200 for _, client in clients)
+    row["at_once"] = dict(Counter(client.status for _, client in clients if client.status != 200))
     with counted(site, row):
         await asyncio.sleep(20)
     chosen = of_project[projects[0]][0]
     committed = await asyncio.to_thread(site.judge, [chosen])
     await asyncio.sleep(1)
-    latencies = [(client.answered - committed) * 1000 for pk, client in clients if pk == chosen and client.answered]
+    latencies = [
+        max(0.0, client.answered - committed) * 1000 for pk, client in clients if pk == chosen and client.answered
+    ]
     row |= {"answered": len(latencies), **percentiles(latencies, 50, 99), "max_ms": max(latencies, default=0.0)}
     for task in tasks:
         task.cancel()
@@ -229,7 +246,7 @@ async def open_pages(site: WaitingSite, web: tuple[int, int], *, number: int) ->
     polls, before = 20, site.transactions()
     uuid = of_project[projects[1]][1]
     for _ in range(polls):
-        await Client(port, f"GET /dashboard/deployments/{uuid}/live/ HTTP/1.1\r\nCookie: {cookies[1]}\r\nX-Of:").run()
+        await Client(port, f"GET /dashboard/deployments/{uuid}/live/", f"Cookie: {cookies[1]}\r\n").run()
     each = (site.transactions() - before - 1) / polls
     polled = {
         "case": f"polling every {POLLED_EVERY_S:g} s: {number} open pages (computed from {polls} requests)",
@@ -245,15 +262,19 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with bench_site(WaitingSite, WEB_CONCURRENCY="1", **NO_LIMIT) as site:
+        call_command("collectstatic", interactive=False, verbosity=0)
         site.plant()
-        web = site.start_web()
-        rows.append(asyncio.run(waiting_calls(site, web, name="held in the loop", number=100)))
-        rows.append(asyncio.run(waiting_calls(site, web, name="held in the loop", number=options.calls)))
+        for number in (100, options.calls):
+            web = site.start_web()
+            rows.append(asyncio.run(waiting_calls(site, web, name="in the loop", number=number, quiet=number == 100)))
+            site.stop("web")
         before = ("-k", "gthread", "--threads", str(THREADS), "-w", "1", "benchmarks.waiting.before")
         threads = site.start_web(*before, name="before")
-        rows.append(asyncio.run(waiting_calls(site, threads, name="threads that look every 250 ms", number=100)))
+        rows.append(
+            asyncio.run(waiting_calls(site, threads, name="threads, a look each 250 ms", number=100, quiet=True))
+        )
         site.stop("before")
-        rows += asyncio.run(open_pages(site, web, number=options.pages))
+        rows += asyncio.run(open_pages(site, site.start_web(), number=options.pages))
     print_table(rows)
     print_json("waiting", rows)
 
