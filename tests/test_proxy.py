@@ -4,11 +4,14 @@ import http.client
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
+from django.conf import settings
+from django.test import Client
 from lxml.html import fromstring
 
 from accounts.models import User
@@ -145,3 +148,24 @@ def test_slow_clients_end_at_nginx(site: Installation, base: str) -> None:
     finally:
         for client in slow:
             client.close()
+
+
+def test_waiting_calls_and_events_of_open_pages_come_through_at_once(site: Installation, base: str) -> None:
+    key = {"X-API-Key": site.project("events")["api_key"]}
+    started = requests.post(f"{base}deployments/trigger", json={"env": "prod"}, headers=key, timeout=30).json()
+    path = f"deployments/{started['deployment_id']}"
+    with site.here():
+        client = Client()
+        client.force_login(User.objects.create_superuser("eve", "eve@example.com", PASSWORD))
+        cookies = {settings.SESSION_COOKIE_NAME: client.cookies[settings.SESSION_COOKIE_NAME].value}
+    with (
+        requests.get(f"{base}dashboard/{path}/events/", cookies=cookies, stream=True, timeout=15) as stream,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        lines = stream.iter_lines(chunk_size=1)
+        assert next(lines).startswith(b"retry: ")
+        waiting = pool.submit(requests.get, f"{base}{path}/verdict?wait=60", headers=key, timeout=70)
+        again = {"env": "prod", "force": True}
+        requests.post(f"{base}deployments/trigger", json=again, headers=key, timeout=30)
+        assert any(line == b"event: changed" for line in lines)
+        assert waiting.result(15).status_code == 409
