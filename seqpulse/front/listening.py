@@ -69,9 +69,13 @@ class Listener:
 
     async def _arrive(self, link: Link) -> bool:
         """Listen; return whether a notification of another connection arrives."""
-        await self._execute(link, f"LISTEN {CHANNEL}")
-        async with await self._connect() as other:
-            await self._execute(other, "SELECT pg_notify(%s, '')", [CHANNEL])
+        try:
+            await self._execute(link, f"LISTEN {CHANNEL}")
+            async with await self._connect() as other:
+                await self._execute(other, "SELECT pg_notify(%s, '')", [CHANNEL])
+        except (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.FeatureNotSupported):
+            # A standby, for example while it is about to take over.
+            return False
         arrived = False
         async for notification in link.notifies(timeout=ARRIVES_WITHIN_S, stop_after=1):
             arrived = True
