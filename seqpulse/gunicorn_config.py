@@ -31,7 +31,7 @@ class StructuredLogger(Logger):
 bind = f"{ENVIRONMENT.text('SEQPULSE_BIND', '127.0.0.1')}:{ENVIRONMENT.typed('PORT', 8000, environment.Port)}"
 workers = ENVIRONMENT.typed("WEB_CONCURRENCY", 2, environment.Workers)
 worker_class = "seqpulse.front.worker.FrontWorker"
-# Requests at work at the same time in a worker; those that wait occupy none.
+# Requests at work at the same time in a worker, half of them calls of the API; those that wait occupy none.
 threads = 24
 # Of the event loop, which turns at least once per second. Requests may take longer.
 timeout = 30

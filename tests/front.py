@@ -13,7 +13,7 @@ from seqpulse.front.waiting import Waiting
 from tests.processes import wait_for
 
 BODY_BYTES = 1024 * 1024
-THREADS = 4
+THREADS = 8
 
 
 class Front(FrontServer):

@@ -10,6 +10,8 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django.core import mail
+from django.http import HttpResponse
+from django.template.loader import render_to_string
 from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 from django.utils import timezone
@@ -44,10 +46,11 @@ def state(shown: Shown) -> Shown:
 def error_pages(world: World) -> Iterator[Any]:
     request: Any = RequestFactory().get("/dashboard/")
     request.user = request._cached_user = world.place.member.user
-    for status in (400, 403, 404, 405, 500, 503):
+    for status in (400, 403, 404, 405, 408, 500, 503):
         yield errors.error_page(request, status)
         yield errors.error_page(RequestFactory().get("/dashboard/"), status)
     yield too_many(request, Usage(5, 6, int(time.time()) + 30))
+    yield HttpResponse(render_to_string("busy.html", {"again": "/"}))
     yield speaking(Client(enforce_csrf_checks=True), world.language).post("/accounts/login/", {"login": "ada"})
 
 

@@ -258,6 +258,22 @@ class Gate:
         return [b"late"]
 
 
+def test_calls_do_not_wait_for_pages() -> None:
+    gate = Gate()
+    with (
+        front(gate) as server,
+        open_sockets(lambda: server.connect(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), THREADS) as pages,
+    ):
+        for _ in range(THREADS // 2):
+            assert gate.inside.acquire(timeout=5)
+        call = server.connect(asked_by("192.0.2.1"))
+        assert gate.inside.acquire(timeout=5)
+        gate.opened.set()
+        assert status_of(everything(call)) == 200
+        assert all(status_of(client.recv(100)) == 200 for client in pages)
+        call.close()
+
+
 def asked_by(client: str) -> bytes:
     return f"GET /deployments HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: {client}\r\n\r\n".encode()
 

@@ -367,7 +367,10 @@ def test_the_fragment_says_whether_to_go_on_asking(browser_of, environment):
 # --- errors --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["400.html", "403.html", "403_csrf.html", "404.html", "500.html", "503.html"])
+@pytest.mark.parametrize(
+    "name",
+    ["400.html", "403.html", "403_csrf.html", "404.html", "408.html", "500.html", "503.html", "busy.html"],
+)
 def test_error_pages_need_no_context_and_no_database(name, django_db_blocker):
     with django_db_blocker.block():
         assert "<h1>" in get_template(name).render()

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.http import HttpResponse
 
 from common.holding import CAN_HOLD, HELD, Stream
+from seqpulse.api import is_api_path
 from seqpulse.front.bounds import Bounds, Running
 from seqpulse.front.connections import ADDRESS
 from seqpulse.front.refusals import Refusals
@@ -188,7 +189,8 @@ class Bridge:
     """ASGI application that runs a WSGI application in threads.
 
     Args:
-        threads: number of requests that run at once, each with a database connection of its own.
+        threads: number of requests that run at once, each with a database connection of its own: half of them calls of
+            the API, half of them pages, so that neither wait for the other.
         body_bytes: the application refuses larger bodies, so no more than one byte more is read.
         bounds: how many requests may be under way.
         waiting: holds the answers that views want to be held; None: they are sent at once.
@@ -203,7 +205,8 @@ class Bridge:
         self.running = Running(bounds)
         self.refusals = Refusals(bounds)
         self.waiting = waiting
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self.calls = ThreadPoolExecutor(threads // 2, thread_name_prefix="call")
+        self.pages = ThreadPoolExecutor(threads // 2, thread_name_prefix="page")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await self._body(receive)
@@ -233,6 +236,7 @@ class Exchange:
     def __init__(self, bridge: Bridge, environ: Environ, receive: Receive, send: Send) -> None:
         self.bridge = bridge
         self.environ = environ
+        self.pool = bridge.calls if is_api_path(environ["PATH_INFO"]) else bridge.pages
         self.receive = receive
         self.send = send
         self.loop = asyncio.get_running_loop()
@@ -274,7 +278,7 @@ class Exchange:
         return bool(self.environ["SERVER_PROTOCOL"] != "HTTP/1.0")
 
     async def _in_pool(self, work: Callable[[], T]) -> T:
-        return await self.loop.run_in_executor(self.bridge.pool, work)
+        return await self.loop.run_in_executor(self.pool, work)
 
     def _client_has_gone(self) -> asyncio.Task[Any]:
         """Return the task that ends when the client goes away."""
