@@ -138,9 +138,17 @@ def test_what_is_over_goes_and_the_rest_stays() -> None:
     )
 
 
-def test_many_rows_go_in_batches(monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any) -> None:
-    monkeypatch.setattr(housekeeping, "BATCH", 2)
-    for number in range(5):
-        session(f"old{number}", seconds=1)
-    with django_assert_num_queries(3):
-        assert housekeeping.delete_over("django_session") == 5
+def test_many_rows_go_in_one_pass_of_small_statements(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(housekeeping, "PAGES", 2)
+    Session.objects.bulk_create(
+        Session(session_key=f"{number}", expire_date=ago(hours=1 - number % 2 * 2)) for number in range(1000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_relation_size('django_session') / 8192")
+        pages = cursor.fetchone()[0]
+    assert pages > 4
+    with django_assert_num_queries(1 + -(-pages // 2)):
+        assert housekeeping.delete_over("django_session") == 500
+    assert Session.objects.count() == 500
