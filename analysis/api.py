@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import django_filters
@@ -37,6 +37,7 @@ from deployments.api import sentences
 from deployments.closing import earlier_attempt, why_closed
 from deployments.models import NEVER_JUDGED, Deployment, State
 from projects.authentication import project_of
+from projects.models import ApiKey
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_S = 60
@@ -148,24 +149,25 @@ class VerdictView(APIView):
             raise Http404
         wait_s = query.validated_data["wait"]
         if wait_s and not is_over(found.deployment) and can_hold(request):
-            hold(request, verdict_of(found.deployment, wait_s))
+            hold(request, verdict_of(found.deployment, cast("ApiKey", request.auth), wait_s))
         return gate_of(found)
 
 
-def verdict_of(deployment: Deployment, wait_s: float) -> Answer:
+def verdict_of(deployment: Deployment, api_key: ApiKey, wait_s: float) -> Answer:
     """Return what waits for the verdict."""
-    pk, project = deployment.pk, deployment.project_id
+    pk, uuid, project, key = deployment.pk, deployment.uuid, deployment.project_id, api_key.pk
 
     def look(last: bool) -> Response | None:
-        # A deleted one is not found by the next call.
-        found = find(project, deployment.uuid)
-        if found is None or not (last or is_over(found.deployment)):
+        # A deployment that is deleted meanwhile, or a key that is revoked, is refused at the next call.
+        found = find(project, uuid)
+        if found is None or not ApiKey.objects.usable().filter(pk=key).exists():
+            return None
+        if not last and not is_over(found.deployment):
             return None
         return gate_of(found, held=last and wait_s >= 1)
 
-    return Answer(
-        (changes.state_of(pk),), wait_s, f"project:{project}", rendered(look), key=("verdict", pk, wait_s >= 1)
-    )
+    alike = ("verdict", pk, key, wait_s >= 1)
+    return Answer((changes.state_of(pk),), wait_s, f"project:{project}", rendered(look), key=alike)
 
 
 def gate_of(found: Found, *, held: bool = False) -> Response:

@@ -20,7 +20,7 @@ from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
 from metrics.tests.factories import make_sample, of_job
-from projects.models import Environment
+from projects.models import ApiKey, Environment
 from projects.services import NewProject, create_project
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
@@ -88,6 +88,18 @@ def test_when_the_time_is_up_the_answer_is_fresh_and_says_call_again(
     pipeline.finish(uuid)
     status, body, headers = call.answer()
     assert (status, body["gate"], body["state"], headers["Retry-After"]) == (202, "pending", "finished", "1")
+
+
+def test_a_key_that_is_revoked_while_it_waits_gets_no_verdict(
+    server: Server, made: NewProject, pipeline: Pipeline
+) -> None:
+    uuid = pipeline.start()
+    call = verdict_call(server, made, uuid, wait=1)
+    server.wait_until_waiting(1)
+    ApiKey.objects.update(revoked_at=timezone.now())
+    make_verdict(Deployment.objects.get(uuid=uuid))
+    status, body, _ = call.answer()
+    assert (status, body["gate"], body["verdict"]) == (202, "pending", None)
 
 
 def test_beyond_the_share_of_its_project_a_call_is_answered_at_once(

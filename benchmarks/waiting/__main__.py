@@ -219,6 +219,10 @@ async def open_pages(site: WaitingSite, web: tuple[int, int], *, number: int) ->
     cookies = await asyncio.to_thread(cookies_of, PROJECTS)
     projects = list(site.keys)
     of_project = {project: (pk, uuid) for pk, uuid, project in site.unjudged}
+    # Threads and connections are there already.
+    for _ in range(3):
+        here = f"Cookie: {cookies[0]}\r\n"
+        await asyncio.gather(*(Client(port, "GET /dashboard/", here).run() for _ in range(THREADS)))
     await settled(worker)
     memory, cpu = memory_mb(worker), cpu_seconds(pid)
     clients = []

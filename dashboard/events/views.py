@@ -42,7 +42,9 @@ def environment(request: HttpRequest, environment_id: int) -> HttpResponse:
 
 
 def stream(request: HttpRequest, topics: list[str]) -> HttpResponse:
-    hold(request, Stream(tuple(topics), f"user:{current_user(request).pk}", missed_s(request.GET.get("since", ""))))
+    if request.method == "GET":
+        owner = f"user:{current_user(request).pk}"
+        hold(request, Stream(tuple(topics), owner, missed_s(request.GET.get("since", ""))))
     return HttpResponse(status=204)
 
 

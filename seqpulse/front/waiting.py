@@ -10,11 +10,14 @@ from contextlib import contextmanager
 import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.http import HttpResponse
+from prometheus_client import Gauge
 
 from common.holding import Answer, Stream
 from seqpulse.front.topics import Subscription, Topics
 
 logger = structlog.get_logger(__name__)
+
+WAITING = Gauge("seqpulse_http_waiting", "Calls and open pages that wait.", multiprocess_mode="livesum")
 
 # Answers after a change have threads of their own, so that a hundred at once delay no other request.
 THREADS = 2
@@ -46,9 +49,11 @@ class Places:
             yield False
             return
         self.taken[owner] += 1
+        WAITING.inc()
         try:
             yield True
         finally:
+            WAITING.dec()
             self.taken[owner] -= 1
             if not self.taken[owner]:
                 del self.taken[owner]
