@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ SHARES = (0.01, 0.1, 1.0)
 # Of a database of full size with its write-ahead log, measured; and what has to stay free.
 FULL_GB, SPARE_GB = 40, 10
 # DEBUG serves static files without collecting them; its cost is not measured.
-ENVIRONMENT = {"SEQPULSE_RATE_LIMITS": "off", "DEBUG": "on"}
+ENVIRONMENT = {"SEQPULSE_RATE_LIMITS": "off", "SEQPULSE_METRICS_TOKEN": secrets.token_urlsafe(32), "DEBUG": "on"}
 # Grows by less than this from 1 % to 100 %: noise, and the depth of an index.
 CONSTANT = 2.0
 

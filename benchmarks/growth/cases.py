@@ -6,6 +6,7 @@ from itertools import count
 from time import sleep
 from typing import Any
 
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
@@ -19,7 +20,7 @@ from benchmarks.report import percentile
 from benchmarks.site import cpu_seconds
 from deployments.models import Deployment
 from metrics import baseline
-from scheduler import operations
+from scheduler import health, operations
 from scheduler.recurring import registered
 from scheduler.registry import Job, kind_of
 
@@ -89,8 +90,9 @@ def calls(key: str) -> Iterator[Case]:
     uuid = Deployment.objects.get(project__name="measured", number=1).uuid
     yield "call: deployment", partial(get, client, f"/deployments/{uuid}")
     yield "call: hints", partial(get, client, "/sdh")
-    for path in ("/health", "/health/scheduler", "/metrics"):
-        yield f"call: {path}", partial(client.get, path)
+    monitoring = Client(headers={"Authorization": f"Bearer {settings.SEQPULSE_METRICS_TOKEN}"})
+    yield "call: /metrics", partial(get, monitoring, "/metrics")
+    yield "call: /health", health.look
 
 
 def sweeps() -> Iterator[Case]:
