@@ -93,6 +93,7 @@ def test_a_running_deployment_waits_for_finish(site, live_server, user):
 
 def test_samples_and_the_verdict_appear_without_a_reload(site, live_server, user):
     deployment = scenes.half_observed(scenes.environment_of(user))
+    site.clock.install()
     sign_in(site, live_server, address(deployment))
     look(site, "deployment-observing", text="2 of 5 samples")
     site.get_by_text("All samples as a table").click()
@@ -110,7 +111,7 @@ def test_samples_and_the_verdict_appear_without_a_reload(site, live_server, user
 
     asked: list[str] = []
     site.on("request", lambda request: asked.append(request.url))
-    site.wait_for_timeout(2500)
+    site.clock.run_for(30_000)
     assert asked == []
 
 
@@ -190,7 +191,7 @@ def test_an_early_verdict_keeps_its_page_up_to_date_and_a_form_as_it_was_filled_
     site.get_by_role("radio", name="Wrong").check()
     reason = site.get_by_label("Reason")
     reason.fill("The load balancer")
-    site.wait_for_timeout(2500)
+    next_answer(site)
     expect(reason).to_be_focused()
     site.keyboard.type(" did that.")
     scenes.end_window(deployment)
@@ -370,6 +371,7 @@ def test_a_phone_shows_verdict_and_reason_on_its_first_screen(site, live_server,
 
 
 def test_a_hidden_tab_asks_nothing_and_a_seen_one_at_once(site, live_server, user):
+    site.clock.install()
     sign_in(site, live_server, address(scenes.half_observed(scenes.environment_of(user))))
     next_answer(site)
     asked: list[str] = []
@@ -379,8 +381,9 @@ def test_a_hidden_tab_asks_nothing_and_a_seen_one_at_once(site, live_server, use
     site.evaluate(hide, True)
     expect(site.locator("[data-live-state]")).to_have_text(re.compile("Paused"))
     asked.clear()
-    site.wait_for_timeout(2500)
+    site.clock.run_for(30_000)
     assert asked == []
+    site.clock.resume()
     # At once is within the same event, however long the request then takes to leave.
     asks = "value => { let asks = false; const note = event => { asks = !event.defaultPrevented; };"
     asks += f" document.addEventListener('htmx:beforeRequest', note, {{once: true}}); ({hide})(value); return asks; }}"
