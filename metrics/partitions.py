@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 from django.db import OperationalError, connection, transaction
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 from psycopg.errors import LockNotAvailable
 
 from scheduler.queue import database_now
@@ -33,6 +35,13 @@ DETACH_TIMEOUT_S = 60
 
 # Days known to have a partition, so that a batch of samples costs no query.
 _known: set[date] = set()
+
+
+@receiver(connection_created)
+def forget_days(**_: Any) -> None:
+    """Forget them with each new connection: it may lead to a server that has lost what it had committed last."""
+    _known.clear()
+
 
 PARTITIONS = r"""
 SELECT child.relname,

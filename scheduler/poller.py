@@ -30,6 +30,7 @@ from scheduler.recorder import Recorder
 from scheduler.recurring import plan_recurring
 from scheduler.registry import Job, JobError, JobKind, grouped, kind_names, known_kind
 from scheduler.store import JobStore, QueueSnapshot
+from scheduler.tracing import forget_names
 from scheduler.words import describe, facts
 
 logger = structlog.get_logger(__name__)
@@ -156,6 +157,7 @@ class Poller:
         if reconnected:
             # To another server, or to one that has lost what it had committed last: find out what it says of us.
             self.heartbeat_at, self.recover_at = 0.0, time.monotonic() + RECOVER_AFTER_S
+            forget_names()
         if reconnected or self.listener.wanted:
             await self._connect_listener()
         now = time.monotonic()

@@ -29,6 +29,11 @@ def announce_names(resolve: Callable[[Collection[int]], Mapping[int, Names]]) ->
     _known.clear()
 
 
+def forget_names() -> None:
+    """Forget the names: after a failover, numbers of rows may be given a second time."""
+    _known.clear()
+
+
 def names_of(deployment_ids: Collection[int]) -> dict[int, Names]:
     """Return the ids for log lines; ids that cannot be resolved now are left out.
 

@@ -90,6 +90,14 @@ def test_a_day_whose_making_was_rolled_back_is_made_again(far_day: date, environ
     assert store([make_row(environment, FAR)]) == 1
 
 
+def test_a_day_that_a_failover_has_lost_is_made_again(far_day: date, environment: Environment) -> None:
+    store([make_row(environment, FAR)])
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {partitions.name_of(far_day)}")
+    connection.close()
+    assert store([make_row(environment, FAR)]) == 1
+
+
 def test_a_day_created_concurrently_is_created_once(far_day: date) -> None:
     made = at_once(4, lambda _: partitions.ensure_days({far_day}))
     assert sorted(map(len, made)) == [0, 0, 0, 1]
