@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 HEAD = b"POST /deployments/trigger HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-PAUSE_S = 0.1
+PAUSE_S = 0.5
 Client = Callable[[int, str], Awaitable[None]]
 
 

@@ -24,6 +24,7 @@ logger = structlog.get_logger(__name__)
 # Of a socket: what a client does not take should not fill the memory of the system either.
 SEND_BUFFER_BYTES = 128 * 1024
 LOG_EVERY_S = 10.0
+SWEPT_AT_ONCE = 50
 # Key in the state of a scope, and in the WSGI environ: the address on which the request counts.
 ADDRESS = "seqpulse.address"
 
@@ -80,23 +81,32 @@ class Door:
         while True:
             await asyncio.sleep(self.bounds.sweep_s)
             try:
-                self.sweep(asyncio.get_running_loop().time())
+                await self.sweep(asyncio.get_running_loop().time())
             except Exception:
                 # The next one looks at the others.
                 logger.exception("sweep_failed")
 
-    def sweep(self, now: float) -> None:
-        """End connections that have exceeded a deadline, and of each address those above its number of slow ones."""
+    async def sweep(self, now: float) -> None:
+        """End connections that have exceeded a deadline, and of each address those above its number of slow ones.
+
+        A few at a time: what comes meanwhile does not wait until hundreds of them are ended.
+        """
         slow: defaultdict[str, list[tuple[float, FrontProtocol]]] = defaultdict(list)
-        for connection in [each for those in self.connections.values() for each in those]:
+        for place, connection in enumerate([each for those in self.connections.values() for each in those]):
+            if place % SWEPT_AT_ONCE == 0:
+                await asyncio.sleep(0)
             since = connection.check(now)
             if connection.address and now - since > self.bounds.slow_s:
                 slow[connection.address].append((since, connection))
         for those in slow.values():
             if len(those) > self.bounds.slow_per_address:
                 those.sort(key=lambda each: each[0])
-                for _, connection in those[: -self.bounds.slow_per_address]:
-                    connection.refuse(429)
+                for place, (_, connection) in enumerate(those[: -self.bounds.slow_per_address]):
+                    if place % SWEPT_AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                    # It may have got on meanwhile.
+                    if connection.is_slow():
+                        connection.refuse(429)
         if self.refused and now - self.logged_at > LOG_EVERY_S:
             self.logged_at = now
             logger.warning("clients_refused", **{f"status_{status}": count for status, count in self.refused.items()})

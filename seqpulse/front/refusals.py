@@ -1,6 +1,7 @@
 """Answers that the front gives itself: the request did not come in time, or came beside too many others."""
 
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
 from csp.middleware import CSPMiddleware
@@ -26,10 +27,12 @@ ANSWERS: dict[int, tuple[str, str, int]] = {
     503: ("overloaded", "More is asked than can be answered. Try again in a few seconds.", RETRY_AFTER_SECONDS),
 }
 PAGES = {400: "400.html", 408: "408.html", 429: "429.html", 431: "400.html", 503: "busy.html"}
+# Paths whose refusals differ stand for all that are alike.
+API, VERDICT, PAGE = "/api/", "/deployments/-/verdict", "/"
 
 
 class Refusals:
-    """Words each refusal like the API, or as a page."""
+    """Words each refusal like the API, or as a page. Made once for all that are alike: who gets them may be many."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.facts = {
@@ -38,38 +41,40 @@ class Refusals:
             "head_kib": bounds.head_bytes // 1024,
             "fields": bounds.fields,
         }
+        self._made = lru_cache(self._make)
 
     def response(self, status: int, environ: dict[str, Any] | None) -> HttpResponse:
         """Return the answer. environ: of the request; None: its head is not known, and API words are sent."""
-        if environ is None:
-            return self._answer(None, status)
-        request = WSGIRequest(environ)
-        wrapped: Any = GateMiddleware(SecurityMiddleware(CSPMiddleware(lambda given: self._answer(given, status))))
-        answered: HttpResponse = wrapped(request)
-        return answered
+        path = API if environ is None else environ["PATH_INFO"]
+        if environ is None or is_api_path(path):
+            return self._made(status, VERDICT if GateMiddleware.PATH.fullmatch(path) else API)
+        language = translation.get_language_from_request(WSGIRequest(environ))
+        return self._made(status, PAGE, language, "GET" if environ["REQUEST_METHOD"] in READING else "POST")
 
-    def _answer(self, request: HttpRequest | None, status: int) -> HttpResponse:
+    def _make(self, status: int, path: str, language: str = "en", method: str = "GET") -> HttpResponse:
         code, words, seconds = ANSWERS[status]
-        if request is None or is_api_path(request.path_info):
-            response: HttpResponse = error_response(status, code, words.format(**self.facts))
-        else:
-            again = "" if request.method in READING else root()
-            language = translation.get_language_from_request(request)
-            response = HttpResponse(page(status, again, seconds, language), status=status)
-        if seconds:
-            response["Retry-After"] = str(seconds)
-        return response
+
+        def answer(request: HttpRequest) -> HttpResponse:
+            response: HttpResponse = (
+                error_response(status, code, words.format(**self.facts))
+                if path != PAGE
+                else HttpResponse(page(status, method, language, seconds), status=status)
+            )
+            if seconds:
+                response["Retry-After"] = str(seconds)
+            return response
+
+        wrapped: Any = GateMiddleware(SecurityMiddleware(CSPMiddleware(answer)))
+        made: HttpResponse = wrapped(
+            WSGIRequest({"REQUEST_METHOD": method, "PATH_INFO": path, "wsgi.input": BytesIO()})
+        )
+        return made
 
 
-def root() -> str:
-    """Return the path of the first page."""
-    return f"{settings.FORCE_SCRIPT_NAME or ''}/"
-
-
-@lru_cache
-def page(status: int, again: str, seconds: int, language: str) -> str:
-    """Return the page of a status: rendered once, because those who get it may be many."""
+def page(status: int, method: str, language: str, seconds: int) -> str:
+    """Return the page of a status."""
+    root = f"{settings.FORCE_SCRIPT_NAME or ''}/"
     # The loop is not in the middle of a request.
-    set_script_prefix(root())
+    set_script_prefix(root)
     with translation.override(language):
-        return render_to_string(PAGES[status], {"again": again, "seconds": seconds})
+        return render_to_string(PAGES[status], {"again": "" if method in READING else root, "seconds": seconds})

@@ -22,7 +22,11 @@ OPTIONS: dict[str, Any] = {
     # REMOTE_ADDR is the peer. Which proxies are believed says SEQPULSE_TRUSTED_PROXIES.
     "proxy_headers": False,
     "server_header": False,
+    # How many connections the loop accepts in one go; so many clients may come at once beside one that is served.
+    "backlog": 50,
 }
+# How many connections the system keeps until they are accepted.
+BACKLOG = 2048
 
 
 class FrontServer(Server):
@@ -48,6 +52,8 @@ class FrontServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
         self.tasks = [asyncio.create_task(self.door.watch())]
         if self.changes is not None:
             self.tasks.append(asyncio.create_task(self.changes.run()))

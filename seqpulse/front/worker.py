@@ -65,7 +65,6 @@ class FrontWorker(UvicornWorker):
         self.server = FrontServer(
             bridge,
             Listener(topics, connection_parameters),
-            backlog=self.cfg.backlog,
             timeout_keep_alive=self.cfg.keepalive,
             timeout_notify=NOTIFY_S,
             callback_notify=self.callback_notify,
