@@ -21,7 +21,10 @@ from scheduler.queue import CHANNEL
 
 logger = structlog.get_logger(__name__)
 
+GATHER_S = 0.01
 RETRY_AFTER_S = 1.0
+# Failures in a row that are logged: other lines tell of a database that is away for longer.
+TELL_MOST = 2
 # Changes that wait while the database is away; older ones are forgotten, because whoever reconnects looks again.
 MOST_WAITING = 10_000
 # Nothing is lost if the server crashes, so nothing waits for the disk.
@@ -59,28 +62,34 @@ class Announcer:
             return self.changes.all_tasks_done.wait_for(lambda: not self.changes.unfinished_tasks, timeout_s)
 
     def _run(self) -> None:
-        waiting: list[tuple[int, bool]] = []
+        link: psycopg.Connection[Any] | None = None
         failures = 0
         while True:
-            try:
-                with psycopg.connect(**self.parameters(), autocommit=True) as link:
-                    while True:
-                        waiting = waiting or self._next()
-                        self._send(link, waiting)
-                        self._done(waiting)
-                        waiting, failures = [], 0
-            except Exception as error:
-                logger.warning("announcer_lost", error=str(error).strip())
-                # Not for a connection that only ended while there was nothing to announce.
-                time.sleep(RETRY_AFTER_S if failures else 0)
-                failures += 1
-                waiting += self._rest()
-                self._done(waiting[:-MOST_WAITING])
-                waiting = waiting[-MOST_WAITING:]
+            waiting = self._next()
+            while waiting:
+                try:
+                    link = link or psycopg.connect(**self.parameters(), autocommit=True)
+                    self._send(link, waiting)
+                    self._done(waiting)
+                    waiting, failures = [], 0
+                except Exception as error:
+                    if failures < TELL_MOST:
+                        logger.warning("announcer_lost", error=str(error).strip())
+                    if link is not None:
+                        link.close()
+                    link = None
+                    # Not for a connection that only ended while there was nothing to announce.
+                    time.sleep(RETRY_AFTER_S if failures else 0)
+                    failures += 1
+                    waiting += self._rest()
+                    self._done(waiting[:-MOST_WAITING])
+                    waiting = waiting[-MOST_WAITING:]
 
     def _next(self) -> list[tuple[int, bool]]:
-        """Wait for a change; return it with those that came meanwhile."""
-        return [self.changes.get(), *self._rest()]
+        """Wait for a change; return it with those that follow at once."""
+        first = self.changes.get()
+        time.sleep(GATHER_S)
+        return [first, *self._rest()]
 
     def _rest(self) -> list[tuple[int, bool]]:
         return [self.changes.get_nowait() for _ in range(self.changes.qsize())]

@@ -42,7 +42,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection: psycopg.Connection[Any] = super().get_new_connection(conn_params)
         how = self.settings_dict["OPTIONS"].get("prepare", "off")
         if how == "on" or (how == "auto" and not is_pooled(connection)):
-            connection.prepare_threshold = PREPARE_AFTER
+            prepare_statements(connection)
         return connection
 
     def prepared_cursor(self) -> CursorWrapper:
@@ -61,6 +61,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection is not None and self.health_check_enabled and not self.health_check_done:
             self.health_check_done: bool = is_silent(self.connection)
         super().close_if_health_check_failed()
+
+
+def prepare_statements(connection: psycopg.Connection[Any]) -> None:
+    """Have frequent statements prepared, with plans for any values.
+
+    PostgreSQL would choose between these and a plan for the values of each call by estimates, in which a value that
+    leaves a branch of the statement out always wins; planning takes four times as long as running.
+    """
+    connection.prepare_threshold = PREPARE_AFTER
+    connection.execute("SET plan_cache_mode = force_generic_plan")
+    if not connection.autocommit:
+        connection.commit()
 
 
 def is_silent(connection: psycopg.Connection[Any]) -> bool:
