@@ -95,7 +95,8 @@ def test_a_day_that_a_failover_has_lost_is_made_again(far_day: date, environment
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE {partitions.name_of(far_day)}")
     connection.close()
-    assert store([make_row(environment, FAR)]) == 1
+    with transaction.atomic():
+        assert store([make_row(environment, FAR)]) == 1
 
 
 def test_a_day_created_concurrently_is_created_once(far_day: date) -> None:
