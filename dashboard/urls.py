@@ -113,4 +113,5 @@ urlpatterns = [
     *route("dashboard/invitations/<str:token>/", joining.invitation, "invitation"),
     *route("dashboard/status/", status.status, "status"),
     *route("dashboard/status/live/", status.status, "status-live", live=True),
+    *route("dashboard/status/events/", events.status, "status-events"),
 ]

@@ -10,6 +10,8 @@ from typing import LiteralString
 CHANNEL = "seqpulse_changes"
 # In place of topics: anything may have changed.
 EVERYTHING = "*"
+# A topic that is not announced by the database but found out by each process (seqpulse/front/health_watch.py).
+HEALTH = "health"
 
 
 def state_of(deployment_id: int) -> str:

@@ -116,6 +116,7 @@ GET      dashboard:invitation         everyone 200
 POST     dashboard:invitation         user     302
 GET      dashboard:status             user     200
 GET      dashboard:status-live        user     200
+GET      dashboard:status-events      user     204
 
 # personal settings
 GET      dashboard:settings           user     200

@@ -3,8 +3,10 @@
 import http.client
 import json
 import re
+import time
 from collections.abc import Iterator
 from itertools import takewhile
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +24,10 @@ from deployments.tests.pipeline import Pipeline
 from metrics.tests.factories import make_sample, of_job
 from projects.models import ApiKey, Environment
 from projects.services import NewProject, create_project
+from scheduler.health import Health
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
+from seqpulse.front import health_watch
 from tests.held import Server, streaming
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -198,6 +202,38 @@ def test_open_pages_get_an_event_for_what_concerns_them(server: Server) -> None:
     server.front.should_exit = True
     for stream in streams:
         assert {*re.findall(r"event: (\w+)", stream.response.read().decode())} <= {"alive", "changed"}
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_watch, "LOOK_EVERY_S", 0.05)
+
+
+def test_open_status_pages_are_told_of_the_health_by_one_look_for_all(
+    quick_looks: None, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Health] = []
+
+    def look() -> Health:
+        looks.append(Health({"jobs_late": f"oldest by {len(looks)} s"} if broken else {}))
+        return looks[-1]
+
+    monkeypatch.setattr(health_watch, "health", SimpleNamespace(get=look))
+    broken = False
+    streams = [Stream(server, make_user(), "/dashboard/status/events/") for _ in range(3)]
+    for stream in streams:
+        assert stream.event().startswith("retry: ")
+        assert stream.event() == CHANGED
+    broken = True
+    for stream in streams:
+        assert stream.event() == CHANGED
+        stream.link.close()
+        stream.response.close()
+    server.wait_until_waiting(0)
+    time.sleep(0.2)
+    seen = len(looks)
+    time.sleep(0.2)
+    assert len(looks) == seen
 
 
 def test_the_page_names_its_stream_only_where_the_server_has_one(server: Server) -> None:

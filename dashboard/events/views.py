@@ -41,6 +41,12 @@ def environment(request: HttpRequest, environment_id: int) -> HttpResponse:
     return stream(request, [changes.environment(visible_environment(current_user(request), environment_id).pk)])
 
 
+@page()
+def status(request: HttpRequest) -> HttpResponse:
+    """Send an event after each change of the health of SeqPulse. What staff see always changes: their page polls."""
+    return stream(request, [changes.HEALTH])
+
+
 def stream(request: HttpRequest, topics: list[str]) -> HttpResponse:
     if request.method == "GET":
         owner = f"user:{current_user(request).pk}"

@@ -116,7 +116,7 @@ class Listener:
     async def _fingerprints(self, link: Link, topics: Iterable[str]) -> dict[str, str]:
         ids: dict[str, list[int]] = defaultdict(list)
         for topic in topics:
-            if topic != EVERYTHING:
+            if topic[1:].isdigit():
                 ids[topic[0]].append(int(topic[1:]))
         if not ids:
             return {}

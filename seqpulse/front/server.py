@@ -11,6 +11,7 @@ from uvicorn.server import Server
 
 from seqpulse.front.bridge import Bridge, environ_of
 from seqpulse.front.connections import Door, Scope, protocol
+from seqpulse.front.health_watch import watch_health
 from seqpulse.front.listening import Listener
 
 OPTIONS: dict[str, Any] = {
@@ -57,6 +58,8 @@ class FrontServer(Server):
         self.tasks = [asyncio.create_task(self.door.watch())]
         if self.changes is not None:
             self.tasks.append(asyncio.create_task(self.changes.run()))
+        if self.bridge.waiting is not None:
+            self.tasks.append(asyncio.create_task(watch_health(self.bridge.waiting)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.bridge.waiting is not None:

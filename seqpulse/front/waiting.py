@@ -66,7 +66,7 @@ class Waiting:
         self.topics = topics
         self.places = Places(places)
         self.ending = False
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="held")
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="held")
         # Looks under way, by key, time being up, and number of the announcement before them.
         self._looks: dict[Hashable, asyncio.Future[HttpResponse | None]] = {}
 
@@ -109,7 +109,7 @@ class Waiting:
         look = self._looks.get(key)
         if look is None:
             loop = asyncio.get_running_loop()
-            look = loop.run_in_executor(self._threads, held.context.run, looked, held.look, last)
+            look = loop.run_in_executor(self.threads, held.context.run, looked, held.look, last)
             if key:
                 self._looks[key] = look
                 look.add_done_callback(lambda _: self._looks.pop(key))
