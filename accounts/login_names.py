@@ -40,8 +40,13 @@ def account_with_address(address: str) -> Named | None:
 
 
 def spelled_alike(name: str) -> str:
-    """Normalize spellings of a name that a reader or a look-up may take for the same."""
-    return unicodedata.normalize("NFKC", name).strip().upper().casefold()
+    """Return the same text for names that name the same account, if there is one.
+
+    What names nobody is counted by it: if names shared a counter of which only one has an account, that would tell. A
+    dotless i equals an i in user names, as it does for PostgreSQL, but not in addresses.
+    """
+    alike = unicodedata.normalize("NFKC", name).strip().lower()
+    return alike if "@" in alike else alike.replace("\u0131", "i")
 
 
 class Candidates:
@@ -49,11 +54,12 @@ class Candidates:
 
     def __init__(self, name: str) -> None:
         typed = name.strip() if is_storable(name) else ""
+        self.alike = spelled_alike(typed)
         # As typed comes first, because a stored name may itself be unusual.
-        self.spellings = list(dict.fromkeys([typed, unicodedata.normalize("NFKC", typed)])) if typed else []
-        addresses = [spelling.lower() for spelling in self.spellings]
+        self.written = [typed, unicodedata.normalize("NFKC", typed)] if typed else []
+        addresses = [spelling.lower() for spelling in self.written]
         named = Q(email__in=addresses)
-        for spelling in self.spellings:
+        for spelling in {*self.written, self.alike} - {""}:
             named |= Q(username__iexact=spelling)
         self.addresses = list(EmailAddress.objects.filter(email__in=addresses).select_related("user"))
         self.users = list(User.objects.filter(named))
@@ -65,7 +71,7 @@ class Candidates:
         verified. (Other rows appear by themselves: a password reset creates one.)
         """
         pending = {(row.user_id, row.email) for row in self.addresses if row.primary and not row.verified}
-        for spelling in self.spellings:
+        for spelling in self.written:
             address = spelling.lower()
             verified = [row.user for row in self.addresses if row.verified and row.email == address]
             entered = [user for user in self.users if user.email == address and (user.pk, address) not in pending]
@@ -76,17 +82,17 @@ class Candidates:
 
     def by_user_name(self) -> Named | None:
         """Return the account with exactly this user name, else the only one that spells it in another case."""
-        for spelling in self.spellings:
-            exact = [user for user in self.users if user.username == spelling]
-            alike = [user for user in self.users if folded(user.username) == folded(spelling)]
-            found = exact or alike
-            if len(found) == 1:
-                return Named(found[0])
-        return None
+        exact = [user for spelling in self.written for user in self.users if user.username == spelling]
+        found = exact[:1] or self.with_name_alike()
+        return Named(found[0]) if len(found) == 1 else None
+
+    def with_name_alike(self) -> list[User]:
+        return [user for user in self.users if spelled_alike(user.username) == self.alike]
 
 
-def folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()
+def accounts_called_alike(user_name: str) -> list[User]:
+    """Return the accounts whose user name is this one in any spelling."""
+    return Candidates(user_name).with_name_alike()
 
 
 def is_storable(text: str) -> bool:

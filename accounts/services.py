@@ -4,13 +4,14 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
+from accounts.login_names import accounts_called_alike
 from accounts.models import User
 from common.integrity import violated_constraint
 
 
 def free_user_name(name: str, user: User) -> str:
-    """Return the name. Raises ValidationError where another account has it, in any case."""
-    if User.objects.filter(username__iexact=name).exclude(pk=user.pk).exists():
+    """Return the name. Raises ValidationError where another account has it, in any spelling."""
+    if any(other.pk != user.pk for other in accounts_called_alike(name)):
         raise ValidationError(_("This name is taken. Choose another one."))
     return name
 

@@ -1,5 +1,6 @@
 """Which account a login name names, and that finding it costs the same whatever it is."""
 
+import unicodedata
 from io import StringIO
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from accounts.login_names import account_named, account_with_address
+from accounts.login_names import account_named, account_with_address, spelled_alike
 from accounts.models import User
 from accounts.tests.factories import PASSWORD, make_user
 
@@ -68,8 +69,8 @@ def people() -> dict[str, User]:
         ("grace", "grace"),
         ("Grace", "Grace"),
         ("GRACE", None),
-        # A dotless i is another letter.
-        ("\u0131an", None),
+        ("\u0131an", "Ian"),
+        ("v\u0131ctor@example.org", None),
         ("", None),
         ("  ", None),
         ("nobody", None),
@@ -81,6 +82,31 @@ def people() -> dict[str, User]:
 )
 def test_a_name_names_one_account_or_none(people: dict[str, User], name: str, account: str | None) -> None:
     assert name_of(name) == account
+
+
+def test_names_that_share_a_counter_name_the_same_account(people: dict[str, User]) -> None:
+    victor = make_user(username="victor", email="victor@example.org")
+    EmailAddress.objects.create(user=victor, email=victor.email, verified=True, primary=True)
+    make_user(username="stra\xdfe")
+    names = ["Ada", "Ian", "victor", "stra\xdfe", "ada@example.org", "victor@example.org", "root@example.org"]
+    wide = {number: number + 0xFEE0 for number in range(0x21, 0x7F)}
+    for name in names:
+        assert name_of(name) is not None
+        others = [
+            name.upper(),
+            name.lower(),
+            name.casefold(),
+            name.title(),
+            f" {name}\u00a0",
+            name.translate(wide),
+            name.upper().translate(wide),
+            name.replace("i", "\u0131"),
+            name.replace("I", "\u0130"),
+            name.replace("s", "\u017f"),
+            unicodedata.normalize("NFD", name),
+        ]
+        for other in others:
+            assert spelled_alike(other) != spelled_alike(name) or name_of(other) == name_of(name), other
 
 
 def test_the_address_of_two_accounts_of_operators_names_neither() -> None:
@@ -221,10 +247,12 @@ def test_no_door_takes_a_user_name_that_looks_like_an_address(client: Client) ->
 
 def test_a_name_in_another_unicode_form_is_stored_in_the_usual_one(client: Client) -> None:
     make_user(username="root")
+    make_user(username="ian")
     eve = make_user(username="eve")
     client.force_login(eve)
-    profile = {"username": "\uff52oot", "first_name": "", "last_name": "", "language": "", "theme": ""}
-    assert "taken" in client.post("/dashboard/settings/", profile).content.decode()
+    profile = {"username": "\u0131an", "first_name": "", "last_name": "", "language": "", "theme": ""}
+    for name in ("\u0131an", "IAN", "\uff52oot"):
+        assert "taken" in client.post("/dashboard/settings/", {**profile, "username": name}).content.decode()
     client.post("/dashboard/settings/", {**profile, "username": "\uff45\uff56e2"})
     assert User.objects.get(pk=eve.pk).username == "eve2"
 
