@@ -22,7 +22,7 @@ class _Known:
 class Resolver:
     """Look names up for one event loop, with a cache. Not thread-safe, like the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, ttl_s: float = 60.0, max_threads: int = 256) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, ttl_s: float = 60.0, max_threads: int = 512) -> None:
         self._loop = loop
         self._ttl_s = ttl_s
         self._free = asyncio.Semaphore(max_threads)

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.poller.libcurl import Libcurl
 from benchmarks.poller.rivals import naive_rate, procrastinate_rate, raw_rate
 from benchmarks.poller.world import World, arrivals, peak_mb
 from benchmarks.report import percentiles
@@ -17,9 +18,9 @@ SELECT count(*) / extract(epoch FROM max(finished_at) - min(started_at))::float8
 WHERE status = 'completed' AND job_type = %s AND retry_count = 0
 """
 WINDOWS = """
-SELECT kind, phase, d.id, n, now() + (1 + later) * interval '1 second', project_id, 'pending'
+SELECT j.kind, j.phase, d.id, j.n, now() + (1 + later) * interval '1 second', project_id, 'pending'
 FROM (SELECT 'post_collect' AS kind, 'post' AS phase, n, 0 AS later FROM generate_series(1, 5) AS n
-    UNION ALL SELECT 'analysis', '', 0, 600) AS j, deployments d ORDER BY n, d.id
+    UNION ALL SELECT 'analysis', '', 0, 600) AS j, deployments d ORDER BY j.n, d.id
 """
 DUE_NOW = "SELECT 'pre_collect', 'pre', {}::bigint, 0, clock_timestamp(), {}::bigint, 'pending'"
 DUE_TIMES = """
@@ -36,6 +37,7 @@ AND backend_type = 'client backend'
 BARE_JOBS = """
 SELECT 'pre_collect', '', NULL::bigint, 0, now() + {at}, {key}::bigint, '{status}' FROM generate_series(1, {count}) AS n
 """
+TWENTY_DUE = BARE_JOBS.format(at="- interval '1 millisecond'", status="pending", key="2 + n", count=20)
 FIRST_SAMPLES = """
 INSERT INTO metric_samples (environment_id, deployment_id, phase, sequence_index, requests_per_sec, latency_p95,
     error_rate, cpu_usage, memory_usage, collected_at)
@@ -43,8 +45,25 @@ SELECT environment_id, d.id, phase, n, 50, 120, 0, 0.3, 0.4, now() - (5 - n) * i
 FROM deployments d, (VALUES ('pre', 0), ('post', 1), ('post', 2), ('post', 3), ('post', 4)) AS s (phase, n)
 """
 LAST_SAMPLES = """
-SELECT kind, phase, d.id, n, now() + after * interval '1 second', project_id, 'pending'
+SELECT j.kind, j.phase, d.id, j.n, now() + after * interval '1 second', project_id, 'pending'
 FROM deployments d, (VALUES ('post_collect', 'post', 5, 1.0), ('analysis', '', 0, 600.0)) AS j (kind, phase, n, after)
+"""
+# The end of the job is written in the transaction of the verdict.
+VERDICT_P99 = """
+SELECT extract(epoch FROM percentile_cont(0.99) WITHIN GROUP (ORDER BY finished_at - collected_at))::float8
+FROM scheduled_jobs JOIN metric_samples USING (deployment_id)
+WHERE job_type = 'analysis' AND metric_samples.phase = 'post' AND metric_samples.sequence_index = 5
+"""
+# Collections of these deployments, each due every 5 s from the same time on.
+REPEATED = """
+SELECT 'pre_collect', 'pre', d.id, round, now() + (1 + {spread} * place + 5 * round) * interval '1 second',
+    d.project_id, 'pending'
+FROM generate_series(0, {rounds} - 1) AS round,
+    (SELECT id, project_id, row_number() OVER (ORDER BY id) AS place FROM deployments WHERE id = ANY(%s)) AS d
+"""
+START_LAG_P99 = """
+SELECT 1000 * extract(epoch FROM percentile_cont(0.99) WITHIN GROUP (ORDER BY started_at - scheduled_at))::float8
+FROM scheduled_jobs WHERE deployment_id = ANY(%s)
 """
 NOOPS = """
 SELECT 'noop', '', NULL::bigint, 0, now() + interval '1 second', NULL::bigint, 'pending' FROM generate_series(1, %s)
@@ -76,27 +95,49 @@ class Size:
 QUICK = (3_000, 1_000, 3, 3, 20, 4, 100_000, 20_000, 60, 6_000, 300, 100, 200, 6_000, 5)
 
 
-def rate_of(world: World, count: int, pollers: int, *, tls: bool = False) -> tuple[float, float]:
-    """Return collections/s from 50 ms endpoints with `count` of them due, and the largest memory of a poller in MB."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Collections/s, the largest memory of a poller in MB, and CPU per collection in ms: of pollers, of PostgreSQL."""
+
+    per_s: float
+    memory_mb: float
+    poller_ms: float
+    postgres_ms: float
+
+
+def load_of(world: World, count: int, pollers: int, *, tls: bool = False) -> Load:
+    """Measure 50 ms endpoints with `count` collections due."""
     addresses = world.start_endpoint(0.05, tls=tls) + ([] if tls else world.start_endpoint(0.05))
     world.plant_environments(addresses, 400)
     pids = world.start_pollers(pollers)
     world.plant_jobs(count, per_second=1000 if tls else 0)
+    poller_s, postgres_s = sum(map(cpu_seconds, pids)), world.postgres_cpu_s()
     world.wait_for(DONE)
+    poller_s, postgres_s = sum(map(cpu_seconds, pids)) - poller_s, world.postgres_cpu_s() - postgres_s
     rate = world.one(PER_S, "pre_collect")
     lost = world.one("SELECT count(*) FROM scheduled_jobs WHERE job_type = 'pre_collect' AND status <> 'completed'")
     if lost or world.one("SELECT count(*) FROM metric_samples") != count:
         raise RuntimeError(f"{lost} of {count} collections were not completed, or samples are missing")
-    return rate, max(map(peak_mb, pids))
+    return Load(rate, max(map(peak_mb, pids)), 1000 * poller_s / count, 1000 * postgres_s / count)
 
 
 def collections(world: World, size: Size) -> Figures:
-    """Measure 50 ms endpoints over persistent connections, with one and with two pollers."""
+    """Measure 50 ms endpoints over persistent connections, with one and with two pollers, beside libcurl alone."""
     figures: Figures = {}
     for pollers in (1, 2):
-        figures[f"collections_per_s_{pollers}"], figures["rss_mb"] = rate_of(world, size.collections * pollers, pollers)
+        load = load_of(world, size.collections * pollers, pollers)
+        figures |= {f"collections_per_s_{pollers}": load.per_s, "rss_mb": load.memory_mb}
+        figures |= {"poller_cpu_ms": load.poller_ms, "postgres_cpu_ms": load.postgres_ms}
         world.finish()
-    return figures
+    cpu_ms = load.poller_ms + load.postgres_ms
+    addresses = world.start_endpoint(0.05) + world.start_endpoint(0.05)
+    alone = Libcurl([f"{addresses[n % len(addresses)]}/{n}" for n in range(400)], 500).measure(size.collections)
+    return figures | {
+        "collection_cpu_ms": cpu_ms,
+        "libcurl_cpu_ms": alone.cpu_ms,
+        "cpu_times_libcurl": cpu_ms / alone.cpu_ms,
+        "libcurl_per_s": alone.per_s,
+    }
 
 
 def windows(world: World, size: Size) -> Figures:
@@ -129,8 +170,8 @@ def naive(world: World, size: Size) -> Figures:
 
 def tls(world: World, size: Size) -> Figures:
     """Measure two pollers with 50 ms endpoints and a full TLS handshake per request."""
-    rate, memory_mb = rate_of(world, size.tls, 2, tls=True)
-    return {"tls_collections_per_s": rate, "tls_rss_mb": memory_mb}
+    load = load_of(world, size.tls, 2, tls=True)
+    return {"tls_collections_per_s": load.per_s, "tls_rss_mb": load.memory_mb}
 
 
 def slow(world: World, size: Size) -> Figures:
@@ -148,6 +189,27 @@ def slow(world: World, size: Size) -> Figures:
         "slow_start_lag_p99_ms": lag_p99_ms,
         "slow_rss_mb": max(map(peak_mb, pids)),
     }
+
+
+def hanging(world: World, size: Size) -> Figures:
+    """Measure the start lag of healthy projects, alone (the control), and beside 300 endpoints that never answer.
+
+    500 healthy endpoints are asked every 5 s (100 a second), the hanging ones as often, by one poller.
+    """
+    rounds, figures = max(2, int(size.lag_s / 5)), {}
+    healthy = [pk for pk, _ in world.plant_environments(world.start_endpoint(0.05), 500)]
+    world.start_pollers(1)
+    for name in ("control", "hanging"):
+        world.rows("DELETE FROM scheduled_jobs WHERE unique_key IS NULL")
+        if name == "hanging":
+            stuck = [pk for pk, _ in world.plant_environments(world.start_endpoint(3600), 300)]
+            world.insert_jobs(REPEATED.format(spread=0, rounds=rounds), stuck)
+        world.insert_jobs(REPEATED.format(spread=0.01, rounds=rounds), healthy)
+        world.wait_for(
+            "SELECT count(*) = 0 FROM scheduled_jobs WHERE status <> 'completed' AND deployment_id = ANY(%s)", healthy
+        )
+        figures[f"{name}_start_lag_p99_ms"] = world.one(START_LAG_P99, healthy)
+    return figures
 
 
 def lag(world: World, size: Size) -> Figures:
@@ -214,7 +276,7 @@ def verdicts(world: World, size: Size) -> Figures:
         " extract(epoch FROM max(collected_at) - min(collected_at))::float8"
         " FROM metric_samples WHERE phase = 'post' AND sequence_index = 5"
     )
-    return {"verdict_max_s": longest, "last_samples_within_s": spread}
+    return {"verdict_p99_s": world.one(VERDICT_P99), "verdict_max_s": longest, "last_samples_within_s": spread}
 
 
 def noops(world: World, size: Size) -> Figures:
@@ -238,21 +300,23 @@ def claims(world: World, size: Size) -> Figures:
     ):
         world.insert_jobs(BARE_JOBS.format(at=at, status=status, key="n % 500", count=count))
     world.rows("VACUUM ANALYZE scheduled_jobs")
-    figures: Figures = {**percentiles(claim_times(world, size.claims, []), 50, 99, prefix="claim_")}
-    world.insert_jobs(BARE_JOBS.format(at="- interval '1 minute'", status="pending", key="1", count=5000))
-    times = claim_times(world, size.claims, ["pre_collect:1"])
-    return {**figures, **percentiles(times, 50, 99, prefix="claim_past_5000_")}
+    figures: Figures = {}
+    for name, full in (("claim_", []), ("claim_past_5000_", ["pre_collect:1"])):
+        if full:
+            world.insert_jobs(BARE_JOBS.format(at="- interval '1 minute'", status="pending", key="1", count=5000))
+        figures |= percentiles(claim_times(world, size.claims, full), 50, 99, prefix=name)
+        figures |= percentiles(claim_executions(world, size.claims, full), 50, 99, prefix=f"{name}executed_")
+    return figures
 
 
 def claim_times(world: World, count: int, full: list[str]) -> list[float]:
-    """Return the ms of each claim of twenty jobs, which are completed in between."""
+    """Return the ms of each claim of twenty jobs, by the clock. They are completed in between."""
     from scheduler.fair_share import ClaimLimits  # noqa: PLC0415  (needs the settings)
     from scheduler.store import JobStore  # noqa: PLC0415
 
     store, limits, times = JobStore("bench", 30), ClaimLimits(200, [], full), []
     for _ in range(count):
-        due = {"at": "- interval '1 millisecond'", "status": "pending", "key": "2 + n", "count": 20}
-        world.insert_jobs(BARE_JOBS.format(**due))
+        world.insert_jobs(TWENTY_DUE)
         begun = time.perf_counter()
         jobs, _ = store.claim(200, limits)
         times.append(1000 * (time.perf_counter() - begun))
@@ -261,4 +325,18 @@ def claim_times(world: World, count: int, full: list[str]) -> list[float]:
     return times
 
 
-CASES = (collections, windows, raw, naive, tls, slow, lag, idle, verdicts, noops, claims)
+def claim_executions(world: World, count: int, full: list[str]) -> list[float]:
+    """Return the ms of planning and executing such claims: what the clock measures without waiting for a processor."""
+    from scheduler.store import CLAIM  # noqa: PLC0415  (needs the settings)
+
+    values = {"limit": 200, "lease": 30, "owner": "bench", "full_kinds": [], "full_queues": full}
+    times = []
+    for _ in range(count):
+        with world.database.transaction(force_rollback=True):
+            world.insert_jobs(TWENTY_DUE)
+            [[[plan]]] = world.rows("EXPLAIN (ANALYZE, FORMAT JSON) " + CLAIM, **values)
+        times.append(plan["Planning Time"] + plan["Execution Time"])
+    return times
+
+
+CASES = (collections, windows, raw, naive, tls, slow, hanging, lag, idle, verdicts, noops, claims)

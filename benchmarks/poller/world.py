@@ -2,8 +2,10 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import requests
 import trustme
 
@@ -47,6 +49,18 @@ class World(Site):
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(self.certificate))
         super().__init__(directory, SSL_CERT_FILE=str(trusted), LOG_FORMAT="json", LOG_LEVEL="info")
 
+    def postgres_cpu_s(self) -> float:
+        """Return the CPU seconds of the server, except those that it spends on the queries of the benchmark."""
+        directory = Path(self.one("SHOW data_directory"))
+        server = psutil.Process(int((directory / "postmaster.pid").read_text().split()[0]))
+        ended = server.cpu_times()
+        used = float(ended.user + ended.system + ended.children_user + ended.children_system)
+        for process in server.children():
+            if process.pid != self.database.info.backend_pid:
+                with suppress(psutil.NoSuchProcess):
+                    used += sum(process.cpu_times()[:2])
+        return used
+
     def start_pollers(
         self, count: int, *options: str, module: tuple[str, ...] = ("manage.py", "run_poller")
     ) -> list[int]:
@@ -86,7 +100,9 @@ class World(Site):
         from projects.services import create_project  # noqa: PLC0415  (needs the settings)
         from security.encryption import encrypt  # noqa: PLC0415
 
-        projects = [create_project(f"project {number}", environment="first").project.pk for number in range(PROJECTS)]
+        projects = [
+            create_project(f"project {secrets.token_hex(4)}", environment="first").project.pk for _ in range(PROJECTS)
+        ]
         secret = encrypt("sphs_" + secrets.token_urlsafe(24))
         return self.rows(ENVIRONMENTS, projects=projects, addresses=addresses, secret=secret, count=count, state=state)
 
