@@ -2,9 +2,11 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from outbound import fetcher, polling
 from outbound.addresses import AllowList
 from outbound.fetcher import Fetcher, OutboundError, Response
 from outbound.tests.servers import OK, Server, failure, fetch, goes_on_with, play, says, serving, until
@@ -167,7 +169,10 @@ def test_a_request_that_met_a_dead_connection_is_sent_again_with_new_headers() -
     assert [server.header(index, "X-Nonce") for index in range(5)] == [["0"], ["1"], ["2"], ["3"], ["4"]]
 
 
-def test_two_hundred_requests_at_once() -> None:
+@pytest.mark.parametrize("poll", [polling.Poll, polling.PortablePoll])
+def test_two_hundred_requests_at_once(poll: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "Poll", poll)
+
     async def scenario(s: Server, f: Fetcher) -> list[Response]:
         return await asyncio.gather(*(f.get(f"http://127.0.0.1:{s.port}/{n}", {}) for n in range(200)))
 
@@ -211,6 +216,42 @@ def test_waiting_for_a_place_counts_against_the_timeout() -> None:
     assert error.code == "timeout"
     assert "waiting for its turn" in str(error)
     assert later.status == 200
+
+
+def test_a_request_that_is_cancelled_while_it_waits_takes_no_place() -> None:
+    async def scenario(s: Server, f: Fetcher) -> list[int]:
+        first = asyncio.create_task(f.get(s.url, {}))
+        waiting = [asyncio.create_task(f.get(s.url, {})) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        results = await asyncio.gather(first, *waiting, return_exceptions=True)
+        assert isinstance(results.pop(1), asyncio.CancelledError)
+        return [result.status for result in results if isinstance(result, Response)]
+
+    for limit in ({"per_host": 1}, {"max_connections": 1}):
+        server = Server(_slow)
+        assert play(server, scenario, **limit) == [200] * 3
+        assert (server.most_active, len(server.requests)) == (1, 3)
+
+
+def test_a_callback_that_raises_holds_nobody_up() -> None:
+    async def scenario(s: Server, f: Fetcher) -> list[Any]:
+        results: list[Any] = []
+        complaints: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context["exception"]))
+
+        def ended(result: Any) -> None:
+            results.append(result)
+            raise ZeroDivisionError
+
+        for _ in range(2):
+            f.start(s.url, {}, ended)
+        await until(lambda: len(results) == 2)
+        assert (await f.get(s.url, {})).status == 200
+        assert [type(one) for one in complaints] == [ZeroDivisionError] * 2
+        return [result.status for result in results]
+
+    assert play(says(OK), scenario, per_host=1) == [200, 200]
 
 
 def test_hanging_and_dripping_endpoints_hold_nobody_up() -> None:

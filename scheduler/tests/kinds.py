@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -40,6 +41,23 @@ class Journal:
     def saw(self, job: Job) -> None:
         with self.lock:
             self.ran[job.id] += 1
+
+
+def calling_back(journal: Journal, job: Job, _prepared: Any, ended: Callable[[Any], None]) -> None:
+    """Do what the job's metadata says with its callback."""
+    journal.saw(job)
+    how = job.metadata["how"]
+    if how == "later":
+        asyncio.get_running_loop().call_later(0.3, ended, how)
+    elif how == "error":
+        ended(JobError("http_4xx", status=404, url="the endpoint", retry=False))
+    elif how == "exception":
+        ended(ZeroDivisionError("passed on"))
+    elif how != "raises":
+        ended(how)
+        ended("a second time")
+    if how.startswith("raises"):
+        raise ZeroDivisionError("raised")
 
 
 @contextmanager
@@ -107,6 +125,7 @@ def announced_kinds() -> Iterator[Journal]:
         JobKind("raising", raising, NO_RETRY, on_finished=journal.ended.extend),
         JobKind("cursed", quick, RetryPolicy(), on_finished=cursed),
         JobKind("writing", writing, NO_RETRY),
+        JobKind("calling_back", partial(calling_back, journal), NO_RETRY, record=record),
         JobKind("blocking", blocking, NO_RETRY, max_concurrency=1),
     ]
     registry._kinds.update({kind.name: kind for kind in kinds})

@@ -61,6 +61,30 @@ def test_plain_functions_run_on_threads(journal: Journal) -> None:
     assert thread.startswith("worker")
 
 
+def test_functions_that_call_back_end_their_jobs_once_whatever_they_do(journal: Journal) -> None:
+    outcomes = {
+        "later": "completed",
+        "twice": "completed",
+        "raises after its result": "completed",
+        "error": "failed",
+        "exception": "failed",
+        "raises": "failed",
+    }
+    jobs = [make_job("calling_back", job_metadata={"how": how}) for how in outcomes]
+    work_off()
+    assert statuses(*jobs) == list(outcomes.values())
+    assert sorted(journal.recorded) == [(job.pk, how) for job, how in zip(jobs[:3], outcomes, strict=False)]
+    errors = [ScheduledJob.objects.get(pk=job.pk).last_error for job in jobs[3:]]
+    assert "404" in errors[0] and "passed on" in errors[1] and "raised" in errors[2]
+
+
+def test_a_stopping_poller_waits_for_functions_that_call_back(journal: Journal) -> None:
+    job = make_job("calling_back", job_metadata={"how": "later"})
+    with running_poller():
+        wait_until(lambda: job.pk in journal.ran)
+    assert statuses(job) == ["completed"]
+
+
 def test_two_pollers_never_run_one_job_twice(journal: Journal) -> None:
     jobs = [make_job() for _ in range(600)]
     with running_poller(), running_poller():

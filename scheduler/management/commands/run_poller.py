@@ -1,6 +1,7 @@
 """manage.py run_poller: work on the job table until stopped."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -52,6 +53,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         raise_open_file_limit()
+        # What is loaded by now stays: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         asyncio.run(self.work(PollerOptions(**{field: options[field] for field, _ in OPTIONS.values()})))
         if any(thread.name.startswith(("worker", "database")) for thread in threading.enumerate()):
             # Threads that still compute would keep the interpreter alive; their jobs have been handed back.
