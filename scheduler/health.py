@@ -14,6 +14,8 @@ from common.database_state import DatabaseState
 from scheduler.state import PollerState, Queue, Seen, read_health
 
 CACHE_S = 1.0
+# More than the timeouts of the two transactions: after that the server does not even say that it is too slow.
+PATIENCE_S = 5.0
 # Degraded from this many late jobs, or from one job this late.
 TOO_MANY_LATE = 10
 TOO_LATE_S = 60.0
@@ -88,13 +90,17 @@ class Health:
         return next((code for code in self.problems if CHECK_OF[code] == check), "")
 
 
+def away() -> Health:
+    return Health({"database_away": DOWN_WORDS})
+
+
 def look() -> Health:
     """Query the database."""
     try:
         seen = read_health()
     except (DatabaseError, InterfaceError):
         connection.close()
-        return Health({"database_away": DOWN_WORDS})
+        return away()
     if seen.missing:
         words = f"Migrations are missing ({', '.join(seen.missing[:5])}): run manage.py migrate."
         return Health({"migrations_missing": words})
@@ -157,4 +163,4 @@ def of_queue(queue: Queue) -> dict[str, str]:
     return problems
 
 
-health = Cached(look, CACHE_S)
+health = Cached(look, CACHE_S, overdue=away, patience_s=PATIENCE_S)

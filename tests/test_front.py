@@ -300,6 +300,22 @@ def test_what_a_trusted_proxy_forwards_counts_by_client(settings: Any) -> None:
             client.close()
 
 
+def test_liveness_is_answered_while_a_hanging_database_keeps_everything_else() -> None:
+    gate = Gate()
+
+    def hanging(environ: dict[str, Any], start_response: Any) -> Any:
+        return (application if environ["PATH_INFO"] == "/health/live" else gate)(environ, start_response)
+
+    with (
+        front(hanging, Bounds(running=THREADS, running_per_address=THREADS)) as server,
+        open_sockets(lambda: server.connect(asked_by("192.0.2.1")), THREADS),
+    ):
+        wait_for(lambda: server.bridge.running.by_address.total() == THREADS, "all places to be taken")
+        assert status_of(server.ask(asked_by("192.0.2.1"))) in (429, 503)
+        assert status_of(server.get("/health/live")) == 200
+        gate.opened.set()
+
+
 def test_stopping_lets_answers_end_and_waits_for_no_request() -> None:
     gate = Gate()
     with front(gate) as server:

@@ -1,5 +1,6 @@
 """Health endpoints: content, access and cost."""
 
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,6 +24,7 @@ from scheduler.tests.factories import make_job, make_poller
 from scheduler.tests.kinds import plain_connection
 from seqpulse.observability import health
 from seqpulse.observability.access import SESSIONS_PER_PERIOD
+from tests.concurrency import in_background
 
 # Has the form of a session key, but is none.
 INVENTED = "a" * 32
@@ -269,6 +271,23 @@ def test_an_answer_is_computed_once_and_again_when_it_is_stale(monkeypatch: pyte
     assert [cached.get(), cached.get()] == [1, 1]
     clock[0] += 1.1
     assert cached.get() == 2
+
+
+def test_callers_do_not_wait_without_end_for_an_answer_that_does_not_come() -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def work() -> str:
+        hangs.set()
+        goes_on.wait(30)
+        return "late"
+
+    cached = Cached(work, 60, overdue=lambda: "overdue", patience_s=0.2)
+    first = in_background(cached.get)
+    assert hangs.wait(10)
+    # The second one has lost its patience before it asks.
+    assert [cached.get(), cached.get()] == ["overdue", "overdue"]
+    goes_on.set()
+    assert first.result(10) == cached.get() == "late"
 
 
 def test_while_an_answer_is_computed_the_last_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def read_details() -> Details | None:
     )
 
 
-details = Cached(read_details, DETAILS_FOR_S)
+details = Cached(read_details, DETAILS_FOR_S, overdue=lambda: None)
 
 
 def status_page(*, for_staff: bool) -> dict[str, Any]:

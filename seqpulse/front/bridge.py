@@ -35,6 +35,7 @@ FILE_BLOCK_BYTES = 64 * 1024
 # How many times as much as the application takes is read of a body.
 DROPPED = 8
 NO_BODY = (204, 304)
+LIVE_PATH = "/health/live"
 LOOPBACK = ("127.0.0.1", "::1")
 # Headers of an answer that do not hold for the one that came of waiting.
 OF_THE_FIRST = {"content-length", "retry-after"}
@@ -207,6 +208,8 @@ class Bridge:
         self.waiting = waiting
         self.calls = ThreadPoolExecutor(threads // 2, thread_name_prefix="call")
         self.pages = ThreadPoolExecutor(threads // 2, thread_name_prefix="page")
+        # Of its own: it has to answer also while a database that hangs keeps all others.
+        self.live = ThreadPoolExecutor(1, thread_name_prefix="live")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await self._body(receive)
@@ -236,7 +239,9 @@ class Exchange:
     def __init__(self, bridge: Bridge, environ: Environ, receive: Receive, send: Send) -> None:
         self.bridge = bridge
         self.environ = environ
-        self.pool = bridge.calls if is_api_path(environ["PATH_INFO"]) else bridge.pages
+        self.is_live = environ["PATH_INFO"] == LIVE_PATH
+        pool = bridge.calls if is_api_path(environ["PATH_INFO"]) else bridge.pages
+        self.pool = bridge.live if self.is_live else pool
         self.receive = receive
         self.send = send
         self.loop = asyncio.get_running_loop()
@@ -268,7 +273,7 @@ class Exchange:
     async def _made(self) -> Answer:
         """Have the application make the answer; refuse beside too many others."""
         with self.bridge.running.one_of(self.environ[ADDRESS]) as refused:
-            if refused:
+            if refused and not self.is_live:
                 return Answer.of(self.bridge.refusals.response(refused, self.environ))
             # Without chunks, answers are sent once their length is known.
             emit = self._emit if self._knows_chunks() else None

@@ -52,7 +52,7 @@ def database_up(value: int) -> Metric:
     return GaugeMetricFamily("seqpulse_database_up", "1 where the database answers, else 0.", value=value)
 
 
-database = Cached(from_database, CACHE_S)
+database = Cached(from_database, CACHE_S, overdue=lambda: [database_up(0)])
 
 
 def counters(counted: dict[str, Parts]) -> Iterator[Metric]:

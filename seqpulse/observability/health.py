@@ -12,7 +12,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views import View
 
 from common.cached import Cached
-from scheduler.health import CACHE_S, DOWN_WORDS, health
+from scheduler.health import CACHE_S, DOWN_WORDS, PATIENCE_S, health
 from scheduler.state import HEALTH_TIMEOUT_MS, STALE_AFTER_S, bounded
 from security.limits import UNLIMITED, limited
 from seqpulse.observability.access import may_see_details
@@ -85,7 +85,7 @@ def ping() -> float | None:
     return (time.perf_counter() - began) * 1000
 
 
-database = Cached(ping, CACHE_S)
+database = Cached(ping, CACHE_S, overdue=lambda: None, patience_s=PATIENCE_S)
 
 
 @limited(UNLIMITED)
