@@ -84,7 +84,7 @@ ERROR = {
 RETRY_AFTER = {
     "Retry-After": {"description": "Seconds until the call may succeed.", "schema": NUMBER, "required": True}
 }
-RATE = {f"X-RateLimit-{name}": {"schema": NUMBER, "required": True} for name in ("Limit", "Remaining", "Reset")}
+RATE = {f"X-RateLimit-{name}": {"schema": NUMBER} for name in ("Limit", "Remaining", "Reset")}
 # By status: the name of the response, its codes and meaning, and its headers.
 ERRORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "400": (
@@ -95,10 +95,12 @@ ERRORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "401": ("Unauthenticated", "`not_authenticated`, `authentication_failed`: the API key is missing, or unknown.", {}),
     "404": ("NotFound", "`not_found`: the project has nothing with this id.", {}),
     "405": ("MethodNotAllowed", "`method_not_allowed`: the path takes other methods; the header Allow names them.", {}),
+    "408": ("RequestTimeout", "`request_timeout`: the request did not arrive in time.", RETRY_AFTER),
     "413": ("TooLarge", "`too_large`: the body is too large.", {}),
     "415": ("UnsupportedMediaType", "`unsupported_media_type`: the body is not declared as JSON.", {}),
-    "429": ("RateLimited", "`rate_limited`: too many calls.", {**RETRY_AFTER, **RATE}),
-    "503": ("Unavailable", "`database_unavailable`: the same call may succeed in a few seconds.", RETRY_AFTER),
+    "429": ("RateLimited", "`rate_limited`: too many calls. `too_many_connections`: at once.", {**RETRY_AFTER, **RATE}),
+    "431": ("HeadTooLarge", "`head_too_large`: the head of the request is too large.", {}),
+    "503": ("Unavailable", "`database_unavailable`, `overloaded`: the same call may succeed in seconds.", RETRY_AFTER),
 }
 IN_JSON = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
 

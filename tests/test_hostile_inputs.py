@@ -14,6 +14,7 @@ from django.test import Client
 from deployments.models import Deployment
 from deployments.tests.pipeline import Pipeline
 from projects.tests.factories import make_environment
+from tests.hostile import TIMES
 
 pytestmark = pytest.mark.django_db
 
@@ -147,18 +148,6 @@ def test_hostile_headers_are_refused(pipeline: Pipeline, value: str) -> None:
 
 
 HOSTILE_TEXTS = ["", "\0", "a\0b", "é\u202e", "-1", "1e400", "9" * 500, "x" * 5000, "' OR 1=1", "[]", "%00", "null"]
-MOMENTS = [
-    "0001-01-01T00:00:00+14:00",
-    "9999-12-31T23:59:59-12:00",
-    "0001-01-01T00:00:00+23:59",
-    "2026-11-30T10:00:00+23:59",
-    "2026-11-30T10:00:00-16:00:00.5",
-    "2026-02-30T00:00:00Z",
-    "10000-01-01",
-    "now",
-    "1700000000",
-    "-infinity",
-]
 CURSORS = ["cD14", "cD0x", "bz0tMQ==", "cD0lMDA=", "cD05OTk5OTk5OTk5OTk5OTk5OTk5OTk="]
 QUERIES = {
     "/deployments": ["environment", "state", "verdict", "started_after", "started_before", "cursor", "limit", "page"],
@@ -169,7 +158,7 @@ QUERIES = {
 @pytest.mark.parametrize("path", QUERIES)
 def test_every_query_parameter_takes_every_hostile_text(pipeline: Pipeline, path: str) -> None:
     for name in QUERIES[path]:
-        for text in [*HOSTILE_TEXTS, *MOMENTS, *CURSORS]:
+        for text in [*HOSTILE_TEXTS, *TIMES, *CURSORS]:
             no_crash(pipeline.get(path, {name: text}))
 
 

@@ -26,6 +26,7 @@ from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import ENDPOINT
 from projects.services import NewProject
 from security.limits import Rate
+from seqpulse.front import refusals
 
 pytestmark = pytest.mark.django_db
 
@@ -125,6 +126,9 @@ def test_every_answer_is_described(case: Any, api: Api) -> None:
     api.call(case)
 
 
+EVERYWHERE = ("400", "401", "405", "408", "429", "431", "503")
+
+
 def test_the_errors_of_every_call_are_described() -> None:
     described = {
         (path, status)
@@ -133,12 +137,14 @@ def test_the_errors_of_every_call_are_described() -> None:
         for status in call["responses"]
         if int(status) >= 400
     }
-    every = {(path, status) for path in DOCUMENT["paths"] for status in ("400", "401", "405", "429", "503")}
+    every = {(path, status) for path in DOCUMENT["paths"] for status in EVERYWHERE}
     of_one = {(path, "404") for path in DOCUMENT["paths"] if "{uuid}" in path} | {
         ("/deployments/{uuid}/verdict", "409")
     }
     sent = {(f"/deployments/{name}", status) for name in ("trigger", "finish") for status in ("409", "413", "415")}
     assert described == every | of_one | sent
+    # Those that the server in front of Django gives itself.
+    assert {str(status) for status in refusals.ANSWERS} <= set(EVERYWHERE)
 
 
 def test_what_no_made_up_call_meets_is_described_too(api: Api, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
