@@ -15,10 +15,10 @@ from dashboard.overview.parts import ORDER, HealthSummary
 from projects.models import Project
 
 # Environments that a page adds. So many that fit on one page with a little patience are not divided.
-PAGE_SIZE = 25
+PAGE_SIZE = 20
 UNDIVIDED = 40
 # "Show more" adds pages below until so many are shown; then the first ones go.
-PAGES_SHOWN = 4
+PAGES_SHOWN = 5
 HINTS_SHOWN = 12
 WATCHES_SHOWN = 12
 # Number of environments in trouble that the headline names.
