@@ -14,7 +14,7 @@ PAGES = 512
 # Accounts in one transaction: rows of many tables are looked for.
 ACCOUNTS = 500
 # How long a link says what became of its invitation, and Django admin what operators did.
-INVITATIONS_KEPT_DAYS = 90
+INVITATIONS_KEPT_DAYS = 30
 ADMIN_LOG_KEPT_DAYS = 730
 
 # Which rows are over, by table.

@@ -19,7 +19,7 @@ from django.db import connection
 from django.test import Client, RequestFactory
 
 from accounts.models import User
-from dashboard.accounts.mfa import spend
+from dashboard.accounts.mfa import MOST_PASSKEYS, AddPasskeyForm, spend
 from dashboard.accounts.views import CHALLENGE, is_first_use
 from dashboard.tests.account_forms import ACTIVATE, code_of, codes_of, set_up
 from dashboard.tests.endpoints import Quiet, running
@@ -234,6 +234,15 @@ def test_made_up_answers_of_a_security_key_are_wrong_ones(client, ada, number):
     client.get("/accounts/2fa/webauthn/reauthenticate/")
     assert client.post("/accounts/2fa/webauthn/reauthenticate/", credential).status_code in (200, 302)
     assert not Authenticator.objects.exists()
+
+
+def test_an_account_has_a_bounded_number_of_passkeys(ada):
+    keys = [Authenticator(user=ada, type="webauthn", data={"name": f"{n}"}) for n in range(MOST_PASSKEYS)]
+    Authenticator.objects.bulk_create(keys[1:])
+    sent = {"name": "One more", "credential": "{}"}
+    assert "at most" not in str(AddPasskeyForm(user=ada, data=sent).errors)
+    keys[0].save()
+    assert "at most 20 passkeys" in str(AddPasskeyForm(user=ada, data=sent).errors)
 
 
 def test_a_challenge_of_a_passkey_login_lies_in_the_browser_and_is_good_for_one_answer(client):
