@@ -209,11 +209,14 @@ def test_signing_up_costs_as_much_for_an_address_with_an_account(hashed: list[st
 
 
 @pytest.mark.usefixtures("everybody")
-def test_a_password_reset_hashes_nothing_and_sends_one_mail_whatever_the_address(hashed: list[str]) -> None:
+def test_a_password_reset_hashes_nothing_and_sends_one_mail_whatever_the_address(
+    hashed: list[str], django_assert_num_queries: Any
+) -> None:
     hashed.clear()
     addresses = [name for name in NAMES if "@" in name]
     for address in addresses:
-        answer = Client().post("/accounts/password/reset/", {"email": address})
+        with django_assert_num_queries(4):
+            answer = Client().post("/accounts/password/reset/", {"email": address})
         assert (answer.status_code, answer["Location"]) == (302, "/accounts/password/reset/done/")
     assert hashed == []
     assert [message.to for message in mail.outbox] == [[address] for address in addresses]

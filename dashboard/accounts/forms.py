@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 
 from allauth.account import forms as allauth_forms
 from allauth.account.adapter import get_adapter
+from allauth.account.models import EmailAddress
 from allauth.socialaccount.forms import SignupForm as SocialSignupFormOfAllauth
 from django import forms
 from django.conf import settings
@@ -19,6 +20,8 @@ from accounts.login_names import account_with_address
 from accounts.models import Theme, User
 from accounts.services import free_user_name
 
+# The id of no account.
+NOBODY = 0
 # Regions of the time zone database to choose from; all others are old names.
 REGIONS = {
     "Africa": _("Africa"),
@@ -102,6 +105,13 @@ class ResetPasswordForm(EmailLabel, allauth_forms.ResetPasswordForm):
         named = account_with_address(typed)
         self.users = [named.user] if named is not None and named.user.is_active else []
         return named.address if named is not None else typed
+
+    def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        """Send the mail. For nobody, do what a link takes as well: an account's addresses are looked for twice."""
+        if not self.users:
+            EmailAddress.objects.filter(user_id=NOBODY, email=self.cleaned_data["email"]).exists()
+            allauth_forms.default_token_generator.make_token(User(pk=NOBODY))
+        return str(super().save(request, **kwargs))
 
 
 class AddEmailForm(EmailLabel, allauth_forms.AddEmailForm):
