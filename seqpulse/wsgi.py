@@ -9,6 +9,7 @@ from django.core.checks import ERROR, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
+from django.urls import get_resolver
 from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
@@ -34,6 +35,8 @@ class Utf8Request(WSGIRequest):
 
 application = get_wsgi_application()
 application.request_class = Utf8Request
+# Load all views now: the first request would take a second.
+get_resolver().url_patterns  # noqa: B018
 
 errors = [issue for issue in run_checks(tags=["seqpulse"]) if issue.level >= ERROR]
 if errors:

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from seqpulse.front.bounds import Bounds
 from tests.front import BODY_BYTES, THREADS, Front, everything, front, open_sockets, status_of
@@ -181,6 +182,12 @@ def test_a_request_that_does_not_come_is_ended_and_others_are_served(server: Fro
     assert {sent: int(status or 0) for sent, status in ended.items()} == UNFINISHED
     for client in clients.values():
         client.close()
+
+
+def test_refused_clients_are_counted(server: Front) -> None:
+    before = REGISTRY.get_sample_value("seqpulse_http_refused_total", {"status": "400"}) or 0
+    server.ask(b"\x16\x03\x01")
+    assert REGISTRY.get_sample_value("seqpulse_http_refused_total", {"status": "400"}) == before + 1
 
 
 def test_who_is_refused_is_told_why_like_by_the_application(server: Front) -> None:

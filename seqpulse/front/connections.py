@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from security.callers import Network, client_address, is_trusted
 from security.limits import bucket_of
 from seqpulse.front.bounds import Bounds
+from seqpulse.observability.http_metrics import REFUSED
 
 logger = structlog.get_logger(__name__)
 
@@ -75,6 +76,11 @@ class Door:
             return peer and bucket_of(peer)
         client = client_address(peer, forwarded, self.proxies)
         return bucket_of(client) if client and client != peer else ""
+
+    def note(self, status: int) -> None:
+        """Count a client that is refused."""
+        REFUSED.labels(str(status)).inc()
+        self.refused[status] += 1
 
     async def watch(self) -> None:
         """Sweep until cancelled."""
@@ -227,7 +233,7 @@ class FrontProtocol(HttpToolsProtocol):
             self.stuck_since, self.left = now, left
             self.left_since = self.left_since or now
         elif now - self.stuck_since > bounds.answer_s:
-            self.door.refused[408] += 1
+            self.door.note(408)
             self.transport.abort()
         if self.transport.is_closing():
             return now
@@ -246,7 +252,7 @@ class FrontProtocol(HttpToolsProtocol):
         has_asked = self.bytes > 0 and self.reading_since is not None
         is_free = not self.pipeline and not (self.cycle.response_started if self.in_body else self.is_answering())
         if has_asked and is_free:
-            self.door.refused[status] += 1
+            self.door.note(status)
             self.transport.write(self.door.refusal(status, cast("Scope", self.scope) if self.in_body else None))
         self.reading_since = None
         if self.is_answering():

@@ -1,13 +1,17 @@
 """uvicorn's server with the front's connections and bridge."""
 
 import asyncio
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-from uvicorn.server import Server
+from uvicorn.server import HANDLED_SIGNALS, Server
 
 from seqpulse.front.bridge import Bridge, environ_of
 from seqpulse.front.connections import Door, Scope, protocol
@@ -50,6 +54,14 @@ class FrontServer(Server):
         headers = [*response.items(), ("Content-Length", str(len(response.content))), ("Connection", "close")]
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
         return STATUS_LINE[status] + lines.encode("latin-1") + b"\r\n" + response.content
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at the usual signals. uvicorn would raise them again at the end, and the worker die of them."""
+        if threading.current_thread() is threading.main_thread():
+            for number in HANDLED_SIGNALS:
+                signal.signal(number, self.handle_exit)
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -9,6 +9,7 @@ import resource
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from gunicorn.arbiter import Arbiter
@@ -73,6 +74,11 @@ class FrontWorker(UvicornWorker):
         await self.server.serve(sockets=self.sockets)
         if not self.server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at once (SIGQUIT): answers that are under way are not waited for."""
+        if self.server is not None:
+            self.server.should_exit = self.server.force_exit = True
 
     async def callback_notify(self) -> None:
         self.notify()

@@ -20,6 +20,11 @@ DURATION = Histogram(
     ("method", "view"),
     buckets=BUCKETS,
 )
+REFUSED = Counter(
+    "seqpulse_http_refused_total",
+    "Clients refused before the application saw a request: too slow, too many at once, or not HTTP.",
+    ("status",),
+)
 
 # Calls in the recorded p95 (ops/prometheus/rules). For Prometheus a series that first appears as 1 has not increased,
 # so these start at 0 in every worker.
