@@ -112,7 +112,8 @@ def bench_reads(site: Site, key: str, *, number: int, deployments: int) -> list[
     site.rows("UPDATE projects_project SET last_number = (SELECT coalesce(max(number), 0) FROM deployments)")
     site.rows(VERDICTS)
     site.rows("ANALYZE")
-    middle = "SELECT uuid FROM deployments WHERE state = %s ORDER BY id LIMIT 1 OFFSET %s"
+    middle = """SELECT uuid FROM deployments WHERE state = %s
+        AND project_id = (SELECT min(id) FROM projects_project) ORDER BY id LIMIT 1 OFFSET %s"""
     uuid = site.one(middle, "analyzed", deployments // 2)
     pending = site.one(middle, "finished", 0)
     port, pid = site.start_web(**NO_LIMIT)
@@ -169,7 +170,7 @@ def main() -> None:
         keys = [made.api_key for made in projects]
         how = {"seconds": options.seconds, "runs": options.runs}
         rows += bench_calls(site, keys, workers=2, **how)
-        most = max(row["req_per_s"] for row in rows)
+        most = max(row["req_per_s"] for row in rows if not row["case"].startswith("floor"))
         rows += bench_reads(site, keys[0], number=200, deployments=options.deployments)
         for limited in (True, False):
             rows.append(bench_overload(site, keys, req_per_s=most, seconds=options.seconds, limited=limited))
