@@ -1,10 +1,12 @@
 """While the database cannot write, everything that reads goes on, and everything else says so."""
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
 from allauth.usersessions.models import UserSession
@@ -27,8 +29,10 @@ from scheduler.tests.kinds import plain_connection
 from security.limits import Rate
 from seqpulse import limits
 from seqpulse.observability import exposition
+from seqpulse.observability.healthcheck import poller_is_well
 from tests.access_table import LINES
 from tests.access_world import clients_for, fields_of, make_place, said, url_of
+from tests.databases import server_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -140,6 +144,17 @@ def test_health_names_what_keeps_it_from_writing_and_blames_no_poller(client: Cl
         assert b"seqpulse_database_writable 0.0\n" in metrics
     exposition.database.forget()
     assert state_of_health(client)[2] == "pollers_gone"
+
+
+def test_a_container_runtime_restarts_no_poller_that_only_cannot_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would lose what it has measured."""
+    make_poller(age_s=3600, host=socket.gethostname())
+    url = server_url(connection.settings_dict["NAME"])
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert not poller_is_well()
+    options = urlencode({"options": "-c default_transaction_read_only=on"}, quote_via=quote)
+    monkeypatch.setenv("DATABASE_URL", f"{url}{'&' if '?' in url else '?'}{options}")
+    assert poller_is_well()
 
 
 def test_health_names_a_full_disk_when_a_write_was_refused(client: Client) -> None:

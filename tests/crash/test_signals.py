@@ -93,10 +93,8 @@ def test_after_an_outage_missed_samples_are_reported_and_not_taken_at_one_instan
     scene: Installation, endpoint: str
 ) -> None:
     poller = scene.start_poller("before", "--lease", LONG_LEASE_S)
-    of_use_s = 3
-    plant(
-        scene, {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 20, "within_s": 9, "of_use_s": of_use_s}
-    )
+    shop = {"name": "shop", "endpoint": f"{endpoint}/slow", "deployments": 20, "within_s": 5, "of_use_s": 2}
+    plant(scene, shop)
     wait_until_busy(scene, owner_of(scene, poller))
     poller.kill()
     poller.wait()
