@@ -281,6 +281,30 @@ def test_calls_do_not_wait_for_pages() -> None:
         call.close()
 
 
+def test_a_client_with_many_requests_does_not_delay_another_one(settings: Any) -> None:
+    settings.SEQPULSE_TRUSTED_PROXIES = [ip_network("127.0.0.0/8")]
+    served: list[str] = []
+    gate = Gate()
+
+    def noting(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        answer = gate(environ, start_response)
+        served.append(environ["HTTP_X_FORWARDED_FOR"])
+        return answer
+
+    with (
+        front(noting) as server,
+        open_sockets(lambda: server.connect(asked_by("192.0.2.1")), 60) as many,
+    ):
+        wait_for(lambda: server.bridge.running.by_address.total() == 60, "the many")
+        one = server.connect(asked_by("192.0.2.2"))
+        wait_for(lambda: server.bridge.running.by_address.total() == 61, "the one")
+        gate.opened.set()
+        assert status_of(everything(one)) == 200
+        one.close()
+        assert all(status_of(everything(client)) == 200 for client in many)
+    assert served.index("192.0.2.2") <= THREADS + 1
+
+
 def asked_by(client: str) -> bytes:
     return f"GET /deployments HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: {client}\r\n\r\n".encode()
 

@@ -23,7 +23,8 @@ class Bounds:
         pieces, piece_bytes: a request that comes in more pieces must come in pieces of this size on average.
         slow_s, slow_per_address: how many connections of one address may owe a part of a request, or leave a part of
             an answer, for longer than that. The oldest ones above are ended.
-        running_per_address, running: how many requests may be with the application, or in its queue.
+        running_per_address, running: how many requests may be with the application, or wait for their turn, in which
+            addresses alternate.
         connections: how many there may be at all.
     """
 
@@ -37,8 +38,8 @@ class Bounds:
     piece_bytes: int = 64
     slow_s: float = 1.0
     slow_per_address: int = 128
-    running_per_address: int = 256
-    running: int = 1024
+    running_per_address: int = 2048
+    running: int = 4096
     connections: int = 8192
 
     @property

@@ -18,6 +18,7 @@ from seqpulse.api import is_api_path
 from seqpulse.front.bounds import Bounds, Running
 from seqpulse.front.connections import ADDRESS
 from seqpulse.front.refusals import Refusals
+from seqpulse.front.turns import Turns
 from seqpulse.front.waiting import Waiting
 from seqpulse.observability.http_metrics import BEGAN
 
@@ -210,6 +211,8 @@ class Bridge:
         self.pages = ThreadPoolExecutor(threads // 2, thread_name_prefix="page")
         # Of its own: it has to answer also while a database that hangs keeps all others.
         self.live = ThreadPoolExecutor(1, thread_name_prefix="live")
+        of_each = {self.calls: threads // 2, self.pages: threads // 2, self.live: 1}
+        self.turns = {pool: Turns(number) for pool, number in of_each.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await self._body(receive)
@@ -271,13 +274,15 @@ class Exchange:
                 self.gone.cancel()
 
     async def _made(self) -> Answer:
-        """Have the application make the answer; refuse beside too many others."""
-        with self.bridge.running.one_of(self.environ[ADDRESS]) as refused:
+        """Have the application make the answer, when it is the client's turn; refuse beside too many others."""
+        address = self.environ[ADDRESS]
+        with self.bridge.running.one_of(address) as refused:
             if refused and not self.is_live:
                 return Answer.of(self.bridge.refusals.response(refused, self.environ))
             # Without chunks, answers are sent once their length is known.
             emit = self._emit if self._knows_chunks() else None
-            return await self._in_pool(Call(self.bridge.wsgi, self.environ, emit).run)
+            async with self.bridge.turns[self.pool].one_for(address):
+                return await self._in_pool(Call(self.bridge.wsgi, self.environ, emit).run)
 
     def _knows_chunks(self) -> bool:
         return bool(self.environ["SERVER_PROTOCOL"] != "HTTP/1.0")
