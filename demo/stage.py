@@ -34,7 +34,7 @@ def baseline_of(environment: Environment) -> int:
     """Return how many baseline samples the environment has so far. The first call makes the poller begin."""
     try:
         # It would by itself within a minute; planned again, a sample is planned once.
-        plan_next([environment])
+        plan_next(Environment.objects.filter(pk=environment.pk))
         return MetricSample.objects.filter(environment=environment, phase=Phase.BASELINE).count()
     finally:
         connections.close_all()

@@ -1,22 +1,18 @@
 """The job kinds pre_collect and post_collect: collect the samples of a deployment."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
 
 from django.db import connection
 
 from common.arrays import array
 from explain.facts import Fact
 from metrics import baseline, deletion, levels, partitions, retention
-from metrics.collecting import collect_for
+from metrics.collecting import ENDPOINT_COLUMNS, collect_for, endpoint_of_row
 from metrics.counting import count_lost
 from metrics.sources.http_endpoint import Endpoint
 from metrics.storing import store_samples
-from projects.units import METRICS_WITH_UNITS, Units
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, RunEnded, job_kind
-from security.encryption import Sealed
 
 __all__ = ["baseline", "deletion", "levels", "partitions", "retention"]
 
@@ -25,11 +21,8 @@ COLLECTIONS = ("pre_collect", "post_collect")
 EARLIEST_LOOK = 2
 
 
-# Not by the ORM: that was the most expensive step between claim and request.
 ENDPOINTS = f"""
-SELECT deployments.id, environment.id, metrics_endpoint, project.uuid::text, hmac_secret, previous_hmac_secret,
-    previous_hmac_until, endpoint_blocked_at IS NOT NULL, {", ".join(f"{metric}_unit" for metric in METRICS_WITH_UNITS)}
-FROM deployments
+SELECT deployments.id, {ENDPOINT_COLUMNS} FROM deployments
 JOIN projects_environment AS environment ON environment.id = environment_id
 JOIN projects_project AS project ON project.id = deployments.project_id
 WHERE deployments.id = ANY(%s::bigint[])
@@ -42,18 +35,8 @@ def load_endpoints(jobs: Sequence[Job]) -> Mapping[int, Endpoint]:
     with connection.cursor() as cursor:
         # Planned anew for each batch, with its ids: a plan for any number of them joins one by one.
         cursor.execute(ENDPOINTS, [ids])
-        endpoints = {row[0]: endpoint_of_row(row) for row in cursor.fetchall()}
+        endpoints = {row[0]: endpoint_of_row(row[1:]) for row in cursor.fetchall()}
     return {job.id: endpoints[job.deployment_id] for job in jobs if job.deployment_id in endpoints}
-
-
-def endpoint_of_row(row: tuple[Any, ...]) -> Endpoint:
-    _, environment_id, url, project, secret, previous, until, blocked, *units = row
-    return Endpoint(
-        url, project, Sealed(secret).open(), Sealed(previous), until, blocked, environment_id, units_of(*units)
-    )
-
-
-units_of = lru_cache(maxsize=64)(Units)
 
 
 def after_collections(jobs: Sequence[Ended]) -> None:
