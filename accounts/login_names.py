@@ -12,6 +12,9 @@ from django.http import HttpRequest
 
 from accounts.models import User
 
+# Of an address, in characters. Normalizing makes some characters eighteen.
+LONGEST = 254
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -45,7 +48,7 @@ def spelled_alike(name: str) -> str:
     What names nobody is counted by it: if names shared a counter of which only one has an account, that would tell. A
     dotless i equals an i in user names, as it does for PostgreSQL, but not in addresses.
     """
-    alike = unicodedata.normalize("NFKC", name).strip().lower()
+    alike = unicodedata.normalize("NFKC", name.strip()[:LONGEST]).strip().lower()
     return alike if "@" in alike else alike.replace("\u0131", "i")
 
 
@@ -53,7 +56,8 @@ class Candidates:
     """The accounts that a name may stand for."""
 
     def __init__(self, name: str) -> None:
-        typed = name.strip() if is_storable(name) else ""
+        stripped = name.strip()
+        typed = stripped if len(stripped) <= LONGEST and is_storable(stripped) else ""
         self.alike = spelled_alike(typed)
         # As typed comes first, because a stored name may itself be unusual.
         self.written = [typed, unicodedata.normalize("NFKC", typed)] if typed else []

@@ -78,6 +78,7 @@ def people() -> dict[str, User]:
         ("Ada\0", None),
         ("\ud800", None),
         ("x" * 10_000, None),
+        ("Ada" + " " * 10_000, "Ada"),
     ],
 )
 def test_a_name_names_one_account_or_none(people: dict[str, User], name: str, account: str | None) -> None:
@@ -107,6 +108,14 @@ def test_names_that_share_a_counter_name_the_same_account(people: dict[str, User
         ]
         for other in others:
             assert spelled_alike(other) != spelled_alike(name) or name_of(other) == name_of(name), other
+
+
+def test_a_name_that_is_too_long_is_not_looked_up(django_assert_num_queries: Any) -> None:
+    # Normalized it would have eighteen times as many characters.
+    for length, statements in ((254, 2), (255, 0), (300_000, 0)):
+        with django_assert_num_queries(statements):
+            assert account_named("\ufdfa" * length) is None
+    assert len(spelled_alike("\ufdfa" * 300_000)) < 5000
 
 
 def test_the_address_of_two_accounts_of_operators_names_neither() -> None:
