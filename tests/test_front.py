@@ -309,6 +309,17 @@ def asked_by(client: str) -> bytes:
     return f"GET /deployments HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: {client}\r\n\r\n".encode()
 
 
+def test_beside_too_many_others_that_are_served_a_client_is_refused() -> None:
+    gate = Gate()
+    with front(gate, Bounds(connections=1)) as server, server.connect(asked_by("192.0.2.1")) as asked:
+        assert gate.inside.acquire(timeout=5)
+        with server.connect() as other:
+            refused = everything(other)
+        assert (status_of(refused), b'"overloaded"' in refused) == (503, True)
+        gate.opened.set()
+        assert status_of(everything(asked)) == 200
+
+
 def test_what_a_trusted_proxy_forwards_counts_by_client(settings: Any) -> None:
     settings.SEQPULSE_TRUSTED_PROXIES = [ip_network("127.0.0.0/8")]
     gate = Gate()

@@ -116,7 +116,12 @@ def test_everything_stays_below_the_path(site: Installation, base: str) -> None:
     sheet = next(each for each in files if re.search(r"/seqpulse\.[0-9a-f]+\.css", each))
     for inside in re.findall(r"url\(\"?([^)\"]+)", requests.get(sheet, timeout=30).text):
         assert inside.startswith("data:") or requests.get(urljoin(sheet, inside), timeout=30).ok, inside
-    # Errors and refusals too.
+    # What happens on open pages passes nginx at once, under the path as well.
+    [events] = set(re.findall(r'data-live-events="([^"]+)"', browser.get(f"{base}dashboard/", timeout=30).text))
+    with browser.get(urljoin(base, events), stream=True, timeout=5) as stream:
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+        assert next(stream.iter_lines()).startswith(b"retry:")
+    # Errors too.
     assert all(each.startswith(base) for each in addresses(browser.get(f"{base}nothing", timeout=30)))
     answer = requests.get(f"{base}deployments", headers={"X-API-Key": made["api_key"]}, timeout=30)
     assert answer.status_code == 200, answer.text

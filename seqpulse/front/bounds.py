@@ -45,7 +45,7 @@ class Bounds:
     @property
     def sweep_s(self) -> float:
         """Return how often to look at all connections."""
-        return min(1.0, min(self.head_s, self.body_s, self.answer_s) / 4)
+        return min(0.5, min(self.head_s, self.body_s, self.answer_s) / 4)
 
 
 class Running:

@@ -68,7 +68,11 @@ class Door:
         """End the oldest slow connection of the address that has most connections, else the newest one."""
         most = max(self.connections.values(), key=len)
         slow = (each for each in most if each is not newest and each.is_slow())
-        next(slow, newest).refuse(503)
+        ended = next(slow, newest)
+        if ended is newest:
+            # It is told, although it has not asked yet.
+            newest.bytes = 1
+        ended.refuse(503)
 
     def address_of(self, peer: str, forwarded: str) -> str:
         """Return the address on which a request counts; "" for a proxy that names no client, and for a Unix socket."""
