@@ -27,7 +27,7 @@ from projects.services import NewProject, create_project
 from scheduler.health import Health
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
-from seqpulse.front import health_watch
+from seqpulse.front import health_watch, waiting
 from tests.held import Server, streaming
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,8 +36,14 @@ PLACES = 8
 CHANGED = "event: changed\ndata: 1\n"
 
 
+@pytest.fixture(autouse=True)
+def quick_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_watch, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(waiting, "EVENT_EVERY_S", 0.05)
+
+
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(quick_events: None) -> Iterator[Server]:
     with streaming(places=PLACES) as running:
         yield running
 
@@ -72,10 +78,10 @@ def test_calls_wait_for_the_verdict_and_are_answered_like_later_ones(
     for call in calls:
         status, body, headers = call.answer()
         assert (status, body["gate"], body["error"]["code"]) == (409, "none", "superseded")
-    waiting = verdict_call(server, made, second)
+    call = verdict_call(server, made, second)
     server.wait_until_waiting(1)
     make_verdict(Deployment.objects.get(uuid=second), verdict="rollback_recommended")
-    status, body, headers = waiting.answer()
+    status, body, headers = call.answer()
     assert (status, body["gate"], "Retry-After" in headers) == (200, "fail", False)
     later = pipeline.verdict(second)
     assert body == later.json()
@@ -98,7 +104,7 @@ def test_a_key_that_is_revoked_while_it_waits_gets_no_verdict(
     server: Server, made: NewProject, pipeline: Pipeline
 ) -> None:
     uuid = pipeline.start()
-    call = verdict_call(server, made, uuid, wait=1)
+    call = verdict_call(server, made, uuid, wait=0.5)
     server.wait_until_waiting(1)
     ApiKey.objects.update(revoked_at=timezone.now())
     make_verdict(Deployment.objects.get(uuid=uuid))
@@ -204,13 +210,8 @@ def test_open_pages_get_an_event_for_what_concerns_them(server: Server) -> None:
         assert {*re.findall(r"event: (\w+)", stream.response.read().decode())} <= {"alive", "changed"}
 
 
-@pytest.fixture
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_watch, "LOOK_EVERY_S", 0.05)
-
-
 def test_open_status_pages_are_told_of_the_health_by_one_look_for_all(
-    quick_looks: None, server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Health] = []
 
