@@ -16,13 +16,16 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from common.modeladmin import MachineMadeAdmin
+from common.modeladmin import FirstRelated, MachineMadeAdmin
 from scheduler.models import HEARTBEAT_STALE_AFTER, JobStatus, Poller, ScheduledJob
 from scheduler.operations import Outcome, cancel, retry, summary
+from scheduler.registry import kind_names
 from scheduler.words import shown
 
 LATE_AFTER = timedelta(seconds=10)
 REFUSALS_SHOWN = 20
+# Failures whose codes are offered as filters.
+FAILURES_READ = 1000
 
 
 class LateFilter(admin.SimpleListFilter):
@@ -40,6 +43,34 @@ class LateFilter(admin.SimpleListFilter):
         return queryset.filter(status=JobStatus.PENDING, scheduled_at__lt=Now() - LATE_AFTER)
 
 
+class KindFilter(admin.SimpleListFilter):
+    """Filter by kind; offers those that are registered, without reading all jobs."""
+
+    title = _("kind")
+    parameter_name = "job_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(name, name) for name in sorted(kind_names())]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> QuerySet[ScheduledJob]:
+        return queryset.filter(job_type=self.value()) if self.value() else queryset
+
+
+class ErrorFilter(admin.SimpleListFilter):
+    """Filter by the code of the error; offers those of the latest failures."""
+
+    title = _("error code")
+    parameter_name = "error_code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        failed = ScheduledJob.objects.filter(status=JobStatus.FAILED).order_by("-finished_at")
+        codes = set(failed.values_list("error_code", flat=True)[:FAILURES_READ])
+        return [(code, code) for code in sorted(codes | {self.value() or ""}) if code]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> QuerySet[ScheduledJob]:
+        return queryset.filter(error_code=self.value()) if self.value() else queryset
+
+
 @admin.register(ScheduledJob)
 class ScheduledJobAdmin(MachineMadeAdmin):
     list_display = (
@@ -53,7 +84,7 @@ class ScheduledJobAdmin(MachineMadeAdmin):
         "finished_at",
         "short_error",
     )
-    list_filter = ("status", "job_type", LateFilter, "error_code", "deployment__project")
+    list_filter = ("status", KindFilter, LateFilter, ErrorFilter, ("deployment__project", FirstRelated))
     list_select_related = ("deployment__project",)
     actions = ("retry_jobs", "cancel_jobs")
     readonly_fields = ("error", "course")
