@@ -48,13 +48,10 @@ FROM pollers ORDER BY heartbeat_at DESC, name
 # the tables. Nothing is left behind: the transaction is rolled back. Rows that find room in pages that exist can be
 # written on a full disk too, so a row alone would prove nothing.
 PROBE = """
-WITH filler AS MATERIALIZED (SELECT repeat('x', 8000) AS page FROM generate_series(1, %s))
+WITH filler AS MATERIALIZED (SELECT repeat('x', 8000) AS page FROM generate_series(1, 32))
 INSERT INTO pollers (name, host, pid, started_at, heartbeat_at, session_locked)
 SELECT 'probe-' || gen_random_uuid(), '', count(page), now(), now(), false FROM filler
 """
-PROBE_PAGES = 32
-# At most so often the file is written: PostgreSQL may be set to log each.
-FILL_EVERY_S = 5.0
 # OR, not IN: each half uses its partial index (jobs_due, jobs_running), however many jobs have ended.
 GAUGES = """
 SELECT (SELECT count(*) FROM scheduled_jobs WHERE status = 'running'),
@@ -185,7 +182,7 @@ def read_health() -> Seen:
         if missing:
             return Seen(sorted(f"{app}.{name}" for app, name in missing))
         queue, pollers, ahead_s = read_queue(cursor), read_pollers(cursor), clock_ahead(cursor)
-    return Seen([], queue, pollers, ahead_s, write_probe.refused())
+    return Seen([], queue, pollers, ahead_s, write_refused())
 
 
 def clock_ahead(cursor: CursorWrapper) -> float:
@@ -198,32 +195,23 @@ def clock_ahead(cursor: CursorWrapper) -> float:
     return max(asked - theirs, 0.0) + min(answered - theirs, 0.0)
 
 
-class WriteProbe:
-    """Tries to write, for the health of this process."""
+def write_refused() -> DatabaseState | None:
+    """Try to write; return why the database cannot be written, None: it can.
 
-    def __init__(self) -> None:
-        self.fill_at = 0.0
-
-    def refused(self) -> DatabaseState | None:
-        """Return why the database cannot be written, None: it can."""
-        fills = time.monotonic() >= self.fill_at
-        try:
-            with bounded(HEALTH_TIMEOUT_MS) as cursor:
-                cursor.execute("SET LOCAL work_mem = '64kB'; SET LOCAL temp_tablespaces = ''")
-                cursor.execute(PROBE, [PROBE_PAGES if fills else 1])
-                transaction.set_rollback(True)
-        except DatabaseError as error:
-            state = state_of(error)
-            if state in (None, DatabaseState.AWAY):
-                raise
-            return state
-        if fills:
-            self.fill_at = time.monotonic() + FILL_EVERY_S
-        # A request may have found it full that needed more room.
-        return DatabaseState.FULL if found_full() else None
-
-
-write_probe = WriteProbe()
+    Raises: DatabaseError if the database is away.
+    """
+    try:
+        with bounded(HEALTH_TIMEOUT_MS) as cursor:
+            cursor.execute("SET LOCAL work_mem = '64kB'; SET LOCAL temp_tablespaces = ''")
+            cursor.execute(PROBE)
+            transaction.set_rollback(True)
+    except DatabaseError as error:
+        state = state_of(error)
+        if state in (None, DatabaseState.AWAY):
+            raise
+        return state
+    # A request may have found it full that needed more room.
+    return DatabaseState.FULL if found_full() else None
 
 
 def read_oldest_due(cursor: CursorWrapper) -> DueJob | None:

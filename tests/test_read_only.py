@@ -23,7 +23,6 @@ from dashboard.tests.pages import shows
 from projects.models import ApiKey
 from scheduler.health import health
 from scheduler.models import ScheduledJob
-from scheduler.state import write_probe
 from scheduler.tests.factories import make_job, make_poller
 from scheduler.tests.kinds import plain_connection
 from security.limits import Rate
@@ -69,7 +68,6 @@ def limits_on(settings: Any) -> Iterator[None]:
 def forget_states() -> None:
     """Forget what this process knows of the state of the database."""
     database_state._full_at = None
-    write_probe.fill_at = 0.0
     health.forget()
 
 

@@ -23,7 +23,7 @@ from common import totals
 from common.cached import Cached
 from common.totals import Measure, Parts
 from scheduler.registry import kind_names
-from scheduler.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges, write_probe
+from scheduler.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges, write_refused
 from security.limits import UNLIMITED, limited
 from seqpulse.api import error_response
 from seqpulse.observability.access import may_scrape
@@ -38,7 +38,7 @@ def from_database() -> list[Metric]:
     """Return the metrics from the database; if it is unavailable, only that."""
     try:
         counted, gauges = totals.read(), read_gauges(ANALYSIS, VERDICT_WITHIN_S)
-        writable = int(write_probe.refused() is None)
+        writable = int(write_refused() is None)
     except (DatabaseError, InterfaceError) as error:
         logger.error("metrics_without_database", error=str(error).strip())
         connection.close()

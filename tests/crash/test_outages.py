@@ -57,12 +57,14 @@ def without_connections(server: OwnServer) -> Iterator[None]:
     """Take all connections of the server from their users."""
     with ExitStack() as stack:
         first = stack.enter_context(psycopg.connect(server.url, autocommit=True))
+        others = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name <> 'hog' AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
         # Repeat for clients that reconnect before we take the connection.
-        for _ in range(3):
-            first.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name <> 'hog' AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            )
+        ended = True
+        while ended:
+            ended = bool(first.execute(others).fetchall())
             try:
                 while True:
                     stack.enter_context(psycopg.connect(server.url, application_name="hog"))
