@@ -1,6 +1,7 @@
 """Read JSON as of RFC 8259 from bytes. Errors are facts, because the library's messages are English."""
 
 import json
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -34,7 +35,7 @@ def read_json(body: bytes, *, constants: bool = False) -> Any:
     constants: return NaN and infinities as Constant, for a reader that can name the field.
     """
     try:
-        return (_LENIENT if constants else _DECODER).decode(body.decode("utf-8-sig"))
+        return (_LENIENT if constants else _DECODER).decode(body.removeprefix(BOM_UTF8).decode())
     except InvalidJSON:
         raise
     except UnicodeDecodeError as error:

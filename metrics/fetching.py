@@ -2,7 +2,7 @@
 
 import asyncio
 import resource
-from weakref import WeakKeyDictionary
+import threading
 
 from django.conf import settings
 
@@ -18,21 +18,23 @@ KEEP_ALIVE = 1000
 # Files that others open: PostgreSQL, the log, libraries, the event loop.
 OTHER_FILES = 100
 
-_fetchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Fetcher] = WeakKeyDictionary()
+# The event loop of this thread and its fetcher: asked for each request.
+_thread = threading.local()
 
 
 def shared_fetcher() -> Fetcher:
     """Return the fetcher of the running event loop; it keeps connections and TLS sessions as long as the loop runs."""
     loop = asyncio.get_running_loop()
-    fetcher = _fetchers.get(loop)
-    if fetcher is None:
+    if getattr(_thread, "loop", None) is not loop:
         connections = min(MAX_CONNECTIONS, max(open_file_limit() - OTHER_FILES, 16))
-        fetcher = _fetchers[loop] = Fetcher(
+        _thread.loop = loop
+        _thread.fetcher = Fetcher(
             AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW),
             max_connections=connections,
             per_host=min(PER_HOST, connections),
             keep_alive=min(KEEP_ALIVE, connections // 2),
         )
+    fetcher: Fetcher = _thread.fetcher
     return fetcher
 
 

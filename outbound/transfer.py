@@ -20,7 +20,7 @@ E_TOO_LARGE = 100
 # reports progress each time it has read something. A usual answer takes 8 reports.
 UNSUSPICIOUS_REPORTS = 12
 # In pieces of a byte, few bytes cost much time.
-MAX_REPORTS = 4000
+MAX_REPORTS = 1000
 # Twice of it is what the kernel keeps unread of a connection.
 RECEIVE_BUFFER = 64 * 1024
 TCP_INFO_BYTES_RECEIVED = struct.Struct("128x Q")  # struct tcp_info of Linux
