@@ -67,6 +67,7 @@ class FrontWorker(UvicornWorker):
             bridge,
             Listener(topics, connection_parameters),
             timeout_keep_alive=self.cfg.keepalive,
+            limit_max_requests=self.max_requests,
             timeout_notify=NOTIFY_S,
             callback_notify=self.callback_notify,
         )
@@ -82,6 +83,6 @@ class FrontWorker(UvicornWorker):
 
     async def callback_notify(self) -> None:
         self.notify()
-        # Without its master a worker would serve for ever, beside the workers of the next master.
-        if self.ppid != os.getppid() and self.server is not None:
+        # gunicorn's reloader ends it; or its master is gone, and it would serve for ever beside the next one's workers.
+        if self.server is not None and (not self.alive or self.ppid != os.getppid()):
             self.server.should_exit = True
