@@ -82,6 +82,9 @@ def key_in_header(request: HttpRequest) -> str:
 
 # A serializer copies its fields for each object; validating changes none of them.
 CHECKS: dict[type, Serializer[Any]] = {kind: kind() for kind in (TriggerRequest, FinishRequest)}
+for _check in CHECKS.values():
+    # Made on first use, which must not be by two threads at once.
+    _check.fields  # noqa: B018
 
 
 def checked(serializer_class: type, body: Any, request: HttpRequest) -> dict[str, Any]:

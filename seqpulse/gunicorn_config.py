@@ -4,6 +4,7 @@ Variables: PORT, WEB_CONCURRENCY (worker processes), SEQPULSE_BIND (address to l
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,9 @@ def on_starting(server: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Announce what the last calls have changed."""
-    from deployments.announcer import announcer  # noqa: PLC0415  (as above)
-
-    announcer.flush(2.0)
+    """Announce what the last calls have changed, if the application was loaded at all."""
+    if loaded := sys.modules.get("deployments.announcer"):
+        loaded.announcer.flush(2.0)
 
 
 def child_exit(server: Any, worker: Any) -> None:
