@@ -1,5 +1,6 @@
 """Authentication of API calls: the project of an API key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -39,6 +40,14 @@ counted AS ({counting("caller")}),
 allowed AS (SELECT * FROM caller WHERE coalesce((SELECT value FROM counted), 0) <= %(limit)s::bigint),
 used AS (UPDATE projects_apikey AS key SET last_used_at = now() FROM allowed WHERE key.id = allowed.key_id
     AND coalesce(allowed.last_used_at < now() - interval '{LAST_USED_RESOLUTION.total_seconds()} s', true))
+"""  # noqa: S608  (as above)
+# A call of which the rest is for the view: its key as LOOK_UP returns it, and the number of calls with this one.
+CALL = f"""
+WITH {CALLING}
+SELECT (SELECT value FROM counted), {", ".join(f"key.{name}" for name in KEY_COLUMNS)},
+    {", ".join(f"project.{name}" for name in PROJECT_COLUMNS)}
+FROM caller JOIN projects_apikey AS key ON key.id = caller.key_id
+    JOIN projects_project AS project ON project.id = caller.id
 """  # noqa: S608  (as above)
 # Ids of keys that this process has seen, by hash: the counter of a call is named by the id. Whether a key is usable is
 # not remembered.
@@ -102,13 +111,34 @@ def look_up(secret: str) -> ApiKey | None:
     rows = prepared(LOOK_UP, {"key_hash": key_hash}, repeatable=True)
     if not rows:
         return None
-    [row] = rows
-    key = ApiKey.from_db(connection.alias, KEY_COLUMNS, row[: len(KEY_COLUMNS)])
-    key.project = Project.from_db(connection.alias, PROJECT_COLUMNS, row[len(KEY_COLUMNS) :])
+    key = key_from(rows[0])
     if len(_seen) >= SEEN_MOST:
         _seen.clear()
     _seen[key_hash] = key.pk
     return key
+
+
+def key_from(row: Sequence[Any]) -> ApiKey:
+    """Return a key with its project from the columns of LOOK_UP."""
+    key = ApiKey.from_db(connection.alias, KEY_COLUMNS, row[: len(KEY_COLUMNS)])
+    key.project = Project.from_db(connection.alias, PROJECT_COLUMNS, row[len(KEY_COLUMNS) :])
+    return key
+
+
+def count_call(request: HttpRequest, key: SeenKey, counter: Counter) -> int | None:
+    """Look up a key that was seen before, for `key_of`, and count the call, in one statement.
+
+    Returns: the number of calls with this one; None where they are not counted or the key is not usable any more.
+    """
+    rows = prepared(CALL, key.calling(counter))
+    if not rows:
+        return None
+    used, *columns = rows[0]
+    found = key_from(columns)
+    # The statement has updated it, where that was due.
+    found.last_used_at = timezone.now()
+    request.seqpulse_key = found  # type: ignore[attr-defined]
+    return None if used is None else int(used)
 
 
 def key_of(request: HttpRequest) -> ApiKey | None:

@@ -17,20 +17,20 @@ from django_ratelimit.core import EXPIRATION_FUDGE, _get_window, _make_cache_key
 from rest_framework.exceptions import APIException, UnsupportedMediaType
 
 from common.database import is_lost
-from projects.authentication import Counter, SeenKey, seen_key
+from deployments.api import Usual
+from projects.authentication import Counter, SeenKey, count_call, seen_key
 from security.addressing import address_of
 from security.counting import PostgresCounters
-from security.limits import Limit, Usage
+from security.limits import Caller, Limit, Usage
 from seqpulse.api import AlwaysJSON, StrictJSONParser
-from seqpulse.limits import remember_usage
+from seqpulse.limits import limit_of, remember_usage
 
 logger = structlog.get_logger(__name__)
 
 
 class UsualCallsMiddleware:
-    """Answer the calls that their view can answer at once (`usual`). All others go their way.
-
-    A call that was counted and then found unusual carries its usage, so that it is not counted again.
+    """Answer the calls that their view can answer at once (`usual`). All others go their way with what is known by now,
+    the key and the number of its calls. Both take one statement, for a key that this process has seen before.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -41,21 +41,15 @@ class UsualCallsMiddleware:
 
     def answer(self, request: HttpRequest) -> HttpResponse | None:
         """Return the answer of a usual call, else None."""
-        key = key_seen(request)
-        match = resolved(request.path_info) if key else None
-        view: Any = getattr(match and match.func, "view_class", None)
-        if key is None or not hasattr(view, "usual") or not counts_in_postgres():
+        secret = request.META.get("HTTP_X_API_KEY", "").strip()
+        key = seen_key(secret) if secret and counts_in_postgres() else None
+        limit = limit_of(request) if key else None
+        if key is None or limit is None or limit.by != Caller.KEY or len(limit.groups) != 1:
             return None
-        counter, reset_at = counter_of(key, view.rate_limit)
         structlog.contextvars.bind_contextvars(ip=address_of(request))
-        try:
-            found = view.usual(content_of(request), request, key, counter)
-        except (APIException, RequestDataTooBig, UnreadablePostError):
-            # Refused, in the order of checks and the form of answers that the usual way has.
-            return None
-        except Error as error:
-            go_on_after(error)
-            return None
+        counter, reset_at = counter_of(key, limit)
+        match = resolved(request.path_info)
+        found = attempt(request, getattr(match and match.func, "view_class", None), key, counter)
         if found is None:
             return None
         usage = None if found.used is None else Usage(counter.limit, found.used, reset_at)
@@ -70,6 +64,21 @@ class UsualCallsMiddleware:
         return HttpResponse(content, content_type="application/json", headers=headers)
 
 
+def attempt(request: HttpRequest, view: Any, key: SeenKey, counter: Counter) -> Usual | None:
+    """Answer and count the call if it is usual, else count it; None: neither was done, and the usual way does it."""
+    try:
+        if request.method == "POST" and hasattr(view, "usual"):
+            found: Usual | None = view.usual(content_of(request), request, key, counter)
+            return found
+        return Usual(count_call(request, key, counter))
+    except (APIException, RequestDataTooBig, UnreadablePostError):
+        # Refused, in the order of checks and the form of answers that the usual way has.
+        return None
+    except Error as error:
+        go_on_after(error)
+        return None
+
+
 def go_on_after(error: Error) -> None:
     """Prepare for going the usual way after an error of the statement, which has written nothing.
 
@@ -81,12 +90,6 @@ def go_on_after(error: Error) -> None:
     if is_lost(error):
         logger.warning("connection_lost", error=str(error).strip())
         connection.close()
-
-
-def key_seen(request: HttpRequest) -> SeenKey | None:
-    """Return the key of a POST, if this process has found it before."""
-    secret = request.META.get("HTTP_X_API_KEY", "").strip()
-    return seen_key(secret) if secret and request.method == "POST" else None
 
 
 def resolved(path: str) -> ResolverMatch | None:

@@ -318,6 +318,10 @@ def test_of_calls_at_once_the_limit_is_exact_and_one_wins(shop: World) -> None:
     uuid = Deployment.objects.get().uuid
     assert outcomes(at_once(10, lambda _: shop.pipeline.finish(uuid))) == {"accepted": 1, "ignored": 9}
     assert ScheduledJob.objects.count() == 1 + 5 + 1
+    RateCounter.objects.all().delete()
+    reads = Counter(answer.status_code for answer in at_once(25, lambda _: shop.pipeline.get("/deployments")))
+    assert reads == {200: 20, 429: 5}
+    assert RateCounter.objects.get().value == 25
 
 
 @pytest.mark.django_db(transaction=True)
