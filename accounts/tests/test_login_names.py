@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
+from django.conf import settings as django_settings
 from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core import mail
@@ -300,3 +301,9 @@ def test_staff_who_signed_in_reach_no_other_account_through_the_admin(client: Cl
     answer = client.post("/admin/login/", {"username": "root", "password": PASSWORD})
     assert (answer.status_code, answer["Location"]) == (302, "/admin/")
     assert client.session["_auth_user_id"] == str(staff.pk)
+
+
+@pytest.mark.parametrize("backend", django_settings.AUTHENTICATION_BACKENDS)
+def test_sessions_of_former_versions_stay(client: Client, backend: str) -> None:
+    client.force_login(make_user(), backend=backend)
+    assert client.get("/dashboard/settings/").status_code == 200
