@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from analysis.models import DeploymentVerdict, EnvironmentStanding, Hint
@@ -24,7 +24,9 @@ from dashboard.projects.queries import PER_CARD
 from dashboard.tests.pages import HOSTILE, elements, queries_of, shows, words
 from deployments.models import Deployment, State
 from projects.models import Environment, Project
+from tests.concurrency import in_background
 from tests.factories import make_deployment, make_environment, make_hint, make_project, make_verdict
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -223,3 +225,26 @@ def test_pages_of_projects_show_some_of_very_many_environments(browser_of, envir
         assert "3601" in words(page, ".figures"), "the record is of all environments"
     assert listed == [f"env-{number:04}" for number in range(1, 121)] + ["prod"]
     assert [queries_of(browser_of, "/dashboard/projects/"), queries_of(browser_of, path)] == took
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("newer_first", [False, True])
+def test_of_two_verdicts_at_once_the_one_on_the_later_deployment_stands(environment, newer_first):
+    now = timezone.now()
+    older, newer = (
+        make_deployment(environment=environment, state=State.FINISHED, started_at=now - timedelta(hours=hours))
+        for hours in (2, 1)
+    )
+    first, second = (newer, older) if newer_first else (older, newer)
+    with transaction.atomic():
+        make_verdict(first, verdict="warning")
+        waiting = in_background(lambda: make_verdict(second, verdict="ok"))
+        wait_for(lambda: lock_waits() > 0, "the second verdict", timeout_s=20)
+    waiting.result(20)
+    assert standing_of(environment)[0] == newer.pk
+
+
+def lock_waits() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return int(cursor.fetchone()[0])
