@@ -124,9 +124,8 @@ class Transfer:
             pycurl.HTTP09_ALLOWED: 0,
             pycurl.OPENSOCKETFUNCTION: self._on_open,
             pycurl.PREREQFUNCTION: self._on_request,
-            # Functions of C, called for every line and piece. libcurl and `excess` limit what they collect.
-            pycurl.HEADERFUNCTION: self._lines.append,
-            pycurl.WRITEFUNCTION: self._body.append,
+            pycurl.HEADERFUNCTION: self._on_header,
+            pycurl.WRITEFUNCTION: self._body.append,  # in C, called for every piece; libcurl limits it (MAXFILESIZE)
             pycurl.NOPROGRESS: 0,
             pycurl.XFERINFOFUNCTION: self._on_progress,
         }
@@ -151,7 +150,7 @@ class Transfer:
         self.fresh = fresh
         self._lines.clear()
         self._body.clear()
-        self._reports = 0
+        self._header_bytes = self._reports = 0
         self._received_before: int | None = None
         self._sent = self._again = False
         self._refusal: Fact | None = None
@@ -201,6 +200,13 @@ class Transfer:
         self._sent = True
         return int(pycurl.PREREQFUNC_OK)
 
+    def _on_header(self, line: bytes) -> int | None:
+        self._header_bytes += len(line)
+        if self._header_bytes > self._limits.max_header_bytes:
+            return -1
+        self._lines.append(line)
+        return None
+
     def _on_progress(self, *_totals: int) -> None:
         self._reports += 1
         if self._reports > UNSUSPICIOUS_REPORTS:
@@ -211,8 +217,6 @@ class Transfer:
     def outcome(self) -> Response | OutboundError:
         """Return the response of a complete transfer, or why it cannot be used."""
         getinfo = self.easy.getinfo
-        if getinfo(pycurl.HEADER_SIZE) > self._limits.max_header_bytes:
-            return self._headers_too_large()
         complete, encoding = self._read_headers()
         if not complete:
             return self._unusable("protocol", Fact(_BROKEN_CODES[pycurl.E_PARTIAL_FILE]))
@@ -254,8 +258,6 @@ class Transfer:
         getinfo = self.easy.getinfo
         if self._reports > MAX_REPORTS:
             return self._unusable("too_large", Fact("many_pieces"))
-        if getinfo(pycurl.HEADER_SIZE) > self._limits.max_header_bytes:
-            return self._headers_too_large()
         received = bytes_received(getinfo(pycurl.ACTIVESOCKET))
         if self._received_before is None:
             # A connection that was there before has received earlier answers.
@@ -268,7 +270,7 @@ class Transfer:
     def _stopped_by_us(self, code: int) -> OutboundError | None:
         if code == pycurl.E_FILESIZE_EXCEEDED:
             return self._body_too_large()
-        if code == E_TOO_LARGE:
+        if code == E_TOO_LARGE or self._header_bytes > self._limits.max_header_bytes:
             return self._headers_too_large()
         host = self._endpoint.authority
         if self._refusal is not None and code == pycurl.E_COULDNT_CONNECT:
@@ -308,11 +310,14 @@ class Transfer:
         return OutboundError(code, host=self._endpoint.authority, problem=problem, **more)
 
     def _body_too_large(self) -> OutboundError:
-        problem = Fact("large_body", {"bytes": self._limits.max_bytes})
-        return self._unusable("too_large", problem, content_type=_shown(self.easy.getinfo(pycurl.CONTENT_TYPE) or ""))
+        return self._too_large(Fact("large_body", {"bytes": self._limits.max_bytes}))
 
     def _headers_too_large(self) -> OutboundError:
-        return self._unusable("too_large", Fact("large_headers", {"bytes": self._limits.max_header_bytes}))
+        return self._too_large(Fact("large_headers", {"bytes": self._limits.max_header_bytes}))
+
+    def _too_large(self, problem: Fact) -> OutboundError:
+        content_type = _shown(self.easy.getinfo(pycurl.CONTENT_TYPE) or "")
+        return self._unusable("too_large", problem, content_type=content_type)
 
 
 def bytes_received(descriptor: int) -> int:

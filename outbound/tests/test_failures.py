@@ -56,6 +56,7 @@ HANGS, DRIPS, SPEAKS = {"timeout_s": 0.2}, {"timeout_s": 0.4}, {"timeout_s": 2}
         (goes_on_with(CHUNKED + b"1;", b"a", 0), {}, "too_large", "in too many small pieces"),
         (goes_on_with(b"", b"\r\n" * 32768, 0), SPEAKS, "protocol", "not HTTP"),
         (says(H + b"X: " + b"y" * 200_000 + b"\r\nContent-Length: 0\r\n\r\n"), {}, "too_large", "more than 32 KiB"),
+        (says(H + b"X: y\r\n" * 10_000), {}, "too_large", "headers of more than 32 KiB"),
         (says(H + b"X: y\r\n" * 10_000 + b"Content-Length: 0\r\n\r\n"), {}, "too_large", "headers of more than 32 KiB"),
         (says(b"SSH-2.0-OpenSSH_9.2\r\n"), SPEAKS, "protocol", "not HTTP"),
         (says(b"\x00\x01\x02\x03" * 20), SPEAKS, "protocol", "not HTTP"),
