@@ -10,12 +10,18 @@ from typing import Any
 import psycopg
 import pytest
 import requests
+from django.db import DatabaseError
 
 from accounts.tests.factories import PASSWORD, make_user
+from common.database_state import cannot_write
 from dashboard.tests.pages import parsed
 from projects.services import create_project
+from scheduler.health import look
+from security.counting import PostgresCounters
+from seqpulse.devserver import embedded
 from tests.crash.own_server import TOKEN, OwnServer, own_server
 from tests.crash.scene import LONG_LEASE_S, assert_every_deployment_is_judged, events, one, plant, took
+from tests.databases import connected_to
 from tests.processes import wait_for
 
 pytestmark = pytest.mark.e2e
@@ -196,6 +202,15 @@ def refusals(server: OwnServer) -> tuple[int, int]:
     return len(lines), sum("unwritten" in line or line["event"] == "put_off" for line in lines)
 
 
+def check_standby(server: OwnServer) -> None:
+    """Check that a standby is known as what it is, also by its refusal of unlogged tables."""
+    with connected_to(embedded.url(server.directories[-1])):
+        assert look().state == "database_read_only"
+        with pytest.raises(DatabaseError) as refused:
+            PostgresCounters("rate_counters", {}).incr("a")
+        assert cannot_write(refused.value)
+
+
 def crash_with_asynchronous_commit(server: OwnServer) -> None:
     """Lose what was committed and not yet written."""
     server.end(signal.SIGKILL)
@@ -235,6 +250,7 @@ def test_a_database_that_goes_back_in_time_leaves_no_job_stuck_and_nothing_doubl
         wait_for(lambda: one(scene, BUSY), "jobs in flight")
         if go_back is promote_the_standby:
             server.make_lagging_standby()
+            check_standby(server)
         lost = wait_for(lambda: undone(server, key, go_back), "it to go back")  # noqa: B023
         up = one(scene, "SELECT now()")
         stuck = "SELECT count(*) = 0 FROM scheduled_jobs WHERE status = 'running' AND started_at < %s"
