@@ -27,13 +27,13 @@ def shared_fetcher() -> Fetcher:
     loop = asyncio.get_running_loop()
     if getattr(_thread, "loop", None) is not loop:
         connections = min(MAX_CONNECTIONS, max(open_file_limit() - OTHER_FILES, 16))
-        _thread.loop = loop
         _thread.fetcher = Fetcher(
             AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW),
             max_connections=connections,
             per_host=min(PER_HOST, connections),
             keep_alive=min(KEEP_ALIVE, connections // 2),
         )
+        _thread.loop = loop
     fetcher: Fetcher = _thread.fetcher
     return fetcher
 

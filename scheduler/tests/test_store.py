@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from explain.facts import Fact
 from scheduler import operations
@@ -38,6 +38,27 @@ def test_a_limited_claim_takes_the_oldest(journal: Journal) -> None:
     make_job(due_in_s=-1)
     oldest = make_job(due_in_s=-9)
     assert [job.id for job in JobStore("a", 30).claim(1)[0]] == [oldest.pk]
+
+
+def test_only_the_claim_does_not_wait_for_the_disk(journal: Journal, store: JobStore) -> None:
+    def waits() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            return str(cursor.fetchone()[0])
+
+    make_job()
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = local")  # unlike the server of the tests, which never waits
+    try:
+        with transaction.atomic():
+            job = claim_one(store)
+            assert waits() == "off"
+        with transaction.atomic():
+            assert store.complete([(job, "a result")]) == [job.id]
+            assert waits() == "local"
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET synchronous_commit")
 
 
 def test_two_claimers_never_get_the_same_job(journal: Journal) -> None:

@@ -1,6 +1,7 @@
 """Totals: exact under concurrency and crashes, and never falling."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 from django.db import transaction
@@ -30,6 +31,21 @@ def test_what_is_rolled_back_is_not_counted() -> None:
         COUNT.add({("a",): 1})
         transaction.set_rollback(True)
     assert total("test_things_total", "a") == 0
+
+
+def test_what_is_gathered_is_written_once_at_the_end_and_not_after_an_exception() -> None:
+    with totals.gathered():
+        for _ in range(3):
+            COUNT.add({("a",): 1})
+        DELAY.observe([(("a",), 0.5)])
+        assert totals.read() == {}
+    assert RunningTotal.objects.count() == 3
+    assert total("test_things_total", "a") == 3
+    with suppress(ZeroDivisionError), totals.gathered():
+        COUNT.add({("a",): 1})
+        raise ZeroDivisionError
+    COUNT.add({("a",): 1})
+    assert total("test_things_total", "a") == 4
 
 
 def test_a_histogram_holds_each_value_at_its_bound_and_their_sum() -> None:
