@@ -9,7 +9,7 @@ from typing import TypeVar
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from common.database_state import DatabaseState, state_of
+from common.database_state import DatabaseState, sqlstate_of, state_of
 
 T = TypeVar("T")
 
@@ -26,11 +26,15 @@ class DatabaseAway(Exception):
 
 # While the database is in one of these states nobody can do any work, whatever it is: wait, and count no attempt.
 OUTAGES = frozenset({DatabaseState.AWAY, DatabaseState.READ_ONLY, DatabaseState.FULL})
+# Privileges and features that are missing may be of one table: then the job fails, and is seen to fail.
+OF_ONE_TABLE = ("42501", "0A000")
 
 
 def is_outage(error: BaseException) -> bool:
     """Return whether the database is the reason for an error, and not the work."""
-    return isinstance(error, DatabaseAway) or state_of(error) in OUTAGES
+    if isinstance(error, DatabaseAway):
+        return True
+    return state_of(error) in OUTAGES and sqlstate_of(error) not in OF_ONE_TABLE
 
 
 def connection_lost(error: Exception) -> bool:
