@@ -27,6 +27,7 @@ NAMED = 3
 BARE_SHOWN = 20
 OFFERED = 100
 LONGEST_SEARCH = 100
+DEPLOYED_COUNTED = 10_000
 LAST_PAGE = 10_000
 
 
@@ -87,9 +88,10 @@ class Standings:
     """How all environments stand, and the ids of those that a page shows, in order.
 
     summary, judged (environments with a verdict), going (deployments in progress), critical (open critical hints) and
-    deployed (deployments ever) are of all; matching: number of environments that the selection lists. page, in_trouble,
-    hinted: ids of environments; watched: of the first deployments in progress; watched_on_page: of all on the page.
-    bare: projects without an environment that match, at most BARE_SHOWN + 1; offered: all, at most OFFERED + 1.
+    deployed (those finished in 30 days, at most DEPLOYED_COUNTED) are of all; matching: number of environments that the
+    selection lists. page, in_trouble, hinted: ids of environments; watched: of the first deployments in progress;
+    watched_on_page: of all on the page. bare: projects without an environment that match, at most BARE_SHOWN + 1;
+    offered: all, at most OFFERED + 1.
     """
 
     summary: HealthSummary
@@ -150,7 +152,11 @@ SELECT (SELECT json_object_agg(rank, number) FROM (SELECT rank, count(*) AS numb
     (SELECT json_agg(json_build_array(uuid, name)) FROM (
         SELECT uuid, name FROM shown ORDER BY lower(name), id LIMIT {OFFERED + 1}) AS projects),
     (SELECT count(deployment_id) FROM ranked), (SELECT coalesce(sum(going), 0)::int FROM ranked),
-    (SELECT coalesce(sum(critical_hints), 0)::int FROM ranked), (SELECT coalesce(sum(last_number), 0)::int FROM shown),
+    (SELECT coalesce(sum(critical_hints), 0)::int FROM ranked),
+    (SELECT count(*) FROM (SELECT FROM shown CROSS JOIN LATERAL (
+        SELECT FROM deployments AS deployment
+        WHERE deployment.project_id = shown.id AND deployment.finished_at > now() - interval '30 days'
+        LIMIT {DEPLOYED_COUNTED}) AS deployed LIMIT {DEPLOYED_COUNTED}) AS counted),
     (SELECT number FROM matching),
     ARRAY(SELECT id FROM page ORDER BY rank, project, name, id),
     ARRAY(SELECT id FROM ranked WHERE rank = (SELECT min(rank) FROM ranked WHERE rank IN (0, 2))
@@ -165,7 +171,7 @@ SELECT (SELECT json_object_agg(rank, number) FROM (SELECT rank, count(*) AS numb
 
 def standings_of(projects: QuerySet[Project], selection: Selection) -> Standings:
     """Read how the environments of these projects stand. One query, whose cost is that of a short row for each."""
-    visible, values = projects.order_by().values("id", "uuid", "name", "last_number").query.sql_with_params()
+    visible, values = projects.order_by().values("id", "uuid", "name").query.sql_with_params()
     names = [f"visible_{place}" for place in range(len(values))]
     sql = STANDINGS % {"projects": visible % tuple(f"%({name})s" for name in names)}
     wanted = {
