@@ -196,7 +196,7 @@ def test_a_page_of_thousands_costs_what_it_shows(browser_of, environment):
     plant(make_project(team=environment.project.team), 450)
     refreshed = browser_of.get(LIVE)
     assert queries_of(browser_of, LIVE) == before
-    assert abs(len(few.content) - len(refreshed.content)) < 1000
+    assert len(refreshed.content) < 1.1 * len(few.content)
     assert words(refreshed).count("env-") == words(few).count("env-")
     many = browser_of.get(OVERVIEW)
     assert len(many.content) < 120_000
