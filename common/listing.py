@@ -22,6 +22,15 @@ class ListFilter(django_filters.FilterSet):
 
     format = django_filters.ChoiceFilter(choices=[("json", "json")], method="every_row")
 
+    _form_class: Any = None
+
+    def get_form_class(self) -> Any:
+        """Return the class of the form that checks the parameters; django-filter makes one for each request."""
+        own = type(self)
+        if "_form_class" not in vars(own):
+            own._form_class = super().get_form_class()
+        return own._form_class
+
     def every_row(self, rows: Any, _name: str, _value: str) -> Any:
         return rows
 
