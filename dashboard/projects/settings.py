@@ -11,7 +11,7 @@ from accounts.permissions import Action, Actions
 from dashboard.forms import Refusals, changes
 from dashboard.page import current_user, page
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
-from dashboard.projects.queries import COUNTED_UP_TO, content_of, environments_of, project_of
+from dashboard.projects.queries import COUNTED_UP_TO, PER_PAGE, content_of, environments_of, project_of
 from metrics.deletion import archive as archive_project
 from metrics.deletion import delete_project
 from metrics.deletion import unarchive as unarchive_project
@@ -97,7 +97,8 @@ def show(request: HttpRequest, project: Project, actions: Actions, **forms: Any)
     """Render the page. forms: submitted forms with their errors."""
     context = {
         "project": project,
-        "environments": list(environments_of(project)),
+        "environments": list(environments_of(project)[: PER_PAGE + 1]),
+        "shown": PER_PAGE,
         "form": ProjectForm(project),
         "plan_form": PlanForm(initial={"plan": project.plan}),
         "environment_form": EnvironmentForm(),

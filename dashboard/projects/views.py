@@ -20,6 +20,7 @@ from dashboard.page import current_user, page
 from dashboard.projects.forms import NewProjectForm
 from dashboard.projects.queries import (
     ARCHIVED,
+    PER_PAGE,
     environments_of,
     project_list,
     project_of,
@@ -115,9 +116,12 @@ def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @page(of=project_of)
 def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpResponse:
     """Show code to paste into the pipeline and the service, filled in for one environment of the project."""
-    environments = list(environments_of(found))
+    environments = list(environments_of(found)[:PER_PAGE])
     wanted = request.GET.get("environment", "")
-    chosen = next((one for one in environments if str(one.pk) == wanted), environments[0] if environments else None)
+    chosen = next((one for one in environments if str(one.pk) == wanted), None)
+    if chosen is None and len(environments) == PER_PAGE and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
+        chosen = environments_of(found).filter(pk=int(wanted)).first()
+    chosen = chosen or (environments[0] if environments else None)
     context = {
         "project": found,
         "environments": environments,

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts.models import Role
 from analysis.models import DeploymentVerdict, EnvironmentStanding, Hint
 from dashboard.overview.parts import ORDER
 from dashboard.overview.queries import overview_of, projects_of
@@ -20,7 +21,7 @@ from dashboard.overview.standings import (
     Selection,
     selection_of,
 )
-from dashboard.projects.queries import PER_CARD
+from dashboard.projects.queries import PER_CARD, PER_PAGE
 from dashboard.tests.pages import HOSTILE, elements, queries_of, shows, words
 from deployments.models import Deployment, State
 from projects.models import Environment, Project
@@ -207,6 +208,7 @@ def test_a_page_of_thousands_costs_what_it_shows(browser_of, environment):
     assert len(asked.content) < 120_000
 
 
+@pytest.mark.environment(role=Role.OWNER)
 def test_pages_of_projects_show_some_of_very_many_environments(browser_of, environment):
     project, other = environment.project, make_project(team=environment.project.team, name="small")
     make_environment(project=other, name="only")
@@ -224,6 +226,12 @@ def test_pages_of_projects_show_some_of_very_many_environments(browser_of, envir
         listed += [words(row, "th bdi") for row in elements(page, "table.environments tbody tr")]
         assert "3601" in words(page, ".figures"), "the record is of all environments"
     assert listed == [f"env-{number:04}" for number in range(1, 121)] + ["prod"]
+    settings = browser_of.get(f"{path}settings/")
+    assert len(elements(settings, "table.places-table tbody tr")) == PER_PAGE
+    shows(settings, "Show all")
+    code = browser_of.get(f"{path}integration/", {"environment": str(environment.pk)})
+    assert len(elements(code, "nav.tabs a[href^='?environment=']")) == PER_PAGE
+    assert "prod" in words(code, "pre")
     assert [queries_of(browser_of, "/dashboard/projects/"), queries_of(browser_of, path)] == took
 
 
