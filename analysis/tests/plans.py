@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -18,15 +18,21 @@ from projects.tests.factories import make_environment
 
 @contextmanager
 def plans_of(text: str = "") -> Iterator[list[str]]:
-    """Yield a list that has, after the block, PostgreSQL's plan of each query of the block that contains the text."""
+    """Yield a list that has, after the block, PostgreSQL's plan of each query of the block that contains the text.
+
+    Without what was never executed: which partitions are read may turn out only when a statement runs.
+    """
     plans: list[str] = []
     with CaptureQueriesContext(connection) as queries:
         yield plans
     with connection.cursor() as cursor:
         for sql in (query["sql"] for query in queries.captured_queries):
             if text in sql and not sql.startswith("EXPLAIN"):
-                cursor.execute(f"EXPLAIN {sql}")
-                plans.append("\n".join(row[0] for row in cursor.fetchall()))
+                with transaction.atomic():
+                    cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {sql}")
+                    lines = [row[0] for row in cursor.fetchall()]
+                    transaction.set_rollback(True)
+                plans.append("\n".join(line for line in lines if "(never executed)" not in line))
 
 
 def make_history() -> Deployment:

@@ -1,5 +1,6 @@
 """Django's engine for PostgreSQL, with django-prometheus' counters, prepared statements and a free health check."""
 
+import re
 import select
 from typing import Any
 
@@ -8,16 +9,22 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 from django.db.backends.utils import CursorWrapper
 from django_prometheus.db.backends.postgresql import base
 from django_prometheus.db.common import ExportingCursorWrapper
+from psycopg.sql import Literal
 
 # psycopg prepares a statement when it comes for the sixth time on a connection.
 PREPARE_AFTER = 5
 
 
+PLACE = re.compile(r"\$(\d+)")
+
+
 class Operations(DatabaseOperations):
-    """PostgreSQL's, which also show statements with values of their own, for tests that count queries."""
+    """PostgreSQL's, which also show statements whose values are sent apart, for tests that look at statements."""
 
     def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
-        return sql if isinstance(cursor, psycopg.RawCursor) else super().last_executed_query(cursor, sql, params)
+        if not isinstance(cursor, psycopg.RawCursor):
+            return super().last_executed_query(cursor, sql, params)
+        return PLACE.sub(lambda place: Literal(params[int(place[1]) - 1]).as_string(), sql)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
