@@ -114,8 +114,8 @@ def _hostile(value: str) -> bool:
 
 
 def save_columns(row: Model, names: Iterable[str]) -> None:
-    """Save those of these fields that are columns of the row."""
-    columns = {field.name for field in row._meta.concrete_fields}
+    """Save those of these fields that are columns of the row. An id counts as changed when it comes in other digits."""
+    columns = {field.name for field in row._meta.concrete_fields if not field.primary_key}
     row.save(update_fields=[name for name in names if name in columns])
 
 

@@ -11,6 +11,7 @@ import pytest
 from django.core.exceptions import RequestDataTooBig
 from django.test import Client
 
+from accounts.tests.factories import make_membership
 from deployments.models import Deployment
 from deployments.tests.pipeline import Pipeline
 from projects.tests.factories import make_environment
@@ -267,6 +268,17 @@ def test_the_admins_forms_take_hostile_values(admin_client: Client, value: str) 
     ]
     for path, fields in changes:
         no_crash(admin_client.post(path, dict.fromkeys(fields, value)))
+
+
+def test_the_id_of_an_inline_row_in_other_digits_changes_nothing_else(admin_client: Client) -> None:
+    member = make_membership()
+    digits = str(member.pk).translate({ord("0") + n: 0x660 + n for n in range(10)})
+    row = {"id": digits, "team": member.team_id, "user": member.user_id, "role": "viewer"}
+    form = {f"memberships-0-{name}": value for name, value in row.items()}
+    form |= {"name": member.team.name, "memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "1"}
+    assert admin_client.post(f"/admin/accounts/team/{member.team_id}/change/", form).status_code == 302
+    member.refresh_from_db()
+    assert member.role == "viewer"
 
 
 def served(path: str, *, query: str = "", content_type: str = "text/plain", body: bytes = b"") -> int:

@@ -145,7 +145,8 @@ def keep(page: Page, name: str) -> None:
     On a busy machine its compositor sometimes misses the first request.
     """
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    path = SCREENSHOTS / f"{name}.png"
+    # JPEG takes half the time of PNG, and there are hundreds.
+    path = SCREENSHOTS / f"{name}.jpg"
     try:
         page.screenshot(path=path, full_page=True)
     except TookTooLong:

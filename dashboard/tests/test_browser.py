@@ -363,7 +363,7 @@ def test_a_phone_shows_verdict_and_reason_on_its_first_screen(site, live_server,
     deployment = scenes.with_baseline(scenes.environment_of(user), **scenes.BROKEN)
     site.set_viewport_size(PHONE)
     sign_in(site, live_server, address(deployment))
-    site.screenshot(path=SCREENSHOTS / "deployment-first-screen-phone.png")
+    site.screenshot(path=SCREENSHOTS / "deployment-first-screen-phone.jpg")
     for part in ("#verdict-title", ".verdict-summary"):
         box = site.locator(part).bounding_box()
         assert box["y"] + box["height"] <= PHONE["height"], part
