@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext_lazy
 from common.modeladmin import GuardedAdmin, MachineMadeAdmin, OwnerAdmin, shown_once
 from projects.admin_actions import block_endpoints, change_plan, changed_rows, unblock_endpoints
 from projects.models import PLAN_CHOICES, ApiKey, Environment, ExcludedWindow, PolicySource, PolicyVersion, Project
+from projects.policies import validate_policy
 from projects.services import issue_api_key, set_policy
 from projects.signing import enable_signing
 from projects.units import METRICS_WITH_UNITS
@@ -130,7 +131,11 @@ class EnvironmentForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
 
     def clean_policy(self) -> Any:
         policy = self.cleaned_data["policy"]
-        return {} if policy is None else policy
+        if policy is None:
+            return {}
+        # The model's validators pass over what Django takes for empty: [] and "" are no policies.
+        validate_policy(policy)
+        return policy
 
 
 @admin.register(Environment)

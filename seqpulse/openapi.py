@@ -17,6 +17,9 @@ class Schema(SpectacularAPIView):
     # Django's: REST framework renders a description of the view, here with what renders the document.
     options = View.options  # type: ignore[assignment]
 
+    def _get_version_parameter(self, request: Any) -> None:
+        """Ignore a version in the query, which would become part of a header: there is one."""
+
 
 class Docs(SpectacularSwaggerSplitView):
     """The page."""

@@ -193,6 +193,12 @@ def test_what_is_only_read_is_refused_in_json_without_a_token(path: str) -> None
     assert answer.json()["detail"] == f"This address takes {answer['Allow']}."
 
 
+def test_a_version_in_the_query_does_not_become_part_of_a_header(client: Client) -> None:
+    answer = client.get("/api/schema?version=%0D%0AX-A%3A+b")
+    assert answer.status_code == 200
+    assert "X-A" not in answer["Content-Disposition"]
+
+
 @pytest.mark.parametrize("path", ["/api/docs", "/api/schema"])
 def test_the_documentation_says_which_methods_it_takes(client: Client, path: str) -> None:
     answer = client.options(path)
