@@ -186,8 +186,10 @@ class TriggerView(APIView):
         if body["wait_for_pre"] or trigger.force or trigger.policy is not None:
             return None
         done = statements.start(key, counter, trigger)
-        if done is None or done.uuid is None:
-            return None if done is None else Usual(done.used)
+        if done is None:
+            return None
+        if done.uuid is None:
+            return Usual(done.used)
         return Usual(done.used, trigger_answer(done.uuid, done.number, "created", [*done.notes, *body["notes"]]))
 
 
@@ -242,6 +244,8 @@ class FinishView(APIView):
             return None
         how = {"result": body["result"], "metrics_endpoint": body["metrics_endpoint"]}
         done = statements.finish(key, counter, body["deployment_id"], **how)
-        if done is None or done.uuid is None:
-            return None if done is None else Usual(done.used)
+        if done is None:
+            return None
+        if done.uuid is None:
+            return Usual(done.used)
         return Usual(done.used, finish_answer(done.uuid, "accepted", done.notes))

@@ -25,8 +25,8 @@ from projects.authentication import CALLING, Counter, SeenKey
 from projects.plans import PLANS
 from scheduler.queue import DUE_SOON, notify, writing
 
+# Both ways log the same lines.
 logger = structlog.get_logger("deployments.services")
-
 
 # Project.effective_window_minutes; NULL for an unknown plan.
 _CASES = " ".join(f"WHEN '{name}' THEN {plan.window_minutes}" for name, plan in PLANS.items())
@@ -35,8 +35,8 @@ INTERVAL = "make_interval(secs => %(interval_s)s::float8)"
 # deployments.plan.valid_for
 VALID_FOR = f"greatest({INTERVAL}, '{SHORTEST_USE_S} s')"
 
-# What is left to do: nobody is told of the changes by their triggers.
-AFTER = f"""set_config('seqpulse.announce', %(announce)s, true), (SELECT {DUE_SOON} FROM written)"""  # noqa: S608
+# Who announces the changes, the triggers at once or `run` later, and whether pollers are to be woken.
+AFTER = f"""set_config('seqpulse.announce', %(announce)s, true), (SELECT {DUE_SOON} FROM written)"""  # noqa: S608  (ours)
 
 # As services.find_or_insert decides. A rollback (rolls_back_to) needs a good earlier deployment of a commit that
 # begins alike, and another commit since.
@@ -127,16 +127,25 @@ class Done:
     notes: Sequence[Fact] = ()
 
 
-def written(statement: str, values: dict[str, str]) -> list[tuple[Any, ...]]:
-    """Run a statement and have announced what it changed; return its rows without the columns that say this."""
+def run(statement: str, key: SeenKey, counter: Counter, values: dict[str, str]) -> tuple[Any, ...] | None:
+    """Run TRIGGER or FINISH and have announced what it changed.
+
+    Returns: its row without the columns of AFTER; None where the key is not usable any more.
+    """
     later = not connection.in_atomic_block
-    rows = prepared(statement, {**values, "announce": "later" if later else "now"})
-    for _, _, jobs_due, _, deployment_id, *_ in rows:
-        if deployment_id is not None and later:
-            announcer.announce(deployment_id, jobs_due=jobs_due)
-        elif jobs_due:
-            notify()
-    return [(used, project, *others) for used, _, _, project, _, *others in rows]
+    common = {
+        "interval_s": str(settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS),
+        "announce": "later" if later else "now",
+    }
+    rows = prepared(statement, {**key.calling(counter), **common, **values})
+    if not rows:
+        return None
+    [(used, _, jobs_due, project, deployment_id, *others)] = rows
+    if deployment_id is not None and later:
+        announcer.announce(deployment_id, jobs_due=jobs_due)
+    elif jobs_due:
+        notify()
+    return used, project, *others
 
 
 # Texts of a trigger call that become columns as they are.
@@ -146,21 +155,18 @@ SHOWN = ("kind", "branch", "commit_sha", "version", "author", "url", "commit_mes
 def start(key: SeenKey, counter: Counter, trigger: Trigger) -> Done | None:
     """Start the deployment of a usual call; return None where the key is not usable any more."""
     committed_at: datetime | None = trigger.facts.get("committed_at")
-    shown = {name: trigger.facts.get(name, "") for name in SHOWN}
     values = {
-        **key.calling(counter),
-        **shown,
+        **{name: trigger.facts.get(name, "") for name in SHOWN},
         "env": trigger.env,
         "given": trigger.metrics_endpoint,
         "idempotency_key": trigger.idempotency_key or "",
         "settle_s": "" if trigger.settle_s is None else str(trigger.settle_s),
-        "interval_s": str(settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS),
         "committed_at": committed_at.isoformat() if committed_at else "",
     }
-    rows = written(TRIGGER, values)
-    if not rows:
+    row = run(TRIGGER, key, counter, values)
+    if row is None:
         return None
-    [(used, project, uuid, number, endpoint)] = rows
+    used, project, uuid, number, endpoint = row
     if uuid is None:
         return Done(used)
     logger.info("deployment_started", deployment_id=str(uuid), project_id=str(project))
@@ -169,17 +175,10 @@ def start(key: SeenKey, counter: Counter, trigger: Trigger) -> Done | None:
 
 def finish(key: SeenKey, counter: Counter, uuid: UUID, *, result: str, metrics_endpoint: str = "") -> Done | None:
     """Finish the deployment of a usual call; return None where the key is not usable any more."""
-    values = {
-        **key.calling(counter),
-        "uuid": str(uuid),
-        "result": result,
-        "given": metrics_endpoint,
-        "interval_s": str(settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS),
-    }
-    rows = written(FINISH, values)
-    if not rows:
+    row = run(FINISH, key, counter, {"uuid": str(uuid), "result": result, "given": metrics_endpoint})
+    if row is None:
         return None
-    [(used, project, settle_s, samples, endpoint)] = rows
+    used, project, settle_s, samples, endpoint = row
     if samples is None:
         return Done(used)
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project), result=result)
