@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -13,6 +13,7 @@ import pytest
 import structlog
 from django.db import connection, models, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from analysis.tests.factories import make_verdict
 from deployments.models import Deployment, DeploymentKey
@@ -169,6 +170,7 @@ TRIGGERS = [
     ),
     Case("force", {**PROD, "force": True}, lambda w: w.pipeline.trigger()),
     Case("force with nothing running", {**PROD, "force": True}),
+    Case("waiting for the sample from before", {**PROD, "wait_for_pre": True}),
     Case("a policy", {**PROD, "policy": {"limits": {"latency_p95": 800}}}),
     Case("a wrong policy", {**PROD, "policy": {"limits": 7}}, status=400),
     Case("an endpoint to be taken", {"env": "bare", "metrics_endpoint": OTHER}),
@@ -292,6 +294,37 @@ def test_both_ways_answer_and_write_alike(case: Case, monkeypatch: pytest.Monkey
     expected = outcome(case, one_statement=False, monkeypatch=monkeypatch)
     assert expected["status"] == case.status
     assert outcome(case, one_statement=True, monkeypatch=monkeypatch) == expected
+
+
+SHORT = [usual("a trigger", PROD), finish("a finish", usual=True, trigger={"settle_seconds": 1})]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("interval_s", [0.25, 1.0, 7.5])
+@pytest.mark.parametrize("case", SHORT, ids=lambda case: case.name)
+def test_both_ways_plan_alike_by_short_intervals(
+    case: Case, interval_s: float, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """Where a sample may be taken for longer than an interval, and intervals are no whole seconds."""
+    settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS = interval_s
+    expected = outcome(case, one_statement=False, monkeypatch=monkeypatch)
+    assert outcome(case, one_statement=True, monkeypatch=monkeypatch) == expected
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("seconds_ago", "is_noted"), [(None, True), (59, False), (61, True)])
+@pytest.mark.parametrize("way", ["one statement", "counted only", "usual"])
+def test_the_last_use_of_a_key_is_noted_to_the_minute(
+    shop: World, way: str, seconds_ago: int | None, is_noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "usual":
+        monkeypatch.setattr(usual_calls, "seen_key", lambda secret: None)
+    now = timezone.now()
+    used_at = None if seconds_ago is None else now - timedelta(seconds=seconds_ago)
+    ApiKey.objects.update(last_used_at=used_at)
+    answer = shop.pipeline.get("/deployments") if way == "counted only" else shop.pipeline.trigger()
+    assert answer.status_code == 200
+    assert (ApiKey.objects.get().last_used_at != used_at) == is_noted
 
 
 def outcomes(answers: list[Any]) -> Counter[Any]:
