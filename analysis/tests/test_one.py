@@ -1,16 +1,19 @@
 """One deployment and the list of all in the API: rows as they are, without objects."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from analysis.one import find
 from analysis.tests.factories import make_hint, make_verdict
 from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
-from metrics.models import Phase
+from metrics.models import ALWAYS_KNOWN, MARGIN, MetricSample, Phase
 from metrics.tests.factories import make_sample
 from projects.models import Environment
 from projects.services import NewProject
@@ -62,6 +65,32 @@ def test_a_pending_verdict_takes_two_statements(pipeline: Pipeline, environment:
     assert (answer.status_code, answer.json()["samples"]) == (202, {"collected": 2, "expected": 5})
     # The key with the count of its calls, and the deployment.
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_the_samples_that_are_counted_are_those_that_are_judged(environment: Environment, finished: bool) -> None:
+    started = timezone.now()
+    deployment = make_deployment(
+        environment=environment,
+        state="finished" if finished else "running",
+        started_at=started,
+        finished_at=started + timedelta(seconds=5) if finished else None,
+        settle_s=90,
+    )
+    other = make_deployment(environment=environment, state="finished")
+    end = started + timedelta(seconds=5 + 90 + deployment.window_samples * deployment.interval_s) + MARGIN
+    second = timedelta(seconds=1)
+    times = (started - MARGIN - second, started - MARGIN, started, end - second, end)
+    for place, at in enumerate(times):
+        make_sample(deployment, sequence_index=place + 1, collected_at=at)
+    for place, name in enumerate((*ALWAYS_KNOWN, "latency_p95"), start=10):
+        make_sample(deployment, sequence_index=place, collected_at=started + place * second, **{name: None})
+    make_sample(deployment, phase=Phase.PRE)
+    make_sample(other, collected_at=started)
+    found = find(environment.project_id, deployment.uuid)
+    judged = MetricSample.objects.of(deployment).filter(phase=Phase.POST).count()
+    assert found is not None
+    assert found.collected == judged == (4 if finished else 5)
 
 
 def test_a_hint_in_the_list_names_its_deployment(pipeline: Pipeline, environment: Environment) -> None:

@@ -1,33 +1,48 @@
 """Whose deployment a trigger call gets: keys, commits, and what a later run supersedes."""
 
 import pytest
+from django.db.models.functions import Lower
 
 from deployments.commits import same_commit
 from deployments.models import Deployment, State
+from deployments.rollbacks import is_same
+from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import ENDPOINT, Pipeline
+from projects.models import Environment
 from projects.services import NewProject, add_environment
 
 LONG = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        (LONG, LONG, True),
-        (LONG, LONG[:7], True),
-        (LONG[:12].upper(), LONG, True),
-        (LONG[:4], LONG, True),
-        (LONG, LONG[:7] + "0", False),
-        # Revisions, tags and the like are no SHA that could be abbreviated.
-        ("r41", "r411", False),
-        ("41", "411", False),
-        ("v1.2", "v1.2.3", False),
-        ("abcd123", "abcd123-dirty", False),
-        ("Release-7", "release-7", True),
-    ],
-)
+COMMITS = [
+    (LONG, LONG, True),
+    (LONG, LONG[:7], True),
+    (LONG[:12].upper(), LONG, True),
+    (LONG[:4], LONG, True),
+    (LONG, LONG[:7] + "0", False),
+    # Revisions, tags and the like are no SHA that could be abbreviated.
+    ("r41", "r411", False),
+    ("41", "411", False),
+    ("v1.2", "v1.2.3", False),
+    ("abcd123", "abcd123-dirty", False),
+    ("Release-7", "release-7", True),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "same"), COMMITS)
 def test_commits_are_compared_by_prefix_where_they_are_shas(one: str, other: str, same: bool) -> None:
     assert same_commit(one, other) == same_commit(other, one) == same
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("one", "other", "same"), COMMITS)
+def test_rows_with_a_commit_are_found_as_commits_are_compared(
+    environment: Environment, one: str, other: str, same: bool
+) -> None:
+    for stored, given in ((one, other), (other, one)):
+        make_deployment(environment=environment, commit_sha=stored, state=State.FINISHED)
+        rows = Deployment.objects.filter(commit_sha=stored).alias(lowered=Lower("commit_sha"))
+        assert rows.filter(is_same(given)).exists() == same
 
 
 @pytest.mark.django_db
