@@ -1,4 +1,4 @@
-"""What an error of the database means: it is away, cannot be written, or is busy. Told by SQLSTATE, never by text."""
+"""What an error of the database means: it is away, cannot be written, or is busy. By SQLSTATE, never by text."""
 
 import time
 from collections.abc import Iterator

@@ -23,8 +23,8 @@ logger = structlog.get_logger(__name__)
 
 GATHER_S = 0.01
 RETRY_AFTER_S = 1.0
-# Failures in a row that are logged: other lines tell of a database that is away for longer.
-TELL_MOST = 2
+# Failures in a row that are logged: that the database is away for longer is logged elsewhere.
+LOGGED_FAILURES = 2
 # Changes that wait while the database is away; older ones are forgotten, because whoever reconnects looks again.
 MOST_WAITING = 10_000
 # Nothing is lost if the server crashes, so nothing waits for the disk.
@@ -73,7 +73,7 @@ class Announcer:
                     self._done(waiting)
                     waiting, failures = [], 0
                 except Exception as error:
-                    if failures < TELL_MOST:
+                    if failures < LOGGED_FAILURES:
                         logger.warning("announcer_lost", error=str(error).strip())
                     if link is not None:
                         link.close()

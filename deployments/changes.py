@@ -1,4 +1,4 @@
-"""Changes that web processes are told of: what was written is announced in the transaction that writes it.
+"""Changes that web processes are notified of: what was written is announced in the transaction that writes it.
 
 Triggers (analysis/migrations/0004_announce_changes.py) announce changes of deployments, verdicts and failed jobs, and
 metrics/storing.py announces samples. The usual trigger and finish are announced after their commit
@@ -34,7 +34,7 @@ def team(team_id: int) -> str:
     return f"t{team_id}"
 
 
-# What notifications would tell, for processes that receive none: one row per topic, whose second column differs after a
+# The same as notifications, for processes that receive none: one row per topic, whose second column differs after a
 # change. Arguments: the ids of each kind of topic.
 FINGERPRINTS: LiteralString = """
 SELECT 's' || deployments.id, concat(state, ' ', verdict.xmin)
