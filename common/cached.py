@@ -35,7 +35,7 @@ class Cached(Generic[T]):
         self.patience_s = patience_s
         self.lock = threading.Lock()
         self.kept: tuple[float, T] | None = None
-        # When the work began that is going on, or was done last.
+        # When the work began that is going on.
         self.began: float | None = None
 
     def get(self) -> T:
@@ -57,6 +57,8 @@ class Cached(Generic[T]):
                 self.kept = (time.monotonic() + self.seconds, answer)
             return self.kept[1]
         finally:
+            # Whoever meets the next thread between its lock and its work must not measure by this one.
+            self.began = None
             self.lock.release()
 
     def _patience(self, now: float) -> float:

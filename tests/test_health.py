@@ -290,6 +290,19 @@ def test_callers_do_not_wait_without_end_for_an_answer_that_does_not_come() -> N
     assert first.result(10) == cached.get() == "late"
 
 
+def test_patience_is_not_measured_by_work_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("common.cached.time.monotonic", lambda: clock[0])
+    cached = Cached(lambda: "fresh", 0, overdue=lambda: "overdue", patience_s=10)
+    assert cached.get() == "fresh"
+    clock[0] += 11
+    # As another thread that is about to begin.
+    with cached.lock:
+        waiting = in_background(cached.get)
+        time.sleep(0.05)
+    assert waiting.result(10) == "fresh"
+
+
 def test_while_an_answer_is_computed_the_last_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("common.cached.time.monotonic", lambda: clock[0])
