@@ -105,6 +105,8 @@ class LocalCounters:
         self.lock = threading.Lock()
         # By caller: the end of its period, in seconds since the epoch, and the calls in it.
         self.counts: dict[str, tuple[int, int]] = {}
+        # When those whose period is over were last forgotten: twice in a second would forget nobody more.
+        self.cleared_at = 0
 
     def incr(self, key: str, period_s: int) -> tuple[int, int]:
         """Count a call; return the calls in this period, and the period's end in seconds since the epoch."""
@@ -113,8 +115,9 @@ class LocalCounters:
             end, count = self.counts.get(key, (0, 0))
             if end <= now:
                 end, count = now + period_s, 0
-                if len(self.counts) >= self.most:
+                if len(self.counts) >= self.most and self.cleared_at != now:
                     self.counts = {other: each for other, each in self.counts.items() if each[0] > now}
+                    self.cleared_at = now
                 if len(self.counts) >= self.most:
                     return sys.maxsize, end
             self.counts[key] = (end, count + 1)
