@@ -71,7 +71,7 @@ SERVICE = only(
     environment=by_name({"type": ["string", "integer"]}, "^[A-Z][A-Z0-9_]*$"),
     command=COMMAND,
     healthcheck=HEALTHCHECK,
-    depends_on={"oneOf": [texts(), by_name(only(("condition",), condition=CONDITION))]},
+    depends_on={"oneOf": [texts(), by_name(only(("condition",), condition=CONDITION, restart={"type": "boolean"}))]},
     ports=texts(r"^([0-9.]+:)?([0-9]+|\$\{[A-Z_]+:-[0-9]+\}):[0-9]+$"),
     volumes=texts("^(\\./)?[A-Za-z0-9_./-]+:/[A-Za-z0-9_./-]*(:ro|:rw)?$"),
     secrets=texts(),
@@ -146,6 +146,7 @@ def test_the_compose_file_keeps_to_the_form() -> None:
         (("services", "poller", "healthcheck", "test"), ["python", "-m", "it"]),
         (("services", "poller", "healthcheck", "intervals"), "15s"),
         (("services", "poller", "depends_on"), {"migrate": {"condition": "service_ready"}}),
+        (("services", "proxy", "depends_on"), {"web": {"condition": "service_started", "restart": "always"}}),
         (("services", "poller", "stop_grace_period"), 30),
         (("services", "grafana", "volumes"), ["grafana"]),
         (("services", "grafana", "volumes"), ["grafana:/var/lib/grafana:readonly"]),
@@ -205,6 +206,10 @@ def test_prometheus_asks_the_web_server_under_a_name_that_it_answers_to() -> Non
     assert host in web["environment"]["ALLOWED_HOSTS"].split(",")
     assert port == "8000"
     assert scrape["authorization"]["credentials_file"] == "/run/secrets/metrics_token"
+
+
+def test_the_proxy_starts_again_with_the_web_server_whose_address_it_has_looked_up() -> None:
+    assert compose()["services"]["proxy"]["depends_on"]["web"]["restart"] is True
 
 
 def test_grafana_finds_its_source_and_dashboards() -> None:
