@@ -9,8 +9,10 @@ from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -24,10 +26,11 @@ from deployments.tests.pipeline import Pipeline
 from metrics.tests.factories import make_sample, of_job
 from projects.models import ApiKey, Environment
 from projects.services import NewProject, create_project
-from scheduler.health import Health
+from scheduler.health import Health, health
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
 from seqpulse.front import health_watch, waiting
+from tests.databases import server_url
 from tests.held import Server, streaming
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -235,6 +238,19 @@ def test_open_status_pages_are_told_of_the_health_by_one_look_for_all(
     seen = len(looks)
     time.sleep(0.2)
     assert len(looks) == seen
+
+
+def test_a_look_at_the_health_over_a_lost_connection_takes_a_new_one() -> None:
+    """The database is not away because a connection ended that was kept from the last look."""
+    health.forget()
+    assert "database_away" not in health_watch.problems()
+    connection.health_check_enabled = True  # type: ignore[attr-defined]
+    ended = connection.connection.info.backend_pid
+    with psycopg.connect(server_url(connection.settings_dict["NAME"])) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [ended])
+    health.forget()
+    assert "database_away" not in health_watch.problems()
+    health.forget()
 
 
 def test_the_page_names_its_stream_only_where_the_server_has_one(server: Server) -> None:

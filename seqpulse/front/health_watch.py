@@ -2,6 +2,8 @@
 
 import asyncio
 
+from django.db import close_old_connections
+
 from deployments.changes import HEALTH
 from scheduler.health import health
 from seqpulse.front.waiting import Waiting
@@ -17,8 +19,14 @@ async def watch_health(waiting: Waiting) -> None:
         if HEALTH not in waiting.topics.watched():
             last = None
             continue
-        found = list((await asyncio.get_running_loop().run_in_executor(waiting.threads, health.get)).problems)
+        found = await asyncio.get_running_loop().run_in_executor(waiting.threads, problems)
         # What the page was made of may be older than the first look.
         if found != last:
             waiting.topics.announce([HEALTH])
         last = found
+
+
+def problems() -> list[str]:
+    """Return what is wrong, on a thread that serves no requests: each of those would begin with this."""
+    close_old_connections()
+    return list(health.get().problems)
