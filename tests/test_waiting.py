@@ -125,6 +125,10 @@ def test_changes_are_forgotten_and_then_anything_may_have_changed(monkeypatch: p
         assert held.topics.changed_since(["s3"], before)
         assert not held.topics.changed_since(["s3"], now() + 0.001)
         assert held.topics.changed_since([EVERYTHING], before)
+        last = now()
+        held.topics.announce(["s2"])
+        assert held.topics.changed_since([EVERYTHING], last)
+        assert not held.topics.changed_since([EVERYTHING], now() + 0.001)
 
     run(test)
 
