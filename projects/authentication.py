@@ -141,10 +141,16 @@ def count_call(request: HttpRequest, key: SeenKey, counter: Counter) -> int | No
     return None if used is None else int(used)
 
 
+def secret_of(request: HttpRequest | Request) -> str:
+    """Return the secret in the header X-API-Key, "" where there is none."""
+    secret: str = request.META.get("HTTP_X_API_KEY", "").strip()
+    return secret
+
+
 def key_of(request: HttpRequest) -> ApiKey | None:
     """Return the usable key of the request, looked up once per request."""
     if not hasattr(request, "seqpulse_key"):
-        secret = request.META.get("HTTP_X_API_KEY", "").strip()
+        secret = secret_of(request)
         request.seqpulse_key = look_up(secret) if secret else None  # type: ignore[attr-defined]
     key: ApiKey | None = request.seqpulse_key  # type: ignore[attr-defined]
     return key
@@ -154,7 +160,7 @@ class ApiKeyAuthentication(BaseAuthentication):
     """Authenticate by the header X-API-Key: sp_… Missing, unknown and revoked keys get 401."""
 
     def authenticate(self, request: Request) -> tuple[Caller, ApiKey] | None:
-        if not request.META.get("HTTP_X_API_KEY", "").strip():
+        if not secret_of(request):
             return None
         key = key_of(request._request)
         if key is None:

@@ -12,7 +12,7 @@ from allauth.account.utils import url_str_to_user_pk
 from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, ResolverMatch, resolve
 from django_ratelimit.core import get_usage
 
 from accounts.login_names import account_named, spelled_alike
@@ -74,12 +74,21 @@ def user_bucket(request: HttpRequest) -> str:
     return f"user:{request.user.pk}"
 
 
+def resolved(request: HttpRequest) -> ResolverMatch | None:
+    """Return the view of this address, None where there is none."""
+    try:
+        return resolve(request.path_info)
+    except Resolver404:
+        return None
+
+
 def limit_of(request: HttpRequest) -> Limit:
     """Return the limit that the view of this address declares (`security.limits.limited`), else the usual one."""
-    try:
-        view: Any = resolve(request.path_info).func
-    except Resolver404:
-        view = None
+    return declared_limit(request, resolved(request))
+
+
+def declared_limit(request: HttpRequest, match: ResolverMatch | None) -> Limit:
+    view: Any = match and match.func
     # A class declares it for the function returned by as_view().
     limit = getattr(view, "rate_limit", None) or getattr(getattr(view, "view_class", None), "rate_limit", None)
     if limit is not None and (not limit.methods or request.method in limit.methods):

@@ -11,19 +11,18 @@ from django.core.cache import caches
 from django.core.exceptions import RequestDataTooBig
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
-from django.urls import Resolver404, ResolverMatch, resolve
 from django_ratelimit import ALL
 from django_ratelimit.core import EXPIRATION_FUDGE, _get_window, _make_cache_key
 from rest_framework.exceptions import APIException, UnsupportedMediaType
 
 from common.database import is_lost
 from deployments.api import Usual
-from projects.authentication import Counter, SeenKey, count_call, seen_key
+from projects.authentication import Counter, SeenKey, count_call, secret_of, seen_key
 from security.addressing import address_of
 from security.counting import PostgresCounters
 from security.limits import Caller, Limit, Usage
 from seqpulse.api import AlwaysJSON, StrictJSONParser
-from seqpulse.limits import limit_of, remember_usage
+from seqpulse.limits import declared_limit, remember_usage, resolved
 
 logger = structlog.get_logger(__name__)
 
@@ -41,21 +40,23 @@ class UsualCallsMiddleware:
 
     def answer(self, request: HttpRequest) -> HttpResponse | None:
         """Return the answer of a usual call, else None."""
-        secret = request.META.get("HTTP_X_API_KEY", "").strip()
+        secret = secret_of(request)
         key = seen_key(secret) if secret and counts_in_postgres() else None
-        limit = limit_of(request) if key else None
-        if key is None or limit is None or limit.by != Caller.KEY or len(limit.groups) != 1:
+        if key is None:
+            return None
+        match = resolved(request)
+        limit = declared_limit(request, match)
+        if limit.by != Caller.KEY or len(limit.groups) != 1:
             return None
         structlog.contextvars.bind_contextvars(ip=address_of(request))
         counter, reset_at = counter_of(key, limit)
-        match = resolved(request.path_info)
         found = attempt(request, getattr(match and match.func, "view_class", None), key, counter)
         if found is None:
             return None
         usage = None if found.used is None else Usage(counter.limit, found.used, reset_at)
         if found.answer is None:
             if usage is not None and usage.exceeded:
-                logger.warning("rate_limited", limit=usage.limit, used=usage.used)
+                logger.warning("rate_limited", group=limit.groups[0], limit=usage.limit, used=usage.used)
             remember_usage(request, usage)
             return None
         request.resolver_match = match
@@ -90,13 +91,6 @@ def go_on_after(error: Error) -> None:
     if is_lost(error):
         logger.warning("connection_lost", error=str(error).strip())
         connection.close()
-
-
-def resolved(path: str) -> ResolverMatch | None:
-    try:
-        return resolve(path)
-    except Resolver404:
-        return None
 
 
 def counts_in_postgres() -> bool:

@@ -264,7 +264,7 @@ def outcome(case: Case, *, one_statement: bool, monkeypatch: pytest.MonkeyPatch)
         body = case.body(made) if callable(case.body) else case.body
         content = body if isinstance(body, bytes) else json.dumps(body)
         headers = {"Content-Type": "application/json", **case.headers}
-        with CaptureQueriesContext(connection) as asked:
+        with CaptureQueriesContext(connection) as asked, structlog.testing.capture_logs() as logs:
             answer = made.pipeline.client.post(
                 case.path, content, content_type=headers["Content-Type"], headers=headers
             )
@@ -280,6 +280,7 @@ def outcome(case: Case, *, one_statement: bool, monkeypatch: pytest.MonkeyPatch)
             "body": {name: value for name, value in body.items() if name != "deployment_id"},
             "names a deployment": bool(body.get("deployment_id")),
             "headers": {name: times.get(name, value) for name, value in answer.headers.items()},
+            "logged as refused": [line for line in logs if line["event"] == "rate_limited"],
             **{model._meta.db_table: rows(model) for model in TABLES},
         }
         transaction.set_rollback(True)
@@ -293,6 +294,7 @@ def test_both_ways_answer_and_write_alike(case: Case, monkeypatch: pytest.Monkey
     settings.SEQPULSE_RATES = dict.fromkeys(settings.SEQPULSE_RATES, LIMIT)
     expected = outcome(case, one_statement=False, monkeypatch=monkeypatch)
     assert expected["status"] == case.status
+    assert bool(expected["logged as refused"]) == (case.status == 429)
     assert outcome(case, one_statement=True, monkeypatch=monkeypatch) == expected
 
 
