@@ -20,12 +20,17 @@ READING = ("GET", "HEAD", "OPTIONS")
 WORDS_400 = "The server could not read this request."
 
 
+def retry_url(method: str | None) -> str:
+    """Return the target of "try again": "" (the same address) if the method stores nothing, else the start page."""
+    return "" if method in READING else get_script_prefix()
+
+
 def error_page(request: HttpRequest, status: int, context: dict[str, Any] | None = None) -> HttpResponse:
     """Return the page of this status, with the navigation if the user was already loaded: it runs no queries."""
     # Django caches the user here once it was loaded.
     request_with_user = request if hasattr(request, "_cached_user") else None
-    again = "" if request.method in READING else get_script_prefix()
-    return render(request_with_user, f"{status}.html", {"again": again, **(context or {})}, status=status)
+    context = {"again": retry_url(request.method), **(context or {})}
+    return render(request_with_user, f"{status}.html", context, status=status)
 
 
 def answer(request: HttpRequest, status: int, code: str, words: str) -> HttpResponse:
@@ -79,8 +84,7 @@ def database_away(request: HttpRequest, state: DatabaseState = DatabaseState.AWA
     if is_api_path(request.path_info):
         response: HttpResponse = error_response(503, "database_unavailable", DATABASE_WORDS[state])
     else:
-        again = "" if request.method in READING else get_script_prefix()
-        context = {"again": again, "state": state.value, "read_only": state in CANNOT_WRITE}
+        context = {"again": retry_url(request.method), "state": state.value, "read_only": state in CANNOT_WRITE}
         response = render(None, "503.html", context, status=503)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     # Django would log it a second time, with a traceback.

@@ -16,14 +16,13 @@ from django.http import HttpResponse
 from common.holding import CAN_HOLD, HELD, Stream
 from seqpulse.api import is_api_path
 from seqpulse.front.bounds import Bounds, Running
-from seqpulse.front.connections import ADDRESS
+from seqpulse.front.connections import ADDRESS, Scope
 from seqpulse.front.refusals import Refusals
 from seqpulse.front.turns import Turns
 from seqpulse.front.waiting import Waiting
 from seqpulse.observability.http_metrics import BEGAN
 
 T = TypeVar("T")
-Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Environ = dict[str, Any]

@@ -14,7 +14,7 @@ from django.urls import set_script_prefix
 from django.utils import translation
 
 from seqpulse.api import RETRY_AFTER_SECONDS, error_response, is_api_path
-from seqpulse.errors import READING, WORDS_400
+from seqpulse.errors import READING, WORDS_400, retry_url
 from seqpulse.front.bounds import Bounds
 from seqpulse.middleware import GateMiddleware
 
@@ -73,8 +73,7 @@ class Refusals:
 
 def page(status: int, method: str, language: str, seconds: int) -> str:
     """Return the page of a status."""
-    root = f"{settings.FORCE_SCRIPT_NAME or ''}/"
     # The loop is not in the middle of a request.
-    set_script_prefix(root)
+    set_script_prefix(f"{settings.FORCE_SCRIPT_NAME or ''}/")
     with translation.override(language):
-        return render_to_string(PAGES[status], {"again": "" if method in READING else root, "seconds": seconds})
+        return render_to_string(PAGES[status], {"again": retry_url(method), "seconds": seconds})

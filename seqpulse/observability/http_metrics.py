@@ -48,7 +48,7 @@ def view_of(request: HttpRequest) -> str:
 
 
 class HttpMetricsMiddleware:
-    """Outermost middleware: sees every answer, including those of other middleware, and every traceback."""
+    """First middleware of calls and of pages: sees every answer, also of other middleware, and every traceback."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
