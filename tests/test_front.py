@@ -185,9 +185,22 @@ def test_a_request_that_does_not_come_is_ended_and_others_are_served(server: Fro
 
 
 def test_refused_clients_are_counted(server: Front) -> None:
-    before = REGISTRY.get_sample_value("seqpulse_http_refused_total", {"status": "400"}) or 0
+    before = refused_with(400)
     server.ask(b"\x16\x03\x01")
-    assert REGISTRY.get_sample_value("seqpulse_http_refused_total", {"status": "400"}) == before + 1
+    assert refused_with(400) == before + 1
+
+
+def test_requests_refused_beside_too_many_others_are_counted() -> None:
+    before = refused_with(503)
+    with front(application, Bounds(running=0)) as server:
+        assert status_of(server.get()) == 503
+        assert status_of(server.get("/health/live")) == 200
+        assert refused_with(503) == before + 1
+        wait_for(lambda: not server.bridge.refused.counts, "the line in the log")
+
+
+def refused_with(status: int) -> float:
+    return REGISTRY.get_sample_value("seqpulse_http_refused_total", {"status": str(status)}) or 0.0
 
 
 def test_who_is_refused_is_told_why_like_by_the_application(server: Front) -> None:

@@ -16,7 +16,7 @@ from django.http import HttpResponse
 from common.holding import CAN_HOLD, HELD, Stream
 from seqpulse.api import is_api_path
 from seqpulse.front.bounds import Bounds, Running
-from seqpulse.front.connections import ADDRESS, Scope
+from seqpulse.front.connections import ADDRESS, Refused, Scope
 from seqpulse.front.refusals import Refusals
 from seqpulse.front.turns import Turns
 from seqpulse.front.waiting import Waiting
@@ -205,6 +205,7 @@ class Bridge:
         self.bounds = bounds
         self.running = Running(bounds)
         self.refusals = Refusals(bounds)
+        self.refused = Refused()
         self.waiting = waiting
         self.calls = ThreadPoolExecutor(threads // 2, thread_name_prefix="call")
         self.pages = ThreadPoolExecutor(threads // 2, thread_name_prefix="page")
@@ -277,6 +278,7 @@ class Exchange:
         address = self.environ[ADDRESS]
         with self.bridge.running.one_of(address) as refused:
             if refused and not self.is_live:
+                self.bridge.refused.note(refused)
                 return Answer.of(self.bridge.refusals.response(refused, self.environ))
             # Without chunks, answers are sent once their length is known.
             emit = self._emit if self._knows_chunks() else None

@@ -32,6 +32,26 @@ ADDRESS = "seqpulse.address"
 Scope = MutableMapping[str, Any]
 
 
+class Refused:
+    """Counts the clients that a worker refuses: for its metrics, and for a line in the log from time to time."""
+
+    def __init__(self) -> None:
+        # Since the last line, by status.
+        self.counts: Counter[int] = Counter()
+        self.logged_at = 0.0
+
+    def note(self, status: int) -> None:
+        REFUSED.labels(str(status)).inc()
+        self.counts[status] += 1
+
+    def log(self, now: float) -> None:
+        """Log the numbers, if there are any and the last line was long enough ago."""
+        if self.counts and now - self.logged_at > LOG_EVERY_S:
+            self.logged_at = now
+            logger.warning("clients_refused", **{f"status_{status}": count for status, count in self.counts.items()})
+            self.counts.clear()
+
+
 class Door:
     """All connections of a worker.
 
@@ -39,18 +59,23 @@ class Door:
         refusal: returns the bytes of an answer: status, and the request's scope if its head is known.
         proxies: networks of trusted proxies. Such a proxy is no client: what it forwards counts by the address that
             it names.
+        refused: counts the clients that are refused here.
     """
 
-    def __init__(self, bounds: Bounds, refusal: Callable[[int, Scope | None], bytes], proxies: list[Network]) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        refusal: Callable[[int, Scope | None], bytes],
+        proxies: list[Network],
+        refused: Refused,
+    ) -> None:
         self.bounds = bounds
         self.refusal = refusal
         self.proxies = proxies
         # By address of the peer, oldest first.
         self.connections: defaultdict[str, dict[FrontProtocol, None]] = defaultdict(dict)
         self.number = 0
-        # Clients refused since the last line about it in the log, by status.
-        self.refused: Counter[int] = Counter()
-        self.logged_at = 0.0
+        self.refused = refused
 
     def enter(self, connection: "FrontProtocol") -> None:
         self.connections[connection.peer][connection] = None
@@ -80,11 +105,6 @@ class Door:
             return peer and bucket_of(peer)
         client = client_address(peer, forwarded, self.proxies)
         return bucket_of(client) if client and client != peer else ""
-
-    def note(self, status: int) -> None:
-        """Count a client that is refused."""
-        REFUSED.labels(str(status)).inc()
-        self.refused[status] += 1
 
     async def watch(self) -> None:
         """Sweep until cancelled."""
@@ -117,10 +137,7 @@ class Door:
                     # It may have got on meanwhile.
                     if connection.is_slow():
                         connection.refuse(429)
-        if self.refused and now - self.logged_at > LOG_EVERY_S:
-            self.logged_at = now
-            logger.warning("clients_refused", **{f"status_{status}": count for status, count in self.refused.items()})
-            self.refused.clear()
+        self.refused.log(now)
 
 
 class FrontProtocol(HttpToolsProtocol):
@@ -237,7 +254,7 @@ class FrontProtocol(HttpToolsProtocol):
             self.stuck_since, self.left = now, left
             self.left_since = self.left_since or now
         elif now - self.stuck_since > bounds.answer_s:
-            self.door.note(408)
+            self.door.refused.note(408)
             self.transport.abort()
         if self.transport.is_closing():
             return now
@@ -256,7 +273,7 @@ class FrontProtocol(HttpToolsProtocol):
         has_asked = self.bytes > 0 and self.reading_since is not None
         is_free = not self.pipeline and not (self.cycle.response_started if self.in_body else self.is_answering())
         if has_asked and is_free:
-            self.door.note(status)
+            self.door.refused.note(status)
             self.transport.write(self.door.refusal(status, cast("Scope", self.scope) if self.in_body else None))
         self.reading_since = None
         if self.is_answering():
