@@ -236,6 +236,8 @@ class Fetcher:
             self._expire(request, "name")
         except OSError as error:
             self._end(request, OutboundError("dns", host=request.endpoint.host, problem=problem_of(error)))
+        except Exception as error:  # such as no further thread: nobody else would end the request
+            self._end(request, error)
         else:
             self._send(request, addresses)
 
@@ -243,15 +245,14 @@ class Fetcher:
         try:
             headers = request.headers
             lines = _header_lines(headers() if callable(headers) else headers)
-        except Exception as error:
+            again = request.transfer
+            transfer = request.transfer = again or (self._idle.pop() if self._idle else self._new_transfer())
+            left_s = request.deadline - self._loop.time()
+            transfer.prepare(request.endpoint, addresses, lines, request.limits, left_s=left_s, fresh=again is not None)
+            self._multi.add_handle(transfer.easy)
+            self._active[transfer.easy] = request, transfer
+        except Exception as error:  # of the caller's headers, or of libcurl
             self._end(request, error)
-            return
-        again = request.transfer
-        transfer = request.transfer = again or (self._idle.pop() if self._idle else self._new_transfer())
-        left_s = request.deadline - self._loop.time()
-        transfer.prepare(request.endpoint, addresses, lines, request.limits, left_s=left_s, fresh=again is not None)
-        self._active[transfer.easy] = request, transfer
-        self._multi.add_handle(transfer.easy)
 
     def _new_transfer(self) -> Transfer:
         return Transfer(self._allow, self._suspects, ca_file=self._ca_file)
@@ -356,28 +357,34 @@ class Fetcher:
         while queued:
             queued, succeeded, failed = self._multi.info_read(_AT_ONCE)
             for easy in succeeded:
-                if (active := self._active.get(easy)) is not None:
-                    request, transfer = active
-                    self._end(request, transfer.outcome())
+                self._finish(easy, Transfer.outcome)
             for easy, code, text in failed:
-                if (active := self._active.get(easy)) is not None:
-                    self._failed(*active, active[1].failure(code, text))
+                self._finish(easy, Transfer.failure, code, text)
         while self._suspects:
             suspect = self._suspects.pop()
             active = self._active.get(suspect.easy)
             if active is not None and (error := suspect.excess()) is not None:
                 self._end(active[0], error)
 
-    def _failed(self, request: Request, transfer: Transfer, error: OutboundError | None) -> None:
-        if error is not None:
-            self._end(request, error)
-        elif transfer.fresh:
+    def _finish(self, easy: pycurl.Curl, read: Callable[..., Response | Exception | None], *failure: Any) -> None:
+        """End the request of a handle with what `read` makes of its transfer; None: send it again."""
+        if easy not in self._active:
+            return
+        request, transfer = self._active[easy]
+        try:
+            result = read(transfer, *failure)
+        except Exception as error:  # libcurl reports an end once: whatever the server sent, this must not be lost
+            result = error
+        if result is None and transfer.fresh:
             problem = Fact("closed_unanswered")
-            self._end(request, OutboundError("protocol", host=request.endpoint.authority, problem=problem))
-        else:
-            # A kept-alive connection was dead. The headers are built anew: a nonce is valid once.
-            self._multi.remove_handle(transfer.easy)
-            self._send(request, transfer.addresses)
+            result = OutboundError("protocol", host=request.endpoint.authority, problem=problem)
+        if result is not None:
+            self._end(request, result)
+            return
+        # A kept-alive connection was dead. The headers are built anew: a nonce is valid once.
+        self._multi.remove_handle(easy)
+        del self._active[easy]
+        self._send(request, transfer.addresses)
 
 
 async def result_of(start: Callable[[Callable[[Any], None]], object]) -> Any:

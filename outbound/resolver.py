@@ -66,7 +66,12 @@ class Resolver:
         await self._free.acquire()
         future: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
         # The place is free when the thread ends, not when its callers have gone.
-        threading.Thread(target=self._work, args=(host, future), name=f"resolve {host}", daemon=True).start()
+        thread = threading.Thread(target=self._work, args=(host, future), name=f"resolve {host}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system allows no more threads
+            self._free.release()
+            raise
         return await future
 
     def _work(self, host: str, future: asyncio.Future[tuple[str, ...]]) -> None:

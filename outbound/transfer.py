@@ -148,6 +148,7 @@ class Transfer:
         self._limits = limits
         self.addresses = addresses
         self.fresh = fresh
+        self._suspects.discard(self)
         self._lines.clear()
         self._body.clear()
         self._header_bytes = self._reports = 0
@@ -228,7 +229,7 @@ class Transfer:
         return Response(
             getinfo(pycurl.RESPONSE_CODE),
             body,
-            getinfo(pycurl.CONTENT_TYPE) or "",
+            self._content_type(),
             getinfo(pycurl.TOTAL_TIME) * 1000,
             getinfo(pycurl.PRIMARY_IP),
         )
@@ -316,8 +317,11 @@ class Transfer:
         return self._too_large(Fact("large_headers", {"bytes": self._limits.max_header_bytes}))
 
     def _too_large(self, problem: Fact) -> OutboundError:
-        content_type = _shown(self.easy.getinfo(pycurl.CONTENT_TYPE) or "")
-        return self._unusable("too_large", problem, content_type=content_type)
+        return self._unusable("too_large", problem, content_type=_shown(self._content_type()))
+
+    def _content_type(self) -> str:
+        # Raw: pycurl would raise for bytes that are no UTF-8, and it is the server that chooses them.
+        return (self.easy.getinfo_raw(pycurl.CONTENT_TYPE) or b"").decode(errors="replace")
 
 
 def bytes_received(descriptor: int) -> int:

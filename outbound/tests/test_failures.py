@@ -47,6 +47,7 @@ HANGS, DRIPS, SPEAKS = {"timeout_s": 0.2}, {"timeout_s": 0.4}, {"timeout_s": 2}
         (goes_on_with(H, b"X: y\r\n", 0.05), DRIPS, "timeout", "within 0.4 s"),
         (says(H + b"Content-Length: 99999999999\r\n\r\n"), KIB, "too_large", "a body of more than 1 KiB"),
         (says(H + b"Content-Length: 1025\r\n\r\n" + b"x" * 1025), KIB, "too_large", "a body of more than 1 KiB"),
+        (says(H + b"Content-Type: \xff\r\nContent-Length: 1025\r\n\r\n"), KIB, "too_large", "a body of more than 1"),
         (says(H + b"\r\n" + b"x" * 1025), KIB, "too_large", "a body of more than 1 KiB"),
         (says(CHUNKED + b"400\r\n" + b"x" * 1024 + b"\r\n1\r\nx\r\n"), KIB, "too_large", "a body of more than 1 KiB"),
         (goes_on_with(CHUNKED, b"10000\r\n" + b"x" * 65536 + b"\r\n", 0), {}, "too_large", "more than 64 KiB"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from outbound import fetcher, polling
+from outbound import fetcher, polling, transfer
 from outbound.addresses import AllowList
 from outbound.fetcher import Fetcher, OutboundError, Response
 from outbound.tests.servers import OK, Server, failure, fetch, goes_on_with, play, says, serving, until
@@ -41,6 +41,30 @@ def test_the_request_is_sent_as_given() -> None:
 def test_a_chunked_body_is_put_together() -> None:
     server = says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert fetch(server).body == b"abcde"
+
+
+def test_a_content_type_in_no_known_encoding_is_shown_as_far_as_it_can_be_read() -> None:
+    server = says(b"HTTP/1.1 200 OK\r\nContent-Type: text/\xff\r\nContent-Length: 2\r\n\r\n{}")
+    response = fetch(server, timeout_s=2)
+    assert (response.body, response.content_type) == (b"{}", "text/\N{REPLACEMENT CHARACTER}")
+
+
+def test_an_answer_that_cannot_be_read_ends_its_own_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = transfer.Transfer._read_headers
+
+    def raising(one: transfer.Transfer) -> tuple[bool, str]:
+        if one._endpoint.url.endswith("bad"):
+            raise ZeroDivisionError
+        return read(one)
+
+    async def scenario(s: Server, f: Fetcher) -> list[Any]:
+        urls = [f"{s.url}{name}" for name in ("bad", "good") * 5]
+        asked = (f.get(url, {}) for url in urls)
+        return await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 3)
+
+    monkeypatch.setattr(transfer.Transfer, "_read_headers", raising)
+    results = play(says(OK), scenario)
+    assert [type(one) for one in results] == [ZeroDivisionError, Response] * 5
 
 
 @pytest.mark.parametrize(
@@ -154,19 +178,31 @@ def test_connections_are_kept_and_used_again() -> None:
     assert (len(server.requests), server.connections) == (20, 1)
 
 
-def test_a_request_that_met_a_dead_connection_is_sent_again_with_new_headers() -> None:
-    async def answer(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await server.request(reader)
-        writer.write(OK)
-        await server.request(reader)  # the request was read, perhaps processed, and the connection breaks
+async def _breaks_at_the_second(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await server.request(reader)
+    writer.write(OK)
+    await server.request(reader)  # the request was read, perhaps processed, and the connection breaks
 
+
+def test_a_request_that_met_a_dead_connection_is_sent_again_with_new_headers() -> None:
     async def scenario(s: Server, f: Fetcher) -> list[int]:
         nonces = iter(range(100))
         return [(await f.get(s.url, lambda: {"X-Nonce": str(next(nonces))})).status for _ in range(3)]
 
-    server = Server(answer)
+    server = Server(_breaks_at_the_second)
     assert play(server, scenario) == [200, 200, 200]
     assert [server.header(index, "X-Nonce") for index in range(5)] == [["0"], ["1"], ["2"], ["3"], ["4"]]
+
+
+def test_a_request_that_cannot_be_sent_again_ends() -> None:
+    async def scenario(s: Server, f: Fetcher) -> int:
+        nonces = iter(["0", "1", "no\nce"])
+        assert (await f.get(s.url, lambda: {"X-Nonce": next(nonces)})).status == 200
+        with pytest.raises(ValueError, match="header"):
+            await asyncio.wait_for(f.get(s.url, lambda: {"X-Nonce": next(nonces)}), 3)
+        return (await f.get(s.url, {})).status
+
+    assert play(Server(_breaks_at_the_second), scenario) == 200
 
 
 @pytest.mark.parametrize("poll", [polling.Poll, polling.PortablePoll])

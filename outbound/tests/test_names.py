@@ -87,3 +87,21 @@ def test_names_that_hang_hold_nobody_up(names: Names) -> None:
     messages = play(says(OK), scenario)
     assert all("within 0.5 s (while resolving the name)" in message for message in messages)
     assert len(names.asked) == 101
+
+
+def test_a_name_for_which_there_is_no_thread_ends_its_request_and_no_other(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(s: Server, f: Fetcher) -> int:
+        f._resolver._free = asyncio.Semaphore(1)
+        url = f"http://local.example:{s.port}/"
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            with pytest.raises(RuntimeError, match="can't start"):
+                await asyncio.wait_for(f.get(url, {}), 3)
+        return (await f.get(url, {})).status
+
+    def no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    assert play(says(OK), scenario) == 200
