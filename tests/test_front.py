@@ -16,7 +16,7 @@ from tests.processes import wait_for
 
 HEAD = b"POST /deployments/trigger HTTP/1.1\r\nHost: x\r\n"
 MIB = 1024 * 1024
-# Of the generator at /endless: how far it came, and whether it was closed.
+# Of the generator at /stream: the pieces that it made, and whether it was closed.
 made: list[str] = []
 
 

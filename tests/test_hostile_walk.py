@@ -27,8 +27,9 @@ from tests.access_table import LINES, Line
 from tests.access_world import World, addresses, admin_addresses, client_of, fields_of, passing_world
 from tests.hostile import HOSTILE, encoded, names_read
 
-# Also creates the test database: the fixture `world` uses it directly.
-pytestmark = pytest.mark.django_db
+# django_db also creates the test database: the fixture `world` uses it directly. Other tests cover the lines of all
+# pages, and thousands of calls take twice the time while they are measured.
+pytestmark = [pytest.mark.django_db, pytest.mark.no_cover]
 
 FUZZING = "SEQPULSE_FUZZ_EXAMPLES" in os.environ
 TIMES = 10 if FUZZING else 1

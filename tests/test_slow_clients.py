@@ -7,12 +7,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import quantiles
 
 import pytest
 import requests
 
+from seqpulse.devserver.embedded_process import alive
 from tests.processes import Installation, children_of, free_port, wait_for
 from tests.system_tools import ROOT
 
@@ -22,14 +22,6 @@ SLOW, ROUNDS = 500, 80
 SERVER = (sys.executable, "-m", "gunicorn", "-c", "python:tests.short_deadlines", "seqpulse.wsgi")
 # Of some hundred KB, for those who do not take their answers.
 ASSET = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
-
-
-def is_running(pid: int) -> bool:
-    """Return whether the process lives. Where nobody waits for it, it stays as a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @contextmanager
@@ -89,7 +81,7 @@ def test_workers_do_not_outlive_their_master(
     [worker] = children_of(server.pid)
     installation.kill(server.pid)
     server.wait()
-    wait_for(lambda: not is_running(worker), "the end of the worker", 20)
+    wait_for(lambda: not alive(worker), "the end of the worker", 20)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))

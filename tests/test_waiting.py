@@ -257,7 +257,7 @@ def test_a_page_gets_one_event_for_changes_in_a_row_and_signs_of_life(monkeypatc
         await anext(everything)
         held.topics.announce(["t5"])
         assert await anext(everything) == CHANGED
-        assert [event async for event in stream] == [ALIVE] * 2 or [ALIVE] * 3
+        assert [event async for event in stream] in ([ALIVE], [ALIVE] * 2, [ALIVE] * 3)
         await everything.aclose()
 
     run(test)

@@ -36,7 +36,7 @@ def measure(share: float, options: argparse.Namespace) -> None:
     with bench_site(World) as site:
         from django.test import override_settings  # noqa: PLC0415  (needs the settings)
 
-        from benchmarks.growth import cases, world  # noqa: PLC0415
+        from benchmarks.growth import cases, world  # noqa: PLC0415  (models, which need the settings)
 
         logging.disable(logging.CRITICAL)
         size = world.Size.of(share, level_days=options.level_days)

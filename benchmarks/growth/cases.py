@@ -78,7 +78,8 @@ def calls(key: str) -> Iterator[Case]:
 
     def post(path: str, **body: Any) -> Any:
         answer = client.post(path, body, content_type="application/json")
-        assert answer.status_code == 200, (path, answer.status_code, answer.content)  # noqa: S101
+        if answer.status_code != 200:
+            raise RuntimeError(f"{path}: {answer.status_code} {answer.content!r}")
         return answer.json()
 
     def cycle() -> None:
@@ -116,6 +117,7 @@ def sustained(world: World, seconds: float) -> dict[str, Any]:
     # Ticks are spread over a minute; before it is over, not all chains have begun.
     sleep(62)
     used_s = cpu_seconds(pid)
+    # The time that is measured.
     sleep(seconds)
     used_s = cpu_seconds(pid) - used_s
     number, lag_ms = world.rows(SEEN, seconds)[0]

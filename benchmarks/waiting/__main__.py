@@ -149,7 +149,7 @@ async def waiting_calls(
 ) -> dict[str, Any]:
     """Have so many calls wait for the verdicts of different deployments, and commit these.
 
-    quiet: count transactions for half a minute. They wait for a minute at most.
+    quiet: count transactions for ten seconds. They wait for a minute at most.
     """
     port, pid = web
     worker = web_process(pid)
@@ -174,6 +174,7 @@ async def waiting_calls(
     )
     if quiet:
         with counted(site, row):
+            # The time in which they are counted.
             await asyncio.sleep(10)
     busy = await repeat(other, port, [key], seconds=3)
     row |= {"others_p50_ms": busy.figures()["p50_ms"], "others_idle_p50_ms": idle.figures()["p50_ms"]}
@@ -197,9 +198,9 @@ async def waiting_calls(
 def cookies_of(number: int) -> list[str]:
     """Sign in so many members of the projects' team; return their cookies."""
     from django.conf import settings  # noqa: PLC0415  (needs the settings)
-    from django.test import Client as Browser  # noqa: PLC0415
+    from django.test import Client as Browser  # noqa: PLC0415  (needs the settings)
 
-    from accounts.models import Membership, Team, User  # noqa: PLC0415
+    from accounts.models import Membership, Team, User  # noqa: PLC0415  (models, which need the settings)
 
     team, cookies = Team.objects.get(), []
     for n in range(number):
@@ -235,9 +236,11 @@ async def open_pages(site: WaitingSite, web: tuple[int, int], *, number: int) ->
     row |= {"mb": memory_mb(worker) - memory, "cpu_ms_each": (cpu_seconds(pid) - cpu) * 1000 / number}
     row["at_once"] = dict(Counter(client.status for _, client in clients if client.status != 200))
     with counted(site, row):
+        # The time in which they are counted.
         await asyncio.sleep(20)
     chosen = of_project[projects[0]][0]
     committed = await asyncio.to_thread(site.judge, [chosen])
+    # Longer than any event takes: pages whose event does not come must not be waited for.
     await asyncio.sleep(1)
     latencies = [
         max(0.0, client.answered - committed) * 1000 for pk, client in clients if pk == chosen and client.answered
