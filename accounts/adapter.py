@@ -58,7 +58,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return bool(super().is_reauthentication_required(app=app, **kwargs))
 
     def reauthenticate(self, user: Any, password: str) -> bool:
-        """Return whether this is the user's password: of this account, not of whatever its names name."""
+        """Return whether this is the user's password: of this account, whatever its names identify."""
         return bool(user.check_password(password))
 
     def can_delete_email(self, email_address: EmailAddress) -> bool:

@@ -11,9 +11,9 @@ from accounts.models import User
 
 
 class AccountBackend(AuthenticationBackend):
-    """Check the password of the account that the login name names.
+    """Check the password of the account that the login name identifies.
 
-    Hashes once, whether the name names an account or not, so that the time of the answer does not tell.
+    Hashes once, whether there is an account or not, so that the response time does not reveal it.
     """
 
     def authenticate(

@@ -1,6 +1,7 @@
-"""Find the one account that a login name names.
+"""Find the account that a login name identifies.
 
-Sign-in, password reset, limits and known browsers all ask here, so that what is counted is what is tried.
+Sign-in, password reset, limits and known browsers all use this look-up, so that attempts count on the account that they
+are made on.
 """
 
 import unicodedata
@@ -18,17 +19,17 @@ LONGEST = 254
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An account, with the address that named it as it is stored, "" where the user name did."""
+    """An account; address: the stored address by which it was found, "" if it was found by its user name."""
 
     user: User
     address: str = ""
 
 
 def account_named(name: str, request: HttpRequest | None = None) -> Named | None:
-    """Return the account that this user name or address names in any spelling; None for no account, or several.
+    """Return the account with this user name or address in any spelling; None for no account, or several.
 
-    Addresses come first: a user name that equals somebody's address (a former version accepted such) names nobody else.
-    Two statements, whatever the name is; within one request the answer stays the same.
+    Addresses come first: a user name that equals another account's address (former versions accepted such) identifies
+    that one. Two statements, whatever the name is; within one request the answer stays the same.
     """
     found: dict[str, Named | None] = vars(request).setdefault("_accounts_named", {}) if request is not None else {}
     if name.strip() not in found:
@@ -38,22 +39,22 @@ def account_named(name: str, request: HttpRequest | None = None) -> Named | None
 
 
 def account_with_address(address: str) -> Named | None:
-    """Return the account that this address names in any spelling. Two statements, whatever the address is."""
+    """Return the account with this address in any spelling. Two statements, whatever the address is."""
     return Candidates(address).by_address()
 
 
 def spelled_alike(name: str) -> str:
-    """Return the same text for names that name the same account, if there is one.
+    """Return the same text for names that identify the same account, if there is one.
 
-    What names nobody is counted by it: if names shared a counter of which only one has an account, that would tell. A
-    dotless i equals an i in user names, as it does for PostgreSQL, but not in addresses.
+    Names without an account are counted by this text. If one of them shared it with a name that has an account, its
+    counter would reveal the difference. A dotless i equals an i in user names, as for PostgreSQL, but not in addresses.
     """
     alike = unicodedata.normalize("NFKC", name.strip()[:LONGEST]).strip().lower()
     return alike if "@" in alike else alike.replace("\u0131", "i")
 
 
 class Candidates:
-    """The accounts that a name may stand for."""
+    """The accounts that a name may identify."""
 
     def __init__(self, name: str) -> None:
         stripped = name.strip()

@@ -29,7 +29,7 @@ def validate_time_zone(name: str) -> None:
 
 @deconstructible
 class UserNameValidator(UnicodeUsernameValidator):
-    """Accept names that do not look like addresses: an address names the account that has proved it."""
+    """Accept names that do not look like addresses: an address identifies the account that has verified it."""
 
     regex = r"^[\w.+-]+\Z"
     message = _("A user name has letters, digits and . + - _ only: with an @ it would look like an e-mail address.")

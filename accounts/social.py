@@ -31,8 +31,8 @@ class SocialAdapter(DefaultSocialAccountAdapter):
     def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: Any) -> bool:
         """Return whether to sign up without a form.
 
-        Not with an address that names nobody, but that somebody else claims: django-allauth would take it for theirs.
-        Our form does not.
+        Not with an address that another account has entered but not verified: django-allauth would treat it as that
+        account's, our form does not.
         """
         address = next((row.email for row in sociallogin.email_addresses), "")
         claimed = bool(address) and assess_unique_email(address) is not True

@@ -70,6 +70,6 @@ def find(project_id: int, uuid: UUID) -> Found | None:
     for name in (DeploymentSerializer.FINAL_HEALTH, DeploymentSerializer.HEALTH):
         values[name] = json.loads(values[name] or "null")
     if values["verdict__verdict"] is None:
-        # So that nobody looks for it.
+        # Known to be missing: reading it must not query.
         deployment._state.fields_cache["verdict"] = None
     return Found(deployment, values, row[-1])

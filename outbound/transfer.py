@@ -16,8 +16,8 @@ from outbound.system_errors import problem_of
 # CURLE_TOO_LARGE, which pycurl does not define: libcurl's limits on headers (5,000 of them, 100 KB each).
 E_TOO_LARGE = 100
 
-# Chunk extensions, empty TLS records and the like are neither headers nor body, so libcurl hands them to nobody; but it
-# reports progress each time it has read something. A usual answer takes 8 reports.
+# Chunk extensions, empty TLS records and the like are neither headers nor body, so libcurl passes them to no callback.
+# But it reports progress each time it has read something; a usual answer takes 8 reports.
 UNSUSPICIOUS_REPORTS = 12
 # In pieces of a byte, few bytes cost much time.
 MAX_REPORTS = 1000

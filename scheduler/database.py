@@ -24,7 +24,7 @@ class DatabaseAway(Exception):
     """The connection is lost or cannot be opened: retry. The statement may have been executed."""
 
 
-# While the database is in one of these states nobody can do any work, whatever it is: wait, and count no attempt.
+# While the database is in one of these states no work succeeds, whatever it is: wait, and count no attempt.
 OUTAGES = frozenset({DatabaseState.AWAY, DatabaseState.READ_ONLY, DatabaseState.FULL})
 # Privileges and features that are missing may be of one table: then the job fails, and is seen to fail.
 OF_ONE_TABLE = ("42501", "0A000")

@@ -47,7 +47,7 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.1
 LONGEST_ERROR_PAUSE_S = 1.0
 # A run that needs the database pauses for so long while it is out.
 OUTAGE_PAUSE_S = 2.0
-# After an outage the others have to find their way back before their silence means anything.
+# After an outage the other pollers need time to reconnect before their silence means anything.
 RECOVER_AFTER_S = 5.0
 
 

@@ -12,8 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from security.cookies import SignedCookie
 
 COOKIE = SignedCookie("seqpulse_browser", 180 * 86400)
-# Counters that the known browsers of an account share: whoever once signed in from many browsers, and may do so no
-# longer, has no more guesses than these.
+# Counters that the known browsers of an account share: a former user who has signed in from many browsers gets no more
+# guesses than these allow.
 BUCKETS = 5
 
 

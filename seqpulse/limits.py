@@ -42,7 +42,7 @@ def account_buckets(request: HttpRequest) -> Iterator[str]:
     """Yield a counter per account that a sign-in form may concern: those it names, and the one whose code is pending.
 
     All of them: an additional field must not redirect the count from the one that the view reads. An account has one
-    counter whatever it is called by, and one more in each of a few known browsers. A name of nobody has one as well.
+    counter for all its names, and one more in each of a few known browsers. A name without an account has one as well.
     """
     try:
         names = {request.POST.get(field, "") for field in ACCOUNT_FIELDS}

@@ -238,7 +238,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 # Of those who sign up themselves; whom ops staff made comes in without (accounts/stages.py).
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
-# An address that somebody else only claims is free for who signs up; whoever verifies it first has it.
+# An address that another account has not verified can be used to sign up; it belongs to the first to verify it.
 ACCOUNT_PREVENT_ENUMERATION = "strict"
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
 # Each is sent mail, and lets an account sign in.

@@ -1,4 +1,4 @@
-"""Which account a login name names, and that finding it costs the same whatever it is."""
+"""Which account a login name identifies, and that finding it costs the same whatever the name is."""
 
 import unicodedata
 from io import StringIO

@@ -49,7 +49,7 @@ class LoginForm(allauth_forms.LoginForm):
         self.fields["password"].help_text = None
 
     def user_credentials(self) -> dict[str, str]:
-        """Return the login name as one name: what it names is decided in one place (accounts/login_names.py)."""
+        """Return the login name as `username`, address or not: accounts/login_names.py finds its account."""
         return {"username": self.cleaned_data["login"], "password": self.cleaned_data["password"]}
 
     @property
@@ -69,7 +69,7 @@ class EmailLabel:
 
 
 class OneAccountPerAddress:
-    """Sign up with an address that names nobody. One that somebody else has not verified is free."""
+    """Sign up with an address without an account. One that another account has not verified is free."""
 
     def validate_unique_email(self, value: str) -> str:
         self.account_already_exists = account_with_address(value) is not None
@@ -107,7 +107,7 @@ class ResetPasswordForm(EmailLabel, allauth_forms.ResetPasswordForm):
         return named.address if named is not None else typed
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
-        """Send the mail. For nobody, do what a link takes as well: an account's addresses are looked for twice."""
+        """Send the mail. Without an account, do the same work as for a link, for which addresses are read twice."""
         if not self.users:
             EmailAddress.objects.filter(user_id=NOBODY, email=self.cleaned_data["email"]).exists()
             allauth_forms.default_token_generator.make_token(User(pk=NOBODY))

@@ -138,7 +138,7 @@ def test_signing_up_does_not_tell_who_has_an_account(client):
 def test_an_address_that_others_claim_is_free_for_who_has_it(client):
     EmailAddress.objects.create(user=make_user(username="eve"), email="grace@example.org")
     client.post(SIGNUP, NEW)
-    # Until it is verified it names nobody; a new password is not to be had, but another account.
+    # Until it is verified it identifies no account: no password reset, but another sign-up is possible.
     other = Client()
     shows(log_in(other, "grace@example.org", NEW["password1"]), "not right")
     other.post(RESET, {"email": "grace@example.org"})

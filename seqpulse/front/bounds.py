@@ -21,8 +21,8 @@ class Bounds:
         answer_s, answer_bytes: an answer must get on by so many bytes in that time.
         head_bytes, fields: size of a head; number of its fields.
         pieces, piece_bytes: a request that comes in more pieces must come in pieces of this size on average.
-        slow_s, slow_per_address: how many connections of one address may owe a part of a request, or leave a part of
-            an answer, for longer than that. The oldest ones above are ended.
+        slow_s, slow_per_address: how many connections of one address may leave a part of a request unsent, or a part
+            of an answer untaken, for longer than that. The oldest ones beyond that number are ended.
         running_per_address, running: how many requests may be with the application, or wait for their turn, in which
             addresses alternate.
         connections: how many there may be at all.

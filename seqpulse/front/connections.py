@@ -1,8 +1,8 @@
 """Connections of a worker: how long a client may take, and how many may be slow at once.
 
-One sweep looks at all connections, so that they need no timers of their own. Who owes the rest of a request, or does
-not take an answer, is slow; only slow connections are ended, the oldest ones of an address first. So another client
-behind the same address, or the same client that sends complete requests, is served.
+One sweep looks at all connections, so that they need no timers of their own. A client that has not sent the rest of
+a request, or does not take an answer, is slow; only slow connections are ended, the oldest ones of an address first.
+So another client behind the same address, or the same client that sends complete requests, is served.
 """
 
 import asyncio
@@ -152,7 +152,7 @@ class FrontProtocol(HttpToolsProtocol):
         self.is_proxy = False
         # On which the connection counts; "": on none.
         self.address = ""
-        # Since when a head or a body is incomplete; None: the client owes nothing.
+        # Since when a head or a body is incomplete; None: nothing is incomplete.
         self.reading_since: float | None = None
         self.in_body = False
         # Of the request that is being read.
