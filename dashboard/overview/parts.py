@@ -3,8 +3,7 @@
 delivery.py computes the figures, docs/dashboard.md defines them.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -153,11 +152,6 @@ def health_of(verdict: str | None, *, in_progress: bool, unhealthy: bool = False
     return verdict if verdict in (WARNING, OK) else NONE
 
 
-def rank(health: str) -> int:
-    """Return the place in the order; the lowest comes first."""
-    return ORDER.index(health)
-
-
 @dataclass(frozen=True, slots=True)
 class HealthSummary:
     """The number of environments by health."""
@@ -179,12 +173,6 @@ class HealthSummary:
     @property
     def of_gravest(self) -> int:
         return self.counts[self.gravest]
-
-
-def summary_of(environments: Iterable[str]) -> HealthSummary:
-    """Count the environments by health."""
-    counted = Counter(environments)
-    return HealthSummary({health: counted[health] for health in ORDER})
 
 
 # A history bar has one cell per day, however many deployments a day has. A cell shows the gravest verdict of its day.
