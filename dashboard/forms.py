@@ -1,17 +1,16 @@
 """What form views share: changed fields, refusals of services, tokens of forms whose answer shows a secret."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.cache import caches
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.http import Http404, HttpRequest
 
 from dashboard.page import current_user
+from security.counting import is_first_use
 
 # The field of a form's token.
 FIELD = "sent"
@@ -64,10 +63,4 @@ def already_submitted(request: HttpRequest) -> bool:
     handled in the browser (static/seqpulse/forms.js); only the server can detect a reload of the answer.
     """
     token = request.POST.get(FIELD, "")
-    if not token:
-        return False
-    digest = hashlib.sha256(f"{current_user(request).pk}|{token}".encode("utf-8", "replace")).hexdigest()
-    # Each count is one atomic step, whichever process takes it (security/counting.py).
-    counters = caches["counters"]
-    counters.add(f"{FIELD}|{digest}", 0, KEPT_S)
-    return counters.incr(f"{FIELD}|{digest}") > 1
+    return bool(token) and not is_first_use(FIELD, f"{current_user(request).pk}|{token}", KEPT_S)

@@ -4,6 +4,7 @@ Django's database cache reads, adds and writes: of 400 concurrent calls it count
 Their keys contain the period, so a counter is never reset.
 """
 
+import hashlib
 import sys
 import threading
 import time
@@ -11,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import structlog
+from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import connection
 
@@ -91,6 +93,17 @@ class RedisCounters(PostgresCounters):
                 RedisCounters.away_until = time.monotonic() + REDIS_REST_S
                 logger.warning("redis_away", error=str(error), counting_in="postgresql")
         return super().incr(key, delta, version)
+
+
+def is_first_use(of: str, token: str, kept_s: int) -> bool:
+    """Count a use of the token, over all processes; return whether it is the first one in kept_s seconds.
+
+    of: what the token is for: tokens for different things are counted apart.
+    """
+    counters = caches["counters"]
+    key = f"{of}|{hashlib.sha256(token.encode('utf-8', 'replace')).hexdigest()}"
+    counters.add(key, 0, kept_s)
+    return bool(counters.incr(key) == 1)
 
 
 class LocalCounters:

@@ -1,7 +1,6 @@
 """Personal settings, views of django-allauth with additional checks, and redirects from former URLs."""
 
 import json
-from hashlib import sha256
 from typing import Any, cast
 
 from allauth.account import views as allauth_views
@@ -11,7 +10,6 @@ from allauth.mfa.webauthn.internal.auth import STATE_SESSION_KEY
 from allauth.mfa.webauthn.views import LoginWebAuthnView
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.core.cache import caches
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -31,6 +29,7 @@ from dashboard.accounts.forms import ProfileForm
 from dashboard.forms import Refusals, changes
 from dashboard.page import current_user, login_required, page
 from security.cookies import SignedCookie
+from security.counting import is_first_use
 from security.limits import REAUTHENTICATE, SIGN_IN, limited
 
 # For bookmarks and links in old mails; forms use django-allauth's URLs.
@@ -61,19 +60,12 @@ class PasskeyLogin(LoginWebAuthnView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         state = CHALLENGE.read(request)
-        if state and is_first_use(state):
+        if state and is_first_use(CHALLENGE.name, state, CHALLENGE.max_age_s):
             request.session[STATE_SESSION_KEY] = json.loads(state)
         response: HttpResponse = super().post(request, *args, **kwargs)
         request.session.pop(STATE_SESSION_KEY, None)
         CHALLENGE.delete(response)
         return response
-
-
-def is_first_use(state: str) -> bool:
-    """Mark the state as used; return False if it was used before."""
-    counters, key = caches["counters"], f"passkey:{sha256(state.encode()).hexdigest()}"
-    counters.add(key, 0, CHALLENGE.max_age_s)
-    return counters.incr(key) == 1
 
 
 @page("GET", "POST")

@@ -20,10 +20,11 @@ from django.test import Client, RequestFactory
 
 from accounts.models import User
 from dashboard.accounts.mfa import MOST_PASSKEYS, AddPasskeyForm, spend
-from dashboard.accounts.views import CHALLENGE, is_first_use
+from dashboard.accounts.views import CHALLENGE
 from dashboard.tests.account_forms import ACTIVATE, code_of, codes_of, set_up
 from dashboard.tests.endpoints import Quiet, running
 from dashboard.tests.pages import elements, shows, words
+from security.counting import is_first_use
 from security.limits import Rate
 from security.rotation import rotate
 from tests.factories import PASSWORD, make_user
@@ -255,8 +256,8 @@ def test_a_challenge_of_a_passkey_login_lies_in_the_browser_and_is_good_for_one_
     assert not Session.objects.exists()
     again = RequestFactory().get("/")
     again.COOKIES[CHALLENGE.name] = state
-    assert not is_first_use(CHALLENGE.read(again))
-    assert is_first_use("another")
+    assert not is_first_use(CHALLENGE.name, CHALLENGE.read(again), CHALLENGE.max_age_s)
+    assert is_first_use(CHALLENGE.name, "another", CHALLENGE.max_age_s)
 
 
 # --- signing in through GitHub or Google ---
