@@ -117,7 +117,9 @@ def test_everything_stays_below_the_path(site: Installation, base: str) -> None:
     for inside in re.findall(r"url\(\"?([^)\"]+)", requests.get(sheet, timeout=30).text):
         assert inside.startswith("data:") or requests.get(urljoin(sheet, inside), timeout=30).ok, inside
     # What happens on open pages passes nginx at once, under the path as well.
-    [events] = set(re.findall(r'data-live-events="([^"]+)"', browser.get(f"{base}dashboard/", timeout=30).text))
+    [events] = set(
+        re.findall(r'data-live-events="([^"]+)"', browser.get(f"{base}dashboard/deployments/", timeout=30).text)
+    )
     with browser.get(urljoin(base, events), stream=True, timeout=5) as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         assert next(stream.iter_lines()).startswith(b"retry:")

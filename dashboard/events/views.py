@@ -24,7 +24,9 @@ CLOCKS_DIFFER_S = 2.0
 
 @page()
 def teams(request: HttpRequest) -> HttpResponse:
-    """Send an event after each change of a deployment of the user's teams."""
+    """Send an event after each change of a deployment of the user's teams. The first steps follow other things: that
+    page polls.
+    """
     return stream(request, topics_of_teams(current_user(request)))
 
 

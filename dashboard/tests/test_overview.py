@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from analysis.models import VerdictName
 from analysis.tests.plans import plans_of
+from common.holding import CAN_HOLD
 from dashboard.overview.queries import overview_of, projects_of
 from dashboard.overview.standings import HINTS_SHOWN
 from dashboard.tests import scenes
@@ -240,6 +241,16 @@ def test_the_guide_follows_what_is_really_there(browser_of, user):
     make_verdict(Deployment.objects.get())
     assert states(browser_of) == []
     assert "All latest verdicts are OK" in words(browser_of.get(OVERVIEW))
+
+
+def test_the_guide_polls_because_no_event_tells_of_a_first_sample_or_key(browser_of, environment):
+    def has_stream() -> bool:
+        return "data-live-events" in browser_of.get(OVERVIEW, **{CAN_HOLD: True}).content.decode()
+
+    assert states(browser_of)
+    assert not has_stream()
+    judged(environment)
+    assert has_stream()
 
 
 def test_the_guide_tells_the_next_call_with_this_deployments_id(browser_of, environment):
