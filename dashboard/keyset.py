@@ -14,13 +14,13 @@ from typing import Any
 from django.db.models import BooleanField, F, Func, Q, QuerySet, TextField, Value
 
 from common.arrays import array
+from common.listing import LARGEST_ID
 
 PAGE_SIZE = 25
 # Counting stops here, so that its cost does not grow with the table.
 COUNTED = 1000
 # Longer text is not one of our cursors.
 LONGEST = 300
-LARGEST_ID = 2**63 - 1
 
 # Of a type that is compatible with the column of other parts.
 NOTHING = Value(None, output_field=TextField())

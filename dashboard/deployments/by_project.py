@@ -16,7 +16,8 @@ from django.db.models import BigIntegerField, F, Func, IntegerField, Q, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.lookups import GreaterThan
 
-from dashboard.keyset import LARGEST_ID, Beyond, Place, Slice, one_of, slice_of
+from common.listing import LARGEST_ID
+from dashboard.keyset import Beyond, Place, Slice, one_of, slice_of
 from deployments.models import DeploymentQuerySet
 
 WALK = """

@@ -32,7 +32,7 @@ from dashboard.overview.standings import (
     HINTS_SHOWN,
     PAGE_SIZE,
     UNDIVIDED,
-    Named,
+    ListedProject,
     Selection,
     Standings,
     standings_of,
@@ -187,7 +187,7 @@ class Overview:
         ]
 
     @property
-    def bare(self) -> list[Named]:
+    def bare(self) -> list[ListedProject]:
         """Return projects without an environment, which come last."""
         return [] if self.more_rows else self.standings.bare[:BARE_SHOWN]
 

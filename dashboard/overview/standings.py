@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.db import connection
 from django.db.models import QuerySet
 
+from common.listing import is_id
 from dashboard.overview.parts import ORDER, HealthSummary
 from projects.models import Project
 
@@ -70,13 +71,13 @@ class Selection:
 def selection_of(query: Mapping[str, str]) -> Selection:
     """Read the selection from the query of a URL. A page that is none is the first one."""
     page = query.get("page", "")
-    number = int(page) if page.isascii() and page.isdigit() and len(page) <= len(str(LAST_PAGE)) else 1
+    number = int(page) if is_id(page) else 1
     search = " ".join(query.get("q", "").replace("\0", "")[:LONGEST_SEARCH].split())
     return Selection(search, query.get("health", "")[:LONGEST_SEARCH].replace("\0", ""), min(max(number, 1), LAST_PAGE))
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ListedProject:
     """A project as it is listed."""
 
     uuid: str
@@ -95,8 +96,8 @@ class Standings:
     """
 
     summary: HealthSummary
-    bare: list[Named]
-    offered: list[Named]
+    bare: list[ListedProject]
+    offered: list[ListedProject]
     judged: int
     going: int
     critical: int
@@ -186,8 +187,8 @@ def standings_of(projects: QuerySet[Project], selection: Selection) -> Standings
         counts, bare, offered, *others = cursor.fetchone()
     return Standings(
         HealthSummary({health: (counts or {}).get(str(rank), 0) for rank, health in enumerate(ORDER)}),
-        [Named(*project) for project in bare or ()],
-        [Named(*project) for project in offered or ()],
+        [ListedProject(*project) for project in bare or ()],
+        [ListedProject(*project) for project in offered or ()],
         *others,
     )
 

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.permissions import Action, Actions, may_create_project, teams_for
 from accounts.teams import first_team
+from common.listing import is_id
 from dashboard.forms import Refusals, already_submitted
 from dashboard.overview.queries import guide_of
 from dashboard.page import current_user, page
@@ -119,7 +120,7 @@ def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpR
     environments = list(environments_of(found)[:PER_PAGE])
     wanted = request.GET.get("environment", "")
     chosen = next((one for one in environments if str(one.pk) == wanted), None)
-    if chosen is None and len(environments) == PER_PAGE and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
+    if chosen is None and len(environments) == PER_PAGE and is_id(wanted):
         chosen = environments_of(found).filter(pk=int(wanted)).first()
     chosen = chosen or (environments[0] if environments else None)
     context = {
