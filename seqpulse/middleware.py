@@ -30,7 +30,7 @@ class SessionMiddleware(sessions.SessionMiddleware):
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         with bookkeeping("session") if request.method in READING else nullcontext():
             super().process_response(request, response)
-        # As Django's does after saving.
+        # Django's does so after saving, which may have failed.
         if getattr(request, "session", None) is not None and request.session.accessed:
             patch_vary_headers(response, ("Cookie",))
         return response

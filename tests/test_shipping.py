@@ -24,6 +24,7 @@ import requests
 import yaml
 from cryptography.fernet import Fernet
 
+from seqpulse import gunicorn_config
 from seqpulse.devserver.embedded import url as embedded_url
 from seqpulse.observability.healthcheck import allowed_host
 from tests.processes import environment, free_port, live_installation, wait_for
@@ -210,6 +211,13 @@ def test_prometheus_asks_the_web_server_under_a_name_that_it_answers_to() -> Non
 
 def test_the_proxy_starts_again_with_the_web_server_whose_address_it_has_looked_up() -> None:
     assert compose()["services"]["proxy"]["depends_on"]["web"]["restart"] is True
+
+
+def test_the_proxy_gives_up_idle_connections_before_the_web_server_does() -> None:
+    upstream = re.search(r"upstream seqpulse \{.*?\n\}", (ROOT / "ops/nginx/seqpulse.conf").read_text(), re.DOTALL)
+    assert upstream is not None
+    [seconds] = re.findall(r"keepalive_timeout (\d+)s;", upstream[0])
+    assert int(seconds) < gunicorn_config.keepalive
 
 
 def test_grafana_finds_its_source_and_dashboards() -> None:
