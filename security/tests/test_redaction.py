@@ -1,12 +1,24 @@
 """Masked and unmasked values."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from django.test import RequestFactory
+from hypothesis import given
+from hypothesis import strategies as st
 
-from security.redaction import MASK, redact, redact_foreign_text, redact_text
+from security.redaction import (
+    MAILED_KEYS,
+    MASK,
+    SECRET_VALUES,
+    SUSPICIOUS,
+    URL_CREDENTIALS,
+    redact,
+    redact_foreign_text,
+    redact_text,
+)
 
 KEY = "sp_abcdefghij"
 
@@ -45,6 +57,12 @@ def test_objects_are_masked_in_the_form_that_they_are_written_in(value: Any) -> 
 )
 def test_text_is_masked_where_a_secret_stands_and_nowhere_else(text: str, masked: str) -> None:
     assert redact_text(text) == masked
+
+
+@pytest.mark.parametrize("pattern", [SECRET_VALUES, MAILED_KEYS, URL_CREDENTIALS], ids=["keys", "mailed keys", "URLs"])
+@given(data=st.data())
+def test_no_text_with_a_secret_passes_for_harmless(pattern: re.Pattern[str], data: st.DataObject) -> None:
+    assert SUSPICIOUS.search(data.draw(st.from_regex(pattern)))
 
 
 @pytest.mark.parametrize("value", [None, True, 0, 7, 0.5, "plain", [1, "a"], {"a": {"b": None}}])
