@@ -42,6 +42,8 @@ _DEFAULT_HEADERS = {"User-Agent": "SeqPulse", "Accept": "application/json, */*;q
 _EVENTS = {pycurl.POLL_IN: READ, pycurl.POLL_OUT: WRITE, pycurl.POLL_INOUT: READ | WRITE}
 # At most so many ended requests are fetched from libcurl at once.
 _AT_ONCE = 1000
+# libcurl keeps the deadlines. A request whose end it did not report would hold its place, and its caller, for ever.
+_OVERDUE_AFTER_S = 1.0
 
 _parsed = lru_cache(maxsize=4096)(parse_endpoint)
 
@@ -123,6 +125,7 @@ class Fetcher:
         self._alarm: asyncio.TimerHandle | None = None
         self._soon = False
         self._closed = False
+        self._overdue_check = self._loop.call_later(_OVERDUE_AFTER_S, self._end_overdue)
         self._ca_file = os.environ.get("SSL_CERT_FILE") or certifi.where()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
@@ -191,6 +194,7 @@ class Fetcher:
         self._idle.clear()
         if self._alarm is not None:
             self._alarm.cancel()
+        self._overdue_check.cancel()
         await self._resolver.aclose()
         self._loop.remove_reader(self._selector.fileno())
         self._multi.close()
@@ -205,6 +209,13 @@ class Fetcher:
 
     def _expire(self, request: Request, phase: Waiting) -> None:
         self._end(request, timed_out(request.endpoint, request.limits.timeout_s, phase))
+
+    def _end_overdue(self) -> None:
+        latest = self._loop.time() - _OVERDUE_AFTER_S
+        for request in [one for one in self._requests if one.deadline < latest]:
+            if request in self._requests:  # the end of another may have ended it
+                self._expire(request, "answer")
+        self._overdue_check = self._loop.call_later(_OVERDUE_AFTER_S, self._end_overdue)
 
     def _take_place(self, request: Request, host: _Host) -> None:
         host.under_way += 1

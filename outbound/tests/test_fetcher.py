@@ -67,6 +67,17 @@ def test_an_answer_that_cannot_be_read_ends_its_own_request_only(monkeypatch: py
     assert [type(one) for one in results] == [ZeroDivisionError, Response] * 5
 
 
+def test_a_request_whose_end_is_not_reported_ends_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(s: Server, f: Fetcher) -> int:
+        with monkeypatch.context() as patch:
+            patch.setattr(f, "_collect", lambda: None)
+            with pytest.raises(OutboundError, match=r"within 0\.2 s"):
+                await asyncio.wait_for(f.get(s.url, {}, timeout_s=0.2), 5)
+        return (await f.get(s.url, {})).status
+
+    assert play(says(OK), scenario, max_connections=1) == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [
