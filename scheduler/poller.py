@@ -204,8 +204,9 @@ class Poller:
     async def _heartbeat(self, limits: ClaimLimits | None) -> QueueSnapshot | None:
         """Write the heartbeat; return what there is to wait for, None where that has changed."""
         held = list(self.held.values())
-        snapshot = await self.database(self._heartbeat_and_register, held, limits)
+        # Set before: a run that is handed back meanwhile asks for another.
         self.heartbeat_at = time.monotonic() + self.options.heartbeat_s
+        snapshot = await self.database(self._heartbeat_and_register, held, limits)
         self.others_work = snapshot.elsewhere
         if not snapshot.unknown:
             return snapshot
