@@ -190,6 +190,22 @@ def test_refused_clients_are_counted(server: Front) -> None:
     assert refused_with(400) == before + 1
 
 
+def test_a_task_of_the_server_that_fails_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqpulse.front.server.RESTART_AFTER_S", 0.01)
+
+    class Failing:
+        began = 0
+
+        async def run(self) -> None:
+            self.began += 1
+            raise RuntimeError("can't start new thread")
+
+    failing = Failing()
+    with front(application, listener=failing) as server:
+        wait_for(lambda: failing.began > 1, "another run")
+        assert status_of(server.get()) == 200
+
+
 def test_requests_refused_beside_too_many_others_are_counted() -> None:
     before = refused_with(503)
     with front(application, Bounds(running=0)) as server:

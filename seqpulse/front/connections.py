@@ -110,11 +110,7 @@ class Door:
         """Sweep until cancelled."""
         while True:
             await asyncio.sleep(self.bounds.sweep_s)
-            try:
-                await self.sweep(asyncio.get_running_loop().time())
-            except Exception:
-                # The next one looks at the others.
-                logger.exception("sweep_failed")
+            await self.sweep(asyncio.get_running_loop().time())
 
     async def sweep(self, now: float) -> None:
         """End connections that have exceeded a deadline, and of each address those above its number of slow ones.

@@ -4,10 +4,11 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from django.conf import settings
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -17,6 +18,8 @@ from seqpulse.front.bridge import Bridge, environ_of
 from seqpulse.front.connections import Door, Scope, protocol
 from seqpulse.front.health_watch import watch_health
 from seqpulse.front.listening import Listener
+
+logger = structlog.get_logger(__name__)
 
 OPTIONS: dict[str, Any] = {
     "loop": "asyncio",
@@ -32,6 +35,18 @@ OPTIONS: dict[str, Any] = {
 }
 # How many connections the system keeps until they are accepted.
 BACKLOG = 2048
+# After an error that a task of the server does not expect, such as a thread that cannot be started.
+RESTART_AFTER_S = 1.0
+
+
+async def restarted(work: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> None:
+    """Run a task until cancelled; log an error and begin again: without it clients would wait in vain until the end."""
+    while True:
+        try:
+            await work(*given)
+        except Exception:
+            logger.exception("task_failed", task=work.__qualname__)
+        await asyncio.sleep(RESTART_AFTER_S)
 
 
 class FrontServer(Server):
@@ -67,11 +82,11 @@ class FrontServer(Server):
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(BACKLOG)
-        self.tasks = [asyncio.create_task(self.door.watch())]
+        self.tasks = [asyncio.create_task(restarted(self.door.watch))]
         if self.changes is not None:
-            self.tasks.append(asyncio.create_task(self.changes.run()))
+            self.tasks.append(asyncio.create_task(restarted(self.changes.run)))
         if self.bridge.waiting is not None:
-            self.tasks.append(asyncio.create_task(watch_health(self.bridge.waiting)))
+            self.tasks.append(asyncio.create_task(restarted(watch_health, self.bridge.waiting)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.bridge.waiting is not None:
