@@ -206,7 +206,7 @@ class Hint(models.Model):
 class EnvironmentStanding(models.Model):
     """An environment's latest deployment with a verdict, so that the state of thousands is read at once.
 
-    Kept by triggers on verdicts and hints (migration 0005), whoever writes them: in the same transaction, from scratch.
+    Kept by triggers on verdicts and hints (migration 0005) for all writers: in the same transaction, computed anew.
     Without foreign keys: a row goes with the environment's last verdict. unhealthy: as `DeploymentVerdict.healthy` is
     no; critical_hints: how many that deployment has.
     """

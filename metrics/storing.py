@@ -22,8 +22,8 @@ PLACE = 'deployment_id, environment_id, phase, "group", sequence_index'
 TYPES = ("bigint", "bigint", "text", "text", "int", *("float8" for _ in Metrics.__slots__), "timestamptz")
 COLUMNS = f"{PLACE}, {', '.join(Metrics.__slots__)}, collected_at"
 
-# Places first: the second writer of a place finds it taken, waits for nothing and stores no sample. Those who wait for
-# a sample are told at the commit (deployments/changes.py).
+# Places first: the second writer of a place finds it taken, waits for nothing and stores no sample. The commit
+# announces the samples (deployments/changes.py).
 STORE = f"""
 WITH given AS (SELECT * FROM unnest({", ".join(f"%(column{place})s::{kind}[]" for place, kind in enumerate(TYPES))})
     AS given({COLUMNS})),

@@ -38,7 +38,7 @@ CHECK_OF = {
     "jobs_failed": "jobs",
 }
 DOWN = ("database_away", "migrations_missing")
-# Checks that cannot be told while something else is wrong: heartbeats and jobs stand still with the database.
+# Checks that are unknown while something else is wrong: without the database there are no heartbeats and no jobs.
 AT_WORK = ("pollers", "queue", "jobs")
 HIDDEN_BY = {
     "database_away": ("migrations", "clock", *AT_WORK),

@@ -1,4 +1,4 @@
-"""Delete rows that are over: what sign-ins, calls and strangers leave behind, table by table.
+"""Delete rows that are no longer needed: what sign-ins, calls and strangers leave behind, table by table.
 
 In batches, so that no statement holds locks for long; it may be interrupted at any time. tests/growth_table.py says of
 every table why it cannot grow without bound.

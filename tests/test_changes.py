@@ -1,4 +1,4 @@
-"""What was written is announced in its transaction, whoever wrote it (deployments/changes.py)."""
+"""Every write is announced in its transaction, whichever code does it (deployments/changes.py)."""
 
 from collections.abc import Callable, Iterator
 

@@ -39,7 +39,7 @@ MULTIPART = "multipart/form-data; boundary=x"
 
 @dataclass(frozen=True)
 class Page:
-    """A URL. caller, sender: who gets furthest with GET and POST, "": nobody; base: the fields of its form."""
+    """A URL. caller, sender: the client that gets furthest with GET and POST, "" for none; base: its form's fields."""
 
     name: str
     url: str

@@ -241,10 +241,10 @@ def test_no_account_lifts_the_limit_of_another(changes: dict[str, str], added: s
     assert guesses == LIMIT
 
 
-def test_all_doors_and_names_of_an_account_share_its_counter(settings: Any) -> None:
+def test_all_forms_and_names_of_an_account_share_its_counter(settings: Any) -> None:
     settings.SEQPULSE_SIGNUP_OPEN = True
     make_user(username="ada", email="ada@example.org")
-    doors = [
+    forms = [
         (LOGIN, {"login": "ADA", "password": "wrong"}),
         ("/accounts/password/reset/", {"email": "Ada@example.org"}),
         ("/accounts/signup/", {"email": "ada@\uff25xample.org", "password1": PASSWORD, "password2": PASSWORD}),
@@ -252,7 +252,7 @@ def test_all_doors_and_names_of_an_account_share_its_counter(settings: Any) -> N
     ]
     found = [
         Client().post(path, form, REMOTE_ADDR=f"192.0.2.{number}").status_code == 429
-        for number, (path, form) in enumerate(doors)
+        for number, (path, form) in enumerate(forms)
     ]
     assert found == [False] * LIMIT + [True]
 

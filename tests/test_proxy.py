@@ -131,9 +131,9 @@ def test_everything_stays_below_the_path(site: Installation, base: str) -> None:
 
 
 def test_nginx_names_the_client_and_the_scheme(site: Installation, base: str) -> None:
-    told = {"X-Forwarded-For": "192.0.2.66", "X-Forwarded-Proto": "https"}
+    claimed = {"X-Forwarded-For": "192.0.2.66", "X-Forwarded-Proto": "https"}
     link = http.client.HTTPConnection(urlsplit(base).netloc, source_address=("127.0.0.2", 0), timeout=30)
-    link.request("GET", "/seqpulse/deployments/?named=by-nginx", headers=told)
+    link.request("GET", "/seqpulse/deployments/?named=by-nginx", headers=claimed)
     assert link.getresponse().status == 401
     link.close()
 

@@ -1,4 +1,4 @@
-"""While the database cannot write, everything that reads goes on, and everything else says so."""
+"""While the database cannot write, everything that only reads works, and everything else answers 503."""
 
 import logging
 import socket
@@ -72,7 +72,7 @@ def forget_states() -> None:
 
 
 def state_of_health(client: Client) -> tuple[int, str, str, set[str]]:
-    """Return code and status, the most important problem, and the checks that cannot be told."""
+    """Return code and status, the most important problem, and the checks whose result is unknown."""
     health.forget()
     answer = client.get("/health", headers={"Authorization": "Bearer watch-me"})
     body = answer.json()

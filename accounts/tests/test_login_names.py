@@ -239,7 +239,7 @@ def test_a_password_reset_hashes_nothing_and_sends_one_mail_whatever_the_address
 LOOKS_LIKE_ONE = "root@example.org"
 
 
-def test_no_door_takes_a_user_name_that_looks_like_an_address(client: Client) -> None:
+def test_no_form_or_command_takes_a_user_name_that_looks_like_an_address(client: Client) -> None:
     eve = make_user(username="eve")
     client.force_login(eve)
     profile = {"username": LOOKS_LIKE_ONE, "first_name": "", "last_name": "", "language": "", "theme": ""}
@@ -270,7 +270,7 @@ def test_a_name_in_another_unicode_form_is_stored_in_the_usual_one(client: Clien
     assert User.objects.get(pk=eve.pk).username == "eve2"
 
 
-def test_operators_are_told_of_names_from_before() -> None:
+def test_a_check_lists_user_names_of_former_versions() -> None:
     assert run_checks(tags=[Tags.database], databases=["default"]) == []
     make_user(username=LOOKS_LIKE_ONE)
     [found] = run_checks(tags=[Tags.database], databases=["default"])

@@ -1,4 +1,4 @@
-"""Read how all environments of a user stand, in one query: their order, the counts, and which ones a page shows.
+"""Read the standings of all environments of a user in one query: their order, the counts, and which ones a page shows.
 
 The query reads one narrow row per environment (EnvironmentStanding). What a page shows of its environments is then
 loaded for these alone (queries.py).
@@ -86,7 +86,7 @@ class ListedProject:
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """How all environments stand, and the ids of those that a page shows, in order.
+    """The counts of all environments, and the ids of those that a page shows, in order.
 
     summary, judged (environments with a verdict), going (deployments in progress), critical (open critical hints) and
     deployed (those finished in 30 days, at most DEPLOYED_COUNTED) are of all; matching: number of environments that the
@@ -171,7 +171,7 @@ SELECT (SELECT json_object_agg(rank, number) FROM (SELECT rank, count(*) AS numb
 
 
 def standings_of(projects: QuerySet[Project], selection: Selection) -> Standings:
-    """Read how the environments of these projects stand. One query, whose cost is that of a short row for each."""
+    """Read the standings of these projects' environments. One query, whose cost is that of a short row for each."""
     visible, values = projects.order_by().values("id", "uuid", "name").query.sql_with_params()
     names = [f"visible_{place}" for place in range(len(values))]
     sql = STANDINGS % {"projects": visible % tuple(f"%({name})s" for name in names)}

@@ -278,13 +278,13 @@ def test_the_overview_takes_the_same_queries_for_one_environment_as_for_many(bro
         project = make_project(team=environment.project.team)
         for _ in range(number):
             fill(make_environment(project=project))
-    # Session, user, how all stand; those in progress, environments, their deployments, samples, history bars, the
+    # Session, user, standings; those in progress, environments, their deployments, samples, history bars, the
     # hints; on the page also the two of the figures.
     assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [11, 9]
 
 
 def test_the_first_steps_take_few_queries(browser_of, environment):
-    # How all stand, environments, history bars; guide (four), figures (two); session, user.
+    # Standings, environments, history bars; guide (four), figures (two); session, user.
     assert queries_of(browser_of, OVERVIEW) == 11
 
 

@@ -1,4 +1,4 @@
-"""How all environments stand: the rows that triggers keep, and the pages of an overview that is long."""
+"""Standings of environments: the rows that triggers keep, and the pages of an overview that is long."""
 
 from datetime import timedelta
 from itertools import product
@@ -154,7 +154,7 @@ def test_few_environments_are_shown_at_once_and_many_page_by_page(browser_of, en
     assert sorted(every) == sorted(f"env-{n:04}" for number in (UNDIVIDED, 100) for n in range(1, number + 1))
 
 
-def test_environments_are_found_by_name_and_by_how_they_stand(browser_of, environment):
+def test_environments_are_found_by_name_and_by_health(browser_of, environment):
     plant(environment.project, 60)
     make_project(team=environment.project.team, name="bare-shop")
     found = words(browser_of.get(OVERVIEW, {"q": "SHOP env-004"}), "#live")
