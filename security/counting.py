@@ -35,7 +35,7 @@ def counting(callers: str, table: str = "rate_counters") -> str:
     return f"""INSERT INTO {table} AS counter (key, value, expires_at)
     SELECT %(counter)s, %(delta)s::int, now() + %(counter_kept_s)s::int * interval '1 second' FROM {callers}
     WHERE %(counter)s <> ''
-    ON CONFLICT (key) DO UPDATE SET value = counter.value + excluded.value RETURNING value"""  # noqa: S608
+    ON CONFLICT (key) DO UPDATE SET value = counter.value + excluded.value RETURNING value"""  # noqa: S608  (constants of callers)
 
 
 class PostgresCounters(BaseCache):

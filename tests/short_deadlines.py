@@ -2,7 +2,7 @@
 
 from seqpulse.front.bounds import Bounds
 from seqpulse.front.worker import FrontWorker
-from seqpulse.gunicorn_config import *  # noqa: F403
+from seqpulse.gunicorn_config import *  # noqa: F403  (gunicorn reads the names of this module)
 
 
 class ShortDeadlines(FrontWorker):

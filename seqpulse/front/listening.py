@@ -57,7 +57,7 @@ class Listener:
             finally:
                 self.mode = ""
             # Not all processes at once, after the server was away.
-            await asyncio.sleep(RECONNECT_AFTER_S * random.uniform(0.5, 1.5))  # noqa: S311
+            await asyncio.sleep(RECONNECT_AFTER_S * random.uniform(0.5, 1.5))  # noqa: S311  (no secret)
 
     async def _connect(self) -> Link:
         parameters = {**self.parameters(), "prepare_threshold": None}

@@ -122,12 +122,12 @@ class Waiting:
         Close it if the client goes away.
         """
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + STREAM_FOR_S * random.uniform(0.8, 1.2)  # noqa: S311
+        ends_at = loop.time() + STREAM_FOR_S * random.uniform(0.8, 1.2)  # noqa: S311  (no secret)
         since = loop.time() - stream.missed_s
         with self.places.one_for(stream.owner) as is_place, self._subscribed(stream.topics, since) as subscription:
             if not is_place or self.ending:
                 return
-            yield b"retry: %d\n%b" % (random.randint(*RETRY_AFTER_MS), ALIVE)  # noqa: S311
+            yield b"retry: %d\n%b" % (random.randint(*RETRY_AFTER_MS), ALIVE)  # noqa: S311  (no secret)
             while not self.ending and loop.time() < ends_at:
                 changed = await subscription.wait(min(ends_at, loop.time() + ALIVE_EVERY_S))
                 yield CHANGED if changed else ALIVE

@@ -181,7 +181,7 @@ def test_every_outage_is_waited_out_and_nothing_is_lost_or_measured_twice(server
         begun = time.monotonic()
         with took(outage.name), outage.during(server):
             check_answers(server, outage, key, deployment, signed_in)
-            wait_for(lambda: refusals(server)[1] > before[1], "samples to wait in a poller")  # noqa: B023
+            wait_for(lambda: refusals(server)[1] > before[1], "samples to wait in a poller")  # noqa: B023  (called at once)
         lasted_s = time.monotonic() - begun
         wait_for(lambda: health(scene.site)["state"] == "ok", "/health to be well", 30)
         scene.rows("DELETE FROM scheduled_jobs USING deployments d WHERE deployment_id = d.id AND state = 'running'")
@@ -253,10 +253,10 @@ def test_a_database_that_goes_back_in_time_leaves_no_job_stuck_and_nothing_doubl
         if go_back is promote_the_standby:
             server.make_lagging_standby()
             check_standby(server)
-        lost = wait_for(lambda: undone(server, key, go_back), "it to go back")  # noqa: B023
+        lost = wait_for(lambda: undone(server, key, go_back), "it to go back")  # noqa: B023  (called at once)
         up = one(scene, "SELECT now()")
         stuck = "SELECT count(*) = 0 FROM scheduled_jobs WHERE status = 'running' AND started_at < %s"
-        wait_for(lambda: one(scene, stuck, up), "what was undone to be handed back", 3)  # noqa: B023
+        wait_for(lambda: one(scene, stuck, up), "what was undone to be handed back", 3)  # noqa: B023  (called at once)
         wait_for(lambda: health(scene.site)["status"] == "ok", "/health to be well", 30)
         finished = scene.call("POST", "/deployments/finish", key, {"deployment_id": lost, "result": "success"})
         assert finished.json()["status"] == "not_found"
