@@ -33,13 +33,13 @@ def overview(request: HttpRequest, *, live: bool = False) -> HttpResponse:
     asked = {name: request.GET[name] for name in ("days", "project") if request.GET.get(name)}
     chosen = chosen_project(projects, asked.get("project"))
     scope = [chosen.pk] if chosen else found.standings.projects
-    # Reading very many deployments takes longer than the rest of the page.
-    at_once = found.standings.deployed < DEPLOYED_COUNTED or bool(asked)
+    # The page has figures from the first verdict on. Reading very many deployments takes longer than the rest of it.
+    shows_figures = found.has_verdict and (found.standings.deployed < DEPLOYED_COUNTED or bool(asked))
     context |= {
         "offered": found.standings.offered if len(found.standings.offered) <= OFFERED else [],
         "chosen": chosen,
         "periods": PERIODS,
-        "figures": figures_of(scope, days_of(asked.get("days")), timezone.now()) if scope and at_once else None,
+        "figures": figures_of(scope, days_of(asked.get("days")), timezone.now()) if shows_figures else None,
     }
     return render(request, "dashboard/overview/overview.html", context)
 

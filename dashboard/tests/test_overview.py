@@ -284,8 +284,8 @@ def test_the_overview_takes_the_same_queries_for_one_environment_as_for_many(bro
 
 
 def test_the_first_steps_take_few_queries(browser_of, environment):
-    # Standings, environments, history bars; guide (four), figures (two); session, user.
-    assert queries_of(browser_of, OVERVIEW) == 11
+    # Standings, environments, history bars; guide (four); session, user.
+    assert queries_of(browser_of, OVERVIEW) == 9
 
 
 def test_a_long_history_is_read_by_index(environment, user):
