@@ -103,6 +103,16 @@ def connected_to(url: str) -> Iterator[None]:
         connections["default"] = usual
 
 
+def end_connection() -> int:
+    """End the connection of this thread on the server, as a failover does; return the id of its server process."""
+    connection = connections["default"]
+    connection.ensure_connection()
+    pid: int = connection.connection.info.backend_pid
+    with psycopg.connect(server_url("postgres")) as admin:
+        assert admin.execute("SELECT pg_terminate_backend(%s, 10000)", [pid]).fetchone() == (True,)
+    return pid
+
+
 def execute(admin: psycopg.Connection[Any], statement: str, *names: str) -> None:
     admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
 

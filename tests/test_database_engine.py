@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import psycopg
 from django.db import connection
 from django.test import Client
 
 from common.database import prepared
 from common.database.base import PREPARE_AFTER
 from projects.tests.factories import make_api_key
-from tests.databases import connected_to, own_database
+from tests.databases import connected_to, end_connection, own_database
 from tests.pooler import pgbouncer
 
 STATEMENT = "SELECT %(number)s::bigint + 1"
@@ -41,11 +40,10 @@ def test_behind_a_pooler_nothing_is_prepared(server_dir: Path) -> None:
 
 
 def test_a_call_after_its_connection_has_ended_is_answered_over_a_new_one() -> None:
-    with own_database(migrated=True) as url, connected_to(url), psycopg.connect(url) as other:
+    with own_database(migrated=True) as url, connected_to(url):
         headers = {"X-API-Key": make_api_key()[1]}
         assert Client().get("/deployments", headers=headers).status_code == 200
-        ended = connection.connection.info.backend_pid
-        assert other.execute("SELECT pg_terminate_backend(%s, 10000)", [ended]).fetchone() == (True,)
+        ended = end_connection()
         # The server does both when a request begins; the test client does not touch connections.
         connection.close_if_unusable_or_obsolete()
         connection.health_check_enabled = True  # type: ignore[attr-defined]

@@ -9,7 +9,6 @@ from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any
 
-import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -30,7 +29,7 @@ from scheduler.health import Health, health
 from scheduler.models import ScheduledJob
 from scheduler.store import JobStore
 from seqpulse.front import health_watch, waiting
-from tests.databases import server_url
+from tests.databases import end_connection
 from tests.held import Server, streaming
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -245,9 +244,7 @@ def test_a_look_at_the_health_over_a_lost_connection_takes_a_new_one() -> None:
     health.forget()
     assert "database_away" not in health_watch.problems()
     connection.health_check_enabled = True  # type: ignore[attr-defined]
-    ended = connection.connection.info.backend_pid
-    with psycopg.connect(server_url(connection.settings_dict["NAME"])) as other:
-        other.execute("SELECT pg_terminate_backend(%s, 10000)", [ended])
+    end_connection()
     health.forget()
     assert "database_away" not in health_watch.problems()
     health.forget()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 import structlog
 from django.db import connection, models, transaction
@@ -27,7 +26,7 @@ from security.limits import Rate
 from seqpulse import usual_calls
 from seqpulse.models import RateCounter
 from tests.concurrency import at_once
-from tests.databases import server_url
+from tests.databases import end_connection
 
 TABLES = (Project, Environment, PolicyVersion, ApiKey, Deployment, DeploymentKey, ScheduledJob, RateCounter)
 # The limit of calls in these tests, and a period that does not end during one.
@@ -373,11 +372,7 @@ def test_a_call_over_a_lost_connection_is_answered_over_a_new_one(shop: World) -
     first = shop.pipeline.start(env="bare")
     calls: list[Callable[[], Any]] = [shop.pipeline.trigger, lambda: shop.pipeline.finish(first)]
     for call in calls:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            [ended] = cursor.fetchone()
-        with psycopg.connect(server_url(connection.settings_dict["NAME"])) as other:
-            other.execute("SELECT pg_terminate_backend(%s, 10000)", [ended])
+        end_connection()
         with structlog.testing.capture_logs() as logs:
             assert call().status_code == 200
         assert "connection_lost" in {line["event"] for line in logs}
