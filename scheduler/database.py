@@ -79,7 +79,7 @@ class DatabaseThread:
         except Exception as error:
             lost = connection_lost(error)
             # A server that can only be read may have been replaced by another behind the same name.
-            if lost or state_of(error) is DatabaseState.READ_ONLY:
+            if lost or (state_of(error) is DatabaseState.READ_ONLY and is_outage(error)):
                 connection.close()
             if lost:
                 raise DatabaseAway(str(error).strip()) from error

@@ -1,8 +1,10 @@
+import asyncio
+
 import psycopg
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
-from scheduler.database import DatabaseAway, is_outage
+from scheduler.database import DatabaseAway, DatabaseThread, is_outage
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,22 @@ from scheduler.database import DatabaseAway, is_outage
 )
 def test_only_what_stops_all_work_is_an_outage(error: Exception, outage: bool) -> None:
     assert is_outage(error) is outage
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("code", "opened"), [("25006", 2), ("42501", 1), ("53100", 1), ("23505", 1)])
+def test_only_a_server_that_cannot_be_written_is_connected_to_anew(code: str, opened: int) -> None:
+    database = DatabaseThread()
+
+    def refused() -> None:
+        raise psycopg.errors.lookup(code)("refused")
+
+    async def scenario() -> None:
+        with pytest.raises(psycopg.Error, match="refused"):
+            await database(refused)
+        await database(int)
+        await database(connections.close_all)
+
+    asyncio.run(scenario())
+    database.shutdown()
+    assert database.connections == opened
