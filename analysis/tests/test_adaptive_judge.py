@@ -65,6 +65,35 @@ def test_the_effect_decides_the_verdict(expected: str, what: str, levels: dict[s
     assert render(verdict.summary).startswith("Roll back: ") is (expected == ROLLBACK)
 
 
+def latency_outcomes(pre: int, latencies: list[float]) -> set[str]:
+    """Return the outcomes of the checks of p95 of a service of few requests; 0.0 is a minute without any."""
+    quiet = {"noisy": False, "error_rate": 0.0, "latency_p95": 110.0, "requests_per_sec": 0.4}
+    after = quiet | {"latency_p95": lambda i: latencies[i], "requests_per_sec": lambda i: 0.4 if latencies[i] else 0.0}
+    verdict = judged(make_pre(pre, **quiet), make_series(5, **after))
+    return {check.outcome for check in verdict.checks if check.metric == "latency_p95"}
+
+
+@pytest.mark.parametrize("pre", [0, 1, 6, 30])
+@pytest.mark.parametrize(
+    "latencies",
+    [
+        pytest.param([363.0, 91.0, 124.0, 1151.0, 0.0], id="the last one with requests"),
+        pytest.param([0.0, 110.0, 0.0, 1151.0, 0.0], id="one of two"),
+        pytest.param([0.0, 0.0, 0.0, 1151.0, 0.0], id="the only one"),
+        pytest.param([110.0, 0.0, 95.0, 0.0, 1151.0], id="the last one"),
+    ],
+)
+def test_one_slow_minute_among_minutes_without_requests_is_a_single_bad_minute(
+    pre: int, latencies: list[float]
+) -> None:
+    assert latency_outcomes(pre, latencies) <= {"ok", "skipped"}
+
+
+@pytest.mark.parametrize("pre", [1, 6, 30])
+def test_two_slow_minutes_with_requests_are_a_regression(pre: int) -> None:
+    assert latency_outcomes(pre, [110.0, 0.0, 1120.0, 0.0, 1151.0]) == {"critical"}
+
+
 NIGHT = {"requests_per_sec": 0.3, "error_rate": 0.0}
 HIGH = {"latency_p95": 900.0, "cpu_usage": 0.85, "error_rate": 0.012}
 ONE_FAILED: dict[str, Any] = {

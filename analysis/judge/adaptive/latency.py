@@ -104,11 +104,16 @@ def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: li
 
 
 def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
-    """Return the contrast of log latencies at equal load, and the plain latencies of PRE, body and last part."""
-    parts = [(part, measured(part)) for part in (evidence.pre, evidence.body, evidence.last)]
-    if not all(at for _, at in parts):
+    """Return the contrast of log latencies at equal load, and the plain latencies of PRE, body and last part.
+
+    Minutes without requests have no latency, so the last part is as many of those that have one. A single one among
+    others without says nothing: it may be a blip as a whole.
+    """
+    before, at = measured(evidence.pre), measured(evidence.body)
+    if not before or not at or (len(at) == 1 and len(evidence.body) > 1):
         return None
-    samples = [[part[i] for i in at] for part, at in parts]
+    body = [evidence.body[i] for i in at]
+    samples = [[evidence.pre[i] for i in before], body, body[-len(evidence.last) :]]
     plain = [[s.latency for s in part] for part in samples]
     logs = [_logs(part) for part in samples]
     if evidence.knobs.explain_load:
@@ -116,9 +121,9 @@ def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
     rise = usual_rise(evidence.window.earlier_days, "latency_p95", per_load=PRIOR_LOAD_EXPONENT)
     series = Series(
         pre=logs[0],
-        pre_minutes=[evidence.pre_minutes[i] for i in parts[0][1]],
+        pre_minutes=[evidence.pre_minutes[i] for i in before],
         body=logs[1],
-        body_minutes=[evidence.body_minutes[i] for i in parts[1][1]],
+        body_minutes=[evidence.body_minutes[i] for i in at],
         last=logs[2],
         history=evidence.scatter(_logs),
         age=evidence.pre_age / 60.0,
