@@ -96,6 +96,14 @@ def origins(raw: str) -> list[str]:
     return comma_separated(raw)
 
 
+def public_url(raw: str) -> str:
+    """Parse the address under which people reach this installation, with the path that a proxy adds, if any."""
+    parts = urlsplit(raw)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("write the address at which people open SeqPulse, like https://seqpulse.example")
+    return raw.rstrip("/")
+
+
 def script_name(raw: str) -> str:
     """Parse the path under which a proxy offers SeqPulse."""
     if not re.fullmatch(r"(/[\w.~-]+)+/?", raw, re.ASCII):

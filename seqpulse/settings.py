@@ -105,6 +105,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "events",
     "seqpulse",
     "accounts",
     "projects",
@@ -112,6 +113,7 @@ INSTALLED_APPS = [
     "deployments",
     "metrics",
     "analysis",
+    "notifications",
     "dashboard",
 ]
 
@@ -224,6 +226,8 @@ AUTHENTICATION_BACKENDS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "dashboard:overview"
+# Where people reach this installation: links in messages begin with it.
+SEQPULSE_PUBLIC_URL = ENVIRONMENT.read("SEQPULSE_PUBLIC_URL", "", env.public_url)
 SEQPULSE_SIGNUP_OPEN = ENVIRONMENT.boolean("SEQPULSE_SIGNUP_OPEN", False)
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_FORMS = {

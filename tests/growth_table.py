@@ -9,8 +9,10 @@ SHRUNK = {
     "accounts_user": "housekeeping",
     "django_admin_log": "housekeeping",
     "django_session": "housekeeping",
+    "events": "prune_events",
     "metric_levels": "cleanup_metrics",
     "metric_samples": "cleanup_metrics",
+    "notification_deliveries": "prune_events",
     "rate_counters": "forget_counters",
     "running_totals": "fold_totals",
     "sample_places": "cleanup_metrics",
@@ -25,6 +27,7 @@ BOUNDED = {
     "mfa_authenticator": "per account: an app, a set of recovery codes, and so many passkeys (MOST_PASSKEYS)",
     "socialaccount_socialaccount": "one per account at a provider, which is connected to one account here",
     "accounts_team": "made by people, 60 an hour and user at most (limit `making`); deleted by them (remove_deleted)",
+    "notification_channels": "made by people, 60 an hour and user at most (limit `making`); deleted by them",
     "accounts_membership": "one per user and team",
     # Nobody writes these.
     "account_emailconfirmation": "empty: links to verify an address are signed, not stored",

@@ -11,7 +11,18 @@ TEXTS = {"last_error", "shown_error", "message", "messages", "sentence", "summar
 RENDERERS = {"render", "localized", "message"}
 READERS = {"partition", "rpartition", "split", "startswith", "endswith", "removeprefix", "removesuffix", "find"}
 READERS |= {"match", "search", "fullmatch", "findall", "finditer", "sub"}
-APPS = ("accounts", "analysis", "common", "dashboard", "deployments", "metrics", "outbound", "projects", "scheduler")
+APPS = (
+    "accounts",
+    "analysis",
+    "common",
+    "dashboard",
+    "deployments",
+    "metrics",
+    "outbound",
+    "projects",
+    "scheduler",
+    "notifications",
+)
 
 
 def is_text(node: ast.expr) -> bool:

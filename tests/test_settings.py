@@ -32,6 +32,7 @@ WRONG = {
     "SEQPULSE_RATE_LIMITS": "sometimes",
     "SEQPULSE_RATE_LOGIN": "5 per minute",
     "REDIS_URL": "http://redis.example",
+    "SEQPULSE_PUBLIC_URL": "seqpulse.example",
     "SEQPULSE_SIGNUP_OPEN": "perhaps",
     "SEQPULSE_EMAIL_URL": "http://mail.example",
     "SEQPULSE_EMAIL_FROM": "nobody",

@@ -1,0 +1,54 @@
+"""The kinds of events: what happened, how grave it is unless told, and how long it is worth telling."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How grave an event is, in ascending order."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+SEVERITIES = tuple(Severity)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of event. useful_for: after that time nobody is told any more."""
+
+    name: str
+    severity: Severity = Severity.INFO
+    useful_for: timedelta = timedelta(days=1)
+
+
+_ALL = (
+    # A final verdict, with the severity of what it says.
+    Kind("verdict_issued"),
+    # A verdict before the end of the window, which is always the recommendation to roll back.
+    Kind("early_rollback", Severity.CRITICAL),
+    # The environment's first good verdict after one that was not.
+    Kind("recovered"),
+    Kind("endpoint_silent", Severity.WARNING),
+    Kind("endpoint_answers"),
+    Kind("signature_refused", Severity.CRITICAL),
+    Kind("deployment_abandoned", Severity.WARNING),
+    Kind("rolled_back", Severity.WARNING),
+    Kind("acknowledged"),
+    Kind("rollback_asked", Severity.CRITICAL),
+    Kind("rollback_fired", Severity.CRITICAL),
+    Kind("rollback_failed", Severity.CRITICAL),
+    # Sent, perhaps: the sender died before it knew.
+    Kind("rollback_unknown", Severity.CRITICAL),
+    Kind("freeze_forced", Severity.WARNING),
+    Kind("key_made"),
+    Kind("member_invited"),
+    Kind("channel_disabled", Severity.WARNING),
+    # What "Send a test" sends.
+    Kind("test", useful_for=timedelta(minutes=10)),
+)
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}

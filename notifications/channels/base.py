@@ -1,0 +1,77 @@
+"""What a kind of channel is: its settings, and how it sends a message."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.functional import Promise
+
+from explain.errors import ExplainedError
+from explain.facts import Param
+from notifications.message import Message
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting of a kind. type: text, url, email, secret; a secret is never shown again."""
+
+    name: str
+    label: str | Promise
+    help: str | Promise = ""
+    type: str = "text"
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the receiver answered. status: of HTTP; reference: what it calls the message, for threads."""
+
+    status: int | None = None
+    answer: str = ""
+    reference: str = ""
+
+
+class SendError(ExplainedError):
+    """A message that was not taken.
+
+    status, answer: what the receiver said, if anything; retry: whether another attempt can help; after_s: when, if the
+    receiver said so; gone: the receiver said that it will never take anything again.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        /,
+        *,
+        retry: bool,
+        sent: Sent | None = None,
+        after_s: float | None = None,
+        gone: bool = False,
+        **params: Param,
+    ) -> None:
+        super().__init__(code, **params)  # type: ignore[arg-type]  # `field` is no parameter of these
+        self.sent = sent or Sent()
+        self.retry = retry
+        self.after_s = after_s
+        self.gone = gone
+
+
+class ChannelKind:
+    """A kind of channel: one module here defines one, and `CHANNEL_KINDS` lists it."""
+
+    name: str
+    label: str | Promise
+    fields: tuple[Field, ...] = ()
+
+    def place(self, settings: Settings) -> str:
+        """Return where it goes, for people, without anything secret: a host, an address."""
+        raise NotImplementedError
+
+    def send(self, settings: Settings, message: Message) -> Sent:
+        """Send the message, outside any transaction.
+
+        Raises: SendError, OutboundError.
+        """
+        raise NotImplementedError

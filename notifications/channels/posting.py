@@ -1,0 +1,53 @@
+"""Post to a receiver through the outbound door, and understand its answer."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from notifications.channels.base import SendError, Sent
+from outbound.session import Answer, call
+
+DEADLINE_S = 10.0
+ANSWER_BYTES = 64 * 1024
+ANSWER_SHOWN = 500
+# A receiver may ask for longer; it is tried again after this.
+LONGEST_RETRY_AFTER_S = 3600.0
+# Answers after which the same request may succeed later.
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def post_json(url: str, body: Any, headers: Mapping[str, str] | None = None) -> Sent:
+    """Post JSON. Raises SendError, OutboundError."""
+    return post(url, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> Sent:
+    """Post bytes; any 2xx is success. Raises SendError, OutboundError."""
+    return understood(call("POST", url, headers=headers, body=body, deadline_s=DEADLINE_S, most_bytes=ANSWER_BYTES))
+
+
+def understood(answer: Answer) -> Sent:
+    """Return a receiver's answer if it took the message. Raises SendError."""
+    sent = Sent(answer.status, answer.body.decode("utf-8", "replace").replace("\0", "")[:ANSWER_SHOWN])
+    if 200 <= answer.status < 300:
+        return sent
+    if answer.status == 410:
+        raise SendError("delivery.gone", retry=False, sent=sent, gone=True)
+    if answer.status in BUSY or answer.status >= 500:
+        after_s = retry_after(answer.headers)
+        raise SendError("delivery.busy", retry=True, sent=sent, after_s=after_s, status=answer.status)
+    raise SendError("delivery.refused", retry=False, sent=sent, status=answer.status)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of Retry-After (RFC 9110, 10.2.3: seconds, or a date), None if it cannot be read."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), LONGEST_RETRY_AFTER_S)
+    try:
+        seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)

@@ -1,0 +1,51 @@
+"""Job kinds: making deliveries, sending them; and what recurs."""
+
+from datetime import timedelta
+
+from django.db import transaction
+
+from events.models import Event
+from notifications import delivering
+from notifications.fanning import DELIVER, fan_out, forgotten, replan
+from notifications.models import Delivery
+from scheduler.queue import database_now
+from scheduler.recurring import recurring
+from scheduler.registry import Job, job_kind
+from scheduler.retry import NO_RETRY, RetryPolicy
+
+KEEP_DAYS = 90
+
+
+def record_fan_out(done: object) -> None:
+    while fan_out():
+        pass
+
+
+# The trigger in notifications/migrations/0001 writes one for each statement that writes events.
+@job_kind("fan_out", retry=RetryPolicy((1.0, 5.0, 30.0, 120.0)), record=record_fan_out)
+async def run_fan_out(job: Job, prepared: None) -> None:
+    """Nothing to do outside the transaction."""
+
+
+@job_kind(DELIVER, retry=NO_RETRY, prepare=delivering.prepare, record=delivering.record)
+def deliver(job: Job, sending: object) -> object:
+    return delivering.send(sending)  # type: ignore[arg-type]
+
+
+@recurring("reconcile_deliveries", every_s=60)
+def reconcile_deliveries() -> int:
+    """See to events and deliveries whose job is missing; return how many deliveries there were."""
+    with transaction.atomic():
+        while fan_out():
+            pass
+    with transaction.atomic():
+        late = list(Delivery.objects.filter(forgotten(database_now())).select_related("event")[:1000])
+        replan(late)
+    return len(late)
+
+
+@recurring("prune_events", every_s=3600)
+def prune_events() -> int:
+    """Delete events, with their deliveries, that are older than KEEP_DAYS; return how many."""
+    deleted, _ = Event.objects.filter(occurred_at__lt=database_now() - timedelta(days=KEEP_DAYS)).delete()
+    return deleted

@@ -1,0 +1,31 @@
+"""What a channel sends: an event, or several, in the words of one language. Pure values; channels lay them out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event, or several, for a receiver.
+
+    id: the same at each attempt, so that receivers can drop repetitions. headline: the first line, which says what a
+    person needs. details: further lines. link: the page of it, "" where SEQPULSE_PUBLIC_URL is not set. incident:
+    the same for what happened to one environment, so that a recovery can resolve it; resolves: whether this one does.
+    thread: what the receiver calls the first message about this deployment. data: the event as JSON, for machines.
+    """
+
+    id: str
+    kind: str
+    severity: str
+    headline: str
+    occurred_at: datetime
+    language: str = "en"
+    details: tuple[str, ...] = ()
+    link: str = ""
+    incident: str = ""
+    resolves: bool = False
+    thread: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple["Message", ...] = ()  # further events, of a digest

@@ -1,0 +1,142 @@
+"""Channels, by which events reach people and systems, and the deliveries of events by them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from accounts.models import Team, User, validate_time_zone
+from events.kinds import SEVERITIES, Severity
+from events.models import Event
+from projects.models import Project
+from security.encryption import EncryptedTextField
+
+SEVERITY_CHOICES = [
+    (Severity.INFO, pgettext_lazy("severity", "Everything")),
+    (Severity.WARNING, pgettext_lazy("severity", "Warnings and worse")),
+    (Severity.CRITICAL, pgettext_lazy("severity", "Critical only")),
+]
+
+
+class Digest(models.TextChoices):
+    NONE = "", pgettext_lazy("digest", "Each at once")
+    HOURLY = "hourly", pgettext_lazy("digest", "Once an hour")
+    DAILY = "daily", pgettext_lazy("digest", "Once a day")
+
+
+class ChannelQuerySet(models.QuerySet["Channel"]):
+    def visible_to(self, user: Any) -> ChannelQuerySet:
+        return self.filter(team__in=Team.objects.visible_to(user))
+
+    def active(self) -> ChannelQuerySet:
+        return self.filter(disabled_at__isnull=True)
+
+
+class Channel(models.Model):
+    """A way to reach somebody, and the rules of what goes there.
+
+    kind: one of notifications/channels/. config: JSON with what that kind needs (addresses, tokens), encrypted as a
+    whole, because most addresses are secrets. project: None: all of the team's. events: kinds, environments:
+    ids; empty: all. quiet_from, quiet_until: what happens between them (in time_zone) waits, unless it is critical.
+    cooldown_s: so long after a message about an environment, further ones of the same kind wait and go together.
+    """
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="channels", verbose_name=_("team"))
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="channels", null=True, blank=True, verbose_name=_("project")
+    )
+    kind = models.CharField(_("kind"), max_length=20)
+    name = models.CharField(_("name"), max_length=100)
+    config = EncryptedTextField(default="", editable=False)
+    language = models.CharField(_("language"), max_length=10, choices=settings.LANGUAGES, default="en")
+    events = models.JSONField(_("events"), default=list, blank=True)
+    environments = models.JSONField(_("environments"), default=list, blank=True)
+    least_severity = models.CharField(
+        _("smallest severity"), max_length=10, choices=SEVERITY_CHOICES, default=Severity.WARNING
+    )
+    quiet_from = models.TimeField(_("quiet from"), null=True, blank=True)
+    quiet_until = models.TimeField(_("quiet until"), null=True, blank=True)
+    time_zone = models.CharField(_("time zone"), max_length=64, default="UTC", validators=[validate_time_zone])
+    digest = models.CharField(_("digest"), max_length=10, choices=Digest, blank=True, default=Digest.NONE)
+    cooldown_s = models.PositiveIntegerField(_("cooldown (s)"), default=600)
+    disabled_at = models.DateTimeField(_("disabled at"), null=True, blank=True, editable=False)
+    disabled_why = models.JSONField(_("why it is disabled"), null=True, blank=True, editable=False)
+    created_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, verbose_name=_("created by")
+    )
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
+
+    objects = ChannelQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("channel")
+        verbose_name_plural = _("channels")
+        db_table = "notification_channels"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def wants(self, event: Event) -> bool:
+        """Return whether the rules let this event through; when it is sent, they say elsewhere (rules.py)."""
+        if event.kind == "test":
+            return bool(event.parameters.get("channel") == self.pk)
+        return (
+            event.team_id == self.team_id
+            and self.project_id in (None, event.project_id)
+            and (not self.events or event.kind in self.events)
+            and (not self.environments or event.environment_id in (None, *self.environments))
+            and SEVERITIES.index(Severity(event.severity)) >= SEVERITIES.index(Severity(self.least_severity))
+        )
+
+
+class DeliveryState(models.TextChoices):
+    PENDING = "pending", pgettext_lazy("delivery", "Waiting")
+    SENT = "sent", pgettext_lazy("delivery", "Sent")
+    FAILED = "failed", pgettext_lazy("delivery", "Failed")
+    EXPIRED = "expired", pgettext_lazy("delivery", "Too late")
+    SKIPPED = "skipped", pgettext_lazy("delivery", "Not sent")
+
+
+class Delivery(models.Model):
+    """One event by one channel: at most one row, so that it is told once, however often it is tried.
+
+    due_at: when it is next tried. answer_status, answer: what the receiver answered last (HTTP status, the first
+    characters). error: why the last attempt failed, as a fact. reference: what the receiver calls the message (a Slack
+    timestamp), for threads. sent_with: the delivery in whose message this one went, for digests.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    state = models.CharField(
+        _("state"), max_length=10, choices=DeliveryState, default=DeliveryState.PENDING, db_default="pending"
+    )
+    due_at = models.DateTimeField(_("due at"))
+    expires_at = models.DateTimeField(_("of use until"))
+    attempts = models.PositiveIntegerField(_("attempts"), default=0, db_default=0)
+    attempted_at = models.DateTimeField(_("last attempt"), null=True)
+    answer_status = models.PositiveIntegerField(_("answer"), null=True)
+    answer = models.CharField(max_length=500, default="", db_default="")
+    error = models.JSONField(null=True)
+    reference = models.CharField(max_length=255, default="", db_default="")
+    sent_with = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
+
+    class Meta:
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        db_table = "notification_deliveries"
+        constraints = [models.UniqueConstraint(fields=["event", "channel"], name="one_delivery_per_channel")]
+        indexes = [
+            models.Index(fields=["channel", "-id"], name="deliveries_of_channel"),
+            models.Index(fields=["due_at"], condition=models.Q(state="pending"), name="deliveries_waiting"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} by {self.channel}"

@@ -1,0 +1,86 @@
+"""The whole way: an event in a transaction, its deliveries, the receiver's answer."""
+
+import pytest
+from django.db import transaction
+
+from events.models import Event
+from events.outbox import NewEvent, emit
+from notifications.models import Channel, Delivery, DeliveryState
+from notifications.tests.factories import make_channel
+from notifications.tests.receivers import receiving
+from scheduler.models import ScheduledJob
+from scheduler.tests.kinds import wait_until
+from scheduler.tests.pollers import running_poller
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def work_off() -> None:
+    """Run a poller until every event is told and no delivery is due."""
+    with running_poller():
+        wait_until(
+            lambda: (
+                not Event.objects.filter(fanned_out_at__isnull=True).exists()
+                and not ScheduledJob.objects.filter(job_type="deliver", status__in=("pending", "running")).exists()
+            )
+        )
+
+
+def tell(channel: Channel, kind: str = "key_made", **fields: object) -> Event:
+    emit(NewEvent(kind, channel.team_id, **fields))  # type: ignore[arg-type]
+    return Event.objects.latest("id")
+
+
+def test_an_event_reaches_each_channel_of_its_team_once() -> None:
+    with receiving() as receiver:
+        channel = make_channel(receiver.url)
+        other = make_channel(receiver.url, team=channel.team, name="second")
+        make_channel(receiver.url, name="another team's")
+        tell(channel)
+        work_off()
+    assert sorted(Delivery.objects.values_list("channel_id", "state", "answer_status", "answer")) == [
+        (channel.pk, "sent", 200, "ok"),
+        (other.pk, "sent", 200, "ok"),
+    ]
+    assert len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 2
+    assert receiver.bodies()[0]["type"] == "key_made"
+
+
+def test_what_is_rolled_back_is_not_told() -> None:
+    channel = make_channel()
+    with transaction.atomic():
+        tell(channel)
+        transaction.set_rollback(True)
+    assert not Event.objects.exists() and not ScheduledJob.objects.exists()
+
+
+def test_an_event_with_a_key_is_told_once() -> None:
+    channel = make_channel()
+    for _ in range(3):
+        emit(NewEvent("key_made", channel.team_id, key="this one"))
+    assert Event.objects.count() == 1
+
+
+def test_a_receiver_that_is_gone_disables_its_channel_and_the_others_are_told() -> None:
+    with receiving((410, {}, b"gone")) as gone, receiving() as other:
+        channel = make_channel(gone.url)
+        make_channel(other.url, team=channel.team, events=["channel_disabled"])
+        tell(channel)
+        work_off()
+        work_off()
+    channel.refresh_from_db()
+    assert channel.disabled_at and Delivery.objects.get(channel=channel).state == DeliveryState.FAILED
+    assert [body["type"] for body in other.bodies()] == ["channel_disabled"]
+
+
+def test_a_busy_receiver_is_tried_again_when_it_says_so() -> None:
+    with receiving((503, {"Retry-After": "90"}, b"later")) as receiver:
+        channel = make_channel(receiver.url)
+        tell(channel)
+        with running_poller():
+            wait_until(lambda: Delivery.objects.filter(attempts=1, answer_status=503).exists())
+    delivery = Delivery.objects.get()
+    assert delivery.state == DeliveryState.PENDING
+    assert delivery.attempted_at is not None and (delivery.due_at - delivery.attempted_at).total_seconds() > 80
+    job = ScheduledJob.objects.get(job_type="deliver", status="pending")
+    assert job.scheduled_at == delivery.due_at
