@@ -1,9 +1,11 @@
 """The front of the web server: what it hands to the application, and how long it waits for clients."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from io import BytesIO
 from ipaddress import ip_network
 from typing import Any
@@ -150,6 +152,34 @@ def test_a_client_that_asks_first_is_told_to_continue(server: Front) -> None:
 def test_a_client_that_wants_another_protocol_gets_an_answer_in_this_one(server: Front) -> None:
     raw = server.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n")
     assert seen_of(raw)["HTTP_UPGRADE"] == "h2c"
+
+
+UPGRADE = (
+    b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (UPGRADE + b"Content-Length: 5\r\n\r\nhello",),
+        (UPGRADE + b"Content-Length: 5\r\n\r\n", b"he", b"llo"),
+        (UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",),
+        (UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe", b"\r\n3\r\nllo\r\n0\r\n\r\n"),
+        (UPGRADE + b"Content-Length: 5\r\n\r\nhelloPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"more"),
+    ],
+)
+def test_the_body_of_a_request_that_wants_another_protocol_arrives(server: Front, pieces: tuple[bytes, ...]) -> None:
+    with server.connect() as client:
+        for piece in pieces:
+            client.sendall(piece)
+            time.sleep(0.02)
+        seen = seen_of(everything(client))
+    assert (seen["body"], seen["size"]) == ("hello", "5")
+
+
+def test_a_body_of_a_request_that_wants_another_protocol_has_a_deadline(server: Front) -> None:
+    assert status_of(server.ask(UPGRADE + b"Content-Length: 5\r\n\r\nhell")) == 408
 
 
 @pytest.mark.parametrize("path", ["/file", "/much", "/stream"])
@@ -371,6 +401,65 @@ def test_what_a_trusted_proxy_forwards_counts_by_client(settings: Any) -> None:
         for client in (*first, *second, last):
             assert status_of(everything(client)) == 200
             client.close()
+
+
+def upload(client: str, size: int, sent: int) -> bytes:
+    """Return a request whose body announces more than it sends, or is complete."""
+    head = asked_by(client).replace(b"GET", b"POST").removesuffix(b"\r\n")
+    return head + b"Content-Length: %d\r\n\r\n" % size + b"u" * sent
+
+
+def test_bytes_of_requests_are_bounded_by_address_and_in_all(settings: Any) -> None:
+    settings.SEQPULSE_TRUSTED_PROXIES = [ip_network("127.0.0.0/8")]
+    bounds = Bounds(held_bytes_per_address=250_000, held_bytes=400_000)
+    gate = Gate()
+    with front(gate, bounds) as server, ExitStack() as stack:
+        held = server.bridge.running
+
+        def send(client: str, sent: int, size: int = 100_000) -> socket.socket:
+            return stack.enter_context(server.connect(upload(client, size, sent)))
+
+        complete = [send("192.0.2.1", 100_000) for _ in range(2)]
+        for _ in complete:
+            assert gate.inside.acquire(timeout=5)
+        assert status_of(everything(send("192.0.2.1", 99_000))) == 429
+        half = send("192.0.2.2", 99_000)
+        wait_for(lambda: held.bytes["192.0.2.2"] > 99_000, "the half one")
+        half_too = send("192.0.2.2", 99_500)
+        # Now there is no room: of the address that holds most, the larger one of the incomplete requests is ended.
+        wait_for(lambda: held.bytes["192.0.2.2"] > 198_000, "both")
+        small = send("192.0.2.3", 1000, size=1000)
+        wait_for(lambda: held.by_address["192.0.2.3"] == 1, "a small one is served")
+        large = send("192.0.2.4", 99_000)
+        refused = everything(half_too)
+        assert (status_of(refused), b'"overloaded"' in refused) == (503, True)
+        gate.opened.set()
+        assert [status_of(everything(client)) for client in (*complete, small)] == [200, 200, 200]
+        half.close()
+        large.close()
+        wait_for(lambda: not held.bytes and not held.total_bytes, "nothing is held any more")
+
+
+def test_what_clients_left_behind_counts_until_it_was_served() -> None:
+    gate = Gate()
+    with front(gate, Bounds(held_bytes_per_address=250_000)) as server:
+        for _ in range(2):
+            server.connect(upload("192.0.2.1", 100_000, 100_000)).close()
+            assert gate.inside.acquire(timeout=5)
+        assert status_of(server.ask(upload("192.0.2.1", 100_000, 100_000))) == 429
+        gate.opened.set()
+        wait_for(lambda: not server.bridge.running.bytes, "nothing is held any more")
+
+
+def test_who_sends_too_many_requests_without_waiting_is_ended(server: Front) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with server.connect(request * 60 + request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")) as client:
+        assert everything(client).count(b"HTTP/1.1 200") == 61
+    gate = Gate()
+    with front(gate) as blocked, blocked.connect(request * 200) as client:
+        assert everything(client) in (b"", b"<reset>")
+        gate.opened.set()
+        wait_for(lambda: not blocked.door.number, "the connection is gone")
 
 
 def test_liveness_is_answered_while_a_hanging_database_keeps_everything_else() -> None:

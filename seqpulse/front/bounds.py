@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 KIB = 1024
+MIB = 1024 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,9 @@ class Bounds:
         running_per_address, running: how many requests may be with the application, or wait for their turn, in which
             addresses alternate.
         connections: how many there may be at all.
+        pipelined: how many requests a client may send without waiting for their answers.
+        held_bytes_per_address, held_bytes: what may be kept of requests until they are answered.
+        small_bytes: requests of this size are served also beside too many bytes of others.
     """
 
     head_s: float = 10.0
@@ -41,6 +45,10 @@ class Bounds:
     running_per_address: int = 2048
     running: int = 4096
     connections: int = 8192
+    pipelined: int = 64
+    held_bytes_per_address: int = 16 * MIB
+    held_bytes: int = 64 * MIB
+    small_bytes: int = 16 * KIB
 
     @property
     def sweep_s(self) -> float:
@@ -49,17 +57,19 @@ class Bounds:
 
 
 class Running:
-    """Requests that the application works on, or that wait for it, by the address of their client."""
+    """Requests that the application works on, or that wait for it, and the bytes of all requests, by address."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.by_address: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+        self.total_bytes = 0
 
     @contextmanager
-    def one_of(self, address: str) -> Iterator[int]:
+    def one_of(self, address: str, size: int = 0) -> Iterator[int]:
         """Count a request during the block. Yields the status with which it is to be refused, 0 if it is not.
 
-        address: "" counts in the total only.
+        address: "" counts in the total only. size: of its body.
         """
         if self.by_address.total() >= self.bounds.running:
             yield 503
@@ -68,9 +78,27 @@ class Running:
             yield 429
             return
         self.by_address[address] += 1
+        refused = self.hold(address, size)
         try:
-            yield 0
+            yield refused if size > self.bounds.small_bytes else 0
         finally:
+            self.release(address, size)
             self.by_address[address] -= 1
             if not self.by_address[address]:
                 del self.by_address[address]
+
+    def hold(self, address: str, size: int) -> int:
+        """Count bytes until they are released. Returns 429 if the address holds too many now, 503 if all do, else 0."""
+        if not size:
+            return 0
+        self.bytes[address] += size
+        self.total_bytes += size
+        if address and self.bytes[address] > self.bounds.held_bytes_per_address:
+            return 429
+        return 503 if self.total_bytes > self.bounds.held_bytes else 0
+
+    def release(self, address: str, size: int) -> None:
+        self.bytes[address] -= size
+        self.total_bytes -= size
+        if not self.bytes[address]:
+            del self.bytes[address]

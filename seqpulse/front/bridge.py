@@ -276,7 +276,8 @@ class Exchange:
     async def _made(self) -> Answer:
         """Have the application make the answer, when it is the client's turn; refuse beside too many others."""
         address = self.environ[ADDRESS]
-        with self.bridge.running.one_of(address) as refused:
+        size = self.environ["wsgi.input"].getbuffer().nbytes
+        with self.bridge.running.one_of(address, size) as refused:
             if refused and not self.is_live:
                 self.bridge.refused.note(refused)
                 return Answer.of(self.bridge.refusals.response(refused, self.environ))

@@ -7,8 +7,10 @@ So another client behind the same address, or the same client that sends complet
 
 import asyncio
 import socket
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, MutableMapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httptools
@@ -17,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from security.callers import Network, client_address, is_trusted
 from security.limits import bucket_of
-from seqpulse.front.bounds import Bounds
+from seqpulse.front.bounds import Running
 from seqpulse.observability.http_metrics import REFUSED
 
 logger = structlog.get_logger(__name__)
@@ -28,6 +30,8 @@ LOG_EVERY_S = 10.0
 SWEPT_AT_ONCE = 50
 # Key in the state of a scope, and in the WSGI environ: the address on which the request counts.
 ADDRESS = "seqpulse.address"
+# Headers that tell where a body ends.
+LENGTH_OF_BODY = (b"content-length", b"transfer-encoding")
 
 Scope = MutableMapping[str, Any]
 
@@ -56,6 +60,7 @@ class Door:
     """All connections of a worker.
 
     Args:
+        running: counts the bytes of their requests.
         refusal: returns the bytes of an answer: status, and the request's scope if its head is known.
         proxies: networks of trusted proxies. Such a proxy is no client: what it forwards counts by the address that
             it names.
@@ -64,12 +69,13 @@ class Door:
 
     def __init__(
         self,
-        bounds: Bounds,
+        running: Running,
         refusal: Callable[[int, Scope | None], bytes],
         proxies: list[Network],
         refused: Refused,
     ) -> None:
-        self.bounds = bounds
+        self.bounds = running.bounds
+        self.running = running
         self.refusal = refusal
         self.proxies = proxies
         # By address of the peer, oldest first.
@@ -98,6 +104,18 @@ class Door:
             # It is told, although it has not asked yet.
             newest.bytes = 1
         ended.refuse(503)
+
+    def free_bytes(self) -> None:
+        """End the largest request that is not complete, or not begun, of the address that holds most bytes."""
+        large = (
+            each
+            for those in self.connections.values()
+            for each in those
+            if each.held > self.bounds.small_bytes and not each.transport.is_closing()
+        )
+        ended = max(large, key=lambda each: (self.running.bytes[each.held_on], each.held), default=None)
+        if ended is not None:
+            ended.refuse(503)
 
     def address_of(self, peer: str, forwarded: str) -> str:
         """Return the address on which a request counts; "" for a proxy that names no client, and for a Unix socket."""
@@ -153,6 +171,11 @@ class FrontProtocol(HttpToolsProtocol):
         self.in_body = False
         # Of the request that is being read.
         self.bytes = self.pieces = 0
+        # Bytes of requests that the application does not have yet, and the address on which they count.
+        self.held, self.held_on = 0, ""
+        # Of a client that asks for another protocol: what has just come, and whether what follows is ignored.
+        self.data = b""
+        self.wants_upgrade = self.is_last = False
         # Since when the client has taken less than `answer_bytes` of what was left then.
         self.stuck_since: float | None = None
         # Since when anything is left.
@@ -174,19 +197,40 @@ class FrontProtocol(HttpToolsProtocol):
         self.door.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._hold(0)
         self.door.leave(self)
         super().connection_lost(exc)
+
+    def _hold(self, size: int) -> int:
+        """Count so many bytes from now on; return the status with which the client is to be refused, else 0."""
+        running = self.door.running
+        running.release(self.held_on, self.held)
+        self.held, self.held_on = size, self.address
+        return running.hold(self.held_on, size)
 
     def _expect_request(self) -> None:
         self.reading_since, self.in_body = self.loop.time(), False
         self.bytes = self.pieces = 0
 
     def data_received(self, data: bytes) -> None:
+        if self.is_last:
+            return
         if self.reading_since is None:
             self._expect_request()
         self.bytes += len(data)
         self.pieces += 1
+        self.data = data
         super().data_received(data)
+        self.data = b""
+        if self.transport.is_closing():
+            return
+        is_held = self.reading_since is not None or self.pipeline
+        refused = self._hold(self.held + len(data) if is_held else 0)
+        if refused == 429:
+            self.refuse(429)
+            return
+        if refused:
+            self.door.free_bytes()
         if self.reading_since is None or self.transport.is_closing():
             return
         bounds = self.door.bounds
@@ -194,6 +238,20 @@ class FrontProtocol(HttpToolsProtocol):
             self.refuse(431)
         elif self.pieces > bounds.pieces and self.bytes < self.pieces * bounds.piece_bytes:
             self.refuse(400)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read the body of a request that asks for another protocol: the parser has stopped after its head.
+
+        Java's client asks for HTTP/2 like that, also with a POST.
+        """
+        if self.is_last:
+            return
+        rest = self.data[cast("httptools.HttpParserUpgrade", sys.exc_info()[1]).args[0] :]
+        length = [b"%b: %b\r\n" % field for field in self.headers if field[0] in LENGTH_OF_BODY]
+        callbacks = SimpleNamespace(on_body=self.on_body, on_message_complete=self.on_message_complete)
+        self.parser = httptools.HttpRequestParser(callbacks)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(length))
+        super().data_received(rest)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -215,6 +273,9 @@ class FrontProtocol(HttpToolsProtocol):
         if size > bounds.head_bytes or len(self.headers) > bounds.fields:
             self.refuse(431)
             raise httptools.HttpParserError("too large")
+        if len(self.pipeline) >= bounds.pipelined:
+            self.refuse(429)
+            raise httptools.HttpParserError("too many")
         if self.is_proxy:
             forwarded = b",".join(value for name, value in self.headers if name == b"x-forwarded-for")
             self.address = self.door.address_of(self.peer, forwarded.decode("latin-1"))
@@ -223,11 +284,19 @@ class FrontProtocol(HttpToolsProtocol):
         self.in_body, self.reading_since = True, self.loop.time()
         if self.parser.should_upgrade():
             # What follows could be of another protocol, which is not spoken here.
-            self.cycle.keep_alive = False
+            self.cycle.keep_alive, self.wants_upgrade = False, True
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade() and any(name in LENGTH_OF_BODY for name, _ in self.headers):
+            return  # its body follows
+        self.is_last = self.wants_upgrade
         self.reading_since, self.in_body = None, False
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.reading_since is None and not self.pipeline:
+            self._hold(0)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -268,6 +337,7 @@ class FrontProtocol(HttpToolsProtocol):
         """Answer and close. Only close if the answer has begun, or nothing was asked."""
         has_asked = self.bytes > 0 and self.reading_since is not None
         is_free = not self.pipeline and not (self.cycle.response_started if self.in_body else self.is_answering())
+        self._hold(0)
         if has_asked and is_free:
             self.door.refused.note(status)
             self.transport.write(self.door.refusal(status, cast("Scope", self.scope) if self.in_body else None))
@@ -281,7 +351,7 @@ class FrontProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        if not self.transport.is_closing():
+        if not self.is_last and not self.transport.is_closing():
             self.refuse(400)
 
     def shutdown(self) -> None:

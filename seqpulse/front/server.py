@@ -60,7 +60,7 @@ class FrontServer(Server):
     def __init__(self, bridge: Bridge, listener: Listener | None = None, **given: Any) -> None:
         self.bridge = bridge
         self.changes = listener
-        self.door = Door(bridge.bounds, self._refusal, settings.SEQPULSE_TRUSTED_PROXIES, bridge.refused)
+        self.door = Door(bridge.running, self._refusal, settings.SEQPULSE_TRUSTED_PROXIES, bridge.refused)
         super().__init__(Config(bridge, http=protocol(self.door), **{**OPTIONS, **given}))
 
     def _refusal(self, status: int, scope: Scope | None) -> bytes:
