@@ -1,14 +1,15 @@
-"""Send GET requests from one event loop: `Fetcher`, the only way for requests to addresses of others.
+"""Send GET requests from one event loop: `Fetcher`, which collects samples from thousands of addresses of others.
 
 It uses libcurl's multi interface, which needed the least CPU of the clients measured, and calls back instead of having
 a task and a future for each request, which cost more than the request. It guarantees that the address of
 each connection is checked (a name that resolves differently a second later gains nothing), that redirects are not
 followed, that proxies, cookies and .netrc are ignored, and that time, body and headers are limited.
+
+Single calls, of any method, are made by `outbound.session`, which guarantees the same.
 """
 
 import asyncio
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -20,6 +21,7 @@ import pycurl
 from explain.facts import Fact
 from outbound.addresses import AllowList
 from outbound.endpoints import Endpoint, EndpointError, parse_endpoint
+from outbound.headers import check_values, default_headers
 from outbound.polling import READ, WRITE, Poll
 from outbound.resolver import Resolver
 from outbound.system_errors import problem_of
@@ -30,14 +32,6 @@ __all__ = ["Endpoint", "EndpointError", "Fetcher", "Headers", "OutboundError", "
 # A signed request needs a new nonce each time it is sent: a callable is called before each sending.
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
 Ended = Callable[[Response | Exception], None]
-
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e]*")
-# Headers set by libcurl only; a caller that sets them could split requests.
-_OURS = frozenset(
-    {"host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"}
-)
-_DEFAULT_HEADERS = {"User-Agent": "SeqPulse", "Accept": "application/json, */*;q=0.5"}
 
 _EVENTS = {pycurl.POLL_IN: READ, pycurl.POLL_OUT: WRITE, pycurl.POLL_INOUT: READ | WRITE}
 # At most so many ended requests are fetched from libcurl at once.
@@ -419,22 +413,13 @@ def _shutting_down() -> OutboundError:
 
 
 def _header_lines(headers: Mapping[str, str]) -> list[str]:
-    """Return the header lines for libcurl.
-
-    Raises: ValueError, without the value, for an invalid header.
-    """
-    if not _VALUE.fullmatch("".join(headers.values())):
-        raise ValueError("A header's value contains a character that is not allowed there.")
+    """Return the header lines for libcurl; raises ValueError for an invalid header."""
+    check_values(headers)
     lines = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers.items()]
     return lines + _default_lines(tuple(headers))
 
 
 @lru_cache(maxsize=256)
 def _default_lines(names: tuple[str, ...]) -> list[str]:
-    """Check the names; return the additional default lines. (Cached: a program uses few sets of names.)"""
-    given = {name.lower() for name in names}
-    for name in names:
-        if not _NAME.fullmatch(name) or name.lower() in _OURS:
-            raise ValueError(f"The header {name!r} cannot be set.")
-    defaults = [f"{name}: {value}" for name, value in _DEFAULT_HEADERS.items() if name.lower() not in given]
-    return ["Accept-Encoding: identity", *defaults]
+    """Return the lines of headers that are not given. (Cached: a program uses few sets of names.)"""
+    return [f"{name}: {value}" for name, value in default_headers(names).items()]

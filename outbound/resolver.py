@@ -8,9 +8,18 @@ import asyncio
 import contextlib
 import socket
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 
+from outbound.endpoints import Endpoint
+
 MAX_CACHED = 10_000
+# RFC 6761: these names lead to the own machine, whatever a name server says.
+LOCALHOST = ("127.0.0.1", "::1")
+
+# Look-ups of `addresses_of` under way, by name: who asks for a name that hangs waits for the thread that is there.
+_running: dict[str, "Future[tuple[str, ...]]"] = {}
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -77,12 +86,9 @@ class Resolver:
     def _work(self, host: str, future: asyncio.Future[tuple[str, ...]]) -> None:
         found: tuple[str, ...] | OSError
         try:
-            answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            found = tuple(dict.fromkeys(str(address[0]) for *_, address in answers))
+            found = _addresses(host)
         except OSError as error:
             found = error
-        except UnicodeError as error:  # from Python's encoding of invalid names
-            found = socket.gaierror(socket.EAI_NONAME, str(error))
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self._loop.call_soon_threadsafe(self._deliver, future, found)
 
@@ -94,3 +100,47 @@ class Resolver:
             future.set_exception(found)
         else:
             future.set_result(found)
+
+
+def addresses_of(endpoint: Endpoint, timeout_s: float) -> tuple[str, ...]:
+    """Return the addresses of an endpoint's host in the order in which to try them; waits, for one thread.
+
+    Raises: TimeoutError, and OSError for a name without addresses.
+    """
+    host = endpoint.host
+    if endpoint.needs_look_up:
+        return _look_up_in_thread(host).result(timeout_s)
+    if host.rstrip(".").rpartition(".")[2] == "localhost":
+        return LOCALHOST
+    return _addresses(host, socket.AI_NUMERICHOST)
+
+
+def _look_up_in_thread(host: str) -> "Future[tuple[str, ...]]":
+    with _lock:
+        future = _running.get(host)
+        if future is not None:
+            return future
+        future = Future()
+        threading.Thread(target=_settle, args=(host, future), name=f"resolve {host}", daemon=True).start()
+        _running[host] = future
+    return future
+
+
+def _settle(host: str, future: "Future[tuple[str, ...]]") -> None:
+    try:
+        found = _addresses(host)
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(found)
+    finally:
+        with _lock:
+            _running.pop(host, None)
+
+
+def _addresses(host: str, flags: int = 0) -> tuple[str, ...]:
+    try:
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError as error:  # from Python's encoding of invalid names
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from None
+    return tuple(dict.fromkeys(str(address[0]) for *_, address in answers))

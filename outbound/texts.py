@@ -46,6 +46,7 @@ PROBLEMS = {
     "large_body": _("it sent a body of more than {bytes:size}"),
     "large_headers": _("it sent headers of more than {bytes:size}"),
     "large_answer": _("it sent more than {bytes:size} in all, whatever they are for"),
+    "many_headers": _("it sent more than {n} headers"),
     "many_pieces": _("it sent its answer in too many small pieces"),
     "libcurl_error": _("“{text}” (libcurl error {number})"),
     "no_socket": _("no connection to {host} could be opened: {problem}"),

@@ -1,4 +1,4 @@
-"""Servers that send raw bytes, and helpers to call them with a Fetcher."""
+"""Servers that send raw bytes, and helpers to call them with each client: the Fetcher and `session.call`."""
 
 import asyncio
 import ssl
@@ -10,6 +10,8 @@ import pytest
 
 from outbound.addresses import AllowList
 from outbound.fetcher import Fetcher, OutboundError, Response
+from outbound.session import Answer as Called
+from outbound.session import call
 
 LOCAL = AllowList.parse("127.0.0.0/8, ::1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -111,15 +113,42 @@ def fetch(
     server: Server, path: str = "/", *, host: str = "127.0.0.1", scheme: str = "http", port: int = 0, **options: Any
 ) -> Response:
     """Send one request, to the server's port where no other is given. options: of Fetcher, and of its `get`."""
-    call = {name: options.pop(name) for name in ("headers", "timeout_s", "max_bytes") if name in options}
+    get = {name: options.pop(name) for name in ("headers", "timeout_s", "max_bytes") if name in options}
     return play(
         server,
-        lambda s, f: f.get(f"{scheme}://{host}:{port or s.port}{path}", **{"headers": {}, **call}),
+        lambda s, f: f.get(f"{scheme}://{host}:{port or s.port}{path}", **{"headers": {}, **get}),
         **options,
     )
 
 
-def failure(server: Server, path: str = "/", **options: Any) -> OutboundError:
+def call_once(
+    server: Server,
+    path: str = "/",
+    *,
+    host: str = "127.0.0.1",
+    scheme: str = "http",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    method: str = "GET",
+    **options: Any,
+) -> Called:
+    """Do as `fetch` with `session.call`, which takes no event loop. options: of `call`, or the fetcher's names."""
+    for name, same in ("timeout_s", "deadline_s"), ("max_bytes", "most_bytes"):
+        if name in options:
+            options[same] = options.pop(name)
+
+    async def main() -> Called:
+        async with serving(server, tls):
+            url = f"{scheme}://{host}:{port or server.port}{path}"
+            return await asyncio.to_thread(call, method, url, **{"allow": LOCAL, **options})
+
+    return asyncio.run(main())
+
+
+CLIENTS: dict[str, Callable[..., Any]] = {"fetcher": fetch, "session": call_once}
+
+
+def failure(server: Server, path: str = "/", *, send: Callable[..., Any] = fetch, **options: Any) -> OutboundError:
     with pytest.raises(OutboundError) as caught:
-        fetch(server, path, **options)
+        send(server, path, **options)
     return caught.value

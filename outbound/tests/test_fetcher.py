@@ -1,4 +1,4 @@
-"""Fetcher: content of answers, and refused requests."""
+"""Content of answers, and refused requests: of both clients; the Fetcher under load."""
 
 import asyncio
 from pathlib import Path
@@ -12,24 +12,24 @@ from outbound.fetcher import Fetcher, OutboundError, Response
 from outbound.tests.servers import OK, Server, failure, fetch, goes_on_with, play, says, serving, until
 
 
-def test_an_answer_comes_with_all_that_is_known_about_it() -> None:
-    response = fetch(says(OK), "/ds-metrics")
+def test_an_answer_comes_with_all_that_is_known_about_it(send: Any) -> None:
+    response = send(says(OK), "/ds-metrics")
     assert (response.status, response.body, response.content_type) == (200, b"{}", "application/json")
     assert response.remote_ip == "127.0.0.1"
     assert 0 < response.elapsed_ms < 5000
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 304, 307, 401, 404, 429, 500, 503])
-def test_every_status_is_an_answer_and_redirects_are_not_followed(status: int) -> None:
+def test_every_status_is_an_answer_and_redirects_are_not_followed(status: int, send: Any) -> None:
     server = says(b"HTTP/1.1 %d Whatever\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n" % status)
-    assert fetch(server).status == status
+    assert send(server).status == status
     assert len(server.requests) == 1
 
 
-def test_the_request_is_sent_as_given() -> None:
+def test_the_request_is_sent_as_given(send: Any) -> None:
     server = says(OK)
     headers = {"X-Nonce": "abc", "User-Agent": "Mine", "X-Empty": ""}
-    fetch(server, "/a/../b//?q=%20", headers=headers)
+    send(server, "/a/../b//?q=%20", headers=headers)
     assert server.requests[0].startswith(b"GET /a/../b//?q=%20 HTTP/1.1\r\n")
     assert server.header(0, "Host") == [f"127.0.0.1:{server.port}"]
     assert server.header(0, "X-Nonce") == ["abc"]
@@ -38,9 +38,9 @@ def test_the_request_is_sent_as_given() -> None:
     assert b"X-Empty:" in server.requests[0]
 
 
-def test_a_chunked_body_is_put_together() -> None:
+def test_a_chunked_body_is_put_together(send: Any) -> None:
     server = says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
-    assert fetch(server).body == b"abcde"
+    assert send(server).body == b"abcde"
 
 
 def test_a_content_type_in_no_known_encoding_is_shown_as_far_as_it_can_be_read() -> None:
@@ -94,10 +94,10 @@ def test_a_request_whose_end_is_not_reported_ends_nevertheless(monkeypatch: pyte
         {"@file": "x"},
     ],
 )
-def test_headers_that_could_split_a_request_are_a_callers_mistake(headers: dict[str, str]) -> None:
+def test_headers_that_could_split_a_request_are_a_callers_mistake(headers: dict[str, str], send: Any) -> None:
     server = says(OK)
     with pytest.raises(ValueError, match="header"):
-        fetch(server, headers=headers)
+        send(server, headers=headers)
     assert server.connections == 0
 
 
@@ -140,18 +140,18 @@ def test_neither_proxy_variables_nor_cookies_nor_netrc_change_a_request(
         "10.0.0.1",
     ],
 )
-def test_whatever_leads_to_a_forbidden_address_is_blocked(host: str) -> None:
+def test_whatever_leads_to_a_forbidden_address_is_blocked(host: str, send: Any) -> None:
     server = says(OK)
-    error = failure(server, host=host, allow=AllowList())
+    error = failure(server, send=send, host=host, allow=AllowList())
     assert error.code == "blocked", error
     assert "may not be called" in str(error)
     assert "SEQPULSE_OUTBOUND_ALLOW" in str(error)
     assert server.connections == 0
 
 
-def test_the_message_names_host_and_address() -> None:
+def test_the_message_names_host_and_address(send: Any) -> None:
     server = says(OK)
-    error = failure(server, host="localhost", allow=AllowList())
+    error = failure(server, send=send, host="localhost", allow=AllowList())
     assert f"localhost:{server.port}" in str(error)
     assert "is a loopback address" in str(error)
 
@@ -165,8 +165,8 @@ def test_the_message_names_host_and_address() -> None:
         (".localhost", "metrics.localhost"),
     ],
 )
-def test_the_allow_list_opens_networks_and_names(allow: str, host: str) -> None:
-    assert fetch(says(OK), host=host, allow=AllowList.parse(allow)).status == 200
+def test_the_allow_list_opens_networks_and_names(allow: str, host: str, send: Any) -> None:
+    assert send(says(OK), host=host, allow=AllowList.parse(allow)).status == 200
 
 
 def test_a_listed_name_opens_nothing_for_another_name_of_the_same_address() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from outbound.addresses import AllowList
 from outbound.fetcher import Fetcher, OutboundError, Response
-from outbound.tests.servers import OK, Server, failure, fetch, play, says, until
+from outbound.tests.servers import OK, Server, failure, play, says, until
 
 
 class Names:
@@ -48,9 +48,9 @@ def test_a_name_is_looked_up_once_and_sent_as_host(names: Names) -> None:
     assert names.asked == ["local.example"]
 
 
-def test_a_name_that_leads_to_a_forbidden_address_is_blocked(names: Names) -> None:
+def test_a_name_that_leads_to_a_forbidden_address_is_blocked(names: Names, send: Any) -> None:
     server = says(OK)
-    error = failure(server, host="local.example", allow=AllowList.parse("10.0.0.0/8"))
+    error = failure(server, send=send, host="local.example", allow=AllowList.parse("10.0.0.0/8"))
     assert error.code == "blocked"
     assert "127.0.0.1 is a loopback address" in str(error)
     assert server.connections == 0
@@ -72,8 +72,8 @@ def test_a_name_that_changes_its_address_gains_nothing(names: Names, monkeypatch
     assert server.connections == 0
 
 
-def test_the_next_address_of_a_name_is_tried(names: Names) -> None:
-    assert fetch(says(OK), host="two.example").remote_ip == "127.0.0.1"
+def test_the_next_address_of_a_name_is_tried(names: Names, send: Any) -> None:
+    assert send(says(OK), host="two.example").remote_ip == "127.0.0.1"
 
 
 def test_names_that_hang_hold_nobody_up(names: Names) -> None:
