@@ -44,11 +44,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Send an event after each change, beginning with what has changed within the last `missed_s` seconds."""
+    """Send an event after each change, beginning with what has changed within the last `missed_s` seconds.
+
+    may_go_on: called on a thread before events, at most every few seconds: whether the page may still be seen.
+    """
 
     topics: tuple[str, ...]
     owner: str
     missed_s: float
+    may_go_on: Callable[[], bool]
 
 
 def can_hold(request: HttpRequest | Request) -> bool:

@@ -4,13 +4,14 @@ import http.client
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -210,6 +211,41 @@ def test_open_pages_get_an_event_for_what_concerns_them(server: Server) -> None:
     server.front.should_exit = True
     for stream in streams:
         assert {*re.findall(r"event: (\w+)", stream.response.read().decode())} <= {"alive", "changed"}
+
+
+def sign_out(user: User) -> None:
+    Session.objects.all().delete()
+
+
+def deactivate(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def change_password(user: User) -> None:
+    user.set_password("another one 77")
+    user.save()
+
+
+def leave_team(user: User) -> None:
+    user.memberships.all().delete()
+
+
+@pytest.mark.parametrize("lose", [sign_out, deactivate, change_password, leave_team])
+def test_a_stream_ends_with_the_right_to_see_its_page(
+    server: Server, monkeypatch: pytest.MonkeyPatch, lose: Callable[[User], None]
+) -> None:
+    monkeypatch.setattr(waiting, "ALLOWED_FOR_S", 0.0)
+    user = make_user()
+    environment = scenes.environment_of(user)
+    deployment = make_deployment(environment=environment, state="finished")
+    own = f"/dashboard/deployments/{deployment.uuid}/events/"
+    streams = [Stream(server, user, path) for path in ("/dashboard/events/", own)]
+    assert [stream.event()[:6] for stream in streams] == ["retry:"] * 2
+    make_verdict(deployment)
+    assert [stream.event() for stream in streams] == [CHANGED] * 2
+    lose(user)
+    Deployment.objects.update(state="analyzed")
+    assert [stream.event() for stream in streams] == [""] * 2
 
 
 def test_open_status_pages_are_told_of_the_health_by_one_look_for_all(

@@ -185,7 +185,7 @@ def test_a_look_that_began_before_a_change_does_not_count_for_it(no_database: No
 def test_the_end_of_the_server_answers_all_at_once(no_database: None) -> None:
     async def test(held: Waiting) -> None:
         look = Looks(OK)
-        stream = held.events(Stream(("d1",), "u", 0.0))
+        stream = held.events(Stream(("d1",), "u", 0.0, lambda: True))
         assert (await anext(stream)).startswith(b"retry: ")
         page = asyncio.ensure_future(anext(stream, b"over"))
         tasks = await waiting_for(held, *[answer(look)] * 5)
@@ -202,7 +202,7 @@ def test_the_end_of_the_server_answers_all_at_once(no_database: None) -> None:
 def test_a_client_that_goes_away_frees_its_place(no_database: None) -> None:
     async def test(held: Waiting) -> None:
         tasks = await waiting_for(held, *[answer(Looks(OK))] * 5)
-        stream = held.events(Stream(("d1",), "u", 0.0))
+        stream = held.events(Stream(("d1",), "u", 0.0, lambda: True))
         await anext(stream)
         assert held.places.taken == {"p": 5, "u": 1}
         for task in tasks:
@@ -221,7 +221,7 @@ def test_a_project_alone_gets_half_of_the_places_and_leaves_some_to_all_others(n
         assert {task.result() for task in many if task.done()} == {None}
         others = await waiting_for(held, *[answer(Looks(OK), owner=f"p{number}") for number in range(40)])
         assert not any(task.done() for task in others)
-        refused = held.events(Stream(("d1",), "greedy", 0.0))
+        refused = held.events(Stream(("d1",), "greedy", 0.0, lambda: True))
         assert await anext(refused, b"refused") == b"refused"
         for task in (*many, *others):
             task.cancel()
@@ -247,13 +247,13 @@ def test_a_page_gets_one_event_for_changes_in_a_row_and_signs_of_life(monkeypatc
     async def test(held: Waiting) -> None:
         held.topics.announce(["d1"])
         # The page was made before the change, its stream is opened after it.
-        stream = held.events(Stream(("d1", "e1"), "u", missed_s=5.0))
+        stream = held.events(Stream(("d1", "e1"), "u", missed_s=5.0, may_go_on=lambda: True))
         await anext(stream)
         assert await anext(stream) == CHANGED
         for topic in ("d1", "e1", "d1"):
             held.topics.announce([topic])
         assert [await anext(stream), await anext(stream)] == [CHANGED, ALIVE]
-        everything = held.events(Stream((EVERYTHING,), "admin", missed_s=0.0))
+        everything = held.events(Stream((EVERYTHING,), "admin", missed_s=0.0, may_go_on=lambda: True))
         await anext(everything)
         held.topics.announce(["t5"])
         assert await anext(everything) == CHANGED

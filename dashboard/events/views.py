@@ -5,10 +5,13 @@ hold answers, or has no place for this page, the answer is 204, after which a br
 """
 
 import time
+from collections.abc import Callable
 from math import isfinite
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth import get_user
+from django.contrib.sessions.backends.db import SessionStore
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
 from accounts.models import User
@@ -22,38 +25,61 @@ from deployments.models import Deployment
 CLOCKS_DIFFER_S = 2.0
 
 
+TopicsOf = Callable[[User], list[str]]
+
+
 @page()
 def teams(request: HttpRequest) -> HttpResponse:
     """Send an event after each change of a deployment of the user's teams. The first steps follow other things: that
     page polls.
     """
-    return stream(request, topics_of_teams(current_user(request)))
+    return stream(request, topics_of_teams)
 
 
 @page()
 def deployment(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Send an event after each change of the deployment."""
-    found = get_object_or_404(Deployment.objects.visible_to(current_user(request)).only("pk"), uuid=uuid)
-    return stream(request, [changes.deployment(found.pk)])
+
+    def topics_of(user: User) -> list[str]:
+        return [changes.deployment(get_object_or_404(Deployment.objects.visible_to(user).only("pk"), uuid=uuid).pk)]
+
+    return stream(request, topics_of)
 
 
 @page()
 def environment(request: HttpRequest, environment_id: int) -> HttpResponse:
     """Send an event after each sample of the environment, and each change of its deployments."""
-    return stream(request, [changes.environment(visible_environment(current_user(request), environment_id).pk)])
+    return stream(request, lambda user: [changes.environment(visible_environment(user, environment_id).pk)])
 
 
 @page()
 def status(request: HttpRequest) -> HttpResponse:
     """Send an event after each change of the health of SeqPulse. What staff see always changes: their page polls."""
-    return stream(request, [changes.HEALTH])
+    return stream(request, lambda _user: [changes.HEALTH])
 
 
-def stream(request: HttpRequest, topics: list[str]) -> HttpResponse:
+def stream(request: HttpRequest, topics_of: TopicsOf) -> HttpResponse:
+    """Hold the answer for events of these topics. topics_of: raises Http404 where the user may not see the page."""
+    user, session_key = current_user(request), request.session.session_key
+    topics = topics_of(user)
     if request.method == "GET":
-        owner = f"user:{current_user(request).pk}"
-        hold(request, Stream(tuple(topics), owner, missed_s(request.GET.get("since", ""))))
+
+        def may_go_on() -> bool:
+            return sees(session_key, topics_of, topics)
+
+        hold(request, Stream(tuple(topics), f"user:{user.pk}", missed_s(request.GET.get("since", "")), may_go_on))
     return HttpResponse(status=204)
+
+
+def sees(session_key: str | None, topics_of: TopicsOf, topics: list[str]) -> bool:
+    """Return whether the session still has a user who may see all of these topics."""
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    user = get_user(request)
+    try:
+        return isinstance(user, User) and set(topics) <= set(topics_of(user))
+    except Http404:
+        return False
 
 
 def topics_of_teams(user: User) -> list[str]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import structlog
-from django.db import InterfaceError, OperationalError, close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 from django.http import HttpResponse
 from prometheus_client import Gauge
 
@@ -25,8 +25,10 @@ THREADS = 2
 ALIVE_EVERY_S = 20.0
 # Changes within that time are one event: a page does not load faster than that anyway.
 EVENT_EVERY_S = 1.0
-# A stream ends after about that time. The browser opens it again, which checks again who may see the page.
+# A stream ends after about that time: the browser opens it again.
 STREAM_FOR_S = 600.0
+# How long an event may still be sent after a look that found that the page may be seen.
+ALLOWED_FOR_S = 10.0
 ALIVE, CHANGED = (b"event: %b\ndata: 1\n\n" % name for name in (b"alive", b"changed"))
 # How long a browser waits before it opens a stream again, in ms: not all at once after the server was away.
 RETRY_AFTER_MS = (2000, 6000)
@@ -67,6 +69,8 @@ class Waiting:
         self.places = Places(places)
         self.ending = False
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="held")
+        # A thousand pages at once leave a thread to the calls.
+        self.one_check = asyncio.Semaphore(1)
         # Looks under way, by key, time being up, and number of the announcement before them.
         self._looks: dict[Hashable, asyncio.Future[HttpResponse | None]] = {}
 
@@ -127,12 +131,30 @@ class Waiting:
         with self.places.one_for(stream.owner) as is_place, self._subscribed(stream.topics, since) as subscription:
             if not is_place or self.ending:
                 return
+            allowed_at = loop.time()
             yield b"retry: %d\n%b" % (random.randint(*RETRY_AFTER_MS), ALIVE)  # noqa: S311  (no secret)
             while not self.ending and loop.time() < ends_at:
                 changed = await subscription.wait(min(ends_at, loop.time() + ALIVE_EVERY_S))
+                if changed and loop.time() - allowed_at > ALLOWED_FOR_S:
+                    # The browser opens it again, and is told where to sign in, or that there is nothing.
+                    async with self.one_check:
+                        if not await loop.run_in_executor(self.threads, may_go_on, stream):
+                            return
+                    allowed_at = loop.time()
                 yield CHANGED if changed else ALIVE
                 if changed:
                     await asyncio.sleep(EVENT_EVERY_S)
+
+
+def may_go_on(stream: Stream) -> bool:
+    """Ask on this thread whether the page may still be seen; while the database is away it may: nothing changes."""
+    close_old_connections()
+    try:
+        return stream.may_go_on()
+    except (DatabaseError, InterfaceError) as error:
+        connection.close()
+        logger.warning("stream_not_checked", error=str(error).strip())
+        return True
 
 
 def looked(look: Callable[[bool], HttpResponse | None], last: bool) -> HttpResponse | None:
