@@ -1,13 +1,13 @@
 """Test a metrics endpoint, and report what a poller would get and what to fix.
 
-It uses the same client, time limit, signature and parser as the poller.
+It uses the same guard, time limit, signature and parser as the poller.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -17,6 +17,7 @@ from metrics.answers import may_be_shown
 from metrics.collecting import endpoint_of
 from metrics.payload import InvalidPayload, Reading, read_metrics
 from metrics.sources.http_endpoint import (
+    MAX_BODY_BYTES,
     TIMEOUT_S,
     Answer,
     Asking,
@@ -27,7 +28,8 @@ from metrics.sources.http_endpoint import (
     request_headers,
 )
 from outbound.addresses import AllowList
-from outbound.fetcher import Fetcher, OutboundError, Response, result_of
+from outbound.session import call
+from outbound.transfer import OutboundError, Response
 from projects.models import Environment
 from scheduler.queue import database_now
 from scheduler.registry import JobError
@@ -75,31 +77,53 @@ def probe(environment: Environment, url: str) -> Probe:
         return start + timedelta(seconds=monotonic() - begun)
 
     try:
-        return asyncio.run(_probe(endpoint_of(environment, url), now))
+        return _probe(endpoint_of(environment, url), now)
     except ImproperlyConfigured:
         # Its secret, or the previous one, was encrypted with a key that is missing.
         return Probe(url, signed=True, code="unreadable_secret", problem=Fact("unreadable_secret"))
 
 
-async def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
+def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
     found = Probe(endpoint.url, signed=bool(endpoint.hmac_secret))
     try:
         check_may_be_asked(endpoint)
-    except JobError as error:
-        return replace(found, code=error.code, problem=error.fact)
-    fetcher = Fetcher(AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW), max_connections=2, per_host=2, keep_alive=1)
+        response, with_previous = _ask(endpoint, now)
+    except (JobError, OutboundError) as error:
+        shown = named(error) if isinstance(error, OutboundError) else error
+        return replace(found, code=error.code, problem=shown.fact)
+    secret = "" if not found.signed else PREVIOUS if with_previous else NEW
+    found = read_answer(replace(found, status=response.status, took_ms=response.elapsed_ms), response, endpoint)
+    if response.status != 200 or not found.signed:
+        return found
+    return replace(found, secret=secret, unsigned=_answers_unsigned(endpoint, now))
+
+
+def _ask(endpoint: Endpoint, now: Callable[[], datetime]) -> Answer:
+    """Return the endpoint's answer. Raises OutboundError."""
+    ended: list[Answer | Exception] = []
+    Asking(_start, endpoint, ended.append, now=now)
+    if isinstance(ended[0], Exception):
+        raise ended[0]
+    return ended[0]
+
+
+def _start(
+    url: str, headers: Callable[[], dict[str, str]], ended: Callable[[Response | Exception], None], **limits: Any
+) -> None:
+    """Do as Fetcher.start, but wait for the answer."""
     try:
-        answer: Answer = await result_of(lambda ended: Asking(fetcher, endpoint, ended, now=now))
-        response, with_previous = answer
-        secret = "" if not found.signed else PREVIOUS if with_previous else NEW
-        found = read_answer(replace(found, status=response.status, took_ms=response.elapsed_ms), response, endpoint)
-        if response.status != 200 or not found.signed:
-            return found
-        return replace(found, secret=secret, unsigned=await _answers_unsigned(fetcher, endpoint, now))
-    except OutboundError as error:
-        return replace(found, code=error.code, problem=named(error).fact)
-    finally:
-        await fetcher.aclose()
+        result: Response | Exception = _get(url, headers(), **limits)
+    except Exception as error:
+        result = error
+    ended(result)
+
+
+def _get(
+    url: str, headers: dict[str, str], *, timeout_s: float = TIMEOUT_S, max_bytes: int = MAX_BODY_BYTES
+) -> Response:
+    allow = AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW)
+    answer = call("GET", url, allow=allow, headers=headers, deadline_s=timeout_s, most_bytes=max_bytes)
+    return Response(answer.status, answer.body, answer.content_type, answer.elapsed_ms, answer.remote_ip)
 
 
 def read_answer(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
@@ -118,11 +142,10 @@ def read_answer(found: Probe, response: Response, endpoint: Endpoint) -> Probe:
     return replace(found, readings=readings)
 
 
-async def _answers_unsigned(fetcher: Fetcher, endpoint: Endpoint, now: Callable[[], datetime]) -> bool | None:
+def _answers_unsigned(endpoint: Endpoint, now: Callable[[], datetime]) -> bool | None:
     """Return whether the endpoint answers unsigned requests, and so does not check signatures."""
     try:
-        headers = request_headers(endpoint, "", now())
-        return (await fetcher.get(endpoint.url, headers, timeout_s=TIMEOUT_S)).status == 200
+        return _get(endpoint.url, request_headers(endpoint, "", now())).status == 200
     except OutboundError:
         return None
 

@@ -392,13 +392,6 @@ class Fetcher:
         self._send(request, transfer.addresses)
 
 
-async def result_of(start: Callable[[Callable[[Any], None]], object]) -> Any:
-    """Call `start` with a callback, and return or raise what that is called with."""
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    start(partial(_settle, future))
-    return await future
-
-
 def _settle(future: asyncio.Future[Any], result: Any) -> None:
     if future.done():  # nobody waits for it any more
         return

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from explain.facts import Fact
 from metrics.answers import first_lines
@@ -29,6 +29,8 @@ LEAST_LEFT_S = 0.1
 PLAIN_HEADERS = {"Accept": "application/json", "User-Agent": USER_AGENT}
 
 Clock = Callable[[], datetime]
+# Sends a request, as Fetcher.start does.
+Start = Callable[..., Any]
 # The metrics, and whether the endpoint accepted only the secret from before a rotation.
 Collected = tuple[Metrics, bool]
 
@@ -73,21 +75,19 @@ class Asking:
     previous one, within the same 5 s.
     """
 
-    __slots__ = ("begun", "ended", "endpoint", "fetcher", "now", "refused", "secret")
+    __slots__ = ("begun", "ended", "endpoint", "now", "refused", "secret", "start")
 
     def __init__(
-        self, fetcher: Fetcher, endpoint: Endpoint, ended: Callable[[Answer | Exception], None], *, now: Clock
+        self, start: Start, endpoint: Endpoint, ended: Callable[[Answer | Exception], None], *, now: Clock
     ) -> None:
-        self.fetcher, self.endpoint, self.ended, self.now = fetcher, endpoint, ended, now
+        self.start, self.endpoint, self.ended, self.now = start, endpoint, ended, now
         self.begun = monotonic()
         self.refused: Response | None = None
         self.send(endpoint.hmac_secret, TIMEOUT_S)
 
     def send(self, secret: str, timeout_s: float) -> None:
         self.secret = secret
-        self.fetcher.start(
-            self.endpoint.url, self.headers, self.answered, timeout_s=timeout_s, max_bytes=MAX_BODY_BYTES
-        )
+        self.start(self.endpoint.url, self.headers, self.answered, timeout_s=timeout_s, max_bytes=MAX_BODY_BYTES)
 
     def headers(self) -> dict[str, str]:
         """Return the headers of one sending: a nonce is valid once."""
@@ -136,7 +136,7 @@ def collect(
     except JobError as error:
         ended(error)
     else:
-        Asking(fetcher, endpoint, lambda answer: ended(collected(answer, endpoint)), now=now)
+        Asking(fetcher.start, endpoint, lambda answer: ended(collected(answer, endpoint)), now=now)
 
 
 def collected(answer: Answer | Exception, endpoint: Endpoint) -> Collected | Exception:

@@ -1,5 +1,6 @@
 """Asking a metrics endpoint: real requests to a real server."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from metrics.signing import SignatureRefused, verified_nonce
 from metrics.sources import http_endpoint
 from metrics.sources.http_endpoint import Endpoint, collect
 from metrics.storing import Sample, note_previous_secret
-from outbound.fetcher import Fetcher, result_of
+from outbound.fetcher import Fetcher
 from outbound.tests.servers import Server, play
 from projects.models import Environment
 from projects.signing import end_grace, fingerprint, rotate_secret
@@ -57,7 +58,11 @@ def knowing(*secrets: str, refusal: int = 401, then: int = 200) -> Server:
 
 
 async def collected(fetcher: Fetcher, endpoint: Endpoint) -> tuple[Metrics, bool]:
-    found: tuple[Metrics, bool] = await result_of(lambda ended: collect(fetcher, endpoint, ended, now=now))
+    ended: asyncio.Queue[tuple[Metrics, bool] | Exception] = asyncio.Queue()
+    collect(fetcher, endpoint, ended.put_nowait, now=now)
+    found = await ended.get()
+    if isinstance(found, Exception):
+        raise found
     return found
 
 
