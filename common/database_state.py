@@ -42,6 +42,10 @@ STATES = {
     "57014": DatabaseState.BUSY,  # statement timeout
     "58": DatabaseState.AWAY,  # input or output failed
 }
+# Errors of the operating system that PostgreSQL has no code for, such as an exceeded quota, have this one; those that
+# come from its own files (of storage/) are about files that cannot be written.
+UNNAMED = "XX000"
+STORAGE = ("md.c", "fd.c", "buffile.c", "slru.c", "copydir.c")
 # Limits of PostgreSQL, such as the size of an index entry: the same statement will fail again.
 NEVER = "54"
 CANNOT_WRITE = frozenset({DatabaseState.READ_ONLY, DatabaseState.FULL})
@@ -55,6 +59,12 @@ def sqlstate_of(error: BaseException) -> str:
     return getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None) or ""
 
 
+def source_of(error: BaseException) -> str:
+    """Return the file of PostgreSQL's source that has reported an error, "" if it is unknown."""
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    return (isinstance(cause, psycopg.Error) and cause.diag.source_file) or ""
+
+
 def state_of(error: BaseException | None) -> DatabaseState | None:
     """Return the state of the database that caused this error; None: the statement itself is at fault, or no database.
 
@@ -63,6 +73,8 @@ def state_of(error: BaseException | None) -> DatabaseState | None:
     if not isinstance(error, (Error, psycopg.Error)):
         return None
     code = sqlstate_of(error)
+    if code == UNNAMED and source_of(error) in STORAGE:
+        return DatabaseState.FULL
     known = STATES.get(code) or STATES.get(code[:2])
     if known is not None:
         return known

@@ -1,24 +1,29 @@
 """While the database cannot write, everything that only reads works, and everything else answers 503."""
 
 import logging
+import resource
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import psycopg
 import pytest
 from allauth.usersessions.models import UserSession
 from django.core.cache import cache
-from django.db import connection
+from django.db import InternalError, connection
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.tests.factories import make_user
 from common import database_state
-from common.database_state import DatabaseState, note_refusal
+from common.database_state import DatabaseState, note_refusal, state_of
 from dashboard.tests.pages import shows
 from projects.models import ApiKey
 from scheduler.health import health
@@ -27,6 +32,7 @@ from scheduler.tests.factories import make_job, make_poller
 from scheduler.tests.kinds import plain_connection
 from security.limits import Rate
 from seqpulse import limits
+from seqpulse.devserver import embedded
 from seqpulse.observability import exposition
 from seqpulse.observability.healthcheck import poller_is_well
 from tests.access_table import LINES
@@ -170,3 +176,28 @@ def test_health_names_a_database_that_takes_too_long_to_write(client: Client, mo
     with plain_connection() as link, link.transaction():
         link.execute("LOCK TABLE pollers IN SHARE MODE")
         assert state_of_health(client) == (200, "degraded", "database_busy", STANDSTILL)
+
+
+def test_a_file_that_may_not_grow_is_a_full_disk() -> None:
+    """A limit of the size of files stands for a quota: both have no code of their own."""
+    directory = Path(tempfile.mkdtemp(prefix="limited-"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A segment of the write-ahead log has 16 MB.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (17 * 1024 * 1024, limits[1]))
+    try:
+        embedded.start(directory)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        with psycopg.connect(embedded.url(directory), autocommit=True) as link:
+            link.execute("CREATE TABLE grows (text text)")
+            with pytest.raises(psycopg.Error) as caught:
+                link.execute("INSERT INTO grows SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
+            assert (caught.value.sqlstate, state_of(caught.value)) == ("XX000", DatabaseState.FULL)
+            error = InternalError("refused")
+            error.__cause__ = caught.value
+            assert state_of(error) is DatabaseState.FULL
+            link.execute("INSERT INTO grows VALUES ('x')")
+    finally:
+        embedded.stop(directory)
+        shutil.rmtree(directory)
