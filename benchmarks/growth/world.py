@@ -29,8 +29,8 @@ FROM generate_series(1, %(minutes)s) AS minute, projects_environment AS environm
 LEVELS = """
 INSERT INTO metric_levels (environment_id, start, samples, requests_per_sec, latency_p95, error_rate, cpu_usage,
     memory_usage)
-SELECT environment.id, date_bin('5 minutes', now(), 'epoch') - (1 + slot) * interval '5 minutes', 5, random(), random(),
-    random(), random(), random()
+SELECT environment.id, date_bin('5 minutes', %(now)s, 'epoch') - (1 + slot) * interval '5 minutes', 5, random(),
+    random(), random(), random(), random()
 FROM generate_series(%(from)s, %(to)s - 1) AS slot, projects_environment AS environment
 """
 # What pruning leaves of the ticks of baselines: an hour.
@@ -94,9 +94,10 @@ def fill(site: World, size: Size, addresses: list[str]) -> str:
     site.rows(TICKS)
     site.rows(WINDOWS)
     # In parts: the write-ahead log of one statement would need as much space again.
-    slots = 288 * size.level_days
+    # All from one time, or those of a part that takes longer than a slot would meet the next part's.
+    slots, now = 288 * size.level_days, timezone.now()
     for start in range(0, slots, 288):
-        site.rows(LEVELS, **{"from": start, "to": min(start + 288, slots)})
+        site.rows(LEVELS, now=now, **{"from": start, "to": min(start + 288, slots)})
     made = create_project("measured", environment="prod", endpoint=f"{addresses[0]}/measured")
     site.rows(ENDPOINTS, addresses=addresses)
     site.rows("VACUUM ANALYZE")
