@@ -50,12 +50,14 @@ UNION ALL
 SELECT 'e' || id, concat(
     (SELECT max(collected_at) FROM metric_samples
         WHERE environment_id = environment.id AND collected_at > now() - interval '1 hour'), ' ',
-    (SELECT string_agg(concat(deployments.id, state), ' ' ORDER BY deployments.id) FROM deployments
+    (SELECT string_agg(concat(deployments.id, state, verdict.xmin), ' ' ORDER BY deployments.id)
+        FROM deployments LEFT JOIN deployment_verdicts AS verdict ON deployment_id = deployments.id
         WHERE environment_id = environment.id AND started_at > now() - interval '1 day'))
 FROM projects_environment AS environment WHERE id = ANY(%(e)s)
 UNION ALL
 SELECT 't' || team_id, string_agg(concat(project.id, ' ', last_number, ' ', (
-    SELECT string_agg(concat(deployments.id, state), ' ' ORDER BY deployments.id) FROM deployments
+    SELECT string_agg(concat(deployments.id, state, verdict.xmin), ' ' ORDER BY deployments.id)
+    FROM deployments LEFT JOIN deployment_verdicts AS verdict ON deployment_id = deployments.id
     WHERE project_id = project.id AND started_at > now() - interval '1 day')), ' ' ORDER BY project.id)
 FROM projects_project AS project WHERE team_id = ANY(%(t)s) GROUP BY team_id
 """

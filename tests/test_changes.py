@@ -74,8 +74,9 @@ def test_changes_are_announced_to_those_whom_they_concern(
         (lambda: pre.update(status="failed"), samples, {whole}),
         (lambda: pipeline.finish(deployment.uuid), everything, everything),
         (lambda: make_verdict(deployment), everything, everything),
-        (lambda: DeploymentVerdict.objects.get().save(), everything, {state, whole}),
-        (lambda: DeploymentVerdict.objects.get().delete(), everything, {state, whole}),
+        # As an early verdict: the deployment stays in its state.
+        (lambda: DeploymentVerdict.objects.get().save(), everything, everything),
+        (lambda: DeploymentVerdict.objects.get().delete(), everything, everything),
         (lambda: Deployment.objects.filter(pk=0).update(kind="rollback"), set(), set()),
     ):
         before = found(deployment)
