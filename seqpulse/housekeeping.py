@@ -4,6 +4,7 @@ In batches, so that no statement holds locks for long; it may be interrupted at 
 every table why it cannot grow without bound.
 """
 
+from allauth.account.models import EmailAddress
 from django.db import connection, transaction
 
 from accounts.models import User
@@ -54,8 +55,13 @@ def delete_abandoned() -> int:
     total = 0
     while True:
         with transaction.atomic():
-            ids = list(abandoned().values_list("pk", flat=True)[:ACCOUNTS])
-            User.objects.filter(pk__in=ids).delete()
-        total += len(ids)
+            # Whoever comes in meanwhile stays: locked first, and looked at again by a statement that sees what was
+            # committed until then. One that is being changed is left to the next time.
+            found = abandoned().select_for_update(of=("self",), skip_locked=True)
+            ids = list(found.values_list("pk", flat=True)[:ACCOUNTS])
+            list(EmailAddress.objects.select_for_update().filter(user__in=ids).order_by("pk").values_list("pk"))
+            still = list(abandoned().filter(pk__in=ids).values_list("pk", flat=True))
+            User.objects.filter(pk__in=still).delete()
+        total += len(still)
         if len(ids) < ACCOUNTS:
             return total

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
@@ -15,9 +16,12 @@ from django.utils import timezone
 from accounts.models import Invitation, User
 from accounts.tests.factories import make_membership, make_team, make_user
 from scheduler.recurring import registered
+from scheduler.tests.kinds import plain_connection
 from seqpulse import housekeeping, jobs
 from seqpulse.models import RateCounter, UsedNonce
+from tests.concurrency import in_background
 from tests.growth_table import BOUNDED, SHRUNK
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -152,3 +156,24 @@ def test_many_rows_go_in_one_pass_of_small_statements(
     with django_assert_num_queries(1 + -(-pages // 2)):
         assert housekeeping.delete_over("django_session") == 500
     assert Session.objects.count() == 500
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_comes_in_meanwhile_is_no_abandoned_account() -> None:
+    """Verified after the account was found, but before it was deleted."""
+    users = [make_user(username=name, date_joined=ago(days=8), last_login=None) for name in ("late", "gone")]
+    for user in users:
+        EmailAddress.objects.update_or_create(
+            user=user, primary=True, defaults={"email": f"{user.username}@example.org", "verified": False}
+        )
+    with plain_connection() as link, link.transaction():
+        link.execute("UPDATE account_emailaddress SET verified = true WHERE email = 'late@example.org'")
+        deleting = in_background(housekeeping.delete_abandoned)
+        wait_for(lambda: one_waits(link), "the deletion to wait")
+    assert deleting.result(10) == 1
+    assert [user.username for user in User.objects.all()] == ["late"]
+
+
+def one_waits(link: psycopg.Connection[Any]) -> bool:
+    found = link.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() <> pid").fetchone()
+    return bool(found and found[0])
