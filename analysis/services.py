@@ -15,7 +15,7 @@ from analysis.evidence import Evidence
 from analysis.judge import judge, judge_early
 from analysis.judge.hints import hints
 from analysis.judge.types import Check, Hint, Quality, QualityIssue, Verdict, Window
-from analysis.models import DeploymentVerdict, Feedback
+from analysis.models import DeploymentVerdict, EnvironmentStanding, Feedback
 from analysis.models import Hint as StoredHint
 from analysis.recorded import hint_columns, left_out_json, verdict_json
 from deployments.models import Deployment, State
@@ -78,6 +78,8 @@ def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
         ids = list(unjudged.order_by("pk").values_list("pk", flat=True))
         Deployment.objects.filter(pk__in=ids).update(state=State.ANALYZED)
         early = {verdict.deployment_id: verdict for verdict in DeploymentVerdict.objects.filter(deployment_id__in=ids)}
+        if early:
+            lock_standings(ids)
         issue({deployment_id: judgements[deployment_id] for deployment_id in ids if deployment_id not in early})
         for deployment_id, verdict in early.items():
             judgement = judgements[deployment_id]
@@ -86,6 +88,13 @@ def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
             add_hints(deployment_id, judgements[deployment_id].hints)
     log_verdicts({deployment_id: judgements[deployment_id] for deployment_id in ids})
     return ids
+
+
+def lock_standings(deployment_ids: Sequence[int]) -> None:
+    """Lock the rows that triggers write, in one order: the statements of two pollers would lock them crosswise."""
+    environments = Deployment.objects.filter(pk__in=deployment_ids).values("environment_id")
+    rows = EnvironmentStanding.objects.select_for_update().filter(environment_id__in=environments)
+    list(rows.order_by("environment_id").values_list("environment_id"))
 
 
 def issue(judgements: Mapping[int, Judgement]) -> None:

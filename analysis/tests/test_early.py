@@ -6,19 +6,25 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from analysis.evidence import load_evidence
 from analysis.jobs import analyse_early, load_early, record_early
-from analysis.models import DeploymentVerdict
+from analysis.models import DeploymentVerdict, EnvironmentStanding
 from analysis.models import Hint as StoredHint
-from analysis.tests.factories import judge_now
+from analysis.services import assess, store_judgements
+from analysis.tests.factories import judge_now, make_verdict
 from deployments.models import Deployment
 from deployments.services import Trigger, finish_deployment, start_deployment
 from deployments.tests.pipeline import Pipeline
 from metrics.tests.factories import make_sample
+from projects.models import Environment
 from projects.services import NewProject
 from scheduler.models import ScheduledJob
 from scheduler.queue import announce_ended
 from scheduler.registry import Job, completed
 from scheduler.store import JobStore
+from scheduler.tests.kinds import plain_connection
+from tests.concurrency import in_background
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -117,3 +123,30 @@ def test_in_shadow_mode_the_verdict_is_recorded_and_never_gates(
     row = judge_now(Deployment.objects.get(pk=deployment.pk))
     body = pipeline.verdict(row.uuid).json()
     assert (body["verdict"], body["shadow"], body["gate"]) == ("rollback_recommended", True, "pass")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_judgements_of_several_environments_lock_their_standings_in_one_order(made: NewProject) -> None:
+    """An early verdict's final word is a statement of its own: it must not lock after another environment's verdict."""
+    other = Environment.objects.create(project=made.project, name="other")
+    first, second = (start_deployment(made.project, Trigger(env=name)).deployment for name in ("prod", "other"))
+    for deployment in (first, second):
+        finish_deployment(made.project, deployment.uuid, result="success")
+    later = timezone.now() + timedelta(minutes=6)
+    evidence = load_evidence(list(Deployment.objects.select_related("environment")), later)
+    judgements = {pk: assess(each) for pk, each in evidence.items()}
+    for deployment in (first, second):
+        make_verdict(deployment, early=True)
+    Deployment.objects.update(state="finished")
+    DeploymentVerdict.objects.filter(deployment=second).delete()
+    EnvironmentStanding.objects.create(
+        environment_id=other.pk, deployment_id=second.pk, verdict="ok", critical_hints=0, unhealthy=False
+    )
+    lock = "SELECT 1 FROM environment_standings WHERE environment_id = %s FOR UPDATE NOWAIT"
+    with plain_connection() as link, link.transaction():
+        link.execute(lock, [first.environment_id])
+        storing = in_background(lambda: store_judgements(judgements))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        wait_for(lambda: link.execute(waiting).fetchone() != (0,), "the judgements to wait")
+        link.execute(lock, [other.pk])
+    assert sorted(storing.result(10)) == sorted([first.pk, second.pk])
