@@ -64,6 +64,7 @@ def message(
         occurred_at=event.occurred_at,
         language=channel.language,
         link=link_to(event, deployment),
+        deployment=str(deployment.uuid) if deployment else "",
         incident=f"environment-{event.environment_id}" if event.environment_id else f"team-{event.team_id}",
         resolves=event.kind in RESOLVING,
         data=event.parameters,

@@ -11,9 +11,10 @@ class Message:
     """One event, or several, for a receiver.
 
     id: the same at each attempt, so that receivers can drop repetitions. headline: the first line, which says what a
-    person needs. details: further lines. link: the page of it, "" where SEQPULSE_PUBLIC_URL is not set. incident:
-    the same for what happened to one environment, so that a recovery can resolve it; resolves: whether this one does.
-    thread: what the receiver calls the first message about this deployment. data: the event as JSON, for machines.
+    person needs. details: further lines. link: its page, "" where SEQPULSE_PUBLIC_URL is not set. deployment: its UUID,
+    "" where it is about none. incident: the same for what happened to one environment, so that a recovery can resolve
+    it; resolves: whether this one does. thread: what the receiver calls the first message about this deployment. data:
+    the event as JSON, for machines. others: further events that go in the same message.
     """
 
     id: str
@@ -24,8 +25,9 @@ class Message:
     language: str = "en"
     details: tuple[str, ...] = ()
     link: str = ""
+    deployment: str = ""
     incident: str = ""
     resolves: bool = False
     thread: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
-    others: tuple["Message", ...] = ()  # further events, of a digest
+    others: tuple["Message", ...] = ()

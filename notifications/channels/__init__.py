@@ -1,9 +1,22 @@
 """Channel kinds: one module each. To add one, write its module and list it here."""
 
 from notifications.channels.base import ChannelKind
+from notifications.channels.discord import Discord
+from notifications.channels.pagerduty import PagerDuty
+from notifications.channels.slack import SlackBot, SlackWebhook
+from notifications.channels.teams import Teams
+from notifications.channels.telegram import Telegram
 from notifications.channels.webhook import Webhook
 
-CHANNEL_KINDS: tuple[ChannelKind, ...] = (Webhook(),)
+CHANNEL_KINDS: tuple[ChannelKind, ...] = (
+    SlackWebhook(),
+    SlackBot(),
+    Teams(),
+    Discord(),
+    Telegram(),
+    PagerDuty(),
+    Webhook(),
+)
 _BY_NAME = {kind.name: kind for kind in CHANNEL_KINDS}
 
 

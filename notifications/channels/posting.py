@@ -22,15 +22,33 @@ BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def post_json(url: str, body: Any, headers: Mapping[str, str] | None = None) -> Sent:
-    """Post JSON. Raises SendError, OutboundError."""
-    return post(url, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
+    """Post JSON; any 2xx is success. Raises SendError, OutboundError."""
+    return understood(ask(url, body, headers))
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> Sent:
     """Post bytes; any 2xx is success. Raises SendError, OutboundError."""
+    return understood(exchange(url, body, headers))
+
+
+def ask(url: str, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
+    """Post JSON and return the answer, whatever it says. Raises OutboundError."""
+    return exchange(url, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
+
+
+def said(answer: Answer) -> dict[str, Any]:
+    """Return an answer's JSON object, {} where it has none."""
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def exchange(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     allow = AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW)
     # What a receiver says besides its status may be long or broken: the message was taken all the same.
-    answer = call(
+    return call(
         "POST",
         url,
         allow=allow,
@@ -40,20 +58,40 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Sent:
         most_bytes=ANSWER_BYTES,
         whole=False,
     )
-    return understood(answer)
 
 
-def understood(answer: Answer) -> Sent:
-    """Return a receiver's answer if it took the message. Raises SendError."""
-    sent = Sent(answer.status, answer.body.decode("utf-8", "replace").replace("\0", "")[:ANSWER_SHOWN])
+def understood(answer: Answer, *, reference: str = "", after_s: float | None = None) -> Sent:
+    """Return a receiver's answer if it took the message.
+
+    Args:
+        reference: what it calls the message.
+        after_s: when it wants to be asked again, where it does not say so by Retry-After.
+
+    Raises: SendError.
+    """
+    sent = shown(answer, reference)
     if 200 <= answer.status < 300:
         return sent
     if answer.status == 410:
         raise SendError("delivery.gone", retry=False, sent=sent, gone=True)
     if answer.status in BUSY or answer.status >= 500:
-        after_s = retry_after(answer.headers)
-        raise SendError("delivery.busy", retry=True, sent=sent, after_s=after_s, status=answer.status)
+        asked_s = retry_after(answer.headers)
+        asked_s = after_s if asked_s is None else asked_s
+        raise SendError("delivery.busy", retry=True, sent=sent, after_s=asked_s, status=answer.status)
     raise SendError("delivery.refused", retry=False, sent=sent, status=answer.status)
+
+
+def shown(answer: Answer, reference: str = "") -> Sent:
+    """Return the answer as the log of deliveries shows it."""
+    text = answer.body.decode("utf-8", "replace").replace("\0", "")
+    return Sent(answer.status, text[:ANSWER_SHOWN], reference)
+
+
+def seconds(value: object) -> float | None:
+    """Return a number of seconds that a receiver gave, within bounds; None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        return None
+    return min(float(value), LONGEST_RETRY_AFTER_S)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,0 +1,107 @@
+"""Slack: by an incoming webhook, or as a bot with one thread per deployment and buttons."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.utils.translation import gettext, override
+from django.utils.translation import gettext_lazy as _
+
+from notifications.channels.base import ChannelKind, Field, SendError, Sent, Settings
+from notifications.channels.layout import lines, mark, shortened
+from notifications.channels.posting import ask, post_json, said, shown, understood
+from notifications.message import Message
+
+# https://docs.slack.dev/reference/block-kit/blocks
+MOST_SECTION, MOST_BLOCKS = 3000, 40
+# Errors of chat.postMessage after which the same call may succeed later.
+PASSING = frozenset(
+    {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+)
+# The buttons of the bot: action id and label. What they do: notifications/slack_actions.py.
+BUTTONS = (("on_it", _("I’m on it")), ("rolled_back", _("Roll back")), ("wrong", _("Verdict was wrong")))
+
+
+class SlackWebhook(ChannelKind):
+    """POST of blocks to an incoming webhook."""
+
+    name = "slack"
+    label = _("Slack (webhook)")
+    fields = (Field("url", _("Webhook URL"), _("https://hooks.slack.com/services/…"), "url"),)
+
+    def place(self, settings: Settings) -> str:
+        return urlsplit(settings["url"]).hostname or ""
+
+    def send(self, settings: Settings, message: Message) -> Sent:
+        return post_json(settings["url"], body_of(message))
+
+
+class SlackBot(ChannelKind):
+    """chat.postMessage: what follows about a deployment goes into the thread of its first message."""
+
+    name = "slack_bot"
+    label = _("Slack (bot)")
+    fields = (
+        Field("token", _("Bot token"), _("xoxb-…, with the scope chat:write."), "secret"),
+        Field("channel", _("Channel"), _("Its id, like C0123456789; invite the bot there.")),
+        Field(
+            "signing_secret",
+            _("Signing secret"),
+            _("For the buttons: of the app’s page “Basic Information”."),
+            "secret",
+            required=False,
+        ),
+    )
+    api = "https://slack.com/api"
+
+    def place(self, settings: Settings) -> str:
+        return str(settings["channel"])
+
+    def send(self, settings: Settings, message: Message) -> Sent:
+        body = {"channel": settings["channel"], "unfurl_links": False, "unfurl_media": False, **body_of(message)}
+        if message.thread:
+            body |= {"thread_ts": message.thread, "reply_broadcast": message.severity == "critical"}
+        if message.deployment and settings.get("signing_secret"):
+            body["blocks"].append(buttons(message))
+        answer = ask(f"{self.api}/chat.postMessage", body, {"Authorization": f"Bearer {settings['token']}"})
+        told = said(answer)
+        sent = understood(answer, reference=str(told.get("ts") or ""))
+        if told.get("ok") is not True:
+            passing = str(told.get("error")) in PASSING
+            code = "delivery.busy" if passing else "delivery.refused"
+            raise SendError(code, retry=passing, sent=shown(answer), status=answer.status)
+        return sent
+
+
+def body_of(message: Message) -> dict[str, Any]:
+    """Return text (for notifications, where & < > are escaped) and blocks, in which nothing is interpreted."""
+    headline = f"{mark(message)} {message.headline}"
+    blocks = [section(text) for text in [headline, *lines(message)][:MOST_BLOCKS]]
+    if message.link:
+        blocks[0]["accessory"] = {
+            "type": "button",
+            "text": {"type": "plain_text", "text": "SeqPulse"},
+            "url": message.link,
+            "action_id": "open",
+        }
+    text = shortened(headline, MOST_SECTION)
+    return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"), "blocks": blocks}
+
+
+def section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "plain_text", "text": shortened(text, MOST_SECTION), "emoji": False}}
+
+
+def buttons(message: Message) -> dict[str, Any]:
+    with override(message.language):
+        return {
+            "type": "actions",
+            "elements": [
+                {
+                    "type": "button",
+                    "action_id": action,
+                    "text": {"type": "plain_text", "text": gettext(str(label))},
+                    "value": message.deployment,
+                }
+                for action, label in BUTTONS
+            ],
+        }
