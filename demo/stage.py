@@ -45,7 +45,9 @@ def new_project(endpoint: str, owner: User) -> NewProject:
     for number in itertools.count(1):
         name = PROJECT if number == 1 else f"{PROJECT} {number}"
         try:
-            return create_project(name, environment="prod", endpoint=endpoint, signed=True, team=TEAM, owner=owner)
+            return create_project(
+                name, environment="prod", plan="free", endpoint=endpoint, signed=True, team=TEAM, owner=owner
+            )
         except ValidationError as error:
             if "name" not in error.message_dict:
                 raise

@@ -21,7 +21,7 @@ from accounts.permissions import Actions, actions_in
 from common.validation import validation_error
 from outbound.fetcher import EndpointError, parse_endpoint
 from projects import units
-from projects.plans import PLANS, Plan
+from projects.plans import FIRST_PLAN, ONLY_PLAN, PLANS, Plan
 from projects.policies import validate_policy
 from projects.units import METRICS_WITH_UNITS, Units
 from security.encryption import EncryptedTextField
@@ -32,6 +32,11 @@ MAX_SETTLE_S = 3600
 
 PLAN_NAMES = {"free": _("Free"), "pro": _("Pro"), "enterprise": _("Enterprise")}
 PLAN_CHOICES = [(name, PLAN_NAMES[name]) for name in PLANS]
+
+
+def plan_of_new_projects() -> str:
+    """Return the plan of a project for which none is named."""
+    return FIRST_PLAN if settings.SEQPULSE_PLANS else ONLY_PLAN
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -56,7 +61,7 @@ class Project(models.Model):
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="projects", verbose_name=_("team"))
     name = models.CharField(_("name"), max_length=100)
-    plan = models.CharField(_("plan"), max_length=12, choices=PLAN_CHOICES, default="free")
+    plan = models.CharField(_("plan"), max_length=12, choices=PLAN_CHOICES, default=plan_of_new_projects)
     window_minutes = models.PositiveSmallIntegerField(
         _("window (min)"),
         null=True,
@@ -137,7 +142,7 @@ class Project(models.Model):
         for name, most in (("window_minutes", limits.window_minutes), ("retention_days", limits.retention_days)):
             value = getattr(self, name)
             if value is not None and value > most:
-                raise ValidationError({name: ValidationError(_("The plan allows at most %(n)d."), params={"n": most})})
+                raise ValidationError({name: ValidationError(_("At most %(n)d is possible."), params={"n": most})})
 
 
 def validate_endpoint(url: str) -> None:

@@ -14,6 +14,9 @@ class Plan:
     baseline_interval_s: int
 
 
+# Of new projects: with plans, and where people do not meet them (SEQPULSE_PLANS).
+FIRST_PLAN, ONLY_PLAN = "free", "pro"
+
 PLANS = {
     plan.name: plan
     for plan in (

@@ -11,7 +11,16 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Membership, Role, Team, User
 from common.integrity import violated_constraint
-from projects.models import ApiKey, Environment, PolicyVersion, Project, hash_key, new_api_key, validate_endpoint
+from projects.models import (
+    ApiKey,
+    Environment,
+    PolicyVersion,
+    Project,
+    hash_key,
+    new_api_key,
+    plan_of_new_projects,
+    validate_endpoint,
+)
 from projects.policies import validate_policy
 from projects.signing import enable_signing
 
@@ -40,13 +49,14 @@ def create_project(
     *,
     environment: str,
     endpoint: str = "",
-    plan: str = "free",
+    plan: str = "",
     signed: bool = False,
     team: str = DEFAULT_TEAM,
     owner: User | None = None,
 ) -> NewProject:
     """Create a project with one environment and one key, in the team of that name (created if missing).
 
+    plan: "" is that of all new projects.
     Raises ValidationError that names the field, also where the team has a project of that name already.
     """
     with transaction.atomic():
@@ -65,13 +75,13 @@ def create_project_in(
     *,
     environment: str,
     endpoint: str = "",
-    plan: str = "free",
+    plan: str = "",
     signed: bool = False,
     by: User | None = None,
 ) -> NewProject:
     """Create a project of the team with one environment and one key. Raises ValidationError that names the field."""
     with transaction.atomic():
-        project = saved(Project(team=team, name=name, plan=plan))
+        project = saved(Project(team=team, name=name, plan=plan or plan_of_new_projects()))
         place = add_environment(project, environment, endpoint=endpoint)
         secret = enable_signing(place) if signed else None
         return NewProject(project, place, issue_api_key(project, by=by), secret)

@@ -10,6 +10,8 @@ os.environ["SEQPULSE_DATA_DIR"] = os.environ.get("SEQPULSE_TEST_DATA_DIR") or st
 os.environ.setdefault("SEQPULSE_HTTPS", "off")
 # Tests make hundreds of calls; tests of the limits switch them on.
 os.environ.setdefault("SEQPULSE_RATE_LIMITS", "off")
+# New projects have the shortest window; tests of installations without plans switch them off.
+os.environ.setdefault("SEQPULSE_PLANS", "on")
 
 from seqpulse.devserver.keys import generated_keys  # noqa: E402
 

@@ -34,6 +34,7 @@ WRONG = {
     "REDIS_URL": "http://redis.example",
     "SEQPULSE_PUBLIC_URL": "seqpulse.example",
     "SEQPULSE_SIGNUP_OPEN": "perhaps",
+    "SEQPULSE_PLANS": "pro",
     "SEQPULSE_EMAIL_URL": "http://mail.example",
     "SEQPULSE_EMAIL_FROM": "nobody",
 }

@@ -164,7 +164,9 @@ def main() -> None:
         from projects.services import create_project  # noqa: PLC0415  (models, which need the settings)
 
         projects = [
-            create_project(f"bench {n}", environment="prod", signed=True, endpoint="http://127.0.0.1:9/metrics")
+            create_project(
+                f"bench {n}", environment="prod", plan="free", signed=True, endpoint="http://127.0.0.1:9/metrics"
+            )
             for n in range(max(CONNECTIONS))
         ]
         keys = [made.api_key for made in projects]

@@ -98,7 +98,7 @@ def fill(site: World, size: Size, addresses: list[str]) -> str:
     slots, now = 288 * size.level_days, timezone.now()
     for start in range(0, slots, 288):
         site.rows(LEVELS, now=now, **{"from": start, "to": min(start + 288, slots)})
-    made = create_project("measured", environment="prod", endpoint=f"{addresses[0]}/measured")
+    made = create_project("measured", environment="prod", plan="free", endpoint=f"{addresses[0]}/measured")
     site.rows(ENDPOINTS, addresses=addresses)
     site.rows("VACUUM ANALYZE")
     return made.api_key

@@ -101,7 +101,8 @@ class World(Site):
         from security.encryption import encrypt  # noqa: PLC0415
 
         projects = [
-            create_project(f"project {secrets.token_hex(4)}", environment="first").project.pk for _ in range(PROJECTS)
+            create_project(f"project {secrets.token_hex(4)}", environment="first", plan="free").project.pk
+            for _ in range(PROJECTS)
         ]
         secret = encrypt("sphs_" + secrets.token_urlsafe(24))
         return self.rows(ENVIRONMENTS, projects=projects, addresses=addresses, secret=secret, count=count, state=state)

@@ -57,7 +57,7 @@ class WaitingSite(Site):
     def plant(self) -> None:
         from projects.services import create_project  # noqa: PLC0415  (models, which need the settings)
 
-        made = [create_project(f"bench {n}", environment="prod") for n in range(PROJECTS)]
+        made = [create_project(f"bench {n}", environment="prod", plan="free") for n in range(PROJECTS)]
         self.keys = {each.project.pk: each.api_key for each in made}
         # One of each project after the other.
         planted = sorted(self.rows(PLANT, DEPLOYMENTS), key=lambda row: (row[3], row[2]))

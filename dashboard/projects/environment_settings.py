@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings as configured
 from django.contrib import messages
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
@@ -137,6 +138,7 @@ def show(request: HttpRequest, environment: Environment, actions: Actions, **for
         "seen": fingerprint(environment),
         "in_grace": environment.in_grace(timezone.now()),
         "policy": readable(environment.policy),
+        "plans": configured.SEQPULSE_PLANS,
         "actions": actions,
     }
     return render(request, "dashboard/projects/environment_settings.html", context | forms)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from django.conf import settings as configured
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
@@ -39,7 +40,9 @@ def settings(request: HttpRequest, project: Project, actions: Actions) -> HttpRe
 
 @page("POST", of=project_of, action=Action.CHANGE_PLAN)
 def plan(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
-    """Change the project's plan."""
+    """Change the project's plan, where there are plans."""
+    if not configured.SEQPULSE_PLANS:
+        raise Http404
     form = PlanForm(request.POST)
     if not form.is_valid():
         return show(request, project, actions, plan_form=form)
@@ -100,7 +103,7 @@ def show(request: HttpRequest, project: Project, actions: Actions, **forms: Any)
         "environments": list(environments_of(project)[: PER_PAGE + 1]),
         "shown": PER_PAGE,
         "form": ProjectForm(project),
-        "plan_form": PlanForm(initial={"plan": project.plan}),
+        "plan_form": PlanForm(initial={"plan": project.plan}) if configured.SEQPULSE_PLANS else None,
         "environment_form": EnvironmentForm(),
         "actions": actions,
     }

@@ -4,6 +4,7 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
@@ -21,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("name")
         parser.add_argument("--env", default="prod", help="name of the environment (default: prod)")
         parser.add_argument("--endpoint", default="", help="URL of its metrics endpoint")
-        parser.add_argument("--plan", choices=list(PLANS), default="free")
+        parser.add_argument("--plan", choices=list(PLANS), help="longest window, retention and baseline interval")
         parser.add_argument("--hmac", action="store_true", help="sign the requests to the metrics endpoint")
         for metric in METRICS_WITH_UNITS:
             ours = OUR_UNITS.of(metric)
@@ -47,7 +48,7 @@ class Command(BaseCommand):
                     options["name"],
                     environment=options["env"],
                     endpoint=options["endpoint"],
-                    plan=options["plan"],
+                    plan=options["plan"] or "",
                     signed=options["hmac"],
                     team=options["team"],
                     owner=owner,
@@ -70,7 +71,7 @@ class Command(BaseCommand):
 
     def as_text(self, made: NewProject) -> str:
         lines = [
-            f"Project      {made.project.name} ({made.project.plan})",
+            f"Project      {made.project.name}" + (f" ({made.project.plan})" if settings.SEQPULSE_PLANS else ""),
             f"Environment  {made.environment.name}",
             f"Endpoint     {made.environment.metrics_endpoint or '(the first one that a call brings)'}",
             f"API key      {made.api_key}",
