@@ -28,7 +28,6 @@ from analysis.serializers import (
     StandingVerdict,
     VerdictSerializer,
 )
-from common.database import prepared
 from common.holding import Answer, can_hold, hold, rendered
 from common.listing import ListFilter, NewestFirst
 from common.moments import IsoMomentField
@@ -37,13 +36,11 @@ from deployments import changes
 from deployments.api import sentences
 from deployments.closing import earlier_attempt, why_closed
 from deployments.models import NEVER_JUDGED, Deployment, State
-from projects.authentication import project_of
+from projects.authentication import project_of, still_usable
 from projects.models import ApiKey
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_S = 60
-# In SQL: hundreds of waiting calls may be answered in the same second.
-USABLE = "SELECT 1 FROM projects_apikey WHERE id = %(key)s::bigint AND revoked_at IS NULL"
 WAIT_SCHEMA = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S}
 
 
@@ -163,7 +160,7 @@ def verdict_of(deployment: Deployment, api_key: ApiKey, wait_s: float) -> Answer
     def look(last: bool) -> Response | None:
         # A deployment that is deleted meanwhile, or a key that is revoked, is refused at the next call.
         found = find(project, uuid)
-        if found is None or not prepared(USABLE, {"key": str(key)}):
+        if found is None or not still_usable(key):
             return None
         if not last and not is_over(found.deployment):
             return None

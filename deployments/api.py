@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -33,7 +33,8 @@ from deployments.services import (
 )
 from explain.facts import Fact
 from explain.rendering import render
-from projects.authentication import Counter, SeenKey, project_of
+from projects.authentication import Counter, SeenKey, project_of, still_usable
+from projects.models import ApiKey
 from projects.policies import for_environment, policy_from_toml, wrong_fields
 from projects.policy import InvalidPolicy
 from security.limits import DEPLOYMENTS, limited
@@ -195,13 +196,14 @@ class TriggerView(APIView):
 
 def add_pre_sample(request: Request, deployment: Deployment, answer: dict[str, Any]) -> None:
     """Add the state of the PRE sample; hold the answer until it is known, where the server can."""
-    pk, settled = deployment.pk, settled_pre_sample(deployment.pk)
+    pk, key = deployment.pk, cast("ApiKey", request.auth).pk
+    settled = settled_pre_sample(pk)
     seconds = MAX_WAIT_FOR_PRE_S if settled is None and can_hold(request) else 0.0
     pending = pending_pre_sample(seconds)
     answer["pre"] = asdict(settled or pending)
 
     def look(last: bool) -> Response | None:
-        settled = settled_pre_sample(pk)
+        settled = settled_pre_sample(pk) if still_usable(key) else None
         return Response({**answer, "pre": asdict(settled or pending)}) if settled is not None or last else None
 
     if seconds:

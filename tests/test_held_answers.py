@@ -20,6 +20,7 @@ from accounts.models import User
 from accounts.tests.factories import make_user
 from analysis.tests.factories import make_verdict
 from dashboard.tests import scenes
+from deployments import api
 from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
@@ -113,6 +114,18 @@ def test_a_key_that_is_revoked_while_it_waits_gets_no_verdict(
     make_verdict(Deployment.objects.get(uuid=uuid))
     status, body, _ = call.answer()
     assert (status, body["gate"], body["verdict"]) == (202, "pending", None)
+
+
+def test_a_key_that_is_revoked_while_it_waits_gets_no_sample(
+    server: Server, made: NewProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "MAX_WAIT_FOR_PRE_S", 0.5)
+    call = Call(server, "POST", "/deployments/trigger", {"env": "prod", "wait_for_pre": True}, **json_of(made))
+    server.wait_until_waiting(1)
+    ApiKey.objects.update(revoked_at=timezone.now())
+    ScheduledJob.objects.filter(job_type="pre_collect").update(status="failed", last_error="HTTP 503 from x")
+    status, body, _ = call.answer()
+    assert (status, body["pre"]["status"]) == (200, "pending")
 
 
 def test_beyond_the_share_of_its_project_a_call_is_answered_at_once(
