@@ -14,7 +14,6 @@ from rest_framework.exceptions import APIException
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from analysis.models import Hint, Severity, VerdictName
 from analysis.one import Found, find
@@ -29,7 +28,7 @@ from analysis.serializers import (
     VerdictSerializer,
 )
 from common.holding import Answer, can_hold, hold, rendered
-from common.listing import ListFilter, NewestFirst
+from common.listing import ListFilter, NewestFirst, StrictAPIView
 from common.moments import IsoMomentField
 from common.openapi import described
 from deployments import changes
@@ -91,7 +90,7 @@ class DeploymentListView(ListAPIView[Deployment]):
 
 
 @limited(DEPLOYMENTS)
-class DeploymentDetailView(APIView):
+class DeploymentDetailView(StrictAPIView):
     """One deployment."""
 
     @described(operation_id="deployment", responses=DeploymentWithSamples)
@@ -128,8 +127,10 @@ class WaitRequest(serializers.Serializer[Any]):
 
 
 @limited(DEPLOYMENTS)
-class VerdictView(APIView):
+class VerdictView(StrictAPIView):
     """The gate for pipelines."""
+
+    query_parameters = ("wait",)
 
     @described(
         operation_id="verdict",

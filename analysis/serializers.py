@@ -57,7 +57,6 @@ class DeploymentSerializer(RowSerializer):
             "version",
             "author",
             "url",
-            "kind",
             "state",
             "superseded_by",
             "pipeline_result",

@@ -1,24 +1,36 @@
-"""Query parameters of the API's lists: what a list does not know is refused, because ignoring a misspelt filter would
-answer with more than was asked for.
+"""Query parameters of the API: what a call does not know is refused, because ignoring a misspelt filter would answer
+with more than was asked for.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import django_filters
+from django import forms
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.fields import IntegerField
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from common.moments import MomentField
 
 LARGEST_ID = 2**63 - 1
 # Of a query that is wrong throughout, and of a name.
 MOST_NAMED = 20
 LONGEST_NAME = 100
+# Other clients of Django REST framework send format=json, which all answers are.
+FORMAT = "format"
+# What a field of a filter takes, in the words of its error.
+FORMATS: dict[type[forms.Field], str] = {
+    forms.UUIDField: "an id as `trigger` returns it, such as 0193fd5e-8a3c-7d21-9c55-3a1f0e6b7c42",
+    MomentField: "a time in ISO 8601, such as 2026-11-30T14:05:00Z",
+}
 
 
 class ListFilter(django_filters.FilterSet):
-    """format: json, which all answers are; other clients of Django REST framework send it."""
+    """format: see FORMAT."""
 
     format = django_filters.ChoiceFilter(choices=[("json", "json")], method="every_row")
 
@@ -29,10 +41,47 @@ class ListFilter(django_filters.FilterSet):
         own = type(self)
         if "_form_class" not in vars(own):
             own._form_class = super().get_form_class()
+            for field in own._form_class.base_fields.values():
+                say_what_is_valid(field)
         return own._form_class
 
     def every_row(self, rows: Any, _name: str, _value: str) -> Any:
         return rows
+
+
+def say_what_is_valid(field: Any) -> None:
+    """Have the errors of a form field name its choices or its format."""
+    if isinstance(field, forms.ChoiceField):
+        choices: Any = field.choices
+        values = ", ".join(str(value) for value, _ in choices if value != "")
+        field.error_messages["invalid_choice"] = f"%(value)s is none of: {values}."
+    for kind, words in FORMATS.items():
+        if isinstance(field, kind):
+            field.error_messages["invalid"] = f"This has to be {words}."
+
+
+def refuse_unknown(request: Request, known: Iterable[str]) -> None:
+    """Raise ValidationError, with the known query parameters, for those that are unknown or repeated."""
+    names = sorted(known)
+    unknown = f"Unknown. There are: {', '.join(names)}." if names else "Unknown. This call takes no query parameters."
+    wrong = {
+        name[:LONGEST_NAME]: ["Send this once." if name in names else unknown]
+        for name, values in request.query_params.lists()
+        if name not in names or len(values) > 1
+    }
+    if wrong:
+        raise ValidationError(dict(list(wrong.items())[:MOST_NAMED]))
+
+
+class StrictAPIView(APIView):
+    """A call that refuses query parameters other than `query_parameters`, after the key was checked."""
+
+    query_parameters: tuple[str, ...] = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.query_params:
+            refuse_unknown(request, {FORMAT, *self.query_parameters})
 
 
 class KnownParametersBackend(DjangoFilterBackend):
@@ -40,14 +89,7 @@ class KnownParametersBackend(DjangoFilterBackend):
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
         paging = {view.paginator.cursor_query_param, view.paginator.page_size_query_param}
-        known = sorted(paging | set(view.filterset_class.base_filters))
-        wrong = {
-            name[:LONGEST_NAME]: ["Send this once." if name in known else f"Unknown. There are: {', '.join(known)}."]
-            for name, values in request.query_params.lists()
-            if name not in known or len(values) > 1
-        }
-        if wrong:
-            raise ValidationError(dict(list(wrong.items())[:MOST_NAMED]))
+        refuse_unknown(request, paging | set(view.filterset_class.base_filters))
         if paging.issuperset(request.query_params):
             # Nothing to filter by; the form for it took a fifth of the call.
             return queryset

@@ -12,10 +12,10 @@ from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
-from rest_framework.views import APIView
 from structlog.contextvars import bind_contextvars
 
 from common.holding import Answer, can_hold, hold, rendered
+from common.listing import StrictAPIView
 from common.openapi import described
 from deployments import changes, statements
 from deployments.models import Deployment
@@ -152,7 +152,7 @@ class Usual:
 
 
 @limited(DEPLOYMENTS)
-class TriggerView(APIView):
+class TriggerView(StrictAPIView):
     """A deployment begins."""
 
     @described(
@@ -212,7 +212,7 @@ def add_pre_sample(request: Request, deployment: Deployment, answer: dict[str, A
 
 
 @limited(DEPLOYMENTS)
-class FinishView(APIView):
+class FinishView(StrictAPIView):
     """A deployment is done."""
 
     @described(

@@ -6,8 +6,8 @@ from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import inline_serializer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from common.listing import StrictAPIView
 from common.openapi import described
 from deployments.models import Deployment
 from metrics.models import MetricSample
@@ -17,7 +17,7 @@ from security.limits import DEPLOYMENTS, limited
 
 
 @limited(DEPLOYMENTS)
-class DeploymentMetricsView(APIView):
+class DeploymentMetricsView(StrictAPIView):
     """Samples of a deployment, oldest first."""
 
     @described(

@@ -95,6 +95,9 @@ def in_words(error: Exception, context: dict[str, Any]) -> Exception:
         error.detail = exceptions.ErrorDetail(
             "Send the API key of the project in the header X-API-Key.", error.default_code
         )
+    elif isinstance(error, exceptions.MethodNotAllowed):
+        allowed = ", ".join(getattr(context.get("view"), "allowed_methods", []))
+        error.detail = exceptions.ErrorDetail(f"This address takes {allowed}.", error.default_code)
     elif isinstance(error, exceptions.UnsupportedMediaType):
         given = getattr(context.get("request"), "content_type", "") or "nothing"
         words = f"Send the body as JSON, with the header Content-Type: application/json. This one says {given}."

@@ -1,12 +1,16 @@
 """Error pages. The API answers in JSON (seqpulse/api.py)."""
 
+import re
 import sys
+from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 import structlog
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import get_script_prefix
+from django.urls import get_resolver, get_script_prefix
 from django.views import defaults
 
 from common.database_state import CANNOT_WRITE, DatabaseState, note_refusal, state_of
@@ -18,6 +22,14 @@ logger = structlog.get_logger(__name__)
 READING = ("GET", "HEAD", "OPTIONS")
 
 WORDS_400 = "The server could not read this request."
+WORDS_HOST = (
+    "This server does not answer to the host name of this request. Its operator lists the names in ALLOWED_HOSTS."
+)
+# An id in an address, or what was sent as one: a variable that was not set in time, a number.
+ID = re.compile(r"/(?:[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9]+)(?=/|$)")
+# How alike two addresses are, from 0 to 1, for one to be a misspelling of the other.
+NEAR = 0.85
+LONGEST_PATH = 100
 
 
 def retry_url(method: str | None) -> str:
@@ -33,19 +45,49 @@ def error_page(request: HttpRequest, status: int, context: dict[str, Any] | None
     return render(request_with_user, f"{status}.html", context, status=status)
 
 
-def answer(request: HttpRequest, status: int, code: str, words: str) -> HttpResponse:
-    """Return JSON for API paths, else the page of this status."""
-    return error_response(status, code, words) if is_api_path(request.path_info) else error_page(request, status)
+def is_program(request: HttpRequest) -> bool:
+    """Return whether a program is asking, which reads JSON: browsers name HTML in Accept, and curl accepts anything."""
+    headers = request.headers
+    if "X-API-Key" in headers or request.content_type == "application/json":
+        return True
+    accepted = headers.get("Accept", "")
+    return bool(accepted) and "html" not in accepted.lower() and "HX-Request" not in headers
+
+
+def answer(request: HttpRequest, status: int, code: str, words: str, **context: Any) -> HttpResponse:
+    """Return JSON for API paths and for programs, else the page of this status. context: of the page."""
+    if is_api_path(request.path_info) or is_program(request):
+        return error_response(status, code, words)
+    return error_page(request, status, context)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """handler400."""
+    if isinstance(exception, DisallowedHost):
+        return answer(request, 400, "bad_request", WORDS_HOST, disallowed_host=True)
     return answer(request, 400, "bad_request", WORDS_400)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """handler404: the same for missing objects and for objects of other teams."""
-    return answer(request, 404, "not_found", "There is nothing at this address.")
+    near = near_path(request.path_info)
+    words = f"There is nothing at this address. Did you mean {near}?" if near else "There is nothing at this address."
+    return answer(request, 404, "not_found", words)
+
+
+@cache
+def api_paths() -> dict[str, str]:
+    """Return the addresses for programs, with {id} for an id; by themselves, in lower case."""
+    routes = [str(entry.pattern) for entry in get_resolver().url_patterns]
+    paths = ["/" + re.sub(r"\(\?P<\w+>[^)]*\)", "{id}", route).strip("^$").removesuffix("/?") for route in routes]
+    return {path.lower(): path for path in paths if is_api_path(path)}
+
+
+def near_path(path: str) -> str:
+    """Return the address for programs that is spelled nearly like this one, "" for none."""
+    spelled = ID.sub("/{id}", path[:LONGEST_PATH].lower().rstrip("/"))
+    near = get_close_matches(spelled, api_paths(), n=1, cutoff=NEAR)
+    return get_script_prefix().rstrip("/") + api_paths()[near[0]] if near else ""
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

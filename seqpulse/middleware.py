@@ -6,9 +6,11 @@ from contextlib import nullcontext
 
 from django.conf import settings
 from django.contrib.sessions import middleware as sessions
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
+from django.urls import resolve
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 
@@ -34,6 +36,26 @@ class SessionMiddleware(sessions.SessionMiddleware):
         if getattr(request, "session", None) is not None and request.session.accessed:
             patch_vary_headers(response, ("Cookie",))
         return response
+
+
+class HealthByAddressMiddleware(MiddlewareMixin):
+    """Answer health checks that name the server by its address, as load balancers do, whatever ALLOWED_HOSTS lists.
+
+    They are answered before sessions are read, so only the metrics token shows more than the public status.
+    """
+
+    PATHS = re.compile(r"/health(/live)?/?")
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+        if request.method not in ("GET", "HEAD") or not self.PATHS.fullmatch(request.path_info):
+            return None
+        try:
+            request.get_host()
+        except DisallowedHost:
+            request.resolver_match = resolve(request.path_info)
+            response: HttpResponseBase = request.resolver_match.func(request)
+            return response
+        return None
 
 
 class AccountPagesMiddleware(MiddlewareMixin):

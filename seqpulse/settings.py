@@ -126,6 +126,7 @@ MIDDLEWARE = [
     "seqpulse.observability.request_logging.LogMiddleware",
     "seqpulse.middleware.GateMiddleware",
     "seqpulse.middleware.DatabaseAwayMiddleware",
+    "seqpulse.middleware.HealthByAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "seqpulse.middleware.PageCompressionMiddleware",

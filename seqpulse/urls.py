@@ -8,7 +8,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path, reverse_lazy
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt
@@ -38,6 +38,8 @@ def imported_late(path: str) -> Callable[..., HttpResponseBase]:
 admin.site.site_header = "SeqPulse"
 admin.site.site_title = "SeqPulse"
 admin.site.index_title = _("Administration")
+# Django links to the path of SCRIPT_NAME, without its slash.
+admin.site.site_url = reverse_lazy("dashboard:overview")  # type: ignore[assignment]
 
 UUID = r"(?P<uuid>[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12})"
 

@@ -68,7 +68,8 @@ class UsualCallsMiddleware:
 def attempt(request: HttpRequest, view: Any, key: SeenKey, counter: Counter) -> Usual | None:
     """Answer and count the call if it is usual, else count it; None: neither was done, and the usual way does it."""
     try:
-        if request.method == "POST" and hasattr(view, "usual"):
+        # A query is checked, and refused, the usual way.
+        if request.method == "POST" and hasattr(view, "usual") and not request.META.get("QUERY_STRING"):
             found: Usual | None = view.usual(content_of(request), request, key, counter)
             return found
         return Usual(count_call(request, key, counter))

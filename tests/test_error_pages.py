@@ -144,3 +144,56 @@ def test_a_form_that_is_too_old_says_so(client: Client) -> None:
 def test_error_pages_use_the_language_of_the_user(client: Client) -> None:
     client.cookies[settings.LANGUAGE_COOKIE_NAME] = "fr"
     assert elements(client.get("/nowhere/"), "html[lang=fr]")
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_page"),
+    [
+        ({"Accept": "*/*"}, False),
+        ({"Accept": "application/json"}, False),
+        ({"X-API-Key": "x", "Accept": "text/html"}, False),
+        ({"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, True),
+        ({"Accept": "*/*", "HX-Request": "true"}, True),
+        ({}, True),
+    ],
+)
+def test_an_unknown_address_answers_programs_in_json(client: Client, headers: dict[str, str], is_page: bool) -> None:
+    answer = client.get("/deployment/trigger", headers=headers)
+    assert (answer.status_code, "html" in answer["Content-Type"]) == (404, is_page)
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("/deployment/trigger", "/deployments/trigger"),
+        ("/deployments/Triger/", "/deployments/trigger"),
+        ("/deployments/0193fd5e-8a3c-7d21-9c55-3a1f0e6b7c42/verdicts", "/deployments/{id}/verdict"),
+        ("/deployments/17/metrics", "/deployments/{id}/metrics"),
+        ("/helth/live", "/health/live"),
+        ("/api/v1/things", ""),
+        ("/" + "x" * 5000, ""),
+    ],
+)
+def test_an_unknown_address_names_the_one_that_is_meant(client: Client, path: str, near: str) -> None:
+    asked = client.post(path, data="{}", content_type="application/json", headers={"X-API-Key": "x"})
+    expected = f" Did you mean {near}?" if near else ""
+    assert asked.json()["error"]["message"] == f"There is nothing at this address.{expected}"
+
+
+def test_a_refused_host_name_names_the_setting_and_not_its_value(client: Client) -> None:
+    for path in ("/dashboard/", "/deployments"):
+        answer = client.get(path, headers={"Host": "elsewhere.example"})
+        has(answer, "ALLOWED_HOSTS", without=["elsewhere.example", "testserver"], status=400)
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/live/"])
+def test_health_checks_may_name_the_server_by_its_address(client: Client, path: str) -> None:
+    client.force_login(make_user(is_staff=True))
+    answer = client.get(path, headers={"Host": "10.1.2.3:8000"})
+    assert (answer.status_code, set(answer.json())) == (200, {"status"})
+    assert client.post(path, headers={"Host": "10.1.2.3:8000"}).status_code == 400
+
+
+def test_all_other_addresses_refuse_a_host_that_is_not_allowed(client: Client) -> None:
+    for path in ("/health/scheduler", "/metrics", "/db-check", "/health/live/x"):
+        assert client.get(path, headers={"Host": "10.1.2.3"}).status_code == 400

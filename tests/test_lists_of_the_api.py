@@ -34,6 +34,37 @@ def test_an_unknown_parameter_is_refused_with_the_known_ones(pipeline: Pipeline,
     assert pipeline.get(path, dict.fromkeys(known.split(", "), "")).status_code == 200
 
 
+def test_calls_that_are_no_lists_refuse_unknown_parameters_too(pipeline: Pipeline) -> None:
+    uuid = pipeline.start()
+    known = {"": "format", "/metrics": "format", "/verdict": "format, wait"}
+    for path, names in known.items():
+        answer = pipeline.get(f"/deployments/{uuid}{path}", {"waits": "5"})
+        assert fields_of(answer) == {"waits": [f"Unknown. There are: {names}."]}
+        assert fields_of(pipeline.get(f"/deployments/{uuid}{path}", {"format": ["json", "json"]}))
+        assert pipeline.get(f"/deployments/{uuid}{path}", {"format": "json"}).status_code in (200, 202)
+    for path in ("trigger", "finish"):
+        answer = pipeline.post(f"/deployments/{path}?force=true", {"env": "prod"})
+        assert fields_of(answer) == {"force": ["Unknown. There are: format."]}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "words"),
+    [
+        ("/deployments", "state", "x is none of: "),
+        ("/deployments", "verdict", "x is none of: ok, warning, rollback_recommended."),
+        ("/deployments", "started_after", "This has to be a time in ISO 8601"),
+        ("/sdh", "severity", "x is none of: "),
+        ("/sdh", "deployment", "This has to be an id as `trigger` returns it"),
+        ("/sdh", "format", "x is none of: json."),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_refused_with_what_can(
+    pipeline: Pipeline, path: str, name: str, words: str
+) -> None:
+    [message] = fields_of(pipeline.get(path, {name: "x"}))[name]
+    assert message.startswith(words)
+
+
 @pytest.mark.parametrize("path", KNOWN)
 def test_a_parameter_that_is_sent_twice_is_refused(pipeline: Pipeline, path: str) -> None:
     assert fields_of(pipeline.get(path, {"limit": ["1", "2"]})) == {"limit": ["Send this once."]}
