@@ -19,8 +19,10 @@ from dashboard.page import current_user, page
 from dashboard.scope import scope_of
 
 # A slow download occupies a thread: limit them per process.
-SENT_AT_ONCE = 3
-_being_sent: set[object] = set()
+# One user, whose connection may be slow, leaves a place to the others.
+SENT_AT_ONCE, SENT_TO_ONE = 3, 2
+# The user of each.
+_being_sent: dict[object, int] = {}
 # Sortable headings: order of the first click.
 HEADINGS = {
     "verdict": "-verdict",
@@ -56,21 +58,22 @@ def download(request: HttpRequest, *, kind: str) -> HttpResponseBase:
     lines, content_type = (
         (as_csv(chunks), "text/csv; charset=utf-8") if kind == "csv" else (as_json(chunks, filters), "application/json")
     )
-    if len(_being_sent) >= SENT_AT_ONCE:
+    owner, sent_to = current_user(request).pk, list(_being_sent.values())
+    if len(sent_to) >= SENT_AT_ONCE or sent_to.count(owner) >= SENT_TO_ONE:
         messages.warning(request, _("Several files are being sent right now. Try again in a minute."))
         return redirect(filters.address(reverse("dashboard:deployments")))
     disposition = {"Content-Disposition": f'attachment; filename="{file_name(kind)}"'}
-    return StreamingHttpResponse(sending(lines), content_type=content_type, headers=disposition)
+    return StreamingHttpResponse(sending(lines, owner), content_type=content_type, headers=disposition)
 
 
-def sending(lines: Iterator[str]) -> Generator[str]:
+def sending(lines: Iterator[str], owner: int) -> Generator[str]:
     """Yield the lines; counts as a running download until the last one is read or the answer is closed."""
     this = object()
-    _being_sent.add(this)
+    _being_sent[this] = owner
     try:
         yield from lines
     finally:
-        _being_sent.discard(this)
+        _being_sent.pop(this, None)
 
 
 def context_of(request: HttpRequest, filters: DeploymentFilters, page: Page) -> dict[str, Any]:

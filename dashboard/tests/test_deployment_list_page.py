@@ -12,6 +12,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.tests.factories import make_user
 from dashboard.deployments.filters import ORDERS
 from dashboard.deployments.list_export import COLUMNS
 from dashboard.deployments.list_views import sending
@@ -360,7 +361,7 @@ def test_so_many_files_are_sent_at_once_and_no_more(browser_of, environment) -> 
     make_deployment(environment=environment)
     begun = [iter(browser_of.get(CSV).streaming_content) for _ in range(2)]
     # As the web server drops it.
-    dropped = sending(iter(["a", "b"]))
+    dropped = sending(iter(["a", "b"]), owner=0)
     next(dropped)
     assert [b"deployment_id" in next(lines) for lines in begun] == [True] * 2
     refused = browser_of.get(CSV, {"branch": "main"}, follow=True)
@@ -371,6 +372,20 @@ def test_so_many_files_are_sent_at_once_and_no_more(browser_of, environment) -> 
     assert browser_of.get(JSON).status_code == 200
     dropped.close()
     assert [len(list(iter(browser_of.get(CSV).streaming_content))) for _ in range(9)] == [2] * 9
+
+
+def test_one_user_leaves_a_file_to_the_others(browser_of, environment) -> None:
+    make_deployment(environment=environment)
+    begun = [iter(browser_of.get(CSV).streaming_content) for _ in range(2)]
+    for lines in begun:
+        next(lines)
+    assert browser_of.get(CSV).status_code == 302
+    other = Client()
+    other.force_login(make_user())
+    assert other.get(CSV).status_code == 200
+    for lines in begun:
+        list(lines)
+    assert browser_of.get(CSV).status_code == 200
 
 
 def test_files_count_on_the_limit_of_pages(browser_of, environment, settings) -> None:
