@@ -372,6 +372,7 @@ def test_so_many_files_are_sent_at_once_and_no_more(browser_of, environment) -> 
     assert browser_of.get(JSON).status_code == 200
     dropped.close()
     assert [len(list(iter(browser_of.get(CSV).streaming_content))) for _ in range(9)] == [2] * 9
+    list(begun[1])
 
 
 def test_one_user_leaves_a_file_to_the_others(browser_of, environment) -> None:
