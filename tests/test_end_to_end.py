@@ -55,12 +55,12 @@ def test_a_deployment_is_measured_and_judged_over_http_alone(site: Installation)
 
     verdict = site.verdict_of(deployment, made["api_key"])
     assert verdict["verdict"] == "ok", verdict["summary"]
-    assert verdict["samples"] == {"collected": 5, "expected": 5}
+    assert verdict["samples"] == {"collected": 10, "expected": 10}
     samples = site.call("GET", f"{path}/metrics", made["api_key"]).json()["samples"]
-    assert [sample["phase"] for sample in samples] == ["pre"] + 5 * ["post"]
+    assert [sample["phase"] for sample in samples] == ["pre"] + 10 * ["post"]
     assert {sample["latency_p95"] for sample in samples} == {120.0}
     # Each request was signed anew: a repeated nonce would have been refused.
-    assert requests.get(f"{endpoint}/requests", timeout=5).json()["/signed"] == 6
+    assert requests.get(f"{endpoint}/requests", timeout=5).json()["/signed"] == 11
     stop(poller)
 
 
