@@ -6,6 +6,7 @@ others, and the end of the program. Here every name is looked up by its own daem
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 from concurrent.futures import Future
@@ -116,12 +117,17 @@ def addresses_of(endpoint: Endpoint, timeout_s: float) -> tuple[str, ...]:
 
 
 def _look_up_in_thread(host: str) -> "Future[tuple[str, ...]]":
+    """Return the look-up of a name that is under way, or begin one. Raises OSError."""
     with _lock:
         future = _running.get(host)
         if future is not None:
             return future
         future = Future()
-        threading.Thread(target=_settle, args=(host, future), name=f"resolve {host}", daemon=True).start()
+        thread = threading.Thread(target=_settle, args=(host, future), name=f"resolve {host}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system allows no more threads
+            raise OSError(errno.EAGAIN, str(error)) from None
         _running[host] = future
     return future
 

@@ -151,6 +151,16 @@ def test_a_name_that_hangs_is_under_the_deadline_and_takes_one_thread(monkeypatc
     assert asked == ["hang.example"]
 
 
+def test_a_name_for_which_there_is_no_thread_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    with pytest.raises(OutboundError, match="start new thread") as caught:
+        call("GET", "http://some.example/", allow=LOCAL, deadline_s=1)
+    assert caught.value.code == "dns"
+
+
 def test_a_name_is_looked_up_once_for_the_check_and_for_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
