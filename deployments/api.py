@@ -22,6 +22,7 @@ from deployments.models import Deployment
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
 from deployments.services import (
     EndpointConflict,
+    EnvironmentFrozen,
     ProjectArchived,
     Trigger,
     UnknownEnvironment,
@@ -40,6 +41,7 @@ from projects.policy import InvalidPolicy
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_FOR_PRE_S = 10.0
+FROZEN = OpenApiResponse(description="`frozen`: fields has the reason, and until when (null: until it is lifted).")
 KEY_HEADER = OpenApiParameter("X-Idempotency-Key", str, OpenApiParameter.HEADER)
 CONFLICT = OpenApiResponse(
     description="`endpoint_conflict`: fields has both URLs of metrics_endpoint. `project_archived`: trigger only."
@@ -56,6 +58,17 @@ class Conflict(APIException):
         super().__init__(str(error), code="endpoint_conflict")
         params = error.fact.params
         self.fields = {error.field: {"configured": params["configured"] or None, "given": params["given"]}}
+
+
+class FrozenNow(APIException):
+    """423: a freeze. fields: its reason, and until when it lasts (ISO 8601; null: until somebody lifts it)."""
+
+    status_code = status.HTTP_423_LOCKED
+    default_code = "frozen"
+
+    def __init__(self, error: EnvironmentFrozen) -> None:
+        super().__init__(str(error), code="frozen")
+        self.fields = {name: error.fact.params[name] for name in ("reason", "until")}
 
 
 class Archived(APIException):
@@ -124,6 +137,7 @@ def trigger_of(body: dict[str, Any]) -> Trigger:
         facts={**body["facts"], "kind": body["kind"]},
         policy=policy_of(body),
         force=body["force"],
+        reason=body["reason"].value,
         settle_s=body["settle_seconds"],
     )
 
@@ -158,7 +172,7 @@ class TriggerView(StrictAPIView):
     @described(
         operation_id="trigger",
         request=TriggerRequest,
-        responses={200: TriggerResponse, 409: CONFLICT},
+        responses={200: TriggerResponse, 409: CONFLICT, 423: FROZEN},
         parameters=[KEY_HEADER],
     )
     def post(self, request: Request) -> Response:
@@ -169,6 +183,8 @@ class TriggerView(StrictAPIView):
             started = start_deployment(project_of(request), trigger)
         except UnknownEnvironment as error:
             raise ValidationError({error.field: [str(error)]}, code=error.code) from None
+        except EnvironmentFrozen as error:
+            raise FrozenNow(error) from None
         except EndpointConflict as error:
             raise Conflict(error) from None
         except ProjectArchived as error:

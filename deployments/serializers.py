@@ -127,6 +127,7 @@ class TriggerRequest(serializers.Serializer[Any]):
     force = serializers.BooleanField(
         default=False, help_text="Supersede a deployment of this environment that is still running; it gets no verdict."
     )
+    reason = ShownField(shown.text(500), help_text="Of force. With it, a deployment begins in spite of a freeze.")
     wait_for_pre = serializers.BooleanField(
         default=False, help_text="Answer when the sample from before is in or has failed; 10 s at most."
     )
@@ -137,7 +138,7 @@ class TriggerRequest(serializers.Serializer[Any]):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Gather what is only shown under `facts`, by column, and what was changed about it under `notes`."""
         read = {name: value for name, value in attrs.items() if isinstance(value, shown.Shown)}
-        facts = {name: one.value for name, one in read.items()}
+        facts = {name: one.value for name, one in read.items() if name != "reason"}
         return {**attrs, "facts": facts, "notes": [one.note for one in read.values() if one.note is not None]}
 
 

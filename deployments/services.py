@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -16,10 +16,12 @@ from deployments.commits import same_commit
 from deployments.models import Deployment, DeploymentKey, Kind, State
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from deployments.rollbacks import rolls_back_to
+from events.outbox import NewEvent, emit
 from explain.errors import ExplainedError
 from explain.facts import Fact
 from explain.rendering import render
 from outbound.fetcher import parse_endpoint
+from projects.freezing import Frozen, frozen
 from projects.models import Environment, PolicySource, Project
 from projects.services import adopt_endpoint, set_policy
 from scheduler.models import OPEN_STATUSES, JobStatus, ScheduledJob
@@ -43,12 +45,22 @@ class UnknownEnvironment(ExplainedError):
     """The project has no environment of that name."""
 
 
+class EnvironmentFrozen(ExplainedError):
+    """No deployment begins in the environment now. until: when the freeze ends, None: when somebody lifts it."""
+
+    def __init__(self, found: Frozen, name: str) -> None:
+        until = found.until.astimezone(UTC).isoformat(timespec="seconds") if found.until else None
+        code = "frozen_until" if until else "frozen"
+        super().__init__(code, field="env", name=name, reason=found.reason, until=until)
+
+
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """A validated trigger call. Absent texts are empty, absent times None.
 
-    facts: columns of the deployment; policy: of its seqpulse.toml; force: supersede a running deployment; settle_s:
-    seconds between finish and the window, None: as many as the environment says.
+    facts: columns of the deployment; policy: of its seqpulse.toml; force: supersede a running deployment, and with
+    a reason begin in spite of a freeze; settle_s: seconds between finish and the window, None: as many as the
+    environment says.
     """
 
     env: str
@@ -57,6 +69,7 @@ class Trigger:
     facts: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] | None = None
     force: bool = False
+    reason: str = ""
     settle_s: int | None = None
 
 
@@ -77,7 +90,7 @@ def start_deployment(project: Project, trigger: Trigger) -> Started:
     """Return the deployment of this call: by its key, else the running one of the environment, else a new one.
 
     A running one is superseded by a new one where `supersedes` says so. The key leads to the same deployment from then
-    on. Raises UnknownEnvironment, EndpointConflict, ProjectArchived.
+    on. Raises UnknownEnvironment, EnvironmentFrozen, EndpointConflict, ProjectArchived.
     """
     for _ in range(INSERT_ATTEMPTS):
         try:
@@ -106,9 +119,45 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
             )
         return count_attempt(found)
     check_endpoint(project, environment, trigger.metrics_endpoint)
+    forced = pass_freeze(project, environment, trigger)
     deployment, notes = insert_after(found.deployment if found else None, project, environment, trigger)
+    if forced is not None:
+        notes.append(tell_forced(deployment, forced, trigger.reason))
     logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
     return Started(deployment, "created", notes)
+
+
+def pass_freeze(project: Project, environment: Environment, trigger: Trigger) -> Frozen | None:
+    """Return the freeze that the call passes by force, None where there is none or it is a rollback.
+
+    Raises EnvironmentFrozen.
+    """
+    found = frozen(environment, project.team_id)
+    if found is None or trigger.facts.get("kind") == Kind.ROLLBACK:
+        return None
+    if not trigger.facts.get("kind") and rolls_back_to(environment, trigger.facts.get("commit_sha", "")) is not None:
+        return None
+    if not (trigger.force and trigger.reason):
+        raise EnvironmentFrozen(found, environment.name)
+    return found
+
+
+def tell_forced(deployment: Deployment, freeze: Frozen, reason: str) -> Fact:
+    """Record that a deployment began in spite of a freeze; return the note for the caller."""
+    project = deployment.project
+    told = {"frozen": freeze.reason, "reason": reason, "author": deployment.author or None}
+    emit(
+        NewEvent(
+            "freeze_forced",
+            project.team_id,
+            project.pk,
+            deployment.environment_id,
+            deployment.pk,
+            parameters=told,
+        )
+    )
+    logger.warning("freeze_forced", deployment_id=str(deployment.uuid), project_id=str(project.uuid), reason=reason)
+    return Fact("freeze_forced", {"reason": freeze.reason})
 
 
 def count_attempt(found: Started) -> Started:

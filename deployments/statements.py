@@ -1,8 +1,8 @@
 """The usual trigger and the usual finish, each in one statement: key, limit, decision, rows and answer.
 
-What is unusual (another deployment to be considered, an endpoint to be taken, a policy, force, an unknown or archived
-environment, a lost race) is left to deployments/services.py, which decides everything and answers alike: a statement
-that does not find its case usual has written nothing but the count of the call.
+What is unusual (another deployment to be considered, an endpoint to be taken, a policy, force, a freeze, an unknown or
+archived environment, a lost race) is left to deployments/services.py, which decides everything and answers alike: a
+statement that does not find its case usual has written nothing but the count of the call.
 """
 
 from collections.abc import Sequence
@@ -46,6 +46,9 @@ place AS (SELECT environment.id, environment.metrics_endpoint, environment.settl
     FROM projects_environment AS environment JOIN allowed ON allowed.id = environment.project_id
     WHERE environment.name = %(env)s AND environment.deleting_at IS NULL
     AND %(given)s IN ('', environment.metrics_endpoint)
+    AND NOT EXISTS (SELECT FROM projects_freeze AS frozen
+        WHERE frozen.team_id = allowed.team_id AND coalesce(frozen.environment_id, environment.id) = environment.id
+        AND lifted_at IS NULL AND coalesce(ends_at > now(), true))
     AND NOT EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND state = 'running')
     AND (%(idempotency_key)s = '' OR (
         NOT EXISTS (SELECT FROM deployment_keys WHERE environment_id = environment.id AND key = %(idempotency_key)s)

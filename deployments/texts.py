@@ -10,6 +10,14 @@ REFUSALS = {
         "The project '{name}' is archived, so no new deployment is measured. Take it out of the archive in its "
         "settings, or remove the calls to SeqPulse from this pipeline."
     ),
+    "frozen": _(
+        "Deployments to '{name}' are frozen: {reason}. To begin one all the same send force with a reason; a rollback "
+        "(kind) passes."
+    ),
+    "frozen_until": _(
+        "Deployments to '{name}' are frozen until {until}: {reason}. To begin one all the same send force with a "
+        "reason; a rollback (kind) passes."
+    ),
     "endpoint_conflict": _(
         "The environment '{name}' has the metrics endpoint '{configured}', but this call names '{given}'. Leave "
         "metrics_endpoint out, or change the environment's."
@@ -27,6 +35,7 @@ ANSWERS = {
     "endpoint_missing": _(
         "This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."
     ),
+    "freeze_forced": _("It began in spite of the freeze “{reason}”; that is recorded."),
     "supersedes": _("Deployment #{number} was still running and is superseded by this one."),
     "rolls_back": _("It has the commit of #{number}, which was good: a rollback."),
     "pre_sample_without_job": _("This deployment has no job for the sample from before."),

@@ -17,6 +17,7 @@ EVENTS = {
     "event.where": _("{project} {environment} #{number}"),
     "event.key_made": _("An API key was made"),
     "event.channel_disabled": _("The channel {channel} is disabled: {why}"),
+    "event.freeze_forced": _("{where}: began in spite of the freeze “{frozen}”: {reason}"),
     "event.test": _("A test message from SeqPulse: this channel works."),
 }
 

@@ -16,7 +16,7 @@ from django.db.models.functions import Lower, Now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from accounts.models import Team, User
+from accounts.models import Team, User, validate_time_zone
 from accounts.permissions import Actions, actions_in
 from common.validation import validation_error
 from outbound.fetcher import EndpointError, parse_endpoint
@@ -330,6 +330,91 @@ class ExcludedWindow(models.Model):
     def clean(self) -> None:
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
             raise ValidationError({"ends_at": _("The window has to end after it starts.")})
+
+
+class Weekday(models.IntegerChoices):
+    MONDAY = 0, _("Monday")
+    TUESDAY = 1, _("Tuesday")
+    WEDNESDAY = 2, _("Wednesday")
+    THURSDAY = 3, _("Thursday")
+    FRIDAY = 4, _("Friday")
+    SATURDAY = 5, _("Saturday")
+    SUNDAY = 6, _("Sunday")
+
+
+class FreezeQuerySet(models.QuerySet["Freeze"]):
+    def standing(self) -> FreezeQuerySet:
+        """Return those that are in force now or may be later."""
+        return self.filter(models.Q(ends_at=None) | models.Q(ends_at__gt=Now()), lifted_at__isnull=True)
+
+
+class Freeze(models.Model):
+    """A time in which deployments do not begin, in one environment or in all of a team.
+
+    From starts_at until ends_at (None: until it is lifted); with weekdays and times only in that part of each week, in
+    time_zone. The end of a week's part is the next one after its start: Friday 16:00 to Monday 8:00 is a weekend.
+    """
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="freezes", verbose_name=_("team"))
+    environment = models.ForeignKey(
+        Environment,
+        on_delete=models.CASCADE,
+        related_name="freezes",
+        null=True,
+        blank=True,
+        verbose_name=_("environment"),
+        help_text="Empty: all of the team's.",
+    )
+    reason = models.CharField(_("reason"), max_length=200)
+    starts_at = models.DateTimeField(_("starts at"), db_default=Now())
+    ends_at = models.DateTimeField(_("ends at"), null=True, blank=True)
+    from_weekday = models.PositiveSmallIntegerField(_("from weekday"), choices=Weekday, null=True, blank=True)
+    from_time = models.TimeField(_("from time"), null=True, blank=True)
+    until_weekday = models.PositiveSmallIntegerField(_("until weekday"), choices=Weekday, null=True, blank=True)
+    until_time = models.TimeField(_("until time"), null=True, blank=True)
+    time_zone = models.CharField(_("time zone"), max_length=64, default="UTC", validators=[validate_time_zone])
+    created_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("created by")
+    )
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
+    lifted_at = models.DateTimeField(_("lifted at"), null=True, blank=True)
+    lifted_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("lifted by")
+    )
+
+    objects = FreezeQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("freeze")
+        verbose_name_plural = _("freezes")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(ends_at=None) | models.Q(ends_at__gt=models.F("starts_at")),
+                name="freeze_ends_after_start",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    from_weekday__isnull=True,
+                    from_time__isnull=True,
+                    until_weekday__isnull=True,
+                    until_time__isnull=True,
+                )
+                | models.Q(
+                    from_weekday__range=(0, 6),
+                    from_time__isnull=False,
+                    until_weekday__range=(0, 6),
+                    until_time__isnull=False,
+                ),
+                name="freeze_is_whole",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.environment or self.team}: {self.reason}"
+
+    @property
+    def is_weekly(self) -> bool:
+        return self.from_weekday is not None
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

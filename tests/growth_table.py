@@ -27,6 +27,7 @@ BOUNDED = {
     "mfa_authenticator": "per account: an app, a set of recovery codes, and so many passkeys (MOST_PASSKEYS)",
     "socialaccount_socialaccount": "one per account at a provider, which is connected to one account here",
     "accounts_team": "made by people, 60 an hour and user at most (limit `making`); deleted by them (remove_deleted)",
+    "projects_freeze": "made by people, 60 an hour and user at most (limit `making`); deleted with their team",
     "notification_channels": "made by people, 60 an hour and user at most (limit `making`); deleted by them",
     "accounts_membership": "one per user and team",
     # Nobody writes these.

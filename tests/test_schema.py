@@ -139,7 +139,8 @@ def test_the_errors_of_every_call_are_described() -> None:
     }
     every = {(path, status) for path in DOCUMENT["paths"] for status in EVERYWHERE}
     of_one = {(path, "404") for path in DOCUMENT["paths"] if "{uuid}" in path} | {
-        ("/deployments/{uuid}/verdict", "409")
+        ("/deployments/{uuid}/verdict", "409"),
+        ("/deployments/trigger", "423"),
     }
     sent = {(f"/deployments/{name}", status) for name in ("trigger", "finish") for status in ("409", "413", "415")}
     assert described == every | of_one | sent

@@ -19,7 +19,7 @@ from deployments.models import Deployment, DeploymentKey
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import ENDPOINT, Pipeline
 from projects.authentication import look_up
-from projects.models import ApiKey, Environment, PolicyVersion, Project
+from projects.models import ApiKey, Environment, Freeze, PolicyVersion, Project
 from projects.services import create_project
 from scheduler.models import ScheduledJob
 from security.limits import Rate
@@ -103,6 +103,10 @@ def calls(world: World, number: int) -> None:
     RateCounter.objects.all().delete()
     for _ in range(number):
         world.pipeline.get("/deployments")
+
+
+def freeze(world: World, **values: Any) -> None:
+    Freeze.objects.create(team=world.project.team, reason="Black Friday", **values)
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,10 @@ TRIGGERS = [
     Case("a revoked key", PROD, lambda w: ApiKey.objects.update(revoked_at=PAST), status=401),
     usual("too many calls", PROD, lambda w: calls(w, LIMIT.limit), status=429),
     usual("the last call that is allowed", PROD, lambda w: calls(w, LIMIT.limit - 1)),
+    Case("frozen", PROD, freeze, status=423),
+    Case("frozen, but another environment", PROD, lambda world: freeze(world, environment=world.bare), usual=True),
+    Case("frozen, but lifted", PROD, lambda world: freeze(world, lifted_at=PAST), usual=True),
+    Case("a rollback while frozen", {**PROD, "kind": "rollback"}, freeze),
 ]
 
 

@@ -1,0 +1,111 @@
+"""Freezes: times in which no deployment begins, and whether one is in force. Pure but for the queries at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.models import Team, User
+from projects.models import Environment, Freeze, Project
+
+# Freezes that touch are told as one; a longer chain of them has no end worth telling.
+MOST_JOINED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A freeze in force. until: its end, None: until somebody lifts it."""
+
+    freeze: Freeze
+    until: datetime | None
+
+    @property
+    def reason(self) -> str:
+        return self.freeze.reason
+
+
+def end_of(freeze: Freeze, now: datetime) -> tuple[bool, datetime | None]:
+    """Return whether the freeze is in force at this time, and until when (None: open)."""
+    if freeze.lifted_at is not None or now < freeze.starts_at:
+        return False, None
+    if freeze.ends_at is not None and now >= freeze.ends_at:
+        return False, None
+    if not freeze.is_weekly:
+        return True, freeze.ends_at
+    end = end_of_week_window(freeze, now)
+    if end is None:
+        return False, None
+    return True, min(end, freeze.ends_at) if freeze.ends_at else end
+
+
+def end_of_week_window(freeze: Freeze, now: datetime) -> datetime | None:
+    """Return the end of the weekly window that contains this time, None where none does.
+
+    In the freeze's own time zone: a window from Friday 16:00 to Monday 8:00 is an hour shorter or longer in the night
+    in which clocks change.
+    """
+    local = now.astimezone(ZoneInfo(freeze.time_zone))
+    for weeks in (0, -1):
+        start = at(local, freeze.from_weekday, freeze.from_time, weeks)
+        end = at(local, freeze.until_weekday, freeze.until_time, weeks)
+        if end <= start:
+            end = at(local, freeze.until_weekday, freeze.until_time, weeks + 1)
+        if start <= now < end:
+            return end
+    return None
+
+
+def at(local: datetime, weekday: int | None, clock: time | None, weeks: int) -> datetime:
+    """Return the moment of a weekday (0: Monday) and time in the week of `local`, so many weeks later."""
+    if weekday is None or clock is None:
+        raise ValueError("a weekly freeze has weekdays and times (constraint freeze_is_whole)")
+    day = local.date() + timedelta(days=weekday - local.weekday(), weeks=weeks)
+    return datetime.combine(day, clock, local.tzinfo)
+
+
+def in_force(freezes: Iterable[Freeze], now: datetime) -> Frozen | None:
+    """Return the freeze that lasts longest from now on, with the end of those that follow it without a gap."""
+    rows = list(freezes)
+    found: Frozen | None = None
+    moment = now
+    for _ in range(MOST_JOINED):
+        ends = [(freeze, end) for freeze in rows for active, end in [end_of(freeze, moment)] if active]
+        if not ends:
+            return found
+        freeze, end = max(ends, key=lambda one: (one[1] is None, one[1] or moment))
+        found = Frozen(found.freeze if found else freeze, end)
+        if end is None:
+            return found
+        moment = end
+    return found and Frozen(found.freeze, None)
+
+
+def frozen(environment: Environment, team_id: int) -> Frozen | None:
+    """Return the freeze in force for an environment, None: deployments may begin. One query."""
+    concerned = Q(environment=environment) | Q(environment=None)
+    rows = list(Freeze.objects.standing().filter(concerned, team_id=team_id).annotate(now=Now()))
+    return in_force(rows, rows[0].now) if rows else None  # type: ignore[attr-defined]  # annotated
+
+
+def lift(freeze: Freeze, by: User) -> bool:
+    """End a freeze now; return False where it has ended already."""
+    return Freeze.objects.standing().filter(pk=freeze.pk).update(lifted_at=Now(), lifted_by=by) == 1
+
+
+def overview(team: Team, now: datetime) -> list[tuple[Freeze, Frozen | None]]:
+    """Return the team's freezes that are not over, each with its state, those in force first."""
+    rows = Freeze.objects.standing().filter(team=team).select_related("environment__project", "created_by")
+    found = [(freeze, in_force([freeze], now)) for freeze in rows.order_by("-pk")]
+    return sorted(found, key=lambda one: one[1] is None)
+
+
+def environments_of(team: Team) -> Iterable[Environment]:
+    """Return the environments that a freeze of the team may name."""
+    projects = Project.objects.active().filter(team=team)
+    rows = Environment.objects.not_deleted().filter(project__in=projects)
+    return rows.select_related("project").order_by("project__name", "name")
