@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_user_names'),
-        ('projects', '0004_environment_settle_s'),
+        ('projects', '0005_plan_of_new_projects'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
