@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
+from metrics.answers import first_lines
 from notifications.channels.base import SendError, Sent
 from outbound.addresses import AllowList
 from outbound.session import Answer, call
@@ -83,8 +84,7 @@ def understood(answer: Answer, *, reference: str = "", after_s: float | None = N
 
 def shown(answer: Answer, reference: str = "") -> Sent:
     """Return the answer as the log of deliveries shows it."""
-    text = answer.body.decode("utf-8", "replace").replace("\0", "")
-    return Sent(answer.status, text[:ANSWER_SHOWN], reference)
+    return Sent(answer.status, first_lines(answer, ANSWER_SHOWN), reference)
 
 
 def seconds(value: object) -> float | None:

@@ -29,7 +29,7 @@ class Receiver:
 
 @contextmanager
 def receiving(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Receiver]:
-    """Run a receiver, and let the outbound guard through to it."""
+    """Run a receiver, let the outbound guard through to it, and show its answers."""
     receiver = Receiver(answers=list(answers))
 
     class Handler(BaseHTTPRequestHandler):
@@ -51,7 +51,7 @@ def receiving(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Receiver]
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        with override_settings(SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8"):
+        with override_settings(SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8", SEQPULSE_SHOW_INTERNAL_ANSWERS=True):
             yield receiver
     finally:
         server.shutdown()

@@ -1,0 +1,33 @@
+"""What people see of a receiver's answer."""
+
+from typing import Any
+
+import pytest
+
+from notifications.channels.posting import ANSWER_SHOWN, shown
+from outbound.session import Answer
+
+
+def answered(body: bytes, remote_ip: str = "198.41.0.4") -> Answer:
+    return Answer(status=200, headers={}, body=body, elapsed_ms=3.0, remote_ip=remote_ip)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"ok", "ok"),
+        (b"a\0b \r\n c", "a b c"),
+        (b"<html><script>x()</script><p>Taken</p></html>", "Taken"),
+        (b"bad, api_key=hunter2", "bad, api_key=[redacted]"),
+        (b"x" * 5000, "x" * (ANSWER_SHOWN - 1) + "…"),
+    ],
+)
+def test_the_beginning_is_shown_without_markup_and_secrets(body: bytes, text: str) -> None:
+    assert shown(answered(body)).answer == text
+
+
+def test_nobody_reads_a_service_inside_a_network_by_naming_it_as_a_receiver(settings: Any) -> None:
+    for inside in ("10.0.0.5", "127.0.0.1", "fd00::1", "::ffff:10.0.0.5"):
+        assert shown(answered(b"of another service", inside)).answer == ""
+    settings.SEQPULSE_SHOW_INTERNAL_ANSWERS = True
+    assert shown(answered(b"of another service", "10.0.0.5")).answer == "of another service"
