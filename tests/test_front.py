@@ -288,6 +288,18 @@ def test_who_does_not_take_an_answer_occupies_no_thread_and_is_ended(server: Fro
         assert len(made) < 5000
 
 
+def test_answers_that_are_taken_slowly_are_bounded_in_all() -> None:
+    """From however many addresses: those that have been taking one for longest are ended."""
+    asked = b"GET /much?2000000 HTTP/1.1\r\nHost: x\r\n\r\n"
+    with front(application, Bounds(slow_s=0.2, answer_s=10, untaken_bytes=4_200_000)) as server, ExitStack() as stack:
+        for number in range(2, 6):
+            stack.enter_context(server.connect(asked, f"127.0.0.{number}", receive_buffer=4096))
+        wait_for(lambda: server.door.number == 2, "two to be ended")
+        time.sleep(3 * server.bridge.bounds.sweep_s)
+        assert server.door.number == 2
+        assert set(server.door.connections) == {"127.0.0.4", "127.0.0.5"}
+
+
 def test_slow_clients_of_one_address_are_bounded_and_the_oldest_ended_first() -> None:
     with front(application, Bounds(head_s=30.0, slow_s=0.2, slow_per_address=2)) as server:
         old = server.connect(HEAD)

@@ -29,6 +29,7 @@ class Bounds:
         connections: how many there may be at all.
         pipelined: how many requests a client may send without waiting for their answers.
         held_bytes_per_address, held_bytes: what may be kept of requests until they are answered.
+        untaken_bytes: what may be kept of answers that clients take slowly.
         small_bytes: requests of this size are served also beside too many bytes of others.
     """
 
@@ -49,6 +50,7 @@ class Bounds:
     held_bytes_per_address: int = 16 * MIB
     held_bytes: int = 64 * MIB
     small_bytes: int = 16 * KIB
+    untaken_bytes: int = 64 * MIB
 
     @property
     def sweep_s(self) -> float:

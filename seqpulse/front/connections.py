@@ -124,6 +124,17 @@ class Door:
         client = client_address(peer, forwarded, self.proxies)
         return bucket_of(client) if client and client != peer else ""
 
+    def _drop_untaken(self, behind: list[tuple[float, "FrontProtocol"]]) -> None:
+        """End those that have been taking an answer for longest, while more bytes are left than may be kept in all."""
+        left = sum(connection.transport.get_write_buffer_size() for _, connection in behind)
+        behind.sort(key=lambda each: each[0])
+        for _, connection in behind:
+            if left <= self.bounds.untaken_bytes:
+                break
+            left -= connection.transport.get_write_buffer_size()
+            self.refused.note(408)
+            connection.transport.abort()
+
     async def watch(self) -> None:
         """Sweep until cancelled."""
         while True:
@@ -136,12 +147,16 @@ class Door:
         A few at a time: what comes meanwhile does not wait until hundreds of them are ended.
         """
         slow: defaultdict[str, list[tuple[float, FrontProtocol]]] = defaultdict(list)
+        behind: list[tuple[float, FrontProtocol]] = []
         for place, connection in enumerate([each for those in self.connections.values() for each in those]):
             if place % SWEPT_AT_ONCE == 0:
                 await asyncio.sleep(0)
             since = connection.check(now)
             if connection.address and now - since > self.bounds.slow_s:
                 slow[connection.address].append((since, connection))
+            if connection.left_since is not None and now - connection.left_since > self.bounds.slow_s:
+                behind.append((connection.left_since, connection))
+        self._drop_untaken(behind)
         for those in slow.values():
             if len(those) > self.bounds.slow_per_address:
                 those.sort(key=lambda each: each[0])
