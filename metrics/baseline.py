@@ -27,6 +27,29 @@ KIND = "baseline_collect"
 SWEEP_EVERY_S = 60.0
 # A prime, to spread the environments over the interval.
 SPREAD = 7919
+# Ticks to look back at for what the endpoint answered last.
+LATEST = 10
+
+
+def number_of(environment_id: int, every: int, now: datetime) -> int:
+    """Return the number of the environment's last tick."""
+    return math.floor((now.timestamp() - environment_id * SPREAD % every) / every)
+
+
+def key_of(environment_id: int, every: int, number: int) -> str:
+    """Return the unique key of the job of a tick."""
+    return f"{KIND}:{environment_id}:{every}:{number}"
+
+
+def latest_jobs(environment: Environment, now: datetime) -> list[ScheduledJob]:
+    """Return the jobs of the environment's last ticks and of its next one, oldest first."""
+    every = environment.effective_baseline_interval_s
+    if not every:
+        return []
+    number = number_of(environment.pk, every, now)
+    # By their keys, which are indexed: the table has millions of jobs.
+    keys = [key_of(environment.pk, every, number + place) for place in range(1 - LATEST, 2)]
+    return list(ScheduledJob.objects.filter(unique_key__in=keys).order_by("scheduled_at"))
 
 
 def next_tick(environment: Environment, now: datetime) -> NewJob | None:
@@ -34,15 +57,14 @@ def next_tick(environment: Environment, now: datetime) -> NewJob | None:
     every = environment.effective_baseline_interval_s
     if not every:
         return None
-    offset = environment.pk * SPREAD % every
-    number = math.floor((now.timestamp() - offset) / every) + 1
-    due = datetime.fromtimestamp(number * every + offset, UTC)
+    number = number_of(environment.pk, every, now) + 1
+    due = datetime.fromtimestamp(number * every + environment.pk * SPREAD % every, UTC)
     return NewJob(
         KIND,
         due,
         phase=Phase.BASELINE,
         expires_at=due + valid_for(every),
-        unique_key=f"{KIND}:{environment.pk}:{every}:{number}",
+        unique_key=key_of(environment.pk, every, number),
         fair_key=environment.project_id,
         metadata={"environment_id": environment.pk},
     )
@@ -116,7 +138,7 @@ def follow_up(jobs: Sequence[Ended]) -> None:
     plan_next(Environment.objects.filter(pk__in=[pk for pk in ids if pk]))
 
 
-@job_kind(KIND, retry=NO_RETRY, prepare=load_endpoints, record=store_samples, on_finished=follow_up)
+@job_kind(KIND, retry=NO_RETRY, prepare=load_endpoints, record=store_samples, on_finished=follow_up, external=True)
 def collect_baseline(job: Job, endpoint: Endpoint | None, ended: RunEnded) -> None:
     """Collect one baseline sample; None without an endpoint."""
     if endpoint is None:

@@ -76,4 +76,6 @@ def collect_sample(job: Job, endpoint: Endpoint | None, ended: RunEnded) -> None
 
 
 for name in COLLECTIONS:
-    job_kind(name, prepare=load_endpoints, record=store_samples, on_finished=after_collections)(collect_sample)
+    job_kind(name, prepare=load_endpoints, record=store_samples, on_finished=after_collections, external=True)(
+        collect_sample
+    )

@@ -159,7 +159,8 @@ def of_queue(queue: Queue) -> dict[str, str]:
         words = f"{queue.stuck} jobs are stuck: their poller is gone and nobody has taken them over."
         problems["jobs_stuck"] = words
     elif queue.failed:
-        problems["jobs_failed"] = f"{queue.failed} jobs failed within the last hour: see scheduled jobs in the admin."
+        words = f"{queue.failed} jobs of SeqPulse failed within the last hour: see scheduled jobs in the admin."
+        problems["jobs_failed"] = words
     return problems
 
 

@@ -117,7 +117,8 @@ class JobKind:
     prepare: returns, by job id, the argument of its run; a job without an entry gets None. max_concurrency: how many of
     them one poller runs at the same time; None: limited by the poller only. calls_back: `run` takes a third argument,
     `ended` (RunEnded), and passes it its result or exception, once and on the event loop; max_concurrency does not hold
-    for it. on_thread: whether it runs on a thread instead of the event loop.
+    for it. on_thread: whether it runs on a thread instead of the event loop. external: whether it calls what users
+    operate, so that its failures are no trouble of SeqPulse's own.
     """
 
     name: str
@@ -128,6 +129,7 @@ class JobKind:
     on_finished: Callable[[Sequence[Ended]], None] | None = None
     on_retry: Callable[[Sequence[Ended]], None] | None = None
     max_concurrency: int | None = None
+    external: bool = False
     calls_back: bool = field(init=False)
     on_thread: bool = field(init=False)
 
@@ -144,7 +146,7 @@ class UnknownJobKind(LookupError):
 _kinds: dict[str, JobKind] = {}
 
 
-def job_kind(
+def job_kind(  # noqa: PLR0913  (by name, and all but the first optional)
     name: str,
     *,
     retry: RetryPolicy | None = None,
@@ -153,6 +155,7 @@ def job_kind(
     on_finished: Callable[[Sequence[Ended]], None] | None = None,
     on_retry: Callable[[Sequence[Ended]], None] | None = None,
     max_concurrency: int | None = None,
+    external: bool = False,
 ) -> Callable[[Run], Run]:
     """Register the decorated function as `run` of a kind.
 
@@ -164,7 +167,7 @@ def job_kind(
         if taken is not None and taken.run.__qualname__ != run.__qualname__:
             raise ValueError(f"job kind {name!r} is announced twice: by {taken.run!r} and {run!r}")
         _kinds[name] = JobKind(
-            name, run, retry or RetryPolicy(), prepare, record, on_finished, on_retry, max_concurrency
+            name, run, retry or RetryPolicy(), prepare, record, on_finished, on_retry, max_concurrency, external
         )
         return run
 
@@ -178,6 +181,11 @@ def known_kind(name: str) -> JobKind | None:
 
 def kind_names() -> list[str]:
     return list(_kinds)
+
+
+def external_kinds() -> list[str]:
+    """Return the kinds whose failures are those of what users operate."""
+    return [kind.name for kind in _kinds.values() if kind.external]
 
 
 def kind_of(name: str) -> JobKind:

@@ -13,6 +13,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from common.database_state import DatabaseState, found_full, state_of
 from scheduler.models import HEARTBEAT_STALE_AFTER
+from scheduler.registry import external_kinds
 
 STALE_AFTER_S = HEARTBEAT_STALE_AFTER.total_seconds()
 # A job not started this long after its due time is late; pollers start jobs within 1 s (p99).
@@ -31,7 +32,8 @@ SELECT (SELECT count(*) FROM scheduled_jobs
         WHERE status = 'pending'),
     (SELECT count(*) FROM scheduled_jobs
         WHERE status = 'running' AND locked_until < now() - %(stuck)s * interval '1 s'),
-    (SELECT count(*) FROM scheduled_jobs WHERE status = 'failed' AND finished_at > now() - interval '1 hour'),
+    (SELECT count(*) FROM scheduled_jobs WHERE status = 'failed' AND finished_at > now() - interval '1 hour'
+        AND job_type <> ALL(%(external)s::text[])),
     (SELECT count(*) FROM scheduled_jobs WHERE status = 'pending')
 """
 # A connected poller holds the advisory lock of its name (scheduler/listener.py), also where it is frozen.
@@ -110,7 +112,8 @@ class Queue:
     """State of the queue.
 
     late: jobs due for LATE_AFTER_S or more; lag_s: seconds since the oldest due one became due; stuck: running with a
-    lease that ran out STUCK_AFTER_S ago; failed: within the last hour; pending: all pending jobs, due or not.
+    lease that ran out STUCK_AFTER_S ago; failed: within the last hour, without the kinds that call what users operate;
+    pending: all pending jobs, due or not.
     """
 
     late: int
@@ -149,7 +152,7 @@ def bounded(milliseconds: int) -> Iterator[CursorWrapper]:
 
 
 def read_queue(cursor: CursorWrapper) -> Queue:
-    cursor.execute(QUEUE, PARAMETERS)
+    cursor.execute(QUEUE, {**PARAMETERS, "external": external_kinds()})
     return Queue(*cursor.fetchone())
 
 

@@ -42,11 +42,12 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """State of a caller's limit after this call. reset_at: seconds since the epoch."""
+    """State of a caller's limit after this call. reset_at: seconds since the epoch; group: of SEQPULSE_RATES."""
 
     limit: int
     used: int
     reset_at: int
+    group: str = ""
 
     @property
     def exceeded(self) -> bool:

@@ -20,7 +20,7 @@ from common.database_state import cannot_write
 from projects.authentication import key_of
 from security.addressing import address_of
 from security.counting import LocalCounters
-from security.limits import Caller, Limit, Usage, bucket_of
+from security.limits import SIGN_IN, Caller, Limit, Usage, bucket_of
 from seqpulse.api import error_response, is_api_path
 from seqpulse.errors import READING, error_page
 from seqpulse.known_browsers import known_browser, remember
@@ -162,8 +162,8 @@ def usage_of(request: HttpRequest, group: str, caller: str) -> Usage | None:
         if request.method not in READING or not cannot_write(error):
             raise
         used, reset_at = local_counters.incr(f"{group}|{caller}", rate.period_s)
-        return Usage(rate.limit, used, reset_at)
-    return found and Usage(found["limit"], found["count"], int(time.time()) + max(0, found["time_left"]))
+        return Usage(rate.limit, used, reset_at, group)
+    return found and Usage(found["limit"], found["count"], int(time.time()) + max(0, found["time_left"]), group)
 
 
 def too_many(request: HttpRequest, usage: Usage) -> HttpResponse:
@@ -171,7 +171,9 @@ def too_many(request: HttpRequest, usage: Usage) -> HttpResponse:
     seconds = int(usage.headers()["Retry-After"])
     if is_api_path(request.path_info):
         return error_response(429, "rate_limited", f"Too many calls: try again in {seconds} s.")
-    return error_page(request, 429, {"seconds": seconds})
+    rate = settings.SEQPULSE_RATES.get(usage.group)
+    attempts = usage.group in SIGN_IN.groups
+    return error_page(request, 429, {"seconds": seconds, "rate": rate, "attempts": attempts})
 
 
 class RateLimitMiddleware:

@@ -1,5 +1,6 @@
 """Error pages: in the style of the dashboard, with a next step, and without queries."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -197,3 +198,11 @@ def test_health_checks_may_name_the_server_by_its_address(client: Client, path: 
 def test_all_other_addresses_refuse_a_host_that_is_not_allowed(client: Client) -> None:
     for path in ("/health/scheduler", "/metrics", "/db-check", "/health/live/x"):
         assert client.get(path, headers={"Host": "10.1.2.3"}).status_code == 400
+
+
+def test_too_many_attempts_to_sign_in_name_their_limit_and_how_long_to_wait(client: Client) -> None:
+    request = call("/accounts/login/", method="post")
+    usage = Usage(limit=5, used=6, reset_at=int(time.time()) + 30, group="login")
+    page = limits.too_many(request, usage)
+    shows(page, "in 1 min for each account and from each address", "Try again in 30 seconds", status=429)
+    shows(page, without=["at once"], status=429)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -16,9 +16,13 @@ from dashboard.environments.series import LARGEST, ORIGIN, Bucket, Level, Range,
 from dashboard.labels import status_of
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
+from metrics.baseline import latest_jobs
 from metrics.models import ALWAYS_KNOWN, Phase
 from projects.models import Environment, ExcludedWindow
 from projects.policy import LIMITED_METRICS, FixedPolicy, Policy
+from scheduler.health import health
+from scheduler.models import OPEN_STATUSES, JobStatus
+from scheduler.words import shown
 
 LATEST_SHOWN = 10
 # Columns of a mark: a busy environment has thousands of deployments in 30 days.
@@ -42,10 +46,26 @@ GROUP BY bucket ORDER BY bucket
 
 
 @dataclass(frozen=True, slots=True)
+class Collecting:
+    """What is known where a baseline is expected and there is no sample.
+
+    heartbeat_at: the latest one of a poller; at_work: whether a poller is at work; ended_at, answer: of the last
+    collection from the endpoint ("": it succeeded); next_at: when the next one is due. None: there is none.
+    """
+
+    heartbeat_at: datetime | None
+    at_work: bool
+    ended_at: datetime | None
+    answer: str
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentPage:
     """An environment over a time range.
 
-    buckets: for the charts; rows: longer ones for the table, latest first; samples: their number.
+    buckets: for the charts; rows: longer ones for the table, latest first; samples: their number; collecting: where
+    samples are missing.
     """
 
     environment: Environment
@@ -59,6 +79,7 @@ class EnvironmentPage:
     samples: int
     latest: list[Row]
     policy: Policy | None
+    collecting: Collecting | None
 
     @property
     def keeps_less(self) -> bool:
@@ -75,7 +96,7 @@ class EnvironmentPage:
 
 
 def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage:
-    """Load the page. Four queries, one more while a deployment is in progress."""
+    """Load the page. Four queries, one more while a deployment is in progress, and where samples are missing."""
     frame = Frame.before(timezone.localtime(), wanted.span)
     buckets = buckets_of(environment, frame, wanted.bucket_s)
     policy = readable(environment.policy)
@@ -92,6 +113,25 @@ def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage
         samples=sum(bucket.count for bucket in buckets),
         latest=latest_of(environment),
         policy=policy,
+        collecting=None if buckets or not environment.effective_baseline_interval_s else collecting(environment),
+    )
+
+
+def collecting(environment: Environment) -> Collecting:
+    """Read from the jobs of the environment's baseline why there may be no samples."""
+    facts = health.get().facts
+    jobs = latest_jobs(environment, timezone.now())
+    ended = next((job for job in reversed(jobs) if job.finished_at is not None), None)
+    waiting = next((job for job in jobs if job.status in OPEN_STATUSES), None)
+    answer = ""
+    if ended is not None and ended.status != JobStatus.COMPLETED:
+        answer = shown(ended.error_fact, ended.last_error) or ended.get_status_display()
+    return Collecting(
+        heartbeat_at=facts.get("heartbeat_at"),
+        at_work=bool(facts.get("pollers")),
+        ended_at=None if ended is None else ended.finished_at,
+        answer=answer,
+        next_at=None if waiting is None else waiting.scheduled_at,
     )
 
 

@@ -1,5 +1,6 @@
 """Queries of the status page, run every few seconds at most."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,11 +15,15 @@ from dashboard.labels import Status
 from metrics.models import Phase
 from metrics.partitions import PARTITIONS
 from scheduler.health import Health, health
+from scheduler.registry import external_kinds
 from scheduler.state import HEALTH_TIMEOUT_MS, DueJob, bounded, read_oldest_due
+from scheduler.words import shown
 
 DETAILS_FOR_S = 5.0
 SAMPLES_WITHIN_MIN = 5
 
+# Requests and measurements are served as usual, but a check needs attention.
+MINOR = Status("warning", "warning", _("It works, but something needs attention"))
 OVERALL = {
     "ok": Status("ok", "ok", _("All is well")),
     "degraded": Status("warning", "warning", _("Something is wrong")),
@@ -44,7 +49,7 @@ WELL = {
     "migrations": _("The tables are those of this version."),
     "clock": _("They agree with the database's."),
     "queue": _("They come on time."),
-    "jobs": _("None is stuck, none has failed within the last hour."),
+    "jobs": _("None is stuck, and none of SeqPulse's own has failed within the last hour."),
 }
 # By the problem (scheduler/health.py).
 WORDS = {
@@ -57,8 +62,8 @@ WORDS = {
     "pollers_frozen": _("Some are frozen: their samples come late, until they are restarted."),
     "clock_off": _("Some are more than two seconds off: what is shown as past or future may be wrong."),
     "jobs_late": _("They come late: there is more to do than the pollers manage."),
-    "jobs_stuck": _("Some are stuck, or have failed within the last hour."),
-    "jobs_failed": _("Some are stuck, or have failed within the last hour."),
+    "jobs_stuck": _("Some are stuck: their poller is gone, and no other has taken them over."),
+    "jobs_failed": _("Some of SeqPulse's own have failed within the last hour. Staff see below which."),
 }
 
 # By environment and phase, to use the index samples_of_environment: else all samples of the day are read. Partitions of
@@ -71,7 +76,44 @@ FROM projects_environment AS place, unnest(%(phases)s::text[]) AS kind(phase), L
         AND sample.collected_at > now() - %(minutes)s * interval '1 min'
         AND sample.collected_at < now() + interval '1 min') AS recent
 """
+# By kind and environment; that of a baseline is in its metadata. SeqPulse's own first, then the most frequent.
+FAILED = """
+WITH failed AS (
+    SELECT job.*, coalesce(deployment.environment_id, CASE jsonb_typeof(job_metadata->'environment_id')
+        WHEN 'number' THEN (job_metadata->>'environment_id')::numeric END) AS place
+    FROM scheduled_jobs AS job LEFT JOIN deployments AS deployment ON deployment.id = job.deployment_id
+    WHERE job.status = 'failed' AND job.finished_at > now() - interval '1 hour')
+SELECT job_type, job_type = ANY(%(external)s::text[]) AS external, project.name, environment.name, count(*)::int,
+    max(failed.finished_at), (array_agg(error_fact ORDER BY failed.finished_at DESC))[1],
+    (array_agg(last_error ORDER BY failed.finished_at DESC))[1]
+FROM failed LEFT JOIN projects_environment AS environment ON environment.id = place
+    LEFT JOIN projects_project AS project ON project.id = environment.project_id
+GROUP BY job_type, project.id, environment.id ORDER BY external, count(*) DESC, job_type LIMIT %(shown)s
+"""
+FAILED_SHOWN = 10
 SIZE = "SELECT pg_database_size(current_database())"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Jobs of a kind and an environment that failed within the last hour.
+
+    external: they failed by what users operate, such as an endpoint; fact, text: why the last one failed, as JSON and
+    in English.
+    """
+
+    kind: str
+    external: bool
+    project: str | None
+    environment: str | None
+    count: int
+    last_at: datetime
+    fact: str | None
+    text: str
+
+    @property
+    def reason(self) -> str:
+        return shown(json.loads(self.fact or "null"), self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +130,11 @@ class Details:
     size: int
     partitions: int
     partitions_until: datetime | None
+    failed: list[Failed]
 
 
 def read_details() -> Details | None:
-    """Read the details in six statements; None on timeout."""
+    """Read the details in seven statements; None on timeout."""
     latest = DeploymentVerdict.objects.order_by("-id").values_list("created_at", flat=True)
     try:
         with bounded(HEALTH_TIMEOUT_MS) as cursor:
@@ -103,6 +146,8 @@ def read_details() -> Details | None:
             size = cursor.fetchone()[0]
             cursor.execute(PARTITIONS)
             days = cursor.fetchall()
+            cursor.execute(FAILED, {"external": external_kinds(), "shown": FAILED_SHOWN})
+            failed = [Failed(*row) for row in cursor.fetchall()]
     except (DatabaseError, InterfaceError):
         connection.close()
         return None
@@ -113,6 +158,7 @@ def read_details() -> Details | None:
         size=size,
         partitions=len(days),
         partitions_until=days[-1][2] if days else None,
+        failed=failed,
     )
 
 
@@ -127,7 +173,7 @@ def status_page(*, for_staff: bool) -> dict[str, Any]:
     found = health.get()
     checks = [(NAMES[name], CHECKS[state], words_of(name, state, found)) for name, state in found.checks.items()]
     return {
-        "overall": OVERALL[found.status],
+        "overall": OVERALL[found.status] if found.status != "ok" or not found.problems else MINOR,
         # Problems first.
         "checks": sorted(checks, key=lambda check: check[1] == CHECKS["ok"]),
         "health": found,

@@ -19,12 +19,22 @@ from dashboard.tests.pages import address, elements, has, markup, project_page_o
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from metrics import partitions
+from metrics.baseline import KIND, key_of, number_of
 from metrics.models import MetricSample, Phase
 from metrics.storing import store
 from projects.baselines import exclude_window
 from projects.models import Environment
 from projects.services import set_policy
-from tests.factories import HEALTHY, make_deployment, make_environment, make_row, make_verdict
+from scheduler.health import health
+from tests.factories import (
+    HEALTHY,
+    make_deployment,
+    make_environment,
+    make_job,
+    make_poller,
+    make_row,
+    make_verdict,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -247,3 +257,22 @@ def test_a_long_history_of_deployments_is_read_by_index(browser_of, environment)
     assert len(plans) == 2
     for plan in plans:
         shows(plan, without=["Seq Scan on deployments"])
+
+
+def test_without_samples_the_page_says_what_is_known_of_poller_and_endpoint(browser_of, environment):
+    environment.metrics_endpoint = "https://metrics.example/m"
+    environment.save()
+    health.forget()
+    shows(show(browser_of, environment), "Poller none has been heard of", "Last collection none yet", "not planned yet")
+    make_poller("one")
+    every = environment.effective_baseline_interval_s
+    number = number_of(environment.pk, every, timezone.now())
+    for place, columns in {
+        -1: {"status": "failed", "last_error": "the endpoint answered HTTP 404", "finished_at": timezone.now()},
+        1: {"status": "pending"},
+    }.items():
+        make_job(unique_key=key_of(environment.pk, every, number + place), job_type=KIND, **columns)
+    health.forget()
+    page = show(browser_of, environment)
+    shows(page, "Poller at work, last heard of just now", "the endpoint answered HTTP 404", without=["not planned yet"])
+    health.forget()

@@ -114,3 +114,30 @@ def test_the_index_serves_the_count_of_samples() -> None:
     found = read_details()
     assert found is not None
     assert found.partitions > 0
+
+
+def test_a_failed_job_is_named_and_the_headline_agrees(staff):
+    make_poller("one")
+    make_job(job_type="analysis", status="failed", finished_at=timezone.now(), last_error="it broke")
+    text = words(staff.get(STATUS))
+    assert "It works, but something needs attention" in text
+    assert "All is well" not in text
+    assert re.search(r"analysis – 1 just now SeqPulse it broke", text)
+
+
+def test_the_endpoint_of_a_user_that_fails_is_no_trouble_of_the_jobs_and_is_named(staff):
+    make_poller("one")
+    environment = make_environment()
+    found = {"status": "failed", "finished_at": timezone.now(), "last_error": "the endpoint answered HTTP 404"}
+    for _ in range(3):
+        make_job(job_type="baseline_collect", job_metadata={"environment_id": environment.pk}, **found)
+    make_job(job_type="baseline_collect", job_metadata={"environment_id": "x"}, **found)
+    deployment = make_deployment(environment=environment)
+    make_job(job_type="post_collect", deployment=deployment, **found)
+    text = words(staff.get(STATUS))
+    assert "All is well" in text
+    assert "Needs attention" not in text
+    where = f"{environment.project.name} / {environment.name}"
+    assert f"baseline_collect {where} 3 just now the metrics endpoint the endpoint answered HTTP 404" in text
+    assert f"post_collect {where} 1 just now" in text
+    assert "baseline_collect – 1 just now" in text
