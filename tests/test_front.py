@@ -182,6 +182,11 @@ def test_a_body_of_a_request_that_wants_another_protocol_has_a_deadline(server: 
     assert status_of(server.ask(UPGRADE + b"Content-Length: 5\r\n\r\nhell")) == 408
 
 
+@pytest.mark.parametrize("coding", [b"gzip", b"identity", b"chunked, gzip"])
+def test_a_body_without_an_end_is_refused_also_beside_another_protocol(server: Front, coding: bytes) -> None:
+    assert status_of(server.ask(UPGRADE + b"Transfer-Encoding: %b\r\n\r\nhello" % coding)) == 400
+
+
 @pytest.mark.parametrize("path", ["/file", "/much", "/stream"])
 def test_a_long_answer_arrives_whole(server: Front, path: str) -> None:
     raw = server.get(f"{path}?3000000")

@@ -265,8 +265,7 @@ class FrontProtocol(HttpToolsProtocol):
         length = [b"%b: %b\r\n" % field for field in self.headers if field[0] in LENGTH_OF_BODY]
         callbacks = SimpleNamespace(on_body=self.on_body, on_message_complete=self.on_message_complete)
         self.parser = httptools.HttpRequestParser(callbacks)
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(length))
-        super().data_received(rest)
+        super().data_received(b"POST / HTTP/1.1\r\n%b\r\n%b" % (b"".join(length), rest))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
