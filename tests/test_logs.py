@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import structlog
 from django.db import OperationalError
 
@@ -82,6 +83,15 @@ def test_all_lines_of_a_request_share_its_id_and_the_last_one_has_the_duration(l
     assert (of_request[-1]["view"], of_request[-1]["code"]) == ("trigger", 200)
     assert of_request[-1]["deployment_id"] == logged.deployment
     assert {"ip", "request", "user_agent"} <= of_request[-1].keys()
+
+
+def test_what_is_wrong_with_a_client_is_one_line_without_a_traceback(logged: LoggedDeployment) -> None:
+    site = logged.installation.site
+    for path in ("/deployments", "/accounts/login/"):
+        assert requests.get(f"{site}{path}", headers={"Host": "foreign.example"}, timeout=10).status_code == 400
+    lines = [line for line in logged.lines("web") if line["logger"] == "django.security.DisallowedHost"]
+    assert [(line["level"], line.keys() & {"exception", "exc_info"}) for line in lines] == [("warning", set())] * 2
+    assert all("foreign.example" in line["event"] for line in lines)
 
 
 def test_no_secret_is_in_any_log(logged: LoggedDeployment) -> None:

@@ -1,6 +1,7 @@
 """Log to standard output, one event per line."""
 
 import json
+import logging
 import logging.config
 import sys
 from collections.abc import MutableMapping
@@ -22,6 +23,17 @@ def redact_event(logger: Any, method: str, event: MutableMapping[str, Any]) -> d
 def render_json(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
     """Return a redacted event, which has nothing but JSON in it, as one line."""
     return ENCODER.encode(event)
+
+
+def without_traceback(record: logging.LogRecord) -> bool:
+    """Make a warning of one line of what is wrong with a client, such as a foreign Host; a filter, passes everything.
+
+    Django logs these as errors with their traceback: any scanner would fill the log with them.
+    """
+    if record.name.startswith("django.security.") and record.levelno > logging.WARNING:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = record.exc_text = None
+    return True
 
 
 class StreamLogger(structlog.WriteLogger):
@@ -79,6 +91,7 @@ def configure_logging(log_format: str, level: str) -> dict[str, Any]:
                 "class": "logging.StreamHandler",
                 "stream": stream,
                 "formatter": "structured",
+                "filters": [without_traceback],
             }
         },
         "root": {"handlers": ["stream"], "level": level.upper()},
