@@ -22,6 +22,7 @@ from explain.facts import Fact
 from explain.rendering import render
 from outbound.fetcher import parse_endpoint
 from projects.freezing import Frozen, frozen
+from projects.guarding import refused_endpoint
 from projects.models import Environment, PolicySource, Project
 from projects.services import adopt_endpoint, set_policy
 from scheduler.models import OPEN_STATUSES, JobStatus, ScheduledJob
@@ -268,7 +269,9 @@ def take_endpoint(environment: Environment, given: str) -> list[Fact]:
         return missing_endpoint(taken)
     if parse_endpoint(taken) != parse_endpoint(given):
         raise conflict(environment, given)
-    return [Fact("endpoint_taken", {"name": environment.name, "url": given})]
+    refused = refused_endpoint(given)
+    notes = [Fact("endpoint_taken", {"name": environment.name, "url": given})]
+    return notes if refused is None else [*notes, refused]
 
 
 def insert_after(

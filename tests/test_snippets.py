@@ -468,3 +468,14 @@ def test_the_script_drives_a_deployment_to_its_verdict(installation: Installatio
     assert "is not set" in script("trigger", SEQPULSE_API_KEY="").stderr
     shown = begun.stderr + finished.stderr + gate.stderr + refused.stderr
     assert made["api_key"] not in shown
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 2), (404, 2), (409, 0)])
+def test_the_gate_of_the_documents_says_why_there_is_no_verdict(tmp_path: Path, status: int, code: int) -> None:
+    require("curl")
+    body = b'{"error": {"message": "The server says why."}, "gate": "none"}'
+    answer: Answer = (status, {}, body)
+    with gate_server([answer]) as (url, _):
+        variables = environment(SEQPULSE_API_KEY="sp_x", SEQPULSE_URL=url, ID=ID)
+        ended = run(require("sh"), loop_of_the_documents(tmp_path), env=variables, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr.strip()) == (code, f"no verdict: HTTP {status} The server says why.")

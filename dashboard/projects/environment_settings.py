@@ -22,6 +22,7 @@ from dashboard.projects.forms import (
     TypedNameForm,
     UnitsForm,
 )
+from dashboard.projects.guarding import warn_of_guard
 from dashboard.projects.probing import report_on
 from dashboard.projects.queries import COUNTED_UP_TO, content_of
 from metrics.deletion import delete_environment
@@ -86,6 +87,8 @@ def endpoint(request: HttpRequest, environment: Environment, actions: Actions) -
         messages.error(request, _("The endpoint was changed meanwhile. Look at it, then try again."))
     elif url:
         messages.success(request, _("The endpoint is active: deployments are measured there from now on."))
+        environment.metrics_endpoint = url
+        warn_of_guard(request, environment)
     else:
         messages.success(request, _("The environment has no metrics endpoint any more, so nothing is measured there."))
     return redirect("dashboard:environment-settings", environment_id=environment.pk)

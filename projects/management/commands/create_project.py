@@ -10,6 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts.models import User
+from explain.rendering import render
+from projects.guarding import refused_endpoint
 from projects.plans import PLANS
 from projects.services import DEFAULT_TEAM, NewProject, create_project, set_units
 from projects.units import METRICS_WITH_UNITS, OUR_UNITS, other_unit
@@ -56,6 +58,10 @@ class Command(BaseCommand):
                 set_units(made.environment, **{metric: options[f"{metric}_unit"] for metric in METRICS_WITH_UNITS})
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
+        endpoint = made.environment.metrics_endpoint
+        refused = refused_endpoint(endpoint) if endpoint else None
+        if refused is not None:
+            self.stderr.write(f"Warning: {render(refused)}")
         self.stdout.write(self.as_json(made) if options["json"] else self.as_text(made))
 
     def as_json(self, made: NewProject) -> str:
