@@ -329,6 +329,20 @@ def test_there_is_always_room_for_another_connection() -> None:
         wait_for(lambda: server.door.number == 0, "the end")
 
 
+def test_who_keeps_connections_without_asking_makes_room_for_another_one() -> None:
+    kept = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with (
+        front(application, Bounds(connections=3), timeout_keep_alive=30) as server,
+        open_sockets(lambda: server.connect(kept), 3) as idle,
+    ):
+        for client in idle:
+            assert status_of(client.recv(65536)) == 200
+        assert status_of(server.get(source="127.0.0.2")) == 200
+        # Without another answer.
+        assert everything(idle[0]) == b""
+        wait_for(lambda: server.door.number == 2, "the end of the one that has asked")
+
+
 class Gate:
     """An application whose answers wait until `opened`."""
 

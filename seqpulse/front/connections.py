@@ -96,10 +96,11 @@ class Door:
             del self.connections[connection.peer]
 
     def _make_room(self, newest: "FrontProtocol") -> None:
-        """End the oldest slow connection of the address that has most connections, else the newest one."""
+        """End the oldest connection that is slow, else that is idle, of the address that has most; else the newest."""
         most = max(self.connections.values(), key=len)
         slow = (each for each in most if each is not newest and each.is_slow())
-        ended = next(slow, newest)
+        idle = (each for each in most if not each.is_answering() and not each.transport.is_closing())
+        ended = next(slow, None) or next(idle, newest)
         if ended is newest:
             # It is told, although it has not asked yet.
             newest.bytes = 1
