@@ -428,3 +428,13 @@ def test_a_user_compares_replays_and_runs_the_analysis_again(site, live_server, 
     look(site, "deployment-revised")
     site.get_by_role("link", name=f"Previous: #{before.number}").click()
     expect(site.get_by_role("link", name=f"Next: #{deployment.number}")).to_be_visible()
+
+
+def test_the_documentation_of_the_api_is_dark_where_the_device_is(site, live_server):
+    site.emulate_media(color_scheme="dark")
+    site.goto(f"{live_server.url}/api/docs")
+    expect(site.get_by_text("/deployments/trigger").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(site.locator("body")).to_have_css("background-color", "rgb(28, 32, 34)")
+    site.screenshot(path=SCREENSHOTS / "api-docs-dark.png")
+    site.emulate_media(color_scheme="light")
+    expect(site.locator("body")).to_have_css("background-color", "rgb(250, 250, 250)")
