@@ -343,3 +343,16 @@ def test_the_gravest_of_several_checks_of_a_metric_leads() -> None:
 def test_an_ok_never_comes_with_a_critical_hint_whatever_a_judge_reports() -> None:
     check = Check(metric="error_rate", rule="odd", outcome="critical", code="", observed=0.5, limit=0.1, margin=5.0)
     assert {hint.severity for hint in given_hints(verdict_by_another_judge(OK, check))} == {"info"}
+
+
+def test_saturation_without_a_level_before_says_nothing_of_what_changed() -> None:
+    post = make_post(cpu_usage=0.95, latency_p95=900.0)
+    texts = {}
+    for name, pre in (("known", make_pre(3)), ("unknown", [])):
+        [hint] = [hint for hint in hints_of(post, pre) if hint.code == "compute_saturation"]
+        columns = hint_columns(hint)
+        texts[name] = " ".join([columns["cause"], columns["impact"], *columns["actions"]])
+    assert "runs with less CPU" in texts["known"]
+    assert "is not known" in texts["unknown"]
+    for word in ("less CPU", "more than before", "(before:", "with before", "unknown"):
+        assert word not in texts["unknown"]

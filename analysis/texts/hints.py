@@ -220,6 +220,26 @@ HINTS = {
             _("After the rollback, check that traffic returns to about {requests_per_sec_baseline:requests_per_sec}."),
         ),
     ),
+    "compute_saturation.no_before": HintText(
+        title=_("CPU saturated: {cpu_usage_observed:cpu_usage} CPU, p95 at {latency_p95_observed:latency_p95}"),
+        cause=_(
+            "CPU usage and latency are both over their lines: requests wait for processor time, at "
+            "{traffic_now:requests_per_sec} of traffic. What they were before the deployment is not known, so it may "
+            "have been the same."
+        ),
+        impact=_(
+            "Users wait {latency_p95_observed:latency_p95} at p95. There is no headroom left: the next peak of traffic "
+            "turns slowness into timeouts and errors."
+        ),
+        actions=(
+            _(
+                "Check what the instances were given: CPU limits, number of instances and workers, throttling (kubectl "
+                "top pods, container_cpu_cfs_throttled_periods_total)."
+            ),
+            _("Take a profile of one busy instance for 30 s (py-spy, perf, pprof, async-profiler)."),
+        ),
+        last_resort=_("Roll back if p95 does not fall once caches are warm, within some minutes."),
+    ),
     "compute_saturation": HintText(
         title=_("CPU saturated: {cpu_usage_observed:cpu_usage} CPU, p95 at {latency_p95_observed:latency_p95}"),
         cause=_(

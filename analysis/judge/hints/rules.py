@@ -327,6 +327,18 @@ def poor_data(findings: Findings) -> Hint | None:
     )
 
 
+# --- saturation -----------------------------------------------------------------------------------------------------
+
+
+def compute_saturation(findings: Findings) -> Hint | None:
+    """CPU and latency failed together. Without a level before nothing is said of what changed."""
+    checks = findings.all_failed("cpu_usage", "latency_p95")
+    if not checks:
+        return None
+    known = all(check.baseline is not None for check in checks)
+    return from_checks(findings, "compute_saturation" if known else "compute_saturation.no_before", checks)
+
+
 # --- their order ----------------------------------------------------------------------------------------------------
 
 # Composites first: a hint is left out when an earlier one explains it. Also the order in which equally severe hints
@@ -339,7 +351,7 @@ RULES: tuple[Rule, ...] = (
     looks_like_scaling,
     when_failed("service_degradation", "error_rate", "latency_p95"),
     when_failed("partial_outage", "requests_per_sec", "error_rate"),
-    when_failed("compute_saturation", "cpu_usage", "latency_p95"),
+    compute_saturation,
     persistent_breach,
     when_failed("high_error_rate", "error_rate"),
     when_failed("traffic_below_baseline", "requests_per_sec"),
@@ -365,6 +377,7 @@ REPLACES = {
     "service_degradation": ("persistent_breach", "high_error_rate", "high_latency"),
     "partial_outage": ("persistent_breach", "high_error_rate", "traffic_below_baseline"),
     "compute_saturation": ("persistent_breach", "high_latency", "cpu_spike"),
+    "compute_saturation.no_before": ("persistent_breach", "high_latency", "cpu_spike"),
     "persistent_breach.error_rate": ("high_error_rate",),
     "persistent_breach.requests_per_sec": ("traffic_below_baseline",),
     "persistent_breach.latency_p95": ("high_latency",),
