@@ -17,6 +17,7 @@ from analysis.judge.hints import hints
 from analysis.judge.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from analysis.models import DeploymentVerdict, EnvironmentStanding, Feedback
 from analysis.models import Hint as StoredHint
+from analysis.outbox import emit_verdicts
 from analysis.recorded import hint_columns, left_out_json, verdict_json
 from deployments.models import Deployment, State
 from explain.facts import Fact
@@ -57,7 +58,9 @@ def store_early(deployment_id: int, judgement: Judgement) -> bool:
         if not observed.exists() or DeploymentVerdict.objects.filter(deployment_id=deployment_id).exists():
             return False
         issue({deployment_id: judgement})
-    log_verdicts({deployment_id: judgement})
+        deployments = named([deployment_id])
+        emit_verdicts({deployment_id: judgement}, deployments)
+    log_verdicts({deployment_id: judgement}, deployments)
     return True
 
 
@@ -86,7 +89,9 @@ def store_judgements(judgements: Mapping[int, Judgement]) -> list[int]:
             verdict.final = final_json(judgement)
             verdict.save(update_fields=["final"])
             add_hints(deployment_id, judgements[deployment_id].hints)
-    log_verdicts({deployment_id: judgements[deployment_id] for deployment_id in ids})
+        stored, deployments = {deployment_id: judgements[deployment_id] for deployment_id in ids}, named(ids)
+        emit_verdicts(stored, deployments, early=early)
+    log_verdicts(stored, deployments)
     return ids
 
 
@@ -109,15 +114,26 @@ def issue(judgements: Mapping[int, Judgement]) -> None:
     count_hints(hint for judgement in judgements.values() for hint in judgement.hints)
 
 
-def log_verdicts(judgements: Mapping[int, Judgement]) -> None:
+def named(deployment_ids: Sequence[int]) -> dict[int, Deployment]:
+    """Return the deployments by id, with the names of their projects and environments."""
+    rows = Deployment.objects.select_related("project", "environment").only(*NAMES)
+    return {one.pk: one for one in rows.filter(pk__in=deployment_ids).order_by("pk")}
+
+
+NAMES = (
+    *("uuid", "number", "kind", "commit_sha", "commit_message", "author", "branch", "version", "url"),
+    *("project__uuid", "project__name", "project__team_id", "environment__name"),
+)
+
+
+def log_verdicts(judgements: Mapping[int, Judgement], deployments: Mapping[int, Deployment]) -> None:
     """Log one line for each."""
-    names = Deployment.objects.filter(pk__in=judgements.keys()).order_by("pk")
-    for pk, deployment, project in names.values_list("pk", "uuid", "project__uuid"):
+    for pk, deployment in deployments.items():
         verdict, took_s = judgements[pk].verdict, judgements[pk].took_s
         logger.info(
             "verdict_issued",
-            deployment_id=str(deployment),
-            project_id=str(project),
+            deployment_id=str(deployment.uuid),
+            project_id=str(deployment.project.uuid),
             verdict=verdict.verdict,
             confidence=verdict.confidence,
             conclusive=verdict.conclusive,

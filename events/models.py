@@ -46,3 +46,24 @@ class Event(models.Model):
     def useful_for_s(self) -> float:
         """Seconds after which nobody is told any more."""
         return KINDS[self.kind].useful_for.total_seconds()
+
+
+class Incident(models.Model):
+    """Something bad that goes on, from the first sign of it until it is over: then its row goes.
+
+    key: of what has it, such as "endpoint 17"; signs: how often it was seen; severity: of the event that told it, ""
+    while it was not told. parameters: of that event, as far as the end of it has to know them.
+    """
+
+    key = models.CharField(max_length=100, unique=True)
+    signs = models.PositiveIntegerField(default=1)
+    severity = models.CharField(max_length=10, default="")
+    parameters = models.JSONField(default=dict)
+    opened_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "incidents"
+
+    def __str__(self) -> str:
+        return self.key

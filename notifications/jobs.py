@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from django.db import transaction
 
-from events.models import Event
+from events.models import Event, Incident
 from notifications import delivering
 from notifications.fanning import DELIVER, fan_out, forgotten, replan
 from notifications.models import Delivery
@@ -46,6 +46,8 @@ def reconcile_deliveries() -> int:
 
 @recurring("prune_events", every_s=3600)
 def prune_events() -> int:
-    """Delete events, with their deliveries, that are older than KEEP_DAYS; return how many."""
-    deleted, _ = Event.objects.filter(occurred_at__lt=database_now() - timedelta(days=KEEP_DAYS)).delete()
+    """Delete events, with their deliveries, and incidents that are older than KEEP_DAYS; return how many."""
+    since = database_now() - timedelta(days=KEEP_DAYS)
+    deleted, _ = Event.objects.filter(occurred_at__lt=since).delete()
+    Incident.objects.filter(seen_at__lt=since).delete()
     return deleted

@@ -10,6 +10,7 @@ SHRUNK = {
     "django_admin_log": "housekeeping",
     "django_session": "housekeeping",
     "events": "prune_events",
+    "incidents": "prune_events",
     "metric_levels": "cleanup_metrics",
     "metric_samples": "cleanup_metrics",
     "notification_deliveries": "prune_events",

@@ -1,0 +1,159 @@
+"""Events about verdicts: issued, early, and that an environment recovered. All of a batch in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection
+
+from analysis.judge.types import OK, ROLLBACK, WARNING, Check, Hint, Verdict
+from analysis.models import DeploymentVerdict
+from deployments.models import Deployment
+from deployments.outbox import event_about
+from events import incidents
+from events.kinds import Severity
+from events.models import Incident
+from events.outbox import NewEvent, emit_all
+from explain.facts import Fact
+
+if TYPE_CHECKING:
+    from analysis.services import Judgement
+
+SEVERITY = {OK: Severity.INFO, WARNING: Severity.WARNING, ROLLBACK: Severity.CRITICAL}
+RANK = {"critical": 0, "warning": 1}
+MOST_CHECKS, MOST_HINTS, MOST_REASONS = 5, 3, 3
+
+# As DeploymentQuerySet.good, for many environments at once.
+LAST_GOOD = """
+SELECT bad.id, good.number, good.uuid, good.commit_sha FROM deployments AS bad CROSS JOIN LATERAL (
+    SELECT earlier.number, earlier.uuid::text, earlier.commit_sha FROM deployments AS earlier
+    JOIN deployment_verdicts AS verdict ON verdict.deployment_id = earlier.id
+    LEFT JOIN verdict_feedback AS feedback ON feedback.verdict_id = verdict.id
+    WHERE earlier.environment_id = bad.environment_id AND earlier.started_at < bad.started_at
+        AND verdict.verdict = 'ok' AND verdict.conclusive AND feedback."right" IS NOT false
+    ORDER BY earlier.started_at DESC LIMIT 1) AS good
+WHERE bad.id = ANY(%s)
+"""
+
+
+def emit_verdicts(
+    judgements: Mapping[int, Judgement],
+    deployments: Mapping[int, Deployment],
+    *,
+    early: Mapping[int, DeploymentVerdict] | None = None,
+) -> None:
+    """Write the events of verdicts that are issued in the caller's transaction. A few statements for all.
+
+    deployments: with project and environment. early: earlier verdicts of those whose final verdict this is.
+    """
+    bad = [pk for pk, judgement in judgements.items() if judgement.verdict.verdict != OK]
+    good = last_good(bad)
+    changes = incidents_of(judgements, deployments)
+    events = []
+    for pk in sorted(judgements):
+        judgement = judgements[pk]
+        issued = (early or {}).get(pk)
+        facts = {
+            "verdict": verdict_facts(judgement.verdict),
+            "hints": [hint_facts(hint) for hint in judgement.hints[:MOST_HINTS]],
+            "last_good": good.get(pk),
+        }
+        if issued is not None:
+            facts["early"] = {"verdict": issued.verdict, "at": issued.created_at.isoformat()}
+        kind = "early_rollback" if judgement.verdict.early else "verdict_issued"
+        events.append(event_about(deployments[pk], kind, severity=severity(judgement.verdict, issued), **facts))
+        if pk in changes:
+            events.append(recovered(deployments[pk], changes[pk], facts))
+    emit_all(events)
+
+
+def severity(verdict: Verdict, early: DeploymentVerdict | None) -> Severity:
+    """Return the severity of a verdict.
+
+    Of one after an early verdict: what is as it was told is no news, and what changed is for those who were told.
+    """
+    if early is None:
+        return SEVERITY[verdict.verdict]
+    return Severity.INFO if early.verdict == verdict.verdict else SEVERITY[early.verdict]  # type: ignore[index]
+
+
+def incidents_of(judgements: Mapping[int, Judgement], deployments: Mapping[int, Deployment]) -> dict[int, Incident]:
+    """Open and end the environments' incidents; return those that are over, by the deployment that ended them.
+
+    A verdict that is not conclusive neither opens nor ends one: nobody recovers from too little data, or by it.
+    """
+    telling = [pk for pk in sorted(judgements) if judgements[pk].verdict.conclusive]
+    latest = {key_of(deployments[pk]): pk for pk in telling}  # of several of one environment, the last one
+    over = {key: pk for key, pk in latest.items() if judgements[pk].verdict.verdict == OK}
+    opened = incidents.seen({key: 1 for key in latest if key not in over})
+    for key, incident in opened.items():
+        pk = latest[key]
+        incident.severity = incidents.graver(incident.severity, SEVERITY[judgements[pk].verdict.verdict])
+        incident.parameters = incident.parameters or {"number": deployments[pk].number}
+    incidents.told(opened.values())
+    return {over[key]: incident for key, incident in incidents.close(over).items()}
+
+
+def key_of(deployment: Deployment) -> str:
+    return f"verdicts {deployment.environment_id}"
+
+
+def recovered(deployment: Deployment, incident: Incident, facts: Mapping[str, Any]) -> NewEvent:
+    """Return the event that an environment recovered. It is as grave as what it ends, for those who were told that."""
+    since = {"number": incident.parameters.get("number"), "at": incident.opened_at.isoformat()}
+    return event_about(deployment, "recovered", severity=Severity(incident.severity), bad_since=since, **facts)
+
+
+def last_good(deployment_ids: list[int]) -> dict[int, dict[str, Any]]:
+    """Return the last good deployment before each of these, where there is one."""
+    if not deployment_ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(LAST_GOOD, [deployment_ids])
+        return {pk: {"number": number, "id": uuid, "commit": sha} for pk, number, uuid, sha in cursor.fetchall()}
+
+
+def verdict_facts(verdict: Verdict) -> dict[str, Any]:
+    """Return what a message needs of a verdict, as JSON: facts without their words."""
+    return {
+        "verdict": verdict.verdict,
+        "confidence": verdict.confidence,
+        "conclusive": verdict.conclusive,
+        "early": verdict.early,
+        "shadow": bool(verdict.policy.get("shadow", False)),
+        "healthy": verdict.health.healthy,
+        "summary": verdict.summary.to_json(),
+        "reasons": [reason.to_json() for reason in verdict.health.reasons[:MOST_REASONS]],
+        "doubts": [doubt.to_json() for doubt in verdict.basis.doubts[:MOST_REASONS]],
+        "checks": list(failed_checks(verdict)),
+    }
+
+
+def failed_checks(verdict: Verdict) -> Iterator[dict[str, Any]]:
+    """Yield the failed checks, the gravest first."""
+
+    def rank(check: Check) -> tuple[int, float]:
+        return RANK[check.outcome], -(check.margin or 0.0)
+
+    for check in sorted((check for check in verdict.checks if check.failed), key=rank)[:MOST_CHECKS]:
+        yield {
+            "metric": check.metric,
+            "rule": check.rule,
+            "outcome": check.outcome,
+            "observed": check.observed,
+            "baseline": check.baseline,
+            "limit": check.limit,
+            "fact": check.fact.to_json(),
+        }
+
+
+def hint_facts(hint: Hint) -> dict[str, Any]:
+    """Return a hint as JSON: its texts are made of it where they are read (analysis/texts/hints.py)."""
+    return {
+        "code": hint.code,
+        "severity": hint.severity,
+        "text_key": hint.text_key,
+        "params": Fact(hint.text_key, hint.params).to_json()["params"],
+        "roll_back": hint.roll_back,
+    }
