@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from analysis.services import Judgement
 
 SEVERITY = {OK: Severity.INFO, WARNING: Severity.WARNING, ROLLBACK: Severity.CRITICAL}
-RANK = {"critical": 0, "warning": 1}
+# What people notice first, first.
+GRAVITY = ("critical", "warning")
+NOTICED = ("error_rate", "requests_per_sec", "latency_p95", "memory_usage", "cpu_usage")
 MOST_CHECKS, MOST_HINTS, MOST_REASONS = 5, 3, 3
 
 # As DeploymentQuerySet.good, for many environments at once.
@@ -131,10 +133,11 @@ def verdict_facts(verdict: Verdict) -> dict[str, Any]:
 
 
 def failed_checks(verdict: Verdict) -> Iterator[dict[str, Any]]:
-    """Yield the failed checks, the gravest first."""
+    """Yield the failed checks, the gravest first, and of those with a level to tell what people notice first."""
 
-    def rank(check: Check) -> tuple[int, float]:
-        return RANK[check.outcome], -(check.margin or 0.0)
+    def rank(check: Check) -> tuple[int, bool, int, float]:
+        place = NOTICED.index(check.metric) if check.metric in NOTICED else len(NOTICED)
+        return GRAVITY.index(check.outcome), check.observed is None, place, -(check.margin or 0.0)
 
     for check in sorted((check for check in verdict.checks if check.failed), key=rank)[:MOST_CHECKS]:
         yield {

@@ -1,77 +1,171 @@
-"""Describe events in words: the messages of deliveries, in each channel's language."""
+"""Describe events in words: the messages of deliveries, in each channel's language.
+
+An event has the names and numbers of when it happened, so it is described without the rows that it is about. Events
+that say less are named by those rows, as far as they exist.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
+from django.urls import reverse
 
 from deployments.models import Deployment
+from deployments.outbox import in_short
+from events.kinds import Severity
 from events.models import Event
-from explain.facts import Fact
 from explain.rendering import render
+from notifications.details import details_of, facts_in, hint_of
+from notifications.headlines import Said, fact_of, headline_of, part
 from notifications.message import Message
-from notifications.models import Delivery
+from notifications.models import Delivery, DeliveryState
 from projects.models import Environment, Project
 
 RESOLVING = frozenset({"recovered", "endpoint_answers"})
+ABOUT_ENDPOINTS = frozenset({"endpoint_silent", "endpoint_answers", "signature_refused"})
+# Of the parameters, those that are described apart.
+DESCRIBED = frozenset({"project", "environment", "deployment", "verdict", "hints"})
 
 
 def describe(deliveries: Sequence[Delivery]) -> Mapping[int, Message]:
     """Return the message of each delivery, by its id. A handful of queries for all."""
-    events = {delivery.event.pk: delivery.event for delivery in deliveries}.values()
-    deployments = by_id(Deployment.objects.all(), (event.deployment_id for event in events))
-    environments = by_id(Environment.objects.all(), (event.environment_id for event in events))
-    projects = by_id(Project.objects.all(), (event.project_id for event in events))
+    said = named([delivery.event for delivery in deliveries])
+    threads = threads_of(deliveries)
     return {
         delivery.pk: message(
-            delivery,
-            deployments.get(delivery.event.deployment_id),
-            environments.get(delivery.event.environment_id),
-            projects.get(delivery.event.project_id),
+            delivery.event,
+            said[delivery.event.pk],
+            delivery.channel.language,
+            message_id=f"{delivery.channel.uuid}.{delivery.event.pk}",
+            thread=threads.get((delivery.channel_id, delivery.event.deployment_id), ""),
         )
         for delivery in deliveries
     }
 
 
-def by_id(rows: Any, ids: Iterable[int | None]) -> dict[int | None, Any]:
-    return dict(rows.in_bulk({pk for pk in ids if pk is not None}))
-
-
-def message(
-    delivery: Delivery, deployment: Deployment | None, environment: Environment | None, project: Project | None
-) -> Message:
-    event, channel = delivery.event, delivery.channel
-    where = Fact(
-        "event.where",
-        {
-            "project": project.name if project else None,
-            "environment": environment.name if environment else None,
-            "number": deployment.number if deployment else None,
-        },
-    )
-    headline = render(
-        Fact(
-            f"event.{event.kind}",
-            {**Fact.from_json({"code": event.kind, "params": event.parameters}).params, "where": where},
-        ),
-        channel.language,
-    )
+def message(event: Event, said: Said, language: str, *, message_id: str, thread: str = "") -> Message:
+    """Return the message of an event. said: its parameters, with names."""
+    resolves = event.kind in RESOLVING
     return Message(
-        id=f"{channel.uuid}.{event.pk}",
+        id=message_id,
         kind=event.kind,
-        severity=event.severity,
-        headline=headline,
+        # A recovery is as grave as what it ends, so that the same people hear of it; but it is no bad news.
+        severity=Severity.INFO if resolves else event.severity,
+        headline=headline_of(event.kind, said, event.occurred_at, language),
         occurred_at=event.occurred_at,
-        language=channel.language,
-        link=link_to(event, deployment),
-        deployment=str(deployment.uuid) if deployment else "",
-        incident=f"environment-{event.environment_id}" if event.environment_id else f"team-{event.team_id}",
-        resolves=event.kind in RESOLVING,
-        data=event.parameters,
+        language=language,
+        details=details_of(said, language),
+        link=link_to(event, said),
+        deployment=str(part(said, "deployment").get("id") or ""),
+        incident=incident_of(event),
+        resolves=resolves,
+        thread=thread,
+        data=data_of(event, said),
     )
 
 
-def link_to(event: Event, deployment: Deployment | None) -> str:
+def named(events: Sequence[Event]) -> dict[int, dict[str, Any]]:
+    """Return the parameters of each event, with the names that they lack taken from the rows that there are."""
+    lacking = [event for event in events if "project" not in event.parameters]
+    deployments = by_id(
+        Deployment.objects.select_related("project", "environment"), (event.deployment_id for event in lacking)
+    )
+    environments = by_id(Environment.objects.all(), (event.environment_id for event in lacking))
+    projects = by_id(Project.objects.all(), (event.project_id for event in lacking))
+    found: dict[int, dict[str, Any]] = {event.pk: dict(event.parameters) for event in events}
+    for event in lacking:
+        said = found[event.pk]
+        if (project := projects.get(event.project_id)) is not None:
+            said["project"] = project.name
+        if (environment := environments.get(event.environment_id)) is not None:
+            said["environment"] = environment.name
+        if (deployment := deployments.get(event.deployment_id)) is not None:
+            said["deployment"] = in_short(deployment)
+    return found
+
+
+def by_id(rows: Any, ids: Iterable[int | None]) -> dict[int | None, Any]:
+    wanted = {pk for pk in ids if pk is not None}
+    return dict(rows.in_bulk(wanted)) if wanted else {}
+
+
+def threads_of(deliveries: Sequence[Delivery]) -> dict[tuple[int, int | None], str]:
+    """Return what each receiver calls the first message about each of the deployments."""
+    ids = {delivery.event.deployment_id for delivery in deliveries} - {None}
+    if not ids:
+        return {}
+    sent = Delivery.objects.filter(
+        channel_id__in={delivery.channel_id for delivery in deliveries},
+        event_id__in=Event.objects.filter(deployment_id__in=ids).values("id"),
+        state=DeliveryState.SENT,
+    ).exclude(reference="")
+    rows = sent.order_by("-id").values_list("channel_id", "event__deployment_id", "reference")
+    return {(channel, deployment): reference for channel, deployment, reference in rows}
+
+
+def incident_of(event: Event) -> str:
+    """Return the name of the trouble that the event belongs to, which a recovery resolves."""
+    if event.environment_id is None:
+        return f"project-{event.project_id}" if event.project_id else f"team-{event.team_id}"
+    return f"{'endpoint' if event.kind in ABOUT_ENDPOINTS else 'environment'}-{event.environment_id}"
+
+
+def link_to(event: Event, said: Said) -> str:
     """Return the address of the page about it; "" without SEQPULSE_PUBLIC_URL."""
     base = settings.SEQPULSE_PUBLIC_URL
-    return f"{base}/dashboard/deployments/{deployment.uuid}/" if base and deployment else base
+    uuid = part(said, "deployment").get("id")
+    if not base:
+        return ""
+    if uuid:
+        return base + reverse("dashboard:deployment", args=[uuid])
+    if event.environment_id:
+        return base + reverse("dashboard:environment", args=[event.environment_id])
+    return base + reverse("dashboard:overview")
+
+
+def data_of(event: Event, said: Said) -> dict[str, Any]:
+    """Return the event as JSON for machines: codes and numbers, and texts in English (docs/notifications.md)."""
+    data: dict[str, Any] = {
+        "event_id": event.pk,
+        "kind": event.kind,
+        "severity": event.severity,
+        "occurred_at": event.occurred_at.isoformat(),
+        "project": said.get("project"),
+        "environment": said.get("environment"),
+        "deployment": said.get("deployment"),
+        "verdict": verdict_data(said["verdict"]) if said.get("verdict") else None,
+        "hints": [
+            {
+                "code": one.get("code"),
+                "severity": one.get("severity"),
+                "title": render(hint.title),
+                "actions": [render(action) for action in hint.actions],
+            }
+            for one in said.get("hints") or []
+            if (hint := hint_of(one)) is not None
+        ],
+    }
+    return {**data, "details": {name: in_english(value) for name, value in said.items() if name not in DESCRIBED}}
+
+
+def verdict_data(found: Said) -> dict[str, Any]:
+    summary = fact_of(found.get("summary"))
+    return {
+        **{name: found.get(name) for name in ("verdict", "confidence", "conclusive", "early", "shadow", "healthy")},
+        "summary": render(summary) if summary else "",
+        "reasons": [render(fact) for fact in facts_in(found.get("reasons"))],
+        "doubts": [render(fact) for fact in facts_in(found.get("doubts"))],
+        "checks": [
+            {
+                **{name: check.get(name) for name in ("metric", "rule", "outcome", "observed", "baseline", "limit")},
+                "sentence": render(fact) if (fact := fact_of(check.get("fact"))) else "",
+            }
+            for check in found.get("checks") or []
+        ],
+    }
+
+
+def in_english(value: Any) -> Any:
+    """Return a parameter as JSON, a fact as its English text."""
+    fact = fact_of(value)
+    return render(fact) if fact is not None else value

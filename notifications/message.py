@@ -12,8 +12,8 @@ class Message:
 
     id: the same at each attempt, so that receivers can drop repetitions. headline: the first line, which says what a
     person needs. details: further lines. link: its page, "" where SEQPULSE_PUBLIC_URL is not set. deployment: its UUID,
-    "" where it is about none. incident: the same for what happened to one environment, so that a recovery can resolve
-    it; resolves: whether this one does. thread: what the receiver calls the first message about this deployment. data:
+    "" where it is about none. incident: the same for one trouble of an environment, so that a recovery can resolve it;
+    resolves: whether this one does. thread: what the receiver calls the first message about this deployment. data:
     the event as JSON, for machines. others: further events that go in the same message.
     """
 

@@ -1,9 +1,9 @@
 """Templates of facts about deliveries and channels."""
 
+from explain.catalogue import Plural, register
 from explain.catalogue import gettext_noop as _
-from explain.catalogue import register
 
-DELIVERIES = {
+DELIVERIES: dict[str, str | Plural] = {
     "delivery.refused": _("the receiver answered {status}"),
     "delivery.gone": _("the receiver answered 410: it is gone for good"),
     "delivery.busy": _("the receiver answered {status}; it is tried again"),
@@ -12,13 +12,107 @@ DELIVERIES = {
     "delivery.raised": _("it could not be sent: {error}"),
 }
 
-# The first line of a message: what a person needs. `where` names the deployment, or the environment.
-EVENTS = {
-    "event.where": _("{project} {environment} #{number}"),
-    "event.key_made": _("An API key was made"),
-    "event.channel_disabled": _("The channel {channel} is disabled: {why}"),
-    "event.freeze_forced": _("{where}: began in spite of the freeze “{frozen}”: {reason}"),
-    "event.test": _("A test message from SeqPulse: this channel works."),
+# The first line of a message: where, and what a person needs to know (headlines.py).
+PLACES: dict[str, str | Plural] = {
+    "event.line": _("{where}: {what}"),
+    "place.deployment": _("{project} {environment} #{number}"),
+    "place.environment": _("{project} {environment}"),
+    "place.change": _("{place} ({about:list})"),
+    "place.title": _("“{title}”"),
+    "place.word": _("{text}"),
 }
 
-register({**DELIVERIES, **EVENTS})
+VERDICTS: dict[str, str | Plural] = {
+    "says.error_rate": _("{observed:percent} of requests fail."),
+    "says.error_rate_was": _("{observed:percent} of requests fail, was {baseline:percent}."),
+    "says.latency_p95": _("p95 is {observed:ms}."),
+    "says.latency_p95_was": _("p95 is {observed:ms}, was {baseline:ms}."),
+    "says.requests_per_sec": _("traffic is {observed:requests_per_sec}."),
+    "says.requests_per_sec_was": _(
+        "traffic is {observed:requests_per_sec}, {baseline:requests_per_sec} were expected."
+    ),
+    "says.cpu_usage": _("cpu is at {observed:percent}."),
+    "says.cpu_usage_was": _("cpu is at {observed:percent}, was {baseline:percent}."),
+    "says.memory_usage": _("memory is at {observed:percent}."),
+    "says.memory_usage_was": _("memory is at {observed:percent}, was {baseline:percent}."),
+    "says.unreachable": _("the metrics endpoint stopped answering after the deployment."),
+    "says.too_good": _("too good to be true: the service may do nothing any more."),
+    "says.warning": _("warning: {what}"),
+    "says.check": _("{check}."),
+    "says.summary": _("{summary}"),
+    "says.nothing": _("there is a verdict."),
+    "says.inconclusive": _("no clear verdict: {doubts:clauses}."),
+    "says.ok": _("ok, no regression found."),
+    "says.ok_but_unhealthy": _("no regression found, but the service is not healthy."),
+    "says.unchanged": _("the window is over, and the verdict is still {verdict:verdict_name}."),
+    "says.changed": _("the window is over: {verdict:verdict_name}, no longer {early:verdict_name}. Now: {what}"),
+    "says.last_good": _("Last good: #{number}."),
+    "says.shadow": _("Shadow mode: no pipeline was stopped."),
+    "says.and": _("{what} {more}"),
+    "says.recovered": _("recovered."),
+    "says.recovered_since": _("recovered, {after:duration} after the first bad verdict (#{number})."),
+    "verdict_name.ok": _("ok"),
+    "verdict_name.warning": _("a warning"),
+    "verdict_name.rollback_recommended": _("roll back"),
+}
+
+HAPPENED: dict[str, str | Plural] = {
+    "says.silent": _("the metrics endpoint stopped answering: {times} times in a row ({reason:reason})."),
+    "says.silent_short": _("the metrics endpoint stopped answering."),
+    "says.answers": _("the metrics endpoint answers again."),
+    "says.answers_after": _("the metrics endpoint answers again, after {after:duration}."),
+    "event.signature_refused": _(
+        "the metrics endpoint refuses our signature, so nothing is measured: compare the secrets."
+    ),
+    "event.deployment_abandoned": _(
+        "no finish came within {hours:number} h after trigger, so there will be no verdict."
+    ),
+    "event.deployment_abandoned.short": _("no finish came after trigger, so there will be no verdict."),
+    "event.rollback_asked": _("a rollback waits for approval."),
+    "event.rollback_fired": _("the rollback was started."),
+    "event.rollback_failed": _("the rollback failed."),
+    "event.rollback_unknown": _("nobody knows whether the rollback was started: look at it now."),
+    "says.rolls_back": _("is a rollback."),
+    "says.rolls_back_to": _("rolls back to #{number}."),
+    "says.somebody": _("somebody"),
+    "says.on_it": _("{who} is on it."),
+    "says.on_it_because": _("{who} is on it: {reason}"),
+    "says.rolled_back": _("{who} rolled it back."),
+    "says.rolled_back_because": _("{who} rolled it back: {reason}"),
+    "says.ignored": _("{who} ignores the verdict."),
+    "says.ignored_because": _("{who} ignores the verdict: {reason}"),
+    "says.acknowledged": _("{who} has seen it."),
+    "says.acknowledged_because": _("{who} has seen it: {reason}"),
+    "says.key_made": _("{who} made the API key “{name}” ({prefix}…)."),
+    "says.key_made_short": _("{who} made an API key."),
+    "says.invited": _("{who} invited {email} as {role:role}."),
+    "says.invited_short": _("{who} invited somebody."),
+    "role.viewer": _("viewer"),
+    "role.member": _("member"),
+    "role.admin": _("admin"),
+    "role.owner": _("owner"),
+    "event.channel_disabled": _("the channel {channel} is disabled: {why}"),
+    "event.channel_disabled.short": _("a channel is disabled."),
+    "event.freeze_forced": _("began in spite of the freeze “{frozen}”: {reason}"),
+    "event.freeze_forced.short": _("began in spite of a freeze."),
+    "event.test": _("a test message from SeqPulse: this channel works."),
+}
+
+# The lines after the first one (details.py).
+DETAILS: dict[str, str | Plural] = {
+    "detail.verdict": _("Verdict: {verdict:verdict_name}, {confidence:whole_percent} sure."),
+    "detail.verdict_inconclusive": _("Verdict: {verdict:verdict_name}, not conclusive."),
+    "detail.early": _("Early verdict: the window is not over yet."),
+    "detail.sentence": _("{sentence}."),
+    "detail.doubts": _("Not conclusive: {doubts:clauses}."),
+    "detail.healthy_yes": _("The service was healthy at the end of the window."),
+    "detail.healthy_no": _("The service was not healthy at the end of the window."),
+    "detail.unhealthy_because": _("The service was not healthy at the end of the window: {reasons:clauses}."),
+    "detail.hint": _("Hint: {title}"),
+    "detail.step": _("Next: {step}"),
+    "detail.branch": _("Branch: {value}"),
+    "detail.version": _("Version: {value}"),
+    "detail.url": _("Pipeline: {value}"),
+}
+
+register({**DELIVERIES, **PLACES, **VERDICTS, **HAPPENED, **DETAILS})

@@ -1,0 +1,70 @@
+"""The lines after the first one: findings, hints, next steps, health. Facts in, lines in a language out."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from analysis.texts.hints import HintFacts, facts_of
+from explain.facts import Fact
+from explain.rendering import render
+from notifications.headlines import Said, as_sentence, fact_of, part
+from notifications.plain import line
+
+MOST_LINES, MOST_CHARACTERS = 20, 400
+MOST_STEPS = 3
+
+
+def details_of(said: Said, language: str) -> tuple[str, ...]:
+    """Return the lines."""
+    lines = (line(render(fact, language), MOST_CHARACTERS) for fact in details(said))
+    return tuple(as_sentence(text) for text in lines if text)[:MOST_LINES]
+
+
+def details(said: Said) -> Iterator[Fact]:
+    """Yield the facts of the lines."""
+    found = part(said, "verdict")
+    if found:
+        yield from about_verdict(found)
+    hints = [hint for one in said.get("hints") or [] if (hint := hint_of(one)) is not None]
+    for hint in hints:
+        yield Fact("detail.hint", {"title": hint.title})
+    if hints:
+        for step in hints[0].actions[:MOST_STEPS]:
+            yield Fact("detail.step", {"step": step})
+    deployment = part(said, "deployment")
+    for name in ("branch", "version", "url"):
+        if value := line(deployment.get(name) or "", MOST_CHARACTERS):
+            yield Fact(f"detail.{name}", {"value": value})
+
+
+def about_verdict(found: Said) -> Iterator[Fact]:
+    code = "detail.verdict" if found.get("conclusive", True) else "detail.verdict_inconclusive"
+    yield Fact(code, {"verdict": str(found.get("verdict")), "confidence": found.get("confidence")})
+    if found.get("early"):
+        yield Fact("detail.early")
+    for check in found.get("checks") or []:
+        if fact := fact_of(check.get("fact")):
+            yield Fact("detail.sentence", {"sentence": fact})
+    doubts = facts_in(found.get("doubts"))
+    if doubts:
+        yield Fact("detail.doubts", {"doubts": doubts})
+    reasons = facts_in(found.get("reasons"))
+    healthy = str(found.get("healthy"))
+    if healthy == "no" and reasons:
+        yield Fact("detail.unhealthy_because", {"reasons": reasons})
+    elif healthy in ("yes", "no"):
+        yield Fact(f"detail.healthy_{healthy}")
+
+
+def facts_in(stored: Any) -> list[Fact]:
+    return [fact for one in stored or [] if (fact := fact_of(one)) is not None]
+
+
+def hint_of(stored: Any) -> HintFacts | None:
+    """Read a hint of an event; None where this version does not know it."""
+    try:
+        filled = fact_of({"code": stored["text_key"], "params": stored["params"]})
+        if filled is None:
+            return None
+        return facts_of(filled.code, filled.params, evidence=(), roll_back=bool(stored.get("roll_back")))
+    except (KeyError, TypeError):
+        return None

@@ -1,0 +1,243 @@
+"""The first line of a message: where, and what a person needs to know. What is not known is left out. Pure."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from string import Formatter
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+
+from explain.catalogue import TEMPLATES
+from explain.facts import Fact, NotAFact, Param
+from explain.rendering import render
+from notifications.plain import line
+
+Said = Mapping[str, Any]
+
+NAME, AUTHOR, TITLE, REASON = 60, 40, 80, 200
+COMMIT = 8
+
+
+def headline_of(kind: str, said: Said, occurred_at: datetime, language: str) -> str:
+    """Return the first line. said: the parameters of the event."""
+    what = WHAT[kind](said, occurred_at) if kind in WHAT else happened(kind, said)
+    place = where(said)
+    if place is None:
+        return line(as_sentence(render(what, language)), MOST)
+    return line(render(Fact("event.line", {"where": place, "what": what}), language), MOST)
+
+
+MOST = 1000
+
+
+def as_sentence(text: str) -> str:
+    """Return the text with a capital first letter, unless it begins with a name such as p95."""
+    return text if text[1:2].isdigit() else text[:1].upper() + text[1:]
+
+
+def happened(kind: str, said: Said) -> Fact:
+    """What an event says by the text of its kind; by its short one where not everything of the text is known."""
+    code, params = f"event.{kind}", plain_params(said)
+    template = str(TEMPLATES.get(code, ""))
+    needed = {name for _, name, _, _ in Formatter().parse(template) if name}
+    short = f"{code}.short"
+    is_known = all(params.get(name) not in (None, "") for name in needed)
+    return Fact(code if is_known or short not in TEMPLATES else short, params)
+
+
+def part(said: Said, name: str) -> Said:
+    """Return a parameter that has several values; an empty one where there is none."""
+    found = said.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def where(said: Said) -> Fact | None:
+    """Return the fact that names the deployment, else the environment, the project or the team; None: nothing known."""
+    names = {name: line(said[name], NAME) for name in ("project", "environment", "team") if said.get(name)}
+    deployment = part(said, "deployment")
+    if deployment.get("number") and {"project", "environment"} <= names.keys():
+        place = Fact("place.deployment", {**names, "number": deployment["number"]})
+        about = change(deployment)
+        return Fact("place.change", {"place": place, "about": about}) if about else place
+    if {"project", "environment"} <= names.keys():
+        return Fact("place.environment", names)
+    for name in ("project", "team"):
+        if name in names:
+            return Fact("place.word", {"text": names[name]})
+    return None
+
+
+def change(deployment: Said) -> list[Fact]:
+    """Return what is known of the change: commit, author, title."""
+    commit = line(deployment.get("commit") or "", 64)[:COMMIT]
+    version = line(deployment.get("version") or "", AUTHOR)
+    author = line(deployment.get("author") or "", AUTHOR)
+    title = line(deployment.get("title") or "", TITLE)
+    words = [Fact("place.word", {"text": text}) for text in (commit or version, author) if text]
+    return [*words, Fact("place.title", {"title": title})] if title else words
+
+
+def plain_params(said: Said) -> dict[str, Param]:
+    """Return those of the parameters that a text can be filled with: numbers, facts, and texts as one line each."""
+    filled: dict[str, Param] = {}
+    for name, value in said.items():
+        if isinstance(value, str):
+            filled[name] = line(value, REASON)
+        elif value is None or isinstance(value, int | float):
+            filled[name] = value
+        elif (fact := fact_of(value)) is not None:
+            filled[name] = fact
+    return filled
+
+
+def fact_of(stored: Any) -> Fact | None:
+    """Read a stored fact; None where it is none."""
+    try:
+        return Fact.from_json(stored)
+    except NotAFact:
+        return None
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+def verdict(said: Said, occurred_at: datetime) -> Fact:
+    """What a verdict says; of a final one after an early one, what changed."""
+    found = part(said, "verdict")
+    early = part(said, "early").get("verdict")
+    if early is None:
+        return with_more(finding(found), said)
+    if early == found.get("verdict"):
+        return Fact("says.unchanged", {"verdict": early})
+    return with_more(
+        Fact("says.changed", {"verdict": found.get("verdict"), "early": early, "what": finding(found)}), said
+    )
+
+
+def finding(found: Said) -> Fact:
+    """The one thing that matters most: of a failed verdict its gravest check."""
+    checks = found.get("checks") or []
+    if found.get("verdict") == "ok":
+        return Fact("says.ok" if found.get("healthy") != "no" else "says.ok_but_unhealthy")
+    if checks:
+        what = check_says(checks[0])
+        return what if found.get("verdict") == "rollback_recommended" else Fact("says.warning", {"what": what})
+    if not found.get("conclusive", True):
+        doubts = [fact for doubt in found.get("doubts") or [] if (fact := fact_of(doubt))]
+        if doubts:
+            return Fact("says.inconclusive", {"doubts": doubts})
+    summary = fact_of(found.get("summary"))
+    return Fact("says.summary", {"summary": summary}) if summary else Fact("says.nothing")
+
+
+def check_says(check: Said) -> Fact:
+    """What one failed check means to people, in numbers."""
+    levels = {"observed": check.get("observed"), "baseline": check.get("baseline")}
+    metric = str(check.get("metric"))
+    if check.get("rule") in SENTENCES_OF_RULES:
+        return Fact(SENTENCES_OF_RULES[str(check["rule"])])
+    if levels["observed"] is None or metric not in METRICS_THAT_SAY:
+        fact = fact_of(check.get("fact"))
+        return Fact("says.check", {"check": fact}) if fact else Fact("says.nothing")
+    if levels["baseline"] is None or same(levels["observed"], levels["baseline"]):
+        return Fact(f"says.{metric}", levels)
+    return Fact(f"says.{metric}_was", levels)
+
+
+METRICS_THAT_SAY = frozenset({"error_rate", "latency_p95", "requests_per_sec", "cpu_usage", "memory_usage"})
+SENTENCES_OF_RULES = {"endpoint_stopped_answering": "says.unreachable", "too_good": "says.too_good"}
+
+
+def same(one: float, other: float) -> bool:
+    """Whether two levels would be written alike, so that "was" says nothing."""
+    return abs(one - other) <= 0.005 * max(abs(one), abs(other))
+
+
+def with_more(what: Fact, said: Said) -> Fact:
+    """Add the last good deployment, and that nothing was stopped in shadow mode."""
+    found = part(said, "verdict")
+    more = []
+    number = part(said, "last_good").get("number")
+    if number and found.get("verdict") != "ok":
+        more.append(Fact("says.last_good", {"number": number}))
+    if found.get("shadow"):
+        more.append(Fact("says.shadow"))
+    for fact in more:
+        what = Fact("says.and", {"what": what, "more": fact})
+    return what
+
+
+def recovered(said: Said, occurred_at: datetime) -> Fact:
+    since = part(said, "bad_since")
+    seconds = seconds_since(since.get("at"), occurred_at)
+    if since.get("number") and seconds is not None:
+        return Fact("says.recovered_since", {"number": since["number"], "after": seconds})
+    return Fact("says.recovered")
+
+
+# --- what else happens ----------------------------------------------------------------------------------------------
+
+
+def endpoint_answers(said: Said, occurred_at: datetime) -> Fact:
+    seconds = seconds_since(said.get("since"), occurred_at)
+    return Fact("says.answers_after", {"after": seconds}) if seconds is not None else Fact("says.answers")
+
+
+def endpoint_silent(said: Said, occurred_at: datetime) -> Fact:
+    params = {"times": said.get("times"), "reason": str(said.get("reason") or "")}
+    return Fact("says.silent" if all(params.values()) else "says.silent_short", params)
+
+
+def rolled_back(said: Said, occurred_at: datetime) -> Fact:
+    number = part(said, "rolls_back_to").get("number")
+    return Fact("says.rolls_back_to", {"number": number}) if number else Fact("says.rolls_back")
+
+
+def acknowledged(said: Said, occurred_at: datetime) -> Fact:
+    who = line(said.get("who") or "", AUTHOR) or Fact("says.somebody")
+    reason = line(said.get("reason") or "", REASON)
+    code = f"says.{said['what']}" if said.get("what") in ACKNOWLEDGED else "says.acknowledged"
+    return Fact(f"{code}_because" if reason else code, {"who": who, "reason": reason})
+
+
+ACKNOWLEDGED = frozenset({"on_it", "rolled_back", "ignored"})
+
+
+def key_made(said: Said, occurred_at: datetime) -> Fact:
+    params: dict[str, Param] = {
+        "who": line(said.get("who") or "", AUTHOR) or Fact("says.somebody"),
+        "name": line(said.get("name") or "", NAME),
+        "prefix": line(said.get("prefix") or "", 20),
+    }
+    return Fact("says.key_made" if params["name"] else "says.key_made_short", params)
+
+
+def member_invited(said: Said, occurred_at: datetime) -> Fact:
+    params: dict[str, Param] = {
+        "who": line(said.get("who") or "", AUTHOR) or Fact("says.somebody"),
+        "email": line(said.get("email") or "", 254),
+        "role": line(said.get("role") or "", NAME),
+    }
+    return Fact("says.invited" if params["email"] and params["role"] else "says.invited_short", params)
+
+
+def seconds_since(text: Any, now: datetime) -> float | None:
+    """Return the seconds from a stored time until now; None where it cannot be read."""
+    try:
+        at = parse_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, (now - at).total_seconds()) if at is not None and at.tzinfo else None
+
+
+WHAT: Mapping[str, Callable[[Said, datetime], Fact]] = {
+    "verdict_issued": verdict,
+    "early_rollback": verdict,
+    "recovered": recovered,
+    "endpoint_silent": endpoint_silent,
+    "endpoint_answers": endpoint_answers,
+    "rolled_back": rolled_back,
+    "acknowledged": acknowledged,
+    "key_made": key_made,
+    "member_invited": member_invited,
+}
