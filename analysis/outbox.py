@@ -56,7 +56,7 @@ def emit_verdicts(
     for pk in sorted(judgements):
         judgement = judgements[pk]
         issued = (early or {}).get(pk)
-        facts = {
+        facts: dict[str, Any] = {
             "verdict": verdict_facts(judgement.verdict),
             "hints": [hint_facts(hint) for hint in judgement.hints[:MOST_HINTS]],
             "last_good": good.get(pk),
@@ -77,7 +77,7 @@ def severity(verdict: Verdict, early: DeploymentVerdict | None) -> Severity:
     """
     if early is None:
         return SEVERITY[verdict.verdict]
-    return Severity.INFO if early.verdict == verdict.verdict else SEVERITY[early.verdict]  # type: ignore[index]
+    return Severity.INFO if early.verdict == verdict.verdict else SEVERITY[early.verdict]
 
 
 def incidents_of(judgements: Mapping[int, Judgement], deployments: Mapping[int, Deployment]) -> dict[int, Incident]:

@@ -196,8 +196,9 @@ def test_the_first_line(kind: str, said: dict[str, Any], english: str, french: s
 
 
 def test_every_kind_has_one_also_when_nothing_is_known() -> None:
+    little: list[dict[str, Any]] = [{}, {"project": None, "deployment": {}}, {"verdict": 5, "deployment": "x"}, ON]
     for kind in KINDS:
-        for said in ({}, {"project": None, "deployment": {}, "verdict": {}}, {"verdict": 5, "deployment": "x"}, ON):
+        for said in little:
             text = headline_of(kind, said, NOW, "en")
             assert text and "unknown" not in text and "None" not in text and "says." not in text and "()" not in text
             assert not text.lower().startswith("event.") and details_of(said, "fr") is not None
