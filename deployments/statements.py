@@ -39,15 +39,18 @@ VALID_FOR = f"greatest({INTERVAL}, '{SHORTEST_USE_S} s')"
 AFTER = f"""set_config('seqpulse.announce', %(announce)s, true), (SELECT {DUE_SOON} FROM written)"""  # noqa: S608  (ours)
 
 # As services.find_or_insert decides. A rollback (rolls_back_to) needs a good earlier deployment of a commit that
-# begins alike, and another commit since.
+# begins alike, and another commit since. MATERIALIZED: else PostgreSQL, where there are few environments, looks at the
+# deployments of all that have this name, and only then at whose they are.
 TRIGGER = f"""
 WITH {CALLING},
-place AS (SELECT environment.id, environment.metrics_endpoint, environment.settle_s, allowed.id AS project_id
+named AS MATERIALIZED (SELECT environment.id, environment.metrics_endpoint, environment.settle_s,
+        environment.project_id, allowed.team_id
     FROM projects_environment AS environment JOIN allowed ON allowed.id = environment.project_id
     WHERE environment.name = %(env)s AND environment.deleting_at IS NULL
-    AND %(given)s IN ('', environment.metrics_endpoint)
-    AND NOT EXISTS (SELECT FROM projects_freeze AS frozen
-        WHERE frozen.team_id = allowed.team_id AND coalesce(frozen.environment_id, environment.id) = environment.id
+    AND %(given)s IN ('', environment.metrics_endpoint)),
+place AS (SELECT * FROM named AS environment
+    WHERE NOT EXISTS (SELECT FROM projects_freeze AS frozen
+        WHERE frozen.team_id = environment.team_id AND coalesce(frozen.environment_id, environment.id) = environment.id
         AND lifted_at IS NULL AND coalesce(ends_at > now(), true))
     AND NOT EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND state = 'running')
     AND (%(idempotency_key)s = '' OR (
