@@ -101,6 +101,8 @@ check: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m mypy --config-file clients/mypy.ini clients/seqpulse.py
+	$(VENV)/bin/vermin --quiet --no-tips --violations --target=3.8- clients/seqpulse.py
 	$(VENV)/bin/lint-imports
 	$(PY) -m djlint --quiet --lint templates
 	$(PY) -m seqpulse.devserver.embedded start

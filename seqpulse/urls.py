@@ -19,6 +19,7 @@ from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
 from security.limits import REAUTHENTICATE, SIGN_IN, limited
+from seqpulse.client_download import ClientView
 from seqpulse.observability.ds_metrics import DsMetricsView
 from seqpulse.observability.exposition import MetricsView
 from seqpulse.observability.health import DatabaseView, HealthView, LiveView, SchedulerHealthView
@@ -96,6 +97,7 @@ limit_by_name(allauth.urls.urlpatterns)
 
 urlpatterns = [
     *api,
+    re_path(r"^cli/seqpulse\.py$", csrf_exempt(ClientView.as_view()), name="client"),
     # Exempt: other methods than GET are refused with 405, not for want of a token.
     re_path(r"^ds-metrics/?$", csrf_exempt(DsMetricsView.as_view()), name="ds-metrics"),
     re_path(r"^health/?$", csrf_exempt(HealthView.as_view()), name="health"),

@@ -39,6 +39,7 @@ GET      sdh                          key      200 otherkey=200
 # health, metrics, documentation
 GET      schema                       everyone 200
 GET      docs                         everyone 200
+GET      client                       everyone 200
 GET      ds-metrics                   everyone 200
 GET      health                       everyone 200
 GET      health-scheduler             everyone 200

@@ -1,0 +1,1306 @@
+#!/usr/bin/env python3
+"""Command line client of SeqPulse: tells it about deployments, and waits for the verdict.
+
+    seqpulse.py run --env prod -- ./deploy.sh     trigger, run the command, finish with its result, wait
+    seqpulse.py trigger | finish RESULT | wait    the same in steps
+    seqpulse.py status | explain                  what is known of a deployment, what its verdict rests on
+
+Needs Python 3.8 or newer and nothing else. Settings: SEQPULSE_URL, SEQPULSE_API_KEY, SEQPULSE_ENV.
+
+Exit codes: 0 passed, 2 usage, 3 refused by the server, 10 warning (--fail-on warning), 20 rollback recommended,
+30 no verdict (not in time, superseded, abandoned), 40 unreachable, 50 frozen; `run` ends with the status of its command
+where that failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import calendar
+import email.utils
+import functools
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+
+VERSION = "1.0"
+PASSED, USAGE, REFUSED, WARNING, ROLLBACK, NO_VERDICT, UNREACHABLE, FROZEN = 0, 2, 3, 10, 20, 30, 40, 50
+
+HOLD_S = 60  # the longest that the server holds a call
+PAUSE_S = 20  # between the begins of two calls while waiting
+CALL_S = 30  # for one call, beside what the server holds it
+MAX_BODY = 8 * 1024 * 1024
+ID_FILE = ".seqpulse-deployment"
+# In the file of the id: the trigger went on without SeqPulse.
+NOTHING = "none"
+
+Json = Dict[str, Any]
+
+
+class Failed(Exception):
+    """The command ends with this exit code. answer: of the server, for --json."""
+
+    def __init__(self, code: int, message: str, answer: Optional[Json] = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.answer = answer
+
+
+class Stopped(BaseException):
+    """A signal asked the client to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+# --- values of an answer: nothing is taken for granted
+
+
+def clean(value: Any, limit: int = 2000) -> str:
+    """Return a text of the server as one harmless line: no control characters, no commands to a CI's log."""
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
+    text = "".join(c if c.isprintable() else " " for c in text[: 4 * limit])
+    text = " ".join(text.split())[:limit]
+    return text.replace("##", "# #").replace("::", ": :")
+
+
+def items(answer: Json, name: str) -> List[Json]:
+    """Return the objects of a list."""
+    found = answer.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def part(answer: Json, name: str) -> Json:
+    """Return an object inside an answer."""
+    found = answer.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def texts(answer: Json, name: str) -> List[str]:
+    """Return the texts of a list, each as one harmless line."""
+    found = answer.get(name)
+    return [clean(one) for one in found] if isinstance(found, list) else []
+
+
+def number(value: Any) -> Optional[float]:
+    """Return a finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
+        return None
+    return float(value)
+
+
+# --- the screen
+
+
+class Screen:
+    """Prints results on standard output, and everything else on standard error. Colours only on a terminal."""
+
+    CODES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.line = ""
+        self.printed = ""
+        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        self.colours = not plain and sys.stdout.isatty()
+
+    def colour(self, name: str, text: str) -> str:
+        return f"\033[{self.CODES[name]}m{text}\033[0m" if self.colours and name else text
+
+    def note(self, text: str) -> None:
+        """Print a line for people."""
+        self.clear()
+        print(f"seqpulse: {text}", file=sys.stderr, flush=True)
+
+    def show(self, text: str = "") -> None:
+        """Print a line of the result, which --json replaces."""
+        self.clear()
+        if not self.as_json:
+            print(text, flush=True)
+
+    def progress(self, text: str, stable: str) -> None:
+        """Show the state of waiting: in place on a terminal, else as a line whenever `stable` changes."""
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            print("\r\033[K" + text[:width], end="", file=sys.stderr, flush=True)
+            self.line = text
+        elif stable != self.printed:
+            self.printed = stable
+            print(f"seqpulse: {text}", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self.line:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            self.line = ""
+
+    def json(self, answer: Json, code: int) -> None:
+        if self.as_json:
+            print(json.dumps({**answer, "exit_code": code}, indent=2), flush=True)
+
+
+# --- calls
+
+
+class Answer(NamedTuple):
+    """What came: the status, the JSON object (None where the body is none), and Retry-After in seconds."""
+
+    status: int
+    body: Optional[Json]
+    retry_after: Optional[float]
+    what: str
+
+
+class NoAnswer(Exception):
+    """No usable answer came. final: another call will not change that."""
+
+    def __init__(self, message: str, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follow no redirect: the key would go wherever an answer says."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+class Server:
+    """The server, called with the key; one connection per call."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url, self.key = url, key
+        self.opener = urllib.request.build_opener(NoRedirect)
+
+    def page(self, deployment: str) -> str:
+        return f"{self.url}/dashboard/deployments/{deployment}/"
+
+    def call(
+        self, path: str, body: Optional[Json] = None, hold_s: float = 0, tick: Optional[Callable[[], None]] = None
+    ) -> Answer:
+        """Call once. Raises NoAnswer.
+
+        The call runs in a thread: no timeout of a socket bounds a name that is not resolved or an answer that drips.
+        tick: called about every second meanwhile.
+        """
+        done: queue.Queue[Any] = queue.Queue()
+        deadline = time.monotonic() + hold_s + CALL_S
+
+        def work() -> None:
+            try:
+                done.put(self._call(path, body, deadline))
+            except NoAnswer as error:
+                done.put(error)
+            except Exception as error:  # whatever a library raises about an answer
+                done.put(NoAnswer(self.words(error)))
+
+        threading.Thread(target=work, daemon=True).start()
+        while True:
+            try:
+                found = done.get(timeout=max(0.01, min(1.0, deadline - time.monotonic())))
+            except queue.Empty:
+                if time.monotonic() >= deadline:
+                    raise NoAnswer(f"no complete answer within {hold_s + CALL_S:.0f} s") from None
+                if tick is not None:
+                    tick()
+                continue
+            if isinstance(found, NoAnswer):
+                raise found
+            return found  # type: ignore[no-any-return]
+
+    def words(self, error: Exception) -> str:
+        """Return an error of a library in words. It never holds the key, which is only in a header."""
+        reason = getattr(error, "reason", None) or error
+        return clean(str(reason).replace(self.key, "***")) or type(error).__name__
+
+    def _call(self, path: str, body: Optional[Json], deadline: float) -> Answer:
+        headers = {"X-API-Key": self.key, "Accept": "application/json", "User-Agent": f"seqpulse-cli/{VERSION}"}
+        data = None
+        if body is not None:
+            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        request = urllib.request.Request(self.url + path, data=data, headers=headers)
+        try:
+            response = self.opener.open(request, timeout=max(1.0, deadline - time.monotonic()))
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            status, head = response.status if hasattr(response, "status") else response.code, response.headers
+            if 300 <= status < 400:
+                target = clean(head.get("Location"), 200) or "another address"
+                raise NoAnswer(f"it redirects to {target}: if that is SeqPulse, set SEQPULSE_URL to it", final=True)
+            raw = self._read(response, deadline)
+        what = clean(head.get("Content-Type"), 60) or "no content type"
+        return Answer(status, parsed(raw), retry_after_of(head.get("Retry-After")), what)
+
+    def _read(self, response: Any, deadline: float) -> bytes:
+        pieces: List[bytes] = []
+        size = 0
+        while True:
+            piece = response.read1(65536) if hasattr(response, "read1") else response.read(65536)
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BODY:
+                raise NoAnswer(f"the answer is larger than {MAX_BODY // 1024 // 1024} MiB", final=True)
+            if time.monotonic() > deadline:
+                raise NoAnswer("the answer came too slowly")
+
+
+def parsed(raw: bytes) -> Optional[Json]:
+    """Return the JSON object of a body, None where it is none."""
+    try:
+        found = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def retry_after_of(text: Any) -> Optional[float]:
+    """Return Retry-After in seconds: a number or a date."""
+    text = str(text or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+
+
+def said(answer: Answer) -> str:
+    """Return the server's words of a refusal."""
+    body = answer.body or {}
+    return clean(part(body, "error").get("message") or body.get("detail") or body.get("message"))
+
+
+def refused(answer: Answer) -> Failed:
+    """Return the end of the command for an answer with 4xx."""
+    body = answer.body
+    if body is None:
+        return Failed(REFUSED, f"HTTP {answer.status} with {answer.what}, not from SeqPulse: is SEQPULSE_URL right?")
+    if answer.status == 423:
+        until = clean(part(part(body, "error"), "fields").get("until"), 60)
+        advice = "" if "force" in said(answer) else "; --force --reason TEXT begins one all the same"
+        return Failed(FROZEN, f"{said(answer) or 'deployments are frozen ' + until}{advice}", body)
+    return Failed(REFUSED, f"refused with HTTP {answer.status}: {said(answer) or 'no reason given'}", body)
+
+
+def foreign(answer: Answer) -> NoAnswer:
+    return NoAnswer(
+        f"HTTP {answer.status} with {answer.what} instead of SeqPulse's JSON: is SEQPULSE_URL right, "
+        "or does a proxy answer?",
+        final=True,
+    )
+
+
+def ask(server: Server, path: str, body: Optional[Json] = None, patience_s: float = 60) -> Json:
+    """Call until there is an answer with 200; 429, 5xx and no answer are repeated. Raises Failed.
+
+    Whatever is called this way may be repeated: a trigger has a key, a second finish is ignored.
+    """
+    deadline = time.monotonic() + patience_s
+    pause = 1.0
+    while True:
+        wanted: Optional[float] = None
+        try:
+            answer = server.call(path, body)
+            if answer.status == 200 and answer.body is not None:
+                return answer.body
+            if answer.status < 400:
+                raise foreign(answer)
+            if answer.status < 500 and answer.status not in (408, 429):
+                raise refused(answer)
+            problem = f"HTTP {answer.status}: {said(answer) or answer.what}"
+            wanted, code = answer.retry_after, REFUSED if answer.status == 429 else UNREACHABLE
+        except NoAnswer as error:
+            problem, code = str(error), UNREACHABLE
+            if error.final:
+                raise Failed(UNREACHABLE, f"{server.url} cannot be used: {error}") from None
+        pause = max(wanted if wanted is not None else 0.0, pause)
+        if time.monotonic() + pause > deadline:
+            text = "refused" if code == REFUSED else f"{server.url} cannot be reached"
+            raise Failed(code, f"{text}: {problem}")
+        time.sleep(pause)
+        pause = min(pause * 2, 20.0)
+
+
+# --- what the CI system says
+
+
+class Build(NamedTuple):
+    """A run of a pipeline: which CI system, and the fields of trigger that it knows."""
+
+    system: str
+    fields: Dict[str, str]
+
+
+def joined(*parts: Optional[str]) -> str:
+    """Join the parts of a key; "" where the first one is missing."""
+    return "-".join(one for one in parts if one) if parts and parts[0] else ""
+
+
+def branch_of(ref: str) -> str:
+    return re.sub(r"^refs/(heads|tags)/|^origin/", "", ref)
+
+
+def github(env: Dict[str, str]) -> Dict[str, str]:
+    commit: Json = {}
+    try:
+        with open(env.get("GITHUB_EVENT_PATH") or "", encoding="utf-8") as file:
+            event = json.loads(file.read(MAX_BODY))
+        commit = part(event, "head_commit") if isinstance(event, dict) else {}
+    except (OSError, ValueError):
+        pass
+    if commit.get("id") != env.get("GITHUB_SHA"):
+        commit = {}
+    run, attempt = env.get("GITHUB_RUN_ID", ""), env.get("GITHUB_RUN_ATTEMPT") or "1"
+    site = f"{env.get('GITHUB_SERVER_URL', '')}/{env.get('GITHUB_REPOSITORY', '')}"
+    return {
+        "idempotency_key": joined(run, attempt),
+        "branch": env.get("GITHUB_HEAD_REF") or env.get("GITHUB_REF_NAME", ""),
+        "commit_sha": env.get("GITHUB_SHA", ""),
+        "commit_message": str(commit.get("message") or ""),
+        "author": str(part(commit, "author").get("name") or ""),
+        "committed_at": str(commit.get("timestamp") or ""),
+        "url": f"{site}/actions/runs/{run}/attempts/{attempt}" if run else "",
+    }
+
+
+def gitlab(env: Dict[str, str]) -> Dict[str, str]:
+    return {
+        "idempotency_key": env.get("CI_JOB_ID", ""),
+        "branch": env.get("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME") or env.get("CI_COMMIT_REF_NAME", ""),
+        "commit_sha": env.get("CI_COMMIT_SHA", ""),
+        "commit_message": env.get("CI_COMMIT_MESSAGE") or env.get("CI_COMMIT_TITLE", ""),
+        "author": re.sub(r"\s*<[^>]*>\s*$", "", env.get("CI_COMMIT_AUTHOR", "")) or env.get("GITLAB_USER_LOGIN", ""),
+        "committed_at": env.get("CI_COMMIT_TIMESTAMP", ""),
+        "url": env.get("CI_JOB_URL") or env.get("CI_PIPELINE_URL", ""),
+    }
+
+
+def jenkins(env: Dict[str, str]) -> Dict[str, str]:
+    return {
+        "idempotency_key": env.get("BUILD_TAG") or env.get("BUILD_URL", ""),
+        "branch": env.get("CHANGE_BRANCH") or env.get("BRANCH_NAME") or env.get("GIT_BRANCH", ""),
+        "commit_sha": env.get("GIT_COMMIT", ""),
+        "author": env.get("CHANGE_AUTHOR_DISPLAY_NAME") or env.get("CHANGE_AUTHOR", ""),
+        "url": env.get("RUN_DISPLAY_URL") or env.get("BUILD_URL", ""),
+    }
+
+
+def circleci(env: Dict[str, str]) -> Dict[str, str]:
+    fallback = joined(env.get("CIRCLE_WORKFLOW_ID"), env.get("CIRCLE_BUILD_NUM"))
+    return {
+        "idempotency_key": env.get("CIRCLE_WORKFLOW_JOB_ID") or fallback,
+        "branch": env.get("CIRCLE_BRANCH") or env.get("CIRCLE_TAG", ""),
+        "commit_sha": env.get("CIRCLE_SHA1", ""),
+        "url": env.get("CIRCLE_BUILD_URL", ""),
+    }
+
+
+def bitbucket(env: Dict[str, str]) -> Dict[str, str]:
+    origin = env.get("BITBUCKET_GIT_HTTP_ORIGIN", "")
+    if not re.match(r"https?://", origin):
+        origin = f"https://bitbucket.org/{env.get('BITBUCKET_REPO_FULL_NAME', '')}"
+    build = env.get("BITBUCKET_BUILD_NUMBER", "")
+    run = env.get("BITBUCKET_PIPELINE_UUID", "").strip("{}") or build
+    return {
+        "idempotency_key": joined(run, env.get("BITBUCKET_STEP_RUN_NUMBER") or "1"),
+        "branch": env.get("BITBUCKET_BRANCH") or env.get("BITBUCKET_TAG", ""),
+        "commit_sha": env.get("BITBUCKET_COMMIT", ""),
+        "url": f"{origin}/pipelines/results/{build}" if build else "",
+    }
+
+
+def azure(env: Dict[str, str]) -> Dict[str, str]:
+    site = env.get("SYSTEM_COLLECTIONURI") or env.get("SYSTEM_TEAMFOUNDATIONCOLLECTIONURI", "")
+    project, build = urllib.parse.quote(env.get("SYSTEM_TEAMPROJECT", "")), env.get("BUILD_BUILDID", "")
+    attempt = f"{env.get('SYSTEM_STAGEATTEMPT') or '1'}.{env.get('SYSTEM_JOBATTEMPT') or '1'}"
+    return {
+        "idempotency_key": joined(build, attempt),
+        "branch": env.get("SYSTEM_PULLREQUEST_SOURCEBRANCH") or env.get("BUILD_SOURCEBRANCH", ""),
+        "commit_sha": env.get("BUILD_SOURCEVERSION", ""),
+        "commit_message": env.get("BUILD_SOURCEVERSIONMESSAGE", ""),
+        "author": env.get("BUILD_SOURCEVERSIONAUTHOR") or env.get("BUILD_REQUESTEDFOR", ""),
+        "url": f"{site.rstrip('/')}/{project}/_build/results?buildId={build}" if site and build else "",
+    }
+
+
+def buildkite(env: Dict[str, str]) -> Dict[str, str]:
+    commit, job = env.get("BUILDKITE_COMMIT", ""), env.get("BUILDKITE_JOB_ID", "")
+    page = env.get("BUILDKITE_BUILD_URL", "")
+    return {
+        "idempotency_key": joined(env.get("BUILDKITE_BUILD_ID"), env.get("BUILDKITE_RETRY_COUNT") or "0"),
+        "branch": env.get("BUILDKITE_BRANCH", ""),
+        "commit_sha": "" if commit == "HEAD" else commit,
+        "commit_message": env.get("BUILDKITE_MESSAGE", ""),
+        "author": env.get("BUILDKITE_BUILD_AUTHOR") or env.get("BUILDKITE_BUILD_CREATOR", ""),
+        "url": f"{page}#{job}" if page and job else page,
+    }
+
+
+def drone(env: Dict[str, str]) -> Dict[str, str]:
+    # A restarted build gets a number of its own.
+    return {
+        "idempotency_key": joined(env.get("DRONE_BUILD_NUMBER"), env.get("DRONE_REPO")),
+        "branch": env.get("DRONE_SOURCE_BRANCH") or env.get("DRONE_COMMIT_BRANCH") or env.get("DRONE_BRANCH", ""),
+        "commit_sha": env.get("DRONE_COMMIT_SHA") or env.get("DRONE_COMMIT", ""),
+        "commit_message": env.get("DRONE_COMMIT_MESSAGE", ""),
+        "author": env.get("DRONE_COMMIT_AUTHOR_NAME") or env.get("DRONE_COMMIT_AUTHOR", ""),
+        "url": env.get("DRONE_BUILD_LINK", ""),
+    }
+
+
+# The variable that tells a CI system, and the words of its job's result, which finish takes without RESULT.
+SYSTEMS: Tuple[Tuple[str, str, Callable[[Dict[str, str]], Dict[str, str]], str], ...] = (
+    ("github", "GITHUB_ACTIONS", github, ""),
+    ("gitlab", "GITLAB_CI", gitlab, "CI_JOB_STATUS"),
+    ("circleci", "CIRCLECI", circleci, ""),
+    ("bitbucket", "BITBUCKET_BUILD_NUMBER", bitbucket, "BITBUCKET_EXIT_CODE"),
+    ("azure", "TF_BUILD", azure, "AGENT_JOBSTATUS"),
+    ("buildkite", "BUILDKITE", buildkite, "BUILDKITE_COMMAND_EXIT_STATUS"),
+    ("drone", "DRONE", drone, "DRONE_BUILD_STATUS"),
+    ("jenkins", "JENKINS_URL", jenkins, ""),
+)
+
+
+def detect(env: Dict[str, str]) -> Build:
+    """Return what the variables of the CI system say. Pure but for GitHub's file of the event."""
+    for name, mark, read, _ in SYSTEMS:
+        if env.get(mark, "").lower() not in ("", "false", "0"):
+            found = read(env)
+            found["branch"] = branch_of(found.get("branch", ""))
+            return Build(name, {field: text for field, text in found.items() if text})
+    return Build("", {})
+
+
+def result_of(env: Dict[str, str]) -> str:
+    """Return the result of the job as the CI system says it after the job; "" where it does not."""
+    variable = next((result for name, _, _, result in SYSTEMS if name == detect(env).system), "")
+    text = env.get(variable, "") if variable else ""
+    if text.isdigit():
+        return "success" if text == "0" else "failed"
+    return "" if text == "running" else text
+
+
+def git(*arguments: str) -> str:
+    """Return the output of git; "" where there is none."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode("utf-8", "replace").strip("\n") if done.returncode == 0 else ""
+
+
+def commit_fields(known: Dict[str, str]) -> Dict[str, str]:
+    """Return `known` with what git says of the commit, where the CI system does not."""
+    wanted = ("commit_sha", "commit_message", "author", "committed_at")
+    if all(known.get(name) for name in wanted):
+        return known
+    sha = known.get("commit_sha", "")
+    if sha and not re.fullmatch(r"[0-9a-fA-F]{4,64}", sha):
+        return known
+    shown = git("log", "-1", "--format=%H%x00%B%x00%an%x00%cI", *([sha] if sha else []), "--").split("\0")
+    found = dict(zip(wanted, (one.strip() for one in shown))) if len(shown) == len(wanted) else {}
+    if not known.get("branch") and found:
+        branch = git("rev-parse", "--abbrev-ref", "HEAD")
+        found["branch"] = "" if branch == "HEAD" else branch
+    return {**{name: text for name, text in found.items() if text}, **known}
+
+
+# --- the verdict
+
+
+def outcome(answer: Json) -> str:
+    """Return ok, warning or rollback. What is not conclusive is a warning."""
+    verdict = answer.get("verdict")
+    if answer.get("conclusive") is False:
+        return "warning"
+    return {"ok": "ok", "rollback_recommended": "rollback"}.get(str(verdict), "warning")
+
+
+def exit_code(answer: Json, fail_on: str) -> int:
+    """Return the exit code of a verdict. In shadow mode it never fails."""
+    found = outcome(answer)
+    if answer.get("shadow") is True or fail_on == "never" or found == "ok":
+        return PASSED
+    if found == "rollback":
+        return ROLLBACK
+    return WARNING if fail_on == "warning" else PASSED
+
+
+def level(value: Any, metric: Any) -> str:
+    """Return a level of a metric with its unit."""
+    found = number(value)
+    if found is None:
+        return "–"
+    if metric in ("error_rate", "cpu_usage", "memory_usage"):
+        return f"{found * 100:.3g} %"
+    return f"{found:.4g}{' ms' if metric == 'latency_p95' else '/s' if metric == 'requests_per_sec' else ''}"
+
+
+HEADERS = ("check", "before", "after", "limit", "result")
+
+
+def rows_of(answer: Json) -> List[Tuple[str, ...]]:
+    """Return the table of checks: metric, before, after, limit, outcome."""
+    return [
+        (
+            clean(check.get("metric"), 40),
+            level(check.get("baseline"), check.get("metric")),
+            level(check.get("observed"), check.get("metric")),
+            level(check.get("limit"), check.get("metric")),
+            clean(check.get("outcome"), 20),
+        )
+        for check in items(answer, "checks")
+    ]
+
+
+TITLES = {"ok": "OK", "warning": "WARNING", "rollback": "ROLLBACK RECOMMENDED"}
+COLOURS = {"ok": "green", "warning": "yellow", "rollback": "red", "critical": "red", "skipped": "dim"}
+
+
+def title_of(answer: Json) -> str:
+    """Return the first words of a verdict."""
+    confidence = number(answer.get("confidence"))
+    more = [] if confidence is None else [f"{confidence * 100:.0f} % confidence"]
+    more += ["not conclusive"] if answer.get("conclusive") is False else []
+    more += ["early: before the window ended"] if answer.get("early") is True else []
+    more += ["shadow mode: never fails a pipeline"] if answer.get("shadow") is True else []
+    return TITLES[outcome(answer)] + (f" ({', '.join(more)})" if more else "")
+
+
+def show_verdict(screen: Screen, answer: Json, page: str) -> None:
+    """Print the verdict, its checks and what probably happened."""
+    found = outcome(answer)
+    screen.show()
+    screen.show(screen.colour(COLOURS[found], f"SeqPulse: {title_of(answer)}"))
+    if answer.get("summary"):
+        screen.show(f"  {clean(answer.get('summary'))}")
+    show_table(screen, answer)
+    for hint in items(answer, "hints"):
+        screen.show(f"  * {clean(hint.get('title'))}: {clean(hint.get('cause'))}")
+    screen.show(f"  {page}")
+    screen.show()
+
+
+def show_table(screen: Screen, answer: Json) -> None:
+    rows = rows_of(answer)
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in [HEADERS, *rows]) for i in range(len(HEADERS))]
+    screen.show()
+    for row in [HEADERS, *rows]:
+        cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3))]
+        last = screen.colour("bold" if row is HEADERS else COLOURS.get(row[4], ""), row[4])
+        screen.show("  " + "  ".join([*cells, last]))
+    screen.show()
+
+
+def explain(screen: Screen, answer: Json, page: str) -> None:
+    """Print everything that a verdict rests on: checks, hints with actions, health, doubts, quality."""
+    show_verdict(screen, {**answer, "hints": []}, page)
+    for check in items(answer, "checks"):
+        mark = clean(check.get("outcome"), 20)
+        name = f"{clean(check.get('metric'), 40)} ({clean(check.get('rule'), 40)})"
+        screen.show(f"  {screen.colour(COLOURS.get(mark, ''), mark):8} {name}: {clean(check.get('sentence'))}")
+    for hint in items(answer, "hints"):
+        screen.show()
+        screen.show(screen.colour("bold", f"  {clean(hint.get('title'))} ({clean(hint.get('severity'), 20)})"))
+        for name in ("cause", "impact"):
+            if hint.get(name):
+                screen.show(f"    {name}: {clean(hint.get(name))}")
+        for name, mark in (("evidence", "-"), ("actions", "→")):
+            for one in texts(hint, name):
+                screen.show(f"    {mark} {one}")
+    basis, health, quality = (part(answer, name) for name in ("basis", "health", "quality"))
+    lines = [f"requests judged: {clean(basis.get('requests'))} after, {clean(basis.get('requests_before'))} before"]
+    lines += [f"healthy now: {clean(health.get('healthy'))}"]
+    lines += [f"  {clean(one.get('reason'))}" for one in items(health, "reasons")]
+    lines += [f"doubt: {clean(one.get('reason'))}" for one in items(basis, "doubts")]
+    lines += [f"data: {clean(one.get('message'))}" for one in items(quality, "issues")]
+    screen.show()
+    for line in lines:
+        screen.show(f"  {line}")
+
+
+# --- annotations and summaries of CI systems
+
+
+def markdown(text: str) -> str:
+    """Escape a text for Markdown and HTML."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~#@])", r"\\\1", text)
+
+
+def summary_of(answer: Json, page: str) -> str:
+    """Return the verdict as Markdown."""
+    lines = [f"### SeqPulse: {markdown(title_of(answer))}", "", markdown(clean(answer.get("summary"))), ""]
+    rows = rows_of(answer)
+    if rows:
+        lines += ["| " + " | ".join(HEADERS) + " |", "|---|---:|---:|---:|---|"]
+        lines += ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in rows]
+        lines += [""]
+    for hint in items(answer, "hints"):
+        lines.append(f"- **{markdown(clean(hint.get('title')))}** {markdown(clean(hint.get('cause')))}")
+        lines += [f"  - {markdown(one)}" for one in texts(hint, "actions")]
+    return "\n".join([*lines, "", f"[Deployment]({page})", ""])
+
+
+def append(path: Optional[str], text: str) -> None:
+    """Append to a file that the CI system names; a verdict does not fail for want of it."""
+    if path:
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            print(f"seqpulse: {clean(path)} cannot be written: {error.strerror}", file=sys.stderr)
+
+
+def keep(system: str, values: Dict[str, str], dotenv: Optional[str]) -> None:
+    """Hand values to later steps: outputs of GitHub and Azure, a dotenv file, Buildkite's meta-data."""
+    lines = {name: clean(text, 500) for name, text in values.items()}
+    env = os.environ
+    if system == "github":
+        append(env.get("GITHUB_OUTPUT"), "".join(f"{name}={text}\n" for name, text in lines.items()))
+    if system == "azure":
+        for name, text in lines.items():
+            print(f"##vso[task.setvariable variable=SEQPULSE_{name.upper()};isOutput=true]{text}", flush=True)
+    if system == "buildkite" and "deployment_id" in lines:
+        agent("meta-data", "set", "seqpulse-deployment-id", lines["deployment_id"])
+    append(dotenv, "".join(f"SEQPULSE_{name.upper()}={text}\n" for name, text in lines.items()))
+
+
+def agent(*arguments: str, text: str = "") -> None:
+    """Call Buildkite's agent, where it is there."""
+    if shutil.which("buildkite-agent"):
+        try:
+            subprocess.run(
+                ["buildkite-agent", *arguments],
+                input=text.encode(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=20,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError):
+            pass
+
+
+def annotate(system: str, answer: Json, page: str) -> None:
+    """Write the verdict where the CI system shows it."""
+    found, env = outcome(answer), os.environ
+    text = f"{title_of(answer)}. {clean(answer.get('summary'))} {page}"
+    if system == "github":
+        kind = {"ok": "notice", "warning": "warning", "rollback": "error"}[found]
+        escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        # On standard error: the runner reads both, and --json has standard output for itself.
+        print(f"::{kind} title=SeqPulse::{escaped}", file=sys.stderr, flush=True)
+        append(env.get("GITHUB_STEP_SUMMARY"), summary_of(answer, page))
+    if system == "azure":
+        if found != "ok":
+            kind = "error" if found == "rollback" else "warning"
+            print(f"##vso[task.logissue type={kind}]SeqPulse: {text}", file=sys.stderr, flush=True)
+        directory = env.get("AGENT_TEMPDIRECTORY") or tempfile.gettempdir()
+        path = os.path.join(directory, f"seqpulse-{uuid.uuid4().hex}.md")
+        append(path, summary_of(answer, page))
+        print(f"##vso[task.uploadsummary]{path}", file=sys.stderr, flush=True)
+    if system == "buildkite":
+        style = {"ok": "success", "warning": "warning", "rollback": "error"}[found]
+        agent("annotate", "--style", style, "--context", "seqpulse", text=summary_of(answer, page))
+
+
+# --- commands
+
+
+class Client:
+    """The commands, with their options."""
+
+    def __init__(self, options: argparse.Namespace, screen: Screen, server: Server) -> None:
+        self.options, self.screen, self.server = options, screen, server
+        self.env = dict(os.environ)
+        self.system = detect(self.env).system
+
+    # the id between the steps of a pipeline
+
+    def remember(self, deployment: str) -> None:
+        try:
+            with open(self.options.id_file, "w", encoding="ascii") as file:
+                file.write(deployment + "\n")
+        except OSError as error:
+            self.screen.note(f"{self.options.id_file} cannot be written ({error.strerror}): pass --deployment")
+
+    def remembered(self) -> str:
+        """Return the id of the deployment of this pipeline, NOTHING or ""."""
+        given = getattr(self.options, "deployment", None) or self.env.get("SEQPULSE_DEPLOYMENT_ID", "")
+        if not given:
+            try:
+                with open(self.options.id_file, encoding="ascii") as file:
+                    given = file.read(200).strip()
+            except (OSError, ValueError):
+                return ""
+        if given == NOTHING:
+            return given
+        try:
+            return str(uuid.UUID(given))
+        except ValueError:
+            raise Failed(USAGE, f"{clean(given, 60)!r} is not the id of a deployment") from None
+
+    def find(self) -> str:
+        """Return the id of the deployment: given, of this pipeline, else by the pipeline's key, else the latest."""
+        found = self.remembered()
+        if found:
+            return found
+        query = {"limit": "20", **({"environment": self.options.env} if self.options.env else {})}
+        answer = ask(self.server, "/deployments?" + urllib.parse.urlencode(query), None, self.options.retry_for)
+        rows = items(answer, "results")
+        key = self.options.key or detect(self.env).fields.get("idempotency_key")
+        named = [row for row in rows if key and row.get("idempotency_key") == key]
+        if key and not named and self.options.command == "wait":
+            raise Failed(NO_VERDICT, "this pipeline has begun no deployment: call trigger first")
+        for row in named or rows:
+            try:
+                return str(uuid.UUID(str(row.get("deployment_id"))))
+            except ValueError:
+                continue
+        raise Failed(NO_VERDICT, "there is no deployment yet")
+
+    # trigger
+
+    def body(self) -> Json:
+        """Return the body of trigger: options, then what the CI system says, then git."""
+        options = self.options
+        if not options.env:
+            raise Failed(USAGE, "the environment is missing: set SEQPULSE_ENV or pass --env")
+        names = ("branch", "commit_sha", "commit_message", "author", "committed_at", "url", "version", "kind")
+        given = {name: getattr(options, name) for name in names if getattr(options, name)}
+        fields = commit_fields({**detect(self.env).fields, **given})
+        # Without a CI system each call is an attempt of its own, and its repetition the same one.
+        key = options.key or fields.pop("idempotency_key", "") or f"local-{uuid.uuid4()}"
+        body: Json = {**fields, "env": options.env, "idempotency_key": key, "wait_for_pre": True}
+        if options.force:
+            body["force"] = True
+        for name in ("reason", "settle_seconds", "metrics_endpoint"):
+            if getattr(options, name) is not None:
+                body[name] = getattr(options, name)
+        if options.policy:
+            body["policy"] = read_file(options.policy, "--policy")
+        return body
+
+    def trigger(self) -> Tuple[str, Json]:
+        """Begin a deployment; return its id and the answer."""
+        body = self.body()
+        forget(self.options.id_file)
+        try:
+            answer = ask(self.server, "/deployments/trigger", body, self.options.retry_for)
+        except Failed as error:
+            if error.code == UNREACHABLE and self.options.on_unreachable == "pass":
+                self.remember(NOTHING)
+            raise
+        try:
+            deployment = str(uuid.UUID(str(answer.get("deployment_id"))))
+        except ValueError:
+            raise Failed(
+                UNREACHABLE, f"{self.server.url} did not answer with a deployment_id: is it SeqPulse?"
+            ) from None
+        self.remember(deployment)
+        what = "begins" if answer.get("status") == "created" else "is known already"
+        self.screen.note(f"deployment #{clean(answer.get('number'), 20)} {what} in {clean(body['env'])}")
+        if answer.get("message"):
+            self.screen.note(clean(answer.get("message")))
+        pre = part(answer, "pre")
+        if pre.get("status") in ("failed", "pending"):
+            self.screen.note(f"no sample of the old version: {clean(pre.get('message') or pre.get('status'))}")
+        self.screen.note(self.server.page(deployment))
+        keep(self.system, {"deployment_id": deployment, "number": clean(answer.get("number"), 20)}, self.options.dotenv)
+        return deployment, answer
+
+    def do_trigger(self) -> int:
+        self.screen.json(self.trigger()[1], PASSED)
+        return PASSED
+
+    # finish
+
+    def finish(self, deployment: str, result: str, patience_s: float) -> Json:
+        """Tell that the deployment is complete. deployment: "" finds it by the pipeline's key."""
+        body: Json = {"result": result}
+        if deployment:
+            body["deployment_id"] = deployment
+        else:
+            key = self.options.key or detect(self.env).fields.get("idempotency_key")
+            if not self.options.env:
+                raise Failed(USAGE, "which deployment? Pass --deployment, or --env to find it there")
+            body.update({"env": self.options.env, **({"idempotency_key": key} if key else {})})
+        answer = ask(self.server, "/deployments/finish", body, patience_s)
+        self.screen.note(f"finish ({clean(result, 40)}): {clean(answer.get('message') or answer.get('status'))}")
+        if answer.get("status") == "not_found":
+            raise Failed(REFUSED, "this project has no such deployment", answer)
+        return answer
+
+    def do_finish(self) -> int:
+        result = self.options.result or result_of(self.env)
+        if not result:
+            raise Failed(USAGE, "RESULT is missing: success, failed, cancelled or the word of your CI system")
+        deployment = self.remembered()
+        if deployment == NOTHING:
+            return self.skipped()
+        answer = self.finish(deployment, result, self.options.retry_for)
+        if not deployment and answer.get("deployment_id"):
+            self.remember(clean(answer["deployment_id"], 40))
+        self.screen.json(answer, PASSED)
+        return PASSED
+
+    def skipped(self) -> int:
+        self.screen.note("trigger could not reach SeqPulse, so there is no deployment: nothing to do")
+        self.screen.json({"deployment_id": None}, PASSED)
+        return PASSED
+
+    # wait
+
+    def wait(self, deployment: str) -> int:
+        """Wait for the verdict and show it; return the exit code."""
+        answer = self.gate(deployment)
+        page = self.server.page(deployment)
+        code = exit_code(answer, self.options.fail_on)
+        show_verdict(self.screen, answer, page)
+        if answer.get("message"):
+            self.screen.note(clean(answer.get("message")))
+        annotate(self.system, answer, page)
+        values = {name: clean(answer.get(name), 60) for name in ("verdict", "gate", "confidence")}
+        keep(self.system, {"deployment_id": deployment, **values, "exit_code": str(code)}, self.options.dotenv)
+        self.screen.json(answer, code)
+        return code
+
+    def gate(self, deployment: str) -> Json:
+        """Return the verdict. Raises Failed: none in time, none ever, unreachable for --retry-for seconds."""
+        deadline = time.monotonic() + self.options.timeout
+        trouble_since: Optional[float] = None
+        seen: Json = {}
+        while True:
+            begun = time.monotonic()
+            hold_s = int(max(0, min(HOLD_S, deadline - begun)))
+            wanted, problem, reachable = 0.0, "", False
+            try:
+                answer = self.server.call(
+                    f"/deployments/{deployment}/verdict?wait={hold_s}",
+                    hold_s=hold_s,
+                    tick=functools.partial(self.progress, seen, deadline),
+                )
+                found = self.verdict_in(answer)
+                if found is not None:
+                    return found
+                wanted = answer.retry_after or 0.0
+                reachable = answer.status in (202, 429)
+                problem = "" if answer.status == 202 else f"HTTP {answer.status}: {said(answer) or answer.what}"
+                seen = answer.body or seen if answer.status == 202 else seen
+            except NoAnswer as error:
+                problem = str(error)
+                if error.final:
+                    raise Failed(UNREACHABLE, f"{self.server.url} cannot be used: {error}") from None
+            now = time.monotonic()
+            trouble_since = None if reachable else trouble_since or begun
+            pause = max(wanted, PAUSE_S - (now - begun), 0.0)
+            if trouble_since is not None and now + pause - trouble_since > self.options.retry_for:
+                raise Failed(UNREACHABLE, f"{self.server.url} cannot be reached: {problem}")
+            if problem:
+                self.screen.note(f"{problem}; asking again in {pause:.0f} s")
+            if now + pause >= deadline:
+                why = problem or "pending: " + self.counted(seen)
+                raise Failed(NO_VERDICT, f"no verdict within {self.options.timeout:g} s ({why})", seen)
+            while time.monotonic() < now + pause:
+                self.progress(seen, deadline)
+                time.sleep(min(1.0, max(0.01, now + pause - time.monotonic())))
+
+    @staticmethod
+    def verdict_in(answer: Answer) -> Optional[Json]:
+        """Return the verdict of an answer, None where to ask again. Raises Failed, NoAnswer."""
+        body = answer.body
+        if answer.status == 200 and body is not None and body.get("gate") in ("pass", "fail"):
+            return body
+        if answer.status == 202 and body is not None:
+            return None
+        if answer.status < 400:
+            raise foreign(answer)
+        if answer.status == 409 and body is not None:
+            raise Failed(NO_VERDICT, f"there will be no verdict: {said(answer)}", body)
+        if answer.status < 500 and answer.status not in (408, 429):
+            raise refused(answer)
+        return None
+
+    @staticmethod
+    def counted(seen: Json) -> str:
+        samples = part(seen, "samples")
+        if seen.get("state") == "running":
+            return "not finished yet: the window begins with finish"
+        return f"{clean(samples.get('collected'), 10) or '?'} of {clean(samples.get('expected'), 10) or '?'} samples"
+
+    def progress(self, seen: Json, deadline: float) -> None:
+        """Show samples, findings so far and the time that is left."""
+        text = self.counted(seen) if seen else "waiting for the verdict"
+        findings = [clean(one.get("sentence") or one.get("metric"), 120) for one in items(seen, "findings")]
+        if seen.get("state") == "finished":
+            text += f"; findings so far: {', '.join(findings) if findings else 'none'}"
+        due = seen.get("verdict_due_at")
+        left = seconds_until(due) if isinstance(due, str) else None
+        if left is not None:
+            shown = f"{text}; {minutes(left)} left"
+        else:
+            shown = f"{text}; gives up in {minutes(deadline - time.monotonic())}"
+        self.screen.progress(shown, text)
+
+    def do_wait(self) -> int:
+        deployment = self.find()
+        return self.skipped() if deployment == NOTHING else self.wait(deployment)
+
+    # run
+
+    def do_run(self) -> int:
+        command = self.options.argv
+        if command[:1] == ["--"]:
+            command = command[1:]
+        if not command:
+            raise Failed(USAGE, "the command is missing: run [options] -- COMMAND [ARGUMENT …]")
+        child = Child(command, quiet=self.options.json)
+        deployment = ""
+        try:
+            deployment = self.trigger()[0]
+        except Failed as error:
+            if error.code != UNREACHABLE or self.options.on_unreachable != "pass":
+                raise
+            self.screen.note(f"{error.message}: the command runs without SeqPulse")
+        except Stopped as stopped:
+            # The trigger may have arrived; the next one supersedes it.
+            return 128 + stopped.number
+        status = child.run()
+        result = "success" if status == 0 else "cancelled" if child.stopped_by else "failed"
+        code = self.finish_run(deployment, result, status, child)
+        if status == 0 and not child.stopped_by and deployment and code == PASSED:
+            return self.wait(deployment)
+        self.screen.json({"deployment_id": deployment or None, "result": result, "command_status": status}, code)
+        return code
+
+    def finish_run(self, deployment: str, result: str, status: int, child: Child) -> int:
+        """Send finish; return with what to end if nothing is to be waited for. A failed command's own status wins."""
+        code = status or (128 + child.stopped_by if child.stopped_by else PASSED)
+        if not deployment:
+            return code
+        # Who sent a signal kills soon.
+        patience_s = min(5.0, self.options.retry_for) if child.stopped_by else self.options.retry_for
+        try:
+            self.finish(deployment, result, patience_s)
+        except Failed as error:
+            if code:
+                self.screen.note(error.message)
+                return code
+            raise
+        return code
+
+    # reading
+
+    def do_status(self) -> int:
+        deployment = self.find()
+        if deployment == NOTHING:
+            return self.skipped()
+        answer = ask(self.server, f"/deployments/{deployment}", None, self.options.retry_for)
+        show = self.screen.show
+        show(f"deployment #{clean(answer.get('number'), 20)} in {clean(answer.get('environment'))}")
+        message = (str(answer.get("commit_message") or "").splitlines() or [""])[0]
+        rows = [
+            ("state", answer.get("state")),
+            ("verdict", answer.get("verdict") or "none yet"),
+            ("samples", self.counted(answer)),
+            ("commit", f"{answer.get('commit_sha') or ''} {message}".strip()),
+            ("branch", answer.get("branch")),
+            ("author", answer.get("author")),
+            ("started", answer.get("started_at")),
+            ("finished", answer.get("finished_at")),
+            ("healthy now", answer.get("healthy")),
+        ]
+        for name, value in rows:
+            if value:
+                show(f"  {name:12} {clean(value, 200)}")
+        show(f"  {self.server.page(deployment)}")
+        self.screen.json(answer, PASSED)
+        return PASSED
+
+    def do_explain(self) -> int:
+        deployment = self.find()
+        if deployment == NOTHING:
+            return self.skipped()
+        path = f"/deployments/{deployment}/verdict"
+        deadline = time.monotonic() + self.options.retry_for
+        while True:
+            problem, final = "", False
+            try:
+                answer = self.server.call(path)
+                found = self.verdict_in(answer)
+                if found is not None:
+                    explain(self.screen, found, self.server.page(deployment))
+                    self.screen.json(found, PASSED)
+                    return PASSED
+                if answer.status == 202:
+                    raise Failed(NO_VERDICT, f"no verdict yet: {self.counted(answer.body or {})}", answer.body)
+                problem, pause = f"HTTP {answer.status}: {said(answer) or answer.what}", answer.retry_after or 2.0
+            except NoAnswer as error:
+                problem, pause, final = str(error), 2.0, error.final
+            if final or time.monotonic() + pause > deadline:
+                raise Failed(UNREACHABLE, f"{self.server.url} cannot be reached: {problem}")
+            time.sleep(pause)
+
+
+class Child:
+    """The command of `run`. Signals that ask to stop are passed on to it. stopped_by: the first of them."""
+
+    def __init__(self, command: List[str], quiet: bool) -> None:
+        self.command, self.quiet = command, quiet
+        self.process: Optional[subprocess.Popen[bytes]] = None
+        self.stopped_by = 0
+
+    def run(self) -> int:
+        """Run the command; return its exit status as a shell does."""
+        ends = [signal.SIGINT, signal.SIGTERM]
+        ends += [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+        before = {number: signal.signal(number, self.pass_on) for number in ends}
+        try:
+            # With --json standard output is for the answer alone.
+            self.process = subprocess.Popen(self.command, stdout=sys.stderr if self.quiet else None)
+            if self.stopped_by:
+                self.process.send_signal(self.stopped_by)
+            status = self.process.wait()
+        except (OSError, ValueError) as error:
+            print(f"seqpulse: {clean(self.command[0], 200)}: {getattr(error, 'strerror', error)}", file=sys.stderr)
+            return 127 if isinstance(error, FileNotFoundError) else 126
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return 128 - status if status < 0 else status
+
+    def pass_on(self, number: int, _frame: Any) -> None:
+        self.stopped_by = self.stopped_by or number
+        if self.process is not None and not self.from_terminal(number):
+            try:
+                self.process.send_signal(number)
+            except OSError:
+                pass  # ended meanwhile
+
+    @staticmethod
+    def from_terminal(number: int) -> bool:
+        """Return whether the terminal has sent the signal to the command as well: Ctrl-C goes to all in front."""
+        if number != signal.SIGINT:
+            return False
+        try:
+            return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+        except (OSError, AttributeError):
+            return False
+
+
+def seconds_until(text: str) -> Optional[float]:
+    try:
+        at = time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return None
+    return max(0.0, calendar.timegm(at) - time.time())
+
+
+def minutes(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    return f"{whole // 60}:{whole % 60:02d} min"
+
+
+def forget(path: str) -> None:
+    try:
+        os.remove(path)
+    except OSError:
+        pass
+
+
+def read_file(path: str, option: str) -> str:
+    """Return the text of a file. Raises Failed."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(1024 * 1024)
+    except (OSError, ValueError) as error:
+        raise Failed(USAGE, f"{option}: {path} cannot be read: {getattr(error, 'strerror', error)}") from None
+
+
+# --- options
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"seqpulse: {message}\n")
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 86400 * 7:
+        raise ValueError
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line. Options stand after the command."""
+    env = os.environ
+    common = Parser(add_help=False)
+    common.add_argument("--url", default=env.get("SEQPULSE_URL"), help="address of SeqPulse (SEQPULSE_URL)")
+    common.add_argument("--key-file", help="file with the API key (else SEQPULSE_API_KEY)")
+    common.add_argument("--env", default=env.get("SEQPULSE_ENV"), help="name of the environment (SEQPULSE_ENV)")
+    common.add_argument("--key", help="idempotency key; by default the run and its attempt, as the CI system says")
+    common.add_argument("--id-file", default=env.get("SEQPULSE_ID_FILE") or ID_FILE, help="keeps the id between steps")
+    common.add_argument("--dotenv", help="file to append SEQPULSE_… values to, for later jobs")
+    common.add_argument("--json", action="store_true", help="print the server's answer instead of text")
+    common.add_argument(
+        "--on-unreachable",
+        choices=("pass", "fail"),
+        default=env.get("SEQPULSE_ON_UNREACHABLE") or "fail",
+        help="whether the pipeline goes on without SeqPulse",
+    )
+    common.add_argument(
+        "--retry-for", type=seconds, default=60.0, metavar="SECONDS", help="how long to try to reach it (60)"
+    )
+    deploy = Parser(add_help=False)
+    for option, name in (
+        ("--branch", "branch"),
+        ("--commit", "commit_sha"),
+        ("--message", "commit_message"),
+        ("--author", "author"),
+        ("--committed-at", "committed_at"),
+        ("--build-url", "url"),
+        ("--version", "version"),
+        ("--endpoint", "metrics_endpoint"),
+    ):
+        deploy.add_argument(option, dest=name)
+    deploy.add_argument("--kind", choices=("deployment", "rollback", "verification"))
+    deploy.add_argument("--settle", type=int, dest="settle_seconds", metavar="SECONDS")
+    deploy.add_argument("--policy", metavar="FILE", help="a seqpulse.toml")
+    deploy.add_argument("--force", action="store_true", help="supersede a running deployment; pass a freeze (--reason)")
+    deploy.add_argument("--reason", help="why --force; it is recorded")
+    gate = Parser(add_help=False)
+    gate.add_argument(
+        "--fail-on",
+        choices=("warning", "rollback", "never"),
+        default=env.get("SEQPULSE_FAIL_ON") or "rollback",
+        help="from which verdict on the exit code is not 0",
+    )
+    gate.add_argument(
+        "--timeout", type=seconds, default=3600.0, metavar="SECONDS", help="how long to wait for the verdict (3600)"
+    )
+    one = Parser(add_help=False)
+    one.add_argument("--deployment", metavar="ID", help="by default the one of this pipeline")
+
+    description = (__doc__ or "").strip()
+    raw = argparse.RawDescriptionHelpFormatter
+    top = Parser(prog="seqpulse", description=description, formatter_class=raw)
+    top.add_argument("--version", action="version", version=f"seqpulse {VERSION}", help="print the version")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    commands.required = True
+    commands.add_parser("trigger", parents=[common, deploy], help="a deployment begins")
+    finish = commands.add_parser("finish", parents=[common, one], help="it is complete")
+    finish.add_argument("result", nargs="?", metavar="RESULT", help="success, failed, cancelled or your CI's word")
+    commands.add_parser("wait", parents=[common, gate, one], help="wait for the verdict")
+    run = commands.add_parser(
+        "run",
+        parents=[common, deploy, gate],
+        help="all of it around a command",
+        usage="seqpulse run [options] -- COMMAND",
+    )
+    run.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
+    commands.add_parser("status", parents=[common, one], help="what is known of a deployment")
+    commands.add_parser("explain", parents=[common, one], help="what its verdict rests on")
+    return top
+
+
+def server_of(options: argparse.Namespace, screen: Screen) -> Server:
+    """Return the server with its key. Raises Failed: settings are missing or wrong."""
+    url = (options.url or "").strip().rstrip("/")
+    if not url:
+        raise Failed(USAGE, "the address of SeqPulse is missing: set SEQPULSE_URL or pass --url")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urllib.parse.urlsplit("")
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or re.search(r"\s", url):
+        raise Failed(USAGE, "SEQPULSE_URL has to be an address like https://seqpulse.example.com")
+    if parts.username is not None:
+        raise Failed(USAGE, "SEQPULSE_URL must not contain a user name or password")
+    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
+        screen.note("the address begins with http://, so the API key travels unencrypted")
+    return Server(url, key_of(options, screen))
+
+
+def key_of(options: argparse.Namespace, screen: Screen) -> str:
+    """Return the API key. Raises Failed, without the key in its words."""
+    key, where = os.environ.get("SEQPULSE_API_KEY", ""), "SEQPULSE_API_KEY"
+    if options.key_file:
+        key, where = read_file(options.key_file, "--key-file"), options.key_file
+        mode = os.stat(options.key_file).st_mode
+        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            screen.note(f"{where} can be read by others: chmod 600 {where}")
+    key = key.strip()
+    if not key:
+        raise Failed(
+            USAGE, "the API key is missing: set SEQPULSE_API_KEY in the secrets of your CI, or pass --key-file"
+        )
+    if not re.fullmatch(r"[!-~]{1,500}", key):
+        raise Failed(USAGE, f"{where} does not hold an API key: one line of letters and digits that begins with sp_")
+    return key
+
+
+def stop(number: int, _frame: Any) -> None:
+    raise Stopped(number)
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run a command; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    options = parser().parse_args(arguments)
+    for name, allowed in (("on_unreachable", ("pass", "fail")), ("fail_on", ("warning", "rollback", "never"))):
+        if getattr(options, name, allowed[0]) not in allowed:
+            print(f"seqpulse: SEQPULSE_{name.upper()} has to be one of {', '.join(allowed)}", file=sys.stderr)
+            return USAGE
+    screen = Screen(options.json)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        client = Client(options, screen, server_of(options, screen))
+        return int(getattr(client, f"do_{options.command}")())
+    except Failed as error:
+        code = error.code
+        if code == UNREACHABLE and options.on_unreachable == "pass":
+            code = PASSED
+        screen.note(error.message + (" (going on: --on-unreachable pass)" if code != error.code else ""))
+        screen.json(error.answer or {"error": {"message": error.message}}, code)
+        return code
+    except Stopped as stopped:
+        screen.clear()
+        return 128 + stopped.number
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PASSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
