@@ -15,6 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from analysis.tests.factories import make_verdict
+from common import database
+from deployments import statements
 from deployments.models import Deployment, DeploymentKey
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import ENDPOINT, Pipeline
@@ -385,3 +387,29 @@ def test_a_call_over_a_lost_connection_is_answered_over_a_new_one(shop: World) -
             assert call().status_code == 200
         assert "connection_lost" in {line["event"] for line in logs}
     assert [*Deployment.objects.order_by("pk").values_list("state", flat=True)] == ["finished", "running"]
+
+
+def loops_of(node: dict[str, Any], table: str) -> list[int]:
+    """Return how often each scan of the table was run, in a plan of EXPLAIN ANALYZE."""
+    below = [loops for child in node.get("Plans", []) for loops in loops_of(child, table)]
+    is_scan = node.get("Relation Name") == table and "Scan" in node["Node Type"]
+    return [node["Actual Loops"], *below] if is_scan else below
+
+
+@pytest.mark.django_db
+def test_a_trigger_looks_at_no_deployments_of_other_environments(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other projects have environments of the same name."""
+    for number in range(10):
+        create_project(f"other {number}", environment="prod", endpoint=ENDPOINT)
+    plans: list[Any] = []
+
+    def explained(statement: str, values: Any) -> Any:
+        plans.extend(database.prepared("EXPLAIN (ANALYZE, FORMAT JSON) " + statement, values))
+        return database.prepared(statement, values)
+
+    monkeypatch.setattr(statements, "prepared", explained)
+    with transaction.atomic():
+        shop.pipeline.trigger(commit_sha=SHA)
+    [([plan],)] = plans
+    loops = loops_of(plan["Plan"], "deployments")
+    assert loops and max(loops) == 1
