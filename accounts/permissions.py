@@ -27,6 +27,7 @@ class Action(StrEnum):
     MARK_VERDICT = "mark_verdict", Role.MEMBER
     REPLAY = "replay", Role.MEMBER
     RERUN_ANALYSIS = "rerun_analysis", Role.MEMBER
+    FREEZE = "freeze", Role.MEMBER
     # Actions that affect later verdicts: policy, baseline, what is measured and how, and who may change that.
     CHANGE_POLICY = "change_policy", Role.ADMIN
     EXCLUDE_WINDOW = "exclude_window", Role.ADMIN
@@ -36,6 +37,7 @@ class Action(StrEnum):
     CHANGE_ENVIRONMENT = "change_environment", Role.ADMIN
     MANAGE_SIGNING = "manage_signing", Role.ADMIN
     MANAGE_KEYS = "manage_keys", Role.ADMIN
+    MANAGE_CHANNELS = "manage_channels", Role.ADMIN
     INVITE = "invite", Role.ADMIN
     CHANGE_MEMBERS = "change_members", Role.ADMIN
     RENAME_TEAM = "rename_team", Role.ADMIN

@@ -17,12 +17,13 @@ from dashboard.deployments import views as deployments
 from dashboard.environments import views as environments
 from dashboard.events import views as events
 from dashboard.hints import views as hints
+from dashboard.notifications import views as notifications
 from dashboard.overview import views as overview
 from dashboard.policies import views as policies
 from dashboard.projects import environment_settings, secrets, settings
 from dashboard.projects import views as projects
 from dashboard.status import views as status
-from dashboard.teams import joining
+from dashboard.teams import freezes, joining
 from dashboard.teams import views as teams
 
 app_name = "dashboard"
@@ -31,6 +32,7 @@ DEPLOYMENT = "dashboard/deployments/<uuid:uuid>/"
 PROJECT = "dashboard/projects/<uuid:uuid>/"
 ENVIRONMENT = "dashboard/environments/<int:environment_id>/"
 TEAM = "dashboard/teams/<int:team_id>/"
+CHANNEL = "dashboard/channels/<uuid:uuid>/"
 INVITATION = f"{TEAM}invitations/<int:invitation_id>/"
 MEMBER = f"{TEAM}members/<int:membership_id>/"
 
@@ -102,6 +104,16 @@ urlpatterns = [
     *route(f"{ENVIRONMENT}windows/<int:window_id>/remove/", policies.include, "include-window"),
     *route("dashboard/teams/", teams.teams, "teams"),
     *route(TEAM, teams.team, "team"),
+    *route(f"{TEAM}channels/", notifications.channels, "channels"),
+    *route(f"{TEAM}channels/new/<str:kind>/", notifications.new, "channel-new"),
+    *route(CHANNEL, notifications.channel, "channel"),
+    *route(f"{CHANNEL}test/", notifications.test, "channel-test"),
+    *route(f"{CHANNEL}disable/", notifications.disable, "channel-disable"),
+    *route(f"{CHANNEL}enable/", notifications.enable, "channel-enable"),
+    *route(f"{CHANNEL}delete/", notifications.delete, "channel-delete"),
+    *route(f"{CHANNEL}deliveries/<int:delivery_id>/again/", notifications.send_again, "delivery-again"),
+    *route(f"{TEAM}freezes/", freezes.freezes, "freezes"),
+    *route(f"{TEAM}freezes/<int:freeze_id>/lift/", freezes.lift, "freeze-lift"),
     *route(f"{TEAM}rename/", teams.rename, "team-rename"),
     *route(f"{TEAM}delete/", teams.delete, "team-delete"),
     *route(f"{TEAM}leave/", teams.leave, "team-leave"),

@@ -4,8 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, overload
+from urllib.parse import urlsplit
 
 import structlog
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -26,15 +29,20 @@ logger = structlog.get_logger(__name__)
 
 # Seconds after the first, second, … failed attempt; after the last, the last again until it is of no use any more.
 DELAYS_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
+# Shorter ones would be found in any text.
+SHORTEST_SECRET = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A delivery that is to be sent: everything that needs no database any more."""
+    """A delivery that is to be sent: everything that needs no database any more.
+
+    settings: None: they cannot be read.
+    """
 
     delivery: Delivery
     kind: ChannelKind
-    settings: Settings
+    settings: Settings | None
     message: Message
 
 
@@ -55,8 +63,9 @@ def prepare(jobs: Sequence[Job]) -> Mapping[int, Sending | Fact]:
     ids = [pk for pk in wanted if isinstance(pk, int)]
     with transaction.atomic():
         now = database_now()
-        rows = Delivery.objects.select_for_update().filter(pk__in=ids, state=DeliveryState.PENDING).order_by("pk")
-        live = [delivery.pk for delivery in rows]
+        # One that is due later is another job's: it was tried meanwhile.
+        due = Delivery.objects.filter(pk__in=ids, state=DeliveryState.PENDING, due_at__lte=now)
+        live = [delivery.pk for delivery in due.select_for_update().order_by("pk")]
         Delivery.objects.filter(Q(pk__in=live) | Q(sent_with__in=live, state=DeliveryState.PENDING)).update(
             attempts=F("attempts") + 1, attempted_at=now
         )
@@ -74,24 +83,54 @@ def prepare(jobs: Sequence[Job]) -> Mapping[int, Sending | Fact]:
         else:
             others = tuple(messages[other.pk] for other in followers if other.sent_with_id == delivery.pk)
             message = replace(messages[delivery.pk], others=others)
-            prepared[job.id] = Sending(delivery, kind, json.loads(delivery.channel.config.open()), message)
+            prepared[job.id] = Sending(delivery, kind, reveal(delivery.channel), message)
     return prepared
+
+
+def reveal(channel: Channel) -> dict[str, Any] | None:
+    """Return what is configured for a channel; None where it cannot be read, as without its key."""
+    try:
+        found = json.loads(channel.config.open())
+    except (ImproperlyConfigured, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+@overload
+def send(sending: Sending) -> Outcome: ...
+
+
+@overload
+def send(sending: Sending | Fact | None) -> Outcome | Fact | None: ...
 
 
 def send(sending: Sending | Fact | None) -> Outcome | Fact | None:
     """Try once. Never raises: what a receiver does is an outcome."""
     if not isinstance(sending, Sending):
         return sending
+    if sending.settings is None:
+        return Outcome(Sent(), Fact("delivery.unreadable"))
     try:
-        return Outcome(sending.kind.send(sending.settings, sending.message))
+        return Outcome(without_secrets(sending.kind.send(sending.settings, sending.message), sending))
     except SendError as error:
-        return Outcome(error.sent, error.fact, error.retry, error.after_s, error.gone)
+        return Outcome(without_secrets(error.sent, sending), error.fact, error.retry, error.after_s, error.gone)
     except OutboundError as error:
         return Outcome(Sent(), error.fact, retry=True)
     except Exception as error:
         # Only its type: a text may contain the address, which is a secret.
         logger.error("delivery_raised", delivery=sending.delivery.pk, error=type(error).__name__)
         return Outcome(Sent(), Fact("delivery.raised", {"error": type(error).__name__}), retry=True)
+
+
+def without_secrets(sent: Sent, sending: Sending) -> Sent:
+    """Return a receiver's answer without what it repeats of the channel's secrets."""
+    answer = sent.answer
+    for field in sending.kind.fields:
+        value = str((sending.settings or {}).get(field.name) or "")
+        for secret in (value, urlsplit(value).path if field.type == "url" else ""):
+            if field.hidden and len(secret) >= SHORTEST_SECRET:
+                answer = answer.replace(secret, "…")
+    return replace(sent, answer=answer)
 
 
 def record(done: Sequence[tuple[Job, Outcome | Fact | None]]) -> None:
@@ -103,10 +142,16 @@ def record(done: Sequence[tuple[Job, Outcome | Fact | None]]) -> None:
         if isinstance(outcome, Fact):
             state = DeliveryState.EXPIRED if outcome.code == "delivery.too_late" else DeliveryState.SKIPPED
             settle(delivery, state, outcome)
-        elif outcome.why is None:
-            settle(delivery, DeliveryState.SENT, None, outcome.sent)
         else:
-            failed(delivery, outcome)
+            settle_attempt(delivery, outcome)
+
+
+def settle_attempt(delivery: Delivery, outcome: Outcome) -> None:
+    """Write what became of an attempt, and plan the next one if there is to be one."""
+    if outcome.why is None:
+        settle(delivery, DeliveryState.SENT, None, outcome.sent)
+    else:
+        failed(delivery, outcome)
 
 
 def failed(delivery: Delivery, outcome: Outcome) -> None:
@@ -115,7 +160,7 @@ def failed(delivery: Delivery, outcome: Outcome) -> None:
     next_at = now + timedelta(seconds=delay_s)
     if outcome.gone:
         disable(delivery.channel, outcome.why)
-    if not outcome.retry:
+    if not outcome.retry or delivery.event.kind == "test":
         settle(delivery, DeliveryState.FAILED, outcome.why, outcome.sent)
     elif next_at >= delivery.expires_at:
         settle(delivery, DeliveryState.EXPIRED, outcome.why, outcome.sent)

@@ -1,18 +1,20 @@
 """Make the deliveries of events: which channels want them, and when they are sent."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from django.db.models import Max, Q
-from django.utils import timezone
+from django.db.models import Max
 
 from events.models import Event
 from notifications.models import Channel, Delivery, DeliveryState
 from notifications.rules import Timing, send_at
+from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue
 
 DELIVER = "deliver"
 EVENTS_AT_ONCE = 500
+REPLANNED_AT_ONCE = 1000
 # Alike: of the same kind, in the same environment.
 Alike = tuple[int, str, int | None]
 
@@ -35,14 +37,12 @@ def fan_out() -> int:
     for event, channel in wanted:
         alike = (channel.pk, event.kind, event.environment_id)
         at = send_at(timing(channel), now, critical=event.severity == "critical", alike_sent_at=sent.get(alike))
-        if event.kind == "test":
-            at = now
         sent[alike] = max(at, sent.get(alike, at))
         expires_at = max(event.occurred_at, at) + timedelta(seconds=event.useful_for_s)
         deliveries.append(Delivery(event=event, channel=channel, due_at=at, expires_at=expires_at))
-    written = Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
-    del written  # with ignore_conflicts they have no ids
-    plan(Delivery.objects.filter(event__in=events, state=DeliveryState.PENDING), now)
+    Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
+    # Read back: with ignore_conflicts they have no ids.
+    plan(Delivery.objects.filter(event__in=events, state=DeliveryState.PENDING).select_related("event"), now)
     Event.objects.filter(pk__in=[event.pk for event in events]).update(fanned_out_at=now)
     return len(events)
 
@@ -112,18 +112,26 @@ def job_of(delivery: Delivery) -> NewJob:
     )
 
 
-def forgotten(now: datetime) -> Q:
-    """Return the condition of deliveries whose job is missing: rows deleted by hand, a database that went back."""
-    return Q(state=DeliveryState.PENDING, sent_with__isnull=True, due_at__lt=now - timedelta(minutes=1))
+def replan() -> int:
+    """Enqueue deliveries whose job is missing: it failed, rows were deleted by hand, the database went back in time.
 
-
-def replan(deliveries: Sequence[Delivery]) -> None:
-    enqueue([job_of(delivery) for delivery in deliveries])
+    Returns: how many there were.
+    """
+    late = Delivery.objects.filter(
+        state=DeliveryState.PENDING, sent_with__isnull=True, due_at__lt=database_now() - timedelta(minutes=1)
+    )
+    rows = {row.pk: row for row in late.select_related("event").order_by("due_at")[:REPLANNED_AT_ONCE]}
+    jobs = ScheduledJob.objects.open().filter(job_type=DELIVER, job_metadata__delivery__in=list(rows))
+    for pk in jobs.values_list("job_metadata__delivery", flat=True):
+        rows.pop(pk, None)
+    # Without the key, which the missing job may have had.
+    enqueue([replace(job_of(row), unique_key=None) for row in rows.values()])
+    return len(rows)
 
 
 def resend(delivery: Delivery) -> None:
     """Try an ended delivery again, at once, on a person's request."""
-    now = timezone.now()
+    now = database_now()
     delivery.state = DeliveryState.PENDING
     delivery.due_at = now
     delivery.expires_at = max(delivery.expires_at, now + timedelta(hours=1))

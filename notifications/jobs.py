@@ -5,9 +5,9 @@ from datetime import timedelta
 from django.db import transaction
 
 from events.models import Event, Incident
+from explain.facts import Fact
 from notifications import delivering
-from notifications.fanning import DELIVER, fan_out, forgotten, replan
-from notifications.models import Delivery
+from notifications.fanning import DELIVER, fan_out, replan
 from scheduler.queue import database_now
 from scheduler.recurring import recurring
 from scheduler.registry import Job, job_kind
@@ -28,8 +28,8 @@ async def run_fan_out(job: Job, prepared: None) -> None:
 
 
 @job_kind(DELIVER, retry=NO_RETRY, prepare=delivering.prepare, record=delivering.record)
-def deliver(job: Job, sending: object) -> object:
-    return delivering.send(sending)  # type: ignore[arg-type]
+def deliver(job: Job, sending: delivering.Sending | Fact | None) -> delivering.Outcome | Fact | None:
+    return delivering.send(sending)
 
 
 @recurring("reconcile_deliveries", every_s=60)
@@ -38,10 +38,7 @@ def reconcile_deliveries() -> int:
     with transaction.atomic():
         while fan_out():
             pass
-    with transaction.atomic():
-        late = list(Delivery.objects.filter(forgotten(database_now())).select_related("event")[:1000])
-        replan(late)
-    return len(late)
+    return replan()
 
 
 @recurring("prune_events", every_s=3600)

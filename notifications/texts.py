@@ -9,6 +9,7 @@ DELIVERIES: dict[str, str | Plural] = {
     "delivery.busy": _("the receiver answered {status}; it is tried again"),
     "delivery.channel_disabled": _("the channel is disabled"),
     "delivery.too_late": _("nobody took it in time"),
+    "delivery.unreadable": _("what is configured for the channel cannot be read: enter it again"),
     "delivery.raised": _("it could not be sent: {error}"),
 }
 

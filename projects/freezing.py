@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import Team, User
@@ -104,7 +104,7 @@ def overview(team: Team, now: datetime) -> list[tuple[Freeze, Frozen | None]]:
     return sorted(found, key=lambda one: one[1] is None)
 
 
-def environments_of(team: Team) -> Iterable[Environment]:
+def environments_of(team: Team) -> QuerySet[Environment]:
     """Return the environments that a freeze of the team may name."""
     projects = Project.objects.active().filter(team=team)
     rows = Environment.objects.not_deleted().filter(project__in=projects)

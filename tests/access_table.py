@@ -105,6 +105,19 @@ POST     dashboard:include-window     admin    302
 GET      dashboard:teams              user     200
 POST     dashboard:teams              user     302  with name=new
 GET      dashboard:team               viewer   200
+GET      dashboard:channels           viewer   200
+GET      dashboard:channel-new        admin    200
+POST     dashboard:channel-new        admin    302  with name=ops config-url=http://127.0.0.1:9/ config-secret=whsec_e
+GET      dashboard:channel            viewer   200
+POST     dashboard:channel            admin    302  with name=ops
+POST     dashboard:channel-test       admin    302
+POST     dashboard:channel-disable    admin    302
+POST     dashboard:channel-enable     admin    302
+POST     dashboard:channel-delete     admin    302
+POST     dashboard:delivery-again     admin    302
+GET      dashboard:freezes            viewer   200
+POST     dashboard:freezes            member   302  with reason=x time_zone=UTC
+POST     dashboard:freeze-lift        member   302
 POST     dashboard:team-rename        admin    302  with name=renamed
 POST     dashboard:team-delete        owner    302  with typed={team.name}
 POST     dashboard:team-leave         viewer   302 operator=404

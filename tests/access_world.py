@@ -26,7 +26,10 @@ from analysis.tests.factories import make_hint, make_verdict
 from dashboard.tests.pages import moment
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
-from projects.models import Environment, ExcludedWindow, Project
+from events.models import Event
+from notifications.models import Channel, Delivery
+from notifications.tests.factories import make_channel
+from projects.models import Environment, ExcludedWindow, Freeze, Project
 from projects.tests.factories import make_api_key, make_environment, make_project
 from tests.access_table import LINES, LOGIN, ROLES, Line
 
@@ -40,6 +43,9 @@ class Place:
     environment: Environment
     deployment: Deployment
     window: ExcludedWindow
+    channel: Channel
+    delivery: Delivery
+    freeze: Freeze
     invitation: Invitation
     token: str
     member: Membership
@@ -54,6 +60,9 @@ class Place:
 # Values of URL parameters by name; `uuid` by the path segment before it.
 IDS: Mapping[str, Callable[[Place], Any]] = {
     "projects/uuid": lambda place: place.project.uuid,
+    "channels/uuid": lambda place: place.channel.uuid,
+    "delivery_id": lambda place: place.delivery.pk,
+    "freeze_id": lambda place: place.freeze.pk,
     "deployments/uuid": lambda place: place.deployment.uuid,
     "environment_id": lambda place: place.environment.pk,
     "window_id": lambda place: place.window.pk,
@@ -67,8 +76,10 @@ IDS: Mapping[str, Callable[[Place], Any]] = {
     "pk": lambda place: place.security_key.pk,
 }
 UNKNOWN: Mapping[type, Any] = {int: 2_000_000_000, UUID: UUID(int=7), str: "spi_unknown"}
+# What a `uuid` may be of.
+PLACES = ("projects", "channels", "deployments")
 # Parameters that are not ids of an object.
-FIXED = {"uidb36": "1", "key": "set-password"}
+FIXED = {"kind": "webhook", "uidb36": "1", "key": "set-password"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ class Address:
         """Return the key in IDS."""
         if parameter != "uuid":
             return parameter
-        return f"{'projects' if 'projects/' in self.route else 'deployments'}/uuid"
+        return f"{next(place for place in PLACES if f'{place}/' in self.route)}/uuid"
 
     def values(self, place: Place) -> dict[str, Any]:
         return {name: FIXED.get(name) or IDS[self.id_of(name)](place) for name in self.parameters}
@@ -144,6 +155,10 @@ def make_place(name: str) -> Place:
     make_hint(deployment)
     now = timezone.now()
     window = ExcludedWindow.objects.create(environment=environment, starts_at=now, ends_at=now + timedelta(hours=1))
+    channel = make_channel(team=team)
+    event = Event.objects.create(kind="key_made", severity="info", team_id=team.pk, fanned_out_at=now)
+    delivery = Delivery.objects.create(event=event, channel=channel, state="failed", due_at=now, expires_at=now)
+    freeze = Freeze.objects.create(team=team, environment=environment, reason="x", lifted_at=now)
     invited = invite(team, f"{name}@example.com", Role.MEMBER, by=owner.user)
     revoked, secret = make_api_key(project=project)
     revoked.revoke()
@@ -154,6 +169,9 @@ def make_place(name: str) -> Place:
         environment=environment,
         deployment=deployment,
         window=window,
+        channel=channel,
+        delivery=delivery,
+        freeze=freeze,
         invitation=invited.invitation,
         token=invited.token,
         member=member,

@@ -15,13 +15,23 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One setting of a kind. type: text, url, email, secret; a secret is never shown again."""
+    """One setting of a kind.
+
+    type: text, url, secret. pattern: a regular expression for all of the value; "": printable, without spaces at the
+    ends.
+    """
 
     name: str
     label: str | Promise
     help: str | Promise = ""
     type: str = "text"
     required: bool = True
+    pattern: str = ""
+
+    @property
+    def hidden(self) -> bool:
+        """Return whether it is never shown again: secrets, and URLs, which contain one."""
+        return self.type in ("secret", "url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class ChannelKind:
     name: str
     label: str | Promise
     fields: tuple[Field, ...] = ()
+    signs: bool = False  # with its field `secret`, which is made where none is given
 
     def place(self, settings: Settings) -> str:
         """Return where it goes, for people, without anything secret: a host, an address."""

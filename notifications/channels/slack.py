@@ -42,7 +42,9 @@ class SlackBot(ChannelKind):
     label = _("Slack (bot)")
     fields = (
         Field("token", _("Bot token"), _("xoxb-…, with the scope chat:write."), "secret"),
-        Field("channel", _("Channel"), _("Its id, like C0123456789; invite the bot there.")),
+        Field(
+            "channel", _("Channel"), _("Its id, like C0123456789; invite the bot there."), pattern=r"[A-Z0-9]+|#?[\w-]+"
+        ),
         Field(
             "signing_secret",
             _("Signing secret"),

@@ -18,8 +18,8 @@ class Telegram(ChannelKind):
     name = "telegram"
     label = _("Telegram")
     fields = (
-        Field("token", _("Bot token"), _("From @BotFather."), "secret"),
-        Field("chat", _("Chat"), _("A number, or @name of a channel in which the bot is.")),
+        Field("token", _("Bot token"), _("From @BotFather."), "secret", pattern=r"\d+:[\w-]+"),
+        Field("chat", _("Chat"), _("A number, or @name of a channel in which the bot is."), pattern=r"-?\d+|@\w+"),
     )
     api = "https://api.telegram.org"
 

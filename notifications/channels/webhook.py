@@ -23,6 +23,7 @@ class Webhook(ChannelKind):
 
     name = "webhook"
     label = _("Webhook")
+    signs = True
     fields = (
         Field("url", _("URL"), type="url"),
         Field(

@@ -1,0 +1,139 @@
+"""Pages of channels: a team's list, one channel with its rules and the log of its deliveries."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from accounts.models import Team
+from accounts.permissions import Action, Actions
+from dashboard.notifications.forms import ChannelForm
+from dashboard.notifications.queries import channel_of, channels_of, deliveries_of, label_of, place_of, words
+from dashboard.page import current_user, page
+from dashboard.teams.queries import team_of
+from explain.rendering import render as say
+from notifications import services
+from notifications.channels import CHANNEL_KINDS, channel_kind
+from notifications.channels.base import ChannelKind
+from notifications.delivering import reveal
+from notifications.fanning import resend
+from notifications.models import Channel, DeliveryState
+
+# Of a person who makes a channel and does not say otherwise.
+FIRST = {"cooldown_s": 600}
+
+
+@page(of=team_of)
+def channels(request: HttpRequest, team: Team, actions: Actions) -> HttpResponse:
+    """List a team's channels, and the kinds that can be added."""
+    context = {"team": team, "actions": actions, "rows": channels_of(team), "kinds": CHANNEL_KINDS}
+    return render(request, "dashboard/notifications/channels.html", context)
+
+
+@page("GET", "POST", of=team_of, action=Action.MANAGE_CHANNELS, limit="making")
+def new(request: HttpRequest, team: Team, actions: Actions, kind: str) -> HttpResponse:
+    """Make a channel of a kind."""
+    found = known(kind)
+    user = current_user(request)
+    initial = {"name": str(found.label), "language": get_language() or "en", "time_zone": user.time_zone or "UTC"}
+    form = ChannelForm(team, found, {}, request.POST or None, initial={**FIRST, **initial})
+    if form.is_bound and form.is_valid():
+        channel, secret = services.make_channel(team, found, form.config(), form.rules(), by=user)
+        messages.success(request, _("The channel is there. Send a test to see that it works."))
+        if not secret:
+            return redirect("dashboard:channel", uuid=channel.uuid)
+        # Not by a redirect, which would have to store it.
+        return show(request, channel, actions, secret=secret)
+    context = {"team": team, "kind": found, "form": form, "actions": actions}
+    return render(request, "dashboard/notifications/channel_new.html", context)
+
+
+@page("GET", "POST", of=channel_of, post=Action.MANAGE_CHANNELS)
+def channel(request: HttpRequest, found: Channel, actions: Actions) -> HttpResponse:
+    """Show a channel with its deliveries; on POST, change it."""
+    if request.method != "POST":
+        return show(request, found, actions)
+    kind = known(found.kind)
+    form = ChannelForm(found.team, kind, reveal(found) or {}, request.POST, instance=found)
+    if form.is_valid():
+        services.change_channel(found, kind, form.config(), form.rules())
+        messages.success(request, _("The channel is saved."))
+        return redirect("dashboard:channel", uuid=found.uuid)
+    return show(request, Channel.objects.get(pk=found.pk), actions, form=form)
+
+
+@page("POST", of=channel_of, action=Action.MANAGE_CHANNELS, limit="probe")
+def test(request: HttpRequest, found: Channel, actions: Actions) -> HttpResponse:
+    """Send a test and show the receiver's answer."""
+    outcome = services.send_test(found, known(found.kind))
+    answer = " ".join(str(part) for part in (outcome.sent.status, outcome.sent.answer[:200]) if part)
+    if outcome.why is None:
+        messages.success(request, _("The test was sent. The receiver answered: %(answer)s") % {"answer": answer or "–"})
+    else:
+        why = say(outcome.why, get_language() or "en")
+        messages.error(request, _("The test failed: %(why)s. %(answer)s") % {"why": why, "answer": answer})
+    return redirect("dashboard:channel", uuid=found.uuid)
+
+
+@page("POST", of=channel_of, action=Action.MANAGE_CHANNELS)
+def disable(request: HttpRequest, found: Channel, actions: Actions) -> HttpResponse:
+    services.disable_channel(found)
+    messages.success(request, _("The channel is disabled: nothing goes there any more."))
+    return redirect("dashboard:channel", uuid=found.uuid)
+
+
+@page("POST", of=channel_of, action=Action.MANAGE_CHANNELS)
+def enable(request: HttpRequest, found: Channel, actions: Actions) -> HttpResponse:
+    services.enable_channel(found)
+    messages.success(request, _("The channel is in use again."))
+    return redirect("dashboard:channel", uuid=found.uuid)
+
+
+@page("POST", of=channel_of, action=Action.MANAGE_CHANNELS)
+def delete(request: HttpRequest, found: Channel, actions: Actions) -> HttpResponse:
+    team_id = found.team_id
+    found.delete()
+    messages.success(request, _("The channel is deleted."))
+    return redirect("dashboard:channels", team_id=team_id)
+
+
+@page("POST", of=channel_of, action=Action.MANAGE_CHANNELS, limit="probe")
+def send_again(request: HttpRequest, found: Channel, actions: Actions, delivery_id: int) -> HttpResponse:
+    """Try an ended delivery again."""
+    delivery = get_object_or_404(found.deliveries.select_related("event"), pk=delivery_id)
+    if delivery.state != DeliveryState.PENDING:
+        resend(delivery)
+    messages.success(request, _("It is sent again within moments."))
+    return redirect("dashboard:channel", uuid=found.uuid)
+
+
+def known(name: str) -> ChannelKind:
+    kind = channel_kind(name)
+    if kind is None:
+        raise Http404
+    return kind
+
+
+def show(request: HttpRequest, found: Channel, actions: Actions, **given: Any) -> HttpResponse:
+    """Render a channel's page. given: a submitted form; secret: a signing secret that is shown once."""
+    language = get_language() or "en"
+    kind, config = channel_kind(found.kind), reveal(found)
+    form = None
+    if kind is not None and Action.MANAGE_CHANNELS in actions:
+        form = ChannelForm(found.team, kind, config or {}, instance=found)
+    context = {
+        "channel": found,
+        "team": found.team,
+        "kind": kind,
+        "label": label_of(found),
+        "place": place_of(found),
+        "unreadable": config is None,
+        "disabled_why": words(found.disabled_why, language),
+        "deliveries": deliveries_of(found, language),
+        "actions": actions,
+        "form": form,
+    }
+    return render(request, "dashboard/notifications/channel.html", context | given)

@@ -1,0 +1,64 @@
+"""Channels and freezes in Chromium: from the first channel to a delivery that failed."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from accounts.models import Role, User
+from accounts.tests.factories import make_membership, make_team
+from dashboard.tests.browsing import look, sign_in, submit
+from notifications.models import Channel, Delivery
+from notifications.tests.receivers import receiving
+from projects.tests.factories import make_environment, make_project
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_channel_from_its_form_to_a_failed_delivery(site: Page, live_server: Any, settings: Any, user: User) -> None:
+    settings.SEQPULSE_OUTBOUND_ALLOW = "127.0.0.0/8"
+    team = make_team(name="Payments")
+    make_membership(team=team, user=user, role=Role.ADMIN)
+    make_environment(project=make_project(team=team, name="shop"), name="prod")
+    sign_in(site, live_server, f"/dashboard/teams/{team.pk}/channels/")
+    look(site, "channels-none", text="No channel yet")
+    site.get_by_role("link", name="Webhook", exact=True).click()
+    site.get_by_text("Which events, and when").click()
+    look(site, "channel-new", heading="New channel: Webhook")
+    submit(site, "Make the channel", {"URL": "ftp://x"})
+    look(site, "channel-wrong", text="Nothing was changed. Look at the fields that are marked.")
+    with receiving((200, {}, b"thanks"), (410, {}, b"gone")) as receiver:
+        submit(site, "Make the channel", {"URL": receiver.url}, text="Store this now")
+        secret = site.locator("#signing-secret").inner_text()
+        assert secret.startswith("whsec_")
+        submit(site, "Send a test", text="The receiver answered: 200 thanks")
+        assert secret not in site.content() and receiver.url not in site.content()
+        submit(site, "Send a test", text="The test failed")
+    [(_, headers, _), _] = receiver.requests
+    assert "webhook-signature" in headers
+    channel = Channel.objects.get()
+    assert channel.disabled_at is not None
+    assert Delivery.objects.filter(event__kind="test", state="failed", answer_status=410).exists()
+    look(site, "channel", text="Disabled just now: nothing is sent.")
+    submit(site, "Use it again", text="The channel is in use again.")
+    site.goto(f"{live_server.url}/dashboard/teams/{team.pk}/channels/")
+    look(site, "channels", text="In use")
+
+
+def test_a_freeze_is_begun_and_lifted(site: Page, live_server: Any, user: User) -> None:
+    team = make_team(name="Payments")
+    make_membership(team=team, user=user, role=Role.MEMBER)
+    make_environment(project=make_project(team=team, name="shop"), name="prod")
+    sign_in(site, live_server, f"/dashboard/teams/{team.pk}/freezes/")
+    submit(site, "Freeze", {"Reason": "Black Friday"}, text="The freeze is stored")
+    site.get_by_text("Every week").click()
+    site.get_by_label("From weekday").select_option("4")
+    submit(site, "Freeze", {"Reason": "Weekend"}, text="Nothing was changed")
+    look(site, "freeze-wrong")
+    site.get_by_label("Until weekday").select_option("0")
+    for field, value in (("from_time", "16:00"), ("until_time", "08:00")):
+        site.locator(f"[name={field}]").fill(value)
+    submit(site, "Freeze", text="The freeze is stored")
+    look(site, "freezes")
+    submit(site, "Lift Black Friday", text="The freeze is lifted.")
+    expect(site.get_by_text("Black Friday")).to_have_count(0)
