@@ -185,7 +185,8 @@ def gate_of(found: Found, *, held: bool = False) -> Response:
     if not stands(deployment):
         # A caller that was held may call again at once; others when the next sample is due, at most 15 s later.
         retry_after = 1 if held else max(1, min(15, round(deployment.interval_s)))
-        pending = {**head, "gate": "pending", "verdict": None}
+        due = deployment.window_ends_at
+        pending = {**head, "gate": "pending", "verdict": None, "verdict_due_at": due and due.isoformat()}
         return Response(pending, status=202, headers={"Retry-After": str(retry_after)})
     verdict = VerdictSerializer(deployment.verdict).data
     hints = HintSerializer(rows, many=True).data if (rows := list(deployment.hints.all())) else []

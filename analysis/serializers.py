@@ -174,6 +174,9 @@ class PendingVerdict(serializers.Serializer[Any]):
     message = serializers.CharField(allow_null=True, help_text=MESSAGE)
     gate = serializers.CharField(help_text="pending")
     verdict = serializers.CharField(allow_null=True, help_text="null until the verdict stands")
+    verdict_due_at = serializers.DateTimeField(
+        allow_null=True, required=False, help_text="202 only: when the last sample is due; null before finish"
+    )
 
 
 class NoVerdict(PendingVerdict):

@@ -557,6 +557,32 @@ def level(value: Any, metric: Any) -> str:
     return f"{found:.4g}{' ms' if metric == 'latency_p95' else '/s' if metric == 'requests_per_sec' else ''}"
 
 
+def standing_out(samples: List[Json]) -> str:
+    """Return the metrics whose mean is far from that before the deployment: levels only, the server judges."""
+    found = []
+    for metric in METRICS:
+        before, after = (
+            [
+                value
+                for sample in samples
+                if sample.get("phase") == phase
+                for value in [number(sample.get(metric))]
+                if value is not None
+            ]
+            for phase in ("pre", "post")
+        )
+        if not before or not after:
+            continue
+        was, now = sum(before) / len(before), sum(after) / len(after)
+        least = 0.01 if metric == "error_rate" else 0.0
+        worse = now < was / 2 if metric == "requests_per_sec" else now > 1.5 * was + least
+        if worse:
+            found.append(f"{metric} {level(now, metric)} (before {level(was, metric)})")
+    any_after = any(sample.get("phase") == "post" for sample in samples)
+    return ", ".join(found) or ("nothing stands out" if any_after else "")
+
+
+METRICS = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
 HEADERS = ("check", "before", "after", "limit", "result")
 
 
@@ -738,6 +764,7 @@ class Client:
         self.options, self.screen, self.server = options, screen, server
         self.env = dict(os.environ)
         self.system = detect(self.env).system
+        self.so_far = ""
 
     # the id between the steps of a pipeline
 
@@ -894,6 +921,7 @@ class Client:
         deadline = time.monotonic() + self.options.timeout
         trouble_since: Optional[float] = None
         seen: Json = {}
+        self.so_far = ""
         while True:
             begun = time.monotonic()
             hold_s = int(max(0, min(HOLD_S, deadline - begun)))
@@ -911,6 +939,9 @@ class Client:
                 reachable = answer.status in (202, 429)
                 problem = "" if answer.status == 202 else f"HTTP {answer.status}: {said(answer) or answer.what}"
                 seen = answer.body or seen if answer.status == 202 else seen
+                # Two calls a minute; a server that does not hold calls is asked for nothing but the verdict.
+                if seen.get("state") == "finished" and time.monotonic() - begun >= 2 * PAUSE_S:
+                    self.so_far = self.findings(deployment)
             except NoAnswer as error:
                 problem = str(error)
                 if error.final:
@@ -945,6 +976,14 @@ class Client:
             raise refused(answer)
         return None
 
+    def findings(self, deployment: str) -> str:
+        """Return what stands out in the samples so far. The verdict does not need it: no answer is no error."""
+        try:
+            answer = self.server.call(f"/deployments/{deployment}/metrics")
+        except NoAnswer:
+            return self.so_far
+        return standing_out(items(answer.body or {}, "samples")) if answer.status == 200 else self.so_far
+
     @staticmethod
     def counted(seen: Json) -> str:
         samples = part(seen, "samples")
@@ -953,11 +992,10 @@ class Client:
         return f"{clean(samples.get('collected'), 10) or '?'} of {clean(samples.get('expected'), 10) or '?'} samples"
 
     def progress(self, seen: Json, deadline: float) -> None:
-        """Show samples, findings so far and the time that is left."""
+        """Show the number of samples, what stands out so far and the time that is left."""
         text = self.counted(seen) if seen else "waiting for the verdict"
-        findings = [clean(one.get("sentence") or one.get("metric"), 120) for one in items(seen, "findings")]
-        if seen.get("state") == "finished":
-            text += f"; findings so far: {', '.join(findings) if findings else 'none'}"
+        if self.so_far:
+            text += f"; so far {self.so_far}"
         due = seen.get("verdict_due_at")
         left = seconds_until(due) if isinstance(due, str) else None
         if left is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.processes import Installation, environment
+from tests.processes import Installation, environment, wait_for
 from tests.system_tools import ROOT, run
 
 pytestmark = pytest.mark.e2e
@@ -96,3 +97,77 @@ def test_the_client_is_served_and_runs_from_a_pipe(
     piped = run(sys.executable, "-", "status", env=variables(**site), cwd=tmp_path, input=served.text)
     assert piped.returncode == 0, piped.stderr
     assert "in prod" in piped.stdout
+
+
+# --- what may go wrong
+
+
+def test_a_failed_command_is_told_and_its_own_status_returned(
+    installation: Installation, site: dict[str, str], tmp_path: Path
+) -> None:
+    failed = client(tmp_path, "run", "--json", "--", "sh", "-c", "echo out; exit 7", **site)
+    assert failed.returncode == 7, failed.stderr
+    assert json.loads(failed.stdout)["command_status"] == 7
+    assert "out\n" in failed.stderr
+    [(result,)] = installation.rows("SELECT pipeline_result FROM deployments ORDER BY id DESC LIMIT 1")
+    assert result == "failed"
+    assert client(tmp_path, "run", "--", "no-such-command-here", **site).returncode == 127
+
+
+@pytest.mark.parametrize(("number", "handled"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_signals_reach_the_command_and_finish_is_sent(
+    installation: Installation, site: dict[str, str], tmp_path: Path, number: int, handled: bool
+) -> None:
+    script = (
+        "trap 'exit 3' INT TERM; touch ready; while :; do sleep 0.05; done" if handled else "touch ready; exec sleep 60"
+    )
+    with subprocess.Popen(
+        [sys.executable, CLIENT, "run", "--", "sh", "-c", script],
+        env=variables(**site),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_for((tmp_path / "ready").exists, "the command")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == (3 if handled else 128 + number), said
+    assert "finish (cancelled)" in said
+    [(result,)] = installation.rows("SELECT pipeline_result FROM deployments ORDER BY id DESC LIMIT 1")
+    assert result == "cancelled"
+
+
+def test_a_freeze_ends_with_50_and_force_with_a_reason_passes(
+    installation: Installation, site: dict[str, str], tmp_path: Path
+) -> None:
+    installation.rows(
+        "INSERT INTO projects_freeze (team_id, reason, time_zone) SELECT team_id, 'black friday', 'UTC'"
+        " FROM projects_project WHERE name = 'cli'"
+    )
+    try:
+        frozen = client(tmp_path, "run", "--", "touch", "ran", **site)
+        assert frozen.returncode == 50
+        assert "black friday" in frozen.stderr
+        assert not (tmp_path / "ran").exists()
+        forced = client(tmp_path, "trigger", "--force", "--reason", "hotfix", **site)
+        assert forced.returncode == 0, forced.stderr
+    finally:
+        installation.rows("DELETE FROM projects_freeze")
+
+
+def test_what_the_server_refuses_ends_with_3_in_its_words(site: dict[str, str], tmp_path: Path) -> None:
+    for arguments, words in (
+        (("trigger", "--env", "nowhere"), "nowhere"),
+        (("wait", "--deployment", ID), "HTTP 404"),
+        (("finish", "success", "--deployment", ID), "no such deployment"),
+        (("finish", "sideways", "--deployment", ID), "result"),
+    ):
+        done = client(tmp_path, *arguments, **site)
+        assert done.returncode == 3, (arguments, done.stderr)
+        assert words in done.stderr
+    wrong = client(tmp_path, "trigger", **{**site, "SEQPULSE_API_KEY": "sp_wrong-key"})
+    assert wrong.returncode == 3
+    assert "API key" in wrong.stderr
+    assert "sp_wrong-key" not in wrong.stderr
