@@ -21,6 +21,7 @@ from django.utils.translation import ngettext
 from accounts.models import INVITATION_TOKEN_PREFIX, Invitation, Membership, Role, Team, User
 from accounts.permissions import Action, actions_in, allowed, require
 from accounts.teams import locked
+from events.outbox import NewEvent, emit
 
 logger = structlog.get_logger(__name__)
 
@@ -99,6 +100,8 @@ def invite(team: Team, email: str, role: str, *, by: User) -> Invited:
         invitation = Invitation.objects.create(
             team=team, email=email, role=role, token_hash=hash_token(token), invited_by=by
         )
+        said = {"team": team.name, "email": email, "role": role, "who": by.get_username()}
+        emit(NewEvent("member_invited", team.pk, parameters=said))
     logger.info("invitation_made", team_id=team.pk, invitation_id=invitation.pk, role=role, by=by.pk)
     return Invited(invitation, token)
 

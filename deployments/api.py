@@ -18,7 +18,7 @@ from common.holding import Answer, can_hold, hold, rendered
 from common.listing import StrictAPIView
 from common.openapi import described
 from deployments import changes, statements
-from deployments.models import Deployment
+from deployments.models import Deployment, Kind
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
 from deployments.services import (
     EndpointConflict,
@@ -200,7 +200,7 @@ class TriggerView(StrictAPIView):
         """Answer a usual call in one statement; return None where it cannot be one. Raises ValidationError."""
         body = checked(TriggerRequest, content, request)
         trigger = trigger_of(body)
-        if body["wait_for_pre"] or trigger.force or trigger.policy is not None:
+        if body["wait_for_pre"] or trigger.force or trigger.policy is not None or body["kind"] == Kind.ROLLBACK:
             return None
         done = statements.start(key, counter, trigger)
         if done is None:

@@ -8,6 +8,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from deployments.models import NEVER_JUDGED, Deployment, State
+from deployments.outbox import event_about
+from events.outbox import emit_all
 from explain.facts import Fact
 from scheduler.queue import cancel
 
@@ -35,10 +37,12 @@ def abandon_stale() -> int:
         with transaction.atomic():
             stale = Deployment.objects.filter(state=State.RUNNING, started_at__lt=Now() - timedelta(hours=hours))
             # A locked one is being finished.
-            found = list(stale.select_for_update(skip_locked=True).order_by("pk")[:BATCH])
+            named = stale.select_related("project", "environment")
+            found = list(named.select_for_update(skip_locked=True, of=("self",)).order_by("pk")[:BATCH])
             ids = [deployment.pk for deployment in found]
             Deployment.objects.filter(pk__in=ids, state=State.RUNNING).update(state=State.ABANDONED)
             cancel(ids, ["pre_collect"], Fact("abandoned", {"hours": hours}))
+            emit_all(event_about(deployment, "deployment_abandoned", hours=hours) for deployment in found)
         for deployment in found:
             logger.warning("deployment_abandoned", deployment_id=str(deployment.uuid), after_hours=hours)
         total += len(found)

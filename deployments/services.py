@@ -14,6 +14,7 @@ from django.db.models import F
 from deployments.closing import earlier_attempt, supersede, why_closed
 from deployments.commits import same_commit
 from deployments.models import Deployment, DeploymentKey, Kind, State
+from deployments.outbox import event_about
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from deployments.rollbacks import rolls_back_to
 from events.outbox import NewEvent, emit
@@ -283,12 +284,17 @@ def insert_after(
     """
     superseded = running is not None and supersede(running)
     notes = take_endpoint(environment, trigger.metrics_endpoint)
-    if not trigger.facts.get("kind"):
-        earlier = rolls_back_to(environment, trigger.facts.get("commit_sha", ""))
+    given = trigger.facts.get("kind")
+    may_roll_back = given in ("", None, Kind.ROLLBACK)
+    earlier = rolls_back_to(environment, trigger.facts.get("commit_sha", "")) if may_roll_back else None
+    if not given:
         kind = Kind.DEPLOYMENT if earlier is None else Kind.ROLLBACK
         trigger = replace(trigger, facts={**trigger.facts, "kind": kind})
         notes += [] if earlier is None else [Fact("rolls_back", {"number": earlier.number})]
     deployment = insert(project, environment, trigger)
+    if deployment.kind == Kind.ROLLBACK:
+        restored = None if earlier is None else {"number": earlier.number, "commit": earlier.commit_sha}
+        emit(event_about(deployment, "rolled_back", rolls_back_to=restored))
     if running is not None and superseded:
         Deployment.objects.filter(pk=running.pk).update(superseded_by=deployment)
         notes.append(Fact("supersedes", {"number": running.number}))

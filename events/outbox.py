@@ -34,7 +34,7 @@ def emit(*events: NewEvent) -> None:
 
 
 def emit_all(events: Iterable[NewEvent]) -> None:
-    """Write many events, as `emit`, in one statement."""
+    """Write many events, as `emit`, in one statement; none for no events."""
     Event.objects.bulk_create(
         [
             Event(

@@ -14,6 +14,7 @@ from explain.facts import Fact
 from metrics.collecting import ENDPOINT_COLUMNS, collect_for, endpoint_of_row
 from metrics.counting import count_lost
 from metrics.models import Phase
+from metrics.outages import note_failures
 from metrics.sources.http_endpoint import Endpoint
 from metrics.storing import store_samples
 from projects.models import Environment, EnvironmentQuerySet, Project
@@ -132,6 +133,7 @@ def load_endpoints(jobs: Sequence[Job]) -> Mapping[int, Endpoint]:
 def follow_up(jobs: Sequence[Ended]) -> None:
     """Enqueue the next job of each environment, in the transaction that ends this one."""
     count_lost(jobs)
+    note_failures(jobs)
     ids = ScheduledJob.objects.filter(pk__in=[job.id for job in jobs]).values_list(
         "job_metadata__environment_id", flat=True
     )

@@ -9,6 +9,7 @@ from explain.facts import Fact
 from metrics import baseline, deletion, levels, partitions, retention
 from metrics.collecting import ENDPOINT_COLUMNS, collect_for, endpoint_of_row
 from metrics.counting import count_lost
+from metrics.outages import note_failures
 from metrics.sources.http_endpoint import Endpoint
 from metrics.storing import store_samples
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
@@ -42,6 +43,7 @@ def load_endpoints(jobs: Sequence[Job]) -> Mapping[int, Endpoint]:
 def after_collections(jobs: Sequence[Ended]) -> None:
     """Make the analysis due after the last collection; cancel the others once the secret is known to be wrong."""
     count_lost(jobs)
+    note_failures(jobs)
     refused = [job.deployment_id for job in jobs if job.error_code == "unauthorized" and job.deployment_id is not None]
     if refused:
         cancel(refused, COLLECTIONS, Fact("refused_before"), code="unauthorized")

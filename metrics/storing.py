@@ -12,6 +12,7 @@ from common.arrays import Value, array
 from common.database import prepared
 from metrics.counting import count_samples
 from metrics.models import Group, Phase
+from metrics.outages import note_answers
 from metrics.partitions import ensure_days, utc_day
 from metrics.payload import Metrics
 from projects.models import Environment
@@ -75,6 +76,7 @@ def store_samples(done: Sequence[tuple[Job, Sample | None]]) -> None:
     samples = [sample for _, sample in done if sample is not None]
     store(samples)
     note_previous_secret(samples)
+    note_answers(sample.environment_id for sample in samples)
     count_samples(job for job, sample in done if sample is not None)
 
 

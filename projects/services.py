@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Membership, Role, Team, User
 from common.integrity import violated_constraint
+from events.outbox import NewEvent, emit
 from projects.models import (
     ApiKey,
     Environment,
@@ -25,6 +26,7 @@ from projects.policies import validate_policy
 from projects.signing import enable_signing
 
 DEFAULT_TEAM = "Default team"
+SHOWN_OF_KEY = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,21 @@ class NewProject:
 
 
 def issue_api_key(project: Project, name: str = "default", *, by: User | None = None) -> str:
-    """Create a key of the project and return it in clear text, which is shown once; the hash is stored."""
+    """Create a further key of the project and return it in clear text, which is shown once; the hash is stored."""
+    with transaction.atomic():
+        secret = new_key(project, name, by=by)
+        who = by.get_username() if by is not None else ""
+        said = {"project": project.name, "name": name, "prefix": secret[:SHOWN_OF_KEY], "who": who}
+        emit(NewEvent("key_made", project.team_id, project.pk, parameters=said))
+    return secret
+
+
+def new_key(project: Project, name: str = "default", *, by: User | None = None) -> str:
+    """Create a key as issue_api_key, without an event: to a new project it gives access to nothing yet."""
     secret = new_api_key()
-    ApiKey.objects.create(project=project, name=name, prefix=secret[:9], key_hash=hash_key(secret), created_by=by)
+    ApiKey.objects.create(
+        project=project, name=name, prefix=secret[:SHOWN_OF_KEY], key_hash=hash_key(secret), created_by=by
+    )
     return secret
 
 
@@ -84,7 +98,7 @@ def create_project_in(
         project = saved(Project(team=team, name=name, plan=plan or plan_of_new_projects()))
         place = add_environment(project, environment, endpoint=endpoint)
         secret = enable_signing(place) if signed else None
-        return NewProject(project, place, issue_api_key(project, by=by), secret)
+        return NewProject(project, place, new_key(project, by=by), secret)
 
 
 def add_environment(project: Project, name: str, *, endpoint: str = "") -> Environment:

@@ -21,6 +21,7 @@ from accounts.invitations import (
 )
 from accounts.models import INVITATION_DAYS, INVITATION_TOKEN_PREFIX, Invitation, Membership, Role, Team, User
 from accounts.tests.factories import make_membership, make_team, make_user, refused_unless
+from events.models import Event
 from security.redaction import redact_text
 
 pytestmark = pytest.mark.django_db
@@ -273,3 +274,11 @@ def test_an_invitation_of_another_team_is_not_found(team: Team, owner: User) -> 
             attempt()
     foreign.refresh_from_db()
     assert state_of(foreign) == State.OPEN
+
+
+def test_an_invitation_is_told_without_its_token(team: Team, owner: User) -> None:
+    made = invite(team, GRACE, Role.MEMBER, by=owner)
+    event = Event.objects.get()
+    assert (event.kind, event.team_id) == ("member_invited", team.pk)
+    expected = {"team": "Payments", "email": GRACE, "role": "member", "who": owner.get_username()}
+    assert event.parameters == expected and made.token not in str(event.parameters)

@@ -16,6 +16,7 @@ from deployments.models import Deployment
 from deployments.rollbacks import rolls_back_to
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
+from events.models import Event
 from projects.models import Environment
 from projects.services import NewProject
 
@@ -144,3 +145,22 @@ def test_finding_it_takes_an_index_and_one_row_of_the_many_with_the_commit(envir
     assert "Index Scan" in last
     assert "deployments_by_commit" in same
     assert all("LIMIT 1" in query["sql"] for query in asked)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ({"commit_sha": A}, {"number": 1, "commit": A}),
+        ({"commit_sha": A, "kind": "rollback"}, {"number": 1, "commit": A}),
+        ({"kind": "rollback"}, None),
+        ({"commit_sha": A, "kind": "deployment"}, "nothing"),
+        ({"commit_sha": C}, "nothing"),
+    ],
+)
+def test_a_rollback_is_told(made: NewProject, pipeline: Pipeline, call: dict[str, str], told: Any) -> None:
+    deployed(made.environment, A)
+    deployed(made.environment, B, "rollback_recommended")
+    assert pipeline.trigger(**call).json()["number"] == 3
+    events = Event.objects.filter(kind="rolled_back")
+    assert [one.parameters["rolls_back_to"] for one in events] == ([] if told == "nothing" else [told])
+    assert [one.parameters["deployment"]["number"] for one in events] == [3] * len(events)

@@ -11,6 +11,7 @@ from deployments.models import Deployment, State
 from deployments.services import Trigger, finish_deployment, start_deployment
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
+from events.models import Event
 from projects.services import NewProject
 from scheduler.models import ScheduledJob
 from scheduler.operations import prune
@@ -109,3 +110,13 @@ def test_jobs_of_deployments_that_are_not_judged_yet_stay(state: str, kept: int)
     )
     prune(30)
     assert ScheduledJob.objects.count() == kept
+
+
+def test_an_abandoned_deployment_is_told_once(made: NewProject) -> None:
+    deployment = started_hours_ago(made, 25)
+    abandon_stale()
+    abandon_stale()
+    event = Event.objects.get()
+    assert (event.kind, event.severity, event.deployment_id) == ("deployment_abandoned", "warning", deployment.pk)
+    assert event.parameters["hours"] == 24
+    assert (event.parameters["project"], event.parameters["environment"]) == ("shop", "prod")

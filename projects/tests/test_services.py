@@ -8,9 +8,10 @@ from django.core.management import call_command
 
 from accounts.models import Role
 from accounts.teams import close_team
-from accounts.tests.factories import make_membership, make_team
+from accounts.tests.factories import make_membership, make_team, make_user
+from events.models import Event
 from projects.models import Environment
-from projects.services import create_project, set_units
+from projects.services import create_project, issue_api_key, set_units
 from projects.units import Units
 
 
@@ -31,3 +32,13 @@ def test_the_command_sets_the_units_in_which_an_endpoint_answers() -> None:
     assert environment.units == Units(latency_p95="s", memory_usage="percent")
     with pytest.raises(ValidationError):
         set_units(environment, cpu_usage="kelvin")
+
+
+@pytest.mark.django_db
+def test_a_further_key_is_told_without_the_key() -> None:
+    made, owner = create_project("shop", environment="prod"), make_user(username="ana")
+    assert not Event.objects.exists()
+    secret = issue_api_key(made.project, "ci", by=owner)
+    event = Event.objects.get()
+    assert (event.kind, event.team_id, event.project_id) == ("key_made", made.project.team_id, made.project.pk)
+    assert event.parameters == {"project": "shop", "name": "ci", "prefix": secret[:9], "who": "ana"}
