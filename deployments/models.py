@@ -75,11 +75,12 @@ class Deployment(models.Model):
 
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
     number = models.PositiveIntegerField(_("number"))
+    # Without indexes of their own: every call pays for each, and others begin with these columns.
     project = models.ForeignKey(
-        Project, on_delete=models.CASCADE, related_name="deployments", verbose_name=_("project")
+        Project, on_delete=models.CASCADE, related_name="deployments", db_index=False, verbose_name=_("project")
     )
     environment = models.ForeignKey(
-        Environment, on_delete=models.CASCADE, related_name="deployments", verbose_name=_("environment")
+        Environment, on_delete=models.CASCADE, related_name="deployments", db_index=False, verbose_name=_("environment")
     )
     idempotency_key = models.CharField(_("idempotency key"), max_length=255, null=True, blank=True)
     attempts = models.PositiveIntegerField(_("attempts"), default=1, db_default=1)
@@ -102,7 +103,13 @@ class Deployment(models.Model):
     interval_s = models.FloatField(_("interval (s)"), default=60.0)
     settle_s = models.PositiveSmallIntegerField(_("settling time (s)"), default=0, db_default=0)
     superseded_by = models.ForeignKey(
-        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("superseded by")
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("superseded by"),
     )
     policy_version = models.ForeignKey(
         PolicyVersion,
@@ -110,6 +117,7 @@ class Deployment(models.Model):
         null=True,
         blank=True,
         related_name="+",
+        db_index=False,
         help_text="The policy that its trigger call brought; empty: the environment's.",
         verbose_name=_("policy version"),
     )
@@ -158,6 +166,17 @@ class Deployment(models.Model):
                 fields=["environment", "idempotency_key"],
                 condition=models.Q(idempotency_key__isnull=False),
                 name="deployments_by_key",
+            ),
+            # The few that have one: for deleting what they name.
+            models.Index(
+                fields=["policy_version"],
+                condition=models.Q(policy_version__isnull=False),
+                name="deployments_with_policy",
+            ),
+            models.Index(
+                fields=["superseded_by"],
+                condition=models.Q(superseded_by__isnull=False),
+                name="deployments_superseded",
             ),
             # The few without a final verdict.
             models.Index(fields=["id"], condition=~models.Q(state="analyzed"), name="deployments_unjudged"),

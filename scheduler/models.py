@@ -46,6 +46,8 @@ class ScheduledJob(models.Model):
         null=True,
         blank=True,
         related_name="jobs",
+        # one_job_per_place begins with it.
+        db_index=False,
         verbose_name=_("deployment"),
     )
     job_type = models.CharField(_("kind"), max_length=50)

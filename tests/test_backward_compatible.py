@@ -31,6 +31,8 @@ UNREADABLE = (migrations.RunSQL, migrations.RunPython)
 REASONS = {
     "analysis.0004_announce_changes RunSQL": "triggers that announce what is written, and change nothing",
     "deployments.0006_announce_later RunSQL": "a trigger's function, which old code leaves as it was",
+    "deployments.0007_fewer_indexes RunSQL": "drops indexes that others replace, without blocking",
+    "scheduler.0004_fewer_indexes RunSQL": "drops an index that another one replaces, without blocking",
     "deployments.0002_keys_kind_settle RunSQL": "fills a new table, which old code does not read",
     "analysis.0005_environment_standings RunSQL": "triggers that keep a new table, also where old code writes",
     "analysis.0006_fill_environment_standings RunSQL": "fills a new table, which old code does not read",
