@@ -76,7 +76,7 @@ def clean(value: Any, limit: int = 2000) -> str:
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
     text = "".join(c if c.isprintable() else " " for c in text[: 4 * limit])
     text = " ".join(text.split())[:limit]
-    return text.replace("##", "# #").replace("::", ": :")
+    return re.sub(r"([#:])(?=\1)", r"\1 ", text)
 
 
 def items(answer: Json, name: str) -> List[Json]:
@@ -151,7 +151,8 @@ class Screen:
 
     def json(self, answer: Json, code: int) -> None:
         if self.as_json:
-            print(json.dumps({**answer, "exit_code": code}, indent=2), flush=True)
+            # Azure reads a command anywhere in a line.
+            print(json.dumps({**answer, "exit_code": code}, indent=2).replace("##", "#\\u0023"), flush=True)
 
 
 # --- calls
@@ -296,7 +297,7 @@ def refused(answer: Answer) -> Failed:
         return Failed(REFUSED, f"HTTP {answer.status} with {answer.what}, not from SeqPulse: is SEQPULSE_URL right?")
     if answer.status == 423:
         until = clean(part(part(body, "error"), "fields").get("until"), 60)
-        advice = "" if "force" in said(answer) else "; --force --reason TEXT begins one all the same"
+        advice = " (here: --force --reason TEXT)"
         return Failed(FROZEN, f"{said(answer) or 'deployments are frozen ' + until}{advice}", body)
     return Failed(REFUSED, f"refused with HTTP {answer.status}: {said(answer) or 'no reason given'}", body)
 
@@ -709,7 +710,11 @@ def keep(system: str, values: Dict[str, str], dotenv: Optional[str]) -> None:
         append(env.get("GITHUB_OUTPUT"), "".join(f"{name}={text}\n" for name, text in lines.items()))
     if system == "azure":
         for name, text in lines.items():
-            print(f"##vso[task.setvariable variable=SEQPULSE_{name.upper()};isOutput=true]{text}", flush=True)
+            print(
+                f"##vso[task.setvariable variable=SEQPULSE_{name.upper()};isOutput=true]{text}",
+                file=sys.stderr,
+                flush=True,
+            )
     if system == "buildkite" and "deployment_id" in lines:
         agent("meta-data", "set", "seqpulse-deployment-id", lines["deployment_id"])
     append(dotenv, "".join(f"SEQPULSE_{name.upper()}={text}\n" for name, text in lines.items()))

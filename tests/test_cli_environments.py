@@ -273,7 +273,7 @@ def test_the_exit_code_follows_from_verdict_and_fail_on() -> None:
 
 
 def test_texts_of_the_server_are_one_line_without_commands() -> None:
-    shown = client.clean("a\x1b[31mred\n::error::x ##vso[task.x]y ##[error]z\u202e")
+    shown = client.clean("a\x1b[31mred\n:::error::x ###[z] ##vso[task.x]y ##[error]z\u202e")
     assert not set("\x1b\n\u202e") & set(shown)
     assert "::" not in shown
     assert "##" not in shown

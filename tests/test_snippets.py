@@ -3,11 +3,8 @@
 import os
 import py_compile
 import re
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,11 +16,10 @@ import requests
 import yaml
 
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
-from dashboard.tests.endpoints import Quiet, running
 from metrics.payload import parse_metrics
 from metrics.signing import signed_headers
 from tests.processes import Installation, environment, free_port
-from tests.system_tools import ROOT, client_python, output_of, require, run
+from tests.system_tools import client_python, output_of, require
 
 pytestmark = pytest.mark.e2e
 
@@ -79,11 +75,11 @@ def test_every_snippet_is_filled_in_and_holds_no_secret(key: str, signed: bool) 
 
 @pytest.mark.parametrize("name", NASTY)
 def test_a_name_in_the_script_is_text(name: str, tmp_path: Path) -> None:
-    script = file_of("curl", tmp_path, called(name))
+    script = file_of("shell", tmp_path, called(name))
     for shell in ("bash", "sh"):
         output_of(require(shell), "-n", script)
     # The part before the script calls SeqPulse.
-    begin = script.read_bytes().decode().partition("answer=$(mktemp)")[0]
+    begin = script.read_bytes().decode().partition("curl ")[0]
     show = f'{begin}\nprintf %s "$SEQPULSE_ENV"'
     env = {"PATH": os.environ["PATH"], "SEQPULSE_API_KEY": "x", "HOME": "/"}
     shown: Any = output_of(require("sh"), "-c", show, env=env, cwd=tmp_path, text=False)
@@ -118,17 +114,14 @@ def test_a_name_in_a_pipeline_is_text(key: str, name: str) -> None:
         assert "$" not in raw.replace("$$", "")
 
 
-def test_pipelines_call_the_script_before_and_after_the_deployment_and_for_the_verdict() -> None:
-    for key in ("github", "gitlab", "circleci", "jenkins"):
-        calls = re.findall(r"sh seqpulse\.sh (trigger|finish|gate)", text_of(key))
-        assert calls[0] == "trigger", key
-        assert {"finish", "gate"} <= set(calls), key
-    steps = yaml.safe_load(text_of("github"))["jobs"]["deploy"]["steps"]
-    assert [step["run"].split()[2] for step in steps if "seqpulse.sh" in step.get("run", "")] == [
-        "trigger",
-        "finish",
-        "gate",
-    ]
+def test_pipelines_fetch_the_client_and_run_the_deployment_with_it() -> None:
+    for key in ("shell", "github", "gitlab", "circleci", "jenkins"):
+        text = text_of(key)
+        fetched, ran = text.index("$SEQPULSE_URL/cli/seqpulse.py"), text.index("python3 seqpulse.py run -- ./deploy.sh")
+        assert fetched < ran, key
+        assert VALUES.url in text
+    for key in ("github", "gitlab", "circleci"):
+        assert environment_variables(key, text_of(key))["SEQPULSE_URL"] == VALUES.url
     assert yaml.safe_load(text_of("circleci"))["version"] == 2.1
 
 
@@ -306,176 +299,3 @@ def check_endpoint(site: str, *, by_client: bool) -> None:
         refused += [headers_for(path="/other"), {**headers_for(), "X-SeqPulse-Signature": b"\xff\xfe"}]
     assert [ask(bad).status_code for bad in refused] == [401] * len(refused)
     assert ask(headers_for()).status_code == 200
-
-
-# --- the gate waits as it is told, within its patience
-
-Answer = tuple[int, dict[str, str], bytes]
-ID = "5f0c2a3e-0000-4000-8000-000000000000"
-LATER = {"Retry-After": "1"}
-PENDING: Answer = (202, LATER, b'{"gate": "pending", "verdict": null}')
-BUSY: Answer = (429, LATER, b'{"error": {"message": "Too many calls"}, "gate": "pending"}')
-AWAY: Answer = (503, {}, b"<html>")
-# No answer at all: the connection is closed.
-DROPPED: Answer = (0, {}, b"")
-PASS: Answer = (200, {}, b'{"verdict": "ok", "summary": "s", "hints": [], "gate": "pass"}')
-FAIL: Answer = (200, {}, b'{"verdict": "rollback_recommended", "summary": "s", "hints": [], "gate": "fail"}')
-PAGE: Answer = (200, {}, b"<!doctype html><title>Sign in</title>")
-CLOSED: Answer = (409, {}, b'{"error": {"message": "superseded"}, "gate": "none"}')
-
-
-def loop_of_the_documents(directory: Path) -> Path:
-    page = (ROOT / "docs" / "pipelines.md").read_text()
-    [block] = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "/verdict" in block]
-    path = directory / "loop.sh"
-    path.write_text(block)
-    return path
-
-
-@contextmanager
-def gate_server(answers: list[Answer]) -> Iterator[tuple[str, list[str]]]:
-    """Answer calls in this order, the last one for ever; yield the URL and the list of paths that were called."""
-    called: list[str] = []
-
-    class Handler(Quiet):
-        def do_GET(self) -> None:  # noqa: N802  (the name that http.server calls)
-            called.append(self.path)
-            status, headers, body = answers[min(len(called), len(answers)) - 1]
-            if not status:
-                self.connection.close()
-                return
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-    with running(Handler) as url:
-        yield url, called
-
-
-@pytest.mark.parametrize("source", ["documents", "script"])
-@pytest.mark.parametrize(
-    ("answers", "patience", "closed", "expected", "calls"),
-    [
-        ([BUSY, DROPPED, PENDING, AWAY, PASS], 60, "0", 0, (5, 5)),
-        ([BUSY, FAIL], 60, "0", 1, (2, 2)),
-        ([BUSY], 3, "0", 0, (2, 4)),
-        ([BUSY], 3, "1", 1, (2, 4)),
-        ([(429, {"Retry-After": "3600"}, b"")], 60, "1", 1, (1, 1)),
-        ([(503, {"Retry-After": "0"}, b"")], 3, "1", 1, (1, 1)),
-        ([(429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"")], 3, "0", 0, (1, 1)),
-        ([DROPPED], 3, "1", 1, (1, 1)),
-        ([CLOSED], 60, "0", 0, (1, 1)),
-        ([CLOSED], 60, "1", 1, (1, 1)),
-        ([PAGE], 60, "0", 0, (1, 1)),
-        ([PAGE], 60, "1", 1, (1, 1)),
-    ],
-    ids=[
-        "waits",
-        "fails-on-a-rollback",
-        "busy-fails-open",
-        "busy-fails-closed",
-        "busy-for-longer-than-its-patience",
-        "never-spins",
-        "a-date-is-no-number",
-        "no-connection",
-        "closed-fails-open",
-        "closed-fails-closed",
-        "page-of-a-proxy-fails-open",
-        "page-of-a-proxy-fails-closed",
-    ],
-)
-def test_the_gate_waits_as_the_server_says_and_never_spins(
-    tmp_path: Path,
-    source: str,
-    answers: list[Answer],
-    patience: int,
-    closed: str,
-    expected: int,
-    calls: tuple[int, int],
-) -> None:
-    require("curl")
-    shell = require("sh")
-    with gate_server(answers) as (url, called):
-        variables = environment(
-            SEQPULSE_API_KEY="sp_x", SEQPULSE_PATIENCE_SECONDS=str(patience), SEQPULSE_FAIL_CLOSED=closed
-        )
-        if source == "documents":
-            command: list[str | Path] = [loop_of_the_documents(tmp_path)]
-            variables |= {"SEQPULSE_URL": url, "ID": ID, "PATIENCE": str(patience), "FAIL_CLOSED": closed}
-        else:
-            command = [file_of("curl", tmp_path, replace(VALUES, url=url)), "gate"]
-            (tmp_path / ".seqpulse-deployment").write_text(ID)
-        begun = time.monotonic()
-        ended = run(shell, *command, env=variables, cwd=tmp_path)
-        took_s = time.monotonic() - begun
-    assert ended.returncode == expected, ended.stderr
-    assert calls[0] <= len(called) <= calls[1]
-    assert took_s < min(patience, 20) + 3
-    assert all(path.startswith(f"/deployments/{ID}/verdict?wait=") for path in called)
-
-
-# --- the script drives a deployment
-
-
-def test_the_script_drives_a_deployment_to_its_verdict(installation: Installation, tmp_path: Path) -> None:
-    require("curl")
-    shell = require("sh")
-    made = installation.project("snippets")
-    site = installation.start_web()
-    installation.start_poller()
-    endpoint = installation.start_endpoint()
-    installation.rows("UPDATE projects_environment SET metrics_endpoint = %s", f"{endpoint}/good")
-    path = file_of("curl", tmp_path, Values(site, "snippets", "prod", "/good", signed=False))
-    branch = 'feature/"quotes" & $(more)'
-    env = environment(
-        SEQPULSE_API_KEY=made["api_key"], CI_JOB_ID="4711", CI_COMMIT_REF_NAME=branch, CI_COMMIT_SHA="abc"
-    )
-
-    def script(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return run(shell, path, *arguments, env={**env, **more}, cwd=tmp_path)
-
-    begun = script("trigger")
-    assert begun.returncode == 0, begun.stderr
-    assert "begins in prod" in begun.stderr
-    [(stored_branch, key)] = installation.rows("SELECT branch, idempotency_key FROM deployments")
-    assert (stored_branch, key) == (branch, "4711-prod")
-    again = script("trigger")
-    assert again.stderr == f"{begun.stderr}seqpulse: Deployment #1 has this idempotency key already.\n"
-    finished = script("finish", "success")
-    assert "finish (success), HTTP 200: Under observation" in finished.stderr
-    assert "is not running any more" in script("finish", "failed").stderr
-    gate = script("gate")
-    assert gate.returncode == 0, gate.stderr
-    [(verdict,)] = installation.rows("SELECT verdict FROM deployment_verdicts")
-    assert gate.stderr.startswith(f"seqpulse: {verdict}: ")
-    assert f"{site}/dashboard/deployments/" in gate.stderr
-    # Change the verdict of the same deployment.
-    installation.rows("UPDATE deployment_verdicts SET verdict = 'rollback_recommended'")
-    failed = script("gate")
-    assert failed.returncode == 1
-    assert "rollback_recommended" in failed.stderr
-    # If SeqPulse refuses or is unreachable, the pipeline continues.
-    refused = script("trigger", SEQPULSE_API_KEY="sp_wrong")
-    assert refused.returncode == 0
-    assert "HTTP 401: This API key is not known" in refused.stderr
-    for arguments in (("finish", "success"), ("gate",)):
-        nothing = script(*arguments)
-        assert nothing.returncode == 0
-        assert "nothing to do" in nothing.stderr
-    assert script().returncode == 2
-    assert "is not set" in script("trigger", SEQPULSE_API_KEY="").stderr
-    shown = begun.stderr + finished.stderr + gate.stderr + refused.stderr
-    assert made["api_key"] not in shown
-
-
-@pytest.mark.parametrize(("status", "code"), [(401, 2), (404, 2), (409, 0)])
-def test_the_gate_of_the_documents_says_why_there_is_no_verdict(tmp_path: Path, status: int, code: int) -> None:
-    require("curl")
-    body = b'{"error": {"message": "The server says why."}, "gate": "none"}'
-    answer: Answer = (status, {}, body)
-    with gate_server([answer]) as (url, _):
-        variables = environment(SEQPULSE_API_KEY="sp_x", SEQPULSE_URL=url, ID=ID)
-        ended = run(require("sh"), loop_of_the_documents(tmp_path), env=variables, cwd=tmp_path)
-    assert (ended.returncode, ended.stderr.strip()) == (code, f"no verdict: HTTP {status} The server says why.")

@@ -40,11 +40,8 @@ class Values:
     signed: bool
 
 
-SCRIPT = Snippet(
-    "curl", "curl", "seqpulse.sh", "seqpulse.sh", _("The script that all of them call; it needs only curl.")
-)
 PIPELINES = (
-    SCRIPT,
+    Snippet("shell", "Shell", "deploy.sh", "seqpulse-deploy.sh", _("For every other CI system, and by hand.")),
     Snippet(
         "github",
         "GitHub Actions",

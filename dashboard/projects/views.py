@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.permissions import Action, Actions, may_create_project, teams_for
 from accounts.teams import first_team
+from common.client_file import client_file
 from common.listing import is_id
 from dashboard.forms import Refusals, already_submitted
 from dashboard.overview.queries import guide_of
@@ -141,6 +142,8 @@ def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpR
         )
         context |= {
             "pipelines": [(snippet, written(snippet, values)) for snippet in PIPELINES],
+            "client_url": reverse("client"),
+            "client_sha256": client_file()[1],
             "endpoints": [(snippet, written(snippet, values)) for snippet in ENDPOINTS],
         }
     return render(request, "dashboard/projects/integration.html", context)
