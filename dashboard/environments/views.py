@@ -1,5 +1,7 @@
 """The page of an environment: metrics over time, and deployments."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -7,6 +9,7 @@ from dashboard.environments.queries import environment_page
 from dashboard.environments.series import RANGES, range_of
 from dashboard.page import current_user, page
 from dashboard.policies.queries import visible_environment
+from projects.freezing import frozen
 
 
 @page()
@@ -17,6 +20,7 @@ def environment(request: HttpRequest, environment_id: int, *, live: bool = False
     """
     found = visible_environment(current_user(request), environment_id)
     page = environment_page(found, range_of(request.GET.get("range")))
-    context = {"page": page, "environment": found, "project": found.project, "ranges": RANGES}
+    context: dict[str, Any] = {"page": page, "environment": found, "project": found.project, "ranges": RANGES}
+    context["frozen"] = frozen(found, found.project.team_id)
     template = "_environment.html" if live else "environment.html"
     return render(request, f"dashboard/environments/{template}", context)

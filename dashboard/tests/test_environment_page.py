@@ -23,7 +23,7 @@ from metrics.baseline import KIND, key_of, number_of
 from metrics.models import MetricSample, Phase
 from metrics.storing import store
 from projects.baselines import exclude_window
-from projects.models import Environment
+from projects.models import Environment, Freeze
 from projects.services import set_policy
 from scheduler.health import health
 from tests.factories import (
@@ -225,7 +225,7 @@ def test_pages_lead_to_the_environment(browser_of, environment):
 def test_the_page_takes_a_fixed_number_of_queries(browser_of, environment):
     # Session, user; environment, samples, excluded windows, deployments in the range and the latest.
     for _ in range(2):
-        assert queries_of(browser_of, path_of(environment), range="24h") == 7
+        assert queries_of(browser_of, path_of(environment), range="24h") == 8
         scenes.with_baseline(environment, **scenes.BROKEN)
 
 
@@ -276,3 +276,10 @@ def test_without_samples_the_page_says_what_is_known_of_poller_and_endpoint(brow
     page = show(browser_of, environment)
     shows(page, "Poller at work, last heard of just now", "the endpoint answered HTTP 404", without=["not planned yet"])
     health.forget()
+
+
+def test_a_freeze_is_on_the_page(browser_of, environment):
+    assert "frozen" not in words(browser_of.get(path_of(environment)))
+    Freeze.objects.create(team=environment.project.team, reason="Black Friday")
+    shown = words(browser_of.get(path_of(environment)))
+    assert "Deployments are frozen: Black Friday . Freezes" in shown
