@@ -822,8 +822,10 @@ class Client:
         options = self.options
         if not options.env:
             raise Failed(USAGE, "the environment is missing: set SEQPULSE_ENV or pass --env")
-        names = ("branch", "commit_sha", "commit_message", "author", "committed_at", "url", "version", "kind")
+        names = ("branch", "commit_sha", "commit_message", "author", "committed_at", "version", "kind")
         given = {name: getattr(options, name) for name in names if getattr(options, name)}
+        if options.build_url:
+            given["url"] = options.build_url
         fields = commit_fields({**detect(self.env).fields, **given})
         # Without a CI system each call is an attempt of its own, and its repetition the same one.
         key = options.key or fields.pop("idempotency_key", "") or f"local-{uuid.uuid4()}"
@@ -929,7 +931,8 @@ class Client:
         self.so_far = ""
         while True:
             begun = time.monotonic()
-            hold_s = int(max(0, min(HOLD_S, deadline - begun)))
+            # The first call is short, to have something to show.
+            hold_s = int(max(0, min(HOLD_S if seen else PAUSE_S, deadline - begun)))
             wanted, problem, reachable = 0.0, "", False
             try:
                 answer = self.server.call(
@@ -1227,7 +1230,7 @@ def parser() -> argparse.ArgumentParser:
         ("--message", "commit_message"),
         ("--author", "author"),
         ("--committed-at", "committed_at"),
-        ("--build-url", "url"),
+        ("--build-url", "build_url"),
         ("--version", "version"),
         ("--endpoint", "metrics_endpoint"),
     ):

@@ -47,18 +47,24 @@ def site(installation: Installation) -> dict[str, Any]:
 def test_run_drives_a_deployment_to_its_verdict_and_steps_do_the_same(
     installation: Installation, site: dict[str, str], tmp_path: Path
 ) -> None:
-    ci = {"CIRCLECI": "true", "CIRCLE_WORKFLOW_JOB_ID": "job-1", "CIRCLE_BRANCH": 'feature/"x"', **site}
+    ci = {
+        "CIRCLECI": "true",
+        "CIRCLE_WORKFLOW_JOB_ID": "job-1",
+        "CIRCLE_BRANCH": 'feature/"x"',
+        "CIRCLE_BUILD_URL": "https://ci.example/1",
+        **site,
+    }
     with installation.late_expiry():
         done = client(
             tmp_path, "run", "--commit", "abcdef1", "--author", "Ana", "--", "sh", "-c", "echo deployed", **ci
         )
     assert done.returncode == 0, done.stderr
     assert "deployed\n" in done.stdout
-    [(branch, key, sha, author, verdict)] = installation.rows(
-        "SELECT branch, idempotency_key, commit_sha, author, verdict FROM deployments"
+    [(branch, key, sha, author, url, verdict)] = installation.rows(
+        "SELECT branch, idempotency_key, commit_sha, author, url, verdict FROM deployments"
         " JOIN deployment_verdicts ON deployment_id = deployments.id"
     )
-    assert (branch, key, sha, author) == ('feature/"x"', "job-1", "abcdef1", "Ana")
+    assert (branch, key, sha, author, url) == ('feature/"x"', "job-1", "abcdef1", "Ana", "https://ci.example/1")
     assert f"SeqPulse: {verdict.upper()}" in done.stdout
     assert "error_rate" in done.stdout
     assert site["SEQPULSE_API_KEY"] not in done.stdout + done.stderr

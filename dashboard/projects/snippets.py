@@ -41,7 +41,9 @@ class Values:
 
 
 PIPELINES = (
-    Snippet("shell", "Shell", "deploy.sh", "seqpulse-deploy.sh", _("For every other CI system, and by hand.")),
+    Snippet(
+        "shell", _("Shell script"), "deploy.sh", "seqpulse-deploy.sh", _("For every other CI system, and by hand.")
+    ),
     Snippet(
         "github",
         "GitHub Actions",
