@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import calendar
+import contextlib
 import email.utils
 import functools
 import json
@@ -34,7 +35,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 VERSION = "1.0"
 PASSED, USAGE, REFUSED, WARNING, ROLLBACK, NO_VERDICT, UNREACHABLE, FROZEN = 0, 2, 3, 10, 20, 30, 40, 50
@@ -828,7 +829,7 @@ class Client:
             given["url"] = options.build_url
         fields = commit_fields({**detect(self.env).fields, **given})
         # Without a CI system each call is an attempt of its own, and its repetition the same one.
-        key = options.key or fields.pop("idempotency_key", "") or f"local-{uuid.uuid4()}"
+        key = options.key = options.key or fields.pop("idempotency_key", "") or f"local-{uuid.uuid4()}"
         body: Json = {**fields, "env": options.env, "idempotency_key": key, "wait_for_pre": True}
         if options.force:
             body["force"] = True
@@ -1033,11 +1034,14 @@ class Client:
                 raise
             self.screen.note(f"{error.message}: the command runs without SeqPulse")
         except Stopped as stopped:
-            # The trigger may have arrived; the next one supersedes it.
+            # The trigger may have arrived.
+            with contextlib.suppress(Failed):
+                self.finish("", "cancelled", 3.0)
             return 128 + stopped.number
-        status = child.run()
-        result = "success" if status == 0 else "cancelled" if child.stopped_by else "failed"
-        code = self.finish_run(deployment, result, status, child)
+        with child.signals_passed_on():
+            status = child.run()
+            result = "success" if status == 0 else "cancelled" if child.stopped_by else "failed"
+            code = self.finish_run(deployment, result, status, child)
         if status == 0 and not child.stopped_by and deployment and code == PASSED:
             return self.wait(deployment)
         self.screen.json({"deployment_id": deployment or None, "result": result, "command_status": status}, code)
@@ -1045,19 +1049,17 @@ class Client:
 
     def finish_run(self, deployment: str, result: str, status: int, child: Child) -> int:
         """Send finish; return with what to end if nothing is to be waited for. A failed command's own status wins."""
-        code = status or (128 + child.stopped_by if child.stopped_by else PASSED)
         if not deployment:
-            return code
+            return status or child.stopped_status
         # Who sent a signal kills soon.
         patience_s = min(5.0, self.options.retry_for) if child.stopped_by else self.options.retry_for
         try:
             self.finish(deployment, result, patience_s)
         except Failed as error:
-            if code:
-                self.screen.note(error.message)
-                return code
-            raise
-        return code
+            if not status and not child.stopped_by:
+                raise
+            self.screen.note(error.message)
+        return status or child.stopped_status
 
     # reading
 
@@ -1120,11 +1122,25 @@ class Child:
         self.process: Optional[subprocess.Popen[bytes]] = None
         self.stopped_by = 0
 
-    def run(self) -> int:
-        """Run the command; return its exit status as a shell does."""
+    @property
+    def stopped_status(self) -> int:
+        """The exit status for the signal that asked to stop; 0 if there was none."""
+        return 128 + self.stopped_by if self.stopped_by else 0
+
+    @contextlib.contextmanager
+    def signals_passed_on(self) -> Iterator[None]:
+        """Pass signals on to the command. One that comes later is noted, so that finish is sent; the next one stops."""
         ends = [signal.SIGINT, signal.SIGTERM]
         ends += [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
         before = {number: signal.signal(number, self.pass_on) for number in ends}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def run(self) -> int:
+        """Run the command; return its exit status as a shell does."""
         try:
             # With --json standard output is for the answer alone.
             self.process = subprocess.Popen(self.command, stdout=sys.stderr if self.quiet else None)
@@ -1134,12 +1150,12 @@ class Child:
         except (OSError, ValueError) as error:
             print(f"seqpulse: {clean(self.command[0], 200)}: {getattr(error, 'strerror', error)}", file=sys.stderr)
             return 127 if isinstance(error, FileNotFoundError) else 126
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
         return 128 - status if status < 0 else status
 
     def pass_on(self, number: int, _frame: Any) -> None:
+        ended = self.process is not None and self.process.returncode is not None
+        if ended and self.stopped_by:
+            raise Stopped(number)
         self.stopped_by = self.stopped_by or number
         if self.process is not None and not self.from_terminal(number):
             try:

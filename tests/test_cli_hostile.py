@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,8 @@ import pytest
 
 from dashboard.tests.endpoints import Quiet, running
 from tests.client_module import load
-from tests.processes import closed_port
+from tests.processes import closed_port, environment, wait_for
+from tests.system_tools import ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -53,14 +56,15 @@ class Server:
         self.replies: list[Reply] = []
         self.seen: list[tuple[str, str, str | None]] = []
         self.at: list[float] = []
+        self.bodies: list[Any] = []
         self.over = threading.Event()
         self.url = ""
 
     def answer(self, *replies: Reply) -> None:
-        self.replies, self.seen, self.at = list(replies), [], []
+        self.replies, self.seen, self.at, self.bodies = list(replies), [], [], []
 
     def serve(self, request: Any) -> None:
-        request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        self.bodies.append(json.loads(request.rfile.read(int(request.headers.get("Content-Length") or 0)) or b"null"))
         self.seen.append((request.command, request.path, request.headers.get("X-API-Key")))
         self.at.append(time.monotonic())
         status, headers, body = self.replies[min(len(self.seen), len(self.replies)) - 1]
@@ -213,6 +217,49 @@ def test_a_trigger_is_repeated_with_the_same_key(server: Server, call: Any, tmp_
     for nonsense in ({"deployment_id": "../x"}, {}, {"deployment_id": {"a": 1}}):
         server.answer(reply(200, nonsense))
         assert call("trigger")[0] == 40
+
+
+def test_options_are_the_fields_of_the_call(server: Server, call: Any, tmp_path: Path) -> None:
+    (tmp_path / "seqpulse.toml").write_text("[policy]\n")
+    given = {
+        "--key": ("idempotency_key", "run-1"),
+        "--branch": ("branch", "main"),
+        "--commit": ("commit_sha", "abcdef1"),
+        "--message": ("commit_message", "Cache prices"),
+        "--author": ("author", "Ana"),
+        "--committed-at": ("committed_at", "2026-11-30T12:00:00Z"),
+        "--build-url": ("url", "https://ci.example/1"),
+        "--version": ("version", "1.2"),
+        "--kind": ("kind", "rollback"),
+        "--settle": ("settle_seconds", 30),
+        "--endpoint": ("metrics_endpoint", "https://shop.example/metrics"),
+        "--reason": ("reason", "hotfix"),
+        "--env": ("env", "other"),
+    }
+    server.answer(reply(200, {"deployment_id": ID}))
+    options = [word for option, (_, value) in given.items() for word in (option, str(value))]
+    code, _, err = call("trigger", *options, "--force", "--policy", "seqpulse.toml")
+    assert code == 0, err
+    expected = {**dict(given.values()), "force": True, "policy": "[policy]\n", "wait_for_pre": True}
+    assert server.bodies == [expected]
+
+
+def test_a_trigger_that_is_interrupted_is_finished_by_its_key(server: Server, tmp_path: Path) -> None:
+    server.answer(DRIP, reply(200, {"status": "accepted", "deployment_id": ID}))
+    variables = environment(SEQPULSE_URL=server.url, SEQPULSE_API_KEY=KEY, SEQPULSE_ENV="prod")
+    with subprocess.Popen(
+        [sys.executable, ROOT / "clients" / "seqpulse.py", "run", "--key", "run-1", "--", "touch", "ran"],
+        env=variables,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_for(lambda: server.seen, "the trigger")
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert server.bodies[1:] == [{"result": "cancelled", "env": "prod", "idempotency_key": "run-1"}]
+    assert not (tmp_path / "ran").exists()
 
 
 STRANGE: list[dict[str, Any]] = [
