@@ -1,5 +1,6 @@
 """The list of projects, new ones, their pages, settings, keys and end."""
 
+import hashlib
 import html
 import re
 from datetime import timedelta
@@ -381,6 +382,20 @@ READ = ("", "settings/", "keys/", "integration/")
 def test_who_may_change_nothing_is_offered_no_form(environment, role, path):
     page = as_role(environment, role).get(path.format(environment.project.uuid if LIST in path else environment.pk))
     assert [form.get("action") for form in elements(page, "form[action]")] == ["/accounts/logout/"]
+
+
+# --- the client
+
+
+def test_the_integration_page_shows_the_hash_of_the_client_that_is_served(environment):
+    viewer = as_role(environment, Role.VIEWER)
+    served = Client().get("/cli/seqpulse.py")
+    digest = hashlib.sha256(served.content).hexdigest()
+    assert served.headers["Cache-Control"] == "public, max-age=300, must-revalidate"
+    assert "Set-Cookie" not in served.headers
+    body = viewer.get(of(environment.project, "integration/")).content.decode()
+    assert f'<code class="digest">{digest}</code>' in body
+    assert 'href="/cli/seqpulse.py"' in body
 
 
 # --- all of them
