@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from analysis.models import DeploymentVerdict, Feedback, Hint
+from analysis.models import Acknowledgement, DeploymentVerdict, Feedback, Hint
 from common.modeladmin import MachineMadeAdmin
 
 
@@ -32,4 +32,15 @@ class FeedbackAdmin(MachineMadeAdmin):
     list_filter = ("right", "should_have_been")
     list_select_related = ("verdict__deployment__project", "given_by")
     search_fields = ("verdict__deployment__uuid", "verdict__deployment__project__name", "reason")
+    ordering = ("-id",)
+
+
+@admin.register(Acknowledgement)
+class AcknowledgementAdmin(MachineMadeAdmin):
+    """What people said about deployments; it is said on their pages, by the API and in chats."""
+
+    list_display = ("deployment", "what", "who", "via", "reason", "at")
+    list_filter = ("what", "via")
+    list_select_related = ("deployment__project",)
+    search_fields = ("deployment__uuid", "deployment__project__name", "who", "reason")
     ordering = ("-id",)

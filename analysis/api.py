@@ -15,9 +15,12 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from analysis.models import Hint, Severity, VerdictName
+from analysis.acknowledging import CannotAcknowledge, acknowledge
+from analysis.models import Acknowledgement, Hint, Severity, VerdictName, Via
 from analysis.one import Found, find
 from analysis.serializers import (
+    AcknowledgementRequest,
+    AcknowledgementSerializer,
     DeploymentSerializer,
     DeploymentWithSamples,
     HintSerializer,
@@ -215,3 +218,47 @@ def is_over(deployment: Deployment) -> bool:
 def sample_count(found: Found) -> dict[str, int]:
     """Return the numbers of collected and expected POST samples."""
     return {"collected": found.collected, "expected": found.deployment.window_samples}
+
+
+@limited(DEPLOYMENTS)
+class AcknowledgementsView(StrictAPIView):
+    """What people said about a deployment."""
+
+    @described(operation_id="acknowledgements", responses=AcknowledgementSerializer(many=True))
+    def get(self, request: Request, uuid: UUID) -> Response:
+        """Return what people said about the deployment, oldest first; a hundred at most."""
+        rows = Acknowledgement.objects.filter(deployment=deployment_called(request, uuid)).order_by("pk")
+        return Response(AcknowledgementSerializer(rows, many=True).data)
+
+    @described(
+        operation_id="acknowledge",
+        request=AcknowledgementRequest,
+        responses={
+            200: OpenApiResponse(AcknowledgementSerializer, description="This was said before."),
+            201: AcknowledgementSerializer,
+        },
+    )
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """Say that somebody is on it, rolled it back, or ignores the verdict for a reason."""
+        body = AcknowledgementRequest(data=request.data)
+        body.is_valid(raise_exception=True)
+        deployment = deployment_called(request, uuid)
+        given = body.validated_data
+        who = given["who"].strip() or cast("ApiKey", request.auth).name
+        try:
+            said = acknowledge(deployment, given["what"], who=who, via=Via.API, reason=given["reason"])
+        except CannotAcknowledge as error:
+            raise serializers.ValidationError({error.field: [str(error)]}) from None
+        except Deployment.DoesNotExist:
+            raise Http404 from None
+        status_code = status.HTTP_201_CREATED if said.is_new else status.HTTP_200_OK
+        return Response(AcknowledgementSerializer(said.row).data, status=status_code)
+
+
+def deployment_called(request: Request, uuid: UUID) -> Deployment:
+    """Return the project's deployment. Raises Http404, also for that of another project."""
+    rows = Deployment.objects.of(project_of(request)).select_related("project", "environment")
+    found = rows.filter(uuid=uuid).first()
+    if found is None:
+        raise Http404("unknown deployment")
+    return found

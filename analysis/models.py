@@ -15,6 +15,7 @@ from analysis.recorded import Recorded, Revision, read_health, read_hint, read_h
 from analysis.texts.hints import HintFacts
 from deployments.models import Deployment
 from explain.facts import Fact
+from projects.models import Environment
 
 # Columns of a verdict that hold its result.
 STORED = (
@@ -143,6 +144,54 @@ class Feedback(models.Model):
     def label(self) -> str:
         """Return the deserved verdict, "" if not named."""
         return self.verdict.verdict if self.right else self.should_have_been
+
+
+class What(models.TextChoices):
+    """What people say about a deployment."""
+
+    ON_IT = "on_it", pgettext_lazy("acknowledgement", "I’m on it")
+    ROLLED_BACK = "rolled_back", pgettext_lazy("acknowledgement", "Rolled back")
+    IGNORED = "ignored", pgettext_lazy("acknowledgement", "Ignored")
+
+
+class Via(models.TextChoices):
+    """Where they say it."""
+
+    PAGE = "page", pgettext_lazy("acknowledgement", "Page")
+    API = "api", pgettext_lazy("acknowledgement", "API")
+    CHAT = "chat", pgettext_lazy("acknowledgement", "Chat")
+
+
+class Acknowledgement(models.Model):
+    """Something that somebody said about a deployment (analysis/acknowledging.py). Rows are added, never changed.
+
+    who: their name as of then, of an account, an API key or in a chat. environment: the deployment's.
+    """
+
+    deployment = models.ForeignKey(
+        Deployment, on_delete=models.CASCADE, related_name="acknowledgements", verbose_name=_("deployment")
+    )
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="+", db_index=False)
+    what = models.CharField(_("what"), max_length=12, choices=What)
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    who = models.CharField(_("who"), max_length=150)
+    via = models.CharField(_("by way of"), max_length=8, choices=Via)
+    by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("account")
+    )
+    at = models.DateTimeField(_("at"), db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name = _("acknowledgement")
+        verbose_name_plural = _("acknowledgements")
+        db_table = "acknowledgements"
+        indexes = [
+            # When an environment was restored (delivery figures).
+            models.Index(fields=["environment", "at"], condition=models.Q(what="rolled_back"), name="rolled_back_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.who}: {self.what}"
 
 
 class HintQuerySet(models.QuerySet["Hint"]):

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from analysis.models import DeploymentVerdict, Hint
+from analysis.models import Acknowledgement, DeploymentVerdict, Hint, What
 from analysis.recorded import read_health, without_facts
 from deployments.models import Deployment
 
@@ -82,6 +82,22 @@ class DeploymentSerializer(RowSerializer):
         health = read_health(row[self.FINAL_HEALTH] or row[self.HEALTH])
         healthy = None if row["verdict__verdict"] is None else health.healthy
         return super().to_representation({**row, "verdict__healthy": healthy})
+
+
+class AcknowledgementRequest(serializers.Serializer[Any]):
+    """What somebody says about a deployment."""
+
+    what = serializers.ChoiceField(choices=What.choices, help_text="`ignored` needs a reason.")
+    reason = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
+    who = serializers.CharField(
+        max_length=150, required=False, allow_blank=True, default="", help_text="A name; without one that of the key."
+    )
+
+
+class AcknowledgementSerializer(serializers.ModelSerializer[Acknowledgement]):
+    class Meta:
+        model = Acknowledgement
+        fields = ["id", "what", "reason", "who", "via", "at"]
 
 
 class HintSerializer(serializers.ModelSerializer[Hint]):

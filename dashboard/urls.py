@@ -72,6 +72,7 @@ urlpatterns = [
     *route(f"{DEPLOYMENT}live/", deployments.deployment, "deployment-live", live=True),
     *route(f"{DEPLOYMENT}events/", events.deployment, "deployment-events"),
     *route(f"{DEPLOYMENT}feedback/", deployments.feedback, "feedback"),
+    *route(f"{DEPLOYMENT}acknowledge/", deployments.acknowledge, "acknowledge"),
     *route(f"{DEPLOYMENT}compare/", actions.compare, "compare"),
     *route(f"{DEPLOYMENT}rerun/", actions.rerun, "rerun"),
     *route(f"{DEPLOYMENT}replay/", actions.replay, "replay"),

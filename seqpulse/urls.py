@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
-from analysis.api import DeploymentDetailView, DeploymentListView, HintListView, VerdictView
+from analysis.api import AcknowledgementsView, DeploymentDetailView, DeploymentListView, HintListView, VerdictView
 from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
@@ -51,6 +51,9 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^deployments/?$", DeploymentListView.as_view(), name="deployment-list"),
     re_path(rf"^deployments/{UUID}/?$", DeploymentDetailView.as_view(), name="deployment-detail"),
     re_path(rf"^deployments/{UUID}/verdict/?$", VerdictView.as_view(), name="deployment-verdict"),
+    re_path(
+        rf"^deployments/{UUID}/acknowledgements/?$", AcknowledgementsView.as_view(), name="deployment-acknowledgements"
+    ),
     re_path(rf"^deployments/{UUID}/metrics/?$", DeploymentMetricsView.as_view(), name="deployment-metrics"),
     re_path(r"^sdh/?$", HintListView.as_view(), name="sdh"),
     re_path(r"^api/schema/?$", imported_late("seqpulse.openapi.schema"), name="schema"),

@@ -34,6 +34,8 @@ GET      deployment-list              key      200 otherkey=200
 GET      deployment-detail            key      200
 GET      deployment-verdict           key      200
 GET      deployment-metrics           key      200
+GET      deployment-acknowledgements  key      200
+POST     deployment-acknowledgements  key      201  with what=on_it
 GET      sdh                          key      200 otherkey=200
 
 # health, metrics, documentation
@@ -63,6 +65,7 @@ GET      dashboard:deployment-events  viewer   204
 GET      dashboard:deployments-csv    user     200
 GET      dashboard:deployments-json   user     200
 POST     dashboard:feedback           member   302  with feedback-mark=right
+POST     dashboard:acknowledge        member   302  with ack-what=on_it
 GET      dashboard:compare            viewer   200
 GET      dashboard:deployment-download viewer   200
 GET      dashboard:rerun              member   200

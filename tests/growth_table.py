@@ -57,5 +57,6 @@ BOUNDED = {
     "deployment_keys": "one per call of a pipeline with a new key",
     "deployment_verdicts": "one per deployment",
     "sdh_hints": "a few per verdict",
+    "acknowledgements": "made by people, a hundred per deployment at most",
     "verdict_feedback": "one per verdict",
 }

@@ -8,10 +8,11 @@ from typing import Any
 from accounts.permissions import Action
 from analysis.evidence import FAILED_AND_ANSWERED, detail_of
 from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
+from analysis.models import What
 from dashboard import labels
 from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.evidence_view import evidence_view
-from dashboard.deployments.forms import FeedbackForm
+from dashboard.deployments.forms import AcknowledgeForm, FeedbackForm
 from dashboard.deployments.queries import MISSED, Detail, last_good_before, seconds_until
 from dashboard.deployments.timeline import how_taken, timeline_of
 from dashboard.i18n import message
@@ -19,6 +20,8 @@ from deployments.models import NEVER_JUDGED, State
 from metrics.models import MetricSample, Phase
 from scheduler.models import JobStatus, ScheduledJob
 
+# Of what was said, so much is shown above; the timeline has all of it.
+MOST_SAID = 5
 RANK = {"critical": 0, "warning": 1, "ok": 2, "skipped": 3}
 PHASE_ORDER = ("history", Phase.BASELINE, Phase.PRE, Phase.POST)
 
@@ -63,6 +66,8 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
     charts = charts_of(detail)
     may_mark = Action.MARK_VERDICT in detail.actions and verdict is not None
     misses = misses_of(detail)
+    said = detail.acknowledgements
+    ignored = said[-1].reason if said and said[-1].what == What.IGNORED else ""
     post = detail.samples_of(Phase.POST)
     return {
         "detail": detail,
@@ -77,7 +82,10 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "revised": verdict.replaced[-1] if verdict is not None and verdict.replaced else None,
         "basis": evidence_view(detail),
         "feedback": detail.feedback,
-        "feedback_form": form or (FeedbackForm(verdict) if may_mark and verdict is not None else None),
+        "feedback_form": form or (FeedbackForm(verdict, ignored=ignored) if may_mark and verdict is not None else None),
+        "acknowledgements": said[-MOST_SAID:],
+        "said_earlier": len(said[:-MOST_SAID]),
+        "acknowledge_form": AcknowledgeForm() if may_acknowledge(detail) else None,
         "running": deployment.state in (State.PENDING, State.RUNNING),
         "never_judged": deployment.state in NEVER_JUDGED,
         "hints": detail.hints,
@@ -99,6 +107,15 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "link": safe_link(deployment.url),
         "metrics": METRICS,
     }
+
+
+def may_acknowledge(detail: Detail) -> bool:
+    """Return whether the user is asked what they do about the deployment: of one that is fine nobody is."""
+    verdict = detail.verdict
+    if Action.ACKNOWLEDGE not in detail.actions:
+        return False
+    is_fine = verdict is None or (verdict.standing.verdict.verdict == OK and verdict.healthy != "no")
+    return not is_fine or bool(detail.acknowledgements)
 
 
 def by_gravity(checks: Iterable[Check]) -> list[Check]:

@@ -6,7 +6,9 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from analysis.models import DeploymentVerdict, Feedback
+from analysis.acknowledging import CannotAcknowledge
+from analysis.models import DeploymentVerdict, Feedback, What
+from common.validation import validation_error
 from dashboard.labels import VERDICTS
 from dashboard.policies.form import PolicyForm
 
@@ -26,9 +28,10 @@ class FeedbackForm(forms.Form):
     # The verdict that the page showed: it may be revised before the form is submitted.
     seen = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
 
-    def __init__(self, verdict: DeploymentVerdict, data: Any = None) -> None:
+    def __init__(self, verdict: DeploymentVerdict, data: Any = None, *, ignored: str = "") -> None:
+        """ignored: why somebody ignores the verdict, who probably takes it for wrong."""
         feedback: Feedback | None = getattr(verdict, "feedback", None)
-        known = {}
+        known = {"mark": WRONG, "reason": ignored} if ignored else {}
         if feedback is not None:
             known = {
                 "mark": RIGHT if feedback.right else WRONG,
@@ -58,6 +61,26 @@ class FeedbackForm(forms.Form):
             "reason": data["reason"],
             "should_have_been": data["should_have_been"],
         }
+
+
+class AcknowledgeForm(forms.Form):
+    """Say that one is on it, rolled back, or ignores the verdict; which of them, the button says."""
+
+    what = forms.ChoiceField(choices=What.choices)
+    reason = forms.CharField(
+        label=_("Note"),
+        required=False,
+        max_length=500,
+        help_text=_("Others will read it. Needed to ignore the verdict."),
+        widget=forms.TextInput({"maxlength": 500, "autocomplete": "off"}),
+    )
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, prefix="ack")
+
+    def refuse(self, error: CannotAcknowledge) -> None:
+        """Show why it is not kept: at the field that can be seen."""
+        self.add_error("reason", validation_error(error))
 
 
 class ReplayForm(PolicyForm):

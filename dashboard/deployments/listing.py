@@ -4,6 +4,7 @@ from typing import Any
 
 from dashboard import keyset
 from dashboard.deployments import by_project
+from dashboard.deployments.acknowledgements import said_last
 from dashboard.deployments.filters import BY_PROJECT, ORDERS, DeploymentFilters
 from dashboard.deployments.queries import Row, samples_so_far, window_is_open
 from dashboard.keyset import PAGE_SIZE, Page, Slice, few_or_all, load, place_of, read, written
@@ -30,6 +31,7 @@ def deployments_page(filters: DeploymentFilters, cursor: str = "", *, size: int 
     rows, total = few_or_all(filters.rows())
     found = slice_at(filters, rows, cursor, size, few=total <= keyset.COUNTED)
     deployments = Deployment.objects.select_related("project", "environment", "verdict").only(*COLUMNS)
+    deployments = deployments.annotate(said_last=said_last())
     return Page(
         rows=with_progress(load(deployments, found.ids)),
         newer=written(found.newer, filters.order),

@@ -23,6 +23,7 @@ from analysis.evidence import (
 )
 from analysis.models import DeploymentVerdict, Feedback, Hint
 from analysis.recorded import LeftOut
+from dashboard.deployments.acknowledgements import Said, all_said, read_said, said_in_short
 from dashboard.labels import Status, status_of, verdict_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
@@ -60,6 +61,11 @@ class Row(Observed):
 
     collected: int = 0
 
+    @property
+    def said(self) -> str:
+        """What was said last about the deployment, and by whom, "" for nothing."""
+        return said_in_short(getattr(self.deployment, "said_last", None))
+
 
 @dataclass(frozen=True)
 class Detail(Observed):
@@ -67,7 +73,8 @@ class Detail(Observed):
 
     samples: its own; baseline: of the half hour before it, of a rollback also the PRE that it is compared with;
     history: POST of earlier deployments that were used (history_of); excluded: the left-out ones among these;
-    collections: its pre_collect and post_collect jobs; analyses: its analysis job; actions: of the user.
+    collections: its pre_collect and post_collect jobs; analyses: its analysis job; acknowledgements: oldest first;
+    actions: of the user.
     """
 
     hints: list[Hint]
@@ -78,6 +85,7 @@ class Detail(Observed):
     excluded: Sequence[LeftOut]
     collections: list[ScheduledJob]
     analyses: list[ScheduledJob]
+    acknowledgements: list[Said]
     actions: Actions
 
     def samples_of(self, phase: str) -> list[MetricSample]:
@@ -149,7 +157,8 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     Raises: Http404, the same for an unknown one and one of another team.
     """
     rows = deployments_of(user).select_related("verdict__feedback__given_by", "policy_version", "superseded_by")
-    deployment = get_object_or_404(rows, uuid=uuid)
+    rows = rows.annotate(said=all_said())
+    deployment: Any = get_object_or_404(rows, uuid=uuid)
     jobs = ScheduledJob.objects.filter(deployment=deployment, job_type__in=(*COLLECTIONS, *ANALYSES))
     verdict = verdict_of(deployment)
     judged_on = verdict.standing.judged_on if verdict is not None else None
@@ -173,6 +182,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         excluded=judged_on.excluded if judged_on is not None else left_out_so_far(deployment, replaced, own, baseline),
         collections=[job for job in by_place if job.job_type in COLLECTIONS],
         analyses=[job for job in by_place if job.job_type in ANALYSES],
+        acknowledgements=[read_said(one) for one in deployment.said],
         actions=deployment.project.actions_of(user),
     )
 

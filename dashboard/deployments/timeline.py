@@ -14,6 +14,7 @@ from django.utils.translation import gettext_noop
 
 from analysis.recorded import Recorded
 from dashboard import labels
+from dashboard.deployments.acknowledgements import said_in_short
 from dashboard.deployments.queries import MISSED, Detail
 from dashboard.i18n import localised, quantity
 from deployments.models import State
@@ -160,7 +161,16 @@ def feedback(detail: Detail) -> Iterator[Entry]:
     yield Entry(mark.given_at, "feedback", "person", "neutral", what % {"who": who}, mark.reason)
 
 
-SOURCES: tuple[Callable[[Detail], Iterator[Entry]], ...] = (pipeline, samples, retries, misses, verdicts, feedback)
+def acknowledgements(detail: Detail) -> Iterator[Entry]:
+    """Yield what people said."""
+    for one in detail.acknowledgements:
+        what = said_in_short({"what": one.what, "who": one.who})
+        yield Entry(one.at, "acknowledged", "person", "neutral", what, one.reason)
+
+
+SOURCES: tuple[Callable[[Detail], Iterator[Entry]], ...] = (
+    *(pipeline, samples, retries, misses, verdicts, acknowledgements, feedback),
+)
 
 # Texts of events in a job's history; unknown events are shown like postponed ones.
 EVENTS = {

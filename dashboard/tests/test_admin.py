@@ -17,7 +17,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Membership, Team, User
-from analysis.models import DeploymentVerdict, Feedback, Hint
+from analysis.acknowledging import acknowledge
+from analysis.models import Acknowledgement, DeploymentVerdict, Feedback, Hint
 from analysis.services import give_feedback
 from dashboard.tests import scenes
 from dashboard.tests.pages import fresh, has
@@ -34,7 +35,17 @@ from tests.factories import make_api_key, make_environment, make_hint, make_memb
 pytestmark = pytest.mark.django_db
 
 OUR_APPS = ("auth", "accounts", "projects", "scheduler", "deployments", "metrics", "analysis")
-MACHINE_MADE = (ScheduledJob, Poller, Deployment, MetricSample, DeploymentVerdict, Hint, Feedback, PolicyVersion)
+MACHINE_MADE = (
+    ScheduledJob,
+    Poller,
+    Deployment,
+    MetricSample,
+    DeploymentVerdict,
+    Hint,
+    Feedback,
+    Acknowledgement,
+    PolicyVersion,
+)
 SECRET = re.compile(r"\b(sphs|sp)_[A-Za-z0-9_-]{40,}")
 
 
@@ -46,6 +57,7 @@ def environment() -> Environment:
     judged = scenes.judged(environment, **scenes.BROKEN)
     make_hint(judged)
     give_feedback(judged.verdict, right=True, by=owner)
+    acknowledge(judged, "on_it", who=owner.username, via="page", by=owner)
     scenes.half_observed(environment)
     PolicyVersion.objects.create(environment=environment, number=1, policy={}, source="file")
     now = timezone.now()
@@ -76,7 +88,7 @@ def test_every_model_of_ours_is_there(staff, environment):
     assert {model.__name__ for model in registered()} == expected
 
 
-@pytest.mark.parametrize("number", range(16))
+@pytest.mark.parametrize("number", range(17))
 def test_list_search_and_page_of_every_model_open(staff, environment, number):
     make_api_key(project=environment.project)
     Group.objects.create(name="ops")

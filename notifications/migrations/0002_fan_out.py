@@ -2,10 +2,15 @@ from django.db import migrations
 
 
 # Whoever writes events has their deliveries made after the commit, without knowing of them: each statement that writes
-# events writes one job. In SQL, because the events' app may import neither jobs nor notifications.
+# events writes one job, where a channel may want them. What happens while a channel is being made is found a minute later
+# (reconcile_deliveries). In SQL, because the events' app may import neither jobs nor notifications.
 FUNCTION = """
 CREATE OR REPLACE FUNCTION fan_out_events() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM notification_channels WHERE disabled_at IS NULL
+        AND team_id IN (SELECT team_id FROM written)) THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO scheduled_jobs (job_type, scheduled_at, phase, sequence_index, job_metadata, status, retry_count,
         last_error, error_code, locked_by)
     SELECT 'fan_out', now(), '', 0, '{}', 'pending', 0, '', '', '' FROM written HAVING count(*) > 0;

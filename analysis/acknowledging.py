@@ -1,0 +1,110 @@
+"""Acknowledge a deployment: somebody is on it, rolled it back, or ignores its verdict for a reason.
+
+Several people may say something about one deployment, each as often as something changes. A person who repeats what
+they said, as when a button is pressed twice, changes nothing.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+from django.db import connection, transaction
+
+from accounts.models import User
+from analysis.models import Acknowledgement, DeploymentVerdict, Feedback, What
+from analysis.services import give_feedback
+from deployments.models import Deployment
+from deployments.outbox import event_about
+from deployments.shown import UNREADABLE
+from events.outbox import emit
+from explain.errors import ExplainedError
+
+logger = structlog.get_logger(__name__)
+
+# More is a script that runs wild.
+MOST_OF_ONE = 100
+
+
+class CannotAcknowledge(ExplainedError):
+    """What was said cannot be kept; `field` names what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """What is kept, whether it is new, and whether the verdict was marked right by it."""
+
+    row: Acknowledgement
+    is_new: bool
+    marked: bool = False
+
+
+def acknowledge(
+    deployment: Deployment, what: str, *, who: str, via: str, by: User | None = None, reason: str = ""
+) -> Acknowledged:
+    """Keep what somebody says about a deployment, and tell it.
+
+    who: their name as of now; via: where they said it (Via); by: their account, where they have one here; deployment:
+    with project and environment. To have rolled back marks a verdict right that recommended it, unless it is marked.
+
+    Raises: CannotAcknowledge, Deployment.DoesNotExist.
+    """
+    who, reason = readable(who, 150), readable(reason, 500)
+    if what == What.IGNORED and not reason:
+        raise CannotAcknowledge("acknowledged.no_reason", field="reason")
+    with transaction.atomic():
+        # One after the other: of two buttons pressed at once the second is a repetition.
+        Deployment.objects.select_for_update(no_key=True).only("pk").get(pk=deployment.pk)
+        verdict = DeploymentVerdict.objects.filter(deployment=deployment).only("verdict", "deployment_id").first()
+        if what == What.IGNORED and verdict is None:
+            raise CannotAcknowledge("acknowledged.no_verdict", field="what")
+        said = list(Acknowledgement.objects.filter(deployment=deployment).order_by("pk"))
+        repeated = repetition(said, what, (who, via), reason)
+        if repeated is not None:
+            return Acknowledged(repeated, is_new=False)
+        if len(said) >= MOST_OF_ONE:
+            raise CannotAcknowledge("acknowledged.too_often", field="what", most=MOST_OF_ONE)
+        row = Acknowledgement.objects.create(
+            deployment=deployment,
+            environment_id=deployment.environment_id,
+            what=what,
+            reason=reason,
+            who=who,
+            via=via,
+            by=by,
+        )
+        marked = mark(verdict, what, by)
+        name = verdict.verdict if verdict is not None else None
+        emit(event_about(deployment, "acknowledged", what=what, who=who, via=via, reason=reason, about=name))
+        announce(deployment)
+    logger.info("deployment_acknowledged", deployment_id=str(deployment.uuid), what=what, via=via)
+    return Acknowledged(row, is_new=True, marked=marked)
+
+
+def readable(text: str, most: int) -> str:
+    return UNREADABLE.sub("", text).strip()[:most].rstrip()
+
+
+def repetition(said: list[Acknowledgement], what: str, person: tuple[str, str], reason: str) -> Acknowledgement | None:
+    """Return the row in which the person (who, via) said this, unless somebody said something else since."""
+    for row in reversed(said):
+        if row.what != what:
+            return None
+        if (row.who, row.via) == person:
+            return row if reason in ("", row.reason) else None
+    return None
+
+
+def mark(verdict: DeploymentVerdict | None, what: str, by: User | None) -> bool:
+    """Mark a recommendation to roll back right that was followed; return False where somebody marked it before."""
+    if verdict is None or what != What.ROLLED_BACK or verdict.verdict != "rollback_recommended":
+        return False
+    if Feedback.objects.filter(verdict=verdict).exists():
+        return False
+    give_feedback(verdict, right=True, by=by)
+    return True
+
+
+def announce(deployment: Deployment) -> None:
+    """Have open pages of the deployment updated (deployments/changes.py)."""
+    with connection.cursor() as cursor:
+        ids = [[deployment.pk], [deployment.environment_id]]
+        cursor.execute("SELECT announce_changes(%s::bigint[], %s::bigint[], false)", ids)
