@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce, Now
 from accounts.models import Team, User
 from accounts.teams import close_team
 from deployments.models import Deployment
+from events.models import Event
 from explain.facts import Fact
 from metrics import baseline
 from metrics.partitions import partitions
@@ -121,14 +122,18 @@ def remove_deleted() -> None:
         for project in Project.objects.filter(deleting_at__isnull=False).order_by("deleting_at"):
             with _logged(project_id=str(project.uuid)):
                 _remove_rows(list(project.environments.values_list("pk", flat=True)))
+                Event.objects.filter(project_id=project.pk).delete()
                 project.delete()
                 logger.info("project_removed", project_id=str(project.uuid))
         for environment in Environment.objects.filter(deleting_at__isnull=False).order_by("deleting_at"):
             with _logged(environment_id=environment.pk):
                 _remove_rows([environment.pk])
+                Event.objects.filter(environment_id=environment.pk).delete()
                 environment.delete()
                 logger.info("environment_removed", environment_id=environment.pk)
-        Team.objects.filter(deleting_at__isnull=False, projects__isnull=True).delete()
+        teams = Team.objects.filter(deleting_at__isnull=False, projects__isnull=True)
+        Event.objects.filter(team_id__in=list(teams.values_list("pk", flat=True))).delete()
+        teams.delete()
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def test_jobs_and_pollers_are_for_staff_who_may_see_jobs(client):
 
 
 def test_every_admin_page_leads_to_the_jobs_and_the_dashboard(staff):
-    has(staff.get("/admin/"), f'href="{OVERVIEW}"', "seqpulse/tokens", 'href="/"')
+    has(staff.get("/admin/"), f'href="{OVERVIEW}"', "seqpulse/tokens", 'href="/dashboard/"')
 
 
 # --- plans ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from deployments.models import Deployment, State
 from deployments.services import ProjectArchived, Trigger, finish_deployment, start_deployment
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
+from events.models import Event
+from events.outbox import NewEvent, emit
 from metrics import deletion
 from metrics.baseline import KIND, load_endpoints, sweep
 from metrics.deletion import archive, delete_environment, delete_project, delete_team, remove_deleted, unarchive
@@ -314,3 +316,14 @@ def test_a_team_is_deleted_whole_or_not_at_all() -> None:
     with pytest.raises(ValidationError):
         delete_team(made.project.team, typed="another name", by=owner)
     assert list(Project.objects.visible_to(owner)) == [made.project]
+
+
+@real
+def test_events_go_with_what_they_tell_of() -> None:
+    team = make_membership(role=Role.OWNER).team
+    kept, gone = make_project(team=team), make_project(team=team)
+    for project in (kept, gone):
+        emit(NewEvent("key_made", team.pk, project.pk))
+    delete_project(gone)
+    remove_deleted()
+    assert list(Event.objects.values_list("project_id", flat=True)) == [kept.pk]
