@@ -41,7 +41,7 @@ LANGUAGE = "fr"
 # Words that are the same in every language.
 SAME = {
     *("SeqPulse", "GitHub", "GitLab", "Google", "Jenkins", "CircleCI", "FastAPI", "Django", "Flask", "Express", "Go"),
-    *("Actions", "Starlette", "curl", "Shell"),
+    *("Actions", "Starlette"),
     *("PostgreSQL", "Prometheus", "Python", "English", "Français"),
     *("API", "CI", "CSV", "DORA", "HMAC", "HTTP", "JSON", "SDH", "TOML", "TOTP", "UTC", "CET", "CEST", "URL"),
     # Units, and the quantiles of latency.
