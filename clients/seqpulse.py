@@ -268,7 +268,7 @@ class Server:
 def parsed(raw: bytes) -> Optional[Json]:
     """Return the JSON object of a body, None where it is none."""
     try:
-        found = json.loads(raw.decode("utf-8"))
+        found = json.loads(raw.decode("utf-8"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
