@@ -4,7 +4,9 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from events.kinds import KINDS, Severity
+from events.kinds import KINDS, Kind, Severity
+
+USUAL = Kind("")
 
 
 class Event(models.Model):
@@ -45,7 +47,8 @@ class Event(models.Model):
     @property
     def useful_for_s(self) -> float:
         """Seconds after which nobody is told any more."""
-        return KINDS[self.kind].useful_for.total_seconds()
+        kind = KINDS.get(self.kind)  # None: of a later version, before a downgrade
+        return (kind or USUAL).useful_for.total_seconds()
 
 
 class Incident(models.Model):

@@ -1,11 +1,14 @@
 """Make the deliveries of events: which channels want them, and when they are sent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from django.db.models import Max
+from django.db import transaction
+from django.db.models import Case, F, Max, Q, When
+from django.db.models.functions import Greatest
 
+from events.kinds import Severity
 from events.models import Event
 from notifications.models import Channel, Delivery, DeliveryState
 from notifications.rules import Timing, send_at
@@ -15,8 +18,8 @@ from scheduler.queue import NewJob, database_now, enqueue
 DELIVER = "deliver"
 EVENTS_AT_ONCE = 500
 REPLANNED_AT_ONCE = 1000
-# Alike: of the same kind, in the same environment.
-Alike = tuple[int, str, int | None]
+# Alike: by the same channel, of the same kind, in the same environment; what is critical, about the same deployment.
+Alike = tuple[int, str, int | None, int | None]
 
 
 def fan_out() -> int:
@@ -32,17 +35,20 @@ def fan_out() -> int:
     # Locked: a channel's deliveries are written by one poller at a time, so that its cooldown is kept.
     channels = Channel.objects.select_for_update().active().filter(team_id__in={event.team_id for event in events})
     wanted = [(event, channel) for channel in channels.order_by("pk") for event in events if channel.wants(event)]
-    sent = last_sent({channel.pk for _, channel in wanted}, since=now - timedelta(days=1))
+    sent = last_sent(wanted, now)
     deliveries = []
     for event, channel in wanted:
-        alike = (channel.pk, event.kind, event.environment_id)
-        at = send_at(timing(channel), now, critical=event.severity == "critical", alike_sent_at=sent.get(alike))
-        sent[alike] = max(at, sent.get(alike, at))
+        critical = event.severity == Severity.CRITICAL
+        all_alike: Alike = (channel.pk, event.kind, event.environment_id, None)
+        alike = (*all_alike[:3], event.deployment_id) if critical else all_alike
+        at = send_at(timing(channel), now, critical=critical, alike_sent_at=sent.get(alike))
+        for one in {alike, all_alike}:
+            sent[one] = max(at, sent.get(one, at))
         expires_at = max(event.occurred_at, at) + timedelta(seconds=event.useful_for_s)
         deliveries.append(Delivery(event=event, channel=channel, due_at=at, expires_at=expires_at))
     Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
     # Read back: with ignore_conflicts they have no ids.
-    plan(Delivery.objects.filter(event__in=events, state=DeliveryState.PENDING).select_related("event"), now)
+    plan(Delivery.objects.filter(event__in=events, state=DeliveryState.PENDING), now)
     Event.objects.filter(pk__in=[event.pk for event in events]).update(fanned_out_at=now)
     return len(events)
 
@@ -51,63 +57,62 @@ def timing(channel: Channel) -> Timing:
     return Timing(channel.time_zone, channel.quiet_from, channel.quiet_until, str(channel.digest), channel.cooldown_s)
 
 
-def last_sent(channel_ids: Iterable[int], *, since: datetime) -> dict[Alike, datetime]:
-    """Return when each channel last sent, or is going to send, a kind of event of an environment."""
-    rows = (
-        Delivery.objects.filter(channel_id__in=list(channel_ids), event__occurred_at__gte=since)
-        .exclude(state=DeliveryState.SKIPPED)
-        .values_list("channel_id", "event__kind", "event__environment_id")
-        .annotate(at=Max("due_at"))
+def last_sent(wanted: Iterable[tuple[Event, Channel]], now: datetime) -> dict[Alike, datetime]:
+    """Return when what is alike was last sent by each channel, or is going to be, as far as a cooldown may ask."""
+    wanted = list(wanted)
+    longest_s = max((channel.cooldown_s for _, channel in wanted), default=0)
+    rows = Delivery.objects.filter(
+        channel__in={channel.pk for _, channel in wanted},
+        due_at__gt=now - timedelta(seconds=longest_s),
+        state__in=(DeliveryState.SENT, DeliveryState.PENDING),
+        event__kind__in={event.kind for event, _ in wanted},
     )
-    return {(channel, kind, environment): at for channel, kind, environment, at in rows}
+    about = Case(When(event__severity=Severity.CRITICAL, then=F("event__deployment_id")), default=None)
+    found: dict[Alike, datetime] = {}
+    grouped = rows.values_list("channel_id", "event__kind", "event__environment_id", about).annotate(at=Max("due_at"))
+    for channel, kind, environment, deployment, at in grouped:
+        for alike in {(channel, kind, environment, deployment), (channel, kind, environment, None)}:
+            found[alike] = max(at, found.get(alike, at))
+    return found
 
 
 def plan(deliveries: Iterable[Delivery], now: datetime) -> None:
     """Enqueue a job for each delivery; those of a channel that are held back until the same time share one."""
-    leaders: dict[tuple[int, datetime], Delivery] = {}
-    jobs = []
-    followers = []
-    for delivery in sorted(deliveries, key=lambda one: one.pk):
-        if delivery.sent_with_id is not None:
-            continue
-        held = delivery.due_at > now
-        if held:
-            place = (delivery.channel_id, delivery.due_at)
-            leader = leaders.get(place) or leader_of(delivery)
-            if leader is not None:
-                leaders[place] = leader
-                delivery.sent_with_id = leader.pk
-                followers.append(delivery)
-                continue
-            leaders[place] = delivery
-        jobs.append(job_of(delivery))
-    Delivery.objects.bulk_update(followers, ["sent_with_id"])
+    new = sorted((one for one in deliveries if one.sent_with_id is None), key=lambda one: one.pk)
+    leaders = leaders_of([one for one in new if one.due_at > now])
+    jobs, followers = [], []
+    for delivery in new:
+        leader = leaders.get((delivery.channel_id, delivery.due_at), delivery)
+        if leader.pk == delivery.pk:
+            jobs.append(job_of(delivery))
+        else:
+            delivery.sent_with_id = leader.pk
+            followers.append(delivery)
+    Delivery.objects.bulk_update(followers, ["sent_with_id"], batch_size=EVENTS_AT_ONCE)
     enqueue(jobs)
 
 
-def leader_of(delivery: Delivery) -> Delivery | None:
-    """Return the untried delivery in whose message this one can go."""
-    return (
-        Delivery.objects.select_for_update()
-        .filter(
-            channel_id=delivery.channel_id,
-            due_at=delivery.due_at,
-            state=DeliveryState.PENDING,
-            attempts=0,
-            sent_with__isnull=True,
-            pk__lt=delivery.pk,
-        )
-        .order_by("pk")
-        .first()
+def leaders_of(held: Sequence[Delivery]) -> dict[tuple[int, datetime], Delivery]:
+    """Return the first untried delivery of each channel and time, in whose message the others go."""
+    if not held:
+        return {}
+    waiting = Delivery.objects.select_for_update().filter(
+        channel__in={one.channel_id for one in held},
+        due_at__in={one.due_at for one in held},
+        state=DeliveryState.PENDING,
+        attempts=0,
+        sent_with__isnull=True,
     )
+    return {(one.channel_id, one.due_at): one for one in waiting.order_by("-pk")}
 
 
 def job_of(delivery: Delivery) -> NewJob:
     return NewJob(
         DELIVER,
         delivery.due_at,
-        fair_key=delivery.event.project_id,
-        unique_key=f"delivery {delivery.pk} {delivery.attempts}",
+        # The receiver, so that a slow one takes no more than its share.
+        fair_key=delivery.channel_id,
+        unique_key=f"delivery {delivery.pk} {delivery.attempts} {delivery.due_at.timestamp()}",
         metadata={"delivery": delivery.pk},
     )
 
@@ -117,10 +122,9 @@ def replan() -> int:
 
     Returns: how many there were.
     """
-    late = Delivery.objects.filter(
-        state=DeliveryState.PENDING, sent_with__isnull=True, due_at__lt=database_now() - timedelta(minutes=1)
-    )
-    rows = {row.pk: row for row in late.select_related("event").order_by("due_at")[:REPLANNED_AT_ONCE]}
+    late = Delivery.objects.filter(state=DeliveryState.PENDING, due_at__lt=database_now() - timedelta(minutes=1))
+    late.filter(sent_with__in=Delivery.objects.exclude(state=DeliveryState.PENDING)).update(sent_with=None)
+    rows = {row.pk: row for row in late.filter(sent_with__isnull=True).order_by("due_at")[:REPLANNED_AT_ONCE]}
     jobs = ScheduledJob.objects.open().filter(job_type=DELIVER, job_metadata__delivery__in=list(rows))
     for pk in jobs.values_list("job_metadata__delivery", flat=True):
         rows.pop(pk, None)
@@ -129,12 +133,23 @@ def replan() -> int:
     return len(rows)
 
 
-def resend(delivery: Delivery) -> None:
-    """Try an ended delivery again, at once, on a person's request."""
-    now = database_now()
-    delivery.state = DeliveryState.PENDING
-    delivery.due_at = now
-    delivery.expires_at = max(delivery.expires_at, now + timedelta(hours=1))
-    delivery.sent_with = None
-    delivery.save(update_fields=["state", "due_at", "expires_at", "sent_with"])
-    enqueue([job_of(delivery)])
+def resend(delivery: Delivery) -> bool:
+    """Try an ended delivery again at once, on a person's request, with those that went in its message.
+
+    Returns: False where it has not ended, or is sent again already.
+    """
+    with transaction.atomic():
+        now = database_now()
+        together = Delivery.objects.select_for_update().filter(Q(pk=delivery.pk) | Q(sent_with=delivery.pk))
+        rows = {row.pk: row for row in together.order_by("pk")}
+        first = rows.get(delivery.pk)
+        if first is None or first.state == DeliveryState.PENDING:
+            return False
+        first.due_at, first.sent_with_id = now, None
+        ended = [pk for pk, row in rows.items() if row.state == first.state]
+        Delivery.objects.filter(pk__in=ended).update(
+            state=DeliveryState.PENDING, due_at=now, expires_at=Greatest("expires_at", now + timedelta(hours=1))
+        )
+        Delivery.objects.filter(pk=first.pk).update(sent_with=None)
+        enqueue([job_of(first)])
+    return True

@@ -90,8 +90,13 @@ class Channel(models.Model):
             and self.project_id in (None, event.project_id)
             and (not self.events or event.kind in self.events)
             and (not self.environments or event.environment_id in (None, *self.environments))
-            and SEVERITIES.index(Severity(event.severity)) >= SEVERITIES.index(Severity(self.least_severity))
+            and gravity(event.severity) >= gravity(self.least_severity)
         )
+
+
+def gravity(severity: str) -> int:
+    """Return the place of a severity; that of one which this version does not know is the highest."""
+    return SEVERITIES.index(Severity(severity)) if severity in SEVERITIES else len(SEVERITIES)
 
 
 class DeliveryState(models.TextChoices):
@@ -133,6 +138,10 @@ class Delivery(models.Model):
         constraints = [models.UniqueConstraint(fields=["event", "channel"], name="one_delivery_per_channel")]
         indexes = [
             models.Index(fields=["channel", "-id"], name="deliveries_of_channel"),
+            models.Index(fields=["channel", "due_at"], name="deliveries_by_time"),
+            models.Index(
+                fields=["sent_with"], condition=models.Q(sent_with__isnull=False), name="deliveries_sent_together"
+            ),
             models.Index(fields=["due_at"], condition=models.Q(state="pending"), name="deliveries_waiting"),
         ]
 

@@ -1,8 +1,8 @@
 """When a delivery is sent: at once, or held back by quiet hours, a digest or the cooldown. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DIGEST_HOUR = 8  # of the channel's time zone
 
@@ -21,25 +21,33 @@ class Timing:
 def send_at(timing: Timing, now: datetime, *, critical: bool, alike_sent_at: datetime | None) -> datetime:
     """Return when an event is sent that happened now; later than `now` means that it waits and goes with others.
 
-    What is critical waits for the cooldown only: quiet hours and digests are for what can wait.
+    What is critical waits for the cooldown only, and no longer: quiet hours and digests are for what can wait.
 
     Args:
-        alike_sent_at: when an event of the same kind in the same environment was last sent or is going to be.
+        alike_sent_at: when an event of the same kind in the same environment, and where it is critical, about the same
+            deployment, was last sent or is going to be.
     """
+    cooldown = timedelta(seconds=timing.cooldown_s)
+    if timing.digest and not critical:
+        return after_quiet_hours(timing, next_digest(timing, now))
     at = now
     if alike_sent_at is not None:
         # Where one waits already, this one goes with it.
-        at = max(now, alike_sent_at if alike_sent_at > now else alike_sent_at + timedelta(seconds=timing.cooldown_s))
-    if critical:
-        return at
-    if timing.digest:
-        at = next_digest(timing, at)
-    return after_quiet_hours(timing, at)
+        at = max(now, alike_sent_at if alike_sent_at > now else alike_sent_at + cooldown)
+    return min(at, now + cooldown) if critical else after_quiet_hours(timing, at)
+
+
+def zone_of(timing: Timing) -> tzinfo:
+    """Return the channel's time zone; UTC where the system knows it no more."""
+    try:
+        return ZoneInfo(timing.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
 
 
 def next_digest(timing: Timing, after: datetime) -> datetime:
     """Return the next full hour, or the next DIGEST_HOUR of the channel's day."""
-    local = after.astimezone(ZoneInfo(timing.time_zone))
+    local = after.astimezone(zone_of(timing))
     if timing.digest == "hourly":
         return (after + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
     morning = local.replace(hour=DIGEST_HOUR, minute=0, second=0, microsecond=0, fold=0)
@@ -51,7 +59,7 @@ def after_quiet_hours(timing: Timing, at: datetime) -> datetime:
     start, end = timing.quiet_from, timing.quiet_until
     if start is None or end is None or start == end:
         return at
-    local = at.astimezone(ZoneInfo(timing.time_zone))
+    local = at.astimezone(zone_of(timing))
     clock = local.time()
     if not (start <= clock < end if start < end else clock >= start or clock < end):
         return at

@@ -20,7 +20,7 @@ from notifications.channels import CHANNEL_KINDS, channel_kind
 from notifications.channels.base import ChannelKind
 from notifications.delivering import reveal
 from notifications.fanning import resend
-from notifications.models import Channel, DeliveryState
+from notifications.models import Channel
 
 # Of a person who makes a channel and does not say otherwise.
 FIRST = {"cooldown_s": 600}
@@ -103,9 +103,8 @@ def delete(request: HttpRequest, found: Channel, actions: Actions) -> HttpRespon
 @page("POST", of=channel_of, action=Action.MANAGE_CHANNELS, limit="probe")
 def send_again(request: HttpRequest, found: Channel, actions: Actions, delivery_id: int) -> HttpResponse:
     """Try an ended delivery again."""
-    delivery = get_object_or_404(found.deliveries.select_related("event"), pk=delivery_id)
-    if delivery.state != DeliveryState.PENDING:
-        resend(delivery)
+    delivery = get_object_or_404(found.deliveries, pk=delivery_id)
+    resend(delivery)
     messages.success(request, _("It is sent again within moments."))
     return redirect("dashboard:channel", uuid=found.uuid)
 

@@ -27,6 +27,12 @@ def at(text: str) -> datetime:
         (Timing(cooldown_s=600), False, "2026-03-29T00:25", "2026-03-29T00:35"),
         (Timing(cooldown_s=600), True, "2026-03-29T00:25", "2026-03-29T00:35"),
         (Timing(cooldown_s=600), False, "2026-03-29T00:10", "2026-03-29T00:30"),
+        (Timing(cooldown_s=600), True, "2026-03-29T05:00", "2026-03-29T00:40"),
+        # A digest gathers: what waits for it does not put it off.
+        (Timing(digest="hourly", cooldown_s=600), False, "2026-03-29T01:00", "2026-03-29T01:00"),
+        (Timing("Europe/Paris", digest="daily"), False, "2026-03-29T06:00", "2026-03-29T06:00"),
+        # A zone that the system knows no more.
+        (Timing("Europe/Atlantis", time(0), time(1)), False, None, "2026-03-29T01:00"),
         # One waits already: they go together.
         (Timing(cooldown_s=600), False, "2026-03-29T00:35", "2026-03-29T00:35"),
     ],
