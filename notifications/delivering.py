@@ -3,16 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any, overload
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from common.database_state import state_of
 from events.outbox import NewEvent, emit
 from explain.facts import Fact
 from notifications.channels import channel_kind
@@ -29,6 +31,13 @@ logger = structlog.get_logger(__name__)
 
 # Seconds after the first, second, … failed attempt; after the last, the last again until it is of no use any more.
 DELAYS_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
+# How deliveries end that were not tried; others have failed.
+ENDED_BY: Mapping[str, DeliveryState] = {
+    "delivery.too_late": DeliveryState.EXPIRED,
+    "delivery.channel_disabled": DeliveryState.SKIPPED,
+    "delivery.unknown_kind": DeliveryState.SKIPPED,
+}
+REFERENCE = 255
 # Shorter ones would be found in any text.
 SHORTEST_SECRET = 6
 
@@ -37,13 +46,14 @@ SHORTEST_SECRET = 6
 class Sending:
     """A delivery that is to be sent: everything that needs no database any more.
 
-    settings: None: they cannot be read.
+    settings: None: they cannot be read. until: when it is too late for it, by time.monotonic().
     """
 
     delivery: Delivery
     kind: ChannelKind
     settings: Settings | None
     message: Message
+    until: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +67,75 @@ class Outcome:
     gone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A delivery that was not tried, because its receiver hangs. why: what failed there; after_s: when to try it."""
+
+    after_s: float
+    why: Fact | None
+
+
+# What a run is given: what to send, or why it is not sent; and what it ends with.
+Prepared = Sending | Fact | None
+Ending = Outcome | PutOff | Fact | None
+
+
 def prepare(jobs: Sequence[Job]) -> Mapping[int, Sending | Fact]:
     """Count the attempt, and load what is to be sent; a fact instead where it is not to be sent any more."""
     wanted = {job.metadata.get("delivery"): job for job in jobs}
     ids = [pk for pk in wanted if isinstance(pk, int)]
+    prepared: dict[int, Sending | Fact] = {}
+    tried: list[Delivery] = []
     with transaction.atomic():
         now = database_now()
         # One that is due later is another job's: it was tried meanwhile.
-        due = Delivery.objects.filter(pk__in=ids, state=DeliveryState.PENDING, due_at__lte=now)
-        live = [delivery.pk for delivery in due.select_for_update().order_by("pk")]
-        Delivery.objects.filter(Q(pk__in=live) | Q(sent_with__in=live, state=DeliveryState.PENDING)).update(
+        due = Delivery.objects.filter(pk__in=ids, state=DeliveryState.PENDING, due_at__lte=now).order_by("pk")
+        for delivery in due.select_for_update(of=("self",)).select_related("event", "channel"):
+            why = refusal(delivery, now)
+            if why is None:
+                tried.append(delivery)
+            else:
+                prepared[wanted[delivery.pk].id] = why
+        together = Q(pk__in=[one.pk for one in tried]) | Q(sent_with__in=tried)
+        Delivery.objects.filter(together, state=DeliveryState.PENDING).update(
             attempts=F("attempts") + 1, attempted_at=now
         )
-    found = Delivery.objects.filter(pk__in=live).select_related("event", "channel", "channel__team")
-    followers = Delivery.objects.filter(sent_with__in=live, state=DeliveryState.PENDING).select_related("event")
-    messages = describe([*found, *followers])
-    prepared: dict[int, Sending | Fact] = {}
-    for delivery in found:
-        job = wanted[delivery.pk]
-        kind = channel_kind(delivery.channel.kind)
-        if delivery.channel.disabled_at is not None or kind is None:
-            prepared[job.id] = Fact("delivery.channel_disabled")
-        elif delivery.expires_at <= now:
-            prepared[job.id] = Fact("delivery.too_late")
-        else:
-            others = tuple(messages[other.pk] for other in followers if other.sent_with_id == delivery.pk)
-            message = replace(messages[delivery.pk], others=others)
-            prepared[job.id] = Sending(delivery, kind, reveal(delivery.channel), message)
+    rows = Delivery.objects.filter(sent_with__in=tried, state=DeliveryState.PENDING)
+    followers = list(rows.select_related("event", "channel").order_by("pk"))
+    messages = described([*tried, *followers])
+    for delivery in tried:
+        kind, found = channel_kind(delivery.channel.kind), messages[delivery.pk]
+        if isinstance(found, Fact) or kind is None:
+            prepared[wanted[delivery.pk].id] = found if isinstance(found, Fact) else Fact("delivery.unknown_kind")
+            continue
+        others = [messages[other.pk] for other in followers if other.sent_with_id == delivery.pk]
+        message = replace(found, others=tuple(other for other in others if isinstance(other, Message)))
+        until = monotonic() + (delivery.expires_at - now).total_seconds()
+        prepared[wanted[delivery.pk].id] = Sending(delivery, kind, reveal(delivery.channel), message, until)
     return prepared
+
+
+def refusal(delivery: Delivery, now: datetime) -> Fact | None:
+    """Return why a delivery is not to be tried, if it is not."""
+    if delivery.channel.disabled_at is not None:
+        return Fact("delivery.channel_disabled")
+    if delivery.expires_at <= now:
+        return Fact("delivery.too_late")
+    # None: of a later version, before a downgrade.
+    return Fact("delivery.unknown_kind") if channel_kind(delivery.channel.kind) is None else None
+
+
+def described(deliveries: Sequence[Delivery]) -> dict[int, Message | Fact]:
+    """Return the message of each delivery; a fact for one that cannot be put in words: it must not stop the others."""
+    try:
+        return dict(describe(deliveries))
+    except Exception as error:
+        if state_of(error) is not None:
+            raise  # of the database, not of what the event says
+        if len(deliveries) == 1:
+            logger.exception("delivery_not_described", delivery=deliveries[0].pk)
+            return {deliveries[0].pk: Fact("delivery.raised", {"error": type(error).__name__})}
+    return {pk: found for one in deliveries for pk, found in described([one]).items()}
 
 
 def reveal(channel: Channel) -> dict[str, Any] | None:
@@ -96,19 +147,9 @@ def reveal(channel: Channel) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-@overload
-def send(sending: Sending) -> Outcome: ...
-
-
-@overload
-def send(sending: Sending | Fact | None) -> Outcome | Fact | None: ...
-
-
-def send(sending: Sending | Fact | None) -> Outcome | Fact | None:
+def send(sending: Sending) -> Outcome:
     """Try once. Never raises: what a receiver does is an outcome."""
-    if not isinstance(sending, Sending):
-        return sending
-    if sending.settings is None:
+    if sending.settings is None or not is_complete(sending.kind, sending.settings):
         return Outcome(Sent(), Fact("delivery.unreadable"))
     try:
         return Outcome(without_secrets(sending.kind.send(sending.settings, sending.message), sending))
@@ -122,6 +163,12 @@ def send(sending: Sending | Fact | None) -> Outcome | Fact | None:
         return Outcome(Sent(), Fact("delivery.raised", {"error": type(error).__name__}), retry=True)
 
 
+def is_complete(kind: ChannelKind, config: Settings) -> bool:
+    """Return whether everything that the kind needs is there, in the form that its fields have."""
+    values = [(field, config.get(field.name)) for field in kind.fields]
+    return all(isinstance(value, str) and value if field.required else True for field, value in values)
+
+
 def without_secrets(sent: Sent, sending: Sending) -> Sent:
     """Return a receiver's answer without what it repeats of the channel's secrets."""
     answer = sent.answer
@@ -133,55 +180,86 @@ def without_secrets(sent: Sent, sending: Sending) -> Sent:
     return replace(sent, answer=answer)
 
 
-def record(done: Sequence[tuple[Job, Outcome | Fact | None]]) -> None:
+@dataclass(frozen=True, slots=True)
+class End:
+    """What is written of a delivery, and of those that went in its message. due_at: of the next attempt."""
+
+    delivery: Delivery
+    state: DeliveryState
+    due_at: datetime | None = None
+
+
+def record(done: Sequence[tuple[Job, Ending]]) -> None:
     """Write what became of the attempts, and plan the next ones."""
-    for job, outcome in done:
-        delivery = Delivery.objects.select_related("event", "channel").filter(pk=job.metadata["delivery"]).first()
-        if delivery is None or outcome is None:
-            continue
-        if isinstance(outcome, Fact):
-            state = DeliveryState.EXPIRED if outcome.code == "delivery.too_late" else DeliveryState.SKIPPED
-            settle(delivery, state, outcome)
-        else:
-            settle_attempt(delivery, outcome)
+    endings = {job.metadata["delivery"]: ending for job, ending in done if ending is not None}
+    if not endings:
+        return
+    now = database_now()
+    rows = Delivery.objects.filter(pk__in=endings, state=DeliveryState.PENDING).select_related("event", "channel")
+    settle([end_of(delivery, endings[delivery.pk], now) for delivery in rows.order_by("pk")])
 
 
 def settle_attempt(delivery: Delivery, outcome: Outcome) -> None:
     """Write what became of an attempt, and plan the next one if there is to be one."""
-    if outcome.why is None:
-        settle(delivery, DeliveryState.SENT, None, outcome.sent)
-    else:
-        failed(delivery, outcome)
+    settle([end_of(delivery, outcome, database_now())])
 
 
-def failed(delivery: Delivery, outcome: Outcome) -> None:
-    now = database_now()
-    delay_s = max(DELAYS_S[min(delivery.attempts, len(DELAYS_S)) - 1], outcome.after_s or 0.0)
+def end_of(delivery: Delivery, ending: Outcome | PutOff | Fact, now: datetime) -> End:
+    """Set what became of a delivery, as far as it is the same for those in its message; return its new state."""
+    if isinstance(ending, Fact):
+        # Of one that was tried, what the receiver said last is told.
+        delivery.error = delivery.error if delivery.error and ending.code == "delivery.too_late" else ending.to_json()
+        return End(delivery, ENDED_BY.get(ending.code, DeliveryState.FAILED))
+    if isinstance(ending, PutOff):
+        delivery.error = ending.why.to_json() if ending.why else delivery.error
+        delivery.attempts -= 1
+        return End(delivery, DeliveryState.PENDING, now + timedelta(seconds=ending.after_s))
+    delivery.error = ending.why and ending.why.to_json()
+    delivery.answer_status, delivery.answer = ending.sent.status, ending.sent.answer
+    delivery.reference = ending.sent.reference[:REFERENCE]
+    if ending.why is None:
+        return End(delivery, DeliveryState.SENT)
+    if ending.gone:
+        disable(delivery.channel, ending.why)
+    if not ending.retry or delivery.event.kind == "test":
+        return End(delivery, DeliveryState.FAILED)
+    delay_s = max(DELAYS_S[min(max(delivery.attempts, 1), len(DELAYS_S)) - 1], ending.after_s or 0.0)
     next_at = now + timedelta(seconds=delay_s)
-    if outcome.gone:
-        disable(delivery.channel, outcome.why)
-    if not outcome.retry or delivery.event.kind == "test":
-        settle(delivery, DeliveryState.FAILED, outcome.why, outcome.sent)
-    elif next_at >= delivery.expires_at:
-        settle(delivery, DeliveryState.EXPIRED, outcome.why, outcome.sent)
-    else:
-        settle(delivery, DeliveryState.PENDING, outcome.why, outcome.sent)
-        delivery.due_at = next_at
-        delivery.save(update_fields=["due_at"])
-        enqueue([job_of(delivery)])
+    if next_at >= delivery.expires_at:
+        return End(delivery, DeliveryState.EXPIRED)
+    return End(delivery, DeliveryState.PENDING, next_at)
 
 
-def settle(delivery: Delivery, state: DeliveryState, why: Fact | None, sent: Sent | None = None) -> None:
-    """Write the state of a delivery and of those that went in its message."""
-    sent = sent or Sent()
-    together = Delivery.objects.filter(Q(pk=delivery.pk) | Q(sent_with=delivery.pk, attempts__gt=0))
-    together.filter(state=DeliveryState.PENDING).update(
-        state=state,
-        error=why and why.to_json(),
-        answer_status=sent.status,
-        answer=sent.answer,
-        reference=sent.reference[:255],
-    )
+# Those that went in a message have its fate. One that ended meanwhile keeps its end.
+SETTLE = """
+UPDATE notification_deliveries AS delivery SET state = given.state, error = given.error, attempts = given.attempts,
+    answer_status = given.answer_status, answer = given.answer, reference = given.reference,
+    due_at = coalesce(given.due_at, delivery.due_at)
+FROM unnest(%s::bigint[], %s::text[], %s::text[]::jsonb[], %s::int[], %s::int[], %s::text[], %s::text[],
+        %s::timestamptz[]) AS given(id, state, error, attempts, answer_status, answer, reference, due_at)
+WHERE (delivery.id = given.id OR delivery.sent_with_id = given.id) AND delivery.state = 'pending'
+"""
+
+
+def settle(ends: Sequence[End]) -> None:
+    """Write the ends of deliveries and of those in their messages, in one statement, and plan the next attempts."""
+    rows = [end.delivery for end in ends]
+    columns: Any = [
+        [row.pk for row in rows],
+        [str(end.state) for end in ends],
+        [None if row.error is None else json.dumps(row.error) for row in rows],
+        [row.attempts for row in rows],
+        [row.answer_status for row in rows],
+        [row.answer for row in rows],
+        [row.reference for row in rows],
+        [end.due_at for end in ends],
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(SETTLE, columns)
+    again = [end for end in ends if end.due_at is not None]
+    for end in again:
+        end.delivery.due_at = end.due_at  # type: ignore[assignment]  # not None
+    enqueue([job_of(end.delivery) for end in again])
 
 
 def disable(channel: Channel, why: Fact | None) -> None:

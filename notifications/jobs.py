@@ -5,9 +5,9 @@ from datetime import timedelta
 from django.db import transaction
 
 from events.models import Event, Incident
-from explain.facts import Fact
 from notifications import delivering
 from notifications.fanning import DELIVER, fan_out, replan
+from notifications.lanes import attempt
 from scheduler.queue import database_now
 from scheduler.recurring import recurring
 from scheduler.registry import Job, job_kind
@@ -27,9 +27,9 @@ async def run_fan_out(job: Job, prepared: None) -> None:
     """Nothing to do outside the transaction."""
 
 
-@job_kind(DELIVER, retry=NO_RETRY, prepare=delivering.prepare, record=delivering.record)
-def deliver(job: Job, sending: delivering.Sending | Fact | None) -> delivering.Outcome | Fact | None:
-    return delivering.send(sending)
+@job_kind(DELIVER, retry=NO_RETRY, prepare=delivering.prepare, record=delivering.record, apart=True)
+async def deliver(job: Job, prepared: delivering.Prepared) -> delivering.Ending:
+    return await attempt(prepared) if isinstance(prepared, delivering.Sending) else prepared
 
 
 @recurring("reconcile_deliveries", every_s=60)

@@ -10,6 +10,7 @@ DELIVERIES: dict[str, str | Plural] = {
     "delivery.channel_disabled": _("the channel is disabled"),
     "delivery.too_late": _("nobody took it in time"),
     "delivery.unreadable": _("what is configured for the channel cannot be read: enter it again"),
+    "delivery.unknown_kind": _("this version of SeqPulse has no channels of this kind"),
     "delivery.raised": _("it could not be sent: {error}"),
 }
 

@@ -37,15 +37,15 @@ def tenant_queue(job_type: str, fair_key: int | None) -> str:
 class FairShare:
     """Count the jobs that a poller holds, by pool and by tenant queue.
 
-    Kinds that run on the event loop share one pool of `capacity` places. Each kind that runs on threads has a pool of
-    `thread_places`, so that no kind blocks another; a claim may exceed these by its batch, because the kinds it gets
-    are not known beforehand. on_thread: whether jobs of this kind run on threads.
+    Kinds that run on the event loop share one pool of `capacity` places. Each kind that runs on threads, or apart, has
+    a pool of `thread_places`, so that no kind blocks another; a claim may exceed these by its batch, because the kinds
+    it gets are not known beforehand. has_own_pool: whether it is such a kind.
     """
 
-    def __init__(self, capacity: int, thread_places: int, on_thread: Callable[[str], bool]) -> None:
+    def __init__(self, capacity: int, thread_places: int, has_own_pool: Callable[[str], bool]) -> None:
         self.capacity = capacity
         self.thread_places = thread_places
-        self.on_thread = on_thread
+        self.has_own_pool = has_own_pool
         self.pools: dict[str, str] = {}
         self.used: Counter[str] = Counter()
         self.queues: Counter[str] = Counter()
@@ -53,7 +53,7 @@ class FairShare:
     def pool_of(self, job_type: str) -> str:
         pool = self.pools.get(job_type)
         if pool is None:
-            pool = self.pools[job_type] = job_type if self.on_thread(job_type) else EVENT_LOOP
+            pool = self.pools[job_type] = job_type if self.has_own_pool(job_type) else EVENT_LOOP
         return pool
 
     def free(self, pool: str) -> int:

@@ -87,7 +87,7 @@ class Poller:
         self.store = JobStore(self.name, self.options.lease_s)
         self.database = DatabaseThread()
         self.workers = ThreadPoolExecutor(self.options.threads, thread_name_prefix=WORKER_PREFIX)
-        self.fair_share = FairShare(self.options.capacity, self.options.thread_places, runs_on_thread)
+        self.fair_share = FairShare(self.options.capacity, self.options.thread_places, has_own_places)
         self.held: dict[int, Job] = {}
         self.unstarted: list[Job] = []
         self.running: set[asyncio.Task[None]] = set()
@@ -398,9 +398,9 @@ def is_due(snapshot: QueueSnapshot) -> bool:
     return snapshot.next_due_s is not None and snapshot.next_due_s <= 0
 
 
-def runs_on_thread(job_type: str) -> bool:
+def has_own_places(job_type: str) -> bool:
     kind = known_kind(job_type)
-    return kind is not None and kind.on_thread
+    return kind is not None and (kind.on_thread or kind.apart)
 
 
 def unknown(name: str) -> Fact:

@@ -117,7 +117,8 @@ class JobKind:
     prepare: returns, by job id, the argument of its run; a job without an entry gets None. max_concurrency: how many of
     them one poller runs at the same time; None: limited by the poller only. calls_back: `run` takes a third argument,
     `ended` (RunEnded), and passes it its result or exception, once and on the event loop; max_concurrency does not hold
-    for it. on_thread: whether it runs on a thread instead of the event loop. external: whether it calls what users
+    for it. on_thread: whether it runs on a thread instead of the event loop. apart: it runs on the event loop without
+    taking places of the collections there; it has as many as a kind on threads. external: whether it calls what users
     operate, so that its failures are no trouble of SeqPulse's own.
     """
 
@@ -130,6 +131,7 @@ class JobKind:
     on_retry: Callable[[Sequence[Ended]], None] | None = None
     max_concurrency: int | None = None
     external: bool = False
+    apart: bool = False
     calls_back: bool = field(init=False)
     on_thread: bool = field(init=False)
 
@@ -156,6 +158,7 @@ def job_kind(  # noqa: PLR0913  (by name, and all but the first optional)
     on_retry: Callable[[Sequence[Ended]], None] | None = None,
     max_concurrency: int | None = None,
     external: bool = False,
+    apart: bool = False,
 ) -> Callable[[Run], Run]:
     """Register the decorated function as `run` of a kind.
 
@@ -167,7 +170,7 @@ def job_kind(  # noqa: PLR0913  (by name, and all but the first optional)
         if taken is not None and taken.run.__qualname__ != run.__qualname__:
             raise ValueError(f"job kind {name!r} is announced twice: by {taken.run!r} and {run!r}")
         _kinds[name] = JobKind(
-            name, run, retry or RetryPolicy(), prepare, record, on_finished, on_retry, max_concurrency, external
+            name, run, retry or RetryPolicy(), prepare, record, on_finished, on_retry, max_concurrency, external, apart
         )
         return run
 

@@ -61,7 +61,7 @@ def place_of(channel: Channel) -> str:
     kind, config = channel_kind(channel.kind), reveal(channel)
     try:
         return kind.place(config) if kind is not None and config is not None else ""
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return ""
 
 

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from django.test import override_settings
@@ -13,11 +13,18 @@ from django.test import override_settings
 
 @dataclass
 class Receiver:
-    """A receiver. answers: status, headers and body of the next answers, then 200."""
+    """A receiver. answers: status, headers and body of the next answers, then 200.
+
+    Below /hang it does not answer until `let_go`; below /drip it sends a byte now and then until then.
+    """
 
     port: int = 0
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    let_go: Event = field(default_factory=Event)
+
+    def at(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
 
     @property
     def url(self) -> str:
@@ -36,12 +43,21 @@ def receiving(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Receiver]
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             receiver.requests.append((self.path, dict(self.headers), body))
+            if self.path.startswith("/hang"):
+                receiver.let_go.wait(60)
+            if self.path.startswith("/drip"):
+                with suppress(OSError):
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                    while not receiver.let_go.wait(0.2):
+                        self.wfile.write(b"X")
+                return
             status, headers, content = receiver.answers.pop(0) if receiver.answers else (200, {}, b"ok")
             self.send_response(status)
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+            with suppress(OSError):
+                self.end_headers()
+                self.wfile.write(content)
 
         def log_message(self, *args: object) -> None:
             pass
@@ -54,6 +70,7 @@ def receiving(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Receiver]
         with override_settings(SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8", SEQPULSE_SHOW_INTERNAL_ANSWERS=True):
             yield receiver
     finally:
+        receiver.let_go.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -1,0 +1,49 @@
+"""Receivers that hang or drip: they delay nobody else, and get one attempt at a time."""
+
+from collections import Counter
+
+import pytest
+from django.db.models import F, Q
+
+from events.models import Event
+from events.outbox import NewEvent, emit
+from notifications.models import Channel, Delivery
+from notifications.tests.factories import make_channel
+from notifications.tests.receivers import receiving
+from scheduler.tests.kinds import wait_until
+from scheduler.tests.pollers import running_poller
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EVENTS = 40
+
+
+def tell_many(channel: Channel) -> None:
+    emit(*(NewEvent("key_made", channel.team_id) for _ in range(EVENTS)))
+
+
+def unsent(*channels: Channel) -> int:
+    wanted = Event.objects.filter(team_id__in=[channel.team_id for channel in channels]).count()
+    return wanted - Delivery.objects.filter(channel__in=channels, state="sent").count()
+
+
+def test_receivers_that_do_not_answer_delay_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifications.channels.posting.DEADLINE_S", 3.0)
+    with receiving() as receiver:
+        hanging = make_channel(receiver.at("/hang"))
+        beside = make_channel(receiver.at("/beside"), team=hanging.team)
+        dripping = make_channel(receiver.at("/drip"))
+        control = make_channel(receiver.at("/control"))
+        for channel in (hanging, dripping, control):
+            tell_many(channel)
+        with running_poller():
+            wait_until(lambda: unsent(beside, control) == 0)
+            # Everybody else was told while the first few attempts there were waiting.
+            tried = Counter(path for path, _, _ in receiver.requests)
+            assert 0 < tried["/hang"] <= 4 and 0 < tried["/drip"] <= 4
+            waiting = Delivery.objects.filter(channel__in=[hanging, dripping], state="pending")
+            wait_until(lambda: not waiting.filter(error=None).exists())
+        # A few were tried; the others know why they wait, and have lost no attempt.
+        assert waiting.count() == 2 * EVENTS
+        assert waiting.filter(attempts=0).count() >= 2 * EVENTS - 8
+        assert not waiting.filter(Q(due_at__lte=F("attempted_at")) | Q(answer_status__isnull=False)).exists()
