@@ -23,6 +23,7 @@ from projects.models import Environment, Project
 
 RESOLVING = frozenset({"recovered", "endpoint_answers"})
 ABOUT_ENDPOINTS = frozenset({"endpoint_silent", "endpoint_answers", "signature_refused"})
+BY_THEMSELVES = frozenset({"deployment_abandoned", "rolled_back", "freeze_forced"})
 # Of the parameters, those that are described apart.
 DESCRIBED = frozenset({"project", "environment", "deployment", "verdict", "hints"})
 
@@ -57,7 +58,7 @@ def message(event: Event, said: Said, language: str, *, message_id: str, thread:
         details=details_of(said, language),
         link=link_to(event, said),
         deployment=str(part(said, "deployment").get("id") or ""),
-        incident=incident_of(event),
+        incident=incident_of(event, said),
         resolves=resolves,
         thread=thread,
         data=data_of(event, said),
@@ -103,11 +104,19 @@ def threads_of(deliveries: Sequence[Delivery]) -> dict[tuple[int, int | None], s
     return {(channel, deployment): reference for channel, deployment, reference in rows}
 
 
-def incident_of(event: Event) -> str:
-    """Return the name of the trouble that the event belongs to, which a recovery resolves."""
+def incident_of(event: Event, said: Said) -> str:
+    """Return the name of the trouble that the event belongs to, which a recovery resolves.
+
+    What no recovery follows on stands for itself: a verdict that is not conclusive, a deployment without a finish.
+    """
     if event.environment_id is None:
         return f"project-{event.project_id}" if event.project_id else f"team-{event.team_id}"
-    return f"{'endpoint' if event.kind in ABOUT_ENDPOINTS else 'environment'}-{event.environment_id}"
+    if event.kind in ABOUT_ENDPOINTS:
+        return f"endpoint-{event.environment_id}"
+    by_itself = event.kind in BY_THEMSELVES or not part(said, "verdict").get("conclusive", True)
+    if by_itself and event.deployment_id is not None:
+        return f"deployment-{event.deployment_id}"
+    return f"environment-{event.environment_id}"
 
 
 def link_to(event: Event, said: Said) -> str:

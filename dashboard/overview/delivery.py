@@ -41,11 +41,12 @@ LEFT JOIN verdict_feedback AS feedback ON feedback.verdict_id = verdict.id
 WHERE {SCOPE}
 """  # noqa: S608  (put together from the constants above)
 
-# Of every kind: a rollback restores, and may fail. Consecutive failures before one ok count as one, from the first of
-# them.
+# Of every kind: a rollback restores, and may fail. Somebody who says that they rolled back restores at once, before the
+# next verdict shows it. Consecutive failures before one ok count as one, from the first of them.
 RESTORED = f"""
 WITH failures AS (
-    SELECT deployment.environment_id, verdict.created_at AS failed_at, ok.created_at AS restored_at
+    SELECT deployment.environment_id, verdict.created_at AS failed_at,
+        least(ok.created_at, said.at) AS restored_at
     FROM deployments AS deployment
     JOIN deployment_verdicts AS verdict ON verdict.deployment_id = deployment.id
     LEFT JOIN verdict_feedback AS feedback ON feedback.verdict_id = verdict.id
@@ -57,6 +58,11 @@ WITH failures AS (
             AND {RESTORES}
         ORDER BY later.started_at LIMIT 1
     ) AS ok ON true
+    LEFT JOIN LATERAL (
+        SELECT min(said.at) AS at FROM acknowledgements AS said
+        WHERE said.environment_id = deployment.environment_id AND said.what = 'rolled_back'
+            AND (said.deployment_id = deployment.id OR said.at >= verdict.created_at)
+    ) AS said ON true
     WHERE {SCOPE} AND {FAILED}
 ), lasted AS (
     SELECT restored_at, greatest(0, date_part('epoch', restored_at - min(failed_at))) AS seconds

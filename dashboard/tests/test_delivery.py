@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from analysis.acknowledging import acknowledge
 from analysis.models import DeploymentVerdict, VerdictName
 from analysis.services import give_feedback
 from analysis.tests.plans import plans_of
@@ -153,6 +154,26 @@ def test_failures_in_a_row_are_one_that_lasts_from_the_first():
     found = figures(prod)
     assert (found.failed, found.to_restore.count, found.unrestored) == (5, 1, 1)
     assert found.to_restore.median == pytest.approx(4 * 3600)
+
+
+def test_who_says_that_they_rolled_back_ends_a_failure_before_the_next_ok_does():
+    prod = make_environment()
+
+    def rolled_back(deployment: Deployment, hours_ago: float) -> None:
+        acknowledge(deployment, "rolled_back", who="ana", via="page")
+        deployment.acknowledgements.update(at=NOW - timedelta(hours=hours_ago))
+
+    judged(prod, 50, ROLLBACK)
+    rolled_back(judged(prod, 48, ROLLBACK), 46)
+    judged(prod, 40, OK)
+    # Only said, long after the service was well again; and not followed by any OK yet.
+    rolled_back(judged(prod, 30, ROLLBACK), 2)
+    judged(prod, 29, OK)
+    rolled_back(judged(prod, 20, ROLLBACK), 14)
+    # 50 h to 46 h, 30 h to 29 h, 20 h to 14 h, each less the five minutes to the verdict.
+    found = figures(prod)
+    assert (found.to_restore.count, found.unrestored) == (3, 0)
+    assert found.to_restore.median == pytest.approx(4 * 3600 - 300)
 
 
 def test_an_ok_that_was_marked_wrong_restores_nothing():
