@@ -195,6 +195,13 @@ class PendingVerdict(serializers.Serializer[Any]):
     )
 
 
+class MissingDeployment(PendingVerdict):
+    """The answer of an environment's gate without a verdict: there may be no deployment yet."""
+
+    deployment_id = serializers.UUIDField(allow_null=True)
+    state = serializers.CharField(allow_null=True)
+
+
 class NoVerdict(PendingVerdict):
     """The answer of the gate where there will be no verdict: an error, and the fields of the others."""
 

@@ -219,11 +219,16 @@ def environment_of(project: Project, trigger: Trigger) -> tuple[Environment, boo
         cursor.execute(ENVIRONMENT, values)
         row = cursor.fetchone()
     if row is None:
-        names = project.environments.not_deleted().order_by("name").values_list("name", flat=True)
-        known = ", ".join(names) or Fact("none_yet")
-        raise UnknownEnvironment("unknown_environment", field="env", name=trigger.env, known=known)
+        raise unknown_environment(project, trigger.env)
     *columns, is_taken = row
     return environment_from(columns), is_taken
+
+
+def unknown_environment(project: Project, name: str) -> UnknownEnvironment:
+    """Return the error of a call that names this environment, with those that the project has."""
+    names = project.environments.not_deleted().order_by("name").values_list("name", flat=True)
+    known = ", ".join(names) or Fact("none_yet")
+    return UnknownEnvironment("unknown_environment", field="env", name=name, known=known)
 
 
 def environment_from(columns: Sequence[Any]) -> Environment:

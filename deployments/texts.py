@@ -45,6 +45,16 @@ ANSWERS = {
     "unknown_deployment": _("This project has no deployment with this id."),
     "unknown_key": _("No deployment of {environment} has this idempotency key."),
     "none_running": _("No deployment of {environment} is running."),
+    "gate_no_deployment": _("{name} has no deployment yet: call trigger when one begins."),
+    "gate_no_deployment_of": _("{name} has no deployment of {which} yet: call trigger when it begins."),
+    "gate_too_old": _(
+        "The last deployment of {name}, #{number}, has its verdict since {at}: more than {most} s (max_age) ago. The "
+        "next one has not begun."
+    ),
+    "gate_not_frozen": _("Deployments to {name} are not frozen."),
+    "gate_pending": _("Deployment #{number} of {name} has no verdict yet."),
+    "gate_pass": _("Deployment #{number} of {name} has passed."),
+    "gate_fail": _("Deployment #{number} of {name} should be rolled back."),
     "was_superseded": _("Deployment #{number} was superseded before it was finished; it gets no verdict."),
     "was_superseded_by": _("Deployment #{number} was superseded by #{by} before it was finished; it gets no verdict."),
     "was_abandoned": _("Deployment #{number} was abandoned: its finish never came. It gets no verdict."),

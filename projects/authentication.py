@@ -171,6 +171,10 @@ class ApiKeyAuthentication(BaseAuthentication):
         key = key_of(request._request)
         if key is None:
             raise AuthenticationFailed("This API key is not known. Check the header X-API-Key.")
+        return self.used(key)
+
+    def used(self, key: ApiKey) -> tuple[Caller, ApiKey]:
+        """Return the caller with this key, and note that it is in use."""
         if key.last_used_at is None or timezone.now() - key.last_used_at > LAST_USED_RESOLUTION:
             with bookkeeping("key in use"):
                 ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())

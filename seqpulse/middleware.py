@@ -88,13 +88,13 @@ class PageCompressionMiddleware(GZipMiddleware):
 
 
 class GateMiddleware(MiddlewareMixin):
-    """Add `gate` to every error of the verdict endpoint, whoever answers it: a poller looks for that one field.
+    """Add `gate` to every error of the gates, whoever answers it: a poller looks for that one field.
 
     pending where the same call may succeed later (Retry-After says when), none where it never will.
     """
 
     # Without an id too: the call of a pipeline whose trigger failed.
-    PATH = re.compile(r"/deployments/[^/]*/verdict/?")
+    PATH = re.compile(r"/deployments/[^/]*/verdict/?|/gate(/.*)?")
     LATER = (408, 429, 500, 502, 503, 504)
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -103,7 +103,7 @@ class GateMiddleware(MiddlewareMixin):
             return response
         body = json.loads(response.content or b"{}")
         is_later = response.status_code in self.LATER
-        body["gate"] = "pending" if is_later else "none"
+        body.setdefault("gate", "pending" if is_later else "none")
         if is_later:
             response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         response.content = json.dumps(body).encode()

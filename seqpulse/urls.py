@@ -15,6 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
 from analysis.api import AcknowledgementsView, DeploymentDetailView, DeploymentListView, HintListView, VerdictView
+from analysis.gate import ConfirmPromotionView, ConfirmRolloutView, GateView, RollbackView
 from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
@@ -55,6 +56,10 @@ api: list[URLPattern | URLResolver] = [
         rf"^deployments/{UUID}/acknowledgements/?$", AcknowledgementsView.as_view(), name="deployment-acknowledgements"
     ),
     re_path(rf"^deployments/{UUID}/metrics/?$", DeploymentMetricsView.as_view(), name="deployment-metrics"),
+    re_path(r"^gate/?$", GateView.as_view(), name="gate"),
+    re_path(r"^gate/flagger/confirm-rollout/?$", ConfirmRolloutView.as_view(), name="gate-confirm-rollout"),
+    re_path(r"^gate/flagger/confirm-promotion/?$", ConfirmPromotionView.as_view(), name="gate-confirm-promotion"),
+    re_path(r"^gate/flagger/rollback/?$", RollbackView.as_view(), name="gate-rollback"),
     re_path(r"^sdh/?$", HintListView.as_view(), name="sdh"),
     re_path(r"^api/schema/?$", imported_late("seqpulse.openapi.schema"), name="schema"),
     re_path(r"^api/docs/?$", imported_late("seqpulse.openapi.docs"), name="docs"),

@@ -36,6 +36,10 @@ GET      deployment-verdict           key      200
 GET      deployment-metrics           key      200
 GET      deployment-acknowledgements  key      200
 POST     deployment-acknowledgements  key      201  with what=on_it
+GET      gate                         key      400 otherkey=400
+POST     gate-confirm-rollout         key      400 otherkey=400
+POST     gate-confirm-promotion       key      400 otherkey=400
+POST     gate-rollback                key      400 otherkey=400
 GET      sdh                          key      200 otherkey=200
 
 # health, metrics, documentation

@@ -62,7 +62,12 @@ class Api:
                 # A call that waits would hold the test.
                 ids = self.judged if "wait" in (case.query or {}) else self.ids
                 case.path_parameters["uuid"] = ids[one % len(ids)]
+            if isinstance(case.query, dict) and "env" in case.query:
+                case.query["env"] = "prod"
+                case.query.pop("wait", None)
             if isinstance(case.body, dict):
+                if isinstance(case.body.get("metadata"), dict):
+                    case.body["metadata"]["env"] = "prod"
                 known = {"env": "prod", "result": "success", "deployment_id": self.ids[one % len(self.ids)]}
                 known |= {"metrics_endpoint": (ENDPOINT, "https://other.example.com/metrics", "")[one % 3]}
                 case.body.update({name: known[name] for name in known if isinstance(case.body.get(name), str)})
@@ -140,10 +145,15 @@ def test_the_errors_of_every_call_are_described() -> None:
     every = {(path, status) for path in DOCUMENT["paths"] for status in EVERYWHERE}
     of_one = {(path, "404") for path in DOCUMENT["paths"] if "{uuid}" in path} | {
         ("/deployments/{uuid}/verdict", "409"),
+        ("/gate", "409"),
         ("/deployments/trigger", "423"),
+        ("/gate/flagger/confirm-rollout", "423"),
     }
-    sent = {(f"/deployments/{name}", status) for name in ("trigger", "finish") for status in ("409", "413", "415")}
-    assert described == every | of_one | sent
+    flagger = {f"/gate/flagger/{name}" for name in ("confirm-rollout", "confirm-promotion", "rollback")}
+    posted = {"/deployments/trigger", "/deployments/finish", *flagger}
+    sent = {(path, status) for path in posted for status in ("413", "415")}
+    conflicts = {(path, "409") for path in posted - {"/gate/flagger/confirm-rollout"}}
+    assert described == every | of_one | sent | conflicts
     # Those that the server in front of Django gives itself.
     assert {str(status) for status in refusals.ANSWERS} <= set(EVERYWHERE)
 
