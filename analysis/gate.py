@@ -187,7 +187,7 @@ class NotGiven(APIException):
 
 
 class FlaggerAnswer(serializers.Serializer[Any]):
-    gate = serializers.CharField(help_text="pass, fail; of confirm-rollout always pass")
+    gate = serializers.CharField()
     message = serializers.CharField()
 
 

@@ -151,7 +151,8 @@ def test_the_errors_of_every_call_are_described() -> None:
     }
     flagger = {f"/gate/flagger/{name}" for name in ("confirm-rollout", "confirm-promotion", "rollback")}
     posted = {"/deployments/trigger", "/deployments/finish", *flagger}
-    sent = {(path, status) for path in posted for status in ("413", "415")}
+    with_body = posted | {"/deployments/{uuid}/acknowledgements"}
+    sent = {(path, status) for path in with_body for status in ("413", "415")}
     conflicts = {(path, "409") for path in posted - {"/gate/flagger/confirm-rollout"}}
     assert described == every | of_one | sent | conflicts
     # Those that the server in front of Django gives itself.
