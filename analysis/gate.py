@@ -78,8 +78,9 @@ def asked_for(project: Project, query: dict[str, Any]) -> Asked:
     if most_s is not None and stands(found.deployment):
         at = found.deployment.verdict.created_at
         if timezone.now() - at > timedelta(seconds=most_s):
-            params = {"name": name, "number": found.deployment.number, "at": at.isoformat(timespec="seconds")}
-            note = Fact("gate_too_old", {**params, "most": most_s})
+            number = found.deployment.number
+            shown = {"name": name, "number": number, "at": at.isoformat(timespec="seconds"), "most": most_s}
+            note = Fact("gate_too_old", shown)
             return Asked(environment, None, (note, *freeze_note(environment, project)))
     return Asked(environment, found)
 

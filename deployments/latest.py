@@ -22,12 +22,11 @@ def environment_named(project: Project, name: str) -> Environment:
 def latest_of(environment: Environment, commit: str = "", version: str = "") -> UUID | None:
     """Return the id of the environment's latest deployment, of this commit and version where they are not empty."""
     rows = Deployment.objects.filter(environment=environment)
-    if commit:
-        # The index knows the first characters, which a commit and its abbreviation share.
-        rows = rows.exclude(commit_sha="").alias(
-            beginning=Left(Lower("commit_sha"), SHORTEST_SHA), lowered=Lower("commit_sha")
-        )
-        rows = rows.filter(is_same(commit), beginning=commit[:SHORTEST_SHA].lower())
     if version:
         rows = rows.filter(version=version)
+    if commit:
+        # The index knows the first characters, which a commit and its abbreviation share.
+        beginning = Left(Lower("commit_sha"), SHORTEST_SHA)
+        known = rows.exclude(commit_sha="").alias(beginning=beginning, lowered=Lower("commit_sha"))
+        rows = known.filter(is_same(commit), beginning=commit[:SHORTEST_SHA].lower())
     return rows.order_by("-started_at", "-pk").values_list("uuid", flat=True).first()

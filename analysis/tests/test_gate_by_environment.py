@@ -108,8 +108,8 @@ def freeze(made: NewProject) -> None:
 
 def hook(key: Any, kind: str, **metadata: Any) -> tuple[int, dict[str, Any]]:
     """Call as Flagger does, without headers; return the status and the answer."""
-    body = {"name": "shop", "namespace": "prod", "phase": "Progressing", "checksum": "7d8f"}
-    body["metadata"] = {"env": "prod", "key": key, **metadata}
+    shown = {"name": "shop", "namespace": "prod", "phase": "Progressing", "checksum": "7d8f"}
+    body = {**shown, "metadata": {"env": "prod", "key": key, **metadata}}
     answer = Client().post(f"/gate/flagger/{kind}", body, content_type="application/json")
     return answer.status_code, answer.json()
 
@@ -159,7 +159,15 @@ def test_wrong_calls_of_flagger_never_mean_yes(made: NewProject, kind: str) -> N
     assert hook(made.api_key, kind, env="nowhere")[1]["error"]["fields"] == {
         "env": ["This project has no environment 'nowhere'. It has: prod."]
     }
-    for metadata in ({"env": None}, {"env": []}, {"env": "x" * 999}, {"commit": {}}, {"max_age": "-1"}, {"env": "\0"}):
+    wrong: tuple[dict[str, Any], ...] = (
+        {"env": None},
+        {"env": []},
+        {"env": "x" * 999},
+        {"commit": {}},
+        {"max_age": "-1"},
+        {"env": "\0"},
+    )
+    for metadata in wrong:
         status, answer = hook(made.api_key, kind, **metadata)
         assert (status, answer["gate"]) == (400, "none")
         assert list(answer["error"]["fields"]["metadata"]) == list(metadata)
