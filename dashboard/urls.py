@@ -17,6 +17,7 @@ from dashboard.deployments import views as deployments
 from dashboard.environments import views as environments
 from dashboard.events import views as events
 from dashboard.hints import views as hints
+from dashboard.notifications import consent
 from dashboard.notifications import views as notifications
 from dashboard.overview import views as overview
 from dashboard.policies import views as policies
@@ -113,6 +114,7 @@ urlpatterns = [
     *route(f"{CHANNEL}enable/", notifications.enable, "channel-enable"),
     *route(f"{CHANNEL}delete/", notifications.delete, "channel-delete"),
     *route(f"{CHANNEL}deliveries/<int:delivery_id>/again/", notifications.send_again, "delivery-again"),
+    *route("mail/<str:token>/", consent.mail, "mail"),
     *route(f"{TEAM}freezes/", freezes.freezes, "freezes"),
     *route(f"{TEAM}freezes/<int:freeze_id>/lift/", freezes.lift, "freeze-lift"),
     *route(f"{TEAM}rename/", teams.rename, "team-rename"),

@@ -111,7 +111,7 @@ def prepare(jobs: Sequence[Job]) -> Mapping[int, Sending | Fact]:
         others = [messages[other.pk] for other in followers if other.sent_with_id == delivery.pk]
         message = replace(found, others=tuple(other for other in others if isinstance(other, Message)))
         until = monotonic() + (delivery.expires_at - now).total_seconds()
-        prepared[wanted[delivery.pk].id] = Sending(delivery, kind, reveal(delivery.channel), message, until)
+        prepared[wanted[delivery.pk].id] = Sending(delivery, kind, ready(delivery, kind), message, until)
     return prepared
 
 
@@ -136,6 +136,14 @@ def described(deliveries: Sequence[Delivery]) -> dict[int, Message | Fact]:
             logger.exception("delivery_not_described", delivery=deliveries[0].pk)
             return {deliveries[0].pk: Fact("delivery.raised", {"error": type(error).__name__})}
     return {pk: found for one in deliveries for pk, found in described([one]).items()}
+
+
+def ready(delivery: Delivery, kind: ChannelKind) -> Settings | None:
+    """Return the settings with which it is sent; None where they cannot be read."""
+    found = reveal(delivery.channel)
+    if found is None or not is_complete(kind, found):
+        return found
+    return kind.ready(found, delivery.channel.team_id, delivery.reference)
 
 
 def reveal(channel: Channel) -> dict[str, Any] | None:

@@ -147,3 +147,22 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} by {self.channel}"
+
+
+class MailRecipient(models.Model):
+    """What the owner of an address said about mails of a team. digest: keyed, of the address (recipients.py)."""
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="+", verbose_name=_("team"))
+    digest = models.CharField(max_length=64)
+    asked_at = models.DateTimeField(_("asked at"), null=True)
+    confirmed_at = models.DateTimeField(_("confirmed at"), null=True)
+    stopped_at = models.DateTimeField(_("stopped at"), null=True)
+
+    class Meta:
+        verbose_name = _("mail recipient")
+        verbose_name_plural = _("mail recipients")
+        db_table = "mail_recipients"
+        constraints = [models.UniqueConstraint(fields=["team", "digest"], name="one_mail_recipient")]
+
+    def __str__(self) -> str:
+        return f"{self.digest[:8]} of {self.team_id}"

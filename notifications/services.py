@@ -13,9 +13,10 @@ from django.db.models.functions import Now
 from accounts.models import Team, User
 from events.models import Event
 from notifications.channels.base import ChannelKind
-from notifications.delivering import Outcome, Sending, reveal, send, settle_attempt
+from notifications.delivering import Outcome, Sending, ready, reveal, send, settle_attempt
 from notifications.describing import describe
 from notifications.models import Channel, Delivery
+from notifications.recipients import ask
 from scheduler.queue import database_now
 
 
@@ -41,6 +42,7 @@ def make_channel(
     if kind.signs and not values["secret"]:
         made = values["secret"] = new_signing_secret()
     channel = Channel.objects.create(team=team, kind=kind.name, config=json.dumps(values), created_by=by, **rules)
+    ask_owners(channel, kind, values)
     return channel, made
 
 
@@ -51,6 +53,12 @@ def change_channel(channel: Channel, kind: ChannelKind, config: Mapping[str, Any
         setattr(channel, name, value)
     channel.disabled_at = channel.disabled_why = None
     channel.save()
+    ask_owners(channel, kind, values)
+
+
+def ask_owners(channel: Channel, kind: ChannelKind, config: Mapping[str, Any]) -> None:
+    """Ask those for consent who get mail only if they agree."""
+    ask(kind.waiting(config, channel.team_id), channel.team, channel.language)
 
 
 def disable_channel(channel: Channel) -> None:
@@ -63,7 +71,6 @@ def enable_channel(channel: Channel) -> None:
 
 def send_test(channel: Channel, kind: ChannelKind) -> Outcome:
     """Send a test message at once, also by a disabled channel; its delivery is in the log. Waits for the answer."""
-    config = reveal(channel)
     with transaction.atomic():
         now = database_now()
         event = Event.objects.create(
@@ -77,7 +84,7 @@ def send_test(channel: Channel, kind: ChannelKind) -> Outcome:
             attempts=1,
             attempted_at=now,
         )
-    outcome = send(Sending(delivery, kind, config, describe([delivery])[delivery.pk]))
+    outcome = send(Sending(delivery, kind, ready(delivery, kind), describe([delivery])[delivery.pk]))
     with transaction.atomic():
         settle_attempt(delivery, outcome)
     return outcome

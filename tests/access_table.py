@@ -122,6 +122,8 @@ POST     dashboard:channel-disable    admin    302
 POST     dashboard:channel-enable     admin    302
 POST     dashboard:channel-delete     admin    302
 POST     dashboard:delivery-again     admin    302
+GET      dashboard:mail               everyone 200
+POST     dashboard:mail               everyone 302  with agree=yes
 GET      dashboard:freezes            viewer   200
 POST     dashboard:freezes            member   302  with reason=x time_zone=UTC
 POST     dashboard:freeze-lift        member   302

@@ -28,6 +28,7 @@ from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from events.models import Event
 from notifications.models import Channel, Delivery
+from notifications.recipients import token_of
 from notifications.tests.factories import make_channel
 from projects.models import Environment, ExcludedWindow, Freeze, Project
 from projects.tests.factories import make_api_key, make_environment, make_project
@@ -69,6 +70,7 @@ IDS: Mapping[str, Callable[[Place], Any]] = {
     "team_id": lambda place: place.team.pk,
     "membership_id": lambda place: place.member.pk,
     "invitation_id": lambda place: place.invitation.pk,
+    "mail/token": lambda place: token_of(place.team.pk, "0" * 64),
     "token": lambda place: place.token,
     "key_id": lambda place: place.environment.project.api_keys.usable().latest("pk").pk,
     # Belongs to a user, not to a team: none of the callers has it.
@@ -96,6 +98,8 @@ class Address:
 
     def id_of(self, parameter: str) -> str:
         """Return the key in IDS."""
+        if parameter == "token" and self.route.startswith("mail/"):
+            return "mail/token"
         if parameter != "uuid":
             return parameter
         return f"{next(place for place in PLACES if f'{place}/' in self.route)}/uuid"

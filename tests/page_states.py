@@ -5,6 +5,7 @@ Each function acts as the users of tests/every_page.py and yields the answers.
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -15,6 +16,7 @@ from django.template.loader import render_to_string
 from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import get_language
 
 from accounts.invitations import invite
 from accounts.models import Role
@@ -24,6 +26,9 @@ from dashboard.tests.account_forms import NEW, SIGNUP, link_in, set_up
 from dashboard.tests.pages import address, exclude, moment, page_of, send
 from deployments.models import State
 from deployments.tests.factories import make_deployment
+from notifications.channels.email import Email
+from notifications.describing import describe
+from notifications.recipients import Recipient, ask, digest_of, token_of
 from projects.models import Environment, ExcludedWindow
 from projects.signing import fingerprint
 from projects.tests.factories import make_environment, make_project
@@ -191,6 +196,28 @@ def invitations(world: World) -> Iterator[Any]:
     yield client.post(page, follow=True)
     yield client.get(page, follow=True)
     yield client.get("/dashboard/invitations/spi_nothing/", follow=True)
+
+
+@state
+def notification_mails(world: World) -> Iterator[Any]:
+    """Mails of channels, the question to strangers, and the page of its answer."""
+    team, language = world.place.team, get_language() or "en"
+    with override_settings(SEQPULSE_PUBLIC_URL="http://testserver"):
+        ask(["stranger@example.com"], team, language)
+    recipient = Recipient("stranger@example.com", digest_of("stranger@example.com"), "http://testserver/mail/x/")
+    delivery = world.place.delivery
+    message = replace(describe([delivery])[delivery.pk], language=language, link="http://testserver/")
+    Email().send({"recipients": [recipient], "reference": ""}, message)
+    page = f"/mail/{token_of(team.pk, recipient.digest)}/"
+    yield world.visitor.get(page)
+    for answer in ("agree", "stop"):
+        yield world.visitor.post(page, {answer: "yes"}, follow=True)
+    yield world.boss.post(
+        f"/dashboard/teams/{team.pk}/channels/new/email/",
+        {"name": "mail", "config-addresses": "stranger@example.com", "time_zone": "UTC"},
+        follow=True,
+    )
+    yield world.boss.post(f"/dashboard/teams/{team.pk}/channels/new/email/", {"config-addresses": "no"})
 
 
 @state

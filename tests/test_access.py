@@ -140,7 +140,8 @@ def row_counts() -> dict[str, int]:
 
 
 WITH_FORMS = [line for line in LINES if line.method == "POST" and line.name.startswith("dashboard:")]
-WITH_FORMS = [line for line in WITH_FORMS if line.name != "dashboard:home"]
+# The link of a mail is all that its form needs: mail programs post it as well, for one-click unsubscribing.
+WITH_FORMS = [line for line in WITH_FORMS if line.name not in ("dashboard:home", "dashboard:mail")]
 
 
 @pytest.mark.parametrize("line", WITH_FORMS, ids=str)

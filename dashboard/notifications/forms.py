@@ -12,6 +12,7 @@ from accounts.models import Team
 from dashboard.accounts.forms import zones_by_region
 from notifications.channels.base import ChannelKind, Field
 from notifications.models import Channel
+from notifications.recipients import MOST_ADDRESSES, addresses_in, wrong_in
 from notifications.words import CHOICES
 from outbound.endpoints import EndpointError, parse_endpoint
 from projects.models import Environment, Project
@@ -56,12 +57,22 @@ class Configured(forms.CharField):
             raise forms.ValidationError(_("This contains characters that no such value has. Copy it again."))
         if self.field.pattern and not re.fullmatch(self.field.pattern, text):
             raise forms.ValidationError(_("This does not look like one. Copy it again."))
+        if self.field.type == "emails":
+            check_addresses(text)
         if self.field.type == "url":
             try:
                 parse_endpoint(text)
             except EndpointError as error:
                 raise forms.ValidationError(str(error)) from None
         return text
+
+
+def check_addresses(text: str) -> None:
+    """Raise ValidationError for what is no list of addresses."""
+    if wrong := wrong_in(text):
+        raise forms.ValidationError(_("“%(wrong)s” is no e-mail address.") % {"wrong": wrong[:100]})
+    if not 1 <= len(addresses_in(text)) <= MOST_ADDRESSES:
+        raise forms.ValidationError(_("Enter at most %(most)s addresses.") % {"most": MOST_ADDRESSES})
 
 
 class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # cannot be subscripted

@@ -65,6 +65,15 @@ def place_of(channel: Channel) -> str:
         return ""
 
 
+def waiting_of(channel: Channel) -> list[str]:
+    """Return the addresses to which nothing is sent, because their owners did not agree."""
+    kind, config = channel_kind(channel.kind), reveal(channel)
+    try:
+        return kind.waiting(config, channel.team_id) if kind is not None and config is not None else []
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
 def channels_of(team: Team) -> list[ChannelRow]:
     last = Delivery.objects.filter(channel=OuterRef("pk")).order_by("-pk").values("state")[:1]
     rows = Channel.objects.filter(team=team).select_related("project").annotate(last_state=Subquery(last))

@@ -11,7 +11,15 @@ from django.utils.translation import gettext as _
 from accounts.models import Team
 from accounts.permissions import Action, Actions
 from dashboard.notifications.forms import ChannelForm
-from dashboard.notifications.queries import channel_of, channels_of, deliveries_of, label_of, place_of, words
+from dashboard.notifications.queries import (
+    channel_of,
+    channels_of,
+    deliveries_of,
+    label_of,
+    place_of,
+    waiting_of,
+    words,
+)
 from dashboard.page import current_user, page
 from dashboard.teams.queries import team_of
 from explain.rendering import render as say
@@ -129,6 +137,7 @@ def show(request: HttpRequest, found: Channel, actions: Actions, **given: Any) -
         "kind": kind,
         "label": label_of(found),
         "place": place_of(found),
+        "waiting": waiting_of(found),
         "unreadable": config is None,
         "disabled_why": words(found.disabled_why, language),
         "deliveries": deliveries_of(found, language),

@@ -2,6 +2,7 @@
 
 from notifications.channels.base import ChannelKind
 from notifications.channels.discord import Discord
+from notifications.channels.email import Email
 from notifications.channels.pagerduty import PagerDuty
 from notifications.channels.slack import SlackBot, SlackWebhook
 from notifications.channels.teams import Teams
@@ -9,6 +10,7 @@ from notifications.channels.telegram import Telegram
 from notifications.channels.webhook import Webhook
 
 CHANNEL_KINDS: tuple[ChannelKind, ...] = (
+    Email(),
     SlackWebhook(),
     SlackBot(),
     Teams(),

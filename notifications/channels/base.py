@@ -17,8 +17,8 @@ Settings = Mapping[str, Any]
 class Field:
     """One setting of a kind.
 
-    type: text, url, secret. pattern: a regular expression for all of the value; "": printable, without spaces at the
-    ends.
+    type: text, url, secret, emails (addresses with commas between). pattern: a regular expression for all of the value;
+    "": printable, without spaces at the ends.
     """
 
     name: str
@@ -79,6 +79,17 @@ class ChannelKind:
     def place(self, settings: Settings) -> str:
         """Return where it goes, for people, without anything secret: a host, an address."""
         raise NotImplementedError
+
+    def waiting(self, settings: Settings, team_id: int) -> list[str]:
+        """Return the addresses whose owner did not agree to get anything from this team."""
+        return []
+
+    def ready(self, settings: Settings, team_id: int, reference: str) -> Settings:
+        """Return the settings with what the database has to say about them.
+
+        reference: what the last attempt returned as such, "" before the first.
+        """
+        return settings
 
     def send(self, settings: Settings, message: Message) -> Sent:
         """Send the message, outside any transaction.

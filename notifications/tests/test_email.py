@@ -1,0 +1,165 @@
+"""E-mail: what is sent, to whom, and what becomes of it when the mail server does not take it."""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.core import mail
+from django.test import Client
+
+from accounts.models import Membership, Team
+from accounts.tests.factories import make_team, make_user
+from notifications.channels import channel_kind
+from notifications.channels.base import SendError
+from notifications.channels.email import Email
+from notifications.recipients import Recipient, addresses_in, ask, digest_of, recipients_of, token_of, wrong_in
+from notifications.services import send_test
+from notifications.tests.factories import make_channel
+from notifications.tests.mail_servers import dripping_mail_server, mail_server
+from notifications.tests.test_channels import HOSTILE, MESSAGE
+
+ANA, BOB = (Recipient(f"{name}@example.org", digest_of(name), f"https://sp.example/{name}") for name in ("ana", "bob"))
+
+
+def send(*recipients: Recipient, message: Any = MESSAGE, reference: str = "") -> Any:
+    return Email().send({"recipients": list(recipients), "reference": reference}, message)
+
+
+def test_a_mail_has_text_html_and_the_headers_of_a_thread() -> None:
+    with mail_server() as server:
+        sent = send(ANA, message=replace(MESSAGE, details=("a < b", HOSTILE[:200])))
+    [(to, got)] = server.taken
+    assert (to, sent.status, sent.reference) == ("ana@example.org", 250, "")
+    assert got["Subject"].strip().startswith("🔴 shop prod #84 (7c1f2a, ana")
+    assert got["To"] == "ana@example.org" and got["Auto-Submitted"] == "auto-generated"
+    assert got["Message-ID"].strip() == "<3f.7@localhost>"
+    assert got["References"] == got["In-Reply-To"] == f"<3f.{MESSAGE.deployment}@localhost>"
+    assert got["List-Unsubscribe"] == "<https://sp.example/ana>" and "One-Click" in got["List-Unsubscribe-Post"]
+    text = got.get_body(("plain",)).get_content()
+    html = got.get_body(("html",)).get_content()
+    assert MESSAGE.headline in text and MESSAGE.link in text and "https://sp.example/ana" in text
+    assert "a &lt; b" in html and "<a href=x>" not in html and MESSAGE.link in html
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_mail_is_in_the_language_of_its_channel(language: str) -> None:
+    with mail_server() as server:
+        send(ANA, message=replace(MESSAGE, language=language))
+    said = server.taken[0][1].get_body(("plain",)).get_content()
+    assert ("Stop these mails" in said) == (language == "en")
+
+
+def test_no_text_of_others_becomes_a_header() -> None:
+    with pytest.raises(ValueError, match="newline"), mail_server():
+        # Headlines are one line (notifications/plain.py); if one ever was not, nothing is sent.
+        send(ANA, message=replace(MESSAGE, headline="x\r\nBcc: eve@example.org"))
+
+
+def test_who_has_a_mail_does_not_get_it_again_with_the_next_attempt() -> None:
+    with mail_server(answers={BOB.address: "451 4.7.1 greylisted"}) as server:
+        with pytest.raises(SendError) as raised:
+            send(ANA, BOB)
+        assert raised.value.retry and raised.value.sent.status == 451
+        assert "greylisted" in raised.value.sent.answer
+        server.answers.clear()
+        send(ANA, BOB, reference=raised.value.sent.reference)
+    assert [to for to, _ in server.taken] == [ANA.address, BOB.address]
+
+
+def test_an_address_that_is_refused_for_good_does_not_keep_others_from_theirs() -> None:
+    with mail_server(answers={ANA.address: "550 no such user"}) as server:
+        sent = send(ANA, BOB)
+        with pytest.raises(SendError) as raised:
+            send(ANA)
+    assert [to for to, _ in server.taken] == [BOB.address] and sent.answer == "1/2 no such user"
+    assert not raised.value.retry and raised.value.sent.status == 550
+
+
+@pytest.mark.parametrize(("answer", "retry"), [("421 closing", True), ("452 full", True), ("554 spam", False)])
+def test_what_the_server_says_of_the_content_decides_whether_it_is_tried_again(answer: str, retry: bool) -> None:
+    with mail_server(after_data=[answer]), pytest.raises(SendError) as raised:
+        send(ANA)
+    assert raised.value.retry is retry and raised.value.sent.status == int(answer[:3])
+
+
+def test_a_server_that_drips_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Email, "deadline_s", 0.3)
+    with dripping_mail_server(), pytest.raises(SendError) as raised:
+        send(ANA)
+    assert raised.value.retry and raised.value.fact.code == "delivery.no_answer"
+
+
+def test_nothing_is_sent_without_a_mail_server_or_a_recipient(settings: Any) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    for recipients, code in (([ANA], "delivery.no_mail_server"), ([], "delivery.no_recipient")):
+        with pytest.raises(SendError) as raised:
+            send(*recipients)
+        assert raised.value.fact.code == code and not raised.value.retry
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [("a@x.org, b@x.org", ""), ("a@x.org b@x.org", "a@x.org b@x.org"), ("ana", "ana"), ("a@x.org,,A@X.org", "")],
+)
+def test_what_is_no_address_is_named(text: str, wrong: str) -> None:
+    assert wrong_in(text) == wrong
+    assert len(addresses_in("a@x.org, A@x.org; b@x.org")) == 2
+
+
+def member(team: Team, address: str, *, verified: bool) -> None:
+    user = make_user(email=address)
+    Membership.objects.create(team=team, user=user, role="viewer")
+    EmailAddress.objects.create(user=user, email=address, verified=verified)
+
+
+@pytest.mark.django_db
+def test_members_get_mail_at_verified_addresses_and_others_once_they_agreed(client: Client, settings: Any) -> None:
+    settings.SEQPULSE_PUBLIC_URL = "https://sp.example"
+    team = make_team()
+    member(team, "vera@example.org", verified=True)
+    member(team, "unsure@example.org", verified=False)
+    everyone = ["Vera@example.org", "unsure@example.org", "stranger@example.org"]
+
+    def reached() -> list[str]:
+        return [one.address for one in recipients_of(everyone, team.pk)]
+
+    assert reached() == ["Vera@example.org"]
+    for _ in range(2):
+        ask(everyone, team, "en")
+    assert sorted(one.to[0] for one in mail.outbox) == ["stranger@example.org", "unsure@example.org"]
+    [link] = re.findall(r"https://sp\.example(/mail/\S+)", mail.outbox[1].body)
+    assert "Yes, I want them" in client.get(link).content.decode() and reached() == ["Vera@example.org"]
+    client.post(link, {"agree": "yes"})
+    assert reached() == ["Vera@example.org", "stranger@example.org"]
+    # One click in a mail program (RFC 8058), without cookies or a form.
+    stop = recipients_of(everyone, team.pk)[1].stop.removeprefix("https://sp.example")
+    Client(enforce_csrf_checks=True).post(stop, {"List-Unsubscribe": "One-Click"})
+    assert reached() == ["Vera@example.org"]
+    mail.outbox.clear()
+    ask(everyone, team, "en")
+    assert mail.outbox == [], "who said no is not asked again"
+
+
+@pytest.mark.django_db
+def test_a_forged_link_is_not_found(client: Client) -> None:
+    token = token_of(make_team().pk, digest_of("ana@example.org"))
+    for forged in (token[:-1] + ("0" if token[-1] != "0" else "1"), token.replace("spl_", "spl_9"), "x", "spl_1--"):
+        assert client.get(f"/mail/{forged}/").status_code == 404
+        assert client.post(f"/mail/{forged}/").status_code == 404
+    assert client.get(f"/mail/{token}/").status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_channel_sends_a_test_by_mail() -> None:
+    team = make_team()
+    member(team, "vera@example.org", verified=True)
+    channel = make_channel(team=team, kind="email", config={"addresses": "vera@example.org, who@example.org"})
+    assert json.loads(channel.config.open())["addresses"]
+    kind = channel_kind("email")
+    assert kind is not None
+    with mail_server() as server:
+        outcome = send_test(channel, kind)
+    assert outcome.why is None and [to for to, _ in server.taken] == ["vera@example.org"]
