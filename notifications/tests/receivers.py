@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
+from time import sleep
 from typing import Any
 
 from django.test import override_settings
@@ -35,14 +36,15 @@ class Receiver:
 
 
 @contextmanager
-def receiving(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Receiver]:
-    """Run a receiver, let the outbound guard through to it, and show its answers."""
+def receiving(*answers: tuple[int, dict[str, str], bytes], pause_s: float = 0.0) -> Iterator[Receiver]:
+    """Run a receiver that answers after a pause, let the outbound guard through to it, and show its answers."""
     receiver = Receiver(answers=list(answers))
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             receiver.requests.append((self.path, dict(self.headers), body))
+            sleep(pause_s)
             if self.path.startswith("/hang"):
                 receiver.let_go.wait(60)
             if self.path.startswith("/drip"):
