@@ -36,7 +36,8 @@ def test_events_are_told_by_each_channel_though_pollers_are_killed(scene: Instal
                 for _ in range(EVENTS // 2):  # in many transactions, besides one with many
                     emit(NewEvent("key_made", first.team_id))
                 emit(*(NewEvent("key_made", first.team_id) for _ in range(EVENTS // 2)))
-            wait_for(lambda before=len(receiver.requests): len(receiver.requests) > before, "an attempt")  # type: ignore[misc]
+            seen = len(receiver.requests)
+            wait_for(lambda seen=seen: len(receiver.requests) > seen, "an attempt")  # type: ignore[misc]
             pids = [poller.pid for poller in pollers]
             [(pid,)] = wait_for(lambda pids=pids: scene.rows(HELD, pids), "a poller to have deliveries")  # type: ignore[misc]
             [victim] = [poller for poller in pollers if poller.pid == pid]
