@@ -119,7 +119,8 @@ def test_an_hour_of_refusals_ends_in_success_and_a_day_of_them_in_the_last_answe
         for attempt in range(1, 5):
             wait_until(lambda attempt=attempt: channel.deliveries.filter(attempts=attempt, answer="down").exists())  # type: ignore[misc]
             pass_until_due()
-        wait_until(lambda: channel.deliveries.filter(state="sent", attempts=5, answer="thanks", error__isnull=True).exists())
+        thanked = channel.deliveries.filter(state="sent", attempts=5, answer="thanks", error__isnull=True)
+        wait_until(thanked.exists)
         # Of no use any more before the next attempt is due: nothing is sent, and the last answer stays.
         receiver.answers += [(503, {"Retry-After": "60"}, b"still down")]
         emit(NewEvent("key_made", channel.team_id))
