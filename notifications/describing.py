@@ -16,7 +16,7 @@ from events.kinds import Severity
 from events.models import Event
 from explain.rendering import render
 from notifications.details import details_of, facts_in, hint_of
-from notifications.headlines import Said, fact_of, headline_of, part
+from notifications.headlines import Said, fact_of, headline_of, part, parts
 from notifications.message import Message
 from notifications.models import Delivery, DeliveryState
 from projects.models import Environment, Project
@@ -142,7 +142,7 @@ def data_of(event: Event, said: Said) -> dict[str, Any]:
         "project": said.get("project"),
         "environment": said.get("environment"),
         "deployment": said.get("deployment"),
-        "verdict": verdict_data(said["verdict"]) if said.get("verdict") else None,
+        "verdict": verdict_data(found) if (found := part(said, "verdict")) else None,
         "hints": [
             {
                 "code": one.get("code"),
@@ -150,7 +150,7 @@ def data_of(event: Event, said: Said) -> dict[str, Any]:
                 "title": render(hint.title),
                 "actions": [render(action) for action in hint.actions],
             }
-            for one in said.get("hints") or []
+            for one in parts(said, "hints")
             if (hint := hint_of(one)) is not None
         ],
     }
@@ -162,14 +162,14 @@ def verdict_data(found: Said) -> dict[str, Any]:
     return {
         **{name: found.get(name) for name in ("verdict", "confidence", "conclusive", "early", "shadow", "healthy")},
         "summary": render(summary) if summary else "",
-        "reasons": [render(fact) for fact in facts_in(found.get("reasons"))],
-        "doubts": [render(fact) for fact in facts_in(found.get("doubts"))],
+        "reasons": [render(fact) for fact in facts_in(found, "reasons")],
+        "doubts": [render(fact) for fact in facts_in(found, "doubts")],
         "checks": [
             {
                 **{name: check.get(name) for name in ("metric", "rule", "outcome", "observed", "baseline", "limit")},
                 "sentence": render(fact) if (fact := fact_of(check.get("fact"))) else "",
             }
-            for check in found.get("checks") or []
+            for check in parts(found, "checks")
         ],
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 from analysis.texts.hints import HintFacts, facts_of
 from explain.facts import Fact
 from explain.rendering import render
-from notifications.headlines import Said, as_sentence, fact_of, part
+from notifications.headlines import Said, as_sentence, fact_of, part, parts
 from notifications.plain import line
 
 MOST_LINES, MOST_CHARACTERS = 20, 400
@@ -24,7 +24,7 @@ def details(said: Said) -> Iterator[Fact]:
     found = part(said, "verdict")
     if found:
         yield from about_verdict(found)
-    hints = [hint for one in said.get("hints") or [] if (hint := hint_of(one)) is not None]
+    hints = [hint for one in parts(said, "hints") if (hint := hint_of(one)) is not None]
     for hint in hints:
         yield Fact("detail.hint", {"title": hint.title})
     if hints:
@@ -41,13 +41,13 @@ def about_verdict(found: Said) -> Iterator[Fact]:
     yield Fact(code, {"verdict": str(found.get("verdict")), "confidence": found.get("confidence")})
     if found.get("early"):
         yield Fact("detail.early")
-    for check in found.get("checks") or []:
+    for check in parts(found, "checks"):
         if fact := fact_of(check.get("fact")):
             yield Fact("detail.sentence", {"sentence": fact})
-    doubts = facts_in(found.get("doubts"))
+    doubts = facts_in(found, "doubts")
     if doubts:
         yield Fact("detail.doubts", {"doubts": doubts})
-    reasons = facts_in(found.get("reasons"))
+    reasons = facts_in(found, "reasons")
     healthy = str(found.get("healthy"))
     if healthy == "no" and reasons:
         yield Fact("detail.unhealthy_because", {"reasons": reasons})
@@ -55,8 +55,8 @@ def about_verdict(found: Said) -> Iterator[Fact]:
         yield Fact(f"detail.healthy_{healthy}")
 
 
-def facts_in(stored: Any) -> list[Fact]:
-    return [fact for one in stored or [] if (fact := fact_of(one)) is not None]
+def facts_in(said: Said, name: str) -> list[Fact]:
+    return [fact for one in parts(said, name) if (fact := fact_of(one)) is not None]
 
 
 def hint_of(stored: Any) -> HintFacts | None:

@@ -51,6 +51,12 @@ def part(said: Said, name: str) -> Said:
     return found if isinstance(found, Mapping) else {}
 
 
+def parts(said: Said, name: str) -> list[Said]:
+    """Return a parameter that has several parts; none where it has another form."""
+    found = said.get(name)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list | tuple) else []
+
+
 def where(said: Said) -> Fact | None:
     """Return the fact that names the deployment, else the environment, the project or the team; None: nothing known."""
     names = {name: line(said[name], NAME) for name in ("project", "environment", "team") if said.get(name)}
@@ -116,14 +122,14 @@ def verdict(said: Said, occurred_at: datetime) -> Fact:
 
 def finding(found: Said) -> Fact:
     """The one thing that matters most: of a failed verdict its gravest check."""
-    checks = found.get("checks") or []
+    checks = parts(found, "checks")
     if found.get("verdict") == "ok":
         return Fact("says.ok" if found.get("healthy") != "no" else "says.ok_but_unhealthy")
     if checks:
         what = check_says(checks[0])
         return what if found.get("verdict") == "rollback_recommended" else Fact("says.warning", {"what": what})
     if not found.get("conclusive", True):
-        doubts = [fact for doubt in found.get("doubts") or [] if (fact := fact_of(doubt))]
+        doubts = [fact for doubt in parts(found, "doubts") if (fact := fact_of(doubt))]
         if doubts:
             return Fact("says.inconclusive", {"doubts": doubts})
     summary = fact_of(found.get("summary"))

@@ -11,6 +11,7 @@ from analysis.services import store_judgement
 from analysis.tests.test_outbox import judgement
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
+from events.kinds import KINDS
 from events.models import Event
 from events.outbox import NewEvent, emit
 from notifications.describing import describe
@@ -115,3 +116,14 @@ def test_many_take_as_many_queries_as_few_and_later_ones_go_into_the_thread() ->
         return len(asked)
 
     assert queries(2) == queries(9) <= 6
+
+
+@pytest.mark.parametrize("value", [5, "text", [1, "x"], {"verdict": 5, "checks": 7, "doubts": "x"}, None])
+def test_parameters_of_another_form_are_left_out(value: Any) -> None:
+    """As of another version, or of a kind that gives a name another meaning: one must not stop the others."""
+    deployment, _ = judged()
+    names = ("verdict", "hints", "deployment", "last_good", "early", "who", "reason", "why")
+    for kind in KINDS:
+        said = {"project": "shop", **dict.fromkeys(names, value)}
+        emit(NewEvent(kind, deployment.project.team_id, parameters=said))
+        assert described(Event.objects.latest("id")).headline
