@@ -26,6 +26,7 @@ class Action(StrEnum):
     SEE = "see", Role.VIEWER
     MARK_VERDICT = "mark_verdict", Role.MEMBER
     ACKNOWLEDGE = "acknowledge", Role.MEMBER
+    APPROVE_ROLLBACK = "approve_rollback", Role.MEMBER
     REPLAY = "replay", Role.MEMBER
     RERUN_ANALYSIS = "rerun_analysis", Role.MEMBER
     FREEZE = "freeze", Role.MEMBER

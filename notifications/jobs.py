@@ -5,9 +5,11 @@ from datetime import timedelta
 from django.db import transaction
 
 from events.models import Event, Incident
+from explain.facts import Fact
 from notifications import delivering
 from notifications.fanning import DELIVER, fan_out, replan
 from notifications.lanes import attempt
+from notifications.rollbacks import attempts, payload
 from scheduler.queue import database_now
 from scheduler.recurring import recurring
 from scheduler.registry import Job, job_kind
@@ -30,6 +32,19 @@ async def run_fan_out(job: Job, prepared: None) -> None:
 @job_kind(DELIVER, retry=NO_RETRY, prepare=delivering.prepare, record=delivering.record, apart=True)
 async def deliver(job: Job, prepared: delivering.Prepared) -> delivering.Ending:
     return await attempt(prepared) if isinstance(prepared, delivering.Sending) else prepared
+
+
+@job_kind(
+    attempts.ROLL_BACK, retry=NO_RETRY, prepare=attempts.prepare, record=attempts.record, on_finished=attempts.ended
+)
+def roll_back(job: Job, prepared: payload.Request | Fact | None) -> payload.Outcome | Fact | None:
+    return payload.send(prepared) if isinstance(prepared, payload.Request) else prepared
+
+
+@recurring("sweep_rollbacks", every_s=30)
+def sweep_rollbacks() -> int:
+    """See to rollbacks whose job died or whose time is over; return how many there were."""
+    return attempts.sweep()
 
 
 @recurring("reconcile_deliveries", every_s=60)

@@ -12,9 +12,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts.models import Team, User, validate_time_zone
+from deployments.models import Deployment
 from events.kinds import SEVERITIES, Severity
 from events.models import Event
-from projects.models import Project
+from projects.models import Environment, Project
 from security.encryption import EncryptedTextField
 
 SEVERITY_CHOICES = [
@@ -166,3 +167,86 @@ class MailRecipient(models.Model):
 
     def __str__(self) -> str:
         return f"{self.digest[:8]} of {self.team_id}"
+
+
+class AttemptState(models.TextChoices):
+    ASKED = "asked", pgettext_lazy("rollback attempt", "Waits for approval")
+    APPROVED = "approved", pgettext_lazy("rollback attempt", "Approved")
+    SENDING = "sending", pgettext_lazy("rollback attempt", "Being sent")
+    SENT = "sent", pgettext_lazy("rollback attempt", "Sent")
+    FAILED = "failed", pgettext_lazy("rollback attempt", "Failed")
+    UNKNOWN = "unknown", pgettext_lazy("rollback attempt", "Unknown")
+    WITHDRAWN = "withdrawn", pgettext_lazy("rollback attempt", "Not sent")
+
+
+class Result(models.TextChoices):
+    WORKED = "worked", pgettext_lazy("rollback", "Worked")
+    NOT_OK = "not_ok", pgettext_lazy("rollback", "Not ok")
+    MISSING = "missing", pgettext_lazy("rollback", "Not seen")
+
+
+class RollbackAttempt(models.Model):
+    """The one attempt to have a deployment rolled back (notifications/rollbacks/).
+
+    It is `sending` before the request is sent, and no attempt leaves that state but to its end: so that there is at
+    most one request. who, via: who approved it and where; "" and "automatic": nobody. last_good: what is returned to.
+    answer_status, answer: of the receiver; error: why it failed, as a fact. rollback: the deployment by which it was
+    rolled back; result: what became of that.
+    """
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    deployment = models.OneToOneField(
+        Deployment, on_delete=models.CASCADE, related_name="rollback_attempt", verbose_name=_("deployment")
+    )
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="+", verbose_name=_("environment")
+    )
+    state = models.CharField(_("state"), max_length=10, choices=AttemptState)
+    who = models.CharField(_("approved by"), max_length=150, blank=True)
+    via = models.CharField(_("by way of"), max_length=10, blank=True)
+    by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("account")
+    )
+    last_good = models.ForeignKey(
+        Deployment,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("last good"),
+    )
+    made_at = models.DateTimeField(_("made at"), db_default=Now())
+    approved_at = models.DateTimeField(_("approved at"), null=True)
+    sending_at = models.DateTimeField(_("sent at"), null=True)
+    ended_at = models.DateTimeField(_("ended at"), null=True)
+    answer_status = models.PositiveIntegerField(_("answer"), null=True)
+    answer = models.CharField(max_length=500, default="")
+    error = models.JSONField(null=True)
+    rollback = models.ForeignKey(
+        Deployment,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("rollback"),
+    )
+    result = models.CharField(_("result"), max_length=10, choices=Result, blank=True)
+
+    class Meta:
+        verbose_name = _("rollback attempt")
+        verbose_name_plural = _("rollback attempts")
+        db_table = "rollback_attempts"
+        indexes = [
+            models.Index(
+                fields=["environment"],
+                condition=models.Q(state__in=["approved", "sending", "sent", "unknown"], result=""),
+                name="rollback_attempts_open",
+            ),
+            models.Index(fields=["last_good"], condition=models.Q(last_good__isnull=False), name="rollbacks_to"),
+            models.Index(fields=["rollback"], condition=models.Q(rollback__isnull=False), name="rollbacks_by"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.deployment}: {self.state}"

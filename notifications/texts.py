@@ -17,6 +17,28 @@ DELIVERIES: dict[str, str | Plural] = {
     "delivery.raised": _("it could not be sent: {error}"),
 }
 
+# Why a deployment is not rolled back, or its rollback failed (rollbacks/).
+ROLLBACKS: dict[str, str | Plural] = {
+    "rollback.off": _("rollbacks are off in this environment"),
+    "rollback.deleted": _("the environment is being deleted"),
+    "rollback.kind": _("rollbacks and verifications are not rolled back"),
+    "rollback.closed": _("the deployment was superseded or abandoned"),
+    "rollback.not_recommended": _("its verdict does not recommend a rollback"),
+    "rollback.inconclusive": _("its verdict is not conclusive"),
+    "rollback.shadow": _("its verdict was made in shadow mode"),
+    "rollback.marked_wrong": _("its verdict was marked wrong"),
+    "rollback.replaced": _("it is not the latest deployment of its environment any more"),
+    "rollback.unreadable": _("the webhook’s address or secret cannot be read: enter them again"),
+    "rollback.no_receiver": _("the webhook has no address or secret: enter them"),
+    "rollback.needs_url": _("Enter the address of the webhook first."),
+    "rollback.refused": _("the receiver answered {status}"),
+    "rollback.raised": _("it could not be sent: {error}"),
+    "rollback.missing": _("no rollback was deployed within {minutes} min"),
+    "rollback.not_judged": _("the rollback #{number} was superseded or abandoned"),
+    "rollback.pipeline_failed": _("the pipeline of the rollback #{number} failed"),
+    "rollback.verdict_not_ok": _("the verdict of the rollback #{number} is not a conclusive ok"),
+}
+
 # The first line of a message: where, and what a person needs to know (headlines.py).
 PLACES: dict[str, str | Plural] = {
     "event.line": _("{where}: {what}"),
@@ -75,7 +97,8 @@ HAPPENED: dict[str, str | Plural] = {
     "event.deployment_abandoned.short": _("no finish came after trigger, so there will be no verdict."),
     "event.rollback_asked": _("a rollback waits for approval."),
     "event.rollback_fired": _("the rollback was started."),
-    "event.rollback_failed": _("the rollback failed."),
+    "event.rollback_failed": _("the rollback failed: {why}."),
+    "event.rollback_failed.short": _("the rollback failed."),
     "event.rollback_unknown": _("nobody knows whether the rollback was started: look at it now."),
     "says.rolls_back": _("is a rollback."),
     "says.rolls_back_to": _("rolls back to #{number}."),
@@ -120,4 +143,4 @@ DETAILS: dict[str, str | Plural] = {
     "detail.url": _("Pipeline: {value}"),
 }
 
-register({**DELIVERIES, **PLACES, **VERDICTS, **HAPPENED, **DETAILS})
+register({**DELIVERIES, **PLACES, **VERDICTS, **HAPPENED, **DETAILS, **ROLLBACKS})

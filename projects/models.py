@@ -417,6 +417,46 @@ class Freeze(models.Model):
         return self.from_weekday is not None
 
 
+class RollbackMode(models.TextChoices):
+    """The ladder of trust, one step after the other."""
+
+    OFF = "off", pgettext_lazy("rollbacks", "Off: only count what would have been rolled back")
+    ASK = "ask", pgettext_lazy("rollbacks", "Ask: a person approves each rollback")
+    AUTOMATIC = "automatic", pgettext_lazy("rollbacks", "Automatic: roll back without asking")
+
+
+class RollbackPolicy(models.Model):
+    """What is done where a rollback of an environment is recommended. No row: nothing (RollbackMode.OFF).
+
+    url: of the webhook that rolls back; secret: that its requests are signed with. verify_within_minutes: so long after
+    a request the rollback has to be there as a deployment.
+    """
+
+    environment = models.OneToOneField(
+        Environment, on_delete=models.CASCADE, related_name="rollback_policy", verbose_name=_("environment")
+    )
+    mode = models.CharField(_("mode"), max_length=10, choices=RollbackMode, default=RollbackMode.OFF)
+    url = EncryptedTextField(default="", editable=False)
+    secret = EncryptedTextField(default="", editable=False)
+    verify_within_minutes = models.PositiveSmallIntegerField(_("rollback seen within (min)"), default=30)
+    changed_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("changed by")
+    )
+    changed_at = models.DateTimeField(_("changed at"), db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name = _("rollback setting")
+        verbose_name_plural = _("rollback settings")
+        db_table = "rollback_policies"
+
+    def __str__(self) -> str:
+        return f"{self.environment}: {self.mode}"
+
+    @property
+    def fires(self) -> bool:
+        return self.mode != RollbackMode.OFF
+
+
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> ApiKeyQuerySet:
         return self.filter(revoked_at__isnull=True)

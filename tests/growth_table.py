@@ -59,5 +59,7 @@ BOUNDED = {
     "deployment_verdicts": "one per deployment",
     "sdh_hints": "a few per verdict",
     "acknowledgements": "made by people, a hundred per deployment at most",
+    "rollback_policies": "one per environment",
+    "rollback_attempts": "one per deployment",
     "verdict_feedback": "one per verdict",
 }

@@ -1,0 +1,143 @@
+"""What is sent to have a deployment rolled back (docs/rollback.schema.json), and sending it."""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse
+
+from analysis.models import DeploymentVerdict
+from deployments.models import Deployment
+from deployments.outbox import without_query
+from explain.facts import Fact
+from explain.rendering import render
+from notifications.channels.base import SendError, Sent
+from notifications.channels.posting import post
+from notifications.channels.webhook import signature
+from notifications.models import RollbackAttempt
+from outbound.transfer import OutboundError
+from projects.models import Environment, RollbackPolicy
+
+logger = structlog.get_logger(__name__)
+
+VERSION = 1
+# Failures before anything was sent; after others, who knows what arrived.
+NOT_SENT = frozenset({"dns", "blocked", "refused", "tls"})
+# Shorter ones would be found in any text.
+SHORTEST_SECRET = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A signed request that is to be sent."""
+
+    url: str
+    secret: str
+    id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the receiver answered. why: it was not taken; unclear: nobody knows whether it was."""
+
+    sent: Sent
+    why: Fact | None = None
+    unclear: bool = False
+
+
+def request_for(policy: RollbackPolicy, request_id: str, body: dict[str, Any]) -> Request | Fact:
+    """Return the request; a fact where what is stored cannot be read."""
+    try:
+        url, secret = policy.url.open(), policy.secret.open()
+    except (ImproperlyConfigured, ValueError):
+        return Fact("rollback.unreadable")
+    if not url or not secret:
+        return Fact("rollback.no_receiver")
+    return Request(url, secret, request_id, json.dumps(body).encode())
+
+
+def body_of(attempt: RollbackAttempt, verdict: DeploymentVerdict, at: datetime) -> dict[str, Any]:
+    """Return the body of the request to roll back. attempt: with deployment, project, environment and last_good."""
+    bad, good = attempt.deployment, attempt.last_good
+    return {
+        "type": "rollback.requested",
+        "version": VERSION,
+        "timestamp": at.isoformat(),
+        "attempt_id": str(attempt.uuid),
+        **place_of(attempt.environment),
+        "deployment": described(bad),
+        "leave_commit": bad.commit_sha or None,
+        "return_to": described(good) if good is not None else None,
+        "reason": {
+            "verdict": verdict.verdict,
+            "confidence": verdict.confidence,
+            "early": verdict.early,
+            "summary": render(verdict.standing.verdict.summary),
+        },
+        "approved_by": {"name": attempt.who or None, "via": attempt.via},
+    }
+
+
+def test_body_of(environment: Environment, request_id: str, at: datetime) -> dict[str, Any]:
+    """Return the body of a test. It names no deployment, so that nothing can be rolled back by it."""
+    return {
+        "type": "rollback.test",
+        "version": VERSION,
+        "timestamp": at.isoformat(),
+        "attempt_id": request_id,
+        **place_of(environment),
+    }
+
+
+def place_of(environment: Environment) -> dict[str, Any]:
+    project = environment.project
+    return {
+        "project": {"id": str(project.uuid), "name": project.name},
+        "environment": {"name": environment.name},
+    }
+
+
+def described(deployment: Deployment) -> dict[str, Any]:
+    base = settings.SEQPULSE_PUBLIC_URL
+    return {
+        "id": str(deployment.uuid),
+        "number": deployment.number,
+        "commit": deployment.commit_sha or None,
+        "branch": deployment.branch or None,
+        "version": deployment.version or None,
+        "url": without_query(deployment.url) or None,
+        "page": base + reverse("dashboard:deployment", args=[deployment.uuid]) if base else None,
+    }
+
+
+def send(request: Request) -> Outcome:
+    """Send the request, once. Never raises: what a receiver does is an outcome."""
+    headers = {"Content-Type": "application/json", "webhook-id": request.id}
+    headers |= signature(request.secret, request.id, request.body, int(time.time()))
+    try:
+        return Outcome(without_secrets(post(request.url, request.body, headers), request))
+    except SendError as error:
+        return Outcome(without_secrets(error.sent, request), Fact("rollback.refused", {"status": error.sent.status}))
+    except OutboundError as error:
+        return Outcome(Sent(), error.fact, unclear=error.code not in NOT_SENT)
+    except Exception as error:
+        # Only its type: a text may contain the address, which is a secret.
+        logger.error("rollback_raised", attempt=request.id, error=type(error).__name__)
+        return Outcome(Sent(), Fact("rollback.raised", {"error": type(error).__name__}), unclear=True)
+
+
+def without_secrets(sent: Sent, request: Request) -> Sent:
+    """Return a receiver's answer without what it repeats of the secrets."""
+    parts = urlsplit(request.url)
+    answer = sent.answer
+    for secret in (request.url, request.secret, parts.path, parts.query):
+        if len(secret) >= SHORTEST_SECRET:
+            answer = answer.replace(secret, "…")
+    return Sent(sent.status, answer)

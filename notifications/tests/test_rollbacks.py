@@ -1,0 +1,254 @@
+"""Rollbacks by webhook: who starts them, once, what is sent, and what is told afterwards."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from analysis.models import DeploymentVerdict
+from analysis.services import give_feedback
+from analysis.tests.factories import make_verdict
+from deployments.models import Deployment, Kind
+from deployments.outbox import event_about
+from deployments.tests.factories import make_deployment
+from events.models import Event
+from events.outbox import emit
+from notifications.models import RollbackAttempt
+from notifications.rollbacks import attempts
+from notifications.rollbacks.attempts import CannotRollBack, approve, consider, sweep
+from notifications.rollbacks.policies import record_of, send_test, set_policy
+from notifications.tests.receivers import Receiver, receiving
+from projects.models import Environment
+from projects.tests.factories import make_environment
+from scheduler.models import ScheduledJob
+from scheduler.tests.kinds import wait_until
+from scheduler.tests.pollers import running_poller
+from tests.concurrency import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SECRET = "whsec_" + base64.b64encode(b"marked-rollback-secret-!").decode()
+BAD = "rollback_recommended"
+
+
+def prepared(mode: str = "ask", url: str = "http://127.0.0.1:9/hook", **fields: Any) -> Deployment:
+    """Make an environment with a good deployment and a bad one; return the bad one."""
+    environment = make_environment(name="prod")
+    set_policy(environment, mode=mode, url=url, secret=SECRET, minutes=30)
+    good = make_deployment(environment=environment, state="analyzed", commit_sha="a" * 40)
+    make_verdict(good, verdict="ok")
+    bad = make_deployment(environment=environment, state="analyzed", commit_sha="b" * 40, **fields)
+    make_verdict(bad, verdict=BAD)
+    return reload(bad)
+
+
+def reload(deployment: Deployment) -> Deployment:
+    return Deployment.objects.select_related("project", "environment").get(pk=deployment.pk)
+
+
+def issue(deployment: Deployment, kind: str = "verdict_issued") -> None:
+    """Tell a verdict as its transaction does."""
+    emit(event_about(reload(deployment), kind))
+
+
+def look() -> None:
+    """Look at the events that were not looked at yet."""
+    with transaction.atomic():
+        consider(list(Event.objects.all()))
+
+
+def work_off() -> None:
+    """Run a poller until every event is told and no rollback is due."""
+    jobs = ScheduledJob.objects.filter(job_type__in=("roll_back", "fan_out"), status__in=("pending", "running"))
+    with running_poller():
+        wait_until(lambda: not jobs.exists() and not Event.objects.filter(fanned_out_at=None).exists())
+
+
+def told() -> list[str]:
+    rows = Event.objects.filter(kind__startswith="rollback_").order_by("id")
+    return list(rows.values_list("kind", flat=True))
+
+
+def bodies(receiver: Receiver) -> list[Any]:
+    """Return what was received, checked against its schema and signature."""
+    schema = json.loads((Path(settings.BASE_DIR) / "docs/rollback.schema.json").read_text())
+    for _, headers, body in receiver.requests:
+        jsonschema.validate(json.loads(body), schema, cls=jsonschema.Draft202012Validator)
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        digest = hmac.new(b"marked-rollback-secret-!", signed, hashlib.sha256).digest()
+        assert headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
+    return receiver.bodies()
+
+
+def test_an_environment_set_so_rolls_back_by_itself_and_says_what_to_return_to() -> None:
+    with receiving() as receiver:
+        bad = prepared("automatic", receiver.at("/marked-path"))
+        for kind in ("early_rollback", "verdict_issued", "verdict_issued"):
+            issue(bad, kind)
+        work_off()
+        issue(bad)
+        work_off()
+    [body] = bodies(receiver)
+    attempt = RollbackAttempt.objects.get()
+    assert (attempt.state, attempt.via, attempt.answer_status) == ("sent", "automatic", 200)
+    good = Deployment.objects.get(number=1)
+    assert body["deployment"]["number"] == 2 and body["leave_commit"] == "b" * 40
+    assert body["return_to"]["id"] == str(good.uuid) and body["return_to"]["commit"] == "a" * 40
+    assert body["attempt_id"] == str(attempt.uuid) and body["approved_by"] == {"name": None, "via": "automatic"}
+    assert told() == ["rollback_fired"]
+    stored = json.dumps([list(ScheduledJob.objects.values_list("job_metadata", "last_error")), told()])
+    assert SECRET not in stored and "marked-path" not in stored
+
+
+def test_a_person_approves_once_whoever_else_does() -> None:
+    with receiving((200, {}, f"{SECRET} at /marked-path".encode())) as receiver:
+        bad = prepared("ask", receiver.at("/marked-path"))
+        issue(bad)
+        work_off()
+        assert told() == ["rollback_asked"] and not receiver.requests
+        at_once(4, lambda number: approve(bad, who=f"p{number}", via="page"))
+        work_off()
+        assert not approve(bad, who="late", via="api").is_new
+        work_off()
+    [body] = bodies(receiver)
+    attempt = RollbackAttempt.objects.get()
+    assert body["approved_by"]["name"] == attempt.who != ""
+    assert SECRET not in attempt.answer and "marked" not in attempt.answer and attempt.answer_status == 200
+    assert told() == ["rollback_asked", "rollback_fired"]
+
+
+@pytest.mark.parametrize("mode", ["ask", "automatic"])
+def test_what_is_never_rolled_back(mode: str) -> None:
+    bad = prepared(mode)
+    verdicts = DeploymentVerdict.objects.filter(deployment=bad)
+    rows = Deployment.objects.filter(pk=bad.pk)
+    with transaction.atomic():
+        spoilers: dict[str, Callable[[], object]] = {
+            "inconclusive": lambda: verdicts.update(conclusive=False),
+            "shadow": lambda: verdicts.update(shadow=True),
+            "not_recommended": lambda: verdicts.update(verdict="warning"),
+            "kind": lambda: rows.update(kind=Kind.ROLLBACK),
+            "closed": lambda: rows.update(state="superseded"),
+            "marked_wrong": lambda: give_feedback(verdicts.get(), right=False, by=None, should_have_been="ok"),
+            "off": lambda: set_policy(bad.environment, mode="off"),
+            "replaced": lambda: make_deployment(environment=bad.environment),
+        }
+        for code, spoil in spoilers.items():
+            point = transaction.savepoint()
+            spoil()
+            issue(bad)
+            look()
+            assert not RollbackAttempt.objects.exists(), code
+            with pytest.raises(CannotRollBack) as caught:
+                approve(bad, who="ana", via="page")
+            assert caught.value.code == f"rollback.{code}"
+            transaction.savepoint_rollback(point)
+        issue(bad)
+        look()
+        assert RollbackAttempt.objects.exists()
+
+
+def test_an_approved_rollback_is_not_sent_once_something_newer_is_deployed() -> None:
+    with receiving() as receiver:
+        bad = prepared("ask", receiver.url)
+        approve(bad, who="ana", via="page")
+        make_deployment(environment=bad.environment)
+        work_off()
+    assert not receiver.requests and told() == ["rollback_failed"]
+    assert RollbackAttempt.objects.get().state == "withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "event"),
+    [((500, {}, b"no"), "failed", "rollback_failed"), (None, "unknown", "rollback_unknown")],
+)
+def test_a_failed_request_is_told_and_never_repeated(answer: Any, state: str, event: str) -> None:
+    with receiving(*([answer] if answer else [])) as receiver:
+        bad = prepared("automatic", receiver.url if answer else receiver.at("/drip"))
+        receiver.let_go.set()  # so that a dripping answer ends at once, in the middle of its header
+        issue(bad)
+        work_off()
+        sweep()
+        work_off()
+    assert len(receiver.requests) == 1 and told() == [event]
+    assert RollbackAttempt.objects.get().state == state
+
+
+def test_an_attempt_whose_poller_died_is_unknown_and_told_once() -> None:
+    with receiving() as receiver:
+        bad = prepared("ask", receiver.url)
+        approve(bad, who="ana", via="page")
+        RollbackAttempt.objects.update(state="sending", sending_at=timezone.now())
+        work_off()  # the job runs again
+        sweep()
+    assert not receiver.requests and told() == ["rollback_unknown"]
+    RollbackAttempt.objects.update(state="sending", sending_at=timezone.now() - attempts.SENT_WITHIN * 2)
+    Event.objects.all().delete()
+    assert sweep() == 1 and sweep() == 0 and told() == ["rollback_unknown"]
+
+
+def sent_for(bad: Deployment) -> RollbackAttempt:
+    issue(bad)
+    look()
+    RollbackAttempt.objects.update(state="sent", sending_at=timezone.now())
+    return RollbackAttempt.objects.get()
+
+
+def test_the_rollback_is_linked_and_its_verdict_kept() -> None:
+    for number, (verdict, result, events) in enumerate((("ok", "worked", 0), ("warning", "not_ok", 1))):
+        bad = prepared("automatic")
+        issue(bad)
+        look()
+        RollbackAttempt.objects.filter(deployment=bad).update(state="sent", sending_at=timezone.now())
+        back = make_deployment(environment=bad.environment, kind="rollback", state="finished")
+        issue(back, "rolled_back")
+        look()
+        attempt = RollbackAttempt.objects.get(deployment=bad)
+        assert (attempt.rollback, attempt.result) == (back, ""), number
+        make_verdict(back, verdict=verdict)
+        Deployment.objects.filter(pk=back.pk).update(state="analyzed")
+        issue(back)
+        look()
+        attempt.refresh_from_db()
+        failed = Event.objects.filter(kind="rollback_failed", deployment_id=bad.pk)
+        assert (attempt.result, failed.count()) == (result, events)
+
+
+def test_a_rollback_that_is_never_deployed_is_told() -> None:
+    attempt = sent_for(prepared("automatic"))
+    assert sweep() == 0
+    RollbackAttempt.objects.update(sending_at=timezone.now() - timedelta(minutes=31))
+    assert sweep() == 1 and sweep() == 0
+    attempt.refresh_from_db()
+    [failed] = Event.objects.filter(kind="rollback_failed")
+    assert attempt.result == "missing" and failed.parameters["why"]["code"] == "rollback.missing"
+
+
+def test_a_test_rolls_nothing_back() -> None:
+    with receiving() as receiver:
+        bad = prepared("automatic", receiver.url)
+        outcome = send_test(bad.environment)
+    [body] = bodies(receiver)
+    assert outcome.why is None and body["type"] == "rollback.test"
+    assert not {"deployment", "return_to", "leave_commit"} & body.keys()
+    assert not RollbackAttempt.objects.exists()
+
+
+def test_the_record_counts_what_would_have_been_rolled_back() -> None:
+    environment: Environment = prepared("off").environment
+    for right in (True, False, None):
+        one = make_deployment(environment=environment, state="analyzed")
+        verdict = make_verdict(one, verdict=BAD, shadow=True)
+        if right is not None:
+            give_feedback(verdict, right=right, by=None, should_have_been="" if right else "ok")
+    record = record_of(environment)
+    assert (record.judged, record.recommended, record.right, record.wrong, record.unmarked) == (5, 4, 1, 1, 2)
