@@ -214,3 +214,23 @@ def test_the_jobs_of_argo_cd_trigger_and_wait(installation: Installation, site: 
             done = run(*container["command"], script, cwd=own, env=variables(REVISION="abcdef12", **site), timeout=120)
             assert done.returncode == 0, done.stdout + done.stderr
     assert latest(installation)[:3] == ("analyzed", "success", "abcdef12")
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("vendor.github-actions", "action.yml"),
+        ("vendor.github-workflows", ".github/workflows/deploy-with-verdict.yml"),
+        ("vendor.github-workflows", ("github-actions.md", 0)),
+        ("vendor.github-workflows", ("github-actions.md", 1)),
+        ("vendor.gitlab-ci", "clients/gitlab/seqpulse.yml"),
+        ("vendor.gitlab-ci", ("gitlab-ci.md", 0)),
+        ("vendor.circle-ci", ("circleci.md", 0)),
+        ("vendor.bitbucket-pipelines", ("bitbucket.md", 0)),
+    ],
+)
+def test_recipes_follow_the_published_schemas(schema: str, file: str | tuple[str, int], tmp_path: Path) -> None:
+    path = ROOT / file if isinstance(file, str) else tmp_path / "recipe.yml"
+    if not isinstance(file, str):
+        path.write_text(blocks(file[0])[file[1]])
+    output_of(tool("check-jsonschema"), "--builtin-schema", schema, path)
