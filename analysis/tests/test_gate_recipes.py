@@ -1,8 +1,8 @@
 """The recipes of docs/ci/ that ask the gate themselves, read as their tools read them.
 
-Sources of the rules: Argo Rollouts, metricproviders/webmetric (statuses other than 2xx are errors; the JSONPath has to be
-there); Flagger, pkg/controller/webhook.go (more than 202 is no); Kargo, the reference of its http step (failure first);
-Spinnaker, MonitorWebhookTask of orca (429 and 5xx again, other errors end it, the JSONPath leads to one text).
+Sources of the rules: Argo Rollouts, metricproviders/webmetric (a status other than 2xx is an error; the JSONPath has to
+be there); Flagger, pkg/controller/webhook.go (more than 202 is no); Kargo, the reference of its http step (failure
+first); Spinnaker, MonitorWebhookTask of orca (429 and 5xx again, other errors end it, the JSONPath leads to one text).
 """
 
 import json
