@@ -13,7 +13,10 @@ from rest_framework.response import Response
 from common.database_state import DatabaseState
 from common.strict_json import InvalidJSON, read_json
 
-API_PREFIXES = ("/deployments", "/gate", "/sdh", "/api/", "/health", "/db-check", "/metrics", "/ds-metrics")
+API_PREFIXES = (
+    *("/deployments", "/gate", "/sdh", "/api/", "/health", "/db-check", "/metrics", "/ds-metrics"),
+    "/integrations/",
+)
 RETRY_AFTER_SECONDS = 5
 CANNOT_WRITE_WORDS = "The database can be read but not written at the moment; nothing was stored. Try again later."
 DATABASE_WORDS = {

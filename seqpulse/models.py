@@ -18,7 +18,7 @@ class RateCounter(models.Model):
 
 
 class UsedNonce(models.Model):
-    """SHA-256 of a nonce of a signed request to /ds-metrics, accepted once over all processes."""
+    """SHA-256 of a nonce of a signed request, accepted once over all processes (security/nonces.py)."""
 
     digest = models.BinaryField(primary_key=True, max_length=32)
     expires_at = models.DateTimeField()

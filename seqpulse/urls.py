@@ -19,6 +19,7 @@ from analysis.gate import ConfirmPromotionView, ConfirmRolloutView, GateView, Ro
 from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
+from notifications.slack_actions import SlackActionsView
 from security.limits import REAUTHENTICATE, SIGN_IN, limited
 from seqpulse.client_download import ClientView
 from seqpulse.observability.ds_metrics import DsMetricsView
@@ -113,6 +114,7 @@ urlpatterns = [
     re_path(r"^health/live/?$", csrf_exempt(LiveView.as_view()), name="health-live"),
     re_path(r"^db-check/?$", csrf_exempt(DatabaseView.as_view()), name="db-check"),
     re_path(r"^metrics/?$", csrf_exempt(MetricsView.as_view()), name="metrics"),
+    path("integrations/slack/<uuid:uuid>/actions", csrf_exempt(SlackActionsView.as_view()), name="slack-actions"),
     path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),
     path("accounts/sessions/", RedirectView.as_view(pattern_name="dashboard:sessions"), name="usersessions_list"),

@@ -53,6 +53,9 @@ GET      health-live                  everyone 200
 GET      db-check                     everyone 200
 GET      metrics                      everyone 401
 
+# its caller is known by Slack's signature (notifications/tests/test_slack_actions.py)
+POST     slack-actions                everyone 404
+
 # pages
 GET,POST dashboard:home               everyone 302
 GET      dashboard:favicon            everyone 302

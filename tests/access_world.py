@@ -62,6 +62,7 @@ class Place:
 IDS: Mapping[str, Callable[[Place], Any]] = {
     "projects/uuid": lambda place: place.project.uuid,
     "channels/uuid": lambda place: place.channel.uuid,
+    "slack/uuid": lambda place: place.channel.uuid,
     "delivery_id": lambda place: place.delivery.pk,
     "freeze_id": lambda place: place.freeze.pk,
     "deployments/uuid": lambda place: place.deployment.uuid,
@@ -79,7 +80,7 @@ IDS: Mapping[str, Callable[[Place], Any]] = {
 }
 UNKNOWN: Mapping[type, Any] = {int: 2_000_000_000, UUID: UUID(int=7), str: "spi_unknown"}
 # What a `uuid` may be of.
-PLACES = ("projects", "channels", "deployments")
+PLACES = ("projects", "channels", "deployments", "slack")
 # Parameters that are not ids of an object.
 FIXED = {"kind": "webhook", "uidb36": "1", "key": "set-password"}
 

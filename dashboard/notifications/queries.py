@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Lower
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 
 from accounts.models import Team, User
 from accounts.permissions import Actions, actions_in
@@ -14,6 +16,7 @@ from dashboard.labels import Status
 from explain.facts import Fact, NotAFact
 from explain.rendering import render
 from notifications.channels import channel_kind
+from notifications.channels.slack import SlackBot
 from notifications.delivering import reveal
 from notifications.models import Channel, Delivery, DeliveryState
 from notifications.words import EVENT_NAMES
@@ -72,6 +75,13 @@ def waiting_of(channel: Channel) -> list[str]:
         return kind.waiting(config, channel.team_id) if kind is not None and config is not None else []
     except (KeyError, TypeError, ValueError):
         return []
+
+
+def request_url_of(channel: Channel) -> str:
+    """Return where Slack is to send what is pressed below the messages; "" for other kinds of channels."""
+    if channel.kind != SlackBot.name:
+        return ""
+    return settings.SEQPULSE_PUBLIC_URL + reverse("slack-actions", args=[channel.uuid])
 
 
 def channels_of(team: Team) -> list[ChannelRow]:

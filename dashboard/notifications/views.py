@@ -17,6 +17,7 @@ from dashboard.notifications.queries import (
     deliveries_of,
     label_of,
     place_of,
+    request_url_of,
     waiting_of,
     words,
 )
@@ -138,6 +139,7 @@ def show(request: HttpRequest, found: Channel, actions: Actions, **given: Any) -
         "label": label_of(found),
         "place": place_of(found),
         "waiting": waiting_of(found),
+        "request_url": request_url_of(found),
         "unreadable": config is None,
         "disabled_why": words(found.disabled_why, language),
         "deliveries": deliveries_of(found, language),

@@ -62,7 +62,8 @@ class SlackBot(ChannelKind):
         body = {"channel": settings["channel"], "unfurl_links": False, "unfurl_media": False, **body_of(message)}
         if message.thread:
             body |= {"thread_ts": message.thread, "reply_broadcast": message.severity == "critical"}
-        if message.deployment and settings.get("signing_secret"):
+        # What somebody pressed is told without buttons.
+        if message.deployment and settings.get("signing_secret") and message.kind != "acknowledged":
             body["blocks"].append(buttons(message))
         answer = ask(f"{self.api}/chat.postMessage", body, {"Authorization": f"Bearer {settings['token']}"})
         told = said(answer)
@@ -94,16 +95,32 @@ def section(text: str) -> dict[str, Any]:
 
 
 def buttons(message: Message) -> dict[str, Any]:
+    """Return the buttons; what they name is the deployment, and its verdict as the message says it."""
+    verdict = (message.data.get("verdict") or {}).get("verdict") or ""
     with override(message.language):
-        return {
-            "type": "actions",
-            "elements": [
-                {
-                    "type": "button",
-                    "action_id": action,
-                    "text": {"type": "plain_text", "text": gettext(str(label))},
-                    "value": message.deployment,
-                }
-                for action, label in BUTTONS
-            ],
-        }
+        elements: list[dict[str, Any]] = [
+            {
+                "type": "button",
+                "action_id": action,
+                "text": {"type": "plain_text", "text": gettext(str(label))},
+                "value": f"{message.deployment} {verdict}".strip(),
+            }
+            for action, label in BUTTONS
+            if verdict or action != "wrong"
+        ]
+        for element in elements:
+            if element["action_id"] == "rolled_back":
+                element["confirm"] = confirmation(element["text"]["text"])
+    return {"type": "actions", "elements": elements}
+
+
+def confirmation(label: str) -> dict[str, Any]:
+    texts = {
+        "title": f"{label}?",
+        "text": gettext(
+            "Everybody will see that you roll back. SeqPulse notes it, and marks the recommendation right."
+        ),
+        "confirm": label,
+        "deny": gettext("Cancel"),
+    }
+    return {name: {"type": "plain_text", "text": text} for name, text in texts.items()}

@@ -31,7 +31,7 @@ MESSAGE = Message(
     link="https://seqpulse.example/dashboard/deployments/1/",
     deployment="6a1f0c2e-0000-4000-8000-000000000084",
     incident="environment-5",
-    data={"project": "shop"},
+    data={"project": "shop", "verdict": {"verdict": "rollback_recommended"}},
 )
 # What others may have written into a commit message or a branch.
 HOSTILE = "<!channel> @everyone [x](https://evil.example) *b* `c` <a href=x> & \\ \u202e" + "😀" * 6000
@@ -82,7 +82,7 @@ def test_slack_bot_posts_blocks_that_slack_accepts_and_keeps_the_thread(local: A
         block.validate_json()
     *_, actions = posted["blocks"]
     assert [button["action_id"] for button in actions["elements"]] == ["on_it", "rolled_back", "wrong"]
-    assert {button["value"] for button in actions["elements"]} == {MESSAGE.deployment}
+    assert {button["value"] for button in actions["elements"]} == {f"{MESSAGE.deployment} rollback_recommended"}
     _, _, reply = sent_by("slack_bot", local, replace(MESSAGE, thread="1.2"), signing_secret="")
     assert reply["thread_ts"] == "1.2" and all(block["type"] != "actions" for block in reply["blocks"])
 

@@ -1,11 +1,9 @@
 """GET /ds-metrics: SeqPulse's own metrics in the format of a metrics endpoint (docs/protocol.md)."""
 
-import hashlib
 from datetime import UTC, datetime
 
 import structlog
 from django.conf import settings
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -13,6 +11,7 @@ from django.views.decorators.cache import never_cache
 
 from metrics.signing import NONCE_TTL_S, SignatureRefused, verified_nonce
 from security.limits import Caller, Limit, limited
+from security.nonces import take_nonce
 from seqpulse.api import error_response
 from seqpulse.observability.machine import processor_meter, read_memory
 from seqpulse.observability.own_requests import recorder, served
@@ -60,17 +59,5 @@ def check_signature(request: HttpRequest) -> None:
         secret, method=request.method or "", path=request.path, headers=request.headers, now=datetime.now(UTC)
     )
     # Last, so that only signed requests fill the table.
-    if not take_nonce(nonce):
+    if not take_nonce(nonce, NONCE_TTL_S):
         raise SignatureRefused("signature_reused")
-
-
-def take_nonce(nonce: str) -> bool:
-    """Take the nonce; return False if it was taken before."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO used_nonces (digest, expires_at) VALUES (%s, now() + %s * interval '1 second')"
-            " ON CONFLICT DO NOTHING",
-            [hashlib.sha256(nonce.encode()).digest(), NONCE_TTL_S],
-        )
-        taken: bool = cursor.rowcount == 1
-        return taken
