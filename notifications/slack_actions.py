@@ -182,22 +182,23 @@ def read_press(body: bytes) -> Press:
     user = data.get("user")
     if not isinstance(user, dict) or not isinstance(user.get("id"), str) or not USER_ID.fullmatch(user["id"]):
         raise bad("payload.user.id", "the id of a Slack user")
-    press = {"who": named(user), "response_url": text(data.get("response_url"))}
+    who, response_url = named(user), text(data.get("response_url"))
     actions = data.get("actions")
     if not isinstance(actions, list) or not actions or not isinstance(actions[0], dict):
         raise bad("payload.actions", "a list with the button")
     [action, *more] = actions
     if more:
         raise bad("payload.actions", "one button")
-    if action.get("action_id") not in ACTIONS:
-        return Press(**press)
+    pressed = text(action.get("action_id"))
+    if pressed not in ACTIONS:
+        return Press(who, response_url)
     value = VALUE.fullmatch(text(action.get("value")))
     if value is None:
         raise bad("payload.actions.value", "the UUID of a deployment")
     told = data.get("message")
     told = told if isinstance(told, dict) else {}
     names = tuple(name for key in ("ts", "thread_ts") if (name := text(told.get(key))[:255]))
-    return Press(**press, action=action["action_id"], deployment=UUID(value[1]), verdict=value[2] or "", messages=names)
+    return Press(who, response_url, pressed, UUID(value[1]), value[2] or "", names)
 
 
 def bad(field: str, wanted: str) -> Refused:
@@ -254,8 +255,9 @@ def same_app(channel: Channel, secret: str) -> list[Channel]:
 
 def deployment_in(channel: Channel, uuid: UUID | None) -> Deployment | None:
     rows = Deployment.objects.select_related("project", "environment").filter(
-        uuid=uuid, project__team=channel.team_id, project__deleting_at=None
+        project__team=channel.team_id, project__deleting_at=None
     )
+    rows = rows.filter(uuid=uuid) if uuid else rows.none()
     return (rows.filter(project=channel.project_id) if channel.project_id else rows).first()
 
 

@@ -233,7 +233,7 @@ def test_calls_are_limited_by_address_and_by_channel(settings: Any) -> None:
     found = []
     for number in range(3):
         client = Client(REMOTE_ADDR=f"192.0.2.{number + 1}")
-        stamp = str(int(time.time()) - number)
+        stamp = str(int(time.time()) - 20 * number)
         signature = str(SignatureVerifier(SECRET).generate_signature(timestamp=stamp, body=body))
         headers = {"x-slack-request-timestamp": stamp, "x-slack-signature": signature}
         url = reverse("slack-actions", args=[channel.uuid])
