@@ -206,7 +206,8 @@ def notification_mails(world: World) -> Iterator[Any]:
         ask(["stranger@example.com"], team, language)
     recipient = Recipient("stranger@example.com", digest_of("stranger@example.com"), "http://testserver/mail/x/")
     delivery = world.place.delivery
-    message = replace(describe([delivery])[delivery.pk], language=language, link="http://testserver/")
+    delivery.channel.language = language
+    message = replace(describe([delivery])[delivery.pk], link="http://testserver/")
     Email().send({"recipients": [recipient], "reference": ""}, message)
     page = f"/mail/{token_of(team.pk, recipient.digest)}/"
     yield world.visitor.get(page)
