@@ -10,12 +10,14 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
+from analysis.charts import Chart
 from deployments.models import Deployment
 from deployments.outbox import in_short
 from events.kinds import Severity
 from events.models import Event
 from explain.rendering import render
 from notifications.details import details_of, facts_in, hint_of
+from notifications.drawing import charts_of
 from notifications.headlines import Said, fact_of, headline_of, part, parts
 from notifications.message import Message
 from notifications.models import Delivery, DeliveryState
@@ -32,6 +34,7 @@ def describe(deliveries: Sequence[Delivery]) -> Mapping[int, Message]:
     """Return the message of each delivery, by its id. A handful of queries for all."""
     said = named([delivery.event for delivery in deliveries])
     threads = threads_of(deliveries)
+    charts = charts_of(deliveries, said)
     return {
         delivery.pk: message(
             delivery.event,
@@ -39,12 +42,15 @@ def describe(deliveries: Sequence[Delivery]) -> Mapping[int, Message]:
             delivery.channel.language,
             message_id=f"{delivery.channel.uuid}.{delivery.event.pk}",
             thread=threads.get((delivery.channel_id, delivery.event.deployment_id), ""),
+            chart=charts.get(delivery.pk),
         )
         for delivery in deliveries
     }
 
 
-def message(event: Event, said: Said, language: str, *, message_id: str, thread: str = "") -> Message:
+def message(
+    event: Event, said: Said, language: str, *, message_id: str, thread: str = "", chart: Chart | None = None
+) -> Message:
     """Return the message of an event. said: its parameters, with names."""
     resolves = event.kind in RESOLVING
     return Message(
@@ -62,6 +68,7 @@ def message(event: Event, said: Said, language: str, *, message_id: str, thread:
         resolves=resolves,
         thread=thread,
         data=data_of(event, said),
+        chart=chart,
     )
 
 

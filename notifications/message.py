@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from analysis.charts import Chart
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -14,7 +16,8 @@ class Message:
     person needs. details: further lines. link: its page, "" where SEQPULSE_PUBLIC_URL is not set. deployment: its UUID,
     "" where it is about none. incident: the same for one trouble of an environment, so that a recovery can resolve it;
     resolves: whether this one does. thread: what the receiver calls the first message about this deployment. data:
-    the event as JSON, for machines. others: further events that go in the same message.
+    the event as JSON, for machines. chart: of the metric that failed, for channels that draw. others: further events
+    that go in the same message.
     """
 
     id: str
@@ -30,4 +33,5 @@ class Message:
     resolves: bool = False
     thread: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+    chart: Chart | None = None
     others: tuple["Message", ...] = ()

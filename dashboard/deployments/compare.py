@@ -7,8 +7,8 @@ from uuid import UUID
 from django.http import Http404
 
 from accounts.models import User
+from analysis.charts import RATIOS, change_between, overlay
 from analysis.judge.types import METRICS
-from dashboard.charts import RATIOS, change_between, overlay
 from dashboard.deployments.detail import charts_of, span_of
 from dashboard.deployments.queries import Detail, deployment_detail, siblings_of
 from deployments.models import Deployment

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from accounts.permissions import Action
+from analysis.charts import Before, Chart, Span, draw
 from analysis.evidence import FAILED_AND_ANSWERED, detail_of
 from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
 from analysis.models import What
 from dashboard import labels
-from dashboard.charts import Before, Chart, Span, draw
 from dashboard.deployments.evidence_view import evidence_view
 from dashboard.deployments.forms import AcknowledgeForm, FeedbackForm
 from dashboard.deployments.queries import MISSED, Detail, last_good_before, seconds_until

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dashboard.charts import RATIOS, UNITS, Tick, height, is_near, scale, y_labels
+from analysis.charts import RATIOS, UNITS, Tick, height, is_near, scale, y_labels
 from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, merged, runs_of
 
 WIDTH = 1000

@@ -15,9 +15,9 @@ from django import forms
 from django.utils import formats, timezone
 from django.utils.translation import gettext_lazy as _
 
+from analysis.charts import UNITS
 from common.moments import MomentField
 from common.validation import localized
-from dashboard.charts import UNITS
 from dashboard.labels import METRICS as METRIC_NAMES
 from dashboard.labels import POLICY_KINDS, SENSITIVITIES
 from dashboard.templatetags.seqpulse import zone

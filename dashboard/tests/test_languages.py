@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone, translation
 from django.utils.formats import date_format
 
+from analysis.charts import Span, draw, y_labels
 from analysis.judge.types import Hint as JudgedHint
 from analysis.judge.types import Verdict
 from analysis.models import Hint, VerdictName
@@ -23,7 +24,6 @@ from analysis.tests.judgements import judgements
 from analysis.texts import hints as hint_texts
 from analysis.texts import metrics, verdicts
 from analysis.texts.hints import facts_of
-from dashboard.charts import Span, draw, y_labels
 from dashboard.i18n import message
 from dashboard.templatetags import seqpulse as filters
 from dashboard.tests import scenes

@@ -74,6 +74,7 @@ class ChannelKind:
     name: str
     label: str | Promise
     fields: tuple[Field, ...] = ()
+    draws: bool = False  # the charts of messages
     signs: bool = False  # with its field `secret`, which is made where none is given
 
     def place(self, settings: Settings) -> str:

@@ -4,6 +4,7 @@ import smtplib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from email.mime.image import MIMEImage
 from email.utils import parseaddr
 from threading import Timer
 from typing import Any
@@ -13,8 +14,13 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.smtp import EmailBackend
 from django.template.loader import render_to_string
 from django.utils import translation
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from analysis.chart_image import png_of
+from analysis.charts import WIDTH, Chart
+from analysis.texts.metrics import LABELS
+from common.i18n import quantity
 from notifications.channels.base import ChannelKind, Field, SendError, Sent, Settings
 from notifications.channels.layout import colour, lines, mark, shortened
 from notifications.message import Message
@@ -26,6 +32,7 @@ TIMEOUT_S, DEADLINE_S = 10.0, 25.0
 ANSWER_SHOWN = 500
 # Backends that bring mail to nobody.
 NOWHERE = ("console", "dummy")
+CHART = "chart@seqpulse"
 
 
 class Email(ChannelKind):
@@ -41,6 +48,7 @@ class Email(ChannelKind):
             "emails",
         ),
     )
+    draws = True
     deadline_s = DEADLINE_S
 
     def place(self, settings: Settings) -> str:
@@ -183,12 +191,32 @@ def mail_of(message: Message, recipient: Recipient) -> EmailMultiAlternatives:
         "colour": f"#{colour(message):06x}",
         "stop": recipient.stop,
     }
+    chart = message.chart
     with translation.override(message.language):
+        if chart is not None:
+            context["chart"] = {"cid": CHART, "alt": alternative(chart), "width": WIDTH}
         text = render_to_string("mail/notification.txt", context)
         html = render_to_string("mail/notification.html", context)
     mail = EmailMultiAlternatives(subject, text, to=[recipient.address], headers=headers_of(message, recipient))
     mail.attach_alternative(html, "text/html")
+    if chart is not None:
+        # Shown inside the HTML part, instead of being listed as an attachment.
+        mail.mixed_subtype = "related"  # type: ignore[attr-defined]  # the stubs do not know it
+        mail.attach(inline(png_of(chart)))
     return mail
+
+
+def alternative(chart: Chart) -> str:
+    """Return what the chart says, in words, in the active language."""
+    level = {name: quantity(value, chart.metric) for name, value in (("before", chart.before), ("after", chart.after))}
+    return f"{gettext(LABELS[chart.metric])} {level['before']} → {level['after']}"
+
+
+def inline(png: bytes) -> MIMEImage:
+    image = MIMEImage(png, "png")
+    image["Content-ID"] = f"<{CHART}>"
+    image["Content-Disposition"] = "inline; filename=chart.png"
+    return image
 
 
 def headers_of(message: Message, recipient: Recipient) -> dict[str, str]:

@@ -3,18 +3,27 @@
 import json
 import re
 from dataclasses import replace
+from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail
 from django.test import Client
+from django.utils import timezone
+from PIL import Image
 
 from accounts.models import Membership, Team
 from accounts.tests.factories import make_team, make_user
+from deployments.tests.factories import make_deployment
+from events.models import Event
+from metrics.tests.factories import make_samples
 from notifications.channels import channel_kind
 from notifications.channels.base import SendError
 from notifications.channels.email import Email
+from notifications.describing import describe
+from notifications.models import Delivery
 from notifications.recipients import Recipient, addresses_in, ask, digest_of, recipients_of, token_of, wrong_in
 from notifications.services import send_test
 from notifications.tests.factories import make_channel
@@ -163,3 +172,40 @@ def test_a_channel_sends_a_test_by_mail() -> None:
     with mail_server() as server:
         outcome = send_test(channel, kind)
     assert outcome.why is None and [to for to, _ in server.taken] == ["vera@example.org"]
+
+
+@pytest.mark.django_db
+def test_the_mail_about_a_verdict_shows_the_chart_of_the_failed_metric(tmp_path: Any) -> None:
+    now = timezone.now()
+    times = {"started_at": now - timedelta(minutes=20), "finished_at": now - timedelta(minutes=19)}
+    deployment = make_deployment(state="finished", **times)
+    make_samples(deployment, post=5, error_rate=[0.01, 0.2, 0.25, 0.25, 0.3])
+    member(deployment.project.team, "vera@example.org", verified=True)
+    channel = make_channel(
+        team=deployment.project.team, kind="email", language="fr", config={"addresses": "vera@example.org"}
+    )
+    check = {"metric": "error_rate", "rule": "level", "outcome": "critical", "observed": 0.25, "baseline": 0.01}
+    told = {"verdict": "rollback_recommended", "confidence": 0.9, "checks": [{**check, "limit": 0.05}]}
+    event = Event.objects.create(
+        kind="verdict_issued",
+        severity="critical",
+        team_id=deployment.project.team_id,
+        project_id=deployment.project_id,
+        environment_id=deployment.environment_id,
+        deployment_id=deployment.pk,
+        parameters={"verdict": told},
+    )
+    delivery = Delivery.objects.create(event=event, channel=channel, due_at=now, expires_at=now + timedelta(hours=1))
+    message = describe([delivery])[delivery.pk]
+    with mail_server() as server:
+        send(ANA, message=message)
+    got = server.taken[0][1]
+    [image] = [part for part in got.walk() if part.get_content_type() == "image/png"]
+    assert image["Content-ID"] == "<chart@seqpulse>" and image["Content-Disposition"].startswith("inline")
+    [html] = [part.get_content() for part in got.walk() if part.get_content_type() == "text/html"]
+    assert 'src="cid:chart@seqpulse"' in html and "→ 25" in html and "taux d’erreur" in html.casefold()
+    content = image.get_content()
+    (tmp_path / "chart.png").write_bytes(content)
+    with Image.open(BytesIO(content)) as shown:
+        colours = {colour for _, colour in shown.convert("RGB").getcolors(100_000)}
+    assert (shown.format, shown.size) == ("PNG", (800, 384)) and (198, 40, 40) in colours, "a sample beyond the limit"

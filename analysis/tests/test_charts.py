@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from analysis.judge.types import Check
-from dashboard.charts import (
+from analysis.charts import (
     AFTER_START,
     BEFORE_END,
     BOTTOM,
@@ -21,6 +20,7 @@ from dashboard.charts import (
     scale,
     y_labels,
 )
+from analysis.judge.types import Check
 
 START = datetime(2026, 2, 13, 10, 0, tzinfo=UTC)
 FINISH = START + timedelta(minutes=3)

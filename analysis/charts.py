@@ -1,4 +1,4 @@
-"""Compute charts: samples in, coordinates out; templates/dashboard/deployments/_chart.html draws them as SVG. Pure.
+"""Compute charts: samples in, coordinates out; pages draw them as SVG, mails as PNG. Pure.
 
 The time axis has three zones with separate scales: before, the deployment itself, after. On a common scale a deployment
 of an hour would leave little room for a window of five minutes, which matters most. Coordinates are text with a full
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from analysis.judge.levels import mean_of
 from analysis.judge.quality import GAP_INTERVALS
 from analysis.judge.types import Check
-from dashboard.i18n import localised, quantity
+from common.i18n import localised, quantity
 
 WIDTH, HEIGHT = 400, 212
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 392.0, 20.0, 170.0

@@ -1,0 +1,74 @@
+"""The charts of messages about verdicts: of the metric that failed most gravely, as far as its samples exist."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.utils import translation
+
+from analysis.charts import Before, Chart, Span, draw
+from analysis.evidence import load_baselines
+from analysis.judge.types import METRICS, UNREACHABLE, Check
+from deployments.models import Deployment
+from metrics.models import MetricSample, Phase
+from notifications.channels import channel_kind
+from notifications.headlines import Said, part, parts
+from notifications.models import Delivery
+
+
+def charts_of(deliveries: Iterable[Delivery], said: Mapping[int, Said]) -> dict[int, Chart]:
+    """Return by its id the chart of each delivery that has one. said: the parameters of each event, by its id."""
+    wanted = {one.pk: (one, check) for one in deliveries if (check := drawn_check(one, said[one.event.pk])) is not None}
+    ids = {one.event.deployment_id for one, _ in wanted.values()}
+    if not ids:
+        return {}
+    deployments = Deployment.objects.in_bulk(ids)
+    samples: dict[int | None, list[MetricSample]] = {}
+    for sample in MetricSample.objects.of_all(list(deployments.values())).order_by("collected_at", "id"):
+        samples.setdefault(sample.deployment_id, []).append(sample)
+    baselines = load_baselines(list(deployments.values()))
+    found = {}
+    for pk, (delivery, check) in wanted.items():
+        deployment = deployments.get(delivery.event.deployment_id)
+        own = samples.get(delivery.event.deployment_id, [])
+        if deployment is None or not any(sample.phase == Phase.POST for sample in own):
+            continue
+        before = [
+            one for one in baselines.get(deployment.environment_id, []) if one.collected_at < deployment.started_at
+        ]
+        with translation.override(delivery.channel.language):
+            found[pk] = draw(check.metric, own, span_of(deployment), check, earlier=Before(baseline=before))
+    return found
+
+
+def drawn_check(delivery: Delivery, said: Said) -> Check | None:
+    """Return the gravest failed check about the level of a metric; None where the channel draws none."""
+    kind = channel_kind(delivery.channel.kind)
+    if kind is None or not kind.draws or delivery.event.deployment_id is None:
+        return None
+    for one in parts(part(said, "verdict").get("checks")):
+        if one.get("metric") in METRICS and one.get("rule") != UNREACHABLE:
+            return Check(
+                metric=one["metric"],
+                rule=one["rule"],
+                outcome=one["outcome"],
+                code="",
+                observed=level(one, "observed"),
+                baseline=level(one, "baseline"),
+                limit=level(one, "limit"),
+            )
+    return None
+
+
+def level(stored: Mapping[str, Any], name: str) -> float | None:
+    value = stored.get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def span_of(deployment: Deployment) -> Span:
+    return Span(
+        started_at=deployment.started_at,
+        finished_at=deployment.finished_at,
+        samples=deployment.window_samples,
+        interval_s=deployment.interval_s,
+        settle_s=deployment.settle_s,
+    )
