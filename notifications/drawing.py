@@ -45,7 +45,7 @@ def drawn_check(delivery: Delivery, said: Said) -> Check | None:
     kind = channel_kind(delivery.channel.kind)
     if kind is None or not kind.draws or delivery.event.deployment_id is None:
         return None
-    for one in parts(part(said, "verdict").get("checks")):
+    for one in parts(part(said, "verdict"), "checks"):
         if one.get("metric") in METRICS and one.get("rule") != UNREACHABLE:
             return Check(
                 metric=one["metric"],
