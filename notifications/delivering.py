@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from html import escape
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
 from django.core.exceptions import ImproperlyConfigured
@@ -19,6 +20,7 @@ from events.outbox import NewEvent, emit
 from explain.facts import Fact
 from notifications.channels import channel_kind
 from notifications.channels.base import ChannelKind, SendError, Sent, Settings
+from notifications.counting import count_ends
 from notifications.describing import describe
 from notifications.fanning import job_of
 from notifications.message import Message
@@ -180,12 +182,34 @@ def is_complete(kind: ChannelKind, config: Settings) -> bool:
 def without_secrets(sent: Sent, sending: Sending) -> Sent:
     """Return a receiver's answer without what it repeats of the channel's secrets."""
     answer = sent.answer
-    for field in sending.kind.fields:
-        value = str((sending.settings or {}).get(field.name) or "")
-        for secret in (value, urlsplit(value).path if field.type == "url" else ""):
-            if field.hidden and len(secret) >= SHORTEST_SECRET:
-                answer = answer.replace(secret, "…")
+    values = {
+        str((sending.settings or {}).get(field.name) or ""): field for field in sending.kind.fields if field.hidden
+    }
+    secrets = {part for value, field in values.items() for part in (value, *(parts_of(value, field.type)))}
+    for secret in sorted(secrets, key=len, reverse=True):
+        for form in {secret, unquote(secret), secret.replace("/", r"\/"), escape(secret)}:
+            if len(form) >= SHORTEST_SECRET:
+                answer = without(answer, form)
     return replace(sent, answer=answer)
+
+
+def parts_of(value: str, field_type: str) -> list[str]:
+    """Return what of a URL is secret besides the whole: its path and query, and their parts."""
+    if field_type != "url":
+        return []
+    parts = urlsplit(value)
+    query = [text for _, text in parse_qsl(parts.query)]
+    return [f"{parts.path}?{parts.query}", parts.path, parts.query, *parts.path.split("/"), *query]
+
+
+def without(text: str, secret: str) -> str:
+    """Return a text without a secret, nor the beginning of it at the end, where the text was cut."""
+    text = text.replace(secret, "…")
+    end = text.removesuffix("…")
+    for length in range(min(len(secret) - 1, len(end)), SHORTEST_SECRET - 1, -1):
+        if end.endswith(secret[:length]):
+            return end[:-length] + "…"
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +270,7 @@ UPDATE notification_deliveries AS delivery SET state = given.state, error = give
 FROM unnest(%s::bigint[], %s::text[], %s::text[]::jsonb[], %s::int[], %s::int[], %s::text[], %s::text[],
         %s::timestamptz[]) AS given(id, state, error, attempts, answer_status, answer, reference, due_at)
 WHERE (delivery.id = given.id OR delivery.sent_with_id = given.id) AND delivery.state = 'pending'
+RETURNING given.id, delivery.state
 """
 
 
@@ -264,6 +289,8 @@ def settle(ends: Sequence[End]) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.execute(SETTLE, columns)
+        kinds = {row.pk: row.channel.kind for row in rows}
+        count_ends((kinds[pk], state) for pk, state in cursor.fetchall())
     again = [end for end in ends if end.due_at is not None]
     for end in again:
         end.delivery.due_at = end.due_at  # type: ignore[assignment]  # not None

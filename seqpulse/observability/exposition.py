@@ -22,6 +22,7 @@ from analysis.jobs import ANALYSIS, VERDICT_WITHIN_S
 from common import totals
 from common.cached import Cached
 from common.totals import Measure, Parts
+from notifications.counting import Waiting, read_waiting
 from scheduler.registry import kind_names
 from scheduler.state import HOSTS_FOR_S, Gauges, PollerState, read_gauges, write_refused
 from security.limits import UNLIMITED, limited
@@ -38,6 +39,7 @@ def from_database() -> list[Metric]:
     """Return the metrics from the database; if it is unavailable, only that."""
     try:
         counted, gauges = totals.read(), read_gauges(ANALYSIS, VERDICT_WITHIN_S)
+        waiting = read_waiting()
         writable = int(write_refused() is None)
     except (DatabaseError, InterfaceError) as error:
         logger.error("metrics_without_database", error=str(error).strip())
@@ -45,7 +47,7 @@ def from_database() -> list[Metric]:
         return [database_up(0)]
     words = "1 where the database can be written, 0 where it can only be read."
     can_write = GaugeMetricFamily("seqpulse_database_writable", words, value=writable)
-    return [database_up(1), can_write, *counters(counted), *now(gauges)]
+    return [database_up(1), can_write, *counters(counted), *now(gauges), *untold(waiting)]
 
 
 def database_up(value: int) -> Metric:
@@ -116,6 +118,14 @@ def now(gauges: Gauges) -> Iterator[Metric]:
     }
     for name, (words, value) in plain.items():
         yield GaugeMetricFamily(name, words, value=value)
+
+
+def untold(waiting: Waiting) -> Iterator[Metric]:
+    """Yield the gauges of deliveries."""
+    words = "Deliveries of events that wait, due or not."
+    yield gauge("seqpulse_notifications_pending", words, channel_kind=waiting.number)
+    words = "How long the oldest due delivery has waited."
+    yield gauge("seqpulse_notifications_lag_seconds", words, channel_kind=waiting.oldest_s)
 
 
 def gauge(name: str, words: str, **by: Mapping[str, float]) -> Metric:
