@@ -81,7 +81,7 @@ ERROR = {
         "gate": {
             **TEXT,
             "enum": ["pending", "none"],
-            "description": "Of the verdict only: pending where the same call may succeed later, else none.",
+            "description": "Of the gates only: pending where the same call may succeed later, else none.",
         },
     },
     "required": ["error", "detail"],

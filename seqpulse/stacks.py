@@ -14,7 +14,7 @@ from django.utils import timezone, translation
 from django.utils.module_loading import import_string
 
 # Prefixes of what is called with an API key.
-API_CALLS = ("/deployments", "/sdh")
+API_CALLS = ("/deployments", "/gate", "/sdh")
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
