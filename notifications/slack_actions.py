@@ -35,6 +35,7 @@ from explain.rendering import render
 from notifications.channels.slack import BUTTONS, SlackBot
 from notifications.delivering import reveal
 from notifications.models import Channel, Delivery
+from notifications.rollbacks.attempts import CannotRollBack, approve
 from outbound.addresses import AllowList
 from outbound.session import call
 from outbound.transfer import OutboundError
@@ -227,7 +228,9 @@ def act(channel: Channel, secret: str, press: Press) -> str:
             raise Deployment.DoesNotExist
         if press.action == WRONG:
             return mark_wrong(deployment, press, channels)
-        return say(deployment, What(str(press.action)), press, channels)
+        if press.action == What.ROLLED_BACK:
+            return roll_back(deployment, press, channels)
+        return say(deployment, What.ON_IT, press, channels)
     except CannotAcknowledge as error:
         return render(error.fact, channel.language)
     except Deployment.DoesNotExist:
@@ -245,6 +248,23 @@ def say(deployment: Deployment, what: What, press: Press, channels: list[Channel
     if said.marked:
         return _("Everybody can see that you roll back, and the verdict is marked right.")
     return _("Everybody can see that you roll back.")
+
+
+def roll_back(deployment: Deployment, press: Press, channels: list[Channel]) -> str:
+    """Approve the rollback; where the environment has no webhook for it, keep that somebody rolls back.
+
+    Raises: CannotAcknowledge, Deployment.DoesNotExist.
+    """
+    try:
+        approved = approve(deployment, who=press.who, via=Via.CHAT)
+    except CannotRollBack as error:
+        if error.code == "rollback.off":
+            return say(deployment, What.ROLLED_BACK, press, channels)
+        return _("Nothing was rolled back: %(why)s.") % {"why": render(error.fact, channels[0].language)}
+    if approved.is_new:
+        return _("You approved the rollback: it is asked for within seconds.")
+    state = approved.attempt.get_state_display()
+    return _("Nothing changed: this rollback was approved before. State: %(state)s.") % {"state": state}
 
 
 def same_app(channel: Channel, secret: str) -> list[Channel]:

@@ -19,11 +19,13 @@ from deployments.tests.factories import make_deployment
 from events.outbox import emit
 from notifications import slack_actions
 from notifications.channels.slack import SlackBot
-from notifications.models import Channel, Delivery
+from notifications.models import Channel, Delivery, RollbackAttempt
 from notifications.tests.factories import make_channel
 from notifications.tests.receivers import receiving
 from notifications.tests.test_delivery import work_off
+from notifications.tests.test_rollbacks import prepared
 from projects.tests.factories import make_environment, make_project
+from scheduler.models import ScheduledJob
 
 pytestmark = pytest.mark.django_db
 SECRET = "s1gning-s3cret"
@@ -97,6 +99,26 @@ def test_each_button_does_what_it_says_once() -> None:
     assert (mark.right, mark.given_by, mark.reason) == (False, None, f"{who}, Slack")
     # Although this channel wants warnings only: it is told there what was pressed there.
     assert Delivery.objects.filter(channel=channel, event__kind="acknowledged").count() == 3
+
+
+def test_roll_back_approves_the_rollback_once_and_says_why_it_cannot() -> None:
+    deployment = prepared("ask")
+    channel = make_slack(deployment)
+    DeploymentVerdict.objects.filter(deployment=deployment).update(shadow=True)
+    said = [press(channel, pressed("rolled_back", deployment))]
+    assert not RollbackAttempt.objects.exists()
+    DeploymentVerdict.objects.filter(deployment=deployment).update(shadow=False)
+    said += [press(channel, pressed("rolled_back", deployment, trigger_id=str(n))) for n in range(2)]
+    assert said == [
+        "Nothing was rolled back: its verdict was made in shadow mode.",
+        "You approved the rollback: it is asked for within seconds.",
+        "Nothing changed: this rollback was approved before. State: Approved.",
+    ]
+    attempt = RollbackAttempt.objects.get()
+    assert (attempt.who, attempt.via, attempt.state) == ("ana (U0123ABC)", "chat", "approved")
+    assert ScheduledJob.objects.filter(job_type="roll_back").count() == 1
+    # What was approved is not yet what was done.
+    assert not kept() and not Feedback.objects.exists()
 
 
 def test_it_answers_in_the_language_of_the_channel() -> None:
