@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
+from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from accounts.models import Role, User
 from accounts.tests.factories import make_membership, make_team
 from dashboard.tests.browsing import look, sign_in, submit
 from notifications.models import Channel, Delivery
+from notifications.tests.factories import make_channel
 from notifications.tests.receivers import receiving
 from projects.tests.factories import make_environment, make_project
 
@@ -43,6 +45,21 @@ def test_a_channel_from_its_form_to_a_failed_delivery(site: Page, live_server: A
     submit(site, "Use it again", text="The channel is in use again.")
     site.goto(f"{live_server.url}/dashboard/teams/{team.pk}/channels/")
     look(site, "channels", text="In use")
+
+
+def test_the_page_of_a_slack_bot_says_where_its_buttons_go(
+    site: Page, live_server: Any, settings: Any, user: User
+) -> None:
+    settings.SEQPULSE_PUBLIC_URL = "https://seqpulse.example.com"
+    team = make_team(name="Payments")
+    make_membership(team=team, user=user, role=Role.ADMIN)
+    config = {"token": "xoxb-marked", "channel": "C1", "signing_secret": "marked-signing"}
+    channel = make_channel(team=team, kind="slack_bot", config=config)
+    sign_in(site, live_server, f"/dashboard/channels/{channel.uuid}/")
+    look(site, "channel-slack-bot", text="For the buttons: enter it in")
+    address = reverse("slack-actions", args=[channel.uuid])
+    expect(site.locator("#request-url")).to_have_text(f"https://seqpulse.example.com{address}")
+    assert "marked" not in site.content()
 
 
 def test_a_freeze_is_begun_and_lifted(site: Page, live_server: Any, user: User) -> None:

@@ -19,6 +19,8 @@ from deployments.tests.factories import make_deployment
 from events.outbox import emit
 from notifications import slack_actions
 from notifications.channels.slack import SlackBot
+from notifications.describing import describe
+from notifications.fanning import fan_out
 from notifications.models import Channel, Delivery, RollbackAttempt
 from notifications.tests.factories import make_channel
 from notifications.tests.receivers import receiving
@@ -324,3 +326,17 @@ def test_slack_that_hangs_up_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(slack_actions, "RESPONSE_ORIGIN", "http://127.0.0.1:9")
     press(channel, pressed("rolled_back", deployment, response_url="http://127.0.0.1:9/x"))
     assert len(kept()) == 2
+
+
+def test_it_is_told_once_where_it_was_pressed() -> None:
+    deployment = Deployment.objects.select_related("project", "environment").get(pk=judged().pk)
+    first, second = make_slack(deployment), make_slack(deployment, least_severity="info")
+    emit(event_about(deployment, "early_rollback"))
+    fan_out()
+    Delivery.objects.filter(channel=second).update(state="sent", reference="2.5")
+    # Both are of one app, whose buttons come to the address of the first; a reply in a thread names its first message.
+    press(first, pressed("on_it", deployment, message={"ts": "9.9", "thread_ts": "2.5"}))
+    fan_out()
+    told = Delivery.objects.filter(event__kind="acknowledged")
+    assert list(told.values_list("channel_id", flat=True)) == [second.pk]
+    assert describe(list(told))[told.get().pk].thread == "2.5"
