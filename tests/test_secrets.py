@@ -15,6 +15,10 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from psycopg import sql
 
+from events.outbox import NewEvent, emit
+from notifications.models import Channel
+from notifications.services import disable_channel
+from notifications.tests.receivers import Receiver, receiving
 from projects.models import Project
 from projects.services import issue_api_key
 from tests.processes import Installation, live_installation, wait_for
@@ -34,6 +38,9 @@ PAGES = (
     "/admin/projects/apikey/",
     "/admin/scheduler/scheduledjob/",
     "/admin/deployments/deployment/",
+    "/admin/events/event/",
+    "/admin/notifications/channel/",
+    "/admin/notifications/delivery/",
     "/health",
     "/api/schema",
     "/nowhere",
@@ -69,17 +76,17 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
         "SEQPULSE_RATE_LIMITS": "on",
         "SEQPULSE_HTTPS": "off",
     }
-    with live_installation(directory, **chosen) as site:
+    with live_installation(directory, **chosen) as site, receiving() as receiver:
         if settings.EMBEDDED_DATABASE:
             # The embedded server accepts any password.
             site.env["DATABASE_URL"] = re.sub(r"(?<=//)([^:@/]+)[^@/]*@", rf"\1:{password}@", site.env["DATABASE_URL"])
         assert password in site.env["DATABASE_URL"] or not settings.EMBEDDED_DATABASE
         marked = {"SECRET_KEY": secret_key, "encryption key": encryption_key, "database password": password}
-        written = run_everything(site, marked)
+        written = run_everything(site, marked, receiver)
         yield Flow(site, marked, written)
 
 
-def run_everything(site: Installation, marked: dict[str, str]) -> dict[str, str]:
+def run_everything(site: Installation, marked: dict[str, str], receiver: Receiver) -> dict[str, str]:
     """Run good and bad deployments, pages, commands and failures; return the output by source."""
     made = site.project("marked", "--hmac")
     # The first nine characters of a key are shown on purpose.
@@ -95,6 +102,7 @@ def run_everything(site: Installation, marked: dict[str, str]) -> dict[str, str]
             DJANGO_SUPERUSER_EMAIL="root@example.org",
         )
     }
+    channels = plant_channels(site, marked, receiver)
     site.manage("collectstatic", "--noinput", "--verbosity", "0")
     site.start_web()
     poller = site.start_poller()
@@ -114,7 +122,13 @@ def run_everything(site: Installation, marked: dict[str, str]) -> dict[str, str]
     written["key in the address, wrong host"] = wrong_host.text
     written["wrong key"] = site.call("GET", "/deployments", key + "x").text
     written |= refused_signature(site)
-    written |= pages(site, deployment["deployment_id"])
+    told = "SELECT count(*) FROM notification_deliveries WHERE channel_id = %s AND state = 'failed' AND answer <> ''"
+    wait_for(lambda: site.rows(told, channels[0].pk)[0][0], "the receiver to repeat what it was sent")
+    refused = (
+        "SELECT count(*) FROM notification_deliveries WHERE channel_id = %s AND attempts > 0 AND error IS NOT NULL"
+    )
+    wait_for(lambda: site.rows(refused, channels[1].pk)[0][0], "an attempt where nobody listens")
+    written |= pages(site, deployment["deployment_id"], channels)
     away = site.env["DATABASE_URL"].partition("?")[0].replace("@/", "@127.0.0.1:1/")
     for command in ("migrate", "rotate_secrets", "cleanup_metrics"):
         written[f"{command} without a database"] = failing(site, command, away)
@@ -123,6 +137,40 @@ def run_everything(site: Installation, marked: dict[str, str]) -> dict[str, str]
     poller.wait(20)
     written |= {f"log of {path.stem}": site.log(path.stem) for path in site.log_dir.glob("*.log")}
     return written | tables(site)
+
+
+def plant_channels(site: Installation, marked: dict[str, str], receiver: Receiver) -> list[Channel]:
+    """Make channels whose secrets are marked: one whose receiver repeats what it gets, and one that nobody answers."""
+    parts = (
+        "path",
+        "query",
+        "refused path",
+        "signing secret",
+        "Slack token",
+        "Slack secret",
+        "bot token",
+        "routing key",
+    )
+    marked |= {f"channel's {name}": f"{name.replace(' ', '-')}-{secrets.token_hex(12)}" for name in parts}
+    path, query, refused, signing, token, secret, bot, routing = (marked[f"channel's {name}"] for name in parts)
+    wanted: list[tuple[str, dict[str, str]]] = [
+        ("webhook", {"url": receiver.at(f"/echo/{path}/hook?token={query}"), "secret": signing}),
+        ("slack", {"url": f"http://127.0.0.1:9/{refused}"}),
+        ("slack_bot", {"token": token, "channel": "C01", "signing_secret": secret}),
+        ("telegram", {"token": bot, "chat": "1"}),
+        ("pagerduty", {"routing_key": routing}),
+    ]
+    with site.here():
+        team = Project.objects.get(name="marked").team
+        made = [
+            Channel.objects.create(team=team, kind=kind, name=kind, config=json.dumps(config), least_severity="info")
+            for kind, config in wanted
+        ]
+        # What these send to is no receiver of ours.
+        for channel in made[2:]:
+            disable_channel(channel)
+        emit(NewEvent("key_made", team.pk))
+    return made
 
 
 def refused_signature(site: Installation) -> dict[str, str]:
@@ -140,14 +188,16 @@ def failing(site: Installation, command: str, database_url: str) -> str:
     return result.stdout + result.stderr
 
 
-def pages(site: Installation, deployment: str) -> dict[str, str]:
+def pages(site: Installation, deployment: str, channels: list[Channel]) -> dict[str, str]:
     """Return the pages that a superuser sees."""
     session = requests.Session()
     form = session.get(f"{site.site}/accounts/login/", timeout=10)
     wrong = site.sign_in(session, "nobody", PASSWORD)
     assert site.sign_in(session, "root", PASSWORD).url.endswith("/dashboard/")
     found = {"sign-in": form.text + wrong.text}
-    for path in (*PAGES, f"/dashboard/deployments/{deployment}/"):
+    of_channels = [f"/dashboard/channels/{channel.uuid}/" for channel in channels]
+    in_admin = [f"/admin/notifications/channel/{channel.pk}/change/" for channel in channels]
+    for path in (*PAGES, f"/dashboard/deployments/{deployment}/", *of_channels, *in_admin):
         answer = session.get(site.site + path, timeout=10)
         assert answer.status_code == (404 if path == "/nowhere" else 200), path
         found[path] = answer.text + str(answer.headers)
@@ -180,6 +230,9 @@ def test_what_was_searched_is_what_happened(flow: Flow) -> None:
     assert "secret is wrong" in flow.written["table scheduled_jobs"]
     assert len(flow.written["table metric_samples"].splitlines()) >= 6
     assert "marked" in flow.written["/admin/projects/project/"]
+    # The receiver's answer is kept, without what it repeats of the channel.
+    assert "webhook-signature" in flow.written["table notification_deliveries"].lower()
+    assert "/echo" not in flow.written["table notification_deliveries"]
 
 
 def test_a_key_that_is_revoked_ends_at_once_and_the_others_go_on(flow: Flow) -> None:
@@ -207,6 +260,6 @@ def test_another_encryption_key_takes_over_while_a_poller_runs(flow: Flow, tmp_p
         deployment = site.deploy(made["api_key"], **started)
     assert site.verdict_of(deployment, made["api_key"])["samples"]["collected"] == 5
     # The old key is not needed any longer.
-    assert "0 secrets encrypted with the first key, 3 were already" in site.manage(
+    assert "0 secrets encrypted with the first key, 8 were already" in site.manage(
         "rotate_secrets", SEQPULSE_ENCRYPTION_KEYS=new
     )

@@ -16,7 +16,8 @@ from django.test import override_settings
 class Receiver:
     """A receiver. answers: status, headers and body of the next answers, then 200.
 
-    Below /hang it does not answer until `let_go`; below /drip it sends a byte now and then until then.
+    Below /echo it answers 404 and what it was sent. Below /hang it does not answer until `let_go`; below /drip it sends
+    a byte now and then until then.
     """
 
     port: int = 0
@@ -53,6 +54,8 @@ def receiving(*answers: tuple[int, dict[str, str], bytes], pause_s: float = 0.0)
                     while not receiver.let_go.wait(0.2):
                         self.wfile.write(b"X")
                 return
+            if self.path.startswith("/echo"):
+                receiver.answers.append((404, {}, f"{self.path} {self.headers}".encode() + body))
             status, headers, content = receiver.answers.pop(0) if receiver.answers else (200, {}, b"ok")
             self.send_response(status)
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
