@@ -17,7 +17,7 @@ from dashboard.deployments import views as deployments
 from dashboard.environments import views as environments
 from dashboard.events import views as events
 from dashboard.hints import views as hints
-from dashboard.notifications import consent
+from dashboard.notifications import consent, rollbacks
 from dashboard.notifications import views as notifications
 from dashboard.overview import views as overview
 from dashboard.policies import views as policies
@@ -72,6 +72,7 @@ urlpatterns = [
     *route(DEPLOYMENT, deployments.deployment, "deployment"),
     *route(f"{DEPLOYMENT}live/", deployments.deployment, "deployment-live", live=True),
     *route(f"{DEPLOYMENT}events/", events.deployment, "deployment-events"),
+    *route(f"{DEPLOYMENT}rollback/", rollbacks.approval, "rollback-approve"),
     *route(f"{DEPLOYMENT}feedback/", deployments.feedback, "feedback"),
     *route(f"{DEPLOYMENT}acknowledge/", deployments.acknowledge, "acknowledge"),
     *route(f"{DEPLOYMENT}compare/", actions.compare, "compare"),
@@ -101,6 +102,8 @@ urlpatterns = [
     *route(ENVIRONMENT, environments.environment, "environment"),
     *route(f"{ENVIRONMENT}live/", environments.environment, "environment-live", live=True),
     *route(f"{ENVIRONMENT}events/", events.environment, "environment-events"),
+    *route(f"{ENVIRONMENT}rollback/", rollbacks.settings, "environment-rollback"),
+    *route(f"{ENVIRONMENT}rollback/test/", rollbacks.test, "environment-rollback-test"),
     *route(f"{ENVIRONMENT}policy/", policies.policy, "policy"),
     *route(f"{ENVIRONMENT}windows/", policies.exclude, "exclude-window"),
     *route(f"{ENVIRONMENT}windows/<int:window_id>/remove/", policies.include, "include-window"),

@@ -4,7 +4,7 @@ from django.contrib import admin
 
 from common.modeladmin import FirstRelated, MachineMadeAdmin
 from events.models import Event
-from notifications.models import Channel, Delivery
+from notifications.models import Channel, Delivery, RollbackAttempt
 
 
 @admin.register(Event)
@@ -34,4 +34,15 @@ class DeliveryAdmin(MachineMadeAdmin):
     list_filter = ("state", ("channel", FirstRelated))
     list_select_related = ("channel", "event")
     search_fields = ("channel__name", "=channel__uuid", "=event__kind")
+    ordering = ("-id",)
+
+
+@admin.register(RollbackAttempt)
+class RollbackAttemptAdmin(MachineMadeAdmin):
+    """Rollbacks that were asked for, approved, sent."""
+
+    list_display = ("deployment", "state", "who", "via", "sending_at", "answer_status", "result")
+    list_filter = ("state", "result")
+    list_select_related = ("deployment__project",)
+    search_fields = ("deployment__uuid", "deployment__project__name", "who")
     ordering = ("-id",)

@@ -19,6 +19,7 @@ from analysis.gate import ConfirmPromotionView, ConfirmRolloutView, GateView, Ro
 from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
+from notifications.api import DeploymentRollbackView
 from notifications.slack_actions import SlackActionsView
 from security.limits import REAUTHENTICATE, SIGN_IN, limited
 from seqpulse.client_download import ClientView
@@ -53,6 +54,7 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^deployments/?$", DeploymentListView.as_view(), name="deployment-list"),
     re_path(rf"^deployments/{UUID}/?$", DeploymentDetailView.as_view(), name="deployment-detail"),
     re_path(rf"^deployments/{UUID}/verdict/?$", VerdictView.as_view(), name="deployment-verdict"),
+    re_path(rf"^deployments/{UUID}/rollback/?$", DeploymentRollbackView.as_view(), name="deployment-rollback"),
     re_path(
         rf"^deployments/{UUID}/acknowledgements/?$", AcknowledgementsView.as_view(), name="deployment-acknowledgements"
     ),

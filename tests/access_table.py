@@ -40,6 +40,8 @@ GET      gate                         key      400 otherkey=400
 POST     gate-confirm-rollout         key      400 otherkey=400
 POST     gate-confirm-promotion       key      400 otherkey=400
 POST     gate-rollback                key      400 otherkey=400
+GET      deployment-rollback          key      200
+POST     deployment-rollback          key      409  with who=ana
 GET      sdh                          key      200 otherkey=200
 
 # health, metrics, documentation
@@ -72,6 +74,7 @@ GET      dashboard:deployment-events  viewer   204
 GET      dashboard:deployments-csv    user     200
 GET      dashboard:deployments-json   user     200
 POST     dashboard:feedback           member   302  with feedback-mark=right
+POST     dashboard:rollback-approve   member   302
 POST     dashboard:acknowledge        member   302  with ack-what=on_it
 GET      dashboard:compare            viewer   200
 GET      dashboard:deployment-download viewer   200
@@ -106,6 +109,9 @@ POST     dashboard:environment-endpoint admin    302  with do=deactivate seen={e
 POST     dashboard:environment-signing admin    200  with do=begin
 GET      dashboard:environment-delete owner    200
 POST     dashboard:environment-delete owner    302  with typed={environment.name}
+GET      dashboard:environment-rollback viewer 200
+POST     dashboard:environment-rollback admin  302  with mode=off minutes=30
+POST     dashboard:environment-rollback-test admin 302
 GET      dashboard:policy             viewer   200
 POST     dashboard:policy             admin    302  with do=save kind=adaptive sensitivity=low
 POST     dashboard:exclude-window     admin    302  with window-starts_at={earlier} window-ends_at={later}

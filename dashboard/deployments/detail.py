@@ -14,6 +14,7 @@ from dashboard import labels
 from dashboard.deployments.evidence_view import evidence_view
 from dashboard.deployments.forms import AcknowledgeForm, FeedbackForm
 from dashboard.deployments.queries import MISSED, Detail, last_good_before, seconds_until
+from dashboard.deployments.rollbacks import rollback_view
 from dashboard.deployments.timeline import how_taken, timeline_of
 from dashboard.i18n import message
 from deployments.models import NEVER_JUDGED, State
@@ -83,6 +84,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "basis": evidence_view(detail),
         "feedback": detail.feedback,
         "feedback_form": form or (FeedbackForm(verdict, ignored=ignored) if may_mark and verdict is not None else None),
+        "rollback": rollback_view(detail),
         "acknowledgements": said[-MOST_SAID:],
         "said_earlier": len(said[:-MOST_SAID]),
         "acknowledge_form": AcknowledgeForm() if may_acknowledge(detail) else None,

@@ -27,6 +27,7 @@ from dashboard.deployments.acknowledgements import Said, all_said, read_said, sa
 from dashboard.labels import Status, status_of, verdict_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from metrics.models import MetricSample, Phase
+from notifications.rollbacks.attempts import newer_than
 from projects.models import Environment
 from scheduler.models import JobStatus, ScheduledJob
 
@@ -157,7 +158,10 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     Raises: Http404, the same for an unknown one and one of another team.
     """
     rows = deployments_of(user).select_related("verdict__feedback__given_by", "policy_version", "superseded_by")
-    rows = rows.annotate(said=all_said())
+    rows = rows.select_related(
+        "environment__rollback_policy", "rollback_attempt__last_good", "rollback_attempt__rollback__verdict"
+    )
+    rows = rows.annotate(said=all_said(), is_replaced=newer_than())
     deployment: Any = get_object_or_404(rows, uuid=uuid)
     jobs = ScheduledJob.objects.filter(deployment=deployment, job_type__in=(*COLLECTIONS, *ANALYSES))
     verdict = verdict_of(deployment)
