@@ -23,6 +23,8 @@ from dashboard.overview import views as overview
 from dashboard.policies import views as policies
 from dashboard.projects import environment_settings, secrets, settings
 from dashboard.projects import views as projects
+from dashboard.public import links
+from dashboard.public import views as public
 from dashboard.status import views as status
 from dashboard.teams import freezes, joining
 from dashboard.teams import views as teams
@@ -90,6 +92,11 @@ urlpatterns = [
     *route(f"{PROJECT}settings/unarchive/", settings.unarchive, "project-unarchive"),
     *route(f"{PROJECT}settings/delete/", settings.delete, "project-delete"),
     *route(f"{PROJECT}environments/", settings.add, "environment-new"),
+    *route(f"{PROJECT}links/", links.links, "project-links"),
+    *route(f"{PROJECT}links/<int:link_id>/revoke/", links.revoke, "link-revoke"),
+    path("feeds/<str:token>.atom", public.feed, name="feed"),
+    path("badges/<str:token>.svg", public.badge, name="badge"),
+    *route("public/<str:token>/", public.project, "public-project"),
     *route(f"{PROJECT}keys/", secrets.keys, "project-keys"),
     *route(f"{PROJECT}keys/<int:key_id>/revoke/", secrets.revoke, "key-revoke"),
     *route(f"{ENVIRONMENT}settings/", environment_settings.settings, "environment-settings"),

@@ -466,6 +466,40 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return self.usable().filter(key_hash=hash_key(secret))
 
 
+class LinkKind(models.TextChoices):
+    FEED = "feed", _("Atom feed of verdicts")
+    BADGE = "badge", _("Badge")
+    PAGE = "page", _("Public page")
+
+
+class PublicLink(models.Model):
+    """An address that needs no sign-in. digest: of its token, which is shown once.
+
+    title: how strangers see the project named; environments: ids of those that they see, of a feed none for all.
+    """
+
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="public_links", verbose_name=_("project")
+    )
+    kind = models.CharField(_("kind"), max_length=10, choices=LinkKind)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    title = models.CharField(_("title"), max_length=100)
+    environments = models.JSONField(_("environments"), default=list, blank=True)
+    language = models.CharField(_("language"), max_length=10, choices=settings.LANGUAGES, default="en")
+    created_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, verbose_name=_("created by")
+    )
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name = _("public link")
+        verbose_name_plural = _("public links")
+        db_table = "public_links"
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.project}"
+
+
 class ApiKey(models.Model):
     """A key that CI calls the API with. Only its hash is stored."""
 

@@ -31,13 +31,15 @@ from notifications.models import Channel, Delivery
 from notifications.recipients import token_of
 from notifications.tests.factories import make_channel
 from projects.models import Environment, ExcludedWindow, Freeze, Project
+from projects.public_links import make_link
 from projects.tests.factories import make_api_key, make_environment, make_project
 from tests.access_table import LINES, LOGIN, ROLES, Line
 
 
 @dataclass(frozen=True)
 class Place:
-    """Objects of one team, and two moments that have passed. window, invitation and member exist to be changed."""
+    """Objects of one team, and two moments that have passed. window, invitation and member exist to be changed; links: tokens
+    of public links by kind."""
 
     team: Team
     project: Project
@@ -47,6 +49,7 @@ class Place:
     channel: Channel
     delivery: Delivery
     freeze: Freeze
+    links: Mapping[str, str]
     invitation: Invitation
     token: str
     member: Membership
@@ -71,6 +74,10 @@ IDS: Mapping[str, Callable[[Place], Any]] = {
     "team_id": lambda place: place.team.pk,
     "membership_id": lambda place: place.member.pk,
     "invitation_id": lambda place: place.invitation.pk,
+    "feeds/token": lambda place: place.links["feed"],
+    "badges/token": lambda place: place.links["badge"],
+    "public/token": lambda place: place.links["page"],
+    "link_id": lambda place: place.project.public_links.latest("pk").pk,
     "mail/token": lambda place: token_of(place.team.pk, "0" * 64),
     "token": lambda place: place.token,
     "key_id": lambda place: place.environment.project.api_keys.usable().latest("pk").pk,
@@ -99,8 +106,9 @@ class Address:
 
     def id_of(self, parameter: str) -> str:
         """Return the key in IDS."""
-        if parameter == "token" and self.route.startswith("mail/"):
-            return "mail/token"
+        first = self.route.partition("/")[0]
+        if f"{first}/{parameter}" in IDS:
+            return f"{first}/{parameter}"
         if parameter != "uuid":
             return parameter
         return f"{next(place for place in PLACES if f'{place}/' in self.route)}/uuid"
@@ -164,6 +172,8 @@ def make_place(name: str) -> Place:
     event = Event.objects.create(kind="key_made", severity="info", team_id=team.pk, fanned_out_at=now)
     delivery = Delivery.objects.create(event=event, channel=channel, state="failed", due_at=now, expires_at=now)
     freeze = Freeze.objects.create(team=team, environment=environment, reason="x", lifted_at=now)
+    shown = {"title": "shop", "environments": [environment.pk]}
+    links = {kind: make_link(project, {"kind": kind, **shown}, by=None) for kind in ("feed", "badge", "page")}
     invited = invite(team, f"{name}@example.com", Role.MEMBER, by=owner.user)
     revoked, secret = make_api_key(project=project)
     revoked.revoke()
@@ -177,6 +187,7 @@ def make_place(name: str) -> Place:
         channel=channel,
         delivery=delivery,
         freeze=freeze,
+        links=links,
         invitation=invited.invitation,
         token=invited.token,
         member=member,

@@ -29,6 +29,7 @@ BOUNDED = {
     "socialaccount_socialaccount": "one per account at a provider, which is connected to one account here",
     "accounts_team": "made by people, 60 an hour and user at most (limit `making`); deleted by them (remove_deleted)",
     "projects_freeze": "made by people, 60 an hour and user at most (limit `making`); deleted with their team",
+    "public_links": "made by people, 20 a project at most (dashboard/public/links.py); deleted by them",
     "mail_recipients": "20 a channel at most; new ones are asked at a bounded rate (notifications/recipients.py)",
     "notification_channels": "made by people, 60 an hour and user at most (limit `making`); deleted by them",
     "accounts_membership": "one per user and team",

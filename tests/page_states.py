@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
@@ -219,6 +220,18 @@ def notification_mails(world: World) -> Iterator[Any]:
         follow=True,
     )
     yield world.boss.post(f"/dashboard/teams/{team.pk}/channels/new/email/", {"config-addresses": "no"})
+
+
+@state
+def public_links(world: World) -> Iterator[Any]:
+    page = f"/dashboard/projects/{world.place.project.uuid}/links/"
+    given = {"title": "shop", "language": "en"}
+    for kind, chosen in (("badge", []), ("page", []), ("page", [world.place.environment.pk]), ("feed", [])):
+        yield world.boss.post(page, {**given, "kind": kind, "environments": chosen, "form_token": kind})
+    yield world.boss.post(page, {**given, "kind": "feed", "form_token": "feed"}, follow=True)
+    with patch("dashboard.public.links.MOST_LINKS", 0):
+        yield world.boss.post(page, {**given, "kind": "feed"})
+    yield world.boss.post(f"{page}{world.place.project.public_links.latest('pk').pk}/revoke/", follow=True)
 
 
 @state

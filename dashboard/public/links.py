@@ -1,0 +1,88 @@
+"""The page on which a project's public links are made and revoked."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import gettext as _
+
+from accounts.permissions import Action, Actions
+from dashboard.forms import already_submitted
+from dashboard.page import current_user, page
+from dashboard.projects.queries import environments_of, project_of
+from projects.models import LinkKind, Project
+from projects.public_links import MOST_LINKS, make_link
+
+PATHS = {LinkKind.FEED: "dashboard:feed", LinkKind.BADGE: "dashboard:badge", LinkKind.PAGE: "dashboard:public-project"}
+
+
+class LinkForm(forms.Form):
+    """A public link: what it is, and what strangers see."""
+
+    kind = forms.ChoiceField(label=gettext_lazy("Kind"), choices=LinkKind.choices)
+    title = forms.CharField(
+        label=gettext_lazy("Title"),
+        max_length=100,
+        help_text=gettext_lazy("How whoever has the link sees the project named."),
+    )
+    environments = forms.TypedMultipleChoiceField(
+        label=gettext_lazy("Environments"),
+        coerce=int,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=gettext_lazy("A badge shows one, a public page those chosen, a feed all if none is chosen."),
+    )
+    language = forms.ChoiceField(label=gettext_lazy("Language"), choices=settings.LANGUAGES)
+
+    def __init__(self, project: Project, data: Any = None) -> None:
+        super().__init__(data, initial={"title": project.name, "language": get_language()})
+        fields: dict[str, Any] = self.fields
+        fields["environments"].choices = list(environments_of(project).values_list("pk", "name"))
+        self.project = project
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        chosen = data.get("environments") or []
+        if data.get("kind") == LinkKind.BADGE and len(chosen) != 1:
+            self.add_error("environments", _("A badge shows one environment: choose it."))
+        if data.get("kind") == LinkKind.PAGE and not chosen:
+            self.add_error("environments", _("Choose what the page shows."))
+        if self.project.public_links.count() >= MOST_LINKS:
+            raise forms.ValidationError(_("There are %(most)s links already: revoke some.") % {"most": MOST_LINKS})
+        return data
+
+
+@page("GET", "POST", of=project_of, post=Action.CHANGE_PROJECT, limit="making")
+def links(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
+    """List the links; on POST, make one, whose address only this answer shows."""
+    form = LinkForm(project, request.POST or None)
+    made = ""
+    if form.is_bound and form.is_valid():
+        if already_submitted(request):
+            messages.warning(request, _("This link was made already and shown once."))
+            return redirect("dashboard:project-links", uuid=project.uuid)
+        token = make_link(project, form.cleaned_data, by=current_user(request))
+        path = reverse(PATHS[LinkKind(form.cleaned_data["kind"])], args=[token])
+        base = settings.SEQPULSE_PUBLIC_URL
+        made = base + path if base else request.build_absolute_uri(path)
+        form = LinkForm(project)
+    names = dict(environments_of(project).values_list("pk", "name"))
+    rows = [
+        (link, ", ".join(names[pk] for pk in link.environments if pk in names))
+        for link in project.public_links.select_related("created_by").order_by("pk")
+    ]
+    context = {"project": project, "actions": actions, "form": form, "rows": rows, "made": made}
+    return render(request, "dashboard/public/links.html", context)
+
+
+@page("POST", of=project_of, action=Action.CHANGE_PROJECT)
+def revoke(request: HttpRequest, project: Project, actions: Actions, link_id: int) -> HttpResponse:
+    """End a link: whoever opens it finds nothing any more."""
+    get_object_or_404(project.public_links, pk=link_id).delete()
+    messages.success(request, _("The link is revoked."))
+    return redirect("dashboard:project-links", uuid=project.uuid)
