@@ -38,8 +38,10 @@ from tests.access_table import LINES, LOGIN, ROLES, Line
 
 @dataclass(frozen=True)
 class Place:
-    """Objects of one team, and two moments that have passed. window, invitation and member exist to be changed; links: tokens
-    of public links by kind."""
+    """Objects of one team, and two moments that have passed.
+
+    window, invitation and member exist to be changed; links: tokens of public links by kind.
+    """
 
     team: Team
     project: Project
