@@ -89,10 +89,15 @@ class Channel(models.Model):
         return (
             event.team_id == self.team_id
             and self.project_id in (None, event.project_id)
-            and (not self.events or event.kind in self.events)
-            and (not self.environments or event.environment_id in (None, *self.environments))
+            and event.kind in chosen(self.events, event.kind)
+            and event.environment_id in (None, *chosen(self.environments, event.environment_id))
             and gravity(event.severity) >= gravity(self.least_severity)
         )
+
+
+def chosen(rule: Any, usual: Any) -> list[Any]:
+    """Return what a rule lets through; `usual` where it is empty, or no list: one odd row must not stop all others."""
+    return rule if isinstance(rule, list) and rule else [usual]
 
 
 def gravity(severity: str) -> int:

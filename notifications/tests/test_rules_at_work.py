@@ -148,6 +148,7 @@ def test_events_are_told_whatever_became_of_what_they_are_about(receiver: Receiv
         make_channel(receiver.at("/late"), team=team, name="deleted meanwhile", digest="daily"),
         make_channel(receiver.at("/old"), team=team, name="edited meanwhile", digest="daily"),
     ]
+    make_channel(receiver.at("/odd"), team=team, name="with odd rules", events=5, environments={"7": 1})
     Channel.objects.filter(pk=broken[1].pk).update(config='{"secret": ""}')
     Channel.objects.filter(pk=broken[2].pk).update(config='["http://127.0.0.1/"]')
     with connection.cursor() as cursor:
@@ -173,7 +174,7 @@ def test_events_are_told_whatever_became_of_what_they_are_about(receiver: Receiv
         [("failed", "delivery.unreadable")],
         [("skipped", "delivery.channel_disabled")],
     ]
-    assert {path for path, _, _ in receiver.requests} == {"/sound", "/zone", "/new"}
+    assert {path for path, _, _ in receiver.requests} == {"/sound", "/zone", "/odd", "/new"}
     assert not ScheduledJob.objects.filter(job_type__in=("deliver", "fan_out"), status="failed").exists()
 
 
