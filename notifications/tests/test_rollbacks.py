@@ -4,17 +4,23 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import jsonschema
 import pytest
 from django.conf import settings
 from django.db import transaction
+from django.test import Client, override_settings
 from django.utils import timezone
 
+from accounts.models import Role
+from accounts.tests.factories import make_membership, make_user
 from analysis.models import DeploymentVerdict
 from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
@@ -28,8 +34,8 @@ from notifications.rollbacks import attempts
 from notifications.rollbacks.attempts import CannotRollBack, approve, consider, sweep
 from notifications.rollbacks.policies import record_of, send_test, set_policy
 from notifications.tests.receivers import Receiver, receiving
-from projects.models import Environment
-from projects.tests.factories import make_environment
+from projects.models import Environment, RollbackPolicy
+from projects.tests.factories import make_api_key, make_environment
 from scheduler.models import ScheduledJob
 from scheduler.tests.kinds import wait_until
 from scheduler.tests.pollers import running_poller
@@ -252,3 +258,81 @@ def test_the_record_counts_what_would_have_been_rolled_back() -> None:
             give_feedback(verdict, right=right, by=None, should_have_been="" if right else "ok")
     record = record_of(environment)
     assert (record.judged, record.recommended, record.right, record.wrong, record.unmarked) == (5, 4, 1, 1, 2)
+
+
+def test_the_receiver_of_the_documents_takes_our_requests_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command, done = tmp_path / "roll_back", tmp_path / "done"
+    command.write_text(f'#!/bin/sh\necho "$1 $2" >> {done}\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("ROLLBACK_SECRET", SECRET)
+    monkeypatch.setenv("ROLLBACK_COMMAND", str(command))
+    text = (Path(settings.BASE_DIR) / "docs/rollback.md").read_text()
+    space: dict[str, Any] = {"__name__": "receiver"}
+    exec(text.split("```python\n")[1].split("```")[0], space)  # noqa: S102  # of our own document
+    with running(space["Receiver"]) as url, override_settings(SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8"):
+        bad = prepared("automatic", url)
+        assert send_test(bad.environment).sent.status == 204
+        set_policy(bad.environment, mode="automatic", secret="whsec_" + base64.b64encode(b"another").decode())
+        assert send_test(bad.environment).sent.status == 401
+        set_policy(bad.environment, mode="automatic", secret=SECRET)
+        issue(bad)
+        work_off()
+        wait_until(done.exists)
+    assert RollbackAttempt.objects.get().state == "sent"
+    assert done.read_text().split() == ["prod", "a" * 40]
+
+
+@contextmanager
+def running(handler: Any) -> Iterator[str]:
+    """Run a server with this handler; yield its URL."""
+    handler.log_message = lambda *args: None
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_the_page_and_the_api_approve_once_and_say_why_not(client: Client) -> None:
+    bad = prepared("ask")
+    key = make_api_key(project=bad.project)[1]
+    owner = make_membership(team=bad.project.team, user=make_user(username="ana"), role=Role.OWNER).user
+    client.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+    page, address = f"/dashboard/deployments/{bad.uuid}/", f"/deployments/{bad.uuid}/rollback"
+    calling = {"headers": {"X-API-Key": key}, "content_type": "application/json"}
+    assert "Roll back now" in client.get(page).content.decode()
+    assert client.get(address, **calling).json()["possible"] is True
+    assert client.post(address, {"who": 7}, **calling).status_code in (200, 202, 400)
+    RollbackAttempt.objects.all().delete()
+    assert client.post(f"{page}rollback/").status_code == 302
+    answer = client.post(address, {"who": "bo"}, **calling)
+    assert (answer.status_code, answer.json()["state"], answer.json()["approved_by"]) == (200, "approved", "ana")
+    shown = client.get(page).content.decode()
+    assert "Roll back now" not in shown and "Approved" in shown
+    RollbackAttempt.objects.all().delete()
+    set_policy(bad.environment, mode="off")
+    refused = client.post(address, {}, **calling)
+    assert refused.status_code == 409 and "rollback_off" in refused.content.decode()
+
+
+def test_the_settings_show_no_secret_again(client: Client) -> None:
+    bad = prepared("off")
+    RollbackPolicy.objects.all().delete()
+    owner = make_membership(team=bad.project.team, role=Role.OWNER).user
+    client.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+    address = f"/dashboard/environments/{bad.environment_id}/rollback/"
+    refused = client.post(address, {"mode": "ask", "minutes": 5})
+    assert refused.status_code == 200 and "Enter the address of the webhook first" in refused.content.decode()
+    made = client.post(address, {"mode": "ask", "minutes": 5, "url": "http://127.0.0.1:9/marked-path"})
+    secret = RollbackPolicy.objects.get().secret.open()
+    assert secret in made.content.decode()
+    for page in (client.get(address), client.get(f"/dashboard/environments/{bad.environment_id}/settings/")):
+        assert secret not in page.content.decode() and "marked-path" not in page.content.decode()
+    stored = RollbackPolicy.objects.values_list("url", "secret").get()
+    assert secret not in str(stored) and "marked-path" not in str(stored)
