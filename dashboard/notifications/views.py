@@ -27,7 +27,7 @@ from explain.rendering import render as say
 from notifications import services
 from notifications.channels import CHANNEL_KINDS, channel_kind
 from notifications.channels.base import ChannelKind
-from notifications.delivering import reveal
+from notifications.delivering import is_complete, reveal
 from notifications.fanning import resend
 from notifications.models import Channel
 
@@ -140,7 +140,7 @@ def show(request: HttpRequest, found: Channel, actions: Actions, **given: Any) -
         "place": place_of(found),
         "waiting": waiting_of(found),
         "request_url": request_url_of(found),
-        "unreadable": config is None,
+        "unreadable": config is None or (kind is not None and not is_complete(kind, config)),
         "disabled_why": words(found.disabled_why, language),
         "deliveries": deliveries_of(found, language),
         "actions": actions,

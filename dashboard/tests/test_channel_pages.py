@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
@@ -79,3 +81,33 @@ def test_a_freeze_is_begun_and_lifted(site: Page, live_server: Any, user: User) 
     look(site, "freezes")
     submit(site, "Lift Black Friday", text="The freeze is lifted.")
     expect(site.get_by_text("Black Friday")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "text"),
+    [
+        ("webhook", "gAAAAAnothing", "cannot be read"),
+        ("webhook", "{}", "cannot be read"),
+        ("webhook", '{"url": 5}', "cannot be read"),
+        ("email", "[]", "cannot be read"),
+        ("carrier_pigeon", "{}", "does not know this kind of channel"),
+    ],
+)
+def test_a_channel_that_is_broken_says_so_and_can_be_deleted(
+    client: Client, user: User, kind: str, config: str, text: str
+) -> None:
+    team = make_team(name="Payments")
+    make_membership(team=team, user=user, role=Role.ADMIN)
+    channel = make_channel(team=team, kind=kind)
+    if config.startswith("gA"):
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE notification_channels SET config = %s", [config])
+    else:
+        Channel.objects.update(config=config)
+    client.force_login(user)
+    page = f"/dashboard/channels/{channel.uuid}/"
+    assert text in client.get(page).content.decode()
+    assert client.get(f"/dashboard/teams/{team.pk}/channels/").status_code == 200
+    assert client.post(f"{page}test/").status_code == (404 if kind == "carrier_pigeon" else 302)
+    assert text in client.get(page).content.decode()
+    assert client.post(f"{page}delete/").status_code == 302 and not Channel.objects.exists()
