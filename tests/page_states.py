@@ -29,6 +29,7 @@ from deployments.models import State
 from deployments.tests.factories import make_deployment
 from notifications.channels.email import Email
 from notifications.describing import describe
+from notifications.models import RollbackAttempt
 from notifications.recipients import Recipient, ask, digest_of, token_of
 from projects.models import Environment, ExcludedWindow
 from projects.signing import fingerprint
@@ -46,6 +47,36 @@ STATES: dict[str, Shown] = {}
 def state(shown: Shown) -> Shown:
     STATES[shown.__name__] = shown
     return shown
+
+
+@state
+def rollbacks(world: World) -> Iterator[Any]:
+    """A rollback that is possible, then each way in which it may stand."""
+    environment, form = make_environment(project=world.place.project, name="canary"), {"mode": "ask", "minutes": 30}
+    address = reverse("dashboard:environment-rollback", args=[environment.pk])
+    yield world.boss.post(address, form)
+    yield world.boss.post(address, {**form, "url": "http://127.0.0.1:9/hook"})
+    yield world.boss.post(reverse("dashboard:environment-rollback-test", args=[environment.pk]), follow=True)
+    good = scenes.judged(environment, minutes_ago=90)
+    bad = scenes.with_baseline(environment, **scenes.BROKEN)
+    page = reverse("dashboard:deployment", args=[bad.uuid])
+    yield world.boss.get(page)
+    approval = reverse("dashboard:rollback-approve", args=[bad.uuid])
+    yield world.boss.post(approval, follow=True)
+    yield world.boss.post(approval, follow=True)
+    attempts = RollbackAttempt.objects.filter(deployment=bad)
+    back = make_deployment(environment=environment, kind="rollback")
+    for state, result, more in (
+        ("asked", "", {}),
+        ("sent", "", {"answer_status": 200, "last_good": good, "sending_at": timezone.now()}),
+        ("failed", "", {"error": {"code": "rollback.refused", "params": {"status": 500}}}),
+        ("unknown", "missing", {"via": "automatic"}),
+        ("sent", "not_ok", {"rollback": back}),
+    ):
+        attempts.update(state=state, result=result, **more)
+        yield world.boss.get(page)
+    attempts.delete()
+    yield world.boss.post(approval, follow=True)
 
 
 @state
