@@ -48,6 +48,8 @@ _ALL = (
     Kind("key_made"),
     Kind("member_invited"),
     Kind("channel_disabled", Severity.WARNING),
+    # Of a team, to its e-mail channels (notifications/weekly.py).
+    Kind("weekly_report", useful_for=timedelta(days=2)),
     # What "Send a test" sends.
     Kind("test", useful_for=timedelta(minutes=10)),
 )

@@ -6,7 +6,7 @@ from typing import Any
 from analysis.texts.hints import HintFacts, facts_of
 from explain.facts import Fact
 from explain.rendering import render
-from notifications.headlines import Said, as_sentence, fact_of, part, parts
+from notifications.headlines import NAME, Said, as_sentence, fact_of, part, parts
 from notifications.plain import line
 
 MOST_LINES, MOST_CHARACTERS = 20, 400
@@ -30,10 +30,26 @@ def details(said: Said) -> Iterator[Fact]:
     if hints:
         for step in hints[0].actions[:MOST_STEPS]:
             yield Fact("detail.step", {"step": step})
+    yield from about_week(part(said, "week"))
     deployment = part(said, "deployment")
     for name in ("branch", "version", "url"):
         if value := line(deployment.get(name) or "", MOST_CHARACTERS):
             yield Fact(f"detail.{name}", {"value": value})
+
+
+def about_week(week: Said) -> Iterator[Fact]:
+    """Yield the lines of a weekly report: what there was."""
+    if not week:
+        return
+    yield Fact("weekly.deployed", {name: week.get(name) for name in ("deployed", "rollbacks")})
+    for name, code in (("rate", "failed"), ("restore", "restore"), ("lead", "lead")):
+        if week.get(name) is not None:
+            yield Fact(f"weekly.{code}", {name: week[name]})
+    if week.get("wrong"):
+        yield Fact("weekly.wrong", {"wrong": week["wrong"]})
+    for one in parts(week, "noisy"):
+        names = {name: line(one.get(name) or "", NAME) for name in ("project", "environment")}
+        yield Fact("weekly.noisy", {"place": Fact("place.environment", names), "count": one.get("count")})
 
 
 def about_verdict(found: Said) -> Iterator[Fact]:

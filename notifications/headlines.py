@@ -236,6 +236,13 @@ def seconds_since(text: Any, now: datetime) -> float | None:
     return max(0.0, (now - at).total_seconds()) if at is not None and at.tzinfo else None
 
 
+def weekly_report(said: Said, occurred_at: datetime) -> Fact:
+    week = part(said, "week")
+    if not week:
+        return Fact("event.weekly_report.short")
+    return Fact("event.weekly_report", {name: week.get(name) for name in ("deployed", "failed", "judged")})
+
+
 WHAT: Mapping[str, Callable[[Said, datetime], Fact]] = {
     "verdict_issued": verdict,
     "early_rollback": verdict,
@@ -246,4 +253,5 @@ WHAT: Mapping[str, Callable[[Said, datetime], Fact]] = {
     "acknowledged": acknowledged,
     "key_made": key_made,
     "member_invited": member_invited,
+    "weekly_report": weekly_report,
 }

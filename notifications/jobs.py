@@ -10,6 +10,7 @@ from notifications import delivering
 from notifications.fanning import DELIVER, fan_out, replan
 from notifications.lanes import attempt
 from notifications.rollbacks import attempts, payload
+from notifications.weekly import send_due
 from scheduler.queue import database_now
 from scheduler.recurring import recurring
 from scheduler.registry import Job, job_kind
@@ -63,3 +64,9 @@ def prune_events() -> int:
     deleted, _ = Event.objects.filter(occurred_at__lt=since).delete()
     Incident.objects.filter(seen_at__lt=since).delete()
     return deleted
+
+
+@recurring("weekly_reports", every_s=3600)
+def weekly_reports() -> int:
+    """Send the weekly reports that are due; return how many."""
+    return send_due()

@@ -67,6 +67,7 @@ class Channel(models.Model):
     time_zone = models.CharField(_("time zone"), max_length=64, default="UTC", validators=[validate_time_zone])
     digest = models.CharField(_("digest"), max_length=10, choices=Digest, blank=True, default=Digest.NONE)
     cooldown_s = models.PositiveIntegerField(_("cooldown (s)"), default=600)
+    weekly = models.BooleanField(_("weekly report"), default=True, db_default=True)
     disabled_at = models.DateTimeField(_("disabled at"), null=True, blank=True, editable=False)
     disabled_why = models.JSONField(_("why it is disabled"), null=True, blank=True, editable=False)
     created_by = models.ForeignKey(

@@ -123,6 +123,10 @@ HAPPENED: dict[str, str | Plural] = {
     "event.channel_disabled.short": _("a channel is disabled."),
     "event.freeze_forced": _("began in spite of the freeze “{frozen}”: {reason}"),
     "event.freeze_forced.short": _("began in spite of a freeze."),
+    "event.weekly_report": _(
+        "the week: {deployed:number} deployed, {failed:number} of {judged:number} judged changes failed."
+    ),
+    "event.weekly_report.short": _("the report of the week."),
     "event.test": _("a test message from SeqPulse: this channel works."),
 }
 
@@ -143,4 +147,14 @@ DETAILS: dict[str, str | Plural] = {
     "detail.url": _("Pipeline: {value}"),
 }
 
-register({**DELIVERIES, **PLACES, **VERDICTS, **HAPPENED, **DETAILS, **ROLLBACKS})
+# The lines of the weekly report (weekly.py).
+WEEKLY: dict[str, str | Plural] = {
+    "weekly.deployed": _("Deployed: {deployed:number}, rollbacks: {rollbacks:number}."),
+    "weekly.failed": _("Change failure rate: {rate:percent}."),
+    "weekly.restore": _("Time to restore: {restore:duration} (median)."),
+    "weekly.lead": _("Lead time: {lead:duration} (median)."),
+    "weekly.wrong": _("Verdicts marked wrong: {wrong:number}."),
+    "weekly.noisy": _("Noisy: {place}, {count:number} events that were worth a warning."),
+}
+
+register({**DELIVERIES, **PLACES, **VERDICTS, **HAPPENED, **DETAILS, **ROLLBACKS, **WEEKLY})

@@ -23,7 +23,8 @@ EVENT_NAMES: Mapping[str, str | Promise] = {
     "key_made": _("An API key was made"),
     "member_invited": _("Somebody was invited"),
     "channel_disabled": _("A channel was disabled"),
+    "weekly_report": _("Weekly report"),
     "test": _("Test message"),
 }
 # Nobody chooses these.
-CHOICES = [(name, label) for name, label in EVENT_NAMES.items() if name != "test"]
+CHOICES = [(name, label) for name, label in EVENT_NAMES.items() if name not in ("test", "weekly_report")]

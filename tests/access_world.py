@@ -174,7 +174,7 @@ def make_place(name: str) -> Place:
     event = Event.objects.create(kind="key_made", severity="info", team_id=team.pk, fanned_out_at=now)
     delivery = Delivery.objects.create(event=event, channel=channel, state="failed", due_at=now, expires_at=now)
     freeze = Freeze.objects.create(team=team, environment=environment, reason="x", lifted_at=now)
-    shown = {"title": "shop", "environments": [environment.pk]}
+    shown = {"title": name, "environments": [environment.pk]}
     links = {kind: make_link(project, {"kind": kind, **shown}, by=None) for kind in ("feed", "badge", "page")}
     invited = invite(team, f"{name}@example.com", Role.MEMBER, by=owner.user)
     revoked, secret = make_api_key(project=project)

@@ -250,13 +250,13 @@ def notification_mails(world: World) -> Iterator[Any]:
         {"name": "mail", "config-addresses": "stranger@example.com", "time_zone": "UTC"},
         follow=True,
     )
-    yield world.boss.post(f"/dashboard/teams/{team.pk}/channels/new/email/", {"config-addresses": "no"})
+    yield world.boss.post(f"/dashboard/teams/{team.pk}/channels/new/email/", {"config-addresses": "@@"})
 
 
 @state
 def public_links(world: World) -> Iterator[Any]:
     page = f"/dashboard/projects/{world.place.project.uuid}/links/"
-    given = {"title": "shop", "language": "en"}
+    given = {"title": "own", "language": "en"}
     for kind, chosen in (("badge", []), ("page", []), ("page", [world.place.environment.pk]), ("feed", [])):
         yield world.boss.post(page, {**given, "kind": kind, "environments": chosen, "form_token": kind})
     yield world.boss.post(page, {**given, "kind": "feed", "form_token": "feed"}, follow=True)

@@ -31,6 +31,7 @@ RULES = (
     "quiet_from",
     "quiet_until",
     "time_zone",
+    "weekly",
 )
 
 
@@ -110,6 +111,7 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # cannot be subsc
             "quiet_until": forms.TimeInput({"type": "time"}, format="%H:%M"),
         }
         help_texts = {
+            "weekly": _("Mondays at 8:00: delivery figures of all of the team, wrong verdicts, noisy environments."),
             "project": _("Empty: all projects of the team."),
             "digest": _("What is critical is sent at once all the same."),
             "quiet_from": _("What is not critical waits until the quiet hours end."),
@@ -123,6 +125,8 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # cannot be subsc
         rows = Environment.objects.not_deleted().filter(project__team=team, project__deleting_at=None)
         named = rows.order_by("project__name", "name").values_list("pk", "project__name", "name")[:500]
         fields["environments"].choices = [(pk, f"{project} · {name}") for pk, project, name in named]
+        if not kind.reports:
+            del fields["weekly"]
         for name in DEFAULTED:
             fields[name].required = False
         fields["time_zone"].choices = [("UTC", "UTC"), *zones_by_region()]
@@ -163,11 +167,15 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # cannot be subsc
     def timing(self) -> list[Any]:
         return [self[name] for name in ("cooldown_s", "digest", "quiet_from", "quiet_until", "time_zone")]
 
+    @property
+    def weekly(self) -> Any:
+        return self["weekly"] if "weekly" in self.fields else None
+
     def config(self) -> dict[str, str]:
         """Return what was entered for the kind."""
         return {field.name: self.cleaned_data[f"config-{field.name}"] for field in self.kind.fields}
 
     def rules(self) -> dict[str, Any]:
         """Return the columns of the rules; what has a default is left out where it is empty."""
-        given = {name: self.cleaned_data[name] for name in RULES}
+        given = {name: self.cleaned_data[name] for name in RULES if name in self.cleaned_data}
         return {name: value for name, value in given.items() if name not in DEFAULTED or value not in (None, "")}

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from dashboard.overview.delivery import figures_of
+from analysis.delivery import figures_of
 from dashboard.overview.parts import PERIODS, days_of
 from dashboard.overview.queries import guide_of, overview_of, projects_of
 from dashboard.overview.standings import DEPLOYED_COUNTED, OFFERED, selection_of

@@ -8,11 +8,10 @@ from django.db import connection
 from django.utils import timezone
 
 from analysis.acknowledging import acknowledge
+from analysis.delivery import Figures, Spread, figures_of
 from analysis.models import DeploymentVerdict, VerdictName
 from analysis.services import give_feedback
 from analysis.tests.plans import plans_of
-from dashboard.overview.delivery import figures_of
-from dashboard.overview.parts import Figures, Spread
 from dashboard.tests.pages import shows
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State

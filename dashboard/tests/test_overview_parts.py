@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from analysis.delivery import Figures
 from dashboard.overview.parts import (
     DAYS,
     DEFAULT_DAYS,
@@ -13,7 +14,6 @@ from dashboard.overview.parts import (
     STEPS,
     WIDTH,
     Facts,
-    Figures,
     HealthSummary,
     days_of,
     health_of,

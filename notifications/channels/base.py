@@ -75,6 +75,7 @@ class ChannelKind:
     label: str | Promise
     fields: tuple[Field, ...] = ()
     draws: bool = False  # the charts of messages
+    reports: bool = False  # once a week about the team
     signs: bool = False  # with its field `secret`, which is made where none is given
 
     def place(self, settings: Settings) -> str:

@@ -49,6 +49,7 @@ class Email(ChannelKind):
         ),
     )
     draws = True
+    reports = True
     deadline_s = DEADLINE_S
 
     def place(self, settings: Settings) -> str:

@@ -1,13 +1,65 @@
-"""Compute the delivery figures in SQL, with index-only scans over a hundred thousand deployments."""
+"""Compute the delivery figures, which docs/dashboard.md defines.
+
+In SQL, with index-only scans over a hundred thousand deployments.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
 
 from analysis.models import VerdictName
-from dashboard.overview.parts import Figures, Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Durations in s, None without values. count: number of values."""
+
+    median: float | None = None
+    p90: float | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Figures of the deployments finished in the last `days`.
+
+    deployed: changes with the result success; rollbacks: with that result, counted apart; judged: changes with a
+    verdict; failed: of these, with a deserved rollback (a mark overrides the verdict); unrestored: failures, of
+    rollbacks too, not followed by an ok yet.
+    """
+
+    days: int
+    deployed: int = 0
+    rollbacks: int = 0
+    judged: int = 0
+    failed: int = 0
+    to_verdict: Spread = Spread()
+    to_restore: Spread = Spread()
+    unrestored: int = 0
+    lead: Spread = Spread()
+
+    @property
+    def per_day(self) -> float:
+        return self.deployed / self.days
+
+    @property
+    def per_day_digits(self) -> int:
+        """Return the decimals to show: more for few deployments."""
+        return 0 if self.per_day >= 10 else 1 if self.per_day >= 1 else 2
+
+    @property
+    def failure_rate(self) -> float | None:
+        """Return 0..1, None if nothing was judged."""
+        return self.failed / self.judged if self.judged else None
+
+    @property
+    def failure_percent(self) -> float | None:
+        rate = self.failure_rate
+        return None if rate is None else rate * 100
+
 
 # Condition that a deployment deserved the verdict: it has it and was not marked wrong, or a mark names it. Not a CASE,
 # which would be shorter: the planner assumes its result to be rare, and reads whole tables.
