@@ -13,10 +13,15 @@ import pytest
 import requests
 from cryptography.fernet import Fernet
 from django.conf import settings
+from django.db import transaction
 from psycopg import sql
 
+from analysis.models import DeploymentVerdict
+from deployments.models import Deployment
+from deployments.outbox import event_about
 from events.outbox import NewEvent, emit
 from notifications.models import Channel
+from notifications.rollbacks.policies import send_test, set_policy
 from notifications.services import disable_channel
 from notifications.tests.receivers import Receiver, receiving
 from projects.models import Project
@@ -31,6 +36,7 @@ PAGES = (
     "/dashboard/deployments/",
     "/dashboard/projects/",
     "/dashboard/environments/1/settings/",
+    "/dashboard/environments/1/rollback/",
     "/admin/",
     "/admin/projects/project/",
     "/admin/projects/environment/",
@@ -38,6 +44,8 @@ PAGES = (
     "/admin/projects/apikey/",
     "/admin/scheduler/scheduledjob/",
     "/admin/deployments/deployment/",
+    "/admin/notifications/rollbackattempt/",
+    "/admin/notifications/rollbackattempt/1/change/",
     "/admin/events/event/",
     "/admin/notifications/channel/",
     "/admin/notifications/delivery/",
@@ -122,6 +130,7 @@ def run_everything(site: Installation, marked: dict[str, str], receiver: Receive
     written["key in the address, wrong host"] = wrong_host.text
     written["wrong key"] = site.call("GET", "/deployments", key + "x").text
     written |= refused_signature(site)
+    roll_back(site, deployment["deployment_id"], marked)
     told = "SELECT count(*) FROM notification_deliveries WHERE channel_id = %s AND state = 'failed' AND answer <> ''"
     wait_for(lambda: site.rows(told, channels[0].pk)[0][0], "the receiver to repeat what it was sent")
     refused = (
@@ -179,6 +188,19 @@ def refused_signature(site: Installation) -> dict[str, str]:
     [key] = site.projects([{"name": "refused", "endpoint": f"{other}/signed", "signed": True}])
     deployment = site.deploy(key)
     return {"verdict of refused": json.dumps(site.verdict_of(deployment, key))}
+
+
+def roll_back(site: Installation, deployment: str, marked: dict[str, str]) -> None:
+    """Have the deployment rolled back by a webhook that cannot be reached, and send it a test."""
+    marked["rollback address"], marked["rollback secret"] = secrets.token_hex(16), secrets.token_hex(16)
+    url, secret = f"http://127.0.0.1:1/{marked['rollback address']}", f"whsec_{marked['rollback secret']}"
+    with site.here(), transaction.atomic():
+        found = Deployment.objects.select_related("project", "environment").get(uuid=deployment)
+        set_policy(found.environment, mode="automatic", url=url, secret=secret)
+        DeploymentVerdict.objects.filter(deployment=found).update(verdict="rollback_recommended", conclusive=True)
+        assert send_test(found.environment).why is not None
+        emit(event_about(found, "verdict_issued"))
+    wait_for(lambda: site.rows("SELECT 1 FROM rollback_attempts WHERE state = 'failed'"), "the rollback to fail")
 
 
 def failing(site: Installation, command: str, database_url: str) -> str:
@@ -260,6 +282,6 @@ def test_another_encryption_key_takes_over_while_a_poller_runs(flow: Flow, tmp_p
         deployment = site.deploy(made["api_key"], **started)
     assert site.verdict_of(deployment, made["api_key"])["samples"]["collected"] == 5
     # The old key is not needed any longer.
-    assert "0 secrets encrypted with the first key, 8 were already" in site.manage(
+    assert "0 secrets encrypted with the first key, 10 were already" in site.manage(
         "rotate_secrets", SEQPULSE_ENCRYPTION_KEYS=new
     )
