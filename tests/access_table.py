@@ -132,7 +132,7 @@ POST     dashboard:channel-enable     admin    302
 POST     dashboard:channel-delete     admin    302
 POST     dashboard:delivery-again     admin    302
 GET      dashboard:project-links      viewer   200
-POST     dashboard:project-links      admin    200  with kind=feed title=shop language=en
+POST     dashboard:project-links      admin    200  with kind=feed title=own language=en
 POST     dashboard:link-revoke        admin    302
 GET      dashboard:feed               everyone 200
 GET      dashboard:badge              everyone 200

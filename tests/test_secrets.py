@@ -25,6 +25,7 @@ from notifications.rollbacks.policies import send_test, set_policy
 from notifications.services import disable_channel
 from notifications.tests.receivers import Receiver, receiving
 from projects.models import Project
+from projects.public_links import make_link
 from projects.services import issue_api_key
 from tests.processes import Installation, live_installation, wait_for
 from tests.system_tools import run
@@ -130,6 +131,7 @@ def run_everything(site: Installation, marked: dict[str, str], receiver: Receive
     written["key in the address, wrong host"] = wrong_host.text
     written["wrong key"] = site.call("GET", "/deployments", key + "x").text
     written |= refused_signature(site)
+    written |= public_links(site, marked)
     roll_back(site, deployment["deployment_id"], marked)
     told = "SELECT count(*) FROM notification_deliveries WHERE channel_id = %s AND state = 'failed' AND answer <> ''"
     wait_for(lambda: site.rows(told, channels[0].pk)[0][0], "the receiver to repeat what it was sent")
@@ -188,6 +190,25 @@ def refused_signature(site: Installation) -> dict[str, str]:
     [key] = site.projects([{"name": "refused", "endpoint": f"{other}/signed", "signed": True}])
     deployment = site.deploy(key)
     return {"verdict of refused": json.dumps(site.verdict_of(deployment, key))}
+
+
+def public_links(site: Installation, marked: dict[str, str]) -> dict[str, str]:
+    """Open a public link of each kind, and the same addresses after it was revoked."""
+    written = {}
+    for kind, path in (("feed", "/feeds/{}.atom"), ("badge", "/badges/{}.svg"), ("page", "/public/{}/")):
+        with site.here():
+            project = Project.objects.earliest("pk")
+            shown = list(project.environments.values_list("pk", flat=True)[:1])
+            token = make_link(project, {"kind": kind, "title": "shop", "environments": shown}, by=None)
+        marked[f"token of a {kind}"] = token.removeprefix("spl_")
+        answer = requests.get(site.site + path.format(token), timeout=10)
+        assert answer.status_code == 200
+        written[f"public {kind}"] = answer.text
+    with site.here():
+        project.public_links.filter(kind="feed").delete()
+    revoked = site.site + "/feeds/spl_" + marked["token of a feed"] + ".atom"
+    assert requests.get(revoked, timeout=10).status_code == 404
+    return written
 
 
 def roll_back(site: Installation, deployment: str, marked: dict[str, str]) -> None:
