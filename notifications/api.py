@@ -23,6 +23,7 @@ from projects.models import ApiKey
 from security.limits import DEPLOYMENTS, limited
 
 NONE = "none"
+STATES = [(name, name) for name in (NONE, *AttemptState.values)]
 
 
 class RollbackRequest(serializers.Serializer[Any]):
@@ -37,7 +38,7 @@ class RollbackAnswer(serializers.Serializer[Any]):
     """The attempt to roll a deployment back."""
 
     deployment_id = serializers.UUIDField()
-    state = serializers.ChoiceField(choices=[NONE, *AttemptState.values], help_text="none: there is no attempt.")
+    state = serializers.ChoiceField(choices=STATES, help_text="none: there is no attempt.")
     attempt_id = serializers.UUIDField(allow_null=True)
     approved_by = serializers.CharField(allow_null=True, help_text="null: nobody, it is automatic or not approved.")
     approved_at = serializers.DateTimeField(allow_null=True)

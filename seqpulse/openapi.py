@@ -43,6 +43,16 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "apiKey", "in": "header", "name": "X-API-Key"}
 
 
+class FlaggerScheme(ApiKeyScheme):
+    """Document the keys that Flagger sends: OpenAPI knows no key within a body."""
+
+    target_class = "analysis.gate.FlaggerAuthentication"
+    name = "FlaggerKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {**super().get_security_definition(auto_schema), "description": "Or `metadata.key` of the body."}
+
+
 def with_descriptions(endpoints: list[Any], **kwargs: Any) -> list[Any]:
     """Give drf-spectacular, before it writes, what `common.openapi.described` has noted on the views' methods."""
     for _, _, verb, callback in endpoints:

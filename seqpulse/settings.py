@@ -378,6 +378,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "SeverityEnum": "analysis.models.Severity",
         "PipelineResultEnum": "deployments.models.PipelineResult",
+        "StateEnum": "deployments.models.State",
+        "RollbackStateEnum": "notifications.api.STATES",
     },
 }
 

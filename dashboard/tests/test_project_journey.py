@@ -57,7 +57,7 @@ def make_a_project(site: Page) -> None:
 
 
 def connect_it(site: Page) -> None:
-    script = site.locator("#curl")
+    script = site.locator("#shell")
     expect(script).to_be_visible()
     expect(script).to_contain_text("SEQPULSE_ENV=prod")
     look(site, "integration")
