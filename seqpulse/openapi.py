@@ -43,7 +43,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "apiKey", "in": "header", "name": "X-API-Key"}
 
 
-class FlaggerScheme(ApiKeyScheme):
+class FlaggerScheme(ApiKeyScheme):  # type: ignore[no-untyped-call]
     """Document the keys that Flagger sends: OpenAPI knows no key within a body."""
 
     target_class = "analysis.gate.FlaggerAuthentication"
