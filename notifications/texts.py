@@ -33,6 +33,7 @@ ROLLBACKS: dict[str, str | Plural] = {
     "rollback.needs_url": _("Enter the address of the webhook first."),
     "rollback.refused": _("the receiver answered {status}"),
     "rollback.raised": _("it could not be sent: {error}"),
+    "rollback.not_started": _("its job ended before anything was sent"),
     "rollback.missing": _("no rollback was deployed within {minutes} min"),
     "rollback.not_judged": _("the rollback #{number} was superseded or abandoned"),
     "rollback.pipeline_failed": _("the pipeline of the rollback #{number} failed"),

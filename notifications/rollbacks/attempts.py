@@ -238,13 +238,23 @@ def record(done: Sequence[tuple[Job, Outcome | Fact | None]]) -> None:
 
 def ended(jobs: Sequence[Ended]) -> None:
     """Find the attempts of jobs that ended without recording how, as where a lease ran out."""
-    lost([job.deployment_id for job in jobs if job.status != "completed" and job.deployment_id])
+    ids = [job.deployment_id for job in jobs if job.status != "completed" and job.deployment_id]
+    lost(ids)
+    # No other job will be made for them: there is one per deployment.
+    why = Fact("rollback.not_started").to_json()
+    for attempt in locked(ids, AttemptState.APPROVED):
+        end(attempt, AttemptState.FAILED, database_now(), error=why)
 
 
 def lost(deployment_ids: Iterable[int]) -> None:
-    rows = rows_with_names().select_for_update(of=("self",)).filter(deployment__in=list(deployment_ids))
-    for attempt in rows.filter(state=AttemptState.SENDING).order_by("pk"):
+    for attempt in locked(deployment_ids, AttemptState.SENDING):
         end(attempt, AttemptState.UNKNOWN, database_now())
+
+
+def locked(deployment_ids: Iterable[int], state: AttemptState) -> QuerySet[RollbackAttempt]:
+    """Return the attempts of these deployments in this state, locked."""
+    rows = rows_with_names().select_for_update(of=("self",))
+    return rows.filter(deployment__in=list(deployment_ids), state=state).order_by("pk")
 
 
 EVENT_OF = {

@@ -29,6 +29,7 @@ from deployments.outbox import event_about
 from deployments.tests.factories import make_deployment
 from events.models import Event
 from events.outbox import emit
+from explain.facts import Fact
 from notifications.models import RollbackAttempt
 from notifications.rollbacks import attempts
 from notifications.rollbacks.attempts import CannotRollBack, approve, consider, sweep
@@ -37,6 +38,7 @@ from notifications.tests.receivers import Receiver, receiving
 from projects.models import Environment, RollbackPolicy
 from projects.tests.factories import make_api_key, make_environment
 from scheduler.models import ScheduledJob
+from scheduler.queue import cancel as scheduler_cancel
 from scheduler.tests.kinds import wait_until
 from scheduler.tests.pollers import running_poller
 from tests.concurrency import at_once
@@ -207,6 +209,16 @@ def sent_for(bad: Deployment) -> RollbackAttempt:
     look()
     RollbackAttempt.objects.update(state="sent", sending_at=timezone.now())
     return RollbackAttempt.objects.get()
+
+
+def test_an_attempt_whose_job_ends_before_it_is_sent_is_told() -> None:
+    bad = prepared()
+    approve(bad, who="ana", via="page")
+    with transaction.atomic():
+        scheduler_cancel([bad.pk], ["roll_back"], Fact("cancelled", {"by": "ops"}))
+    attempt = RollbackAttempt.objects.get()
+    assert (attempt.state, attempt.error["code"]) == ("failed", "rollback.not_started")
+    assert Event.objects.filter(kind="rollback_failed", deployment_id=bad.pk).count() == 1
 
 
 def test_the_rollback_is_linked_and_its_verdict_kept() -> None:
