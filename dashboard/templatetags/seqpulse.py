@@ -5,12 +5,12 @@ import time
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from django import template
 from django.forms import BoundField
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import Resolver404, get_script_prefix, resolve, reverse
 from django.utils import formats, timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -25,6 +25,7 @@ from dashboard.forms import FIELD
 from dashboard.i18n import localised, quantity
 from dashboard.i18n import message as rendered
 from dashboard.overview.parts import CELL, HEIGHT, WIDTH, HistoryBar
+from deployments.models import Deployment
 from projects.policy import Policy
 
 register = template.Library()
@@ -283,3 +284,20 @@ def colon(label: Any) -> str:
 def within(path: str, address: str) -> bool:
     """Return whether the path is the URL or below it."""
     return path.startswith(address)
+
+
+@register.simple_tag
+def state_behind(path: str | None) -> Any:
+    """Return the state of the deployment whose page has this path, as a text; "" for everything else.
+
+    For the previews of links: a stranger who has a deployment's address learns this word, and no name.
+    """
+    try:
+        match = resolve(urlsplit(path or "").path.removeprefix(get_script_prefix().rstrip("/")))
+    except (Resolver404, ValueError):
+        return ""
+    if match.view_name != "dashboard:deployment":
+        return ""
+    rows = Deployment.objects.filter(environment__deleting_at=None, project__deleting_at=None)
+    found = rows.select_related("verdict").filter(uuid=match.kwargs["uuid"]).first()
+    return labels.status_of(found).label if found is not None else ""

@@ -73,15 +73,16 @@ def test_hostile_fields_are_refused_or_kept_as_text(browser_of, environment):
     assert browser_of.get(address(scenes.judged(environment))).status_code == 200
 
 
-def test_a_link_of_a_message_leads_through_the_sign_in_and_says_nothing_to_strangers(client, environment):
+def test_a_link_of_a_message_leads_through_the_sign_in_and_tells_strangers_the_state_alone(client, environment):
     deployment = scenes.judged(environment, **scenes.BROKEN)
     user = environment.project.team.memberships.get().user
     unknown = address(deployment).replace(str(deployment.uuid), "0" * 8 + "-0000-4000-8000-" + "0" * 12)
     bot = {"User-Agent": "Slackbot-LinkExpanding 1.0"}
     previews = [client.get(path, follow=True, headers=bot) for path in (address(deployment), unknown)]
     metas = [elements(page, "meta[property]") for page in previews]
-    said = [[(one.get("property"), one.get("content")) for one in those] for those in metas]
-    assert said[0] == said[1] and ("og:description", "Sign in to see this page.") in said[0]
+    said = [{one.get("property"): one.get("content") for one in those} for those in metas]
+    assert [one.pop("og:title") for one in said] == ["SeqPulse: Rollback recommended", "SeqPulse"]
+    assert said[0] == said[1] and said[0]["og:description"] == "Sign in to see this page."
     # The address that was asked for is in the form, and nothing else about it.
     assert environment.project.name not in previews[0].content.decode().replace(address(deployment), "")
     field = elements(previews[0], "input[name=next]")[0]
