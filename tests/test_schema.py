@@ -145,13 +145,14 @@ def test_the_errors_of_every_call_are_described() -> None:
     every = {(path, status) for path in DOCUMENT["paths"] for status in EVERYWHERE}
     of_one = {(path, "404") for path in DOCUMENT["paths"] if "{uuid}" in path} | {
         ("/deployments/{uuid}/verdict", "409"),
+        ("/deployments/{uuid}/rollback", "409"),
         ("/gate", "409"),
         ("/deployments/trigger", "423"),
         ("/gate/flagger/confirm-rollout", "423"),
     }
     flagger = {f"/gate/flagger/{name}" for name in ("confirm-rollout", "confirm-promotion", "rollback")}
     posted = {"/deployments/trigger", "/deployments/finish", *flagger}
-    with_body = posted | {"/deployments/{uuid}/acknowledgements"}
+    with_body = posted | {f"/deployments/{{uuid}}/{name}" for name in ("acknowledgements", "rollback")}
     sent = {(path, status) for path in with_body for status in ("413", "415")}
     conflicts = {(path, "409") for path in posted - {"/gate/flagger/confirm-rollout"}}
     assert described == every | of_one | sent | conflicts
