@@ -43,7 +43,12 @@ def receiving(*answers: tuple[int, dict[str, str], bytes], pause_s: float = 0.0)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            length = int(self.headers.get("Content-Length", "0"))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                # Its sender was killed within the request.
+                self.close_connection = True
+                return
             receiver.requests.append((self.path, dict(self.headers), body))
             sleep(pause_s)
             if self.path.startswith("/hang"):
