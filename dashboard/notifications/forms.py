@@ -121,6 +121,7 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # cannot be subsc
         super().__init__(data, **more)
         self.kind = kind
         fields: dict[str, Any] = self.fields
+        fields["project"].empty_label = _("All of the team")
         fields["project"].queryset = Project.objects.active().filter(team=team).order_by("name")
         rows = Environment.objects.not_deleted().filter(project__team=team, project__deleting_at=None)
         named = rows.order_by("project__name", "name").values_list("pk", "project__name", "name")[:500]
