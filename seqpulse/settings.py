@@ -150,7 +150,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-# Under seqpulse.stacks.API_CALLS: without sessions, users, templates, forms.
+# Under seqpulse.api.API_CALLS: without sessions, users, templates, forms.
 API_MIDDLEWARE = [
     "seqpulse.observability.http_metrics.HttpMetricsMiddleware",
     "seqpulse.observability.request_logging.ApiLogMiddleware",

@@ -13,8 +13,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils import timezone, translation
 from django.utils.module_loading import import_string
 
-# Prefixes of what is called with an API key.
-API_CALLS = ("/deployments", "/gate", "/sdh")
+from seqpulse.api import API_CALLS
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
