@@ -108,6 +108,21 @@ def number(value: Any) -> Optional[float]:
 # --- the screen
 
 
+def write(text: str, stream: Any, end: str = "\n") -> None:
+    """Print at once. What cannot be printed is dropped, so that it changes neither what is done nor the exit code."""
+    if stream is None:  # closed by whoever started the client
+        return
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except OSError:
+        # The reader has gone, or the disk is full. Else the interpreter would fail at its end, with the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def is_terminal(stream: Any) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 class Screen:
     """Prints results on standard output, and everything else on standard error. Colours only on a terminal."""
 
@@ -115,11 +130,10 @@ class Screen:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.live = is_terminal(sys.stderr)
         self.line = ""
         self.printed = ""
-        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        self.colours = not plain and sys.stdout.isatty()
+        self.colours = is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
 
     def colour(self, name: str, text: str) -> str:
         return f"\033[{self.CODES[name]}m{text}\033[0m" if self.colours and name else text
@@ -127,33 +141,33 @@ class Screen:
     def note(self, text: str) -> None:
         """Print a line for people."""
         self.clear()
-        print(f"seqpulse: {text}", file=sys.stderr, flush=True)
+        write(f"seqpulse: {text}", sys.stderr)
 
     def show(self, text: str = "") -> None:
         """Print a line of the result, which --json replaces."""
         self.clear()
         if not self.as_json:
-            print(text, flush=True)
+            write(text, sys.stdout)
 
     def progress(self, text: str, stable: str) -> None:
         """Show the state of waiting: in place on a terminal, else as a line whenever `stable` changes."""
         if self.live:
             width = shutil.get_terminal_size().columns - 1
-            print("\r\033[K" + text[:width], end="", file=sys.stderr, flush=True)
+            write("\r\033[K" + text[:width], sys.stderr, end="")
             self.line = text
         elif stable != self.printed:
             self.printed = stable
-            print(f"seqpulse: {text}", file=sys.stderr, flush=True)
+            write(f"seqpulse: {text}", sys.stderr)
 
     def clear(self) -> None:
         if self.line:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            write("\r\033[K", sys.stderr, end="")
             self.line = ""
 
     def json(self, answer: Json, code: int) -> None:
         if self.as_json:
             # Azure reads a command anywhere in a line.
-            print(json.dumps({**answer, "exit_code": code}, indent=2).replace("##", "#\\u0023"), flush=True)
+            write(json.dumps({**answer, "exit_code": code}, indent=2).replace("##", "#\\u0023"), sys.stdout)
 
 
 # --- calls
@@ -700,7 +714,7 @@ def append(path: Optional[str], text: str) -> None:
             with open(path, "a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            print(f"seqpulse: {clean(path)} cannot be written: {error.strerror}", file=sys.stderr)
+            write(f"seqpulse: {clean(path)} cannot be written: {error.strerror}", sys.stderr)
 
 
 def keep(system: str, values: Dict[str, str], dotenv: Optional[str]) -> None:
@@ -711,11 +725,7 @@ def keep(system: str, values: Dict[str, str], dotenv: Optional[str]) -> None:
         append(env.get("GITHUB_OUTPUT"), "".join(f"{name}={text}\n" for name, text in lines.items()))
     if system == "azure":
         for name, text in lines.items():
-            print(
-                f"##vso[task.setvariable variable=SEQPULSE_{name.upper()};isOutput=true]{text}",
-                file=sys.stderr,
-                flush=True,
-            )
+            write(f"##vso[task.setvariable variable=SEQPULSE_{name.upper()};isOutput=true]{text}", sys.stderr)
     if system == "buildkite" and "deployment_id" in lines:
         agent("meta-data", "set", "seqpulse-deployment-id", lines["deployment_id"])
     append(dotenv, "".join(f"SEQPULSE_{name.upper()}={text}\n" for name, text in lines.items()))
@@ -745,16 +755,16 @@ def annotate(system: str, answer: Json, page: str) -> None:
         kind = {"ok": "notice", "warning": "warning", "rollback": "error"}[found]
         escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
         # On standard error: the runner reads both, and --json has standard output for itself.
-        print(f"::{kind} title=SeqPulse::{escaped}", file=sys.stderr, flush=True)
+        write(f"::{kind} title=SeqPulse::{escaped}", sys.stderr)
         append(env.get("GITHUB_STEP_SUMMARY"), summary_of(answer, page))
     if system == "azure":
         if found != "ok":
             kind = "error" if found == "rollback" else "warning"
-            print(f"##vso[task.logissue type={kind}]SeqPulse: {text}", file=sys.stderr, flush=True)
+            write(f"##vso[task.logissue type={kind}]SeqPulse: {text}", sys.stderr)
         directory = env.get("AGENT_TEMPDIRECTORY") or tempfile.gettempdir()
         path = os.path.join(directory, f"seqpulse-{uuid.uuid4().hex}.md")
         append(path, summary_of(answer, page))
-        print(f"##vso[task.uploadsummary]{path}", file=sys.stderr, flush=True)
+        write(f"##vso[task.uploadsummary]{path}", sys.stderr)
     if system == "buildkite":
         style = {"ok": "success", "warning": "warning", "rollback": "error"}[found]
         agent("annotate", "--style", style, "--context", "seqpulse", text=summary_of(answer, page))
@@ -1148,7 +1158,7 @@ class Child:
                 self.process.send_signal(self.stopped_by)
             status = self.process.wait()
         except (OSError, ValueError) as error:
-            print(f"seqpulse: {clean(self.command[0], 200)}: {getattr(error, 'strerror', error)}", file=sys.stderr)
+            write(f"seqpulse: {clean(self.command[0], 200)}: {getattr(error, 'strerror', error)}", sys.stderr)
             return 127 if isinstance(error, FileNotFoundError) else 126
         return 128 - status if status < 0 else status
 
@@ -1341,7 +1351,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     options = parser().parse_args(arguments)
     for name, allowed in (("on_unreachable", ("pass", "fail")), ("fail_on", ("warning", "rollback", "never"))):
         if getattr(options, name, allowed[0]) not in allowed:
-            print(f"seqpulse: SEQPULSE_{name.upper()} has to be one of {', '.join(allowed)}", file=sys.stderr)
+            write(f"seqpulse: SEQPULSE_{name.upper()} has to be one of {', '.join(allowed)}", sys.stderr)
             return USAGE
     screen = Screen(options.json)
     signal.signal(signal.SIGTERM, stop)
@@ -1359,9 +1369,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except Stopped as stopped:
         screen.clear()
         return 128 + stopped.number
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return PASSED
 
 
 if __name__ == "__main__":

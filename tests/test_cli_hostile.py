@@ -1,6 +1,7 @@
 """The command line client against servers that are away, busy, slow or not SeqPulse at all, in one process."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -217,6 +218,29 @@ def test_a_trigger_is_repeated_with_the_same_key(server: Server, call: Any, tmp_
     for nonsense in ({"deployment_id": "../x"}, {}, {"deployment_id": {"a": 1}}):
         server.answer(reply(200, nonsense))
         assert call("trigger")[0] == 40
+
+
+def test_lost_output_changes_neither_the_exit_code_nor_what_is_done(server: Server, tmp_path: Path) -> None:
+    variables = environment(SEQPULSE_URL=server.url, SEQPULSE_API_KEY=KEY, SEQPULSE_ENV="prod")
+    bad = reply(200, {**VERDICT, "verdict": "rollback_recommended", "gate": "fail"})
+
+    def code_of(redirection: str, *arguments: str) -> int:
+        words = ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, str(ROOT / "clients" / "seqpulse.py")]
+        return subprocess.run(
+            [*words, *arguments], env=variables, cwd=tmp_path, stdout=writer, stderr=writer, timeout=30, check=False
+        ).returncode
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        server.answer(bad)
+        for redirection in ("", ">/dev/full", ">&- 2>&-"):
+            assert code_of(redirection, *WAIT) == 20, redirection
+        server.answer(reply(200, {"deployment_id": ID}), reply(200, {"status": "accepted"}), bad)
+        assert code_of("", "run", "--", "touch", "ran") == 20
+    finally:
+        os.close(writer)
+    assert (tmp_path / "ran").exists()
 
 
 def test_options_are_the_fields_of_the_call(server: Server, call: Any, tmp_path: Path) -> None:
