@@ -2,11 +2,8 @@
 
 from uuid import UUID
 
-from django.db.models.functions import Left, Lower
-
-from deployments.commits import SHORTEST_SHA
 from deployments.models import Deployment
-from deployments.rollbacks import is_same
+from deployments.rollbacks import of_commit
 from deployments.services import unknown_environment
 from projects.models import Environment, Project
 
@@ -25,8 +22,5 @@ def latest_of(environment: Environment, commit: str = "", version: str = "") -> 
     if version:
         rows = rows.filter(version=version)
     if commit:
-        # The index knows the first characters, which a commit and its abbreviation share.
-        beginning = Left(Lower("commit_sha"), SHORTEST_SHA)
-        known = rows.exclude(commit_sha="").alias(beginning=beginning, lowered=Lower("commit_sha"))
-        rows = known.filter(is_same(commit), beginning=commit[:SHORTEST_SHA].lower())
+        rows = of_commit(rows, commit)
     return rows.order_by("-started_at", "-pk").values_list("uuid", flat=True).first()

@@ -4,7 +4,7 @@ from django.db.models import Q
 from django.db.models.functions import Left, Lower
 
 from deployments.commits import SHA, SHORTEST_SHA, same_commit
-from deployments.models import Deployment
+from deployments.models import Deployment, DeploymentQuerySet
 from projects.models import Environment
 
 
@@ -19,11 +19,15 @@ def rolls_back_to(environment: Environment, commit: str) -> Deployment | None:
     last = earlier.values_list("commit_sha", flat=True).first()
     if not last or same_commit(last, commit):
         return None
+    return of_commit(earlier, commit).good().only("number", "commit_sha").first()
+
+
+def of_commit(rows: DeploymentQuerySet, commit: str) -> DeploymentQuerySet:
+    """Return those of the deployments that are of this commit, or of an abbreviation of it."""
     # The index knows the first characters, which a commit and its abbreviation share.
     beginning = Left(Lower("commit_sha"), SHORTEST_SHA)
-    candidates = earlier.exclude(commit_sha="").alias(beginning=beginning, lowered=Lower("commit_sha"))
-    same = candidates.filter(is_same(commit), beginning=commit[:SHORTEST_SHA].lower())
-    return same.good().only("number", "commit_sha").first()
+    known = rows.exclude(commit_sha="").alias(beginning=beginning, lowered=Lower("commit_sha"))
+    return known.filter(is_same(commit), beginning=commit[:SHORTEST_SHA].lower())
 
 
 def is_same(commit: str) -> Q:
