@@ -51,7 +51,7 @@ named AS MATERIALIZED (SELECT environment.id, environment.metrics_endpoint, envi
 place AS (SELECT * FROM named AS environment
     WHERE NOT EXISTS (SELECT FROM projects_freeze AS frozen
         WHERE frozen.team_id = environment.team_id AND coalesce(frozen.environment_id, environment.id) = environment.id
-        AND lifted_at IS NULL AND coalesce(ends_at > now(), true))
+        AND lifted_at IS NULL AND starts_at <= statement_timestamp() AND coalesce(ends_at > now(), true))
     AND NOT EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND state = 'running')
     AND (%(idempotency_key)s = '' OR (
         NOT EXISTS (SELECT FROM deployment_keys WHERE environment_id = environment.id AND key = %(idempotency_key)s)

@@ -201,6 +201,9 @@ TRIGGERS = [
     Case("frozen", PROD, freeze, status=423),
     Case("frozen, but another environment", PROD, lambda world: freeze(world, environment=world.bare), usual=True),
     Case("frozen, but lifted", PROD, lambda world: freeze(world, lifted_at=PAST), usual=True),
+    Case(
+        "frozen, but later", PROD, lambda world: freeze(world, starts_at=timezone.now() + timedelta(days=1)), usual=True
+    ),
     Case("a rollback while frozen", {**PROD, "kind": "rollback"}, freeze),
 ]
 
