@@ -17,7 +17,7 @@ from deployments.models import Deployment, DeploymentKey, Kind, State
 from deployments.outbox import event_about
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from deployments.rollbacks import rolls_back_to
-from events.outbox import NewEvent, emit
+from events.outbox import emit
 from explain.errors import ExplainedError
 from explain.facts import Fact
 from explain.rendering import render
@@ -28,6 +28,7 @@ from projects.models import Environment, PolicySource, Project
 from projects.services import adopt_endpoint, set_policy
 from scheduler.models import OPEN_STATUSES, JobStatus, ScheduledJob
 from scheduler.queue import NewJob, enqueue
+from security.redaction import redact_text
 
 logger = structlog.get_logger(__name__)
 
@@ -124,7 +125,7 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
     forced = pass_freeze(project, environment, trigger)
     deployment, notes = insert_after(found.deployment if found else None, project, environment, trigger)
     if forced is not None:
-        notes.append(tell_forced(deployment, forced, trigger.reason))
+        notes.append(record_forced(deployment, forced, trigger.reason))
     logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
     return Started(deployment, "created", notes)
 
@@ -144,21 +145,12 @@ def pass_freeze(project: Project, environment: Environment, trigger: Trigger) ->
     return found
 
 
-def tell_forced(deployment: Deployment, freeze: Frozen, reason: str) -> Fact:
+def record_forced(deployment: Deployment, freeze: Frozen, reason: str) -> Fact:
     """Record that a deployment began in spite of a freeze; return the note for the caller."""
-    project = deployment.project
-    told = {"frozen": freeze.reason, "reason": reason, "author": deployment.author or None}
-    emit(
-        NewEvent(
-            "freeze_forced",
-            project.team_id,
-            project.pk,
-            deployment.environment_id,
-            deployment.pk,
-            parameters=told,
-        )
-    )
-    logger.warning("freeze_forced", deployment_id=str(deployment.uuid), project_id=str(project.uuid), reason=reason)
+    event = event_about(deployment, "freeze_forced", frozen=freeze.reason, reason=redact_text(reason))
+    emit(event)
+    ids = {"deployment_id": str(deployment.uuid), "project_id": str(deployment.project.uuid)}
+    logger.warning("freeze_forced", **ids, reason=reason)
     return Fact("freeze_forced", {"reason": freeze.reason})
 
 

@@ -67,7 +67,7 @@ def test_what_passes_a_freeze(pipeline: Pipeline, made: NewProject, body: dict[s
 
 def test_force_is_recorded(pipeline: Pipeline, made: NewProject) -> None:
     freeze(made)
-    answer = pipeline.trigger(force=True, reason="hotfix", author="ana").json()
+    answer = pipeline.trigger(force=True, reason="hotfix, see https://ana:hunter2@git.example", author="ana").json()
     assert "Black Friday" in answer["message"]
     event = Event.objects.get()
     assert (event.kind, event.severity, event.deployment_id) == (
@@ -75,7 +75,11 @@ def test_force_is_recorded(pipeline: Pipeline, made: NewProject) -> None:
         "warning",
         Deployment.objects.get().pk,
     )
-    assert event.parameters == {"frozen": "Black Friday", "reason": "hotfix", "author": "ana"}
+    said = event.parameters
+    assert (said["frozen"], said["deployment"]["author"]) == ("Black Friday", "ana")
+    # Told also when the rows are gone, without secrets.
+    assert (said["project"], said["environment"]) == (made.project.name, "prod")
+    assert said["reason"].startswith("hotfix, see https://") and "hunter2" not in said["reason"]
 
 
 def test_a_freeze_of_others_concerns_nobody(pipeline: Pipeline, made: NewProject) -> None:
