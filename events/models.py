@@ -47,8 +47,8 @@ class Event(models.Model):
     @property
     def useful_for_s(self) -> float:
         """Seconds after which nobody is told any more."""
-        kind = KINDS.get(self.kind)  # None: of a later version, before a downgrade
-        return (kind or USUAL).useful_for.total_seconds()
+        # A kind of a later version is unknown after a downgrade.
+        return KINDS.get(self.kind, USUAL).useful_for.total_seconds()
 
 
 class Incident(models.Model):

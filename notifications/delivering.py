@@ -228,7 +228,8 @@ def record(done: Sequence[tuple[Job, Ending]]) -> None:
         return
     now = database_now()
     rows = Delivery.objects.filter(pk__in=endings, state=DeliveryState.PENDING).select_related("event", "channel")
-    settle([end_of(delivery, endings[delivery.pk], now) for delivery in rows.order_by("pk")])
+    # By channel: those that are gone are disabled, in the order in which fan_out locks them.
+    settle([end_of(delivery, endings[delivery.pk], now) for delivery in rows.order_by("channel_id", "pk")])
 
 
 def settle_attempt(delivery: Delivery, outcome: Outcome) -> None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Case, F, Max, Q, When
-from django.db.models.functions import Greatest
+from django.db.models import Case, Exists, F, Max, OuterRef, Q, TextField, When
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, Greatest
 
 from events.kinds import Severity
 from events.models import Event
@@ -16,7 +17,7 @@ from notifications.rules import Timing, send_at
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue
 
-DELIVER = "deliver"
+FAN_OUT, DELIVER = "fan_out", "deliver"
 EVENTS_AT_ONCE = 500
 REPLANNED_AT_ONCE = 1000
 # Alike: by the same channel, of the same kind, in the same environment; what is critical, about the same deployment.
@@ -105,7 +106,8 @@ def leaders_of(held: Sequence[Delivery]) -> dict[tuple[int, datetime], Delivery]
         attempts=0,
         sent_with__isnull=True,
     )
-    return {(one.channel_id, one.due_at): one for one in waiting.order_by("-pk")}
+    # Locked in the order of ids, as whoever sends or resends them does.
+    return {(one.channel_id, one.due_at): one for one in reversed(list(waiting.order_by("pk")))}
 
 
 def job_of(delivery: Delivery) -> NewJob:
@@ -126,13 +128,12 @@ def replan() -> int:
     """
     late = Delivery.objects.filter(state=DeliveryState.PENDING, due_at__lt=database_now() - timedelta(minutes=1))
     late.filter(sent_with__in=Delivery.objects.exclude(state=DeliveryState.PENDING)).update(sent_with=None)
-    rows = {row.pk: row for row in late.filter(sent_with__isnull=True).order_by("due_at")[:REPLANNED_AT_ONCE]}
-    jobs = ScheduledJob.objects.open().filter(job_type=DELIVER, job_metadata__delivery__in=list(rows))
-    for pk in jobs.values_list("job_metadata__delivery", flat=True):
-        rows.pop(pk, None)
+    jobs = ScheduledJob.objects.open().filter(job_type=DELIVER).annotate(delivery=KT("job_metadata__delivery"))
+    has_job = Exists(jobs.filter(delivery=Cast(OuterRef("pk"), TextField())))
+    missing = late.filter(~has_job, sent_with__isnull=True).order_by("due_at")[:REPLANNED_AT_ONCE]
     # Without the key, which the missing job may have had.
-    enqueue([replace(job_of(row), unique_key=None) for row in rows.values()])
-    return len(rows)
+    enqueue([replace(job_of(row), unique_key=None) for row in missing])
+    return len(missing)
 
 
 def resend(delivery: Delivery) -> bool:

@@ -7,11 +7,11 @@ from django.db import transaction
 from events.models import Event, Incident
 from explain.facts import Fact
 from notifications import delivering
-from notifications.fanning import DELIVER, fan_out, replan
+from notifications.fanning import DELIVER, EVENTS_AT_ONCE, FAN_OUT, fan_out, replan
 from notifications.lanes import attempt
 from notifications.rollbacks import attempts, payload
 from notifications.weekly import send_due
-from scheduler.queue import database_now
+from scheduler.queue import NewJob, database_now, enqueue
 from scheduler.recurring import recurring
 from scheduler.registry import Job, job_kind
 from scheduler.retry import NO_RETRY, RetryPolicy
@@ -20,12 +20,13 @@ KEEP_DAYS = 90
 
 
 def record_fan_out(done: object) -> None:
-    while fan_out():
-        pass
+    # The rest is another job's: this transaction also stores samples and verdicts, and holds locks of channels.
+    if fan_out() == EVENTS_AT_ONCE:
+        enqueue([NewJob(FAN_OUT)])
 
 
-# The trigger in notifications/migrations/0001 writes one for each statement that writes events.
-@job_kind("fan_out", retry=RetryPolicy((1.0, 5.0, 30.0, 120.0)), record=record_fan_out)
+# The trigger fan_out_events (notifications/migrations) writes one for each statement that writes events.
+@job_kind(FAN_OUT, retry=RetryPolicy((1.0, 5.0, 30.0, 120.0)), record=record_fan_out)
 async def run_fan_out(job: Job, prepared: None) -> None:
     """Nothing to do outside the transaction."""
 
@@ -51,9 +52,11 @@ def sweep_rollbacks() -> int:
 @recurring("reconcile_deliveries", every_s=60)
 def reconcile_deliveries() -> int:
     """See to events and deliveries whose job is missing; return how many deliveries there were."""
-    with transaction.atomic():
-        while fan_out():
-            pass
+    fanned_out = None
+    while fanned_out != 0:
+        # Each on its own: pollers wait for the channels that it locks.
+        with transaction.atomic():
+            fanned_out = fan_out()
     return replan()
 
 

@@ -14,7 +14,8 @@ from accounts.tests.factories import make_team
 from events.kinds import Severity
 from events.models import Event
 from events.outbox import NewEvent, emit
-from notifications.fanning import fan_out, replan, resend
+from notifications import fanning
+from notifications.fanning import fan_out, leaders_of, replan, resend
 from notifications.models import Channel, Delivery
 from notifications.services import disable_channel
 from notifications.tests.factories import make_channel
@@ -24,6 +25,7 @@ from scheduler.models import ScheduledJob
 from scheduler.queue import database_now, notify
 from scheduler.tests.kinds import wait_until
 from scheduler.tests.pollers import running_poller
+from tests.concurrency import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -195,6 +197,54 @@ def test_sent_again_once_however_often_it_is_asked(receiver: Receiver) -> None:
     # A delivery whose leader ended without it is planned again.
     Delivery.objects.filter(pk=follower.pk).update(state="pending", sent_with=leader.pk, due_at=NOW - HOUR)
     assert replan() == 1
+
+
+def test_what_has_a_job_does_not_hide_what_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanning, "REPLANNED_AT_ONCE", 1)
+    channel = make_channel()
+    emit(*(NewEvent("key_made", channel.team_id) for _ in range(2)))
+    with transaction.atomic():
+        fan_out()
+    first, second = channel.deliveries.order_by("pk")
+    ScheduledJob.objects.filter(job_metadata__delivery=second.pk).delete()
+    for delivery, since in ((first, 2 * HOUR), (second, HOUR)):
+        Delivery.objects.filter(pk=delivery.pk).update(due_at=NOW - since)
+    assert [replan(), replan()] == [1, 0]
+    assert ScheduledJob.objects.filter(job_type="deliver", job_metadata__delivery=second.pk).count() == 1
+
+
+def test_held_deliveries_are_locked_in_the_order_of_their_ids() -> None:
+    """As by whoever sends them: else a full hour, when many are due and others come, ends in a deadlock."""
+    channel = make_channel()
+    events = [Event.objects.create(kind="key_made", severity="info", team_id=channel.team_id) for _ in range(2)]
+    first, second = (
+        Delivery.objects.create(event=event, channel=channel, due_at=NOW + hours * HOUR, expires_at=NOW + 9 * HOUR)
+        for hours, event in enumerate(events, 1)
+    )
+
+    def lock() -> None:
+        with transaction.atomic():
+            leaders_of([first, second])
+
+    def waits() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))")
+            return bool(cursor.fetchone()[0])
+
+    with transaction.atomic():
+        Delivery.objects.select_for_update().get(pk=first.pk)
+        other = in_background(lock)
+        wait_until(waits)
+        assert Delivery.objects.select_for_update(skip_locked=True).filter(pk=second.pk).exists()
+    other.result(30)
+
+
+def test_the_events_that_one_job_leaves_are_the_next_ones() -> None:
+    channel = make_channel(events=["recovered"])
+    emit(*(NewEvent("key_made", channel.team_id) for _ in range(fanning.EVENTS_AT_ONCE + 1)))
+    with running_poller():
+        wait_until(lambda: not Event.objects.filter(fanned_out_at__isnull=True).exists())
+    assert ScheduledJob.objects.filter(job_type="fan_out").count() == 2
 
 
 def test_a_thousand_events_are_told_once_by_each_channel(receiver: Receiver) -> None:
