@@ -4,10 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from html import escape
 from time import monotonic
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
 from django.core.exceptions import ImproperlyConfigured
@@ -23,6 +21,7 @@ from notifications.channels.base import ChannelKind, SendError, Sent, Settings
 from notifications.counting import count_ends
 from notifications.describing import describe
 from notifications.fanning import job_of
+from notifications.masking import without_secrets
 from notifications.message import Message
 from notifications.models import Channel, Delivery, DeliveryState
 from outbound.transfer import OutboundError
@@ -40,8 +39,6 @@ ENDED_BY: Mapping[str, DeliveryState] = {
     "delivery.unknown_kind": DeliveryState.SKIPPED,
 }
 REFERENCE = 255
-# Shorter ones would be found in any text.
-SHORTEST_SECRET = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +159,9 @@ def send(sending: Sending) -> Outcome:
     if sending.settings is None or not is_complete(sending.kind, sending.settings):
         return Outcome(Sent(), Fact("delivery.unreadable"))
     try:
-        return Outcome(without_secrets(sending.kind.send(sending.settings, sending.message), sending))
+        return Outcome(masked(sending.kind.send(sending.settings, sending.message), sending))
     except SendError as error:
-        return Outcome(without_secrets(error.sent, sending), error.fact, error.retry, error.after_s, error.gone)
+        return Outcome(masked(error.sent, sending), error.fact, error.retry, error.after_s, error.gone)
     except OutboundError as error:
         return Outcome(Sent(), error.fact, retry=True)
     except Exception as error:
@@ -179,37 +176,13 @@ def is_complete(kind: ChannelKind, config: Settings) -> bool:
     return all(isinstance(value, str) and value if field.required else True for field, value in values)
 
 
-def without_secrets(sent: Sent, sending: Sending) -> Sent:
+def masked(sent: Sent, sending: Sending) -> Sent:
     """Return a receiver's answer without what it repeats of the channel's secrets."""
-    answer = sent.answer
-    values = {
-        str((sending.settings or {}).get(field.name) or ""): field for field in sending.kind.fields if field.hidden
-    }
-    secrets = {part for value, field in values.items() for part in (value, *(parts_of(value, field.type)))}
-    for secret in sorted(secrets, key=len, reverse=True):
-        for form in {secret, unquote(secret), secret.replace("/", r"\/"), escape(secret)}:
-            if len(form) >= SHORTEST_SECRET:
-                answer = without(answer, form)
-    return replace(sent, answer=answer)
-
-
-def parts_of(value: str, field_type: str) -> list[str]:
-    """Return what of a URL is secret besides the whole: its path and query, and their parts."""
-    if field_type != "url":
-        return []
-    parts = urlsplit(value)
-    query = [text for _, text in parse_qsl(parts.query)]
-    return [f"{parts.path}?{parts.query}", parts.path, parts.query, *parts.path.split("/"), *query]
-
-
-def without(text: str, secret: str) -> str:
-    """Return a text without a secret, nor the beginning of it at the end, where the text was cut."""
-    text = text.replace(secret, "…")
-    end = text.removesuffix("…")
-    for length in range(min(len(secret) - 1, len(end)), SHORTEST_SECRET - 1, -1):
-        if end.endswith(secret[:length]):
-            return end[:-length] + "…"
-    return text
+    config = sending.settings or {}
+    hidden = [(field.type, str(config.get(field.name) or "")) for field in sending.kind.fields if field.hidden]
+    urls = [value for kind, value in hidden if kind == "url"]
+    secrets = [value for kind, value in hidden if kind != "url"]
+    return replace(sent, answer=without_secrets(sent.answer, urls=urls, secrets=secrets))
 
 
 @dataclass(frozen=True, slots=True)

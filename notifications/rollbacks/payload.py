@@ -2,10 +2,9 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
@@ -20,6 +19,7 @@ from explain.rendering import render
 from notifications.channels.base import SendError, Sent
 from notifications.channels.posting import post
 from notifications.channels.webhook import signature
+from notifications.masking import without_secrets
 from notifications.models import RollbackAttempt
 from outbound.transfer import OutboundError
 from projects.models import Environment, RollbackPolicy
@@ -29,8 +29,6 @@ logger = structlog.get_logger(__name__)
 VERSION = 1
 # Failures before anything was sent; after others, who knows what arrived.
 NOT_SENT = frozenset({"dns", "blocked", "refused", "tls"})
-# Shorter ones would be found in any text.
-SHORTEST_SECRET = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +120,9 @@ def send(request: Request) -> Outcome:
     headers = {"Content-Type": "application/json", "webhook-id": request.id}
     headers |= signature(request.secret, request.id, request.body, int(time.time()))
     try:
-        return Outcome(without_secrets(post(request.url, request.body, headers), request))
+        return Outcome(masked(post(request.url, request.body, headers), request))
     except SendError as error:
-        return Outcome(without_secrets(error.sent, request), Fact("rollback.refused", {"status": error.sent.status}))
+        return Outcome(masked(error.sent, request), Fact("rollback.refused", {"status": error.sent.status}))
     except OutboundError as error:
         return Outcome(Sent(), error.fact, unclear=error.code not in NOT_SENT)
     except Exception as error:
@@ -133,11 +131,6 @@ def send(request: Request) -> Outcome:
         return Outcome(Sent(), Fact("rollback.raised", {"error": type(error).__name__}), unclear=True)
 
 
-def without_secrets(sent: Sent, request: Request) -> Sent:
+def masked(sent: Sent, request: Request) -> Sent:
     """Return a receiver's answer without what it repeats of the secrets."""
-    parts = urlsplit(request.url)
-    answer = sent.answer
-    for secret in (request.url, request.secret, parts.path, parts.query):
-        if len(secret) >= SHORTEST_SECRET:
-            answer = answer.replace(secret, "…")
-    return Sent(sent.status, answer)
+    return replace(sent, answer=without_secrets(sent.answer, urls=[request.url], secrets=[request.secret]))

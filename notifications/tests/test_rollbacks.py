@@ -30,6 +30,7 @@ from deployments.tests.factories import make_deployment
 from events.models import Event
 from events.outbox import emit
 from explain.facts import Fact
+from notifications.channels.posting import ANSWER_SHOWN
 from notifications.models import RollbackAttempt
 from notifications.rollbacks import attempts
 from notifications.rollbacks.attempts import CannotRollBack, approve, consider, sweep
@@ -259,6 +260,14 @@ def test_a_test_rolls_nothing_back() -> None:
     assert outcome.why is None and body["type"] == "rollback.test"
     assert not {"deployment", "return_to", "leave_commit"} & body.keys()
     assert not RollbackAttempt.objects.exists()
+
+
+def test_what_a_receiver_repeats_of_its_address_is_not_shown() -> None:
+    cut = "x" * (ANSWER_SHOWN - 10)
+    said = ("token marked-token-1, key marked key", '"\\/hooks\\/marked-token-1"', f"{cut} marked-token-1")
+    with receiving(*((200, {}, text.encode()) for text in said)) as receiver:
+        bad = prepared("ask", receiver.at("/hooks/marked-token-1?key=marked%20key"))
+        assert not [answer for _ in said if "marked" in (answer := send_test(bad.environment).sent.answer)]
 
 
 def test_the_record_counts_what_would_have_been_rolled_back() -> None:
