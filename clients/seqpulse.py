@@ -44,6 +44,7 @@ HOLD_S = 60  # the longest that the server holds a call
 PAUSE_S = 20  # between the begins of two calls while waiting
 CALL_S = 30  # for one call, beside what the server holds it
 MAX_BODY = 8 * 1024 * 1024
+ON_UNREACHABLE, FAIL_ON = ("pass", "fail"), ("warning", "rollback", "never")
 ID_FILE = ".seqpulse-deployment"
 # In the file of the id: the trigger went on without SeqPulse.
 NOTHING = "none"
@@ -256,7 +257,7 @@ class Server:
         except urllib.error.HTTPError as error:
             response = error
         with response:
-            status, head = response.status if hasattr(response, "status") else response.code, response.headers
+            status, head = response.code, response.headers
             if 300 <= status < 400:
                 target = clean(head.get("Location"), 200) or "another address"
                 raise NoAnswer(f"it redirects to {target}: if that is SeqPulse, set SEQPULSE_URL to it", final=True)
@@ -268,7 +269,7 @@ class Server:
         pieces: List[bytes] = []
         size = 0
         while True:
-            piece = response.read1(65536) if hasattr(response, "read1") else response.read(65536)
+            piece = response.read1(65536)
             if not piece:
                 return b"".join(pieces)
             pieces.append(piece)
@@ -325,8 +326,39 @@ def foreign(answer: Answer) -> NoAnswer:
     )
 
 
-def ask(server: Server, path: str, body: Optional[Json] = None, patience_s: float = 60) -> Json:
-    """Call until there is an answer with 200; 429, 5xx and no answer are repeated. Raises Failed.
+def found_in(answer: Answer) -> Optional[Json]:
+    """Return the body of an answer with 200, None where to ask again (408, 429, 5xx). Raises Failed, NoAnswer."""
+    if answer.status == 200 and answer.body is not None:
+        return answer.body
+    if answer.status < 400:
+        raise foreign(answer)
+    if answer.status < 500 and answer.status not in (408, 429):
+        raise refused(answer)
+    return None
+
+
+def verdict_in(answer: Answer) -> Optional[Json]:
+    """Return the verdict of an answer, None where to ask again: it is pending, or as `found_in`."""
+    body = answer.body
+    if answer.status == 202 and body is not None:
+        return None
+    if answer.status == 409 and body is not None:
+        raise Failed(NO_VERDICT, f"there will be no verdict: {said(answer)}", body)
+    found = found_in(answer)
+    if found is not None and found.get("gate") not in ("pass", "fail"):
+        raise foreign(answer)
+    return found
+
+
+def ask(
+    server: Server,
+    path: str,
+    patience_s: float,
+    body: Optional[Json] = None,
+    *,
+    read: Callable[[Answer], Optional[Json]] = found_in,
+) -> Json:
+    """Call until `read` returns something; where it returns None, and where no answer came, again. Raises Failed.
 
     Whatever is called this way may be repeated: a trigger has a key, a second finish is ignored.
     """
@@ -336,12 +368,9 @@ def ask(server: Server, path: str, body: Optional[Json] = None, patience_s: floa
         wanted: Optional[float] = None
         try:
             answer = server.call(path, body)
-            if answer.status == 200 and answer.body is not None:
-                return answer.body
-            if answer.status < 400:
-                raise foreign(answer)
-            if answer.status < 500 and answer.status not in (408, 429):
-                raise refused(answer)
+            found = read(answer)
+            if found is not None:
+                return found
             problem = f"HTTP {answer.status}: {said(answer) or answer.what}"
             wanted, code = answer.retry_after, REFUSED if answer.status == 429 else UNREACHABLE
         except NoAnswer as error:
@@ -352,6 +381,7 @@ def ask(server: Server, path: str, body: Optional[Json] = None, patience_s: floa
         if time.monotonic() + pause > deadline:
             text = "refused" if code == REFUSED else f"{server.url} cannot be reached"
             raise Failed(code, f"{text}: {problem}")
+        # Longer each time, for a server that starts or is overloaded.
         time.sleep(pause)
         pause = min(pause * 2, 20.0)
 
@@ -377,12 +407,9 @@ def branch_of(ref: str) -> str:
 
 def github(env: Dict[str, str]) -> Dict[str, str]:
     commit: Json = {}
-    try:
-        with open(env.get("GITHUB_EVENT_PATH") or "", encoding="utf-8") as file:
-            event = json.loads(file.read(MAX_BODY))
-        commit = part(event, "head_commit") if isinstance(event, dict) else {}
-    except (OSError, ValueError):
-        pass
+    # Without the file git says what the commit is.
+    with contextlib.suppress(OSError), open(env.get("GITHUB_EVENT_PATH") or "", "rb") as file:
+        commit = part(parsed(file.read(MAX_BODY)) or {}, "head_commit")
     if commit.get("id") != env.get("GITHUB_SHA"):
         commit = {}
     run, attempt = env.get("GITHUB_RUN_ID", ""), env.get("GITHUB_RUN_ATTEMPT") or "1"
@@ -573,6 +600,9 @@ def level(value: Any, metric: Any) -> str:
     return f"{found:.4g}{' ms' if metric == 'latency_p95' else '/s' if metric == 'requests_per_sec' else ''}"
 
 
+METRICS = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
+
+
 def standing_out(samples: List[Json]) -> str:
     """Return the metrics whose mean is far from that before the deployment: levels only, the server judges."""
     found = []
@@ -598,7 +628,6 @@ def standing_out(samples: List[Json]) -> str:
     return ", ".join(found) or ("nothing stands out" if any_after else "")
 
 
-METRICS = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
 HEADERS = ("check", "before", "after", "limit", "result")
 
 
@@ -734,7 +763,7 @@ def keep(system: str, values: Dict[str, str], dotenv: Optional[str]) -> None:
 def agent(*arguments: str, text: str = "") -> None:
     """Call Buildkite's agent, where it is there."""
     if shutil.which("buildkite-agent"):
-        try:
+        try:  # what Buildkite shows of a verdict does not decide on it
             subprocess.run(
                 ["buildkite-agent", *arguments],
                 input=text.encode(),
@@ -779,10 +808,14 @@ class Client:
     def __init__(self, options: argparse.Namespace, screen: Screen, server: Server) -> None:
         self.options, self.screen, self.server = options, screen, server
         self.env = dict(os.environ)
-        self.system = detect(self.env).system
+        self.build = detect(self.env)
         self.so_far = ""
 
     # the id between the steps of a pipeline
+
+    def key(self) -> Optional[str]:
+        """Return the idempotency key of this pipeline: given, else as the CI system says."""
+        return self.options.key or self.build.fields.get("idempotency_key")
 
     def remember(self, deployment: str) -> None:
         try:
@@ -793,13 +826,13 @@ class Client:
 
     def remembered(self) -> str:
         """Return the id of the deployment of this pipeline, NOTHING or ""."""
-        given = getattr(self.options, "deployment", None) or self.env.get("SEQPULSE_DEPLOYMENT_ID", "")
+        given = self.options.deployment or self.env.get("SEQPULSE_DEPLOYMENT_ID", "")
         if not given:
             try:
                 with open(self.options.id_file, encoding="ascii") as file:
                     given = file.read(200).strip()
             except (OSError, ValueError):
-                return ""
+                return ""  # it is found by the pipeline's key
         if given == NOTHING:
             return given
         try:
@@ -813,9 +846,9 @@ class Client:
         if found:
             return found
         query = {"limit": "20", **({"environment": self.options.env} if self.options.env else {})}
-        answer = ask(self.server, "/deployments?" + urllib.parse.urlencode(query), None, self.options.retry_for)
+        answer = ask(self.server, "/deployments?" + urllib.parse.urlencode(query), self.options.retry_for)
         rows = items(answer, "results")
-        key = self.options.key or detect(self.env).fields.get("idempotency_key")
+        key = self.key()
         named = [row for row in rows if key and row.get("idempotency_key") == key]
         if key and not named and self.options.command == "wait":
             raise Failed(NO_VERDICT, "this pipeline has begun no deployment: call trigger first")
@@ -837,10 +870,10 @@ class Client:
         given = {name: getattr(options, name) for name in names if getattr(options, name)}
         if options.build_url:
             given["url"] = options.build_url
-        fields = commit_fields({**detect(self.env).fields, **given})
+        fields = commit_fields({**self.build.fields, **given})
         # Without a CI system each call is an attempt of its own, and its repetition the same one.
-        key = options.key = options.key or fields.pop("idempotency_key", "") or f"local-{uuid.uuid4()}"
-        body: Json = {**fields, "env": options.env, "idempotency_key": key, "wait_for_pre": True}
+        options.key = self.key() or f"local-{uuid.uuid4()}"
+        body: Json = {**fields, "env": options.env, "idempotency_key": options.key, "wait_for_pre": True}
         if options.force:
             body["force"] = True
         for name in ("reason", "settle_seconds", "metrics_endpoint"):
@@ -855,7 +888,7 @@ class Client:
         body = self.body()
         forget(self.options.id_file)
         try:
-            answer = ask(self.server, "/deployments/trigger", body, self.options.retry_for)
+            answer = ask(self.server, "/deployments/trigger", self.options.retry_for, body)
         except Failed as error:
             if error.code == UNREACHABLE and self.options.on_unreachable == "pass":
                 self.remember(NOTHING)
@@ -875,7 +908,11 @@ class Client:
         if pre.get("status") in ("failed", "pending"):
             self.screen.note(f"no sample of the old version: {clean(pre.get('message') or pre.get('status'))}")
         self.screen.note(self.server.page(deployment))
-        keep(self.system, {"deployment_id": deployment, "number": clean(answer.get("number"), 20)}, self.options.dotenv)
+        keep(
+            self.build.system,
+            {"deployment_id": deployment, "number": clean(answer.get("number"), 20)},
+            self.options.dotenv,
+        )
         return deployment, answer
 
     def do_trigger(self) -> int:
@@ -890,11 +927,11 @@ class Client:
         if deployment:
             body["deployment_id"] = deployment
         else:
-            key = self.options.key or detect(self.env).fields.get("idempotency_key")
+            key = self.key()
             if not self.options.env:
                 raise Failed(USAGE, "which deployment? Pass --deployment, or --env to find it there")
             body.update({"env": self.options.env, **({"idempotency_key": key} if key else {})})
-        answer = ask(self.server, "/deployments/finish", body, patience_s)
+        answer = ask(self.server, "/deployments/finish", patience_s, body)
         self.screen.note(f"finish ({clean(result, 40)}): {clean(answer.get('message') or answer.get('status'))}")
         if answer.get("status") == "not_found":
             raise Failed(REFUSED, "this project has no such deployment", answer)
@@ -928,9 +965,9 @@ class Client:
         show_verdict(self.screen, answer, page)
         if answer.get("message"):
             self.screen.note(clean(answer.get("message")))
-        annotate(self.system, answer, page)
+        annotate(self.build.system, answer, page)
         values = {name: clean(answer.get(name), 60) for name in ("verdict", "gate", "confidence")}
-        keep(self.system, {"deployment_id": deployment, **values, "exit_code": str(code)}, self.options.dotenv)
+        keep(self.build.system, {"deployment_id": deployment, **values, "exit_code": str(code)}, self.options.dotenv)
         self.screen.json(answer, code)
         return code
 
@@ -951,7 +988,7 @@ class Client:
                     hold_s=hold_s,
                     tick=functools.partial(self.progress, seen, deadline),
                 )
-                found = self.verdict_in(answer)
+                found = verdict_in(answer)
                 if found is not None:
                     return found
                 wanted = answer.retry_after or 0.0
@@ -975,25 +1012,10 @@ class Client:
             if now + pause >= deadline:
                 why = problem or "pending: " + self.counted(seen)
                 raise Failed(NO_VERDICT, f"no verdict within {self.options.timeout:g} s ({why})", seen)
+            # In steps, for the time that is shown.
             while time.monotonic() < now + pause:
                 self.progress(seen, deadline)
                 time.sleep(min(1.0, max(0.01, now + pause - time.monotonic())))
-
-    @staticmethod
-    def verdict_in(answer: Answer) -> Optional[Json]:
-        """Return the verdict of an answer, None where to ask again. Raises Failed, NoAnswer."""
-        body = answer.body
-        if answer.status == 200 and body is not None and body.get("gate") in ("pass", "fail"):
-            return body
-        if answer.status == 202 and body is not None:
-            return None
-        if answer.status < 400:
-            raise foreign(answer)
-        if answer.status == 409 and body is not None:
-            raise Failed(NO_VERDICT, f"there will be no verdict: {said(answer)}", body)
-        if answer.status < 500 and answer.status not in (408, 429):
-            raise refused(answer)
-        return None
 
     def findings(self, deployment: str) -> str:
         """Return what stands out in the samples so far. The verdict does not need it: no answer is no error."""
@@ -1077,7 +1099,7 @@ class Client:
         deployment = self.find()
         if deployment == NOTHING:
             return self.skipped()
-        answer = ask(self.server, f"/deployments/{deployment}", None, self.options.retry_for)
+        answer = ask(self.server, f"/deployments/{deployment}", self.options.retry_for)
         show = self.screen.show
         show(f"deployment #{clean(answer.get('number'), 20)} in {clean(answer.get('environment'))}")
         message = (str(answer.get("commit_message") or "").splitlines() or [""])[0]
@@ -1104,24 +1126,16 @@ class Client:
         if deployment == NOTHING:
             return self.skipped()
         path = f"/deployments/{deployment}/verdict"
-        deadline = time.monotonic() + self.options.retry_for
-        while True:
-            problem, final = "", False
-            try:
-                answer = self.server.call(path)
-                found = self.verdict_in(answer)
-                if found is not None:
-                    explain(self.screen, found, self.server.page(deployment))
-                    self.screen.json(found, PASSED)
-                    return PASSED
-                if answer.status == 202:
-                    raise Failed(NO_VERDICT, f"no verdict yet: {self.counted(answer.body or {})}", answer.body)
-                problem, pause = f"HTTP {answer.status}: {said(answer) or answer.what}", answer.retry_after or 2.0
-            except NoAnswer as error:
-                problem, pause, final = str(error), 2.0, error.final
-            if final or time.monotonic() + pause > deadline:
-                raise Failed(UNREACHABLE, f"{self.server.url} cannot be reached: {problem}")
-            time.sleep(pause)
+        answer = ask(self.server, path, self.options.retry_for, read=self.standing)
+        explain(self.screen, answer, self.server.page(deployment))
+        self.screen.json(answer, PASSED)
+        return PASSED
+
+    def standing(self, answer: Answer) -> Optional[Json]:
+        """Return the verdict, None where to ask again. Raises Failed, also for a pending one, and NoAnswer."""
+        if answer.status == 202 and answer.body is not None:
+            raise Failed(NO_VERDICT, f"no verdict yet: {self.counted(answer.body)}", answer.body)
+        return verdict_in(answer)
 
 
 class Child:
@@ -1198,10 +1212,8 @@ def minutes(seconds: float) -> str:
 
 
 def forget(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):  # mostly there is none; what cannot be removed is told when it is written
         os.remove(path)
-    except OSError:
-        pass
 
 
 def read_file(path: str, option: str) -> str:
@@ -1242,7 +1254,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print the server's answer instead of text")
     common.add_argument(
         "--on-unreachable",
-        choices=("pass", "fail"),
+        choices=ON_UNREACHABLE,
         default=env.get("SEQPULSE_ON_UNREACHABLE") or "fail",
         help="whether the pipeline goes on without SeqPulse",
     )
@@ -1269,7 +1281,7 @@ def parser() -> argparse.ArgumentParser:
     gate = Parser(add_help=False)
     gate.add_argument(
         "--fail-on",
-        choices=("warning", "rollback", "never"),
+        choices=FAIL_ON,
         default=env.get("SEQPULSE_FAIL_ON") or "rollback",
         help="from which verdict on the exit code is not 0",
     )
@@ -1283,8 +1295,7 @@ def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     top = Parser(prog="seqpulse", description=description, formatter_class=raw)
     top.add_argument("--version", action="version", version=f"seqpulse {VERSION}", help="print the version")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    commands.required = True
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands.add_parser("trigger", parents=[common, deploy], help="a deployment begins")
     finish = commands.add_parser("finish", parents=[common, one], help="it is complete")
     finish.add_argument("result", nargs="?", metavar="RESULT", help="success, failed, cancelled or your CI's word")
@@ -1349,7 +1360,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         if reconfigure is not None:
             reconfigure(errors="replace")
     options = parser().parse_args(arguments)
-    for name, allowed in (("on_unreachable", ("pass", "fail")), ("fail_on", ("warning", "rollback", "never"))):
+    # argparse checks options, not what variables set as their defaults.
+    for name, allowed in (("on_unreachable", ON_UNREACHABLE), ("fail_on", FAIL_ON)):
         if getattr(options, name, allowed[0]) not in allowed:
             write(f"seqpulse: SEQPULSE_{name.upper()} has to be one of {', '.join(allowed)}", sys.stderr)
             return USAGE
