@@ -9,13 +9,11 @@ Single calls, of any method, are made by `outbound.session`, which guarantees th
 """
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
-import certifi
 import pycurl
 
 from explain.facts import Fact
@@ -25,7 +23,7 @@ from outbound.headers import check_values, default_headers
 from outbound.polling import READ, WRITE, Poll
 from outbound.resolver import Resolver
 from outbound.system_errors import problem_of
-from outbound.transfer import Limits, OutboundError, Response, Transfer, Waiting, timed_out
+from outbound.transfer import Limits, OutboundError, Response, Transfer, Waiting, ca_file, timed_out
 
 __all__ = ["Endpoint", "EndpointError", "Fetcher", "Headers", "OutboundError", "Response", "parse_endpoint"]
 
@@ -120,7 +118,7 @@ class Fetcher:
         self._soon = False
         self._closed = False
         self._overdue_check = self._loop.call_later(_OVERDUE_AFTER_S, self._end_overdue)
-        self._ca_file = os.environ.get("SSL_CERT_FILE") or certifi.where()
+        self._ca_file = ca_file()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)

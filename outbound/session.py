@@ -23,7 +23,7 @@ from explain.facts import Fact
 from outbound.addresses import AllowList
 from outbound.endpoints import EndpointError, parse_endpoint
 from outbound.headers import check_values, default_headers
-from outbound.transfer import Limits, OutboundError
+from outbound.transfer import Limits, OutboundError, shown
 from outbound.wire import Transport, Wire
 
 DEADLINE_S = 10.0
@@ -181,7 +181,7 @@ class _Exchange:
                     break
                 body += piece
             else:
-                content_type = "".join(filter(str.isprintable, answer.headers.get("Content-Type", "")))[:300]
+                content_type = shown(answer.headers.get("Content-Type", ""))
                 raise self.wire.unusable("too_large", Fact("large_body", {"bytes": most}), content_type=content_type)
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from None

@@ -5,6 +5,7 @@ import socket
 import struct
 from typing import Any, Literal, NamedTuple
 
+import certifi
 import pycurl
 
 from explain.errors import ExplainedError
@@ -78,6 +79,11 @@ class Limits(NamedTuple):
     def max_wire_bytes(self) -> int:
         """Return how much may be received in all: small chunks and TLS need a multiple of what they carry."""
         return 4 * (self.max_bytes + self.max_header_bytes)
+
+
+def ca_file() -> str:
+    """Return the file of the certificate authorities to trust."""
+    return os.environ.get("SSL_CERT_FILE") or certifi.where()
 
 
 def timed_out(endpoint: Endpoint, timeout_s: float, phase: Waiting) -> OutboundError:
@@ -290,10 +296,10 @@ class Transfer:
             problem = problem_of(OSError(number, os.strerror(number)) if number else OSError())
             return OutboundError("refused", host=host, problem=problem)
         if code in _TLS_CODES:
-            return OutboundError("tls", host=host, text=_shown(text))
+            return OutboundError("tls", host=host, text=shown(text))
         if code in _BROKEN_CODES:
             return self._unusable("protocol", Fact(_BROKEN_CODES[code]))
-        problem = Fact("libcurl_error", {"text": _shown(text), "number": code})
+        problem = Fact("libcurl_error", {"text": shown(text), "number": code})
         return OutboundError("other", problem=problem)
 
     def _phase(self) -> Waiting:
@@ -317,7 +323,7 @@ class Transfer:
         return self._too_large(Fact("large_headers", {"bytes": self._limits.max_header_bytes}))
 
     def _too_large(self, problem: Fact) -> OutboundError:
-        return self._unusable("too_large", problem, content_type=_shown(self._content_type()))
+        return self._unusable("too_large", problem, content_type=shown(self._content_type()))
 
     def _content_type(self) -> str:
         # Raw: pycurl would raise for bytes that are no UTF-8, and it is the server that chooses them.
@@ -336,6 +342,6 @@ def bytes_received(descriptor: int) -> int:
     return int(TCP_INFO_BYTES_RECEIVED.unpack(about)[0]) if len(about) == TCP_INFO_BYTES_RECEIVED.size else 0
 
 
-def _shown(text: str) -> str:
-    """Return libcurl's message, truncated and without control characters: parts may come from the server."""
+def shown(text: str) -> str:
+    """Return a text, truncated and without control characters: it, or parts of it, may come from the server."""
     return "".join(character if character.isprintable() else " " for character in text)[:300].strip()

@@ -1,14 +1,12 @@
 """One TCP connection, with or without TLS: to an address that was checked, within one deadline, with counted bytes."""
 
 import contextlib
-import os
 import socket
 import ssl
 from functools import lru_cache
 from time import monotonic
 from typing import Protocol
 
-import certifi
 from urllib3.util.ssltransport import SSLTransport
 
 from explain.facts import Fact
@@ -16,7 +14,7 @@ from outbound.addresses import AllowList, refusal
 from outbound.endpoints import Endpoint
 from outbound.resolver import addresses_of
 from outbound.system_errors import problem_of
-from outbound.transfer import MAX_REPORTS, RECEIVE_BUFFER, Limits, OutboundError, Waiting, timed_out
+from outbound.transfer import MAX_REPORTS, RECEIVE_BUFFER, Limits, OutboundError, Waiting, ca_file, timed_out
 
 # Each piece costs a call of the system. Larger answers come in more of them.
 USUAL_PIECE_BYTES = 1024
@@ -67,10 +65,9 @@ class Wire:
     def encrypted(self) -> "Transport":
         """Agree on TLS; the certificate must be for the host's name. Raises OutboundError."""
         self.waiting = "encryption"
-        ca_file = os.environ.get("SSL_CERT_FILE") or certifi.where()
         try:
             # It reads from and writes to the wire, which a socket of `ssl` would replace: these bytes are counted.
-            return SSLTransport(self, _tls_context(ca_file), self.endpoint.host.rstrip("."))  # type: ignore[arg-type]
+            return SSLTransport(self, _tls_context(ca_file()), self.endpoint.host.rstrip("."))  # type: ignore[arg-type]
         except OSError as error:
             raise self.tls_error(error) from None
 
@@ -163,8 +160,8 @@ class Wire:
 
 
 @lru_cache(maxsize=4)
-def _tls_context(ca_file: str) -> ssl.SSLContext:
+def _tls_context(authorities: str) -> ssl.SSLContext:
     """Return the context that all connections share: reading the authorities takes some 30 ms."""
-    context = ssl.create_default_context(cafile=ca_file)
+    context = ssl.create_default_context(cafile=authorities)
     context.set_alpn_protocols(["http/1.1"])
     return context
