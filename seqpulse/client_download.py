@@ -23,7 +23,7 @@ class ClientView(View):
     @method_decorator(condition(etag_func=etag))
     def get(self, request: HttpRequest) -> HttpResponse:
         response = HttpResponse(client_file()[0], content_type="text/x-python; charset=utf-8")
-        # Kept by caches, asked for at every use: an old client must not outlive an upgrade by long.
+        # Caches ask again after five minutes: an old client must not outlive an upgrade by long.
         response["Cache-Control"] = "public, max-age=300, must-revalidate"
         response["Content-Disposition"] = 'inline; filename="seqpulse.py"'
         return response
