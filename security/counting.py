@@ -81,7 +81,7 @@ class RedisCounters(PostgresCounters):
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Increment and return the count."""
-        from redis import RedisError  # noqa: PLC0415
+        from redis import RedisError  # noqa: PLC0415  (installed where REDIS_URL is set)
 
         if time.monotonic() >= RedisCounters.away_until:
             try:

@@ -98,7 +98,7 @@ class World(Site):
         Returns: (deployment id, project id) of each.
         """
         from projects.services import create_project  # noqa: PLC0415  (needs the settings)
-        from security.encryption import encrypt  # noqa: PLC0415
+        from security.encryption import encrypt  # noqa: PLC0415  (needs the settings)
 
         projects = [
             create_project(f"project {secrets.token_hex(4)}", environment="first", plan="free").project.pk
