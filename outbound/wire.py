@@ -114,10 +114,11 @@ class Wire:
     def _connected(self, addresses: list[str]) -> socket.socket:
         problem: Fact | None = None
         for position, address in enumerate(addresses):
+            # None of them may use up the time of the others.
+            patience_s = self._left_s() / (len(addresses) - position)
             connection = self._new_socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
             try:
-                # None of them may use up the time of the others.
-                connection.settimeout(self._left_s() / (len(addresses) - position))
+                connection.settimeout(patience_s)
                 connection.connect((address, self.endpoint.port))
             except TimeoutError:
                 problem = None
