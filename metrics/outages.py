@@ -38,7 +38,7 @@ def key_of(environment_id: int) -> str:
 
 
 def note_failures(jobs: Sequence[Ended]) -> None:
-    """Count collections that failed for good, in the transaction that ends them, and tell what is to be told."""
+    """Count collections that failed for good, in the transaction that ends them, and emit the events of outages."""
     failed = {job.id: job.error_code for job in jobs if job.status == "failed" and job.error_code not in NOT_ASKED}
     if not failed:
         return
@@ -50,11 +50,11 @@ def note_failures(jobs: Sequence[Ended]) -> None:
     signs = Counter(environments.values())
     found = incidents.seen({key_of(pk): count for pk, count in signs.items()})
     refused = {pk for pk, code in codes.items() if code == REFUSED and kind_of(found[key_of(pk)]) != SIGNATURE}
-    silent = answered_before(pk for pk in codes if codes[pk] != REFUSED and crosses(found[key_of(pk)], signs[pk]))
-    tell(found, {**dict.fromkeys(silent, SILENT), **dict.fromkeys(refused, SIGNATURE)}, codes)
+    silent = answered_before(pk for pk in codes if codes[pk] != REFUSED and begins_outage(found[key_of(pk)], signs[pk]))
+    emit_outages(found, {**dict.fromkeys(silent, SILENT), **dict.fromkeys(refused, SIGNATURE)}, codes)
 
 
-def crosses(incident: Incident, new_signs: int) -> bool:
+def begins_outage(incident: Incident, new_signs: int) -> bool:
     """Return whether these signs make it an outage."""
     return not incident.severity and incident.signs - new_signs < SILENT_AFTER <= incident.signs
 
@@ -73,17 +73,17 @@ def answered_before(environment_ids: Iterable[int]) -> list[int]:
         return [pk for (pk,) in cursor.fetchall()]
 
 
-def tell(found: dict[str, Incident], kinds: dict[int, str], codes: dict[int, str]) -> None:
-    """Write the events of these environments, and in their incidents what their end has to know."""
+def emit_outages(found: dict[str, Incident], kinds: dict[int, str], codes: dict[int, str]) -> None:
+    """Write the events of these environments, and in their incidents what the event of their end needs."""
     events = []
     environments = Environment.objects.select_related("project").only("name", "project__name", "project__team_id")
     for environment in environments.filter(pk__in=kinds) if kinds else ():
         kind, incident = kinds[environment.pk], found[key_of(environment.pk)]
         names = {"project": environment.project.name, "environment": environment.name}
         place = (environment.project.team_id, environment.project_id, environment.pk)
-        said = {**names, "times": incident.signs, "reason": codes[environment.pk]}
+        parameters = {**names, "times": incident.signs, "reason": codes[environment.pk]}
         # Once per incident, whoever counts it.
-        events.append(NewEvent(kind, *place, key=f"{kind} {incident.pk}", parameters=said))
+        events.append(NewEvent(kind, *place, key=f"{kind} {incident.pk}", parameters=parameters))
         incident.severity = incidents.graver(incident.severity, KINDS[kind].severity)
         incident.parameters = {"kind": kind, "place": place, "names": names}
     incidents.told(found[key_of(pk)] for pk in kinds)
@@ -93,12 +93,12 @@ def tell(found: dict[str, Incident], kinds: dict[int, str], codes: dict[int, str
 def note_answers(environment_ids: Iterable[int]) -> None:
     """End the incidents of endpoints that answered, in the transaction that stores their samples. One statement."""
     over = incidents.close(key_of(pk) for pk in environment_ids)
-    emit_all(answers(incident) for incident in over.values() if incident.severity)
+    emit_all(end_of(incident) for incident in over.values() if incident.severity)
 
 
-def answers(incident: Incident) -> NewEvent:
+def end_of(incident: Incident) -> NewEvent:
     """Return the event that an endpoint answers again: as grave as what it ends, for those who were told that."""
-    said: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         **incident.parameters["names"],
         "was": kind_of(incident),
         "since": incident.opened_at.isoformat(),
@@ -106,4 +106,4 @@ def answers(incident: Incident) -> NewEvent:
     }
     team, project, environment = incident.parameters["place"]
     severity = Severity(incident.severity)
-    return NewEvent("endpoint_answers", team, project, environment, severity=severity, parameters=said)
+    return NewEvent("endpoint_answers", team, project, environment, severity=severity, parameters=parameters)
