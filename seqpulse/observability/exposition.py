@@ -47,7 +47,7 @@ def from_database() -> list[Metric]:
         return [database_up(0)]
     words = "1 where the database can be written, 0 where it can only be read."
     can_write = GaugeMetricFamily("seqpulse_database_writable", words, value=writable)
-    return [database_up(1), can_write, *counters(counted), *now(gauges), *untold(waiting)]
+    return [database_up(1), can_write, *counters(counted), *now(gauges), *deliveries(waiting)]
 
 
 def database_up(value: int) -> Metric:
@@ -120,7 +120,7 @@ def now(gauges: Gauges) -> Iterator[Metric]:
         yield GaugeMetricFamily(name, words, value=value)
 
 
-def untold(waiting: Waiting) -> Iterator[Metric]:
+def deliveries(waiting: Waiting) -> Iterator[Metric]:
     """Yield the gauges of deliveries."""
     words = "Deliveries of events that wait, due or not."
     yield gauge("seqpulse_notifications_pending", words, channel_kind=waiting.number)
