@@ -63,7 +63,7 @@ class Joined:
 
 
 def hash_token(token: str) -> str:
-    """Return the token's SHA-256 in hex. A token has 256 random bits, so no slower hash is needed."""
+    """Return the token's SHA-256 in hex. A token has 192 random bits or more, so no slower hash is needed."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -258,8 +258,8 @@ def public_links(world: World) -> Iterator[Any]:
     page = f"/dashboard/projects/{world.place.project.uuid}/links/"
     given = {"title": "own", "language": "en"}
     for kind, chosen in (("badge", []), ("page", []), ("page", [world.place.environment.pk]), ("feed", [])):
-        yield world.boss.post(page, {**given, "kind": kind, "environments": chosen, "form_token": kind})
-    yield world.boss.post(page, {**given, "kind": "feed", "form_token": "feed"}, follow=True)
+        yield world.boss.post(page, {**given, "kind": kind, "environments": chosen, "sent": kind})
+    yield world.boss.post(page, {**given, "kind": "feed", "sent": "feed"}, follow=True)
     with patch("dashboard.public.links.MOST_LINKS", 0):
         yield world.boss.post(page, {**given, "kind": "feed"})
     yield world.boss.post(f"{page}{world.place.project.public_links.latest('pk').pk}/revoke/", follow=True)

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -18,9 +19,9 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from analysis.models import DeploymentVerdict
+from dashboard.deployments.queries import with_latest
 from dashboard.i18n import message
-from dashboard.labels import Status, status_by_name, status_of
-from deployments.models import Deployment
+from dashboard.labels import Status, status_by_name
 from projects.models import Environment, LinkKind, PublicLink
 from projects.public_links import find
 from security.limits import Caller, Limit, limited
@@ -34,7 +35,7 @@ OTHER = "#57606a"
 LETTER, AROUND = 6.8, 6
 
 
-def shown(kind: LinkKind) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponseBase]]:
+def for_link(kind: LinkKind) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponseBase]]:
     """Find the link of this kind, for a view that gets it instead of the token.
 
     Feeds and badges are in the link's language, whoever reads them; pages in the reader's.
@@ -59,12 +60,12 @@ def shown(kind: LinkKind) -> Callable[[Callable[..., HttpResponse]], Callable[..
     return decorate
 
 
-def environments_of(link: PublicLink) -> list[Environment]:
-    """Return the environments that a link shows, by name."""
-    rows = Environment.objects.filter(project=link.project, deleting_at__isnull=True)
+def environments_of(link: PublicLink) -> QuerySet[Environment]:
+    """Return the environments that a link shows."""
+    rows = Environment.objects.not_deleted().filter(project=link.project)
     if link.environments or link.kind != LinkKind.FEED:
         rows = rows.filter(pk__in=link.environments)
-    return list(rows.order_by("name"))
+    return rows
 
 
 def cached(
@@ -94,11 +95,14 @@ class Feed(Atom1Feed):
         return made
 
 
-@shown(LinkKind.FEED)
+@for_link(LinkKind.FEED)
 def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
     """Answer with the latest verdicts as Atom (RFC 4287)."""
     environments = {one.pk: one for one in environments_of(link)}
-    rows = DeploymentVerdict.objects.filter(deployment__environment_id__in=list(environments))
+    # By project as well, whose index has the order: else the verdicts of all of its deployments are sorted.
+    rows = DeploymentVerdict.objects.filter(
+        deployment__project=link.project, deployment__environment_id__in=list(environments)
+    )
     base = settings.SEQPULSE_PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")
     page = base + reverse("dashboard:project", args=[link.project.uuid])
     made = Feed(
@@ -129,7 +133,7 @@ def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
 # --- the badge ------------------------------------------------------------------------------------------------------
 
 
-@shown(LinkKind.BADGE)
+@for_link(LinkKind.BADGE)
 def badge(request: HttpRequest, link: PublicLink) -> HttpResponse:
     """Answer with the state of an environment as a small picture."""
     states = states_of(link)
@@ -153,20 +157,17 @@ def badge(request: HttpRequest, link: PublicLink) -> HttpResponse:
 
 
 def states_of(link: PublicLink) -> list[tuple[Environment, Status | None, datetime | None]]:
-    """Return the environments with the state of their latest deployment, and since when."""
-    environments = environments_of(link)
-    rows = Deployment.objects.filter(environment__in=environments).order_by("environment_id", "-started_at", "-pk")
-    latest = {row.environment_id: row for row in rows.distinct("environment_id").select_related("verdict")}
+    """Return the environments by name, with the state of their latest deployment, and since when."""
     return [
-        (one, status_of(latest[one.pk]), latest[one.pk].started_at) if one.pk in latest else (one, None, None)
-        for one in environments
+        (one, one.latest.status, one.latest.deployment.started_at) if one.latest else (one, None, None)
+        for one in with_latest(environments_of(link))
     ]
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-@shown(LinkKind.PAGE)
+@for_link(LinkKind.PAGE)
 def project(request: HttpRequest, link: PublicLink) -> HttpResponse:
     """Show the states of the chosen environments."""
     response = render(request, "dashboard/public/project.html", {"link": link, "states": states_of(link)})

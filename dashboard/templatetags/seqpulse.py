@@ -287,7 +287,7 @@ def within(path: str, address: str) -> bool:
 
 
 @register.simple_tag
-def state_behind(path: str | None) -> Any:
+def linked_state(path: str | None) -> Any:
     """Return the state of the deployment whose page has this path, as a text; "" for everything else.
 
     For the previews of links: a stranger who has a deployment's address learns this word, and no name.
@@ -299,5 +299,7 @@ def state_behind(path: str | None) -> Any:
     if match.view_name != "dashboard:deployment":
         return ""
     rows = Deployment.objects.filter(environment__deleting_at=None, project__deleting_at=None)
-    found = rows.select_related("verdict").filter(uuid=match.kwargs["uuid"]).first()
+    # Without the wide columns of deployments and verdicts: pages of sign-in ask this for whoever comes.
+    narrow = rows.select_related("verdict").only("state", "verdict__verdict")
+    found = narrow.filter(uuid=match.kwargs["uuid"]).first()
     return labels.status_of(found).label if found is not None else ""

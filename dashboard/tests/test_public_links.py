@@ -6,12 +6,13 @@ import pytest
 from django.test import Client
 from lxml import etree
 
+from accounts.invitations import hash_token
 from accounts.models import Role
 from accounts.tests.factories import make_membership
 from analysis.tests.factories import make_verdict
 from deployments.tests.factories import make_deployment
 from projects.models import Project, PublicLink
-from projects.public_links import digest_of, make_link
+from projects.public_links import make_link
 from projects.tests.factories import make_environment
 
 pytestmark = pytest.mark.django_db
@@ -88,7 +89,7 @@ def test_a_link_that_is_unknown_revoked_or_of_another_kind_is_not_found(
     found = {name: client.get(PATHS[kind].format(token)).status_code for name, token in tokens.items()}
     assert found == {name: 200 if name == kind else 404 for name in PATHS}
     assert client.get(PATHS[kind].format("spl_nothing")).status_code == 404
-    PublicLink.objects.filter(digest=digest_of(tokens[kind])).delete()
+    PublicLink.objects.filter(digest=hash_token(tokens[kind])).delete()
     assert client.get(PATHS[kind].format(tokens[kind])).status_code == 404
 
 
