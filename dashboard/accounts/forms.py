@@ -128,10 +128,10 @@ def zones_by_region() -> tuple[tuple[Any, tuple[tuple[str, str], ...]], ...]:
     )
 
 
-def zone_choices(chosen: str) -> list[Any]:
-    """Return the choices of the select, including an old name that was chosen elsewhere."""
-    known = {name for _region, names in zones_by_region() for name, _city in names}
-    return [("", _("UTC")), *zones_by_region(), *([(chosen, chosen)] if chosen and chosen not in known else [])]
+def zone_choices(chosen: str, utc: str = "") -> list[Any]:
+    """Return the choices of the select, including an old name that was chosen elsewhere. utc: the value of UTC."""
+    known = {utc, *(name for _region, names in zones_by_region() for name, _city in names)}
+    return [(utc, _("UTC")), *zones_by_region(), *([(chosen, chosen)] if chosen and chosen not in known else [])]
 
 
 def city_of(zone: str) -> str:

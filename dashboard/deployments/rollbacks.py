@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.translation import get_language
-
 from accounts.permissions import Action
+from common.validation import localized
 from dashboard.deployments.queries import Detail
 from dashboard.labels import Status, verdict_of
-from explain.rendering import render
 from notifications.headlines import fact_of
 from notifications.models import AttemptState, Result, RollbackAttempt
 from notifications.rollbacks.attempts import why_not
@@ -42,7 +40,7 @@ class RollbackView:
 
 def rollback_view(detail: Detail) -> RollbackView | None:
     """Return what the page shows of the rollback: None where there is none and none is possible."""
-    deployment, language = detail.deployment, get_language() or "en"
+    deployment = detail.deployment
     attempt: RollbackAttempt | None = getattr(deployment, "rollback_attempt", None)
     why = why_not(deployment)
     if attempt is None and why is not None:
@@ -56,8 +54,8 @@ def rollback_view(detail: Detail) -> RollbackView | None:
     return RollbackView(
         attempt=attempt,
         status=status,
-        error=render(error, language) if error else "",
-        why_not=render(why, language) if why and waiting else "",
+        error=localized(error) if error else "",
+        why_not=localized(why) if why and waiting else "",
         may_approve=waiting and why is None and Action.APPROVE_ROLLBACK in detail.actions,
         verdict=verdict_of(attempt.rollback) if attempt is not None and attempt.rollback else None,
     )

@@ -3,13 +3,12 @@
 import re
 from collections.abc import Mapping
 from typing import Any
-from zoneinfo import available_timezones
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team
-from dashboard.accounts.forms import zones_by_region
+from dashboard.accounts.forms import zone_choices
 from notifications.channels.base import ChannelKind, Field
 from notifications.models import Channel
 from notifications.recipients import MOST_ADDRESSES, addresses_in, wrong_in
@@ -17,7 +16,7 @@ from notifications.words import CHOICES
 from outbound.endpoints import EndpointError, parse_endpoint
 from projects.models import Environment, Project
 
-MOST_CONFIGURED = 2048
+MAX_LENGTH = 2048
 DEFAULTED = ("least_severity", "language", "cooldown_s", "time_zone")
 RULES = (
     "name",
@@ -35,7 +34,7 @@ RULES = (
 )
 
 
-class Configured(forms.CharField):
+class ConfigField(forms.CharField):
     """A field of a kind. What is hidden may be left empty once it is stored."""
 
     def __init__(self, field: Field, *, stored: bool) -> None:
@@ -46,7 +45,7 @@ class Configured(forms.CharField):
         help_text: Any = _("Stored. Leave it empty to keep it.") if stored and field.hidden else field.help
         label: Any = field.label
         super().__init__(
-            label=label, help_text=help_text, required=required, max_length=MOST_CONFIGURED, widget=widget(attributes)
+            label=label, help_text=help_text, required=required, max_length=MAX_LENGTH, widget=widget(attributes)
         )
         self.field = field
 
@@ -130,17 +129,11 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # cannot be subsc
             del fields["weekly"]
         for name in DEFAULTED:
             fields[name].required = False
-        fields["time_zone"].choices = [("UTC", "UTC"), *zones_by_region()]
+        fields["time_zone"].choices = zone_choices(self.initial["time_zone"], utc="UTC")
         for field in kind.fields:
-            made = Configured(field, stored=bool(stored.get(field.name)))
+            made = ConfigField(field, stored=bool(stored.get(field.name)))
             made.initial = "" if field.hidden else stored.get(field.name, "")
             fields[f"config-{field.name}"] = made
-
-    def clean_time_zone(self) -> str:
-        zone: str = self.cleaned_data["time_zone"]
-        if zone and zone not in available_timezones():
-            raise forms.ValidationError(_("Pick one such as Europe/Paris."))
-        return zone
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data

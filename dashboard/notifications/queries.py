@@ -12,12 +12,13 @@ from django.urls import reverse
 
 from accounts.models import Team, User
 from accounts.permissions import Actions, actions_in
+from common.validation import localized
 from dashboard.labels import Status
-from explain.facts import Fact, NotAFact
-from explain.rendering import render
 from notifications.channels import channel_kind
+from notifications.channels.base import Settings
 from notifications.channels.slack import SlackBot
 from notifications.delivering import reveal
+from notifications.headlines import fact_of
 from notifications.models import Channel, Delivery, DeliveryState
 from notifications.words import EVENT_NAMES
 from projects.models import Environment
@@ -44,14 +45,17 @@ class ChannelRow:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """A delivery of the log. why: the last error in the reader's language; may_resend: whether it has ended."""
+    """A delivery of the log. why: the last error in the reader's language."""
 
     delivery: Delivery
     status: Status
     event: Any
     environment: str
     why: str
-    may_resend: bool
+
+    @property
+    def may_resend(self) -> bool:
+        return self.delivery.state != DeliveryState.PENDING
 
 
 def channel_of(user: User, uuid: Any) -> tuple[Channel, Actions]:
@@ -60,17 +64,18 @@ def channel_of(user: User, uuid: Any) -> tuple[Channel, Actions]:
     return channel, actions_in(user, channel.team)
 
 
-def place_of(channel: Channel) -> str:
-    kind, config = channel_kind(channel.kind), reveal(channel)
+def place_of(channel: Channel, config: Settings | None) -> str:
+    """Return where the messages of a channel with this configuration go, "" where that cannot be read."""
+    kind = channel_kind(channel.kind)
     try:
         return kind.place(config) if kind is not None and config is not None else ""
     except (AttributeError, KeyError, TypeError, ValueError):
         return ""
 
 
-def waiting_of(channel: Channel) -> list[str]:
+def waiting_of(channel: Channel, config: Settings | None) -> list[str]:
     """Return the addresses to which nothing is sent, because their owners did not agree."""
-    kind, config = channel_kind(channel.kind), reveal(channel)
+    kind = channel_kind(channel.kind)
     try:
         return kind.waiting(config, channel.team_id) if kind is not None and config is not None else []
     except (KeyError, TypeError, ValueError):
@@ -88,7 +93,7 @@ def channels_of(team: Team) -> list[ChannelRow]:
     last = Delivery.objects.filter(channel=OuterRef("pk")).order_by("-pk").values("state")[:1]
     rows = Channel.objects.filter(team=team).select_related("project").annotate(last_state=Subquery(last))
     return [
-        ChannelRow(channel, label_of(channel), place_of(channel), STATES.get(channel.last_state))  # type: ignore[attr-defined]
+        ChannelRow(channel, label_of(channel), place_of(channel, reveal(channel)), STATES.get(channel.last_state))  # type: ignore[attr-defined]
         for channel in rows.order_by(Lower("name"), "pk")
     ]
 
@@ -98,7 +103,7 @@ def label_of(channel: Channel) -> Any:
     return channel.kind if kind is None else kind.label
 
 
-def deliveries_of(channel: Channel, language: str) -> list[DeliveryRow]:
+def deliveries_of(channel: Channel) -> list[DeliveryRow]:
     """Return the channel's latest deliveries."""
     rows = list(Delivery.objects.filter(channel=channel).select_related("event").order_by("-pk")[:DELIVERIES_SHOWN])
     ids = {row.event.environment_id for row in rows if row.event.environment_id}
@@ -110,18 +115,13 @@ def deliveries_of(channel: Channel, language: str) -> list[DeliveryRow]:
             status=STATES[row.state],
             event=EVENT_NAMES.get(row.event.kind, row.event.kind),
             environment=names.get(row.event.environment_id or 0, ""),
-            why=words(row.error, language),
-            may_resend=row.state != DeliveryState.PENDING,
+            why=words(row.error),
         )
         for row in rows
     ]
 
 
-def words(stored: Any, language: str) -> str:
-    """Return a stored fact in a language, "" where there is none."""
-    if not stored:
-        return ""
-    try:
-        return render(Fact.from_json(stored), language)
-    except NotAFact:
-        return ""
+def words(stored: Any) -> str:
+    """Return a stored fact in the active language, "" where there is none."""
+    fact = fact_of(stored)
+    return localized(fact) if fact is not None else ""

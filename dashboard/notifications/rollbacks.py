@@ -8,19 +8,19 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.permissions import Action, Actions
 from analysis.models import Via
-from common.validation import validation_error
+from common.validation import localized, validation_error
 from dashboard.deployments.queries import Detail
 from dashboard.deployments.views import detail_and_actions
-from dashboard.notifications.forms import Configured
+from dashboard.notifications.forms import ConfigField
+from dashboard.notifications.reporting import report_test
 from dashboard.page import current_user, page
 from dashboard.policies.queries import environment_of
 from deployments.models import Deployment
-from explain.rendering import render as say
 from notifications.channels.base import Field
 from notifications.channels.webhook import Webhook
 from notifications.rollbacks.attempts import CannotRollBack, approve
@@ -53,8 +53,8 @@ class RollbackForm(forms.Form):
     def __init__(self, policy: RollbackPolicy, data: Any = None) -> None:
         super().__init__(data, initial={"mode": policy.mode, "minutes": policy.verify_within_minutes})
         fields: dict[str, Any] = self.fields
-        fields["url"] = Configured(URL, stored=bool(policy.url))
-        fields["secret"] = Configured(SECRET, stored=bool(policy.secret))
+        fields["url"] = ConfigField(URL, stored=bool(policy.url))
+        fields["secret"] = ConfigField(SECRET, stored=bool(policy.secret))
 
 
 def policy_of(environment: Environment) -> RollbackPolicy:
@@ -87,12 +87,7 @@ def settings(request: HttpRequest, environment: Environment, actions: Actions) -
 def test(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
     """Send a test, which can roll nothing back, and show the receiver's answer."""
     outcome = send_test(environment)
-    answer = " ".join(str(part) for part in (outcome.sent.status, outcome.sent.answer[:200]) if part)
-    if outcome.why is None:
-        messages.success(request, _("The test was sent. The receiver answered: %(answer)s") % {"answer": answer or "–"})
-    else:
-        why = say(outcome.why, get_language() or "en")
-        messages.error(request, _("The test failed: %(why)s. %(answer)s") % {"why": why, "answer": answer})
+    report_test(request, outcome.sent, outcome.why)
     return redirect("dashboard:environment-rollback", environment_id=environment.pk)
 
 
@@ -119,11 +114,11 @@ def show(request: HttpRequest, environment: Environment, actions: Actions, **giv
 @page("POST", of=detail_and_actions, action=Action.APPROVE_ROLLBACK)
 def approval(request: HttpRequest, detail: Detail, actions: Actions) -> HttpResponse:
     """Approve the rollback of a deployment."""
-    user, language = current_user(request), get_language() or "en"
+    user = current_user(request)
     try:
         approved = approve(detail.deployment, who=user.get_username(), via=Via.PAGE, by=user)
     except CannotRollBack as error:
-        messages.error(request, _("No rollback: %(why)s.") % {"why": say(error.fact, language)})
+        messages.error(request, _("No rollback: %(why)s.") % {"why": localized(error.fact)})
     except Deployment.DoesNotExist:
         raise Http404("It was deleted meanwhile.") from None
     else:

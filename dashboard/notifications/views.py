@@ -5,11 +5,12 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from accounts.models import Team
 from accounts.permissions import Action, Actions
+from dashboard.forms import already_submitted
+from dashboard.i18n import code
 from dashboard.notifications.forms import ChannelForm
 from dashboard.notifications.queries import (
     channel_of,
@@ -21,9 +22,9 @@ from dashboard.notifications.queries import (
     waiting_of,
     words,
 )
+from dashboard.notifications.reporting import report_test
 from dashboard.page import current_user, page
 from dashboard.teams.queries import team_of
-from explain.rendering import render as say
 from notifications import services
 from notifications.channels import CHANNEL_KINDS, channel_kind
 from notifications.channels.base import ChannelKind
@@ -47,9 +48,12 @@ def new(request: HttpRequest, team: Team, actions: Actions, kind: str) -> HttpRe
     """Make a channel of a kind."""
     found = known(kind)
     user = current_user(request)
-    initial = {"name": str(found.label), "language": get_language() or "en", "time_zone": user.time_zone or "UTC"}
+    initial = {"name": str(found.label), "language": code(), "time_zone": user.time_zone or "UTC"}
     form = ChannelForm(team, found, {}, request.POST or None, initial={**FIRST, **initial})
     if form.is_bound and form.is_valid():
+        if already_submitted(request):
+            messages.warning(request, _("This channel was made already."))
+            return redirect("dashboard:channels", team_id=team.pk)
         channel, secret = services.make_channel(team, found, form.config(), form.rules(), by=user)
         messages.success(request, _("The channel is there. Send a test to see that it works."))
         if not secret:
@@ -78,12 +82,7 @@ def channel(request: HttpRequest, found: Channel, actions: Actions) -> HttpRespo
 def test(request: HttpRequest, found: Channel, actions: Actions) -> HttpResponse:
     """Send a test and show the receiver's answer."""
     outcome = services.send_test(found, known(found.kind))
-    answer = " ".join(str(part) for part in (outcome.sent.status, outcome.sent.answer[:200]) if part)
-    if outcome.why is None:
-        messages.success(request, _("The test was sent. The receiver answered: %(answer)s") % {"answer": answer or "–"})
-    else:
-        why = say(outcome.why, get_language() or "en")
-        messages.error(request, _("The test failed: %(why)s. %(answer)s") % {"why": why, "answer": answer})
+    report_test(request, outcome.sent, outcome.why)
     return redirect("dashboard:channel", uuid=found.uuid)
 
 
@@ -127,23 +126,20 @@ def known(name: str) -> ChannelKind:
 
 def show(request: HttpRequest, found: Channel, actions: Actions, **given: Any) -> HttpResponse:
     """Render a channel's page. given: a submitted form; secret: a signing secret that is shown once."""
-    language = get_language() or "en"
     kind, config = channel_kind(found.kind), reveal(found)
-    form = None
-    if kind is not None and Action.MANAGE_CHANNELS in actions:
-        form = ChannelForm(found.team, kind, config or {}, instance=found)
+    if "form" not in given and kind is not None and Action.MANAGE_CHANNELS in actions:
+        given["form"] = ChannelForm(found.team, kind, config or {}, instance=found)
     context = {
         "channel": found,
         "team": found.team,
         "kind": kind,
         "label": label_of(found),
-        "place": place_of(found),
-        "waiting": waiting_of(found),
+        "place": place_of(found, config),
+        "waiting": waiting_of(found, config),
         "request_url": request_url_of(found),
         "unreadable": config is None or (kind is not None and not is_complete(kind, config)),
-        "disabled_why": words(found.disabled_why, language),
-        "deliveries": deliveries_of(found, language),
+        "disabled_why": words(found.disabled_why),
+        "deliveries": deliveries_of(found),
         "actions": actions,
-        "form": form,
     }
     return render(request, "dashboard/notifications/channel.html", context | given)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from accounts.models import Team
 from accounts.permissions import Action, Actions
-from dashboard.accounts.forms import zones_by_region
+from dashboard.accounts.forms import zone_choices
 from dashboard.page import current_user, page
 from dashboard.policies.form import moment_field
 from dashboard.teams.queries import team_of
@@ -53,7 +53,7 @@ class FreezeForm(forms.Form):
         super().__init__(data, initial={"time_zone": zone})
         fields: dict[str, Any] = self.fields
         fields["environment"].queryset = freezing.environments_of(team)
-        fields["time_zone"].choices = [("UTC", "UTC"), *zones_by_region()]
+        fields["time_zone"].choices = zone_choices(zone, utc="UTC")
         for name in ("starts_at", "ends_at"):
             fields[name].required = False
 

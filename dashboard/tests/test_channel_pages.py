@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from lxml import etree
 from playwright.sync_api import Page, expect
 
 from accounts.models import Role, User
@@ -111,3 +112,36 @@ def test_a_channel_that_is_broken_says_so_and_can_be_deleted(
     assert client.post(f"{page}test/").status_code == (404 if kind == "carrier_pigeon" else 302)
     assert text in client.get(page).content.decode()
     assert client.post(f"{page}delete/").status_code == 302 and not Channel.objects.exists()
+
+
+def test_a_channel_is_made_once_however_often_its_form_is_sent(client: Client, user: User) -> None:
+    team = make_team(name="Payments")
+    make_membership(team=team, user=user, role=Role.ADMIN)
+    client.force_login(user)
+    page = f"/dashboard/teams/{team.pk}/channels/new/webhook/"
+    [token] = etree.HTML(client.get(page).content.decode()).xpath("//main//input[@name='sent']/@value")
+    form = {"name": "hook", "config-url": "https://hooks.example.com/", "sent": token}
+    assert "whsec_" in client.post(page, form).content.decode()
+    again = client.post(page, form, follow=True).content.decode()
+    assert "This channel was made already." in again and "whsec_" not in again
+    assert Channel.objects.count() == 1
+
+
+def test_a_time_zone_with_an_old_name_stays_chosen(client: Client, user: User) -> None:
+    user.time_zone = "US/Eastern"
+    user.save()
+    team = make_team(name="Payments")
+    make_membership(team=team, user=user, role=Role.ADMIN)
+    channel = make_channel(team=team, kind="webhook", time_zone="US/Pacific")
+    client.force_login(user)
+    for page, zone in (
+        (f"/dashboard/teams/{team.pk}/freezes/", "US/Eastern"),
+        (f"/dashboard/teams/{team.pk}/channels/new/webhook/", "US/Eastern"),
+        (f"/dashboard/channels/{channel.uuid}/", "US/Pacific"),
+    ):
+        root = etree.HTML(client.get(page).content.decode())
+        assert root.xpath("//select[@name='time_zone']//option[@selected]/@value") == [zone]
+    path = f"/dashboard/channels/{channel.uuid}/"
+    assert client.post(path, {"name": "hook", "time_zone": "US/Pacific"}).status_code == 302
+    channel.refresh_from_db()
+    assert (channel.name, channel.time_zone) == ("hook", "US/Pacific")
