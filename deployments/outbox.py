@@ -42,12 +42,17 @@ def in_short(deployment: Deployment) -> dict[str, Any]:
         "number": deployment.number,
         "kind": str(deployment.kind),
         "commit": deployment.commit_sha,
-        "title": redact_text(deployment.commit_title[:MOST_CHARACTERS]),
-        "author": redact_text(deployment.author[:MOST_CHARACTERS]),
-        "branch": redact_text(deployment.branch[:MOST_CHARACTERS]),
-        "version": redact_text(deployment.version[:MOST_CHARACTERS]),
+        "title": beginning(deployment.commit_title),
+        "author": beginning(deployment.author),
+        "branch": beginning(deployment.branch),
+        "version": beginning(deployment.version),
         "url": without_query(deployment.url),
     }
+
+
+def beginning(text: str) -> str:
+    """Return the beginning of a text. Masked before it is cut: half a secret has not the form of one."""
+    return redact_text(text)[:MOST_CHARACTERS]
 
 
 def without_query(url: str) -> str:
