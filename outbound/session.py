@@ -118,7 +118,11 @@ class Guard(BaseAdapter):
             transport: Transport = wire.encrypted() if endpoint.scheme == "https" else wire
             wire.waiting = "answer"
             exchange = _Exchange(wire, transport, request, whole=self.whole)
-            response = exchange.response()
+            try:
+                response = exchange.response()
+            except OutboundError as error:
+                error.sent = True
+                raise
             self.elapsed_ms, self.remote_ip = (monotonic() - begun) * 1000, wire.remote_ip
         return response
 

@@ -54,8 +54,11 @@ _BROKEN_CODES = {
 class OutboundError(ExplainedError):
     """A request without an answer.
 
-    code: of FAILURES in outbound/texts.py; its parameters are for the user: no header, no secret.
+    code: of FAILURES in outbound/texts.py; its parameters are for the user: no header, no secret. sent: whether
+    something of the request may have left; known of those of `outbound.session.call`.
     """
+
+    sent = False
 
 
 class Response(NamedTuple):

@@ -27,8 +27,6 @@ from projects.models import Environment, RollbackPolicy
 logger = structlog.get_logger(__name__)
 
 VERSION = 1
-# Failures before anything was sent; after others, who knows what arrived.
-NOT_SENT = frozenset({"dns", "blocked", "refused", "tls"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def send(request: Request) -> Outcome:
     except SendError as error:
         return Outcome(masked(error.sent, request), Fact("rollback.refused", {"status": error.sent.status}))
     except OutboundError as error:
-        return Outcome(Sent(), error.fact, unclear=error.code not in NOT_SENT)
+        return Outcome(Sent(), error.fact, unclear=error.sent)
     except Exception as error:
         # Only its type: a text may contain the address, which is a secret.
         logger.error("rollback_raised", attempt=request.id, error=type(error).__name__)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -118,7 +119,7 @@ def test_encryption_is_under_the_deadline_and_its_records_are_counted(
     drip = goes_on_with(b"\x16\x03\x03\x40\x00", b"\x02", 0.05)
     drip.request = lambda _reader: asyncio.sleep(0, b"")  # type: ignore[method-assign, assignment]
     error = failure(drip, send=call_once, scheme="https", timeout_s=0.3)
-    assert (error.code, "agreeing on encryption" in str(error)) == ("timeout", True)
+    assert (error.code, "agreeing on encryption" in str(error), error.sent) == ("timeout", True, False)
 
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
@@ -131,6 +132,15 @@ def test_encryption_is_under_the_deadline_and_its_records_are_counted(
     assert "384 KiB in all" in str(failure(endless, send=call_once, scheme="https", tls=context))
     assert call_once(says(OK), host="named.localhost", scheme="https", tls=context).remote_ip == "127.0.0.1"
     assert names == [None, "named.localhost"]
+
+    async def breaks(_server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        raw = socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
+        raw.send(b"no record of TLS")
+        raw.close()
+
+    error = failure(Server(breaks), send=call_once, scheme="https", tls=context)
+    assert (error.code, error.sent) == ("tls", True)
 
 
 def test_a_name_that_hangs_is_under_the_deadline_and_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
