@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.db.models import Count
@@ -14,8 +13,9 @@ from events.kinds import Severity
 from events.models import Event
 from events.outbox import NewEvent, emit
 from notifications.channels import CHANNEL_KINDS
-from notifications.fanning import job_of
+from notifications.fanning import job_of, timing
 from notifications.models import Channel, Delivery
+from notifications.rules import zone_of
 from projects.models import Environment, Project
 from scheduler.queue import database_now, enqueue
 
@@ -35,7 +35,7 @@ def send_due() -> int:
     rows = Channel.objects.active().filter(kind__in=kinds, weekly=True, project=None).select_related("team")
     written = 0
     for channel in rows.order_by("team_id", "pk"):
-        local = now.astimezone(ZoneInfo(channel.time_zone))
+        local = now.astimezone(zone_of(timing(channel)))
         if local.weekday() == MONDAY and HOUR <= local.hour < HOUR + HOURS:
             written += send_report(channel, now, local)
     return written

@@ -85,6 +85,16 @@ def test_channels_that_do_not_want_it_or_sleep_get_none(team: Team, fields: dict
     assert weekly.send_due() == 0
 
 
+def test_a_time_zone_that_the_system_knows_no_more_counts_as_utc_and_stops_nobody(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel(team, time_zone="Nowhere/Gone")
+    channel(team)
+    assert weekly.send_due() == 1
+    at(monkeypatch, MORNING + timedelta(hours=1))
+    assert weekly.send_due() == 1
+
+
 def test_each_time_zone_has_its_own_monday(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     channel(team)
     channel(team, time_zone="America/New_York")
