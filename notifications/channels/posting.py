@@ -91,7 +91,7 @@ def seconds(value: object) -> float | None:
     """Return a number of seconds that a receiver gave, within bounds; None where it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         return None
-    return min(float(value), LONGEST_RETRY_AFTER_S)
+    return float(min(value, LONGEST_RETRY_AFTER_S))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -101,6 +101,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return min(float(text[:9]), LONGEST_RETRY_AFTER_S)
     try:
         seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from notifications.channels.posting import ANSWER_SHOWN, shown
+from notifications.channels.posting import ANSWER_SHOWN, LONGEST_RETRY_AFTER_S, retry_after, seconds, shown
 from outbound.session import Answer
 
 
@@ -31,3 +31,8 @@ def test_nobody_reads_a_service_inside_a_network_by_naming_it_as_a_receiver(sett
         assert shown(answered(b"of another service", inside)).answer == ""
     settings.SEQPULSE_SHOW_INTERNAL_ANSWERS = True
     assert shown(answered(b"of another service", "10.0.0.5")).answer == "of another service"
+
+
+def test_times_to_wait_beyond_every_bound_are_no_error() -> None:
+    assert seconds(10**400) == LONGEST_RETRY_AFTER_S
+    assert retry_after({"Retry-After": f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT"}) is None
