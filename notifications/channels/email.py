@@ -69,13 +69,14 @@ class Email(ChannelKind):
         if django_settings.EMAIL_BACKEND.split(".")[-2] in NOWHERE:
             raise SendError("delivery.no_mail_server", retry=False)
         taken = {one.short for one in recipients if one.short in in_reference(settings["reference"])}
+        png = png_of(message.chart) if message.chart is not None else None
         refusals: list[smtplib.SMTPException | OSError] = []
         with connected(self.deadline_s) as connection:
             for recipient in recipients:
                 if recipient.short in taken:
                     continue
                 try:
-                    connection.send_messages([mail_of(message, recipient)])
+                    connection.send_messages([mail_of(message, recipient, png)])
                     taken.add(recipient.short)
                 except (smtplib.SMTPException, OSError) as error:
                     refusals.append(error)
@@ -182,8 +183,8 @@ def connected(deadline_s: float) -> Iterator[Any]:
 # --- the mail -------------------------------------------------------------------------------------------------------
 
 
-def mail_of(message: Message, recipient: Recipient) -> EmailMultiAlternatives:
-    """Return the mail to one address."""
+def mail_of(message: Message, recipient: Recipient, png: bytes | None) -> EmailMultiAlternatives:
+    """Return the mail to one address. png: the chart of the message, drawn once for all addresses."""
     subject = shortened(f"{mark(message)} {message.headline}", MOST_SUBJECT)
     context = {
         "message": message,
@@ -200,10 +201,10 @@ def mail_of(message: Message, recipient: Recipient) -> EmailMultiAlternatives:
         html = render_to_string("mail/notification.html", context)
     mail = EmailMultiAlternatives(subject, text, to=[recipient.address], headers=headers_of(message, recipient))
     mail.attach_alternative(html, "text/html")
-    if chart is not None:
+    if png is not None:
         # Shown inside the HTML part, instead of being listed as an attachment.
         mail.mixed_subtype = "related"  # type: ignore[attr-defined]  # the stubs do not know it
-        mail.attach(inline(png_of(chart)))
+        mail.attach(inline(png))
     return mail
 
 
