@@ -65,6 +65,18 @@ class Span:
         return max(self.samples * self.interval_s, self.interval_s, 1e-3)
 
 
+def span_of(deployment: Any, missed: tuple[float, ...] = ()) -> Span:
+    """Return the observation of a deployment. missed: as of Span."""
+    return Span(
+        started_at=deployment.started_at,
+        finished_at=deployment.finished_at,
+        samples=deployment.window_samples,
+        interval_s=deployment.interval_s,
+        missed=missed,
+        settle_s=deployment.settle_s,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Before:
     """Other samples from before: the baseline, windows of earlier good deployments (history), and samples that were not

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils import translation
 
-from analysis.charts import Before, Chart, Span, draw
+from analysis.charts import Before, Chart, draw, span_of
 from analysis.evidence import load_baselines
 from analysis.judge.types import METRICS, UNREACHABLE, Check
 from deployments.models import Deployment
@@ -62,13 +62,3 @@ def drawn_check(delivery: Delivery, said: Said) -> Check | None:
 def level(stored: Mapping[str, Any], name: str) -> float | None:
     value = stored.get(name)
     return float(value) if isinstance(value, int | float) else None
-
-
-def span_of(deployment: Deployment) -> Span:
-    return Span(
-        started_at=deployment.started_at,
-        finished_at=deployment.finished_at,
-        samples=deployment.window_samples,
-        interval_s=deployment.interval_s,
-        settle_s=deployment.settle_s,
-    )

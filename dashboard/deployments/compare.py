@@ -9,7 +9,7 @@ from django.http import Http404
 from accounts.models import User
 from analysis.charts import RATIOS, change_between, overlay
 from analysis.judge.types import METRICS
-from dashboard.deployments.detail import charts_of, span_of
+from dashboard.deployments.detail import charts_of, span_with_missed
 from dashboard.deployments.queries import Detail, deployment_detail, siblings_of
 from deployments.models import Deployment
 from metrics.models import Phase
@@ -65,7 +65,7 @@ def uuid_of(text: str) -> UUID:
 
 def pairs(mine: Detail, other: Detail) -> list[dict[str, Any]]:
     ours, theirs = ({chart.metric: chart for chart in charts_of(detail)} for detail in (mine, other))
-    windows = [(span_of(detail), detail.samples_of(Phase.POST)) for detail in (mine, other)]
+    windows = [(span_with_missed(detail), detail.samples_of(Phase.POST)) for detail in (mine, other)]
     found = []
     for metric in METRICS:
         left, right, in_points = ours.get(metric), theirs.get(metric), metric in RATIOS

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from accounts.permissions import Action
-from analysis.charts import Before, Chart, Span, draw
+from analysis.charts import Before, Chart, Span, draw, span_of
 from analysis.evidence import FAILED_AND_ANSWERED, detail_of
 from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
 from analysis.models import What
@@ -144,21 +144,15 @@ def charts_of(detail: Detail) -> list[Chart]:
     # A check without a limit must not hide the limit of another one.
     drawn = {**by_metric, **gravest(check for check in about_levels if check.limit is not None)}
     shown = {metric: replace(check, outcome=by_metric[metric].outcome) for metric, check in drawn.items()}
-    return [draw(metric, samples, span_of(detail), shown.get(metric), earlier=earlier) for metric in METRICS]
+    return [draw(metric, samples, span_with_missed(detail), shown.get(metric), earlier=earlier) for metric in METRICS]
 
 
-def span_of(detail: Detail) -> Span:
+def span_with_missed(detail: Detail) -> Span:
     deployment = detail.deployment
     start = deployment.finished_at or deployment.started_at
     lost = [job for job in detail.missed if job.phase == Phase.POST]
-    return Span(
-        started_at=deployment.started_at,
-        finished_at=deployment.finished_at,
-        samples=deployment.window_samples,
-        interval_s=deployment.interval_s,
-        settle_s=deployment.settle_s,
-        missed=tuple((job.scheduled_at - start).total_seconds() for job in lost if job.scheduled_at >= start),
-    )
+    missed = ((job.scheduled_at - start).total_seconds() for job in lost if job.scheduled_at >= start)
+    return span_of(deployment, tuple(missed))
 
 
 def legend_of(charts: list[Chart]) -> dict[str, bool]:
