@@ -151,10 +151,14 @@ class VerdictView(StrictAPIView):
         found = find(project_of(request).pk, uuid)
         if found is None:
             raise Http404
-        wait_s = query.validated_data["wait"]
-        if wait_s and not is_over(found.deployment) and can_hold(request):
-            hold(request, verdict_of(found.deployment, cast("ApiKey", request.auth), wait_s))
-        return gate_of(found)
+        return awaited_gate(request, found, query.validated_data["wait"])
+
+
+def awaited_gate(request: Request, found: Found, wait_s: float) -> Response:
+    """Return the gate; where the verdict is pending and the server can, hold the answer for up to so many seconds."""
+    if wait_s and not is_over(found.deployment) and can_hold(request):
+        hold(request, verdict_of(found.deployment, cast("ApiKey", request.auth), wait_s))
+    return gate_of(found)
 
 
 def verdict_of(deployment: Deployment, api_key: ApiKey, wait_s: float) -> Answer:

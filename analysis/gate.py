@@ -2,22 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers, status
-from rest_framework.exceptions import APIException, AuthenticationFailed, ValidationError
+from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from analysis.api import WAIT_SCHEMA, WaitRequest, gate_of, is_over, stands, verdict_of
+from analysis.api import WAIT_SCHEMA, WaitRequest, awaited_gate, stands
 from analysis.one import Found, find
 from analysis.serializers import MissingDeployment, NoVerdict, StandingVerdict
-from common.holding import can_hold, hold
 from common.listing import StrictAPIView
 from common.openapi import described
-from deployments.api import FrozenNow, sentences
+from deployments.api import FROZEN, FrozenNow, sentences, unknown
 from deployments.closing import earlier_attempt, why_closed
 from deployments.latest import environment_named, latest_of
 from deployments.models import NEVER_JUDGED, Deployment
@@ -89,7 +88,7 @@ def environment_of(project: Project, query: dict[str, Any]) -> Environment:
     try:
         return environment_named(project, query["env"])
     except UnknownEnvironment as error:
-        raise ValidationError({error.field: [str(error)]}, code=error.code) from None
+        raise unknown(error) from None
 
 
 def freeze_note(environment: Environment, project: Project) -> tuple[Fact, ...]:
@@ -143,11 +142,7 @@ class GateView(StrictAPIView):
         asked = asked_for(project_of(request), query.validated_data)
         if asked.found is None:
             return nothing_yet(asked)
-        wait_s = query.validated_data["wait"]
-        deployment = asked.found.deployment
-        if wait_s and not is_over(deployment) and can_hold(request):
-            hold(request, verdict_of(deployment, cast("ApiKey", request.auth), wait_s))
-        return gate_of(asked.found)
+        return awaited_gate(request, asked.found, query.validated_data["wait"])
 
 
 class FlaggerAuthentication(ApiKeyAuthentication):
@@ -212,7 +207,6 @@ class FlaggerView(StrictAPIView):
 
 
 NO = OpenApiResponse(description="No: `pending`, `passed`, `failed`, `superseded`, `abandoned`.")
-FROZEN = OpenApiResponse(description="`frozen`: fields has the reason, and until when (null: until it is lifted).")
 
 
 @limited(DEPLOYMENTS)

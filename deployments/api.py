@@ -78,6 +78,11 @@ class Archived(APIException):
     default_code = "project_archived"
 
 
+def unknown(error: UnknownEnvironment) -> ValidationError:
+    """Return the 400 of a name that no environment has."""
+    return ValidationError({error.field: [str(error)]}, code=error.code)
+
+
 def sentences(notes: Sequence[Fact]) -> str:
     return " ".join(map(render, notes))
 
@@ -182,7 +187,7 @@ class TriggerView(StrictAPIView):
         try:
             started = start_deployment(project_of(request), trigger)
         except UnknownEnvironment as error:
-            raise ValidationError({error.field: [str(error)]}, code=error.code) from None
+            raise unknown(error) from None
         except EnvironmentFrozen as error:
             raise FrozenNow(error) from None
         except EndpointConflict as error:
@@ -249,7 +254,7 @@ class FinishView(StrictAPIView):
             else:
                 finished = finish_named(project, body["env"], body["idempotency_key"], **how)
         except UnknownEnvironment as error:
-            raise ValidationError({error.field: [str(error)]}, code=error.code) from None
+            raise unknown(error) from None
         except EndpointConflict as error:
             raise Conflict(error) from None
         return Response(finish_answer(finished.uuid, finished.status, finished.notes))
