@@ -1,7 +1,7 @@
-"""Acknowledge a deployment: somebody is on it, rolled it back, or ignores its verdict for a reason.
+"""Acknowledge a deployment: a person investigates it, rolled it back, or ignores its verdict for a reason.
 
-Several people may say something about one deployment, each as often as something changes. A person who repeats what
-they said, as when a button is pressed twice, changes nothing.
+Several people may acknowledge one deployment, each as often as something changes. A repetition, as when a button is
+pressed twice, changes nothing.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from explain.errors import ExplainedError
 
 logger = structlog.get_logger(__name__)
 
-# More is a script that runs wild.
+# More come from a script in a loop.
 MOST_OF_ONE = 100
 
 
 class CannotAcknowledge(ExplainedError):
-    """What was said cannot be kept; `field` names what is wrong."""
+    """The acknowledgement is refused; `field` names the wrong value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """What is kept, whether it is new, and whether the verdict was marked right by it."""
+    """The stored row, whether it is new, and whether it marked the verdict as right."""
 
     row: Acknowledgement
     is_new: bool
@@ -40,10 +40,10 @@ class Acknowledged:
 def acknowledge(
     deployment: Deployment, what: str, *, who: str, via: str, by: User | None = None, reason: str = ""
 ) -> Acknowledged:
-    """Keep what somebody says about a deployment, and tell it.
+    """Store an acknowledgement of a deployment and emit its event.
 
-    who: their name as of now; via: where they said it (Via); by: their account, where they have one here; deployment:
-    with project and environment. To have rolled back marks a verdict right that recommended it, unless it is marked.
+    who: their current name; via: where it was sent from (Via); by: their account, if they have one here; deployment:
+    with project and environment. ROLLED_BACK marks a recommendation to roll back as right, unless it has a mark.
 
     Raises: CannotAcknowledge, Deployment.DoesNotExist.
     """
@@ -84,7 +84,7 @@ def readable(text: str, most: int) -> str:
 
 
 def repetition(said: list[Acknowledgement], what: str, person: tuple[str, str], reason: str) -> Acknowledgement | None:
-    """Return the row in which the person (who, via) said this, unless somebody said something else since."""
+    """Return the row of the same acknowledgement by the person (who, via), unless another kind came since."""
     for row in reversed(said):
         if row.what != what:
             return None
@@ -94,7 +94,7 @@ def repetition(said: list[Acknowledgement], what: str, person: tuple[str, str], 
 
 
 def mark(verdict: DeploymentVerdict | None, what: str, by: User | None) -> bool:
-    """Mark a recommendation to roll back right that was followed; return False where somebody marked it before."""
+    """Mark a recommendation to roll back that was followed as right; return False if it has a mark already."""
     if verdict is None or what != What.ROLLED_BACK or verdict.verdict != "rollback_recommended":
         return False
     if Feedback.objects.filter(verdict=verdict).exists():

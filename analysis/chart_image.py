@@ -13,7 +13,7 @@ HEIGHT = 192
 # Pixels per unit, so that it is sharp on dense screens.
 SCALE = 2
 TEXT = 11
-# On white: mail programs do not tell whether they are dark.
+# On white: a mail program does not reveal whether it is in dark mode.
 PAPER, FAINT, GRID = "#ffffff", "#57606a", "#e4e7eb"
 PAUSE, SPREAD, BEFORE, AFTER, OVER = "#f3f4f6", "#e3ecf7", "#7d8590", "#1565c0", "#c62828"
 RADIUS = 3.5

@@ -93,7 +93,7 @@ LEFT JOIN verdict_feedback AS feedback ON feedback.verdict_id = verdict.id
 WHERE {SCOPE}
 """  # noqa: S608  (put together from the constants above)
 
-# Of every kind: a rollback restores, and may fail. Somebody who says that they rolled back restores at once, before the
+# Of every kind: a rollback restores, and may fail. An acknowledged rollback restores at once, before the
 # next verdict shows it. Consecutive failures before one ok count as one, from the first of them.
 RESTORED = f"""
 WITH failures AS (

@@ -163,7 +163,7 @@ class Via(models.TextChoices):
 
 
 class Acknowledgement(models.Model):
-    """Something that somebody said about a deployment (analysis/acknowledging.py). Rows are added, never changed.
+    """An acknowledgement of a deployment (analysis/acknowledging.py). Rows are added, never changed.
 
     who: their name as of then, of an account, an API key or in a chat. environment: the deployment's.
     """

@@ -73,7 +73,7 @@ def emit_verdicts(
 def severity(verdict: Verdict, early: DeploymentVerdict | None) -> Severity:
     """Return the severity of a verdict.
 
-    Of one after an early verdict: what is as it was told is no news, and what changed is for those who were told.
+    A final verdict that confirms the early one is info; one that differs reaches all whom the early one reached.
     """
     if early is None:
         return SEVERITY[verdict.verdict]
@@ -83,17 +83,17 @@ def severity(verdict: Verdict, early: DeploymentVerdict | None) -> Severity:
 def incidents_of(judgements: Mapping[int, Judgement], deployments: Mapping[int, Deployment]) -> dict[int, Incident]:
     """Open and end the environments' incidents; return those that are over, by the deployment that ended them.
 
-    A verdict that is not conclusive neither opens nor ends one: nobody recovers from too little data, or by it.
+    An inconclusive verdict neither opens nor ends one: too little data is neither a failure nor a recovery.
     """
-    telling = [pk for pk in sorted(judgements) if judgements[pk].verdict.conclusive]
-    latest = {key_of(deployments[pk]): pk for pk in telling}  # of several of one environment, the last one
+    conclusive = [pk for pk in sorted(judgements) if judgements[pk].verdict.conclusive]
+    latest = {key_of(deployments[pk]): pk for pk in conclusive}  # of several of one environment, the last one
     over = {key: pk for key, pk in latest.items() if judgements[pk].verdict.verdict == OK}
     opened = incidents.seen({key: 1 for key in latest if key not in over})
     for key, incident in opened.items():
         pk = latest[key]
         incident.severity = incidents.graver(incident.severity, SEVERITY[judgements[pk].verdict.verdict])
         incident.parameters = incident.parameters or {"number": deployments[pk].number}
-    incidents.told(opened.values())
+    incidents.update(opened.values())
     return {over[key]: incident for key, incident in incidents.close(over).items()}
 
 
@@ -102,7 +102,7 @@ def key_of(deployment: Deployment) -> str:
 
 
 def recovered(deployment: Deployment, incident: Incident, facts: Mapping[str, Any]) -> NewEvent:
-    """Return the event that an environment recovered. It is as grave as what it ends, for those who were told that."""
+    """Return the event that an environment recovered: of the incident's severity, to reach the same channels."""
     since = {"number": incident.parameters.get("number"), "at": incident.opened_at.isoformat()}
     return event_about(deployment, "recovered", severity=Severity(incident.severity), bad_since=since, **facts)
 
@@ -133,7 +133,7 @@ def verdict_facts(verdict: Verdict) -> dict[str, Any]:
 
 
 def failed_checks(verdict: Verdict) -> Iterator[dict[str, Any]]:
-    """Yield the failed checks, the gravest first, and of those with a level to tell what people notice first."""
+    """Yield the failed checks, most severe first; among equals those with a level, in the order of NOTICED."""
 
     def rank(check: Check) -> tuple[int, bool, int, float]:
         place = NOTICED.index(check.metric) if check.metric in NOTICED else len(NOTICED)

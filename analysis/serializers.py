@@ -85,7 +85,7 @@ class DeploymentSerializer(RowSerializer):
 
 
 class AcknowledgementRequest(serializers.Serializer[Any]):
-    """What somebody says about a deployment."""
+    """An acknowledgement of a deployment."""
 
     what = serializers.ChoiceField(choices=What.choices, help_text="`ignored` needs a reason.")
     reason = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Command line client of SeqPulse: tells it about deployments, and waits for the verdict.
+"""Command line client of SeqPulse: reports deployments, and waits for the verdict.
 
     seqpulse.py run --env prod -- ./deploy.sh     trigger, run the command, finish with its result, wait
     seqpulse.py trigger | finish RESULT | wait    the same in steps
@@ -510,7 +510,7 @@ def drone(env: Dict[str, str]) -> Dict[str, str]:
     }
 
 
-# The variable that tells a CI system, and the words of its job's result, which finish takes without RESULT.
+# The variable that identifies a CI system, and the words of its job's result, which finish takes without RESULT.
 SYSTEMS: Tuple[Tuple[str, str, Callable[[Dict[str, str]], Dict[str, str]], str], ...] = (
     ("github", "GITHUB_ACTIONS", github, ""),
     ("gitlab", "GITLAB_CI", gitlab, "CI_JOB_STATUS"),
@@ -922,7 +922,7 @@ class Client:
     # finish
 
     def finish(self, deployment: str, result: str, patience_s: float) -> Json:
-        """Tell that the deployment is complete. deployment: "" finds it by the pipeline's key."""
+        """Report that the deployment is complete. deployment: "" finds it by the pipeline's key."""
         body: Json = {"result": result}
         if deployment:
             body["deployment_id"] = deployment

@@ -57,7 +57,7 @@ class Cached(Generic[T]):
                 self.kept = (time.monotonic() + self.seconds, answer)
             return self.kept[1]
         finally:
-            # Whoever meets the next thread between its lock and its work must not measure by this one.
+            # A caller that meets the next thread between its lock and its work must not measure by this one.
             self.began = None
             self.lock.release()
 

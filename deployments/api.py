@@ -61,7 +61,7 @@ class Conflict(APIException):
 
 
 class FrozenNow(APIException):
-    """423: a freeze. fields: its reason, and until when it lasts (ISO 8601; null: until somebody lifts it)."""
+    """423: a freeze. fields: its reason, and until when it lasts (ISO 8601; null: until it is lifted)."""
 
     status_code = status.HTTP_423_LOCKED
     default_code = "frozen"

@@ -14,7 +14,7 @@ MOST_CHARACTERS = 200
 def event_about(
     deployment: Deployment, kind: str, *, severity: Severity | None = None, key: str | None = None, **parameters: Any
 ) -> NewEvent:
-    """Return an event with the names of now, so that it can be told when the rows are gone.
+    """Return an event with the names of now, so that it can be delivered after the rows are deleted.
 
     deployment: with project and environment.
     """

@@ -49,7 +49,7 @@ class UnknownEnvironment(ExplainedError):
 
 
 class EnvironmentFrozen(ExplainedError):
-    """No deployment begins in the environment now. until: when the freeze ends, None: when somebody lifts it."""
+    """No deployment begins in the environment now. until: when the freeze ends, None: not before it is lifted."""
 
     def __init__(self, found: Frozen, name: str) -> None:
         until = found.until.astimezone(UTC).isoformat(timespec="seconds") if found.until else None

@@ -1,6 +1,6 @@
 """The usual trigger and the usual finish, each in one statement: key, limit, decision, rows and answer.
 
-What is unusual (another deployment to be considered, an endpoint to be taken, a policy, force, a freeze, an unknown or
+What is unusual (another deployment to be read, an endpoint to be taken, a policy, force, a freeze, an unknown or
 archived environment, a lost race) is left to deployments/services.py, which decides everything and answers alike: a
 statement that does not find its case usual has written nothing but the count of the call.
 """

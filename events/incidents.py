@@ -1,4 +1,4 @@
-"""Keep what is bad and goes on, so that it is told once, and its end as well.
+"""Store open incidents, so that each is notified once, and its end once.
 
 All statements lock rows in the order of their keys: pollers work on the same environments at once.
 """
@@ -22,7 +22,7 @@ CLOSE = """
 DELETE FROM incidents WHERE key IN (SELECT key FROM incidents WHERE key = ANY(%s) ORDER BY key FOR UPDATE)
 RETURNING id, key, signs, severity, parameters, opened_at, seen_at
 """
-TELL = """
+UPDATE_INCIDENTS = """
 UPDATE incidents SET severity = given.severity, parameters = given.parameters::jsonb
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS given (key, severity, parameters) WHERE incidents.key = given.key
 """
@@ -33,12 +33,12 @@ def seen(signs: Mapping[str, int]) -> dict[str, Incident]:
     return rows(UPSERT, [list(signs), list(signs.values())]) if signs else {}
 
 
-def told(incidents: Iterable[Incident]) -> None:
+def update(incidents: Iterable[Incident]) -> None:
     """Write the severity and the parameters of incidents that `seen` returned in this transaction."""
     given = [(one.key, one.severity, json.dumps(one.parameters)) for one in incidents]
     if given:
         with connection.cursor() as cursor:
-            cursor.execute(TELL, [list(column) for column in zip(*given, strict=True)])
+            cursor.execute(UPDATE_INCIDENTS, [list(column) for column in zip(*given, strict=True)])
 
 
 def close(keys: Iterable[str]) -> dict[str, Incident]:

@@ -1,4 +1,4 @@
-"""The kinds of events: what happened, how grave it is unless told, and how long it is worth telling."""
+"""The kinds of events, their default severity, and how long they are worth a notification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How grave an event is, in ascending order."""
+    """Severity of an event, in ascending order."""
 
     INFO = "info"
     WARNING = "warning"
@@ -19,7 +19,7 @@ SEVERITIES = tuple(Severity)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of event. useful_for: after that time nobody is told any more."""
+    """A kind of event. useful_for: after that time its pending deliveries expire."""
 
     name: str
     severity: Severity = Severity.INFO

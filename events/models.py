@@ -10,9 +10,9 @@ USUAL = Kind("")
 
 
 class Event(models.Model):
-    """One thing that happened. Ids, not foreign keys: it outlives what it is about, and any app may tell it.
+    """One thing that happened. Ids, not foreign keys: it outlives what it is about, and any app may emit it.
 
-    parameters: a fact's, as JSON: codes, numbers and names; never a secret. key: of events that must not be told twice;
+    parameters: a fact's, as JSON: codes, numbers and names; never a secret. key: of events that must be emitted once;
     a second one with the key is not written. fanned_out_at: since when its deliveries exist; NULL: not yet.
     """
 
@@ -46,16 +46,16 @@ class Event(models.Model):
 
     @property
     def useful_for_s(self) -> float:
-        """Seconds after which nobody is told any more."""
+        """Seconds after which its pending deliveries expire."""
         # A kind of a later version is unknown after a downgrade.
         return KINDS.get(self.kind, USUAL).useful_for.total_seconds()
 
 
 class Incident(models.Model):
-    """Something bad that goes on, from the first sign of it until it is over: then its row goes.
+    """An open incident, from its first sign until it is resolved: then its row is deleted.
 
-    key: of what has it, such as "endpoint 17"; signs: how often it was seen; severity: of the event that told it, ""
-    while it was not told. parameters: of that event, as far as the end of it has to know them.
+    key: its subject, such as "endpoint 17"; signs: how often it was seen; severity: of its event, "" while it has
+    none. parameters: of that event, as far as the event of its end needs them.
     """
 
     key = models.CharField(max_length=100, unique=True)

@@ -1,6 +1,6 @@
-"""Tell that something happened, inside the transaction in which it happens.
+"""Emit events, inside the transaction of what they report.
 
-Who is told is nobody's business here: a trigger (notifications/migrations) has the deliveries made after the commit.
+This app knows no recipients: a trigger (notifications/migrations) has the deliveries made after the commit.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from events.models import Event
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event to be told. severity: None: the kind's; key: told once only; parameters: JSON, no secrets."""
+    """An event to be written. severity: None: the kind's; key: written once only; parameters: JSON, no secrets."""
 
     kind: str
     team_id: int

@@ -1,4 +1,4 @@
-"""Tell once that an environment's endpoint stopped answering or refuses our signature, and once that it answers."""
+"""Emit once that an environment's endpoint stopped answering or refuses our signature, and once that it recovered."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from scheduler.registry import Ended
 SILENT_AFTER = 3
 REFUSED = "unauthorized"
 SILENT, SIGNATURE = "endpoint_silent", "signature_refused"
-# Failures that say nothing about the endpoint: nobody asked it.
+# Failures that say nothing about the endpoint: it was not called.
 NOT_ASKED = frozenset({"no_endpoint", "no_deployment", "blocked_by_ops", "blocked", "poller_lost", "cannot_record"})
 
 ENVIRONMENTS = """
@@ -60,7 +60,7 @@ def begins_outage(incident: Incident, new_signs: int) -> bool:
 
 
 def kind_of(incident: Incident) -> str:
-    """Return the kind of the event that told the incident, "" if none did."""
+    """Return the kind of the event of the incident, "" if it has none."""
     return str(incident.parameters.get("kind", ""))
 
 
@@ -82,11 +82,11 @@ def emit_outages(found: dict[str, Incident], kinds: dict[int, str], codes: dict[
         names = {"project": environment.project.name, "environment": environment.name}
         place = (environment.project.team_id, environment.project_id, environment.pk)
         parameters = {**names, "times": incident.signs, "reason": codes[environment.pk]}
-        # Once per incident, whoever counts it.
+        # Once per incident, whichever poller counts it.
         events.append(NewEvent(kind, *place, key=f"{kind} {incident.pk}", parameters=parameters))
         incident.severity = incidents.graver(incident.severity, KINDS[kind].severity)
         incident.parameters = {"kind": kind, "place": place, "names": names}
-    incidents.told(found[key_of(pk)] for pk in kinds)
+    incidents.update(found[key_of(pk)] for pk in kinds)
     emit_all(events)
 
 
@@ -97,7 +97,7 @@ def note_answers(environment_ids: Iterable[int]) -> None:
 
 
 def end_of(incident: Incident) -> NewEvent:
-    """Return the event that an endpoint answers again: as grave as what it ends, for those who were told that."""
+    """Return the event that an endpoint answers again: of the incident's severity, to reach the same channels."""
     parameters: dict[str, Any] = {
         **incident.parameters["names"],
         "was": kind_of(incident),

@@ -30,7 +30,7 @@ from scheduler.registry import Job
 
 logger = structlog.get_logger(__name__)
 
-# Seconds after the first, second, … failed attempt; after the last, the last again until it is of no use any more.
+# Seconds after the first, second, … failed attempt; the last one repeats until the delivery expires.
 DELAYS_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
 # How deliveries end that were not tried; others have failed.
 ENDED_BY: Mapping[str, DeliveryState] = {
@@ -213,7 +213,7 @@ def settle_attempt(delivery: Delivery, outcome: Outcome) -> None:
 def end_of(delivery: Delivery, ending: Outcome | PutOff | Fact, now: datetime) -> End:
     """Set what became of a delivery, as far as it is the same for those in its message; return its new state."""
     if isinstance(ending, Fact):
-        # Of one that was tried, what the receiver said last is told.
+        # Of one that was tried, the last answer of the receiver is more useful.
         delivery.error = delivery.error if delivery.error and ending.code == "delivery.too_late" else ending.to_json()
         return End(delivery, ENDED_BY.get(ending.code, DeliveryState.FAILED))
     if isinstance(ending, PutOff):
@@ -272,7 +272,7 @@ def settle(ends: Sequence[End]) -> None:
 
 
 def disable(channel: Channel, why: Fact | None) -> None:
-    """Disable a channel whose receiver is gone, and tell that by the team's others."""
+    """Disable a channel whose receiver is gone, and notify the team by its other channels."""
     disabled = Channel.objects.filter(pk=channel.pk, disabled_at__isnull=True)
     if disabled.update(disabled_at=Now(), disabled_why=why and why.to_json()):
         emit(

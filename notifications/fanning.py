@@ -12,7 +12,7 @@ from django.db.models.functions import Cast, Greatest
 from events.kinds import Severity
 from events.models import Event
 from notifications.models import Channel, Delivery, DeliveryState
-from notifications.rollbacks.attempts import consider
+from notifications.rollbacks.attempts import handle_events
 from notifications.rules import Timing, send_at
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue
@@ -33,7 +33,7 @@ def fan_out() -> int:
     events = list(waiting.order_by("id")[:EVENTS_AT_ONCE])
     if not events:
         return 0
-    consider(events)
+    handle_events(events)
     now = database_now()
     # Locked: a channel's deliveries are written by one poller at a time, so that its cooldown is kept.
     channels = Channel.objects.select_for_update().active().filter(team_id__in={event.team_id for event in events})

@@ -36,7 +36,7 @@ class Lane:
     async def attempt(self, sending: Sending) -> Outcome | PutOff:
         async with self.places:
             if monotonic() >= sending.until:
-                return PutOff(0.0, None)  # to be told that it is too late
+                return PutOff(0.0, None)  # to be marked as expired
             wait_s = self.closed_until - monotonic()
             if wait_s <= 0 and self.failures and self.trying:
                 wait_s = WHILE_TRYING_S

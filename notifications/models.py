@@ -40,7 +40,7 @@ class ChannelQuerySet(models.QuerySet["Channel"]):
 
 
 class Channel(models.Model):
-    """A way to reach somebody, and the rules of what goes there.
+    """A destination of notifications, and its rules.
 
     kind: one of notifications/channels/. config: JSON with what that kind needs (addresses, tokens), encrypted as a
     whole, because most addresses are secrets. project: None: all of the team's. events: kinds, environments:
@@ -115,7 +115,7 @@ class DeliveryState(models.TextChoices):
 
 
 class Delivery(models.Model):
-    """One event by one channel: at most one row, so that it is told once, however often it is tried.
+    """One event by one channel: at most one row, so that it is delivered once, however often it is retried.
 
     due_at: when it is next tried. answer_status, answer: what the receiver answered last (HTTP status, the first
     characters). error: why the last attempt failed, as a fact. reference: what the receiver calls the message (a Slack

@@ -1,4 +1,4 @@
-"""Who may be sent mail: members of the team at addresses that they verified, and whoever agreed by a link.
+"""Who may be sent mail: members of the team at verified addresses, and others who confirmed by a link.
 
 No address is stored here: rows have its keyed digest, and so have the links, which may end up in logs.
 """
@@ -29,7 +29,7 @@ from scheduler.queue import database_now
 logger = structlog.get_logger(__name__)
 
 MOST_ADDRESSES = 20
-# Nobody is asked twice within it.
+# No address is asked twice within it.
 ASKED_FOR = timedelta(days=7)
 # Of one team: a channel is no means to write to strangers.
 MOST_ASKED_A_DAY = 40

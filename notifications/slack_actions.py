@@ -1,7 +1,7 @@
 """POST /integrations/slack/<channel>/actions: what people press below the messages of a Slack bot.
 
 Slack signs what it sends with the secret of the app (docs.slack.dev/authentication/verifying-requests-from-slack).
-Whoever can press a button in the Slack channel may act; what they do is kept with their Slack name and id.
+Every member of the Slack channel may press its buttons; actions are stored with their Slack name and id.
 """
 
 import re
@@ -196,9 +196,9 @@ def read_press(body: bytes) -> Press:
     value = VALUE.fullmatch(text(action.get("value")))
     if value is None:
         raise bad("payload.actions.value", "the UUID of a deployment")
-    told = data.get("message")
-    told = told if isinstance(told, dict) else {}
-    names = tuple(name for key in ("ts", "thread_ts") if (name := text(told.get(key))[:255]))
+    message = data.get("message")
+    message = message if isinstance(message, dict) else {}
+    names = tuple(name for key in ("ts", "thread_ts") if (name := text(message.get(key))[:255]))
     return Press(who, response_url, pressed, UUID(value[1]), value[2] or "", names)
 
 
@@ -219,7 +219,7 @@ def named(user: dict[str, Any]) -> str:
 
 
 def act(channel: Channel, secret: str, press: Press) -> str:
-    """Do what was pressed, and return what came of it, in words."""
+    """Carry out the action of the button; return its result as a text."""
     channels = same_app(channel, secret)
     # One by one: each covers the deployments of its own project.
     deployment = next((found for one in channels if (found := deployment_in(one, press.deployment))), None)
@@ -238,11 +238,11 @@ def act(channel: Channel, secret: str, press: Press) -> str:
 
 
 def say(deployment: Deployment, what: What, press: Press, channels: list[Channel]) -> str:
-    """Keep that somebody is on it or rolls back. Raises CannotAcknowledge, Deployment.DoesNotExist."""
+    """Acknowledge the deployment: ON_IT or ROLLED_BACK. Raises CannotAcknowledge, Deployment.DoesNotExist."""
     said = acknowledge(deployment, what, who=press.who, via=Via.CHAT)
     if not said.is_new:
         return _("You said this before: nothing changed.")
-    tell(deployment, press, channels)
+    post_in_thread(deployment, press, channels)
     if what == What.ON_IT:
         return _("Everybody can see that you are on it.")
     if said.marked:
@@ -251,7 +251,7 @@ def say(deployment: Deployment, what: What, press: Press, channels: list[Channel
 
 
 def roll_back(deployment: Deployment, press: Press, channels: list[Channel]) -> str:
-    """Approve the rollback; where the environment has no webhook for it, keep that somebody rolls back.
+    """Approve the rollback; where the environment has no webhook for it, acknowledge that they roll back.
 
     Raises: CannotAcknowledge, Deployment.DoesNotExist.
     """
@@ -300,12 +300,12 @@ def mark_wrong(deployment: Deployment, press: Press, channels: list[Channel]) ->
     except VerdictRevised:
         return _("The verdict was revised meanwhile: look at it again, then mark it on its page.")
     if said.is_new:
-        tell(deployment, press, channels)
+        post_in_thread(deployment, press, channels)
     return _("The verdict is marked wrong. Its page takes the right one and the reason.")
 
 
-def tell(deployment: Deployment, press: Press, channels: list[Channel]) -> None:
-    """Tell it where it was pressed, at once, whatever the rules of that channel want; rows of deliveries are unique."""
+def post_in_thread(deployment: Deployment, press: Press, channels: list[Channel]) -> None:
+    """Deliver the acknowledgement to the channel of the button at once, whatever its rules; deliveries are unique."""
     event = Event.objects.filter(kind="acknowledged", deployment_id=deployment.pk).latest("id")
     pressed_in = (
         Delivery.objects.filter(channel__in=channels, reference__in=press.messages)
@@ -322,7 +322,7 @@ def tell(deployment: Deployment, press: Press, channels: list[Channel]) -> None:
 
 
 def send_reply(url: str, reply: dict[str, Any]) -> None:
-    """Show the reply to whoever pressed, if the address is Slack's. What was done is done, whatever comes of this."""
+    """Send the reply to the Slack user, if the address is Slack's. Its failure does not undo the action."""
     try:
         parts = urlsplit(url)
     except ValueError:

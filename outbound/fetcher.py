@@ -239,7 +239,7 @@ class Fetcher:
             self._expire(request, "name")
         except OSError as error:
             self._end(request, OutboundError("dns", host=request.endpoint.host, problem=problem_of(error)))
-        except Exception as error:  # such as no further thread: nobody else would end the request
+        except Exception as error:  # such as no further thread: nothing else would end the request
             self._end(request, error)
         else:
             self._send(request, addresses)

@@ -100,7 +100,7 @@ class Wire:
             self._socket.close()
 
     def unusable(self, code: str, problem: Fact, **more: str) -> OutboundError:
-        """Return the error of an answer that is of no use."""
+        """Return the error of an answer that cannot be used."""
         return OutboundError(code, host=self.endpoint.authority, problem=problem, **more)
 
     def tls_error(self, error: OSError) -> OutboundError:

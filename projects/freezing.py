@@ -13,13 +13,13 @@ from django.db.models.functions import Now
 from accounts.models import Team, User
 from projects.models import Environment, Freeze, Project
 
-# Freezes that touch are told as one; a longer chain of them has no end worth telling.
+# Adjacent freezes are reported as one; a longer chain is reported without an end.
 MOST_JOINED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A freeze in force. until: its end, None: until somebody lifts it."""
+    """A freeze in force. until: its end, None: until it is lifted."""
 
     freeze: Freeze
     until: datetime | None

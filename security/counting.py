@@ -118,7 +118,7 @@ class LocalCounters:
         self.lock = threading.Lock()
         # By caller: the end of its period, in seconds since the epoch, and the calls in it.
         self.counts: dict[str, tuple[int, int]] = {}
-        # When those whose period is over were last forgotten: twice in a second would forget nobody more.
+        # When those whose period is over were last forgotten: a second run within a second would forget none.
         self.cleared_at = 0
 
     def incr(self, key: str, period_s: int) -> tuple[int, int]:

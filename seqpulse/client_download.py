@@ -1,6 +1,6 @@
 """GET /cli/seqpulse.py: the command line client, as it is in the repository.
 
-It holds no values of this server, so that its hash is that of the file, whoever asks.
+It holds no values of this server, so that its hash is that of the file.
 """
 
 from django.http import HttpRequest, HttpResponse

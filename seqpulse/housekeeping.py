@@ -55,7 +55,7 @@ def delete_abandoned() -> int:
     total = 0
     while True:
         with transaction.atomic():
-            # Whoever comes in meanwhile stays: locked first, and looked at again by a statement that sees what was
+            # Accounts verified meanwhile stay: locked first, and checked again by a statement that sees what was
             # committed until then. One that is being changed is left to the next time.
             found = abandoned().select_for_update(of=("self",), skip_locked=True)
             ids = list(found.values_list("pk", flat=True)[:ACCOUNTS])

@@ -88,7 +88,7 @@ class PageCompressionMiddleware(GZipMiddleware):
 
 
 class GateMiddleware(MiddlewareMixin):
-    """Add `gate` to every error of the gates, whoever answers it: a poller looks for that one field.
+    """Add `gate` to every error of the gates, whichever layer answers it: clients that poll read that one field.
 
     pending where the same call may succeed later (Retry-After says when), none where it never will.
     """

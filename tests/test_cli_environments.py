@@ -289,16 +289,16 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert client.retry_after_of("Wed, 21 Oct 2099 07:28:00 GMT") > 10**9
 
 
-def test_what_stands_out_so_far_is_told_in_levels() -> None:
+def test_what_stands_out_so_far_is_shown_in_levels() -> None:
     def sample(phase: str, **levels: Any) -> dict[str, Any]:
         return {"phase": phase, "requests_per_sec": 50.0, "latency_p95": 120.0, "error_rate": 0.0, **levels}
 
     before = [sample("pre")]
-    for after, told in (
+    for after, shown in (
         ([], ""),
         ([sample("post")], "nothing stands out"),
         ([sample("post", error_rate=0.25)], "error_rate 25 % (before 0 %)"),
         ([sample("post", requests_per_sec=10, latency_p95=None)], "requests_per_sec 10/s (before 50/s)"),
         ([sample("post", latency_p95="wrong", error_rate=True)], "nothing stands out"),
     ):
-        assert client.standing_out([*before, *after]) == told
+        assert client.standing_out([*before, *after]) == shown

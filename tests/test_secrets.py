@@ -133,12 +133,14 @@ def run_everything(site: Installation, marked: dict[str, str], receiver: Receive
     written |= refused_signature(site)
     written |= public_links(site, marked)
     roll_back(site, deployment["deployment_id"], marked)
-    told = "SELECT count(*) FROM notification_deliveries WHERE channel_id = %s AND state = 'failed' AND answer <> ''"
-    wait_for(lambda: site.rows(told, channels[0].pk)[0][0], "the receiver to repeat what it was sent")
+    answered = (
+        "SELECT count(*) FROM notification_deliveries WHERE channel_id = %s AND state = 'failed' AND answer <> ''"
+    )
+    wait_for(lambda: site.rows(answered, channels[0].pk)[0][0], "the receiver to repeat what it was sent")
     refused = (
         "SELECT count(*) FROM notification_deliveries WHERE channel_id = %s AND attempts > 0 AND error IS NOT NULL"
     )
-    wait_for(lambda: site.rows(refused, channels[1].pk)[0][0], "an attempt where nobody listens")
+    wait_for(lambda: site.rows(refused, channels[1].pk)[0][0], "an attempt at a closed port")
     written |= pages(site, deployment["deployment_id"], channels)
     away = site.env["DATABASE_URL"].partition("?")[0].replace("@/", "@127.0.0.1:1/")
     for command in ("migrate", "rotate_secrets", "cleanup_metrics"):
@@ -151,7 +153,7 @@ def run_everything(site: Installation, marked: dict[str, str], receiver: Receive
 
 
 def plant_channels(site: Installation, marked: dict[str, str], receiver: Receiver) -> list[Channel]:
-    """Make channels whose secrets are marked: one whose receiver repeats what it gets, and one that nobody answers."""
+    """Make channels whose secrets are marked: one whose receiver repeats what it gets, and one whose port is closed."""
     parts = (
         "path",
         "query",

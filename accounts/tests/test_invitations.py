@@ -276,7 +276,7 @@ def test_an_invitation_of_another_team_is_not_found(team: Team, owner: User) -> 
     assert state_of(foreign) == State.OPEN
 
 
-def test_an_invitation_is_told_without_its_token(team: Team, owner: User) -> None:
+def test_an_invitation_is_notified_without_its_token(team: Team, owner: User) -> None:
     made = invite(team, GRACE, Role.MEMBER, by=owner)
     event = Event.objects.get()
     assert (event.kind, event.team_id) == ("member_invited", team.pk)

@@ -1,4 +1,4 @@
-"""What people say about a deployment: kept once, told, and feeding the marks."""
+"""Acknowledgements of a deployment: stored once, notified, and feeding the marks."""
 
 from typing import Any
 
@@ -104,7 +104,7 @@ def test_a_script_that_runs_wild_is_stopped() -> None:
         (BAD, "rolled_back", False, False),
         (BAD, "on_it", None, None),
         (BAD, "ignored", None, None),
-        # Nobody recommended it.
+        # It was not recommended.
         ("warning", "rolled_back", None, None),
         (None, "rolled_back", None, None),
     ],

@@ -1,4 +1,4 @@
-"""Events about verdicts: what is told, how grave it is, and how many statements a burst takes."""
+"""Events about verdicts: which are emitted, their severity, and how many statements a burst takes."""
 
 from datetime import timedelta
 from typing import Any
@@ -44,7 +44,7 @@ def finished(environment: Environment, **fields: Any) -> Deployment:
     return make_deployment(environment=environment, state=State.FINISHED, **fields)
 
 
-def told() -> list[tuple[str, str, int]]:
+def emitted() -> list[tuple[str, str, int]]:
     rows = Event.objects.order_by("id").values_list("kind", "severity", "parameters__deployment__number")
     return list(rows)
 
@@ -105,7 +105,7 @@ def test_a_verdict_from_samples_is_told_with_everything_that_a_message_needs() -
                 *("verdict_issued info", "recovered critical", "verdict_issued info"),
             ],
         ),
-        # Too little data is no trouble that one recovers from, and nobody recovers by it.
+        # Too little data is neither a failure nor a recovery.
         (["ok", "inconclusive", "ok"], ["verdict_issued info", "verdict_issued warning", "verdict_issued info"]),
         (["unjudged", "ok"], ["verdict_issued warning", "verdict_issued info"]),
         (
@@ -124,7 +124,7 @@ def test_which_events_a_course_of_verdicts_has(course: list[str], expected: list
             store_judgement(deployment.pk, judgement("warning", conclusive=False))
         else:
             store_judgement(deployment.pk, judgement(verdict))
-    assert [f"{kind} {severity}" for kind, severity, _ in told()] == expected
+    assert [f"{kind} {severity}" for kind, severity, _ in emitted()] == expected
     assert Incident.objects.exists() == (course[-1] not in ("ok", "unjudged"))
 
 
@@ -140,7 +140,7 @@ def test_the_final_verdict_after_an_early_one_tells_what_changed(final: str, exp
     deployment = finished(make_environment())
     assert store_early(deployment.pk, judgement("rollback_recommended", early=True))
     store_judgement(deployment.pk, judgement(final))
-    kinds = [(kind, severity) for kind, severity, _ in told()]
+    kinds = [(kind, severity) for kind, severity, _ in emitted()]
     assert kinds == [("early_rollback", "critical"), *expected]
     assert Event.objects.filter(kind="verdict_issued").get().parameters["early"]["verdict"] == "rollback_recommended"
 

@@ -148,7 +148,7 @@ def test_finding_it_takes_an_index_and_one_row_of_the_many_with_the_commit(envir
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "returns_to"),
     [
         ({"commit_sha": A}, {"number": 1, "commit": A}),
         ({"commit_sha": A, "kind": "rollback"}, {"number": 1, "commit": A}),
@@ -157,10 +157,10 @@ def test_finding_it_takes_an_index_and_one_row_of_the_many_with_the_commit(envir
         ({"commit_sha": C}, "nothing"),
     ],
 )
-def test_a_rollback_is_told(made: NewProject, pipeline: Pipeline, call: dict[str, str], told: Any) -> None:
+def test_a_rollback_emits_an_event(made: NewProject, pipeline: Pipeline, call: dict[str, str], returns_to: Any) -> None:
     deployed(made.environment, A)
     deployed(made.environment, B, "rollback_recommended")
     assert pipeline.trigger(**call).json()["number"] == 3
     events = Event.objects.filter(kind="rolled_back")
-    assert [one.parameters["rolls_back_to"] for one in events] == ([] if told == "nothing" else [told])
+    assert [one.parameters["rolls_back_to"] for one in events] == ([] if returns_to == "nothing" else [returns_to])
     assert [one.parameters["deployment"]["number"] for one in events] == [3] * len(events)

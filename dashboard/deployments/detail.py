@@ -112,7 +112,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
 
 
 def may_acknowledge(detail: Detail) -> bool:
-    """Return whether the user is asked what they do about the deployment: of one that is fine nobody is."""
+    """Return whether the user is offered to acknowledge the deployment: not if it is fine."""
     verdict = detail.verdict
     if Action.ACKNOWLEDGE not in detail.actions:
         return False

@@ -29,7 +29,7 @@ class FeedbackForm(forms.Form):
     seen = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
 
     def __init__(self, verdict: DeploymentVerdict, data: Any = None, *, ignored: str = "") -> None:
-        """ignored: why somebody ignores the verdict, who probably takes it for wrong."""
+        """ignored: the reason of an acknowledgement that ignores the verdict, which suggests that it is wrong."""
         feedback: Feedback | None = getattr(verdict, "feedback", None)
         known = {"mark": WRONG, "reason": ignored} if ignored else {}
         if feedback is not None:

@@ -1,4 +1,4 @@
-"""The page behind the links in mails: whether a team may send mail to an address. Open to whoever has the link."""
+"""The page behind the links in mails: whether a team may send mail to an address. The link alone authorizes."""
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse

@@ -1,4 +1,4 @@
-"""Tell users that the endpoint that they set will not be called."""
+"""Warn users that the endpoint that they set will not be called."""
 
 from django.contrib import messages
 from django.http import HttpRequest

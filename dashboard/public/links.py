@@ -82,7 +82,7 @@ def links(request: HttpRequest, project: Project, actions: Actions) -> HttpRespo
 
 @page("POST", of=project_of, action=Action.CHANGE_PROJECT)
 def revoke(request: HttpRequest, project: Project, actions: Actions, link_id: int) -> HttpResponse:
-    """End a link: whoever opens it finds nothing any more."""
+    """Revoke a link: its address answers 404 from then on."""
     get_object_or_404(project.public_links, pk=link_id).delete()
     messages.success(request, _("The link is revoked."))
     return redirect("dashboard:project-links", uuid=project.uuid)

@@ -38,7 +38,7 @@ LETTER, AROUND = 6.8, 6
 def for_link(kind: LinkKind) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponseBase]]:
     """Find the link of this kind, for a view that gets it instead of the token.
 
-    Feeds and badges are in the link's language, whoever reads them; pages in the reader's.
+    Feeds and badges are in the language of the link; pages in that of the reader.
     """
 
     def decorate(view: Callable[[HttpRequest, PublicLink], HttpResponse]) -> Callable[..., HttpResponseBase]:
@@ -71,7 +71,7 @@ def environments_of(link: PublicLink) -> QuerySet[Environment]:
 def cached(
     request: HttpRequest, response: HttpResponse, *, modified: datetime | None = None, public: bool
 ) -> HttpResponse:
-    """Let the answer be kept for a minute, and answer 304 to whoever has it."""
+    """Let the answer be cached for a minute; answer 304 where it is unchanged."""
     etag = quote_etag(sha256(response.content).hexdigest()[:32])
     response["ETag"] = etag
     if modified is not None:

@@ -134,7 +134,7 @@ def test_an_owner_is_deleted_with_all_that_belongs_to_it(staff, environment, mod
     assert " Samples: 9" in re.sub(r"<[^>]+>|\s+", " ", asked).replace("  ", " ")
     assert staff.post(address(model, "delete", row.pk), {"post": "yes"}).status_code == 302
     assert not any(gone.objects.exists() for gone in (Deployment, MetricSample, DeploymentVerdict, Hint))
-    # Jobs that tell of events are no deployment's.
+    # Jobs of notifications belong to no deployment.
     assert not ScheduledJob.objects.exclude(job_type="fan_out").exists()
 
 

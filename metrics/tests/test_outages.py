@@ -1,4 +1,4 @@
-"""Endpoints that stop answering, refuse our signature and answer again: each told once."""
+"""Endpoints that stop answering, refuse our signature and answer again: each emitted once."""
 
 from datetime import timedelta
 
@@ -56,7 +56,7 @@ def collect(store: JobStore, environment: Environment, *outcomes: str) -> None:
             store.fail([Failure(job, Fact(outcome), None)])
 
 
-def told() -> list[str]:
+def emitted() -> list[str]:
     return [f"{kind} {severity}" for kind, severity in Event.objects.order_by("id").values_list("kind", "severity")]
 
 
@@ -75,7 +75,7 @@ def told() -> list[str]:
         # Not set up yet.
         (["timeout"] * 6, []),
         (["timeout"] * 6 + [ANSWER], []),
-        # Nobody asked.
+        # Not called.
         ([ANSWER, *["no_endpoint"] * 4, *["blocked_by_ops"] * 4], []),
         (["unauthorized"], ["signature_refused critical"]),
         (["unauthorized"] * 4 + [ANSWER], ["signature_refused critical", "endpoint_answers critical"]),
@@ -90,7 +90,7 @@ def told() -> list[str]:
 def test_what_is_told_of_a_course_of_collections(store: JobStore, outcomes: list[str], expected: list[str]) -> None:
     environment = make_environment(name="prod")
     collect(store, environment, *outcomes)
-    assert told() == expected
+    assert emitted() == expected
     assert Incident.objects.exists() == (outcomes[-1] not in (ANSWER, "blocked_by_ops"))
 
 
@@ -119,7 +119,7 @@ def test_collections_of_a_deployment_count_as_well(store: JobStore) -> None:
         )
     jobs = [job for job in store.claim(100)[0] if job.job_type == "post_collect"]
     store.fail([Failure(job, Fact("timeout"), None) for job in jobs])
-    assert told() == ["endpoint_silent warning"]
+    assert emitted() == ["endpoint_silent warning"]
 
 
 def test_many_at_once_take_as_many_statements_as_few(store: JobStore) -> None:

@@ -17,7 +17,7 @@ _MARKDOWN = re.compile(r"([\\*_~`|>#\[\]()<@:-])")
 
 
 class Discord(ChannelKind):
-    """POST of one embed that mentions nobody."""
+    """POST of one embed, with mentions disabled."""
 
     name = "discord"
     label = _("Discord")

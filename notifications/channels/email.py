@@ -30,7 +30,7 @@ MOST_SUBJECT = 200
 # Of one answer of the mail server, and of all mails of one message.
 TIMEOUT_S, DEADLINE_S = 10.0, 25.0
 ANSWER_SHOWN = 500
-# Backends that bring mail to nobody.
+# Backends that deliver no mail.
 NOWHERE = ("console", "dummy")
 CHART = "chart@seqpulse"
 
@@ -222,7 +222,7 @@ def inline(png: bytes) -> MIMEImage:
 
 
 def headers_of(message: Message, recipient: Recipient) -> dict[str, str]:
-    """Return the headers: all mails of a channel about one deployment refer to the same message, which nobody gets."""
+    """Return the headers: a channel's mails about one deployment refer to one root message, which is never sent."""
     domain = parseaddr(django_settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
     headers = {"Message-ID": f"<{message.id}@{domain}>", "Auto-Submitted": "auto-generated"}
     if message.deployment:

@@ -62,14 +62,14 @@ class SlackBot(ChannelKind):
         body = {"channel": settings["channel"], "unfurl_links": False, "unfurl_media": False, **body_of(message)}
         if message.thread:
             body |= {"thread_ts": message.thread, "reply_broadcast": message.severity == "critical"}
-        # What somebody pressed is told without buttons.
+        # Acknowledgements have no buttons.
         if message.deployment and settings.get("signing_secret") and message.kind != "acknowledged":
             body["blocks"].append(buttons(message))
         answer = ask(f"{self.api}/chat.postMessage", body, {"Authorization": f"Bearer {settings['token']}"})
-        told = said(answer)
-        sent = understood(answer, reference=str(told.get("ts") or ""))
-        if told.get("ok") is not True:
-            passing = str(told.get("error")) in PASSING
+        reply = said(answer)
+        sent = understood(answer, reference=str(reply.get("ts") or ""))
+        if reply.get("ok") is not True:
+            passing = str(reply.get("error")) in PASSING
             code = "delivery.busy" if passing else "delivery.refused"
             raise SendError(code, retry=passing, sent=shown(answer), status=answer.status)
         return sent

@@ -28,13 +28,13 @@ class Telegram(ChannelKind):
 
     def send(self, settings: Settings, message: Message) -> Sent:
         answer = ask(f"{self.api}/bot{settings['token']}/sendMessage", body_of(settings["chat"], message))
-        told = said(answer)
-        parameters = told.get("parameters")
+        reply = said(answer)
+        parameters = reply.get("parameters")
         wait = seconds(parameters.get("retry_after")) if isinstance(parameters, dict) else None
-        result = told.get("result")
+        result = reply.get("result")
         number = result.get("message_id") if isinstance(result, dict) else None
         sent = understood(answer, reference=str(number or ""), after_s=wait)
-        if told.get("ok") is not True:
+        if reply.get("ok") is not True:
             raise SendError("delivery.refused", retry=False, sent=shown(answer), status=answer.status)
         return sent
 

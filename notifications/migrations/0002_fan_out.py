@@ -1,7 +1,7 @@
 from django.db import migrations
 
 
-# Whoever writes events has their deliveries made after the commit, without knowing of them: each statement that writes
+# Deliveries are made after the commit, without the writer of events knowing of them: each statement that writes
 # events writes one job, where a channel may want them. What happens while a channel is being made is found a minute later
 # (reconcile_deliveries). In SQL, because the events' app may import neither jobs nor notifications.
 FUNCTION = """

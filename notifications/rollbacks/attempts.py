@@ -5,7 +5,7 @@
 
 There is one attempt per deployment (a unique constraint). `sending` is committed before the request leaves, and only an
 approved attempt becomes `sending`: whatever dies when, there is at most one request. An attempt that is found in
-`sending` when its job runs again, or later by the sweep, is `unknown`, and people are told.
+`sending` when its job runs again, or later by the sweep, is `unknown`, and its event is emitted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,8 +100,8 @@ def why_not_recommended(deployment: Deployment) -> Fact | None:
 # --- asked for -------------------------------------------------------------------------------------------------------
 
 
-def consider(events: Sequence[Event]) -> None:
-    """Ask for rollbacks, or begin them, where these events recommend them; see to the results of earlier ones.
+def handle_events(events: Sequence[Event]) -> None:
+    """Ask for rollbacks, or begin them, where these events recommend them; update earlier attempts.
 
     In the caller's transaction.
     """
@@ -127,7 +127,7 @@ def begin(deployment: Deployment) -> None:
     if attempt.state == AttemptState.APPROVED:
         enqueue([job_of(attempt)])
     else:
-        tell(attempt, "rollback_asked")
+        emit_event(attempt, "rollback_asked")
 
 
 def made(deployment: Deployment, **fields: Any) -> RollbackAttempt | None:
@@ -266,9 +266,9 @@ EVENT_OF = {
 
 
 def end(attempt: RollbackAttempt, state: AttemptState, now: datetime, **fields: Any) -> None:
-    """Write the end of a locked attempt, and tell it."""
+    """Write the end of a locked attempt, and emit its event."""
     change(attempt, state=state, ended_at=now, **fields)
-    tell(attempt, EVENT_OF[state])
+    emit_event(attempt, EVENT_OF[state])
     logger.info("rollback_attempt_ended", deployment_id=str(attempt.deployment.uuid), state=str(state))
 
 
@@ -278,8 +278,8 @@ def change(attempt: RollbackAttempt, **fields: Any) -> None:
     attempt.save(update_fields=list(fields))
 
 
-def tell(attempt: RollbackAttempt, kind: str, *, why: Fact | None = None) -> None:
-    """Write the event of an attempt; once per attempt and kind."""
+def emit_event(attempt: RollbackAttempt, kind: str, *, why: Fact | None = None) -> None:
+    """Emit an event about an attempt; once per attempt and kind."""
     good = attempt.last_good
     emit(
         event_about(
@@ -301,7 +301,7 @@ def tell(attempt: RollbackAttempt, kind: str, *, why: Fact | None = None) -> Non
 
 
 def follow_up(attempts: QuerySet[RollbackAttempt]) -> int:
-    """Link attempts with the deployments by which they were done, and tell where these failed; return how many ended.
+    """Link attempts with the deployments by which they were done, emit failures; return how many ended.
 
     A rollback has to be there within the time that is set; its verdict has to be ok.
     """
@@ -319,7 +319,7 @@ def follow_up(attempts: QuerySet[RollbackAttempt]) -> int:
             change(attempt, result=result)
             announce(attempt.deployment)
             if why is not None:
-                tell(attempt, "rollback_failed", why=why)
+                emit_event(attempt, "rollback_failed", why=why)
     return found
 
 
@@ -333,7 +333,7 @@ def link(attempt: RollbackAttempt) -> None:
 
 
 def result_of(attempt: RollbackAttempt, now: datetime) -> tuple[str, Fact | None]:
-    """Return what became of a rollback, and what to tell of it; "" while it is not over."""
+    """Return the result of a rollback ("" while it is open), and the reason if it failed."""
     if attempt.rollback_id is not None:
         rollback = Deployment.objects.select_related("verdict").get(pk=attempt.rollback_id)
         why = why_not_ok(rollback)
@@ -361,7 +361,7 @@ def why_not_ok(rollback: Deployment) -> str | None:
 
 
 def sweep() -> int:
-    """See to attempts whose job died, and to rollbacks whose time is over; return how many were seen to."""
+    """Recover attempts whose job died, and close rollbacks past their deadline; return how many were handled."""
     with transaction.atomic():
         now = database_now()
         stuck = RollbackAttempt.objects.filter(state=AttemptState.SENDING, sending_at__lt=now - SENT_WITHIN)

@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the receiver answered. why: it was not taken; unclear: nobody knows whether it was."""
+    """Answer of the receiver. why: reason of a failure; unclear: the request may have arrived."""
 
     sent: Sent
     why: Fact | None = None

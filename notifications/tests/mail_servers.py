@@ -1,4 +1,4 @@
-"""Mail servers on loopback that answer as told and keep what they took."""
+"""Mail servers on loopback that answer as configured and keep what they accepted."""
 
 import email
 import socket

@@ -1,4 +1,4 @@
-"""HTTP receivers of notifications, on loopback, that answer as told and keep what they got."""
+"""HTTP receivers of notifications, on loopback, that answer as configured and keep what they received."""
 
 import json
 from collections.abc import Iterator

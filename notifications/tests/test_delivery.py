@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def work_off() -> None:
-    """Run a poller until every event is told and no delivery is due."""
+    """Run a poller until every event is fanned out and no delivery is due."""
     with running_poller():
         wait_until(
             lambda: (
@@ -26,7 +26,7 @@ def work_off() -> None:
         )
 
 
-def tell(channel: Channel, kind: str = "key_made", **fields: object) -> Event:
+def emit_to(channel: Channel, kind: str = "key_made", **fields: object) -> Event:
     emit(NewEvent(kind, channel.team_id, **fields))  # type: ignore[arg-type]
     return Event.objects.latest("id")
 
@@ -36,7 +36,7 @@ def test_an_event_reaches_each_channel_of_its_team_once() -> None:
         channel = make_channel(receiver.url)
         other = make_channel(receiver.url, team=channel.team, name="second")
         make_channel(receiver.url, name="another team's")
-        tell(channel)
+        emit_to(channel)
         work_off()
     assert sorted(Delivery.objects.values_list("channel_id", "state", "answer_status", "answer")) == [
         (channel.pk, "sent", 200, "ok"),
@@ -46,26 +46,26 @@ def test_an_event_reaches_each_channel_of_its_team_once() -> None:
     assert receiver.bodies()[0]["type"] == "key_made"
 
 
-def test_what_is_rolled_back_is_not_told() -> None:
+def test_an_event_of_a_rolled_back_transaction_is_not_delivered() -> None:
     channel = make_channel()
     with transaction.atomic():
-        tell(channel)
+        emit_to(channel)
         transaction.set_rollback(True)
     assert not Event.objects.exists() and not ScheduledJob.objects.exists()
 
 
-def test_an_event_with_a_key_is_told_once() -> None:
+def test_an_event_with_a_key_is_delivered_once() -> None:
     channel = make_channel()
     for _ in range(3):
         emit(NewEvent("key_made", channel.team_id, key="this one"))
     assert Event.objects.count() == 1
 
 
-def test_a_receiver_that_is_gone_disables_its_channel_and_the_others_are_told() -> None:
+def test_a_receiver_that_is_gone_disables_its_channel_and_the_others_are_notified() -> None:
     with receiving((410, {}, b"gone")) as gone, receiving() as other:
         channel = make_channel(gone.url)
         make_channel(other.url, team=channel.team, events=["channel_disabled"])
-        tell(channel)
+        emit_to(channel)
         work_off()
         work_off()
     channel.refresh_from_db()
@@ -76,7 +76,7 @@ def test_a_receiver_that_is_gone_disables_its_channel_and_the_others_are_told() 
 def test_a_busy_receiver_is_tried_again_when_it_says_so() -> None:
     with receiving((503, {"Retry-After": "90"}, b"later")) as receiver:
         channel = make_channel(receiver.url)
-        tell(channel)
+        emit_to(channel)
         with running_poller():
             wait_until(lambda: Delivery.objects.filter(attempts=1, answer_status=503).exists())
     delivery = Delivery.objects.get()

@@ -185,7 +185,7 @@ def test_the_mail_about_a_verdict_shows_the_chart_of_the_failed_metric(tmp_path:
         team=deployment.project.team, kind="email", language="fr", config={"addresses": "vera@example.org"}
     )
     check = {"metric": "error_rate", "rule": "level", "outcome": "critical", "observed": 0.25, "baseline": 0.01}
-    told = {"verdict": "rollback_recommended", "confidence": 0.9, "checks": [{**check, "limit": 0.05}]}
+    judged = {"verdict": "rollback_recommended", "confidence": 0.9, "checks": [{**check, "limit": 0.05}]}
     event = Event.objects.create(
         kind="verdict_issued",
         severity="critical",
@@ -193,7 +193,7 @@ def test_the_mail_about_a_verdict_shows_the_chart_of_the_failed_metric(tmp_path:
         project_id=deployment.project_id,
         environment_id=deployment.environment_id,
         deployment_id=deployment.pk,
-        parameters={"verdict": told},
+        parameters={"verdict": judged},
     )
     delivery = Delivery.objects.create(event=event, channel=channel, due_at=now, expires_at=now + timedelta(hours=1))
     message = describe([delivery])[delivery.pk]

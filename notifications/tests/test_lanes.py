@@ -1,4 +1,4 @@
-"""Receivers that hang or drip: they delay nobody else, and get one attempt at a time."""
+"""Receivers that hang or drip: they delay no other channel, and get one attempt at a time."""
 
 from collections import Counter
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 EVENTS = 40
 
 
-def tell_many(channel: Channel) -> None:
+def emit_many(channel: Channel) -> None:
     emit(*(NewEvent("key_made", channel.team_id) for _ in range(EVENTS)))
 
 
@@ -35,10 +35,10 @@ def test_receivers_that_do_not_answer_delay_no_other(monkeypatch: pytest.MonkeyP
         dripping = make_channel(receiver.at("/drip"))
         control = make_channel(receiver.at("/control"))
         for channel in (hanging, dripping, control):
-            tell_many(channel)
+            emit_many(channel)
         with running_poller():
             wait_until(lambda: unsent(beside, control) == 0)
-            # Everybody else was told while the first few attempts there were waiting.
+            # All other channels delivered while the first few attempts there were waiting.
             tried = Counter(path for path, _, _ in receiver.requests)
             assert 0 < tried["/hang"] <= 4 and 0 < tried["/drip"] <= 4
             waiting = Delivery.objects.filter(channel__in=[hanging, dripping], state="pending")

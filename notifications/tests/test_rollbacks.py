@@ -1,4 +1,4 @@
-"""Rollbacks by webhook: who starts them, once, what is sent, and what is told afterwards."""
+"""Rollbacks by webhook: who starts them, once, what is sent, and which events follow."""
 
 import base64
 import hashlib
@@ -33,7 +33,7 @@ from explain.facts import Fact
 from notifications.channels.posting import ANSWER_SHOWN
 from notifications.models import RollbackAttempt
 from notifications.rollbacks import attempts
-from notifications.rollbacks.attempts import CannotRollBack, approve, consider, sweep
+from notifications.rollbacks.attempts import CannotRollBack, approve, handle_events, sweep
 from notifications.rollbacks.policies import record_of, send_test, set_policy
 from notifications.tests.receivers import Receiver, receiving
 from projects.models import Environment, RollbackPolicy
@@ -65,24 +65,24 @@ def reload(deployment: Deployment) -> Deployment:
 
 
 def issue(deployment: Deployment, kind: str = "verdict_issued") -> None:
-    """Tell a verdict as its transaction does."""
+    """Emit a verdict as its transaction does."""
     emit(event_about(reload(deployment), kind))
 
 
-def look() -> None:
-    """Look at the events that were not looked at yet."""
+def handle_all() -> None:
+    """Handle all events, as their fan-out does."""
     with transaction.atomic():
-        consider(list(Event.objects.all()))
+        handle_events(list(Event.objects.all()))
 
 
 def work_off() -> None:
-    """Run a poller until every event is told and no rollback is due."""
+    """Run a poller until every event is fanned out and no rollback is due."""
     jobs = ScheduledJob.objects.filter(job_type__in=("roll_back", "fan_out"), status__in=("pending", "running"))
     with running_poller():
         wait_until(lambda: not jobs.exists() and not Event.objects.filter(fanned_out_at=None).exists())
 
 
-def told() -> list[str]:
+def emitted() -> list[str]:
     rows = Event.objects.filter(kind__startswith="rollback_").order_by("id")
     return list(rows.values_list("kind", flat=True))
 
@@ -113,8 +113,8 @@ def test_an_environment_set_so_rolls_back_by_itself_and_says_what_to_return_to()
     assert body["deployment"]["number"] == 2 and body["leave_commit"] == "b" * 40
     assert body["return_to"]["id"] == str(good.uuid) and body["return_to"]["commit"] == "a" * 40
     assert body["attempt_id"] == str(attempt.uuid) and body["approved_by"] == {"name": None, "via": "automatic"}
-    assert told() == ["rollback_fired"]
-    stored = json.dumps([list(ScheduledJob.objects.values_list("job_metadata", "last_error")), told()])
+    assert emitted() == ["rollback_fired"]
+    stored = json.dumps([list(ScheduledJob.objects.values_list("job_metadata", "last_error")), emitted()])
     assert SECRET not in stored and "marked-path" not in stored
 
 
@@ -123,7 +123,7 @@ def test_a_person_approves_once_whoever_else_does() -> None:
         bad = prepared("ask", receiver.at("/marked-path"))
         issue(bad)
         work_off()
-        assert told() == ["rollback_asked"] and not receiver.requests
+        assert emitted() == ["rollback_asked"] and not receiver.requests
         at_once(4, lambda number: approve(bad, who=f"p{number}", via="page"))
         work_off()
         assert not approve(bad, who="late", via="api").is_new
@@ -132,7 +132,7 @@ def test_a_person_approves_once_whoever_else_does() -> None:
     attempt = RollbackAttempt.objects.get()
     assert body["approved_by"]["name"] == attempt.who != ""
     assert SECRET not in attempt.answer and "marked" not in attempt.answer and attempt.answer_status == 200
-    assert told() == ["rollback_asked", "rollback_fired"]
+    assert emitted() == ["rollback_asked", "rollback_fired"]
 
 
 @pytest.mark.parametrize("mode", ["ask", "automatic"])
@@ -155,14 +155,14 @@ def test_what_is_never_rolled_back(mode: str) -> None:
             point = transaction.savepoint()
             spoil()
             issue(bad)
-            look()
+            handle_all()
             assert not RollbackAttempt.objects.exists(), code
             with pytest.raises(CannotRollBack) as caught:
                 approve(bad, who="ana", via="page")
             assert caught.value.code == f"rollback.{code}"
             transaction.savepoint_rollback(point)
         issue(bad)
-        look()
+        handle_all()
         assert RollbackAttempt.objects.exists()
 
 
@@ -172,7 +172,7 @@ def test_an_approved_rollback_is_not_sent_once_something_newer_is_deployed() -> 
         approve(bad, who="ana", via="page")
         make_deployment(environment=bad.environment)
         work_off()
-    assert not receiver.requests and told() == ["rollback_failed"]
+    assert not receiver.requests and emitted() == ["rollback_failed"]
     assert RollbackAttempt.objects.get().state == "withdrawn"
 
 
@@ -180,7 +180,7 @@ def test_an_approved_rollback_is_not_sent_once_something_newer_is_deployed() -> 
     ("answer", "state", "event"),
     [((500, {}, b"no"), "failed", "rollback_failed"), (None, "unknown", "rollback_unknown")],
 )
-def test_a_failed_request_is_told_and_never_repeated(answer: Any, state: str, event: str) -> None:
+def test_a_failed_request_is_notified_and_never_repeated(answer: Any, state: str, event: str) -> None:
     with receiving(*([answer] if answer else [])) as receiver:
         bad = prepared("automatic", receiver.url if answer else receiver.at("/drip"))
         receiver.let_go.set()  # so that a dripping answer ends at once, in the middle of its header
@@ -188,31 +188,31 @@ def test_a_failed_request_is_told_and_never_repeated(answer: Any, state: str, ev
         work_off()
         sweep()
         work_off()
-    assert len(receiver.requests) == 1 and told() == [event]
+    assert len(receiver.requests) == 1 and emitted() == [event]
     assert RollbackAttempt.objects.get().state == state
 
 
-def test_an_attempt_whose_poller_died_is_unknown_and_told_once() -> None:
+def test_an_attempt_whose_poller_died_is_unknown_and_notified_once() -> None:
     with receiving() as receiver:
         bad = prepared("ask", receiver.url)
         approve(bad, who="ana", via="page")
         RollbackAttempt.objects.update(state="sending", sending_at=timezone.now())
         work_off()  # the job runs again
         sweep()
-    assert not receiver.requests and told() == ["rollback_unknown"]
+    assert not receiver.requests and emitted() == ["rollback_unknown"]
     RollbackAttempt.objects.update(state="sending", sending_at=timezone.now() - attempts.SENT_WITHIN * 2)
     Event.objects.all().delete()
-    assert sweep() == 1 and sweep() == 0 and told() == ["rollback_unknown"]
+    assert sweep() == 1 and sweep() == 0 and emitted() == ["rollback_unknown"]
 
 
 def sent_for(bad: Deployment) -> RollbackAttempt:
     issue(bad)
-    look()
+    handle_all()
     RollbackAttempt.objects.update(state="sent", sending_at=timezone.now())
     return RollbackAttempt.objects.get()
 
 
-def test_an_attempt_whose_job_ends_before_it_is_sent_is_told() -> None:
+def test_an_attempt_whose_job_ends_before_it_is_sent_is_notified() -> None:
     bad = prepared()
     approve(bad, who="ana", via="page")
     with transaction.atomic():
@@ -226,23 +226,23 @@ def test_the_rollback_is_linked_and_its_verdict_kept() -> None:
     for number, (verdict, result, events) in enumerate((("ok", "worked", 0), ("warning", "not_ok", 1))):
         bad = prepared("automatic")
         issue(bad)
-        look()
+        handle_all()
         RollbackAttempt.objects.filter(deployment=bad).update(state="sent", sending_at=timezone.now())
         back = make_deployment(environment=bad.environment, kind="rollback", state="finished")
         issue(back, "rolled_back")
-        look()
+        handle_all()
         attempt = RollbackAttempt.objects.get(deployment=bad)
         assert (attempt.rollback, attempt.result) == (back, ""), number
         make_verdict(back, verdict=verdict)
         Deployment.objects.filter(pk=back.pk).update(state="analyzed")
         issue(back)
-        look()
+        handle_all()
         attempt.refresh_from_db()
         failed = Event.objects.filter(kind="rollback_failed", deployment_id=bad.pk)
         assert (attempt.result, failed.count()) == (result, events)
 
 
-def test_a_rollback_that_is_never_deployed_is_told() -> None:
+def test_a_rollback_that_is_never_deployed_is_notified() -> None:
     attempt = sent_for(prepared("automatic"))
     assert sweep() == 0
     RollbackAttempt.objects.update(sending_at=timezone.now() - timedelta(minutes=31))

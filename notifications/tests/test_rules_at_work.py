@@ -123,7 +123,7 @@ def test_an_hour_of_refusals_ends_in_success_and_a_day_of_them_in_the_last_answe
             pass_until_due()
         thanked = channel.deliveries.filter(state="sent", attempts=5, answer="thanks", error__isnull=True)
         wait_until(thanked.exists)
-        # Of no use any more before the next attempt is due: nothing is sent, and the last answer stays.
+        # Expired before the next attempt is due: nothing is sent, and the last answer stays.
         receiver.answers += [(503, {"Retry-After": "60"}, b"still down")]
         emit(NewEvent("key_made", channel.team_id))
         wait_until(lambda: channel.deliveries.filter(answer="still down").exists())
@@ -134,8 +134,8 @@ def test_an_hour_of_refusals_ends_in_success_and_a_day_of_them_in_the_last_answe
     assert channel.deliveries.get(state="expired").attempts == 1
 
 
-def test_events_are_told_whatever_became_of_what_they_are_about(receiver: Receiver) -> None:
-    """What was deleted, edited or disabled meanwhile, or is of a later version, stops nobody else."""
+def test_events_are_delivered_whatever_became_of_what_they_are_about(receiver: Receiver) -> None:
+    """What was deleted, edited or disabled meanwhile, or is of a later version, stops no other delivery."""
     team = make_team()
     made = create_project("gone", environment="prod")
     sound = make_channel(receiver.at("/sound"), team=team)
@@ -247,7 +247,7 @@ def test_the_events_that_one_job_leaves_are_the_next_ones() -> None:
     assert ScheduledJob.objects.filter(job_type="fan_out").count() == 2
 
 
-def test_a_thousand_events_are_told_once_by_each_channel(receiver: Receiver) -> None:
+def test_a_thousand_events_are_delivered_once_by_each_channel(receiver: Receiver) -> None:
     team = make_team()
     channels = [make_channel(receiver.at(f"/{number}"), team=team, cooldown_s=600) for number in range(3)]
     emit(*(NewEvent("key_made", team.pk, environment_id=number) for number in range(1000)))
@@ -260,6 +260,8 @@ def test_a_thousand_events_are_told_once_by_each_channel(receiver: Receiver) -> 
     with running_poller():
         wait_until(lambda: not Delivery.objects.exclude(state="sent").exists(), 60)
     for number, channel in enumerate(channels):
-        told = [json.loads(body)["data"]["event_id"] for path, _, body in receiver.requests if path == f"/{number}"]
-        assert len(told) == len(set(told)) == 1000
+        delivered = [
+            json.loads(body)["data"]["event_id"] for path, _, body in receiver.requests if path == f"/{number}"
+        ]
+        assert len(delivered) == len(set(delivered)) == 1000
         assert channel.deliveries.filter(attempts=1).count() == 1000

@@ -99,7 +99,7 @@ def test_each_button_does_what_it_says_once() -> None:
     assert kept() == [(who, "on_it", "chat"), (who, "rolled_back", "chat"), (who, "ignored", "chat")]
     mark = Feedback.objects.get()
     assert (mark.right, mark.given_by, mark.reason) == (False, None, f"{who}, Slack")
-    # Although this channel wants warnings only: it is told there what was pressed there.
+    # Although this channel wants warnings only: what was pressed there is posted there.
     assert Delivery.objects.filter(channel=channel, event__kind="acknowledged").count() == 3
 
 
@@ -267,7 +267,7 @@ def test_calls_are_limited_by_address_and_by_channel(settings: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_pressed_is_told_in_the_thread_of_the_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_pressed_is_posted_in_the_thread_of_the_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = Deployment.objects.select_related("project", "environment").get(pk=judged().pk)
     ok = b'{"ok": true, "ts": "%d.5"}'
     with receiving(*((200, {}, ok % number) for number in (1, 2))) as slack:
@@ -328,7 +328,7 @@ def test_slack_that_hangs_up_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -
     assert len(kept()) == 2
 
 
-def test_it_is_told_once_where_it_was_pressed() -> None:
+def test_it_is_posted_once_where_it_was_pressed() -> None:
     deployment = Deployment.objects.select_related("project", "environment").get(pk=judged().pk)
     first, second = make_slack(deployment), make_slack(deployment, least_severity="info")
     emit(event_about(deployment, "early_rollback"))
@@ -337,6 +337,6 @@ def test_it_is_told_once_where_it_was_pressed() -> None:
     # Both are of one app, whose buttons come to the address of the first; a reply in a thread names its first message.
     press(first, pressed("on_it", deployment, message={"ts": "9.9", "thread_ts": "2.5"}))
     fan_out()
-    told = Delivery.objects.filter(event__kind="acknowledged")
-    assert list(told.values_list("channel_id", flat=True)) == [second.pk]
-    assert describe(list(told))[told.get().pk].thread == "2.5"
+    posted = Delivery.objects.filter(event__kind="acknowledged")
+    assert list(posted.values_list("channel_id", flat=True)) == [second.pk]
+    assert describe(list(posted))[posted.get().pk].thread == "2.5"

@@ -24,7 +24,7 @@ OPEN = (
 )
 
 
-def test_events_are_told_by_each_channel_though_pollers_are_killed(scene: Installation) -> None:
+def test_events_are_delivered_by_each_channel_though_pollers_are_killed(scene: Installation) -> None:
     pollers = [scene.start_poller(f"poller-{number}", "--lease", LONG_LEASE_S) for number in range(2)]
     with receiving(pause_s=0.02) as receiver:
         with scene.here():
@@ -46,16 +46,16 @@ def test_events_are_told_by_each_channel_though_pollers_are_killed(scene: Instal
             pollers.remove(victim)
             options = ("--lease", LONG_LEASE_S)
             pollers.append(scene.start(f"poller-{number + 2}", sys.executable, "manage.py", "run_poller", *options))
-        wait_for(lambda: one(scene, OPEN) == 0, "everything to be told", 60)
+        wait_for(lambda: one(scene, OPEN) == 0, "everything to be delivered", 60)
     wanted = KILLS * EVENTS * CHANNELS
     assert scene.rows("SELECT state, count(*) FROM notification_deliveries GROUP BY 1") == [("sent", wanted)]
     assert one(scene, "SELECT count(DISTINCT (event_id, channel_id)) FROM notification_deliveries") == wanted
     # Whatever was sent again when its poller died came under the same id.
-    told = defaultdict(set)
+    delivered = defaultdict(set)
     for (path, headers, _), body in zip(receiver.requests, receiver.bodies(), strict=True):
-        told[path, body["data"]["event_id"]].add(headers["webhook-id"])
-    assert len(told) == wanted and {len(ids) for ids in told.values()} == {1}
-    assert len({key for ids in told.values() for key in ids}) == wanted
+        delivered[path, body["data"]["event_id"]].add(headers["webhook-id"])
+    assert len(delivered) == wanted and {len(ids) for ids in delivered.values()} == {1}
+    assert len({key for ids in delivered.values() for key in ids}) == wanted
     attempts = Counter(dict(scene.rows("SELECT attempts, count(*) FROM notification_deliveries GROUP BY 1")))
     assert attempts[1] < wanted
     recovered = """SELECT count(*) FROM scheduled_jobs WHERE history @> '[{"code": "poller_lost"}]'"""

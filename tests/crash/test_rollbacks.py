@@ -1,4 +1,4 @@
-"""A poller is killed while it sends a rollback: at most one request, and people are told."""
+"""A poller is killed while it sends a rollback: at most one request, and its event is emitted."""
 
 import socket
 import threading
@@ -69,7 +69,9 @@ def state(scene: Installation, deployment: int) -> str:
     return str(rows[0][0]) if rows else ""
 
 
-def test_a_killed_poller_leaves_one_request_at_most_and_an_attempt_that_is_told_as_unknown(scene: Installation) -> None:
+def test_a_killed_poller_leaves_one_request_at_most_and_an_attempt_that_is_notified_as_unknown(
+    scene: Installation,
+) -> None:
     accepting, at_once = threading.Event(), threading.Event()
     at_once.set()
 
@@ -96,8 +98,8 @@ def test_a_killed_poller_leaves_one_request_at_most_and_an_attempt_that_is_told_
         accepting.set()
         third = recommend(scene, early)
         wait_for(lambda: state(scene, third) not in ("", "approved", "sending"), "later ones to go on")
-        told = scene.rows("SELECT deployment_id FROM events WHERE kind = 'rollback_unknown' ORDER BY id")
+        emitted = scene.rows("SELECT deployment_id FROM events WHERE kind = 'rollback_unknown' ORDER BY id")
     assert len(after) == 1 and after[0].count(b"POST /hook") == 1
     # That of the first, if it left at all, and that of the third.
     assert 1 <= len(before) <= 2
-    assert told[:2] == [(first,), (second,)] and len(told) <= 3
+    assert emitted[:2] == [(first,), (second,)] and len(emitted) <= 3
