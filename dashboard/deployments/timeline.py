@@ -169,7 +169,13 @@ def acknowledgements(detail: Detail) -> Iterator[Entry]:
 
 
 SOURCES: tuple[Callable[[Detail], Iterator[Entry]], ...] = (
-    *(pipeline, samples, retries, misses, verdicts, acknowledgements, feedback),
+    pipeline,
+    samples,
+    retries,
+    misses,
+    verdicts,
+    acknowledgements,
+    feedback,
 )
 
 # Texts of events in a job's history; unknown events are shown like postponed ones.

@@ -42,7 +42,8 @@ class LinkForm(forms.Form):
     def __init__(self, project: Project, data: Any = None) -> None:
         super().__init__(data, initial={"title": project.name, "language": get_language()})
         fields: dict[str, Any] = self.fields
-        fields["environments"].choices = list(environments_of(project).values_list("pk", "name"))
+        self.names: dict[int, str] = dict(environments_of(project).values_list("pk", "name"))
+        fields["environments"].choices = list(self.names.items())
         self.project = project
 
     def clean(self) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def links(request: HttpRequest, project: Project, actions: Actions) -> HttpRespo
         base = settings.SEQPULSE_PUBLIC_URL
         made = base + path if base else request.build_absolute_uri(path)
         form = LinkForm(project)
-    names = dict(environments_of(project).values_list("pk", "name"))
+    names = form.names
     rows = [
         (link, ", ".join(names[pk] for pk in link.environments if pk in names))
         for link in project.public_links.select_related("created_by").order_by("pk")
