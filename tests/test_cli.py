@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.processes import Installation, environment, wait_for
+from tests.client_module import variables
+from tests.processes import Installation, wait_for
 from tests.system_tools import ROOT, run
 
 pytestmark = pytest.mark.e2e
@@ -19,18 +20,14 @@ pytestmark = pytest.mark.e2e
 CLIENT = ROOT / "clients" / "seqpulse.py"
 ID = "5f0c2a3e-0000-4000-8000-000000000000"
 KEY = "sp_of-the-test"
-# What CI systems, people and other tests set.
-FOREIGN = ("GITHUB_", "CI", "GITLAB_", "JENKINS_", "CIRCLE", "BITBUCKET_", "TF_BUILD", "BUILDKITE", "DRONE", "NO_COLOR")
 
 
-def variables(**values: str) -> dict[str, str]:
-    """Return an environment without a CI system, and with `values`."""
-    given = {"SEQPULSE_API_KEY": KEY, "SEQPULSE_ENV": "prod", **values}
-    return {name: text for name, text in environment(**given).items() if name in given or not name.startswith(FOREIGN)}
+def settings(**values: str) -> dict[str, str]:
+    return variables(**{"SEQPULSE_API_KEY": KEY, "SEQPULSE_ENV": "prod", **values})
 
 
 def client(directory: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, CLIENT, *arguments, env=variables(**env), cwd=directory, timeout=60)
+    return run(sys.executable, CLIENT, *arguments, env=settings(**env), cwd=directory, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +97,7 @@ def test_the_client_is_served_and_runs_from_a_pipe(
     again = requests.get(served.url, headers={"If-None-Match": etag}, timeout=10)
     assert (again.status_code, again.content) == (304, b"")
     assert requests.head(served.url, timeout=10).status_code == 200
-    piped = run(sys.executable, "-", "status", env=variables(**site), cwd=tmp_path, input=served.text)
+    piped = run(sys.executable, "-", "status", env=settings(**site), cwd=tmp_path, input=served.text)
     assert piped.returncode == 0, piped.stderr
     assert "in prod" in piped.stdout
 
@@ -129,7 +126,7 @@ def test_signals_reach_the_command_and_finish_is_sent(
     )
     with subprocess.Popen(
         [sys.executable, CLIENT, "run", "--", "sh", "-c", script],
-        env=variables(**site),
+        env=settings(**site),
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
