@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import structlog
 from django.db import transaction
 from django.db.models import Case, Exists, F, Max, OuterRef, Q, TextField, When
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Greatest
 
+from common.database_state import state_of
 from events.kinds import Severity
 from events.models import Event
 from notifications.models import Channel, Delivery, DeliveryState
@@ -16,6 +18,8 @@ from notifications.rollbacks.attempts import handle_events
 from notifications.rules import Timing, send_at
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue
+
+logger = structlog.get_logger(__name__)
 
 FAN_OUT, DELIVER = "fan_out", "deliver"
 EVENTS_AT_ONCE = 500
@@ -33,7 +37,7 @@ def fan_out() -> int:
     events = list(waiting.order_by("id")[:EVENTS_AT_ONCE])
     if not events:
         return 0
-    handle_events(events)
+    handle_each(events)
     now = database_now()
     # Locked: a channel's deliveries are written by one poller at a time, so that its cooldown is kept.
     channels = Channel.objects.select_for_update().active().filter(team_id__in={event.team_id for event in events})
@@ -54,6 +58,21 @@ def fan_out() -> int:
     plan(Delivery.objects.filter(event__in=events, state=DeliveryState.PENDING), now)
     Event.objects.filter(pk__in=[event.pk for event in events]).update(fanned_out_at=now)
     return len(events)
+
+
+def handle_each(events: Sequence[Event]) -> None:
+    """Handle the events for rollbacks together, or each separately: one that raises must not stop the others."""
+    try:
+        with transaction.atomic():
+            handle_events(events)
+    except Exception as error:
+        if state_of(error) is not None:
+            raise  # of the database: the whole transaction is retried
+        if len(events) == 1:
+            logger.exception("rollback_events_not_handled", event_id=events[0].pk)
+            return
+        for event in events:
+            handle_each([event])
 
 
 def timing(channel: Channel) -> Timing:

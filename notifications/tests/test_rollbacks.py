@@ -31,6 +31,7 @@ from events.models import Event
 from events.outbox import emit
 from explain.facts import Fact
 from notifications.channels.posting import ANSWER_SHOWN
+from notifications.fanning import fan_out
 from notifications.models import RollbackAttempt
 from notifications.rollbacks import attempts
 from notifications.rollbacks.attempts import CannotRollBack, approve, handle_events, sweep
@@ -96,6 +97,17 @@ def bodies(receiver: Receiver) -> list[Any]:
         digest = hmac.new(b"marked-rollback-secret-!", signed, hashlib.sha256).digest()
         assert headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
     return receiver.bodies()
+
+
+def test_a_verdict_that_cannot_be_read_stops_no_other_rollback() -> None:
+    odd, sound = prepared(), prepared()
+    DeploymentVerdict.objects.filter(deployment=odd).update(final=["odd"])
+    issue(odd)
+    issue(sound)
+    with transaction.atomic():
+        assert fan_out() == 2
+    assert RollbackAttempt.objects.get().deployment == sound
+    assert not Event.objects.filter(fanned_out_at=None).exclude(kind="rollback_asked").exists()
 
 
 def test_an_environment_set_so_rolls_back_by_itself_and_says_what_to_return_to() -> None:
