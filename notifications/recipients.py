@@ -7,26 +7,23 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic
 from typing import ClassVar
 
-import structlog
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.validators import validate_email
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import translation
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from accounts.models import Team
+from common.mailing import send_mail
 from notifications.models import MailRecipient
 from scheduler.queue import database_now
-
-logger = structlog.get_logger(__name__)
 
 MOST_ADDRESSES = 20
 # No address is asked twice within it.
@@ -34,8 +31,8 @@ ASKED_FOR = timedelta(days=7)
 # Of one team: a channel is no means to write to strangers.
 MOST_ASKED_A_DAY = 40
 SALT = "mail recipient"
-# The request waits for it.
-PATIENCE_S = 10
+# Of all questions about one channel, for which a request waits: no further one begins after it.
+LONGEST_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +135,19 @@ def waiting_for(addresses: Sequence[str], team_id: int) -> list[str]:
 
 
 def ask(addresses: Iterable[str], team: Team, language: str) -> None:
-    """Ask the owners of addresses that are waited for, each once in a while."""
-    now = database_now()
+    """Ask the owners of addresses that are waited for, each once in a while.
+
+    Those for whom a slow mail server leaves no time are asked when the channel is saved again.
+    """
+    now, until = database_now(), monotonic() + LONGEST_S
     asked = MailRecipient.objects.filter(team=team, asked_at__gte=now - timedelta(days=1)).count()
     for address in waiting_for(list(addresses), team.pk):
         digest = digest_of(address)
         recently = Q(asked_at__gte=now - ASKED_FOR) | Q(stopped_at__isnull=False)
         if asked >= MOST_ASKED_A_DAY or MailRecipient.objects.filter(recently, team=team, digest=digest).exists():
             continue
+        if monotonic() > until:
+            break
         asked += 1
         if send_question(address, team, link(team.pk, digest), language):
             MailRecipient.objects.update_or_create(team=team, digest=digest, defaults={"asked_at": Now()})
@@ -157,19 +159,4 @@ def send_question(address: str, team: Team, agree: str, language: str) -> bool:
         return False
     with translation.override(language):
         context = {"team": team, "link": agree}
-        subject = " ".join(render_to_string("mail/agree_subject.txt", context).split())
-        mail = EmailMultiAlternatives(
-            subject,
-            render_to_string("mail/agree.txt", context),
-            to=[address],
-            headers={"Auto-Submitted": "auto-generated"},
-            connection=get_connection(timeout=PATIENCE_S),
-        )
-        mail.attach_alternative(render_to_string("mail/agree.html", context), "text/html")
-    try:
-        mail.send()
-    # Mail backends raise errors of their own, and none of them may cost the channel.
-    except Exception as error:
-        logger.error("question_not_sent", team_id=team.pk, error=type(error).__name__)
-        return False
-    return True
+        return send_mail("agree", address, context, headers={"Auto-Submitted": "auto-generated"}, team_id=team.pk)

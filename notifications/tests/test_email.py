@@ -5,11 +5,13 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
+from time import sleep
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail
+from django.core.mail.backends.locmem import EmailBackend
 from django.test import Client
 from django.utils import timezone
 from PIL import Image
@@ -19,6 +21,7 @@ from accounts.tests.factories import make_team, make_user
 from deployments.tests.factories import make_deployment
 from events.models import Event
 from metrics.tests.factories import make_samples
+from notifications import recipients as asking
 from notifications.channels import channel_kind
 from notifications.channels.base import SendError
 from notifications.channels.email import Email
@@ -150,6 +153,27 @@ def test_members_get_mail_at_verified_addresses_and_others_once_they_agreed(clie
     mail.outbox.clear()
     ask(everyone, team, "en")
     assert mail.outbox == [], "who said no is not asked again"
+
+
+class Slow(EmailBackend):
+    """Takes mails in more time than there is for all questions."""
+
+    def send_messages(self, messages: Any) -> int:
+        sleep(0.05)
+        return super().send_messages(messages)
+
+
+@pytest.mark.django_db
+def test_a_slow_mail_server_does_not_hold_up_a_request_for_each_address(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SEQPULSE_PUBLIC_URL = "https://sp.example"
+    settings.EMAIL_BACKEND = f"{__name__}.Slow"
+    monkeypatch.setattr(asking, "LONGEST_S", 0.04)
+    team = make_team()
+    for number in (1, 2):
+        ask(["one@example.org", "two@example.org"], team, "en")
+        assert len(mail.outbox) == number
 
 
 @pytest.mark.django_db
