@@ -21,7 +21,8 @@ def without_secrets(text: str, *, urls: Iterable[str] = (), secrets: Iterable[st
 def parts_of(url: str) -> list[str]:
     """Return what of a URL is secret besides the whole: its path and query, and their parts."""
     parts = urlsplit(url)
-    query = [text for _, text in parse_qsl(parts.query)]
+    # As they are sent, and as the receiver reads them.
+    query = [pair.partition("=")[2] for pair in parts.query.split("&")] + [text for _, text in parse_qsl(parts.query)]
     return [f"{parts.path}?{parts.query}", parts.path, parts.query, *parts.path.split("/"), *query]
 
 

@@ -33,7 +33,7 @@ from explain.facts import Fact
 from notifications.channels.posting import ANSWER_SHOWN
 from notifications.fanning import fan_out
 from notifications.models import RollbackAttempt
-from notifications.rollbacks import attempts
+from notifications.rollbacks import attempts, payload
 from notifications.rollbacks.attempts import CannotRollBack, approve, handle_events, sweep
 from notifications.rollbacks.policies import record_of, send_test, set_policy
 from notifications.tests.receivers import Receiver, receiving
@@ -369,3 +369,14 @@ def test_the_settings_show_no_secret_again(client: Client) -> None:
         assert secret not in page.content.decode() and "marked-path" not in page.content.decode()
     stored = RollbackPolicy.objects.values_list("url", "secret").get()
     assert secret not in str(stored) and "marked-path" not in str(stored)
+
+
+def test_an_answer_that_repeats_parts_of_the_address_is_kept_without_them() -> None:
+    said = "no marked-part, marked-token or marked%2Fkey; ".ljust(492, "-") + "/in/mark"
+    repeated = json.dumps({"said": said}).replace("/", r"\/").encode()
+    with receiving((400, {"Content-Type": "application/json"}, repeated)) as receiver:
+        policy = RollbackPolicy(url=receiver.at("/in/marked-part?token=marked-token&key=marked%2Fkey"), secret=SECRET)
+        request = payload.request_for(policy, "1", {"type": "rollback.test"})
+        assert isinstance(request, payload.Request)
+        answer = payload.send(request).sent.answer
+    assert "no" in answer and "mark" not in answer
