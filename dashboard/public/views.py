@@ -22,6 +22,7 @@ from analysis.models import DeploymentVerdict
 from dashboard.deployments.queries import with_latest
 from dashboard.i18n import message
 from dashboard.labels import Status, status_by_name
+from notifications.plain import line
 from projects.models import Environment, LinkKind, PublicLink
 from projects.public_links import find
 from security.limits import Caller, Limit, limited
@@ -33,6 +34,8 @@ COLOURS = {"ok": "#1a7f37", "warning": "#9a6700", "critical": "#b42318"}
 OTHER = "#57606a"
 # Of the badge, in px: of a letter, on each side of a text.
 LETTER, AROUND = 6.8, 6
+# XML takes no control characters, and names may have some.
+LONGEST = 2000
 
 
 def for_link(kind: LinkKind) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponseBase]]:
@@ -106,7 +109,7 @@ def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
     base = settings.SEQPULSE_PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")
     page = base + reverse("dashboard:project", args=[link.project.uuid])
     made = Feed(
-        title=link.title,
+        title=line(link.title, LONGEST),
         link=page,
         description=None,
         language=link.language,
@@ -117,11 +120,11 @@ def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
     for row in rows.select_related("deployment").order_by("-deployment__started_at", "-pk")[:ENTRIES]:
         deployment, standing = row.deployment, row.standing
         status = status_by_name(standing.verdict.verdict)
-        place = f"{link.title} {environments[deployment.environment_id].name} #{deployment.number}"
+        name = line(f"{link.title} {environments[deployment.environment_id].name}", LONGEST)
         made.add_item(
-            title=f"{place}: {status.label}",
+            title=f"{name} #{deployment.number}: {status.label}",
             link=base + reverse("dashboard:deployment", args=[deployment.uuid]),
-            description=message(standing.verdict.summary),
+            description=line(message(standing.verdict.summary), LONGEST),
             unique_id=deployment.uuid.urn,
             pubdate=row.created_at,
             updateddate=max(row.created_at, standing.at or row.created_at),
@@ -137,7 +140,7 @@ def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
 def badge(request: HttpRequest, link: PublicLink) -> HttpResponse:
     """Answer with the state of an environment as a small picture."""
     states = states_of(link)
-    name = f"{link.title} {states[0][0].name}" if states else link.title
+    name = line(f"{link.title} {states[0][0].name}" if states else link.title, LONGEST)
     status = states[0][1] if states else None
     label = str(status.label) if status is not None else "–"
     left, right = (round(len(text) * LETTER + 2 * AROUND) for text in (name, label))

@@ -107,3 +107,15 @@ def test_an_admin_makes_a_link_that_is_shown_once_and_revokes_it(project: Projec
     assert not PublicLink.objects.filter(digest=token).exists()
     client.post(f"{page}{project.public_links.get().pk}/revoke/")
     assert client.get(shown.removeprefix("http://testserver")).status_code == 404
+
+
+@pytest.mark.parametrize(("kind", "extension"), [("feed", "feeds/{}.atom"), ("badge", "badges/{}.svg")])
+def test_names_with_characters_that_xml_does_not_take_are_shown_without_them(
+    project: Project, client: Client, kind: str, extension: str
+) -> None:
+    project.environments.filter(name="prod").update(name="pr\x0bo\x1bd\ufffe")
+    token = link(project, kind, "pr\x0bo\x1bd\ufffe")
+    PublicLink.objects.update(title="Our \x08shop\x1f\uffff")
+    answer = client.get("/" + extension.format(token))
+    texts = "".join(etree.fromstring(answer.content).itertext())
+    assert answer.status_code == 200 and "Our shop pr o d" in texts
