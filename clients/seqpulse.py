@@ -239,7 +239,7 @@ class Server:
                 continue
             if isinstance(found, NoAnswer):
                 raise found
-            return found  # type: ignore[no-any-return]
+            return found  # type: ignore[no-any-return]  # of any JSON
 
     def words(self, error: Exception) -> str:
         """Return an error of a library in words. It never holds the key, which is only in a header."""
@@ -1066,7 +1066,7 @@ class Client:
                 raise
             self.screen.note(f"{error.message}: the command runs without SeqPulse")
         except Stopped as stopped:
-            # The trigger may have arrived.
+            # The trigger may have arrived. The signal ends the client, whether or not the server can be reached.
             with contextlib.suppress(Failed):
                 self.finish("", "cancelled", 3.0)
             return 128 + stopped.number

@@ -113,7 +113,7 @@ def _start(
     """Do as Fetcher.start, but wait for the answer."""
     try:
         result: Response | Exception = _get(url, headers(), **limits)
-    except Exception as error:
+    except Exception as error:  # handed on, as the fetcher does
         result = error
     ended(result)
 

@@ -253,7 +253,7 @@ class _Response(http.client.HTTPResponse):
         start = self.fp.peek(5)[:5]
         if not b"HTTP/".startswith(start):  # without waiting for the end of a line
             raise http.client.BadStatusLine(repr(start))
-        version, status, reason = super()._read_status()  # type: ignore[misc]
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
         # http.client knows one status that an answer follows; there are more, such as 103.
         return version, http.client.CONTINUE if status < http.client.OK else status, reason
 

@@ -138,6 +138,7 @@ class Wire:
         except OSError as error:
             problem = Fact("no_socket", {"host": self.endpoint.authority, "problem": problem_of(error)})
             raise OutboundError("other", problem=problem) from None
+        # A wish: the operating system may have a limit of its own.
         with contextlib.suppress(OSError):
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -33,7 +33,7 @@ schema = Schema.as_view()
 docs = Docs.as_view(url_name="schema")
 
 
-class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself, untyped
     """Document API keys."""
 
     target_class = "projects.authentication.ApiKeyAuthentication"
@@ -43,7 +43,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "apiKey", "in": "header", "name": "X-API-Key"}
 
 
-class FlaggerScheme(ApiKeyScheme):  # type: ignore[no-untyped-call]
+class FlaggerScheme(ApiKeyScheme):  # type: ignore[no-untyped-call]  # registers itself, untyped
     """Document the keys that Flagger sends: OpenAPI knows no key within a body."""
 
     target_class = "analysis.gate.FlaggerAuthentication"

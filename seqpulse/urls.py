@@ -43,7 +43,7 @@ admin.site.site_header = "SeqPulse"
 admin.site.site_title = "SeqPulse"
 admin.site.index_title = _("Administration")
 # Django links to the path of SCRIPT_NAME, without its slash.
-admin.site.site_url = reverse_lazy("dashboard:overview")  # type: ignore[assignment]
+admin.site.site_url = reverse_lazy("dashboard:overview")  # type: ignore[assignment]  # lazy: URLs load here
 
 UUID = r"(?P<uuid>[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12})"
 

@@ -205,7 +205,7 @@ def test_the_jobs_of_argo_cd_trigger_and_wait(installation: Installation, site: 
             # Each job has a container, and so a directory, of its own.
             own = tmp_path / str(number)
             own.mkdir()
-            script = container["args"][0].replace("/tmp/", f"{own}/")  # noqa: S108
+            script = container["args"][0].replace("/tmp/", f"{own}/")  # noqa: S108  (the path in the document)
             done = run(*container["command"], script, cwd=own, env=variables(REVISION="abcdef12", **site), timeout=120)
             assert done.returncode == 0, done.stdout + done.stderr
     assert latest(installation)[:3] == ("analyzed", "success", "abcdef12")

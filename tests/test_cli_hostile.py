@@ -97,7 +97,7 @@ def server() -> Iterator[Server]:
         def do_GET(self) -> None:  # noqa: N802  (the name that http.server calls)
             made.serve(self)
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_GET  # noqa: N815  (as above)
 
     with running(Handler) as url:
         made.url = url

@@ -173,7 +173,7 @@ def test_the_body_of_a_request_that_wants_another_protocol_arrives(server: Front
     with server.connect() as client:
         for piece in pieces:
             client.sendall(piece)
-            time.sleep(0.02)
+            time.sleep(0.02)  # so that each piece arrives by itself
         seen = seen_of(everything(client))
     assert (seen["body"], seen["size"]) == ("hello", "5")
 
@@ -300,7 +300,7 @@ def test_answers_that_are_taken_slowly_are_bounded_in_all() -> None:
         for number in range(2, 6):
             stack.enter_context(server.connect(asked, f"127.0.0.{number}", receive_buffer=4096))
         wait_for(lambda: server.door.number == 2, "two to be ended")
-        time.sleep(3 * server.bridge.bounds.sweep_s)
+        time.sleep(3 * server.bridge.bounds.sweep_s)  # further sweeps end no more
         assert server.door.number == 2
         assert set(server.door.connections) == {"127.0.0.4", "127.0.0.5"}
 

@@ -299,7 +299,7 @@ def test_patience_is_not_measured_by_work_that_is_done(monkeypatch: pytest.Monke
     # As another thread that is about to begin.
     with cached.lock:
         waiting = in_background(cached.get)
-        time.sleep(0.05)
+        time.sleep(0.05)  # until it waits for the lock
     assert waiting.result(10) == "fresh"
 
 

@@ -292,7 +292,7 @@ def test_a_look_at_the_health_over_a_lost_connection_takes_a_new_one() -> None:
     """The database is not away because a connection ended that was kept from the last look."""
     health.forget()
     assert "database_away" not in health_watch.problems()
-    connection.health_check_enabled = True  # type: ignore[attr-defined]
+    connection.health_check_enabled = True  # type: ignore[attr-defined]  # not in the stubs
     end_connection()
     health.forget()
     assert "database_away" not in health_watch.problems()

@@ -93,7 +93,7 @@ def channels_of(team: Team) -> list[ChannelRow]:
     last = Delivery.objects.filter(channel=OuterRef("pk")).order_by("-pk").values("state")[:1]
     rows = Channel.objects.filter(team=team).select_related("project").annotate(last_state=Subquery(last))
     return [
-        ChannelRow(channel, label_of(channel), place_of(channel, reveal(channel)), STATES.get(channel.last_state))  # type: ignore[attr-defined]
+        ChannelRow(channel, label_of(channel), place_of(channel, reveal(channel)), STATES.get(channel.last_state))  # type: ignore[attr-defined]  # annotated
         for channel in rows.order_by(Lower("name"), "pk")
     ]
 

@@ -82,7 +82,7 @@ def cached(
     patch_cache_control(response, max_age=FRESH_S, **({"public": True} if public else {"private": True}))
     at = int(modified.timestamp()) if modified is not None else None
     found: Any = get_conditional_response(request, etag=etag, last_modified=at, response=response)
-    return found  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]  # the stubs are wider
 
 
 # --- the feed -------------------------------------------------------------------------------------------------------

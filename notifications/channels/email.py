@@ -146,7 +146,7 @@ class Bounded(EmailBackend):
     def connection_class(self) -> Any:
         backend = self
 
-        class Watched(super().connection_class):  # type: ignore[misc]
+        class Watched(super().connection_class):  # type: ignore[misc]  # a computed base
             def _get_socket(self, *args: Any) -> Any:
                 backend.first = super()._get_socket(*args)
                 return backend.first
@@ -156,7 +156,7 @@ class Bounded(EmailBackend):
     def end(self) -> None:
         for one in (self.first, getattr(self.connection, "sock", None)):
             if one is not None:
-                with suppress(OSError):
+                with suppress(OSError):  # closed already
                     one.shutdown(socket.SHUT_RDWR)
 
 
@@ -176,6 +176,7 @@ def connected(deadline_s: float) -> Iterator[Any]:
         raise unreachable(error, Sent(status, said[:ANSWER_SHOWN])) from error
     finally:
         timer.cancel()
+        # QUIT is a courtesy: the mail is accepted or refused by now.
         with suppress(smtplib.SMTPException, OSError):
             connection.close()
 

@@ -33,7 +33,7 @@ class MailServer:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  (aiosmtpd's)
         answer = self.after_data.pop(0) if self.after_data else "250 ok"
         if answer.startswith("250"):
             content: Any = envelope.content

@@ -50,7 +50,7 @@ def receiving(*answers: tuple[int, dict[str, str], bytes], pause_s: float = 0.0)
                 self.close_connection = True
                 return
             receiver.requests.append((self.path, dict(self.headers), body))
-            sleep(pause_s)
+            sleep(pause_s)  # as a slow receiver
             if self.path.startswith("/hang"):
                 receiver.let_go.wait(60)
             if self.path.startswith("/drip"):

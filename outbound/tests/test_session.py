@@ -100,14 +100,14 @@ def test_an_answer_to_a_body_that_is_not_read_is_an_answer() -> None:
         await server.request(reader)
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # the answer has to be read before the connection is reset
 
     assert call_once(Server(refuses), method="POST", body=b"x" * 300_000).status == 413
 
 
 def test_a_server_that_does_not_read_ends_in_a_timeout() -> None:
     async def sleeps(_server: Server, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # longer than the deadline of the call
 
     error = failure(Server(sleeps), send=call_once, method="POST", body=b"x" * 20_000_000, timeout_s=0.3)
     assert error.code == "timeout"
