@@ -98,7 +98,7 @@ def incidents_of(judgements: Mapping[int, Judgement], deployments: Mapping[int, 
 
 
 def key_of(deployment: Deployment) -> str:
-    return f"verdicts {deployment.environment_id}"
+    return incidents.key_of(incidents.VERDICTS, deployment.environment_id)
 
 
 def recovered(deployment: Deployment, incident: Incident, facts: Mapping[str, Any]) -> NewEvent:

@@ -26,6 +26,12 @@ UPDATE_INCIDENTS = """
 UPDATE incidents SET severity = given.severity, parameters = given.parameters::jsonb
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS given (key, severity, parameters) WHERE incidents.key = given.key
 """
+# What of an environment an incident is about: its key begins with it.
+ENDPOINT, VERDICTS = "endpoint", "verdicts"
+
+
+def key_of(subject: str, environment_id: int) -> str:
+    return f"{subject} {environment_id}"
 
 
 def seen(signs: Mapping[str, int]) -> dict[str, Incident]:
@@ -45,6 +51,12 @@ def close(keys: Iterable[str]) -> dict[str, Incident]:
     """End the incidents with these keys; return those that there were, by key."""
     wanted = sorted(set(keys))
     return rows(CLOSE, [wanted]) if wanted else {}
+
+
+def remove(environment_ids: Iterable[int]) -> None:
+    """Remove the incidents of environments that are being deleted."""
+    keys = [key_of(subject, pk) for pk in environment_ids for subject in (ENDPOINT, VERDICTS)]
+    Incident.objects.filter(key__in=keys).delete()
 
 
 def rows(statement: str, values: list[Any]) -> dict[str, Incident]:

@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce, Now
 from accounts.models import Team, User
 from accounts.teams import close_team
 from deployments.models import Deployment
+from events import incidents
 from events.models import Event
 from explain.facts import Fact
 from metrics import baseline
@@ -148,12 +149,13 @@ def _logged(**of: Any) -> Iterator[None]:
 
 
 def _remove_rows(environments: list[int]) -> None:
-    """Remove the environments' samples and deployments with all dependent rows."""
+    """Remove the environments' samples, deployments with all dependent rows, and incidents."""
     for partition in partitions():
         while not partition.detaching and _remove_samples(partition.name, environments):
             pass
     while _remove_deployments(environments):
         pass
+    incidents.remove(environments)
 
 
 def _remove_samples(partition: str, environments: list[int]) -> int:

@@ -34,7 +34,7 @@ SELECT asked FROM unnest(%s::bigint[]) AS asked WHERE EXISTS (SELECT FROM metric
 
 
 def key_of(environment_id: int) -> str:
-    return f"endpoint {environment_id}"
+    return incidents.key_of(incidents.ENDPOINT, environment_id)
 
 
 def note_failures(jobs: Sequence[Ended]) -> None:

@@ -14,7 +14,8 @@ from deployments.models import Deployment, State
 from deployments.services import ProjectArchived, Trigger, finish_deployment, start_deployment
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
-from events.models import Event
+from events import incidents
+from events.models import Event, Incident
 from events.outbox import NewEvent, emit
 from metrics import deletion
 from metrics.baseline import KIND, load_endpoints, sweep
@@ -324,6 +325,10 @@ def test_events_go_with_what_they_tell_of() -> None:
     kept, gone = make_project(team=team), make_project(team=team)
     for project in (kept, gone):
         emit(NewEvent("key_made", team.pk, project.pk))
+        environment = make_environment(project=project)
+        incidents.seen({incidents.key_of(incidents.ENDPOINT, environment.pk): 1})
     delete_project(gone)
+    incident = Incident.objects.earliest("id")
     remove_deleted()
+    assert Incident.objects.get() == incident
     assert list(Event.objects.values_list("project_id", flat=True)) == [kept.pk]
