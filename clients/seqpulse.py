@@ -306,6 +306,11 @@ def said(answer: Answer) -> str:
     return clean(part(body, "error").get("message") or body.get("detail") or body.get("message"))
 
 
+def trouble(answer: Answer) -> str:
+    """Return why to ask again, in words."""
+    return f"HTTP {answer.status}: {said(answer) or answer.what}"
+
+
 def refused(answer: Answer) -> Failed:
     """Return the end of the command for an answer with 4xx."""
     body = answer.body
@@ -365,19 +370,19 @@ def ask(
     deadline = time.monotonic() + patience_s
     pause = 1.0
     while True:
-        wanted: Optional[float] = None
+        wanted = 0.0
         try:
             answer = server.call(path, body)
             found = read(answer)
             if found is not None:
                 return found
-            problem = f"HTTP {answer.status}: {said(answer) or answer.what}"
-            wanted, code = answer.retry_after, REFUSED if answer.status == 429 else UNREACHABLE
+            problem = trouble(answer)
+            wanted, code = answer.retry_after or 0.0, REFUSED if answer.status == 429 else UNREACHABLE
         except NoAnswer as error:
             problem, code = str(error), UNREACHABLE
             if error.final:
                 raise Failed(UNREACHABLE, f"{server.url} cannot be used: {error}") from None
-        pause = max(wanted if wanted is not None else 0.0, pause)
+        pause = max(wanted, pause)
         if time.monotonic() + pause > deadline:
             text = "refused" if code == REFUSED else f"{server.url} cannot be reached"
             raise Failed(code, f"{text}: {problem}")
@@ -993,8 +998,10 @@ class Client:
                     return found
                 wanted = answer.retry_after or 0.0
                 reachable = answer.status in (202, 429)
-                problem = "" if answer.status == 202 else f"HTTP {answer.status}: {said(answer) or answer.what}"
-                seen = answer.body or seen if answer.status == 202 else seen
+                if answer.status == 202:
+                    seen = answer.body or seen
+                else:
+                    problem = trouble(answer)
                 # Two calls a minute; a server that does not hold calls is asked for nothing but the verdict.
                 if seen.get("state") == "finished" and time.monotonic() - begun >= 2 * PAUSE_S:
                     self.so_far = self.findings(deployment)
@@ -1012,10 +1019,13 @@ class Client:
             if now + pause >= deadline:
                 why = problem or "pending: " + self.counted(seen)
                 raise Failed(NO_VERDICT, f"no verdict within {self.options.timeout:g} s ({why})", seen)
-            # In steps, for the time that is shown.
-            while time.monotonic() < now + pause:
-                self.progress(seen, deadline)
-                time.sleep(min(1.0, max(0.01, now + pause - time.monotonic())))
+            self.pause(now + pause, seen, deadline)
+
+    def pause(self, until: float, seen: Json, deadline: float) -> None:
+        """Sleep until then, in steps, for the progress that is shown."""
+        while time.monotonic() < until:
+            self.progress(seen, deadline)
+            time.sleep(min(1.0, max(0.01, until - time.monotonic())))
 
     def findings(self, deployment: str) -> str:
         """Return what stands out in the samples so far. The verdict does not need it: no answer is no error."""
