@@ -1,7 +1,6 @@
 """A webhook of one's own, signed as Standard Webhooks asks."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -61,7 +60,7 @@ def signature(secret: str, message_id: str, body: bytes, timestamp: int) -> dict
     """Return the headers of the signature: HMAC-SHA256 of "id.timestamp.body", in base64."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = secret.encode()
     signed = f"{message_id}.{timestamp}.".encode() + body
     digest = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
