@@ -67,7 +67,8 @@ class SlackBot(ChannelKind):
             body["blocks"].append(buttons(message))
         answer = ask(f"{self.api}/chat.postMessage", body, {"Authorization": f"Bearer {settings['token']}"})
         reply = said(answer)
-        sent = understood(answer, reference=str(reply.get("ts") or ""))
+        # Of a reply that of its thread: Slack makes none below a reply.
+        sent = understood(answer, reference=message.thread or str(reply.get("ts") or ""))
         if reply.get("ok") is not True:
             passing = str(reply.get("error")) in PASSING
             code = "delivery.busy" if passing else "delivery.refused"

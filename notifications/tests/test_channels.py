@@ -87,6 +87,12 @@ def test_slack_bot_posts_blocks_that_slack_accepts_and_keeps_the_thread(local: A
     assert reply["thread_ts"] == "1.2" and all(block["type"] != "actions" for block in reply["blocks"])
 
 
+def test_what_is_said_in_a_slack_thread_begins_no_other(local: Any) -> None:
+    with receiving((200, {}, b'{"ok": true, "ts": "3.4"}')) as receiver:
+        local(receiver)
+        assert send("slack_bot", receiver, replace(MESSAGE, thread="1.2")).reference == "1.2"
+
+
 def test_slack_interprets_nothing_that_others_wrote(local: Any) -> None:
     _, _, posted = sent_by("slack", local, replace(MESSAGE, headline=HOSTILE, details=(HOSTILE,) * 60))
     for block in Block.parse_all(posted["blocks"]):
@@ -152,6 +158,9 @@ def test_webhooks_are_signed_as_standard_webhooks_asks(local: Any) -> None:
         1614265330,
     )
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    of_text = signature("clé", "one", b"", 1)["webhook-signature"]
+    digest = hmac.new("clé".encode(), b"one.1.", hashlib.sha256).digest()
+    assert of_text == "v1," + base64.b64encode(digest).decode()
     secret = "whsec_" + base64.b64encode(b"k" * 24).decode()
     with receiving() as receiver:
         send("webhook", receiver, secret=secret)
