@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from analysis.judge import judge, judge_early
@@ -68,15 +68,15 @@ LEVELS: list[dict[str, Any]] = [
 ]
 
 
-def judgements() -> Iterator[tuple[Verdict, list[Hint]]]:
-    """Every kind of verdict: those of samples, and those that only another judge would give."""
-    yield from judgements_of_samples()
+def judgements(*, step: int = 1) -> Iterator[tuple[Verdict, list[Hint]]]:
+    """Every kind of verdict: those of every `step`-th case of samples, and those that only another judge would give."""
+    yield from judgements_of_samples(step)
     yield from by_another_judge()
 
 
-def judgements_of_samples() -> Iterator[tuple[Verdict, list[Hint]]]:
+def judgements_of_samples(step: int = 1) -> Iterator[tuple[Verdict, list[Hint]]]:
     """Every kind of samples under every kind of policy."""
-    for (pre, post, window), policy in product(situations(), POLICIES):
+    for (pre, post, window), policy in islice(product(situations(), POLICIES), 0, None, step):
         read = policy_from_dict(policy)
         for verdict in (judge(pre, post, read, window), judge_early(pre, post, read, replace(window, final=False))):
             if verdict is not None:

@@ -252,7 +252,7 @@ def test_a_line(text: object, shown: str) -> None:
 
 def test_details_of_every_verdict_are_lines() -> None:
     seen = 0
-    for found, hints in list(judgements())[::25]:
+    for found, hints in judgements(step=25):
         said = {**ON, "verdict": verdict_facts(found), "hints": [hint_facts(hint) for hint in hints[:3]], **GOOD}
         headline = headline_of("verdict_issued", said, NOW, "fr")
         lines = details_of(said, "fr")

@@ -3,7 +3,6 @@
 import base64
 import json
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 import pytest
@@ -38,7 +37,7 @@ def test_every_kind_of_event_is_sent_as_the_schema_says() -> None:
         for said in ({}, about):
             SCHEMA.validate(body(kind, dict(said)))
     seen = 0
-    for found, hints in islice(judgements(), 0, 1500, 25):
+    for found, hints in judgements(step=25):
         facts = {"verdict": verdict_facts(found), "hints": [hint_facts(hint) for hint in hints[:3]]}
         SCHEMA.validate(body("early_rollback" if found.early else "verdict_issued", {**about, **facts}))
         seen += bool(hints)
