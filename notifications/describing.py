@@ -7,10 +7,8 @@ that say less are named by those rows, as far as they exist.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.conf import settings
-from django.urls import reverse
-
 from analysis.charts import Chart
+from common.links import public_link
 from deployments.models import Deployment
 from deployments.outbox import in_short
 from events.kinds import Severity
@@ -128,15 +126,12 @@ def incident_of(event: Event, said: Said) -> str:
 
 def link_to(event: Event, said: Said) -> str:
     """Return the address of the page about it; "" without SEQPULSE_PUBLIC_URL."""
-    base = settings.SEQPULSE_PUBLIC_URL
     uuid = part(said, "deployment").get("id")
-    if not base:
-        return ""
     if uuid:
-        return base + reverse("dashboard:deployment", args=[uuid])
+        return public_link("dashboard:deployment", uuid)
     if event.environment_id:
-        return base + reverse("dashboard:environment", args=[event.environment_id])
-    return base + reverse("dashboard:overview")
+        return public_link("dashboard:environment", event.environment_id)
+    return public_link("dashboard:overview")
 
 
 def data_of(event: Event, said: Said) -> dict[str, Any]:

@@ -11,16 +11,15 @@ from time import monotonic
 from typing import ClassVar
 
 from allauth.account.models import EmailAddress
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.urls import reverse
 from django.utils import translation
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from accounts.models import Team
+from common.links import public_link
 from common.mailing import send_mail
 from notifications.models import MailRecipient
 from scheduler.queue import database_now
@@ -72,8 +71,7 @@ def digest_of(address: str) -> str:
 
 def link(team_id: int, digest: str) -> str:
     """Return the address of the page on which a recipient agrees or stops; "" without SEQPULSE_PUBLIC_URL."""
-    base = settings.SEQPULSE_PUBLIC_URL
-    return base + reverse("dashboard:mail", args=[token_of(team_id, digest)]) if base else ""
+    return public_link("dashboard:mail", token_of(team_id, digest))
 
 
 def token_of(team_id: int, digest: str) -> str:

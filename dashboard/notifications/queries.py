@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Lower
 from django.shortcuts import get_object_or_404
@@ -12,6 +11,7 @@ from django.urls import reverse
 
 from accounts.models import Team, User
 from accounts.permissions import Actions, actions_in
+from common.links import public_link
 from common.validation import localized
 from dashboard.labels import Status
 from notifications.channels import channel_kind
@@ -86,7 +86,7 @@ def request_url_of(channel: Channel) -> str:
     """Return where Slack is to send what is pressed below the messages; "" for other kinds of channels."""
     if channel.kind != SlackBot.name:
         return ""
-    return settings.SEQPULSE_PUBLIC_URL + reverse("slack-actions", args=[channel.uuid])
+    return public_link("slack-actions", channel.uuid) or reverse("slack-actions", args=[channel.uuid])
 
 
 def channels_of(team: Team) -> list[ChannelRow]:

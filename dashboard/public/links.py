@@ -7,11 +7,11 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Action, Actions
+from common.links import public_link
 from dashboard.forms import already_submitted
 from dashboard.page import current_user, page
 from dashboard.projects.queries import environments_of, project_of
@@ -68,9 +68,7 @@ def links(request: HttpRequest, project: Project, actions: Actions) -> HttpRespo
             messages.warning(request, _("This link was made already and shown once."))
             return redirect("dashboard:project-links", uuid=project.uuid)
         token = make_link(project, form.cleaned_data, by=current_user(request))
-        path = reverse(PATHS[LinkKind(form.cleaned_data["kind"])], args=[token])
-        base = settings.SEQPULSE_PUBLIC_URL
-        made = base + path if base else request.build_absolute_uri(path)
+        made = public_link(PATHS[LinkKind(form.cleaned_data["kind"])], token, request=request)
         form = LinkForm(project)
     names = form.names
     rows = [

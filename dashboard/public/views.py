@@ -5,12 +5,10 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from django.conf import settings
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils import translation
 from django.utils.cache import get_conditional_response, patch_cache_control
 from django.utils.feedgenerator import Atom1Feed
@@ -19,6 +17,7 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from analysis.models import DeploymentVerdict
+from common.links import public_link
 from dashboard.deployments.queries import with_latest
 from dashboard.i18n import message
 from dashboard.labels import Status, status_by_name
@@ -106,11 +105,9 @@ def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
     rows = DeploymentVerdict.objects.filter(
         deployment__project=link.project, deployment__environment_id__in=list(environments)
     )
-    base = settings.SEQPULSE_PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")
-    page = base + reverse("dashboard:project", args=[link.project.uuid])
     made = Feed(
         title=line(link.title, LONGEST),
-        link=page,
+        link=public_link("dashboard:project", link.project.uuid, request=request),
         description=None,
         language=link.language,
         author_name="SeqPulse",
@@ -123,7 +120,7 @@ def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
         name = line(f"{link.title} {environments[deployment.environment_id].name}", LONGEST)
         made.add_item(
             title=f"{name} #{deployment.number}: {status.label}",
-            link=base + reverse("dashboard:deployment", args=[deployment.uuid]),
+            link=public_link("dashboard:deployment", deployment.uuid, request=request),
             description=line(message(standing.verdict.summary), LONGEST),
             unique_id=deployment.uuid.urn,
             pubdate=row.created_at,

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import reverse
 
 from analysis.models import DeploymentVerdict
+from common.links import public_link
 from deployments.models import Deployment
 from deployments.outbox import without_query
 from explain.facts import Fact
@@ -101,7 +100,6 @@ def place_of(environment: Environment) -> dict[str, Any]:
 
 
 def described(deployment: Deployment) -> dict[str, Any]:
-    base = settings.SEQPULSE_PUBLIC_URL
     return {
         "id": str(deployment.uuid),
         "number": deployment.number,
@@ -109,7 +107,7 @@ def described(deployment: Deployment) -> dict[str, Any]:
         "branch": deployment.branch or None,
         "version": deployment.version or None,
         "url": without_query(deployment.url) or None,
-        "page": base + reverse("dashboard:deployment", args=[deployment.uuid]) if base else None,
+        "page": public_link("dashboard:deployment", deployment.uuid) or None,
     }
 
 
