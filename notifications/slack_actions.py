@@ -32,12 +32,11 @@ from deployments.models import Deployment
 from deployments.shown import UNREADABLE
 from events.models import Event
 from explain.rendering import render
+from notifications.channels.posting import exchange
 from notifications.channels.slack import BUTTONS, SlackBot
 from notifications.delivering import reveal
 from notifications.models import Channel, Delivery
 from notifications.rollbacks.attempts import CannotRollBack, approve
-from outbound.addresses import AllowList
-from outbound.session import call
 from outbound.transfer import OutboundError
 from scheduler.queue import database_now
 from security.limits import Caller, Limit, limited
@@ -331,14 +330,7 @@ def send_reply(url: str, reply: dict[str, Any]) -> None:
         return
     begun = time.monotonic()
     try:
-        answer = call(
-            "POST",
-            url,
-            allow=AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW),
-            json=reply,
-            deadline_s=REPLY_DEADLINE_S,
-            whole=False,
-        )
+        answer = exchange(url, json=reply, deadline_s=REPLY_DEADLINE_S)
     except (OutboundError, ValueError) as error:
         # Only its type: the address is a secret.
         logger.warning("slack_reply_failed", error=type(error).__name__, after_s=round(time.monotonic() - begun, 2))

@@ -29,12 +29,12 @@ def post_json(url: str, body: Any, headers: Mapping[str, str] | None = None) -> 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> Sent:
     """Post bytes; any 2xx is success. Raises SendError, OutboundError."""
-    return understood(exchange(url, body, headers))
+    return understood(exchange(url, body=body, headers=headers))
 
 
 def ask(url: str, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
     """Post JSON and return the answer, whatever it says. Raises OutboundError."""
-    return exchange(url, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
+    return exchange(url, json=body, headers=headers)
 
 
 def said(answer: Answer) -> dict[str, Any]:
@@ -46,19 +46,14 @@ def said(answer: Answer) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def exchange(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+def exchange(url: str, *, deadline_s: float = DEADLINE_S, **request: Any) -> Answer:
+    """Post and return the answer, whatever it says. request: headers, and body or json, as of `call`.
+
+    Raises: OutboundError, ValueError for invalid headers.
+    """
     allow = AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW)
     # What a receiver says besides its status may be long or broken: the message was taken all the same.
-    return call(
-        "POST",
-        url,
-        allow=allow,
-        headers=headers,
-        body=body,
-        deadline_s=DEADLINE_S,
-        most_bytes=ANSWER_BYTES,
-        whole=False,
-    )
+    return call("POST", url, allow=allow, deadline_s=deadline_s, most_bytes=ANSWER_BYTES, whole=False, **request)
 
 
 def understood(answer: Answer, *, reference: str = "", after_s: float | None = None) -> Sent:

@@ -313,7 +313,7 @@ def test_what_is_pressed_is_posted_in_the_thread_of_the_deployment(monkeypatch: 
     ],
 )
 def test_only_slack_is_called(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slack_actions, "call", lambda *_args, **_more: pytest.fail("called"))
+    monkeypatch.setattr(slack_actions, "exchange", lambda *_args, **_more: pytest.fail("called"))
     slack_actions.send_reply(url.format(port=9), {})
 
 
