@@ -43,6 +43,7 @@ from projects.models import ApiKey
 from security.limits import DEPLOYMENTS, limited
 
 MAX_WAIT_S = 60
+MAX_RETRY_AFTER_S = 15
 WAIT_SCHEMA = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S}
 
 
@@ -190,8 +191,8 @@ def gate_of(found: Found, *, held: bool = False) -> Response:
     if deployment.state in NEVER_JUDGED:
         raise NeverJudged(deployment, head)
     if not stands(deployment):
-        # A caller that was held may call again at once; others when the next sample is due, at most 15 s later.
-        retry_after = 1 if held else max(1, min(15, round(deployment.interval_s)))
+        # A caller that was held may call again at once; others when the next sample is due.
+        retry_after = 1 if held else max(1, min(MAX_RETRY_AFTER_S, round(deployment.interval_s)))
         due = deployment.window_ends_at
         pending = {**head, "gate": "pending", "verdict": None, "verdict_due_at": due and due.isoformat()}
         return Response(pending, status=202, headers={"Retry-After": str(retry_after)})
@@ -248,7 +249,7 @@ class AcknowledgementsView(StrictAPIView):
         body.is_valid(raise_exception=True)
         deployment = deployment_called(request, uuid)
         given = body.validated_data
-        who = given["who"].strip() or cast("ApiKey", request.auth).name
+        who = name_of_caller(request, given)
         try:
             said = acknowledge(deployment, given["what"], who=who, via=Via.API, reason=given["reason"])
         except CannotAcknowledge as error:
@@ -257,6 +258,11 @@ class AcknowledgementsView(StrictAPIView):
             raise Http404 from None
         status_code = status.HTTP_201_CREATED if said.is_new else status.HTTP_200_OK
         return Response(AcknowledgementSerializer(said.row).data, status=status_code)
+
+
+def name_of_caller(request: Request, body: Mapping[str, Any]) -> str:
+    """Return the name that is shown for a validated NamedRequest."""
+    return str(body["who"]).strip() or cast("ApiKey", request.auth).name
 
 
 def deployment_called(request: Request, uuid: UUID) -> Deployment:

@@ -11,7 +11,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from analysis.api import WAIT_SCHEMA, WaitRequest, awaited_gate, stands
+from analysis.api import MAX_RETRY_AFTER_S, WAIT_SCHEMA, WaitRequest, awaited_gate, stands
 from analysis.one import Found, find
 from analysis.serializers import MissingDeployment, NoVerdict, StandingVerdict
 from common.listing import StrictAPIView
@@ -31,7 +31,6 @@ from security.limits import DEPLOYMENTS, limited
 # A call that names neither commit nor version asks for a rollout of now: an older verdict is that of an earlier one.
 MAX_AGE_S = 3600
 LONGEST_AGE_S = 366 * 24 * 3600
-RETRY_AFTER_S = 15
 COMMIT_LENGTH = Deployment._meta.get_field("commit_sha").max_length
 
 
@@ -107,7 +106,7 @@ def nothing_yet(asked: Asked) -> Response:
         "verdict": None,
         "verdict_due_at": None,
     }
-    return Response(body, status=status.HTTP_202_ACCEPTED, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return Response(body, status=status.HTTP_202_ACCEPTED, headers={"Retry-After": str(MAX_RETRY_AFTER_S)})
 
 
 @limited(DEPLOYMENTS)

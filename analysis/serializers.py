@@ -84,14 +84,19 @@ class DeploymentSerializer(RowSerializer):
         return super().to_representation({**row, "verdict__healthy": healthy})
 
 
-class AcknowledgementRequest(serializers.Serializer[Any]):
+class NamedRequest(serializers.Serializer[Any]):
+    """A call by somebody."""
+
+    who = serializers.CharField(
+        max_length=150, required=False, allow_blank=True, default="", help_text="A name; without one that of the key."
+    )
+
+
+class AcknowledgementRequest(NamedRequest):
     """An acknowledgement of a deployment."""
 
     what = serializers.ChoiceField(choices=What.choices, help_text="`ignored` needs a reason.")
     reason = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
-    who = serializers.CharField(
-        max_length=150, required=False, allow_blank=True, default="", help_text="A name; without one that of the key."
-    )
 
 
 class AcknowledgementSerializer(serializers.ModelSerializer[Acknowledgement]):

@@ -1,6 +1,6 @@
 """API of rollbacks (docs/rollback.md): approve one, and see what became of it."""
 
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.http import Http404
@@ -10,8 +10,9 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from analysis.api import deployment_called
+from analysis.api import deployment_called, name_of_caller
 from analysis.models import Via
+from analysis.serializers import NamedRequest
 from common.listing import StrictAPIView
 from common.openapi import described
 from deployments.models import Deployment
@@ -19,19 +20,14 @@ from explain.rendering import render
 from notifications.headlines import fact_of
 from notifications.models import AttemptState, Result, RollbackAttempt
 from notifications.rollbacks.attempts import CannotRollBack, approve, candidates, why_not
-from projects.models import ApiKey
 from security.limits import DEPLOYMENTS, limited
 
 NONE = "none"
 STATES = [(name, name) for name in (NONE, *AttemptState.values)]
 
 
-class RollbackRequest(serializers.Serializer[Any]):
+class RollbackRequest(NamedRequest):
     """Who approves."""
-
-    who = serializers.CharField(
-        max_length=150, required=False, allow_blank=True, default="", help_text="A name; without one that of the key."
-    )
 
 
 class RollbackAnswer(serializers.Serializer[Any]):
@@ -83,7 +79,7 @@ class DeploymentRollbackView(StrictAPIView):
         body = RollbackRequest(data=request.data)
         body.is_valid(raise_exception=True)
         deployment = deployment_called(request, uuid)
-        who = body.validated_data["who"].strip() or cast("ApiKey", request.auth).name
+        who = name_of_caller(request, body.validated_data)
         try:
             approved = approve(deployment, who=who, via=Via.API)
         except CannotRollBack as error:
