@@ -47,7 +47,9 @@ class RollbackForm(forms.Form):
         label=gettext_lazy("Minutes until the rollback has to be deployed"),
         min_value=1,
         max_value=1440,
-        help_text=gettext_lazy("Your pipeline calls trigger with the kind rollback. If it does not, people are told."),
+        help_text=gettext_lazy(
+            "Your pipeline calls trigger with the kind rollback. If it does not, the team is notified."
+        ),
     )
 
     def __init__(self, policy: RollbackPolicy, data: Any = None) -> None:

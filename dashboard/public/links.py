@@ -28,7 +28,7 @@ class LinkForm(forms.Form):
     title = forms.CharField(
         label=gettext_lazy("Title"),
         max_length=100,
-        help_text=gettext_lazy("How whoever has the link sees the project named."),
+        help_text=gettext_lazy("The name of the project for anyone with the link."),
     )
     environments = forms.TypedMultipleChoiceField(
         label=gettext_lazy("Environments"),

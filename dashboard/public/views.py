@@ -1,4 +1,4 @@
-"""What strangers with a link see: a feed of verdicts, a badge, a page. No sign-in; no texts of commits."""
+"""What strangers with a link see: a feed of verdicts, a badge, a page. No sign-in; no commit messages."""
 
 from collections.abc import Callable
 from datetime import datetime
