@@ -47,12 +47,14 @@ def make_channel(
 
 
 def change_channel(channel: Channel, kind: ChannelKind, config: Mapping[str, Any], rules: Mapping[str, Any]) -> None:
-    """Change a channel and put it in use again, in case it was disabled."""
+    """Change a channel and put it in use again, in case it was disabled.
+
+    Raises: Channel.DoesNotExist where it was deleted meanwhile.
+    """
     values = kept(kind, reveal(channel) or {}, config)
-    for name, value in {**rules, "config": json.dumps(values)}.items():
-        setattr(channel, name, value)
-    channel.disabled_at = channel.disabled_why = None
-    channel.save()
+    changes = {**rules, "config": json.dumps(values), "disabled_at": None, "disabled_why": None}
+    if not Channel.objects.filter(pk=channel.pk).update(**changes):
+        raise Channel.DoesNotExist
     ask_owners(channel, kind, values)
 
 

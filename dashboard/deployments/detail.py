@@ -70,6 +70,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
     said = detail.acknowledgements
     ignored = said[-1].reason if said and said[-1].what == What.IGNORED else ""
     post = detail.samples_of(Phase.POST)
+    rollback = rollback_view(detail)
     return {
         "detail": detail,
         "deployment": deployment,
@@ -77,6 +78,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "status": detail.status,
         "confidence_width": f"{verdict.confidence * 100:.0f}" if verdict is not None else "0",
         "in_progress": detail.in_progress,
+        "is_live": detail.in_progress or (rollback is not None and rollback.is_under_way),
         "window_is_open": detail.window_is_open,
         "final": final,
         "standing": verdict.standing.verdict if verdict is not None else None,
@@ -84,7 +86,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "basis": evidence_view(detail),
         "feedback": detail.feedback,
         "feedback_form": form or (FeedbackForm(verdict, ignored=ignored) if may_mark and verdict is not None else None),
-        "rollback": rollback_view(detail),
+        "rollback": rollback,
         "acknowledgements": said[-MOST_SAID:],
         "said_earlier": len(said[:-MOST_SAID]),
         "acknowledge_form": AcknowledgeForm() if may_acknowledge(detail) else None,

@@ -34,6 +34,11 @@ class RollbackView:
     verdict: Any
 
     @property
+    def is_under_way(self) -> bool:
+        """Return whether the answer of the receiver is still to come."""
+        return self.attempt is not None and self.attempt.state in (AttemptState.APPROVED, AttemptState.SENDING)
+
+    @property
     def failed(self) -> bool:
         return self.attempt is not None and self.attempt.result in (Result.NOT_OK, Result.MISSING)
 

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import Team
 from accounts.permissions import Action, Actions
-from dashboard.forms import already_submitted
+from dashboard.forms import Refusals, already_submitted
 from dashboard.i18n import code
 from dashboard.notifications.forms import ChannelForm
 from dashboard.notifications.queries import (
@@ -72,8 +72,9 @@ def channel(request: HttpRequest, found: Channel, actions: Actions) -> HttpRespo
     kind = known(found.kind)
     form = ChannelForm(found.team, kind, reveal(found) or {}, request.POST, instance=found)
     if form.is_valid():
-        services.change_channel(found, kind, form.config(), form.rules())
-        messages.success(request, _("The channel is saved."))
+        with Refusals(request, form):
+            services.change_channel(found, kind, form.config(), form.rules())
+            messages.success(request, _("The channel is saved."))
         return redirect("dashboard:channel", uuid=found.uuid)
     return show(request, Channel.objects.get(pk=found.pk), actions, form=form)
 

@@ -1,5 +1,6 @@
 """The page of a team's freezes: what is in force, what is planned, and a form for another."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -19,6 +20,8 @@ from dashboard.teams.queries import team_of
 from projects import freezing
 from projects.models import Environment, Freeze, Weekday
 
+# Of a freeze that begins at once: more than clocks differ.
+SOONEST_END = timedelta(seconds=30)
 WEEKLY = ("from_weekday", "from_time", "until_weekday", "until_time")
 ANY_DAY = [("", "–"), *Weekday.choices]
 
@@ -60,7 +63,8 @@ class FreezeForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = self.cleaned_data
         starts_at, ends_at = data.get("starts_at"), data.get("ends_at")
-        if ends_at and ends_at <= (starts_at or timezone.now()):
+        # The database begins it by its own clock.
+        if ends_at and ends_at <= (starts_at or timezone.now() + SOONEST_END):
             self.add_error("ends_at", _("It has to end after it starts, and in the future."))
         missing = [name for name in WEEKLY if data.get(name) is None and name not in self.errors]
         if missing and len(missing) < len(WEEKLY):

@@ -12,7 +12,9 @@ from playwright.sync_api import Page, expect
 from accounts.models import Role, User
 from accounts.tests.factories import make_membership, make_team
 from dashboard.tests.browsing import look, sign_in, submit
+from notifications.channels.webhook import Webhook
 from notifications.models import Channel, Delivery
+from notifications.services import change_channel
 from notifications.tests.factories import make_channel
 from notifications.tests.receivers import receiving
 from projects.tests.factories import make_environment, make_project
@@ -145,3 +147,12 @@ def test_a_time_zone_with_an_old_name_stays_chosen(client: Client, user: User) -
     assert client.post(path, {"name": "hook", "time_zone": "US/Pacific"}).status_code == 302
     channel.refresh_from_db()
     assert (channel.name, channel.time_zone) == ("hook", "US/Pacific")
+
+
+def test_a_channel_that_was_deleted_meanwhile_does_not_come_back(user: User) -> None:
+    channel = make_channel()
+    deleted = Channel.objects.get(pk=channel.pk)
+    channel.delete()
+    with pytest.raises(Channel.DoesNotExist):
+        change_channel(deleted, Webhook(), {"url": "https://hooks.example/", "secret": ""}, {"name": "again"})
+    assert not Channel.objects.exists()
