@@ -244,7 +244,7 @@ class AcknowledgementsView(StrictAPIView):
         },
     )
     def post(self, request: Request, uuid: UUID) -> Response:
-        """Say that somebody is on it, rolled it back, or ignores the verdict for a reason."""
+        """Acknowledge a deployment: on it, rolled back, or the verdict ignored for a reason."""
         body = AcknowledgementRequest(data=request.data)
         body.is_valid(raise_exception=True)
         deployment = deployment_called(request, uuid)

@@ -1,4 +1,4 @@
-"""The charts of messages about verdicts: of the metric that failed most gravely, as far as its samples exist."""
+"""The charts of messages about verdicts: of the metric with the most severe failure, as far as its samples exist."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -41,7 +41,7 @@ def charts_of(deliveries: Iterable[Delivery], said: Mapping[int, Said]) -> dict[
 
 
 def drawn_check(delivery: Delivery, said: Said) -> Check | None:
-    """Return the gravest failed check about the level of a metric; None where the channel draws none."""
+    """Return the most severe failed check about the level of a metric; None where the channel draws none."""
     kind = channel_kind(delivery.channel.kind)
     if kind is None or not kind.draws or delivery.event.deployment_id is None:
         return None

@@ -121,7 +121,7 @@ def verdict(said: Said, occurred_at: datetime) -> Fact:
 
 
 def finding(found: Said) -> Fact:
-    """The one thing that matters most: of a failed verdict its gravest check."""
+    """The one thing that matters most: of a failed verdict its most severe check."""
     checks = parts(found, "checks")
     if found.get("verdict") == "ok":
         return Fact("says.ok" if found.get("healthy") != "no" else "says.ok_but_unhealthy")

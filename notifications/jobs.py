@@ -45,13 +45,13 @@ def roll_back(job: Job, prepared: payload.Request | Fact | None) -> payload.Outc
 
 @recurring("sweep_rollbacks", every_s=30)
 def sweep_rollbacks() -> int:
-    """See to rollbacks whose job died or whose time is over; return how many there were."""
+    """Recover rollbacks whose job died, and close those past their deadline; return how many there were."""
     return attempts.sweep()
 
 
 @recurring("reconcile_deliveries", every_s=60)
 def reconcile_deliveries() -> int:
-    """See to events and deliveries whose job is missing; return how many deliveries there were."""
+    """Make the missing jobs of events and deliveries; return how many deliveries there were."""
     fanned_out = None
     while fanned_out != 0:
         # Each on its own: pollers wait for the channels that it locks.

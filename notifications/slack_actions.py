@@ -58,7 +58,7 @@ WRONG = "wrong"
 
 
 class Refused(Exception):
-    """A request that is not answered as a person's. str(): why, in English, for whoever looks at Slack's app."""
+    """A request that is not answered as a person's. str(): why, in English, for the developer of the Slack app."""
 
     def __init__(self, status: int, code: str, words: str) -> None:
         super().__init__(words)
@@ -67,7 +67,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """A button that somebody pressed. action: None: one of no concern here, such as a link; verdict: as it was shown.
+    """A pressed button. action: None: one of no concern here, such as a link; verdict: as it was shown.
 
     messages: what Slack calls the message with the button, and the first one of its thread.
     """
@@ -151,7 +151,7 @@ def check_signature(request: HttpRequest, body: bytes, secret: str) -> None:
 
 
 def count(request: HttpRequest, channel: Channel) -> None:
-    """Count on the channel, after the signature, so that nobody else can use up its calls. Raises Refused."""
+    """Count on the channel, after the signature, so that only signed requests use up its calls. Raises Refused."""
     if not settings.SEQPULSE_RATE_LIMITS:
         return
     rate = settings.SEQPULSE_RATES["slack"]

@@ -12,7 +12,7 @@ SHOWN_OF_ANSWER = 200
 
 
 def report_test(request: HttpRequest, sent: Sent, why: Fact | None) -> None:
-    """Tell the user how a test went. why: it failed, None: it arrived."""
+    """Show the user the result of a test. why: it failed, None: it arrived."""
     answer = " ".join(str(part) for part in (sent.status, sent.answer[:SHOWN_OF_ANSWER]) if part)
     if why is None:
         messages.success(request, _("The test was sent. The receiver answered: %(answer)s") % {"answer": answer or "–"})

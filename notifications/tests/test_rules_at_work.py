@@ -214,7 +214,7 @@ def test_what_has_a_job_does_not_hide_what_has_none(monkeypatch: pytest.MonkeyPa
 
 
 def test_held_deliveries_are_locked_in_the_order_of_their_ids() -> None:
-    """As by whoever sends them: else a full hour, when many are due and others come, ends in a deadlock."""
+    """As deliveries that are sent are: else a full hour, when many are due and others come, ends in a deadlock."""
     channel = make_channel()
     events = [Event.objects.create(kind="key_made", severity="info", team_id=channel.team_id) for _ in range(2)]
     first, second = (
