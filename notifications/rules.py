@@ -1,8 +1,9 @@
 """When a delivery is sent: at once, or held back by quiet hours, a digest or the cooldown. Pure."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import datetime, time, timedelta
+
+from common.zones import zone_named
 
 DIGEST_HOUR = 8  # of the channel's time zone
 
@@ -37,17 +38,9 @@ def send_at(timing: Timing, now: datetime, *, critical: bool, alike_sent_at: dat
     return min(at, now + cooldown) if critical else after_quiet_hours(timing, at)
 
 
-def zone_of(timing: Timing) -> tzinfo:
-    """Return the channel's time zone; UTC where the system knows it no more."""
-    try:
-        return ZoneInfo(timing.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return UTC
-
-
 def next_digest(timing: Timing, after: datetime) -> datetime:
     """Return the next full hour, or the next DIGEST_HOUR of the channel's day."""
-    local = after.astimezone(zone_of(timing))
+    local = after.astimezone(zone_named(timing.time_zone))
     if timing.digest == "hourly":
         return (after + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
     morning = local.replace(hour=DIGEST_HOUR, minute=0, second=0, microsecond=0, fold=0)
@@ -59,7 +52,7 @@ def after_quiet_hours(timing: Timing, at: datetime) -> datetime:
     start, end = timing.quiet_from, timing.quiet_until
     if start is None or end is None or start == end:
         return at
-    local = at.astimezone(zone_of(timing))
+    local = at.astimezone(zone_named(timing.time_zone))
     clock = local.time()
     if not (start <= clock < end if start < end else clock >= start or clock < end):
         return at

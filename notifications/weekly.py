@@ -9,13 +9,13 @@ from django.db.models import Count
 from accounts.models import Team
 from analysis.delivery import figures_of
 from analysis.models import Feedback
+from common.zones import zone_named
 from events.kinds import Severity
 from events.models import Event
 from events.outbox import NewEvent, emit
 from notifications.channels import CHANNEL_KINDS
-from notifications.fanning import job_of, timing
+from notifications.fanning import job_of
 from notifications.models import Channel, Delivery
-from notifications.rules import zone_of
 from projects.models import Environment, Project
 from scheduler.queue import database_now, enqueue
 
@@ -35,7 +35,7 @@ def send_due() -> int:
     rows = Channel.objects.active().filter(kind__in=kinds, weekly=True, project=None).select_related("team")
     written = 0
     for channel in rows.order_by("team_id", "pk"):
-        local = now.astimezone(zone_of(timing(channel)))
+        local = now.astimezone(zone_named(channel.time_zone))
         if local.weekday() == MONDAY and HOUR <= local.hour < HOUR + HOURS:
             written += send_report(channel, now, local)
     return written

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import Team, User
+from common.zones import zone_named
 from projects.models import Environment, Freeze, Project
 
 # Adjacent freezes are reported as one; a longer chain is reported without an end.
@@ -49,7 +49,7 @@ def end_of_week_window(freeze: Freeze, now: datetime) -> datetime | None:
     In the freeze's own time zone: a window from Friday 16:00 to Monday 8:00 is an hour shorter or longer in the night
     in which clocks change.
     """
-    local = now.astimezone(ZoneInfo(freeze.time_zone))
+    local = now.astimezone(zone_named(freeze.time_zone))
     for weeks in (0, -1):
         start = at(local, freeze.from_weekday, freeze.from_time, weeks)
         end = at(local, freeze.until_weekday, freeze.until_time, weeks)

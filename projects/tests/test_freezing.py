@@ -36,6 +36,7 @@ CASES: list[tuple[str, list[dict[str, Any]], str, str | None]] = [
     ("Monday at eight", [WEEKEND], "2026-03-30T08:00", NOT_FROZEN),
     ("Monday before eight", [WEEKEND], "2026-03-30T07:59", "2026-03-30T08:00"),
     # Clocks are put forward in this weekend: Monday 8:00 in Paris is 6:00 UTC, Friday 16:00 was 15:00 UTC.
+    ("in a zone that is gone: UTC", [{**WEEKEND, "time_zone": "Mars/Olympus"}], "2026-03-27T16:00", "2026-03-30T08:00"),
     ("in Paris", [{**WEEKEND, "time_zone": "Europe/Paris"}], "2026-03-27T15:00", "2026-03-30T06:00"),
     ("in Paris, over", [{**WEEKEND, "time_zone": "Europe/Paris"}], "2026-03-30T06:00", NOT_FROZEN),
     (
