@@ -38,6 +38,15 @@ VALID_FOR = f"greatest({INTERVAL}, '{SHORTEST_USE_S} s')"
 # Who announces the changes, the triggers at once or `run` later, and whether pollers are to be woken.
 AFTER = f"""set_config('seqpulse.announce', %(announce)s, true), (SELECT {DUE_SOON} FROM written)"""  # noqa: S608  (ours)
 
+# Whether a freeze of every week may be in force: its window, with a margin for nights in which clocks change. An error
+# where PostgreSQL does not know its time zone; the call then goes the other way. As projects.freezing has it.
+WEEK_S, MARGIN_S = 7 * 86400, 2 * 3600
+_BEGIN, _END = (f"(frozen.{end}_weekday * 86400 + extract(epoch FROM frozen.{end}_time))" for end in ("from", "until"))
+_LOCAL = "(statement_timestamp() AT TIME ZONE frozen.time_zone)"
+_IN_WEEK = f"extract(epoch FROM {_LOCAL} - date_trunc('week', {_LOCAL}))"
+IN_WINDOW = f"""(frozen.from_weekday IS NULL OR mod({_IN_WEEK} - {_BEGIN} + {WEEK_S + MARGIN_S}, {WEEK_S})
+            < mod({_END} - {_BEGIN} + {WEEK_S - 1}, {WEEK_S}) + {2 * MARGIN_S})"""
+
 # As services.find_or_insert decides. A rollback (rolls_back_to) needs a good earlier deployment of a commit that
 # begins alike, and another commit since. MATERIALIZED: else PostgreSQL, where there are few environments, looks at the
 # deployments of all that have this name, and only then at whose they are.
@@ -51,7 +60,8 @@ named AS MATERIALIZED (SELECT environment.id, environment.metrics_endpoint, envi
 place AS (SELECT * FROM named AS environment
     WHERE NOT EXISTS (SELECT FROM projects_freeze AS frozen
         WHERE frozen.team_id = environment.team_id AND coalesce(frozen.environment_id, environment.id) = environment.id
-        AND lifted_at IS NULL AND starts_at <= statement_timestamp() AND coalesce(ends_at > now(), true))
+        AND lifted_at IS NULL AND starts_at <= statement_timestamp() AND coalesce(ends_at > now(), true)
+        AND {IN_WINDOW})
     AND NOT EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND state = 'running')
     AND (%(idempotency_key)s = '' OR (
         NOT EXISTS (SELECT FROM deployment_keys WHERE environment_id = environment.id AND key = %(idempotency_key)s)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
@@ -111,6 +112,14 @@ def freeze(world: World, **values: Any) -> None:
     Freeze.objects.create(team=world.project.team, reason="Black Friday", **values)
 
 
+def weekly(world: World, begins_in: timedelta, lasts: timedelta, zone: str = "Asia/Kolkata") -> None:
+    """Write a freeze of every week with a window so long from now on."""
+    begin = timezone.now().astimezone(ZoneInfo(zone)) + begins_in
+    end = begin + lasts
+    days = {"from_weekday": begin.weekday(), "until_weekday": end.weekday()}
+    freeze(world, **days, from_time=begin.time(), until_time=end.time(), time_zone=zone)
+
+
 @dataclass(frozen=True)
 class Case:
     """What happened before a call, the call, and whether one statement has to answer it.
@@ -204,6 +213,11 @@ TRIGGERS = [
     Case(
         "frozen, but later", PROD, lambda world: freeze(world, starts_at=timezone.now() + timedelta(days=1)), usual=True
     ),
+    Case("in the window of every week", PROD, lambda w: weekly(w, timedelta(days=-2), timedelta(days=3)), status=423),
+    Case("in a window of a whole week", PROD, lambda w: weekly(w, timedelta(days=-2), timedelta(0)), status=423),
+    usual("before the window of every week", PROD, lambda w: weekly(w, timedelta(hours=5), timedelta(days=6))),
+    usual("after the window of every week", PROD, lambda w: weekly(w, timedelta(days=-6), timedelta(days=5, hours=20))),
+    Case("soon after the window of every week", PROD, lambda w: weekly(w, timedelta(days=-6), timedelta(days=5.99))),
     Case("a rollback while frozen", {**PROD, "kind": "rollback"}, freeze),
 ]
 
