@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Manager, OuterRef, QuerySet, Subquery
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -26,6 +27,7 @@ from analysis.recorded import LeftOut
 from dashboard.deployments.acknowledgements import Said, all_said, read_said, said_in_short
 from dashboard.labels import Status, status_of, verdict_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
+from events.models import Event
 from metrics.models import MetricSample, Phase
 from notifications.rollbacks.attempts import newer_than
 from projects.models import Environment
@@ -75,7 +77,7 @@ class Detail(Observed):
     samples: its own; baseline: of the half hour before it, of a rollback also the PRE that it is compared with;
     history: POST of earlier deployments that were used (history_of); excluded: the left-out ones among these;
     collections: its pre_collect and post_collect jobs; analyses: its analysis job; acknowledgements: oldest first;
-    actions: of the user.
+    forced: parameters of the event of a freeze in spite of which it began; actions: of the user.
     """
 
     hints: list[Hint]
@@ -87,6 +89,7 @@ class Detail(Observed):
     collections: list[ScheduledJob]
     analyses: list[ScheduledJob]
     acknowledgements: list[Said]
+    forced: list[dict[str, Any]]
     actions: Actions
 
     def samples_of(self, phase: str) -> list[MetricSample]:
@@ -161,7 +164,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     rows = rows.select_related(
         "environment__rollback_policy", "rollback_attempt__last_good", "rollback_attempt__rollback__verdict"
     )
-    rows = rows.annotate(said=all_said(), is_replaced=newer_than())
+    rows = rows.annotate(said=all_said(), is_replaced=newer_than(), forced=freezes_forced())
     deployment: Any = get_object_or_404(rows, uuid=uuid)
     jobs = ScheduledJob.objects.filter(deployment=deployment, job_type__in=(*COLLECTIONS, *ANALYSES))
     verdict = verdict_of(deployment)
@@ -187,8 +190,15 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         collections=[job for job in by_place if job.job_type in COLLECTIONS],
         analyses=[job for job in by_place if job.job_type in ANALYSES],
         acknowledgements=[read_said(one) for one in deployment.said],
+        forced=deployment.forced,
         actions=deployment.project.actions_of(user),
     )
+
+
+def freezes_forced() -> ArraySubquery:
+    """Return the parameters of the events of freezes that a deployment passed by force: as long as events are kept."""
+    rows = Event.objects.filter(deployment_id=OuterRef("pk"), kind="freeze_forced").order_by("pk")
+    return ArraySubquery(rows.values("parameters"))
 
 
 def siblings_of(deployment: Deployment) -> DeploymentQuerySet:

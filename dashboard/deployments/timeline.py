@@ -19,6 +19,10 @@ from dashboard.deployments.queries import MISSED, Detail
 from dashboard.i18n import localised, quantity
 from deployments.models import State
 from metrics.models import MetricSample, Phase
+from notifications.headlines import fact_of
+from notifications.models import AttemptState, Result, RollbackAttempt
+from notifications.rollbacks.attempts import AUTOMATIC, VERIFY_WITHIN_MINUTES
+from projects.models import RollbackPolicy
 from scheduler.models import JobStatus, ScheduledJob
 from scheduler.words import shown
 
@@ -168,15 +172,81 @@ def acknowledgements(detail: Detail) -> Iterator[Entry]:
         yield Entry(one.at, "acknowledged", "person", "neutral", what, one.reason)
 
 
+def freezes(detail: Detail) -> Iterator[Entry]:
+    """Yield the freeze in spite of which it began."""
+    for one in detail.forced:
+        said = {"freeze": one.get("frozen", ""), "who": detail.deployment.author or _("the pipeline")}
+        what = _("Began in spite of the freeze “%(freeze)s”, forced by %(who)s") % said
+        yield Entry(detail.deployment.started_at, "freeze_forced", "warning", "warning", what, one.get("reason", ""))
+
+
+def rollbacks(detail: Detail) -> Iterator[Entry]:
+    """Yield the steps of the rollback attempt, and what became of the rollback."""
+    attempt: RollbackAttempt | None = getattr(detail.deployment, "rollback_attempt", None)
+    if attempt is None:
+        return
+    if attempt.approved_at is None or attempt.made_at < attempt.approved_at:
+        yield Entry(attempt.made_at, "rollback_asked", "person", "warning", _("A rollback waits for approval"))
+    if attempt.approved_at is not None:
+        what = _("Rollback approved by %(who)s") % {"who": attempt.who or "–"}
+        if attempt.via == AUTOMATIC:
+            what = _("Rollback started without asking, as the environment is set")
+        yield Entry(attempt.approved_at, "rollback_approved", "person", "neutral", what)
+    if attempt.sending_at is not None:
+        yield Entry(attempt.sending_at, "rollback_sent", "rollback", "neutral", _("The request to roll back was sent"))
+    if attempt.ended_at is not None and attempt.state in ROLLBACK_ENDINGS:
+        icon, key, text = ROLLBACK_ENDINGS[attempt.state]
+        note = fact_of(attempt.error) or " ".join(filter(None, (str(attempt.answer_status or ""), attempt.answer)))
+        yield Entry(attempt.ended_at, "rollback_ended", icon, key, _(text), note)
+    yield from verified(attempt, detail)
+
+
+def verified(attempt: RollbackAttempt, detail: Detail) -> Iterator[Entry]:
+    """Yield the rollback that followed an attempt, and its result."""
+    rollback = attempt.rollback
+    at = None
+    if rollback is not None:
+        what = _("Rolled back by #%(number)s") % {"number": rollback.number}
+        yield Entry(rollback.started_at, "rolled_back", "rollback", "neutral", what)
+        verdict = labels.verdict_of(rollback)
+        at = verdict.created_at if verdict is not None else rollback.finished_at or rollback.started_at
+    elif attempt.sending_at is not None:
+        policy: RollbackPolicy | None = getattr(detail.deployment.environment, "rollback_policy", None)
+        minutes = policy.verify_within_minutes if policy is not None else VERIFY_WITHIN_MINUTES
+        at = attempt.sending_at + timedelta(minutes=minutes)
+    if attempt.result in ROLLBACK_RESULTS and at is not None:
+        icon, key, text = ROLLBACK_RESULTS[attempt.result]
+        yield Entry(at, "rollback_result", icon, key, _(text))
+
+
 SOURCES: tuple[Callable[[Detail], Iterator[Entry]], ...] = (
     pipeline,
+    freezes,
     samples,
     retries,
     misses,
     verdicts,
+    rollbacks,
     acknowledgements,
     feedback,
 )
+
+# Icon, colour and text of how the request to roll back ended, and of what became of the rollback.
+ROLLBACK_ENDINGS = {
+    AttemptState.SENT: ("ok", "ok", gettext_noop("The receiver accepted the request to roll back")),
+    AttemptState.FAILED: ("rollback", "critical", gettext_noop("The request to roll back failed")),
+    AttemptState.UNKNOWN: (
+        "unknown",
+        "critical",
+        gettext_noop("It is unknown whether the request to roll back arrived"),
+    ),
+    AttemptState.WITHDRAWN: ("warning", "warning", gettext_noop("The request to roll back was not sent")),
+}
+ROLLBACK_RESULTS = {
+    Result.WORKED: ("ok", "ok", gettext_noop("The rollback was verified: it worked")),
+    Result.NOT_OK: ("rollback", "critical", gettext_noop("The rollback did not work.")),
+    Result.MISSING: ("rollback", "critical", gettext_noop("No rollback was deployed in time. Look at your pipeline.")),
+}
 
 # Texts of events in a job's history; unknown events are shown like postponed ones.
 EVENTS = {

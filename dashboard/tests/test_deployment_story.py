@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from analysis.models import VerdictName
+from analysis.models import DeploymentVerdict, VerdictName
 from analysis.rerun import preview_rerun, store_rerun
 from analysis.services import give_feedback
 from dashboard.deployments.queries import deployment_detail
@@ -20,6 +20,9 @@ from dashboard.labels import STATES, VERDICTS
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, as_role, elements, has, shows, words
 from deployments.models import Deployment, State
+from deployments.outbox import event_about
+from events.outbox import emit
+from notifications.models import RollbackAttempt
 from projects.services import set_policy
 from scheduler.models import JobStatus
 from tests.factories import make_deployment, make_environment, make_samples, make_verdict
@@ -108,6 +111,62 @@ def test_an_early_verdict_and_its_final_word_are_two_entries(user, environment):
     entries = [one[:2] for one in events(user, deployment)]
     assert ("verdict", "Early verdict: Rollback recommended") in entries
     assert ("final", "At the end of the window: Rollback recommended") in entries
+
+
+def attempted(deployment: Deployment, minutes: int, **fields: Any) -> RollbackAttempt:
+    """Write an attempt, sent so many minutes after the verdict where it was approved."""
+    at = deployment.verdict.created_at + timedelta(minutes=minutes)
+    times = {"approved_at": at, "sending_at": at, "ended_at": at, **fields}
+    environment = deployment.environment
+    return RollbackAttempt.objects.create(
+        deployment=deployment, environment=environment, **{"made_at": at - timedelta(seconds=30), **times}
+    )
+
+
+def test_the_timeline_tells_a_rollback_from_question_to_result(user, environment):
+    bad = scenes.judged(environment, **scenes.BROKEN)
+    back = make_deployment(
+        environment=environment, state=State.ANALYZED, started_at=bad.verdict.created_at + timedelta(minutes=2)
+    )
+    made = make_verdict(back)
+    DeploymentVerdict.objects.filter(pk=made.pk).update(created_at=back.started_at + timedelta(minutes=7))
+    attempted(
+        bad, 1, state="sent", who="ana", via="slack", answer_status=202, answer="ok", rollback=back, result="worked"
+    )
+    told = [one for one in events(user, bad) if "roll" in one[0]]
+    assert told == [
+        ("rollback_asked", "A rollback waits for approval", ""),
+        ("rollback_approved", "Rollback approved by ana", ""),
+        ("rollback_sent", "The request to roll back was sent", ""),
+        ("rollback_ended", "The receiver accepted the request to roll back", "202 ok"),
+        ("rolled_back", f"Rolled back by #{back.number}", ""),
+        ("rollback_result", "The rollback was verified: it worked", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "last"),
+    [
+        ({"state": "asked", "approved_at": None, "sending_at": None, "ended_at": None}, "rollback_asked"),
+        ({"state": "approved", "via": "automatic", "sending_at": None, "ended_at": None}, "rollback_approved"),
+        ({"state": "unknown"}, "rollback_ended"),
+        ({"state": "failed", "error": {"code": "rollback.refused", "params": {"status": 500}}}, "rollback_ended"),
+        ({"state": "withdrawn", "sending_at": None, "error": "no fact"}, "rollback_ended"),
+        ({"state": "sent", "result": "missing"}, "rollback_result"),
+    ],
+)
+def test_the_timeline_says_how_far_a_rollback_got(user, environment, fields: dict[str, Any], last: str):
+    bad = scenes.judged(environment, **scenes.BROKEN)
+    attempted(bad, 1, **fields)
+    assert events(user, bad)[-1][0] == last
+
+
+def test_the_timeline_names_who_forced_a_freeze_and_why(browser_of, user, environment):
+    deployment = make_deployment(environment=environment, author="ana", state=State.RUNNING)
+    emit(event_about(deployment, "freeze_forced", frozen="Black Friday", reason="hotfix"))
+    what = "Began in spite of the freeze “Black Friday”, forced by ana"
+    assert ("freeze_forced", what, "hotfix") in events(user, deployment)
+    shows(browser_of.get(address(deployment)), f"{what} hotfix")
 
 
 def test_a_rerun_is_shown_with_who_did_it_and_what_stood(user, environment):

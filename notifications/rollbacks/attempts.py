@@ -40,6 +40,8 @@ ROLL_BACK = "roll_back"
 AUTOMATIC = "automatic"
 # A request takes 10 s at most, and its poller renews the lease meanwhile.
 SENT_WITHIN = timedelta(minutes=2)
+# Of an environment whose settings are gone.
+VERIFY_WITHIN_MINUTES = 30
 STARTED_WITHIN = timedelta(minutes=1)
 SWEPT_AT_ONCE = 200
 RECOMMENDING = ("verdict_issued", "early_rollback")
@@ -341,7 +343,7 @@ def result_of(attempt: RollbackAttempt, now: datetime) -> tuple[str, Fact | None
             return Result.NOT_OK, Fact(why, {"number": rollback.number})
         return Result.WORKED if rollback.state == State.ANALYZED else "", None
     policy = getattr(attempt.deployment.environment, "rollback_policy", None)
-    minutes = policy.verify_within_minutes if policy is not None else 30
+    minutes = policy.verify_within_minutes if policy is not None else VERIFY_WITHIN_MINUTES
     if attempt.sending_at is None or now < attempt.sending_at + timedelta(minutes=minutes):
         return "", None
     return Result.MISSING, Fact("rollback.missing", {"minutes": minutes})
