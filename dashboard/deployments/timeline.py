@@ -232,7 +232,7 @@ SOURCES: tuple[Callable[[Detail], Iterator[Entry]], ...] = (
 )
 
 # Icon, colour and text of how the request to roll back ended, and of what became of the rollback.
-ROLLBACK_ENDINGS = {
+ROLLBACK_ENDINGS: dict[str, tuple[str, str, str]] = {
     AttemptState.SENT: ("ok", "ok", gettext_noop("The receiver accepted the request to roll back")),
     AttemptState.FAILED: ("rollback", "critical", gettext_noop("The request to roll back failed")),
     AttemptState.UNKNOWN: (
@@ -242,7 +242,7 @@ ROLLBACK_ENDINGS = {
     ),
     AttemptState.WITHDRAWN: ("warning", "warning", gettext_noop("The request to roll back was not sent")),
 }
-ROLLBACK_RESULTS = {
+ROLLBACK_RESULTS: dict[str, tuple[str, str, str]] = {
     Result.WORKED: ("ok", "ok", gettext_noop("The rollback was verified: it worked")),
     Result.NOT_OK: ("rollback", "critical", gettext_noop("The rollback did not work.")),
     Result.MISSING: ("rollback", "critical", gettext_noop("No rollback was deployed in time. Look at your pipeline.")),
