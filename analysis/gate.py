@@ -23,10 +23,10 @@ from deployments.models import NEVER_JUDGED, Deployment
 from deployments.serializers import OptionalText
 from deployments.services import EnvironmentFrozen, UnknownEnvironment
 from explain.facts import Fact
-from projects.authentication import ApiKeyAuthentication, Caller, look_up, project_of, secret_of
+from projects.authentication import ApiKeyAuthentication, Caller, looked_up, project_of, secret_in_metadata, secret_of
 from projects.freezing import frozen
 from projects.models import ApiKey, Environment, Project
-from security.limits import DEPLOYMENTS, limited
+from security.limits import DEPLOYMENTS, WEBHOOKS, limited
 
 # A call that names neither commit nor version asks for a rollout of now: an older verdict is that of an earlier one.
 MAX_AGE_S = 3600
@@ -150,13 +150,10 @@ class FlaggerAuthentication(ApiKeyAuthentication):
     def authenticate(self, request: Request) -> tuple[Caller, ApiKey] | None:
         if secret_of(request):
             return super().authenticate(request)
-        body = request.data
-        metadata = body.get("metadata") if isinstance(body, dict) else None
-        secret = metadata.get("key") if isinstance(metadata, dict) else None
-        if not isinstance(secret, str) or not secret.strip():
+        secret = secret_in_metadata(request.data)
+        if not secret:
             raise AuthenticationFailed("Send the API key of the project as metadata.key.", code="not_authenticated")
-        # Keys are ASCII; JSON may bring what cannot be encoded.
-        key = look_up(secret.strip()) if secret.isascii() else None
+        key = looked_up(request._request, secret)
         if key is None:
             raise AuthenticationFailed("This API key is not known. Check metadata.key.")
         return self.used(key)
@@ -208,7 +205,7 @@ class FlaggerView(StrictAPIView):
 NO = OpenApiResponse(description="No: `pending`, `passed`, `failed`, `superseded`, `abandoned`.")
 
 
-@limited(DEPLOYMENTS)
+@limited(WEBHOOKS)
 class ConfirmRolloutView(FlaggerView):
     """May a rollout begin?"""
 
@@ -221,7 +218,7 @@ class ConfirmRolloutView(FlaggerView):
         return may_begin(project, environment_of(project, query))
 
 
-@limited(DEPLOYMENTS)
+@limited(WEBHOOKS)
 class ConfirmPromotionView(FlaggerView):
     """May the canary be promoted?"""
 
@@ -233,7 +230,7 @@ class ConfirmPromotionView(FlaggerView):
         return self.if_gate_is("pass", request)
 
 
-@limited(DEPLOYMENTS)
+@limited(WEBHOOKS)
 class RollbackView(FlaggerView):
     """Is the canary to be rolled back?"""
 

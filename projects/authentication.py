@@ -1,13 +1,15 @@
 """Authentication of API calls: the project of an API key."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import connection
 from django.db.models.functions import Now
-from django.http import HttpRequest
+from django.http import HttpRequest, UnreadablePostError
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
@@ -15,6 +17,7 @@ from rest_framework.request import Request
 
 from common.database import prepared
 from common.database_state import bookkeeping
+from common.strict_json import InvalidJSON, read_json
 from projects.models import ApiKey, Project, hash_key
 from security.counting import counting
 
@@ -108,6 +111,9 @@ def look_up(secret: str) -> ApiKey | None:
 
     In SQL: every call of the API begins with it, and building the query cost more than running it.
     """
+    if not secret.isascii():
+        # JSON may bring what cannot be encoded.
+        return None
     key_hash = hash_key(secret)
     rows = prepared(LOOK_UP, {"key_hash": key_hash}, repeatable=True)
     if not rows:
@@ -154,12 +160,35 @@ def secret_of(request: HttpRequest | Request) -> str:
 
 
 def key_of(request: HttpRequest) -> ApiKey | None:
-    """Return the usable key of the request, looked up once per request."""
+    """Return the usable key of the request."""
+    return looked_up(request, secret_of(request))
+
+
+def looked_up(request: HttpRequest, secret: str) -> ApiKey | None:
+    """Return the usable key with the secret that the request brings, looked up once per request."""
     if not hasattr(request, "seqpulse_key"):
-        secret = secret_of(request)
         request.seqpulse_key = look_up(secret) if secret else None  # type: ignore[attr-defined]
     key: ApiKey | None = request.seqpulse_key  # type: ignore[attr-defined]
     return key
+
+
+def key_in_metadata(request: HttpRequest) -> ApiKey | None:
+    """Return the usable key of a call that may have it in its JSON body, before a view has read the body.
+
+    A body that cannot be read has no key; the view says what is wrong with it.
+    """
+    secret = secret_of(request)
+    if not secret:
+        with suppress(InvalidJSON, RequestDataTooBig, UnreadablePostError):
+            secret = secret_in_metadata(read_json(request.body))
+    return looked_up(request, secret)
+
+
+def secret_in_metadata(body: Any) -> str:
+    """Return metadata.key of a parsed body, "" where there is none: Flagger sends no headers of its own."""
+    metadata = body.get("metadata") if isinstance(body, dict) else None
+    secret = metadata.get("key") if isinstance(metadata, dict) else None
+    return secret.strip() if isinstance(secret, str) else ""
 
 
 class ApiKeyAuthentication(BaseAuthentication):

@@ -75,6 +75,8 @@ class Caller(StrEnum):
     ADDRESS = "address"
     # The API key if it is known, else the address: invented keys must not have counters of their own.
     KEY = "key"
+    # As KEY; a call without the header may have its key in metadata.key of the body.
+    METADATA_KEY = "metadata_key"
     # The signed-in user, else the address.
     USER = "user"
     # The address, and each account that a form names.
@@ -99,6 +101,7 @@ UNLIMITED = Limit(())
 SIGN_IN = Limit(("login",), Caller.ACCOUNT, frozenset({"POST"}))
 REAUTHENTICATE = Limit(("login",), Caller.USER, frozenset({"POST"}))
 DEPLOYMENTS = Limit(("deployments",), Caller.KEY)
+WEBHOOKS = Limit(("deployments",), Caller.METADATA_KEY)
 
 
 def limited(limit: Limit) -> Callable[[V], V]:

@@ -17,7 +17,7 @@ from django_ratelimit.core import get_usage
 
 from accounts.login_names import account_named, spelled_alike
 from common.database_state import cannot_write
-from projects.authentication import key_of
+from projects.authentication import key_in_metadata, key_of
 from security.addressing import address_of
 from security.counting import LocalCounters
 from security.limits import SIGN_IN, Caller, Limit, Usage, bucket_of
@@ -29,6 +29,8 @@ logger = structlog.get_logger(__name__)
 
 # For views without a limit, and for unknown URLs.
 API, PAGES = Limit(("api",), Caller.KEY), Limit(("dashboard",), Caller.USER)
+# How to find the key of a call.
+KEYS = {Caller.KEY: key_of, Caller.METADATA_KEY: key_in_metadata}
 # The fields of sign-in forms that name an account.
 ACCOUNT_FIELDS = ("username", "login", "email")
 # Session key of allauth for a user who has given the password and not yet the code.
@@ -110,7 +112,7 @@ def callers_of(request: HttpRequest, by: Caller) -> Iterator[str]:
     address = f"address:{bucket_of(address_of(request))}"
     if by == Caller.USER:
         yield user_bucket(request) or address
-    elif by == Caller.KEY and (key := key_of(request)) is not None:
+    elif by in KEYS and (key := KEYS[by](request)) is not None:
         yield f"key:{key.pk}"
     else:
         yield address

@@ -72,6 +72,24 @@ def test_keys_do_not_share_calls(client: Client) -> None:
     assert client.get("/deployments", headers={"X-API-Key": second}).status_code == 200
 
 
+def test_webhooks_of_flagger_count_on_the_key_in_their_metadata(client: Client) -> None:
+    def call(key: str, **headers: str) -> int:
+        body = {"metadata": {"key": key, "env": "nowhere"}}
+        path = "/gate/flagger/rollback"
+        return client.post(path, body, content_type="application/json", headers=headers).status_code
+
+    first, second = make_api_key()[1], make_api_key()[1]
+    assert [call(first) for _ in range(LIMIT + 1)] == [400] * LIMIT + [429]
+    # The cluster's address has a second project, and its key in a header is the same caller.
+    assert [call(second), call("", **{"X-API-Key": second})] == [400, 400]
+    assert statuses(client, "/deployments", 2, **{"X-API-Key": second}) == [200, 429]
+    # What has no known key counts on the address, which none of these did.
+    wrong: list[Any] = [{"metadata": {"key": "sp_unknown"}}, [], "{"]
+    found = [client.post("/gate/flagger/rollback", body, content_type="application/json") for body in [*wrong, "7"]]
+    assert [answer.status_code for answer in found] == [401, 401, 400, 429]
+    assert found[-1].json()["gate"] == "pending"
+
+
 def test_unknown_keys_count_on_the_address_however_many_there_are(client: Client) -> None:
     found = [
         client.get("/deployments", headers={"X-API-Key": f"sp_unknown{number}"}).status_code
