@@ -52,9 +52,10 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
 
 
 class DeploymentFilter(ListFilter):
-    """environment: its name; started_after and started_before: ISO 8601."""
+    """environment: its name; idempotency_key: of trigger; started_after and started_before: ISO 8601."""
 
     environment = django_filters.CharFilter(field_name="environment__name")
+    idempotency_key = django_filters.CharFilter(method="with_key")
     state = django_filters.ChoiceFilter(choices=State.choices)
     verdict = django_filters.ChoiceFilter(field_name="verdict__verdict", choices=VerdictName.choices)
     started_after = MomentFilter(field_name="started_at", lookup_expr="gte")
@@ -63,6 +64,9 @@ class DeploymentFilter(ListFilter):
     class Meta:
         model = Deployment
         fields: list[str] = []
+
+    def with_key(self, rows: Any, _name: str, key: str) -> Any:
+        return rows.with_key_in(project_of(self.request), key)
 
 
 class HintFilter(ListFilter):

@@ -850,19 +850,23 @@ class Client:
         found = self.remembered()
         if found:
             return found
-        query = {"limit": "20", **({"environment": self.options.env} if self.options.env else {})}
-        answer = ask(self.server, "/deployments?" + urllib.parse.urlencode(query), self.options.retry_for)
-        rows = items(answer, "results")
         key = self.key()
-        named = [row for row in rows if key and row.get("idempotency_key") == key]
-        if key and not named and self.options.command == "wait":
+        found = self.latest(idempotency_key=key) if key else ""
+        if key and not found and self.options.command == "wait":
             raise Failed(NO_VERDICT, "this pipeline has begun no deployment: call trigger first")
-        for row in named or rows:
-            try:
-                return str(uuid.UUID(str(row.get("deployment_id"))))
-            except ValueError:
-                continue
-        raise Failed(NO_VERDICT, "there is no deployment yet")
+        found = found or self.latest()
+        if not found:
+            raise Failed(NO_VERDICT, "there is no deployment yet")
+        return found
+
+    def latest(self, **query: str) -> str:
+        """Return the id of the latest deployment, of the environment if one is named; "" where there is none."""
+        query.update({"limit": "1", **({"environment": self.options.env} if self.options.env else {})})
+        answer = ask(self.server, "/deployments?" + urllib.parse.urlencode(query), self.options.retry_for)
+        try:
+            return str(uuid.UUID(str(items(answer, "results")[0].get("deployment_id"))))
+        except (IndexError, ValueError):
+            return ""
 
     # trigger
 

@@ -63,6 +63,16 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         # The previous version of SeqPulse writes no DeploymentKey.
         return remembered or self.filter(environment=environment, idempotency_key=key).order_by("pk").first()
 
+    def with_key_in(self, project: Project, key: str) -> DeploymentQuerySet:
+        """Return those that calls with this idempotency key got: at most one per environment.
+
+        By environment, as the indexes are, and as a union: either part has an index, a condition of both has none.
+        """
+        environments = Environment.objects.filter(project=project).values("pk")
+        remembered = DeploymentKey.objects.filter(environment__in=environments, key=key).values("deployment")
+        named = Deployment.objects.filter(environment__in=environments, idempotency_key=key).values("pk")
+        return self.filter(pk__in=remembered.union(named))
+
 
 class Deployment(models.Model):
     """One deployment of a project into an environment.

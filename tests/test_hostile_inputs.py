@@ -151,7 +151,10 @@ def test_hostile_headers_are_refused(pipeline: Pipeline, value: str) -> None:
 HOSTILE_TEXTS = ["", "\0", "a\0b", "é\u202e", "-1", "1e400", "9" * 500, "x" * 5000, "' OR 1=1", "[]", "%00", "null"]
 CURSORS = ["cD14", "cD0x", "bz0tMQ==", "cD0lMDA=", "cD05OTk5OTk5OTk5OTk5OTk5OTk5OTk="]
 QUERIES = {
-    "/deployments": ["environment", "state", "verdict", "started_after", "started_before", "cursor", "limit", "page"],
+    "/deployments": [
+        *("environment", "idempotency_key", "state", "verdict", "started_after", "started_before"),
+        *("cursor", "limit", "page"),
+    ],
     "/sdh": ["severity", "deployment", "code", "cursor", "limit"],
 }
 

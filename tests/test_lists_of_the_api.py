@@ -3,17 +3,20 @@
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from analysis.tests.factories import make_hint
-from deployments.models import State
+from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
 from projects.services import NewProject
+from projects.tests.factories import make_environment, make_project
 
 pytestmark = pytest.mark.django_db
 
 KNOWN = {
-    "/deployments": "cursor, environment, format, limit, started_after, started_before, state, verdict",
+    "/deployments": "cursor, environment, format, idempotency_key, limit, started_after, started_before, state"
+    ", verdict",
     "/sdh": "code, cursor, deployment, format, limit, severity",
 }
 
@@ -107,3 +110,29 @@ def test_the_rows_are_those_of_the_limit_and_the_next_page_goes_on(made: NewProj
         assert len(second["results"]) == 1
         assert second["next"] is None
         assert pipeline.get(path, {"limit": "1000"}).json()["next"] is None
+
+
+def test_a_key_finds_the_deployments_that_calls_with_it_got(made: NewProject, pipeline: Pipeline) -> None:
+    make_environment(name="staging", project=made.project)
+
+    def found(key: str, **query: str) -> list[str]:
+        rows = pipeline.get("/deployments", {"idempotency_key": key, "limit": "1", **query}).json()["results"]
+        return [row["deployment_id"] for row in rows]
+
+    first = pipeline.start(idempotency_key="run-1")
+    # A call with another key, while the first deployment is running.
+    assert pipeline.start(idempotency_key="run-2") == first
+    elsewhere = pipeline.start(idempotency_key="run-1", env="staging")
+    make_deployment(project=make_project(), idempotency_key="run-3")
+    assert found("run-2") == [first]
+    assert (found("run-1"), found("run-1", environment="prod")) == ([elsewhere], [first])
+    assert found("run-3") == found("run") == []
+
+
+def test_a_key_is_found_by_the_indexes(made: NewProject) -> None:
+    rows = Deployment.objects.of(made.project).with_key_in(made.project, "run-1")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = rows.explain()
+    assert "one_deployment_per_key" in plan
+    assert "deployments_by_key" in plan or "one_deployment_per_idempotency_key" in plan
