@@ -121,6 +121,8 @@ def look(page: Page, name: str, *, text: str = "", heading: str = "", exclude: C
     see(page, text=text, heading=heading)
     # A page that was just navigated to has no document yet.
     page.wait_for_load_state()
+    # A list is dimmed while its next rows are fetched.
+    expect(page.locator(".htmx-request")).to_have_count(0)
     wrong: list[str] = []
     for scheme, size in LOOKS:
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
