@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
+from analysis.evidence import Evidence
 from analysis.judge.types import OK, ROLLBACK, WARNING, Check, Hint, Verdict
 from analysis.models import DeploymentVerdict
-from deployments.models import Deployment
+from deployments.models import Deployment, PipelineResult
 from deployments.outbox import event_about
 from events import incidents
 from events.kinds import Severity
@@ -26,15 +27,21 @@ GRAVITY = ("critical", "warning")
 NOTICED = ("error_rate", "requests_per_sec", "latency_p95", "memory_usage", "cpu_usage")
 MOST_CHECKS, MOST_HINTS, MOST_REASONS = 5, 3, 3
 
-# As DeploymentQuerySet.good, for many environments at once.
-LAST_GOOD = """
-SELECT bad.id, good.number, good.uuid, good.commit_sha FROM deployments AS bad CROSS JOIN LATERAL (
+# As DeploymentQuerySet.restorable, for many environments at once; and the next deployment, if there is one already.
+AROUND = """
+SELECT bad.id, good.number, good.uuid, good.commit_sha, next.number FROM deployments AS bad LEFT JOIN LATERAL (
     SELECT earlier.number, earlier.uuid::text, earlier.commit_sha FROM deployments AS earlier
     JOIN deployment_verdicts AS verdict ON verdict.deployment_id = earlier.id
     LEFT JOIN verdict_feedback AS feedback ON feedback.verdict_id = verdict.id
     WHERE earlier.environment_id = bad.environment_id AND earlier.started_at < bad.started_at
         AND verdict.verdict = 'ok' AND verdict.conclusive AND feedback."right" IS NOT false
-    ORDER BY earlier.started_at DESC LIMIT 1) AS good
+        AND earlier.pipeline_result IN ('', 'success')
+    ORDER BY earlier.started_at DESC LIMIT 1) AS good ON true
+LEFT JOIN LATERAL (
+    SELECT later.number FROM deployments AS later
+    WHERE later.environment_id = bad.environment_id AND later.started_at > bad.started_at
+        AND later.kind <> 'verification'
+    ORDER BY later.started_at LIMIT 1) AS next ON true
 WHERE bad.id = ANY(%s)
 """
 
@@ -50,16 +57,16 @@ def emit_verdicts(
     deployments: with project and environment. early: earlier verdicts of those whose final verdict this is.
     """
     bad = [pk for pk, judgement in judgements.items() if judgement.verdict.verdict != OK]
-    good = last_good(bad)
+    around = neighbours(bad)
     changes = incidents_of(judgements, deployments)
     events = []
     for pk in sorted(judgements):
         judgement = judgements[pk]
         issued = (early or {}).get(pk)
         facts: dict[str, Any] = {
-            "verdict": verdict_facts(judgement.verdict),
+            "verdict": verdict_facts(judgement.verdict, judgement.evidence),
             "hints": [hint_facts(hint) for hint in judgement.hints[:MOST_HINTS]],
-            "last_good": good.get(pk),
+            **around.get(pk, {"last_good": None}),
         }
         if issued is not None:
             facts["early"] = {"verdict": issued.verdict, "at": issued.created_at.isoformat()}
@@ -83,18 +90,25 @@ def severity(verdict: Verdict, early: DeploymentVerdict | None) -> Severity:
 def incidents_of(judgements: Mapping[int, Judgement], deployments: Mapping[int, Deployment]) -> dict[int, Incident]:
     """Open and end the environments' incidents; return those that are over, by the deployment that ended them.
 
-    An inconclusive verdict neither opens nor ends one: too little data is neither a failure nor a recovery.
+    An inconclusive verdict neither opens nor ends one: too little data is neither a failure nor a recovery. Nor does an
+    ok end one whose service is not healthy, or whose pipeline failed: nobody knows what runs then.
     """
     conclusive = [pk for pk in sorted(judgements) if judgements[pk].verdict.conclusive]
     latest = {key_of(deployments[pk]): pk for pk in conclusive}  # of several of one environment, the last one
-    over = {key: pk for key, pk in latest.items() if judgements[pk].verdict.verdict == OK}
-    opened = incidents.seen({key: 1 for key in latest if key not in over})
+    ok = {key: pk for key, pk in latest.items() if judgements[pk].verdict.verdict == OK}
+    over = {key: pk for key, pk in ok.items() if ends_incident(judgements[pk].verdict, deployments[pk])}
+    opened = incidents.seen({key: 1 for key in latest if key not in ok})
     for key, incident in opened.items():
         pk = latest[key]
         incident.severity = incidents.graver(incident.severity, SEVERITY[judgements[pk].verdict.verdict])
         incident.parameters = incident.parameters or {"number": deployments[pk].number}
     incidents.update(opened.values())
     return {over[key]: incident for key, incident in incidents.close(over).items()}
+
+
+def ends_incident(verdict: Verdict, deployment: Deployment) -> bool:
+    """Return whether an ok says that the environment is well again."""
+    return verdict.health.healthy != "no" and deployment.pipeline_result in ("", PipelineResult.SUCCESS)
 
 
 def key_of(deployment: Deployment) -> str:
@@ -107,18 +121,26 @@ def recovered(deployment: Deployment, incident: Incident, facts: Mapping[str, An
     return event_about(deployment, "recovered", severity=Severity(incident.severity), bad_since=since, **facts)
 
 
-def last_good(deployment_ids: list[int]) -> dict[int, dict[str, Any]]:
-    """Return the last good deployment before each of these, where there is one."""
+def neighbours(deployment_ids: list[int]) -> dict[int, dict[str, Any]]:
+    """Return the last good deployment before each of these (last_good), and the next one (replaced_by) if any."""
     if not deployment_ids:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(LAST_GOOD, [deployment_ids])
-        return {pk: {"number": number, "id": uuid, "commit": sha} for pk, number, uuid, sha in cursor.fetchall()}
+        cursor.execute(AROUND, [deployment_ids])
+        return {
+            pk: {
+                "last_good": {"number": number, "id": uuid, "commit": sha} if number else None,
+                **({"replaced_by": {"number": later}} if later else {}),
+            }
+            for pk, number, uuid, sha, later in cursor.fetchall()
+        }
 
 
-def verdict_facts(verdict: Verdict) -> dict[str, Any]:
-    """Return what a message needs of a verdict, as JSON: facts without their words."""
+def verdict_facts(verdict: Verdict, evidence: Evidence | None = None) -> dict[str, Any]:
+    """Return what a message needs of a verdict, as JSON: facts without their words. evidence: what was judged."""
+    samples = {} if evidence is None else {"samples": len(evidence.post), "samples_before": len(evidence.pre)}
     return {
+        **samples,
         "verdict": verdict.verdict,
         "confidence": verdict.confidence,
         "conclusive": verdict.conclusive,

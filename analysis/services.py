@@ -122,6 +122,7 @@ def named(deployment_ids: Sequence[int]) -> dict[int, Deployment]:
 
 NAMES = (
     *("uuid", "number", "kind", "commit_sha", "commit_message", "author", "branch", "version", "url"),
+    "pipeline_result",
     *("project__uuid", "project__name", "project__team_id", "environment__name"),
 )
 

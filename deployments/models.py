@@ -57,6 +57,10 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         """Return those whose window shows a healthy service: conclusively ok, and not marked wrong."""
         return self.filter(verdict__verdict="ok", verdict__conclusive=True).exclude(verdict__feedback__right=False)
 
+    def restorable(self) -> DeploymentQuerySet:
+        """Return those that one can roll back to: good, of a pipeline that did not fail."""
+        return self.good().filter(pipeline_result__in=("", PipelineResult.SUCCESS))
+
     def with_key(self, environment: Environment, key: str) -> Deployment | None:
         """Return the environment's deployment that a call with this idempotency key got, if any."""
         remembered = self.filter(keys__environment=environment, keys__key=key).first()

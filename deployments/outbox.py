@@ -47,6 +47,7 @@ def in_short(deployment: Deployment) -> dict[str, Any]:
         "branch": beginning(deployment.branch),
         "version": beginning(deployment.version),
         "url": without_query(deployment.url),
+        "pipeline": str(deployment.pipeline_result),
     }
 
 

@@ -14,9 +14,9 @@ from deployments.outbox import in_short
 from events.kinds import Severity
 from events.models import Event
 from explain.rendering import render
-from notifications.details import details_of, facts_in, hint_of
+from notifications.details import details_of, hint_of
 from notifications.drawing import charts_of
-from notifications.headlines import Said, fact_of, headline_of, part, parts
+from notifications.headlines import Said, fact_of, facts_of, headline_of, part, parts
 from notifications.message import Message
 from notifications.models import Delivery, DeliveryState
 from projects.models import Environment, Project
@@ -163,9 +163,10 @@ def verdict_data(found: Said) -> dict[str, Any]:
     summary = fact_of(found.get("summary"))
     return {
         **{name: found.get(name) for name in ("verdict", "confidence", "conclusive", "early", "shadow", "healthy")},
+        **{name: found.get(name) for name in ("samples", "samples_before")},
         "summary": render(summary) if summary else "",
-        "reasons": [render(fact) for fact in facts_in(found, "reasons")],
-        "doubts": [render(fact) for fact in facts_in(found, "doubts")],
+        "reasons": [render(fact) for fact in facts_of(found, "reasons")],
+        "doubts": [render(fact) for fact in facts_of(found, "doubts")],
         "checks": [
             {
                 **{name: check.get(name) for name in ("metric", "rule", "outcome", "observed", "baseline", "limit")},

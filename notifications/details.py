@@ -7,6 +7,7 @@ from analysis.texts.hints import HintFacts, facts_of
 from explain.facts import Fact
 from explain.rendering import render
 from notifications.headlines import NAME, Said, as_sentence, fact_of, part, parts
+from notifications.headlines import facts_of as facts_said
 from notifications.plain import line
 
 MOST_LINES, MOST_CHARACTERS = 20, 400
@@ -60,19 +61,15 @@ def about_verdict(found: Said) -> Iterator[Fact]:
     for check in parts(found, "checks"):
         if fact := fact_of(check.get("fact")):
             yield Fact("detail.sentence", {"sentence": fact})
-    doubts = facts_in(found, "doubts")
+    doubts = facts_said(found, "doubts")
     if doubts:
         yield Fact("detail.doubts", {"doubts": doubts})
-    reasons = facts_in(found, "reasons")
+    reasons = facts_said(found, "reasons")
     healthy = str(found.get("healthy"))
     if healthy == "no" and reasons:
         yield Fact("detail.unhealthy_because", {"reasons": reasons})
     elif healthy in ("yes", "no"):
         yield Fact(f"detail.healthy_{healthy}")
-
-
-def facts_in(said: Said, name: str) -> list[Fact]:
-    return [fact for one in parts(said, name) if (fact := fact_of(one)) is not None]
 
 
 def hint_of(stored: Any) -> HintFacts | None:

@@ -96,6 +96,11 @@ def plain_params(said: Said) -> dict[str, Param]:
     return filled
 
 
+def facts_of(said: Said, name: str) -> list[Fact]:
+    """Read a list of stored facts, without what is none."""
+    return [fact for one in parts(said, name) if (fact := fact_of(one)) is not None]
+
+
 def fact_of(stored: Any) -> Fact | None:
     """Read a stored fact; None where it is none."""
     try:
@@ -110,30 +115,45 @@ def fact_of(stored: Any) -> Fact | None:
 def verdict(said: Said, occurred_at: datetime) -> Fact:
     """What a verdict says; of a final one after an early one, what changed."""
     found = part(said, "verdict")
+    what = finding(found, part(said, "deployment"))
     early = part(said, "early").get("verdict")
     if early is None:
-        return with_more(finding(found), said)
+        return with_more(what, said)
     if early == found.get("verdict"):
-        return Fact("says.unchanged", {"verdict": early})
-    return with_more(
-        Fact("says.changed", {"verdict": found.get("verdict"), "early": early, "what": finding(found)}), said
-    )
+        return with_all(Fact("says.unchanged", {"verdict": early}), doubts_of(found) + pipeline_of(said))
+    return with_more(Fact("says.changed", {"verdict": found.get("verdict"), "early": early, "what": what}), said)
 
 
-def finding(found: Said) -> Fact:
+def finding(found: Said, deployment: Said) -> Fact:
     """The one thing that matters most: of a failed verdict its most severe check."""
     checks = parts(found, "checks")
-    if found.get("verdict") == "ok":
-        return Fact("says.ok" if found.get("healthy") != "no" else "says.ok_but_unhealthy")
+    conclusive = found.get("conclusive", True)
+    if found.get("verdict") == "ok" and conclusive:
+        return ok_says(found, deployment)
     if checks:
         what = check_says(checks[0])
-        return what if found.get("verdict") == "rollback_recommended" else Fact("says.warning", {"what": what})
-    if not found.get("conclusive", True):
-        doubts = [fact for doubt in parts(found, "doubts") if (fact := fact_of(doubt))]
-        if doubts:
-            return Fact("says.inconclusive", {"doubts": doubts})
+        what = what if found.get("verdict") == "rollback_recommended" else Fact("says.warning", {"what": what})
+        return with_all(what, doubts_of(found))
+    if not conclusive:
+        doubts = facts_of(found, "doubts")
+        return Fact("says.inconclusive", {"doubts": doubts}) if doubts else Fact("says.inconclusive_short")
     summary = fact_of(found.get("summary"))
     return Fact("says.summary", {"summary": summary}) if summary else Fact("says.nothing")
+
+
+def ok_says(found: Said, deployment: Said) -> Fact:
+    """What an ok means: of a pipeline that failed nobody knows what runs now."""
+    pipeline, healthy = deployment.get("pipeline"), found.get("healthy") != "no"
+    if pipeline in BROKEN:
+        return Fact(f"says.{pipeline}_but_ok" if healthy else f"says.{pipeline}_and_unhealthy")
+    rollback = "_rollback" if deployment.get("kind") == "rollback" else ""
+    if not healthy:
+        return Fact(f"says{rollback}.ok_but_unhealthy")
+    return Fact(f"says{rollback}.ok_uncompared" if found.get("samples_before") == 0 else f"says{rollback}.ok")
+
+
+# How pipelines end that did not deploy what they were to deploy.
+BROKEN = frozenset({"failed", "cancelled"})
 
 
 def check_says(check: Said) -> Fact:
@@ -160,25 +180,54 @@ def same(one: float, other: float) -> bool:
 
 
 def with_more(what: Fact, said: Said) -> Fact:
-    """Add the last good deployment, and that nothing was stopped in shadow mode."""
-    found = part(said, "verdict")
-    more = []
-    number = part(said, "last_good").get("number")
-    if number and found.get("verdict") != "ok":
-        more.append(Fact("says.last_good", {"number": number}))
+    """Add what else decides what to do: what failed besides, what was deployed since, where one can go back to."""
+    found, deployment = part(said, "verdict"), part(said, "deployment")
+    more: list[Fact] = []
+    if found.get("verdict") != "ok" or not found.get("conclusive", True):
+        more += pipeline_of(said)
+        if deployment.get("kind") == "rollback":
+            more.append(Fact("says.is_rollback"))
+        more += replaced_or_good(said)
     if found.get("shadow"):
         more.append(Fact("says.shadow"))
+    return with_all(what, more)
+
+
+def with_all(what: Fact, more: list[Fact]) -> Fact:
+    """Return the fact with these sentences after it."""
     for fact in more:
         what = Fact("says.and", {"what": what, "more": fact})
     return what
 
 
+def doubts_of(found: Said) -> list[Fact]:
+    return [] if found.get("conclusive", True) else [Fact("says.not_conclusive")]
+
+
+def pipeline_of(said: Said) -> list[Fact]:
+    """Return how the pipeline ended, where it did not deploy what it was to deploy."""
+    pipeline = part(said, "deployment").get("pipeline")
+    return [Fact(f"says.pipeline_{pipeline}")] if pipeline in BROKEN else []
+
+
+def replaced_or_good(said: Said) -> list[Fact]:
+    """Return what was deployed since a bad deployment; else the one to go back to, or that there is none."""
+    replaced_by, good = part(said, "replaced_by").get("number"), part(said, "last_good").get("number")
+    if replaced_by:
+        return [Fact("says.replaced", {"number": replaced_by})]
+    if good:
+        return [Fact("says.last_good", {"number": good})]
+    recommended = part(said, "verdict").get("verdict") == "rollback_recommended"
+    return [Fact("says.no_last_good")] if recommended and "last_good" in said else []
+
+
 def recovered(said: Said, occurred_at: datetime) -> Fact:
     since = part(said, "bad_since")
     seconds = seconds_since(since.get("at"), occurred_at)
+    code = "says_rollback.recovered" if part(said, "deployment").get("kind") == "rollback" else "says.recovered"
     if since.get("number") and seconds is not None:
-        return Fact("says.recovered_since", {"number": since["number"], "after": seconds})
-    return Fact("says.recovered")
+        return Fact(f"{code}_since", {"number": since["number"], "after": seconds})
+    return Fact(code)
 
 
 # --- what else happens ----------------------------------------------------------------------------------------------

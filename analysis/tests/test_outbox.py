@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from analysis.evidence import Evidence, load_evidence, observed_until
-from analysis.judge.types import Quality, Verdict, Window
+from analysis.judge.types import Health, Quality, Verdict, Window
 from analysis.services import Judgement, assess, store_early, store_judgement, store_judgements, store_unjudged
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
@@ -80,6 +80,7 @@ def test_a_verdict_from_samples_is_told_with_everything_that_a_message_needs() -
         "branch": "main",
         "version": "",
         "url": "https://ci/1",
+        "pipeline": "success",
     }
     assert said["last_good"] == {"number": good.number, "id": str(good.uuid), "commit": "abc"}
     [check] = said["verdict"]["checks"]
@@ -171,3 +172,40 @@ def test_a_burst_of_verdicts_writes_all_events_in_one_statement() -> None:
     few, many = burst(3), burst(60)
     assert few[1] == many[1] == 1
     assert few[0] == many[0]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "healthy", "ends"),
+    [
+        ("success", "yes", True),
+        ("", "unknown", True),
+        ("failed", "yes", False),
+        ("cancelled", "yes", False),
+        ("success", "no", False),
+    ],
+)
+def test_only_what_was_deployed_and_is_healthy_ends_an_incident(pipeline: str, healthy: Any, ends: bool) -> None:
+    environment = make_environment()
+    bad, ok = finished(environment), finished(environment, pipeline_result=pipeline)
+    store_judgement(bad.pk, judgement("rollback_recommended"))
+    store_judgement(ok.pk, judgement("ok", health=Health(healthy)))
+    kinds = [kind for kind, _, _ in emitted()]
+    assert kinds == ["verdict_issued", "verdict_issued", *["recovered"] * ends]
+    assert Incident.objects.exists() is not ends
+
+
+def test_a_bad_verdict_says_what_to_return_to_and_what_replaced_it() -> None:
+    environment, hour = make_environment(), timedelta(hours=1)
+    started = [timezone.now() - hour * ago for ago in (9, 8, 7)]
+    [good, failed, bad] = [finished(environment, started_at=at) for at in started]
+    Deployment.objects.filter(pk=failed.pk).update(pipeline_result="failed")
+    store_judgements({good.pk: judgement(), failed.pk: judgement()})
+    later = finished(environment, started_at=timezone.now())
+    store_judgement(bad.pk, judgement("rollback_recommended"))
+    said = Event.objects.latest("id").parameters
+    assert said["last_good"]["number"] == good.number and said["replaced_by"] == {"number": later.number}
+    assert Deployment.objects.filter(pk__lt=bad.pk).restorable().get() == good
+    first = finished(make_environment())
+    store_judgement(first.pk, judgement("rollback_recommended"))
+    said = Event.objects.latest("id").parameters
+    assert said["last_good"] is None and "replaced_by" not in said

@@ -215,8 +215,8 @@ def neighbours_of(deployment: Deployment) -> dict[str, Deployment]:
 
 
 def last_good_before(deployment: Deployment) -> Deployment | None:
-    """Return the environment's last earlier deployment that was conclusively ok and not marked wrong. One query."""
-    return siblings_of(deployment).filter(pk__lt=deployment.pk).good().order_by("-pk").first()
+    """Return the environment's last earlier deployment that one can roll back to. One query."""
+    return siblings_of(deployment).filter(pk__lt=deployment.pk).restorable().order_by("-pk").first()
 
 
 def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, Actions]:

@@ -134,7 +134,7 @@ def begin(deployment: Deployment) -> None:
 
 def made(deployment: Deployment, **fields: Any) -> RollbackAttempt | None:
     """Write the attempt of a deployment; None where there is one already."""
-    good = Deployment.objects.filter(environment=deployment.environment_id, pk__lt=deployment.pk).good()
+    good = Deployment.objects.filter(environment=deployment.environment_id, pk__lt=deployment.pk).restorable()
     new = RollbackAttempt(
         deployment=deployment, environment=deployment.environment, last_good=good.order_by("-pk").first(), **fields
     )

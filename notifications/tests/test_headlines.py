@@ -1,6 +1,7 @@
 """The first line of every kind of event, in English and French, and what is left out where it is not known."""
 
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import pytest
@@ -150,7 +151,7 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
         "",
     ),
     ("rolled_back", {**ON, "rolls_back_to": {"number": 82}}, "shop prod #84: rolls back to #82.", ""),
-    ("rolled_back", ON, "shop prod #84: is a rollback.", ""),
+    ("rolled_back", ON, "shop prod #84: a rollback began; to which deployment is not known.", ""),
     ("acknowledged", {**ON, "who": "ana", "what": "on_it"}, "shop prod #84: ana is on it.", ""),
     (
         "acknowledged",
@@ -202,6 +203,75 @@ def test_every_kind_has_one_also_when_nothing_is_known() -> None:
             text = headline_of(kind, said, NOW, "en")
             assert text and "unknown" not in text and "None" not in text and "says." not in text and "()" not in text
             assert not text.lower().startswith("event.") and details_of(said, "fr") is not None
+
+
+# Every combination of what decides what a person does at night; what each has to say, and what none may say.
+TABLE = list(
+    product(
+        ("ok", "warning", "rollback_recommended"),
+        ("success", "failed", "cancelled", ""),
+        (True, False),
+        ("yes", "no"),
+        ("deployment", "rollback"),
+        (3, 0),
+        ({"last_good": {"number": 83}}, {"last_good": None}, {"replaced_by": {"number": 85}}),
+        (None, "rollback_recommended"),
+    )
+)
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_what_a_verdict_says_at_night(language: str) -> None:
+    words = WORDS[language]
+    for name, pipeline, conclusive, healthy, kind, before, around, early_name in TABLE:
+        checks = [] if name == "ok" else ERRORS["verdict"]["checks"]
+        found = {"verdict": name, "conclusive": conclusive, "healthy": healthy, "samples_before": before}
+        said = {**PLACE, **around, "deployment": {"number": 84, "kind": kind, "pipeline": pipeline}}
+        said["verdict"] = {**found, "checks": checks, "doubts": [] if conclusive else [UNKNOWN]}
+        if early_name:
+            said["early"] = {"verdict": early_name}
+        text = headline_of("verdict_issued", said, NOW, language)
+        good, confirmed = name == "ok" and conclusive, name == early_name
+        row = (name, pipeline, conclusive, healthy, kind, before, around, early_name, text)
+        assert (words["failed"] in text.lower()) == (pipeline == "failed"), row
+        assert (words["cancelled"] in text.lower()) == (pipeline == "cancelled"), row
+        assert (words["unhealthy"] in text) == (good and healthy == "no"), row
+        assert conclusive or words["unclear"] in text or words["uncertain"] in text, row
+        assert words["worked"] not in text or (good and healthy == "yes" and pipeline in ("", "success")), row
+        if not confirmed and not good:
+            assert ("85" in text) == ("replaced_by" in around), row
+            assert ("83" in text) == bool(around.get("last_good")), row
+            nowhere = name == "rollback_recommended" and "last_good" in around and not around["last_good"]
+            assert (words["nowhere"] in text) == nowhere, row
+            assert (words["rollback"] in text) == (kind == "rollback"), row
+        if good and before == 0 and pipeline in ("", "success") and healthy == "yes":
+            assert words["uncompared"] in text, row
+
+
+WORDS = {
+    "en": {
+        "failed": "the pipeline failed",
+        "cancelled": "the pipeline was cancelled",
+        "unhealthy": "the service is not healthy",
+        "unclear": "no clear verdict",
+        "uncertain": "not certain",
+        "worked": "the rollback worked",
+        "nowhere": "no good deployment to return to",
+        "rollback": "This is a rollback",
+        "uncompared": "nothing to compare with",
+    },
+    "fr": {
+        "failed": "le pipeline a échoué",
+        "cancelled": "le pipeline a été annulé",
+        "unhealthy": "le service n’est pas sain",
+        "unclear": "pas de verdict clair",
+        "uncertain": "pas certain",
+        "worked": "le retour en arrière a réussi",
+        "nowhere": "pas de bon déploiement auquel revenir",
+        "rollback": "C’est un retour en arrière",
+        "uncompared": "sans point de comparaison",
+    },
+}
 
 
 HOSTILE = [
