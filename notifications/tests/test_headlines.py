@@ -206,7 +206,7 @@ def test_every_kind_has_one_also_when_nothing_is_known() -> None:
 
 
 # Every combination of what decides what a person does at night; what each has to say, and what none may say.
-TABLE = list(
+TABLE: list[Any] = list(
     product(
         ("ok", "warning", "rollback_recommended"),
         ("success", "failed", "cancelled", ""),
