@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from common.database_state import state_of
+from common.batches import together_or_each
 from events.outbox import NewEvent, emit
 from explain.facts import Fact
 from notifications.channels import channel_kind
@@ -126,15 +126,15 @@ def refusal(delivery: Delivery, now: datetime) -> Fact | None:
 
 def described(deliveries: Sequence[Delivery]) -> dict[int, Message | Fact]:
     """Return the message of each delivery; a fact for one that cannot be put in words: it must not stop the others."""
-    try:
-        return dict(describe(deliveries))
-    except Exception as error:
-        if state_of(error) is not None:
-            raise  # of the database, not of what the event says
-        if len(deliveries) == 1:
-            logger.exception("delivery_not_described", delivery=deliveries[0].pk)
-            return {deliveries[0].pk: Fact("delivery.raised", {"error": type(error).__name__})}
-    return {pk: found for one in deliveries for pk, found in described([one]).items()}
+    messages: dict[int, Message | Fact] = {}
+
+    def failed(delivery: Delivery, error: Exception) -> None:
+        logger.exception("delivery_not_described", delivery=delivery.pk)
+        messages[delivery.pk] = Fact("delivery.raised", {"error": type(error).__name__})
+
+    for found in together_or_each(describe, deliveries, failed):
+        messages.update(found)
+    return messages
 
 
 def ready(delivery: Delivery, kind: ChannelKind) -> Settings | None:

@@ -10,7 +10,7 @@ from django.db.models import Case, Exists, F, Max, OuterRef, Q, TextField, When
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Greatest
 
-from common.database_state import state_of
+from common.batches import together_or_each
 from events.kinds import Severity
 from events.models import Event
 from notifications.models import Channel, Delivery, DeliveryState
@@ -37,7 +37,7 @@ def fan_out() -> int:
     events = list(waiting.order_by("id")[:EVENTS_AT_ONCE])
     if not events:
         return 0
-    handle_each(events)
+    together_or_each(transaction.atomic(handle_events), events, not_handled)
     now = database_now()
     # Locked: a channel's deliveries are written by one poller at a time, so that its cooldown is kept.
     channels = Channel.objects.select_for_update().active().filter(team_id__in={event.team_id for event in events})
@@ -60,19 +60,8 @@ def fan_out() -> int:
     return len(events)
 
 
-def handle_each(events: Sequence[Event]) -> None:
-    """Handle the events for rollbacks together, or each separately: one that raises must not stop the others."""
-    try:
-        with transaction.atomic():
-            handle_events(events)
-    except Exception as error:
-        if state_of(error) is not None:
-            raise  # of the database: the whole transaction is retried
-        if len(events) == 1:
-            logger.exception("rollback_events_not_handled", event_id=events[0].pk)
-            return
-        for event in events:
-            handle_each([event])
+def not_handled(event: Event, error: Exception) -> None:
+    logger.exception("rollback_events_not_handled", event_id=event.pk)
 
 
 def timing(channel: Channel) -> Timing:

@@ -20,6 +20,7 @@ import structlog
 from django.db import Error, close_old_connections, connections
 from django.db.backends.signals import connection_created
 
+from common.batches import together_or_each
 from common.database_state import state_of
 from explain.facts import Fact
 from scheduler.database import WORKER_PREFIX, DatabaseAway, DatabaseThread, is_outage, limit_worker
@@ -418,18 +419,13 @@ def run_on_thread(kind: JobKind, job: Job, prepared: Any) -> Any:
 
 def prepare_each(kind: JobKind, jobs: Sequence[Job]) -> tuple[dict[int, Any], list[tuple[Job, Exception]]]:
     """Return the prepared argument of each job; a job that cannot be prepared fails alone, not with its batch."""
-    try:
-        prepared = kind.prepare(jobs)
-        return {job.id: prepared.get(job.id) for job in jobs}, []
-    except Exception as error:
-        if is_outage(error):
-            raise
-        if len(jobs) == 1:
-            return {}, [(jobs[0], error)]
-    ready: dict[int, Any] = {}
+    ready: dict[int, Any] = dict.fromkeys(job.id for job in jobs)
     broken: list[tuple[Job, Exception]] = []
-    for job in jobs:
-        one, failed = prepare_each(kind, [job])
-        ready.update(one)
-        broken.extend(failed)
+
+    def failed(job: Job, error: Exception) -> None:
+        del ready[job.id]
+        broken.append((job, error))
+
+    for prepared in together_or_each(kind.prepare, jobs, failed, stops=is_outage):
+        ready |= prepared
     return ready, broken

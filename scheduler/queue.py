@@ -1,7 +1,7 @@
 """Enqueue, cancel and wake jobs. Called inside the transaction of the caller."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ import structlog
 from django.db import connection, transaction
 
 from common.arrays import array
-from common.database_state import state_of
+from common.batches import together_or_each
 from explain.facts import Fact
 from scheduler import texts
 from scheduler.counting import count_ended
@@ -192,23 +192,14 @@ def announce_ended(jobs: Sequence[Ended], *, guarded: bool = True) -> None:
         kind = known_kind(name)
         if kind is not None and kind.on_finished is not None:
             if guarded:
-                _announce(kind.on_finished, ended)
+                # A failed one is not repeated: the jobs have ended.
+                together_or_each(transaction.atomic(kind.on_finished), ended, _callback_raised)
             else:
                 kind.on_finished(ended)
 
 
-def _announce(callback: Callable[[Sequence[Ended]], None], jobs: Sequence[Ended]) -> None:
-    try:
-        with transaction.atomic():
-            callback(jobs)
-    except Exception as error:
-        if state_of(error) is not None:
-            raise  # an error of the database, not of the callback: the whole transaction is retried
-        if len(jobs) == 1:
-            logger.exception("ended_callback_raised", job_id=jobs[0].id, job_type=jobs[0].job_type)
-            return
-        for job in jobs:
-            _announce(callback, [job])
+def _callback_raised(job: Ended, error: Exception) -> None:
+    logger.exception("ended_callback_raised", job_id=job.id, job_type=job.job_type)
 
 
 def wake_when_done(waiting: str, deployment_ids: Sequence[int], *, awaited: Sequence[str]) -> set[int]:

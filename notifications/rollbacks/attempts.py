@@ -8,19 +8,20 @@ approved attempt becomes `sending`: whatever dies when, there is at most one req
 `sending` when its job runs again, or later by the sweep, is `unknown`, and its event is emitted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import User
 from analysis.acknowledging import announce, readable
 from analysis.judge.types import OK, ROLLBACK
 from analysis.models import DeploymentVerdict
+from common.batches import together_or_each
 from deployments.models import NEVER_JUDGED, Deployment, Kind, PipelineResult, State
 from deployments.outbox import event_about
 from events.models import Event
@@ -44,6 +45,8 @@ SENT_WITHIN = timedelta(minutes=2)
 VERIFY_WITHIN_MINUTES = 30
 STARTED_WITHIN = timedelta(minutes=1)
 SWEPT_AT_ONCE = 200
+# Attempts whose rollback is still to come or to be judged.
+UNVERIFIED = Q(state__in=(AttemptState.SENT, AttemptState.UNKNOWN), result="")
 RECOMMENDING = ("verdict_issued", "early_rollback")
 
 
@@ -115,7 +118,7 @@ def handle_events(events: Sequence[Event]) -> None:
                 begin(deployment)
     environments = {event.environment_id for event in events if event.environment_id}
     if environments:
-        follow_up(RollbackAttempt.objects.filter(environment__in=environments))
+        in_pages(follow_up, RollbackAttempt.objects.filter(UNVERIFIED, environment__in=environments))
 
 
 def begin(deployment: Deployment) -> None:
@@ -240,23 +243,31 @@ def record(done: Sequence[tuple[Job, Outcome | Fact | None]]) -> None:
 
 def ended(jobs: Sequence[Ended]) -> None:
     """Find the attempts of jobs that ended without recording how, as where a lease ran out."""
-    ids = [job.deployment_id for job in jobs if job.status != "completed" and job.deployment_id]
-    lost(ids)
+    attempts = rows_with_names().filter(
+        deployment__in=[job.deployment_id for job in jobs if job.status != "completed" and job.deployment_id]
+    )
+    lost(attempts)
     # No other job will be made for them: there is one per deployment.
+    never_started(attempts)
+
+
+def lost(attempts: QuerySet[RollbackAttempt]) -> int:
+    """End those of the attempts that were being sent as unknown; return how many."""
+    return end_all(attempts, AttemptState.SENDING, AttemptState.UNKNOWN)
+
+
+def never_started(attempts: QuerySet[RollbackAttempt]) -> int:
+    """End those of the attempts that were approved and not sent as failed; return how many."""
     why = Fact("rollback.not_started").to_json()
-    for attempt in locked(ids, AttemptState.APPROVED):
-        end(attempt, AttemptState.FAILED, database_now(), error=why)
+    return end_all(attempts, AttemptState.APPROVED, AttemptState.FAILED, error=why)
 
 
-def lost(deployment_ids: Iterable[int]) -> None:
-    for attempt in locked(deployment_ids, AttemptState.SENDING):
-        end(attempt, AttemptState.UNKNOWN, database_now())
-
-
-def locked(deployment_ids: Iterable[int], state: AttemptState) -> QuerySet[RollbackAttempt]:
-    """Return the attempts of these deployments in this state, locked."""
-    rows = rows_with_names().select_for_update(of=("self",))
-    return rows.filter(deployment__in=list(deployment_ids), state=state).order_by("pk")
+def end_all(attempts: QuerySet[RollbackAttempt], state: AttemptState, end_state: AttemptState, **fields: Any) -> int:
+    now = database_now()
+    found = list(attempts.select_for_update(of=("self",)).filter(state=state).order_by("pk"))
+    for attempt in found:
+        end(attempt, end_state, now, **fields)
+    return len(found)
 
 
 EVENT_OF = {
@@ -307,12 +318,10 @@ def follow_up(attempts: QuerySet[RollbackAttempt]) -> int:
 
     A rollback has to be there within the time that is set; its verdict has to be ok.
     """
-    open_ones = attempts.filter(state__in=(AttemptState.SENT, AttemptState.UNKNOWN), result="")
-    rows = open_ones.select_for_update(of=("self",), skip_locked=True).select_related(
-        "deployment__project", "deployment__environment__rollback_policy", "last_good"
-    )
+    rows = attempts.filter(UNVERIFIED).select_for_update(of=("self",), skip_locked=True)
+    rows = rows.select_related("deployment__project", "deployment__environment__rollback_policy", "last_good")
     found, now = 0, database_now()
-    for attempt in rows.order_by("pk")[:SWEPT_AT_ONCE]:
+    for attempt in rows.order_by("pk"):
         if attempt.rollback_id is None:
             link(attempt)
         result, why = result_of(attempt, now)
@@ -364,15 +373,41 @@ def why_not_ok(rollback: Deployment) -> str | None:
 
 def sweep() -> int:
     """Recover attempts whose job died, and close rollbacks past their deadline; return how many were handled."""
-    with transaction.atomic():
-        now = database_now()
-        stuck = RollbackAttempt.objects.filter(state=AttemptState.SENDING, sending_at__lt=now - SENT_WITHIN)
-        ids = list(stuck.values_list("deployment_id", flat=True)[:SWEPT_AT_ONCE])
-        lost(ids)
-        waiting = RollbackAttempt.objects.filter(state=AttemptState.APPROVED, approved_at__lt=now - STARTED_WITHIN)
-        attempts = {attempt.pk: attempt for attempt in waiting.order_by("pk")[:SWEPT_AT_ONCE]}
-        jobs = ScheduledJob.objects.open().filter(job_type=ROLL_BACK, job_metadata__attempt__in=list(attempts))
-        for pk in jobs.values_list("job_metadata__attempt", flat=True):
-            attempts.pop(pk, None)
-        enqueue([job_of(attempt) for attempt in attempts.values()])
-        return len(ids) + len(attempts) + follow_up(RollbackAttempt.objects.all())
+    now = database_now()
+    # Without a result: those of the partial index.
+    attempts = rows_with_names().filter(result="")
+    jobs = ScheduledJob.objects.filter(job_type=ROLL_BACK, deployment=OuterRef("deployment"))
+    waiting = attempts.filter(state=AttemptState.APPROVED, approved_at__lt=now - STARTED_WITHIN)
+    stuck = attempts.filter(state=AttemptState.SENDING, sending_at__lt=now - SENT_WITHIN)
+    return (
+        in_pages(lost, stuck)
+        # `ended` raised, or was not called.
+        + in_pages(never_started, waiting.filter(Exists(jobs), ~Exists(jobs.open())))
+        + in_pages(plan, waiting.filter(~Exists(jobs)))
+        + in_pages(follow_up, attempts.filter(UNVERIFIED))
+    )
+
+
+def in_pages(work: Callable[[QuerySet[RollbackAttempt]], int], attempts: QuerySet[RollbackAttempt]) -> int:
+    """Work on many attempts, each page in a transaction of its own; one that raises stops no other."""
+
+    def on_page(ids: Sequence[int]) -> int:
+        with transaction.atomic():
+            return work(attempts.filter(pk__in=ids))
+
+    found, last = 0, 0
+    while ids := list(attempts.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:SWEPT_AT_ONCE]):
+        found += sum(together_or_each(on_page, ids, not_swept))
+        last = ids[-1]
+    return found
+
+
+def not_swept(attempt: int, error: Exception) -> None:
+    logger.exception("rollback_attempt_not_swept", attempt=attempt)
+
+
+def plan(attempts: QuerySet[RollbackAttempt]) -> int:
+    """Enqueue the jobs of approved attempts that have none; return how many there were."""
+    found = list(attempts.select_for_update(of=("self",)).filter(state=AttemptState.APPROVED).order_by("pk"))
+    enqueue([job_of(attempt) for attempt in found])
+    return len(found)

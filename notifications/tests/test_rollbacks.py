@@ -217,6 +217,28 @@ def test_an_attempt_whose_poller_died_is_unknown_and_notified_once() -> None:
     assert sweep() == 1 and sweep() == 0 and emitted() == ["rollback_unknown"]
 
 
+def test_the_sweep_finds_what_no_job_will_send_whatever_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "SWEPT_AT_ONCE", 1)
+    waiting, ended, unplanned, odd, late = (prepared() for _ in range(5))
+    for bad in (waiting, ended, unplanned, odd, late):
+        approve(bad, who="ana", via="page")
+    jobs = ScheduledJob.objects.filter(job_type="roll_back")
+    jobs.filter(deployment=ended).update(status="failed")  # as if its end had not been handled
+    jobs.exclude(deployment__in=(waiting, ended)).delete()
+    long_ago = timezone.now() - timedelta(hours=1)
+    RollbackAttempt.objects.update(approved_at=long_ago, sending_at=long_ago)
+    back = make_deployment(environment=odd.environment, kind="rollback", state="analyzed")
+    make_verdict(back, verdict="ok")
+    DeploymentVerdict.objects.filter(deployment=back).update(final=["odd"])
+    RollbackAttempt.objects.filter(deployment__in=(odd, late)).update(state="sent")
+    assert sweep() == 3 and sweep() == 0
+    assert set(jobs.filter(status="pending").values_list("deployment", flat=True)) == {waiting.pk, unplanned.pk}
+    states = dict(RollbackAttempt.objects.values_list("deployment", "state"))
+    assert [states[bad.pk] for bad in (waiting, ended, unplanned)] == ["approved", "failed", "approved"]
+    failed = Event.objects.filter(kind="rollback_failed").order_by("deployment_id")
+    assert [event.deployment_id for event in failed] == [ended.pk, late.pk]
+
+
 def sent_for(bad: Deployment) -> RollbackAttempt:
     issue(bad)
     handle_all()
