@@ -42,7 +42,7 @@ _ALL = (
     Kind("rollback_asked", Severity.CRITICAL),
     Kind("rollback_fired", Severity.CRITICAL),
     Kind("rollback_failed", Severity.CRITICAL),
-    # Sent, perhaps: the sender died before it knew.
+    # Perhaps carried out: the answer does not say, or none came.
     Kind("rollback_unknown", Severity.CRITICAL),
     Kind("freeze_forced", Severity.WARNING),
     Kind("key_made"),

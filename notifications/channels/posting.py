@@ -46,14 +46,15 @@ def said(answer: Answer) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def exchange(url: str, *, deadline_s: float = DEADLINE_S, **request: Any) -> Answer:
+def exchange(url: str, *, deadline_s: float | None = None, **request: Any) -> Answer:
     """Post and return the answer, whatever it says. request: headers, and body or json, as of `call`.
 
     Raises: OutboundError, ValueError for invalid headers.
     """
     allow = AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW)
     # What a receiver says besides its status may be long or broken: the message was taken all the same.
-    return call("POST", url, allow=allow, deadline_s=deadline_s, most_bytes=ANSWER_BYTES, whole=False, **request)
+    limits: dict[str, Any] = {"deadline_s": deadline_s or DEADLINE_S, "most_bytes": ANSWER_BYTES, "whole": False}
+    return call("POST", url, allow=allow, **limits, **request)
 
 
 def understood(answer: Answer, *, reference: str = "", after_s: float | None = None) -> Sent:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import User
@@ -199,6 +199,7 @@ def prepare(jobs: Sequence[Job]) -> Mapping[int, Request | Fact]:
     wanted = {job.metadata.get("attempt"): job for job in jobs}
     with transaction.atomic():
         now = database_now()
+        wait_for_disk()
         rows = rows_with_names().select_for_update(of=("self",)).filter(pk__in=[pk for pk in wanted if pk])
         for attempt in rows.order_by("pk"):
             if attempt.state == AttemptState.SENDING:
@@ -217,6 +218,17 @@ def prepare(jobs: Sequence[Job]) -> Mapping[int, Request | Fact]:
                 change(attempt, state=AttemptState.SENDING, sending_at=now)
             prepared[wanted[attempt.pk].id] = request
     return prepared
+
+
+def wait_for_disk() -> None:
+    """Have this transaction's commit survive a crash of the database, also where commits do not wait for the disk.
+
+    Else the attempt would be approved again after it was sent, and sent again.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+        )
 
 
 def record(done: Sequence[tuple[Job, Outcome | Fact | None]]) -> None:

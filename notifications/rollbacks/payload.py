@@ -118,13 +118,24 @@ def send(request: Request) -> Outcome:
     try:
         return Outcome(masked(post(request.url, request.body, headers), request))
     except SendError as error:
-        return Outcome(masked(error.sent, request), Fact("rollback.refused", {"status": error.sent.status}))
+        unclear = may_have_acted(error.sent.status)
+        why = Fact("rollback.unclear" if unclear else "rollback.refused", {"status": error.sent.status})
+        return Outcome(masked(error.sent, request), why, unclear)
     except OutboundError as error:
         return Outcome(Sent(), error.fact, unclear=error.sent)
     except Exception as error:
         # Only its type: a text may contain the address, which is a secret.
         logger.error("rollback_raised", attempt=request.id, error=type(error).__name__)
         return Outcome(Sent(), Fact("rollback.raised", {"error": type(error).__name__}), unclear=True)
+
+
+def may_have_acted(status: int | None) -> bool:
+    """Return whether a receiver that answered this, and not 2xx, may have carried the request out.
+
+    A 5xx may be a gateway's, in front of a receiver that has the request (502, 503, 504, 52x), or of one that failed
+    on the way (500). 501 and 505 refuse the request itself, and 303 redirects after it was carried out (RFC 9110, 15).
+    """
+    return status is None or status == 303 or (status >= 500 and status not in (501, 505))
 
 
 def masked(sent: Sent, request: Request) -> Sent:

@@ -10,12 +10,13 @@ from datetime import timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -188,9 +189,54 @@ def test_an_approved_rollback_is_not_sent_once_something_newer_is_deployed() -> 
     assert RollbackAttempt.objects.get().state == "withdrawn"
 
 
+# What a receiver answers, and whether the attempt has failed or may have been carried out: docs/rollback.md.
+REFUSED = (301, 302, 307, 308, 400, 401, 404, 408, 409, 410, 425, 429, 501, 505)
+UNCLEAR = (303, 500, 502, 503, 504, 507, 520, 524, 599)
+
+
+def outcome_at(url: str) -> tuple[str, bool]:
+    """Send a request there; return the code of its failure ("" for none), and whether it may have arrived."""
+    request = payload.request_for(RollbackPolicy(url=url, secret=SECRET), "1", {"type": "rollback.test"})
+    assert isinstance(request, payload.Request)
+    outcome = payload.send(request)
+    return outcome.why.code if outcome.why else "", outcome.unclear
+
+
+def test_what_is_known_after_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifications.channels.posting.DEADLINE_S", 0.5)
+    answers = {
+        **{(status, False): ("", False) for status in (200, 202, 204)},
+        **{(status, False): ("rollback.refused", False) for status in REFUSED},
+        **{(status, False): ("rollback.unclear", True) for status in UNCLEAR},
+        (201, True): ("", False),  # the body breaks off: the status is the answer
+        (502, True): ("rollback.unclear", True),
+    }
+    more = {"Location": "http://127.0.0.1:1/", "Retry-After": "0"}
+    replies = [(status, {**more, "Content-Length": "9"} if cut else more, b"") for status, cut in answers]
+    with receiving(*replies) as receiver:
+        for case, expected in answers.items():
+            assert outcome_at(receiver.url) == expected, case
+        assert len(receiver.requests) == len(answers)  # redirects are not followed, nothing is repeated
+        assert outcome_at(receiver.at("/hang")) == ("timeout", True)
+        assert outcome_at(receiver.at("/drip")) == ("timeout", True)
+        # Nothing was sent.
+        for url, code in (
+            ("http://127.0.0.1:9/closed", "refused"),
+            ("http://10.0.0.1/guarded", "blocked"),
+            ("http://nowhere.invalid/", "dns"),
+            (receiver.at("/no-encryption").replace("http:", "https:"), "t"),
+        ):
+            found, unclear = outcome_at(url)
+            assert found.startswith(code) and not unclear, url
+
+
 @pytest.mark.parametrize(
     ("answer", "state", "event"),
-    [((500, {}, b"no"), "failed", "rollback_failed"), (None, "unknown", "rollback_unknown")],
+    [
+        ((403, {}, b"no"), "failed", "rollback_failed"),
+        ((502, {}, b"no"), "unknown", "rollback_unknown"),
+        (None, "unknown", "rollback_unknown"),
+    ],
 )
 def test_a_failed_request_is_notified_and_never_repeated(answer: Any, state: str, event: str) -> None:
     with receiving(*([answer] if answer else [])) as receiver:
@@ -202,6 +248,7 @@ def test_a_failed_request_is_notified_and_never_repeated(answer: Any, state: str
         work_off()
     assert len(receiver.requests) == 1 and emitted() == [event]
     assert RollbackAttempt.objects.get().state == state
+    assert not approve(bad, who="ana", via="page").is_new  # nor by a person
 
 
 def test_an_attempt_whose_poller_died_is_unknown_and_notified_once() -> None:
@@ -237,6 +284,20 @@ def test_the_sweep_finds_what_no_job_will_send_whatever_else_waits(monkeypatch: 
     assert [states[bad.pk] for bad in (waiting, ended, unplanned)] == ["approved", "failed", "approved"]
     failed = Event.objects.filter(kind="rollback_failed").order_by("deployment_id")
     assert [event.deployment_id for event in failed] == [ended.pk, late.pk]
+
+
+def test_that_it_is_being_sent_waits_for_the_disk_also_where_commits_do_not() -> None:
+    bad = prepared()
+    attempt = approve(bad, who="ana", via="page").attempt
+    job: Any = SimpleNamespace(id=1, metadata={"attempt": attempt.pk})
+    with connection.cursor() as cursor, transaction.atomic():
+        for before, within in (("off", "on"), ("remote_apply", "remote_apply")):
+            cursor.execute("SELECT set_config('synchronous_commit', %s, true)", [before])
+            [request] = attempts.prepare([job]).values()
+            assert isinstance(request, payload.Request)
+            cursor.execute("SHOW synchronous_commit")
+            assert cursor.fetchone() == (within,)
+            RollbackAttempt.objects.update(state="approved")
 
 
 def sent_for(bad: Deployment) -> RollbackAttempt:
