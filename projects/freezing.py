@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
@@ -15,6 +16,8 @@ from projects.models import Environment, Freeze, Project
 
 # Adjacent freezes are reported as one; a longer chain is reported without an end.
 MOST_JOINED = 20
+# For pages that announce the freezes of many teams.
+MOST_READ = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,15 @@ class Frozen:
     @property
     def reason(self) -> str:
         return self.freeze.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A freeze that pages announce. starts_at: None: it is in force; until: None: until it is lifted."""
+
+    freeze: Freeze
+    starts_at: datetime | None
+    until: datetime | None
 
 
 def end_of(freeze: Freeze, now: datetime) -> tuple[bool, datetime | None]:
@@ -85,11 +97,60 @@ def in_force(freezes: Iterable[Freeze], now: datetime) -> Frozen | None:
     return found and Frozen(found.freeze, None)
 
 
+def next_start(freeze: Freeze, now: datetime) -> datetime | None:
+    """Return when a freeze that is not in force begins; None where it does not any more."""
+    start = freeze.starts_at
+    if freeze.is_weekly and (start <= now or end_of_week_window(freeze, start) is None):
+        earliest = max(start, now)
+        local = earliest.astimezone(zone_named(freeze.time_zone))
+        starts = (at(local, freeze.from_weekday, freeze.from_time, weeks) for weeks in (0, 1))
+        start = next(one for one in starts if one >= earliest)
+    over = freeze.lifted_at is not None or start < now or (freeze.ends_at is not None and freeze.ends_at <= start)
+    return None if over else start
+
+
+def announced(freezes: Iterable[Freeze], now: datetime) -> list[Announced]:
+    """Return the freezes in force; where there is none, the one that begins next."""
+    rows = list(freezes)
+    states = [(freeze, in_force([freeze], now)) for freeze in rows]
+    found = [Announced(freeze, None, state.until) for freeze, state in states if state is not None]
+    coming = [(start, freeze) for freeze in rows for start in [next_start(freeze, now)] if start is not None]
+    if found or not coming:
+        return found
+    start, freeze = min(coming, key=lambda one: one[0])
+    state = in_force([freeze], start)
+    return [Announced(freeze, start, state.until if state else freeze.ends_at)]
+
+
+def concerning(environment: Environment, team_id: int) -> list[Any]:
+    """Return the freezes that are or may come in force for an environment, with the time of the database: `now`."""
+    concerned = Q(environment=environment) | Q(environment=None)
+    return list(Freeze.objects.standing().filter(concerned, team_id=team_id).annotate(now=Now()))
+
+
 def frozen(environment: Environment, team_id: int) -> Frozen | None:
     """Return the freeze in force for an environment, None: deployments may begin. One query."""
-    concerned = Q(environment=environment) | Q(environment=None)
-    rows = list(Freeze.objects.standing().filter(concerned, team_id=team_id).annotate(now=Now()))
-    return in_force(rows, rows[0].now) if rows else None  # type: ignore[attr-defined]  # annotated
+    rows = concerning(environment, team_id)
+    return in_force(rows, rows[0].now) if rows else None
+
+
+def announced_in(environment: Environment, team_id: int) -> list[Announced]:
+    """Return the freeze in force for an environment, as `frozen`, else the next one. One query."""
+    rows = concerning(environment, team_id)
+    found = in_force(rows, rows[0].now) if rows else None
+    if found is not None:
+        return [Announced(found.freeze, None, found.until)]
+    return announced(rows, rows[0].now) if rows else []
+
+
+def announced_to(teams: QuerySet[Team], project: Project | None = None) -> list[Announced]:
+    """Return the freezes in force in these teams, else the next one. project: those that concern it. One query."""
+    rows: QuerySet[Any] = Freeze.objects.standing().filter(team__in=teams).annotate(now=Now())
+    alive = Q(environment=None) | Q(environment__deleting_at=None, environment__project__deleting_at=None)
+    if project is not None:
+        alive &= Q(environment=None) | Q(environment__project=project)
+    found = list(rows.filter(alive).select_related("team", "environment__project").order_by("pk")[:MOST_READ])
+    return announced(found, found[0].now) if found else []
 
 
 def lift(freeze: Freeze, by: User) -> bool:

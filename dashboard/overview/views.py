@@ -6,14 +6,18 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.models import Team, User
+from accounts.permissions import Action, teams_for
 from analysis.delivery import figures_of
 from dashboard.overview.parts import PERIODS, days_of
 from dashboard.overview.queries import guide_of, overview_of, projects_of
 from dashboard.overview.standings import DEPLOYED_COUNTED, OFFERED, selection_of
 from dashboard.page import current_user, page
+from projects.freezing import announced_to
 from projects.models import Project
 
 
@@ -23,11 +27,13 @@ def overview(request: HttpRequest, *, live: bool = False) -> HttpResponse:
 
     live: only the part that updates without a reload, all but the figures.
     """
-    projects = projects_of(current_user(request))
+    user = current_user(request)
+    projects = projects_of(user)
     found = overview_of(projects, selection_of(request.GET))
     # Until one of the user's projects has its first verdict.
-    guide = None if found.has_verdict else guide_of(current_user(request))
-    context: dict[str, Any] = {"overview": found, "guide": guide}
+    guide = None if found.has_verdict else guide_of(user)
+    freezes = announced_to(Team.objects.visible_to(user))
+    context: dict[str, Any] = {"overview": found, "guide": guide, "freezes": freezes}
     if live:
         return render(request, "dashboard/overview/_overview.html", context)
     asked = {name: request.GET[name] for name in ("days", "project") if request.GET.get(name)}
@@ -38,10 +44,19 @@ def overview(request: HttpRequest, *, live: bool = False) -> HttpResponse:
     context |= {
         "offered": found.standings.offered if len(found.standings.offered) <= OFFERED else [],
         "chosen": chosen,
+        "freezing": freezing_address(user) if found.any else "",
         "periods": PERIODS,
         "figures": figures_of(scope, days_of(asked.get("days")), timezone.now()) if shows_figures else None,
     }
     return render(request, "dashboard/overview/overview.html", context)
+
+
+def freezing_address(user: User) -> str:
+    """Return where the user may freeze deployments: the page of their team, or of their teams; "" for nowhere."""
+    teams = teams_for(user, Action.FREEZE)[:2]
+    if len(teams) == 1:
+        return reverse("dashboard:freezes", args=[teams[0].pk])
+    return reverse("dashboard:teams") if teams else ""
 
 
 def chosen_project(projects: QuerySet[Project], value: str | None) -> Project | None:

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext as _
 
-from accounts.models import User
+from accounts.models import Team, User
 from accounts.permissions import Action, Actions, may_create_project, teams_for
 from accounts.teams import first_team
 from common.client_file import client_file
@@ -32,6 +32,7 @@ from dashboard.projects.queries import (
 from dashboard.projects.secrets import api_key, hmac_secret, shown_once
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
 from outbound.fetcher import parse_endpoint
+from projects.freezing import announced_to
 from projects.models import Project
 from projects.services import NewProject, create_project_in
 
@@ -113,8 +114,16 @@ def made_known(request: HttpRequest, made: NewProject) -> HttpResponse:
 @page()
 def project(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Show a project: its environments and how often its verdicts were right."""
-    found = project_page(current_user(request), uuid, request.GET.get("page", ""))
-    return render(request, "dashboard/projects/project.html", {"page": found, "project": found.project})
+    user = current_user(request)
+    found = project_page(user, uuid, request.GET.get("page", ""))
+    team = Team.objects.filter(pk=found.project.team_id)
+    context = {
+        "page": found,
+        "project": found.project,
+        "actions": found.project.actions_of(user),
+        "freezes": announced_to(team, found.project),
+    }
+    return render(request, "dashboard/projects/project.html", context)
 
 
 @page(of=project_of)

@@ -52,8 +52,8 @@ class FreezeForm(forms.Form):
     until_time = time_field(gettext_lazy("at"))
     time_zone = forms.ChoiceField(label=gettext_lazy("Time zone of the weekly window"))
 
-    def __init__(self, team: Team, zone: str, data: Any = None) -> None:
-        super().__init__(data, initial={"time_zone": zone})
+    def __init__(self, team: Team, zone: str, data: Any = None, *, environment: str = "") -> None:
+        super().__init__(data, initial={"time_zone": zone, "environment": environment})
         fields: dict[str, Any] = self.fields
         fields["environment"].queryset = freezing.environments_of(team)
         fields["time_zone"].choices = zone_choices(zone, utc="UTC")
@@ -81,7 +81,9 @@ class FreezeForm(forms.Form):
 def freezes(request: HttpRequest, team: Team, actions: Actions) -> HttpResponse:
     """List a team's freezes; on POST, begin or plan one."""
     user = current_user(request)
-    form = FreezeForm(team, user.time_zone or "UTC", request.POST or None)
+    form = FreezeForm(
+        team, user.time_zone or "UTC", request.POST or None, environment=request.GET.get("environment", "")
+    )
     if form.is_bound and form.is_valid():
         Freeze.objects.create(team=team, created_by=user, **form.columns())
         messages.success(request, _("The freeze is stored. Calls that would begin a deployment in it are refused."))

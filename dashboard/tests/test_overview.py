@@ -9,17 +9,18 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import Membership
 from analysis.models import VerdictName
 from analysis.tests.plans import plans_of
 from common.holding import CAN_HOLD
 from dashboard.overview.queries import overview_of, projects_of
 from dashboard.overview.standings import HINTS_SHOWN
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, elements, has, queries_of, shows, words
+from dashboard.tests.pages import HOSTILE, address, elements, has, queries_of, shows, words
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from metrics.models import Phase
-from projects.models import Environment
+from projects.models import Environment, Freeze
 from tests.factories import (
     make_api_key,
     make_deployment,
@@ -28,6 +29,7 @@ from tests.factories import (
     make_project,
     make_sample,
     make_samples,
+    make_team,
     make_verdict,
 )
 
@@ -273,19 +275,53 @@ def test_the_overview_takes_the_same_queries_for_one_environment_as_for_many(bro
         make_samples(make_deployment(environment=target, state=State.FINISHED), post=2)
 
     fill(environment)
-    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [11, 9]
+    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [13, 10]
     for number in range(4):
         project = make_project(team=environment.project.team)
         for _ in range(number):
             fill(make_environment(project=project))
     # Session, user, standings; those in progress, environments, their deployments, samples, history bars, the
-    # hints; on the page also the two of the figures.
-    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [11, 9]
+    # hints, freezes; on the page also the teams that may freeze, and the two of the figures.
+    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [13, 10]
 
 
 def test_the_first_steps_take_few_queries(browser_of, environment):
-    # Standings, environments, history bars; guide (four); session, user.
-    assert queries_of(browser_of, OVERVIEW) == 9
+    # Standings, environments, history bars; guide (four); freezes, teams that may freeze; session, user.
+    assert queries_of(browser_of, OVERVIEW) == 11
+
+
+def test_the_freeze_that_is_in_force_or_comes_next_is_on_all_pages(browser_of, environment):
+    team, project = environment.project.team, environment.project
+    pages = [OVERVIEW, LIVE, f"/dashboard/projects/{project.uuid}/", f"/dashboard/environments/{environment.pk}/"]
+    for path in pages:
+        assert "frozen" not in words(browser_of.get(path))
+    now = timezone.now()
+    Freeze.objects.create(team=make_team(), reason="of others")
+    Freeze.objects.create(team=team, environment=make_environment(project=make_project(team=team)), reason="elsewhere")
+    Freeze.objects.create(team=team, environment=environment, reason="Migration", starts_at=now + timedelta(days=2))
+    Freeze.objects.create(team=team, reason="Much later", starts_at=now + timedelta(days=3))
+    for path in pages[2:]:
+        text = words(browser_of.get(path))
+        assert "Deployments will be frozen from" in text and "Migration" in text and "Much later" not in text
+    for path in pages[:2]:
+        assert "Deployments are frozen: elsewhere" in words(browser_of.get(path))
+    Freeze.objects.create(team=team, reason="Black Friday", ends_at=now + timedelta(hours=1))
+    for path in pages:
+        text = words(browser_of.get(path))
+        assert "Deployments are frozen until" in text and "Black Friday" in text and "of others" not in text
+
+
+def test_who_may_freeze_finds_where_and_others_do_not(browser_of, environment, user):
+    project = environment.project
+    address = f"/dashboard/teams/{project.team_id}/freezes/"
+    pages = [OVERVIEW, f"/dashboard/projects/{project.uuid}/", f"/dashboard/environments/{environment.pk}/"]
+    assert [len(elements(browser_of.get(path), f'a[href^="{address}"]')) for path in pages] == [1, 1, 1]
+    form = browser_of.get(address, {"environment": environment.pk})
+    assert elements(form, f'select[name=environment] option[value="{environment.pk}"][selected]')
+    for hostile in HOSTILE:
+        assert browser_of.get(address, {"environment": hostile}).status_code == 200
+    Membership.objects.filter(user=user).update(role="viewer")
+    assert [len(elements(browser_of.get(path), f'a[href^="{address}"]')) for path in pages] == [0, 0, 0]
 
 
 def test_a_long_history_is_read_by_index(environment, user):

@@ -459,5 +459,5 @@ def test_a_project_takes_the_same_queries_however_many_environments(browser_of, 
         verdict = make_verdict(make_deployment(environment=place, state=State.FINISHED))
         give_feedback(verdict, right=True, by=user)
 
-    # Session, user, project, its environments, their last deployments, marks and verdicts.
-    same_queries(browser_of, add, {of(environment.project): 7})
+    # Session, user, project, its environments, their last deployments, marks and verdicts; role, freezes.
+    same_queries(browser_of, add, {of(environment.project): 9})

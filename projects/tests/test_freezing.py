@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from projects.freezing import in_force
+from projects.freezing import announced, in_force
 from projects.models import Freeze
 
 # A Wednesday.
@@ -87,3 +87,37 @@ def test_when_deployments_are_frozen(freezes: list[dict[str, Any]], now: str, un
     else:
         assert found is not None
         assert found.until == (moment(until) if until else None)
+
+
+COMING: list[tuple[str, list[dict[str, Any]], str | None, str | None]] = [
+    ("none", [], None, None),
+    ("over", [{"ends_at": NOW}, {"lifted_at": NOW}], None, None),
+    ("in force", [{}, {"starts_at": NOW + timedelta(days=1)}], None, OPEN),
+    ("the next of two", [{"starts_at": moment("2026-03-28T00:00")}, WEEKEND], "2026-03-27T16:00", "2026-03-30T08:00"),
+    ("open from then on", [{"starts_at": moment("2026-03-26T00:00")}], "2026-03-26T00:00", OPEN),
+    ("next week", [{**WEEKEND, "from_weekday": 2, "until_weekday": 2}], "2026-03-25T16:00", "2026-04-01T08:00"),
+    ("weekly, but over before", [{**WEEKEND, "ends_at": moment("2026-03-27T16:00")}], None, None),
+    (
+        "weekly from the middle of a window",
+        [{**WEEKEND, "starts_at": moment("2026-03-28T12:00")}],
+        "2026-03-28T12:00",
+        "2026-03-30T08:00",
+    ),
+    (
+        "weekly from later on",
+        [{**WEEKEND, "starts_at": moment("2026-03-31T12:00")}],
+        "2026-04-03T16:00",
+        "2026-04-06T08:00",
+    ),
+]
+
+
+@pytest.mark.parametrize(("freezes", "start", "until"), [case[1:] for case in COMING], ids=[case[0] for case in COMING])
+def test_the_freeze_that_is_announced(freezes: list[dict[str, Any]], start: str | None, until: str | None) -> None:
+    found = announced([freeze(**fields) for fields in freezes], NOW)
+    if start is None and (not freezes or freezes[0]):
+        assert found == []
+    else:
+        [one] = found
+        assert one.starts_at == (moment(start) if start else None)
+        assert one.until == (moment(until) if until else None)
