@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import Max
 
 from metrics.models import Group, MetricLevel, Phase
-from metrics.payload import Metrics
+from metrics.payload import METRICS
 from scheduler.queue import database_now
 from scheduler.recurring import recurring
 
@@ -25,8 +25,8 @@ AT_ONCE = timedelta(days=1)
 LARGEST = 1e150
 
 # A filter, because least() ignores NULL.
-KNOWN = {metric: f"{metric} IS NOT NULL" for metric in Metrics.__slots__}
-KNOWN["latency_p95"] = "requests_per_sec > 0 AND latency_p95 > 0"
+KNOWN = {metric: f"{metric} IS NOT NULL" for metric in METRICS}
+KNOWN["latency_p95"] = "coalesce(requests_per_sec > 0, true) AND latency_p95 > 0"
 MEANS = {metric: f"avg(least({metric}, {LARGEST})) FILTER (WHERE {known})" for metric, known in KNOWN.items()}
 
 # By environment: an index leads to its few samples, whatever the day has. In the order of the key, so that two runs at

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from deployments.models import Deployment
-from metrics.payload import Metrics
+from metrics.payload import METRICS
 from projects.models import Environment
 
 
@@ -32,7 +32,7 @@ MARGIN = timedelta(hours=1)
 
 
 # Where a sample has none of these, nothing that reads metrics can use it.
-ALWAYS_KNOWN = tuple(name for name in Metrics.__slots__ if name != "latency_p95")
+ALWAYS_KNOWN = tuple(name for name in METRICS if name != "latency_p95")
 
 
 class MetricSampleQuerySet(models.QuerySet["MetricSample"]):

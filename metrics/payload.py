@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -38,15 +38,29 @@ class InvalidPayload(ExplainedError, ValueError):
         return "invalid_json" if self.code in ("not_json", "metric_constant") else "invalid_payload"
 
 
+METRICS = tuple(BOUNDS)
+
+
 @dataclass(slots=True)  # not frozen: that makes it four times as slow, thousands of times a second
 class Metrics:
-    """The five metrics: requests per second, ms, and three ratios 0..1. latency_p95: None without requests."""
+    """The five metrics: requests per second, ms, and three ratios 0..1. None: the source does not know it.
 
-    requests_per_sec: float
-    latency_p95: float | None
-    error_rate: float
-    cpu_usage: float
-    memory_usage: float
+    latency_p95: None without requests. custom: further metrics by name, in their own units (projects/policy.py);
+    instances: how many instances of the service they cover, None where that is unknown.
+    """
+
+    requests_per_sec: float | None = None
+    latency_p95: float | None = None
+    error_rate: float | None = None
+    cpu_usage: float | None = None
+    memory_usage: float | None = None
+    custom: dict[str, float] = field(default_factory=dict)
+    instances: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Return whether not one metric is known."""
+        return not self.custom and all(getattr(self, name) is None for name in METRICS)
 
 
 def parse_metrics(body: bytes, units: Units = OUR_UNITS) -> Metrics:
@@ -66,7 +80,9 @@ def parse_metrics(body: bytes, units: Units = OUR_UNITS) -> Metrics:
     return Metrics(
         requests,
         None if _untimed(metrics, units) else checked(metrics, "latency_p95", units),
-        *(checked(metrics, name, units) for name in ("error_rate", "cpu_usage", "memory_usage")),
+        checked(metrics, "error_rate", units),
+        checked(metrics, "cpu_usage", units),
+        checked(metrics, "memory_usage", units),
     )
 
 

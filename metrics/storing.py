@@ -1,5 +1,6 @@
 """Store samples: one statement for a batch, each place of a deployment once."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,14 +15,18 @@ from metrics.counting import count_samples
 from metrics.models import Group, Phase
 from metrics.outages import note_answers
 from metrics.partitions import ensure_days, utc_day
-from metrics.payload import Metrics
+from metrics.payload import METRICS, Metrics
 from projects.models import Environment
 from scheduler.registry import Job
 
 # What makes a sample of a deployment unique.
 PLACE = 'deployment_id, environment_id, phase, "group", sequence_index'
-TYPES = ("bigint", "bigint", "text", "text", "int", *("float8" for _ in Metrics.__slots__), "timestamptz")
-COLUMNS = f"{PLACE}, {', '.join(Metrics.__slots__)}, collected_at"
+TYPES = (
+    *("bigint", "bigint", "text", "text", "int"),
+    *("float8" for _ in METRICS),
+    *("jsonb", "int", "timestamptz"),
+)
+COLUMNS = f"{PLACE}, {', '.join(METRICS)}, custom_metrics, instances, collected_at"
 
 # Places first: the second writer of a place finds it taken, waits for nothing and stores no sample. The commit
 # announces the samples (deployments/changes.py).
@@ -40,7 +45,7 @@ written AS (
 SELECT count(*) FROM written
 """  # noqa: S608  (built from the constants above)
 
-METRICS_OF = attrgetter(*Metrics.__slots__)
+METRICS_OF = attrgetter(*METRICS)
 NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -68,7 +73,9 @@ class Sample:
     @property
     def values(self) -> tuple[Value, ...]:
         """The values of COLUMNS."""
-        return *self.place, *METRICS_OF(self.metrics), self.collected_at
+        metrics = self.metrics
+        custom = json.dumps(metrics.custom) if metrics.custom else None
+        return *self.place, *METRICS_OF(metrics), custom, metrics.instances, self.collected_at
 
 
 def store_samples(done: Sequence[tuple[Job, Sample | None]]) -> None:

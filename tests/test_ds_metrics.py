@@ -51,7 +51,9 @@ def test_it_answers_what_our_own_parser_reads(client: Client) -> None:
     answer = client.get("/ds-metrics")
     assert answer.status_code == 200
     metrics = parse_metrics(answer.content)
+    assert metrics.memory_usage is not None
     assert 0 < metrics.memory_usage < 1
+    assert metrics.cpu_usage is not None
     assert 0 <= metrics.cpu_usage <= 1
 
 
