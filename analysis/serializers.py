@@ -9,6 +9,7 @@ from rest_framework import serializers
 from analysis.models import Acknowledgement, DeploymentVerdict, Hint, What
 from analysis.recorded import read_health, without_facts
 from deployments.models import Deployment
+from deployments.serializers import OptionalText
 
 
 class RowSerializer(serializers.ModelSerializer[Any]):
@@ -87,16 +88,18 @@ class DeploymentSerializer(RowSerializer):
 class NamedRequest(serializers.Serializer[Any]):
     """A call by somebody."""
 
-    who = serializers.CharField(
-        max_length=150, required=False, allow_blank=True, default="", help_text="A name; without one that of the key."
-    )
+    who = OptionalText(max_length=150, help_text="A name; without one that of the key.")
 
 
 class AcknowledgementRequest(NamedRequest):
     """An acknowledgement of a deployment."""
 
-    what = serializers.ChoiceField(choices=What.choices, help_text="`ignored` needs a reason.")
-    reason = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
+    what = serializers.ChoiceField(
+        choices=What.choices,
+        help_text="`ignored` needs a reason.",
+        error_messages={"invalid_choice": f"This has to be one of {', '.join(What.values)}."},
+    )
+    reason = OptionalText(max_length=500)
 
 
 class AcknowledgementSerializer(serializers.ModelSerializer[Acknowledgement]):

@@ -56,5 +56,6 @@ def after_quiet_hours(timing: Timing, at: datetime) -> datetime:
     clock = local.time()
     if not (start <= clock < end if start < end else clock >= start or clock < end):
         return at
-    ending = local.replace(hour=end.hour, minute=end.minute, second=0, microsecond=0, fold=0)
+    # In the hour that clocks repeat, it keeps which of the two it is.
+    ending = local.replace(hour=end.hour, minute=end.minute, second=0, microsecond=0)
     return (ending if ending > local else ending + timedelta(days=1)).astimezone(at.tzinfo)

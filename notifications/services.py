@@ -17,6 +17,7 @@ from notifications.delivering import Outcome, Sending, ready, reveal, send, sett
 from notifications.describing import describe
 from notifications.models import Channel, Delivery
 from notifications.recipients import ask
+from projects.signing import DEFAULT_GRACE_HOURS
 from scheduler.queue import database_now
 
 
@@ -31,6 +32,16 @@ def kept(kind: ChannelKind, stored: Mapping[str, Any], given: Mapping[str, Any])
         field.name: given.get(field.name) or (stored.get(field.name, "") if field.hidden else "")
         for field in kind.fields
     }
+
+
+def previous_secret(kind: ChannelKind, stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the secret that is signed with as well, for DEFAULT_GRACE_HOURS after another one replaced it."""
+    if not kind.signs:
+        return {}
+    if (replaced := stored.get("secret")) and given.get("secret") not in (None, "", replaced):
+        until = database_now() + timedelta(hours=DEFAULT_GRACE_HOURS)
+        return {"previous_secret": replaced, "previous_until": int(until.timestamp())}
+    return {name: stored[name] for name in ("previous_secret", "previous_until") if name in stored}
 
 
 def make_channel(
@@ -51,7 +62,8 @@ def change_channel(channel: Channel, kind: ChannelKind, config: Mapping[str, Any
 
     Raises: Channel.DoesNotExist where it was deleted meanwhile.
     """
-    values = kept(kind, reveal(channel) or {}, config)
+    stored = reveal(channel) or {}
+    values = kept(kind, stored, config) | previous_secret(kind, stored, config)
     changes = {**rules, "config": json.dumps(values), "disabled_at": None, "disabled_why": None}
     if not Channel.objects.filter(pk=channel.pk).update(**changes):
         raise Channel.DoesNotExist

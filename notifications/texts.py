@@ -6,14 +6,14 @@ from explain.catalogue import gettext_noop as _
 DELIVERIES: dict[str, str | Plural] = {
     "delivery.refused": _("the receiver answered {status}"),
     "delivery.gone": _("the receiver answered 410: it is gone for good"),
-    "delivery.busy": _("the receiver answered {status}; it is tried again"),
+    "delivery.busy": _("the receiver answered {status}"),
     "delivery.channel_disabled": _("the channel is disabled"),
     "delivery.too_late": _("nobody took it in time"),
     "delivery.unreadable": _("what is configured for the channel cannot be read: enter it again"),
     "delivery.unknown_kind": _("this version of SeqPulse has no channels of this kind"),
     "delivery.no_recipient": _("none of the addresses may be sent mail yet: their owners have to agree first"),
     "delivery.no_mail_server": _("no mail server is set: the operator sets SEQPULSE_EMAIL_URL"),
-    "delivery.no_answer": _("the mail server did not answer ({error}); it is tried again"),
+    "delivery.no_answer": _("the mail server did not answer ({error})"),
     "delivery.raised": _("it could not be sent: {error}"),
 }
 

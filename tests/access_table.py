@@ -123,7 +123,7 @@ POST     dashboard:teams              user     302  with name=new
 GET      dashboard:team               viewer   200
 GET      dashboard:channels           viewer   200
 GET      dashboard:channel-new        admin    200
-POST     dashboard:channel-new        admin    302  with name=ops config-url=http://127.0.0.1:9/ config-secret=whsec_e
+POST     dashboard:channel-new        admin    302  with name=ops config-url=http://h/ config-secret={team.pk:0>32}
 GET      dashboard:channel            viewer   200
 POST     dashboard:channel            admin    302  with name=ops
 POST     dashboard:channel-test       admin    302

@@ -131,7 +131,7 @@ def test_the_api_takes_names_and_repetitions_and_knows_only_its_own_deployments(
 
     first = post(what="on_it")
     assert (first.status_code, first.json()["who"], first.json()["via"]) == (201, "ci", "api")
-    again = post(what="on_it")
+    again = post(what="on_it", who=None, reason=None)
     assert (again.status_code, again.json()) == (200, first.json())
     assert post(what="ignored", who="bo", reason="known").status_code == 201
     assert [one["who"] for one in client.get(address).json()] == ["ci", "bo"]
@@ -147,6 +147,7 @@ def test_the_api_takes_names_and_repetitions_and_knows_only_its_own_deployments(
     for body, field in wrong:
         answer = post(**body)
         assert (answer.status_code, list(answer.json()["error"]["fields"])) == (400, [field])
+    assert "on_it, rolled_back, ignored" in post(what="ON IT").json()["error"]["message"]
     other = Client(headers={"X-API-Key": make_api_key()[1]})
     for method in (other.get, lambda url: other.post(url, {"what": "on_it"}, content_type="application/json")):
         unknown = method(f"/deployments/{'0' * 8}-0000-0000-0000-{'0' * 12}/acknowledgements")

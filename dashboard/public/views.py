@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
+from uuid import uuid5
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -12,6 +13,7 @@ from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.cache import get_conditional_response, patch_cache_control
 from django.utils.feedgenerator import Atom1Feed
+from django.utils.html import escape
 from django.utils.http import http_date, quote_etag
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
@@ -111,7 +113,7 @@ def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
         description=None,
         language=link.language,
         author_name="SeqPulse",
-        feed_guid=link.project.uuid.urn,
+        feed_guid=uuid5(link.project.uuid, str(link.pk)).urn,
         made=link.created_at,
     )
     for row in rows.select_related("deployment").order_by("-deployment__started_at", "-pk")[:ENTRIES]:
@@ -121,7 +123,7 @@ def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
         made.add_item(
             title=f"{name} #{deployment.number}: {status.label}",
             link=public_link("dashboard:deployment", deployment.uuid, request=request),
-            description=line(message(standing.verdict.summary), LONGEST),
+            description=escape(line(message(standing.verdict.summary), LONGEST)),  # a summary is HTML
             unique_id=deployment.uuid.urn,
             pubdate=row.created_at,
             updateddate=max(row.created_at, standing.at or row.created_at),

@@ -1,5 +1,6 @@
 """Channels and freezes in Chromium: from the first channel to a delivery that failed."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import Role, User
 from accounts.tests.factories import make_membership, make_team
+from dashboard.notifications.forms import ChannelForm
 from dashboard.tests.browsing import look, sign_in, submit
+from notifications.channels.pagerduty import PagerDuty
 from notifications.channels.webhook import Webhook
 from notifications.models import Channel, Delivery
 from notifications.services import change_channel
@@ -127,6 +130,24 @@ def test_a_channel_is_made_once_however_often_its_form_is_sent(client: Client, u
     again = client.post(page, form, follow=True).content.decode()
     assert "This channel was made already." in again and "whsec_" not in again
     assert Channel.objects.count() == 1
+
+
+def test_secrets_in_a_form_that_no_receiver_could_use_are_refused(user: User) -> None:
+    team = make_team()
+    key = base64.b64encode(b"k" * 24).decode()
+    for kind, field, wrong, right in (
+        (
+            Webhook(),
+            "secret",
+            ("a", "whsec_", "whsec_!!!", "whsec_" + "e" * 30, key[:-1], "-" + key),
+            (key, f"whsec_{key}"),
+        ),
+        (PagerDuty(), "routing_key", ("x", "R" * 31, "R" * 33, "é" * 32), ("R0" * 16,)),
+    ):
+        for value in (*wrong, *right):
+            data = {"name": "ops", "config-url": "https://hooks.example.com/", f"config-{field}": value}
+            errors = list(ChannelForm(team, kind, {}, data, initial={"time_zone": "UTC"}).errors)
+            assert errors == ([f"config-{field}"] if value in wrong else []), value
 
 
 def test_a_time_zone_with_an_old_name_stays_chosen(client: Client, user: User) -> None:

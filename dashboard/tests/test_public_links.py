@@ -9,6 +9,7 @@ from lxml import etree
 from accounts.invitations import hash_token
 from accounts.models import Role
 from accounts.tests.factories import make_membership
+from analysis.models import DeploymentVerdict
 from analysis.tests.factories import make_verdict
 from deployments.tests.factories import make_deployment
 from projects.models import Project, PublicLink
@@ -51,6 +52,16 @@ def test_the_feed_is_valid_atom_and_answers_304(project: Project, client: Client
     assert token not in answer.content.decode() and SECRET not in answer.content.decode()
     for known in ({"If-None-Match": answer["ETag"]}, {"If-Modified-Since": answer["Last-Modified"]}):
         assert client.get(f"/feeds/{token}.atom", headers=known).status_code == 304
+
+
+def test_feeds_differ_by_their_ids_and_their_summaries_are_html(project: Project, client: Client) -> None:
+    DeploymentVerdict.objects.update(summary="<b>p95</b> & more", fact=None)
+    feeds = [client.get(f"/feeds/{link(project, 'feed', name)}.atom").content for name in ("prod", "staging", "prod")]
+    ids = {etree.fromstring(feed).findtext(f"{ATOM}id") for feed in feeds}
+    assert len(ids) == 3
+    summary = etree.fromstring(feeds[0]).find(f"{ATOM}entry/{ATOM}summary")
+    assert summary is not None and summary.get("type") == "html"
+    assert etree.HTML(summary.text or "").xpath("string()") == "<b>p95</b> & more"
 
 
 def test_an_empty_feed_is_as_old_as_its_link(client: Client) -> None:

@@ -19,7 +19,13 @@ class PagerDuty(ChannelKind):
     name = "pagerduty"
     label = _("PagerDuty")
     fields = (
-        Field("routing_key", _("Integration key"), _("Of an integration “Events API v2” of the service."), "secret"),
+        Field(
+            "routing_key",
+            _("Integration key"),
+            _("Of an integration “Events API v2” of the service."),
+            "secret",
+            pattern="[A-Za-z0-9]{32}",
+        ),
     )
     api = "https://events.pagerduty.com/v2"
 

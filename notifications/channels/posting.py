@@ -1,6 +1,7 @@
 """Post to a receiver through the outbound door, and understand its answer."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,7 @@ ANSWER_SHOWN = 500
 # A receiver may ask for longer; it is tried again after this.
 LONGEST_RETRY_AFTER_S = 3600.0
 # Answers after which the same request may succeed later.
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")  # whole ones by the standard
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -93,10 +95,12 @@ def seconds(value: object) -> float | None:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of Retry-After (RFC 9110, 10.2.3: seconds, or a date), None if it cannot be read."""
     text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), LONGEST_RETRY_AFTER_S)
+    if found := _SECONDS.fullmatch(text):
+        return min(float(found[0][:9]), LONGEST_RETRY_AFTER_S)
     try:
-        seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+        at = parsedate_to_datetime(text)
+        # The oldest of the three forms of a date (5.6.7) names no zone.
+        left_s = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
+    return min(max(left_s, 0.0), LONGEST_RETRY_AFTER_S)

@@ -26,7 +26,12 @@ class Webhook(ChannelKind):
     fields = (
         Field("url", _("URL"), type="url"),
         Field(
-            "secret", _("Signing secret"), _("whsec_… (base64); made for you if left empty."), "secret", required=False
+            "secret",
+            _("Signing secret"),
+            _("whsec_… (base64 of 24 bytes or more); made for you if left empty."),
+            "secret",
+            required=False,
+            pattern=r"(whsec_)?([A-Za-z0-9+/]{4}){8,}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?",
         ),
     )
 
@@ -36,9 +41,17 @@ class Webhook(ChannelKind):
     def send(self, settings: Settings, message: Message) -> Sent:
         body = json.dumps(body_of(message)).encode()
         headers = {"Content-Type": "application/json", "webhook-id": message.id}
-        if secret := settings.get("secret"):
-            headers |= signature(secret, message.id, body, int(time.time()))
+        now = int(time.time())
+        signed = [signature(secret, message.id, body, now) for secret in secrets_of(settings, now)]
+        if signed:
+            headers |= signed[0] | {"webhook-signature": " ".join(one["webhook-signature"] for one in signed)}
         return post(settings["url"], body, headers)
+
+
+def secrets_of(settings: Settings, now: int) -> list[str]:
+    """Return the secrets to sign with: also the previous one, until `previous_until` (Unix time)."""
+    is_rotating = now < settings.get("previous_until", 0)
+    return [secret for secret in (settings.get("secret"), is_rotating and settings.get("previous_secret")) if secret]
 
 
 def body_of(message: Message) -> dict[str, object]:

@@ -36,3 +36,30 @@ def test_nobody_reads_a_service_inside_a_network_by_naming_it_as_a_receiver(sett
 def test_times_to_wait_beyond_every_bound_are_no_error() -> None:
     assert seconds(10**400) == LONGEST_RETRY_AFTER_S
     assert retry_after({"Retry-After": f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT"}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("7", 7.0),
+        (" 12 ", 12.0),
+        ("2.5", 2.5),
+        ("9" * 400, LONGEST_RETRY_AFTER_S),
+        ("-5", None),
+        ("+5", None),
+        ("٣", None),
+        ("0x10", None),
+        ("1e3", None),
+        ("5, 6", None),
+        ("", None),
+        ("soon", None),
+        # The three forms of a date.
+        ("Thu, 31 Dec 2099 23:59:59 GMT", LONGEST_RETRY_AFTER_S),
+        ("Thursday, 31-Dec-26 23:59:59 GMT", LONGEST_RETRY_AFTER_S),
+        ("Thu Dec 31 23:59:59 2099", LONGEST_RETRY_AFTER_S),
+        ("Wed Oct 21 07:28:00 2015", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
+    ],
+)
+def test_forms_of_retry_after(text: str, expected: float | None) -> None:
+    assert retry_after({"Retry-After": text}) == expected

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +17,10 @@ from notifications.channels import CHANNEL_KINDS, channel_kind
 from notifications.channels.base import ChannelKind, SendError, Sent
 from notifications.channels.layout import shortened
 from notifications.channels.webhook import signature
+from notifications.delivering import reveal
 from notifications.message import Message
+from notifications.services import change_channel
+from notifications.tests.factories import make_channel
 from notifications.tests.receivers import Receiver, receiving
 
 Reply = tuple[int, dict[str, str], bytes]
@@ -168,6 +172,36 @@ def test_webhooks_are_signed_as_standard_webhooks_asks(local: Any) -> None:
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     expected = base64.b64encode(hmac.new(b"k" * 24, signed, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{expected}" and headers["webhook-id"] == MESSAGE.id
+
+
+@pytest.mark.django_db
+def test_for_a_day_after_a_secret_was_replaced_webhooks_are_signed_with_both() -> None:
+    kind, url = channel_kind("webhook"), {"url": ""}
+    assert kind is not None
+    first, second, third = ("whsec_" + base64.b64encode(letter * 24).decode() for letter in (b"1", b"2", b"3"))
+    with receiving() as receiver:
+        channel = make_channel(receiver.url, config={"secret": first})
+
+        def signers(**change: object) -> list[str]:
+            """Return the secrets of which a signature is sent, after a change of the configuration."""
+            channel.refresh_from_db()
+            settings = {**(reveal(channel) or {}), **change}
+            kind.send(settings, MESSAGE)
+            _, headers, body = receiver.requests[-1]
+            sent = headers["webhook-signature"].split(" ")
+            of = {
+                signature(one, MESSAGE.id, body, int(headers["webhook-timestamp"]))["webhook-signature"]: one
+                for one in (first, second, third)
+            }
+            return [of[one] for one in sent]
+
+        assert signers() == [first]
+        for given, expected in (("", [first]), (first, [first]), (second, [second, first]), ("", [second, first])):
+            change_channel(channel, kind, {**url, "secret": given}, {})
+            assert signers() == expected
+        assert signers(previous_until=int(time.time())) == [second]
+        change_channel(channel, kind, {**url, "secret": third}, {})
+        assert signers() == [third, second]
 
 
 # Answers of receivers, and whether another attempt can help, and when.

@@ -39,3 +39,10 @@ def at(text: str) -> datetime:
 )
 def test_when_an_event_is_sent(timing: Timing, critical: bool, alike: str | None, expected: str) -> None:
     assert send_at(timing, NOW, critical=critical, alike_sent_at=at(alike) if alike else None) == at(expected)
+
+
+@pytest.mark.parametrize(("now", "expected"), [("00:20", "00:30"), ("01:20", "01:30"), ("00:40", "00:40")])
+def test_quiet_hours_that_end_in_the_hour_that_clocks_repeat(now: str, expected: str) -> None:
+    paris = Timing("Europe/Paris", time(22), time(2, 30))  # 2:30 comes at 0:30 and at 1:30 UTC
+    sent = send_at(paris, at(f"2026-10-25T{now}"), critical=False, alike_sent_at=None)
+    assert sent == at(f"2026-10-25T{expected}")
