@@ -198,7 +198,13 @@ def gate_of(found: Found, *, held: bool = False) -> Response:
         # A caller that was held may call again at once; others when the next sample is due.
         retry_after = 1 if held else max(1, min(MAX_RETRY_AFTER_S, round(deployment.interval_s)))
         due = deployment.window_ends_at
-        pending = {**head, "gate": "pending", "verdict": None, "verdict_due_at": due and due.isoformat()}
+        pending = {
+            **head,
+            "gate": "pending",
+            "verdict": None,
+            "verdict_due_at": due and due.isoformat(),
+            "levels": levels_of(found),
+        }
         return Response(pending, status=202, headers={"Retry-After": str(retry_after)})
     verdict = VerdictSerializer(deployment.verdict).data
     hints = HintSerializer(rows, many=True).data if (rows := list(deployment.hints.all())) else []
@@ -222,6 +228,15 @@ def stands(deployment: Deployment) -> bool:
 def is_over(deployment: Deployment) -> bool:
     """Return whether the verdict exists, or it is known that there will be none."""
     return stands(deployment) or deployment.state in NEVER_JUDGED
+
+
+def levels_of(found: Found) -> dict[str, dict[str, float]]:
+    """Return the mean of each metric before the deployment and so far after it, of those that have both."""
+    return {
+        metric: {"before": before, "after": after}
+        for metric, (before, after) in found.levels.items()
+        if before is not None and after is not None
+    }
 
 
 def sample_count(found: Found) -> dict[str, int]:

@@ -105,6 +105,7 @@ def nothing_yet(asked: Asked) -> Response:
         "gate": "pending",
         "verdict": None,
         "verdict_due_at": None,
+        "levels": {},
     }
     return Response(body, status=status.HTTP_202_ACCEPTED, headers={"Retry-After": str(MAX_RETRY_AFTER_S)})
 

@@ -1,6 +1,7 @@
 """One deployment for the API, in one prepared statement: pipelines ask for it again and again."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,9 +12,12 @@ from django.db import connection
 from analysis.serializers import DeploymentSerializer
 from common.database import prepared
 from deployments.models import Deployment
-from metrics.models import ALWAYS_KNOWN, MARGIN, Phase
+from metrics.models import ALWAYS_KNOWN, MARGIN, Group, Phase
+from metrics.payload import Metrics
 
 OWN = [field.attname for field in Deployment._meta.concrete_fields]
+LEVELS = Metrics.__slots__
+PHASES = (Phase.PRE, Phase.POST)
 # Columns of related rows in SQL, by the name of their relation.
 RELATED = {
     "environment": "environment.{}",
@@ -25,11 +29,16 @@ RELATED = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A deployment. values: what DeploymentSerializer shows; collected: the number of its POST samples."""
+    """A deployment. values: what DeploymentSerializer shows; collected: the number of its POST samples.
+
+    levels: means of each metric, of its PRE and its POST samples; None where there are none. For people who wait: the
+    verdict compares them with more than that.
+    """
 
     deployment: Deployment
     values: dict[str, Any]
     collected: int
+    levels: dict[str, tuple[float | None, float | None]]
 
 
 @cache
@@ -46,13 +55,18 @@ def statement() -> str:
     complete = " AND ".join(f"{name} IS NOT NULL" for name in ALWAYS_KNOWN)
     margin = f"interval '{MARGIN.total_seconds()} s'"
     own = ", ".join(f"deployment.{name}" for name in OWN)
+    treated = f"sample.\"group\" = '{Group.TREATMENT}'"
+    means = ", ".join(
+        f"avg({name}) FILTER (WHERE phase = '{phase}' AND {treated})" for name in LEVELS for phase in PHASES
+    )
     return f"""
-SELECT {own}, {", ".join(related().values())}, (SELECT count(*) FROM metric_samples AS sample
-    WHERE sample.environment_id = deployment.environment_id AND sample.deployment_id = deployment.id
-    AND phase = '{Phase.POST}' AND {complete} AND collected_at >= deployment.started_at - {margin}
-    AND collected_at < coalesce(deployment.finished_at + make_interval(secs =>
-        deployment.settle_s + deployment.window_samples * deployment.interval_s) + {margin}, 'infinity'))
+SELECT {own}, {", ".join(related().values())}, samples.*
 FROM deployments AS deployment JOIN projects_environment AS environment ON environment.id = deployment.environment_id
+    CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE phase = '{Phase.POST}'), {means} FROM metric_samples AS sample
+        WHERE sample.environment_id = deployment.environment_id AND sample.deployment_id = deployment.id
+        AND phase IN ('{Phase.PRE}', '{Phase.POST}') AND {complete} AND collected_at >= deployment.started_at - {margin}
+        AND collected_at < coalesce(deployment.finished_at + make_interval(secs =>
+            deployment.settle_s + deployment.window_samples * deployment.interval_s) + {margin}, 'infinity')) AS samples
     LEFT JOIN deployment_verdicts AS verdict ON verdict.deployment_id = deployment.id
     LEFT JOIN deployments AS later ON later.id = deployment.superseded_by_id
 WHERE deployment.uuid = %(uuid)s::uuid AND deployment.project_id = %(project)s::bigint
@@ -72,4 +86,10 @@ def find(project_id: int, uuid: UUID) -> Found | None:
     if values["verdict__verdict"] is None:
         # Known to be missing: reading it must not query.
         deployment._state.fields_cache["verdict"] = None
-    return Found(deployment, values, row[-1])
+    collected, *means = row[len(OWN) + len(related()) :]
+    return Found(deployment, values, collected, dict(zip(LEVELS, pairs(means), strict=True)))
+
+
+def pairs(means: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
+    """Return the means in pairs: before and after."""
+    return list(zip(means[::2], means[1::2], strict=True))

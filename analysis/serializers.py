@@ -191,6 +191,11 @@ class DeploymentWithSamples(DeploymentSerializer):
         fields = [*DeploymentSerializer.Meta.fields, "samples"]
 
 
+class Level(serializers.Serializer[Any]):
+    before = serializers.FloatField()
+    after = serializers.FloatField()
+
+
 class PendingVerdict(serializers.Serializer[Any]):
     deployment_id = serializers.UUIDField()
     state = serializers.CharField()
@@ -200,6 +205,9 @@ class PendingVerdict(serializers.Serializer[Any]):
     verdict = serializers.CharField(allow_null=True, help_text="null until the verdict stands")
     verdict_due_at = serializers.DateTimeField(
         allow_null=True, required=False, help_text="202 only: when the last sample is due; null before finish"
+    )
+    levels = serializers.DictField(
+        child=Level(), required=False, help_text="202 only: means by metric, of the metrics that have samples by now"
     )
 
 

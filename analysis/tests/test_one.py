@@ -13,7 +13,7 @@ from analysis.tests.factories import make_hint, make_verdict
 from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
-from metrics.models import ALWAYS_KNOWN, MARGIN, MetricSample, Phase
+from metrics.models import ALWAYS_KNOWN, MARGIN, Group, MetricSample, Phase
 from metrics.tests.factories import make_sample
 from projects.models import Environment
 from projects.services import NewProject
@@ -56,13 +56,18 @@ def test_the_list_says_of_each_deployment_what_its_own_answer_says(
 
 def test_a_pending_verdict_takes_two_statements(pipeline: Pipeline, environment: Environment) -> None:
     deployment = make_deployment(environment=environment, state="finished")
-    for index in (1, 2):
-        make_sample(deployment, phase=Phase.POST, sequence_index=index)
-    make_sample(deployment, phase=Phase.PRE)
+    assert pipeline.verdict(deployment.uuid).json()["levels"] == {}
+    for index, rate in ((1, 0.4), (2, 0.6)):
+        make_sample(deployment, phase=Phase.POST, sequence_index=index, error_rate=rate)
+    make_sample(deployment, phase=Phase.PRE, error_rate=0.25, latency_p95=None)
+    make_sample(deployment, phase=Phase.PRE, error_rate=0.9, group=Group.CONTROL)
     pipeline.verdict(deployment.uuid)
     with CaptureQueriesContext(connection) as asked:
         answer = pipeline.verdict(deployment.uuid)
     assert (answer.status_code, answer.json()["samples"]) == (202, {"collected": 2, "expected": 5})
+    assert answer.json()["levels"]["error_rate"] == {"before": 0.25, "after": 0.5}
+    # Without requests before the deployment there was no latency.
+    assert "latency_p95" not in answer.json()["levels"]
     # The key with the count of its calls, and the deployment.
     assert len(asked) == 2
 
