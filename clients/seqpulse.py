@@ -41,8 +41,13 @@ VERSION = "1.0"
 PASSED, USAGE, REFUSED, WARNING, ROLLBACK, NO_VERDICT, UNREACHABLE, FROZEN = 0, 2, 3, 10, 20, 30, 40, 50
 
 HOLD_S = 60  # the longest that the server holds a call
-PAUSE_S = 20  # between the begins of two calls while waiting
+PAUSE_S = 20  # between two calls while waiting, at least
+ARRIVES_S = 1  # within which a call reaches the server
 CALL_S = 30  # for one call, beside what the server holds it
+# CI systems kill a cancelled job 10 s after the signal, some of them with a second signal in between.
+COMMAND_S = 3  # after a signal, until the command is reported as cancelled although it goes on
+FINISH_S = 4  # after a signal, for all calls of finish
+FIRST_PAUSE_S = 1.0  # before a call is repeated
 MAX_BODY = 8 * 1024 * 1024
 ON_UNREACHABLE, FAIL_ON = ("pass", "fail"), ("warning", "rollback", "never")
 ID_FILE = ".seqpulse-deployment"
@@ -204,9 +209,24 @@ class Server:
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
         self.opener = urllib.request.build_opener(NoRedirect)
+        self.until: Optional[float] = None
 
     def page(self, deployment: str) -> str:
         return f"{self.url}/dashboard/deployments/{deployment}/"
+
+    def hurry(self) -> None:
+        """Have all calls end soon, those in progress as well: the client is about to be killed."""
+        self.until = time.monotonic() + FINISH_S
+
+    def rest(self, pause_s: float) -> None:
+        """Sleep before another try, which comes at once in a hurry. In steps: a signal does not end a sleep."""
+        ends, until = time.monotonic() + pause_s, self.until
+        while time.monotonic() < ends and self.until == until:
+            time.sleep(max(0.01, min(0.2, ends - time.monotonic())))
+
+    def within(self, deadline: float) -> float:
+        """Return the deadline, or the earlier one of a client in a hurry."""
+        return deadline if self.until is None else min(deadline, self.until)
 
     def call(
         self, path: str, body: Optional[Json] = None, hold_s: float = 0, tick: Optional[Callable[[], None]] = None
@@ -217,11 +237,12 @@ class Server:
         tick: called about every second meanwhile.
         """
         done: queue.Queue[Any] = queue.Queue()
-        deadline = time.monotonic() + hold_s + CALL_S
+        begun = time.monotonic()
+        deadline = begun + hold_s + CALL_S
 
         def work() -> None:
             try:
-                done.put(self._call(path, body, deadline))
+                done.put(self._call(path, body, self.within(deadline)))
             except NoAnswer as error:
                 done.put(error)
             except Exception as error:  # whatever a library raises about an answer
@@ -229,11 +250,12 @@ class Server:
 
         threading.Thread(target=work, daemon=True).start()
         while True:
+            ends = self.within(deadline)
             try:
-                found = done.get(timeout=max(0.01, min(1.0, deadline - time.monotonic())))
+                found = done.get(timeout=max(0.01, min(1.0, ends - time.monotonic())))
             except queue.Empty:
-                if time.monotonic() >= deadline:
-                    raise NoAnswer(f"no complete answer within {hold_s + CALL_S:.0f} s") from None
+                if time.monotonic() >= ends:
+                    raise NoAnswer(f"no complete answer within {ends - begun:.0f} s") from None
                 if tick is not None:
                     tick()
                 continue
@@ -368,7 +390,7 @@ def ask(
     Whatever is called this way may be repeated: a trigger has a key, a second finish is ignored.
     """
     deadline = time.monotonic() + patience_s
-    pause = 1.0
+    pause = FIRST_PAUSE_S
     while True:
         wanted = 0.0
         try:
@@ -383,11 +405,11 @@ def ask(
             if error.final:
                 raise Failed(UNREACHABLE, f"{server.url} cannot be used: {error}") from None
         pause = max(wanted, pause)
-        if time.monotonic() + pause > deadline:
+        if time.monotonic() + pause > server.within(deadline):
             text = "refused" if code == REFUSED else f"{server.url} cannot be reached"
             raise Failed(code, f"{text}: {problem}")
         # Longer each time, for a server that starts or is overloaded.
-        time.sleep(pause)
+        server.rest(pause)
         pause = min(pause * 2, 20.0)
 
 
@@ -608,29 +630,18 @@ def level(value: Any, metric: Any) -> str:
 METRICS = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
 
 
-def standing_out(samples: List[Json]) -> str:
+def standing_out(levels: Json) -> str:
     """Return the metrics whose mean is far from that before the deployment: levels only, the server judges."""
     found = []
     for metric in METRICS:
-        before, after = (
-            [
-                value
-                for sample in samples
-                if sample.get("phase") == phase
-                for value in [number(sample.get(metric))]
-                if value is not None
-            ]
-            for phase in ("pre", "post")
-        )
-        if not before or not after:
+        was, now = (number(part(levels, metric).get(name)) for name in ("before", "after"))
+        if was is None or now is None:
             continue
-        was, now = sum(before) / len(before), sum(after) / len(after)
         least = 0.01 if metric == "error_rate" else 0.0
         worse = now < was / 2 if metric == "requests_per_sec" else now > 1.5 * was + least
         if worse:
             found.append(f"{metric} {level(now, metric)} (before {level(was, metric)})")
-    any_after = any(sample.get("phase") == "post" for sample in samples)
-    return ", ".join(found) or ("nothing stands out" if any_after else "")
+    return ", ".join(found) or ("nothing stands out" if levels else "")
 
 
 HEADERS = ("check", "before", "after", "limit", "result")
@@ -814,7 +825,6 @@ class Client:
         self.options, self.screen, self.server = options, screen, server
         self.env = dict(os.environ)
         self.build = detect(self.env)
-        self.so_far = ""
 
     # the id between the steps of a pipeline
 
@@ -968,8 +978,12 @@ class Client:
 
     def wait(self, deployment: str) -> int:
         """Wait for the verdict and show it; return the exit code."""
-        answer = self.gate(deployment)
         page = self.server.page(deployment)
+        try:
+            answer = self.gate(deployment)
+        except Stopped:
+            self.screen.note(f"the verdict is still to come: {page}")
+            raise
         code = exit_code(answer, self.options.fail_on)
         show_verdict(self.screen, answer, page)
         if answer.get("message"):
@@ -985,7 +999,6 @@ class Client:
         deadline = time.monotonic() + self.options.timeout
         trouble_since: Optional[float] = None
         seen: Json = {}
-        self.so_far = ""
         while True:
             begun = time.monotonic()
             # The first call is short, to have something to show.
@@ -1006,16 +1019,14 @@ class Client:
                     seen = answer.body or seen
                 else:
                     problem = trouble(answer)
-                # Two calls a minute; a server that does not hold calls is asked for nothing but the verdict.
-                if seen.get("state") == "finished" and time.monotonic() - begun >= 2 * PAUSE_S:
-                    self.so_far = self.findings(deployment)
             except NoAnswer as error:
                 problem = str(error)
                 if error.final:
                     raise Failed(UNREACHABLE, f"{self.server.url} cannot be used: {error}") from None
             now = time.monotonic()
             trouble_since = None if reachable else trouble_since or begun
-            pause = max(wanted, PAUSE_S - (now - begun), 0.0)
+            # Between arrivals at the server, which do not take equally long.
+            pause = max(wanted, PAUSE_S - max(0.0, now - begun - ARRIVES_S), 0.0)
             if trouble_since is not None and now + pause - trouble_since > self.options.retry_for:
                 raise Failed(UNREACHABLE, f"{self.server.url} cannot be reached: {problem}")
             if problem:
@@ -1031,14 +1042,6 @@ class Client:
             self.progress(seen, deadline)
             time.sleep(min(1.0, max(0.01, until - time.monotonic())))
 
-    def findings(self, deployment: str) -> str:
-        """Return what stands out in the samples so far. The verdict does not need it: no answer is no error."""
-        try:
-            answer = self.server.call(f"/deployments/{deployment}/metrics")
-        except NoAnswer:
-            return self.so_far
-        return standing_out(items(answer.body or {}, "samples")) if answer.status == 200 else self.so_far
-
     @staticmethod
     def counted(seen: Json) -> str:
         samples = part(seen, "samples")
@@ -1049,8 +1052,9 @@ class Client:
     def progress(self, seen: Json, deadline: float) -> None:
         """Show the number of samples, what stands out so far and the time that is left."""
         text = self.counted(seen) if seen else "waiting for the verdict"
-        if self.so_far:
-            text += f"; so far {self.so_far}"
+        found = standing_out(part(seen, "levels"))
+        if found:
+            text += f"; so far {found}"
         due = seen.get("verdict_due_at")
         left = seconds_until(due) if isinstance(due, str) else None
         if left is not None:
@@ -1071,7 +1075,19 @@ class Client:
             command = command[1:]
         if not command:
             raise Failed(USAGE, "the command is missing: run [options] -- COMMAND [ARGUMENT …]")
-        child = Child(command, quiet=self.options.json)
+        child = Child(command, self.server, self.screen)
+        try:
+            return self.run(child)
+        except Stopped as stopped:
+            if child.process is not None:
+                raise
+            # The trigger may have arrived. The signal ends the client, whether or not the server can be reached.
+            self.screen.note(f"{name_of(stopped.number)} before the command began: the deployment is cancelled")
+            self.report("", "cancelled")
+            return 128 + stopped.number
+
+    def run(self, child: Child) -> int:
+        """Trigger, run the command, finish, wait; return the exit code. A failed command's own status comes first."""
         deployment = ""
         try:
             deployment = self.trigger()[0]
@@ -1079,33 +1095,33 @@ class Client:
             if error.code != UNREACHABLE or self.options.on_unreachable != "pass":
                 raise
             self.screen.note(f"{error.message}: the command runs without SeqPulse")
-        except Stopped as stopped:
-            # The trigger may have arrived. The signal ends the client, whether or not the server can be reached.
-            with contextlib.suppress(Failed):
-                self.finish("", "cancelled", 3.0)
-            return 128 + stopped.number
         with child.signals_passed_on():
             status = child.run()
             result = "success" if status == 0 else "cancelled" if child.stopped_by else "failed"
-            code = self.finish_run(deployment, result, status, child)
-        if status == 0 and not child.stopped_by and deployment and code == PASSED:
+            if deployment and child.stopped_by:
+                self.report(deployment, result)
+            elif deployment:
+                try:
+                    self.finish(deployment, result, self.options.retry_for)
+                except Failed as error:
+                    if not status and not child.stopped_by:
+                        raise
+                    self.screen.note(error.message)
+            if status is None:
+                status = child.wait()
+            code = status or child.stopped_status
+        if deployment and code == PASSED:
             return self.wait(deployment)
         self.screen.json({"deployment_id": deployment or None, "result": result, "command_status": status}, code)
         return code
 
-    def finish_run(self, deployment: str, result: str, status: int, child: Child) -> int:
-        """Send finish; return with what to end if nothing is to be waited for. A failed command's own status wins."""
-        if not deployment:
-            return status or child.stopped_status
-        # Who sent a signal kills soon.
-        patience_s = min(5.0, self.options.retry_for) if child.stopped_by else self.options.retry_for
+    def report(self, deployment: str, result: str) -> None:
+        """Finish after a signal: soon, since whoever sent it kills the client next. What fails is only told."""
+        self.server.hurry()
         try:
-            self.finish(deployment, result, patience_s)
+            self.finish(deployment, result, FINISH_S)
         except Failed as error:
-            if not status and not child.stopped_by:
-                raise
-            self.screen.note(error.message)
-        return status or child.stopped_status
+            self.screen.note(f"finish ({result}) did not succeed within {FINISH_S} s of the signal: {error.message}")
 
     # reading
 
@@ -1155,10 +1171,12 @@ class Client:
 class Child:
     """The command of `run`. Signals that ask to stop are passed on to it. stopped_by: the first of them."""
 
-    def __init__(self, command: List[str], quiet: bool) -> None:
-        self.command, self.quiet = command, quiet
+    def __init__(self, command: List[str], server: Server, screen: Screen) -> None:
+        self.command, self.server, self.screen = command, server, screen
         self.process: Optional[subprocess.Popen[bytes]] = None
         self.stopped_by = 0
+        # True: the command has ended; False: a signal came. A handler may put, and must not print.
+        self.events: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     @property
     def stopped_status(self) -> int:
@@ -1168,26 +1186,51 @@ class Child:
     @contextlib.contextmanager
     def signals_passed_on(self) -> Iterator[None]:
         """Pass signals on to the command. One that comes later is noted, so that finish is sent; the next one stops."""
-        ends = [signal.SIGINT, signal.SIGTERM]
-        ends += [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
-        before = {number: signal.signal(number, self.pass_on) for number in ends}
+        before = handle(("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"), self.pass_on)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def run(self) -> int:
-        """Run the command; return its exit status as a shell does."""
+    def run(self) -> Optional[int]:
+        """Run the command; return its exit status as a shell does, None if it goes on for COMMAND_S after a signal."""
         try:
             # With --json standard output is for the answer alone.
-            self.process = subprocess.Popen(self.command, stdout=sys.stderr if self.quiet else None)
-            if self.stopped_by:
-                self.process.send_signal(self.stopped_by)
-            status = self.process.wait()
+            self.process = subprocess.Popen(self.command, stdout=sys.stderr if self.screen.as_json else None)
         except (OSError, ValueError) as error:
             write(f"seqpulse: {clean(self.command[0], 200)}: {getattr(error, 'strerror', error)}", sys.stderr)
             return 127 if isinstance(error, FileNotFoundError) else 126
+        threading.Thread(target=self.watch, args=(self.process,), daemon=True).start()
+        if self.stopped_by:
+            self.process.send_signal(self.stopped_by)
+        elif self.events.get():
+            return self.status
+        name = name_of(self.stopped_by)
+        self.screen.note(f"{name}: the command has {COMMAND_S} s to end, then its deployment is cancelled")
+        ends = time.monotonic() + COMMAND_S
+        try:
+            while not self.events.get(timeout=max(0.0, ends - time.monotonic())):
+                pass
+        except queue.Empty:
+            self.screen.note(f"the command goes on after {name}")
+            return None
+        return self.status
+
+    def watch(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self.events.put(True)
+
+    def wait(self) -> int:
+        """Wait for a command that goes on; return its exit status."""
+        while not self.events.get():
+            pass
+        return self.status
+
+    @property
+    def status(self) -> int:
+        """The exit status of the command that has ended, as a shell says it."""
+        status: int = self.process.returncode if self.process is not None else 0
         return 128 - status if status < 0 else status
 
     def pass_on(self, number: int, _frame: Any) -> None:
@@ -1195,7 +1238,10 @@ class Child:
         if ended and self.stopped_by:
             raise Stopped(number)
         self.stopped_by = self.stopped_by or number
-        if self.process is not None and not self.from_terminal(number):
+        self.events.put(False)
+        if ended:
+            self.server.hurry()
+        elif self.process is not None and not self.from_terminal(number):
             try:
                 self.process.send_signal(number)
             except OSError:
@@ -1367,6 +1413,20 @@ def stop(number: int, _frame: Any) -> None:
     raise Stopped(number)
 
 
+def handle(names: Tuple[str, ...], handler: Any) -> Dict[int, Any]:
+    """Handle the signals of these names, but those that are ignored (nohup, a job of a script in the background).
+
+    Returns: the handlers before.
+    """
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    wanted = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in wanted}
+
+
+def name_of(number: int) -> str:
+    return signal.Signals(number).name
+
+
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run a command; return the exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -1380,8 +1440,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             write(f"seqpulse: SEQPULSE_{name.upper()} has to be one of {', '.join(allowed)}", sys.stderr)
             return USAGE
     screen = Screen(options.json)
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    handle(("SIGINT", "SIGTERM", "SIGHUP"), stop)
     try:
         client = Client(options, screen, server_of(options, screen))
         return int(getattr(client, f"do_{options.command}")())
@@ -1393,7 +1452,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         screen.json(error.answer or {"error": {"message": error.message}}, code)
         return code
     except Stopped as stopped:
-        screen.clear()
+        screen.note(f"stopped by {name_of(stopped.number)}")
         return 128 + stopped.number
 
 

@@ -290,15 +290,17 @@ def test_retry_after_is_a_number_or_a_date() -> None:
 
 
 def test_what_stands_out_so_far_is_shown_in_levels() -> None:
-    def sample(phase: str, **levels: Any) -> dict[str, Any]:
-        return {"phase": phase, "requests_per_sec": 50.0, "latency_p95": 120.0, "error_rate": 0.0, **levels}
+    def levels(**changed: Any) -> dict[str, Any]:
+        before = {"requests_per_sec": 50.0, "latency_p95": 120.0, "error_rate": 0.0}
+        return {metric: {"before": was, "after": changed.get(metric, was)} for metric, was in before.items()}
 
-    before = [sample("pre")]
-    for after, shown in (
-        ([], ""),
-        ([sample("post")], "nothing stands out"),
-        ([sample("post", error_rate=0.25)], "error_rate 25 % (before 0 %)"),
-        ([sample("post", requests_per_sec=10, latency_p95=None)], "requests_per_sec 10/s (before 50/s)"),
-        ([sample("post", latency_p95="wrong", error_rate=True)], "nothing stands out"),
-    ):
-        assert client.standing_out([*before, *after]) == shown
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({}, ""),
+        (levels(), "nothing stands out"),
+        (levels(error_rate=0.25), "error_rate 25 % (before 0 %)"),
+        (levels(requests_per_sec=10), "requests_per_sec 10/s (before 50/s)"),
+        (levels(latency_p95="wrong", error_rate=True), "nothing stands out"),
+        ({"error_rate": 7, "latency_p95": {}, "x": None}, "nothing stands out"),
+    )
+    for given, shown in cases:
+        assert client.standing_out(given) == shown

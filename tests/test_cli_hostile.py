@@ -22,6 +22,7 @@ pytestmark = pytest.mark.integration
 
 ID = "5f0c2a3e-0000-4000-8000-000000000000"
 KEY = "sp_of-the-test"
+PAUSE_S = 0.3
 VERDICT: dict[str, Any] = {
     "verdict": "ok",
     "gate": "pass",
@@ -31,7 +32,13 @@ VERDICT: dict[str, Any] = {
     "checks": [{"metric": "error_rate", "rule": "level", "outcome": "ok", "baseline": 0.0, "observed": 0.01}],
     "hints": [{"title": "A title", "cause": "a cause", "actions": ["Do this"]}],
 }
-PENDING = {"gate": "pending", "state": "finished", "samples": {"collected": 1, "expected": 5}, "verdict": None}
+PENDING: dict[str, Any] = {
+    "gate": "pending",
+    "state": "finished",
+    "samples": {"collected": 1, "expected": 5},
+    "verdict": None,
+    "levels": {"error_rate": {"before": 0.0, "after": 0.25}},
+}
 BUSY = {"error": {"message": "Too many calls"}, "gate": "pending"}
 Reply = tuple[int, dict[str, str], bytes]
 
@@ -45,13 +52,15 @@ def reply(status: int, body: Any, **headers: str) -> Reply:
 PASS = reply(200, VERDICT)
 PAGE = reply(200, b"<!doctype html><title>Sign in</title>", Content_Type="text/html")
 DROPPED: Reply = (0, {}, b"")
+# Answered with 202 after as many seconds as the call waits.
+HELD: Reply = (-3, {}, b"")
 # Sent byte by byte, and never all of it.
 DRIP: Reply = (-1, {}, b"")
 HEADER_DRIP: Reply = (-2, {}, b"")
 
 
 class Server:
-    """Answers in this order, the last one for ever. seen: method, path and key of each call; at: when it was begun."""
+    """Answers in this order, the last one for ever. seen: method, path and key of each call; at: when it arrived."""
 
     def __init__(self) -> None:
         self.replies: list[Reply] = []
@@ -65,12 +74,16 @@ class Server:
         self.replies, self.seen, self.at, self.bodies = list(replies), [], [], []
 
     def serve(self, request: Any) -> None:
+        self.at.append(time.monotonic())
         self.bodies.append(json.loads(request.rfile.read(int(request.headers.get("Content-Length") or 0)) or b"null"))
         self.seen.append((request.command, request.path, request.headers.get("X-API-Key")))
         status, headers, body = self.replies[min(len(self.seen), len(self.replies)) - 1]
         request.close_connection = True
         if status == 0:
             return
+        if status == HELD[0]:
+            self.over.wait(float(request.path.partition("wait=")[2]))
+            status, headers, body = reply(202, PENDING)
         if status < 0:
             self.drip(request, b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 999\r\n\r\n" if status == -1 else b"X-A: "))
             return
@@ -111,17 +124,9 @@ def call(
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Run the client here, with shorter pauses: its exit code, standard output and standard error."""
     module = load()
-    monkeypatch.setattr(module, "PAUSE_S", 0.3)
+    monkeypatch.setattr(module, "PAUSE_S", PAUSE_S)
     monkeypatch.setattr(module, "CALL_S", 0.5)
     monkeypatch.setattr(module, "HOLD_S", 1)
-    begin = module.Server.call
-
-    def noted(self: Any, *arguments: Any, **options: Any) -> Any:
-        # Not when it arrives: that is later by a thread and a connection, which take long on a busy machine.
-        server.at.append(time.monotonic())
-        return begin(self, *arguments, **options)
-
-    monkeypatch.setattr(module.Server, "call", noted)
     monkeypatch.chdir(tmp_path)
     for name in [*module.os.environ]:
         if name.startswith(("SEQPULSE_", "http", "HTTP", *FOREIGN)):
@@ -151,17 +156,19 @@ WAIT = ("wait", "--deployment", ID, "--retry-for", "2")
 
 def test_the_gate_waits_through_trouble_and_never_spins(server: Server, call: Any) -> None:
     server.answer(
-        reply(429, BUSY, Retry_After="1"), DROPPED, reply(202, PENDING, Retry_After="0"), reply(503, b"<html>"), PASS
+        *(reply(429, BUSY, Retry_After="1"), DROPPED, reply(202, PENDING, Retry_After="0"), reply(503, b"<html>")),
+        *(HELD, reply(202, PENDING), PASS),
     )
     code, out, err = call(*WAIT)
     assert code == 0, err
     assert "SeqPulse: OK (90 % confidence)" in out
     assert "Too many calls; asking again in 1 s" in err
-    assert "1 of 5 samples" in err
-    assert len(server.seen) == 5
+    assert "1 of 5 samples; so far error_rate 25 % (before 0 %); gives up in" in err
+    # As they arrive, those for what is shown meanwhile included.
+    assert len(server.at) == 7
     gaps = [later - earlier for earlier, later in zip(server.at, server.at[1:], strict=False)]
-    assert min(gaps) >= 0.29
-    assert gaps[0] >= 0.99
+    assert min(gaps) >= PAUSE_S
+    assert gaps[0] >= 1
 
 
 @pytest.mark.parametrize(
@@ -289,6 +296,49 @@ def test_a_trigger_that_is_interrupted_is_finished_by_its_key(server: Server, tm
     assert process.returncode == 128 + signal.SIGTERM, said
     assert server.bodies[1:] == [{"result": "cancelled", "env": "prod", "idempotency_key": "run-1"}]
     assert not (tmp_path / "ran").exists()
+
+
+# The client with short periods, as a process of its own.
+SHORT = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "clients")!r})
+import seqpulse
+seqpulse.COMMAND_S, seqpulse.FINISH_S = 0.3, 1.5
+sys.exit(seqpulse.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "finish", "said"),
+    [
+        # It ends long after it was reported.
+        ("trap '' TERM; touch ready; sleep 1; touch ended", reply(200, {"status": "accepted"}), "finish (cancelled)"),
+        ("touch ready; exec sleep 60", DRIP, "finish (cancelled) did not succeed within 1.5 s of the signal"),
+        ("touch ready; exec sleep 60", reply(503, BUSY, Retry_After="60"), "did not succeed"),
+    ],
+    ids=["a command that goes on", "a server that drips", "a server that is busy"],
+)
+def test_finish_is_tried_soon_after_a_signal(
+    server: Server, tmp_path: Path, script: str, finish: Reply, said: str
+) -> None:
+    server.answer(reply(200, {"deployment_id": ID}), finish)
+    with subprocess.Popen(
+        [sys.executable, "-c", SHORT, "run", "--", "sh", "-c", script],
+        env=variables(SEQPULSE_URL=server.url, SEQPULSE_API_KEY=KEY, SEQPULSE_ENV="prod"),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_for((tmp_path / "ready").exists, "the command")
+        process.terminate()
+        wait_for(lambda: len(server.bodies) > 1, "finish")
+        assert server.bodies[1] == {"deployment_id": ID, "result": "cancelled"}
+        assert not (tmp_path / "ended").exists()
+        _, text = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM, text
+    assert "SIGTERM: the command has 0.3 s to end" in text
+    assert said in text
+    assert len(server.bodies) == 2
 
 
 STRANGE: list[dict[str, Any]] = [
