@@ -1,11 +1,11 @@
-"""Send GET requests from one event loop: `Fetcher`, which collects samples from thousands of addresses of others.
+"""Send requests from one event loop: `Fetcher`, which collects samples from thousands of addresses of others.
 
 It uses libcurl's multi interface, which needed the least CPU of the clients measured, and calls back instead of having
 a task and a future for each request, which cost more than the request. It guarantees that the address of
 each connection is checked (a name that resolves differently a second later gains nothing), that redirects are not
 followed, that proxies, cookies and .netrc are ignored, and that time, body and headers are limited.
 
-Single calls, of any method, are made by `outbound.session`, which guarantees the same.
+Single calls of code that may wait are made by `outbound.session`, which guarantees the same.
 """
 
 import asyncio
@@ -23,7 +23,17 @@ from outbound.headers import check_values, default_headers
 from outbound.polling import READ, WRITE, Poll
 from outbound.resolver import Resolver
 from outbound.system_errors import problem_of
-from outbound.transfer import Limits, OutboundError, Response, Transfer, Waiting, ca_file, timed_out
+from outbound.transfer import (
+    Limits,
+    Options,
+    OutboundError,
+    Response,
+    Transfer,
+    Waiting,
+    ca_file,
+    check_options,
+    timed_out,
+)
 
 __all__ = ["Endpoint", "EndpointError", "Fetcher", "Headers", "OutboundError", "Response", "parse_endpoint"]
 
@@ -61,17 +71,28 @@ class Request:
         "headers",
         "host",
         "limits",
+        "options",
         "placed",
         "task",
         "transfer",
     )
 
-    def __init__(self, endpoint: Endpoint, headers: Headers, ended: Ended, *, limits: Limits, deadline: float) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        headers: Headers,
+        ended: Ended,
+        *,
+        limits: Limits,
+        deadline: float,
+        options: Options | None,
+    ) -> None:
         self.endpoint = endpoint
         self.headers = headers
         self.ended: Ended | None = ended
         self.limits = limits
         self.deadline = deadline
+        self.options = options  # None: a plain GET
         self.host: _Host | None = None  # while it has a place there
         self.placed = False  # whether it has one of all places, too
         self.transfer: Transfer | None = None
@@ -80,7 +101,7 @@ class Request:
 
 
 class Fetcher:
-    """Concurrent GET requests of one event loop: created while it runs, used from its thread, closed by `aclose()`.
+    """Concurrent requests of one event loop: created while it runs, used from its thread, closed by `aclose()`.
 
     Args:
         allow: addresses that may be called although they are not public.
@@ -125,27 +146,41 @@ class Fetcher:
         # Limits are enforced by places; libcurl's own limits would queue without bound.
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(keep_alive, 1))
 
-    async def get(self, url: str, headers: Headers, *, timeout_s: float = 5.0, max_bytes: int = 65536) -> Response:
-        """GET `url`, as `start` does. A cancelled call is cleaned up.
+    async def get(self, url: str, headers: Headers, **options: Any) -> Response:
+        """Send a request, and take the same options, as `start` does. A cancelled call is cleaned up.
 
-        Raises: OutboundError, which is meant for users and contains no header; ValueError for invalid headers.
+        Raises: OutboundError, which is meant for users and contains no header; ValueError for invalid headers and
+            methods.
         """
         future: asyncio.Future[Response] = self._loop.create_future()
-        request = self.start(url, headers, partial(_settle, future), timeout_s=timeout_s, max_bytes=max_bytes)
+        request = self.start(url, headers, partial(_settle, future), **options)
         try:
             return await future
         finally:
             self.cancel(request)
 
-    def start(
-        self, url: str, headers: Headers, ended: Ended, *, timeout_s: float = 5.0, max_bytes: int = 65536
+    def start(  # noqa: PLR0913  (as of requests.request; all but three by name)
+        self,
+        url: str,
+        headers: Headers,
+        ended: Ended,
+        *,
+        timeout_s: float = 5.0,
+        max_bytes: int = 65536,
+        method: str = "GET",
+        body: bytes = b"",
+        gzip: bool = False,
     ) -> Request | None:
-        """Begin to GET `url`; `ended` is called once with the response or what `get` would raise, perhaps at once.
+        """Begin a request; `ended` is called once with the response or what `get` would raise, perhaps at once.
 
-        A redirect (3xx) is returned like any other answer.
+        A redirect (3xx) is returned like any other answer. A kept-alive connection that proves dead is replaced and the
+        request sent again, unless its method is POST or PATCH: the server may have done what it asks for.
 
         Args:
             timeout_s: for everything: waiting for a place, DNS, connecting, TLS, until the last byte.
+            max_bytes: of the answer's body, as received and inflated.
+            method: one of METHODS.
+            gzip: whether the answer may be compressed (gzip or deflate).
         """
         if self._closed:
             ended(_shutting_down())
@@ -155,8 +190,17 @@ class Fetcher:
         except EndpointError as error:
             ended(OutboundError("other", problem=error.fact))
             return None
+        options: Options | None = None
+        if method != "GET" or body or gzip:
+            options = Options(method, body, gzip)
+            try:
+                check_options(options)
+            except ValueError as error:
+                ended(error)
+                return None
         limits = Limits(timeout_s, max_bytes, self._max_header_bytes)
-        request = Request(endpoint, headers, ended, limits=limits, deadline=self._loop.time() + timeout_s)
+        deadline = self._loop.time() + timeout_s
+        request = Request(endpoint, headers, ended, limits=limits, deadline=deadline, options=options)
         self._requests.add(request)
         host = self._hosts.get(endpoint.authority)
         if host is None:
@@ -247,11 +291,26 @@ class Fetcher:
     def _send(self, request: Request, addresses: tuple[str, ...]) -> None:
         try:
             headers = request.headers
-            lines = _header_lines(headers() if callable(headers) else headers)
+            options = request.options
+            lines = _header_lines(headers() if callable(headers) else headers, options is not None and options.gzip)
             again = request.transfer
-            transfer = request.transfer = again or (self._idle.pop() if self._idle else self._new_transfer())
+            if again is not None:
+                transfer = again
+            elif self._idle and (options is None or not options.own_handle):
+                transfer = self._idle.pop()
+            else:
+                transfer = self._new_transfer()
+            request.transfer = transfer
             left_s = request.deadline - self._loop.time()
-            transfer.prepare(request.endpoint, addresses, lines, request.limits, left_s=left_s, fresh=again is not None)
+            transfer.prepare(
+                request.endpoint,
+                addresses,
+                lines,
+                request.limits,
+                left_s=left_s,
+                fresh=again is not None,
+                options=options,
+            )
             self._multi.add_handle(transfer.easy)
             self._active[transfer.easy] = request, transfer
         except Exception as error:  # of the caller's headers, or of libcurl
@@ -272,7 +331,10 @@ class Fetcher:
         if transfer is not None:
             if self._active.pop(transfer.easy, None) is not None:
                 self._multi.remove_handle(transfer.easy)
-            self._idle.append(transfer)
+            if request.options is not None and request.options.own_handle:
+                transfer.close()
+            else:
+                self._idle.append(transfer)
         if request.host is not None:
             self._free_places(request, request.host)
         if ended is not None and result is not None:
@@ -378,7 +440,7 @@ class Fetcher:
             result = read(transfer, *failure)
         except Exception as error:  # libcurl reports an end once: whatever the server sent, this must not be lost
             result = error
-        if result is None and transfer.fresh:
+        if result is None and (transfer.fresh or (request.options is not None and not request.options.repeatable)):
             problem = Fact("closed_unanswered")
             result = OutboundError("protocol", host=request.endpoint.authority, problem=problem)
         if result is not None:
@@ -403,14 +465,14 @@ def _shutting_down() -> OutboundError:
     return OutboundError("other", problem=Fact("shutting_down"))
 
 
-def _header_lines(headers: Mapping[str, str]) -> list[str]:
+def _header_lines(headers: Mapping[str, str], gzip: bool) -> list[str]:
     """Return the header lines for libcurl; raises ValueError for an invalid header."""
     check_values(headers)
     lines = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers.items()]
-    return lines + _default_lines(tuple(headers))
+    return lines + _default_lines(tuple(headers), gzip)
 
 
 @lru_cache(maxsize=256)
-def _default_lines(names: tuple[str, ...]) -> list[str]:
+def _default_lines(names: tuple[str, ...], gzip: bool) -> list[str]:
     """Return the lines of headers that are not given. (Cached: a program uses few sets of names.)"""
-    return [f"{name}: {value}" for name, value in default_headers(names).items()]
+    return [f"{name}: {value}" for name, value in default_headers(names, gzip=gzip).items()]

@@ -1,7 +1,9 @@
-"""Check the headers that callers give to a request. Pure."""
+"""Check the headers of requests, and read those of answers. Pure."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+
+from requests.structures import CaseInsensitiveDict
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -9,6 +11,7 @@ _VALUE = re.compile(r"[\t\x20-\x7e]*")
 _OURS = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"}
 )
+ACCEPT_ENCODING = {False: "identity", True: "gzip, deflate"}  # whether the body may be compressed
 _DEFAULTS = {"User-Agent": "SeqPulse", "Accept": "application/json, */*;q=0.5"}
 
 
@@ -18,8 +21,8 @@ def check_values(headers: Mapping[str, str]) -> None:
         raise ValueError("A header's value contains a character that is not allowed there.")
 
 
-def default_headers(names: Collection[str]) -> dict[str, str]:
-    """Return the headers to send besides those of these names.
+def default_headers(names: Collection[str], *, gzip: bool = False) -> dict[str, str]:
+    """Return the headers to send besides those of these names. gzip: whether the answer may be compressed.
 
     Raises: ValueError for a name that a caller may not set.
     """
@@ -28,4 +31,30 @@ def default_headers(names: Collection[str]) -> dict[str, str]:
         if not _NAME.fullmatch(name) or name.lower() in _OURS:
             raise ValueError(f"The header {name!r} cannot be set.")
     defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
-    return {"Accept-Encoding": "identity", **defaults}
+    return {"Accept-Encoding": ACCEPT_ENCODING[gzip], **defaults}
+
+
+def parsed_headers(lines: Iterable[bytes]) -> CaseInsensitiveDict[str]:
+    """Return the headers of an answer, as `joined_headers` does.
+
+    lines: as received, of informational answers before the final one, too, and of trailers, which are left out.
+    """
+    found: list[tuple[str, str]] = []
+    complete = False
+    for line in lines:
+        if line.startswith(b"HTTP/"):
+            found, complete = [], False
+        elif not line.strip():
+            complete = True
+        elif not complete and b":" in line:
+            name, _, value = line.decode("latin-1").partition(":")
+            found.append((name.strip(), value))
+    return joined_headers(found)
+
+
+def joined_headers(pairs: Iterable[tuple[str, str]]) -> CaseInsensitiveDict[str]:
+    """Return headers by name, in any case; values of a name that comes again are joined by ", " (RFC 9110, 5.3)."""
+    found: CaseInsensitiveDict[str] = CaseInsensitiveDict()
+    for name, value in pairs:
+        found[name] = f"{found[name]}, {value.strip()}" if name in found else value.strip()
+    return found

@@ -10,6 +10,7 @@ import http.client
 import io
 import json as json_format
 import ssl
+import zlib
 from collections.abc import Mapping
 from contextlib import closing
 from time import monotonic
@@ -17,13 +18,13 @@ from typing import Any, NamedTuple
 
 import requests
 from requests.adapters import BaseAdapter
-from requests.structures import CaseInsensitiveDict
 
 from explain.facts import Fact
 from outbound.addresses import AllowList
 from outbound.endpoints import EndpointError, parse_endpoint
-from outbound.headers import check_values, default_headers
-from outbound.transfer import Limits, OutboundError, shown
+from outbound.headers import check_values, default_headers, joined_headers
+from outbound.inflating import ENCODINGS, inflated
+from outbound.transfer import Limits, Options, OutboundError, check_options, shown
 from outbound.wire import Transport, Wire
 
 DEADLINE_S = 10.0
@@ -31,6 +32,7 @@ MOST_BYTES = 64 * 1024
 MOST_HEADER_BYTES = 32 * 1024
 # Of http.client, which has no name for it.
 MOST_HEADERS = 100
+TRANSFER_ENCODINGS = frozenset({"", "chunked", "identity"})
 
 
 class Answer(NamedTuple):
@@ -58,19 +60,22 @@ def call(  # noqa: PLR0913  (as of requests.request; all but two by name)
     deadline_s: float = DEADLINE_S,
     most_bytes: int = MOST_BYTES,
     whole: bool = True,
+    gzip: bool = False,
 ) -> Answer:
     """Send one request, once, and wait for its answer.
 
     Args:
+        method: one of METHODS.
         allow: addresses that may be called although they are not public.
         body, json: what to send, one of both.
         deadline_s: for everything: DNS, connecting, TLS, sending, until the last byte.
-        most_bytes: of the answer's body.
+        most_bytes: of the answer's body, as received and inflated.
         whole: whether an answer counts only with its whole body. False: the status is the answer, and `body` what
             came of it within the limits; nothing of an encoded one.
+        gzip: whether the answer may be compressed (gzip or deflate).
 
     Raises: OutboundError, which is meant for users, and names the host alone: no path, no header; ValueError for
-        invalid headers.
+        invalid headers and methods.
     """
     try:
         endpoint = parse_endpoint(url)
@@ -81,12 +86,14 @@ def call(  # noqa: PLR0913  (as of requests.request; all but two by name)
         body = json_format.dumps(json).encode()
         if "content-type" not in {name.lower() for name in given}:
             given["Content-Type"] = "application/json"
+    options = Options(method, body or b"", gzip)
+    check_options(options)
     request = requests.PreparedRequest()
     request.prepare_method(method)
     request.url = endpoint.url  # as it was checked: requests would normalize the path, which may be signed
-    request.prepare_headers(_checked(given))
+    request.prepare_headers(_checked(given, gzip=gzip))
     request.prepare_body(body, None)
-    guard = Guard(allow, Limits(deadline_s, most_bytes, MOST_HEADER_BYTES), whole=whole)
+    guard = Guard(allow, Limits(deadline_s, most_bytes, MOST_HEADER_BYTES), options, whole=whole)
     with _Session() as session:
         session.trust_env = False
         session.mount("http://", guard)
@@ -103,9 +110,9 @@ class _Session(requests.Session):
 class Guard(BaseAdapter):
     """The transport adapter of one request. Ignores requests' own settings for time, proxies and certificates."""
 
-    def __init__(self, allow: AllowList, limits: Limits, *, whole: bool = True) -> None:
+    def __init__(self, allow: AllowList, limits: Limits, options: Options, *, whole: bool = True) -> None:
         super().__init__()
-        self.allow, self.limits, self.whole = allow, limits, whole
+        self.allow, self.limits, self.options, self.whole = allow, limits, options, whole
         self.elapsed_ms = 0.0
         self.remote_ip = ""
 
@@ -117,7 +124,7 @@ class Guard(BaseAdapter):
             begun = monotonic()
             transport: Transport = wire.encrypted() if endpoint.scheme == "https" else wire
             wire.waiting = "answer"
-            exchange = _Exchange(wire, transport, request, whole=self.whole)
+            exchange = _Exchange(wire, transport, request, whole=self.whole, gzip=self.options.gzip)
             try:
                 response = exchange.response()
             except OutboundError as error:
@@ -133,8 +140,10 @@ class Guard(BaseAdapter):
 class _Exchange:
     """A request and its answer on a connection; what goes wrong becomes an OutboundError."""
 
-    def __init__(self, wire: Wire, transport: Transport, request: requests.PreparedRequest, *, whole: bool) -> None:
-        self.wire, self.request, self.whole = wire, request, whole
+    def __init__(
+        self, wire: Wire, transport: Transport, request: requests.PreparedRequest, *, whole: bool, gzip: bool
+    ) -> None:
+        self.wire, self.request, self.whole, self.gzip = wire, request, whole, gzip
         self.connection = _Connection(wire, transport)
         self.unsent = False
 
@@ -146,7 +155,7 @@ class _Exchange:
             raise self._unreadable(error) from None
         made = requests.Response()
         made.status_code, made.reason = answer.status, answer.reason
-        made.headers = CaseInsensitiveDict(answer.getheaders())
+        made.headers = joined_headers(answer.getheaders())
         made.request, made.url = self.request, self.request.url or ""
         made.raw = io.BytesIO(self._body(answer))
         return made
@@ -164,19 +173,46 @@ class _Exchange:
 
     def _body(self, answer: http.client.HTTPResponse) -> bytes:
         body = bytearray()
+        encoding = ""
         try:
+            encoding = self._encoding(answer)
             self._read(answer, body)
+            if encoding:
+                return self._inflated(answer, bytes(body), encoding)
         except OutboundError:
             if self.whole:
                 raise
+            if encoding:
+                return b""
         return bytes(body[: self.wire.limits.max_bytes])
+
+    def _encoding(self, answer: http.client.HTTPResponse) -> str:
+        """Return how the body is compressed, "" if it is not. Raises OutboundError for what was not asked for."""
+        headers = joined_headers(answer.getheaders())
+        content, transfer = (headers.get(f"{kind}-Encoding", "").lower() for kind in ("Content", "Transfer"))
+        accepted = {"", "identity", *(ENCODINGS if self.gzip else ())}
+        for encoding, known in (content, accepted), (transfer, TRANSFER_ENCODINGS):
+            if encoding not in known:
+                raise self.wire.unusable("protocol", Fact("unwanted_encoding", {"encoding": repr(encoding[:40])}))
+        return content if content in ENCODINGS else ""
+
+    def _inflated(self, answer: http.client.HTTPResponse, body: bytes, encoding: str) -> bytes:
+        most = self.wire.limits.max_bytes
+        try:
+            whole = inflated(body, encoding, most)
+        except zlib.error:
+            raise self.wire.unusable("protocol", Fact("bad_encoding")) from None
+        if len(whole) > most:
+            raise self._body_too_large(answer)
+        return whole
+
+    def _body_too_large(self, answer: http.client.HTTPResponse) -> OutboundError:
+        content_type = shown(answer.headers.get("Content-Type", ""))
+        problem = Fact("large_body", {"bytes": self.wire.limits.max_bytes})
+        return self.wire.unusable("too_large", problem, content_type=content_type)
 
     def _read(self, answer: http.client.HTTPResponse, body: bytearray) -> None:
         most = self.wire.limits.max_bytes
-        for name, usual in ("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked"):
-            encoding = answer.headers.get(name, "").strip().lower()
-            if encoding not in ("", usual, "identity"):
-                raise self.wire.unusable("protocol", Fact("unwanted_encoding", {"encoding": repr(encoding[:40])}))
         try:
             # A body that is announced as too large is not waited for, unless a part of it is of use.
             while len(body) <= most and (not self.whole or (answer.length or 0) <= most - len(body)):
@@ -185,8 +221,7 @@ class _Exchange:
                     break
                 body += piece
             else:
-                content_type = shown(answer.headers.get("Content-Type", ""))
-                raise self.wire.unusable("too_large", Fact("large_body", {"bytes": most}), content_type=content_type)
+                raise self._body_too_large(answer)
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from None
         if answer.length:
@@ -299,6 +334,6 @@ class _Stream(io.RawIOBase):
         return len(data)
 
 
-def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+def _checked(headers: Mapping[str, str], *, gzip: bool) -> dict[str, str]:
     check_values(headers)
-    return {name: value.strip() for name, value in headers.items()} | default_headers(headers)
+    return {name: value.strip() for name, value in headers.items()} | default_headers(headers, gzip=gzip)

@@ -1,8 +1,10 @@
-"""One GET of `outbound.fetcher.Fetcher`: a reusable libcurl handle with guards, and failures as facts."""
+"""One request of `outbound.fetcher.Fetcher`: a reusable libcurl handle with guards, and failures as facts."""
 
 import os
 import socket
 import struct
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import certifi
@@ -12,6 +14,8 @@ from explain.errors import ExplainedError
 from explain.facts import Fact
 from outbound.addresses import AllowList, refusal
 from outbound.endpoints import Endpoint
+from outbound.headers import parsed_headers
+from outbound.inflating import ENCODINGS, inflated
 from outbound.system_errors import problem_of
 
 # CURLE_TOO_LARGE, which pycurl does not define: libcurl's limits on headers (5,000 of them, 100 KB each).
@@ -20,8 +24,9 @@ E_TOO_LARGE = 100
 # Chunk extensions, empty TLS records and the like are neither headers nor body, so libcurl passes them to no callback.
 # But it reports progress each time it has read something; a usual answer takes 8 reports.
 UNSUSPICIOUS_REPORTS = 12
-# In pieces of a byte, few bytes cost much time.
+# In pieces of a byte, few bytes cost much time: each piece costs a call of the system. Larger answers come in more.
 MAX_REPORTS = 1000
+USUAL_PIECE_BYTES = 1024
 # Twice of it is what the kernel keeps unread of a connection.
 RECEIVE_BUFFER = 64 * 1024
 TCP_INFO_BYTES_RECEIVED = struct.Struct("128x Q")  # struct tcp_info of Linux
@@ -69,6 +74,12 @@ class Response(NamedTuple):
     content_type: str
     elapsed_ms: float
     remote_ip: str
+    header_lines: Sequence[bytes] = ()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers by name, in any case. They are parsed at each reading."""
+        return parsed_headers(self.header_lines)
 
 
 class Limits(NamedTuple):
@@ -82,6 +93,45 @@ class Limits(NamedTuple):
     def max_wire_bytes(self) -> int:
         """Return how much may be received in all: small chunks and TLS need a multiple of what they carry."""
         return 4 * (self.max_bytes + self.max_header_bytes)
+
+    @property
+    def max_pieces(self) -> int:
+        """Return in how many pieces an answer may come."""
+        return MAX_REPORTS + self.max_wire_bytes // USUAL_PIECE_BYTES
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# RFC 9110, 9.2.2: a server may have done what these ask for although its answer was lost.
+NOT_REPEATABLE = frozenset({"POST", "PATCH"})
+
+
+class Options(NamedTuple):
+    """What distinguishes a request from a plain GET.
+
+    gzip: the answer may be compressed.
+    """
+
+    method: str = "GET"
+    body: bytes = b""
+    gzip: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Return whether the request may be sent again, if the first sending was not answered."""
+        return self.method not in NOT_REPEATABLE
+
+    @property
+    def own_handle(self) -> bool:
+        """Return whether the request sets what a handle for plain requests must not keep."""
+        return self.method != "GET" or bool(self.body)
+
+
+def check_options(options: Options) -> None:
+    """Raise ValueError for options that no request can have."""
+    if options.method not in METHODS:
+        raise ValueError(f"The method {options.method!r} is not one of {', '.join(METHODS)}.")
+    if options.method == "HEAD" and options.body:
+        raise ValueError("A request with the method HEAD has no body.")
 
 
 def ca_file() -> str:
@@ -151,14 +201,16 @@ class Transfer:
         *,
         left_s: float,
         fresh: bool = False,
+        options: Options | None = None,
     ) -> None:
         """Set up the next request, to one of `addresses` if given. `fresh`: on a new connection."""
         self._endpoint = endpoint
+        self._options = options
         self._limits = limits
         self.addresses = addresses
         self.fresh = fresh
         self._suspects.discard(self)
-        self._lines.clear()
+        self._lines = []  # the last one belongs to the answer
         self._body.clear()
         self._header_bytes = self._reports = 0
         self._received_before: int | None = None
@@ -178,6 +230,22 @@ class Transfer:
             pins = [f"+{endpoint.host}:{endpoint.port}:{','.join(addresses)}"] if addresses else []
             setopt(pycurl.RESOLVE, pins)
             self._pinned = bool(pins)
+        if options is not None and options.own_handle:
+            self._set_method(options, headers)
+
+    def _set_method(self, options: Options, headers: list[str]) -> None:
+        setopt = self.easy.setopt
+        method, body, _ = options
+        if method == "HEAD":
+            setopt(pycurl.NOBODY, 1)
+            setopt(pycurl.MAXFILESIZE_LARGE, 0)  # the length of a body that is not sent
+            return
+        if body or method in ("POST", "PUT", "PATCH"):
+            setopt(pycurl.POSTFIELDS, body)
+            # No waiting for 100 Continue, and no type but the caller's.
+            named = any(line[:13].lower() == "content-type:" for line in headers)
+            setopt(pycurl.HTTPHEADER, [*headers, "Expect:"] if named else [*headers, "Expect:", "Content-Type:"])
+        setopt(pycurl.CUSTOMREQUEST, method)
 
     def close(self) -> None:
         """Give the handle back to libcurl. It must not be in use."""
@@ -230,9 +298,14 @@ class Transfer:
         complete, encoding = self._read_headers()
         if not complete:
             return self._unusable("protocol", Fact(_BROKEN_CODES[pycurl.E_PARTIAL_FILE]))
-        if encoding not in ("", "identity"):
-            return self._unusable("protocol", Fact("unwanted_encoding", {"encoding": repr(encoding[:40])}))
         body = b"".join(self._body)
+        if encoding not in ("", "identity"):
+            if self._options is None or not self._options.gzip or encoding not in ENCODINGS:
+                return self._unusable("protocol", Fact("unwanted_encoding", {"encoding": repr(encoding[:40])}))
+            try:
+                body = inflated(body, encoding, self._limits.max_bytes)
+            except zlib.error:
+                return self._unusable("protocol", Fact("bad_encoding"))
         if len(body) > self._limits.max_bytes:
             return self._body_too_large()
         return Response(
@@ -241,18 +314,19 @@ class Transfer:
             self._content_type(),
             getinfo(pycurl.TOTAL_TIME) * 1000,
             getinfo(pycurl.PRIMARY_IP),
+            self._lines,
         )
 
     def _read_headers(self) -> tuple[bool, str]:
-        """Return whether the headers of the final answer are complete, and its encoding."""
+        """Return whether the headers of the final answer are complete, and its encodings."""
         complete, encoding = False, ""
         for line in reversed(self._lines):
             if line in (b"\r\n", b"\n"):
                 complete = True
             elif line.startswith(b"HTTP/"):  # before it are informational answers
                 break
-            elif not encoding and line[:17].lower() == b"content-encoding:":
-                encoding = line[17:].strip().decode("latin-1").lower()
+            elif line[:17].lower() == b"content-encoding:":
+                encoding = ", ".join(filter(None, (line[17:].strip().decode("latin-1").lower(), encoding)))
         return complete, encoding
 
     def failure(self, code: int, text: str) -> OutboundError | None:
@@ -266,7 +340,7 @@ class Transfer:
     def excess(self) -> OutboundError | None:
         """Return the error of a transfer that has received more than any answer may need, or in too many pieces."""
         getinfo = self.easy.getinfo
-        if self._reports > MAX_REPORTS:
+        if self._reports > self._limits.max_pieces:
             return self._unusable("too_large", Fact("many_pieces"))
         received = bytes_received(getinfo(pycurl.ACTIVESOCKET))
         if self._received_before is None:

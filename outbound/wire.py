@@ -14,10 +14,7 @@ from outbound.addresses import AllowList, refusal
 from outbound.endpoints import Endpoint
 from outbound.resolver import addresses_of
 from outbound.system_errors import problem_of
-from outbound.transfer import MAX_REPORTS, RECEIVE_BUFFER, Limits, OutboundError, Waiting, ca_file, timed_out
-
-# Each piece costs a call of the system. Larger answers come in more of them.
-USUAL_PIECE_BYTES = 1024
+from outbound.transfer import RECEIVE_BUFFER, Limits, OutboundError, Waiting, ca_file, timed_out
 
 
 class Transport(Protocol):
@@ -43,7 +40,6 @@ class Wire:
         self.ended = False  # by the other side
         self._deadline = monotonic() + limits.timeout_s
         self._received = self._pieces = 0
-        self._most_pieces = MAX_REPORTS + limits.max_wire_bytes // USUAL_PIECE_BYTES
         self._socket: socket.socket | None = None
 
     def connect(self, allow: AllowList) -> None:
@@ -83,7 +79,7 @@ class Wire:
         self._received += len(data)
         if self._received > self.limits.max_wire_bytes:
             raise self.unusable("too_large", Fact("large_answer", {"bytes": self.limits.max_wire_bytes}))
-        if self._pieces > self._most_pieces:
+        if self._pieces > self.limits.max_pieces:
             raise self.unusable("too_large", Fact("many_pieces"))
         return data
 

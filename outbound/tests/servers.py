@@ -15,6 +15,8 @@ from outbound.session import call
 
 LOCAL = AllowList.parse("127.0.0.0/8, ::1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+# Options of `Fetcher.get`; the others are those of Fetcher.
+OF_GET = ("headers", "timeout_s", "max_bytes", "method", "body", "gzip")
 T = TypeVar("T")
 Answer = Callable[["Server", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Scenario = Callable[["Server", Fetcher], Awaitable[T]]
@@ -48,7 +50,7 @@ class Server:
         return head
 
     def header(self, index: int, name: str) -> list[str]:
-        lines = self.requests[index].decode().split("\r\n")
+        lines = self.requests[index].decode("latin-1").split("\r\n")
         return [line.partition(": ")[2] for line in lines if line.lower().startswith(f"{name.lower()}:")]
 
 
@@ -113,7 +115,7 @@ def fetch(
     server: Server, path: str = "/", *, host: str = "127.0.0.1", scheme: str = "http", port: int = 0, **options: Any
 ) -> Response:
     """Send one request, to the server's port where no other is given. options: of Fetcher, and of its `get`."""
-    get = {name: options.pop(name) for name in ("headers", "timeout_s", "max_bytes") if name in options}
+    get = {name: options.pop(name) for name in OF_GET if name in options}
     return play(
         server,
         lambda s, f: f.get(f"{scheme}://{host}:{port or s.port}{path}", **{"headers": {}, **get}),
