@@ -15,7 +15,10 @@ def size(count: float, language: Language) -> str:
 
 
 FAILURES = {
-    "blocked": _("{host} may not be called: {problem}. An operator can let it through with SEQPULSE_OUTBOUND_ALLOW."),
+    "blocked": _(
+        "{host} may not be called: {problem}. An operator can let it through with SEQPULSE_OUTBOUND_ALLOW. It takes "
+        "networks and names, and is set before SeqPulse starts: SEQPULSE_OUTBOUND_ALLOW=127.0.0.0/8,10.0.0.0/8 make run"
+    ),
     "dns": _("the name {host} could not be resolved: {problem}"),
     "refused": _("could not connect to {host}: {problem}"),
     "timeout": _("no complete answer from {host} within {seconds:number} s ({phase:waiting})"),

@@ -10,10 +10,13 @@ import pytest
 import requests
 import structlog
 from django.db import OperationalError
+from django.http import HttpResponse
+from django.test import RequestFactory
 
 from deployments.tracing import public_ids
 from scheduler.tracing import announce_names, names_of
 from seqpulse.observability.logging import redact_event
+from seqpulse.observability.request_logging import LogMiddleware
 from tests.processes import Installation, live_installation, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -126,6 +129,22 @@ def test_secrets_are_masked_by_key_and_by_value(event: dict[str, Any], hidden: s
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("path", "status", "lines"),
+    [
+        ("/static/seqpulse.css", 200, 0),
+        ("/static/seqpulse.css", 304, 0),
+        ("/static/x", 404, 1),
+        ("/dashboard/", 200, 2),
+    ],
+)
+def test_static_files_that_are_served_are_not_logged(rf: RequestFactory, path: str, status: int, lines: int) -> None:
+    with structlog.testing.capture_logs() as logs:
+        LogMiddleware(lambda request: HttpResponse(status=status))(rf.get(path))
+    assert len(logs) == lines
+    assert structlog.contextvars.get_contextvars() == {}
+
+
 def test_names_that_cannot_be_found_out_lose_no_job() -> None:
     def away(ids: Any) -> Any:
         raise OperationalError("connection refused")

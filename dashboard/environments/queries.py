@@ -12,12 +12,22 @@ from django.utils import timezone
 from analysis.judge.types import METRICS
 from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, with_verdict
 from dashboard.environments.chart import Frame, Mark, Marker, Timeline, Zone, markers_of, timelines, x_ticks, zones
-from dashboard.environments.series import LARGEST, ORIGIN, Bucket, Level, Range, begin_of, rows_of
+from dashboard.environments.series import (
+    DEFAULT_RANGE,
+    LARGEST,
+    ORIGIN,
+    RANGES,
+    Bucket,
+    Level,
+    Range,
+    begin_of,
+    rows_of,
+)
 from dashboard.labels import status_of
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
 from metrics.baseline import latest_jobs
-from metrics.models import ALWAYS_KNOWN, Phase
+from metrics.models import ALWAYS_KNOWN, MetricSample, Phase
 from projects.models import Environment, ExcludedWindow
 from projects.policy import LIMITED_METRICS, FixedPolicy, Policy
 from scheduler.health import health
@@ -115,6 +125,17 @@ def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage
         policy=policy,
         collecting=None if buckets or not environment.effective_baseline_interval_s else collecting(environment),
     )
+
+
+def shortest_range(environment: Environment) -> Range:
+    """Return the shortest range with samples, DEFAULT_RANGE where there are none. One query."""
+    now = timezone.now()
+    rows = MetricSample.objects.complete().filter(environment=environment, collected_at__gte=now - RANGES[-1].span)
+    latest = rows.order_by("-collected_at").values_list("collected_at", flat=True).first()
+    if latest is None:
+        return DEFAULT_RANGE
+    # As `buckets_of` reads it: whole buckets only.
+    return next((one for one in RANGES if latest > now - one.span + timedelta(seconds=one.bucket_s)), RANGES[-1])
 
 
 def collecting(environment: Environment) -> Collecting:

@@ -55,7 +55,8 @@ class EndpointField(forms.CharField):
 class NewProjectForm(forms.Form):
     """A project with its first environment, in one of the offered teams.
 
-    Without a team, `team_name` replaces `team`: the user's first project creates their team.
+    Without a team, `team_name` replaces `team`: the user's first project creates their team. Who is in none of
+    the teams (a superuser) may choose one of them or name a new one.
     """
 
     team = forms.ModelChoiceField(label=_("Team"), queryset=Team.objects.none(), empty_label=None)
@@ -77,16 +78,26 @@ class NewProjectForm(forms.Form):
 
     def __init__(self, teams: Any, user: User, data: Any = None) -> None:
         super().__init__(data)
-        first = teams.first()
+        fields: dict[str, Any] = self.fields
+        own = teams.filter(memberships__user=user).first()
+        owner = user.get_full_name() or user.get_username()
+        fields["team_name"].initial = (_("Team of %(name)s") % {"name": owner})[:LONGEST_NAME]
+        fields["team"].queryset, fields["team"].initial = teams, own
         # When submitted again, the form of a first project stays one.
-        if first is None or "team_name" in self.data:
-            del self.fields["team"]
-            owner = user.get_full_name() or user.get_username()
-            self.fields["team_name"].initial = (_("Team of %(name)s") % {"name": owner})[:LONGEST_NAME]
+        if not teams.exists() or ("team_name" in self.data and "team" not in self.data):
+            del fields["team"]
+        elif own is not None:
+            del fields["team_name"]
         else:
-            del self.fields["team_name"]
-            field: Any = self.fields["team"]
-            field.queryset, field.initial = teams, first
+            fields["team"].empty_label, fields["team"].required = _("A new team"), False
+            fields["team_name"].required = False
+            fields["team_name"].label = _("Name of the new team")
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        if "team" in self.fields and "team" not in self.errors and not data.get("team") and not data.get("team_name"):
+            self.add_error("team_name", _("A new team needs a name."))
+        return data
 
 
 class ProjectForm(forms.Form):

@@ -33,7 +33,7 @@ from dashboard.projects.secrets import api_key, hmac_secret, shown_once
 from dashboard.projects.snippets import ENDPOINTS, PIPELINES, Values, written
 from outbound.fetcher import parse_endpoint
 from projects.freezing import announced_to
-from projects.models import Project
+from projects.models import ApiKey, Project
 from projects.services import NewProject, create_project_in
 
 LONGEST_SEARCH = 100
@@ -81,7 +81,7 @@ def new(request: HttpRequest) -> HttpResponse:
                 )
             warn_of_guard(request, made.environment)
             return made_known(request, made)
-    return render(request, "dashboard/projects/project_new.html", {"form": form, "one_team": teams.count() == 1})
+    return render(request, "dashboard/projects/project_new.html", {"form": form})
 
 
 def made_already(request: HttpRequest, user: User, name: str) -> HttpResponse:
@@ -140,6 +140,7 @@ def integration(request: HttpRequest, found: Project, actions: Actions) -> HttpR
         "environments": environments,
         "chosen": chosen,
         "actions": actions,
+        "newest_key": ApiKey.objects.usable().filter(project=found).order_by("-pk").first(),
     }
     if chosen is not None:
         values = Values(

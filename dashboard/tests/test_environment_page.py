@@ -197,6 +197,18 @@ def test_the_table_holds_what_the_charts_show(browser_of, environment):
     assert "2 42.0 req/s (42.0 req/s – 42.0 req/s) 200 ms (100 ms – 300 ms)" in words(row)
 
 
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [(None, "24h"), (timedelta(minutes=50), "1h"), (timedelta(hours=2), "6h"), (timedelta(days=3), "7d")],
+)
+def test_it_opens_at_the_shortest_range_with_samples(browser_of, environment, age, expected):
+    if age is not None:
+        store([make_row(environment, timezone.now() - one) for one in (age, timedelta(days=6))])
+    [current] = elements(browser_of.get(path_of(environment)), ".tabs [aria-current]")
+    assert current.get("href").endswith(f"?range={expected}")
+    assert elements(browser_of.get(path_of(environment), {"range": "30d"}), '.tabs [href$="30d"][aria-current]')
+
+
 def test_the_page_says_where_samples_are_kept_for_less_than_the_range(browser_of, environment):
     sample(environment, timedelta(minutes=1))
     assert "are kept for 7 days" in words(show(browser_of, environment, "30d"))

@@ -168,6 +168,27 @@ def test_the_first_project_of_a_user_without_a_team_makes_the_team(browser_of, u
     assert 'name="team_name"' not in browser_of.get(NEW).content.decode()
 
 
+def test_who_is_in_no_team_chooses_one_or_names_a_new_one(browser_of, user):
+    project = make_project()
+    User.objects.filter(pk=user.pk).update(is_superuser=True)
+    page = browser_of.get(NEW)
+    assert [one.text for one in elements(page, "select[name=team] option")] == ["A new team", project.team.name]
+    filled = {"name": "search", "environment": "prod", "endpoint": ""}
+    shows(browser_of.post(NEW, {**filled, "team": "", "team_name": " "}), "A new team needs a name.")
+    shows(browser_of.post(NEW, {**filled, "team": "999999", "team_name": "x"}), "Select a valid choice")
+    assert not Project.objects.filter(name="search").exists()
+    browser_of.post(NEW, {**filled, "team": project.team.pk, "team_name": "Team of ada"})
+    assert Project.objects.get(name="search").team == project.team
+    browser_of.post(NEW, {**filled, "name": "mail", "team": "", "team_name": "Mail"})
+    assert Project.objects.get(name="mail").team.memberships.get(role=Role.OWNER).user == user
+
+
+def test_who_is_in_one_team_sees_it(browser_of, project):
+    page = as_role(make_environment(project=project), Role.OWNER).get(NEW)
+    assert [one.text for one in elements(page, "select[name=team] option[selected]")] == [project.team.name]
+    assert not elements(page, "[name=team_name]")
+
+
 def test_a_first_project_that_is_refused_makes_no_team(browser_of):
     assert "only http and https are allowed" in words(first_project(browser_of, endpoint="ftp://nowhere"))
     assert not Team.objects.exists()

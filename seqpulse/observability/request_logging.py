@@ -5,11 +5,12 @@ import time
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
 from django.dispatch import receiver
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares import RequestMiddleware
 from django_structlog.signals import bind_extra_request_finished_metadata
-from structlog.contextvars import bind_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from common.database_state import state_of
 from seqpulse.observability.http_metrics import BEGAN, view_of
@@ -22,6 +23,23 @@ class LogMiddleware(RequestMiddleware):
         """Log the exception that is being handled."""
         if state_of(sys.exc_info()[1]) is None:
             super().process_got_request_exception(sender, request, **kwargs)
+
+    def prepare(self, request: HttpRequest) -> None:
+        if is_static(request):
+            bind_contextvars(request_id=str(uuid4()))
+        else:
+            super().prepare(request)
+
+    def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
+        """Log the request, but not static files that are served: each page has many."""
+        if is_static(request) and response.status_code < 400:
+            clear_contextvars()
+        else:
+            super().handle_response(request, response)
+
+
+def is_static(request: HttpRequest) -> bool:
+    return request.path.startswith(settings.STATIC_URL)
 
 
 class ApiLogMiddleware(LogMiddleware):
