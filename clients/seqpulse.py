@@ -417,10 +417,14 @@ def ask(
 
 
 class Build(NamedTuple):
-    """A run of a pipeline: which CI system, and the fields of trigger that it knows."""
+    """A run of a pipeline: which CI system, and the fields of trigger that it knows.
+
+    started_by: who started it, the author of a commit of which nothing says who wrote it.
+    """
 
     system: str
     fields: Dict[str, str]
+    started_by: str = ""
 
 
 def joined(*parts: Optional[str]) -> str:
@@ -432,6 +436,10 @@ def branch_of(ref: str) -> str:
     return re.sub(r"^refs/(heads|tags)/|^origin/", "", ref)
 
 
+# Each reads what the documentation describes, named above it. "started_by": see Build.
+
+
+# https://docs.github.com/en/actions/reference/workflows-and-actions/variables
 def github(env: Dict[str, str]) -> Dict[str, str]:
     commit: Json = {}
     # Without the file git says what the commit is.
@@ -448,22 +456,27 @@ def github(env: Dict[str, str]) -> Dict[str, str]:
         "commit_message": str(commit.get("message") or ""),
         "author": str(part(commit, "author").get("name") or ""),
         "committed_at": str(commit.get("timestamp") or ""),
+        "started_by": env.get("GITHUB_TRIGGERING_ACTOR") or env.get("GITHUB_ACTOR", ""),
         "url": f"{site}/actions/runs/{run}/attempts/{attempt}" if run else "",
     }
 
 
+# https://docs.gitlab.com/ci/variables/predefined_variables/
 def gitlab(env: Dict[str, str]) -> Dict[str, str]:
     return {
         "idempotency_key": env.get("CI_JOB_ID", ""),
         "branch": env.get("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME") or env.get("CI_COMMIT_REF_NAME", ""),
         "commit_sha": env.get("CI_COMMIT_SHA", ""),
         "commit_message": env.get("CI_COMMIT_MESSAGE") or env.get("CI_COMMIT_TITLE", ""),
-        "author": re.sub(r"\s*<[^>]*>\s*$", "", env.get("CI_COMMIT_AUTHOR", "")) or env.get("GITLAB_USER_LOGIN", ""),
+        "author": re.sub(r"\s*<[^>]*>\s*$", "", env.get("CI_COMMIT_AUTHOR", "")),
+        "started_by": env.get("GITLAB_USER_NAME") or env.get("GITLAB_USER_LOGIN", ""),
         "committed_at": env.get("CI_COMMIT_TIMESTAMP", ""),
         "url": env.get("CI_JOB_URL") or env.get("CI_PIPELINE_URL", ""),
     }
 
 
+# https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment-variables and /env-vars.html of each Jenkins;
+# GIT_… are of the git plugin, CHANGE_… of multibranch projects, RUN_DISPLAY_URL of the display URL plugin
 def jenkins(env: Dict[str, str]) -> Dict[str, str]:
     return {
         "idempotency_key": env.get("BUILD_TAG") or env.get("BUILD_URL", ""),
@@ -474,16 +487,19 @@ def jenkins(env: Dict[str, str]) -> Dict[str, str]:
     }
 
 
+# https://circleci.com/docs/reference/variables/
 def circleci(env: Dict[str, str]) -> Dict[str, str]:
     fallback = joined(env.get("CIRCLE_WORKFLOW_ID"), env.get("CIRCLE_BUILD_NUM"))
     return {
         "idempotency_key": env.get("CIRCLE_WORKFLOW_JOB_ID") or fallback,
         "branch": env.get("CIRCLE_BRANCH") or env.get("CIRCLE_TAG", ""),
         "commit_sha": env.get("CIRCLE_SHA1", ""),
+        "started_by": env.get("CIRCLE_USERNAME", ""),
         "url": env.get("CIRCLE_BUILD_URL", ""),
     }
 
 
+# https://support.atlassian.com/bitbucket-cloud/docs/variables-and-secrets/
 def bitbucket(env: Dict[str, str]) -> Dict[str, str]:
     origin = env.get("BITBUCKET_GIT_HTTP_ORIGIN", "")
     if not re.match(r"https?://", origin):
@@ -498,20 +514,30 @@ def bitbucket(env: Dict[str, str]) -> Dict[str, str]:
     }
 
 
+# https://learn.microsoft.com/azure/devops/pipelines/build/variables; of classic releases, whose BUILD_… are those of an
+# artifact: https://learn.microsoft.com/azure/devops/pipelines/release/variables. Neither has BUILD_SOURCEVERSIONAUTHOR,
+# but Microsoft's own tasks read it (github.com/microsoft/azure-pipelines-tasks)
 def azure(env: Dict[str, str]) -> Dict[str, str]:
     site = env.get("SYSTEM_COLLECTIONURI") or env.get("SYSTEM_TEAMFOUNDATIONCOLLECTIONURI", "")
     project, build = urllib.parse.quote(env.get("SYSTEM_TEAMPROJECT", "")), env.get("BUILD_BUILDID", "")
     attempt = f"{env.get('SYSTEM_STAGEATTEMPT') or '1'}.{env.get('SYSTEM_JOBATTEMPT') or '1'}"
+    key, page = joined(build, attempt), f"{site.rstrip('/')}/{project}/_build/results?buildId={build}"
+    if env.get("RELEASE_RELEASEID"):
+        # A stage that is deployed again has the same release, and another attempt.
+        key = joined(f"release-{env['RELEASE_RELEASEID']}", env.get("RELEASE_ATTEMPTNUMBER") or "1")
+        page = env.get("RELEASE_RELEASEWEBURL", "")
     return {
-        "idempotency_key": joined(build, attempt),
+        "idempotency_key": key,
         "branch": env.get("SYSTEM_PULLREQUEST_SOURCEBRANCH") or env.get("BUILD_SOURCEBRANCH", ""),
         "commit_sha": env.get("BUILD_SOURCEVERSION", ""),
         "commit_message": env.get("BUILD_SOURCEVERSIONMESSAGE", ""),
-        "author": env.get("BUILD_SOURCEVERSIONAUTHOR") or env.get("BUILD_REQUESTEDFOR", ""),
-        "url": f"{site.rstrip('/')}/{project}/_build/results?buildId={build}" if site and build else "",
+        "author": env.get("BUILD_SOURCEVERSIONAUTHOR", ""),
+        "started_by": env.get("RELEASE_DEPLOYMENT_REQUESTEDFOR") or env.get("BUILD_REQUESTEDFOR", ""),
+        "url": page if page.startswith("http") else "",
     }
 
 
+# https://buildkite.com/docs/pipelines/configure/environment-variables
 def buildkite(env: Dict[str, str]) -> Dict[str, str]:
     commit, job = env.get("BUILDKITE_COMMIT", ""), env.get("BUILDKITE_JOB_ID", "")
     page = env.get("BUILDKITE_BUILD_URL", "")
@@ -520,11 +546,13 @@ def buildkite(env: Dict[str, str]) -> Dict[str, str]:
         "branch": env.get("BUILDKITE_BRANCH", ""),
         "commit_sha": "" if commit == "HEAD" else commit,
         "commit_message": env.get("BUILDKITE_MESSAGE", ""),
-        "author": env.get("BUILDKITE_BUILD_AUTHOR") or env.get("BUILDKITE_BUILD_CREATOR", ""),
+        "author": env.get("BUILDKITE_BUILD_AUTHOR", ""),
+        "started_by": env.get("BUILDKITE_BUILD_CREATOR", ""),
         "url": f"{page}#{job}" if page and job else page,
     }
 
 
+# https://docs.drone.io/pipeline/environment/reference/
 def drone(env: Dict[str, str]) -> Dict[str, str]:
     # A restarted build gets a number of its own.
     return {
@@ -537,26 +565,28 @@ def drone(env: Dict[str, str]) -> Dict[str, str]:
     }
 
 
-# The variable that identifies a CI system, and the words of its job's result, which finish takes without RESULT.
-SYSTEMS: Tuple[Tuple[str, str, Callable[[Dict[str, str]], Dict[str, str]], str], ...] = (
-    ("github", "GITHUB_ACTIONS", github, ""),
-    ("gitlab", "GITLAB_CI", gitlab, "CI_JOB_STATUS"),
-    ("circleci", "CIRCLECI", circleci, ""),
-    ("bitbucket", "BITBUCKET_BUILD_NUMBER", bitbucket, "BITBUCKET_EXIT_CODE"),
-    ("azure", "TF_BUILD", azure, "AGENT_JOBSTATUS"),
-    ("buildkite", "BUILDKITE", buildkite, "BUILDKITE_COMMAND_EXIT_STATUS"),
-    ("drone", "DRONE", drone, "DRONE_BUILD_STATUS"),
-    ("jenkins", "JENKINS_URL", jenkins, ""),
+# The variables that identify a CI system, and the words of its job's result, which finish takes without RESULT.
+SYSTEMS: Tuple[Tuple[str, Tuple[str, ...], Callable[[Dict[str, str]], Dict[str, str]], str], ...] = (
+    ("github", ("GITHUB_ACTIONS",), github, ""),
+    ("gitlab", ("GITLAB_CI",), gitlab, "CI_JOB_STATUS"),
+    ("circleci", ("CIRCLECI",), circleci, ""),
+    ("bitbucket", ("BITBUCKET_BUILD_NUMBER",), bitbucket, "BITBUCKET_EXIT_CODE"),
+    ("azure", ("TF_BUILD",), azure, "AGENT_JOBSTATUS"),
+    ("buildkite", ("BUILDKITE",), buildkite, "BUILDKITE_COMMAND_EXIT_STATUS"),
+    ("drone", ("DRONE",), drone, "DRONE_BUILD_STATUS"),
+    # JENKINS_URL is there only where an administrator has set it.
+    ("jenkins", ("JENKINS_URL", "JENKINS_HOME"), jenkins, ""),
 )
 
 
 def detect(env: Dict[str, str]) -> Build:
     """Return what the variables of the CI system say. Pure but for GitHub's file of the event."""
-    for name, mark, read, _ in SYSTEMS:
-        if env.get(mark, "").lower() not in ("", "false", "0"):
+    for name, marks, read, _ in SYSTEMS:
+        if any(env.get(mark, "").lower() not in ("", "false", "0") for mark in marks):
             found = read(env)
             found["branch"] = branch_of(found.get("branch", ""))
-            return Build(name, {field: text for field, text in found.items() if text})
+            started_by = found.pop("started_by", "")
+            return Build(name, {field: text for field, text in found.items() if text}, started_by)
     return Build("", {})
 
 
@@ -863,7 +893,11 @@ class Client:
         key = self.key()
         found = self.latest(idempotency_key=key) if key else ""
         if key and not found and self.options.command == "wait":
-            raise Failed(NO_VERDICT, "this pipeline has begun no deployment: call trigger first")
+            raise Failed(
+                NO_VERDICT,
+                f"no deployment was begun with this pipeline's key, {clean(key, 60)}: call trigger first, "
+                "or pass --deployment (an earlier attempt has another key)",
+            )
         found = found or self.latest()
         if not found:
             raise Failed(NO_VERDICT, "there is no deployment yet")
@@ -890,6 +924,8 @@ class Client:
         if options.build_url:
             given["url"] = options.build_url
         fields = commit_fields({**self.build.fields, **given})
+        if self.build.started_by:
+            fields.setdefault("author", self.build.started_by)
         # Without a CI system each call is an attempt of its own, and its repetition the same one.
         options.key = self.key() or f"local-{uuid.uuid4()}"
         body: Json = {**fields, "env": options.env, "idempotency_key": options.key, "wait_for_pre": True}
@@ -929,7 +965,12 @@ class Client:
         self.screen.note(self.server.page(deployment))
         keep(
             self.build.system,
-            {"deployment_id": deployment, "number": clean(answer.get("number"), 20)},
+            {
+                "deployment_id": deployment,
+                "number": clean(answer.get("number"), 20),
+                # Not "url": SEQPULSE_URL is the address of the server.
+                "deployment_url": self.server.page(deployment),
+            },
             self.options.dotenv,
         )
         return deployment, answer

@@ -26,6 +26,7 @@ SYSTEMS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "GITHUB_SERVER_URL": "https://github.com",
             "GITHUB_REPOSITORY": "acme/shop",
             "GITHUB_ACTOR": "ana",
+            "GITHUB_TRIGGERING_ACTOR": "bo",
         },
         {
             "idempotency_key": "1658821493-3",
@@ -42,6 +43,7 @@ SYSTEMS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "CI_COMMIT_SHA": SHA,
             "CI_COMMIT_MESSAGE": "Cache prices\n\nThey change once a day.",
             "CI_COMMIT_AUTHOR": "Ana Diaz <ana@example.com>",
+            "GITLAB_USER_NAME": "Bo",
             "CI_COMMIT_TIMESTAMP": "2026-11-30T12:00:00+01:00",
             "CI_JOB_URL": "https://gitlab.example/acme/shop/-/jobs/1234",
         },
@@ -76,6 +78,7 @@ SYSTEMS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "CIRCLE_WORKFLOW_JOB_ID": "a1b2",
             "CIRCLE_BRANCH": "main",
             "CIRCLE_SHA1": SHA,
+            "CIRCLE_USERNAME": "bo",
             "CIRCLE_BUILD_URL": "https://circleci.example/gh/acme/shop/17",
         },
         {
@@ -110,7 +113,8 @@ SYSTEMS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "BUILD_SOURCEBRANCH": "refs/heads/feature/x",
             "BUILD_SOURCEVERSION": SHA,
             "BUILD_SOURCEVERSIONMESSAGE": "Cache prices",
-            "BUILD_REQUESTEDFOR": "Ana Diaz",
+            "BUILD_SOURCEVERSIONAUTHOR": "Ana Diaz",
+            "BUILD_REQUESTEDFOR": "Bo",
             "SYSTEM_COLLECTIONURI": "https://dev.azure.com/acme/",
             "SYSTEM_TEAMPROJECT": "Web shop",
         },
@@ -133,6 +137,7 @@ SYSTEMS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "BUILDKITE_COMMIT": SHA,
             "BUILDKITE_MESSAGE": "Cache prices",
             "BUILDKITE_BUILD_AUTHOR": "Ana Diaz",
+            "BUILDKITE_BUILD_CREATOR": "Bo",
             "BUILDKITE_BUILD_URL": "https://buildkite.com/acme/shop/builds/17",
         },
         {
@@ -167,11 +172,55 @@ SYSTEMS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "": ({}, {}),
 }
+# Not the author of the commit: who pushed it, or started the run again.
+STARTED_BY = {"github": "bo", "gitlab": "Bo", "circleci": "bo", "azure": "Bo", "buildkite": "Bo"}
+# Other variables of the same systems, and what they change.
+VARIANTS: list[tuple[str, dict[str, str], dict[str, str]]] = [
+    ("github", {"GITHUB_HEAD_REF": "fix", "GITHUB_REF_NAME": "7/merge"}, {"branch": "fix"}),
+    ("gitlab", {"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "fix"}, {"branch": "fix"}),
+    ("jenkins", {"JENKINS_URL": "", "JENKINS_HOME": "/var/lib/jenkins"}, {}),
+    (
+        "jenkins",
+        {"BRANCH_NAME": "PR-7", "CHANGE_BRANCH": "fix", "CHANGE_AUTHOR": "ana"},
+        {"branch": "fix", "author": "ana"},
+    ),
+    ("circleci", {"CIRCLE_BRANCH": "", "CIRCLE_TAG": "v1"}, {"branch": "v1"}),
+    (
+        "circleci",
+        {"CIRCLE_WORKFLOW_JOB_ID": "", "CIRCLE_WORKFLOW_ID": "w", "CIRCLE_BUILD_NUM": "17"},
+        {"idempotency_key": "w-17"},
+    ),
+    ("bitbucket", {"BITBUCKET_BRANCH": "", "BITBUCKET_TAG": "v1"}, {"branch": "v1"}),
+    ("azure", {"SYSTEM_PULLREQUEST_SOURCEBRANCH": "refs/heads/fix"}, {"branch": "fix"}),
+    (
+        "azure",
+        {
+            "RELEASE_RELEASEID": "392",
+            "RELEASE_ATTEMPTNUMBER": "2",
+            "RELEASE_RELEASEWEBURL": "https://acme.visualstudio.com/f33/_release?releaseId=392&_a=release-summary",
+        },
+        {
+            "idempotency_key": "release-392-2",
+            "url": "https://acme.visualstudio.com/f33/_release?releaseId=392&_a=release-summary",
+        },
+    ),
+    ("buildkite", {"BUILDKITE_COMMIT": "HEAD"}, {"commit_sha": ""}),
+    ("drone", {"DRONE_COMMIT_AUTHOR_NAME": ""}, {"author": "ana"}),
+]
 
 
 def test_each_ci_system_says_which_run_of_which_commit_it_is() -> None:
     for system, (variables, expected) in SYSTEMS.items():
-        assert client.detect(variables) == (system, expected), system
+        found = client.detect(variables)
+        assert (found.system, found.fields) == (system, expected), system
+        assert found.started_by == STARTED_BY.get(system, ""), system
+
+
+def test_pull_requests_tags_and_releases_are_read_where_the_system_says_them() -> None:
+    for system, changed, differing in VARIANTS:
+        variables, usual = SYSTEMS[system]
+        expected = {name: text for name, text in {**usual, **differing}.items() if text}
+        assert client.detect({**variables, **changed})[:2] == (system, expected), changed
 
 
 def test_another_attempt_has_another_key() -> None:

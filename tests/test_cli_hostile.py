@@ -280,6 +280,17 @@ def test_options_are_the_fields_of_the_call(server: Server, call: Any, tmp_path:
     assert server.bodies == [expected]
 
 
+def test_who_started_the_run_is_the_author_of_a_commit_of_which_nothing_else_is_known(
+    server: Server, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"CIRCLECI": "true", "CIRCLE_WORKFLOW_JOB_ID": "job", "CIRCLE_USERNAME": "bo"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    server.answer(reply(200, {"deployment_id": ID}))
+    assert call("trigger")[0] == call("trigger", "--author", "Ana")[0] == 0
+    assert [body["author"] for body in server.bodies] == ["bo", "Ana"]
+
+
 def test_a_trigger_that_is_interrupted_is_finished_by_its_key(server: Server, tmp_path: Path) -> None:
     server.answer(DRIP, reply(200, {"status": "accepted", "deployment_id": ID}))
     given = variables(SEQPULSE_URL=server.url, SEQPULSE_API_KEY=KEY, SEQPULSE_ENV="prod")
