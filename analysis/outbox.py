@@ -1,8 +1,9 @@
-"""Events about verdicts: issued, early, and that an environment recovered. All of a batch in one statement."""
+"""Events about verdicts: issued, early, revised, and that an environment recovered. All of a batch in one statement."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection
@@ -14,7 +15,7 @@ from deployments.models import Deployment, PipelineResult
 from deployments.outbox import event_about
 from events import incidents
 from events.kinds import Severity
-from events.models import Incident
+from events.models import Event, Incident
 from events.outbox import NewEvent, emit_all
 from explain.facts import Fact
 
@@ -58,6 +59,7 @@ def emit_verdicts(
     """
     bad = [pk for pk, judgement in judgements.items() if judgement.verdict.verdict != OK]
     around = neighbours(bad)
+    earlier = issued_before(judgements)
     changes = incidents_of(judgements, deployments)
     events = []
     for pk in sorted(judgements):
@@ -70,8 +72,15 @@ def emit_verdicts(
         }
         if issued is not None:
             facts["early"] = {"verdict": issued.verdict, "at": issued.created_at.isoformat()}
+        more: dict[str, Any] = {}
+        if (was := earlier.get(pk)) is not None:
+            over = was.bad and not was.conclusive and judgement.verdict.verdict == OK
+            more = replaced_stance(was, resolves=over)
+        if pk in changes:
+            more["recovers"] = True
         kind = "early_rollback" if judgement.verdict.early else "verdict_issued"
-        events.append(event_about(deployments[pk], kind, severity=severity(judgement.verdict, issued), **facts))
+        level = severity(judgement.verdict, issued)
+        events.append(event_about(deployments[pk], kind, severity=level, **facts, **more))
         if pk in changes:
             events.append(recovered(deployments[pk], changes[pk], facts))
     emit_all(events)
@@ -85,6 +94,13 @@ def severity(verdict: Verdict, early: DeploymentVerdict | None) -> Severity:
     if early is None:
         return SEVERITY[verdict.verdict]
     return Severity.INFO if early.verdict == verdict.verdict else SEVERITY[early.verdict]
+
+
+def repeats_early(said: Mapping[str, Any]) -> bool:
+    """Return whether an event of a final verdict only repeats the early one."""
+    early, final = said.get("early"), said.get("verdict")
+    names = [one.get("verdict") if isinstance(one, dict) else None for one in (early, final)]
+    return names[0] is not None and names[0] == names[1]
 
 
 def incidents_of(judgements: Mapping[int, Judgement], deployments: Mapping[int, Deployment]) -> dict[int, Incident]:
@@ -182,3 +198,70 @@ def hint_facts(hint: Hint) -> dict[str, Any]:
         "params": Fact(hint.text_key, hint.params).to_json()["params"],
         "roll_back": hint.roll_back,
     }
+
+
+# --- revised --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stance:
+    """What is said of a deployment: a verdict; name: None: only that the verdict was wrong."""
+
+    name: str | None
+    conclusive: bool = True
+
+    @property
+    def bad(self) -> bool:
+        return self.name in (WARNING, ROLLBACK)
+
+
+def issued_before(deployment_ids: Iterable[int]) -> dict[int, Stance]:
+    """Return the final verdicts that were issued before, as where an analysis was given up and then tried again."""
+    said = Event.objects.filter(deployment_id__in=list(deployment_ids), kind="verdict_issued").order_by("id")
+    return {
+        pk: Stance(found.get("verdict"), bool(found.get("conclusive", True)))
+        for pk, found in said.values_list("deployment_id", "parameters__verdict")
+        if pk is not None and isinstance(found, dict)
+    }
+
+
+def replaced_stance(was: Stance, *, resolves: bool) -> dict[str, Any]:
+    """Return the parameters of an event that says something else than before. resolves: it ends an alert."""
+    return {"was": {"verdict": was.name, "conclusive": was.conclusive}, "resolves": resolves}
+
+
+def emit_revised(deployment: Deployment, was: Stance, now: Stance, **facts: Any) -> None:
+    """Emit that something else is said of a deployment now, and open or end its environment's incident accordingly.
+
+    In the caller's transaction. deployment: with project and environment. Nothing where it is the same as before.
+    An earlier deployment than the latest judged one is no alert any more.
+    """
+    if was == now:
+        return
+    later = DeploymentVerdict.objects.filter(
+        deployment__environment=deployment.environment_id, deployment__pk__gt=deployment.pk, conclusive=True
+    )
+    is_latest = not later.exists()
+    resolves = was.bad and not now.bad and (not was.conclusive or (is_latest and end_incident(deployment, now)))
+    level = Severity.INFO
+    if is_latest and not resolves:
+        level = SEVERITY[now.name] if now.name is not None else Severity.INFO if was.bad else Severity.WARNING
+        if now.bad and now.conclusive:
+            open_incident(deployment, level)
+    facts = {**facts, **replaced_stance(was, resolves=resolves)}
+    emit_all([event_about(deployment, "verdict_revised", severity=level, **facts)])
+
+
+def end_incident(deployment: Deployment, now: Stance) -> bool:
+    """End the incident of an environment where it is over, or was opened by this deployment; return whether it did."""
+    key = key_of(deployment)
+    if now.name != OK and not Incident.objects.filter(key=key, parameters__number=deployment.number).exists():
+        return False
+    return bool(incidents.close([key]))
+
+
+def open_incident(deployment: Deployment, level: Severity) -> None:
+    for incident in incidents.seen({key_of(deployment): 1}).values():
+        incident.severity = incidents.graver(incident.severity, level)
+        incident.parameters = incident.parameters or {"number": deployment.number}
+        incidents.update([incident])

@@ -16,11 +16,22 @@ from django.db import transaction
 
 from accounts.models import User
 from analysis.evidence import load_evidence, observed_until
+from analysis.judge.types import OK, Verdict
 from analysis.models import STORED, DeploymentVerdict, Feedback
 from analysis.models import Hint as StoredHint
+from analysis.outbox import MOST_HINTS, Stance, emit_revised, hint_facts, neighbours, verdict_facts
 from analysis.recorded import verdict_json
 from analysis.replay import evidence_on_record
-from analysis.services import Judgement, assess, final_json, hint_rows, statement_time, store_judgement, verdict_row
+from analysis.services import (
+    Judgement,
+    assess,
+    final_json,
+    hint_rows,
+    named,
+    statement_time,
+    store_judgement,
+    verdict_row,
+)
 from deployments.models import NEVER_JUDGED, Deployment, State
 from projects.policy import Policy
 from scheduler.models import ScheduledJob
@@ -164,6 +175,7 @@ def store_rerun(deployment_id: int, *, token: str, by: User | None) -> RerunResu
 def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) -> None:
     """Replaces what the verdict's row says, in the caller's transaction, and keeps what it said."""
     now = statement_time().isoformat()
+    was = verdict.standing.verdict
     replaced = {**as_revision(verdict), "replaced_at": now, "by": by.get_username() if by is not None else ""}
     verdict.revisions = [*(verdict.revisions or []), replaced]
     if verdict.early:
@@ -181,6 +193,21 @@ def revise(verdict: DeploymentVerdict, judgement: Judgement, by: User | None) ->
     StoredHint.objects.bulk_create(hint_rows(verdict.deployment_id, judgement.hints))
     # Hints keep the time of the verdict, so that lists and counts by day stay the same.
     hints.update(created_at=verdict.created_at)
+    emit_rerun(verdict.deployment_id, was, judgement, by)
+
+
+def emit_rerun(deployment_id: int, was: Verdict, judgement: Judgement, by: User | None) -> None:
+    """Notify those who got the replaced verdict."""
+    found = judgement.verdict
+    emit_revised(
+        named([deployment_id])[deployment_id],
+        Stance(was.verdict, was.conclusive),
+        Stance(found.verdict, found.conclusive),
+        verdict=verdict_facts(found, judgement.evidence),
+        hints=[hint_facts(hint) for hint in judgement.hints[:MOST_HINTS]],
+        who=by.get_username() if by is not None else "",
+        **({} if found.verdict == OK else neighbours([deployment_id])[deployment_id]),
+    )
 
 
 def as_revision(verdict: DeploymentVerdict) -> dict[str, Any]:

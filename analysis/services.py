@@ -17,11 +17,12 @@ from analysis.judge.hints import hints
 from analysis.judge.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from analysis.models import DeploymentVerdict, EnvironmentStanding, Feedback
 from analysis.models import Hint as StoredHint
-from analysis.outbox import emit_verdicts
+from analysis.outbox import Stance, emit_revised, emit_verdicts
 from analysis.recorded import hint_columns, left_out_json, verdict_json
 from deployments.models import Deployment, State
 from explain.facts import Fact
 from projects.policy import policy_from_dict
+from security.redaction import redact_text
 
 logger = structlog.get_logger(__name__)
 
@@ -262,14 +263,29 @@ def add_hints(deployment_id: int, found: Sequence[Hint]) -> None:
     count_hints(new)
 
 
+def marked(verdict: DeploymentVerdict, mark: Feedback | None) -> Stance:
+    """Return what a verdict says with its mark."""
+    name = verdict.verdict if mark is None or mark.right else mark.should_have_been or None
+    return Stance(name, verdict.conclusive)
+
+
 class VerdictRevised(Exception):
     """The verdict was revised since it was shown."""
 
 
 def give_feedback(
-    verdict: DeploymentVerdict, *, right: bool, by: User | None, reason: str = "", should_have_been: str = ""
+    verdict: DeploymentVerdict,
+    *,
+    right: bool,
+    by: User | None,
+    reason: str = "",
+    should_have_been: str = "",
+    who: str = "",
 ) -> Feedback:
-    """Mark a verdict right or wrong, replacing an earlier mark. Raises VerdictRevised."""
+    """Mark a verdict right or wrong, replacing an earlier mark; notify those who were told something else.
+
+    who: their name, where they have no account here. Raises VerdictRevised.
+    """
     values = {
         "right": right,
         "reason": reason,
@@ -282,6 +298,13 @@ def give_feedback(
         rows = DeploymentVerdict.objects.select_for_update().filter(pk=verdict.pk, verdict=verdict.verdict)
         if not rows.exists():
             raise VerdictRevised
+        was = marked(verdict, Feedback.objects.filter(verdict=verdict).first())
         feedback, _ = Feedback.objects.update_or_create(verdict=verdict, defaults=values)
+        now = marked(verdict, feedback)
+        if was != now:
+            mark = {"right": right, "should_have_been": feedback.should_have_been, "reason": redact_text(reason)}
+            who = by.get_username() if by is not None else who
+            deployment = named([verdict.deployment_id])[verdict.deployment_id]
+            emit_revised(deployment, was, now, mark=mark, about=verdict.verdict, who=who)
     logger.info("verdict_marked", deployment_id=str(verdict.deployment.uuid), right=right)
     return feedback

@@ -19,31 +19,37 @@ SEVERITIES = tuple(Severity)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of event. useful_for: after that time its pending deliveries expire."""
+    """A kind of event. useful_for: after that time its pending deliveries expire.
+
+    follows: it also goes to the channels that got an alert about what it is about, whatever their smallest severity.
+    """
 
     name: str
     severity: Severity = Severity.INFO
     useful_for: timedelta = timedelta(days=1)
+    follows: bool = False
 
 
 _ALL = (
     # A final verdict, with the severity of what it says.
-    Kind("verdict_issued"),
+    Kind("verdict_issued", follows=True),
+    # A later analysis or a person's mark says something else than the verdict that was issued.
+    Kind("verdict_revised", follows=True),
     # A verdict before the end of the window, which is always the recommendation to roll back.
     Kind("early_rollback", Severity.CRITICAL),
     # The environment's first good verdict after one that was not.
-    Kind("recovered"),
+    Kind("recovered", follows=True),
     Kind("endpoint_silent", Severity.WARNING),
-    Kind("endpoint_answers"),
+    Kind("endpoint_answers", follows=True),
     Kind("signature_refused", Severity.CRITICAL),
     Kind("deployment_abandoned", Severity.WARNING),
-    Kind("rolled_back", Severity.WARNING),
-    Kind("acknowledged"),
-    Kind("rollback_asked", Severity.CRITICAL),
-    Kind("rollback_fired", Severity.CRITICAL),
-    Kind("rollback_failed", Severity.CRITICAL),
+    Kind("rolled_back", Severity.WARNING, follows=True),
+    Kind("acknowledged", follows=True),
+    Kind("rollback_asked", Severity.CRITICAL, follows=True),
+    Kind("rollback_fired", Severity.CRITICAL, follows=True),
+    Kind("rollback_failed", Severity.CRITICAL, follows=True),
     # Perhaps carried out: the answer does not say, or none came.
-    Kind("rollback_unknown", Severity.CRITICAL),
+    Kind("rollback_unknown", Severity.CRITICAL, follows=True),
     Kind("freeze_forced", Severity.WARNING),
     Kind("key_made"),
     Kind("member_invited"),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from analysis.charts import Chart
+from analysis.outbox import SEVERITY, repeats_early
 from common.links import public_link
 from deployments.models import Deployment
 from deployments.outbox import in_short
@@ -25,7 +26,7 @@ RESOLVING = frozenset({"recovered", "endpoint_answers"})
 ABOUT_ENDPOINTS = frozenset({"endpoint_silent", "endpoint_answers", "signature_refused"})
 BY_THEMSELVES = frozenset({"deployment_abandoned", "rolled_back", "freeze_forced"})
 # Of the parameters, those that are described apart.
-DESCRIBED = frozenset({"project", "environment", "deployment", "verdict", "hints"})
+DESCRIBED = frozenset({"project", "environment", "deployment", "verdict", "hints", "recovers", "resolves"})
 
 
 def describe(deliveries: Sequence[Delivery]) -> Mapping[int, Message]:
@@ -50,12 +51,11 @@ def message(
     event: Event, said: Said, language: str, *, message_id: str, thread: str = "", chart: Chart | None = None
 ) -> Message:
     """Return the message of an event. said: its parameters, with names."""
-    resolves = event.kind in RESOLVING
+    resolves = event.kind in RESOLVING or said.get("resolves") is True
     return Message(
         id=message_id,
         kind=event.kind,
-        # A recovery is as grave as what it ends, so that the same people hear of it; but it is no bad news.
-        severity=Severity.INFO if resolves else event.severity,
+        severity=Severity.INFO if resolves else gravity_of(event, said),
         headline=headline_of(event.kind, said, event.occurred_at, language),
         occurred_at=event.occurred_at,
         language=language,
@@ -68,6 +68,14 @@ def message(
         data=data_of(event, said),
         chart=chart,
     )
+
+
+def gravity_of(event: Event, said: Said) -> str:
+    """Return how grave a message is. A final verdict has the severity of its early one, to reach all who got that."""
+    name = part(said, "verdict").get("verdict")
+    if event.kind == "verdict_issued" and part(said, "early") and name in SEVERITY and not repeats_early(said):
+        return SEVERITY[name]
+    return event.severity
 
 
 def named(events: Sequence[Event]) -> dict[int, dict[str, Any]]:
@@ -118,7 +126,9 @@ def incident_of(event: Event, said: Said) -> str:
         return f"project-{event.project_id}" if event.project_id else f"team-{event.team_id}"
     if event.kind in ABOUT_ENDPOINTS:
         return f"endpoint-{event.environment_id}"
-    by_itself = event.kind in BY_THEMSELVES or not part(said, "verdict").get("conclusive", True)
+    # What ends an alert has the name under which that was raised.
+    judged = part(said, "was") if said.get("resolves") else part(said, "verdict")
+    by_itself = event.kind in BY_THEMSELVES or not judged.get("conclusive", True)
     if by_itself and event.deployment_id is not None:
         return f"deployment-{event.deployment_id}"
     return f"environment-{event.environment_id}"

@@ -1,6 +1,6 @@
 """Make the deliveries of events: which channels want them, and when they are sent."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,8 +10,10 @@ from django.db.models import Case, Exists, F, Max, OuterRef, Q, TextField, When
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Greatest
 
+from analysis.outbox import repeats_early
 from common.batches import together_or_each
-from events.kinds import Severity
+from deployments.models import Deployment
+from events.kinds import KINDS, Severity
 from events.models import Event
 from notifications.models import Channel, Delivery, DeliveryState
 from notifications.rollbacks.attempts import handle_events
@@ -24,6 +26,8 @@ logger = structlog.get_logger(__name__)
 FAN_OUT, DELIVER = "fan_out", "deliver"
 EVENTS_AT_ONCE = 500
 REPLANNED_AT_ONCE = 1000
+# Of a rollback, at most so many deployments before it were replaced.
+MOST_REPLACED = 50
 # Alike: by the same channel, of the same kind, in the same environment; what is critical, about the same deployment.
 Alike = tuple[int, str, int | None, int | None]
 
@@ -41,11 +45,10 @@ def fan_out() -> int:
     now = database_now()
     # Locked: a channel's deliveries are written by one poller at a time, so that its cooldown is kept.
     channels = Channel.objects.select_for_update().active().filter(team_id__in={event.team_id for event in events})
-    wanted = [(event, channel) for channel in channels.order_by("pk") for event in events if channel.wants(event)]
-    sent = last_sent(wanted, now)
+    wanted = wanted_by(list(channels.order_by("pk")), events)
+    sent = last_sent(((event, channel) for event, channel, _ in wanted), now)
     deliveries = []
-    for event, channel in wanted:
-        critical = event.severity == Severity.CRITICAL
+    for event, channel, critical in wanted:
         all_alike: Alike = (channel.pk, event.kind, event.environment_id, None)
         alike = (*all_alike[:3], event.deployment_id) if critical else all_alike
         at = send_at(timing(channel), now, critical=critical, alike_sent_at=sent.get(alike))
@@ -58,6 +61,71 @@ def fan_out() -> int:
     plan(Delivery.objects.filter(event__in=events, state=DeliveryState.PENDING), now)
     Event.objects.filter(pk__in=[event.pk for event in events]).update(fanned_out_at=now)
     return len(events)
+
+
+def wanted_by(channels: Sequence[Channel], events: Sequence[Event]) -> list[tuple[Event, Channel, bool]]:
+    """Return which events go by which channels, and whether they are critical.
+
+    What follows an alert goes to the channels that got the alert, and is as urgent: who was woken by a verdict has to
+    hear that somebody is on it.
+    """
+    about = {event.pk: deployments_of(event) for event in events}
+    alerts = alerts_sent(channels, {pk for event in events if follows(event) for pk in about[event.pk]})
+    wanted = []
+    for channel in channels:
+        for event in events:
+            found = [alerts[channel.pk, pk] for pk in about[event.pk] if (channel.pk, pk) in alerts]
+            answers = bool(found) and follows(event)
+            if not channel.wants(event, follows=answers):
+                continue
+            critical = event.severity == Severity.CRITICAL
+            wanted.append((event, channel, critical or (answers and any(found))))
+            if event.deployment_id is not None:
+                alerts[channel.pk, event.deployment_id] = critical or any(found)
+    return wanted
+
+
+def follows(event: Event) -> bool:
+    """Return whether the event belongs to those who got an alert about the same.
+
+    Not a final verdict that only repeats the early one, nor one that is a recovery: that has an event of its own.
+    """
+    if event.kind not in KINDS or not KINDS[event.kind].follows:
+        return False
+    said = event.parameters
+    return not (said.get("recovers") or repeats_early(said)) if event.kind == "verdict_issued" else True
+
+
+def deployments_of(event: Event) -> list[int]:
+    """Return the deployments that an event answers: its own, and those that a rollback replaces."""
+    if event.deployment_id is None:
+        return []
+    if event.kind != "rolled_back":
+        return [event.deployment_id]
+    restored = event.parameters.get("rolls_back_to")
+    number = restored.get("number") if isinstance(restored, dict) else None
+    earlier = Deployment.objects.filter(environment=event.environment_id, pk__lt=event.deployment_id).order_by("-pk")
+    replaced = earlier.filter(number__gt=number)[:MOST_REPLACED] if isinstance(number, int) else earlier[:1]
+    return [event.deployment_id, *replaced.values_list("pk", flat=True)]
+
+
+def alerts_sent(channels: Sequence[Channel], deployments: Collection[int]) -> dict[tuple[int, int], bool]:
+    """Return which channels got messages about which of these deployments, and whether one was critical."""
+    if not deployments:
+        return {}
+    rows = Delivery.objects.filter(
+        channel__in=[channel.pk for channel in channels],
+        event_id__in=Event.objects.filter(deployment_id__in=deployments).values("id"),
+        state__in=(DeliveryState.SENT, DeliveryState.PENDING),
+    )
+    found: dict[tuple[int, int], bool] = {}
+    for channel, deployment, severity in rows.values_list(
+        "channel_id", "event__deployment_id", "event__severity"
+    ).distinct():
+        if deployment is not None:
+            critical = severity == Severity.CRITICAL
+            found[channel, deployment] = found.get((channel, deployment), False) or critical
+    return found
 
 
 def not_handled(event: Event, error: Exception) -> None:

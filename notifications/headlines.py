@@ -117,11 +117,33 @@ def verdict(said: Said, occurred_at: datetime) -> Fact:
     found = part(said, "verdict")
     what = finding(found, part(said, "deployment"))
     early = part(said, "early").get("verdict")
+    if part(said, "was"):
+        return with_more(Fact(*revised_from(part(said, "was"), found, what)), said)
     if early is None:
         return with_more(what, said)
     if early == found.get("verdict"):
         return with_all(Fact("says.unchanged", {"verdict": early}), doubts_of(found) + pipeline_of(said))
     return with_more(Fact("says.changed", {"verdict": found.get("verdict"), "early": early, "what": what}), said)
+
+
+def revised_from(was: Said, found: Said, what: Fact) -> tuple[str, dict[str, Param]]:
+    """Return code and parameters of what a later analysis says."""
+    name = was.get("verdict")
+    if name is None or name == found.get("verdict"):
+        return "says.revised", {"what": what}
+    return "says.revised_from", {"was": str(name), "what": what}
+
+
+def verdict_revised(said: Said, occurred_at: datetime) -> Fact:
+    """What a later analysis says, or a person's mark."""
+    mark = part(said, "mark")
+    if not mark:
+        return verdict(said, occurred_at)
+    who = line(said.get("who") or "", AUTHOR) or Fact("says.somebody")
+    names = {"about": str(said.get("about") or ""), "deserved": str(mark.get("should_have_been") or "")}
+    if mark.get("right"):
+        return Fact("says.marked_right", {"who": who, **names})
+    return Fact("says.marked_deserved" if names["deserved"] else "says.marked_wrong", {"who": who, **names})
 
 
 def finding(found: Said, deployment: Said) -> Fact:
@@ -295,6 +317,7 @@ def weekly_report(said: Said, occurred_at: datetime) -> Fact:
 WHAT: Mapping[str, Callable[[Said, datetime], Fact]] = {
     "verdict_issued": verdict,
     "early_rollback": verdict,
+    "verdict_revised": verdict_revised,
     "recovered": recovered,
     "endpoint_silent": endpoint_silent,
     "endpoint_answers": endpoint_answers,

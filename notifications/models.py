@@ -85,15 +85,24 @@ class Channel(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def wants(self, event: Event) -> bool:
-        """Return whether the rules let this event through; when it is sent, they say elsewhere (rules.py)."""
+    def wants(self, event: Event, *, follows: bool = False) -> bool:
+        """Return whether the rules let this event through; when it is sent, they say elsewhere (rules.py).
+
+        follows: this channel got an alert about the same: then the event goes to it whatever its severity.
+        """
         return (
             event.team_id == self.team_id
             and self.project_id in (None, event.project_id)
-            and event.kind in chosen(self.events, event.kind)
             and event.environment_id in (None, *chosen(self.environments, event.environment_id))
-            and gravity(event.severity) >= gravity(self.least_severity)
+            and self.wants_kind(event.kind, follows=follows)
+            and (follows or gravity(event.severity) >= gravity(self.least_severity))
         )
+
+    def wants_kind(self, kind: str, *, follows: bool) -> bool:
+        """Return whether the kind is chosen. Revised verdicts go with verdicts, and to all who got what is revised."""
+        if kind == "verdict_revised":
+            return follows or "verdict_issued" in chosen(self.events, "verdict_issued")
+        return kind in chosen(self.events, kind)
 
 
 def chosen(rule: Any, usual: Any) -> list[Any]:

@@ -295,7 +295,7 @@ def mark_wrong(deployment: Deployment, press: Press, channels: list[Channel]) ->
             said = acknowledge(
                 deployment, What.IGNORED, who=press.who, via=Via.CHAT, reason=_("The verdict was wrong.")
             )
-            give_feedback(verdict, right=False, by=None, reason=f"{press.who}, Slack")
+            give_feedback(verdict, right=False, by=None, who=press.who, reason=f"{press.who}, Slack")
     except VerdictRevised:
         return _("The verdict was revised meanwhile: look at it again, then mark it on its page.")
     if said.is_new:

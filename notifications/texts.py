@@ -90,6 +90,13 @@ VERDICTS: dict[str, str | Plural] = {
     "says.no_last_good": _("There is no good deployment to return to."),
     "says.unchanged": _("the window is over, and the verdict is still {verdict:verdict_name}."),
     "says.changed": _("the window is over: {verdict:verdict_name}, no longer {early:verdict_name}. Now: {what}"),
+    "says.revised": _("the verdict was revised: {what}"),
+    "says.revised_from": _("the verdict was revised, no longer {was:verdict_name}: {what}"),
+    "says.marked_wrong": _("{who} marked the verdict wrong: {about:verdict_name}."),
+    "says.marked_deserved": _(
+        "{who} marked the verdict wrong: {about:verdict_name}. Right would have been: {deserved:verdict_name}."
+    ),
+    "says.marked_right": _("{who} marked the verdict right after all: {about:verdict_name}."),
     "says.last_good": _("Last good: #{number}."),
     "says.shadow": _("Shadow mode: no pipeline was stopped."),
     "says.and": _("{what} {more}"),

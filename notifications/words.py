@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 EVENT_NAMES: Mapping[str, str | Promise] = {
     "verdict_issued": _("A verdict is issued"),
     "early_rollback": _("A rollback is recommended early"),
+    "verdict_revised": _("A verdict is revised"),
     "recovered": _("An environment is well again"),
     "endpoint_silent": _("An endpoint stopped answering"),
     "endpoint_answers": _("An endpoint answers again"),
@@ -26,5 +27,7 @@ EVENT_NAMES: Mapping[str, str | Promise] = {
     "weekly_report": _("Weekly report"),
     "test": _("Test message"),
 }
-# Nobody chooses these.
-CHOICES = [(name, label) for name, label in EVENT_NAMES.items() if name not in ("test", "weekly_report")]
+# Nobody chooses these; revised verdicts go with verdicts.
+CHOICES = [
+    (name, label) for name, label in EVENT_NAMES.items() if name not in ("test", "weekly_report", "verdict_revised")
+]
