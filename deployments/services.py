@@ -1,5 +1,6 @@
 """Start and finish deployments. Each call is one transaction; unique constraints decide races."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -175,7 +176,8 @@ def lock(project: Project) -> None:
 
 def changes_more(environment: Environment, trigger: Trigger) -> bool:
     """Return whether the call itself says that it may also change the running deployment or the environment."""
-    brings_endpoint = bool(trigger.metrics_endpoint) and not environment.metrics_endpoint
+    wanted = environment.asks_endpoint and not environment.metrics_endpoint
+    brings_endpoint = bool(trigger.metrics_endpoint) and wanted
     return trigger.force or trigger.policy is not None or brings_endpoint
 
 
@@ -193,7 +195,7 @@ def supersedes(trigger: Trigger, found: Started) -> bool:
 
 # In SQL for speed, as in projects/authentication.py.
 ENVIRONMENT = """
-SELECT id, project_id, name, metrics_endpoint, settle_s,
+SELECT id, project_id, name, metrics_endpoint, source_kinds, settle_s,
     EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND state = 'running')
     OR EXISTS (SELECT FROM deployment_keys WHERE environment_id = environment.id AND key = %(key)s)
     OR EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND idempotency_key = %(key)s)
@@ -225,7 +227,9 @@ def unknown_environment(project: Project, name: str) -> UnknownEnvironment:
 
 def environment_from(columns: Sequence[Any]) -> Environment:
     """Return an environment of which only these columns are loaded, in the model's order."""
-    return Environment.from_db(connection.alias, ["id", "project_id", "name", "metrics_endpoint", "settle_s"], columns)
+    *others, kinds, settle_s = columns
+    names = ["id", "project_id", "name", "metrics_endpoint", "source_kinds", "settle_s"]
+    return Environment.from_db(connection.alias, names, [*others, json.loads(kinds), settle_s])
 
 
 def existing(environment: Environment, trigger: Trigger) -> Started | None:
@@ -242,8 +246,11 @@ def existing(environment: Environment, trigger: Trigger) -> Started | None:
 
 
 def check_endpoint(project: Project, environment: Environment, given: str) -> None:
-    """Raise EndpointConflict where the call's endpoint neither is the environment's nor may become it."""
-    if not given:
+    """Raise EndpointConflict where the call's endpoint neither is the environment's nor may become it.
+
+    Clients send one with every call: where other sources measure the environment, it is of no use and no fault.
+    """
+    if not given or not environment.asks_endpoint:
         return
     if environment.metrics_endpoint:
         if parse_endpoint(given) != parse_endpoint(environment.metrics_endpoint):
@@ -260,11 +267,11 @@ def conflict(environment: Environment, given: str) -> EndpointConflict:
 
 def take_endpoint(environment: Environment, given: str) -> list[Fact]:
     """Set a checked endpoint of a call where the environment has none; return notes for the caller."""
-    if environment.metrics_endpoint or not given:
-        return missing_endpoint(environment.metrics_endpoint)
+    if environment.measured or not given:
+        return missing_endpoint(environment.measured)
     taken = adopt_endpoint(environment, given)
     if not taken:
-        return missing_endpoint(taken)
+        return missing_endpoint(False)
     if parse_endpoint(taken) != parse_endpoint(given):
         raise conflict(environment, given)
     refused = refused_endpoint(given)
@@ -298,9 +305,9 @@ def insert_after(
     return deployment, notes
 
 
-def missing_endpoint(endpoint: str) -> list[Fact]:
-    """Return the note for the caller where the environment has no metrics endpoint."""
-    return [] if endpoint else [Fact("endpoint_missing")]
+def missing_endpoint(measured: bool) -> list[Fact]:
+    """Return the note for the caller where nothing measures the environment."""
+    return [] if measured else [Fact("endpoint_missing")]
 
 
 def insert(project: Project, environment: Environment, trigger: Trigger) -> Deployment:
@@ -454,7 +461,8 @@ UPDATE deployments SET state = 'finished', pipeline_result = %s, finished_at = n
 FROM projects_environment AS environment
 WHERE deployments.uuid = %s AND deployments.project_id = %s AND state = 'running' AND environment.id = environment_id
 RETURNING deployments.id, finished_at, deployments.settle_s, environment.deleting_at IS NOT NULL,
-    environment.id, environment.project_id, environment.name, environment.metrics_endpoint, environment.settle_s
+    environment.id, environment.project_id, environment.name, environment.metrics_endpoint, environment.source_kinds,
+    environment.settle_s
 """
 
 

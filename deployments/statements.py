@@ -47,16 +47,20 @@ _IN_WEEK = f"extract(epoch FROM {_LOCAL} - date_trunc('week', {_LOCAL}))"
 IN_WINDOW = f"""(frozen.from_weekday IS NULL OR mod({_IN_WEEK} - {_BEGIN} + {WEEK_S + MARGIN_S}, {WEEK_S})
             < mod({_END} - {_BEGIN} + {WEEK_S - 1}, {WEEK_S}) + {2 * MARGIN_S})"""
 
+# As Environment.asks_endpoint and measured.
+ASKS_ENDPOINT = """(environment.source_kinds = '[]' OR environment.source_kinds @> '["endpoint"]')"""
+MEASURED = f"(environment.metrics_endpoint <> '' OR NOT {ASKS_ENDPOINT})"
+
 # As services.find_or_insert decides. A rollback (rolls_back_to) needs a good earlier deployment of a commit that
 # begins alike, and another commit since. MATERIALIZED: else PostgreSQL, where there are few environments, looks at the
 # deployments of all that have this name, and only then at whose they are.
 TRIGGER = f"""
 WITH {CALLING},
-named AS MATERIALIZED (SELECT environment.id, environment.metrics_endpoint, environment.settle_s,
+named AS MATERIALIZED (SELECT environment.id, {MEASURED} AS measured, environment.settle_s,
         environment.project_id, allowed.team_id
     FROM projects_environment AS environment JOIN allowed ON allowed.id = environment.project_id
     WHERE environment.name = %(env)s AND environment.deleting_at IS NULL
-    AND %(given)s IN ('', environment.metrics_endpoint)),
+    AND (%(given)s IN ('', environment.metrics_endpoint) OR NOT {ASKS_ENDPOINT})),
 place AS (SELECT * FROM named AS environment
     WHERE NOT EXISTS (SELECT FROM projects_freeze AS frozen
         WHERE frozen.team_id = environment.team_id AND coalesce(frozen.environment_id, environment.id) = environment.id
@@ -97,7 +101,7 @@ written AS ({
     )
 })
 SELECT (SELECT value FROM counted), {AFTER}, caller.uuid, inserted.id, inserted.uuid,
-    inserted.number, place.metrics_endpoint
+    inserted.number, place.measured
 FROM caller LEFT JOIN inserted ON true LEFT JOIN place ON true
 """  # noqa: S608  (names of our own columns, constants)
 
@@ -110,9 +114,10 @@ closed AS (UPDATE deployments AS deployment SET state = 'finished', pipeline_res
     FROM allowed, projects_environment AS environment
     WHERE deployment.uuid = %(uuid)s::uuid AND deployment.project_id = allowed.id AND state = 'running'
     AND environment.id = deployment.environment_id AND {WINDOW} IS NOT NULL
-    AND (%(given)s IN ('', environment.metrics_endpoint) OR environment.deleting_at IS NOT NULL)
+    AND (%(given)s IN ('', environment.metrics_endpoint) OR environment.deleting_at IS NOT NULL
+        OR NOT {ASKS_ENDPOINT})
     RETURNING deployment.id, deployment.project_id, deployment.settle_s, deployment.window_samples,
-        environment.metrics_endpoint, now() + make_interval(secs => deployment.settle_s) AS start),
+        {MEASURED} AS measured, now() + make_interval(secs => deployment.settle_s) AS start),
 written AS ({
     writing(
         f'''(SELECT 'post_collect' AS job_type, start + number * {INTERVAL} AS scheduled_at, id AS deployment_id,
@@ -124,7 +129,7 @@ written AS ({
     )
 })
 SELECT (SELECT value FROM counted), {AFTER}, caller.uuid, closed.id, closed.settle_s,
-    closed.window_samples, closed.metrics_endpoint
+    closed.window_samples, closed.measured
 FROM caller LEFT JOIN closed ON true
 """  # noqa: S608  (names of our own columns, constants)
 
@@ -182,11 +187,11 @@ def start(key: SeenKey, counter: Counter, trigger: Trigger) -> Done | None:
     row = run(TRIGGER, key, counter, values)
     if row is None:
         return None
-    used, project, uuid, number, endpoint = row
+    used, project, uuid, number, measured = row
     if uuid is None:
         return Done(used)
     logger.info("deployment_started", deployment_id=str(uuid), project_id=str(project))
-    return Done(used, uuid, number, missing_endpoint(endpoint))
+    return Done(used, uuid, number, missing_endpoint(measured))
 
 
 def finish(key: SeenKey, counter: Counter, uuid: UUID, *, result: str, metrics_endpoint: str = "") -> Done | None:
@@ -194,8 +199,8 @@ def finish(key: SeenKey, counter: Counter, uuid: UUID, *, result: str, metrics_e
     row = run(FINISH, key, counter, {"uuid": str(uuid), "result": result, "given": metrics_endpoint})
     if row is None:
         return None
-    used, project, settle_s, samples, endpoint = row
+    used, project, settle_s, samples, measured = row
     if samples is None:
         return Done(used)
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project), result=result)
-    return Done(used, uuid, notes=[*under_observation(settle_s, samples), *missing_endpoint(endpoint)])
+    return Done(used, uuid, notes=[*under_observation(settle_s, samples), *missing_endpoint(measured)])

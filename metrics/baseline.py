@@ -74,6 +74,7 @@ def next_tick(environment: Environment, now: datetime) -> NewJob | None:
 # What next_tick reads: whole rows, with their policies, cost ten times as much.
 TICKED = (
     "metrics_endpoint",
+    "source_kinds",
     "baseline_interval_s",
     "endpoint_blocked_at",
     "deleting_at",
@@ -114,8 +115,9 @@ def stop(project: Project, why: Fact) -> None:
 ENDPOINTS = f"""
 SELECT {ENDPOINT_COLUMNS} FROM projects_environment AS environment
 JOIN projects_project AS project ON project.id = environment.project_id
-WHERE environment.id = ANY(%(ids)s::bigint[]) AND metrics_endpoint <> '' AND endpoint_blocked_at IS NULL
-    AND environment.deleting_at IS NULL AND project.archived_at IS NULL AND project.deleting_at IS NULL
+WHERE environment.id = ANY(%(ids)s::bigint[]) AND (metrics_endpoint <> '' OR source_kinds <> '[]')
+    AND endpoint_blocked_at IS NULL AND environment.deleting_at IS NULL
+    AND project.archived_at IS NULL AND project.deleting_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM deployments
         WHERE environment_id = environment.id AND state IN ('{State.RUNNING}', '{State.FINISHED}'))
 """  # noqa: S608  (names of our own columns and states)

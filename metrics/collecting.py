@@ -1,5 +1,7 @@
 """Collect one sample: what the job kinds of all phases share."""
 
+import asyncio
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -7,8 +9,11 @@ from time import monotonic
 from typing import Any
 
 from metrics.fetching import shared_fetcher
-from metrics.sources.http_endpoint import Collected, Endpoint, collect
-from metrics.storing import Sample
+from metrics.measuring import measure
+from metrics.models import Phase, Source
+from metrics.sources.base import Asking
+from metrics.sources.http_endpoint import Answered, Configured, Endpoint, collect
+from metrics.storing import Collected, Sample
 from projects.models import Environment
 from projects.units import METRICS_WITH_UNITS, Units
 from scheduler.registry import Job, RunEnded
@@ -17,15 +22,21 @@ from security.encryption import Sealed
 # For endpoint_of_row. Not by the ORM: that was the most expensive step between claim and request.
 ENDPOINT_COLUMNS = f"""
     environment.id, metrics_endpoint, project.uuid::text, hmac_secret, previous_hmac_secret, previous_hmac_until,
-    endpoint_blocked_at IS NOT NULL, {", ".join(f"{metric}_unit" for metric in METRICS_WITH_UNITS)}
-"""
+    endpoint_blocked_at IS NOT NULL, {", ".join(f"{metric}_unit" for metric in METRICS_WITH_UNITS)},
+    CASE WHEN source_kinds <> '[]' THEN
+        (SELECT json_agg(json_build_array(source.id, kind, config) ORDER BY position, source.id)::text
+        FROM metric_sources AS source WHERE source.environment_id = environment.id) END
+"""  # noqa: S608  (names of our own columns)
 _units = lru_cache(maxsize=64)(Units)
+# The event loop itself keeps no reference to tasks.
+_tasks: set[asyncio.Task[Collected]] = set()
 
 
 def endpoint_of_row(row: Sequence[Any]) -> Endpoint:
     """Return the endpoint of a row of ENDPOINT_COLUMNS."""
-    pk, url, project, secret, previous, until, blocked, *units = row
-    return Endpoint(url, project, Sealed(secret).open(), Sealed(previous), until, blocked, pk, _units(*units))
+    pk, url, project, secret, previous, until, blocked, *units, rows = row
+    sources = [Configured(pk, kind, Sealed(config)) for pk, kind, config in json.loads(rows)] if rows else ()
+    return Endpoint(url, project, Sealed(secret).open(), Sealed(previous), until, blocked, pk, _units(*units), sources)
 
 
 def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
@@ -42,13 +53,25 @@ def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
     )
 
 
+def sources_of(environment: Environment) -> list[Configured]:
+    """Return the environment's sources, none where only its endpoint is asked."""
+    return [Configured(row.pk, row.kind, row.config) for row in Source.objects.filter(environment=environment)]
+
+
 def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:
-    """Ask the endpoint for the job's sample; the database's clock gives the time that is signed and the sample's own.
+    """Ask the environment's sources for the job's sample; the database's clock gives the time that is signed and the
+    sample's own.
 
-    `ended` gets the Sample, or a JobError.
+    `ended` gets what store_samples takes, or a JobError.
     """
+    if endpoint.sources:
+        task = asyncio.ensure_future(measure_for(job, endpoint))
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+        task.add_done_callback(lambda done: ended(done.exception() or done.result()))
+        return
 
-    def collected(result: Collected | Exception) -> None:
+    def collected(result: Answered | Exception) -> None:
         if isinstance(result, Exception):
             ended(result)
             return
@@ -66,6 +89,23 @@ def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:
         )
 
     collect(shared_fetcher(), endpoint, collected, now=partial(database_time, job))
+
+
+async def measure_for(job: Job, endpoint: Endpoint) -> Collected:
+    """Return what the environment's sources know. Raises JobError."""
+    now = database_time(job)
+    asking = Asking(shared_fetcher(), now, now, endpoint)
+    found = await measure(endpoint.sources, asking, past=job.phase == Phase.PRE)
+    place = (job.deployment_id, job.phase)
+    # The minutes before trigger follow the sample of trigger itself, which has place 0.
+    given = [(job.sequence_index, now, found.metrics)]
+    given += [(number, at, metrics) for number, (at, metrics) in enumerate(found.past, 1)]
+    samples = [
+        Sample(endpoint.environment_id, metrics, at, *place, number)
+        for number, at, metrics in given
+        if not metrics.empty
+    ]
+    return Collected(endpoint.environment_id, samples, found.days, found.troubles)
 
 
 def database_time(job: Job) -> datetime:

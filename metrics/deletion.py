@@ -21,6 +21,7 @@ from events import incidents
 from events.models import Event
 from explain.facts import Fact
 from metrics import baseline
+from metrics.models import Source
 from metrics.partitions import partitions
 from metrics.retention import advisory_lock
 from projects.models import ApiKey, Environment, Project
@@ -99,9 +100,10 @@ def _name_of_deleted(name: str) -> str:
 
 
 def _remove_endpoints(environments: list[int]) -> None:
-    """Remove endpoints and secrets."""
+    """Remove endpoints, sources and secrets."""
+    Source.objects.filter(environment__in=environments).delete()
     Environment.objects.filter(pk__in=environments).update(
-        metrics_endpoint="", hmac_secret="", previous_hmac_secret="", previous_hmac_until=None
+        metrics_endpoint="", source_kinds=[], hmac_secret="", previous_hmac_secret="", previous_hmac_until=None
     )
 
 

@@ -4,14 +4,16 @@ They say how a service usually is at a time of day. All samples feed them; what 
 reads them (analysis/earlier_days.py), so that a mark or an excluded window has its effect later as well.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
 from django.db.models import Max
 
+from common.arrays import array
 from metrics.models import Group, MetricLevel, Phase
-from metrics.payload import METRICS
+from metrics.payload import METRICS, Metrics
 from scheduler.queue import database_now
 from scheduler.recurring import recurring
 
@@ -45,6 +47,27 @@ ON CONFLICT (environment_id, start) DO UPDATE
 SET samples = EXCLUDED.samples, {", ".join(f"{metric} = EXCLUDED.{metric}" for metric in MEANS)}
 WHERE metric_levels.samples <> EXCLUDED.samples
 """  # noqa: S608  (built from the constants above)
+
+
+# Of what a source tells about earlier days. Slots that samples have filled stay as they are.
+FILL = f"""
+INSERT INTO metric_levels (environment_id, start, samples, {", ".join(MEANS)})
+SELECT %(environment)s::bigint, date_bin(%(slot)s, collected_at, 'epoch'::timestamptz), count(*),
+    {", ".join(MEANS.values())}
+FROM unnest(%(times)s::timestamptz[], {", ".join(f"%({metric})s::float8[]" for metric in MEANS)})
+    AS given(collected_at, {", ".join(MEANS)})
+GROUP BY 2 ORDER BY 2 ON CONFLICT DO NOTHING
+"""  # noqa: S608  (built from the constants above)
+
+
+def fill_levels(environment_id: int, samples: Sequence[tuple[datetime, Metrics]]) -> None:
+    """Store the levels of these samples of the past."""
+    if not samples:
+        return
+    given: dict[str, Any] = {metric: array(getattr(metrics, metric) for _, metrics in samples) for metric in MEANS}
+    given |= {"environment": environment_id, "slot": SLOT, "times": array(at for at, _ in samples)}
+    with connection.cursor() as cursor:
+        cursor.execute(FILL, given)
 
 
 OF: dict[str, Any] = {"slot": SLOT, "phases": [str(phase) for phase in Phase.values], "group": str(Group.TREATMENT)}

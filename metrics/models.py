@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from deployments.models import Deployment
 from metrics.payload import METRICS
 from projects.models import Environment
+from security.encryption import EncryptedTextField
 
 
 class Phase(models.TextChoices):
@@ -122,6 +126,45 @@ class MetricSample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.phase} {self.sequence_index} at {self.collected_at:%Y-%m-%d %H:%M:%S}"
+
+
+class SourceQuerySet(models.QuerySet["Source"]):
+    def visible_to(self, user: Any) -> SourceQuerySet:
+        return self.filter(environment__in=Environment.objects.visible_to(user))
+
+
+class Source(models.Model):
+    """What an environment's samples come from.
+
+    kind: one of metrics/sources/. config: JSON of that kind's Config, encrypted as a whole, because addresses, headers
+    and queries may hold secrets. position: of several that know a metric the first one's value is taken. failure: why
+    it gave nothing at failed_at, None if the last attempt succeeded.
+
+    Environment.source_kinds names the kinds of an environment's sources; `metrics.configuring` keeps both in step.
+    """
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="sources", verbose_name=_("environment")
+    )
+    kind = models.CharField(_("kind"), max_length=20)
+    position = models.PositiveSmallIntegerField(_("position"), default=0)
+    config = EncryptedTextField(default="", editable=False)
+    answered_at = models.DateTimeField(_("answered at"), null=True, blank=True, editable=False)
+    failed_at = models.DateTimeField(_("failed at"), null=True, blank=True, editable=False)
+    failure = models.JSONField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
+
+    objects = SourceQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("source")
+        verbose_name_plural = _("sources")
+        db_table = "metric_sources"
+        ordering = ("environment_id", "position", "id")
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.environment}"
 
 
 class SamplePlace(models.Model):

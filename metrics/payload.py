@@ -86,6 +86,21 @@ def parse_metrics(body: bytes, units: Units = OUR_UNITS) -> Metrics:
     )
 
 
+def metrics_of(values: Mapping[str, float | None], *, instances: int | None = None) -> Metrics:
+    """Return these values, in our units, as metrics: those that are none of the five are custom ones.
+
+    A value of None or NaN is no value. Raises: InvalidPayload where one of the five is out of its bounds.
+    """
+    known = {name: value for name, value in values.items() if value is not None and not math.isnan(value)}
+    found = Metrics(instances=instances)
+    for name, value in known.items():
+        if name in BOUNDS:
+            setattr(found, name, checked(known, name))
+        elif math.isfinite(value):
+            found.custom[name] = float(value)
+    return found
+
+
 def metrics_object(body: bytes) -> dict[str, Any]:
     """Return the object that holds the metrics. Raises InvalidPayload."""
     try:

@@ -1,8 +1,8 @@
 """Store samples: one statement for a batch, each place of a deployment once."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
 
@@ -11,11 +11,14 @@ from django.db.models.functions import Now
 
 from common.arrays import Value, array
 from common.database import prepared
+from explain.facts import Fact
 from metrics.counting import count_samples
-from metrics.models import Group, Phase
+from metrics.levels import fill_levels
+from metrics.models import Group, Phase, Source
 from metrics.outages import note_answers
 from metrics.partitions import ensure_days, utc_day
 from metrics.payload import METRICS, Metrics
+from metrics.sources.base import Past
 from projects.models import Environment
 from scheduler.registry import Job
 
@@ -78,13 +81,49 @@ class Sample:
         return *self.place, *METRICS_OF(metrics), custom, metrics.instances, self.collected_at
 
 
-def store_samples(done: Sequence[tuple[Job, Sample | None]]) -> None:
+@dataclass(slots=True)
+class Collected:
+    """What sources gave to one job.
+
+    days: samples of earlier days, which are kept as levels; troubles: how each source did, by its id, None: well.
+    """
+
+    environment_id: int
+    samples: list[Sample]
+    days: Past = ()
+    troubles: dict[int, Fact | None] = field(default_factory=dict)
+
+
+def store_samples(done: Sequence[tuple[Job, Sample | Collected | None]]) -> None:
     """Store what jobs collected, in the transaction that completes them."""
-    samples = [sample for _, sample in done if sample is not None]
+    samples: list[Sample] = []
+    troubles: dict[int, Fact | None] = {}
+    for _, result in done:
+        if isinstance(result, Collected):
+            samples += result.samples
+            troubles |= result.troubles
+            fill_levels(result.environment_id, result.days)
+        elif result is not None:
+            samples.append(result)
     store(samples)
+    note_sources(troubles)
     note_previous_secret(samples)
     note_answers(sample.environment_id for sample in samples)
-    count_samples(job for job, sample in done if sample is not None)
+    count_samples(job for job, result in done if result is not None)
+
+
+def note_sources(troubles: Mapping[int, Fact | None]) -> None:
+    """Note how sources did: that one answers to the minute, why one does not whenever that changes."""
+    answered = models.Q(answered_at__isnull=True) | models.Q(answered_at__lt=Now() - NOTED_EVERY)
+    stale = models.Q(failure__isnull=False) | answered
+    well = [pk for pk, trouble in troubles.items() if trouble is None]
+    if well:
+        rows = Source.objects.filter(stale, pk__in=well).select_for_update(no_key=True, skip_locked=True)
+        free = list(rows.order_by("pk").values_list("pk", flat=True))
+        Source.objects.filter(pk__in=free).update(answered_at=Now(), failure=None)
+    for pk, trouble in sorted(troubles.items()):
+        if trouble is not None:
+            Source.objects.filter(pk=pk).update(failed_at=Now(), failure=trouble.to_json())
 
 
 def note_previous_secret(samples: Iterable[Sample]) -> None:

@@ -20,6 +20,9 @@ COLLECTIONS = {
     "this_environment": _("this environment"),
     "no_endpoint": _("this environment has no metrics endpoint: set one, or send metrics_endpoint with trigger"),
     "unreadable_secret": _("no configured key opens the secret of this environment"),
+    "unknown_source": _("this SeqPulse has no kind of source named {kind}: remove the source, or update SeqPulse"),
+    "unusable_source": _("the settings of the source {kind} do not fit this version: save them again"),
+    "nothing_measured": _("the source answered, and not one of the metrics was in it"),
     "no_deployment": _("this job has no deployment"),
     "invalid_json": _("{problem} (from {url})"),
     "invalid_payload": _("{problem} (from {url})"),
@@ -29,6 +32,35 @@ COLLECTIONS = {
     "deleted": _("not collected: the project is deleted"),
     "collecting": _("a sample of this window is still being collected"),
     "predecessor_unjudged": _("the deployment in whose window this one began is judged first"),
+}
+
+# Of the settings of a source, by the type of the error.
+CONFIG = {
+    "config.invalid": _("This value is not possible here."),
+    "config.missing": _("This is needed."),
+    "config.extra_forbidden": _("This kind of source has no such setting."),
+    "config.string_type": _("This has to be a text."),
+    "config.dict_type": _("This has to be an object of names and values."),
+    "config.model_type": _("This has to be an object of names and values."),
+    "config.list_type": _("This has to be a list."),
+    "config.bool_type": _("This has to be true or false."),
+    "config.float_type": _("This has to be a number."),
+    "config.float_parsing": _("This has to be a number."),
+    "config.finite_number": _("This has to be a finite number."),
+    "config.int_type": _("This has to be a whole number."),
+    "config.int_parsing": _("This has to be a whole number."),
+    "config.int_from_float": _("This has to be a whole number."),
+    "config.greater_than": _("This has to be more than {gt}."),
+    "config.greater_than_equal": _("This has to be at least {ge}."),
+    "config.less_than": _("This has to be less than {lt}."),
+    "config.less_than_equal": _("This has to be at most {le}."),
+    "config.string_too_long": _("At most {max_length} characters are possible."),
+    "config.string_too_short": _("This is needed."),
+    "config.too_long": _("At most {max_length} are possible."),
+    "config.too_short": _("At least {min_length} is needed."),
+    "config.literal_error": _("One of these is needed: {expected}."),
+    "config.string_pattern_mismatch": _("This is not in the form {pattern}."),
+    "config.most_sources": _("An environment has at most {most} sources."),
 }
 
 PAYLOAD = {
@@ -88,4 +120,4 @@ def exact(value: float, language: Language) -> str:
     return language.digits(f"{value:,}".removesuffix(".0"))
 
 
-register({**COLLECTIONS, **PAYLOAD, **SIGNATURES}, {"exact": exact})
+register({**COLLECTIONS, **CONFIG, **PAYLOAD, **SIGNATURES}, {"exact": exact})

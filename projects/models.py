@@ -153,6 +153,10 @@ def validate_endpoint(url: str) -> None:
         raise validation_error(error) from None
 
 
+# The kind of source that is an environment's own metrics endpoint (metrics/sources/).
+ENDPOINT = "endpoint"
+
+
 class EnvironmentQuerySet(models.QuerySet["Environment"]):
     def not_deleted(self) -> EnvironmentQuerySet:
         """Leave out deleted environments."""
@@ -163,7 +167,7 @@ class EnvironmentQuerySet(models.QuerySet["Environment"]):
 
     def with_baseline(self) -> EnvironmentQuerySet:
         """Return environments whose endpoint may be asked for a baseline."""
-        return self.exclude(metrics_endpoint="").filter(
+        return self.exclude(metrics_endpoint="", source_kinds=[]).filter(
             endpoint_blocked_at__isnull=True,
             deleting_at__isnull=True,
             project__archived_at__isnull=True,
@@ -200,6 +204,12 @@ class Environment(models.Model):
     error_rate_unit = unit_field(_("unit of the error rate"), RatioUnit, units.RATIO)
     cpu_usage_unit = unit_field(_("unit of CPU usage"), RatioUnit, units.RATIO)
     memory_usage_unit = unit_field(_("unit of memory usage"), RatioUnit, units.RATIO)
+    source_kinds = models.JSONField(
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        editable=False,
+        help_text="The kinds of the sources that measure it (metrics_sources); empty: its metrics endpoint alone.",
+    )
     hmac_secret = EncryptedTextField(blank=True, editable=False)
     previous_hmac_secret = EncryptedTextField(
         blank=True, editable=False, default="", db_default="", help_text="Still tried until previous_hmac_until."
@@ -257,6 +267,16 @@ class Environment(models.Model):
         return bool(self.hmac_secret)
 
     @property
+    def asks_endpoint(self) -> bool:
+        """Return whether its metrics endpoint is asked, where it has one: not where only other sources measure it."""
+        return not self.source_kinds or ENDPOINT in self.source_kinds
+
+    @property
+    def measured(self) -> bool:
+        """Return whether there is something that its samples can come from."""
+        return bool(self.metrics_endpoint) if self.asks_endpoint else True
+
+    @property
     def units(self) -> Units:
         """Return the units in which the metrics endpoint answers."""
         return Units(**{metric: getattr(self, f"{metric}_unit") for metric in METRICS_WITH_UNITS})
@@ -269,7 +289,7 @@ class Environment(models.Model):
     @property
     def effective_baseline_interval_s(self) -> int:
         """Seconds between two baseline samples; 0: none."""
-        if self.baseline_interval_s == 0 or not self.metrics_endpoint:
+        if self.baseline_interval_s == 0 or not self.measured:
             return 0
         if self.endpoint_blocked_at or self.deleting_at or self.project.archived_at or self.project.deleting_at:
             return 0

@@ -1,6 +1,6 @@
 """Collect from a metrics endpoint over HTTP, signed if the environment signs (docs/protocol.md)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
@@ -31,13 +31,26 @@ PLAIN_HEADERS = {"Accept": "application/json", "User-Agent": USER_AGENT}
 Clock = Callable[[], datetime]
 # Sends a request, as Fetcher.start does.
 Start = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A row of metric_sources: its configuration is decrypted only when it is asked."""
+
+    pk: int
+    kind: str
+    config: Sealed
+
+
 # The metrics, and whether the endpoint accepted only the secret from before a rotation.
-Collected = tuple[Metrics, bool]
+Answered = tuple[Metrics, bool]
 
 
 @dataclass(slots=True)  # not frozen, as metrics.payload.Metrics
 class Endpoint:
-    """An endpoint to call. hmac_secret: "" if requests are not signed.
+    """What an environment is measured by: an endpoint to call, unless it has sources.
+
+    hmac_secret: "" if requests are not signed.
 
     previous: the encrypted secret from before a rotation, used until `previous_until` if the endpoint refuses the new
     one; blocked: by the operators; units: of its answers.
@@ -51,6 +64,7 @@ class Endpoint:
     blocked: bool = False
     environment_id: int = 0
     units: Units = OUR_UNITS
+    sources: Sequence[Configured] = ()
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"
@@ -124,9 +138,7 @@ def request_headers(endpoint: Endpoint, secret: str, now: datetime) -> dict[str,
     return PLAIN_HEADERS | signed_headers(secret, url=endpoint.url, now=now, project_id=endpoint.project_id)
 
 
-def collect(
-    fetcher: Fetcher, endpoint: Endpoint, ended: Callable[[Collected | Exception], None], *, now: Clock
-) -> None:
+def collect(fetcher: Fetcher, endpoint: Endpoint, ended: Callable[[Answered | Exception], None], *, now: Clock) -> None:
     """Ask for one set of metrics; `ended` is called once, with a JobError for the endpoint's owner if there are none.
 
     now: gives the time that is signed.
@@ -139,7 +151,7 @@ def collect(
         Asking(fetcher.start, endpoint, lambda answer: ended(collected(answer, endpoint)), now=now)
 
 
-def collected(answer: Answer | Exception, endpoint: Endpoint) -> Collected | Exception:
+def collected(answer: Answer | Exception, endpoint: Endpoint) -> Answered | Exception:
     """Return the metrics of an answer, or why there are none."""
     if isinstance(answer, OutboundError):
         return JobError.of(named(answer), retry=answer.code != "blocked")

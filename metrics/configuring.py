@@ -1,0 +1,148 @@
+"""Add, change, remove and try the sources of an environment."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from explain.errors import ExplainedError
+from explain.facts import Fact
+from metrics.collecting import endpoint_of
+from metrics.models import Source
+from metrics.payload import Metrics
+from metrics.sources import SOURCE_KINDS, source_kind
+from metrics.sources.base import Asking, InvalidConfig, SourceConfig, SourceKind
+from metrics.sources.http_endpoint import Endpoint
+from outbound.addresses import AllowList
+from outbound.fetcher import Fetcher
+from projects.models import ENDPOINT, Environment
+from scheduler.queue import database_now
+
+MOST_SOURCES = 10
+
+
+def kind_named(name: Any) -> SourceKind[Any]:
+    """Return the kind of source of this name. Raises InvalidConfig."""
+    kind = source_kind(name) if isinstance(name, str) else None
+    if kind is None:
+        known = ", ".join(one.name for one in SOURCE_KINDS)
+        raise InvalidConfig({"kind": Fact("config.literal_error", {"expected": known})})
+    return kind
+
+
+def add_source(environment: Environment, kind: str, data: Any) -> Source:
+    """Add a source to the environment. One that has an endpoint of its own goes on being asked there as well.
+
+    Raises: InvalidConfig, Environment.DoesNotExist where it is deleted.
+    """
+    config = kind_named(kind).parse(data)
+    with transaction.atomic():
+        locked = _locked(environment)
+        rows = list(locked.sources.all())
+        if len(rows) >= MOST_SOURCES:
+            raise InvalidConfig({"kind": Fact("config.most_sources", {"most": MOST_SOURCES})})
+        position = rows[-1].position + 1 if rows else 0
+        if not rows and locked.metrics_endpoint and kind != ENDPOINT and kind_named(kind).measures:
+            locked.sources.create(kind=ENDPOINT, position=position, config=json.dumps({}))
+            position += 1
+        source = locked.sources.create(kind=kind, position=position, config=_stored(config))
+        _note_kinds(environment)
+    return source
+
+
+def change_source(source: Source, data: Any) -> None:
+    """Replace the configuration of a source; a secret that is left out stays as it is.
+
+    Raises: InvalidConfig, Source.DoesNotExist where it was removed meanwhile.
+    """
+    kind = kind_named(source.kind)
+    kept = with_kept_secrets(kind, source, data) if isinstance(data, Mapping) else data
+    rows = Source.objects.filter(pk=source.pk)
+    if not rows.update(config=_stored(kind.parse(kept)), failure=None, failed_at=None, answered_at=None):
+        raise Source.DoesNotExist
+
+
+def remove_source(source: Source) -> None:
+    with transaction.atomic():
+        _locked(source.environment)
+        Source.objects.filter(pk=source.pk).delete()
+        _note_kinds(source.environment)
+
+
+def _locked(environment: Environment) -> Environment:
+    rows = Environment.objects.not_deleted().select_for_update(no_key=True)
+    return rows.only("pk", "metrics_endpoint").get(pk=environment.pk)
+
+
+def _note_kinds(environment: Environment) -> None:
+    kinds = Source.objects.filter(environment=environment).order_by("position", "pk").values_list("kind", flat=True)
+    environment.source_kinds = list(dict.fromkeys(name for name in kinds if kind_named(name).measures))
+    Environment.objects.filter(pk=environment.pk).update(source_kinds=environment.source_kinds)
+
+
+def _stored(config: SourceConfig) -> str:
+    return json.dumps(config.model_dump(mode="json", exclude_defaults=True))
+
+
+def reveal(source: Source) -> dict[str, Any]:
+    """Return the stored configuration, secrets included. Raises ImproperlyConfigured where no key opens it."""
+    found: dict[str, Any] = json.loads(source.config.open() or "{}")
+    return found
+
+
+def with_kept_secrets(kind: SourceKind[Any], source: Source, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return given values with the stored secrets of those that are left out."""
+    secret = secret_fields(kind)
+    return {**{name: value for name, value in reveal(source).items() if name in secret}, **data}
+
+
+def without_secrets(kind: SourceKind[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that may be shown."""
+    secret = secret_fields(kind)
+    return {name: value for name, value in data.items() if name not in secret}
+
+
+def secret_fields(kind: SourceKind[Any]) -> set[str]:
+    """Return the fields of a configuration whose values, or parts of them, are secret."""
+    fields = kind.config.model_json_schema()["properties"]
+    return {name for name, schema in fields.items() if '"secret": true' in json.dumps(schema)}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one attempt to read a source gave: metrics, or why there are none."""
+
+    metrics: Metrics
+    problem: Fact | None
+    took_ms: float
+
+
+def try_source(environment: Environment, kind: str, data: Any) -> Trial:
+    """Read a source once with this configuration; writes nothing. Waits for at most its time limit.
+
+    Raises: InvalidConfig.
+    """
+    known = kind_named(kind)
+    config = known.parse(data)
+    begun, now = monotonic(), database_now()
+    try:
+        metrics, problem = asyncio.run(_read(known, config, now, endpoint_of(environment))), None
+    except ExplainedError as error:
+        metrics, problem = Metrics(), error.fact
+    if problem is None and metrics.empty:
+        problem = Fact("nothing_measured")
+    return Trial(metrics, problem, (monotonic() - begun) * 1000)
+
+
+async def _read(kind: SourceKind[Any], config: SourceConfig, now: datetime, endpoint: Endpoint) -> Metrics:
+    fetcher = Fetcher(AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW), max_connections=20, per_host=20, keep_alive=0)
+    try:
+        return await kind.read(config, Asking(fetcher, now, now, endpoint))
+    finally:
+        await fetcher.aclose()

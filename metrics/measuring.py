@@ -1,0 +1,113 @@
+"""Ask the sources of an environment, and merge what they know into samples."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from explain.errors import ExplainedError
+from explain.facts import Fact
+from metrics.payload import METRICS, Metrics
+from metrics.sources import source_kind
+from metrics.sources.base import Asking, Past, SourceConfig, SourceKind
+from metrics.sources.http_endpoint import Configured
+from scheduler.registry import JobError
+from security.encryption import Sealed
+
+# What a deployment is compared with (analysis/evidence.py), and the days whose same minutes are asked for.
+PAST = timedelta(minutes=30)
+STEP_S = 60.0
+EARLIER_DAYS = (1, 2, 7)
+
+
+@dataclass(slots=True)
+class Measured:
+    """What sources gave: samples with their times, the levels of earlier days, and how each source did, by its id."""
+
+    metrics: Metrics
+    past: Past = ()
+    days: Past = ()
+    troubles: dict[int, Fact | None] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=4096)
+def opened(kind: str, token: str) -> tuple[SourceKind[Any], SourceConfig]:
+    """Return a source's kind and configuration. Raises JobError."""
+    known = source_kind(kind)
+    if known is None:
+        raise JobError("unknown_source", kind=kind, retry=False)
+    try:
+        return known, known.parse(json.loads(Sealed(token).open()))
+    except ImproperlyConfigured:
+        raise JobError("unreadable_secret", retry=False) from None
+    except ValueError:  # written by a version that knew other settings
+        raise JobError("unusable_source", kind=kind, retry=False) from None
+
+
+async def measure(sources: Sequence[Configured], asking: Asking, *, past: bool = False) -> Measured:
+    """Ask all sources at once. past: for what they know of the time before and of earlier days as well.
+
+    Raises: JobError where not one of them gave a metric.
+    """
+    asked = await asyncio.gather(*(ask(one, asking, past=past) for one in sources), return_exceptions=True)
+    troubles: dict[int, Fact | None] = {}
+    given: list[Measured] = []
+    failures: list[JobError] = []
+    for one, result in zip(sources, asked, strict=True):
+        if isinstance(result, Measured):
+            given.append(result)
+            troubles[one.pk] = None
+        elif isinstance(result, ExplainedError):
+            failure = result if isinstance(result, JobError) else JobError.of(result, retry=result.code != "blocked")
+            failures.append(failure)
+            troubles[one.pk] = failure.fact
+        else:
+            raise result
+    found = Measured(
+        merged([one.metrics for one in given]),
+        merged_past([one.past for one in given]),
+        merged_past([one.days for one in given]),
+        troubles,
+    )
+    if found.metrics.empty and not found.past:
+        raise failures[0] if failures else JobError("nothing_measured")
+    return found
+
+
+async def ask(source: Configured, asking: Asking, *, past: bool) -> Measured:
+    """Ask one source. Raises JobError, OutboundError."""
+    kind, config = opened(source.kind, source.config.token)
+    if not (past and kind.ranged):
+        return Measured(await kind.read(config, asking))
+    until = asking.instant
+    spans = [(until - PAST, until - timedelta(seconds=STEP_S))]
+    spans += [(until - timedelta(days=days) - PAST, until - timedelta(days=days) + PAST) for days in EARLIER_DAYS]
+    histories = [kind.history(config, asking, since=since, until=until, step_s=STEP_S) for since, until in spans]
+    now, pasts = await asyncio.gather(kind.read(config, asking), asyncio.gather(*histories))
+    return Measured(now, pasts[0], [sample for day in pasts[1:] for sample in day])
+
+
+def merged(readings: Sequence[Metrics]) -> Metrics:
+    """Return what sources know together: of each metric the value of the first one that knows it."""
+    found = Metrics()
+    for reading in readings:
+        for name in METRICS:
+            if getattr(found, name) is None:
+                setattr(found, name, getattr(reading, name))
+        found.custom = {**reading.custom, **found.custom}
+        found.instances = found.instances if found.instances is not None else reading.instances
+    return found
+
+
+def merged_past(pasts: Sequence[Past]) -> Past:
+    """Return what sources know of the past together, by the minute, oldest first."""
+    times: dict[datetime, list[Metrics]] = {}
+    for past in pasts:
+        for at, metrics in past:
+            times.setdefault(at, []).append(metrics)
+    return [(at, merged(times[at])) for at in sorted(times)]

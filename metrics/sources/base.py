@@ -1,0 +1,121 @@
+"""What a kind of source is: its typed configuration, and how it is asked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
+
+from django.utils.functional import Promise
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from explain.facts import Fact
+from metrics.models import Group
+from metrics.payload import Metrics
+from outbound.fetcher import Fetcher
+
+if TYPE_CHECKING:
+    from metrics.sources.http_endpoint import Endpoint
+
+DEFAULT_TIMEOUT_S = 5.0
+LONGEST_TIMEOUT_S = 20.0
+# Of a configuration that is wrong throughout, and of a path that is no field's.
+MOST_ERRORS = 20
+LONGEST_PATH = 100
+
+# A text that is never shown again.
+Secret = Annotated[str, Field(max_length=8192, json_schema_extra={"secret": True})]
+
+
+class InvalidConfig(ValueError):
+    """Not a configuration. errors: what is wrong, by the path of the field. str() is for logs."""
+
+    def __init__(self, errors: Mapping[str, Fact]) -> None:
+        super().__init__("; ".join(f"{path}: {fact.code}" for path, fact in errors.items()))
+        self.errors = errors
+
+
+class SourceConfig(BaseModel):
+    """What every kind of source has: how long one attempt may take, in s."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    timeout_s: Annotated[float, Field(ge=0.5, le=LONGEST_TIMEOUT_S)] = DEFAULT_TIMEOUT_S
+
+
+Config = TypeVar("Config", bound=SourceConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The circumstances of one attempt to get a sample.
+
+    now: the database's time; instant: the time that the sample is for; endpoint: of the environment, with its secrets
+    and whether ops have blocked it; group: which instances are asked for.
+    """
+
+    fetcher: Fetcher
+    now: datetime
+    instant: datetime
+    endpoint: "Endpoint"
+    group: str = Group.TREATMENT
+
+
+# Samples of the past, with their times.
+Past = Sequence[tuple[datetime, Metrics]]
+
+
+class SourceKind(Generic[Config]):
+    """A kind of source: one module here defines one, and `SOURCE_KINDS` lists it."""
+
+    name: ClassVar[str]
+    label: ClassVar[str | Promise]
+    config: type[Config]
+    ranged: ClassVar[bool] = False  # it can answer for the past
+    measures: ClassVar[bool] = True  # samples come from it, and not only further evidence
+
+    async def read(self, config: Config, asking: Asking) -> Metrics:
+        """Return what the source knows now: each metric that it does not know is None.
+
+        Raises: JobError, OutboundError.
+        """
+        raise NotImplementedError
+
+    async def history(self, config: Config, asking: Asking, *, since: datetime, until: datetime, step_s: float) -> Past:
+        """Return what the source knows of these times, oldest first. Only of a ranged kind.
+
+        Raises: JobError, OutboundError.
+        """
+        raise NotImplementedError
+
+    def parse(self, data: Any) -> Config:
+        """Return the configuration of these JSON values. Raises InvalidConfig."""
+        if not isinstance(data, Mapping):
+            raise InvalidConfig({"config": Fact("config.dict_type")})
+        try:
+            return self.config.model_validate(data)
+        except ValidationError as error:
+            raise InvalidConfig(dict(map(wrong, error.errors()[:MOST_ERRORS]))) from None
+
+
+def wrong(found: ErrorDetails) -> tuple[str, Fact]:
+    """Return the path of the field that an error of pydantic is about, and what is wrong there (metrics/texts.py)."""
+    path = ".".join(str(part) for part in found["loc"])[:LONGEST_PATH]
+    path = path.encode("utf-8", "backslashreplace").decode() or "config"
+    context = {
+        name: value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        for name, value in found.get("ctx", {}).items()
+    }
+    code = found["type"]
+    return path, Fact(f"config.{code}" if code in EXPLAINED else code if "." in code else "config.invalid", context)
+
+
+# Types of errors of pydantic that have a sentence of their own.
+EXPLAINED = frozenset(
+    {
+        *("missing", "extra_forbidden", "string_type", "dict_type", "model_type", "list_type", "bool_type"),
+        *("float_type", "float_parsing", "int_type", "int_parsing", "int_from_float", "finite_number"),
+        *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
+        *("string_too_long", "string_too_short", "too_long", "too_short", "literal_error", "string_pattern_mismatch"),
+    }
+)
