@@ -41,7 +41,7 @@ def in_short(deployment: Deployment) -> dict[str, Any]:
         "id": str(deployment.uuid),
         "number": deployment.number,
         "kind": str(deployment.kind),
-        "commit": deployment.commit_sha,
+        "commit": redact_text(deployment.commit_sha),
         "title": beginning(deployment.commit_title),
         "author": beginning(deployment.author),
         "branch": beginning(deployment.branch),

@@ -17,7 +17,7 @@ from common.batches import together_or_each
 from events.outbox import NewEvent, emit
 from explain.facts import Fact
 from notifications.channels import channel_kind
-from notifications.channels.base import ChannelKind, SendError, Sent, Settings
+from notifications.channels.base import Asked, ChannelKind, SendError, Sent, Settings
 from notifications.counting import count_ends
 from notifications.describing import describe
 from notifications.fanning import job_of
@@ -101,7 +101,7 @@ def prepare(jobs: Sequence[Job]) -> Mapping[int, Sending | Fact]:
         )
     rows = Delivery.objects.filter(sent_with__in=tried, state=DeliveryState.PENDING)
     followers = list(rows.select_related("event", "channel").order_by("pk"))
-    messages = described([*tried, *followers])
+    messages, settings = described([*tried, *followers]), ready(tried)
     for delivery in tried:
         kind, found = channel_kind(delivery.channel.kind), messages[delivery.pk]
         if isinstance(found, Fact) or kind is None:
@@ -110,7 +110,7 @@ def prepare(jobs: Sequence[Job]) -> Mapping[int, Sending | Fact]:
         others = [messages[other.pk] for other in followers if other.sent_with_id == delivery.pk]
         message = replace(found, others=tuple(other for other in others if isinstance(other, Message)))
         until = monotonic() + (delivery.expires_at - now).total_seconds()
-        prepared[wanted[delivery.pk].id] = Sending(delivery, kind, ready(delivery, kind), message, until)
+        prepared[wanted[delivery.pk].id] = Sending(delivery, kind, settings[delivery.pk], message, until)
     return prepared
 
 
@@ -137,12 +137,20 @@ def described(deliveries: Sequence[Delivery]) -> dict[int, Message | Fact]:
     return messages
 
 
-def ready(delivery: Delivery, kind: ChannelKind) -> Settings | None:
-    """Return the settings with which it is sent; None where they cannot be read."""
-    found = reveal(delivery.channel)
-    if found is None or not is_complete(kind, found):
-        return found
-    return kind.ready(found, delivery.channel.team_id, delivery.reference)
+def ready(deliveries: Sequence[Delivery]) -> dict[int, Settings | None]:
+    """Return by its id the settings with which each is sent; None where they cannot be read.
+
+    A few queries for all: a poller has one thread for its database.
+    """
+    found: dict[int, Settings | None] = {one.pk: reveal(one.channel) for one in deliveries}
+    asked: dict[ChannelKind, dict[int, Asked]] = {}
+    for one in deliveries:
+        kind, settings = channel_kind(one.channel.kind), found[one.pk]
+        if kind is not None and settings is not None and is_complete(kind, settings):
+            asked.setdefault(kind, {})[one.pk] = Asked(settings, one.channel.team_id, one.reference)
+    for kind, by_id in asked.items():
+        found.update(zip(by_id, kind.ready(list(by_id.values())), strict=True))
+    return found
 
 
 def reveal(channel: Channel) -> dict[str, Any] | None:

@@ -102,34 +102,47 @@ def state_of(team: Team, digest: str) -> str:
     return "stopped" if row.stopped_at is not None else "agreed"
 
 
-def allowed(addresses: Sequence[str], team_id: int) -> set[str]:
-    """Return the digests of those that may be sent mail."""
-    digests = {digest_of(address): address.lower() for address in addresses}
-    rows = {row.digest: row for row in MailRecipient.objects.filter(team_id=team_id, digest__in=list(digests))}
+def allowed(asked: Sequence[tuple[Sequence[str], int]]) -> set[tuple[int, str]]:
+    """Return team and digest of those that may be sent mail. asked: addresses of teams. Two queries for all."""
+    given = {(team_id, digest_of(address)): address.lower() for addresses, team_id in asked for address in addresses}
+    teams, digests = {team_id for team_id, _ in given}, {digest for _, digest in given}
+    if not given:
+        return set()
+    decided = MailRecipient.objects.filter(team_id__in=teams, digest__in=digests)
+    rows = {(row.team_id, row.digest): row for row in decided}
     members = EmailAddress.objects.filter(
-        verified=True, user__is_active=True, user__memberships__team_id=team_id, email__in=list(digests.values())
+        verified=True, user__is_active=True, user__memberships__team_id__in=teams, email__in=set(given.values())
     )
-    verified = {email.lower() for email in members.values_list("email", flat=True)}
+    verified = {
+        (team_id, email.lower()) for team_id, email in members.values_list("user__memberships__team_id", "email")
+    }
     found = set()
-    for digest, address in digests.items():
-        row = rows.get(digest)
+    for (team_id, digest), address in given.items():
+        row = rows.get((team_id, digest))
         confirmed = row is not None and row.confirmed_at is not None
         stopped = row is not None and row.stopped_at is not None
-        if not stopped and (confirmed or address in verified):
-            found.add(digest)
+        if not stopped and (confirmed or (team_id, address) in verified):
+            found.add((team_id, digest))
     return found
 
 
-def recipients_of(addresses: Sequence[str], team_id: int) -> list[Recipient]:
-    may = allowed(addresses, team_id)
-    pairs = [(address, digest_of(address)) for address in addresses]
-    return [Recipient(address, digest, link(team_id, digest)) for address, digest in pairs if digest in may]
+def recipients_of(asked: Sequence[tuple[Sequence[str], int]]) -> list[list[Recipient]]:
+    """Return for the addresses of each team those that may be sent mail. Two queries for all."""
+    may = allowed(asked)
+    return [
+        [
+            Recipient(address, digest, link(team_id, digest))
+            for address in addresses
+            if (team_id, (digest := digest_of(address))) in may
+        ]
+        for addresses, team_id in asked
+    ]
 
 
 def waiting_for(addresses: Sequence[str], team_id: int) -> list[str]:
     """Return those whose owner did not agree yet, or stopped it."""
-    may = allowed(addresses, team_id)
-    return [address for address in addresses if digest_of(address) not in may]
+    may = allowed([(addresses, team_id)])
+    return [address for address in addresses if (team_id, digest_of(address)) not in may]
 
 
 def ask(addresses: Iterable[str], team: Team, language: str) -> None:

@@ -98,7 +98,7 @@ def send_test(channel: Channel, kind: ChannelKind) -> Outcome:
             attempts=1,
             attempted_at=now,
         )
-    outcome = send(Sending(delivery, kind, ready(delivery, kind), describe([delivery])[delivery.pk]))
+    outcome = send(Sending(delivery, kind, ready([delivery])[delivery.pk], describe([delivery])[delivery.pk]))
     with transaction.atomic():
         settle_attempt(delivery, outcome)
     return outcome

@@ -1,6 +1,6 @@
 """What a kind of channel is: its settings, and how it sends a message."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,15 @@ class SendError(ExplainedError):
         self.gone = gone
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Settings of a channel that is to send. reference: what the last attempt returned as such, "" before the first."""
+
+    settings: Settings
+    team_id: int
+    reference: str = ""
+
+
 class ChannelKind:
     """A kind of channel: one module here defines one, and `CHANNEL_KINDS` lists it."""
 
@@ -86,12 +95,9 @@ class ChannelKind:
         """Return the addresses whose owner did not agree to get anything from this team."""
         return []
 
-    def ready(self, settings: Settings, team_id: int, reference: str) -> Settings:
-        """Return the settings with what the database has to say about them.
-
-        reference: what the last attempt returned as such, "" before the first.
-        """
-        return settings
+    def ready(self, asked: Sequence[Asked]) -> list[Settings]:
+        """Return the settings of each with what the database has to say about them: a few queries for all."""
+        return [one.settings for one in asked]
 
     def send(self, settings: Settings, message: Message) -> Sent:
         """Send the message, outside any transaction.

@@ -33,14 +33,21 @@ class Discord(ChannelKind):
 
 def body_of(message: Message) -> dict[str, Any]:
     embed: dict[str, Any] = {
-        "title": shortened(f"{mark(message)} {message.headline}", MOST_TITLE),
-        "description": shortened("\n".join(plain(line) for line in lines(message)), MOST_DESCRIPTION),
+        "title": cut(f"{mark(message)} {plain(message.headline)}", MOST_TITLE),
+        "description": cut("\n".join(plain(line) for line in lines(message)), MOST_DESCRIPTION),
         "color": colour(message),
         "timestamp": message.occurred_at.isoformat(),
     }
     if message.link:
         embed["url"] = message.link
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
+
+
+def cut(text: str, most: int) -> str:
+    """Return an escaped text with at most so many characters, without half of an escape at its end."""
+    short = shortened(text, most)
+    kept = short.removesuffix("…")
+    return short if short == text or (len(kept) - len(kept.rstrip("\\"))) % 2 == 0 else kept[:-1] + "…"
 
 
 def plain(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import smtplib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from email.mime.image import MIMEImage
 from email.utils import parseaddr
@@ -21,7 +21,7 @@ from analysis.chart_image import png_of
 from analysis.charts import WIDTH, Chart
 from analysis.texts.metrics import LABELS
 from common.i18n import quantity
-from notifications.channels.base import ChannelKind, Field, SendError, Sent, Settings
+from notifications.channels.base import Asked, ChannelKind, Field, SendError, Sent, Settings
 from notifications.channels.layout import colour, lines, mark, shortened
 from notifications.message import Message
 from notifications.recipients import Recipient, addresses_in, recipients_of, waiting_for
@@ -58,9 +58,12 @@ class Email(ChannelKind):
     def waiting(self, settings: Settings, team_id: int) -> list[str]:
         return waiting_for(addresses_in(settings["addresses"]), team_id)
 
-    def ready(self, settings: Settings, team_id: int, reference: str) -> Settings:
-        found = recipients_of(addresses_in(settings["addresses"]), team_id)
-        return {**settings, "recipients": found, "reference": reference}
+    def ready(self, asked: Sequence[Asked]) -> list[Settings]:
+        found = recipients_of([(addresses_in(one.settings["addresses"]), one.team_id) for one in asked])
+        return [
+            {**one.settings, "recipients": recipients, "reference": one.reference}
+            for one, recipients in zip(asked, found, strict=True)
+        ]
 
     def send(self, settings: Settings, message: Message) -> Sent:
         recipients: list[Recipient] = settings["recipients"]

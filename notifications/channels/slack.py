@@ -88,7 +88,8 @@ def body_of(message: Message) -> dict[str, Any]:
             "action_id": "open",
         }
     text = shortened(headline, MOST_SECTION)
-    return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"), "blocks": blocks}
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": escaped, "mrkdwn": False, "blocks": blocks}
 
 
 def section(text: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Telegram, as a bot."""
 
+import re
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -9,6 +10,8 @@ from notifications.channels.layout import lines, mark, shortened
 from notifications.channels.posting import ask, said, seconds, shown, understood
 from notifications.message import Message
 
+# Neither a word joiner nor what follows it can be part of a name or a command.
+_MENTION = re.compile(r"((?<!\w)@|(?<!\S)/)(?=\w)")
 MOST_TEXT = 4096  # https://core.telegram.org/bots/api#sendmessage
 
 
@@ -40,7 +43,8 @@ class Telegram(ChannelKind):
 
 
 def body_of(chat: str, message: Message) -> dict[str, Any]:
-    text = "\n".join([f"{mark(message)} {message.headline}", *lines(message), *filter(None, [message.link])])
+    said = [without_mentions(text) for text in (f"{mark(message)} {message.headline}", *lines(message))]
+    text = "\n".join([*said, *filter(None, [message.link])])
     body: dict[str, Any] = {
         "chat_id": chat,
         "text": shortened(text, MOST_TEXT),
@@ -49,3 +53,8 @@ def body_of(chat: str, message: Message) -> dict[str, Any]:
     if message.thread.isdecimal():
         body["reply_parameters"] = {"message_id": int(message.thread), "allow_sending_without_reply": True}
     return body
+
+
+def without_mentions(text: str) -> str:
+    """Return a text that mentions nobody: Telegram finds names and commands in plain text, too."""
+    return _MENTION.sub("\\1\u2060", text)

@@ -22,6 +22,7 @@ from notifications.masking import without_secrets
 from notifications.models import RollbackAttempt
 from outbound.transfer import OutboundError
 from projects.models import Environment, RollbackPolicy
+from security.redaction import redact_text
 
 logger = structlog.get_logger(__name__)
 
@@ -68,7 +69,7 @@ def body_of(attempt: RollbackAttempt, verdict: DeploymentVerdict, at: datetime) 
         "attempt_id": str(attempt.uuid),
         **place_of(attempt.environment),
         "deployment": described(bad),
-        "leave_commit": bad.commit_sha or None,
+        "leave_commit": redact_text(bad.commit_sha) or None,
         "return_to": described(good) if good is not None else None,
         "reason": {
             "verdict": verdict.verdict,
@@ -103,9 +104,9 @@ def described(deployment: Deployment) -> dict[str, Any]:
     return {
         "id": str(deployment.uuid),
         "number": deployment.number,
-        "commit": deployment.commit_sha or None,
-        "branch": deployment.branch or None,
-        "version": deployment.version or None,
+        "commit": redact_text(deployment.commit_sha) or None,
+        "branch": redact_text(deployment.branch) or None,
+        "version": redact_text(deployment.version) or None,
         "url": without_query(deployment.url) or None,
         "page": public_link("dashboard:deployment", deployment.uuid) or None,
     }

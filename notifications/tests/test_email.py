@@ -23,11 +23,11 @@ from events.models import Event
 from metrics.tests.factories import make_samples
 from notifications import recipients as asking
 from notifications.channels import channel_kind
-from notifications.channels.base import SendError
+from notifications.channels.base import Asked, SendError
 from notifications.channels.email import Email
 from notifications.describing import describe
 from notifications.models import Delivery
-from notifications.recipients import Recipient, addresses_in, ask, digest_of, recipients_of, token_of, wrong_in
+from notifications.recipients import Recipient, addresses_in, ask, decide, digest_of, recipients_of, token_of, wrong_in
 from notifications.services import send_test
 from notifications.tests.factories import make_channel
 from notifications.tests.mail_servers import dripping_mail_server, mail_server
@@ -136,7 +136,7 @@ def test_members_get_mail_at_verified_addresses_and_others_once_they_agreed(clie
     everyone = ["Vera@example.org", "unsure@example.org", "stranger@example.org"]
 
     def reached() -> list[str]:
-        return [one.address for one in recipients_of(everyone, team.pk)]
+        return [one.address for one in recipients_of([(everyone, team.pk)])[0]]
 
     assert reached() == ["Vera@example.org"]
     for _ in range(2):
@@ -147,7 +147,7 @@ def test_members_get_mail_at_verified_addresses_and_others_once_they_agreed(clie
     client.post(link, {"agree": "yes"})
     assert reached() == ["Vera@example.org", "stranger@example.org"]
     # One click in a mail program (RFC 8058), without cookies or a form.
-    stop = recipients_of(everyone, team.pk)[1].stop.removeprefix("https://sp.example")
+    stop = recipients_of([(everyone, team.pk)])[0][1].stop.removeprefix("https://sp.example")
     Client(enforce_csrf_checks=True).post(stop, {"List-Unsubscribe": "One-Click"})
     assert reached() == ["Vera@example.org"]
     mail.outbox.clear()
@@ -233,3 +233,20 @@ def test_the_mail_about_a_verdict_shows_the_chart_of_the_failed_metric(tmp_path:
     with Image.open(BytesIO(content)) as shown:
         colours = {colour for _, colour in shown.convert("RGB").getcolors(100_000)}
     assert (shown.format, shown.size) == ("PNG", (800, 384)) and (198, 40, 40) in colours, "a sample beyond the limit"
+
+
+@pytest.mark.django_db
+def test_many_deliveries_ask_for_their_recipients_as_often_as_one(django_assert_num_queries: Any) -> None:
+    teams, user = [make_team() for _ in range(3)], make_user()
+    EmailAddress.objects.create(user=user, email="ana@example.org", verified=True)
+    for team in teams[:2]:
+        Membership.objects.create(team=team, user=user, role="member")
+    decide(teams[2], digest_of("bob@example.org"), agrees=True)
+    decide(teams[0], digest_of("ana@example.org"), agrees=False)
+    asked = [Asked({"addresses": "ana@example.org, bob@example.org"}, team.pk, "r") for team in teams] * 5
+    with django_assert_num_queries(2):
+        found = Email().ready(asked)
+    assert [[one.address for one in settings["recipients"]] for settings in found][:4] == [
+        *([], ["ana@example.org"], ["bob@example.org"], []),
+    ]
+    assert Email().ready([]) == []
