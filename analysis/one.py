@@ -13,10 +13,10 @@ from analysis.serializers import DeploymentSerializer
 from common.database import prepared
 from deployments.models import Deployment
 from metrics.models import ALWAYS_KNOWN, MARGIN, Group, Phase
-from metrics.payload import Metrics
+from metrics.payload import METRICS
 
 OWN = [field.attname for field in Deployment._meta.concrete_fields]
-LEVELS = Metrics.__slots__
+LEVELS = METRICS
 PHASES = (Phase.PRE, Phase.POST)
 # Columns of related rows in SQL, by the name of their relation.
 RELATED = {
