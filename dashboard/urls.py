@@ -66,6 +66,7 @@ urlpatterns = [
     *route("dashboard/settings/sessions/<int:session_id>/end/", accounts.end_session, "session-end"),
     *route("dashboard/", overview.overview, "overview"),
     *route("dashboard/live/", overview.overview, "overview-live", live=True),
+    *route("dashboard/steps/dismiss/", overview.dismiss, "steps-dismiss"),
     *route("dashboard/events/", events.teams, "events"),
     *route("dashboard/deployments/", deployment_list.deployments, "deployments"),
     *route("dashboard/deployments/live/", deployment_list.deployments, "deployments-live", live=True),

@@ -73,6 +73,7 @@ GET      dashboard:deployment-live    viewer   200
 GET      dashboard:deployment-events  viewer   204
 GET      dashboard:deployments-csv    user     200
 GET      dashboard:deployments-json   user     200
+POST     dashboard:steps-dismiss      user     302
 POST     dashboard:feedback           member   302  with feedback-mark=right
 POST     dashboard:rollback-approve   member   302
 POST     dashboard:acknowledge        member   302  with ack-what=on_it

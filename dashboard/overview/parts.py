@@ -85,6 +85,23 @@ def steps_of(facts: Facts) -> tuple[Step, ...]:
     return tuple(Step(name, DONE if reached[name] else CURRENT if name == current else TODO) for name in STEPS)
 
 
+@dataclass(frozen=True, slots=True)
+class NextSteps:
+    """What is left to set up after the first verdict.
+
+    read: a judged deployment to read, if the page has one; team: the one to set a channel up in, None: of several.
+    """
+
+    connected: bool
+    notified: bool
+    read: Any = None
+    team: Any = None
+
+    @property
+    def all_done(self) -> bool:
+        return self.connected and self.notified
+
+
 OBSERVING, NONE = "observing", "none"
 ORDER = (ROLLBACK, OBSERVING, WARNING, OK, NONE)
 

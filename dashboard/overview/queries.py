@@ -14,7 +14,7 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from accounts.models import User
-from accounts.permissions import may_create_project
+from accounts.permissions import Action, may_create_project, teams_for
 from analysis.models import DeploymentVerdict, Hint, Severity
 from dashboard.deployments.queries import samples_so_far, seconds_until, with_verdict
 from dashboard.labels import Status, state_of, status_by_name, status_of, verdict_of
@@ -23,6 +23,7 @@ from dashboard.overview.parts import (
     Guide,
     HealthSummary,
     HistoryBar,
+    NextSteps,
     first_day,
     health_of,
     history_bar_of,
@@ -39,12 +40,15 @@ from dashboard.overview.standings import (
 )
 from deployments.models import Deployment
 from metrics.models import MetricSample
+from notifications.models import Channel
 from projects.models import ApiKey, Environment, Project
 
 # Limits the partitions searched for an answer of an endpoint.
 ANSWERED_WITHIN = timedelta(days=30)
 # A history bar reads deployments by their start; one that took longer from trigger to finish is not in it.
 LONGEST_DEPLOYMENT = timedelta(days=30)
+# Superusers see all teams.
+TEAMS_READ = 200
 EMPTY = HistoryBar()
 
 
@@ -323,6 +327,30 @@ def guide_of(user: User) -> Guide:
     )
     latest = Deployment.objects.filter(project=project).order_by("-id").first()
     return Guide(facts, project, environment, latest)
+
+
+def next_steps_of(user: User, rows: Sequence[Row]) -> NextSteps | None:
+    """Return what is left to set up; None for users who may not, and where nothing is. One query.
+
+    A service is connected where a key that a person made is in use, or a deployment on the page names its pipeline: the
+    demo has neither.
+    """
+    used = ApiKey.objects.usable().filter(last_used_at__isnull=False, created_by__isnull=False)
+    teams = teams_for(user, Action.MANAGE_CHANNELS).annotate(
+        notified=Exists(Channel.objects.active().filter(team=OuterRef("pk"))),
+        connected=Exists(used.filter(project__team=OuterRef("pk"))),
+    )
+    found: list[Any] = list(teams[:TEAMS_READ])
+    if not found:
+        return None
+    shown = [one for row in rows for one in (row.latest, row.judged) if one is not None]
+    steps = NextSteps(
+        connected=any(one.connected for one in found) or any(one.url for one in shown),
+        notified=any(one.notified for one in found),
+        read=next((row.judged for row in rows if row.judged is not None), None),
+        team=found[0] if len(found) == 1 else None,
+    )
+    return None if steps.all_done else steps
 
 
 def projects_with_facts(user: User) -> Any:

@@ -1,11 +1,13 @@
 """The overview: state of all environments, and delivery figures."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -14,11 +16,14 @@ from accounts.models import Team, User
 from accounts.permissions import Action, teams_for
 from analysis.delivery import figures_of
 from dashboard.overview.parts import PERIODS, days_of
-from dashboard.overview.queries import guide_of, overview_of, projects_of
+from dashboard.overview.queries import guide_of, next_steps_of, overview_of, projects_of
 from dashboard.overview.standings import DEPLOYED_COUNTED, OFFERED, selection_of
 from dashboard.page import current_user, page
 from projects.freezing import announced_to
 from projects.models import Project
+
+# The cookie of browsers in which the next steps are hidden.
+DISMISSED = "seqpulse_steps_dismissed"
 
 
 @page()
@@ -41,14 +46,32 @@ def overview(request: HttpRequest, *, live: bool = False) -> HttpResponse:
     scope = [chosen.pk] if chosen else found.standings.projects
     # The page has figures from the first verdict on. Reading very many deployments takes longer than the rest of it.
     shows_figures = found.has_verdict and (found.standings.deployed < DEPLOYED_COUNTED or bool(asked))
+    shows_steps = found.has_verdict and DISMISSED not in request.COOKIES
     context |= {
         "offered": found.standings.offered if len(found.standings.offered) <= OFFERED else [],
         "chosen": chosen,
+        "next_steps": next_steps_of(user, found.rows) if shows_steps else None,
         "freezing": freezing_address(user) if found.any else "",
         "periods": PERIODS,
         "figures": figures_of(scope, days_of(asked.get("days")), timezone.now()) if shows_figures else None,
     }
     return render(request, "dashboard/overview/overview.html", context)
+
+
+@page("POST")
+def dismiss(request: HttpRequest) -> HttpResponse:
+    """Hide what is left to set up, in this browser."""
+    response = redirect("dashboard:overview")
+    response.set_cookie(
+        DISMISSED,
+        "1",
+        max_age=timedelta(days=365),
+        path=settings.SESSION_COOKIE_PATH,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
 
 
 def freezing_address(user: User) -> str:

@@ -20,7 +20,8 @@ from dashboard.tests.pages import HOSTILE, address, elements, has, queries_of, s
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from metrics.models import Phase
-from projects.models import Environment, Freeze
+from notifications.tests.factories import make_channel
+from projects.models import ApiKey, Environment, Freeze
 from tests.factories import (
     make_api_key,
     make_deployment,
@@ -261,6 +262,37 @@ def test_the_guide_tells_the_next_call_with_this_deployments_id(browser_of, envi
     has(browser_of.get(OVERVIEW), "It has been used.", f'"deployment_id": "{deployment.uuid}"')
 
 
+def test_after_the_first_verdict_what_is_left_to_set_up_is_listed_until_it_is_done(browser_of, environment, user):
+    def left() -> list[str] | None:
+        page = browser_of.get(OVERVIEW)
+        shown = elements(page, ".next-steps .current h3")
+        return [one.text for one in shown] if elements(page, ".next-steps") else None
+
+    team, project = environment.project.team, environment.project
+    Membership.objects.filter(user=user).update(role="admin")
+    assert left() is None
+    deployment = judged(environment, ROLLBACK)
+    # As the demo leaves it: a key of the command, in use.
+    make_api_key(project=project, last_used_at=timezone.now())
+    connect, notify = "Connect the CI of your service", "Have verdicts sent to you"
+    assert left() == [connect, notify]
+    assert elements(browser_of.get(OVERVIEW), f'.next-steps a[href="{address(deployment)}"]')
+    Membership.objects.filter(user=user).update(role="member")
+    assert left() is None
+    Membership.objects.filter(user=user).update(role="admin")
+    ApiKey.objects.update(created_by=user)
+    assert left() == [notify]
+    channel = make_channel(team=team)
+    assert left() is None
+    channel.delete()
+    ApiKey.objects.update(created_by=None)
+    Deployment.objects.update(url="https://ci.example/1")
+    assert left() == [notify]
+    assert elements(browser_of.get(OVERVIEW), f'.next-steps a[href="/dashboard/teams/{team.pk}/channels/"]')
+    assert browser_of.post("/dashboard/steps/dismiss/").status_code == 302
+    assert left() is None
+
+
 def test_only_an_archived_project_is_like_none(browser_of, environment):
     type(environment.project).objects.update(archived_at=timezone.now())
     assert states(browser_of) == ["current", *["todo"] * 5]
@@ -275,14 +307,15 @@ def test_the_overview_takes_the_same_queries_for_one_environment_as_for_many(bro
         make_samples(make_deployment(environment=target, state=State.FINISHED), post=2)
 
     fill(environment)
-    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [13, 10]
+    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [14, 10]
     for number in range(4):
         project = make_project(team=environment.project.team)
         for _ in range(number):
             fill(make_environment(project=project))
     # Session, user, standings; those in progress, environments, their deployments, samples, history bars, the
-    # hints, freezes; on the page also the teams that may freeze, and the two of the figures.
-    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [13, 10]
+    # hints, freezes; on the page also the teams that may freeze, the next steps,
+    # and the two of the figures.
+    assert [queries_of(browser_of, path) for path in (OVERVIEW, LIVE)] == [14, 10]
 
 
 def test_the_first_steps_take_few_queries(browser_of, environment):
