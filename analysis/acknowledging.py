@@ -11,6 +11,7 @@ from django.db import connection, transaction
 
 from accounts.models import User
 from analysis.models import Acknowledgement, DeploymentVerdict, Feedback, What
+from analysis.outbox import refresh_messages
 from analysis.services import give_feedback
 from deployments.models import Deployment
 from deployments.outbox import event_about
@@ -104,7 +105,8 @@ def mark(verdict: DeploymentVerdict | None, what: str, by: User | None) -> bool:
 
 
 def announce(deployment: Deployment) -> None:
-    """Have open pages of the deployment updated (deployments/changes.py)."""
+    """Have open pages of the deployment updated (deployments/changes.py), and messages with buttons about it."""
+    refresh_messages(deployment.pk)
     with connection.cursor() as cursor:
         ids = [[deployment.pk], [deployment.environment_id]]
         cursor.execute("SELECT announce_changes(%s::bigint[], %s::bigint[], false)", ids)

@@ -18,10 +18,13 @@ from events.kinds import Severity
 from events.models import Event, Incident
 from events.outbox import NewEvent, emit_all
 from explain.facts import Fact
+from scheduler.queue import NewJob, enqueue
 
 if TYPE_CHECKING:
     from analysis.services import Judgement
 
+# The job that changes messages with buttons (notifications/jobs.py).
+REFRESH = "refresh_messages"
 SEVERITY = {OK: Severity.INFO, WARNING: Severity.WARNING, ROLLBACK: Severity.CRITICAL}
 # What people notice first, first.
 GRAVITY = ("critical", "warning")
@@ -265,3 +268,8 @@ def open_incident(deployment: Deployment, level: Severity) -> None:
         incident.severity = incidents.graver(incident.severity, level)
         incident.parameters = incident.parameters or {"number": deployment.number}
         incidents.update([incident])
+
+
+def refresh_messages(deployment_id: int) -> None:
+    """Have the messages with buttons about a deployment changed (notifications/updating.py), after the commit."""
+    enqueue([NewJob(REFRESH, metadata={"deployment": deployment_id})])

@@ -17,7 +17,7 @@ from analysis.judge.hints import hints
 from analysis.judge.types import Check, Hint, Quality, QualityIssue, Verdict, Window
 from analysis.models import DeploymentVerdict, EnvironmentStanding, Feedback
 from analysis.models import Hint as StoredHint
-from analysis.outbox import Stance, emit_revised, emit_verdicts
+from analysis.outbox import Stance, emit_revised, emit_verdicts, refresh_messages
 from analysis.recorded import hint_columns, left_out_json, verdict_json
 from deployments.models import Deployment, State
 from explain.facts import Fact
@@ -306,5 +306,6 @@ def give_feedback(
             who = by.get_username() if by is not None else who
             deployment = named([verdict.deployment_id])[verdict.deployment_id]
             emit_revised(deployment, was, now, mark=mark, about=verdict.verdict, who=who)
+        refresh_messages(verdict.deployment_id)
     logger.info("verdict_marked", deployment_id=str(verdict.deployment.uuid), right=right)
     return feedback

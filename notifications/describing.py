@@ -5,6 +5,7 @@ that say less are named by those rows, as far as they exist.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from analysis.charts import Chart
@@ -15,11 +16,13 @@ from deployments.outbox import in_short
 from events.kinds import Severity
 from events.models import Event
 from explain.rendering import render
+from notifications.channels import channel_kind
 from notifications.details import details_of, hint_of
 from notifications.drawing import charts_of
 from notifications.headlines import Said, fact_of, facts_of, headline_of, part, parts
 from notifications.message import Message
 from notifications.models import Delivery, DeliveryState
+from notifications.standing import Standing, standings_of
 from projects.models import Environment, Project
 
 RESOLVING = frozenset({"recovered", "endpoint_answers"})
@@ -34,7 +37,7 @@ def describe(deliveries: Sequence[Delivery]) -> Mapping[int, Message]:
     said = named([delivery.event for delivery in deliveries])
     threads = threads_of(deliveries)
     charts = charts_of(deliveries, said)
-    return {
+    found = {
         delivery.pk: message(
             delivery.event,
             said[delivery.event.pk],
@@ -45,6 +48,28 @@ def describe(deliveries: Sequence[Delivery]) -> Mapping[int, Message]:
         )
         for delivery in deliveries
     }
+    return {**found, **with_standings(deliveries, found)}
+
+
+def with_standings(deliveries: Sequence[Delivery], messages: Mapping[int, Message]) -> dict[int, Message]:
+    """Return the messages with buttons with what became of their deployments since."""
+    rows = [one for one in deliveries if one.event.deployment_id and has_buttons(one.channel.kind)]
+    standings = standings_of(one.event.deployment_id for one in rows if one.event.deployment_id)
+    found = {}
+    for one in rows:
+        standing = standings.get(one.event.deployment_id or 0, Standing())
+        found[one.pk] = replace(
+            messages[one.pk],
+            standing=standing.texts(one.channel.language),
+            actions=standing.actions,
+            starts_rollback=standing.starts_rollback,
+        )
+    return found
+
+
+def has_buttons(kind: str) -> bool:
+    known = channel_kind(kind)
+    return known is not None and known.buttons
 
 
 def message(
@@ -114,7 +139,8 @@ def threads_of(deliveries: Sequence[Delivery]) -> dict[tuple[int, int | None], s
         state=DeliveryState.SENT,
     ).exclude(reference="")
     rows = sent.order_by("-id").values_list("channel_id", "event__deployment_id", "reference")
-    return {(channel, deployment): reference for channel, deployment, reference in rows}
+    # Of a reply, its own name follows.
+    return {(channel, deployment): reference.partition(" ")[0] for channel, deployment, reference in rows}
 
 
 def incident_of(event: Event, said: Said) -> str:

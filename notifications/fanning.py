@@ -16,6 +16,7 @@ from deployments.models import Deployment
 from events.kinds import KINDS, Severity
 from events.models import Event
 from notifications.models import Channel, Delivery, DeliveryState
+from notifications.refreshing import refresh, with_predecessors
 from notifications.rollbacks.attempts import handle_events
 from notifications.rules import Timing, send_at
 from scheduler.models import ScheduledJob
@@ -23,6 +24,8 @@ from scheduler.queue import NewJob, database_now, enqueue
 
 logger = structlog.get_logger(__name__)
 
+# What emits these has messages with buttons changed already (analysis.acknowledging.announce).
+ANNOUNCED = frozenset({"acknowledged", "rollback_asked", "rollback_fired", "rollback_failed", "rollback_unknown"})
 FAN_OUT, DELIVER = "fan_out", "deliver"
 EVENTS_AT_ONCE = 500
 REPLANNED_AT_ONCE = 1000
@@ -59,6 +62,11 @@ def fan_out() -> int:
     Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
     # Read back: with ignore_conflicts they have no ids.
     plan(Delivery.objects.filter(event__in=events, state=DeliveryState.PENDING), now)
+    refresh(
+        with_predecessors(
+            event.deployment_id for event in events if event.deployment_id and event.kind not in ANNOUNCED
+        )
+    )
     Event.objects.filter(pk__in=[event.pk for event in events]).update(fanned_out_at=now)
     return len(events)
 

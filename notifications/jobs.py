@@ -1,14 +1,17 @@
 """Job kinds: making deliveries, sending them; and what recurs."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import transaction
 
+from analysis.outbox import REFRESH
 from events.models import Event, Incident
 from explain.facts import Fact
-from notifications import delivering
+from notifications import delivering, updating
 from notifications.fanning import DELIVER, EVENTS_AT_ONCE, FAN_OUT, fan_out, replan
 from notifications.lanes import attempt
+from notifications.refreshing import UPDATE, refresh
 from notifications.rollbacks import attempts, payload
 from notifications.weekly import send_due
 from scheduler.queue import NewJob, database_now, enqueue
@@ -41,6 +44,27 @@ async def deliver(job: Job, prepared: delivering.Prepared) -> delivering.Ending:
 )
 def roll_back(job: Job, prepared: payload.Request | Fact | None) -> payload.Outcome | Fact | None:
     return payload.send(prepared) if isinstance(prepared, payload.Request) else prepared
+
+
+def record_refresh(done: Sequence[tuple[Job, None]]) -> None:
+    refresh(job.metadata["deployment"] for job, _ in done)
+
+
+@job_kind(REFRESH, record=record_refresh)
+async def refresh_messages(job: Job, prepared: None) -> None:
+    """Nothing to do outside the transaction."""
+
+
+@job_kind(
+    UPDATE,
+    retry=RetryPolicy((5.0, 30.0, 120.0, 600.0)),
+    prepare=updating.prepare,
+    record=updating.record,
+    max_concurrency=4,
+    external=True,
+)
+def update_message(job: Job, prepared: updating.Update | None) -> updating.Update | None:
+    return updating.send(prepared) if prepared is not None else None
 
 
 @recurring("sweep_rollbacks", every_s=30)

@@ -17,7 +17,8 @@ class Message:
     "" where it is about none. incident: the same for one trouble of an environment, so that a recovery can resolve it;
     resolves: whether this one does. thread: what the receiver calls the first message about this deployment. data:
     the event as JSON, for machines. chart: of the metric that failed, for channels that draw. others: further events
-    that go in the same message.
+    that go in the same message. standing: what became of the deployment since; actions: what people may still do about
+    it; starts_rollback: whether that calls the environment's webhook (standing.py; of channels with buttons).
     """
 
     id: str
@@ -35,3 +36,6 @@ class Message:
     data: Mapping[str, Any] = field(default_factory=dict)
     chart: Chart | None = None
     others: tuple["Message", ...] = ()
+    standing: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ("on_it", "rolled_back", "wrong")
+    starts_rollback: bool = False

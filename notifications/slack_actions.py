@@ -6,6 +6,7 @@ Every member of the Slack channel may press its buttons; actions are stored with
 
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
@@ -26,6 +28,7 @@ from slack_sdk.signature import SignatureVerifier
 
 from analysis.acknowledging import CannotAcknowledge, acknowledge
 from analysis.models import DeploymentVerdict, Feedback, Via, What
+from analysis.outbox import refresh_messages
 from analysis.services import VerdictRevised, give_feedback
 from common.strict_json import InvalidJSON, read_json
 from deployments.models import Deployment
@@ -225,6 +228,8 @@ def act(channel: Channel, secret: str, press: Press) -> str:
     try:
         if deployment is None:
             raise Deployment.DoesNotExist
+        # Also where nothing changes: the button may be one that should be gone.
+        refresh_messages(deployment.pk)
         if press.action == WRONG:
             return mark_wrong(deployment, press, channels)
         if press.action == What.ROLLED_BACK:
@@ -307,8 +312,8 @@ def post_in_thread(deployment: Deployment, press: Press, channels: list[Channel]
     """Deliver the acknowledgement to the channel of the button at once, whatever its rules; deliveries are unique."""
     event = Event.objects.filter(kind="acknowledged", deployment_id=deployment.pk).latest("id")
     pressed_in = (
-        Delivery.objects.filter(channel__in=channels, reference__in=press.messages)
-        .filter(event__deployment_id=deployment.pk)
+        Delivery.objects.filter(channel__in=channels, event__deployment_id=deployment.pk)
+        .filter(named_by(press.messages))
         .values_list("channel_id", flat=True)
     )
     now = database_now()
@@ -318,6 +323,14 @@ def post_in_thread(deployment: Deployment, press: Press, channels: list[Channel]
         due_at=now,
         expires_at=now + timedelta(seconds=event.useful_for_s),
     )
+
+
+def named_by(messages: Iterable[str]) -> Q:
+    """Return the condition that Slack calls a delivery so, or the first message of its thread."""
+    found = Q(pk=None)
+    for name in messages:
+        found |= Q(reference=name) | Q(reference__startswith=f"{name} ") | Q(reference__endswith=f" {name}")
+    return found
 
 
 def send_reply(url: str, reply: dict[str, Any]) -> None:

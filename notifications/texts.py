@@ -159,6 +159,17 @@ HAPPENED: dict[str, str | Plural] = {
     "event.test": _("a test message from SeqPulse: this channel works."),
 }
 
+# What became of a deployment since its message (standing.py).
+STANDING: dict[str, str | Plural] = {
+    "standing.approved": _("{who} approved the rollback."),
+    "standing.automatic": _("The environment rolls back by itself."),
+    "standing.worked": _("The rollback #{number} worked."),
+    "standing.not_ok": _("The rollback #{number} did not work."),
+    "standing.missing": _("No rollback was deployed in time."),
+    "standing.marked_wrong": _("The verdict is marked wrong."),
+    "standing.replaced": _("Something newer was deployed since."),
+}
+
 # The lines after the first one (details.py).
 DETAILS: dict[str, str | Plural] = {
     "detail.verdict": _("Verdict: {verdict:verdict_name}, {confidence:whole_percent} sure."),
@@ -186,4 +197,4 @@ WEEKLY: dict[str, str | Plural] = {
     "weekly.noisy": _("Noisy: {place}, {count:number} events that were worth a warning."),
 }
 
-register({**DELIVERIES, **PLACES, **VERDICTS, **HAPPENED, **DETAILS, **ROLLBACKS, **WEEKLY})
+register({**DELIVERIES, **PLACES, **VERDICTS, **HAPPENED, **DETAILS, **ROLLBACKS, **STANDING, **WEEKLY})

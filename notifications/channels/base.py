@@ -85,6 +85,7 @@ class ChannelKind:
     fields: tuple[Field, ...] = ()
     draws: bool = False  # the charts of messages
     reports: bool = False  # once a week about the team
+    buttons: bool = False  # below messages, which are changed after they were sent (`update`)
     signs: bool = False  # with its field `secret`, which is made where none is given
 
     def place(self, settings: Settings) -> str:
@@ -101,6 +102,13 @@ class ChannelKind:
 
     def send(self, settings: Settings, message: Message) -> Sent:
         """Send the message, outside any transaction.
+
+        Raises: SendError, OutboundError.
+        """
+        raise NotImplementedError
+
+    def update(self, settings: Settings, message: Message, place: str) -> None:
+        """Change a message that was sent, outside any transaction. place: what the receiver calls it.
 
         Raises: SendError, OutboundError.
         """

@@ -1,5 +1,6 @@
 """Slack: by an incoming webhook, or as a bot with one thread per deployment and buttons."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,12 +9,13 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications.channels.base import ChannelKind, Field, SendError, Sent, Settings
 from notifications.channels.layout import lines, mark, shortened
-from notifications.channels.posting import ask, post_json, said, shown, understood
+from notifications.channels.posting import ask, post_json, said, understood
 from notifications.message import Message
+from outbound.session import Answer
 
 # https://docs.slack.dev/reference/block-kit/blocks
-MOST_SECTION, MOST_BLOCKS = 3000, 40
-# Errors of chat.postMessage after which the same call may succeed later.
+MOST_SECTION, MOST_BLOCKS, MOST_ELEMENTS = 3000, 40, 10
+# Errors of the Web API after which the same call may succeed later.
 PASSING = frozenset(
     {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 )
@@ -39,6 +41,7 @@ class SlackBot(ChannelKind):
     """chat.postMessage: what follows about a deployment goes into the thread of its first message."""
 
     name = "slack_bot"
+    buttons = True
     label = _("Slack (bot)")
     fields = (
         Field("token", _("Bot token"), _("xoxb-…, with the scope chat:write."), "secret"),
@@ -59,21 +62,40 @@ class SlackBot(ChannelKind):
         return str(settings["channel"])
 
     def send(self, settings: Settings, message: Message) -> Sent:
-        body = {"channel": settings["channel"], "unfurl_links": False, "unfurl_media": False, **body_of(message)}
+        body = {"unfurl_links": False, "unfurl_media": False, **bot_body_of(settings, message)}
         if message.thread:
             body |= {"thread_ts": message.thread, "reply_broadcast": message.severity == "critical"}
-        # Acknowledgements have no buttons.
-        if message.deployment and settings.get("signing_secret") and message.kind != "acknowledged":
-            body["blocks"].append(buttons(message))
-        answer = ask(f"{self.api}/chat.postMessage", body, {"Authorization": f"Bearer {settings['token']}"})
+        answer = self.call("chat.postMessage", settings, body)
+        # Of a reply that of its thread first: Slack makes none below a reply.
+        own = str(said(answer).get("ts") or "")
+        return understood(answer, reference=f"{message.thread} {own}".strip())
+
+    def update(self, settings: Settings, message: Message, place: str) -> None:
+        self.call("chat.update", settings, {"ts": place, **bot_body_of(settings, message)})
+
+    def call(self, method: str, settings: Settings, body: Mapping[str, Any]) -> Answer:
+        """Call a method of the Web API; return its answer if it is a success. Raises SendError, OutboundError."""
+        answer = ask(f"{self.api}/{method}", body, {"Authorization": f"Bearer {settings['token']}"})
+        sent = understood(answer)
         reply = said(answer)
-        # Of a reply that of its thread: Slack makes none below a reply.
-        sent = understood(answer, reference=message.thread or str(reply.get("ts") or ""))
         if reply.get("ok") is not True:
             passing = str(reply.get("error")) in PASSING
             code = "delivery.busy" if passing else "delivery.refused"
-            raise SendError(code, retry=passing, sent=shown(answer), status=answer.status)
-        return sent
+            raise SendError(code, retry=passing, sent=sent, status=answer.status)
+        return answer
+
+
+def bot_body_of(settings: Settings, message: Message) -> dict[str, Any]:
+    """Return channel, text and blocks: the message, what became of the deployment since, and the buttons."""
+    body = {"channel": settings["channel"], **body_of(message)}
+    # An acknowledgement is itself something that became of it.
+    if message.kind != "acknowledged" and message.deployment:
+        if message.standing:
+            body["blocks"].append(context(message.standing))
+        elements = buttons(message) if settings.get("signing_secret") else []
+        if elements:
+            body["blocks"].append({"type": "actions", "elements": elements})
+    return body
 
 
 def body_of(message: Message) -> dict[str, Any]:
@@ -96,7 +118,12 @@ def section(text: str) -> dict[str, Any]:
     return {"type": "section", "text": {"type": "plain_text", "text": shortened(text, MOST_SECTION), "emoji": False}}
 
 
-def buttons(message: Message) -> dict[str, Any]:
+def context(texts: tuple[str, ...]) -> dict[str, Any]:
+    shown = [shortened(text, MOST_SECTION) for text in texts[:MOST_ELEMENTS]]
+    return {"type": "context", "elements": [{"type": "plain_text", "text": text, "emoji": False} for text in shown]}
+
+
+def buttons(message: Message) -> list[dict[str, Any]]:
     """Return the buttons; what they name is the deployment, and its verdict as the message says it."""
     verdict = (message.data.get("verdict") or {}).get("verdict") or ""
     with override(message.language):
@@ -108,20 +135,23 @@ def buttons(message: Message) -> dict[str, Any]:
                 "value": f"{message.deployment} {verdict}".strip(),
             }
             for action, label in BUTTONS
-            if verdict or action != "wrong"
+            if action in message.actions and (verdict or action != "wrong")
         ]
         for element in elements:
             if element["action_id"] == "rolled_back":
-                element["confirm"] = confirmation(element["text"]["text"])
-    return {"type": "actions", "elements": elements}
+                element["confirm"] = confirmation(element["text"]["text"], starts=message.starts_rollback)
+    return elements
 
 
-def confirmation(label: str) -> dict[str, Any]:
+def confirmation(label: str, *, starts: bool) -> dict[str, Any]:
+    text = (
+        gettext("SeqPulse calls the webhook of the environment, once: the rollback begins within seconds.")
+        if starts
+        else gettext("Everybody will see that you roll back. SeqPulse notes it, and marks the recommendation right.")
+    )
     texts = {
         "title": f"{label}?",
-        "text": gettext(
-            "Everybody will see that you roll back. SeqPulse notes it, and marks the recommendation right."
-        ),
+        "text": text,
         "confirm": label,
         "deny": gettext("Cancel"),
     }

@@ -94,7 +94,31 @@ def test_slack_bot_posts_blocks_that_slack_accepts_and_keeps_the_thread(local: A
 def test_what_is_said_in_a_slack_thread_begins_no_other(local: Any) -> None:
     with receiving((200, {}, b'{"ok": true, "ts": "3.4"}')) as receiver:
         local(receiver)
-        assert send("slack_bot", receiver, replace(MESSAGE, thread="1.2")).reference == "1.2"
+        # The thread, then the message itself.
+        assert send("slack_bot", receiver, replace(MESSAGE, thread="1.2")).reference == "1.2 3.4"
+
+
+def test_slack_shows_what_became_of_a_deployment_and_the_buttons_that_are_left(local: Any) -> None:
+    message = replace(MESSAGE, standing=(HOSTILE,) * 20, actions=("rolled_back",), starts_rollback=True, thread="1.2")
+    kind = channel_kind("slack_bot")
+    assert kind is not None
+    with receiving((200, {}, OK), (200, {}, OK), (200, {}, b'{"ok": false, "error": "message_not_found"}')) as receiver:
+        local(receiver)
+        kind.update(config(kind, receiver), message, "3.4")
+        kind.update(config(kind, receiver), replace(message, actions=(), language="fr"), "3.4")
+        with pytest.raises(SendError) as raised:
+            kind.update(config(kind, receiver), message, "3.4")
+    assert (raised.value.code, raised.value.retry) == ("delivery.refused", False)
+    assert {path for path, _, _ in receiver.requests} == {"/chat.update"}
+    first, second, _ = receiver.bodies()
+    assert (first["ts"], first["channel"]) == ("3.4", "C1") and "thread_ts" not in first
+    for block in Block.parse_all(first["blocks"] + second["blocks"]):
+        block.validate_json()
+    *_, context, actions = first["blocks"]
+    [button] = actions["elements"]
+    assert button["action_id"] == "rolled_back" and "webhook" in button["confirm"]["text"]["text"]
+    assert context["type"] == "context" and {one["type"] for one in context["elements"]} == {"plain_text"}
+    assert [block["type"] for block in second["blocks"]][-1] == "context"
 
 
 def test_slack_interprets_nothing_that_others_wrote(local: Any) -> None:

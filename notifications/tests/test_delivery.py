@@ -15,13 +15,16 @@ from scheduler.tests.pollers import running_poller
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+KINDS = ("deliver", "roll_back", "refresh_messages", "update_message")
+
+
 def work_off() -> None:
     """Run a poller until every event is fanned out and no delivery is due."""
     with running_poller():
         wait_until(
             lambda: (
                 not Event.objects.filter(fanned_out_at__isnull=True).exists()
-                and not ScheduledJob.objects.filter(job_type="deliver", status__in=("pending", "running")).exists()
+                and not ScheduledJob.objects.filter(job_type__in=KINDS, status__in=("pending", "running")).exists()
             )
         )
 

@@ -2,28 +2,40 @@
 
 import json
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
+from slack_sdk.models.blocks import Block
 from slack_sdk.signature import SignatureVerifier
 
+from analysis.acknowledging import acknowledge
 from analysis.models import Acknowledgement, DeploymentVerdict, Feedback
+from analysis.services import give_feedback
 from analysis.tests.factories import make_verdict
 from deployments.models import Deployment
 from deployments.outbox import event_about
 from deployments.tests.factories import make_deployment
 from events.outbox import emit
-from notifications import slack_actions
+from notifications import refreshing, slack_actions, updating
 from notifications.channels.slack import SlackBot
 from notifications.describing import describe
 from notifications.fanning import fan_out
 from notifications.models import Channel, Delivery, RollbackAttempt
+from notifications.refreshing import refresh
+from notifications.rollbacks.attempts import approve
+from notifications.standing import standings_of
 from notifications.tests.factories import make_channel
-from notifications.tests.receivers import receiving
+from notifications.tests.receivers import Receiver, receiving
 from notifications.tests.test_delivery import work_off
 from notifications.tests.test_rollbacks import prepared
 from projects.tests.factories import make_environment, make_project
@@ -270,7 +282,7 @@ def test_calls_are_limited_by_address_and_by_channel(settings: Any) -> None:
 def test_what_is_pressed_is_posted_in_the_thread_of_the_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = Deployment.objects.select_related("project", "environment").get(pk=judged().pk)
     ok = b'{"ok": true, "ts": "%d.5"}'
-    with receiving(*((200, {}, ok % number) for number in (1, 2))) as slack:
+    with receiving(*((200, {}, ok % number) for number in range(1, 9))) as slack:
         monkeypatch.setattr(SlackBot, "api", f"http://127.0.0.1:{slack.port}/api")
         channel = make_slack(deployment)
         emit(event_about(deployment, "early_rollback", verdict={"verdict": BAD}))
@@ -289,9 +301,136 @@ def test_what_is_pressed_is_posted_in_the_thread_of_the_deployment(monkeypatch: 
         assert slack.requests[1][0] == "/actions/T1/2"
         assert slack.bodies()[1] == {"response_type": "ephemeral", "replace_original": False, "text": words}
         work_off()
-    reply = slack.bodies()[2]
+    [reply] = posted_to(slack, "/api/chat.postMessage")[1:]
     assert reply["thread_ts"] == "1.5" and "ana (U0123ABC)" in reply["text"]
     assert all(block["type"] != "actions" for block in reply["blocks"])
+
+
+def posted_to(slack: Receiver, path: str) -> list[Any]:
+    return [json.loads(body) for asked, _, body in slack.requests if asked == path]
+
+
+def shown(posted: Any) -> tuple[list[str], list[str]]:
+    """Return the lines of what became of the deployment, and the buttons, of a message that Slack accepts."""
+    for block in Block.parse_all(posted["blocks"]):
+        block.validate_json()
+    elements: dict[str, list[Any]] = {"context": [], "actions": []}
+    for block in posted["blocks"]:
+        elements.get(block["type"], []).extend(block.get("elements", []))
+    return [one["text"] for one in elements["context"]], [one["action_id"] for one in elements["actions"]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_messages_show_who_did_what_wherever_they_did_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refreshing, "WHEN_SENT", timedelta(seconds=1))
+    bad = prepared("ask")
+    ok = [(200, {}, b'{"ok": true, "ts": "%d.5"}' % number) for number in range(1, 60)]
+    with receiving(*ok) as slack:
+        monkeypatch.setattr(SlackBot, "api", f"http://127.0.0.1:{slack.port}/api")
+        channel = make_slack(bad, least_severity="critical", cooldown_s=0)
+        make_slack(bad, language="fr", config={"token": "t", "channel": "C2", "signing_secret": "another"})
+
+        def updated() -> dict[str, tuple[list[str], list[str]]]:
+            """Work, and return what the latest changes made of the messages in the first channel."""
+            slack.requests.clear()
+            work_off()
+            changes = posted_to(slack, "/api/chat.update")
+            return {one["ts"]: shown(one) for one in changes if one["channel"] == "C1"}
+
+        emit(event_about(bad, "early_rollback", verdict={"verdict": BAD}))
+        work_off()
+        first, asked = (one for one in posted_to(slack, "/api/chat.postMessage") if one["channel"] == "C1")
+        assert shown(first) == ([], ["on_it", "rolled_back", "wrong"]) and asked["thread_ts"]
+        replied = Delivery.objects.get(channel=channel, reference__contains=" ")
+        root, reply = replied.reference.split()
+        # In Slack, twice; on the page; the rollback by API; its end by the poller; its mark on the page.
+        for _ in range(2):
+            press(channel, pressed("on_it", bad, trigger_id=str(uuid4())))
+        lines = ["ana (U0123ABC) is on it."]
+        assert updated() == {root: (lines, ["rolled_back", "wrong"]), reply: (lines, ["rolled_back"])}
+        acknowledge(bad, "ignored", who="bo", via="page", reason="known")
+        lines = [*lines, "bo ignores the verdict: known"]
+        assert updated() == {root: (lines, ["rolled_back", "wrong"]), reply: (lines, ["rolled_back"])}
+        # Two approvals at once, and a button that is still shown to somebody.
+        with ThreadPoolExecutor(3) as threads:
+            for number in range(3):
+                threads.submit(approve_and_close, bad, f"p{number}")
+        assert "before" in press(channel, pressed("rolled_back", bad))
+        found = updated()
+        [approved, failed] = found[root][0][2:]
+        assert approved in {f"p{number} approved the rollback." for number in range(3)} and "connect" in failed
+        assert [found[name][1] for name in (root, reply)] == [["wrong"], []]
+        give_feedback(DeploymentVerdict.objects.get(deployment=bad), right=False, by=None, should_have_been="ok")
+        found = updated()
+        assert [found[name][1] for name in (root, reply)] == [[], []]
+        assert all("The verdict is marked wrong." in said for said, _ in found.values())
+        # In the other channel, in its language.
+        [*_, latest] = (one for one in posted_to(slack, "/api/chat.update") if one["channel"] == "C2")
+        assert any("retour arrière" in line for line in shown(latest)[0])
+
+
+def approve_and_close(deployment: Deployment, who: str) -> None:
+    try:
+        approve(deployment, who=who, via="page")
+    finally:
+        connection.close()
+
+
+def test_which_buttons_are_left_and_what_is_said() -> None:
+    table: list[tuple[str, Callable[[Deployment], object], str, set[str]]] = [
+        ("ask", lambda bad: None, "", {"on_it", "rolled_back", "wrong"}),
+        (
+            "ask",
+            lambda bad: DeploymentVerdict.objects.update(shadow=True),
+            "",
+            {"on_it", "wrong"},
+        ),
+        ("ask", lambda bad: make_deployment(environment=bad.environment), "newer", {"wrong"}),
+        ("ask", lambda bad: approve(bad, who="ana", via="page"), "ana approved", {"on_it", "wrong"}),
+        ("off", lambda bad: None, "", {"on_it", "rolled_back", "wrong"}),
+        ("off", lambda bad: acknowledge(bad, "on_it", who="ana", via="api"), "ana is on it", {"rolled_back", "wrong"}),
+        ("off", lambda bad: acknowledge(bad, "rolled_back", who="ana", via="api"), "ana rolled", {"wrong"}),
+        ("off", lambda bad: make_deployment(environment=bad.environment), "newer", {"wrong"}),
+        ("off", lambda bad: DeploymentVerdict.objects.all().delete(), "", {"on_it", "rolled_back"}),
+        ("off", lambda bad: Deployment.objects.filter(pk=bad.pk).update(kind="rollback"), "", {"on_it", "wrong"}),
+    ]
+    for number, (mode, change, words, actions) in enumerate(table):
+        bad = prepared(mode)
+        change(bad)
+        standing = standings_of([bad.pk])[bad.pk]
+        assert set(standing.actions) == actions, number
+        assert words in " ".join(standing.texts("en")).lower() and len(standing.lines) == bool(words), number
+    states = {"sent": "started", "failed": "failed", "unknown": "nobody knows", "withdrawn": "failed", "asked": ""}
+    bad = prepared("ask")
+    approve(bad, who="ana", via="page")
+    for state, words in states.items():
+        RollbackAttempt.objects.filter(deployment=bad).update(state=state)
+        assert words in " ".join(standings_of([bad.pk])[bad.pk].texts("en")).lower()
+        assert all(standings_of([bad.pk])[bad.pk].texts("fr"))
+
+
+def test_what_changes_while_a_message_is_sent_or_changed_is_shown_afterwards() -> None:
+    bad = prepared("ask")
+    channel = make_slack(bad)
+    emit(event_about(bad, "early_rollback"))
+    assert fan_out() and fan_out()  # the second one asks for approval
+    updates = ScheduledJob.objects.filter(job_type="update_message")
+    Delivery.objects.filter(channel=channel).update(attempts=1)
+    assert refresh([bad.pk]) == 2 and updates.filter(scheduled_at__gt=Now()).count() == 2
+    Delivery.objects.filter(channel=channel).update(state="sent", reference="1.5")
+    updates.all().delete()
+    refresh([bad.pk])
+    jobs: Any = [SimpleNamespace(id=row.pk, metadata=row.job_metadata) for row in updates.order_by("pk")]
+    prepared_ones = updating.prepare(jobs)
+    # A reply of a version that did not keep its own name is not put in the place of the first message.
+    assert [prepared_ones[job.id].places for job in jobs] == [("1.5",), ()]
+    updates.all().delete()
+    acknowledge(bad, "on_it", who="ana", via="page")
+    updating.record([(job, prepared_ones[job.id]) for job in jobs])
+    assert updates.count() == 2
+    updates.all().delete()
+    updating.record([(job, updating.prepare([job])[job.id]) for job in jobs])
+    assert not updates.exists()
 
 
 @pytest.mark.parametrize(
