@@ -128,7 +128,8 @@ class Delivery(models.Model):
 
     due_at: when it is next tried. answer_status, answer: what the receiver answered last (HTTP status, the first
     characters). error: why the last attempt failed, as a fact. reference: what the receiver calls the message (a Slack
-    timestamp), for threads; of a reply in Slack the thread, a space, and the reply. sent_with: the delivery in whose message this one went, for digests.
+    timestamp), for threads; of a reply in Slack the thread, a space, and the reply. sent_with: the delivery in whose
+    message this one went, for digests.
     """
 
     id = models.BigAutoField(primary_key=True)
