@@ -324,7 +324,9 @@ def shown(posted: Any) -> tuple[list[str], list[str]]:
 def test_messages_show_who_did_what_wherever_they_did_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refreshing, "WHEN_SENT", timedelta(seconds=1))
     bad = prepared("ask")
-    ok = [(200, {}, b'{"ok": true, "ts": "%d.5"}' % number) for number in range(1, 60)]
+    ok: list[tuple[int, dict[str, str], bytes]] = [
+        (200, {}, b'{"ok": true, "ts": "%d.5"}' % number) for number in range(1, 60)
+    ]
     with receiving(*ok) as slack:
         monkeypatch.setattr(SlackBot, "api", f"http://127.0.0.1:{slack.port}/api")
         channel = make_slack(bad, least_severity="critical", cooldown_s=0)
