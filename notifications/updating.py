@@ -33,14 +33,14 @@ def prepare(jobs: Sequence[Job]) -> Mapping[int, Update]:
     sent = Delivery.objects.filter(state=DeliveryState.SENT).select_related("event", "channel").order_by("pk")
     rows = list(sent.filter(pk__in=ids, channel__disabled_at=None, sent_with=None).exclude(reference=""))
     others = list(sent.filter(sent_with__in=rows))
-    messages = described([*rows, *others])
+    messages, found = described([*rows, *others]), ready(rows)
     standings = standings_of(row.event.deployment_id for row in rows if row.event.deployment_id)
     updates: dict[int, Update] = {}
     for row in rows:
-        kind, message, settings = channel_kind(row.channel.kind), messages[row.pk], None
-        if kind is not None and kind.buttons:
-            settings = ready(row, kind)
-        if kind is None or settings is None or not is_complete(kind, settings) or not isinstance(message, Message):
+        kind, message, settings = channel_kind(row.channel.kind), messages[row.pk], found[row.pk]
+        if kind is None or not kind.buttons or not isinstance(message, Message):
+            continue
+        if settings is None or not is_complete(kind, settings):
             continue
         more = [messages[other.pk] for other in others if other.sent_with_id == row.pk]
         updates[wanted[row.pk].id] = Update(

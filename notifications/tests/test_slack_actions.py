@@ -42,6 +42,7 @@ from projects.tests.factories import make_environment, make_project
 from scheduler.models import ScheduledJob
 
 pytestmark = pytest.mark.django_db
+Reply = tuple[int, dict[str, str], bytes]
 SECRET = "s1gning-s3cret"
 BAD = "rollback_recommended"
 # Surrogates, NUL, and directions of writing, from a name.
@@ -324,9 +325,7 @@ def shown(posted: Any) -> tuple[list[str], list[str]]:
 def test_messages_show_who_did_what_wherever_they_did_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refreshing, "WHEN_SENT", timedelta(seconds=1))
     bad = prepared("ask")
-    ok: list[tuple[int, dict[str, str], bytes]] = [
-        (200, {}, b'{"ok": true, "ts": "%d.5"}' % number) for number in range(1, 60)
-    ]
+    ok: list[Reply] = [(200, {}, b'{"ok": true, "ts": "%d.5"}' % number) for number in range(1, 60)]
     with receiving(*ok) as slack:
         monkeypatch.setattr(SlackBot, "api", f"http://127.0.0.1:{slack.port}/api")
         channel = make_slack(bad, least_severity="critical", cooldown_s=0)
