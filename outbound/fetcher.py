@@ -18,6 +18,7 @@ import pycurl
 
 from explain.facts import Fact
 from outbound.addresses import AllowList
+from outbound.authorities import CertificateError, ca_file, trusted_pem
 from outbound.endpoints import Endpoint, EndpointError, parse_endpoint
 from outbound.headers import check_values, default_headers
 from outbound.polling import READ, WRITE, Poll
@@ -30,7 +31,6 @@ from outbound.transfer import (
     Response,
     Transfer,
     Waiting,
-    ca_file,
     check_options,
     timed_out,
 )
@@ -46,6 +46,9 @@ _EVENTS = {pycurl.POLL_IN: READ, pycurl.POLL_OUT: WRITE, pycurl.POLL_INOUT: READ
 _AT_ONCE = 1000
 # libcurl keeps the deadlines. A request whose end it did not report would hold its place, and its caller, for ever.
 _OVERDUE_AFTER_S = 1.0
+
+# Of which it is remembered by which authorities they are verified.
+MOST_KNOWN_HOSTS = 10_000
 
 _parsed = lru_cache(maxsize=4096)(parse_endpoint)
 
@@ -75,6 +78,7 @@ class Request:
         "placed",
         "task",
         "transfer",
+        "verified_twice",
     )
 
     def __init__(
@@ -94,6 +98,7 @@ class Request:
         self.deadline = deadline
         self.options = options  # None: a plain GET
         self.host: _Host | None = None  # while it has a place there
+        self.verified_twice = False  # by its own authorities and by the usual ones
         self.placed = False  # whether it has one of all places, too
         self.transfer: Transfer | None = None
         self.expiry: asyncio.TimerHandle | None = None  # while it waits for a place
@@ -127,6 +132,8 @@ class Fetcher:
         self._hosts: dict[str, _Host] = {}
         self._waiting: deque[Request] = deque()  # with a place at their host, for one of all
         self._idle: list[Transfer] = []
+        # Hosts that are asked with authorities of their own, and the usual ones verify.
+        self._usual: set[tuple[str, bytes]] = set()
         self._active: dict[pycurl.Curl, tuple[Request, Transfer]] = {}
         self._requests: set[Request] = set()
         self._suspects: set[Transfer] = set()
@@ -170,6 +177,7 @@ class Fetcher:
         method: str = "GET",
         body: bytes = b"",
         gzip: bool = False,
+        ca_pem: str = "",
     ) -> Request | None:
         """Begin a request; `ended` is called once with the response or what `get` would raise, perhaps at once.
 
@@ -181,18 +189,20 @@ class Fetcher:
             max_bytes: of the answer's body, as received and inflated.
             method: one of METHODS.
             gzip: whether the answer may be compressed (gzip or deflate).
+            ca_pem: certificates in PEM of authorities to trust, besides the usual ones, for this request.
         """
         if self._closed:
             ended(_shutting_down())
             return None
         try:
             endpoint = _parsed(url)
-        except EndpointError as error:
+            authorities = trusted_pem(ca_pem) if ca_pem else b""
+        except (EndpointError, CertificateError) as error:
             ended(OutboundError("other", problem=error.fact))
             return None
         options: Options | None = None
-        if method != "GET" or body or gzip:
-            options = Options(method, body, gzip)
+        if method != "GET" or body or gzip or authorities:
+            options = Options(method, body, gzip, authorities)
             try:
                 check_options(options)
             except ValueError as error:
@@ -294,13 +304,11 @@ class Fetcher:
             options = request.options
             lines = _header_lines(headers() if callable(headers) else headers, options is not None and options.gzip)
             again = request.transfer
-            if again is not None:
-                transfer = again
-            elif self._idle and (options is None or not options.own_handle):
-                transfer = self._idle.pop()
-            else:
-                transfer = self._new_transfer()
+            own = options is not None and options.own_handle
+            transfer = again or (self._idle.pop() if self._idle and not own else self._new_transfer(own))
             request.transfer = transfer
+            if options is not None and (request.endpoint.authority, options.ca_pem) in self._usual:
+                options = options._replace(ca_pem=b"")
             left_s = request.deadline - self._loop.time()
             transfer.prepare(
                 request.endpoint,
@@ -316,8 +324,22 @@ class Fetcher:
         except Exception as error:  # of the caller's headers, or of libcurl
             self._end(request, error)
 
-    def _new_transfer(self) -> Transfer:
-        return Transfer(self._allow, self._suspects, ca_file=self._ca_file)
+    def _try_others(self, request: Request) -> bool:
+        """Return whether a certificate of an unknown authority is still to be verified by the others.
+
+        To trust a request's own and the usual ones at once, each connection would have to read all of them: 4 ms, 1 MB.
+        """
+        options = request.options
+        if options is None or not options.ca_pem or request.verified_twice:
+            return False
+        request.verified_twice = True
+        if len(self._usual) >= MOST_KNOWN_HOSTS:
+            self._usual.clear()
+        self._usual ^= {(request.endpoint.authority, options.ca_pem)}
+        return True
+
+    def _new_transfer(self, own: bool) -> Transfer:
+        return Transfer(self._allow, self._suspects, ca_file=self._ca_file, own=own)
 
     def _end(self, request: Request, result: Response | Exception | None) -> None:
         """Free what the request holds and call back, unless it was cancelled."""
@@ -331,7 +353,7 @@ class Fetcher:
         if transfer is not None:
             if self._active.pop(transfer.easy, None) is not None:
                 self._multi.remove_handle(transfer.easy)
-            if request.options is not None and request.options.own_handle:
+            if transfer.own:
                 transfer.close()
             else:
                 self._idle.append(transfer)
@@ -437,6 +459,9 @@ class Fetcher:
             return
         request, transfer = self._active[easy]
         try:
+            if failure and transfer.unknown_authority(failure[0]) and self._try_others(request):
+                self._send_again(request, transfer)
+                return
             result = read(transfer, *failure)
         except Exception as error:  # libcurl reports an end once: whatever the server sent, this must not be lost
             result = error
@@ -446,9 +471,12 @@ class Fetcher:
         if result is not None:
             self._end(request, result)
             return
-        # A kept-alive connection was dead. The headers are built anew: a nonce is valid once.
-        self._multi.remove_handle(easy)
-        del self._active[easy]
+        self._send_again(request, transfer)  # a kept-alive connection was dead
+
+    def _send_again(self, request: Request, transfer: Transfer) -> None:
+        """Send a request on a new connection. The headers are built anew: a nonce is valid once."""
+        self._multi.remove_handle(transfer.easy)
+        del self._active[transfer.easy]
         self._send(request, transfer.addresses)
 
 

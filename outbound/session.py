@@ -21,6 +21,7 @@ from requests.adapters import BaseAdapter
 
 from explain.facts import Fact
 from outbound.addresses import AllowList
+from outbound.authorities import CertificateError, trusted_pem
 from outbound.endpoints import EndpointError, parse_endpoint
 from outbound.headers import check_values, default_headers, joined_headers
 from outbound.inflating import ENCODINGS, inflated
@@ -61,6 +62,7 @@ def call(  # noqa: PLR0913  (as of requests.request; all but two by name)
     most_bytes: int = MOST_BYTES,
     whole: bool = True,
     gzip: bool = False,
+    ca_pem: str = "",
 ) -> Answer:
     """Send one request, once, and wait for its answer.
 
@@ -73,20 +75,22 @@ def call(  # noqa: PLR0913  (as of requests.request; all but two by name)
         whole: whether an answer counts only with its whole body. False: the status is the answer, and `body` what
             came of it within the limits; nothing of an encoded one.
         gzip: whether the answer may be compressed (gzip or deflate).
+        ca_pem: certificates in PEM of authorities to trust, besides the usual ones, for this call.
 
     Raises: OutboundError, which is meant for users, and names the host alone: no path, no header; ValueError for
         invalid headers and methods.
     """
     try:
         endpoint = parse_endpoint(url)
-    except EndpointError as error:
+        authorities = trusted_pem(ca_pem) if ca_pem else b""
+    except (EndpointError, CertificateError) as error:
         raise OutboundError("other", problem=error.fact) from None
     given = dict(headers or {})
     if json is not None:
         body = json_format.dumps(json).encode()
         if "content-type" not in {name.lower() for name in given}:
             given["Content-Type"] = "application/json"
-    options = Options(method, body or b"", gzip)
+    options = Options(method, body or b"", gzip, authorities)
     check_options(options)
     request = requests.PreparedRequest()
     request.prepare_method(method)
@@ -122,7 +126,7 @@ class Guard(BaseAdapter):
         with closing(Wire(endpoint, self.limits)) as wire:
             wire.connect(self.allow)
             begun = monotonic()
-            transport: Transport = wire.encrypted() if endpoint.scheme == "https" else wire
+            transport: Transport = wire.encrypted(self.options.ca_pem) if endpoint.scheme == "https" else wire
             wire.waiting = "answer"
             exchange = _Exchange(wire, transport, request, whole=self.whole, gzip=self.options.gzip)
             try:

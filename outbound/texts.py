@@ -115,4 +115,15 @@ URLS = {
     "url_host": _("The URL's host {host} is not a valid name."),
 }
 
-register({**FAILURES, **WAITING, **PROBLEMS, **SYSTEM, **ADDRESSES, **URLS}, {"size": size})
+CERTIFICATES = {
+    "ca_too_long": _("The CA certificates (ca_pem) are longer than {bytes:size}."),
+    "ca_private_key": _("The CA certificates (ca_pem) contain a private key: leave it out."),
+    "ca_other_block": _("The CA certificates (ca_pem) contain a block “{label}”: leave it out."),
+    "ca_broken": _("Certificate {n} of the CA certificates (ca_pem) is broken: copy it from BEGIN to END."),
+    "ca_missing": _(
+        "The CA certificates (ca_pem) contain no certificate: write PEM, which begins with -----BEGIN CERTIFICATE-----."
+    ),
+    "ca_expired": _("Certificate {n} of the CA certificates (ca_pem), {subject}, expired on {date}: replace it."),
+}
+
+register({**FAILURES, **WAITING, **PROBLEMS, **SYSTEM, **ADDRESSES, **URLS, **CERTIFICATES}, {"size": size})

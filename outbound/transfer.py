@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import certifi
 import pycurl
 
 from explain.errors import ExplainedError
@@ -45,6 +44,8 @@ _TLS_CODES = frozenset(
         pycurl.E_SSL_INVALIDCERTSTATUS,
     }
 )
+# X509_V_ERR_… of OpenSSL: no issuer's certificate, self-signed, self-signed at the end of the chain, unable to verify.
+_UNKNOWN = frozenset({2, 18, 19, 20, 21})
 _BROKEN_CODES = {
     pycurl.E_UNSUPPORTED_PROTOCOL: "not_http",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "not_http",
@@ -108,12 +109,13 @@ NOT_REPEATABLE = frozenset({"POST", "PATCH"})
 class Options(NamedTuple):
     """What distinguishes a request from a plain GET.
 
-    gzip: the answer may be compressed.
+    gzip: the answer may be compressed. ca_pem: authorities to trust; of a transfer: instead of the usual ones.
     """
 
     method: str = "GET"
     body: bytes = b""
     gzip: bool = False
+    ca_pem: bytes = b""
 
     @property
     def repeatable(self) -> bool:
@@ -123,7 +125,7 @@ class Options(NamedTuple):
     @property
     def own_handle(self) -> bool:
         """Return whether the request sets what a handle for plain requests must not keep."""
-        return self.method != "GET" or bool(self.body)
+        return self.method != "GET" or bool(self.body or self.ca_pem)
 
 
 def check_options(options: Options) -> None:
@@ -132,11 +134,6 @@ def check_options(options: Options) -> None:
         raise ValueError(f"The method {options.method!r} is not one of {', '.join(METHODS)}.")
     if options.method == "HEAD" and options.body:
         raise ValueError("A request with the method HEAD has no body.")
-
-
-def ca_file() -> str:
-    """Return the file of the certificate authorities to trust."""
-    return os.environ.get("SSL_CERT_FILE") or certifi.where()
 
 
 def timed_out(endpoint: Endpoint, timeout_s: float, phase: Waiting) -> OutboundError:
@@ -155,9 +152,12 @@ class Transfer:
     """A libcurl handle with guards, used for one request after another.
 
     A transfer that reads more often than usual puts itself among the suspects, to be examined outside of libcurl.
+
+    own: used for one request alone, which may have options that no other must inherit.
     """
 
-    def __init__(self, allow: AllowList, suspects: "set[Transfer]", *, ca_file: str) -> None:
+    def __init__(self, allow: AllowList, suspects: "set[Transfer]", *, ca_file: str, own: bool = False) -> None:
+        self.own = own
         self._allow = allow
         self._suspects = suspects
         self._pinned = False
@@ -230,12 +230,16 @@ class Transfer:
             pins = [f"+{endpoint.host}:{endpoint.port}:{','.join(addresses)}"] if addresses else []
             setopt(pycurl.RESOLVE, pins)
             self._pinned = bool(pins)
-        if options is not None and options.own_handle:
-            self._set_method(options, headers)
+        if self.own and options is not None:
+            # It takes the place of CAINFO, and libcurl uses connections only where both are equal.
+            if options.ca_pem:
+                setopt(pycurl.CAINFO_BLOB, options.ca_pem)
+            else:
+                self.easy.unsetopt(pycurl.CAINFO_BLOB)
+            self._set_method(options.method, options.body, headers)
 
-    def _set_method(self, options: Options, headers: list[str]) -> None:
+    def _set_method(self, method: str, body: bytes, headers: list[str]) -> None:
         setopt = self.easy.setopt
-        method, body, _ = options
         if method == "HEAD":
             setopt(pycurl.NOBODY, 1)
             setopt(pycurl.MAXFILESIZE_LARGE, 0)  # the length of a body that is not sent
@@ -245,7 +249,8 @@ class Transfer:
             # No waiting for 100 Continue, and no type but the caller's.
             named = any(line[:13].lower() == "content-type:" for line in headers)
             setopt(pycurl.HTTPHEADER, [*headers, "Expect:"] if named else [*headers, "Expect:", "Content-Type:"])
-        setopt(pycurl.CUSTOMREQUEST, method)
+        if method != "GET" or body:
+            setopt(pycurl.CUSTOMREQUEST, method)
 
     def close(self) -> None:
         """Give the handle back to libcurl. It must not be in use."""
@@ -328,6 +333,10 @@ class Transfer:
             elif line[:17].lower() == b"content-encoding:":
                 encoding = ", ".join(filter(None, (line[17:].strip().decode("latin-1").lower(), encoding)))
         return complete, encoding
+
+    def unknown_authority(self, code: int) -> bool:
+        """Return whether libcurl's error `code` is due to a certificate that none of the authorities has issued."""
+        return code == pycurl.E_PEER_FAILED_VERIFICATION and self.easy.getinfo(pycurl.SSL_VERIFYRESULT) in _UNKNOWN
 
     def failure(self, code: int, text: str) -> OutboundError | None:
         """Return what libcurl's error `code` means, `text` being its explanation; None: send the request again."""

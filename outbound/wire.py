@@ -11,10 +11,11 @@ from urllib3.util.ssltransport import SSLTransport
 
 from explain.facts import Fact
 from outbound.addresses import AllowList, refusal
+from outbound.authorities import ca_file
 from outbound.endpoints import Endpoint
 from outbound.resolver import addresses_of
 from outbound.system_errors import problem_of
-from outbound.transfer import RECEIVE_BUFFER, Limits, OutboundError, Waiting, ca_file, timed_out
+from outbound.transfer import RECEIVE_BUFFER, Limits, OutboundError, Waiting, timed_out
 
 
 class Transport(Protocol):
@@ -58,12 +59,16 @@ class Wire:
             raise OutboundError("blocked", host=self.endpoint.authority, problem=reasons[-1])
         self._socket = self._connected(permitted)
 
-    def encrypted(self) -> "Transport":
-        """Agree on TLS; the certificate must be for the host's name. Raises OutboundError."""
+    def encrypted(self, ca_pem: bytes = b"") -> "Transport":
+        """Agree on TLS; the certificate must be for the host's name. Raises OutboundError.
+
+        ca_pem: authorities to trust besides the usual ones.
+        """
         self.waiting = "encryption"
         try:
             # It reads from and writes to the wire, which a socket of `ssl` would replace: these bytes are counted.
-            return SSLTransport(self, _tls_context(ca_file()), self.endpoint.host.rstrip("."))  # type: ignore[arg-type]
+            context = _tls_context(ca_file(), ca_pem)
+            return SSLTransport(self, context, self.endpoint.host.rstrip("."))  # type: ignore[arg-type]
         except OSError as error:
             raise self.tls_error(error) from None
 
@@ -157,9 +162,13 @@ class Wire:
         return timed_out(self.endpoint, self.limits.timeout_s, self.waiting)
 
 
-@lru_cache(maxsize=4)
-def _tls_context(authorities: str) -> ssl.SSLContext:
-    """Return the context that all connections share: reading the authorities takes some 30 ms."""
+@lru_cache(maxsize=16)
+def _tls_context(authorities: str, ca_pem: bytes) -> ssl.SSLContext:
+    """Return the context that all connections share: reading the authorities takes some 30 ms, and 1 MB."""
     context = ssl.create_default_context(cafile=authorities)
+    if ca_pem:
+        context.load_verify_locations(cadata=ca_pem.decode())
+    # As libcurl verifies: an intermediate authority may be trusted, and is not refused for what its certificate lacks.
+    context.verify_flags = context.verify_flags & ~ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols(["http/1.1"])
     return context

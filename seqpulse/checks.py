@@ -1,6 +1,6 @@
 """System checks of the settings. The id names the environment variable: `seqpulse.E_<VARIABLE>`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -8,6 +8,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 from outbound.addresses import AllowList
+from outbound.authorities import read_ca_file
+
+OUTBOUND: dict[str, Callable[[str], object]] = {
+    "SEQPULSE_OUTBOUND_ALLOW": AllowList.parse,
+    "SEQPULSE_CA_FILE": read_ca_file,
+}
 
 
 def problem(variable: str, what: str) -> CheckMessage:
@@ -18,10 +24,12 @@ def wrong_values() -> Iterator[CheckMessage]:
     """Yield values that the parsers of seqpulse/environment.py refused, and invalid keys."""
     for variable, what in settings.ENVIRONMENT.problems.items():
         yield problem(variable, what)
-    try:
-        AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW)
-    except ValueError as error:
-        yield problem("SEQPULSE_OUTBOUND_ALLOW", str(error))
+    for variable, parse in OUTBOUND.items():
+        try:
+            if value := getattr(settings, variable):
+                parse(value)
+        except ValueError as error:
+            yield problem(variable, str(error))
     for number, key in enumerate(settings.SEQPULSE_ENCRYPTION_KEYS, start=1):
         try:
             Fernet(key)

@@ -16,7 +16,7 @@ from outbound.session import call
 LOCAL = AllowList.parse("127.0.0.0/8, ::1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 # Options of `Fetcher.get`; the others are those of Fetcher.
-OF_GET = ("headers", "timeout_s", "max_bytes", "method", "body", "gzip")
+OF_GET = ("headers", "timeout_s", "max_bytes", "method", "body", "gzip", "ca_pem")
 T = TypeVar("T")
 Answer = Callable[["Server", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Scenario = Callable[["Server", Fetcher], Awaitable[T]]
