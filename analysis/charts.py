@@ -35,7 +35,7 @@ LARGEST = 1e300
 
 def known_value(sample: Any, metric: str) -> float | None:
     """Return a metric of a sample; None where it has none: without requests there is no latency, whatever it says."""
-    value = getattr(sample, metric)
+    value = getattr(sample, metric) if metric in UNITS else (sample.custom_metrics or {}).get(metric)
     if metric == "latency_p95" and not value and not sample.requests_per_sec:
         return None
     return None if value is None else float(value)

@@ -133,7 +133,7 @@ def load_baselines(deployments: Sequence[Deployment]) -> dict[int, list[MetricSa
         spans |= Q(
             environment_id=deployment.environment_id, collected_at__gte=since, collected_at__lte=deployment.started_at
         )
-    rows = MetricSample.objects.complete().filter(spans, phase=Phase.BASELINE).order_by("collected_at", "id")
+    rows = MetricSample.objects.measured().filter(spans, phase=Phase.BASELINE).order_by("collected_at", "id")
     return group(rows, "environment_id")
 
 
@@ -323,7 +323,7 @@ def load_history(deployment: Deployment) -> list[MetricSample]:
     if not good:
         return []
     since = deployment.started_at - HISTORY_SPAN
-    rows = MetricSample.objects.complete().filter(
+    rows = MetricSample.objects.measured().filter(
         environment_id=deployment.environment_id, deployment_id__in=good, phase=Phase.POST, collected_at__gte=since
     )
     excluded = ExcludedWindow.objects.filter(
@@ -369,7 +369,8 @@ def detail_of(job: ScheduledJob) -> Fact | None:
 def as_value(sample: MetricSample, origin: Origin) -> Sample:
     """Convert a stored sample to the judge's value."""
     values = {name: getattr(sample, name) for name in METRICS}
-    return Sample(collected_at=sample.collected_at, origin=origin, **values)
+    custom = sample.custom_metrics or {}
+    return Sample(sample.collected_at, origin=origin, custom=custom, instances=sample.instances, **values)
 
 
 def policy_of(deployment: Deployment) -> Policy:

@@ -12,7 +12,7 @@ from django.db import connection
 from analysis.serializers import DeploymentSerializer
 from common.database import prepared
 from deployments.models import Deployment
-from metrics.models import ALWAYS_KNOWN, MARGIN, Group, Phase
+from metrics.models import MARGIN, SAYS_NOTHING, Group, Phase
 from metrics.payload import METRICS
 
 OWN = [field.attname for field in Deployment._meta.concrete_fields]
@@ -52,19 +52,16 @@ def related() -> dict[str, str]:
 @cache
 def statement() -> str:
     # The samples as in MetricSampleQuerySet.of.
-    complete = " AND ".join(f"{name} IS NOT NULL" for name in ALWAYS_KNOWN)
     margin = f"interval '{MARGIN.total_seconds()} s'"
     own = ", ".join(f"deployment.{name}" for name in OWN)
-    treated = f"sample.\"group\" = '{Group.TREATMENT}'"
-    means = ", ".join(
-        f"avg({name}) FILTER (WHERE phase = '{phase}' AND {treated})" for name in LEVELS for phase in PHASES
-    )
+    means = ", ".join(f"avg({name}) FILTER (WHERE phase = '{phase}')" for name in LEVELS for phase in PHASES)
     return f"""
 SELECT {own}, {", ".join(related().values())}, samples.*
 FROM deployments AS deployment JOIN projects_environment AS environment ON environment.id = deployment.environment_id
     CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE phase = '{Phase.POST}'), {means} FROM metric_samples AS sample
         WHERE sample.environment_id = deployment.environment_id AND sample.deployment_id = deployment.id
-        AND phase IN ('{Phase.PRE}', '{Phase.POST}') AND {complete} AND collected_at >= deployment.started_at - {margin}
+        AND phase IN ('{Phase.PRE}', '{Phase.POST}') AND "group" = '{Group.TREATMENT}' AND NOT ({SAYS_NOTHING})
+        AND collected_at >= deployment.started_at - {margin}
         AND collected_at < coalesce(deployment.finished_at + make_interval(secs =>
             deployment.settle_s + deployment.window_samples * deployment.interval_s) + {margin}, 'infinity')) AS samples
     LEFT JOIN deployment_verdicts AS verdict ON verdict.deployment_id = deployment.id

@@ -18,7 +18,7 @@ from explain.facts import Fact, NotAFact
 from explain.rendering import render
 
 # Of the basis, the values that are stored as they are.
-BASIS_FIELDS = ("requests", "requests_before", "pre_age_s", "exercised")
+BASIS_FIELDS = ("requests", "requests_before", "pre_age_s", "exercised", "instances", "instances_before")
 CHECK_FIELDS = ("metric", "rule", "outcome", "spread", *LEVELS)
 
 
@@ -111,6 +111,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "health": {"healthy": verdict.health.healthy, "reasons": _reasons_json(verdict.health.reasons)},
         "basis": {
             **{name: getattr(verdict.basis, name) for name in BASIS_FIELDS},
+            "unmeasured": list(verdict.basis.unmeasured),
             "doubts": _reasons_json(verdict.basis.doubts),
         },
     }
@@ -247,7 +248,9 @@ def _fact(stored: Mapping[str, Any], text: str) -> Fact:
 
 def _basis(stored: Mapping[str, Any]) -> Basis:
     return Basis(
-        **{name: stored[name] for name in BASIS_FIELDS if name in stored}, doubts=_reasons(stored, among="doubts")
+        **{name: stored[name] for name in BASIS_FIELDS if name in stored},
+        doubts=_reasons(stored, among="doubts"),
+        unmeasured=tuple(stored.get("unmeasured", ())),
     )
 
 

@@ -749,7 +749,9 @@ def explain(screen: Screen, answer: Json, page: str) -> None:
             for one in texts(hint, name):
                 screen.show(f"    {mark} {one}")
     basis, health, quality = (part(answer, name) for name in ("basis", "health", "quality"))
-    lines = [f"requests judged: {clean(basis.get('requests'))} after, {clean(basis.get('requests_before'))} before"]
+    counted = basis.get("requests") is not None or basis.get("requests_before") is not None
+    judged = f"{clean(basis.get('requests'))} after, {clean(basis.get('requests_before'))} before"
+    lines = [f"requests judged: {judged if counted else 'not measured'}"]
     lines += [f"healthy now: {clean(health.get('healthy'))}"]
     lines += [f"  {clean(one.get('reason'))}" for one in items(health, "reasons")]
     lines += [f"doubt: {clean(one.get('reason'))}" for one in items(basis, "doubts")]

@@ -35,28 +35,30 @@ class Group(models.TextChoices):
 MARGIN = timedelta(hours=1)
 
 
-# Where a sample has none of these, nothing that reads metrics can use it.
-ALWAYS_KNOWN = tuple(name for name in METRICS if name != "latency_p95")
+# A sample without any of these says nothing.
+MEASURED = (*METRICS, "custom_metrics")
+SAYS_NOTHING = " AND ".join(f"{name} IS NULL" for name in MEASURED)
 
 
 class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
-    def complete(self) -> MetricSampleQuerySet:
-        """Leave out samples without a metric that is always known; without requests there is no latency."""
-        return self.filter(**{f"{name}__isnull": False for name in ALWAYS_KNOWN})
+    def measured(self) -> MetricSampleQuerySet:
+        """Leave out samples without any metric."""
+        return self.exclude(**{f"{name}__isnull": True for name in MEASURED})
 
     def of(self, deployment: Deployment) -> MetricSampleQuerySet:
-        """Return the deployment's complete samples, oldest first."""
+        """Return the deployment's own samples, without those of its control group, oldest first."""
         return self.of_all([deployment]).order_by("collected_at", "id")
 
     def of_all(self, deployments: Sequence[Deployment]) -> MetricSampleQuerySet:
-        """Return the complete samples of these deployments, from the partitions of their days only."""
+        """Return the own samples of these deployments, from the partitions of their days only."""
         if not deployments:
             return self.none()
-        rows = self.complete().filter(
+        rows = self.measured().filter(
             # Environments as well: by them the table can be distributed.
             environment_id__in={deployment.environment_id for deployment in deployments},
             deployment_id__in=[deployment.pk for deployment in deployments],
             collected_at__gte=min(deployment.started_at for deployment in deployments) - MARGIN,
+            group=Group.TREATMENT,
         )
         ends = [deployment.window_ends_at for deployment in deployments if deployment.window_ends_at is not None]
         # A deployment that is not finished yet may have samples from now on.

@@ -94,7 +94,7 @@ def _check_limit(metric: str, pre: Sequence[Sample], post: Sequence[Sample], pol
         return _skipped(
             metric,
             SECURED_LIMIT,
-            Fact("no_samples_after"),
+            Fact(_why_without(metric, post)),
             baseline=baseline,
             limit=line,
             tolerance=rule.tolerance,
@@ -120,17 +120,25 @@ def _check_limit(metric: str, pre: Sequence[Sample], post: Sequence[Sample], pol
     )
 
 
+def _why_without(metric: str, post: Sequence[Sample]) -> str:
+    """Return why no sample after the deployment has a value of the metric."""
+    return "no_samples_after" if not post or any(one.knows(metric) for one in post) else "not_measured_by_source"
+
+
 def _check_traffic(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy) -> Check:
     metric, rule = "requests_per_sec", policy.requests_per_sec
     # Compare the sum instead of the mean, because division would round.
-    total = sum((decimal_of(sample.requests_per_sec) for sample in pre), Decimal(0))
-    if pre and post and total > 0 and total >= decimal_of(rule.min_pre_mean) * len(pre):
-        return _compare_traffic(total, len(pre), [sample.requests_per_sec for sample in post], policy)
-    mean = float(total / len(pre)) if pre else None
+    before, after = values_of(pre, metric), values_of(post, metric)
+    total = sum(map(decimal_of, before), Decimal(0))
+    if before and after and total > 0 and total >= decimal_of(rule.min_pre_mean) * len(before):
+        return _compare_traffic(total, len(before), after, policy)
+    mean = float(total / len(before)) if before else None
     if not pre:
         why = Fact("quality.no_pre")
     elif not post:
         why = Fact("no_samples_after")
+    elif not before or not after:
+        why = Fact("measured_only_before" if before else "measured_only_after" if after else "not_measured_by_source")
     else:
         why = Fact("too_little_traffic", {"level": mean})
     return _skipped(metric, TRAFFIC, why, baseline=mean, limit=None, tolerance=rule.tolerance)

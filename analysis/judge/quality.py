@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from analysis.judge.reasons import reasons
-from analysis.judge.types import Miss, Quality, QualityIssue, Sample, Window
+from analysis.judge.types import Miss, Quality, QualityIssue, Sample, Window, values_of
 from explain.facts import Fact, Param
 
 ENOUGH_POST_SAMPLES = 5
@@ -151,7 +151,7 @@ def _lost(code: str, misses: list[Miss], **params: Param) -> QualityIssue:
 
 def _units(samples: Sequence[Sample]) -> list[QualityIssue]:
     """Report a p95 that no working service has: a fraction of a millisecond while its cpu is busy."""
-    busy = [sample for sample in samples if sample.latency > 0.0 and sample.cpu_usage >= BUSY_CPU]
+    busy = [sample for sample in samples if sample.latency > 0.0 and (sample.cpu_usage or 0.0) >= BUSY_CPU]
     if not busy or any(sample.latency >= LEAST_MS for sample in busy):
         return []
     return [
@@ -160,6 +160,6 @@ def _units(samples: Sequence[Sample]) -> list[QualityIssue]:
             0.2,
             observed=max(sample.latency for sample in busy),
             samples=Fact("samples", {"n": len(busy)}),
-            cpu=max(sample.cpu_usage for sample in busy),
+            cpu=max(values_of(busy, "cpu_usage")),
         )
     ]

@@ -14,6 +14,8 @@ from datetime import datetime
 from analysis.judge.levels import mean_of
 from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
 from analysis.judge.types import (
+    ASSUMED_REQUESTS,
+    METRICS,
     OK,
     ROLLBACK,
     TOO_GOOD,
@@ -51,6 +53,8 @@ SURE = 1.25
 TELLING = 3.0
 # Rules that count samples of the whole window: what they found may be over at its end.
 COUNTING_RULES = frozenset({"secured_limit", "below_pre_mean", "hard_limit"})
+# What users notice: without any of these nothing can be called ok.
+USER_FACING = ("requests_per_sec", "latency_p95", "error_rate")
 # Confidence of a verdict that is not conclusive is at most this.
 INCONCLUSIVE = 0.5
 # Code of the fact that a metric is beyond the limit of a healthy service, and was before.
@@ -84,9 +88,32 @@ class Seen:
         """Return the metrics that the policy does not judge."""
         return self.policy.left_out if isinstance(self.policy, AdaptivePolicy) else ()
 
+    @property
+    def counted(self) -> bool:
+        """Return whether at least half of the samples with an error rate count requests."""
+        rated = [sample for sample in (*self.before, *self.after) if sample.error_rate is not None]
+        return 2 * sum(sample.requests_per_sec is not None for sample in rated) >= len(rated)
+
     def requests(self, sample: Sample) -> float:
-        """Return the approximate requests of a sample: its rate times the sampling interval."""
-        return min(sample.requests_per_sec, 1e9) * max(1.0, self.window.interval_s)
+        """Return the approximate requests of a sample: its rate times the sampling interval; 0.0 if not measured."""
+        return min(sample.requests_per_sec or 0.0, 1e9) * max(1.0, self.window.interval_s)
+
+    def compared(self, metric: str) -> bool:
+        """Return whether the metric was measured after the deployment, and before it where anything was."""
+        after = any(sample.knows(metric) for sample in self.after)
+        return after and (not self.before or any(sample.knows(metric) for sample in self.before))
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Return the metrics that no sample has on both sides; none without samples."""
+        if not self.after:
+            return ()
+        return tuple(metric for metric in METRICS if not self.compared(metric) and metric not in self.left_out)
+
+    @property
+    def user_facing(self) -> bool:
+        """Return whether something that users notice was measured."""
+        return any(self.compared(metric) for metric in USER_FACING)
 
 
 def _time(sample: Sample) -> datetime:
@@ -100,11 +127,16 @@ def stated(verdict: Verdict, seen: Seen) -> Verdict:
     """
     basis = _basis(seen)
     found = _doubts(verdict, basis, seen)
-    health = _health(verdict, seen, exercised=bool(basis.exercised))
+    # Where requests are not counted, what users notice has to speak for itself.
+    exercised = seen.user_facing if basis.exercised is None else basis.exercised
+    health = _health(verdict, seen, exercised=exercised)
     basis = replace(basis, doubts=(*verdict.basis.doubts, *found))
     result = replace(verdict, health=health, basis=basis)
     if found:
         return _in_doubt(result, found)
+    if result.verdict == OK and basis.unmeasured:
+        metrics = [Fact(f"metric.{metric}") for metric in basis.unmeasured]
+        result = replace(result, summary=Fact("not_looked_at", {"summary": result.summary, "metrics": metrics}))
     if result.verdict == OK and health.healthy == "no":
         reasons = list(health.reasons)
         return replace(result, summary=Fact("but_not_healthy", {"summary": result.summary, "reasons": reasons}))
@@ -117,21 +149,38 @@ def stated(verdict: Verdict, seen: Seen) -> Verdict:
 def _basis(seen: Seen) -> Basis:
     before, after = seen.before, seen.after
     begin = after[0].collected_at if after else seen.window.finished_at
-    requests = math.fsum(map(seen.requests, after))
+    requests = _requests(after, seen)
     return Basis(
-        requests=round(requests, 1),
-        requests_before=round(math.fsum(map(seen.requests, before)), 1),
+        requests=requests,
+        requests_before=_requests(before, seen),
         pre_age_s=(begin - before[-1].collected_at).total_seconds() if before and begin is not None else None,
-        exercised=requests >= FEW_REQUESTS,
+        exercised=None if requests is None else requests >= FEW_REQUESTS,
+        unmeasured=seen.unmeasured,
+        instances=_instances(after),
+        instances_before=_instances(before),
     )
+
+
+def _requests(samples: Sequence[Sample], seen: Seen) -> float | None:
+    """Return the approximate number of requests; None where there are samples and none counted any."""
+    if samples and not any(sample.knows("requests_per_sec") for sample in samples):
+        return None
+    return round(math.fsum(map(seen.requests, samples)), 1)
+
+
+def _instances(samples: Sequence[Sample]) -> int | None:
+    """Return how many instances the latest sample that knows covers."""
+    return next((sample.instances for sample in reversed(samples) if sample.instances is not None), None)
 
 
 def _doubts(verdict: Verdict, basis: Basis, seen: Seen) -> tuple[Fact, ...]:
     doubts = []
     # Traffic that is gone is a finding, and so is memory that filled up without any.
     asked = "requests_per_sec" not in seen.left_out and verdict.verdict != ROLLBACK
-    if seen.after and asked and not basis.exercised:
+    if seen.after and asked and basis.exercised is False:
         doubts.append(Fact("not_exercised", {"requests": basis.requests}))
+    if seen.after and verdict.verdict == OK and not seen.user_facing:
+        doubts.append(Fact("nothing_user_facing", {"missing": [Fact(f"metric.{metric}") for metric in USER_FACING]}))
     if seen.window.bad_predecessor is not None:
         doubts.append(Fact("bad_predecessor", {"number": seen.window.bad_predecessor}))
     return tuple(doubts)
@@ -243,9 +292,11 @@ def _countable(seen: Seen, limit: float) -> bool:
 
 
 def _failed(samples: Sequence[Sample], seen: Seen) -> tuple[float, float]:
-    """Return the approximate numbers of failed requests and of requests."""
-    total = math.fsum(map(seen.requests, samples))
-    return math.fsum(min(1.0, sample.error_rate) * seen.requests(sample) for sample in samples), total
+    """Return the approximate numbers of failed requests and of requests; unweighted where those are not counted."""
+    rated = [sample for sample in samples if sample.error_rate is not None]
+    weights = [seen.requests(sample) if seen.counted else ASSUMED_REQUESTS for sample in rated]
+    failed = (min(1.0, sample.error_rate or 0.0) * weight for sample, weight in zip(rated, weights, strict=True))
+    return math.fsum(failed), math.fsum(weights)
 
 
 def _down_at_end(seen: Seen) -> list[Miss]:

@@ -15,37 +15,52 @@ ROLLBACK: Final = "rollback_recommended"
 VerdictName = Literal["ok", "warning", "rollback_recommended"]
 VERDICTS: tuple[VerdictName, ...] = (OK, WARNING, ROLLBACK)
 
+# Where no source counts requests, error rates are compared unweighted: as if each sample was of so many.
+ASSUMED_REQUESTS: Final = 600.0
+
 # Origin of a compared sample.
 Origin = Literal["pre", "baseline", "history", "post"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer of a metrics endpoint.
+    """What was measured at one instant; a metric is None where the source does not know it.
 
-    collected_at is aware UTC; requests_per_sec ≥ 0; latency_p95 in ms ≥ 0, None where there was no request to time;
-    error_rate, cpu_usage and memory_usage are ratios 0..1. origin: pre (at trigger), baseline (before, between
-    deployments), history (POST of earlier good deployments), post (after finish).
+    collected_at is aware UTC; requests_per_sec ≥ 0, of all instances together; latency_p95 in ms ≥ 0, None also where
+    there was no request to time; error_rate, cpu_usage and memory_usage are ratios 0..1. origin: pre (at trigger),
+    baseline (before, between deployments), history (POST of earlier good deployments), post (after finish). custom:
+    further metrics by name, in units of their own; instances: how many instances the sample covers.
     """
 
     collected_at: datetime
-    requests_per_sec: float
-    latency_p95: float | None
-    error_rate: float
-    cpu_usage: float
-    memory_usage: float
+    requests_per_sec: float | None = None
+    latency_p95: float | None = None
+    error_rate: float | None = None
+    cpu_usage: float | None = None
+    memory_usage: float | None = None
     origin: Origin = "post"
+    custom: Mapping[str, float] = field(default_factory=dict)
+    instances: int | None = None
 
     @property
     def latency(self) -> float:
         """Return the p95 in ms; 0.0 where no request was timed."""
-        return (self.latency_p95 or 0.0) if self.requests_per_sec > 0.0 else 0.0
+        return (self.latency_p95 or 0.0) if self.requests_per_sec is None or self.requests_per_sec > 0.0 else 0.0
+
+    def knows(self, metric: str) -> bool:
+        """Return whether the source measured the metric. No latency of no requests is known."""
+        if metric == "latency_p95":
+            return self.latency_p95 is not None or self.requests_per_sec == 0.0
+        return metric in self.custom if metric not in METRICS else getattr(self, metric) is not None
 
 
 def values_of(samples: Sequence[Sample], metric: str) -> list[float]:
     """Return the known values of a metric; a sample without requests has no latency."""
-    values = (getattr(sample, "latency" if metric == "latency_p95" else metric) for sample in samples)
-    return [value for value in values if metric != "latency_p95" or value > 0.0]
+    if metric == "latency_p95":
+        return [value for sample in samples if (value := sample.latency) > 0.0]
+    if metric not in METRICS:
+        return [sample.custom[metric] for sample in samples if metric in sample.custom]
+    return [value for sample in samples if (value := getattr(sample, metric)) is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +208,21 @@ class Health:
 class Basis:
     """What a verdict rests on.
 
-    requests, requests_before: judged requests of POST and PRE, about; pre_age_s: seconds from the newest PRE sample to
-    the first POST sample, None without PRE; exercised: whether requests reached the new version, None where that is
-    not recorded; doubts: why the verdict is not conclusive.
+    requests, requests_before: judged requests of POST and PRE, about, None where no sample counted any; pre_age_s:
+    seconds from the newest PRE sample to the first POST sample, None without PRE; exercised: whether requests reached
+    the new version, None where that is not known; doubts: why the verdict is not conclusive; unmeasured: metrics that
+    the judge could not look at, because no sample has them on both sides; instances, instances_before: how many
+    instances answered at the end of POST and of PRE, None where that is not known.
     """
 
-    requests: float = 0.0
-    requests_before: float = 0.0
+    requests: float | None = 0.0
+    requests_before: float | None = 0.0
     pre_age_s: float | None = None
     exercised: bool | None = None
     doubts: tuple[Fact, ...] = ()
+    unmeasured: tuple[str, ...] = ()
+    instances: int | None = None
+    instances_before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +247,9 @@ class Verdict:
 
     @property
     def failed_metrics(self) -> tuple[str, ...]:
-        """Return metrics with a warning or critical check, in the order of METRICS."""
-        failed = {check.metric for check in self.checks if check.failed}
-        return tuple(metric for metric in METRICS if metric in failed)
+        """Return metrics with a warning or critical check, in the order of METRICS; custom ones follow."""
+        failed = {check.metric: None for check in self.checks if check.failed}
+        return (*(metric for metric in METRICS if metric in failed), *(name for name in failed if name not in METRICS))
 
 
 Severity = Literal["info", "warning", "critical"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.judge import judge, judge_early
 from analysis.judge.hints import hints
-from analysis.judge.types import Check, EarlierDay, Hint, Miss, Sample, Verdict, Window
+from analysis.judge.types import METRICS, Check, EarlierDay, Hint, Miss, Sample, Verdict, Window
 from analysis.tests import adaptive_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.texts.metrics import REASONS
@@ -97,6 +97,7 @@ def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
     for count in (0, 1, 2, 4):
         yield make_pre(15), make_post(count), make_window(evaluated_at=FINISH + timedelta(minutes=10), expected=10)
     yield from odd_ones()
+    yield from partly_measured()
     for expected in (5, 6):
         # One of them may be missing for another reason.
         refused = tuple(make_miss(index, "invalid_payload", detail=PER_CENT) for index in range(5))
@@ -134,6 +135,18 @@ def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
             3, error_rate=error, latency_p95=118.0 * latency, requests_per_sec=50.0 * rate, memory_usage=0.5 * memory
         )
         yield pre, post, adaptive_samples.make_window()
+
+
+def partly_measured() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
+    """Samples of sources that do not know every metric."""
+    for metric, count, level in product(METRICS, (1, 15), (None, 0.9)):
+        changes: dict[str, Any] = {} if level is None else {"error_rate": level, "cpu_usage": level}
+        pre, post = make_pre(count), make_post(5, **changes)
+        nothing: dict[str, Any] = {metric: None}
+        before, after = ([replace(one, **nothing) for one in side] for side in (pre, post))
+        yield from ((one, other, make_window()) for one, other in ((before, after), (before, post), (pre, after)))
+    idle: dict[str, Any] = dict.fromkeys(METRICS[:3])
+    yield [replace(one, **idle) for one in make_pre(15)], [replace(one, **idle) for one in make_post()], make_window()
 
 
 def odd_ones() -> Iterator[tuple[list[Sample], list[Sample], Window]]:

@@ -29,6 +29,7 @@ from analysis.judge.types import (
     Sample,
     Verdict,
     Window,
+    values_of,
 )
 from analysis.recorded import hint_columns, read_recorded, verdict_json
 from analysis.tests.adaptive_samples import NOON, judged, make_pre, make_series, make_window
@@ -267,11 +268,11 @@ def test_a_service_that_is_better_in_every_metric_gives_no_finding_but_too_good(
     post = [
         Sample(
             NOON + timedelta(minutes=minute),
-            max(sample.requests_per_sec for sample in pre) * busier,
+            max(values_of(pre, "requests_per_sec")) * busier,
             None if fastest is None else below(fastest, better[0]),
-            below(min(sample.error_rate for sample in pre), better[1]),
-            below(min(sample.cpu_usage for sample in pre), better[2]),
-            below(min(sample.memory_usage for sample in pre), better[3]),
+            below(min(values_of(pre, "error_rate")), better[1]),
+            below(min(values_of(pre, "cpu_usage")), better[2]),
+            below(min(values_of(pre, "memory_usage")), better[3]),
         )
         for minute in range(after)
     ]
@@ -371,11 +372,11 @@ def test_more_samples_at_the_level_before_never_make_a_verdict_worse(deployment:
     timed = [sample.latency_p95 for sample in pre if sample.latency_p95 is not None]
     usual = Sample(
         NOON,
-        median(sample.requests_per_sec for sample in pre),
+        median(values_of(pre, "requests_per_sec")),
         median(timed) if timed else None,
-        median(sample.error_rate for sample in pre),
-        median(sample.cpu_usage for sample in pre),
-        median(sample.memory_usage for sample in pre),
+        median(values_of(pre, "error_rate")),
+        median(values_of(pre, "cpu_usage")),
+        median(values_of(pre, "memory_usage")),
     )
     longer = Deployment(pre, [*post, *(at_minute(usual, len(post) + i) for i in range(more))])
     assert ORDER[longer.verdict.verdict] <= ORDER[deployment.verdict.verdict], longer.sentences[0]

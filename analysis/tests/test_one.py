@@ -13,7 +13,7 @@ from analysis.tests.factories import make_hint, make_verdict
 from deployments.models import Deployment
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
-from metrics.models import ALWAYS_KNOWN, MARGIN, Group, MetricSample, Phase
+from metrics.models import MARGIN, MEASURED, Group, MetricSample, Phase
 from metrics.tests.factories import make_sample
 from projects.models import Environment
 from projects.services import NewProject
@@ -88,14 +88,17 @@ def test_the_samples_that_are_counted_are_those_that_are_judged(environment: Env
     times = (started - MARGIN - second, started - MARGIN, started, end - second, end)
     for place, at in enumerate(times):
         make_sample(deployment, sequence_index=place + 1, collected_at=at)
-    for place, name in enumerate((*ALWAYS_KNOWN, "latency_p95"), start=10):
-        make_sample(deployment, sequence_index=place, collected_at=started + place * second, **{name: None})
+    nothing: dict[str, Any] = dict.fromkeys(MEASURED)
+    some: tuple[dict[str, Any], ...] = ({}, {"cpu_usage": 0.5}, {"custom_metrics": {"jobs": 3.0}})
+    for place, known in enumerate(some, start=10):
+        make_sample(deployment, sequence_index=place, collected_at=started + place * second, **{**nothing, **known})
+    make_sample(deployment, sequence_index=20, collected_at=started + 20 * second, group=Group.CONTROL)
     make_sample(deployment, phase=Phase.PRE)
     make_sample(other, collected_at=started)
     found = find(environment.project_id, deployment.uuid)
     judged = MetricSample.objects.of(deployment).filter(phase=Phase.POST).count()
     assert found is not None
-    assert found.collected == judged == (4 if finished else 5)
+    assert found.collected == judged == (5 if finished else 6)
 
 
 def test_a_hint_in_the_list_names_its_deployment(pipeline: Pipeline, environment: Environment) -> None:

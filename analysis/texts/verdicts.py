@@ -23,6 +23,14 @@ CHECKS: dict[str, str | Plural] = {
         "{observed:percent} of requests failed ({failed:number} of about {requests:number} requests); before the "
         "deployment there was no request to compare with; {line}"
     ),
+    "error_rate_rose": _(
+        "the error rate rose from {before:percent} to {observed:percent} in {samples_over} (requests are not counted, "
+        "so all samples weigh the same); {line}"
+    ),
+    "error_rate_level": _(
+        "the error rate is {observed:percent}, before: {before:percent} (requests are not counted, so all samples "
+        "weigh the same); {line}"
+    ),
     "cpu_rose": _("cpu rose {levels}: {beyond:points} more than load explains, in {samples_over}; {line}"),
     "cpu_beyond_load": _("cpu went {levels}: {beyond:points} more than load explains; {line}"),
     "cpu_went": _("cpu went {levels}; {line}"),
@@ -67,6 +75,9 @@ CHECKS: dict[str, str | Plural] = {
     "not_measured_before": _("{metric:metric}: not compared, constantly 0 before the deployment, so not measured then"),
     "not_measured_after": _("{metric:metric}: not compared, constantly 0 after the deployment, so no longer measured"),
     "not_measured_before_and_after": _("{metric:metric}: not compared, constantly 0, so not measured"),
+    "not_known": _("{metric:metric}: not judged, not measured by the source"),
+    "known_only_before": _("{metric:metric}: not comparable, measured only before the deployment"),
+    "known_only_after": _("{metric:metric}: not comparable, measured only after the deployment"),
     "no_usable_sample": _("{metric:metric}: not compared, no usable sample after the deployment"),
     "too_little_to_compare": _("{metric:metric}: not compared, too little data before or after the deployment"),
     "above_hard_limit": _(
@@ -133,6 +144,9 @@ FIXED_POLICY = {
     ),
     "not_judged": _("{metric:metric} not judged: {reason}"),
     "no_samples_after": _("no samples after the deployment"),
+    "not_measured_by_source": _("not measured by the source"),
+    "measured_only_before": _("not comparable, measured only before the deployment"),
+    "measured_only_after": _("not comparable, measured only after the deployment"),
     "too_little_traffic": _("{level:requests_per_sec} before the deployment is too little to compare with"),
     "was_above": _("{metric:metric} was above {limit:{metric}} in {samples_over} (mean {observed:{metric}})"),
     "traffic_was_below": _(
@@ -166,6 +180,7 @@ SUMMARIES: dict[str, str | Plural] = {
     "samples_came": Plural("n", "{n} of {expected} samples came", "{n} of {expected} samples came"),
     "in_doubt": _("Not conclusive: {doubts:clauses}. Nothing else was found."),
     "found_in_doubt": _("{summary} Not conclusive: {doubts:clauses}."),
+    "not_looked_at": _("{summary} Not measured before and after, so not looked at: {metrics:and}."),
     "but_not_healthy": _("{summary} The service is not healthy, though: {reasons:clauses}."),
     "no_regression": _("No regression found in {n} samples, {against}."),
     "compared_with": Plural("n", "compared with {n} sample from before", "compared with {n} samples from before"),
@@ -200,6 +215,10 @@ STATEMENTS: dict[str, str | Plural] = {
         "the deployment before this one (#{number}) was under observation and bad, so the level before is no measure"
     ),
     "nothing_comparable": _("no metric could be compared"),
+    "nothing_user_facing": _(
+        "nothing that users notice was measured before and after ({missing:list}); add a source that measures one of "
+        "them, or mark a custom metric of the policy as critical"
+    ),
     "not_set_up": _("the metrics endpoint has never answered with metrics"),
     # Health at the end of the window
     "unhealthy": _("{metric:metric} is at {observed:{metric}}, beyond {limit:{metric}}"),

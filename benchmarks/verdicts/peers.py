@@ -94,7 +94,7 @@ def failure_limit(case: Case) -> str:
     rollout, one or two are inconclusive."""
     if not case.post:
         return WARNING
-    worst = sum(sample.error_rate > 0.05 or sample.latency > 500.0 for sample in case.post)
+    worst = sum((sample.error_rate or 0.0) > 0.05 or sample.latency > 500.0 for sample in case.post)
     return ROLLBACK if worst > 2 else WARNING if worst else OK
 
 

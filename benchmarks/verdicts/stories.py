@@ -144,8 +144,8 @@ def _standing_errors(rng: random.Random, *, rate: float, errors: float, pre: int
     """Errors before and after alike, and PRE shows them: at least half of their share."""
 
     def shown(situation: Situation) -> bool:
-        requests = sum(sample.requests_per_sec for sample in situation.pre)
-        failed = sum(sample.error_rate * sample.requests_per_sec for sample in situation.pre)
+        requests = sum(sample.requests_per_sec or 0.0 for sample in situation.pre)
+        failed = sum((sample.error_rate or 0.0) * (sample.requests_per_sec or 0.0) for sample in situation.pre)
         return failed >= 0.5 * errors * requests > 0.0
 
     return _drawn_until(lambda: deployed(Service(rng, rate=rate, errors=errors), pre=pre, post=post), shown)

@@ -128,7 +128,7 @@ def by_gravity(checks: Iterable[Check]) -> list[Check]:
 
 
 def charts_of(detail: Detail) -> list[Chart]:
-    """Return the charts of all five metrics with the final checks; empty without samples."""
+    """Return the charts of the metrics that were measured, with the final checks; empty without samples."""
     excluded = {(one.phase, one.collected_at) for one in detail.excluded}
     left_out = {one.pk for one in (*detail.samples, *detail.baseline) if (one.phase, one.collected_at) in excluded}
     samples = [one for one in detail.samples if one.phase in (Phase.PRE, Phase.POST) and one.pk not in left_out]
@@ -146,7 +146,8 @@ def charts_of(detail: Detail) -> list[Chart]:
     # A check without a limit must not hide the limit of another one.
     drawn = {**by_metric, **gravest(check for check in about_levels if check.limit is not None)}
     shown = {metric: replace(check, outcome=by_metric[metric].outcome) for metric, check in drawn.items()}
-    return [draw(metric, samples, span_with_missed(detail), shown.get(metric), earlier=earlier) for metric in METRICS]
+    charts = [draw(metric, samples, span_with_missed(detail), shown.get(metric), earlier=earlier) for metric in METRICS]
+    return [chart for chart in charts if chart.pre or chart.post or chart.outcome not in ("", "skipped")]
 
 
 def span_with_missed(detail: Detail) -> Span:

@@ -232,7 +232,7 @@ def samples_about(
     """Return the samples of these deployments, and of the baseline of the first and the replaced one; oldest first."""
     rows = MetricSample.objects.of_all([deployment, *helpers, *replaced])
     for one in (deployment, *replaced):
-        rows |= MetricSample.objects.complete().filter(
+        rows |= MetricSample.objects.measured().filter(
             environment_id=deployment.environment_id,
             phase=Phase.BASELINE,
             collected_at__gte=one.started_at - BASELINE_SPAN,

@@ -27,7 +27,7 @@ from dashboard.labels import status_of
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
 from metrics.baseline import latest_jobs
-from metrics.models import ALWAYS_KNOWN, MetricSample, Phase
+from metrics.models import SAYS_NOTHING, Group, MetricSample, Phase
 from projects.models import Environment, ExcludedWindow
 from projects.policy import LIMITED_METRICS, FixedPolicy, Policy
 from scheduler.health import health
@@ -50,7 +50,7 @@ SELECT date_bin(make_interval(secs => %(bucket_s)s), collected_at, %(origin)s) A
 FROM metric_samples
 WHERE environment_id = %(environment)s AND phase = ANY(%(phases)s)
     AND collected_at >= %(since)s AND collected_at < %(until)s
-    AND {" AND ".join(f"{m} IS NOT NULL" for m in ALWAYS_KNOWN)}
+    AND "group" = '{Group.TREATMENT}' AND NOT ({SAYS_NOTHING})
 GROUP BY bucket ORDER BY bucket
 """  # noqa: S608  (names of our own columns)
 
@@ -130,7 +130,7 @@ def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage
 def shortest_range(environment: Environment) -> Range:
     """Return the shortest range with samples, DEFAULT_RANGE where there are none. One query."""
     now = timezone.now()
-    rows = MetricSample.objects.complete().filter(environment=environment, collected_at__gte=now - RANGES[-1].span)
+    rows = MetricSample.objects.measured().filter(environment=environment, collected_at__gte=now - RANGES[-1].span)
     latest = rows.order_by("-collected_at").values_list("collected_at", flat=True).first()
     if latest is None:
         return DEFAULT_RANGE

@@ -20,7 +20,7 @@ from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from metrics import partitions
 from metrics.baseline import KIND, key_of, number_of
-from metrics.models import MetricSample, Phase
+from metrics.models import MEASURED, MetricSample, Phase
 from metrics.storing import store
 from projects.baselines import exclude_window
 from projects.models import Environment, Freeze
@@ -65,9 +65,15 @@ def test_all_phases_are_drawn_as_one_line(browser_of, environment):
     assert "31 samples" in words(page)
 
 
-def test_samples_without_one_of_the_metrics_are_not_drawn(browser_of, environment):
-    sample(environment, timedelta(minutes=5), cpu_usage=None)
+def test_samples_without_any_metric_are_not_drawn(browser_of, environment):
+    sample(environment, timedelta(minutes=5), **dict.fromkeys(MEASURED))
     assert "0 samples" in words(show(browser_of, environment))
+
+
+def test_samples_are_drawn_with_what_they_have(browser_of, environment):
+    sample(environment, timedelta(minutes=5), cpu_usage=None)
+    page = show(browser_of, environment)
+    assert "1 sample" in words(page)
 
 
 def test_samples_without_requests_have_no_latency_and_leave_a_gap(browser_of, environment):

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from deployments.tests.factories import make_deployment
 from metrics import partitions
-from metrics.models import ALWAYS_KNOWN, Group, MetricSample, SamplePlace
+from metrics.models import MEASURED, Group, MetricSample, SamplePlace
+from metrics.payload import METRICS
 from metrics.storing import store
 from metrics.tests.factories import make_row, make_samples
 from projects.models import Environment
@@ -275,11 +276,23 @@ def test_treatment_and_control_have_places_of_their_own() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("metric", ALWAYS_KNOWN)
-def test_a_sample_without_one_of_the_metrics_counts_as_missing(metric: str) -> None:
+def test_a_sample_without_any_metric_counts_as_missing() -> None:
     deployment = make_deployment(state="finished")
     make_samples(deployment)
-    MetricSample.objects.filter(phase="post", sequence_index=2).update(**{metric: None})
+    nothing: dict[str, None] = dict.fromkeys(MEASURED)
+    MetricSample.objects.filter(phase="post", sequence_index=2).update(**nothing)
+    for index, metric in enumerate(METRICS[:2], start=3):
+        known = {metric: 5.0}
+        MetricSample.objects.filter(phase="post", sequence_index=index).update(**{**nothing, **known})
+    MetricSample.objects.filter(phase="post", sequence_index=5).update(**{**nothing, "custom_metrics": {"jobs": 3.0}})
+    assert [one.sequence_index for one in MetricSample.objects.of(deployment)] == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.django_db
+def test_samples_of_the_control_group_are_not_those_of_the_deployment() -> None:
+    deployment = make_deployment(state="finished")
+    make_samples(deployment)
+    MetricSample.objects.filter(phase="post", sequence_index=2).update(group=Group.CONTROL)
     assert [one.sequence_index for one in MetricSample.objects.of(deployment)] == [0, 1, 3, 4, 5]
 
 

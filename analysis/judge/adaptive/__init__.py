@@ -12,7 +12,7 @@ from analysis.judge.adaptive.confidence import confidence
 from analysis.judge.adaptive.cpu import judge_cpu
 from analysis.judge.adaptive.early import is_clear, lasting, looks
 from analysis.judge.adaptive.errors import judge_errors
-from analysis.judge.adaptive.evidence import Evidence, Finding, prepare
+from analysis.judge.adaptive.evidence import Evidence, Finding, not_known, prepare
 from analysis.judge.adaptive.knobs import ALL_ON, Knobs
 from analysis.judge.adaptive.latency import judge_latency
 from analysis.judge.adaptive.memory import judge_memory
@@ -121,12 +121,14 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
     limited = limited_metrics(evidence) if evidence.body else ()
     findings = [hard_limit(evidence, metric, policy.limits[metric]) for metric in limited]
     judged = [metric for metric in METRICS if metric not in limited and metric not in policy.left_out]
+    unknown = {metric: check for metric in judged if (check := not_known(evidence, metric)) is not None}
     if evidence.pre:
         for metric in judged:
-            finding = _RULES[metric](evidence)
-            findings.append(finding or Finding(_skipped(metric, evidence)))
+            finding = None if metric in unknown else _RULES[metric](evidence.knowing(metric))
+            findings.append(finding or Finding(unknown.get(metric) or _skipped(metric, evidence)))
     else:
-        findings += [f for f in judge_first(evidence) if f.check.metric in judged]
+        findings += [f for f in judge_first(evidence) if f.check.metric in judged and f.check.metric not in unknown]
+        findings += [Finding(check) for check in unknown.values()]
     findings = explained_by_scaling(evidence, findings)
     if (improved := judge_too_good(evidence)) is not None and improved.check.metric in judged:
         findings.append(improved)

@@ -24,7 +24,9 @@ def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
     """
     values = values_of(evidence.body, metric)
     if not values:
-        return Finding(Check(metric=metric, rule="hard_limit", outcome="skipped", code="no_usable_sample"))
+        known = not evidence.post or any(sample.knows(metric) for sample in evidence.post)
+        code = "no_usable_sample" if known else "not_known"
+        return Finding(Check(metric=metric, rule="hard_limit", outcome="skipped", code=code))
     minimum = metric == "requests_per_sec"
     over = sum(value < limit if minimum else value > limit for value in values)
     share = over / len(values)
@@ -80,7 +82,8 @@ def _on_itself(evidence: Evidence) -> list[Finding]:
         pre_minutes=evidence.body_minutes[:cut],
         post_minutes=evidence.body_minutes[cut:],
     )
-    judged = (judge_errors(itself), judge_latency(itself), judge_cpu(itself), judge_traffic(itself))
+    rules = {"error_rate": judge_errors, "latency_p95": judge_latency, "cpu_usage": judge_cpu}
+    judged = (rule(itself.knowing(metric)) for metric, rule in {**rules, "requests_per_sec": judge_traffic}.items())
     return [
         replace(finding, check=replace(finding.check, rule=finding.check.rule + "_within_window"))
         for finding in judged
@@ -101,13 +104,14 @@ def judge_first(evidence: Evidence) -> list[Finding]:
     with_latency = measured(body)
     if with_latency:
         findings.append(_sanity("latency_p95", level([body[i].latency for i in with_latency])))
-    findings.append(_sanity("cpu_usage", level([s.cpu_usage for s in body])))
-    memory = [s.memory_usage for s in body]
-    line = trend(memory, evidence.body_minutes)
-    soon = None
-    if line and len(body) >= 4 and line.clear >= 1.0 and line.slope * line.minutes > 0.03:
-        soon = max(0.0, 1.0 - line.end) / line.slope
-    findings.append(_sanity("memory_usage", level(memory), soon))
+    if busy := values_of(body, "cpu_usage"):
+        findings.append(_sanity("cpu_usage", level(busy)))
+    if memory := values_of(body, "memory_usage"):
+        line = trend(memory, evidence.knowing("memory_usage").body_minutes)
+        soon = None
+        if line and len(memory) >= 4 and line.clear >= 1.0 and line.slope * line.minutes > 0.03:
+            soon = max(0.0, 1.0 - line.end) / line.slope
+        findings.append(_sanity("memory_usage", level(memory), soon))
     return [*findings, *_on_itself(evidence)]
 
 

@@ -9,7 +9,7 @@ from analysis.judge.adaptive.evidence import Evidence, Finding, outcome, unmeasu
 from analysis.judge.adaptive.levels import Series, contrast, level, noise
 from analysis.judge.adaptive.lines import WARNING_SHARE
 from analysis.judge.adaptive.passed import TOLERATED, with_reason
-from analysis.judge.types import Check, Sample
+from analysis.judge.types import Check, Sample, values_of
 from explain.facts import Fact
 
 # Usual scatter of a minute; the level itself wanders by some 0.04 within an hour.
@@ -29,15 +29,17 @@ _VISIBLE = 0.001
 
 def _idle_before(evidence: Evidence) -> bool:
     """Return whether PRE had next to no traffic and POST has: nothing shows what cpu that traffic takes."""
-    now = level([s.requests_per_sec for s in evidence.body])
-    return now > 0.0 and evidence.base_rate() < IDLE_SHARE * now
+    now, before = values_of(evidence.body, "requests_per_sec"), values_of(evidence.pre, "requests_per_sec")
+    return bool(now and before) and level(now) > 0.0 and level(before) < IDLE_SHARE * level(now)
 
 
 def _load(samples: Sequence[Sample], base: float, requests: float) -> list[float]:
     if base <= 0.0:
         return [0.0] * len(samples)
     trust = requests / (requests + 50.0)
-    return [trust * (min(s.requests_per_sec / base, 20.0) - 1.0) for s in samples]
+    # A sample that does not know its traffic counts as one at the usual load.
+    rates = (base if s.requests_per_sec is None else s.requests_per_sec for s in samples)
+    return [trust * (min(rate / base, 20.0) - 1.0) for rate in rates]
 
 
 def _slope(loads: Sequence[float], values: Sequence[float], base: float, spread: float) -> float:
@@ -77,7 +79,7 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
     if _idle_before(evidence):
         return None
     parts = (evidence.pre, evidence.body, evidence.last)
-    values = [[s.cpu_usage for s in part] for part in parts]
+    values = [values_of(part, "cpu_usage") for part in parts]
     plain = [level(part) for part in values]
     base_rate = evidence.base_rate()
     if evidence.knobs.explain_load:
@@ -98,7 +100,7 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
         body=values[1],
         body_minutes=evidence.body_minutes,
         last=values[2],
-        history=evidence.scatter(lambda samples: [s.cpu_usage for s in samples]),
+        history=evidence.scatter(lambda samples: values_of(samples, "cpu_usage")),
         age=evidence.pre_age / 60.0,
         rise=plain[0] * math.expm1(min(MOST_RISE, rise.change)),
         rise_error=plain[0] * rise.error,
@@ -112,8 +114,9 @@ def judge_cpu(evidence: Evidence) -> Finding | None:
     # At less load less cpu is expected: the limit moves with it, but not below the level before.
     limit = max(base, base + required + min(0.0, plain[1] - level(values[1])))
     observed = plain[2] if result.last > 1.5 * result.whole and strength >= 1.0 else plain[1]
-    load_ratio = level([s.requests_per_sec for s in evidence.body]) / base_rate if base_rate > 0 else None
-    over = sum(sample.cpu_usage > limit for sample in evidence.body)
+    rates = values_of(evidence.body, "requests_per_sec")
+    load_ratio = level(rates) / base_rate if base_rate > 0 and rates else None
+    over = sum(value > limit for value in values_of(evidence.body, "cpu_usage"))
     share = over / len(evidence.body)
     line = thresholds.cpu(lines.deciding())
     check = Check(

@@ -12,7 +12,7 @@ from analysis.judge.adaptive.evidence import ALMOST, LONG_WINDOW, Evidence, Find
 from analysis.judge.adaptive.levels import dying_away
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
 from analysis.judge.adaptive.passed import TOLERATED
-from analysis.judge.types import Check, Sample
+from analysis.judge.types import ASSUMED_REQUESTS, Check, Sample
 from explain.facts import Fact
 
 # Upper bound of requests that count per minute: real errors come in bursts.
@@ -65,18 +65,31 @@ class _Count:
 
 
 def counts(evidence: Evidence, samples: Sequence[Sample]) -> list[_Count]:
-    """Return errors and requests of each sample with requests."""
+    """Return errors and requests of each sample with requests, of those that have an error rate.
+
+    Where requests are not counted on both sides, rates are compared unweighted.
+    """
+    weighted = counted(evidence)
     found = []
     for sample in samples:
-        requests = min(MAX_REQUESTS, evidence.requests(sample))
-        if requests <= 0.0:
+        if sample.error_rate is None:
             continue
+        requests = evidence.requests(sample) if weighted else ASSUMED_REQUESTS
+        if requests is None or requests <= 0.0:
+            continue
+        requests = min(MAX_REQUESTS, requests)
         if not evidence.knobs.error_counts:
             requests = MAX_REQUESTS
         elif sample.error_rate > 0.0:
             requests = max(1.0, requests)
         found.append(_Count(sample.error_rate * requests, requests))
     return found
+
+
+def counted(evidence: Evidence) -> bool:
+    """Return whether at least half of the samples with an error rate count requests, before and after."""
+    sides = ([s for s in side if s.error_rate is not None] for side in (evidence.pre, evidence.post))
+    return all(2 * sum(s.requests_per_sec is not None for s in side) >= len(side) for side in sides)
 
 
 def pool(items: Sequence[_Count]) -> _Count:
@@ -372,7 +385,7 @@ def judge_errors(evidence: Evidence) -> Finding | None:
         metric="error_rate",
         rule="errors_above_own_rate",
         outcome=outcome(strength, critical),
-        code=_code(before, strength),
+        code=_code(before, strength) if counted(evidence) else _uncounted(strength),
         params={"before": before.calm.rate, "failed": round(shown.errors), "line": line},
         observed=shown.rate,
         baseline=before.calm.rate if before.calm.requests else None,
@@ -402,6 +415,11 @@ def _code(before: _Before, strength: float) -> str:
     if not before.calm.requests:
         return "errors_without_before"
     return "errors_rose" if strength >= 1.0 else "errors_level"
+
+
+def _uncounted(strength: float) -> str:
+    """Return the code where the number of requests is not known."""
+    return "error_rate_rose" if strength >= 1.0 else "error_rate_level"
 
 
 def _limit(before: _Before, requests: float, need: float, *, critical: bool) -> float:

@@ -1,13 +1,15 @@
 """Prepare samples for the rules: sort, split and clamp them; and the type of findings."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.judge.adaptive.knobs import Knobs
 from analysis.judge.adaptive.levels import level
 from analysis.judge.adaptive.lines import Lines, lines_for
-from analysis.judge.types import Check, CheckOutcome, Sample, Window
+from analysis.judge.types import METRICS, Check, CheckOutcome, Sample, Window, values_of
 from projects.policy import AdaptivePolicy
 
 # With fewer PRE samples than this, POST of earlier good deployments shows the scatter.
@@ -37,6 +39,8 @@ ALMOST = 0.95
 
 _HUGE = 1e9
 _CRUMB = 1e-9
+# Bounds of a custom metric, whose unit may be bytes.
+_HUGE_CUSTOM = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +123,65 @@ class Evidence:
             before = minute
         return tuple(tuple(values(group)) for group in groups)
 
-    def requests(self, sample: Sample) -> float:
-        """Return the approximate requests of a sample: its rate times the sampling interval."""
-        return sample.requests_per_sec * max(1.0, self.window.interval_s)
+    def requests(self, sample: Sample) -> float | None:
+        """Return the approximate requests of a sample: its rate times the sampling interval; None if not measured."""
+        rate = sample.requests_per_sec
+        return None if rate is None else rate * max(1.0, self.window.interval_s)
 
     def base_rate(self) -> float:
-        """Return the PRE level of requests per second; 0.0 without PRE."""
-        return level([sample.requests_per_sec for sample in self.pre]) if self.pre else 0.0
+        """Return the PRE level of requests per second; 0.0 where PRE has none."""
+        rates = values_of(self.pre, "requests_per_sec")
+        return level(rates) if rates else 0.0
+
+    def knowing(self, metric: str) -> Evidence:
+        """Return the evidence without the samples that do not have the metric.
+
+        Where no sample from right before has it, those of earlier deployments that do are compared.
+        """
+        if all(sample.knows(metric) for sample in (*self.pre, *self.post, *self.history)):
+            return self
+
+        def kept(samples: Sequence[Sample], minutes: Sequence[float]) -> tuple[list[Sample], list[float]]:
+            found = [pair for pair in zip(samples, minutes, strict=True) if pair[0].knows(metric)]
+            return [sample for sample, _ in found], [minute for _, minute in found]
+
+        pre, pre_minutes = kept(self.pre, self.pre_minutes)
+        history, history_minutes = kept(self.history, self.history_minutes)
+        if not pre:
+            pre, pre_minutes, history, history_minutes = history, history_minutes, [], []
+        post, post_minutes = kept(self.post, self.post_minutes)
+        # Where only the warm-up has the metric, nothing else can be judged.
+        body = [sample for sample in self.body if sample.knows(metric)] or post
+        interval = max(1.0, self.window.interval_s)
+        return replace(
+            self,
+            pre=tuple(pre),
+            post=tuple(post),
+            body=tuple(body),
+            last=_last_of(body, len(post)),
+            pre_minutes=tuple(pre_minutes),
+            post_minutes=tuple(post_minutes),
+            fresh_pre=sum(sample.origin != "history" for sample in pre),
+            history=tuple(history),
+            history_minutes=tuple(history_minutes),
+            pre_age=max(0.0, (post_minutes[0] - pre_minutes[-1]) * interval) if pre and post else 0.0,
+        )
+
+
+def _last_of(body: Sequence[Sample], places: int) -> tuple[Sample, ...]:
+    """Return the last part of the window. places: how many POST samples it has, warm-up included."""
+    count = max(2, round(places * LAST_SHARE)) if len(body) >= 2 else len(body)
+    return tuple(body[max(0, len(body) - count) :])
+
+
+def not_known(evidence: Evidence, metric: str) -> Check | None:
+    """Return a skipped check if no sample has the metric, or only samples of one side; None if both sides have it."""
+    before = any(sample.knows(metric) for sample in (*evidence.pre, *evidence.history))
+    after = any(sample.knows(metric) for sample in evidence.post)
+    if not evidence.post or (after and (before or not evidence.pre)):
+        return None
+    code = "known_only_before" if before else "known_only_after" if after else "not_known"
+    return Check(metric=metric, rule="not_measured", outcome="skipped", code=code)
 
 
 def unmeasured(evidence: Evidence, metric: str) -> Finding | None:
@@ -138,33 +194,33 @@ def unmeasured(evidence: Evidence, metric: str) -> Finding | None:
     return Finding(Check(metric=metric, rule="not_measured", outcome="skipped", code=f"not_measured_{when}"))
 
 
-def _within(value: float, most: float) -> float:
+def _within(value: float | None, most: float) -> float | None:
     """Clamp a value to 0 .. most; values too small to be measured become 0."""
-    return min(value, most) if value >= _CRUMB else 0.0
+    return None if value is None else min(value, most) if value >= _CRUMB else 0.0
 
 
 def _safe(sample: Sample) -> Sample:
     """Clamp all values of a sample to the range of their metric, so that no rule overflows or divides by almost 0."""
-    values = (
-        _within(sample.requests_per_sec, _HUGE),
-        _within(sample.latency, _HUGE),
-        _within(sample.error_rate, 1.0),
-        _within(sample.cpu_usage, 1.0),
-        _within(sample.memory_usage, 1.0),
+    return replace(
+        sample,
+        requests_per_sec=_within(sample.requests_per_sec, _HUGE),
+        latency_p95=_within(sample.latency, _HUGE) if sample.knows("latency_p95") else None,
+        error_rate=_within(sample.error_rate, 1.0),
+        cpu_usage=_within(sample.cpu_usage, 1.0),
+        memory_usage=_within(sample.memory_usage, 1.0),
+        custom={
+            name: max(-_HUGE_CUSTOM, min(_HUGE_CUSTOM, value))
+            for name, value in sample.custom.items()
+            if math.isfinite(value)
+        },
     )
-    return Sample(sample.collected_at, *values, origin=sample.origin)
 
 
 def _key(sample: Sample) -> tuple[object, ...]:
     # All values are part of the key: the result must not depend on the order of simultaneous samples.
-    return (
-        sample.collected_at,
-        sample.requests_per_sec,
-        sample.latency,
-        sample.error_rate,
-        sample.cpu_usage,
-        sample.memory_usage,
-    )
+    known = (sample.latency if name == "latency_p95" else getattr(sample, name) for name in METRICS)
+    values = tuple(-1.0 if value is None else value for value in known)
+    return sample.collected_at, *values, sorted(sample.custom.items()), sample.instances or 0
 
 
 def _comparable(pre: Sequence[Sample], window: Window) -> tuple[list[Sample], list[Sample]]:
@@ -207,7 +263,6 @@ def prepare(
     # At least two samples remain.
     cold = max(0, min(warmup - sum(place < warmup for place in missed), len(ordered) - 2))
     body = ordered[cold:]
-    count = max(2, round(len(ordered) * LAST_SHARE)) if len(body) >= 2 else len(body)
     first = next(iter(ordered or comparable), None)
     interval = max(1.0, window.interval_s)
 
@@ -222,7 +277,7 @@ def prepare(
         pre=tuple(comparable),
         post=tuple(ordered),
         body=tuple(body),
-        last=tuple(body[len(body) - count :]),
+        last=_last_of(body, len(ordered)),
         pre_minutes=minutes(comparable),
         post_minutes=minutes(ordered),
         fresh_pre=len(fresh),

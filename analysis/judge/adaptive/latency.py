@@ -9,7 +9,7 @@ from analysis.judge.adaptive.evidence import ALMOST, Evidence, Finding, outcome
 from analysis.judge.adaptive.levels import Contrast, Series, contrast, level, noise
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
 from analysis.judge.adaptive.passed import TOLERATED, with_reason
-from analysis.judge.types import Check, Sample
+from analysis.judge.types import Check, Sample, values_of
 
 # Usual scatter of a minute's p95 around its level: 8 %. The level itself wanders by some 9 % within an hour.
 PRIOR_NOISE = 0.08
@@ -47,12 +47,16 @@ def measured(samples: Sequence[Sample]) -> list[int]:
 
 
 def load(evidence: Evidence, samples: Sequence[Sample], base: float) -> list[float]:
-    """Return the logarithm of each sample's load relative to PRE, shrunk if few requests make the rate uncertain."""
+    """Return the logarithm of each sample's load relative to PRE, shrunk if few requests make the rate uncertain.
+
+    A sample that does not know its traffic counts as one at the usual load.
+    """
     requests = base * max(1.0, evidence.window.interval_s)
     if requests < NO_LOAD:
         return [0.0] * len(samples)
     trust = requests / (requests + 50.0)
-    return [trust * math.log(max(s.requests_per_sec, 0.02 * base) / base) for s in samples]
+    rates = (base if s.requests_per_sec is None else s.requests_per_sec for s in samples)
+    return [trust * math.log(max(rate, 0.02 * base) / base) for rate in rates]
 
 
 def load_exponent(loads: Sequence[float], values: Sequence[float], spread: float) -> tuple[float, float]:
@@ -88,7 +92,7 @@ def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: li
     loads = [load(evidence, part, base_rate) for part in parts]
     spread = max(noise(logs[0], level(logs[0])), PRIOR_NOISE / 2)
     exponent, uncertain = load_exponent(loads[0], logs[0], spread)
-    busy = level([s.cpu_usage for s in parts[0]])
+    busy = _busy(parts[0])
     cleaned = []
     for which, (xs, ys, part) in enumerate(zip(loads, logs, parts, strict=True)):
         usual = level(xs) if which else 0.0
@@ -96,11 +100,17 @@ def _beyond_load(evidence: Evidence, parts: Sequence[Sequence[Sample]], logs: li
         if usual > math.log(CLEAR_GROWTH):
             # With clearly more load, assume the effect that load may have, the more so the less PRE shows of it.
             unknown = min(1.0, 0.25 + uncertain / LOAD_EXPONENT_SCATTER)
-            queued = unknown * queueing(math.exp(usual), busy, level([s.cpu_usage for s in part]))
+            queued = unknown * queueing(math.exp(usual), busy, _busy(part))
             extra = max(max(uncertain, LEAST_UNCERTAIN) * usual, queued - exponent * usual)
         # Less traffic makes few services faster, and in POST it may be what a fault left over.
         cleaned.append([y - exponent * (max(0.0, x) if which else x) - extra for x, y in zip(xs, ys, strict=True)])
     return cleaned
+
+
+def _busy(samples: Sequence[Sample]) -> float:
+    """Return the level of cpu; 0.0, which explains nothing, where it was not measured."""
+    values = values_of(samples, "cpu_usage")
+    return level(values) if values else 0.0
 
 
 def _contrast(evidence: Evidence) -> tuple[Contrast, list[list[float]]] | None:
@@ -139,10 +149,10 @@ def _logs(samples: Sequence[Sample]) -> list[float]:
 
 def _outgrown(evidence: Evidence) -> bool:
     """Return whether traffic grew by much while a request costs no more cpu: the service lacks room."""
-    rate, busy = evidence.base_rate(), level([s.cpu_usage for s in evidence.pre])
-    if rate <= 0.0 or busy <= 0.0:
+    rate, busy, rates = evidence.base_rate(), _busy(evidence.pre), values_of(evidence.body, "requests_per_sec")
+    if rate <= 0.0 or busy <= 0.0 or not rates:
         return False
-    growth, now = level([s.requests_per_sec for s in evidence.body]) / rate, level([s.cpu_usage for s in evidence.body])
+    growth, now = level(rates) / rate, _busy(evidence.body)
     return growth >= MUCH_GROWTH and NO_ROOM <= now <= SAME_WORK * growth * busy
 
 

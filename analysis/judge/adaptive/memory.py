@@ -20,7 +20,9 @@ from analysis.judge.adaptive.levels import (
 )
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE, Lines
 from analysis.judge.adaptive.passed import TOLERATED, with_reason
-from analysis.judge.types import Check
+from analysis.judge.types import Check, values_of
+
+METRIC = "memory_usage"
 
 # Usual scatter of a minute; the level itself wanders by some 0.02 within an hour.
 PRIOR_NOISE = 0.012
@@ -140,7 +142,7 @@ class _Leak:
 def _around_line(evidence: Evidence) -> list[list[float]]:
     """Return POST around its own line, as a series that shows the scatter where PRE is thin. Memory has no spikes that
     could hide in it."""
-    values, minutes = [s.memory_usage for s in evidence.body], evidence.body_minutes
+    values, minutes = values_of(evidence.body, METRIC), evidence.body_minutes
     line = trend(values, minutes) if len(evidence.pre) < FEW_FOR_SCATTER else None
     if line is None:
         return []
@@ -150,7 +152,7 @@ def _around_line(evidence: Evidence) -> list[list[float]]:
 
 
 def _usual(evidence: Evidence, result: Contrast) -> _Usual:
-    values = [s.memory_usage for s in evidence.pre]
+    values = values_of(evidence.pre, METRIC)
     ordered = sorted(values)
     tenth = len(ordered) // 10
     # A few samples do not show the whole range.
@@ -181,7 +183,7 @@ def _usual(evidence: Evidence, result: Contrast) -> _Usual:
 def _leak(evidence: Evidence, usual: _Usual) -> _Leak:
     """Return the clearest trend that leaves the PRE range, over the window or its later half."""
     # Warm-up of memory is refilling: without a restart the first samples count as well.
-    values, minutes = [s.memory_usage for s in evidence.post], list(evidence.post_minutes)
+    values, minutes = values_of(evidence.post, METRIC), list(evidence.post_minutes)
     off = max(OFF_LEVEL, 2.5 * usual.spread)
     restarted = min(values[:2]) < usual.base - off
     settling = restarted or values[0] > usual.base + off
@@ -210,7 +212,7 @@ def _leak(evidence: Evidence, usual: _Usual) -> _Leak:
 
 def _hinge(evidence: Evidence, values: Sequence[float], minutes: Sequence[float]) -> float:
     """Return how clear a line is that starts from PRE's level at the deployment, as in Trend.clear."""
-    before = [s.memory_usage for s in evidence.pre[-MOST_AT_HINGE:]]
+    before = values_of(evidence.pre[-MOST_AT_HINGE:], METRIC)
     line = trend([*before, *values], [*[minutes[0]] * len(before), *minutes])
     return line.clear if line is not None else 0.0
 
@@ -277,17 +279,17 @@ def judge_memory(evidence: Evidence) -> Finding | None:
     """Judge leaks, steps and nearly full memory; None without PRE or POST."""
     if not evidence.pre or not evidence.body:
         return None
-    if (never := unmeasured(evidence, "memory_usage")) is not None:
+    if (never := unmeasured(evidence, METRIC)) is not None:
         return never
     lines = evidence.lines
-    pre, body, last = ([s.memory_usage for s in part] for part in (evidence.pre, evidence.body, evidence.last))
+    pre, body, last = (values_of(part, METRIC) for part in (evidence.pre, evidence.body, evidence.last))
     series = Series(
         pre=pre,
         pre_minutes=evidence.pre_minutes,
         body=body,
         body_minutes=evidence.body_minutes,
         last=last,
-        history=(*evidence.scatter(lambda samples: [s.memory_usage for s in samples]), *_around_line(evidence)),
+        history=(*evidence.scatter(lambda samples: values_of(samples, METRIC)), *_around_line(evidence)),
         age=evidence.pre_age / 60.0,
     )
     result = contrast(series, sign=1.0, prior_noise=PRIOR_NOISE, wander=WANDER, knobs=evidence.knobs)
@@ -312,7 +314,7 @@ def judge_memory(evidence: Evidence) -> Finding | None:
         passed=strength < 1.0,
     )
     check = Check(
-        metric="memory_usage",
+        metric=METRIC,
         rule="memory_full" if critical >= 1.0 else "memory_leak" if leaking else "memory_step",
         outcome=outcome(strength, critical),
         code="memory_went" if strength < 1.0 else "memory_keeps_rising" if leaking else "memory_rose",

@@ -32,6 +32,8 @@ def judge_too_good(evidence: Evidence) -> Finding | None:
 
     Over the window, or in its last part alone: the new version may answer from mid-window on.
     """
+    # What is not measured cannot be too good.
+    evidence = evidence.knowing("cpu_usage").knowing("requests_per_sec")
     if not evidence.pre or not evidence.body or not any(s.cpu_usage for s in evidence.post):
         return None
     found = [finding for part in (evidence.body, evidence.last) if (finding := _judged(evidence, part)) is not None]
@@ -39,9 +41,9 @@ def judge_too_good(evidence: Evidence) -> Finding | None:
 
 
 def _judged(evidence: Evidence, part: Sequence[Sample]) -> Finding | None:
-    before, after = (level([s.requests_per_sec for s in side]) for side in (evidence.pre, part))
-    cpu = [level([s.cpu_usage for s in side]) for side in (evidence.pre, part)]
-    spread = max(CPU_NOISE / 2, noise([s.cpu_usage for s in evidence.pre], cpu[0]))
+    before, after = (level(values_of(side, "requests_per_sec")) for side in (evidence.pre, part))
+    cpu = [level(values_of(side, "cpu_usage")) for side in (evidence.pre, part)]
+    spread = max(CPU_NOISE / 2, noise(values_of(evidence.pre, "cpu_usage"), cpu[0]))
     if not any(s.requests_per_sec for s in (*evidence.pre, *evidence.body)):
         strength = min(_times(cpu[0], cpu[1], STOPPED), (cpu[0] - cpu[1]) / (CLEAR * spread))
         return _finding(part, strength, "cpu_usage", cpu, code="stopped_working") if strength >= 1.0 else None

@@ -24,7 +24,7 @@ from analysis.judge.adaptive.levels import (
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, WARNING_SHARE
 from analysis.judge.adaptive.passed import TOLERATED, with_reason
 from analysis.judge.quality import PRE_MAX_AGE
-from analysis.judge.types import Check, Sample
+from analysis.judge.types import Check, Sample, values_of
 
 METRIC = "requests_per_sec"
 
@@ -48,11 +48,11 @@ _NEVER = 1e-9
 
 
 def judge_traffic(evidence: Evidence) -> Finding | None:
-    """Judge the lost share of the expected traffic; None if PRE had almost none."""
+    """Judge the lost share of the expected traffic; None if PRE had almost none. Every sample knows its traffic."""
     pre = [sample for sample in evidence.pre if sample.origin != "history"] or list(evidence.pre)
     if not pre or not evidence.body:
         return None
-    rates = [sample.requests_per_sec for sample in pre]
+    rates = values_of(pre, METRIC)
     base, interval = level(rates), max(1.0, evidence.window.interval_s)
     if base * interval * len(pre) < FEW_REQUESTS:
         return None
@@ -65,7 +65,7 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     strength = result.strength(need, evidence.guard, evidence.knobs)
     if evidence.knobs.noise_guard:
         strength = min(strength, math.exp(min(5.0, found.surely_lost() / need)))
-    after = [sample.requests_per_sec for sample in evidence.post]
+    after = values_of(evidence.post, METRIC)
     gone = result.last >= need_rollback and mean(after[-found.last :]) < mean(rates[-found.last :])
     # Growth of earlier days that stays away today is no loss, nor is a minute's scatter around the level before.
     scatter = min(SURELY_LOST, result.spread) if result.drift > 1.0 else 0.0
@@ -84,7 +84,7 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     expected = found.expected[len(found.expected) // 2]
     # The check's level is the one that decided: of the whole window, or of its last part.
     decided = evidence.last if strength >= 1.0 and result.last > result.whole else evidence.body
-    observed = level([sample.requests_per_sec for sample in decided])
+    observed = level(values_of(decided, METRIC))
     lost = max(0.0, 1.0 - observed / expected)
     required = max(need_rollback if critical >= 1.0 else need, evidence.guard * result.whole_error)
     limit = math.exp(-required)
@@ -139,13 +139,14 @@ class _Traffic:
             return [(sample.collected_at - start).total_seconds() / 60.0 for sample in samples]
 
         before, after = minutes(pre), minutes(evidence.body)
-        rates = [sample.requests_per_sec for sample in pre]
+        rates = values_of(pre, METRIC)
         least = math.sqrt(PRIOR_NOISE**2 + 1.0 / (base * interval))
         logs = self._logs(pre)
         line = line_through(logs, before, spread=0.5 * least, rho=autocorrelation(logs, level(logs), least))
         flat = [rate / math.exp(_bounded(line.at(minute))) for rate, minute in zip(rates, before, strict=True)]
         base = max(_NEVER, math.exp(line.level) * level(flat))
-        posts = [sample.requests_per_sec / base for sample in evidence.body]
+        now = values_of(evidence.body, METRIC)
+        posts = [rate / base for rate in now]
         self.spread = max(_spread(flat, posts, prior=least), 1.0 / math.sqrt(base * interval))
         self.rho = autocorrelation(flat, level(flat), self.spread)
         shift = self._shift(evidence, line, before, after) if evidence.knobs.follow_drift else Shift()
@@ -153,15 +154,13 @@ class _Traffic:
         self.expected = [
             base * math.exp(shift.change * max(0.0, min(2.0, (minute - line.centre) / ahead))) for minute in after
         ]
-        self.ratios = [
-            sample.requests_per_sec / expected for sample, expected in zip(evidence.body, self.expected, strict=True)
-        ]
+        self.ratios = [rate / expected for rate, expected in zip(now, self.expected, strict=True)]
         self.last = len(evidence.last)
         self.base_error = math.hypot(self.spread / math.sqrt(effective(line.count, self.rho)), shift.error)
         self.contrast = self._contrast(evidence, shift, line.count)
 
     def _logs(self, samples: Sequence[Sample]) -> list[float]:
-        return [math.log(sample.requests_per_sec + 0.5 / self.interval) for sample in samples]
+        return [math.log(rate + 0.5 / self.interval) for rate in values_of(samples, METRIC)]
 
     def _shift(self, evidence: Evidence, line: Line, before: Sequence[float], after: Sequence[float]) -> Shift:
         """Return the expected change from PRE to POST."""

@@ -22,6 +22,7 @@ from analysis.judge.types import (
     Verdict,
     Window,
     samples_over,
+    values_of,
 )
 from explain.facts import Fact, Param
 
@@ -186,4 +187,5 @@ def _traffic(findings: Findings, side: str, samples: Sequence[Sample]) -> float 
     named: float | None = getattr(check, side) if check is not None else None
     if named is not None:
         return named
-    return mean_of([sample.requests_per_sec for sample in samples]) if samples else None
+    rates = values_of(samples, "requests_per_sec")
+    return mean_of(rates) if rates else None

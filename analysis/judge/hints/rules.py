@@ -269,8 +269,8 @@ def _above_limit(findings: Findings, check: Check) -> bool:
     limit = hard_limit(check)
     if limit is None or check.limit is None or limit <= check.limit:
         return True
-    over = sum(1 for sample in findings.post if sample.memory_usage > limit)
-    return over > (check.tolerance or 0.0) * len(findings.post)
+    values = values_of(findings.post, "memory_usage")
+    return sum(value > limit for value in values) > (check.tolerance or 0.0) * len(values)
 
 
 # --- the data -------------------------------------------------------------------------------------------------------
