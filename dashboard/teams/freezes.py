@@ -64,7 +64,8 @@ class FreezeForm(forms.Form):
         data = self.cleaned_data
         starts_at, ends_at = data.get("starts_at"), data.get("ends_at")
         # The database begins it by its own clock.
-        if ends_at and ends_at <= (starts_at or timezone.now() + SOONEST_END):
+        soonest = timezone.now() + SOONEST_END
+        if ends_at and ends_at <= max(starts_at or soonest, soonest):
             self.add_error("ends_at", _("It has to end after it starts, and in the future."))
         missing = [name for name in WEEKLY if data.get(name) is None and name not in self.errors]
         if missing and len(missing) < len(WEEKLY):

@@ -1,18 +1,21 @@
 """Channels and freezes in Chromium: from the first channel to a delivery that failed."""
 
 import base64
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from lxml import etree
 from playwright.sync_api import Page, expect
 
 from accounts.models import Role, User
 from accounts.tests.factories import make_membership, make_team
 from dashboard.notifications.forms import ChannelForm
+from dashboard.teams.freezes import FreezeForm
 from dashboard.tests.browsing import look, sign_in, submit
 from notifications.channels.pagerduty import PagerDuty
 from notifications.channels.webhook import Webhook
@@ -148,6 +151,26 @@ def test_secrets_in_a_form_that_no_receiver_could_use_are_refused(user: User) ->
             data = {"name": "ops", "config-url": "https://hooks.example.com/", f"config-{field}": value}
             errors = list(ChannelForm(team, kind, {}, data, initial={"time_zone": "UTC"}).errors)
             assert errors == ([f"config-{field}"] if value in wrong else []), value
+
+
+def test_a_freeze_ends_in_the_future_and_after_it_starts() -> None:
+    team, now = make_team(), timezone.now()
+    weekly = {"from_weekday": "4", "from_time": "16:00", "until_weekday": "0", "until_time": "8:00"}
+    # From and until, in days from now.
+    for start, end, errors in (
+        (None, None, []),
+        (-9, 1, []),
+        (1, 2, []),
+        (None, -1, ["ends_at"]),
+        (-9, -1, ["ends_at"]),
+        (2, 1, ["ends_at"]),
+        (2, 2, ["ends_at"]),
+    ):
+        times = {"starts_at": start, "ends_at": end}
+        given = {name: f"{now + timedelta(days=day):%Y-%m-%dT%H:%M}" for name, day in times.items() if day is not None}
+        for more in ({}, weekly):
+            form = FreezeForm(team, "UTC", {"reason": "Black Friday", "time_zone": "UTC", **given, **more})
+            assert list(form.errors) == errors, (start, end)
 
 
 def test_a_time_zone_with_an_old_name_stays_chosen(client: Client, user: User) -> None:
