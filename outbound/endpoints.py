@@ -6,6 +6,7 @@ The address of a host is checked when connecting.
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
+from typing import NamedTuple
 
 import idna
 
@@ -29,6 +30,14 @@ class EndpointError(ExplainedError, ValueError):
     """A URL that cannot be called."""
 
 
+class Origin(NamedTuple):
+    """Where a URL leads (RFC 6454). Credentials of one origin are not for another."""
+
+    scheme: str  # http or https
+    host: str  # lower case, ASCII; IPv6 without brackets
+    port: int
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A checked URL, in the form in which it is sent."""
@@ -38,6 +47,10 @@ class Endpoint:
     port: int
     path: str  # starts with "/"
     query: str  # with its "?", or empty
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.scheme, self.host, self.port)
 
     @property
     def authority(self) -> str:
@@ -88,6 +101,14 @@ def parse_endpoint(url: str) -> Endpoint:
         path=parts["path"] or "/",
         query=parts["query"] or "",
     )
+
+
+def origin_of(url: str) -> Origin:
+    """Return the origin of a URL. Raises EndpointError.
+
+    Two spellings of one address (127.1 and 127.0.0.1) are two origins.
+    """
+    return parse_endpoint(url).origin
 
 
 def _port(text: str | None, scheme: str) -> int:

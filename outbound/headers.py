@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from requests.structures import CaseInsensitiveDict
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e]*")
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+VALUE = re.compile(r"[\t\x20-\x7e]*")
 # Headers set by the client only; a caller that sets them could split requests.
-_OURS = frozenset(
+OURS = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"}
 )
 ACCEPT_ENCODING = {False: "identity", True: "gzip, deflate"}  # whether the body may be compressed
@@ -17,7 +17,7 @@ _DEFAULTS = {"User-Agent": "SeqPulse", "Accept": "application/json, */*;q=0.5"}
 
 def check_values(headers: Mapping[str, str]) -> None:
     """Raise ValueError, without the value, for a value that no header may have."""
-    if not _VALUE.fullmatch("".join(headers.values())):
+    if not VALUE.fullmatch("".join(headers.values())):
         raise ValueError("A header's value contains a character that is not allowed there.")
 
 
@@ -28,7 +28,7 @@ def default_headers(names: Collection[str], *, gzip: bool = False) -> dict[str, 
     """
     given = {name.lower() for name in names}
     for name in names:
-        if not _NAME.fullmatch(name) or name.lower() in _OURS:
+        if not NAME.fullmatch(name) or name.lower() in OURS:
             raise ValueError(f"The header {name!r} cannot be set.")
     defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
     return {"Accept-Encoding": ACCEPT_ENCODING[gzip], **defaults}

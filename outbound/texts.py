@@ -126,4 +126,18 @@ CERTIFICATES = {
     "ca_expired": _("Certificate {n} of the CA certificates (ca_pem), {subject}, expired on {date}: replace it."),
 }
 
-register({**FAILURES, **WAITING, **PROBLEMS, **SYSTEM, **ADDRESSES, **URLS, **CERTIFICATES}, {"size": size})
+HEADERS = {
+    "header_too_many": _("{where}: more than {n} headers."),
+    "header_name": _("{where}: {name} is not a header's name: letters, digits and hyphens."),
+    "header_reserved": _("{where}: {name} is a header of the connection, which SeqPulse sets itself: leave it out."),
+    "header_twice": _("{where}: the header {name} is there twice, in upper and lower case."),
+    "header_value": _("{where}: the value of {name} contains the character U+{number}, which no header may contain."),
+    "header_too_long": _("{where}: the value of {name} is longer than {n} characters."),
+    "headers_too_long": _("{where}: the headers are longer than {n} characters in all."),
+    "basic_character": _("{where}: user name or password contains a control character, such as the end of a line."),
+    "basic_colon": _("{where}: the user name contains a colon, which basic authentication cannot transmit."),
+    "basic_too_long": _("{where}: user name or password is longer than {n} characters."),
+    "basic_twice": _("{where}: {other} has an Authorization header already: keep one of both."),
+}
+
+register({**FAILURES, **WAITING, **PROBLEMS, **SYSTEM, **ADDRESSES, **URLS, **CERTIFICATES, **HEADERS}, {"size": size})
