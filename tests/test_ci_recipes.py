@@ -198,17 +198,76 @@ def test_octopus_and_circleci_wait_by_the_client_and_by_the_gate(
             assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_jobs_of_argo_cd_trigger_and_wait(installation: Installation, site: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("page", "revision"), [("argo-cd.md", "abcdef12"), ("flux.md", "7c1f2a0")])
+def test_the_jobs_of_argo_cd_and_flux_trigger_and_wait(
+    installation: Installation, site: dict[str, str], tmp_path: Path, page: str, revision: str
+) -> None:
+    jobs = [document for document in documents(page) if document["kind"] == "Job"]
+    assert len(jobs) == 2
     with installation.late_expiry():
-        for number, text in enumerate(blocks("argo-cd.md")):
-            [container] = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
+        for number, job in enumerate(jobs):
+            [container] = job["spec"]["template"]["spec"]["containers"]
             # Each job has a container, and so a directory, of its own.
             own = tmp_path / str(number)
             own.mkdir()
             script = container["args"][0].replace("/tmp/", f"{own}/")  # noqa: S108  (the path in the document)
-            done = run(*container["command"], script, cwd=own, env=variables(REVISION="abcdef12", **site), timeout=120)
+            # In the recipe for Argo CD a template does this.
+            given = {"REVISION": revision} | {each["name"]: each["value"] for each in container.get("env", [])}
+            done = run(*container["command"], script, cwd=own, env=variables(**given, **site), timeout=120)
             assert done.returncode == 0, done.stdout + done.stderr
-    assert latest(installation)[:3] == ("analyzed", "success", "abcdef12")
+    assert latest(installation)[:3] == ("analyzed", "success", revision)
+
+
+def documents(page: str) -> list[Any]:
+    """Return the YAML documents of a page."""
+    return [document for text in blocks(page) for document in yaml.safe_load_all(text)]
+
+
+# Custom resources, by the packages that have their schemas (make setup-external).
+MODELS = {"argoproj.io": "argo-rollouts", "kustomize.toolkit.fluxcd.io": "flux-cd"}
+VALIDATE = """
+const [path, text] = process.argv.slice(1);
+const document = JSON.parse(text);
+const models = await import(path);
+new models[document.kind](document).validate();
+"""
+
+
+@pytest.mark.parametrize("page", ["argo-cd.md", "flux.md", "argo-rollouts.md"])
+def test_manifests_follow_the_schemas_of_their_resources(page: str, tmp_path: Path) -> None:
+    found = documents(page)
+    assert found
+    for document in found:
+        group, _, version = document["apiVersion"].rpartition("/")
+        if group in MODELS:
+            package = TOOLS / "node_modules/@kubernetes-models" / MODELS[group]
+            path = package / group / version / "index.js"
+            command = [tool("node"), "--input-type=module", "-e", VALIDATE, path, json.dumps(document)]
+        else:
+            manifest = tmp_path / "manifest.json"
+            manifest.write_text(json.dumps(document))
+            command = [tool("kubernetes-validate"), "--version", "1.30", "--strict", manifest]
+        output_of(*command)
+
+
+PARSE = """
+import sys
+from groovy_parser.parser import parse_groovy_content
+parse_groovy_content(sys.stdin.read())
+"""
+
+
+def test_the_jenkinsfile_is_groovy_with_the_sections_of_a_declarative_pipeline() -> None:
+    [text] = blocks("jenkins.md")
+    python = tool("check-jsonschema").parent / "python"
+    assert run(python, "-c", PARSE, input=text).returncode == 0
+    assert run(python, "-c", PARSE, input=text.replace("{", "{ {", 1)).returncode != 0
+    outline = re.sub(r"'[^']*'", "''", text)
+    assert re.fullmatch(
+        r"pipeline \{ agent any environment \{( \w+ = (''|credentials\(''\)))+ \}"
+        r" stages \{( stage\(''\) \{ steps \{( sh '')+ \} \})+ \} \}",
+        " ".join(outline.split()),
+    )
 
 
 @pytest.mark.parametrize(
