@@ -111,7 +111,6 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # cannot be subsc
         }
         help_texts = {
             "weekly": _("Mondays at 8:00: delivery figures of all of the team, wrong verdicts, noisy environments."),
-            "project": _("Empty: all projects of the team."),
             "digest": _("What is critical is sent at once all the same."),
             "quiet_from": _("What is not critical waits until the quiet hours end."),
         }
@@ -120,7 +119,7 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # cannot be subsc
         super().__init__(data, **more)
         self.kind = kind
         fields: dict[str, Any] = self.fields
-        fields["project"].empty_label = _("All of the team")
+        fields["project"].empty_label = _("All projects of the team")
         fields["project"].queryset = Project.objects.active().filter(team=team).order_by("name")
         rows = Environment.objects.not_deleted().filter(project__team=team, project__deleting_at=None)
         named = rows.order_by("project__name", "name").values_list("pk", "project__name", "name")[:500]

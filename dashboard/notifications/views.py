@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import get_script_prefix
 from django.utils.translation import gettext as _
 
 from accounts.models import Team
@@ -61,7 +63,7 @@ def new(request: HttpRequest, team: Team, actions: Actions, kind: str) -> HttpRe
         # Not by a redirect, which would have to store it.
         return show(request, channel, actions, secret=secret)
     context = {"team": team, "kind": found, "form": form, "actions": actions}
-    return render(request, "dashboard/notifications/channel_new.html", context)
+    return render(request, "dashboard/notifications/channel_new.html", context | links_of_messages(request))
 
 
 @page("GET", "POST", of=channel_of, post=Action.MANAGE_CHANNELS)
@@ -118,6 +120,12 @@ def send_again(request: HttpRequest, found: Channel, actions: Actions, delivery_
     return redirect("dashboard:channel", uuid=found.uuid)
 
 
+def links_of_messages(request: HttpRequest) -> dict[str, str]:
+    """Return where links in messages begin ("": there are none), and where people open SeqPulse now."""
+    here = request.build_absolute_uri(get_script_prefix()).rstrip("/")
+    return {"public_url": settings.SEQPULSE_PUBLIC_URL, "here": here}
+
+
 def known(name: str) -> ChannelKind:
     kind = channel_kind(name)
     if kind is None:
@@ -143,4 +151,4 @@ def show(request: HttpRequest, found: Channel, actions: Actions, **given: Any) -
         "deliveries": deliveries_of(found),
         "actions": actions,
     }
-    return render(request, "dashboard/notifications/channel.html", context | given)
+    return render(request, "dashboard/notifications/channel.html", context | links_of_messages(request) | given)

@@ -1,5 +1,8 @@
 """The page on which a project's public links are made and revoked."""
 
+import re
+from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -7,17 +10,22 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import translation
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Action, Actions
 from common.links import public_link
+from dashboard.deployments.queries import with_latest
 from dashboard.forms import already_submitted
 from dashboard.page import current_user, page
 from dashboard.projects.queries import environments_of, project_of
-from projects.models import LinkKind, Project
+from dashboard.public.views import drawn
+from projects.models import LinkKind, Project, PublicLink
 from projects.public_links import MOST_LINKS, make_link
 
+# What would end the text of a picture in Markdown.
+UNSAFE = re.compile(r"[\[\]\\\r\n]+")
 PATHS = {LinkKind.FEED: "dashboard:feed", LinkKind.BADGE: "dashboard:badge", LinkKind.PAGE: "dashboard:public-project"}
 
 
@@ -43,6 +51,8 @@ class LinkForm(forms.Form):
         super().__init__(data, initial={"title": project.name, "language": get_language()})
         fields: dict[str, Any] = self.fields
         self.names: dict[int, str] = dict(environments_of(project).values_list("pk", "name"))
+        if len(self.names) == 1:
+            fields["environments"].initial = list(self.names)
         fields["environments"].choices = list(self.names.items())
         self.project = project
 
@@ -62,21 +72,41 @@ class LinkForm(forms.Form):
 def links(request: HttpRequest, project: Project, actions: Actions) -> HttpResponse:
     """List the links; on POST, make one, whose address only this answer shows."""
     form = LinkForm(project, request.POST or None)
-    made = ""
+    made = markdown = ""
     if form.is_bound and form.is_valid():
         if already_submitted(request):
             messages.warning(request, _("This link was made already and shown once."))
             return redirect("dashboard:project-links", uuid=project.uuid)
         token = make_link(project, form.cleaned_data, by=current_user(request))
         made = public_link(PATHS[LinkKind(form.cleaned_data["kind"])], token, request=request)
+        if form.cleaned_data["kind"] == LinkKind.BADGE:
+            [environment] = form.cleaned_data["environments"]
+            name = UNSAFE.sub(" ", f"{form.cleaned_data['title']} {form.names[environment]}")
+            markdown = f"![{name}]({made})"
         form = LinkForm(project)
     names = form.names
+    found = list(project.public_links.select_related("created_by").order_by("pk"))
+    badges = badges_of(project, found)
     rows = [
-        (link, ", ".join(names[pk] for pk in link.environments if pk in names))
-        for link in project.public_links.select_related("created_by").order_by("pk")
+        (link, ", ".join(names[pk] for pk in link.environments if pk in names), badges.get(link.pk)) for link in found
     ]
-    context = {"project": project, "actions": actions, "form": form, "rows": rows, "made": made}
+    context = {"project": project, "actions": actions, "form": form, "rows": rows, "made": made, "markdown": markdown}
     return render(request, "dashboard/public/links.html", context)
+
+
+def badges_of(project: Project, links: Sequence[PublicLink]) -> dict[int, str]:
+    """Return the badges as they are now, as data URLs, by link. Two queries; none without badges."""
+    badges = [link for link in links if link.kind == LinkKind.BADGE]
+    shown = environments_of(project).filter(pk__in={pk for link in badges for pk in link.environments})
+    latest = {one.pk: one for one in with_latest(shown)} if badges else {}
+    found = {}
+    for link in badges:
+        environment = next((latest[pk] for pk in link.environments if pk in latest), None)
+        status = environment.latest.status if environment is not None and environment.latest else None
+        with translation.override(link.language):
+            picture = drawn(link.title, environment, status)
+        found[link.pk] = f"data:image/svg+xml;base64,{b64encode(picture.encode()).decode()}"
+    return found
 
 
 @page("POST", of=project_of, action=Action.CHANGE_PROJECT)

@@ -139,8 +139,13 @@ def feed(request: HttpRequest, link: PublicLink) -> HttpResponse:
 def badge(request: HttpRequest, link: PublicLink) -> HttpResponse:
     """Answer with the state of an environment as a small picture."""
     states = states_of(link)
-    name = line(f"{link.title} {states[0][0].name}" if states else link.title, LONGEST)
-    status = states[0][1] if states else None
+    content = drawn(link.title, *states[0][:2]) if states else drawn(link.title)
+    return cached(request, HttpResponse(content, content_type="image/svg+xml; charset=utf-8"), public=True)
+
+
+def drawn(title: str, environment: Environment | None = None, status: Status | None = None) -> str:
+    """Draw a badge, as SVG, in the active language."""
+    name = line(f"{title} {environment.name}" if environment is not None else title, LONGEST)
     label = str(status.label) if status is not None else "–"
     left, right = (round(len(text) * LETTER + 2 * AROUND) for text in (name, label))
     context = {
@@ -154,8 +159,7 @@ def badge(request: HttpRequest, link: PublicLink) -> HttpResponse:
         "colour": COLOURS.get(status.key, OTHER) if status is not None else OTHER,
     }
     with translation.override("en"):  # coordinates with a full stop
-        content = render_to_string("dashboard/public/badge.svg", context)
-    return cached(request, HttpResponse(content, content_type="image/svg+xml; charset=utf-8"), public=True)
+        return render_to_string("dashboard/public/badge.svg", context)
 
 
 def states_of(link: PublicLink) -> list[tuple[Environment, Status | None, datetime | None]]:

@@ -71,6 +71,11 @@ def test_the_page_of_a_slack_bot_says_where_its_buttons_go(
     address = reverse("slack-actions", args=[channel.uuid])
     expect(site.locator("#request-url")).to_have_text(f"https://seqpulse.example.com{address}")
     assert "marked" not in site.content()
+    expect(site.get_by_text("https://seqpulse.example.com", exact=True)).to_be_visible()
+    settings.SEQPULSE_PUBLIC_URL = ""
+    for path in (f"/dashboard/channels/{channel.uuid}/", f"/dashboard/teams/{team.pk}/channels/new/webhook/"):
+        site.goto(live_server.url + path)
+        expect(site.get_by_text(f"SEQPULSE_PUBLIC_URL={live_server.url} make run")).to_be_visible()
 
 
 def test_a_freeze_is_begun_and_lifted(site: Page, live_server: Any, user: User) -> None:

@@ -1,6 +1,8 @@
 """What strangers see: feeds, badges and public pages of projects, and what they do not."""
 
+from base64 import b64decode
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.test import Client
@@ -11,6 +13,7 @@ from accounts.models import Role
 from accounts.tests.factories import make_membership
 from analysis.models import DeploymentVerdict
 from analysis.tests.factories import make_verdict
+from dashboard.tests.pages import elements
 from deployments.tests.factories import make_deployment
 from projects.models import Project, PublicLink
 from projects.public_links import make_link
@@ -52,6 +55,26 @@ def test_the_feed_is_valid_atom_and_answers_304(project: Project, client: Client
     assert token not in answer.content.decode() and SECRET not in answer.content.decode()
     for known in ({"If-None-Match": answer["ETag"]}, {"If-Modified-Since": answer["Last-Modified"]}):
         assert client.get(f"/feeds/{token}.atom", headers=known).status_code == 304
+
+
+def test_a_badge_is_shown_with_markdown_once_it_is_made(client: Client) -> None:
+    environment = make_environment(name="prod")
+    project = environment.project
+    client.force_login(make_membership(team=project.team, role=Role.ADMIN).user)
+    address = f"/dashboard/projects/{project.uuid}/links/"
+    # The only environment is chosen.
+    assert elements(client.get(address), f'input[name=environments][value="{environment.pk}"][checked]')
+    given = {"kind": "badge", "title": "Our [shop]\\", "environments": environment.pk, "language": "fr"}
+    page = client.post(address, given)
+    [markdown] = elements(page, "#markdown")
+    [made] = elements(page, "#public-link")
+    assert markdown.text == f"![Our  shop  prod]({made.text})"
+    [picture] = elements(client.get(address), "img[alt='The badge as it is now']")
+    svg = b64decode(picture.get("src").removeprefix("data:image/svg+xml;base64,"))
+    assert svg == client.get(urlsplit(made.text).path).content
+    make_environment(name="staging", project=project)
+    assert not elements(client.get(address), "input[name=environments][checked]")
+    assert not elements(client.post(address, {"kind": "feed", "title": "x", "language": "en"}), "#markdown")
 
 
 def test_feeds_differ_by_their_ids_and_their_summaries_are_html(project: Project, client: Client) -> None:
