@@ -6,6 +6,7 @@ Each function acts as the users of tests/every_page.py and yields the answers.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -25,13 +26,13 @@ from accounts.tests.factories import PASSWORD, make_membership, make_team, make_
 from dashboard.tests import endpoints, scenes
 from dashboard.tests.account_forms import NEW, SIGNUP, link_in, set_up
 from dashboard.tests.pages import address, exclude, moment, page_of, send
-from deployments.models import State
+from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from notifications.channels.email import Email
 from notifications.describing import describe
-from notifications.models import RollbackAttempt
+from notifications.models import Channel, RollbackAttempt
 from notifications.recipients import Recipient, ask, digest_of, token_of
-from projects.models import Environment, ExcludedWindow
+from projects.models import ApiKey, Environment, ExcludedWindow, Freeze
 from projects.signing import fingerprint
 from projects.tests.factories import make_environment, make_project
 from scheduler.models import JobStatus
@@ -254,10 +255,45 @@ def notification_mails(world: World) -> Iterator[Any]:
 
 
 @state
+def first_steps(world: World) -> Iterator[Any]:
+    """What is left to set up: all of it, then to be notified in one of several teams."""
+    Channel.objects.update(disabled_at=timezone.now())
+    Deployment.objects.update(url="")
+    ApiKey.objects.update(created_by=None)
+    yield world.boss.get("/dashboard/")
+    Deployment.objects.update(url="https://ci.example/1")
+    make_team(name="own")
+    yield world.boss.get("/dashboard/")
+    yield world.boss.post("/dashboard/steps/dismiss/", follow=True)
+
+
+@state
+def freezes(world: World) -> Iterator[Any]:
+    """The freeze that comes next, with and without an end, and several that are in force."""
+    Freeze.objects.all().delete()
+    team, now = world.place.team, timezone.now()
+    later = {"team": team, "reason": "own", "starts_at": now + timedelta(days=1)}
+    for end in (None, now + timedelta(days=2)):
+        made = Freeze.objects.create(**later, ends_at=end)
+        yield world.boss.get("/dashboard/")
+        made.delete()
+    for end in (None, *(now + timedelta(days=days) for days in (1, 2, 3))):
+        Freeze.objects.create(team=team, reason="own", ends_at=end)
+    yield world.boss.get("/dashboard/")
+    yield world.boss.get(f"/dashboard/projects/{world.place.project.uuid}/")
+
+
+@state
 def public_links(world: World) -> Iterator[Any]:
     page = f"/dashboard/projects/{world.place.project.uuid}/links/"
     given = {"title": "own", "language": "en"}
-    for kind, chosen in (("badge", []), ("page", []), ("page", [world.place.environment.pk]), ("feed", [])):
+    for kind, chosen in (
+        ("badge", []),
+        ("page", []),
+        ("page", [world.place.environment.pk]),
+        ("feed", []),
+        ("badge", [world.place.environment.pk]),
+    ):
         yield world.boss.post(page, {**given, "kind": kind, "environments": chosen, "sent": kind})
     yield world.boss.post(page, {**given, "kind": "feed", "sent": "feed"}, follow=True)
     with patch("dashboard.public.links.MOST_LINKS", 0):

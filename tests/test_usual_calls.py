@@ -406,6 +406,15 @@ def test_a_call_over_a_lost_connection_is_answered_over_a_new_one(shop: World) -
     assert [*Deployment.objects.order_by("pk").values_list("state", flat=True)] == ["finished", "running"]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_weekly_freeze_in_a_time_zone_that_is_gone_is_decided_the_usual_way(shop: World) -> None:
+    weekly(shop, timedelta(days=-1), timedelta(days=2), "UTC")
+    Freeze.objects.update(time_zone="Mars/Olympus")
+    assert shop.pipeline.trigger().status_code == 423
+    Freeze.objects.update(lifted_at=timezone.now())
+    assert shop.pipeline.trigger().json()["status"] == "created"
+
+
 def loops_of(node: dict[str, Any], table: str) -> list[int]:
     """Return how often each scan of the table was run, in a plan of EXPLAIN ANALYZE."""
     below = [loops for child in node.get("Plans", []) for loops in loops_of(child, table)]

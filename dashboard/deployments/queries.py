@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Manager, OuterRef, QuerySet, Subquery
+from django.db.models.functions import JSONObject
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
@@ -36,6 +37,7 @@ from scheduler.models import JobStatus, ScheduledJob
 COLLECTIONS = ("pre_collect", "post_collect")
 ANALYSES = ("analysis",)
 WIDE = ("summary", "fact", "failed_metrics", "checks", "quality", "basis", "policy", "evidence")
+TIMELINE_EVENTS = ("freeze_forced", "rolled_back", "deployment_abandoned")
 MISSED = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
 
 
@@ -77,7 +79,7 @@ class Detail(Observed):
     samples: its own; baseline: of the half hour before it, of a rollback also the PRE that it is compared with;
     history: POST of earlier deployments that were used (history_of); excluded: the left-out ones among these;
     collections: its pre_collect and post_collect jobs; analyses: its analysis job; acknowledgements: oldest first;
-    forced: parameters of the event of a freeze in spite of which it began; actions: of the user.
+    events: of TIMELINE_EVENTS, oldest first: kind, parameters, at; actions: of the user.
     """
 
     hints: list[Hint]
@@ -89,7 +91,7 @@ class Detail(Observed):
     collections: list[ScheduledJob]
     analyses: list[ScheduledJob]
     acknowledgements: list[Said]
-    forced: list[dict[str, Any]]
+    events: list[dict[str, Any]]
     actions: Actions
 
     def samples_of(self, phase: str) -> list[MetricSample]:
@@ -164,7 +166,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     rows = rows.select_related(
         "environment__rollback_policy", "rollback_attempt__last_good", "rollback_attempt__rollback__verdict"
     )
-    rows = rows.annotate(said=all_said(), is_replaced=newer_than(), forced=freezes_forced())
+    rows = rows.annotate(said=all_said(), is_replaced=newer_than(), events=timeline_events())
     deployment: Any = get_object_or_404(rows, uuid=uuid)
     jobs = ScheduledJob.objects.filter(deployment=deployment, job_type__in=(*COLLECTIONS, *ANALYSES))
     verdict = verdict_of(deployment)
@@ -190,15 +192,15 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         collections=[job for job in by_place if job.job_type in COLLECTIONS],
         analyses=[job for job in by_place if job.job_type in ANALYSES],
         acknowledgements=[read_said(one) for one in deployment.said],
-        forced=deployment.forced,
+        events=deployment.events,
         actions=deployment.project.actions_of(user),
     )
 
 
-def freezes_forced() -> ArraySubquery:
-    """Return the parameters of the events of freezes that a deployment passed by force: as long as events are kept."""
-    rows = Event.objects.filter(deployment_id=OuterRef("pk"), kind="freeze_forced").order_by("pk")
-    return ArraySubquery(rows.values("parameters"))
+def timeline_events() -> ArraySubquery:
+    """Return the events of a deployment that nothing else of it tells, as JSON: as long as events are kept."""
+    rows = Event.objects.filter(deployment_id=OuterRef("pk"), kind__in=TIMELINE_EVENTS).order_by("pk")
+    return ArraySubquery(rows.values(event=JSONObject(kind="kind", parameters="parameters", at="occurred_at")))
 
 
 def siblings_of(deployment: Deployment) -> DeploymentQuerySet:

@@ -172,12 +172,21 @@ def acknowledgements(detail: Detail) -> Iterator[Entry]:
         yield Entry(one.at, "acknowledged", "person", "neutral", what, one.reason)
 
 
-def freezes(detail: Detail) -> Iterator[Entry]:
-    """Yield the freeze in spite of which it began."""
-    for one in detail.forced:
-        said = {"freeze": one.get("frozen", ""), "who": detail.deployment.author or _("the pipeline")}
-        what = _("Began in spite of the freeze “%(freeze)s”, forced by %(who)s") % said
-        yield Entry(detail.deployment.started_at, "freeze_forced", "warning", "warning", what, one.get("reason", ""))
+def events(detail: Detail) -> Iterator[Entry]:
+    """Yield a freeze in spite of which it began, what a rollback returns to, and that no finish came."""
+    for one in detail.events:
+        kind, said = one["kind"], one["parameters"]
+        at = datetime.fromisoformat(one["at"])
+        if kind == "freeze_forced":
+            who = detail.deployment.author or _("the pipeline")
+            what = _("Began in spite of the freeze “%(freeze)s”, forced by %(who)s")
+            yield Entry(at, kind, "warning", "warning", what % {"freeze": said["frozen"], "who": who}, said["reason"])
+        elif kind == "rolled_back" and said.get("rolls_back_to"):
+            what = _("It goes back to #%(number)s") % said["rolls_back_to"]
+            yield Entry(at, kind, "rollback", "neutral", what)
+        elif kind == "deployment_abandoned":
+            what = _("Closed without a verdict: no finish came within %(hours)s h")
+            yield Entry(at, kind, "unknown", "neutral", what % {"hours": localised(f"{said['hours']:g}")})
 
 
 def rollbacks(detail: Detail) -> Iterator[Entry]:
@@ -221,7 +230,7 @@ def verified(attempt: RollbackAttempt, detail: Detail) -> Iterator[Entry]:
 
 SOURCES: tuple[Callable[[Detail], Iterator[Entry]], ...] = (
     pipeline,
-    freezes,
+    events,
     samples,
     retries,
     misses,

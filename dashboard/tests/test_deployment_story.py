@@ -169,6 +169,17 @@ def test_the_timeline_names_who_forced_a_freeze_and_why(browser_of, user, enviro
     shows(browser_of.get(address(deployment)), f"{what} hotfix")
 
 
+def test_the_timeline_says_where_a_rollback_goes_back_to_and_that_no_finish_came(user, environment):
+    deployment = make_deployment(environment=environment, state=State.ABANDONED, kind="rollback")
+    emit(
+        event_about(deployment, "rolled_back", rolls_back_to={"number": 7, "commit": "c0ffee"}),
+        event_about(deployment, "rolled_back", rolls_back_to=None),
+        event_about(deployment, "deployment_abandoned", hours=1.5),
+    )
+    told = [what for event, what, _ in events(user, deployment) if event != "trigger"]
+    assert told == ["It goes back to #7", "Closed without a verdict: no finish came within 1.5 h"]
+
+
 def test_a_rerun_is_shown_with_who_did_it_and_what_stood(user, environment):
     deployment = scenes.judged(environment, **scenes.SLOW)
     stood = deployment.verdict
