@@ -16,7 +16,7 @@ from notifications.message import Message
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 # What others may have written into names, commits and reasons: long, wide, and with the syntax of each receiver.
-HOSTILE = "<!channel> @everyone [x](https://evil.example) *b* `c` <a href=x> & \\ \u202e\n" + "😀é" * 4000
+HOSTILE = "<!channel> @everyone [x](https://evil.example) *b* `c` <a href=x> & \\ \u202e\n" + "😀é" * 300
 DEPLOYMENT = "6a1f0c2e-0000-4000-8000-000000000084"
 
 
@@ -34,7 +34,7 @@ def messages() -> Iterator[Message]:
         for kind, known in KINDS.items():
             for said in ({}, said_of("shop"), said_of(HOSTILE)):
                 yield made(kind, known.severity, said, language)
-        for found, hints in judgements(step=60):
+        for found, hints in judgements(step=150):
             facts = {"verdict": verdict_facts(found), "hints": [hint_facts(hint) for hint in hints[:3]]}
             one = made("verdict_issued", "critical", {**said_of(HOSTILE), **facts}, language)
             yield one

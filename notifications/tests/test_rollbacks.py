@@ -4,12 +4,9 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +14,7 @@ import jsonschema
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
-from django.test import Client, override_settings
+from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Role
@@ -374,45 +371,6 @@ def test_the_record_counts_what_would_have_been_rolled_back() -> None:
             give_feedback(verdict, right=right, by=None, should_have_been="" if right else "ok")
     record = record_of(environment)
     assert (record.judged, record.recommended, record.right, record.wrong, record.unmarked) == (5, 4, 1, 1, 2)
-
-
-def test_the_receiver_of_the_documents_takes_our_requests_and_no_others(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    command, done = tmp_path / "roll_back", tmp_path / "done"
-    command.write_text(f'#!/bin/sh\necho "$1 $2" >> {done}\n')
-    command.chmod(0o755)
-    monkeypatch.setenv("ROLLBACK_SECRET", SECRET)
-    monkeypatch.setenv("ROLLBACK_COMMAND", str(command))
-    text = (Path(settings.BASE_DIR) / "docs/rollback.md").read_text()
-    space: dict[str, Any] = {"__name__": "receiver"}
-    exec(text.split("```python\n")[1].split("```")[0], space)  # noqa: S102  # of our own document
-    with running(space["Receiver"]) as url, override_settings(SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8"):
-        bad = prepared("automatic", url)
-        assert send_test(bad.environment).sent.status == 204
-        set_policy(bad.environment, mode="automatic", secret="whsec_" + base64.b64encode(b"another").decode())
-        assert send_test(bad.environment).sent.status == 401
-        set_policy(bad.environment, mode="automatic", secret=SECRET)
-        issue(bad)
-        work_off()
-        wait_until(done.exists)
-    assert RollbackAttempt.objects.get().state == "sent"
-    assert done.read_text().split() == ["prod", "a" * 40]
-
-
-@contextmanager
-def running(handler: Any) -> Iterator[str]:
-    """Run a server with this handler; yield its URL."""
-    handler.log_message = lambda *args: None
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_the_page_and_the_api_approve_once_and_say_why_not(client: Client) -> None:
