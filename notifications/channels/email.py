@@ -29,6 +29,7 @@ from notifications.recipients import Recipient, addresses_in, recipients_of, wai
 MOST_SUBJECT = 200
 # Of one answer of the mail server, and of all mails of one message.
 TIMEOUT_S, DEADLINE_S = 10.0, 25.0
+GOODBYE_S = 2.0
 ANSWER_SHOWN = 500
 # Backends that deliver no mail.
 NOWHERE = ("console", "dummy")
@@ -168,9 +169,7 @@ def connected(deadline_s: float) -> Iterator[Any]:
     """Return a connection to the mail server that ends at the deadline, whatever the server does. Raises SendError."""
     over_smtp = django_settings.EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend"
     connection: Any = (Bounded if over_smtp else get_connection)(timeout=TIMEOUT_S)
-    timer = Timer(deadline_s, getattr(connection, "end", lambda: None))
-    timer.daemon = True
-    timer.start()
+    timer = ending(connection, deadline_s)
     try:
         connection.open()
         yield connection
@@ -180,8 +179,18 @@ def connected(deadline_s: float) -> Iterator[Any]:
     finally:
         timer.cancel()
         # QUIT is a courtesy: the mail is accepted or refused by now.
+        timer = ending(connection, GOODBYE_S)
         with suppress(smtplib.SMTPException, OSError):
             connection.close()
+        timer.cancel()
+
+
+def ending(connection: Any, after_s: float) -> Timer:
+    """Return the timer that ends the connection."""
+    timer = Timer(after_s, getattr(connection, "end", lambda: None))
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 # --- the mail -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """E-mail: what is sent, to whom, and what becomes of it when the mail server does not take it."""
 
+import asyncio
 import json
 import re
 from dataclasses import replace
@@ -22,7 +23,7 @@ from deployments.tests.factories import make_deployment
 from events.models import Event
 from metrics.tests.factories import make_samples
 from notifications import recipients as asking
-from notifications.channels import channel_kind
+from notifications.channels import channel_kind, email
 from notifications.channels.base import Asked, SendError
 from notifications.channels.email import Email
 from notifications.describing import describe
@@ -30,7 +31,7 @@ from notifications.models import Delivery
 from notifications.recipients import Recipient, addresses_in, ask, decide, digest_of, recipients_of, token_of, wrong_in
 from notifications.services import send_test
 from notifications.tests.factories import make_channel
-from notifications.tests.mail_servers import dripping_mail_server, mail_server
+from notifications.tests.mail_servers import MailServer, dripping_mail_server, mail_server
 from notifications.tests.test_channels import HOSTILE, MESSAGE
 
 ANA, BOB = (Recipient(f"{name}@example.org", digest_of(name), f"https://sp.example/{name}") for name in ("ana", "bob"))
@@ -102,6 +103,24 @@ def test_a_server_that_drips_is_left_at_the_deadline(monkeypatch: pytest.MonkeyP
     with dripping_mail_server(), pytest.raises(SendError) as raised:
         send(ANA)
     assert raised.value.retry and raised.value.fact.code == "delivery.no_answer"
+
+
+def test_a_mail_that_was_taken_counts_though_the_server_drips_its_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    async def drips(_handler: Any, server: Any, *_args: Any) -> str:
+        for _ in range(60):
+            server.transport.write(b"2")
+            await asyncio.sleep(0.05)
+        ended.append(True)
+        return "221 bye"
+
+    monkeypatch.setattr(MailServer, "handle_QUIT", drips, raising=False)
+    monkeypatch.setattr(email, "GOODBYE_S", 0.2)
+    with mail_server() as server:
+        assert send(ANA).status == 250
+        assert not ended
+    assert [to for to, _ in server.taken] == [ANA.address]
 
 
 def test_nothing_is_sent_without_a_mail_server_or_a_recipient(settings: Any) -> None:
