@@ -194,11 +194,12 @@ def rollbacks(detail: Detail) -> Iterator[Entry]:
     attempt: RollbackAttempt | None = getattr(detail.deployment, "rollback_attempt", None)
     if attempt is None:
         return
-    if attempt.approved_at is None or attempt.made_at < attempt.approved_at:
+    is_automatic = attempt.via == AUTOMATIC
+    if not is_automatic and (attempt.approved_at is None or attempt.made_at < attempt.approved_at):
         yield Entry(attempt.made_at, "rollback_asked", "person", "warning", _("A rollback waits for approval"))
     if attempt.approved_at is not None:
         what = _("Rollback approved by %(who)s") % {"who": attempt.who or "–"}
-        if attempt.via == AUTOMATIC:
+        if is_automatic:
             what = _("Rollback started without asking, as the environment is set")
         yield Entry(attempt.approved_at, "rollback_approved", "person", "neutral", what)
     if attempt.sending_at is not None:
