@@ -674,6 +674,12 @@ def standing_out(levels: Json) -> str:
     return ", ".join(found) or ("nothing stands out" if levels else "")
 
 
+def count(value: Any) -> str:
+    """Return a count, which may be an estimate, as a whole number."""
+    found = number(value)
+    return "–" if found is None else f"{max(round(found), 1) if found > 0 else 0:,}"
+
+
 HEADERS = ("check", "before", "after", "limit", "result")
 
 
@@ -698,7 +704,9 @@ COLOURS = {"ok": "green", "warning": "yellow", "rollback": "red", "critical": "r
 def title_of(answer: Json) -> str:
     """Return the first words of a verdict."""
     confidence = number(answer.get("confidence"))
-    more = [] if confidence is None else [f"{confidence * 100:.0f} % confidence"]
+    samples = number(part(answer, "evidence").get("post_samples"))
+    on = "" if samples is None else f" on {count(samples)} sample{'' if samples == 1 else 's'}"
+    more = [] if confidence is None else [f"{confidence * 100:.0f} % confidence{on}"]
     more += ["not conclusive"] if answer.get("conclusive") is False else []
     more += ["early: before the window ended"] if answer.get("early") is True else []
     more += ["shadow mode: never fails a pipeline"] if answer.get("shadow") is True else []
@@ -749,9 +757,9 @@ def explain(screen: Screen, answer: Json, page: str) -> None:
             for one in texts(hint, name):
                 screen.show(f"    {mark} {one}")
     basis, health, quality = (part(answer, name) for name in ("basis", "health", "quality"))
-    counted = basis.get("requests") is not None or basis.get("requests_before") is not None
-    judged = f"{clean(basis.get('requests'))} after, {clean(basis.get('requests_before'))} before"
-    lines = [f"requests judged: {judged if counted else 'not measured'}"]
+    counted = [basis.get(name) for name in ("requests", "requests_before")]
+    judged = f"{count(counted[0])} after, {count(counted[1])} before"
+    lines = [f"requests judged: {judged if counted != [None, None] else 'not measured'}"]
     lines += [f"healthy now: {clean(health.get('healthy'))}"]
     lines += [f"  {clean(one.get('reason'))}" for one in items(health, "reasons")]
     lines += [f"doubt: {clean(one.get('reason'))}" for one in items(basis, "doubts")]

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
+from django.utils.translation import ngettext, pgettext_lazy
 
 from accounts.models import Role
 from analysis.judge.types import OK, ROLLBACK, WARNING
 from analysis.models import DeploymentVerdict
+from analysis.recorded import JudgedOn
 from analysis.rerun import Refusal
 from analysis.texts.metrics import REASONS as REASON_TEXTS
 from deployments.models import Deployment, State
@@ -168,6 +169,12 @@ def state_of(deployment: Deployment) -> Status:
 def confidence_word(confidence: float) -> Any:
     """Return the word for a confidence 0..1."""
     return next(word for least, word in CONFIDENCE if confidence >= least or least == 0.0)
+
+
+def on_samples(judged_on: JudgedOn) -> str:
+    """Return on how many samples a confidence rests: ", on 5 samples"; "" where that is not known."""
+    n = judged_on.post_samples
+    return ngettext(", on %(n)d sample", ", on %(n)d samples", n) % {"n": n} if n else ""
 
 
 def status_by_name(name: str) -> Status:

@@ -80,7 +80,7 @@ SHOWN = {
 
 COLLECTIONS = {
     "superseded": _("not collected: another deployment has superseded this one"),
-    "abandoned": _("not collected: no finish came within {hours:number} hours"),
+    "abandoned": _("not collected: no finish came within {hours:n_hours}"),
 }
 
 register({**REFUSALS, **ANSWERS, **SHOWN, **COLLECTIONS})

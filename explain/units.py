@@ -3,7 +3,7 @@ templates."""
 
 import math
 
-from explain.catalogue import Plural, register
+from explain.catalogue import Plural, Unit, register
 from explain.catalogue import gettext_noop as _
 from explain.languages import Language
 
@@ -78,9 +78,42 @@ def level(value: float) -> str:
     return f"{value:.3g}" if value < 1 or value >= 1e7 else f"{value:.1f}"
 
 
+def whole(value: float) -> int:
+    """A count as a whole number; of what was counted at all, at least one."""
+    return max(round(value), 1) if value > 0 else 0
+
+
+def count(value: float, language: Language) -> str:
+    """A count, which may be an estimate: 0, 3, 2,449."""
+    return language.digits(f"{whole(value):,}")
+
+
+def counted(noun: Plural) -> Unit:
+    """Return a unit that writes a count with its noun: 1 sample, 5 samples."""
+
+    def write(value: float, language: Language) -> str:
+        digits = count(value, language)
+        return language.plural(noun.one, noun.many, whole(value)).replace("{n}", digits)
+
+    return write
+
+
+COUNTED = {
+    "n_samples": Plural("n", "{n} sample", "{n} samples"),
+    "n_collections": Plural("n", "{n} collection", "{n} collections"),
+    "n_requests": Plural("n", "{n} request", "{n} requests"),
+    "n_minutes": Plural("n", "{n} minute", "{n} minutes"),
+    "n_hours": Plural("n", "{n} hour", "{n} hours"),
+    "n_times": Plural("n", "{n} time", "{n} times"),
+    "n_events": Plural("n", "{n} event", "{n} events"),
+    "n_changes": Plural("n", "{n} judged change", "{n} judged changes"),
+}
+
 register(
     {},
     {
+        **{name: counted(noun) for name, noun in COUNTED.items()},
+        "count": count,
         "number": number,
         "ms": milliseconds,
         "duration": duration,

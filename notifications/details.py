@@ -54,8 +54,10 @@ def about_week(week: Said) -> Iterator[Fact]:
 
 
 def about_verdict(found: Said) -> Iterator[Fact]:
-    code = "detail.verdict" if found.get("conclusive", True) else "detail.verdict_inconclusive"
-    yield Fact(code, {"verdict": str(found.get("verdict")), "confidence": found.get("confidence")})
+    params = {name: found.get(name) for name in ("confidence", "samples")}
+    code = "detail.verdict" if params["samples"] is None else "detail.verdict_on"
+    code = code if found.get("conclusive", True) else "detail.verdict_inconclusive"
+    yield Fact(code, {"verdict": str(found.get("verdict")), **params})
     if found.get("early"):
         yield Fact("detail.early")
     for check in parts(found, "checks"):

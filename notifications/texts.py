@@ -112,7 +112,7 @@ VERDICTS: dict[str, str | Plural] = {
 }
 
 HAPPENED: dict[str, str | Plural] = {
-    "says.silent": _("the metrics endpoint stopped answering: {times} times in a row ({reason:reason})."),
+    "says.silent": _("the metrics endpoint stopped answering: {times:n_times} in a row ({reason:reason})."),
     "says.silent_short": _("the metrics endpoint stopped answering."),
     "says.answers": _("the metrics endpoint answers again."),
     "says.answers_after": _("the metrics endpoint answers again, after {after:duration}."),
@@ -152,9 +152,7 @@ HAPPENED: dict[str, str | Plural] = {
     "event.channel_disabled.short": _("a channel is disabled."),
     "event.freeze_forced": _("began in spite of the freeze “{frozen}”: {reason}"),
     "event.freeze_forced.short": _("began in spite of a freeze."),
-    "event.weekly_report": _(
-        "the week: {deployed:number} deployed, {failed:number} of {judged:number} judged changes failed."
-    ),
+    "event.weekly_report": _("the week: {deployed:count} deployed, {failed:count} of {judged:n_changes} failed."),
     "event.weekly_report.short": _("the report of the week."),
     "event.test": _("a test message from SeqPulse: this channel works."),
 }
@@ -173,6 +171,7 @@ STANDING: dict[str, str | Plural] = {
 # The lines after the first one (details.py).
 DETAILS: dict[str, str | Plural] = {
     "detail.verdict": _("Verdict: {verdict:verdict_name}, {confidence:whole_percent} sure."),
+    "detail.verdict_on": _("Verdict: {verdict:verdict_name}, {confidence:whole_percent} sure, on {samples:n_samples}."),
     "detail.verdict_inconclusive": _("Verdict: {verdict:verdict_name}, not conclusive."),
     "detail.early": _("Early verdict: the window is not over yet."),
     "detail.sentence": _("{sentence}."),
@@ -189,12 +188,12 @@ DETAILS: dict[str, str | Plural] = {
 
 # The lines of the weekly report (weekly.py).
 WEEKLY: dict[str, str | Plural] = {
-    "weekly.deployed": _("Deployed: {deployed:number}, rollbacks: {rollbacks:number}."),
+    "weekly.deployed": _("Deployed: {deployed:count}, rollbacks: {rollbacks:count}."),
     "weekly.failed": _("Change failure rate: {rate:percent}."),
     "weekly.restore": _("Time to restore: {restore:duration} (median)."),
     "weekly.lead": _("Lead time: {lead:duration} (median)."),
-    "weekly.wrong": _("Verdicts marked wrong: {wrong:number}."),
-    "weekly.noisy": _("Noisy: {place}, {count:number} events that were worth a warning."),
+    "weekly.wrong": _("Verdicts marked wrong: {wrong:count}."),
+    "weekly.noisy": _("Noisy: {place}, {count:n_events} that were worth a warning."),
 }
 
 register({**DELIVERIES, **PLACES, **VERDICTS, **HAPPENED, **DETAILS, **ROLLBACKS, **STANDING, **WEEKLY})

@@ -69,9 +69,9 @@ HINTS = {
     "looks_like_other_unit.refused": OTHER_UNIT,
     "looks_like_other_unit.some": OTHER_UNIT,
     "service_unreachable": HintText(
-        title=_("The service stopped answering: {missing} of {expected} collections failed"),
+        title=_("The service stopped answering: {missing} of {expected:n_collections} failed"),
         cause=_(
-            "Before the deployment the metrics endpoint answered; since then {missing} of {expected} collections "
+            "Before the deployment the metrics endpoint answered; since then {missing} of {expected:n_collections} "
             "brought nothing ({reasons:list}). Typical: the new version does not start or keeps restarting, listens on "
             "another port or path, or a certificate, route or firewall rule came with the deployment."
         ),
@@ -87,9 +87,9 @@ HINTS = {
         ),
     ),
     "service_unreachable.answers": HintText(
-        title=_("The endpoint answers without metrics: {missing} of {expected} collections failed"),
+        title=_("The endpoint answers without metrics: {missing} of {expected:n_collections} failed"),
         cause=_(
-            "For {missing} of {expected} collections something answered, but not with metrics ({reasons:list}). "
+            "For {missing} of {expected:n_collections} something answered, but not with metrics ({reasons:list}). "
             "Typical: the new version serves them at another path or in another format, asks for a login there, or "
             "something else answers at this address."
         ),
@@ -550,8 +550,8 @@ HINTS = {
             "that did not answer at that time."
         ),
         impact=_(
-            "The level after the deployment ({collected} of {expected} samples) cannot be compared with the service's "
-            "usual level."
+            "The level after the deployment ({collected} of {expected:n_samples}) cannot be compared with the "
+            "service's usual level."
         ),
         actions=(
             _("Compare the service with its usual level by hand, on your own dashboards."),
@@ -560,7 +560,7 @@ HINTS = {
         ),
     ),
     "missing_data.partial": HintText(
-        title=_("{collected} of {expected} samples after the deployment"),
+        title=_("{collected} of {expected:n_samples} after the deployment"),
         cause=_(
             "Some collections brought nothing. Reasons: {reasons:list}. An endpoint that fails now and then may mean "
             "instances that restart or are too busy to answer; expired collections mean that no poller ran in time."

@@ -12,15 +12,15 @@ CHECKS: dict[str, str | Plural] = {
     "latency_stayed": _("p95 stayed at {observed:ms} (before: {baseline:ms}); {line}"),
     "latency_fell": _("p95 improved from {baseline:ms} to {observed:ms} (×{ratio:.2f}); {line}"),
     "errors_rose": _(
-        "errors rose from {before:percent} to {observed:percent} ({failed:number} of about {requests:number} requests "
+        "errors rose from {before:percent} to {observed:percent} ({failed:count} of about {requests:n_requests} "
         "failed) in {samples_over}; {line}"
     ),
     "errors_level": _(
-        "{observed:percent} of requests failed ({failed:number} of about {requests:number} requests), before: "
+        "{observed:percent} of requests failed ({failed:count} of about {requests:n_requests}), before: "
         "{before:percent}; {line}"
     ),
     "errors_without_before": _(
-        "{observed:percent} of requests failed ({failed:number} of about {requests:number} requests); before the "
+        "{observed:percent} of requests failed ({failed:count} of about {requests:n_requests}); before the "
         "deployment there was no request to compare with; {line}"
     ),
     "error_rate_rose": _(
@@ -59,7 +59,7 @@ CHECKS: dict[str, str | Plural] = {
     ),
     "memory_keeps_rising": _(
         "memory rose from {baseline:percent} to {observed:percent} and keeps rising: full in about "
-        "{minutes_left:number} minutes; {line}"
+        "{minutes_left:n_minutes}; {line}"
     ),
     "memory_rose": _("memory rose from {baseline:percent} to {observed:percent}; {line}"),
     "memory_went": _("memory went from {baseline:percent} to {observed:percent}; {line}"),
@@ -102,29 +102,29 @@ CHECKS: dict[str, str | Plural] = {
     "points_and_ratio": _("+{points:points} and ×{ratio:number}"),
     "points_more": _("+{points:points}"),
     "share_lost": _("{share:percent} lost"),
-    "memory_nearly_full": _("{full:percent} reached or {minutes:number} minutes from full"),
+    "memory_nearly_full": _("{full:percent} reached or {minutes:n_minutes} from full"),
     "memory_growth": _("+{leak:points} and full within {hours:number} h, or a step of +{step:points}"),
     # Missing samples
     "service_failed_collections": _(
-        "the service answered before the deployment, but then failed {missing} of {expected} collections "
+        "the service answered before the deployment, but then failed {missing} of {expected:n_collections} "
         "({reasons:list}); failures in a row at the end of the window: {streak}"
     ),
     "collections_failed": _(
-        "{missing} of {expected} collections failed on the service's side ({reasons:list}); before the deployment: "
+        "{missing} of {expected:n_collections} failed on the service's side ({reasons:list}); before the deployment: "
         "{before}"
     ),
     "no_metrics_answered": _(
-        "for {missing} of {expected} collections the endpoint answered with something other than metrics "
+        "for {missing} of {expected:n_collections} the endpoint answered with something other than metrics "
         "({reasons:list})"
     ),
     "never_answered": _("the metrics endpoint has never answered with metrics ({reasons:list})"),
     "never_answered_but": _("the metrics endpoint has never answered with metrics; the last time: {answer}"),
     "no_sample_came": Plural(
         "n",
-        "none of {expected} samples came after the deployment, while {n} came before it",
-        "none of {expected} samples came after the deployment, while {n} came before it",
+        "none of {expected:n_samples} came after the deployment, while {n} came before it",
+        "none of {expected:n_samples} came after the deployment, while {n} came before it",
     ),
-    "last_samples_missing": _("the last {missing} of {expected} samples never came, and nothing says why"),
+    "last_samples_missing": _("the last {missing} of {expected:n_samples} never came, and nothing says why"),
 }
 
 FIXED_POLICY = {
@@ -177,12 +177,12 @@ SUMMARIES: dict[str, str | Plural] = {
     "not_set_up_yet": _("Not set up yet: {why}."),
     "too_few": _("Not conclusive: {few}, too few to clear the deployment."),
     "too_few_and_suspicious": _("Not conclusive: {few}, too few to clear the deployment, and some of them look bad."),
-    "samples_came": Plural("n", "{n} of {expected} samples came", "{n} of {expected} samples came"),
+    "samples_came": Plural("n", "{n} of {expected:n_samples} came", "{n} of {expected:n_samples} came"),
     "in_doubt": _("Not conclusive: {doubts:clauses}. Nothing else was found."),
     "found_in_doubt": _("{summary} Not conclusive: {doubts:clauses}."),
     "not_looked_at": _("{summary} Not measured before and after, so not looked at: {metrics:and}."),
     "but_not_healthy": _("{summary} The service is not healthy, though: {reasons:clauses}."),
-    "no_regression": _("No regression found in {n} samples, {against}."),
+    "no_regression": _("No regression found in {n:n_samples}, {against}."),
     "compared_with": Plural("n", "compared with {n} sample from before", "compared with {n} samples from before"),
     "compared_with_earlier": Plural(
         "n",
@@ -191,8 +191,8 @@ SUMMARIES: dict[str, str | Plural] = {
     ),
     "compared_with_scatter": Plural(
         "n",
-        "compared with {n} sample from before (scatter: {history} samples of earlier good deployments)",
-        "compared with {n} samples from before (scatter: {history} samples of earlier good deployments)",
+        "compared with {n} sample from before (scatter: {history:n_samples} of earlier good deployments)",
+        "compared with {n} samples from before (scatter: {history:n_samples} of earlier good deployments)",
     ),
     "compared_with_nothing": _(
         "judged by absolute limits and by changes within the window, because there are no samples from before to "
@@ -209,7 +209,7 @@ SUMMARIES: dict[str, str | Plural] = {
 STATEMENTS: dict[str, str | Plural] = {
     # Doubts
     "not_exercised": _(
-        "too few requests came after the deployment to say that anybody used the new version (about {requests:number})"
+        "too few requests came after the deployment to say that anybody used the new version (about {requests:count})"
     ),
     "bad_predecessor": _(
         "the deployment before this one (#{number}) was under observation and bad, so the level before is no measure"
@@ -226,7 +226,7 @@ STATEMENTS: dict[str, str | Plural] = {
         "{metric:metric} is at {observed:{metric}}, beyond {limit:{metric}}, and the service was failing already "
         "before ({before:{metric}})"
     ),
-    "no_answer_at_end": _("the service did not answer the last {n} collections ({reasons:list})"),
+    "no_answer_at_end": _("the service did not answer the last {n:n_collections} ({reasons:list})"),
 }
 
 QUALITY: dict[str, str | Plural] = {
@@ -234,7 +234,7 @@ QUALITY: dict[str, str | Plural] = {
     "quality.no_pre": _("no sample from before the deployment to compare with"),
     "because": _("{what}: {reasons:list}"),
     "quality.few_post_samples": _("only {samples} after the deployment, at least {needed} needed"),
-    "quality.incomplete_window": _("{count} of {expected} planned samples after the deployment"),
+    "quality.incomplete_window": _("{count} of {expected:n_samples} planned after the deployment"),
     "quality.gap": Plural(
         "n",
         "{n} gap between samples after the deployment, the longest {longest:duration} (planned: every "
@@ -244,8 +244,8 @@ QUALITY: dict[str, str | Plural] = {
     ),
     "quality.post_before_pre": Plural(
         "n",
-        "{n} of {count} samples after the deployment are older than the newest one from before it",
-        "{n} of {count} samples after the deployment are older than the newest one from before it",
+        "{n} of {count:n_samples} after the deployment are older than the newest one from before it",
+        "{n} of {count:n_samples} after the deployment are older than the newest one from before it",
     ),
     "quality.future_samples": _("{samples} from the future, up to {time:duration} ahead of the analysis"),
     "quality.stale_samples": _("{found:clauses}"),

@@ -151,7 +151,7 @@ def _verdict_entry(event: str, at: datetime, what: str, recorded: Recorded, *, r
     verdict = recorded.verdict
     status = labels.status_by_name(verdict.verdict)
     # The summary of a replaced verdict is not elsewhere on the page.
-    note = verdict.summary if replaced else how_sure(verdict.confidence, conclusive=verdict.conclusive)
+    note = verdict.summary if replaced else how_sure(recorded)
     return Entry(at, event, status.icon, status.key, what % {"verdict": status.label}, note)
 
 
@@ -281,13 +281,15 @@ def how_taken(job: ScheduledJob) -> str:
     return ", ".join(parts)
 
 
-def how_sure(confidence: float, *, conclusive: bool) -> str:
-    """Describe a confidence 0..1."""
+def how_sure(recorded: Recorded) -> str:
+    """Describe the confidence of a verdict, and on how many samples it rests."""
+    confidence = recorded.verdict.confidence
     text = _("%(word)s confidence, %(number)s") % {
         "word": labels.confidence_word(confidence),
         "number": quantity(confidence, "whole_percent"),
     }
-    return text if conclusive else f"{text}, {_('not conclusive')}"
+    text += labels.on_samples(recorded.judged_on)
+    return text if recorded.verdict.conclusive else f"{text}, {_('not conclusive')}"
 
 
 def _phase(job: ScheduledJob) -> str:

@@ -26,6 +26,7 @@ from dashboard.i18n import localised, quantity
 from dashboard.i18n import message as rendered
 from dashboard.overview.parts import CELL, HEIGHT, WIDTH, HistoryBar
 from deployments.models import Deployment
+from explain import units
 from projects.policy import Policy
 
 register = template.Library()
@@ -65,10 +66,16 @@ def seconds_in_words(seconds: float | None) -> str:
 
 
 @register.filter
-def rounded(number: float) -> str:
-    """Write an approximate count with two or three significant digits: "37", "1 230", "45 000"."""
+def rounded(number: float | None) -> str:
+    """Write an approximate count with two or three significant digits: "37", "1 230", "45 000"; "–" if unknown."""
+    if number is None:
+        return "–"
     digits = max(0, len(f"{number:.0f}") - 3)
     return formats.number_format(round(number, -digits), 0, use_l10n=True, force_grouping=True)
+
+
+register.filter("whole", lambda number: units.whole(number or 0))
+register.filter("on_samples", labels.on_samples)
 
 
 @register.filter
