@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import transaction
@@ -18,13 +17,13 @@ from metrics.models import Source
 from metrics.payload import Metrics
 from metrics.sources import SOURCE_KINDS, source_kind
 from metrics.sources.base import Asking, InvalidConfig, SourceConfig, SourceKind
-from metrics.sources.http_endpoint import Endpoint
 from outbound.addresses import AllowList
 from outbound.fetcher import Fetcher
 from projects.models import ENDPOINT, Environment
 from scheduler.queue import database_now
 
 MOST_SOURCES = 10
+T = TypeVar("T")
 
 
 def kind_named(name: Any) -> SourceKind[Any]:
@@ -116,11 +115,12 @@ def secret_fields(kind: SourceKind[Any]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one attempt to read a source gave: metrics, or why there are none."""
+    """What one attempt to read a source gave: metrics, or why there are none; told: see Asking."""
 
     metrics: Metrics
     problem: Fact | None
     took_ms: float
+    told: Sequence[Fact] = ()
 
 
 def try_source(environment: Environment, kind: str, data: Any) -> Trial:
@@ -130,19 +130,33 @@ def try_source(environment: Environment, kind: str, data: Any) -> Trial:
     """
     known = kind_named(kind)
     config = known.parse(data)
-    begun, now = monotonic(), database_now()
+    begun, told = monotonic(), list[Fact]()
+
+    async def read(asking: Asking) -> Metrics:
+        try:
+            return await known.read(config, asking)
+        finally:
+            told.extend(asking.told)
+
     try:
-        metrics, problem = asyncio.run(_read(known, config, now, endpoint_of(environment))), None
+        metrics, problem = ask_once(environment, read), None
     except ExplainedError as error:
         metrics, problem = Metrics(), error.fact
     if problem is None and metrics.empty:
         problem = Fact("nothing_measured")
-    return Trial(metrics, problem, (monotonic() - begun) * 1000)
+    return Trial(metrics, problem, (monotonic() - begun) * 1000, told)
 
 
-async def _read(kind: SourceKind[Any], config: SourceConfig, now: datetime, endpoint: Endpoint) -> Metrics:
-    fetcher = Fetcher(AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW), max_connections=20, per_host=20, keep_alive=0)
-    try:
-        return await kind.read(config, Asking(fetcher, now, now, endpoint))
-    finally:
-        await fetcher.aclose()
+def ask_once(environment: Environment, call: Callable[[Asking], Coroutine[Any, Any, T]]) -> T:
+    """Return what the call returns, which asks a source of this environment outside of any job. Waits for it."""
+    now, endpoint = database_now(), endpoint_of(environment)
+
+    async def asked() -> T:
+        allow = AllowList.parse(settings.SEQPULSE_OUTBOUND_ALLOW)
+        fetcher = Fetcher(allow, max_connections=20, per_host=20, keep_alive=0)
+        try:
+            return await call(Asking(fetcher, now, now, endpoint))
+        finally:
+            await fetcher.aclose()
+
+    return asyncio.run(asked())

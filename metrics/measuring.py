@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -23,16 +23,22 @@ from security.encryption import Sealed
 PAST = timedelta(minutes=30)
 STEP_S = 60.0
 EARLIER_DAYS = (1, 2, 7)
+# Of a source that gave something, and not all.
+NOTES = "source_notes"
 
 
 @dataclass(slots=True)
 class Measured:
-    """What sources gave: samples with their times, the levels of earlier days, and how each source did, by its id."""
+    """What sources gave: samples with their times, the levels of earlier days, and how each source did, by its id.
+
+    told: see Asking.
+    """
 
     metrics: Metrics
     past: Past = ()
     days: Past = ()
     troubles: dict[int, Fact | None] = field(default_factory=dict)
+    told: Sequence[Fact] = ()
 
 
 @lru_cache(maxsize=4096)
@@ -61,7 +67,7 @@ async def measure(sources: Sequence[Configured], asking: Asking, *, past: bool =
     for one, result in zip(sources, asked, strict=True):
         if isinstance(result, Measured):
             given.append(result)
-            troubles[one.pk] = None
+            troubles[one.pk] = Fact(NOTES, {"notes": result.told}) if result.told else None
         elif isinstance(result, ExplainedError):
             failure = result if isinstance(result, JobError) else JobError.of(result, retry=result.code != "blocked")
             failures.append(failure)
@@ -82,14 +88,32 @@ async def measure(sources: Sequence[Configured], asking: Asking, *, past: bool =
 async def ask(source: Configured, asking: Asking, *, past: bool) -> Measured:
     """Ask one source. Raises JobError, OutboundError."""
     kind, config = opened(source.kind, source.config.token)
+    asking = replace(asking, told=[])
+    now = await kind.read(config, asking)
     if not (past and kind.ranged):
-        return Measured(await kind.read(config, asking))
+        return Measured(now, told=asking.told)
     until = asking.instant
     spans = [(until - PAST, until - timedelta(seconds=STEP_S))]
     spans += [(until - timedelta(days=days) - PAST, until - timedelta(days=days) + PAST) for days in EARLIER_DAYS]
     histories = [kind.history(config, asking, since=since, until=until, step_s=STEP_S) for since, until in spans]
-    now, pasts = await asyncio.gather(kind.read(config, asking), asyncio.gather(*histories))
-    return Measured(now, pasts[0], [sample for day in pasts[1:] for sample in day])
+    pasts: list[Past] = []
+    for past_of in await asyncio.gather(*histories, return_exceptions=True):
+        if isinstance(past_of, ExplainedError):
+            # Less history is no reason to have no sample of now.
+            asking.told.append(Fact("source_without_history", {"problem": past_of.fact}))
+        elif isinstance(past_of, BaseException):
+            raise past_of
+        pasts.append([] if isinstance(past_of, ExplainedError) else past_of)
+    return Measured(now, pasts[0], [sample for day in pasts[1:] for sample in day], told=once(asking.told))
+
+
+def once(facts: Sequence[Fact]) -> list[Fact]:
+    """Return the facts without those that say the same again."""
+    found: list[Fact] = []
+    for fact in facts:
+        if fact not in found:
+            found.append(fact)
+    return found
 
 
 def merged(readings: Sequence[Metrics]) -> Metrics:

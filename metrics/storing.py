@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
+from typing import Any
 
 from django.db import models
 from django.db.models.functions import Now
@@ -14,6 +15,7 @@ from common.database import prepared
 from explain.facts import Fact
 from metrics.counting import count_samples
 from metrics.levels import fill_levels
+from metrics.measuring import NOTES
 from metrics.models import Group, Phase, Source
 from metrics.outages import note_answers
 from metrics.partitions import ensure_days, utc_day
@@ -123,7 +125,10 @@ def note_sources(troubles: Mapping[int, Fact | None]) -> None:
         Source.objects.filter(pk__in=free).update(answered_at=Now(), failure=None)
     for pk, trouble in sorted(troubles.items()):
         if trouble is not None:
-            Source.objects.filter(pk=pk).update(failed_at=Now(), failure=trouble.to_json())
+            noted: dict[str, Any] = {"failed_at": Now(), "failure": trouble.to_json()}
+            if trouble.code == NOTES:
+                noted["answered_at"] = Now()
+            Source.objects.filter(pk=pk).update(**noted)
 
 
 def note_previous_secret(samples: Iterable[Sample]) -> None:

@@ -23,6 +23,23 @@ COLLECTIONS = {
     "unknown_source": _("this SeqPulse has no kind of source named {kind}: remove the source, or update SeqPulse"),
     "unusable_source": _("the settings of the source {kind} do not fit this version: save them again"),
     "nothing_measured": _("the source answered, and not one of the metrics was in it"),
+    "source_notes": _("{notes:clauses}"),
+    "source_without_history": _("there is less to compare with, because it gave no past samples: {problem}"),
+    "source_unauthorized": _(
+        "HTTP {status} from {url}: it does not accept the credentials of this source. Check its token, its password, "
+        "and the header that names the tenant"
+    ),
+    "source_not_found": _(
+        "HTTP {status} from {url}: there is no query API. Give the address in front of /api/v1: of Mimir it ends in "
+        "/prometheus, of a VictoriaMetrics cluster in /select/0/prometheus, of Grafana in /api/datasources/proxy/uid/ID"
+    ),
+    "source_no_api": _("{url} does not answer as the query API of a Prometheus does: {problem}"),
+    "source_no_form": _("it does not answer as the query API of a Prometheus does"),
+    "source_clock": _(
+        "its clock differs from ours by {seconds} s. That is allowed for; setting the clock (NTP) is better"
+    ),
+    "source_refuses": _("HTTP {status} from {url}: “{text}”"),
+    "answer_is.other": _("the answer has another form"),
     "no_deployment": _("this job has no deployment"),
     "invalid_json": _("{problem} (from {url})"),
     "invalid_payload": _("{problem} (from {url})"),
@@ -60,7 +77,29 @@ CONFIG = {
     "config.too_short": _("At least {min_length} is needed."),
     "config.literal_error": _("One of these is needed: {expected}."),
     "config.string_pattern_mismatch": _("This is not in the form {pattern}."),
+    "config.url_query": _("Leave out what begins with ?: the address of the server is needed, such as {example}."),
     "config.most_sources": _("An environment has at most {most} sources."),
+}
+
+# Of one expression of a Prometheus.
+EXPRESSIONS = {
+    "expression.refused": _("{name}: the server refuses the expression: “{text}”"),
+    "expression.series": _(
+        "{name}: the expression gives {n} series, for example {example}. Wrap it in sum() or max(), or select fewer"
+    ),
+    "expression.too_many": _(
+        "{name}: the expression gives more series than {bytes:size} hold. Wrap it in sum() or max(), or select fewer"
+    ),
+    "expression.nothing": _("{name}: the expression gives nothing: check the names of the metric and of its labels"),
+    "expression.type": _(
+        "{name}: the expression gives {type}, and not a number. Wrap what ends in [5m] in rate() or avg_over_time()"
+    ),
+    "expression.type.matrix": _("ranges of samples"),
+    "expression.type.string": _("a text"),
+    "expression.not_allowed": _(
+        "{name} is {number:exact}, allowed {allowed:allowed}: convert it in the expression, for example by / 100"
+    ),
+    "expression.failed": _("{name}: {problem}"),
 }
 
 PAYLOAD = {
@@ -120,4 +159,4 @@ def exact(value: float, language: Language) -> str:
     return language.digits(f"{value:,}".removesuffix(".0"))
 
 
-register({**COLLECTIONS, **CONFIG, **PAYLOAD, **SIGNATURES}, {"exact": exact})
+register({**COLLECTIONS, **CONFIG, **EXPRESSIONS, **PAYLOAD, **SIGNATURES}, {"exact": exact})

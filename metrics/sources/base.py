@@ -1,17 +1,21 @@
 """What a kind of source is: its typed configuration, and how it is asked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from django.utils.functional import Promise
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from explain.errors import ExplainedError
 from explain.facts import Fact
 from metrics.models import Group
 from metrics.payload import Metrics
+from outbound.authorities import check_ca_pem
+from outbound.configured import authorized
+from outbound.endpoints import parse_endpoint
 from outbound.fetcher import Fetcher
 
 if TYPE_CHECKING:
@@ -43,6 +47,42 @@ class SourceConfig(BaseModel):
     timeout_s: Annotated[float, Field(ge=0.5, le=LONGEST_TIMEOUT_S)] = DEFAULT_TIMEOUT_S
 
 
+class WrongSetting(ExplainedError, ValueError):
+    """A setting that its validator refuses."""
+
+
+def checked_url(url: str) -> str:
+    parse_endpoint(url)
+    return url
+
+
+Url = Annotated[str, Field(min_length=1), AfterValidator(checked_url)]
+AuthorityPem = Annotated[str, AfterValidator(check_ca_pem)]
+
+
+class HttpConfig(SourceConfig):
+    """What kinds have in common that send HTTP requests.
+
+    headers: sent with every request, such as Authorization or the tenant; username, password: basic authentication;
+    ca_pem: certificates of authorities to trust besides the usual ones.
+    """
+
+    headers: dict[str, Secret] = {}
+    username: str = ""
+    password: Secret = ""
+    ca_pem: AuthorityPem = ""
+
+    @model_validator(mode="after")
+    def has_possible_headers(self) -> Self:
+        self.request_headers  # noqa: B018  (raises)
+        return self
+
+    @property
+    def request_headers(self) -> dict[str, str]:
+        """Return the headers of every request."""
+        return authorized(self.headers, (self.username, self.password), basic_field="username")
+
+
 Config = TypeVar("Config", bound=SourceConfig)
 
 
@@ -51,7 +91,8 @@ class Asking:
     """The circumstances of one attempt to get a sample.
 
     now: the database's time; instant: the time that the sample is for; endpoint: of the environment, with its secrets
-    and whether ops have blocked it; group: which instances are asked for.
+    and whether ops have blocked it; group: which instances are asked for; told: what a kind has to say about a source
+    that gave something, such as which of its metrics it did not.
     """
 
     fetcher: Fetcher
@@ -59,6 +100,7 @@ class Asking:
     instant: datetime
     endpoint: "Endpoint"
     group: str = Group.TREATMENT
+    told: list[Fact] = field(default_factory=list)
 
 
 # Samples of the past, with their times.
@@ -100,8 +142,13 @@ class SourceKind(Generic[Config]):
 
 def wrong(found: ErrorDetails) -> tuple[str, Fact]:
     """Return the path of the field that an error of pydantic is about, and what is wrong there (metrics/texts.py)."""
-    path = ".".join(str(part) for part in found["loc"])[:LONGEST_PATH]
+    refused, parts = found.get("ctx", {}).get("error"), list(found["loc"])
+    if isinstance(refused, ExplainedError) and refused.field and parts[-1:] != [refused.field]:
+        parts.append(refused.field)
+    path = ".".join(str(part) for part in parts)[:LONGEST_PATH]
     path = path.encode("utf-8", "backslashreplace").decode() or "config"
+    if isinstance(refused, ExplainedError):
+        return path, refused.fact
     context = {
         name: value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
         for name, value in found.get("ctx", {}).items()
