@@ -128,14 +128,15 @@ def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage
 
 
 def shortest_range(environment: Environment) -> Range:
-    """Return the shortest range with samples, DEFAULT_RANGE where there are none. One query."""
+    """Return the shortest range with samples, DEFAULT_RANGE where there are none. One query, up to five with few."""
     now = timezone.now()
-    rows = MetricSample.objects.measured().filter(environment=environment, collected_at__gte=now - RANGES[-1].span)
-    latest = rows.order_by("-collected_at").values_list("collected_at", flat=True).first()
-    if latest is None:
-        return DEFAULT_RANGE
-    # As `buckets_of` reads it: whole buckets only.
-    return next((one for one in RANGES if latest > now - one.span + timedelta(seconds=one.bucket_s)), RANGES[-1])
+    rows = MetricSample.objects.measured().filter(environment=environment, group=Group.TREATMENT)
+    for one in RANGES:
+        # As `buckets_of` reads it: whole buckets only.
+        since = begin_of(now - one.span, one.bucket_s) + timedelta(seconds=one.bucket_s)
+        if rows.filter(phase__in=Phase.values, collected_at__gte=since, collected_at__lt=now).exists():
+            return one
+    return DEFAULT_RANGE
 
 
 def collecting(environment: Environment) -> Collecting:

@@ -265,6 +265,10 @@ def test_samples_come_from_indexes_of_the_days_that_are_shown(browser_of, enviro
         show(browser_of, environment, "24h")
     assert len(plans) == 1
     assert_few_partitions_by_index(plans)
+    with plans_of("metric_samples") as plans:
+        assert browser_of.get(path_of(environment)).status_code == 200
+    assert len(plans) == 2
+    assert_few_partitions_by_index(plans)
 
 
 def test_a_long_history_of_deployments_is_read_by_index(browser_of, environment):
