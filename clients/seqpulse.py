@@ -196,6 +196,13 @@ class NoAnswer(Exception):
         self.final = final
 
 
+# What to do about errors of TLS.
+HINTS = (
+    ("CERTIFICATE_VERIFY_FAILED", "; for an authority of your own set SSL_CERT_FILE to the file of its certificate"),
+    ("WRONG_VERSION_NUMBER", "; does the server speak https at this port?"),
+)
+
+
 class NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follow no redirect: the key would go wherever an answer says."""
 
@@ -266,7 +273,19 @@ class Server:
     def words(self, error: Exception) -> str:
         """Return an error of a library in words. It never holds the key, which is only in a header."""
         reason = getattr(error, "reason", None) or error
-        return clean(str(reason).replace(self.key, "***")) or type(error).__name__
+        text = re.sub(r"^\[Errno -?\d+\] | \(_ssl\.c:\d+\)$", "", str(reason).replace(self.key, "***"))
+        text = clean(text) or type(error).__name__
+        text += next((hint for mark, hint in HINTS if mark in text), "")
+        return f"{text} (through the proxy {self.proxy})" if self.proxy else text
+
+    @property
+    def proxy(self) -> str:
+        """The proxy of the environment for this server, without its password; "" where there is none."""
+        parts = urllib.parse.urlsplit(self.url)
+        proxy = urllib.request.getproxies().get(parts.scheme, "")
+        if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+            return ""
+        return clean(proxy.rpartition("@")[2], 200)
 
     def _call(self, path: str, body: Optional[Json], deadline: float) -> Answer:
         headers = {"X-API-Key": self.key, "Accept": "application/json", "User-Agent": f"seqpulse-cli/{VERSION}"}
@@ -282,7 +301,10 @@ class Server:
             status, head = response.code, response.headers
             if 300 <= status < 400:
                 target = clean(head.get("Location"), 200) or "another address"
-                raise NoAnswer(f"it redirects to {target}: if that is SeqPulse, set SEQPULSE_URL to it", final=True)
+                advice = f"if that is SeqPulse, set SEQPULSE_URL to {target}"
+                if not re.match("(?i)https?://", target):
+                    advice = "SEQPULSE_URL is the address of SeqPulse without the path of a page"
+                raise NoAnswer(f"it redirects to {target}: {advice}", final=True)
             raw = self._read(response, deadline)
         what = clean(head.get("Content-Type"), 60) or "no content type"
         return Answer(status, parsed(raw), retry_after_of(head.get("Retry-After")), what)
@@ -910,7 +932,8 @@ class Client:
             )
         found = found or self.latest()
         if not found:
-            raise Failed(NO_VERDICT, "there is no deployment yet")
+            where = f" in {clean(self.options.env, 100)}; is the name right?" if self.options.env else ""
+            raise Failed(NO_VERDICT, f"there is no deployment yet{where}")
         return found
 
     def latest(self, **query: str) -> str:
@@ -1187,7 +1210,7 @@ class Client:
         rows = [
             ("state", answer.get("state")),
             ("verdict", answer.get("verdict") or "none yet"),
-            ("samples", self.counted(answer)),
+            ("samples", self.counted(answer).replace(" samples", "")),
             ("commit", f"{answer.get('commit_sha') or ''} {message}".strip()),
             ("branch", answer.get("branch")),
             ("author", answer.get("author")),
@@ -1330,10 +1353,13 @@ def forget(path: str) -> None:
 def read_file(path: str, option: str) -> str:
     """Return the text of a file. Raises Failed."""
     try:
-        with open(path, encoding="utf-8") as file:
+        # With or without the byte order mark that editors on Windows write.
+        with open(path, encoding="utf-8-sig") as file:
             return file.read(1024 * 1024)
-    except (OSError, ValueError) as error:
-        raise Failed(USAGE, f"{option}: {path} cannot be read: {getattr(error, 'strerror', error)}") from None
+    except OSError as error:
+        raise Failed(USAGE, f"{option}: {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise Failed(USAGE, f"{option}: {path} is no text in UTF-8") from None
 
 
 # --- options
@@ -1357,11 +1383,11 @@ def parser() -> argparse.ArgumentParser:
     env = os.environ
     common = Parser(add_help=False)
     common.add_argument("--url", default=env.get("SEQPULSE_URL"), help="address of SeqPulse (SEQPULSE_URL)")
-    common.add_argument("--key-file", help="file with the API key (else SEQPULSE_API_KEY)")
+    common.add_argument("--key-file", metavar="FILE", help="file with the API key (else SEQPULSE_API_KEY)")
     common.add_argument("--env", default=env.get("SEQPULSE_ENV"), help="name of the environment (SEQPULSE_ENV)")
     common.add_argument("--key", help="idempotency key; by default the run and its attempt, as the CI system says")
     common.add_argument("--id-file", default=env.get("SEQPULSE_ID_FILE") or ID_FILE, help="keeps the id between steps")
-    common.add_argument("--dotenv", help="file to append SEQPULSE_… values to, for later jobs")
+    common.add_argument("--dotenv", metavar="FILE", help="file to append SEQPULSE_… values to, for later jobs")
     common.add_argument("--json", action="store_true", help="print the server's answer instead of text")
     common.add_argument(
         "--on-unreachable",
@@ -1373,19 +1399,28 @@ def parser() -> argparse.ArgumentParser:
         "--retry-for", type=seconds, default=60.0, metavar="SECONDS", help="how long to try to reach it (60)"
     )
     deploy = Parser(add_help=False)
-    for option, name in (
-        ("--branch", "branch"),
-        ("--commit", "commit_sha"),
-        ("--message", "commit_message"),
-        ("--author", "author"),
-        ("--committed-at", "committed_at"),
-        ("--build-url", "build_url"),
-        ("--version", "version"),
-        ("--endpoint", "metrics_endpoint"),
+    found = "by default as the CI system or git says"
+    for option, name, value, text in (
+        ("--branch", "branch", "NAME", found),
+        ("--commit", "commit_sha", "SHA", found),
+        ("--message", "commit_message", "TEXT", found),
+        ("--author", "author", "NAME", found),
+        ("--committed-at", "committed_at", "TIME", f"ISO 8601; {found}"),
+        ("--build-url", "build_url", "URL", "page of this run; by default as the CI system says"),
+        ("--version", "version", "TEXT", "what is deployed, such as 1.4.2"),
+        ("--endpoint", "metrics_endpoint", "URL", "metrics endpoint, if the environment has none"),
     ):
-        deploy.add_argument(option, dest=name)
-    deploy.add_argument("--kind", choices=("deployment", "rollback", "verification"))
-    deploy.add_argument("--settle", type=int, dest="settle_seconds", metavar="SECONDS")
+        deploy.add_argument(option, dest=name, metavar=value, help=text)
+    deploy.add_argument(
+        "--kind", choices=("deployment", "rollback", "verification"), help="what it is, if not a deployment"
+    )
+    deploy.add_argument(
+        "--settle",
+        type=int,
+        dest="settle_seconds",
+        metavar="SECONDS",
+        help="between finish and the window; by default as the environment is set",
+    )
     deploy.add_argument("--policy", metavar="FILE", help="a seqpulse.toml")
     deploy.add_argument("--force", action="store_true", help="supersede a running deployment; pass a freeze (--reason)")
     deploy.add_argument("--reason", help="why --force; it is recorded")
@@ -1433,12 +1468,22 @@ def server_of(options: argparse.Namespace, screen: Screen) -> Server:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host, parts = None, urllib.parse.urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or re.search(r"\s", url):
-        raise Failed(USAGE, "SEQPULSE_URL has to be an address like https://seqpulse.example.com")
-    if parts.username is not None:
+    if "@" in url:  # before any message that shows it
         raise Failed(USAGE, "SEQPULSE_URL must not contain a user name or password")
+    if (
+        parts.scheme not in ("http", "https")
+        or not host
+        or parts.query
+        or parts.fragment
+        or not re.fullmatch(r"[!-~]+", url)
+    ):
+        given = f"SEQPULSE_URL is {clean(url, 100)}, but has to be an address like https://seqpulse.example.com"
+        raise Failed(USAGE, given + ("" if "://" in url else ": with https:// or http://"))
     if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
         screen.note("the address begins with http://, so the API key travels unencrypted")
+    authorities = os.environ.get("SSL_CERT_FILE", "")
+    if authorities and not os.path.exists(authorities):
+        screen.note(f"SSL_CERT_FILE does not exist: {clean(authorities, 200)}")
     return Server(url, key_of(options, screen))
 
 
@@ -1452,9 +1497,8 @@ def key_of(options: argparse.Namespace, screen: Screen) -> str:
             screen.note(f"{where} can be read by others: chmod 600 {where}")
     key = key.strip()
     if not key:
-        raise Failed(
-            USAGE, "the API key is missing: set SEQPULSE_API_KEY in the secrets of your CI, or pass --key-file"
-        )
+        missing = f"{where} is empty" if options.key_file else "the API key is missing"
+        raise Failed(USAGE, f"{missing}: set SEQPULSE_API_KEY in the secrets of your CI, or pass --key-file")
     if not re.fullmatch(r"[!-~]{1,500}", key):
         raise Failed(USAGE, f"{where} does not hold an API key: one line of letters and digits that begins with sp_")
     return key
@@ -1465,12 +1509,10 @@ def stop(number: int, _frame: Any) -> None:
 
 
 def handle(names: Tuple[str, ...], handler: Any) -> Dict[int, Any]:
-    """Handle the signals of these names, but those that are ignored (nohup, a job of a script in the background).
-
-    Returns: the handlers before.
-    """
+    """Handle the signals of these names; return the handlers before. Not SIGHUP where it is ignored, as by nohup."""
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    wanted = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    hang_up = getattr(signal, "SIGHUP", None)
+    wanted = [number for number in numbers if number != hang_up or signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in wanted}
 
 

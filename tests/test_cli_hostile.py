@@ -221,6 +221,17 @@ def test_unreachable_fails_unless_it_may_pass(call: Any, tmp_path: Path) -> None
         assert "nothing to do" in err
 
 
+def test_a_proxy_that_does_not_answer_is_named_without_its_password(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closed_port() as port:
+        monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", "127.0.0.2")
+        code, _, err = call("status", "--url", "http://seqpulse.example", "--retry-for", "0")
+        assert code == 40
+        assert f"Connection refused (through the proxy 127.0.0.1:{port})" in err
+        assert "secret" not in err
+        assert "proxy" not in call("status", "--url", f"http://127.0.0.2:{port}", "--retry-for", "0")[2]
+
+
 def test_a_trigger_is_repeated_with_the_same_key(server: Server, call: Any, tmp_path: Path) -> None:
     server.answer(reply(503, b"", Retry_After="1"), reply(200, {"deployment_id": ID, "status": "created", "number": 7}))
     code, _, err = call("trigger")
@@ -394,7 +405,8 @@ def test_wrong_usage_ends_with_2_and_names_the_setting(
         (("run",), {}, "COMMAND"),
         (("trigger",), {"SEQPULSE_ENV": ""}, "SEQPULSE_ENV"),
         (("wait",), {"SEQPULSE_URL": ""}, "SEQPULSE_URL"),
-        (("wait",), {"SEQPULSE_URL": "seqpulse.example"}, "SEQPULSE_URL"),
+        (("wait",), {"SEQPULSE_URL": "seqpulse.example"}, "SEQPULSE_URL is seqpulse.example, but"),
+        (("wait",), {"SEQPULSE_URL": "http://sé.example"}, "SEQPULSE_URL"),
         (("wait",), {"SEQPULSE_URL": "file:///etc/passwd"}, "SEQPULSE_URL"),
         (("wait",), {"SEQPULSE_URL": "https://user:pass@seqpulse.example"}, "SEQPULSE_URL"),
         (("wait",), {"SEQPULSE_URL": "https://[::1"}, "SEQPULSE_URL"),
@@ -402,9 +414,13 @@ def test_wrong_usage_ends_with_2_and_names_the_setting(
         (("wait",), {"SEQPULSE_API_KEY": "sp_x\r\nHost: y"}, "SEQPULSE_API_KEY"),
         (("wait",), {"SEQPULSE_FAIL_ON": "sometimes"}, "SEQPULSE_FAIL_ON"),
         (("wait", "--key-file", "missing"), {}, "--key-file"),
+        (("wait", "--key-file", "empty"), {}, "empty is empty"),
+        (("wait", "--key-file", "utf-16"), {}, "no text in UTF-8"),
         (("trigger", "--policy", "missing"), {}, "--policy"),
         (("finish",), {}, "RESULT"),
     ]
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "utf-16").write_text(KEY, encoding="utf-16")
     for arguments, env, words in wrong:
         with monkeypatch.context() as patch:
             for name, value in env.items():
@@ -417,7 +433,7 @@ def test_wrong_usage_ends_with_2_and_names_the_setting(
 
 def test_a_key_file_that_others_can_read_is_warned_of(server: Server, call: Any, tmp_path: Path) -> None:
     path = tmp_path / "key"
-    path.write_text("sp_from-the-file\n")
+    path.write_text("sp_from-the-file\r\n", encoding="utf-8-sig")
     for mode, warned in ((0o644, True), (0o600, False)):
         path.chmod(mode)
         server.answer(PASS)
