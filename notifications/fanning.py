@@ -57,7 +57,8 @@ def fan_out() -> int:
         at = send_at(timing(channel), now, critical=critical, alike_sent_at=sent.get(alike))
         for one in {alike, all_alike}:
             sent[one] = max(at, sent.get(one, at))
-        expires_at = max(event.occurred_at, at) + timedelta(seconds=event.useful_for_s)
+        # Held back by the rules it keeps its time, but not where no poller ran.
+        expires_at = event.occurred_at + (at - now) + timedelta(seconds=event.useful_for_s)
         deliveries.append(Delivery(event=event, channel=channel, due_at=at, expires_at=expires_at))
     Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
     # Read back: with ignore_conflicts they have no ids.

@@ -1,10 +1,16 @@
 """The whole way: an event in a transaction, its deliveries, the receiver's answer."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import transaction
+from django.db.models import F
 
 from events.models import Event
 from events.outbox import NewEvent, emit
+from explain.facts import Fact
+from notifications.delivering import refusal
+from notifications.fanning import fan_out
 from notifications.models import Channel, Delivery, DeliveryState
 from notifications.tests.factories import make_channel
 from notifications.tests.receivers import receiving
@@ -55,6 +61,19 @@ def test_an_event_of_a_rolled_back_transaction_is_not_delivered() -> None:
         emit_to(channel)
         transaction.set_rollback(True)
     assert not Event.objects.exists() and not ScheduledJob.objects.exists()
+
+
+@pytest.mark.parametrize("digest", ["", "daily"])
+def test_after_days_without_a_poller_what_is_of_no_use_any_more_is_not_sent(digest: str) -> None:
+    channel = make_channel(digest=digest)
+    for hours in (23, 25):
+        event = emit_to(channel)
+        Event.objects.filter(pk=event.pk).update(occurred_at=F("occurred_at") - timedelta(hours=hours))
+    with transaction.atomic():
+        fan_out()
+    rows = channel.deliveries.select_related("event", "channel").order_by("pk")
+    # What a digest holds back keeps the time that it had left.
+    assert [refusal(row, row.due_at) for row in rows] == [None, Fact("delivery.too_late")]
 
 
 def test_an_event_with_a_key_is_delivered_once() -> None:
