@@ -146,7 +146,8 @@ def announced_in(environment: Environment, team_id: int) -> list[Announced]:
 def announced_to(teams: QuerySet[Team], project: Project | None = None) -> list[Announced]:
     """Return the freezes in force in these teams, else the next one. project: those that concern it. One query."""
     rows: QuerySet[Any] = Freeze.objects.standing().filter(team__in=teams).annotate(now=Now())
-    alive = Q(environment=None) | Q(environment__deleting_at=None, environment__project__deleting_at=None)
+    of_project = {f"environment__project__{name}": None for name in ("deleting_at", "archived_at")}
+    alive = Q(environment=None) | Q(environment__deleting_at=None, **of_project)
     if project is not None:
         alive &= Q(environment=None) | Q(environment__project=project)
     found = list(rows.filter(alive).select_related("team", "environment__project").order_by("pk")[:MOST_READ])
