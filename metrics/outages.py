@@ -19,7 +19,9 @@ SILENT_AFTER = 3
 REFUSED = "unauthorized"
 SILENT, SIGNATURE = "endpoint_silent", "signature_refused"
 # Failures that say nothing about the endpoint: it was not called.
-NOT_ASKED = frozenset({"no_endpoint", "no_deployment", "blocked_by_ops", "blocked", "poller_lost", "cannot_record"})
+NOT_ASKED = frozenset(
+    {"no_endpoint", "no_deployment", "blocked_by_ops", "blocked", "proxy", "poller_lost", "cannot_record"}
+)
 
 ENVIRONMENTS = """
 SELECT job.id, coalesce(deployment.environment_id, (job_metadata ->> 'environment_id')::bigint)

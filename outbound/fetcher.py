@@ -22,7 +22,9 @@ from outbound.authorities import CertificateError, ca_file, trusted_pem
 from outbound.endpoints import Endpoint, EndpointError, parse_endpoint
 from outbound.headers import check_values, default_headers
 from outbound.polling import READ, WRITE, Poll
-from outbound.resolver import Resolver
+from outbound.proxied import ProxiedTransfer
+from outbound.proxy import LOOK_UP_S, Proxy, check_target, check_unresolved, look_up_problem, operators_proxy
+from outbound.resolver import MAX_CACHED, Resolver, addresses_of
 from outbound.system_errors import problem_of
 from outbound.transfer import (
     Limits,
@@ -76,6 +78,7 @@ class Request:
         "limits",
         "options",
         "placed",
+        "target_ip",
         "task",
         "transfer",
         "verified_twice",
@@ -98,6 +101,7 @@ class Request:
         self.deadline = deadline
         self.options = options  # None: a plain GET
         self.host: _Host | None = None  # while it has a place there
+        self.target_ip = ""  # through a proxy: the address that was checked
         self.verified_twice = False  # by its own authorities and by the usual ones
         self.placed = False  # whether it has one of all places, too
         self.transfer: Transfer | None = None
@@ -147,6 +151,9 @@ class Fetcher:
         self._closed = False
         self._overdue_check = self._loop.call_later(_OVERDUE_AFTER_S, self._end_overdue)
         self._ca_file = ca_file()
+        self._proxy = operators_proxy()
+        # Listed names that only the proxy resolves, and until when they are not looked up.
+        self._resolved_by_proxy: dict[str, float] = {}
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
@@ -278,7 +285,9 @@ class Fetcher:
             request.expiry.cancel()
             request.expiry = None
         endpoint = request.endpoint
-        if not endpoint.needs_look_up:
+        if self._proxy is not None:
+            request.task = self._loop.create_task(self._reach_proxy(request, self._proxy))
+        elif not endpoint.needs_look_up:
             self._send(request, ())
         elif (known := self._resolver.known(endpoint.host)) is not None:
             self._send(request, known)
@@ -298,6 +307,49 @@ class Fetcher:
         else:
             self._send(request, addresses)
 
+    async def _reach_proxy(self, request: Request, proxy: Proxy) -> None:
+        """Send a request through the proxy, if it may go where its host leads as far as that can be seen from here."""
+        phase: Waiting = "name"
+        try:
+            async with asyncio.timeout_at(request.deadline):
+                checked = await self._checked_for_proxy(request.endpoint)
+                phase = "proxy"
+                addresses: tuple[str, ...] = ()
+                if proxy.endpoint.needs_look_up:
+                    addresses = await self._addresses(proxy.endpoint.host)
+        except TimeoutError:
+            self._expire(request, phase)
+        except OSError as error:
+            self._end(request, proxy.failed(problem_of(error)))
+        except Exception as error:  # OutboundError, or no further thread: nothing else would end the request
+            self._end(request, error)
+        else:
+            request.target_ip = checked[0] if checked else ""
+            self._send(request, addresses)
+
+    async def _checked_for_proxy(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return the addresses of a host, all of which may be called; none if it is listed and not resolved here.
+
+        Raises: OutboundError.
+        """
+        host = endpoint.host
+        if self._resolved_by_proxy.get(host, 0) > self._loop.time():
+            return ()
+        try:
+            async with asyncio.timeout(LOOK_UP_S):
+                addresses = await self._addresses(host) if endpoint.needs_look_up else addresses_of(endpoint, 0)
+        except OSError as error:  # TimeoutError, too
+            check_unresolved(endpoint, look_up_problem(error), self._allow)
+            if len(self._resolved_by_proxy) >= MAX_CACHED:
+                self._resolved_by_proxy.clear()
+            self._resolved_by_proxy[host] = self._loop.time() + 60
+            return ()
+        check_target(endpoint, addresses, self._allow)
+        return addresses
+
+    async def _addresses(self, host: str) -> tuple[str, ...]:
+        return self._resolver.known(host) or await self._resolver.look_up(host)
+
     def _send(self, request: Request, addresses: tuple[str, ...]) -> None:
         try:
             headers = request.headers
@@ -307,6 +359,7 @@ class Fetcher:
             own = options is not None and options.own_handle
             transfer = again or (self._idle.pop() if self._idle and not own else self._new_transfer(own))
             request.transfer = transfer
+            transfer.target_ip = request.target_ip
             if options is not None and (request.endpoint.authority, options.ca_pem) in self._usual:
                 options = options._replace(ca_pem=b"")
             left_s = request.deadline - self._loop.time()
@@ -339,6 +392,8 @@ class Fetcher:
         return True
 
     def _new_transfer(self, own: bool) -> Transfer:
+        if self._proxy is not None:
+            return ProxiedTransfer(self._proxy, self._allow, self._suspects, ca_file=self._ca_file, own=own)
         return Transfer(self._allow, self._suspects, ca_file=self._ca_file, own=own)
 
     def _end(self, request: Request, result: Response | Exception | None) -> None:
@@ -444,25 +499,25 @@ class Fetcher:
         while queued:
             queued, succeeded, failed = self._multi.info_read(_AT_ONCE)
             for easy in succeeded:
-                self._finish(easy, Transfer.outcome)
+                self._finish(easy)
             for easy, code, text in failed:
-                self._finish(easy, Transfer.failure, code, text)
+                self._finish(easy, code, text)
         while self._suspects:
             suspect = self._suspects.pop()
             active = self._active.get(suspect.easy)
             if active is not None and (error := suspect.excess()) is not None:
                 self._end(active[0], error)
 
-    def _finish(self, easy: pycurl.Curl, read: Callable[..., Response | Exception | None], *failure: Any) -> None:
-        """End the request of a handle with what `read` makes of its transfer; None: send it again."""
+    def _finish(self, easy: pycurl.Curl, code: int = 0, text: str = "") -> None:
+        """End the request of a handle, or send it again. code, text: of libcurl's error, if there was one."""
         if easy not in self._active:
             return
         request, transfer = self._active[easy]
         try:
-            if failure and transfer.unknown_authority(failure[0]) and self._try_others(request):
+            if code and transfer.unknown_authority(code) and self._try_others(request):
                 self._send_again(request, transfer)
                 return
-            result = read(transfer, *failure)
+            result: Response | Exception | None = transfer.failure(code, text) if code else transfer.outcome()
         except Exception as error:  # libcurl reports an end once: whatever the server sent, this must not be lost
             result = error
         if result is None and (transfer.fresh or (request.options is not None and not request.options.repeatable)):

@@ -25,6 +25,8 @@ from outbound.authorities import CertificateError, trusted_pem
 from outbound.endpoints import EndpointError, parse_endpoint
 from outbound.headers import check_values, default_headers, joined_headers
 from outbound.inflating import ENCODINGS, inflated
+from outbound.proxied import ProxiedWire
+from outbound.proxy import operators_proxy
 from outbound.transfer import Limits, Options, OutboundError, check_options, shown
 from outbound.wire import Transport, Wire
 
@@ -123,7 +125,9 @@ class Guard(BaseAdapter):
     def send(self, request: requests.PreparedRequest, *_args: Any, **_options: Any) -> requests.Response:
         """Send the request and read its answer. Raises OutboundError."""
         endpoint = parse_endpoint(request.url or "")
-        with closing(Wire(endpoint, self.limits)) as wire:
+        proxy = operators_proxy()
+        made = Wire(endpoint, self.limits) if proxy is None else ProxiedWire(endpoint, self.limits, proxy)
+        with closing(made) as wire:
             wire.connect(self.allow)
             begun = monotonic()
             transport: Transport = wire.encrypted(self.options.ca_pem) if endpoint.scheme == "https" else wire
@@ -131,6 +135,7 @@ class Guard(BaseAdapter):
             exchange = _Exchange(wire, transport, request, whole=self.whole, gzip=self.options.gzip)
             try:
                 response = exchange.response()
+                wire.check_status(response.status_code)
             except OutboundError as error:
                 error.sent = True
                 raise
@@ -167,9 +172,9 @@ class _Exchange:
     def _send(self) -> None:
         endpoint, request = self.wire.endpoint, self.request
         host = endpoint.url.split("/")[2]
-        headers = {"Host": host, "Connection": "close", **request.headers}
+        headers = {"Host": host, "Connection": "close", **self.wire.headers, **request.headers}
         try:
-            self.connection.request(request.method or "GET", endpoint.path + endpoint.query, request.body, headers)
+            self.connection.request(request.method or "GET", self.wire.target, request.body, headers)
         except (BrokenPipeError, ConnectionResetError):
             self.unsent = True  # a server may answer, and close, before it has read everything
         except OSError as error:
@@ -316,23 +321,24 @@ class _Sock:
         self.sendall = transport.sendall
 
     def makefile(self, _mode: str) -> _Lines:
-        return _Lines(_Stream(self.transport), self.wire)
+        return _Lines(_Stream(self.transport, self.wire), self.wire)
 
     def close(self) -> None:
         """Do nothing: http.client closes before it reads the body. The guard closes the wire."""
 
 
 class _Stream(io.RawIOBase):
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, wire: Wire) -> None:
         super().__init__()
-        self.transport = transport
+        self.transport, self.wire = transport, wire
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         data = self.transport.recv(len(buffer))
-        if isinstance(data, int):  # the end
+        if not data or isinstance(data, int):
+            self.wire.ended = True  # TLS ends before the connection does
             return 0
         buffer[: len(data)] = data
         return len(data)

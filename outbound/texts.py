@@ -25,6 +25,7 @@ FAILURES = {
     "tls": _("no secure connection to {host}: “{text}”"),
     "too_large": _("no usable answer from {host}: {problem}"),
     "protocol": _("no usable answer from {host}: {problem}"),
+    "proxy": _("no answer through the outbound proxy {host}: {problem}"),
     "other": _("{problem}"),
 }
 
@@ -33,6 +34,7 @@ WAITING = {
     "waiting.name": _("while resolving the name"),
     "waiting.connection": _("while connecting"),
     "waiting.encryption": _("while agreeing on encryption"),
+    "waiting.proxy": _("while waiting for the outbound proxy"),
     "waiting.answer": _("no answer"),
     "waiting.rest": _("the answer was not complete"),
     "waiting.previous_secret": _("no time was left to try the previous HMAC secret after it refused the new one"),
@@ -53,6 +55,11 @@ PROBLEMS = {
     "many_pieces": _("it sent its answer in too many small pieces"),
     "libcurl_error": _("“{text}” (libcurl error {number})"),
     "no_socket": _("no connection to {host} could be opened: {problem}"),
+    "proxy_credentials": _("it refuses the credentials of SEQPULSE_OUTBOUND_PROXY (407)"),
+    "proxy_status": _("it refuses to connect to the host ({status})"),
+    "unresolved_for_proxy": _(
+        "{problem}; it is left to the outbound proxy to resolve only names that SEQPULSE_OUTBOUND_ALLOW lists"
+    ),
     "shutting_down": _("the program is shutting down"),
 }
 

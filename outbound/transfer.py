@@ -30,7 +30,7 @@ USUAL_PIECE_BYTES = 1024
 RECEIVE_BUFFER = 64 * 1024
 TCP_INFO_BYTES_RECEIVED = struct.Struct("128x Q")  # struct tcp_info of Linux
 
-Waiting = Literal["place", "name", "connection", "encryption", "answer", "rest", "previous_secret"]
+Waiting = Literal["place", "name", "proxy", "connection", "encryption", "answer", "rest", "previous_secret"]
 
 _TLS_CODES = frozenset(
     {
@@ -46,7 +46,7 @@ _TLS_CODES = frozenset(
 )
 # X509_V_ERR_… of OpenSSL: no issuer's certificate, self-signed, self-signed at the end of the chain, unable to verify.
 _UNKNOWN = frozenset({2, 18, 19, 20, 21})
-_BROKEN_CODES = {
+BROKEN_CODES = {
     pycurl.E_UNSUPPORTED_PROTOCOL: "not_http",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "not_http",
     pycurl.E_GOT_NOTHING: "closed_unanswered",
@@ -156,6 +156,9 @@ class Transfer:
     own: used for one request alone, which may have options that no other must inherit.
     """
 
+    # Of a request through a proxy: the address that was checked, if there is one.
+    target_ip = ""
+
     def __init__(self, allow: AllowList, suspects: "set[Transfer]", *, ca_file: str, own: bool = False) -> None:
         self.own = own
         self._allow = allow
@@ -226,10 +229,7 @@ class Transfer:
         setopt(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
         setopt(pycurl.FRESH_CONNECT, int(fresh))
         if addresses or self._pinned:
-            # The plus sign: dropped after a minute, so that old addresses do not accumulate in libcurl.
-            pins = [f"+{endpoint.host}:{endpoint.port}:{','.join(addresses)}"] if addresses else []
-            setopt(pycurl.RESOLVE, pins)
-            self._pinned = bool(pins)
+            self._pin(endpoint, addresses)
         if self.own and options is not None:
             # It takes the place of CAINFO, and libcurl uses connections only where both are equal.
             if options.ca_pem:
@@ -237,6 +237,12 @@ class Transfer:
             else:
                 self.easy.unsetopt(pycurl.CAINFO_BLOB)
             self._set_method(options.method, options.body, headers)
+
+    def _pin(self, endpoint: Endpoint, addresses: tuple[str, ...]) -> None:
+        # The plus sign: dropped after a minute, so that old addresses do not accumulate in libcurl.
+        pins = [f"+{endpoint.host}:{endpoint.port}:{','.join(addresses)}"] if addresses else []
+        self.easy.setopt(pycurl.RESOLVE, pins)
+        self._pinned = bool(pins)
 
     def _set_method(self, method: str, body: bytes, headers: list[str]) -> None:
         setopt = self.easy.setopt
@@ -264,7 +270,7 @@ class Transfer:
             self._refusal = Fact("no_internet_address")
             return int(pycurl.SOCKET_BAD)
         host = target[0].decode() if isinstance(target[0], bytes) else target[0]
-        reason = refusal(host, self._allow, self._endpoint.host)
+        reason = self._refusal_of(host)
         if reason is not None:
             self._refusal = reason
             return int(pycurl.SOCKET_BAD)
@@ -275,6 +281,9 @@ class Transfer:
         except OSError as error:
             self._open_error = error
             return int(pycurl.SOCKET_BAD)
+
+    def _refusal_of(self, address: str) -> Fact | None:
+        return refusal(address, self._allow, self._endpoint.host)
 
     def _on_request(self, *_connection: Any) -> int:
         if self._sent:  # libcurl restarts by itself if a kept-alive connection is dead
@@ -302,7 +311,7 @@ class Transfer:
         getinfo = self.easy.getinfo
         complete, encoding = self._read_headers()
         if not complete:
-            return self._unusable("protocol", Fact(_BROKEN_CODES[pycurl.E_PARTIAL_FILE]))
+            return self._unusable("protocol", Fact(BROKEN_CODES[pycurl.E_PARTIAL_FILE]))
         body = b"".join(self._body)
         if encoding not in ("", "identity"):
             if self._options is None or not self._options.gzip or encoding not in ENCODINGS:
@@ -383,8 +392,8 @@ class Transfer:
             return OutboundError("refused", host=host, problem=problem)
         if code in _TLS_CODES:
             return OutboundError("tls", host=host, text=shown(text))
-        if code in _BROKEN_CODES:
-            return self._unusable("protocol", Fact(_BROKEN_CODES[code]))
+        if code in BROKEN_CODES:
+            return self._unusable("protocol", Fact(BROKEN_CODES[code]))
         problem = Fact("libcurl_error", {"text": shown(text), "number": code})
         return OutboundError("other", problem=problem)
 

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+from collections.abc import Mapping
 from functools import lru_cache
 from time import monotonic
 from typing import Protocol
@@ -43,6 +44,19 @@ class Wire:
         self._received = self._pieces = 0
         self._socket: socket.socket | None = None
 
+    @property
+    def target(self) -> str:
+        """Return what the request line names."""
+        return self.endpoint.path + self.endpoint.query
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers that the connection needs."""
+        return {}
+
+    def check_status(self, status: int) -> None:
+        """Raise OutboundError for a status that is not the host's."""
+
     def connect(self, allow: AllowList) -> None:
         """Connect to the first address of the host that may be called and answers. Raises OutboundError."""
         host = self.endpoint.host
@@ -57,7 +71,7 @@ class Wire:
         permitted = [address for address, reason in zip(addresses, reasons, strict=True) if reason is None]
         if not permitted:
             raise OutboundError("blocked", host=self.endpoint.authority, problem=reasons[-1])
-        self._socket = self._connected(permitted)
+        self._socket = self._connected(permitted, self.endpoint.port)
 
     def encrypted(self, ca_pem: bytes = b"") -> "Transport":
         """Agree on TLS; the certificate must be for the host's name. Raises OutboundError.
@@ -112,7 +126,7 @@ class Wire:
             text = getattr(error, "verify_message", "") or (error.reason or str(error)).replace("_", " ").lower()
         return OutboundError("tls", host=self.endpoint.authority, text=text)
 
-    def _connected(self, addresses: list[str]) -> socket.socket:
+    def _connected(self, addresses: list[str], port: int) -> socket.socket:
         problem: Fact | None = None
         for position, address in enumerate(addresses):
             # None of them may use up the time of the others.
@@ -120,7 +134,7 @@ class Wire:
             connection = self._new_socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
             try:
                 connection.settimeout(patience_s)
-                connection.connect((address, self.endpoint.port))
+                connection.connect((address, port))
             except TimeoutError:
                 problem = None
             except OSError as error:

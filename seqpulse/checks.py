@@ -9,10 +9,13 @@ from django.core.checks import CheckMessage, Error, register
 
 from outbound.addresses import AllowList
 from outbound.authorities import read_ca_file
+from outbound.proxy import parse_proxy
 
+# Of these, outbound reads the last two from the environment itself, so that no setting holds the proxy's password.
 OUTBOUND: dict[str, Callable[[str], object]] = {
     "SEQPULSE_OUTBOUND_ALLOW": AllowList.parse,
     "SEQPULSE_CA_FILE": read_ca_file,
+    "SEQPULSE_OUTBOUND_PROXY": parse_proxy,
 }
 
 
@@ -26,7 +29,7 @@ def wrong_values() -> Iterator[CheckMessage]:
         yield problem(variable, what)
     for variable, parse in OUTBOUND.items():
         try:
-            if value := getattr(settings, variable):
+            if value := settings.ENVIRONMENT.text(variable):
                 parse(value)
         except ValueError as error:
             yield problem(variable, str(error))

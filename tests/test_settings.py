@@ -23,6 +23,7 @@ WRONG = {
     "SEQPULSE_SAMPLE_INTERVAL_SECONDS": "often",
     "SEQPULSE_OUTBOUND_ALLOW": "10.0.0.0/8, not a host!",
     "SEQPULSE_CA_FILE": "/no/such/file.pem",
+    "SEQPULSE_OUTBOUND_PROXY": "socks5://proxy.example:1080",
     "SEQPULSE_SHOW_INTERNAL_ANSWERS": "some",
     "SEQPULSE_ENCRYPTION_KEYS": "short",
     "SEQPULSE_HTTPS": "perhaps",

@@ -26,6 +26,7 @@ REASONS = {
     "tls": _("TLS failed"),
     "protocol": _("connection broken off"),
     "blocked": _("address not allowed"),
+    "proxy": _("outbound proxy failed"),
     "blocked_by_ops": _("blocked by the operators"),
     "no_endpoint": _("no endpoint configured"),
     "poller_lost": _("the poller died"),

@@ -20,6 +20,7 @@ FIXES: dict[str, Any] = {
         "Use an address that is reachable from the internet, or ask the operators of this SeqPulse to let it through."
     ),
     "blocked_by_ops": _("Ask the operators of this SeqPulse. Until they open it, nothing is measured here."),
+    "proxy": _("Ask the operators of this SeqPulse: its outbound proxy does not reach this host."),
     "dns": _("Check the spelling of the host, and that its name is in the public DNS."),
     "refused": _("Check the port, that the service runs, and that no firewall is in between."),
     "tls": _("Check that the certificate is valid, complete with its chain, and issued for this host."),

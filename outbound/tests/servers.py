@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -52,6 +53,45 @@ class Server:
     def header(self, index: int, name: str) -> list[str]:
         lines = self.requests[index].decode("latin-1").split("\r\n")
         return [line.partition(": ")[2] for line in lines if line.lower().startswith(f"{name.lower()}:")]
+
+
+class ProxyServer(Server):
+    """An HTTP proxy that resolves `names` itself; the heads of what it is asked are its requests."""
+
+    def __init__(self, names: dict[str, str] | None = None, *, authorization: str = "") -> None:
+        super().__init__(self.relay)
+        self.names = names or {}
+        self.authorization = authorization
+
+    async def relay(self, _server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await self.request(reader)
+        line, _, fields = head.partition(b"\r\n")
+        method, target, _ = line.decode().split(" ")
+        if self.authorization and f"\r\nProxy-Authorization: {self.authorization}\r\n".encode() not in head:
+            writer.write(b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n")
+            return
+        parts = urlsplit(f"//{target}" if method == "CONNECT" else target)
+        host = self.names.get(parts.hostname or "", parts.hostname)
+        try:
+            there, onward = await asyncio.open_connection(host, parts.port or 80)
+        except OSError:
+            writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nbad")
+            return
+        if method == "CONNECT":
+            writer.write(b"HTTP/1.1 200 Connection established\r\nX-Proxy: 1\r\n\r\n")
+        else:
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            onward.write(f"{method} {path} HTTP/1.1\r\n".encode() + fields)
+        await asyncio.gather(_copy(reader, onward), _copy(there, writer), return_exceptions=True)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -39,40 +39,41 @@ MANY = ("headers of more than 32 KiB", "more than 100 headers")
 HANGS, DRIPS, SPEAKS = {"timeout_s": 0.2}, {"timeout_s": 0.4}, {"timeout_s": 2}
 
 
-@pytest.mark.parametrize(
-    ("server", "options", "code", "text"),
-    [
-        (says(OK), {"host": "no-such-host.invalid", "timeout_s": 30}, "dns", "-host.invalid could not be resolved"),
-        (says(b""), HANGS, "timeout", "within 0.2 s (no answer)"),
-        (goes_on_with(H + b"Content-Length: 1000\r\n\r\n", b"x", 0.05), DRIPS, "timeout", "within 0.4 s"),
-        (goes_on_with(CHUNKED, b"1\r\nx\r\n", 0.05), DRIPS, "timeout", "within 0.4 s"),
-        (goes_on_with(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05), DRIPS, "timeout", "within 0.4 s"),
-        (goes_on_with(H, b"X: y\r\n", 0.05), DRIPS, "timeout", "within 0.4 s"),
-        (says(H + b"Content-Length: 99999999999\r\n\r\n"), KIB, "too_large", "a body of more than 1 KiB"),
-        (says(H + b"Content-Length: 1025\r\n\r\n" + b"x" * 1025), KIB, "too_large", "a body of more than 1 KiB"),
-        (says(H + b"Content-Type: \xff\r\nContent-Length: 1025\r\n\r\n"), KIB, "too_large", "a body of more than 1"),
-        (says(H + b"\r\n" + b"x" * 1025), KIB, "too_large", "a body of more than 1 KiB"),
-        (says(CHUNKED + b"400\r\n" + b"x" * 1024 + b"\r\n1\r\nx\r\n"), KIB, "too_large", "a body of more than 1 KiB"),
-        (goes_on_with(CHUNKED, b"10000\r\n" + b"x" * 65536 + b"\r\n", 0), {}, "too_large", "more than 64 KiB"),
-        (goes_on_with(CHUNKED + b"1;", b"a" * 65536, 0), {}, "too_large", "more than 384 KiB in all"),
-        (goes_on_with(CHUNKED + b"1\r\nx\r\n0\r\nX: ", b"a" * 65536, 0), {}, "too_large", TRAILERS),
-        (goes_on_with(b"", b"HTTP/1.1 103 Early\r\n\r\n" * 99, 0), {}, "too_large", "headers of more than 32 KiB"),
-        (goes_on_with(CHUNKED + b"1;", b"a", 0), {}, "too_large", "in too many small pieces"),
-        (goes_on_with(b"", b"\r\n" * 32768, 0), SPEAKS, "protocol", "not HTTP"),
-        (says(H + b"X: " + b"y" * 200_000 + b"\r\nContent-Length: 0\r\n\r\n"), {}, "too_large", "more than 32 KiB"),
-        (says(H + b"X: y\r\n" * 10_000), {}, "too_large", MANY),
-        (says(H + b"X: y\r\n" * 10_000 + b"Content-Length: 0\r\n\r\n"), {}, "too_large", MANY),
-        (says(b"SSH-2.0-OpenSSH_9.2\r\n"), SPEAKS, "protocol", "not HTTP"),
-        (says(b"\x00\x01\x02\x03" * 20), SPEAKS, "protocol", "not HTTP"),
-        (says(b"-ERR unknown command 'GET'\r\n"), SPEAKS, "protocol", "not HTTP"),
-        (says(b"HTTP/9.9 what\r\n\r\n"), SPEAKS, "protocol", "not HTTP"),
-        (closes_after(b""), {}, "protocol", "closed"),
-        (closes_after(H + b"Content-Length: 10\r\n\r\nabc"), {}, "protocol", "closed"),
-        (closes_after(H + b"Conte"), {}, "protocol", "closed"),
-        (says(H + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"), {}, "protocol", "encoding 'gzip'"),
-        (says(OK), {"path": "/#fragment"}, "other", "fragment"),
-    ],
-)  # fmt: skip
+# The server, options of the request, and what is said of it: its code, and a part of the text.
+WRONG: list[tuple[Server, dict[str, Any], str, str | tuple[str, str]]] = [
+    (says(OK), {"host": "no-such-host.invalid", "timeout_s": 30}, "dns", "-host.invalid could not be resolved"),
+    (says(b""), HANGS, "timeout", "within 0.2 s (no answer)"),
+    (goes_on_with(H + b"Content-Length: 1000\r\n\r\n", b"x", 0.05), DRIPS, "timeout", "within 0.4 s"),
+    (goes_on_with(CHUNKED, b"1\r\nx\r\n", 0.05), DRIPS, "timeout", "within 0.4 s"),
+    (goes_on_with(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05), DRIPS, "timeout", "within 0.4 s"),
+    (goes_on_with(H, b"X: y\r\n", 0.05), DRIPS, "timeout", "within 0.4 s"),
+    (says(H + b"Content-Length: 99999999999\r\n\r\n"), KIB, "too_large", "a body of more than 1 KiB"),
+    (says(H + b"Content-Length: 1025\r\n\r\n" + b"x" * 1025), KIB, "too_large", "a body of more than 1 KiB"),
+    (says(H + b"Content-Type: \xff\r\nContent-Length: 1025\r\n\r\n"), KIB, "too_large", "a body of more than 1"),
+    (says(H + b"\r\n" + b"x" * 1025), KIB, "too_large", "a body of more than 1 KiB"),
+    (says(CHUNKED + b"400\r\n" + b"x" * 1024 + b"\r\n1\r\nx\r\n"), KIB, "too_large", "a body of more than 1 KiB"),
+    (goes_on_with(CHUNKED, b"10000\r\n" + b"x" * 65536 + b"\r\n", 0), {}, "too_large", "more than 64 KiB"),
+    (goes_on_with(CHUNKED + b"1;", b"a" * 65536, 0), {}, "too_large", "more than 384 KiB in all"),
+    (goes_on_with(CHUNKED + b"1\r\nx\r\n0\r\nX: ", b"a" * 65536, 0), {}, "too_large", TRAILERS),
+    (goes_on_with(b"", b"HTTP/1.1 103 Early\r\n\r\n" * 99, 0), {}, "too_large", "headers of more than 32 KiB"),
+    (goes_on_with(CHUNKED + b"1;", b"a", 0), {}, "too_large", "in too many small pieces"),
+    (goes_on_with(b"", b"\r\n" * 32768, 0), SPEAKS, "protocol", "not HTTP"),
+    (says(H + b"X: " + b"y" * 200_000 + b"\r\nContent-Length: 0\r\n\r\n"), {}, "too_large", "more than 32 KiB"),
+    (says(H + b"X: y\r\n" * 10_000), {}, "too_large", MANY),
+    (says(H + b"X: y\r\n" * 10_000 + b"Content-Length: 0\r\n\r\n"), {}, "too_large", MANY),
+    (says(b"SSH-2.0-OpenSSH_9.2\r\n"), SPEAKS, "protocol", "not HTTP"),
+    (says(b"\x00\x01\x02\x03" * 20), SPEAKS, "protocol", "not HTTP"),
+    (says(b"-ERR unknown command 'GET'\r\n"), SPEAKS, "protocol", "not HTTP"),
+    (says(b"HTTP/9.9 what\r\n\r\n"), SPEAKS, "protocol", "not HTTP"),
+    (closes_after(b""), {}, "protocol", "closed"),
+    (closes_after(H + b"Content-Length: 10\r\n\r\nabc"), {}, "protocol", "closed"),
+    (closes_after(H + b"Conte"), {}, "protocol", "closed"),
+    (says(H + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"), {}, "protocol", "encoding 'gzip'"),
+    (says(OK), {"path": "/#fragment"}, "other", "fragment"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("server", "options", "code", "text"), WRONG)
 def test_what_an_endpoint_does_wrong_is_named(
     server: Server, options: dict[str, Any], code: str, text: str | tuple[str, str], send: Any
 ) -> None:

@@ -119,27 +119,27 @@ def test_neither_proxy_variables_nor_cookies_nor_netrc_change_a_request(
     assert not any(name in request.lower() for request in server.requests for name in (b"cookie", b"authorization"))
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1",
-        "localhost",
-        "0x7f.1",
-        "2130706433",
-        "127.1",
-        "0177.0.0.1",
-        "0",
-        "a.localhost",
-        "localhost.",
-        "[::ffff:127.0.0.1]",
-        "[::1]",
-        "[::7f00:1]",
-        "[64:ff9b::7f00:1]",
-        "[::]",
-        "169.254.169.254",
-        "10.0.0.1",
-    ],
-)
+FORBIDDEN_HOSTS = [
+    "127.0.0.1",
+    "localhost",
+    "0x7f.1",
+    "2130706433",
+    "127.1",
+    "0177.0.0.1",
+    "0",
+    "a.localhost",
+    "localhost.",
+    "[::ffff:127.0.0.1]",
+    "[::1]",
+    "[::7f00:1]",
+    "[64:ff9b::7f00:1]",
+    "[::]",
+    "169.254.169.254",
+    "10.0.0.1",
+]
+
+
+@pytest.mark.parametrize("host", FORBIDDEN_HOSTS)
 def test_whatever_leads_to_a_forbidden_address_is_blocked(host: str, send: Any) -> None:
     server = says(OK)
     error = failure(server, send=send, host=host, allow=AllowList())
