@@ -154,8 +154,8 @@ MIDDLEWARE = [
 API_MIDDLEWARE = [
     "seqpulse.observability.http_metrics.HttpMetricsMiddleware",
     "seqpulse.observability.request_logging.ApiLogMiddleware",
-    "seqpulse.stacks.ApiHeadersMiddleware",
     "seqpulse.middleware.GateMiddleware",
+    "seqpulse.stacks.ApiHeadersMiddleware",
     "seqpulse.middleware.DatabaseAwayMiddleware",
     "seqpulse.observability.own_requests.RequestRecorderMiddleware",
     "seqpulse.usual_calls.UsualCallsMiddleware",

@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
@@ -13,6 +15,7 @@ from deployments.models import Deployment
 from deployments.tests.pipeline import Pipeline
 from projects.models import Freeze, Project
 from projects.services import NewProject
+from security.limits import Rate
 
 pytestmark = pytest.mark.django_db
 
@@ -99,6 +102,54 @@ def test_unknown_keys_and_other_projects(pipeline: Pipeline) -> None:
     wrong = gate(Pipeline("sp_wrong"))
     assert (wrong.status_code, wrong.json()["gate"]) == (401, "none")
     assert Client().get("/gate?env=prod").status_code == 401
+
+
+def test_every_answer_of_the_gate_has_the_field_that_tools_read(
+    pipeline: Pipeline, made: NewProject, settings: Any, monkeypatch: Any
+) -> None:
+    """As Argo Rollouts, Kargo and Spinnaker evaluate `$.gate`: JSON in any answer, with one text at this path.
+
+    A 200 that is no JSON would be a success for Argo Rollouts (metricproviders/webmetric, parseResponse).
+    """
+
+    def read(answer: Any) -> tuple[int, str]:
+        assert answer["Content-Type"].startswith("application/json")
+        found = answer.json()["gate"]
+        assert isinstance(found, str)
+        return answer.status_code, found
+
+    client = pipeline.client
+    client.raise_request_exception = False
+    assert read(gate(pipeline)) == (202, "pending")
+    freeze(made)
+    assert read(gate(pipeline)) == (202, "pending")
+    metadata = {"metadata": {"env": "prod"}}
+    assert read(pipeline.post("/gate/flagger/confirm-rollout", metadata)) == (423, "none")
+    Freeze.objects.all().delete()
+    assert read(Client().get("/gate?env=prod")) == (401, "none")
+    assert read(pipeline.get("/gate")) == (400, "none")
+    assert read(client.get("/gate?env=prod", headers={"Host": "evil.example"})) == (400, "none")
+    assert read(pipeline.get("/gate/prod")) == (404, "none")
+    assert read(pipeline.post("/gate/flagger/load", metadata)) == (404, "none")
+    assert read(pipeline.post("/gate", {})) == (405, "none")
+    assert read(client.get("/gate/flagger/rollback")) == (405, "none")
+    assert read(client.post("/gate/flagger/rollback", "x", content_type="text/plain")) == (415, "none")
+    first = pipeline.start(commit_sha=COMMIT)
+    assert read(gate(pipeline, commit=COMMIT)) == (202, "pending")
+    second = pipeline.start(force=True)
+    assert read(gate(pipeline, commit=COMMIT)) == read(pipeline.verdict(first)) == (409, "none")
+    judged(second)
+    assert read(gate(pipeline)) == (200, "pass")
+    assert read(pipeline.post("/gate/flagger/rollback", metadata)) == (409, "pass")
+    for error, status in ((OperationalError, 503), (ZeroDivisionError, 500)):
+        with monkeypatch.context() as patch:
+            patch.setattr("analysis.gate.environment_named", Mock(side_effect=error))
+            assert read(gate(pipeline)) == (status, "pending")
+            assert read(pipeline.post("/gate/flagger/rollback", metadata)) == (status, "pending")
+    settings.SEQPULSE_RATE_LIMITS = True
+    settings.SEQPULSE_RATES = {**settings.SEQPULSE_RATES, "deployments": Rate(1, 86400)}
+    assert [read(gate(pipeline)) for _ in range(2)] == [(200, "pass"), (429, "pending")]
+    assert read(pipeline.post("/gate/flagger/rollback", metadata)) == (429, "pending")
 
 
 def freeze(made: NewProject) -> None:
