@@ -81,7 +81,10 @@ def load_evidence(
         else:
             pre, excluded = pre_samples(deployment, samples, baseline, periods)
         history: list[MetricSample] = load_history(deployment) if len(pre) < THIN_PRE else []
-        window = window_of(deployment, lost.get(deployment.pk, []), now)
+        stored = {(sample.phase, sample.sequence_index) for sample in samples}
+        # One that was lost may have been filled in later (metrics/filling.py).
+        missing = [job for job in lost.get(deployment.pk, []) if (job.phase, job.sequence_index) not in stored]
+        window = window_of(deployment, missing, now)
         found[deployment.pk] = Evidence(
             pre=(*pre, *(as_value(sample, "history") for sample in history)),
             post=tuple(as_value(sample, "post") for sample in samples if sample.phase == Phase.POST),

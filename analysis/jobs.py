@@ -21,6 +21,7 @@ from analysis.services import (
 from deployments.models import Deployment, State
 from deployments.plan import analysis_due_at
 from explain.facts import Fact
+from metrics.filling import begin_filling
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue, expire
 from scheduler.recurring import recurring
@@ -47,13 +48,15 @@ def load(jobs: Sequence[Job]) -> Mapping[int, Evidence | JobError]:
     """Return the evidence of each job's deployment, once its window is complete.
 
     At the latest time of judging, a collection may still be running, or was never claimed: the verdict must include the
-    sample of the former, and report the latter as missing. A deployment that began in the window of another one that is
+    sample of the former, and report the latter as missing. Then sources that know the past are asked once for what the
+    samples lack (metrics/filling.py). A deployment that began in the window of another one that is
     to be judged as well, as after an outage, is judged after that.
     """
     ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
     expire(ids, ["post_collect"])
     collecting = ScheduledJob.objects.open().filter(deployment_id__in=ids, job_type="post_collect")
     waiting = set(collecting.values_list("deployment_id", flat=True))
+    waiting |= begin_filling([pk for pk in ids if pk not in waiting])
     errors = {job.id: JobError("collecting") for job in jobs if job.deployment_id in waiting}
     later = judged_later([job.deployment_id for job in jobs if job.deployment_id and job.retry_count < PATIENCE])
     errors |= {job.id: JobError("predecessor_unjudged") for job in jobs if job.deployment_id in later - waiting}

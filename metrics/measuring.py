@@ -107,6 +107,25 @@ async def ask(source: Configured, asking: Asking, *, past: bool) -> Measured:
     return Measured(now, pasts[0], [sample for day in pasts[1:] for sample in day], told=once(asking.told))
 
 
+async def history_of(
+    sources: Sequence[Configured], asking: Asking, *, since: datetime, until: datetime, step_s: float
+) -> Past:
+    """Return what those of the sources that can answer for the past know of it; what fails is left out."""
+    histories = []
+    for one in sources:
+        try:
+            kind, config = opened(one.kind, one.config.token)
+        except JobError:
+            continue
+        if kind.ranged:
+            histories.append(kind.history(config, asking, since=since, until=until, step_s=step_s))
+    pasts = await asyncio.gather(*histories, return_exceptions=True)
+    for past in pasts:
+        if isinstance(past, BaseException) and not isinstance(past, ExplainedError):
+            raise past
+    return merged_past([past for past in pasts if not isinstance(past, BaseException)])
+
+
 def once(facts: Sequence[Fact]) -> list[Fact]:
     """Return the facts without those that say the same again."""
     found: list[Fact] = []

@@ -155,6 +155,8 @@ def validate_endpoint(url: str) -> None:
 
 # The kind of source that is an environment's own metrics endpoint (metrics/sources/).
 ENDPOINT = "endpoint"
+# The kinds that can answer for the past, so that there is no need to ask in advance.
+RANGED_KINDS = ("prometheus", "push")
 
 
 class EnvironmentQuerySet(models.QuerySet["Environment"]):
@@ -166,8 +168,10 @@ class EnvironmentQuerySet(models.QuerySet["Environment"]):
         return self.not_deleted().filter(project__in=Project.objects.visible_to(user))
 
     def with_baseline(self) -> EnvironmentQuerySet:
-        """Return environments whose endpoint may be asked for a baseline."""
-        return self.exclude(metrics_endpoint="", source_kinds=[]).filter(
+        """Return environments that may be asked for a baseline, unless all their sources can answer for the past."""
+        past_known = ~models.Q(source_kinds=[]) & models.Q(source_kinds__contained_by=RANGED_KINDS)
+        asked = self.exclude(metrics_endpoint="", source_kinds=[])
+        return asked.exclude(past_known, baseline_interval_s__isnull=True).filter(
             endpoint_blocked_at__isnull=True,
             deleting_at__isnull=True,
             project__archived_at__isnull=True,
@@ -277,6 +281,11 @@ class Environment(models.Model):
         return bool(self.metrics_endpoint) if self.asks_endpoint else True
 
     @property
+    def past_known(self) -> bool:
+        """Return whether all its sources can answer for the past."""
+        return bool(self.source_kinds) and set(self.source_kinds) <= set(RANGED_KINDS)
+
+    @property
     def units(self) -> Units:
         """Return the units in which the metrics endpoint answers."""
         return Units(**{metric: getattr(self, f"{metric}_unit") for metric in METRICS_WITH_UNITS})
@@ -290,6 +299,8 @@ class Environment(models.Model):
     def effective_baseline_interval_s(self) -> int:
         """Seconds between two baseline samples; 0: none."""
         if self.baseline_interval_s == 0 or not self.measured:
+            return 0
+        if self.baseline_interval_s is None and self.past_known:
             return 0
         if self.endpoint_blocked_at or self.deleting_at or self.project.archived_at or self.project.deleting_at:
             return 0

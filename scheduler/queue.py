@@ -163,20 +163,22 @@ EXPIRED_FACT = (
 EXPIRE = f"""
 UPDATE scheduled_jobs AS job SET status = 'expired', finished_at = now(),
     error_code = {EXPIRED_CODE}, last_error = {EXPIRED_TEXT},
-    error_fact = {EXPIRED_FACT}
-WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s) AND status = 'pending'
+    error_fact = {EXPIRED_FACT}, locked_by = '', locked_until = NULL
+WHERE id IN (SELECT id FROM scheduled_jobs WHERE deployment_id = ANY(%s) AND job_type = ANY(%s) AND status = ANY(%s)
     AND expires_at <= now() ORDER BY id FOR UPDATE)
 RETURNING {ended_columns("job")}
 """  # noqa: S608  (names of our own columns)
 
 
-def expire(deployment_ids: Sequence[int], job_types: Sequence[str]) -> None:
+def expire(deployment_ids: Sequence[int], job_types: Sequence[str], *, running: bool = False) -> None:
     """End pending jobs of these deployments and kinds that are past expires_at, in one transaction.
 
-    Claims do that too, except for jobs in a full tenant queue (scheduler/fair_share.py).
+    Claims do that too, except for jobs in a full tenant queue (scheduler/fair_share.py). running: end those as well
+    that are running; nothing is recorded of them any more.
     """
+    statuses = ["pending", "running"] if running else ["pending"]
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(EXPIRE, [list(deployment_ids), list(job_types)])
+        cursor.execute(EXPIRE, [list(deployment_ids), list(job_types), statuses])
         announce_ended([Ended(*row) for row in cursor.fetchall()])
 
 

@@ -7,6 +7,8 @@ from metrics.sources.endpoint import EndpointKind
 from metrics.sources.prometheus import PrometheusKind
 
 SOURCE_KINDS: tuple[SourceKind[Any], ...] = (EndpointKind(), PrometheusKind())
+# Those that can answer for the past (projects/models.py names them as well).
+RANGED_KINDS = frozenset(kind.name for kind in SOURCE_KINDS if kind.ranged)
 _BY_NAME = {kind.name: kind for kind in SOURCE_KINDS}
 
 
