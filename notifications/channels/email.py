@@ -4,6 +4,7 @@ import smtplib
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from email.mime.image import MIMEImage
 from email.utils import parseaddr
 from threading import Timer
@@ -17,7 +18,7 @@ from django.utils import translation
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from analysis.chart_image import png_of
+from analysis.chart_image import limit_of, png_of
 from analysis.charts import WIDTH, Chart
 from analysis.texts.metrics import LABELS
 from common.i18n import quantity
@@ -33,7 +34,8 @@ GOODBYE_S = 2.0
 ANSWER_SHOWN = 500
 # Backends that deliver no mail.
 NOWHERE = ("console", "dummy")
-CHART = "chart@seqpulse"
+# Of the deployments of a digest.
+MOST_CHARTS = 5
 
 
 class Email(ChannelKind):
@@ -73,14 +75,14 @@ class Email(ChannelKind):
         if django_settings.EMAIL_BACKEND.split(".")[-2] in NOWHERE:
             raise SendError("delivery.no_mail_server", retry=False)
         taken = {one.short for one in recipients if one.short in in_reference(settings["reference"])}
-        png = png_of(message.chart) if message.chart is not None else None
+        charts = charts_in(message)
         refusals: list[smtplib.SMTPException | OSError] = []
         with connected(self.deadline_s) as connection:
             for recipient in recipients:
                 if recipient.short in taken:
                     continue
                 try:
-                    connection.send_messages([mail_of(message, recipient, png)])
+                    connection.send_messages([mail_of(message, recipient, charts)])
                     taken.add(recipient.short)
                 except (smtplib.SMTPException, OSError) as error:
                     refusals.append(error)
@@ -196,8 +198,32 @@ def ending(connection: Any, after_s: float) -> Timer:
 # --- the mail -------------------------------------------------------------------------------------------------------
 
 
-def mail_of(message: Message, recipient: Recipient, png: bytes | None) -> EmailMultiAlternatives:
-    """Return the mail to one address. png: the chart of the message, drawn once for all addresses."""
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A chart in a mail. headline: of the event that it is of, where the mail has several; png: its content."""
+
+    cid: str
+    alt: str
+    headline: str
+    png: bytes
+
+
+def charts_in(message: Message) -> list[Picture]:
+    """Draw the charts of a message, once for all addresses: one for each of its deployments."""
+    found: dict[str, tuple[Message, Chart]] = {}
+    for one in (message, *message.others):
+        if one.chart is not None and len(found) < MOST_CHARTS:
+            found.setdefault(one.deployment or one.id, (one, one.chart))
+    several = bool(message.others)
+    with translation.override(message.language):
+        return [
+            Picture(f"chart-{number}@seqpulse", alternative(chart), one.headline if several else "", png_of(chart))
+            for number, (one, chart) in enumerate(found.values(), 1)
+        ]
+
+
+def mail_of(message: Message, recipient: Recipient, charts: Sequence[Picture]) -> EmailMultiAlternatives:
+    """Return the mail to one address. charts: of the message."""
     subject = shortened(f"{mark(message)} {message.headline}", MOST_SUBJECT)
     context = {
         "message": message,
@@ -205,32 +231,33 @@ def mail_of(message: Message, recipient: Recipient, png: bytes | None) -> EmailM
         "lines": lines(message),
         "colour": f"#{colour(message):06x}",
         "stop": recipient.stop,
+        "charts": charts,
+        "width": WIDTH,
     }
-    chart = message.chart
     with translation.override(message.language):
-        if chart is not None:
-            context["chart"] = {"cid": CHART, "alt": alternative(chart), "width": WIDTH}
         text = render_to_string("mail/notification.txt", context)
         html = render_to_string("mail/notification.html", context)
     mail = EmailMultiAlternatives(subject, text, to=[recipient.address], headers=headers_of(message, recipient))
     mail.attach_alternative(html, "text/html")
-    if png is not None:
+    if charts:
         # Shown inside the HTML part, instead of being listed as an attachment.
         mail.mixed_subtype = "related"  # type: ignore[attr-defined]  # the stubs do not know it
-        mail.attach(inline(png))
+        for picture in charts:
+            mail.attach(inline(picture))
     return mail
 
 
 def alternative(chart: Chart) -> str:
     """Return what the chart says, in words, in the active language."""
     level = {name: quantity(value, chart.metric) for name, value in (("before", chart.before), ("after", chart.after))}
-    return f"{gettext(LABELS[chart.metric])} {level['before']} → {level['after']}"
+    said = f"{gettext(LABELS[chart.metric])} {level['before']} → {level['after']}"
+    return f"{said}, {limit_of(chart)}" if chart.limit_value is not None else said
 
 
-def inline(png: bytes) -> MIMEImage:
-    image = MIMEImage(png, "png")
-    image["Content-ID"] = f"<{CHART}>"
-    image["Content-Disposition"] = "inline; filename=chart.png"
+def inline(picture: Picture) -> MIMEImage:
+    image = MIMEImage(picture.png, "png")
+    image["Content-ID"] = f"<{picture.cid}>"
+    image["Content-Disposition"] = f"inline; filename={picture.cid.partition('@')[0]}.png"
     return image
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from allauth.account.models import EmailAddress
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
 from PIL import Image
 
 from accounts.models import Membership, Team
 from accounts.tests.factories import make_team, make_user
+from analysis.chart_image import apart, png_of, title_of
+from analysis.charts import Chart, Span, draw
+from analysis.judge.types import Check
 from deployments.tests.factories import make_deployment
 from events.models import Event
 from metrics.tests.factories import make_samples
@@ -244,14 +248,54 @@ def test_the_mail_about_a_verdict_shows_the_chart_of_the_failed_metric(tmp_path:
         send(ANA, message=message)
     got = server.taken[0][1]
     [image] = [part for part in got.walk() if part.get_content_type() == "image/png"]
-    assert image["Content-ID"] == "<chart@seqpulse>" and image["Content-Disposition"].startswith("inline")
+    assert image["Content-ID"] == "<chart-1@seqpulse>" and image["Content-Disposition"].startswith("inline")
     [html] = [part.get_content() for part in got.walk() if part.get_content_type() == "text/html"]
-    assert 'src="cid:chart@seqpulse"' in html and "→ 25" in html and "taux d’erreur" in html.casefold()
+    assert 'src="cid:chart-1@seqpulse"' in html and "→ 25" in html and "taux d’erreur" in html.casefold()
     content = image.get_content()
     (tmp_path / "chart.png").write_bytes(content)
     with Image.open(BytesIO(content)) as shown:
         colours = {colour for _, colour in shown.convert("RGB").getcolors(100_000)}
-    assert (shown.format, shown.size) == ("PNG", (800, 384)) and (198, 40, 40) in colours, "a sample beyond the limit"
+    assert (shown.format, shown.size) == ("PNG", (800, 476)) and (198, 40, 40) in colours, "a sample beyond the limit"
+
+
+def chart_of(observed: float) -> Chart:
+    at = timezone.now()
+    values = {
+        "requests_per_sec": 50.0,
+        "latency_p95": 100.0,
+        "error_rate": observed,
+        "cpu_usage": 0.3,
+        "memory_usage": 0.4,
+    }
+    pre, one = (SimpleNamespace(phase=phase, sequence_index=1, collected_at=at, **values) for phase in ("pre", "post"))
+    check = Check("error_rate", "level", "critical", "", observed=observed, baseline=0.01, limit=0.05)
+    return draw("error_rate", [pre, one], Span(at, at, 5, 60.0), check)
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "limit 5.00 %"), ("fr", "limite 5,00 %")])
+def test_a_digest_shows_a_chart_for_each_of_the_first_deployments(language: str, said: str) -> None:
+    others = tuple(
+        replace(MESSAGE, language=language, deployment=str(number // 2), headline=f"one {number}", chart=chart_of(0.25))
+        for number in range(1, 14)
+    )
+    with mail_server() as server:
+        send(ANA, message=replace(MESSAGE, language=language, others=others))
+    got = server.taken[0][1]
+    images = [part["Content-ID"] for part in got.walk() if part.get_content_type() == "image/png"]
+    assert images == [f"<chart-{number}@seqpulse>" for number in range(1, 6)]
+    html = got.get_body(("html",)).get_content()
+    assert html.count("<img ") == 5 and all(f'src="cid:{one.strip("<>")}"' in html for one in images)
+    alt = re.findall(r'alt="([^"]*)"', html)
+    assert len(alt) == 5 and all(said in re.sub(r"\s", " ", text) for text in alt)
+    assert "one 1<br>" in html and "one 2<br>" in html and "one 3<br>" not in html
+
+
+def test_the_words_of_a_chart_are_in_the_language_of_its_reader() -> None:
+    with translation.override("fr"):
+        french, title = png_of(chart_of(0.25)), title_of(chart_of(0.25))
+    assert re.sub(r"\s", " ", title) == "Taux d’erreurs : 1,00 % avant, 25 % après"
+    assert french != png_of(chart_of(0.25)) and title_of(chart_of(0.25)) == "Error rate: 1.00 % before, 25 % after"
+    assert apart("déjà çà œ") == ("deja ca oe", [(1, "\u0301"), (3, "\u0300"), (5, "\u0327"), (6, "\u0300")])
 
 
 @pytest.mark.django_db

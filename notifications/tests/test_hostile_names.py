@@ -110,7 +110,7 @@ class Tags(HTMLParser):
 @messages
 def test_email(message: Message) -> None:
     stop = "https://seqpulse.example/mail/x"
-    mail: Any = mail_of(message, Recipient("ana@example.org", "0" * 64, stop), None)
+    mail: Any = mail_of(message, Recipient("ana@example.org", "0" * 64, stop), [])
     sent: EmailMessage = mail.message()
     assert "Bcc" not in sent and sent["To"] == "ana@example.org"
     assert "\n" not in str(mail.subject) and mail.recipients() == ["ana@example.org"]
