@@ -1156,7 +1156,7 @@ class Client:
             if child.process is not None:
                 raise
             # The trigger may have arrived. The signal ends the client, whether or not the server can be reached.
-            self.screen.note(f"{name_of(stopped.number)} before the command began: the deployment is cancelled")
+            self.screen.note(f"{name_of(stopped.number)} before the command began: reported as cancelled")
             self.report("", "cancelled")
             return 128 + stopped.number
 
@@ -1281,7 +1281,7 @@ class Child:
         elif self.events.get():
             return self.status
         name = name_of(self.stopped_by)
-        self.screen.note(f"{name}: the command has {COMMAND_S} s to end, then its deployment is cancelled")
+        self.screen.note(f"{name}: the command has {COMMAND_S} s to end, then it is reported as cancelled")
         ends = time.monotonic() + COMMAND_S
         try:
             while not self.events.get(timeout=max(0.0, ends - time.monotonic())):

@@ -232,6 +232,23 @@ def test_a_proxy_that_does_not_answer_is_named_without_its_password(call: Any, m
         assert "proxy" not in call("status", "--url", f"http://127.0.0.2:{port}", "--retry-for", "0")[2]
 
 
+def test_the_server_is_asked_for_the_deployment_of_the_key(server: Server, call: Any) -> None:
+    server.answer(reply(200, {"results": [{"deployment_id": ID}]}), PASS)
+    assert call("wait", "--key", "run-1")[0] == 0
+    assert [path for _, path, _ in server.seen] == [
+        "/deployments?idempotency_key=run-1&limit=1&environment=prod",
+        f"/deployments/{ID}/verdict?wait={PAUSE_S:.0f}",
+    ]
+    server.answer(reply(200, {"results": []}), reply(200, {"results": [{"deployment_id": ID}]}), reply(200, {}))
+    code, _, err = call("wait", "--key", "run-2")
+    assert (code, len(server.seen)) == (30, 1)
+    assert "key, run-2: call trigger first, or pass --deployment" in err
+    # To look at: the latest one.
+    server.answer(reply(200, {"results": []}), reply(200, {"results": [{"deployment_id": ID}]}), reply(200, {}))
+    assert call("status", "--key", "run-2")[0] == 0
+    assert server.seen[1][1] == "/deployments?limit=1&environment=prod"
+
+
 def test_a_trigger_is_repeated_with_the_same_key(server: Server, call: Any, tmp_path: Path) -> None:
     server.answer(reply(503, b"", Retry_After="1"), reply(200, {"deployment_id": ID, "status": "created", "number": 7}))
     code, _, err = call("trigger")

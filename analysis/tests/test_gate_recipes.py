@@ -62,9 +62,17 @@ def argo(key: str) -> str:
     return {"failure": "no", "success": "yes"}[met[0]] if met else "later"
 
 
+# What the http step takes: Kargo's reference has a table, no package has a schema.
+KARGO_CONFIG = {
+    *("method", "url", "headers", "queryParams", "body", "insecureSkipTLSVerify", "timeout"),
+    *("successExpression", "failureExpression", "outputs"),
+}
+
+
 def kargo(key: str) -> str:
     [step] = recipe("kargo.md")["spec"]["steps"]
     config = step["config"]
+    assert set(config) <= KARGO_CONFIG
     [header] = config["headers"]
     answer = get(config["url"], header["value"], key, **{one["name"]: one["value"] for one in config["queryParams"]})
     gate = answer.json()["gate"]
@@ -108,6 +116,8 @@ def test_the_webhooks_of_flagger_reach_their_addresses(pipeline: Pipeline, made:
         hooks = recipe("flagger.md")["spec"]["analysis"]["webhooks"]
         found = {}
         for hook in hooks:
+            # No package has the schema of a Canary: the fields that Flagger's documentation has in its examples.
+            assert set(hook) == {"name", "type", "url", "timeout", "metadata"}
             assert hook["metadata"]["key"].startswith("sp_")
             metadata = {**hook["metadata"], "key": made.api_key}
             # metadata is a map of texts.
