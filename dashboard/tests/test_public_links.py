@@ -123,6 +123,7 @@ def test_a_link_that_is_unknown_revoked_or_of_another_kind_is_not_found(
     found = {name: client.get(PATHS[kind].format(token)).status_code for name, token in tokens.items()}
     assert found == {name: 200 if name == kind else 404 for name in PATHS}
     assert client.get(PATHS[kind].format("spl_nothing")).status_code == 404
+    assert Client(enforce_csrf_checks=True).post(PATHS[kind].format(tokens[kind])).status_code == 405
     PublicLink.objects.filter(digest=hash_token(tokens[kind])).delete()
     assert client.get(PATHS[kind].format(tokens[kind])).status_code == 404
 
