@@ -5,6 +5,7 @@ pressed twice, changes nothing.
 """
 
 from dataclasses import dataclass
+from unicodedata import category
 
 import structlog
 from django.db import connection, transaction
@@ -81,7 +82,9 @@ def acknowledge(
 
 
 def readable(text: str, most: int) -> str:
-    return UNREADABLE.sub("", text).strip()[:most].rstrip()
+    """Return the text without control characters; "" where there is nothing to see, as of joiners alone."""
+    shown = UNREADABLE.sub("", text).strip()[:most].rstrip()
+    return shown if any(category(character)[0] in "LNPS" for character in shown) else ""
 
 
 def repetition(said: list[Acknowledgement], what: str, person: tuple[str, str], reason: str) -> Acknowledgement | None:

@@ -15,7 +15,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from analysis.acknowledging import CannotAcknowledge, acknowledge
+from analysis.acknowledging import CannotAcknowledge, acknowledge, readable
 from analysis.models import Acknowledgement, Hint, Severity, VerdictName, Via
 from analysis.one import Found, find
 from analysis.serializers import (
@@ -281,7 +281,7 @@ class AcknowledgementsView(StrictAPIView):
 
 def name_of_caller(request: Request, body: Mapping[str, Any]) -> str:
     """Return the name that is shown for a validated NamedRequest."""
-    return str(body["who"]).strip() or cast("ApiKey", request.auth).name
+    return readable(body["who"], 150) or cast("ApiKey", request.auth).name
 
 
 def deployment_called(request: Request, uuid: UUID) -> Deployment:

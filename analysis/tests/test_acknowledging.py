@@ -74,6 +74,7 @@ def test_two_people_at_once_are_both_kept_and_a_double_click_once() -> None:
     [
         (BAD, "ignored", " ", "acknowledged.no_reason", "reason"),
         (BAD, "ignored", "\x07", "acknowledged.no_reason", "reason"),
+        (BAD, "ignored", "\u200b\u200d\ufe0f", "acknowledged.no_reason", "reason"),
         (None, "ignored", "why", "acknowledged.no_verdict", "what"),
     ],
 )
@@ -131,6 +132,8 @@ def test_the_api_takes_names_and_repetitions_and_knows_only_its_own_deployments(
 
     first = post(what="on_it")
     assert (first.status_code, first.json()["who"], first.json()["via"]) == (201, "ci", "api")
+    for nobody in (None, "", " ", "\u200b\u200d"):
+        assert post(what="on_it", who=nobody).json() == first.json()
     again = post(what="on_it", who=None, reason=None)
     assert (again.status_code, again.json()) == (200, first.json())
     assert post(what="ignored", who="bo", reason="known").status_code == 201
