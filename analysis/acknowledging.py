@@ -5,7 +5,6 @@ pressed twice, changes nothing.
 """
 
 from dataclasses import dataclass
-from unicodedata import category
 
 import structlog
 from django.db import connection, transaction
@@ -16,7 +15,7 @@ from analysis.outbox import refresh_messages
 from analysis.services import give_feedback
 from deployments.models import Deployment
 from deployments.outbox import event_about
-from deployments.shown import UNREADABLE
+from deployments.shown import UNREADABLE, visible
 from events.outbox import emit
 from explain.errors import ExplainedError
 
@@ -84,7 +83,7 @@ def acknowledge(
 def readable(text: str, most: int) -> str:
     """Return the text without control characters; "" where there is nothing to see, as of joiners alone."""
     shown = UNREADABLE.sub("", text).strip()[:most].rstrip()
-    return shown if any(category(character)[0] in "LNPS" for character in shown) else ""
+    return shown if visible(shown) else ""
 
 
 def repetition(said: list[Acknowledgement], what: str, person: tuple[str, str], reason: str) -> Acknowledgement | None:

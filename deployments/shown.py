@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
+from unicodedata import category
 
 from django.utils.dateparse import parse_datetime
 
@@ -28,6 +29,11 @@ class Shown:
 Reader = Callable[[str, Any], Shown]
 
 
+def visible(text: str) -> bool:
+    """Return whether there is anything to see of a text; joiners, marks and spaces alone are nothing."""
+    return any(category(character)[0] in "LNPS" for character in text)
+
+
 def text(most: int) -> Reader:
     """Read a text without the spaces around it, at most so many characters; numbers count as texts."""
 
@@ -37,6 +43,8 @@ def text(most: int) -> Reader:
         found = str(given).strip()
         if UNREADABLE.search(found):
             return Shown("", Fact("shown.unreadable", {"field": field}))
+        if not visible(found):
+            return Shown("")
         note = Fact("shown.cut", {"field": field, "most": most}) if len(found) > most else None
         return Shown(found[:most].rstrip(), note)
 

@@ -17,6 +17,7 @@ from dashboard.accounts.forms import zone_choices
 from dashboard.page import current_user, page
 from dashboard.policies.form import moment_field
 from dashboard.teams.queries import team_of
+from deployments.shown import visible
 from projects import freezing
 from projects.models import Environment, Freeze, Weekday
 
@@ -59,6 +60,12 @@ class FreezeForm(forms.Form):
         fields["time_zone"].choices = zone_choices(zone, utc="UTC")
         for name in ("starts_at", "ends_at"):
             fields[name].required = False
+
+    def clean_reason(self) -> str:
+        reason: str = self.cleaned_data["reason"]
+        if not visible(reason):
+            raise forms.ValidationError(self.fields["reason"].error_messages["required"])
+        return reason
 
     def clean(self) -> dict[str, Any]:
         data = self.cleaned_data

@@ -176,6 +176,8 @@ def test_a_freeze_ends_in_the_future_and_after_it_starts() -> None:
         for more in ({}, weekly):
             form = FreezeForm(team, "UTC", {"reason": "Black Friday", "time_zone": "UTC", **given, **more})
             assert list(form.errors) == errors, (start, end)
+    for reason in ("", "  ", "\u200b\u200d"):
+        assert list(FreezeForm(team, "UTC", {"reason": reason, "time_zone": "UTC"}).errors) == ["reason"]
 
 
 def test_a_time_zone_with_an_old_name_stays_chosen(client: Client, user: User) -> None:
