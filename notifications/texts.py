@@ -20,7 +20,7 @@ DELIVERIES: dict[str, str | Plural] = {
 # Why a deployment is not rolled back, or its rollback failed (rollbacks/).
 ROLLBACKS: dict[str, str | Plural] = {
     "rollback.off": _("rollbacks are off in this environment"),
-    "rollback.deleted": _("the environment is being deleted"),
+    "rollback.deleted": _("the environment or its project is deleted or archived"),
     "rollback.kind": _("rollbacks and verifications are not rolled back"),
     "rollback.closed": _("the deployment was superseded or abandoned"),
     "rollback.not_recommended": _("its verdict does not recommend a rollback"),
@@ -35,6 +35,7 @@ ROLLBACKS: dict[str, str | Plural] = {
     "rollback.unclear": _("the receiver answered {status}, which does not say whether it rolls back"),
     "rollback.raised": _("it could not be sent: {error}"),
     "rollback.not_started": _("its job ended before anything was sent"),
+    "rollback.too_late": _("it could not be sent within {minutes:number} min of the approval"),
     "rollback.missing": _("no rollback was deployed within {minutes} min"),
     "rollback.not_judged": _("the rollback #{number} was superseded or abandoned"),
     "rollback.pipeline_failed": _("the pipeline of the rollback #{number} failed"),

@@ -45,6 +45,8 @@ SENT_WITHIN = timedelta(minutes=2)
 VERIFY_WITHIN_MINUTES = 30
 STARTED_WITHIN = timedelta(minutes=1)
 SWEPT_AT_ONCE = 200
+# A recommendation or an approval that waited longer, as while no poller ran, is about a service that has moved on.
+FRESH = timedelta(minutes=15)
 # Attempts whose rollback is still to come or to be judged.
 UNVERIFIED = Q(state__in=(AttemptState.SENT, AttemptState.UNKNOWN), result="")
 RECOMMENDING = ("verdict_issued", "early_rollback")
@@ -81,7 +83,8 @@ def why_not(deployment: Any) -> Fact | None:
     policy: RollbackPolicy | None = getattr(deployment.environment, "rollback_policy", None)
     if policy is None or not policy.fires:
         return Fact("rollback.off")
-    if deployment.environment.deleting_at is not None:
+    project = deployment.project
+    if any(at is not None for at in (deployment.environment.deleting_at, project.deleting_at, project.archived_at)):
         return Fact("rollback.deleted")
     return why_not_recommended(deployment) or (Fact("rollback.replaced") if deployment.is_replaced else None)
 
@@ -110,23 +113,28 @@ def handle_events(events: Sequence[Event]) -> None:
 
     In the caller's transaction.
     """
-    ids = {event.deployment_id for event in events if event.kind in RECOMMENDING and event.deployment_id}
+    said_at = {event.deployment_id: event.occurred_at for event in events if event.kind in RECOMMENDING}
+    ids = [pk for pk in said_at if pk is not None]
     if ids:
         rows = candidates().filter(pk__in=ids, rollback_attempt=None, environment__rollback_policy__isnull=False)
         for deployment in rows.exclude(environment__rollback_policy__mode=RollbackMode.OFF).order_by("pk"):
             if why_not(deployment) is None:
-                begin(deployment)
+                begin(deployment, said_at[deployment.pk])
     environments = {event.environment_id for event in events if event.environment_id}
     if environments:
         in_pages(follow_up, RollbackAttempt.objects.filter(UNVERIFIED, environment__in=environments))
 
 
-def begin(deployment: Deployment) -> None:
-    """Make the attempt of a deployment: approved where its environment needs no person, else asked."""
+def begin(deployment: Deployment, recommended_at: datetime) -> None:
+    """Make the attempt of a deployment: approved where its environment needs no person, else asked.
+
+    An old recommendation is never carried out without a person.
+    """
     mode = deployment.environment.rollback_policy.mode
     now = database_now()
+    by_itself = mode == RollbackMode.AUTOMATIC and now - recommended_at < FRESH
     automatic = {"state": AttemptState.APPROVED, "via": AUTOMATIC, "approved_at": now}
-    attempt = made(deployment, **(automatic if mode == RollbackMode.AUTOMATIC else {"state": AttemptState.ASKED}))
+    attempt = made(deployment, **(automatic if by_itself else {"state": AttemptState.ASKED}))
     if attempt is None:
         return
     if attempt.state == AttemptState.APPROVED:
@@ -209,6 +217,8 @@ def prepare(jobs: Sequence[Job]) -> Mapping[int, Request | Fact]:
                 continue
             deployment = candidates().get(pk=attempt.deployment_id)
             why = why_not(deployment)
+            if why is None and attempt.approved_at is not None and now - attempt.approved_at > FRESH:
+                why = Fact("rollback.too_late", {"minutes": FRESH.total_seconds() // 60})
             if why is not None:
                 end(attempt, AttemptState.WITHDRAWN, now, error=why.to_json())
                 continue

@@ -15,7 +15,7 @@ from scheduler.tests.pollers import running_poller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EVENTS = 40
+EVENTS, MANY = 40, 500
 
 
 def emit_many(channel: Channel) -> None:
@@ -47,3 +47,19 @@ def test_receivers_that_do_not_answer_delay_no_other(monkeypatch: pytest.MonkeyP
         assert waiting.count() == 2 * EVENTS
         assert waiting.filter(attempts=0).count() >= 2 * EVENTS - 8
         assert not waiting.filter(Q(due_at__lte=F("attempted_at")) | Q(answer_status__isnull=False)).exists()
+
+
+def test_each_of_many_events_goes_once_by_each_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifications.channels.posting.DEADLINE_S", 2.0)
+    with receiving() as receiver:
+        first = make_channel(receiver.at("/1"))
+        for path in ("/2", "/hang"):
+            make_channel(receiver.at(path), team=first.team)
+        emit(*(NewEvent("key_made", first.team_id) for _ in range(MANY - 40)))
+        with running_poller():
+            for _ in range(40):
+                emit(NewEvent("key_made", first.team_id))
+            wait_until(lambda: Delivery.objects.filter(state="sent").count() == 2 * MANY)
+        received = Counter((path, headers["webhook-id"]) for path, headers, _ in receiver.requests if path != "/hang")
+    assert len(received) == 2 * MANY and set(received.values()) == {1}
+    assert Delivery.objects.count() == 3 * MANY

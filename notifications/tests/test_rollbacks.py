@@ -35,7 +35,7 @@ from notifications.rollbacks import attempts, payload
 from notifications.rollbacks.attempts import CannotRollBack, approve, handle_events, sweep
 from notifications.rollbacks.policies import record_of, send_test, set_policy
 from notifications.tests.receivers import Receiver, receiving
-from projects.models import Environment, RollbackPolicy
+from projects.models import Environment, Freeze, Project, RollbackPolicy
 from projects.tests.factories import make_api_key, make_environment
 from scheduler.models import ScheduledJob
 from scheduler.queue import cancel as scheduler_cancel
@@ -159,6 +159,9 @@ def test_what_is_never_rolled_back(mode: str) -> None:
             "closed": lambda: rows.update(state="superseded"),
             "marked_wrong": lambda: give_feedback(verdicts.get(), right=False, by=None, should_have_been="ok"),
             "off": lambda: set_policy(bad.environment, mode="off"),
+            "deleted": lambda: Environment.objects.filter(pk=bad.environment_id).update(deleting_at=timezone.now()),
+            "deleted ": lambda: Project.objects.filter(pk=bad.project_id).update(deleting_at=timezone.now()),
+            " deleted": lambda: Project.objects.filter(pk=bad.project_id).update(archived_at=timezone.now()),
             "replaced": lambda: make_deployment(environment=bad.environment),
         }
         for code, spoil in spoilers.items():
@@ -169,21 +172,37 @@ def test_what_is_never_rolled_back(mode: str) -> None:
             assert not RollbackAttempt.objects.exists(), code
             with pytest.raises(CannotRollBack) as caught:
                 approve(bad, who="ana", via="page")
-            assert caught.value.code == f"rollback.{code}"
+            assert caught.value.code == f"rollback.{code.strip()}"
             transaction.savepoint_rollback(point)
         issue(bad)
         handle_all()
         assert RollbackAttempt.objects.exists()
 
 
-def test_an_approved_rollback_is_not_sent_once_something_newer_is_deployed() -> None:
+def test_an_approved_rollback_is_not_sent_once_something_has_changed() -> None:
+    changes: tuple[Callable[[Deployment], object], ...] = (
+        lambda bad: make_deployment(environment=bad.environment),
+        lambda bad: set_policy(bad.environment, mode="off"),
+        lambda bad: RollbackPolicy.objects.filter(environment=bad.environment).delete(),
+        lambda bad: Project.objects.filter(pk=bad.project_id).update(deleting_at=timezone.now()),
+        lambda bad: DeploymentVerdict.objects.filter(deployment=bad).update(conclusive=False),
+    )
     with receiving() as receiver:
-        bad = prepared("ask", receiver.url)
-        approve(bad, who="ana", via="page")
-        make_deployment(environment=bad.environment)
+        for change in changes:
+            bad = prepared("ask", receiver.url)
+            approve(bad, who="ana", via="page")
+            change(bad)
+        gone = prepared("ask", receiver.url)
+        approve(gone, who="ana", via="page")
+        gone.environment.delete()
+        frozen = prepared("ask", receiver.url)
+        approve(frozen, who="ana", via="page")
+        Freeze.objects.create(team=frozen.project.team, reason="Black Friday")
         work_off()
-    assert not receiver.requests and emitted() == ["rollback_failed"]
-    assert RollbackAttempt.objects.get().state == "withdrawn"
+    assert [body["project"]["id"] for body in bodies(receiver)] == [str(frozen.project.uuid)]  # rollbacks pass
+    assert emitted().count("rollback_failed") == len(changes)
+    states = RollbackAttempt.objects.order_by("pk").values_list("state", flat=True)
+    assert list(states) == ["withdrawn"] * len(changes) + ["sent"]
 
 
 # What a receiver answers, and whether the attempt has failed or may have been carried out: docs/rollback.md.
@@ -295,6 +314,20 @@ def test_that_it_is_being_sent_waits_for_the_disk_also_where_commits_do_not() ->
             cursor.execute("SHOW synchronous_commit")
             assert cursor.fetchone() == (within,)
             RollbackAttempt.objects.update(state="approved")
+
+
+def test_what_waited_too_long_is_not_carried_out_without_a_person() -> None:
+    bad = prepared("automatic")
+    issue(bad)
+    Event.objects.update(occurred_at=timezone.now() - timedelta(minutes=16))
+    handle_all()
+    assert RollbackAttempt.objects.get().state == "asked" and emitted() == ["rollback_asked"]
+    approve(bad, who="ana", via="page")
+    RollbackAttempt.objects.update(approved_at=timezone.now() - timedelta(minutes=16))
+    work_off()
+    attempt = RollbackAttempt.objects.get()
+    assert (attempt.state, attempt.error["code"]) == ("withdrawn", "rollback.too_late")
+    assert emitted() == ["rollback_asked", "rollback_failed"]
 
 
 def sent_for(bad: Deployment) -> RollbackAttempt:
