@@ -26,6 +26,7 @@ from outbound.proxied import ProxiedTransfer
 from outbound.proxy import LOOK_UP_S, Proxy, check_target, check_unresolved, look_up_problem, operators_proxy
 from outbound.resolver import MAX_CACHED, Resolver, addresses_of
 from outbound.system_errors import problem_of
+from outbound.targets import Kind, Target, find_targets
 from outbound.transfer import (
     Limits,
     Options,
@@ -185,6 +186,7 @@ class Fetcher:
         body: bytes = b"",
         gzip: bool = False,
         ca_pem: str = "",
+        to: str = "",
     ) -> Request | None:
         """Begin a request; `ended` is called once with the response or what `get` would raise, perhaps at once.
 
@@ -197,6 +199,7 @@ class Fetcher:
             method: one of METHODS.
             gzip: whether the answer may be compressed (gzip or deflate).
             ca_pem: certificates in PEM of authorities to trust, besides the usual ones, for this request.
+            to: the address to connect to, one of several instances (`resolve`), instead of any of the URL's host.
         """
         if self._closed:
             ended(_shutting_down())
@@ -208,8 +211,8 @@ class Fetcher:
             ended(OutboundError("other", problem=error.fact))
             return None
         options: Options | None = None
-        if method != "GET" or body or gzip or authorities:
-            options = Options(method, body, gzip, authorities)
+        if method != "GET" or body or gzip or authorities or to:
+            options = Options(method, body, gzip, authorities, to)
             try:
                 check_options(options)
             except ValueError as error:
@@ -227,6 +230,10 @@ class Fetcher:
         else:
             self._wait(request, host.waiting)
         return request
+
+    async def resolve(self, name: str, kind: Kind, *, timeout_s: float = 5.0) -> list[Target]:
+        """Return the instances behind a name, as `find_targets` does. Raises OutboundError."""
+        return await find_targets(self._resolver, name, kind, timeout_s=timeout_s)
 
     def cancel(self, request: Request | None) -> None:
         """End a request without an answer, unless it has ended already."""
@@ -287,7 +294,7 @@ class Fetcher:
         endpoint = request.endpoint
         if self._proxy is not None:
             request.task = self._loop.create_task(self._reach_proxy(request, self._proxy))
-        elif not endpoint.needs_look_up:
+        elif not endpoint.needs_look_up or (request.options is not None and request.options.to):
             self._send(request, ())
         elif (known := self._resolver.known(endpoint.host)) is not None:
             self._send(request, known)
@@ -312,7 +319,8 @@ class Fetcher:
         phase: Waiting = "name"
         try:
             async with asyncio.timeout_at(request.deadline):
-                checked = await self._checked_for_proxy(request.endpoint)
+                to = request.options.to if request.options is not None else ""
+                checked = await self._checked_for_proxy(request.endpoint, to)
                 phase = "proxy"
                 addresses: tuple[str, ...] = ()
                 if proxy.endpoint.needs_look_up:
@@ -327,12 +335,15 @@ class Fetcher:
             request.target_ip = checked[0] if checked else ""
             self._send(request, addresses)
 
-    async def _checked_for_proxy(self, endpoint: Endpoint) -> tuple[str, ...]:
+    async def _checked_for_proxy(self, endpoint: Endpoint, to: str) -> tuple[str, ...]:
         """Return the addresses of a host, all of which may be called; none if it is listed and not resolved here.
 
         Raises: OutboundError.
         """
         host = endpoint.host
+        if to:
+            check_target(endpoint, (to,), self._allow)
+            return (to,)
         if self._resolved_by_proxy.get(host, 0) > self._loop.time():
             return ()
         try:

@@ -75,6 +75,8 @@ SYSTEM = {
     "name_unknown": _("name or service not known"),
     "name_server_failed": _("temporary failure in name resolution"),
     "name_without_address": _("no address associated with hostname"),
+    "name_without_service": _("it has no SRV records"),
+    "too_many_targets": _("it has {n} instances, and at most {most} are asked"),
     "look_up_failed": _("look-up failed"),
     "system_error": _("“{text}”"),
 }

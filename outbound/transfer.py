@@ -5,6 +5,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any, Literal, NamedTuple
 
 import pycurl
@@ -110,12 +111,14 @@ class Options(NamedTuple):
     """What distinguishes a request from a plain GET.
 
     gzip: the answer may be compressed. ca_pem: authorities to trust; of a transfer: instead of the usual ones.
+    to: the address to connect to.
     """
 
     method: str = "GET"
     body: bytes = b""
     gzip: bool = False
     ca_pem: bytes = b""
+    to: str = ""
 
     @property
     def repeatable(self) -> bool:
@@ -125,13 +128,15 @@ class Options(NamedTuple):
     @property
     def own_handle(self) -> bool:
         """Return whether the request sets what a handle for plain requests must not keep."""
-        return self.method != "GET" or bool(self.body or self.ca_pem)
+        return self.method != "GET" or bool(self.body or self.ca_pem or self.to)
 
 
 def check_options(options: Options) -> None:
     """Raise ValueError for options that no request can have."""
     if options.method not in METHODS:
         raise ValueError(f"The method {options.method!r} is not one of {', '.join(METHODS)}.")
+    if options.to:
+        ip_address(options.to)
     if options.method == "HEAD" and options.body:
         raise ValueError("A request with the method HEAD has no body.")
 
@@ -236,6 +241,10 @@ class Transfer:
                 setopt(pycurl.CAINFO_BLOB, options.ca_pem)
             else:
                 self.easy.unsetopt(pycurl.CAINFO_BLOB)
+            if options.to:
+                # In contrast to a pinned address, libcurl then uses no connection to another one.
+                to = f"[{options.to}]" if ":" in options.to else options.to
+                setopt(pycurl.CONNECT_TO, [f"::{to}:{endpoint.port}"])
             self._set_method(options.method, options.body, headers)
 
     def _pin(self, endpoint: Endpoint, addresses: tuple[str, ...]) -> None:
