@@ -1153,12 +1153,11 @@ class Client:
         try:
             return self.run(child)
         except Stopped as stopped:
-            if child.process is not None:
-                raise
-            # The trigger may have arrived. The signal ends the client, whether or not the server can be reached.
-            self.screen.note(f"{name_of(stopped.number)} before the command began: reported as cancelled")
-            self.report("", "cancelled")
-            return 128 + stopped.number
+            if child.process is None:
+                # The trigger may have arrived.
+                self.screen.note(f"{name_of(stopped.number)} before the command began: reported as cancelled")
+                self.report("", "cancelled")
+            raise
 
     def run(self, child: Child) -> int:
         """Trigger, run the command, finish, wait; return the exit code. A failed command's own status comes first."""
@@ -1545,7 +1544,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
         screen.json(error.answer or {"error": {"message": error.message}}, code)
         return code
     except Stopped as stopped:
-        screen.note(f"stopped by {name_of(stopped.number)}")
+        message = f"stopped by {name_of(stopped.number)}"
+        screen.note(message)
+        screen.json({"error": {"message": message}}, 128 + stopped.number)
         return 128 + stopped.number
 
 

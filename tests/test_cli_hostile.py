@@ -323,16 +323,18 @@ def test_a_trigger_that_is_interrupted_is_finished_by_its_key(server: Server, tm
     server.answer(DRIP, reply(200, {"status": "accepted", "deployment_id": ID}))
     given = variables(SEQPULSE_URL=server.url, SEQPULSE_API_KEY=KEY, SEQPULSE_ENV="prod")
     with subprocess.Popen(
-        [sys.executable, ROOT / "clients" / "seqpulse.py", "run", "--key", "run-1", "--", "touch", "ran"],
+        [sys.executable, ROOT / "clients" / "seqpulse.py", "run", "--json", "--key", "run-1", "--", "touch", "ran"],
         env=given,
         cwd=tmp_path,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         wait_for(lambda: server.seen, "the trigger")
         process.terminate()
-        _, said = process.communicate(timeout=30)
+        answer, said = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM, said
+    assert json.loads(answer) == {"error": {"message": "stopped by SIGTERM"}, "exit_code": 143}
     assert server.bodies[1:] == [{"result": "cancelled", "env": "prod", "idempotency_key": "run-1"}]
     assert not (tmp_path / "ran").exists()
 
