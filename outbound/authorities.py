@@ -37,20 +37,20 @@ def check_ca_pem(text: str, now: datetime | None = None) -> str:
 
     now: a time in UTC; the present unless given.
 
-    Raises: CertificateError, also for a certificate that has expired.
+    Raises: CertificateError, also if every certificate has expired. Beside a valid one, an expired one does no harm.
     """
     if not text.strip():
         return ""
     certificates = _certificates(text)
-    for number, (_, certificate) in enumerate(certificates, start=1):
-        until = certificate.not_valid_after_utc
-        if until < (now or datetime.now(UTC)):
-            subject = certificate.subject.rfc4514_string()[:100]
-            raise CertificateError("ca_expired", n=number, subject=subject, date=until.date().isoformat())
+    number, last = max(enumerate(certificates, start=1), key=lambda one: one[1][1].not_valid_after_utc)
+    until = last[1].not_valid_after_utc
+    if until < (now or datetime.now(UTC)):
+        subject = last[1].subject.rfc4514_string()[:100]
+        raise CertificateError("ca_expired", n=number, subject=subject, date=until.date().isoformat())
     return "".join(f"{pem}\n" for pem, _ in certificates)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def trusted_pem(text: str) -> bytes:
     """Return the certificates of a request for libcurl, expired ones, too. Raises CertificateError."""
     return "".join(f"{pem}\n" for pem, _ in _certificates(text)).encode()
@@ -99,6 +99,7 @@ def _combined(usual: str, own: str) -> str:
     return path
 
 
+@lru_cache(maxsize=1024)
 def _certificates(text: str, most_bytes: int = MOST_PEM_BYTES) -> list[tuple[str, Certificate]]:
     """Return the certificates in PEM and parsed, at least one. Raises CertificateError."""
     if len(text) > most_bytes:

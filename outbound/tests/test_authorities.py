@@ -134,7 +134,8 @@ BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
         (VALID.replace(END, ""), "no certificate"),
         (VALID[:200] + VALID[260:], "Certificate 1 .* is broken"),
         (VALID.replace("\n", "\\n"), "Certificate 1 .* is broken"),
-        (VALID + made(days=-1), "Certificate 2 .*CN=Old CA, expired on 2"),
+        (made(days=-3) + made(days=-1, name="Later"), "Certificate 2 .*CN=Later, expired on 2"),
+        (made(days=-1), "Certificate 1 .*CN=Old CA, expired on 2"),
         (OURS.private_key_pem.bytes().decode() + VALID, "a private key"),
         (f"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n{VALID}", "a block “X509 CRL”"),
         (VALID * 200, "longer than 64 KiB"),
@@ -161,6 +162,7 @@ def test_no_text_means_no_authorities_and_an_expired_one_breaks_no_configuration
     past = datetime.now(UTC) - timedelta(days=5)
     old = made(days=-1)
     assert check_ca_pem(old, now=past) == old
+    assert check_ca_pem(old + VALID) == old + VALID
 
 
 def test_a_request_with_broken_authorities_is_refused_in_words(send: Any) -> None:
