@@ -1,23 +1,24 @@
 """Backtest cases: one JSON object per line in, one per line out. Pure: no Django, no files, no clock.
 
 A case is `{"id", "pre": [sample…], "post": [sample…], "observation_minutes", "evaluated_at"}`; a sample has
-`collected_at` and the five metrics (without requests, `latency_p95` may be null or absent). Times are ISO 8601 (without
-an offset: UTC) or epoch seconds. Unknown keys are ignored. Values must be what a metrics endpoint may report, so that a
-case and a stored deployment are judged alike.
+`collected_at` and at least one of the five metrics or of `custom`, an object of numbers by name; `instances` is how
+many instances it covers. What is null or absent was not measured. Times are ISO 8601 (without an offset: UTC) or epoch
+seconds. Unknown keys are ignored. Values must be what a source may report, so that a case and a stored deployment are
+judged alike.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from analysis.judge import judge
 from analysis.judge.hints import hints
-from analysis.judge.types import Hint, Origin, Sample, Verdict, Window
+from analysis.judge.types import METRICS, Hint, Origin, Sample, Verdict, Window
 from projects.policy import Policy
 
 INTERVAL_S = 60.0
@@ -129,18 +130,19 @@ Ratio = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
 class _Sample(BaseModel):
     collected_at: Time
-    requests_per_sec: Level
-    latency_p95: Annotated[Level | None, Field(validate_default=True)] = None
-    error_rate: Ratio
-    cpu_usage: Ratio
-    memory_usage: Ratio
+    requests_per_sec: Level | None = None
+    latency_p95: Level | None = None
+    error_rate: Ratio | None = None
+    cpu_usage: Ratio | None = None
+    memory_usage: Ratio | None = None
+    custom: dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False)]] = {}
+    instances: Annotated[int, Field(strict=True, ge=1)] | None = None
 
-    @field_validator("latency_p95")
-    @classmethod
-    def _known_with_requests(cls, value: float | None, found: ValidationInfo) -> float | None:
-        if value is None and found.data.get("requests_per_sec"):
-            raise PydanticCustomError("case_latency", "must be a number where there are requests")
-        return value
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.custom and all(getattr(self, metric) is None for metric in METRICS):
+            raise PydanticCustomError("case_empty", "must have at least one metric")
+        return self
 
 
 class _Case(BaseModel):

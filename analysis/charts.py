@@ -15,6 +15,7 @@ from analysis.judge.levels import mean_of
 from analysis.judge.quality import GAP_INTERVALS
 from analysis.judge.types import Check
 from common.i18n import localised, quantity
+from projects.policy import CustomMetric
 
 WIDTH, HEIGHT = 400, 212
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 392.0, 20.0, 170.0
@@ -31,6 +32,18 @@ FAR = 3.0
 LOWER_BOUND = ("requests_per_sec",)
 # Larger values would overflow the scale; an endpoint may report them.
 LARGEST = 1e300
+
+
+def is_ratio(metric: str, custom: CustomMetric | None = None) -> bool:
+    """Return whether the metric is a share, which is shown in per cent."""
+    return metric in RATIOS if custom is None else custom.kind == "ratio"
+
+
+def unit_of(metric: str, custom: CustomMetric | None = None) -> str:
+    """Return the unit on the axis."""
+    if custom is None:
+        return UNITS[metric]
+    return "%" if custom.kind == "ratio" else custom.unit
 
 
 def known_value(sample: Any, metric: str) -> float | None:
@@ -144,6 +157,8 @@ class Chart:
     after: float | None
     change: float | None
     points_change: bool
+    custom: CustomMetric | None = None
+    limit_is_floor: bool = False
 
     @property
     def over(self) -> int:
@@ -154,10 +169,6 @@ class Chart:
     def compared(self) -> int:
         """Return the number of compared samples from before."""
         return sum(point.kind != "left-out" for point in self.pre)
-
-    @property
-    def limit_is_floor(self) -> bool:
-        return self.metric in LOWER_BOUND
 
 
 NOTHING = Before()
@@ -170,13 +181,17 @@ def draw(
     check: Check | None = None,
     *,
     earlier: Before = NOTHING,
+    custom: CustomMetric | None = None,
 ) -> Chart:
     """Compute the chart of one metric.
 
     Args:
         samples: of the deployment.
         check: its limit becomes a line, its spread the band.
+        custom: the policy of a custom metric.
     """
+    ratio = is_ratio(metric, custom)
+    floor = metric in LOWER_BOUND or (check is not None and check.details.get("moves") == "down")
     window = [sample for sample in samples if sample.phase == "post"]
     before_it = _in_order(
         {
@@ -195,13 +210,13 @@ def draw(
     spread = _spread(levels, check)
     seen = [*values.values(), *(spread or ())]
     drawn = limit if is_near(limit, seen) else None
-    top, step = scale([*seen, *([] if drawn is None else [drawn])], ratio=metric in RATIOS)
+    top, step = scale([*seen, *([] if drawn is None else [drawn])], ratio=ratio)
     before = _judged(check.baseline if check is not None else None, levels)
     after = _judged(check.observed if check is not None else None, [values[id(sample)] for sample in post])
 
     def point(sample: SampleLike, x: float, kind: str = "post") -> Point:
         value = values[id(sample)]
-        beyond = limit is not None and (value < limit if metric in LOWER_BOUND else value > limit)
+        beyond = limit is not None and (value < limit if floor else value > limit)
         return Point(text(x), text(height(value, top)), value, sample.collected_at, beyond and kind == "post", kind)
 
     reach = _reach(window, span)
@@ -210,13 +225,13 @@ def draw(
     after_points = tuple(point(sample, _after_place(_offset(sample, span), reach)) for sample in post)
     return Chart(
         metric=metric,
-        unit=UNITS[metric],
+        unit=unit_of(metric, custom),
         outcome=check.outcome if check is not None else "",
         pre=before_points,
         post=after_points,
         lines=_lines([(_offset(one, span), at.x, at.y) for one, at in zip(post, after_points, strict=True)], span),
         x_ticks=_x_ticks(span, reach, AFTER_START, span.settle_s)[1:],
-        y_ticks=tuple(Tick(text(height(value, top)), label) for value, label in y_labels(top, step, metric)),
+        y_ticks=tuple(Tick(text(height(value, top)), label) for value, label in y_labels(top, step, ratio=ratio)),
         misses=tuple(text(_after_place(after_finish - span.settle_s, reach)) for after_finish in span.missed),
         limit=None if drawn is None else text(height(drawn, top)),
         limit_value=limit,
@@ -224,8 +239,10 @@ def draw(
         band=_band(spread, top),
         before=before,
         after=after,
-        change=change_between(before, after, ratio=metric in RATIOS),
-        points_change=metric in RATIOS,
+        change=change_between(before, after, ratio=ratio),
+        points_change=ratio,
+        custom=custom,
+        limit_is_floor=floor,
     )
 
 
@@ -259,9 +276,9 @@ def scale(values: Sequence[float], *, ratio: bool) -> tuple[float, float]:
     return (min(top, 1.0) if ratio and most <= 1.0 else top), step
 
 
-def y_labels(top: float, step: float, metric: str) -> list[tuple[float, str]]:
+def y_labels(top: float, step: float, *, ratio: bool) -> list[tuple[float, str]]:
     """Return the ticks from 0 to the top; ratios are labelled as percentages."""
-    factor = 100 if metric in RATIOS else 1
+    factor = 100 if ratio else 1
     digits = max(0, min(6, -math.floor(math.log10(step * factor) + 1e-9)))
     if step * factor * 10**digits % 1 > 1e-9 and digits < 6:
         digits += 1
@@ -379,13 +396,14 @@ class Overlay:
     other: Trace
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+    custom: CustomMetric | None = None
 
 
-def overlay(metric: str, *windows: tuple[Span, Sequence[SampleLike]]) -> Overlay:
+def overlay(metric: str, *windows: tuple[Span, Sequence[SampleLike]], custom: CustomMetric | None = None) -> Overlay:
     """Compute the overlay. windows: observation and POST samples of each of the two deployments, oldest first."""
     top, step = scale(
         [value for _, samples in windows for one in samples if (value := known_value(one, metric)) is not None],
-        ratio=metric in RATIOS,
+        ratio=is_ratio(metric, custom),
     )
     reach = max(_reach(samples, span) for span, samples in windows)
     traces: list[Trace] = []
@@ -399,5 +417,6 @@ def overlay(metric: str, *windows: tuple[Span, Sequence[SampleLike]]) -> Overlay
         traces.append(Trace(tuple(zip(xs, ys, values, strict=True)), lines))
     mine, other = traces
     longest = max((span for span, _ in windows), key=lambda span: span.seconds)
-    y_ticks = tuple(Tick(text(height(value, top, OVERLAY)), label) for value, label in y_labels(top, step, metric))
-    return Overlay(metric, UNITS[metric], mine, other, _x_ticks(longest, reach, LEFT), y_ticks)
+    labels = y_labels(top, step, ratio=is_ratio(metric, custom))
+    y_ticks = tuple(Tick(text(height(value, top, OVERLAY)), label) for value, label in labels)
+    return Overlay(metric, unit_of(metric, custom), mine, other, _x_ticks(longest, reach, LEFT), y_ticks, custom)

@@ -6,6 +6,10 @@ from metrics.models import MetricSample
 
 
 class SampleSerializer(serializers.ModelSerializer[MetricSample]):
+    custom = serializers.DictField(
+        source="custom_metrics", child=serializers.FloatField(), help_text="Custom metrics by name; null: none."
+    )
+
     class Meta:
         model = MetricSample
         fields = [
@@ -17,4 +21,6 @@ class SampleSerializer(serializers.ModelSerializer[MetricSample]):
             "error_rate",
             "cpu_usage",
             "memory_usage",
+            "custom",
+            "instances",
         ]

@@ -4,7 +4,10 @@ Pure values, read from and written to plain JSON objects. Overrides are partial:
 default. Errors are facts; projects/texts.py has their sentences.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, LiteralString, TypeAlias, get_args
 
 from pydantic import (
@@ -17,6 +20,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict
@@ -31,6 +35,8 @@ SENSITIVITIES: tuple[Sensitivity, ...] = get_args(Sensitivity)
 LIMITED_METRICS = ("latency_p95", "error_rate", "cpu_usage", "memory_usage")
 DEFAULT_KIND = "adaptive"
 MAX_WARMUP = 10
+MAX_CUSTOM_METRICS = 30
+MAX_UNIT = 20
 # Of a policy that is wrong throughout, and of a path that is no field's.
 MOST_ERRORS = 20
 LONGEST_PATH = 100
@@ -58,11 +64,27 @@ def _something_left(left_out: tuple[Metric, ...]) -> tuple[Metric, ...]:
     return left_out
 
 
+def _not_built_in(name: str) -> str:
+    if name in METRICS:
+        raise ValueError("one of the five metrics")
+    return name
+
+
+def _printable(unit: str) -> str:
+    if not unit.isprintable():
+        raise ValueError("not printable")
+    return unit
+
+
 Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), _must_be("policy.number")]
 PositiveNumber = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), _must_be("policy.positive_number")]
 Ratio = Annotated[float, Field(strict=True, ge=0, le=1), _must_be("policy.ratio")]
 PositiveRatio = Annotated[float, Field(strict=True, gt=0, le=1), _must_be("policy.positive_ratio")]
 Flag = Annotated[bool, Field(strict=True), _must_be("policy.flag")]
+MetricName = Annotated[
+    str, Field(strict=True, pattern=r"^[a-z][a-z0-9_]{0,62}$"), AfterValidator(_not_built_in), _must_be("policy.name")
+]
+Unit = Annotated[str, Field(strict=True, max_length=MAX_UNIT), AfterValidator(_printable), _must_be("policy.unit")]
 Metrics = Annotated[tuple[Metric, ...], AfterValidator(_in_order), _must_be("policy.metrics", known=", ".join(METRICS))]
 
 
@@ -96,7 +118,137 @@ class Tolerances(_Model):
     memory_usage: Ratio = 0.10
 
 
-class AdaptivePolicy(_Model):
+CustomKind = Literal["gauge", "ratio", "rate", "count"]
+Direction = Literal["up_is_bad", "down_is_bad", "either"]
+CUSTOM_KINDS: tuple[CustomKind, ...] = get_args(CustomKind)
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+
+
+class Margin(_Model):
+    """How far a level may move: by a share of the level before, and by an amount in the metric's unit.
+
+    Where both are given, both must be exceeded.
+    """
+
+    relative: Annotated[
+        float | None, Field(strict=True, gt=0, allow_inf_nan=False), _must_be("policy.positive_number")
+    ] = None
+    absolute: Annotated[
+        float | None, Field(strict=True, gt=0, allow_inf_nan=False), _must_be("policy.positive_number")
+    ] = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Margin:
+        if self.relative is None and self.absolute is None:
+            raise PydanticCustomError("policy.empty_margin", "empty margin")
+        return self
+
+    def amount(self, base: float) -> float:
+        """Return the margin around a level, in the metric's unit."""
+        return max((self.relative or 0.0) * abs(base), self.absolute or 0.0)
+
+
+# Direction and margins by kind, where a custom metric does not say. A share has no use for relative margins: half of a
+# cache's hits are lost before a relative margin of 0.5 is reached, and half of 0.1 % failed jobs is nothing.
+_CUSTOM_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "gauge": {"direction": "up_is_bad", "warning": {"relative": 0.3}, "rollback": {"relative": 1.0}},
+    "ratio": {"direction": "up_is_bad", "warning": {"absolute": 0.02}, "rollback": {"absolute": 0.1}},
+    "rate": {"direction": "down_is_bad", "warning": {"relative": 0.3}, "rollback": {"relative": 0.8}},
+    "count": {"direction": "up_is_bad", "warning": {"relative": 0.5}, "rollback": {"relative": 1.0}},
+}
+# A rollback takes so many times what a warning takes; of what falls, a warning leaves so many times as much as it.
+_ROLLBACK_FACTOR = 3.0
+_HUGE = 1e300
+
+
+def _rollback_by(warning: Any, *, falls: bool) -> Any:
+    """Return the margin of a rollback where only that of a warning is given; None where that is none."""
+    given = {by: warning.get(by) for by in ("relative", "absolute")} if isinstance(warning, Mapping) else {}
+    warning = {by: value for by, value in given.items() if value is not None}
+    if not warning or not all(type(value) in (int, float) and 0.0 < value < _HUGE for value in warning.values()):
+        return None
+    margin = {by: _ROLLBACK_FACTOR * value for by, value in warning.items()}
+    # Nothing falls by more than all of it.
+    relative = warning.get("relative")
+    return {**margin, "relative": 1.0 - (1.0 - relative) / _ROLLBACK_FACTOR} if falls and relative else margin
+
+
+class CustomMetric(_Model):
+    """A metric of the service beside the five, as its sources name it.
+
+    unit: a text behind numbers; kind: gauge (any level), ratio (0..1), rate (events per unit of time), count (events of
+    one sample); direction: which move is bad; warning, rollback: from which move on it counts; critical: it may
+    recommend a rollback, else it only warns; smallest: levels below are too small to count (what falls: the level
+    before; what rises: the level after).
+    """
+
+    model_config = ConfigDict(json_schema_extra={"required": ["name"]})
+
+    name: MetricName
+    unit: Unit = ""
+    kind: Annotated[CustomKind, _must_be("policy.choice", known=", ".join(CUSTOM_KINDS))] = "gauge"
+    direction: Annotated[Direction, _must_be("policy.choice", known=", ".join(DIRECTIONS))]
+    warning: Margin
+    rollback: Margin
+    critical: Flag = False
+    smallest: Number = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        kind = data.get("kind", "gauge")
+        usual = _CUSTOM_DEFAULTS[kind if isinstance(kind, str) and kind in _CUSTOM_DEFAULTS else "gauge"]
+        filled = {**usual, **data}
+        falls = filled["direction"] != "up_is_bad"
+        if "rollback" not in data and ("warning" in data or falls != (usual["direction"] != "up_is_bad")):
+            filled["rollback"] = _rollback_by(filled["warning"], falls=falls) or usual["rollback"]
+        return filled
+
+    @model_validator(mode="after")
+    def _reachable(self) -> CustomMetric:
+        for margin in (self.warning, self.rollback):
+            if self.direction == "down_is_bad" and (margin.relative or 0.0) > 1.0:
+                raise PydanticCustomError("policy.falls_too_far", "falls too far")
+        pairs = ((getattr(self.warning, by), getattr(self.rollback, by)) for by in ("relative", "absolute"))
+        if any(warning is not None and rollback is not None and rollback < warning for warning, rollback in pairs):
+            raise PydanticCustomError("policy.rollback_first", "rollback first")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Return the name as words."""
+        return self.name.replace("_", " ")
+
+
+def _unique(metrics: tuple[CustomMetric, ...]) -> tuple[CustomMetric, ...]:
+    twice = [name for name, count in Counter(metric.name for metric in metrics).items() if count > 1]
+    if twice:
+        raise PydanticCustomError("policy.named_twice", "named twice", {"names": ", ".join(twice)})
+    return metrics
+
+
+CustomMetrics = Annotated[tuple[CustomMetric, ...], Field(max_length=MAX_CUSTOM_METRICS), AfterValidator(_unique)]
+
+
+class _Judging(_Model):
+    """What all kinds of policies have."""
+
+    custom_metrics: CustomMetrics = ()
+    critical_metrics: Metrics = ()
+
+    def custom(self, name: str) -> CustomMetric | None:
+        """Return the custom metric of this name, if there is one."""
+        return next((metric for metric in self.custom_metrics if metric.name == name), None)
+
+    def may_roll_back(self, metric: str) -> bool:
+        """Return whether the metric may recommend a rollback by itself."""
+        custom = self.custom(metric)
+        return metric in self.critical_metrics if custom is None else custom.critical
+
+
+class AdaptivePolicy(_Judging):
     """Compare a deployment with the service's own level.
 
     sensitivity scales the lines. limits: where a metric has one it replaces the metric's lines: beyond it the metric
@@ -159,7 +311,7 @@ class TrafficRule(_Model):
     min_pre_mean: Number = 0.5
 
 
-class FixedPolicy(_Model):
+class FixedPolicy(_Judging):
     """The same limits for every service; the defaults are the product's published ones.
 
     secured_factor × limit is the line that samples are compared with; min_quality is the data quality score (0..1)
@@ -223,19 +375,34 @@ def policy_schema() -> dict[str, Any]:
     return schema
 
 
+# Facts by the types of pydantic's errors, where they say all.
+_PLAIN = {
+    "missing": "policy.missing",
+    "tuple_type": "policy.list",
+    "string_unicode": "policy.not_text",
+    "invalid_key": "policy.not_text",
+    "model_type": "policy.object",
+    "dict_type": "policy.object",
+}
+
+
+def _fields_at(section: list[str], model: type[Policy]) -> Iterable[str]:
+    """The names of the fields of a section of the policy."""
+    if section[:1] == ["custom_metrics"]:
+        return (CustomMetric if len(section) == 2 else Margin).model_fields
+    # The own limits are the one section that is no model.
+    return getattr(model.model_fields[section[0]].annotation if section else model, "model_fields", METRICS)
+
+
 def _wrong(found: ErrorDetails, model: type[Policy]) -> tuple[str, Fact]:
     """The path of the field that an error of pydantic is about, and what is wrong there."""
-    path = [str(part) for part in found["loc"] if isinstance(part, str)]
+    path = [str(part) for part in found["loc"]]
     # The name of an unknown field may be of any length, and hold characters that cannot be encoded.
     field = ".".join(path)[:LONGEST_PATH].encode("utf-8", "backslashreplace").decode() or "policy"
     match found["type"]:
         case "extra_forbidden":
-            # The own limits are the one section that is no model.
-            section = model if len(path) == 1 else model.model_fields[path[0]].annotation
-            return field, Fact("policy.unknown_field", {"known": ", ".join(getattr(section, "model_fields", METRICS))})
-        case "string_unicode" | "invalid_key":
-            return field, Fact("policy.not_text")
-        case "model_type" | "dict_type":
-            return field, Fact("policy.object")
-        case ours:
-            return field, Fact(ours, found.get("ctx", {}))
+            return field, Fact("policy.unknown_field", {"known": ", ".join(_fields_at(path[:-1], model))})
+        case "too_long":
+            return field, Fact("policy.too_many", {"most": MAX_CUSTOM_METRICS})
+        case other:
+            return field, Fact(_PLAIN.get(other, other), found.get("ctx", {}) if other not in _PLAIN else {})

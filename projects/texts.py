@@ -15,6 +15,20 @@ POLICY_ERRORS = {
     "policy.metrics": _("Must be a list of metrics out of {known}."),
     "policy.warmup": _("Must be a whole number from 0 to {most}, or be left out."),
     "policy.nothing_to_judge": _("This leaves nothing to judge. Keep at least one metric."),
+    "policy.missing": _("Must be given."),
+    "policy.list": _("Must be a list of tables, like [[custom_metrics]] in a file."),
+    "policy.too_many": _("There may be at most {most} custom metrics."),
+    "policy.named_twice": _("Each custom metric needs a name of its own; given twice: {names}."),
+    "policy.name": _(
+        "Must be a name of at most 63 small letters, digits and underscores that begins with a letter, and none of the "
+        "five built-in metrics."
+    ),
+    "policy.unit": _("Must be a printable text of at most 20 characters."),
+    "policy.empty_margin": _("Needs relative (a share of the level before), absolute (in the metric’s unit), or both."),
+    "policy.falls_too_far": _(
+        "Nothing falls by more than all of it: relative margins are at most 1 where down is bad."
+    ),
+    "policy.rollback_first": _("The margins of rollback may not be smaller than those of warning."),
     "policy.not_text": _("Names of fields must be valid text."),
 }
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from statistics import median_low
 
+from analysis.judge.adaptive.custom import custom_checks
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.quality import assess
 from analysis.judge.statements import Seen, stated
 from analysis.judge.types import (
+    CUSTOM,
     OK,
     ROLLBACK,
     WARNING,
@@ -54,6 +56,7 @@ def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPoli
     checks = (
         _check_traffic(pre, post, policy),
         *(_check_limit(metric, pre, post, policy) for metric in LIMITED_METRICS),
+        *custom_checks(pre, post, policy, window),
     )
     failing = [check for check in checks if check.failed]
     comparable = bool(pre) and bool(post)
@@ -196,7 +199,7 @@ def _exceeds(count: int, samples: int, tolerance: float) -> bool:
 def _outcome(metric: str, policy: FixedPolicy, *, failed: bool) -> CheckOutcome:
     if not failed:
         return "ok"
-    return "critical" if metric in policy.critical_metrics else "warning"
+    return "critical" if policy.may_roll_back(metric) else "warning"
 
 
 # --- confidence, score, summary -----------------------------------------------------------------------------------
@@ -251,7 +254,7 @@ def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: i
     if not failing:
         return _nothing_failed(name, doubt, count)
     ordered = sorted(failing, key=lambda check: (check.outcome != "critical", -_strength(check)))
-    found = [Fact(SHORT.get(check.metric, "was_above"), check.fact.params) for check in ordered]
+    found = [check.fact if check.rule == CUSTOM else _short(check) for check in ordered]
     if name == ROLLBACK and conclusive:
         return Fact("fixed.roll_back", {"found": found})
     if name == ROLLBACK:
@@ -264,6 +267,10 @@ def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: i
 def _doubt(quality: Quality) -> list[Fact]:
     worst = sorted(quality.issues, key=lambda issue: -issue.penalty)[:2]
     return [issue.fact for issue in worst]
+
+
+def _short(check: Check) -> Fact:
+    return Fact(SHORT.get(check.metric, "was_above"), check.fact.params)
 
 
 SHORT = {"requests_per_sec": "traffic_was_below"}

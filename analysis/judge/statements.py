@@ -27,6 +27,7 @@ from analysis.judge.types import (
     Sample,
     Verdict,
     Window,
+    named,
     values_of,
 )
 from explain.facts import Fact, Param
@@ -100,20 +101,23 @@ class Seen:
 
     def compared(self, metric: str) -> bool:
         """Return whether the metric was measured after the deployment, and before it where anything was."""
-        after = any(sample.knows(metric) for sample in self.after)
-        return after and (not self.before or any(sample.knows(metric) for sample in self.before))
+        before, after = (any(sample.knows(metric) for sample in side) for side in (self.before, self.after))
+        # Without any sample from before, limits that hold for every service judge the five metrics.
+        return after and (before or (metric in METRICS and not self.before))
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
         """Return the metrics that no sample has on both sides; none without samples."""
         if not self.after:
             return ()
-        return tuple(metric for metric in METRICS if not self.compared(metric) and metric not in self.left_out)
+        wanted = (*METRICS, *(metric.name for metric in self.policy.custom_metrics))
+        return tuple(metric for metric in wanted if not self.compared(metric) and metric not in self.left_out)
 
     @property
     def user_facing(self) -> bool:
         """Return whether something that users notice was measured."""
-        return any(self.compared(metric) for metric in USER_FACING)
+        critical = (metric.name for metric in self.policy.custom_metrics if metric.critical)
+        return any(self.compared(metric) for metric in (*USER_FACING, *critical))
 
 
 def _time(sample: Sample) -> datetime:
@@ -135,7 +139,7 @@ def stated(verdict: Verdict, seen: Seen) -> Verdict:
     if found:
         return _in_doubt(result, found)
     if result.verdict == OK and basis.unmeasured:
-        metrics = [Fact(f"metric.{metric}") for metric in basis.unmeasured]
+        metrics = [named(metric) for metric in basis.unmeasured]
         result = replace(result, summary=Fact("not_looked_at", {"summary": result.summary, "metrics": metrics}))
     if result.verdict == OK and health.healthy == "no":
         reasons = list(health.reasons)
@@ -180,7 +184,7 @@ def _doubts(verdict: Verdict, basis: Basis, seen: Seen) -> tuple[Fact, ...]:
     if seen.after and asked and basis.exercised is False:
         doubts.append(Fact("not_exercised", {"requests": basis.requests}))
     if seen.after and verdict.verdict == OK and not seen.user_facing:
-        doubts.append(Fact("nothing_user_facing", {"missing": [Fact(f"metric.{metric}") for metric in USER_FACING]}))
+        doubts.append(Fact("nothing_user_facing", {"missing": [named(metric) for metric in USER_FACING]}))
     if seen.window.bad_predecessor is not None:
         doubts.append(Fact("bad_predecessor", {"number": seen.window.bad_predecessor}))
     return tuple(doubts)

@@ -54,6 +54,23 @@ class Sample:
         return metric in self.custom if metric not in METRICS else getattr(self, metric) is not None
 
 
+def custom_name(metric: str) -> Fact:
+    """Return the name of a custom metric as words."""
+    return Fact("custom_name", {"name": metric.replace("_", " ")})
+
+
+def amount(value: float, *, unit: str, kind: str) -> Fact:
+    """Return a value of a custom metric with its unit; a share is written in per cent."""
+    if kind == "ratio":
+        return Fact("custom_share", {"value": value})
+    return Fact("custom_amount", {"value": value, "unit": unit}) if unit else Fact("custom_number", {"value": value})
+
+
+def named(metric: str) -> Fact:
+    """Return the name of any metric, as in a sentence."""
+    return Fact(f"metric.{metric}") if metric in METRICS else custom_name(metric)
+
+
 def values_of(samples: Sequence[Sample], metric: str) -> list[float]:
     """Return the known values of a metric; a sample without requests has no latency."""
     if metric == "latency_p95":
@@ -126,6 +143,9 @@ UNREACHABLE: Final = "endpoint_stopped_answering"
 NOT_SET_UP: Final = "endpoint_not_set_up"
 # Faster and idler than any work could become: the check is about the service, not about its latency or cpu.
 TOO_GOOD: Final = "too_good"
+
+# The rule of checks of custom metrics.
+CUSTOM: Final = "custom_metric"
 
 CheckOutcome = Literal["ok", "warning", "critical", "skipped"]
 

@@ -81,6 +81,7 @@ def judgements_of_samples(step: int = 1) -> Iterator[tuple[Verdict, list[Hint]]]
         for verdict in (judge(pre, post, read, window), judge_early(pre, post, read, replace(window, final=False))):
             if verdict is not None:
                 yield verdict, hints(verdict, pre, post, window)
+    yield from of_custom_metrics()
 
 
 def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
@@ -171,6 +172,39 @@ def odd_ones() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
     some = tuple(make_miss(index, "refused") for index in (2, 4, 7))
     kept = [one for index, one in enumerate(make_post(10)) if index not in (2, 4, 7)]
     yield make_pre(15), kept, make_window(expected=10, misses=some, evaluated_at=FINISH + timedelta(minutes=10))
+
+
+CUSTOM_METRICS: list[dict[str, Any]] = [
+    {"name": "checkouts_per_minute", "kind": "rate", "unit": "/min", "critical": True},
+    {"name": "queue_backlog", "kind": "gauge", "smallest": 10.0},
+    {"name": "failed_share", "kind": "ratio", "critical": True},
+    {"name": "temperature", "direction": "either", "warning": {"absolute": 5}},
+    {"name": "cache_hits", "kind": "ratio", "direction": "down_is_bad"},
+]
+CUSTOM_LEVELS: list[dict[str, float]] = [
+    {},
+    {"checkouts_per_minute": 3.0, "temperature": 30.0},
+    {"checkouts_per_minute": 28.0, "cache_hits": 0.5},
+    {"queue_backlog": 9.0},
+    {"queue_backlog": 400.0, "failed_share": 0.4},
+    {"failed_share": 0.04},
+]
+
+
+def of_custom_metrics() -> Iterator[tuple[Verdict, list[Hint]]]:
+    """Verdicts on custom metrics: of a worker without requests, not measured, and without a level before."""
+    usual = {"checkouts_per_minute": 42.0, "queue_backlog": 4.0, "failed_share": 0.01, "temperature": 50.0}
+
+    def custom(samples: list[Sample], **levels: float) -> list[Sample]:
+        nothing: dict[str, Any] = dict.fromkeys(METRICS[:3])
+        return [replace(one, custom={**usual, **levels}, **nothing) for one in samples]
+
+    for kind, levels in product(("adaptive", "fixed"), CUSTOM_LEVELS):
+        policy = policy_from_dict({"kind": kind, "custom_metrics": CUSTOM_METRICS})
+        for pre in ([], custom(make_pre(15), cache_hits=0.9)):
+            post, window = custom(make_post(5), **levels), make_window()
+            verdict = judge(pre, post, policy, window)
+            yield verdict, hints(verdict, pre, post, window)
 
 
 def by_another_judge() -> Iterator[tuple[Verdict, list[Hint]]]:

@@ -97,6 +97,13 @@ def with_post(**changes: Any) -> dict[str, Any]:
     return make_case(post=post)
 
 
+def test_a_sample_may_have_any_of_the_metrics() -> None:
+    some = {"collected_at": 60, "cpu_usage": 0.5, "error_rate": None, "custom": {"jobs": 3}, "instances": 2}
+    [one] = parse(make_case(post=[some])).post
+    assert (one.cpu_usage, one.requests_per_sec, one.error_rate) == (0.5, None, None)
+    assert (one.custom, one.instances) == ({"jobs": 3.0}, 2)
+
+
 @pytest.mark.parametrize(
     ("case", "field"),
     [
@@ -110,12 +117,15 @@ def with_post(**changes: Any) -> dict[str, Any]:
         (make_case(post="none"), "post"),
         (make_case(post=[None]), "post[0]"),
         (make_case(post=[{}]), "post[0].collected_at"),
-        (make_case(post=[{"collected_at": 0}]), "post[0].requests_per_sec"),
+        (make_case(post=[{"collected_at": 0}]), "post[0]"),
+        (with_post(custom={"jobs": "5"}), "post[2].custom.jobs"),
+        (with_post(custom={"jobs": float("nan")}), "post[2].custom.jobs"),
+        (with_post(custom=[]), "post[2].custom"),
+        (with_post(instances=0), "post[2].instances"),
         (with_post(latency_p95=float("nan")), "post[2].latency_p95"),
         (with_post(latency_p95=float("inf")), "post[2].latency_p95"),
         (with_post(latency_p95=10**400), "post[2].latency_p95"),
         (with_post(latency_p95="12"), "post[2].latency_p95"),
-        (with_post(latency_p95=None), "post[2].latency_p95"),
         (with_post(latency_p95=-1), "post[2].latency_p95"),
         (with_post(error_rate=True), "post[2].error_rate"),
         (with_post(error_rate=4.2), "post[2].error_rate"),

@@ -200,7 +200,7 @@ def test_the_settling_time_takes_no_room_from_the_window():
 @pytest.mark.parametrize("metric", ["latency_p95", "error_rate"])
 def test_every_scale_has_readable_ticks(most, metric):
     top, step = scale([most], ratio=metric == "error_rate")
-    labels = [label for _, label in y_labels(top, step, metric)]
+    labels = [label for _, label in y_labels(top, step, ratio=metric == "error_rate")]
     assert 2 <= len(labels) <= 5
     assert len(set(labels)) == len(labels)
     assert all(len(label) <= 9 for label in labels)

@@ -632,6 +632,37 @@ HINTS = {
             _("Deploy this version again once the service is healthy: it is then compared with a healthy level."),
         ),
     ),
+    "custom_metric.rose": HintText(
+        title=_("{name} rose from {before} to {after}"),
+        cause=_(
+            "{name} is at {after} since the deployment, before it was {before}; {samples_over} are beyond what the "
+            "policy allows. A rise is bad by the policy: the new version does more of it, or something that it depends "
+            "on does not keep up."
+        ),
+        impact=_("What {name} measures is worse than before, by {change:whole_percent}."),
+        actions=(
+            _("Look at {name} on your own dashboards: when did it begin to rise, and on which instances?"),
+            _("Read the change for what produces or consumes {name}: queries, jobs, retries, batch sizes."),
+            _("If this level is meant, widen the margins of {name} in the policy of the environment."),
+        ),
+        last_resort=_("If it does not come down, roll back and see whether it returns to {before}."),
+    ),
+    "custom_metric.fell": HintText(
+        title=_("{name} fell from {before} to {after}"),
+        cause=_(
+            "{name} is at {after} since the deployment, before it was {before}; {samples_over} are beyond what the "
+            "policy allows. A fall is bad by the policy: the new version does less of it, or what leads to it no "
+            "longer works although nothing fails."
+        ),
+        impact=_("What {name} measures is worse than before, by {change:whole_percent}."),
+        actions=(
+            _("Go through by hand, with the new version, what {name} counts or measures."),
+            _("Compare with the same hour yesterday: what always falls now is no fault of the deployment."),
+            _("Read the change for what {name} depends on: forms, consents, feature flags, queues, credentials."),
+            _("If this level is meant, widen the margins of {name} in the policy of the environment."),
+        ),
+        last_resort=_("If it stays down, roll back and see whether it returns to {before}."),
+    ),
     "critical_finding": HintText(
         title=_("The judge recommends a rollback"),
         cause=_("{finding:clauses}"),

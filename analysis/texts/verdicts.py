@@ -57,6 +57,18 @@ CHECKS: dict[str, str | Plural] = {
         "no requests are counted, and cpu went from {baseline:percent} to {observed:percent} in {samples_over}: the "
         "service may have stopped working"
     ),
+    "custom_rose": _("{name} rose from {before} to {after} in {samples_over}; {line}"),
+    "custom_fell": _("{name} fell from {before} to {after} in {samples_over}; {line}"),
+    "custom_level": _("{name}: {after}, before {before}; {line}"),
+    "custom_without_before": _("{metric:metric}: not compared, there is no sample from before the deployment"),
+    "custom_name": _("{name}"),
+    "custom_amount": _("{value:number} {unit}"),
+    "custom_number": _("{value:number}"),
+    "custom_share": _("{value:percent}"),
+    "custom_warning": _("the warning threshold is {limit}"),
+    "custom_rollback": _("the rollback threshold is {limit}"),
+    "custom_rollback_reached": _("that reaches the rollback threshold ({limit})"),
+    "passed.small": _("levels below {least} are too small to count"),
     "memory_keeps_rising": _(
         "memory rose from {baseline:percent} to {observed:percent} and keeps rising: full in about "
         "{minutes_left:n_minutes}; {line}"

@@ -7,9 +7,9 @@ from uuid import UUID
 from django.http import Http404
 
 from accounts.models import User
-from analysis.charts import RATIOS, change_between, overlay
+from analysis.charts import change_between, is_ratio, overlay
 from analysis.judge.types import METRICS
-from dashboard.deployments.detail import charts_of, span_with_missed
+from dashboard.deployments.detail import charts_of, custom_metrics, span_with_missed
 from dashboard.deployments.queries import Detail, deployment_detail, siblings_of
 from deployments.models import Deployment
 from metrics.models import Phase
@@ -67,8 +67,12 @@ def pairs(mine: Detail, other: Detail) -> list[dict[str, Any]]:
     ours, theirs = ({chart.metric: chart for chart in charts_of(detail)} for detail in (mine, other))
     windows = [(span_with_missed(detail), detail.samples_of(Phase.POST)) for detail in (mine, other)]
     found = []
-    for metric in METRICS:
-        left, right, in_points = ours.get(metric), theirs.get(metric), metric in RATIOS
+    custom = {one.name: one for detail in (mine, other) for one in custom_metrics(detail)}
+    for metric in (*METRICS, *custom):
+        own = custom.get(metric)
+        left, right, in_points = ours.get(metric), theirs.get(metric), is_ratio(metric, own)
+        if metric in custom and not left and not right:
+            continue
         found.append(
             {
                 "metric": metric,
@@ -76,7 +80,7 @@ def pairs(mine: Detail, other: Detail) -> list[dict[str, Any]]:
                 "other": right,
                 "difference": change_between(right.after, left.after, ratio=in_points) if left and right else None,
                 "in_points": in_points,
-                "drawn": overlay(metric, *windows) if any(samples for _span, samples in windows) else None,
+                "drawn": overlay(metric, *windows, custom=own) if any(samples for _span, samples in windows) else None,
             }
         )
     return found

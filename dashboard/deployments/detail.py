@@ -7,7 +7,7 @@ from typing import Any
 
 from accounts.permissions import Action
 from analysis.charts import Before, Chart, Span, draw, span_of
-from analysis.evidence import FAILED_AND_ANSWERED, detail_of
+from analysis.evidence import FAILED_AND_ANSWERED, detail_of, policy_of
 from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
 from analysis.models import What
 from dashboard import labels
@@ -17,8 +17,10 @@ from dashboard.deployments.queries import MISSED, Detail, last_good_before, seco
 from dashboard.deployments.rollbacks import rollback_view
 from dashboard.deployments.timeline import how_taken, timeline_of
 from dashboard.i18n import message
+from dashboard.policies.queries import readable
 from deployments.models import NEVER_JUDGED, State
 from metrics.models import MetricSample, Phase
+from projects.policy import CustomMetric
 from scheduler.models import JobStatus, ScheduledJob
 
 # Of what was said, so much is shown above; the timeline has all of it.
@@ -70,6 +72,8 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
     said = detail.acknowledgements
     ignored = said[-1].reason if said and said[-1].what == What.IGNORED else ""
     post = detail.samples_of(Phase.POST)
+    custom = custom_metrics(detail)
+    counts_instances = any(sample.instances is not None for sample in detail.samples)
     rollback = rollback_view(detail)
     return {
         "detail": detail,
@@ -110,6 +114,9 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "verdict_due_in": seconds_until(deployment.window_ends_at),
         "link": safe_link(deployment.url),
         "metrics": METRICS,
+        "custom_metrics": custom,
+        "counts_instances": counts_instances,
+        "sample_columns": len(METRICS) + len(custom) + counts_instances + 1,
     }
 
 
@@ -146,8 +153,20 @@ def charts_of(detail: Detail) -> list[Chart]:
     # A check without a limit must not hide the limit of another one.
     drawn = {**by_metric, **gravest(check for check in about_levels if check.limit is not None)}
     shown = {metric: replace(check, outcome=by_metric[metric].outcome) for metric, check in drawn.items()}
-    charts = [draw(metric, samples, span_with_missed(detail), shown.get(metric), earlier=earlier) for metric in METRICS]
+    span = span_with_missed(detail)
+    charts = [draw(metric, samples, span, shown.get(metric), earlier=earlier) for metric in METRICS]
+    charts += [
+        draw(one.name, samples, span, shown.get(one.name), earlier=earlier, custom=one)
+        for one in custom_metrics(detail)
+    ]
     return [chart for chart in charts if chart.pre or chart.post or chart.outcome not in ("", "skipped")]
+
+
+def custom_metrics(detail: Detail) -> tuple[CustomMetric, ...]:
+    """Return the custom metrics of the policy that it was judged by, or will be."""
+    verdict = detail.verdict
+    policy = readable(verdict.standing.verdict.policy) if verdict is not None else policy_of(detail.deployment)
+    return policy.custom_metrics if policy is not None else ()
 
 
 def span_with_missed(detail: Detail) -> Span:

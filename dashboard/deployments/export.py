@@ -112,6 +112,8 @@ def sample_of(sample: MetricSample, origin: str) -> dict[str, Any]:
         "index": sample.sequence_index if sample.phase == Phase.POST else None,
         "collected_at": sample.collected_at,
         **{metric: getattr(sample, metric) for metric in METRICS},
+        "custom": sample.custom_metrics or {},
+        "instances": sample.instances,
     }
 
 

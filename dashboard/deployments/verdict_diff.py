@@ -58,5 +58,9 @@ def verdict_diff(verdict: DeploymentVerdict | None, result: Verdict) -> VerdictD
     recorded = Side(verdict.standing.verdict) if verdict is not None else None
     known = gravest(recorded.verdict.checks) if recorded is not None else {}
     now = gravest(result.checks)
-    rows = [MetricRow(metric, known.get(metric), now.get(metric)) for metric in METRICS if metric in {**known, **now}]
+    rows = [
+        MetricRow(metric, known.get(metric), now.get(metric))
+        for metric in dict.fromkeys((*METRICS, *known, *now))
+        if metric in {**known, **now}
+    ]
     return VerdictDiff(recorded, Side(result), rows)

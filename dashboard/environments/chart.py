@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from analysis.charts import RATIOS, UNITS, Tick, height, is_near, scale, y_labels
+from analysis.charts import UNITS, Tick, height, is_near, is_ratio, scale, unit_of, y_labels
 from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, merged, runs_of
+from projects.policy import CustomMetric
 
 WIDTH = 1000
 HEIGHT, TOP, BOTTOM = 140, 22.0, 134.0
@@ -93,18 +94,26 @@ class Timeline:
     limit: Limit | None
     total: Level | None
     latest: float | None
+    custom: CustomMetric | None = None
 
 
 def timeline(
-    metric: str, buckets: Sequence[Bucket], frame: Frame, *, interval_s: float, limit: float | None = None
+    metric: str,
+    buckets: Sequence[Bucket],
+    frame: Frame,
+    *,
+    interval_s: float,
+    limit: float | None = None,
+    custom: CustomMetric | None = None,
 ) -> Timeline:
     """Compute the chart of one metric. interval_s: expected distance of samples, to find gaps."""
+    ratio = is_ratio(metric, custom)
     known = [(bucket, level) for bucket in buckets if (level := bucket.levels[metric]) is not None]
     level_of = {bucket.start: level for bucket, level in known}
     levels = [level for _, level in known]
     highs = [level.high for level in levels]
     drawn = limit if is_near(limit, highs) else None
-    top, step = scale([*highs, *([] if drawn is None else [drawn])], ratio=metric in RATIOS)
+    top, step = scale([*highs, *([] if drawn is None else [drawn])], ratio=ratio)
 
     def y(value: float) -> str:
         return f"{height(value, top, (TOP, BOTTOM)):.1f}"
@@ -124,14 +133,15 @@ def timeline(
             areas.append(" ".join([*upper, *reversed(lower)]))
     return Timeline(
         metric=metric,
-        unit=UNITS[metric],
+        unit=unit_of(metric, custom),
         areas=tuple(areas),
         lines=tuple(lines),
         dots=tuple(dots),
-        y_ticks=tuple(Tick(y(value), label) for value, label in y_labels(top, step, metric)),
+        y_ticks=tuple(Tick(y(value), label) for value, label in y_labels(top, step, ratio=ratio)),
         limit=limit_of(limit, metric, None if drawn is None else y(drawn)),
         total=merged(buckets, buckets[0].start).levels[metric] if buckets else None,
         latest=levels[-1].mean if levels else None,
+        custom=custom,
     )
 
 
@@ -168,10 +178,17 @@ def zones(windows: Sequence[tuple[datetime, datetime, str]], frame: Frame) -> li
 
 
 def timelines(
-    buckets: Sequence[Bucket], frame: Frame, *, interval_s: float, limits: Mapping[str, float]
+    buckets: Sequence[Bucket],
+    frame: Frame,
+    *,
+    interval_s: float,
+    limits: Mapping[str, float],
+    custom: Sequence[CustomMetric] = (),
 ) -> list[Timeline]:
-    """Compute the charts of all five metrics."""
-    return [timeline(metric, buckets, frame, interval_s=interval_s, limit=limits.get(metric)) for metric in UNITS]
+    """Compute the charts of the metrics that were measured; of all where nothing was. custom: those of the policy."""
+    charts = [timeline(metric, buckets, frame, interval_s=interval_s, limit=limits.get(metric)) for metric in UNITS]
+    charts += [timeline(one.name, buckets, frame, interval_s=interval_s, custom=one) for one in custom]
+    return [chart for chart in charts if chart.total is not None] or charts
 
 
 # Least distance of marks in % of the width, so that they can be touched and distinguished.

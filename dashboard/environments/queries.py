@@ -1,8 +1,9 @@
 """Queries of an environment's page. They start from what the user may see, and their number is fixed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -43,16 +44,16 @@ LATENCY = "CASE WHEN requests_per_sec > 0 OR latency_p95 > 0 THEN latency_p95 EN
 KNOWN = [LATENCY if metric == "latency_p95" else metric for metric in METRICS]
 # A filter, because least() ignores NULL. The times select partitions; the phases allow to use the index of environment,
 # phase and time.
-BUCKETS = f"""
+BUCKETS = """
 SELECT date_bin(make_interval(secs => %(bucket_s)s), collected_at, %(origin)s) AS bucket,
     count(*), min(collected_at), max(collected_at),
-    {", ".join(f"min({m}), avg(least({m}, %(largest)s)) FILTER (WHERE {m} IS NOT NULL), max({m})" for m in KNOWN)}
-FROM metric_samples
+    {levels}
+FROM metric_samples {own}
 WHERE environment_id = %(environment)s AND phase = ANY(%(phases)s)
     AND collected_at >= %(since)s AND collected_at < %(until)s
-    AND "group" = '{Group.TREATMENT}' AND NOT ({SAYS_NOTHING})
+    AND "group" = '{group}' AND NOT ({nothing})
 GROUP BY bucket ORDER BY bucket
-"""  # noqa: S608  (names of our own columns)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,12 @@ class EnvironmentPage:
         return self.environment.project.effective_retention_days < self.range.days
 
     @property
+    def table(self) -> Iterator[tuple[Bucket, list[tuple[Timeline, Level | None]]]]:
+        """Yield each row with the level of each chart."""
+        for row in self.rows:
+            yield row, [(chart, row.levels[chart.metric]) for chart in self.charts]
+
+    @property
     def has_areas(self) -> bool:
         return any(chart.areas for chart in self.charts)
 
@@ -108,14 +115,18 @@ class EnvironmentPage:
 def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage:
     """Load the page. Four queries, one more while a deployment is in progress, and where samples are missing."""
     frame = Frame.before(timezone.localtime(), wanted.span)
-    buckets = buckets_of(environment, frame, wanted.bucket_s)
     policy = readable(environment.policy)
+    custom = policy.custom_metrics if policy is not None else ()
+    buckets = buckets_of(environment, frame, wanted.bucket_s, custom=[metric.name for metric in custom])
+    charts = timelines(
+        buckets, frame, interval_s=interval_of(environment, wanted), limits=limits_of(policy), custom=custom
+    )
     windows = ExcludedWindow.objects.filter(environment=environment, ends_at__gt=frame.since, starts_at__lt=frame.until)
     return EnvironmentPage(
         environment=environment,
         range=wanted,
         frame=frame,
-        charts=timelines(buckets, frame, interval_s=interval_of(environment, wanted), limits=limits_of(policy)),
+        charts=charts,
         x_ticks=x_ticks(frame),
         markers=markers_in(environment, frame),
         zones=zones(list(windows.order_by("starts_at").values_list("starts_at", "ends_at", "reason")), frame),
@@ -163,8 +174,11 @@ def interval_of(environment: Environment, wanted: Range) -> float:
     return float(max(every, wanted.bucket_s))
 
 
-def buckets_of(environment: Environment, frame: Frame, bucket_s: int) -> list[Bucket]:
-    """Return the samples of the frame in buckets of bucket_s seconds, oldest first, without empty ones."""
+def buckets_of(environment: Environment, frame: Frame, bucket_s: int, *, custom: Sequence[str] = ()) -> list[Bucket]:
+    """Return the samples of the frame in buckets of bucket_s seconds, oldest first, without empty ones.
+
+    custom: names of custom metrics, as a policy has them.
+    """
     wanted: dict[str, Any] = {
         "environment": environment.pk,
         "phases": [str(phase) for phase in Phase.values],
@@ -176,14 +190,28 @@ def buckets_of(environment: Environment, frame: Frame, bucket_s: int) -> list[Bu
         "largest": LARGEST,
     }
     with connection.cursor() as cursor:
-        cursor.execute(BUCKETS, wanted)
-        return [bucket_from(row) for row in cursor.fetchall()]
+        cursor.execute(statement(tuple(custom)), wanted)
+        return [bucket_from(row, (*METRICS, *custom)) for row in cursor.fetchall()]
 
 
-def bucket_from(row: tuple[Any, ...]) -> Bucket:
+@lru_cache(maxsize=64)
+def statement(custom: tuple[str, ...]) -> str:
+    """Return the query for buckets, with these custom metrics. Their names are identifiers: a policy has no others."""
+    own = ", ".join(f'"{name}" float8' for name in custom)
+    columns = (*KNOWN, *(f'own."{name}"' for name in custom))
+    means = (f"min({m}), avg(least({m}, %(largest)s)) FILTER (WHERE {m} IS NOT NULL), max({m})" for m in columns)
+    return BUCKETS.format(
+        levels=", ".join(means),
+        own=f"LEFT JOIN LATERAL jsonb_to_record(custom_metrics) AS own({own}) ON true" if own else "",
+        group=Group.TREATMENT,
+        nothing=SAYS_NOTHING,
+    )
+
+
+def bucket_from(row: tuple[Any, ...], metrics: Sequence[str]) -> Bucket:
     start, count, first, last, *values = row
     levels: dict[str, Level | None] = {}
-    for place, metric in enumerate(METRICS):
+    for place, metric in enumerate(metrics):
         low, mean, high = values[3 * place : 3 * place + 3]
         # Rounding and clipping must not move the mean outside the measured range.
         levels[metric] = None if low is None else Level(low, min(max(mean, low), high), high)

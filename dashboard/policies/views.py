@@ -96,8 +96,14 @@ def policy_to_toml(policy: Mapping[str, Any], environment: str) -> str:
 
     `policy_from_toml` reads it back. None is left out: TOML has no such value, and it means the default.
     """
-    given = {key: value for key, value in policy.items() if value is not None}
-    return tomlkit.dumps({ENVIRONMENTS: {environment: given}})
+    return tomlkit.dumps({ENVIRONMENTS: {environment: _given(policy)}})
+
+
+def _given(value: Any) -> Any:
+    """Return JSON values without None."""
+    if isinstance(value, Mapping):
+        return {key: _given(inner) for key, inner in value.items() if inner is not None}
+    return [_given(inner) for inner in value] if isinstance(value, list) else value
 
 
 def save(environment: Environment, form: PolicyForm, by: User) -> None:

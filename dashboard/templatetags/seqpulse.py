@@ -18,7 +18,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from accounts.models import Role
-from analysis.judge.types import UNREACHABLE, Check
+from analysis.judge.types import UNREACHABLE, Check, amount
 from common.holding import can_hold
 from dashboard import labels
 from dashboard.forms import FIELD
@@ -27,7 +27,8 @@ from dashboard.i18n import message as rendered
 from dashboard.overview.parts import CELL, HEIGHT, WIDTH, HistoryBar
 from deployments.models import Deployment
 from explain import units
-from projects.policy import Policy
+from metrics.models import MetricSample
+from projects.policy import CustomMetric, Policy
 
 register = template.Library()
 
@@ -222,9 +223,23 @@ def day_in_short(day: date, _language: str | None) -> str:
 
 
 @register.filter
-def level(value: float | None, metric: str) -> str:
-    """Write a metric's value with its unit; a dash for None."""
-    return "–" if value is None else quantity(value, metric)
+def level(value: float | None, of: Any) -> str:
+    """Write a metric's value with its unit; a dash for None. of: the metric, or what is about one: a chart, a check."""
+    if value is None:
+        return "–"
+    custom = getattr(of, "custom", None)
+    details = {"unit": custom.unit, "kind": custom.kind} if custom is not None else getattr(of, "details", {})
+    if "unit" in details and "kind" in details:
+        return rendered(amount(value, unit=details["unit"], kind=details["kind"]))
+    metric = getattr(of, "metric", of)
+    return quantity(value, metric if metric in labels.METRICS else "number")
+
+
+@register.filter
+def custom_level(sample: MetricSample, metric: CustomMetric) -> str:
+    """Write a sample's value of a custom metric; a dash where it has none."""
+    value = (sample.custom_metrics or {}).get(metric.name)
+    return "–" if value is None else rendered(amount(value, unit=metric.unit, kind=metric.kind))
 
 
 @register.filter
@@ -257,8 +272,8 @@ def sign(number: float, digits: int) -> str:
 
 
 def metric_label(metric: str) -> Any:
-    """Return the display name of a metric; unknown ones unchanged."""
-    return labels.METRICS.get(metric, metric)
+    """Return the display name of a metric; that of a custom one is its name as words."""
+    return labels.METRICS.get(metric) or metric.replace("_", " ")
 
 
 # Filters that look up the display name of a value, unknown ones unchanged, or a badge.

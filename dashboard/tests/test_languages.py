@@ -209,7 +209,7 @@ def test_dates_are_written_as_the_language_writes_them() -> None:
 
 
 def test_axes_are_labelled_in_the_language_of_the_page(french: None) -> None:
-    assert [label for _, label in y_labels(0.02, 0.005, "error_rate")] == ["0,0", "0,5", "1,0", "1,5", "2,0"]
+    assert [label for _, label in y_labels(0.02, 0.005, ratio=True)] == ["0,0", "0,5", "1,0", "1,5", "2,0"]
     chart = draw("latency_p95", [], Span(timezone.now(), None, samples=4, interval_s=1.5))
     assert chart.x_ticks[0].label == f"+1,5{NARROW}s"
     assert all("," not in tick.at for tick in (*chart.x_ticks, *chart.y_ticks))

@@ -41,6 +41,14 @@ DEEP: list[Any] = []
 for _ in range(50_000):
     DEEP = [DEEP]
 
+
+def custom(path: str, value: Any) -> tuple[Any, str]:
+    """A policy with a custom metric that has this value at the path."""
+    section, _dot, key = path.partition(".")
+    metric = {"name": "jobs", section: {key: value} if key else value}
+    return {"kind": "fixed", "custom_metrics": [metric]}, f"custom_metrics.0.{path}"
+
+
 WRONG: list[tuple[Any, str]] = [
     ([], "policy"),
     (None, "policy"),
@@ -91,6 +99,32 @@ WRONG: list[tuple[Any, str]] = [
     ({"kind": "fixed", "critical_metrics": ["errors"]}, "critical_metrics"),
     ({"kind": "fixed", "critical_metrics": [["errors"]]}, "critical_metrics"),
     ({"kind": "fixed", "min_quality": 2}, "min_quality"),
+    ({"custom_metrics": {"jobs": {}}}, "custom_metrics"),
+    ({"custom_metrics": None}, "custom_metrics"),
+    ({"custom_metrics": [{"name": f"jobs_{n}"} for n in range(31)]}, "custom_metrics"),
+    ({"custom_metrics": [{"name": "jobs"}, {"name": "jobs"}]}, "custom_metrics"),
+    ({"custom_metrics": [{"name": "jobs"}, {"unit": "/min"}]}, "custom_metrics.1.name"),
+    *(custom("name", name) for name in ("", "Jobs", "1st", "a-b", "error_rate", 5, "j" * 64, "jobs\n", HALF)),
+    *(custom("unit", unit) for unit in ("u" * 21, "a\tb", 5, None)),
+    *(custom("kind", kind) for kind in ("counter", ["gauge"], HALF)),
+    custom("direction", "up"),
+    custom("critical", "yes"),
+    custom("smallest", -1),
+    custom("warning", {}),
+    custom("warning", 5),
+    custom("rollback", {"relative": None}),
+    *(custom("warning.absolute", number) for number in (0, -1, True, "5", float("nan"), HUGE)),
+    *(custom("rollback.relative", number) for number in (0, float("inf"))),
+    custom("warning.relativ", 1),
+    custom("limit", 1),
+    (
+        {"custom_metrics": [{"name": "jobs", "direction": "down_is_bad", "warning": {"relative": 1.5}}]},
+        "custom_metrics.0",
+    ),
+    (
+        {"custom_metrics": [{"name": "jobs", "warning": {"absolute": 5}, "rollback": {"absolute": 4}}]},
+        "custom_metrics.0",
+    ),
 ]
 
 
@@ -123,6 +157,26 @@ def test_a_policy_survives_being_stored(data: dict[str, Any]) -> None:
 )
 def test_missing_keys_mean_the_default_and_metrics_have_one_order(data: dict[str, Any], policy: Any) -> None:
     assert policy_from_dict(data) == policy
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "warning", "rollback"),
+    [
+        ({}, "up_is_bad", {"relative": 0.3}, {"relative": 1.0}),
+        ({"kind": "rate"}, "down_is_bad", {"relative": 0.3}, {"relative": 0.8}),
+        ({"kind": "ratio"}, "up_is_bad", {"absolute": 0.02}, {"absolute": 0.1}),
+        ({"kind": "count", "warning": {"absolute": 50}}, "up_is_bad", {"absolute": 50}, {"absolute": 150}),
+        ({"direction": "down_is_bad"}, "down_is_bad", {"relative": 0.3}, {"relative": pytest.approx(1 - 0.7 / 3)}),
+        ({"kind": "rate", "warning": {"relative": 1}}, "down_is_bad", {"relative": 1}, {"relative": 1}),
+    ],
+)
+def test_a_custom_metric_has_sensible_margins(metric: Any, direction: str, warning: Any, rollback: Any) -> None:
+    [read] = policy_from_dict({"custom_metrics": [{"name": "jobs_done", **metric}]}).custom_metrics
+    assert (read.direction, read.label, read.critical) == (direction, "jobs done", False)
+    assert read.warning.model_dump(exclude_none=True) == warning
+    assert read.rollback.model_dump(exclude_none=True) == rollback
+    stored = policy_from_dict({"custom_metrics": [{"name": "jobs_done", **metric}]}).as_dict()
+    assert policy_from_dict(json.loads(json.dumps(stored))).as_dict() == stored
 
 
 @pytest.mark.parametrize(("data", "field"), WRONG)
@@ -177,5 +231,9 @@ def is_json(data: Any) -> bool:
 def test_the_schema_refuses_what_the_model_refuses() -> None:
     schema = Draft202012Validator(policy_schema())
     taken = [field for data, field in WRONG if is_json(data) and schema.is_valid(data)]
-    # A schema does not know that a list has every metric, or that a number is beyond floats.
-    assert taken == ["left_out", "latency_p95.limit"]
+    # A schema does not know that a list has every metric, that a number is beyond floats, that names are unique, which
+    # characters can be printed, that one of two margins is needed, or which of two is larger.
+    assert taken == [
+        *("left_out", "latency_p95.limit", "custom_metrics", "custom_metrics.0.name", "custom_metrics.0.unit"),
+        *("custom_metrics.0.warning", "custom_metrics.0.rollback", "custom_metrics.0", "custom_metrics.0"),
+    ]

@@ -10,6 +10,7 @@ from analysis.judge.adaptive.absolute import hard_limit, judge_first, limited_me
 from analysis.judge.adaptive.combination import Combined, combine, score
 from analysis.judge.adaptive.confidence import confidence
 from analysis.judge.adaptive.cpu import judge_cpu
+from analysis.judge.adaptive.custom import judge_custom
 from analysis.judge.adaptive.early import is_clear, lasting, looks
 from analysis.judge.adaptive.errors import judge_errors
 from analysis.judge.adaptive.evidence import Evidence, Finding, not_known, prepare
@@ -130,6 +131,7 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
         findings += [f for f in judge_first(evidence) if f.check.metric in judged and f.check.metric not in unknown]
         findings += [Finding(check) for check in unknown.values()]
     findings = explained_by_scaling(evidence, findings)
+    findings += [judge_custom(evidence, metric) for metric in policy.custom_metrics if evidence.post]
     if (improved := judge_too_good(evidence)) is not None and improved.check.metric in judged:
         findings.append(improved)
     regressed = any(finding.check.failed for finding in findings)

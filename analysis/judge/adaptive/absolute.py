@@ -32,7 +32,7 @@ def hard_limit(evidence: Evidence, metric: str, limit: float) -> Finding:
     share = over / len(values)
     tolerance = evidence.policy.tolerance(metric)
     failed = share > tolerance + _EPSILON and (over >= 2 or len(values) <= 2)
-    critical = failed and metric in evidence.policy.critical_metrics
+    critical = failed and evidence.policy.may_roll_back(metric)
     strength = (1.0 + share) if failed else min(0.95, 0.95 * share / (tolerance + 0.2))
     check = Check(
         metric=metric,

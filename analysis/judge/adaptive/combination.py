@@ -31,9 +31,9 @@ class Combined:
     suspicious: bool = False
 
 
-def _capped(finding: Finding, policy: AdaptivePolicy) -> Finding:
+def capped(finding: Finding, policy: AdaptivePolicy) -> Finding:
     """Limit a metric that is not critical to a warning; an endpoint that is down is not a metric."""
-    if finding.check.metric in policy.critical_metrics or finding.check.rule == UNREACHABLE:
+    if policy.may_roll_back(finding.check.metric) or finding.check.rule == UNREACHABLE:
         return finding
     check = finding.check
     if check.outcome == "critical":
@@ -87,12 +87,12 @@ def _together(checks: Sequence[Check], metrics: tuple[str, ...], pair: float) ->
 
 def combine(findings: Sequence[Finding], policy: AdaptivePolicy, knobs: Knobs) -> Combined:
     """Combine: a critical finding or two user-facing regressions give a rollback, any other finding a warning."""
-    capped = [_capped(finding, policy) for finding in findings]
-    strength = max((finding.strength for finding in capped), default=0.0)
-    critical = max((finding.critical for finding in capped), default=0.0)
-    checks = [_with_line(finding) for finding in capped]
+    counted = [capped(finding, policy) for finding in findings]
+    strength = max((finding.strength for finding in counted), default=0.0)
+    critical = max((finding.critical for finding in counted), default=0.0)
+    checks = [_with_line(finding) for finding in counted]
     if knobs.together:
-        pair, metrics = _pair(capped, policy)
+        pair, metrics = _pair(counted, policy)
         if pair >= 1.0:
             checks = [_counted(check, metrics) for check in checks]
             checks.append(_together(checks, metrics, pair))
@@ -102,7 +102,7 @@ def combine(findings: Sequence[Finding], policy: AdaptivePolicy, knobs: Knobs) -
         verdict = ROLLBACK
     elif strength >= 1.0:
         verdict = WARNING
-    suspicious = any(finding.suspicion >= 1.0 for finding in capped)
+    suspicious = any(finding.suspicion >= 1.0 for finding in counted)
     return Combined(verdict, max(strength, critical), critical, tuple(checks), suspicious)
 
 

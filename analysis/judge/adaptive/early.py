@@ -75,7 +75,9 @@ def _passing(check: Check, body: Sequence[Sample]) -> bool:
     values = values_of(body, check.metric)
     if not values or check.baseline is None or check.metric == "requests_per_sec":
         return False
-    return values[-1] - check.baseline < STILL_THERE * (max(values) - check.baseline)
+    sign = -1.0 if check.details.get("moves") == "down" else 1.0
+    moved = [sign * (value - check.baseline) for value in values]
+    return moved[-1] < STILL_THERE * max(moved)
 
 
 def _look(collections: Sequence[Sample | Miss], planned: int, policy: AdaptivePolicy, window: Window) -> Look:

@@ -7,7 +7,7 @@ analysis/texts/hints.py.
 from collections.abc import Sequence
 
 from analysis.judge.hints.base import Findings, agreeing
-from analysis.judge.hints.rules import REPLACES, RULES, critical_finding
+from analysis.judge.hints.rules import REPLACES, RULES, critical_finding, custom_metrics
 from analysis.judge.types import ROLLBACK, SEVERITIES, Hint, Sample, Verdict, Window
 
 
@@ -23,6 +23,7 @@ def hints(verdict: Verdict, pre: Sequence[Sample], post: Sequence[Sample], windo
         hint = rule(findings)
         if hint is not None and not any(_explains(earlier, hint) for earlier in found):
             found.append(agreeing(verdict, hint))
+    found += [agreeing(verdict, hint) for hint in custom_metrics(findings)]
     if verdict.verdict == ROLLBACK and not any(hint.severity == "critical" for hint in found):
         found.append(agreeing(verdict, critical_finding(findings)))
     return sorted(found, key=lambda hint: -SEVERITIES.index(hint.severity))

@@ -21,6 +21,7 @@ from analysis.judge.types import (
     Severity,
     Verdict,
     Window,
+    named,
     samples_over,
     values_of,
 )
@@ -172,7 +173,7 @@ def _params(findings: Findings, checks: Sequence[Check], limit: float | None) ->
         "samples_over": samples_over(lead.details.get("over", round((lead.share or 0.0) * count)), count),
         "traffic_before": _traffic(findings, "baseline", findings.pre),
         "traffic_now": _traffic(findings, "observed", findings.post),
-        "metrics": [Fact(f"metric.{check.metric}") for check in checks],
+        "metrics": [named(check.metric) for check in checks],
     }
     if len(checks) == 1:
         return params

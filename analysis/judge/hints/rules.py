@@ -7,7 +7,7 @@ from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, w
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.reasons import reasons
 from analysis.judge.statements import UNHEALTHY_AS_BEFORE
-from analysis.judge.types import METRICS, NOT_SET_UP, ROLLBACK, TOO_GOOD, Check, Hint, Miss, values_of
+from analysis.judge.types import CUSTOM, METRICS, NOT_SET_UP, ROLLBACK, TOO_GOOD, Check, Hint, Miss, values_of
 from explain.facts import Fact
 
 # Of a persistent breach and of a gain: enough samples, nearly all of them beyond the threshold. No limit of a metric.
@@ -271,6 +271,20 @@ def _above_limit(findings: Findings, check: Check) -> bool:
         return True
     values = values_of(findings.post, "memory_usage")
     return sum(value > limit for value in values) > (check.tolerance or 0.0) * len(values)
+
+
+# --- custom metrics -------------------------------------------------------------------------------------------------
+
+
+def custom_metrics(findings: Findings) -> list[Hint]:
+    """Report each custom metric that moved in its bad direction."""
+    checks = (check for check in findings.verdict.checks if check.rule == CUSTOM and check.failed)
+    return [_custom_metric(findings, check) for check in checks]
+
+
+def _custom_metric(findings: Findings, check: Check) -> Hint:
+    variant = "fell" if check.details.get("moves") == "down" else "rose"
+    return from_checks(findings, f"custom_metric.{variant}", (check,), params=check.params)
 
 
 # --- the data -------------------------------------------------------------------------------------------------------
