@@ -20,6 +20,8 @@ from common.moments import MomentField
 from common.validation import localized
 from dashboard.labels import METRICS as METRIC_NAMES
 from dashboard.labels import POLICY_KINDS, SENSITIVITIES
+from dashboard.policies.custom_metrics import KEY as CUSTOM_METRICS
+from dashboard.policies.custom_metrics import CustomMetricsField, rows_for, written
 from dashboard.templatetags.seqpulse import zone
 from projects.policy import (
     DEFAULT_KIND,
@@ -111,6 +113,7 @@ class PolicyForm(forms.Form):
         max_value=MAX_WARMUP,
         widget=forms.TextInput({"inputmode": "numeric", "autocomplete": "off", "placeholder": _("automatic")}),
     )
+    custom_metrics = CustomMetricsField()
     shadow = forms.BooleanField(label=_("Shadow mode: record verdicts, never gate a pipeline"), required=False)
     baseline_interval_s = forms.IntegerField(
         label=_("Seconds between two baseline samples"),
@@ -129,6 +132,7 @@ class PolicyForm(forms.Form):
         super().__init__(data)
         self.policy: dict[str, Any] = {}
         self.fields.update(_fields())
+        self.fields[CUSTOM_METRICS].widget.attrs["rows"] = rows_for(stored.get(CUSTOM_METRICS, ()))
         self.initial = {**_initial(stored, self.fields), "baseline_interval_s": baseline_interval_s, "seen": version}
 
     def clean(self) -> dict[str, Any]:
@@ -139,11 +143,14 @@ class PolicyForm(forms.Form):
         if not kind:
             return data
         policy = _policy(kind, data)
+        if data.get(CUSTOM_METRICS):
+            policy[CUSTOM_METRICS] = data[CUSTOM_METRICS]
         try:
             policy_from_dict(policy)
         except InvalidPolicy as invalid:
             for path, fact in invalid.errors.items():
-                self.add_error(self._field_at(kind, path), localized(fact))
+                inside = path.startswith(f"{CUSTOM_METRICS}.")
+                self.add_error(self._field_at(kind, path), f"{path}: {localized(fact)}" if inside else localized(fact))
         self.policy = {} if self.errors else policy
         return data
 
@@ -174,6 +181,8 @@ class PolicyForm(forms.Form):
 
     def _field_at(self, kind: str, path: str) -> str | None:
         """Return the field of a path in the policy (the first one, if the path is a list of metrics), else None."""
+        if path.startswith(CUSTOM_METRICS):
+            return CUSTOM_METRICS
         name = f"{FIXED}{path}" if kind == "fixed" else path
         return next((field for field in self.fields if field == name or field.startswith(f"{name}.")), None)
 
@@ -195,7 +204,7 @@ def _fields() -> Iterator[tuple[str, forms.Field]]:
 def _place(name: str) -> tuple[str, str, str]:
     """Return the kind of policy of a field ("" for both), and its path: a key, and the key inside."""
     section, _dot, key = name.removeprefix(FIXED).partition(".")
-    if name in ("kind", "baseline_interval_s", "seen"):
+    if name in ("kind", "baseline_interval_s", "seen", CUSTOM_METRICS):
         return "", section, key
     return "fixed" if name.startswith(FIXED) else "adaptive", section, key
 
@@ -207,6 +216,8 @@ def _value(policy: Mapping[str, Any], section: str, key: str) -> Any:
 def _initial(stored: Mapping[str, Any], fields: Mapping[str, forms.Field]) -> dict[str, Any]:
     """Return the initial values: of the policy, and the defaults of the other kind."""
     shown: dict[str, Any] = {"kind": stored.get("kind", DEFAULT_KIND), "sensitivity": "normal"}
+    if CUSTOM_METRICS in stored:
+        shown[CUSTOM_METRICS] = written(stored[CUSTOM_METRICS])
     for name, field in fields.items():
         kind, section, key = _place(name)
         own = stored if kind == shown["kind"] else {}

@@ -27,6 +27,7 @@ from projects.baselines import exclude_window, include_window, set_baseline_inte
 from projects.models import Environment, PolicySource
 from projects.policies import ENVIRONMENTS
 from projects.policy import policy_from_dict
+from projects.profiles import PROFILES
 from projects.services import PolicyChanged, set_policy
 
 SAVE, REPLAY = "save", "replay"
@@ -37,7 +38,7 @@ def policy(request: HttpRequest, environment: Environment, actions: Actions) -> 
     """Show, save or replay the policy of an environment."""
     page = policy_page(environment, actions)
     if request.method != "POST":
-        return show(request, page, form_of(page))
+        return show(request, page, form_of(page, profile=PROFILES.get(request.GET.get("profile", ""))))
     do = request.POST.get("do")
     if do not in (SAVE, REPLAY):
         raise BadRequest("do: save or replay")
@@ -78,9 +79,12 @@ def include(request: HttpRequest, environment: Environment, actions: Actions, wi
     return redirect("dashboard:policy", environment_id=environment.pk)
 
 
-def form_of(page: PolicyPage, data: Any = None) -> PolicyForm:
+def form_of(page: PolicyPage, data: Any = None, *, profile: Mapping[str, Any] | None = None) -> PolicyForm:
+    """Return the form of the policy in force, or of a profile to begin with, which nothing saves yet."""
     interval_s = page.environment.baseline_interval_s
-    form = PolicyForm(policy_in_force(page.environment), data, baseline_interval_s=interval_s, version=page.current)
+    form = PolicyForm(
+        profile or policy_in_force(page.environment), data, baseline_interval_s=interval_s, version=page.current
+    )
     if Action.REPLAY not in page.actions:
         form.lock()
     return form
@@ -125,6 +129,7 @@ def show(request: HttpRequest, page: PolicyPage, form: PolicyForm, **given: Any)
         "project": environment.project,
         "form": form,
         "window_form": ExcludedWindowForm(),
+        "profiles": PROFILES if Action.CHANGE_POLICY in page.actions else (),
         "unreadable": readable(environment.policy) is None,
         "toml": policy_to_toml(shown or {"kind": "adaptive"}, environment.name),
     }

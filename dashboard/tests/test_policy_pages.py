@@ -41,8 +41,22 @@ from tests.factories import make_deployment, make_environment, make_sample, make
 OWNED = pytest.mark.environment(role=Role.OWNER, metrics_endpoint="https://shop.example.com/ds-metrics")
 pytestmark = [pytest.mark.django_db, OWNED]
 
+CUSTOM: list[dict[str, Any]] = [
+    {
+        "name": "checkouts_per_minute",
+        "unit": '"€"/min',
+        "kind": "rate",
+        "direction": "either",
+        "critical": True,
+        "warning": {"relative": 0.3, "absolute": 2},
+        "rollback": {"relative": 0.85},
+        "smallest": 5,
+    },
+    {"name": "backlog"},
+]
 EVERYTHING: dict[str, Any] = {
     "kind": "adaptive",
+    "custom_metrics": CUSTOM,
     "sensitivity": "high",
     "limits": {"requests_per_sec": 5, "latency_p95": 800, "error_rate": 0.012, "cpu_usage": 0.07, "memory_usage": 0.9},
     "tolerances": {"latency_p95": 0.25, "error_rate": 0},
@@ -53,6 +67,7 @@ EVERYTHING: dict[str, Any] = {
 }
 FIXED: dict[str, Any] = {
     "kind": "fixed",
+    "custom_metrics": CUSTOM,
     "latency_p95": {"limit": 450.5, "tolerance": 0.1},
     "error_rate": {"limit": 0.021},
     "requests_per_sec": {"drop": 0.3, "tolerance": 0.29, "min_pre_mean": 1.5},
@@ -103,7 +118,7 @@ def test_every_field_of_both_policies_is_on_the_form(browser_of, environment):
     fixed = FixedPolicy().as_dict()
     for start, policy in (("", adaptive), ("fixed.", fixed)):
         for name in policy:
-            path = name if name == "kind" else f"{start}{name}"
+            path = name if name in ("kind", "custom_metrics") else f"{start}{name}"
             assert path in names or any(known.startswith(f"{path}.") for known in names), path
 
 
@@ -118,6 +133,11 @@ def test_every_field_of_both_policies_is_on_the_form(browser_of, environment):
         ({"baseline_interval_s": "-5"}, "baseline_interval_s"),
         ({"kind": "fixed", "fixed__latency_p95__limit": "0"}, "fixed.latency_p95.limit"),
         ({"kind": "fixed", "fixed__requests_per_sec__drop": "0"}, "fixed.requests_per_sec.drop"),
+        ({"custom_metrics": "[[custom_metrics]]\nname = 'Jobs'"}, "custom_metrics"),
+        ({"kind": "fixed", "custom_metrics": "[[custom_metrics]]\nname = 'jobs'\nlimit = 5"}, "custom_metrics"),
+        *(({"custom_metrics": text}, "custom_metrics") for text in ("nonsense", "jobs = 5", "custom_metrics = 5")),
+        ({"custom_metrics": "a = " + "[" * 5000}, "custom_metrics"),
+        ({"custom_metrics": "custom_metrics = [{name = 1979-05-27}]"}, "custom_metrics"),
     ],
 )
 def test_a_wrong_value_is_named_at_its_field_and_nothing_is_saved(browser_of, environment, fields, place):
@@ -127,6 +147,20 @@ def test_a_wrong_value_is_named_at_its_field_and_nothing_is_saved(browser_of, en
     # It is read out with the field.
     assert elements(answer, f'[id="{field.get("aria-describedby")}"] .field-error')
     assert not PolicyVersion.objects.exists()
+
+
+def test_a_wrong_custom_metric_is_named_by_its_place(browser_of, environment):
+    text = "[[custom_metrics]]\nname = 'jobs'\n[[custom_metrics]]\nname = 'backlog'\ndirection = 'down'"
+    shows(send(browser_of, environment, custom_metrics=text), "custom_metrics.1.direction")
+
+
+def test_a_profile_fills_the_form_and_saves_nothing(browser_of, environment):
+    [link] = elements(browser_of.get(page_of(environment)), 'a[href="?profile=worker"]')
+    page = browser_of.get(f"{page_of(environment)}{link.get('href')}")
+    assert elements(page, 'input[name="left_out.latency_p95"][checked]')
+    assert "jobs_per_minute" in elements(page, '[name="custom_metrics"]')[0].text
+    assert not PolicyVersion.objects.exists()
+    assert "jobs_per_minute" not in words(browser_of.get(f"{page_of(environment)}?profile=nonsense"))
 
 
 def test_leaving_out_every_metric_is_refused_in_words(browser_of, environment):

@@ -12,8 +12,10 @@ from django.db import transaction
 from accounts.models import User
 from explain.rendering import render
 from projects.guarding import refused_endpoint
+from projects.models import PolicySource
 from projects.plans import PLANS
-from projects.services import DEFAULT_TEAM, NewProject, create_project, set_units
+from projects.profiles import PROFILES
+from projects.services import DEFAULT_TEAM, NewProject, create_project, set_policy, set_units
 from projects.units import METRICS_WITH_UNITS, OUR_UNITS, other_unit
 
 
@@ -25,6 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--env", default="prod", help="name of the environment (default: prod)")
         parser.add_argument("--endpoint", default="", help="URL of its metrics endpoint")
         parser.add_argument("--plan", choices=list(PLANS), help="longest window, retention and baseline interval")
+        parser.add_argument("--profile", choices=list(PROFILES), help="policy to begin with, for a kind of service")
         parser.add_argument("--hmac", action="store_true", help="sign the requests to the metrics endpoint")
         for metric in METRICS_WITH_UNITS:
             ours = OUR_UNITS.of(metric)
@@ -55,6 +58,8 @@ class Command(BaseCommand):
                     team=options["team"],
                     owner=owner,
                 )
+                if options["profile"]:
+                    set_policy(made.environment, dict(PROFILES[options["profile"]]), source=PolicySource.ADMIN)
                 set_units(made.environment, **{metric: options[f"{metric}_unit"] for metric in METRICS_WITH_UNITS})
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
