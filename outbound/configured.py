@@ -12,9 +12,6 @@ MOST_VALUE_CHARACTERS = 8 * 1024
 MOST_TOTAL_CHARACTERS = 16 * 1024
 MOST_CREDENTIAL_CHARACTERS = 1024
 
-# Each connection has its own (RFC 9110, 7.6.1): what stands there is not for the receiver of the request.
-_HOP_BY_HOP = frozenset({"keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "trailer"})
-
 
 class HeaderError(ExplainedError, ValueError):
     """A header or a credential that no request can have. Neither the fact nor `str()` contains a value."""
@@ -39,7 +36,7 @@ def check_headers(headers: Mapping[str, str], *, field: str = "headers") -> dict
         at = f"{field}.{name}"[:100]
         if not NAME.fullmatch(name) or len(name) > 100:
             raise HeaderError("header_name", field, where=field, name=repr(name[:100]))
-        if name.lower() in OURS | _HOP_BY_HOP:
+        if name.lower() in OURS:
             raise HeaderError("header_reserved", at, where=field, name=name)
         if name.lower() in seen:
             raise HeaderError("header_twice", at, where=field, name=name)

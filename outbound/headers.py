@@ -9,7 +9,12 @@ NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VALUE = re.compile(r"[\t\x20-\x7e]*")
 # Headers set by the client only; a caller that sets them could split requests.
 OURS = frozenset(
-    {"host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"}
+    {
+        *("host", "content-length", "transfer-encoding", "expect", "accept-encoding"),
+        # Each connection has its own (RFC 9110, 7.6.1): they are not for the receiver of the request.
+        *("connection", "keep-alive", "te", "trailer", "upgrade"),
+        *("proxy-connection", "proxy-authenticate", "proxy-authorization"),
+    }
 )
 ACCEPT_ENCODING = {False: "identity", True: "gzip, deflate"}  # whether the body may be compressed
 _DEFAULTS = {"User-Agent": "SeqPulse", "Accept": "application/json, */*;q=0.5"}

@@ -91,6 +91,7 @@ def test_a_request_whose_end_is_not_reported_ends_nevertheless(monkeypatch: pyte
         {"Host": "a"},
         {"Content-Length": "5"},
         {"transfer-encoding": "chunked"},
+        {"Proxy-Authorization": "Basic x"},
         {"@file": "x"},
     ],
 )
