@@ -210,7 +210,7 @@ class Hint(models.Model):
     )
     position = models.PositiveSmallIntegerField(_("position"), default=0)
     code = models.CharField(_("code"), max_length=60)
-    metric = models.CharField(_("metric"), max_length=30, blank=True)
+    metric = models.CharField(_("metric"), max_length=63, blank=True)
     severity = models.CharField(_("severity"), max_length=10, choices=Severity)
     confidence = models.FloatField(_("confidence"))
     observed = models.FloatField(_("observed"), null=True, blank=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,12 @@ class InvalidPayload(ExplainedError, ValueError):
 
 METRICS = tuple(BOUNDS)
 
+# Names of custom metrics, as a policy may have them (projects/policy.py), and how many an answer may have.
+CUSTOM_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+MOST_CUSTOM = 100
+LARGEST_CUSTOM = 1e15
+MOST_INSTANCES = 1_000_000
+
 
 @dataclass(slots=True)  # not frozen: that makes it four times as slow, thousands of times a second
 class Metrics:
@@ -68,21 +75,28 @@ def parse_metrics(body: bytes, units: Units = OUR_UNITS) -> Metrics:
 
     Raises: InvalidPayload that names the field, its value and what is allowed.
     """
-    metrics = metrics_object(body)
+    document = document_of(body)
+    custom, instances = custom_of(document), instances_of(document)
+    metrics = document.get("metrics", {})
     values = [accepted(metrics.get(name), rule) for name, rule in _rules(units).items()]
     if None not in values:
-        return Metrics(*values)  # type: ignore[arg-type]
+        requests, latency, errors, cpu, memory = values
+        return Metrics(requests, latency, errors, cpu, memory, custom, instances)
+    if custom:
+        # A service that has metrics of its own may have no use for some of the five: a worker has no requests.
+        known = {name: checked(metrics, name, units) for name in BOUNDS if metrics.get(name) is not None}
+        return Metrics(**known, custom=custom, instances=instances)
     for name in BOUNDS:
         # It is no JSON at all, which comes before what may be wrong with other values.
         if isinstance(metrics.get(name), Constant):
             checked(metrics, name, units)
-    requests = checked(metrics, "requests_per_sec", units)
     return Metrics(
-        requests,
+        checked(metrics, "requests_per_sec", units),
         None if _untimed(metrics, units) else checked(metrics, "latency_p95", units),
         checked(metrics, "error_rate", units),
         checked(metrics, "cpu_usage", units),
         checked(metrics, "memory_usage", units),
+        instances=instances,
     )
 
 
@@ -101,8 +115,8 @@ def metrics_of(values: Mapping[str, float | None], *, instances: int | None = No
     return found
 
 
-def metrics_object(body: bytes) -> dict[str, Any]:
-    """Return the object that holds the metrics. Raises InvalidPayload."""
+def document_of(body: bytes) -> dict[str, Any]:
+    """Return the object with the metrics, or with custom ones only. Raises InvalidPayload."""
     try:
         document = read_json(body)
     except InvalidJSON as error:
@@ -110,20 +124,57 @@ def metrics_object(body: bytes) -> dict[str, Any]:
         if document is None:
             known = format_of(body)
             raise InvalidPayload("not_json", problem=Fact(f"answer_is.{known}") if known else error.fact) from None
-    if not isinstance(document, dict) or not isinstance(document.get("metrics"), dict):
+    if not isinstance(document, dict) or not isinstance(document.get("metrics", {}), dict):
         raise InvalidPayload("no_metrics", field="metrics")
-    found: dict[str, Any] = document["metrics"]
+    if "metrics" not in document and not document.get("custom"):
+        raise InvalidPayload("no_metrics", field="metrics")
+    return document
+
+
+def metrics_object(body: bytes) -> dict[str, Any]:
+    """Return the object that holds the metrics; empty where there are only custom ones. Raises InvalidPayload."""
+    found: dict[str, Any] = document_of(body).get("metrics", {})
     return found
 
 
+def custom_of(document: Mapping[str, Any]) -> dict[str, float]:
+    """Return the custom metrics of an answer by name. Raises InvalidPayload that names what is wrong."""
+    if document.get("custom") is None:
+        return {}
+    custom = document["custom"]
+    if not isinstance(custom, dict):
+        raise InvalidPayload("custom_no_object", field="custom", value=short(custom))
+    if len(custom) > MOST_CUSTOM:
+        raise InvalidPayload("custom_too_many", field="custom", n=len(custom), most=MOST_CUSTOM)
+    for name, value in custom.items():
+        if CUSTOM_NAME.fullmatch(name) is None or name in BOUNDS:
+            raise InvalidPayload("custom_misnamed", field="custom", name=short(name))
+        if type(value) not in NUMBERS or not -LARGEST_CUSTOM <= value <= LARGEST_CUSTOM:
+            raise InvalidPayload("custom_no_number", field=f"custom.{name}", name=name, value=short(value))
+    return {name: float(value) for name, value in custom.items()}
+
+
+def instances_of(document: Mapping[str, Any]) -> int | None:
+    """Return how many instances an answer covers, None where it does not say. Raises InvalidPayload."""
+    instances = document.get("instances")
+    if instances is None:
+        return None
+    if type(instances) is not int or not 1 <= instances <= MOST_INSTANCES:
+        raise InvalidPayload("instances_no_number", field="instances", value=short(instances), most=MOST_INSTANCES)
+    return instances
+
+
 def _with_constants(body: bytes) -> Any:
-    """Return a document that is no JSON because one of the five metrics is NaN or infinite, to name it; else None."""
+    """Return a document that is no JSON because one of its metrics is NaN or infinite, to name it; else None."""
     try:
         document = read_json(body, constants=True)
     except InvalidJSON:
         return None
-    metrics = document.get("metrics") if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        return None
+    metrics, custom = document.get("metrics"), document.get("custom")
     named = isinstance(metrics, dict) and any(isinstance(metrics.get(name), Constant) for name in BOUNDS)
+    named |= isinstance(custom, dict) and any(isinstance(value, Constant) for value in custom.values())
     return document if named else None
 
 
@@ -250,12 +301,19 @@ LEAST_MEMORY = 0.01
 
 
 def read_metrics(body: bytes, units: Units = OUR_UNITS) -> list[Reading]:
-    """Return each of the five metrics separately.
+    """Return each of the five metrics separately, and the custom ones.
 
     Raises: InvalidPayload if the body contains none.
     """
-    metrics = metrics_object(body)
-    return [reading(metrics, name, units) for name in BOUNDS]
+    document = document_of(body)
+    custom, metrics = custom_of(document), document.get("metrics", {})
+    instances_of(document)
+    # With metrics of its own a service may leave out some of the five.
+    names = [name for name in BOUNDS if metrics.get(name) is not None] if custom else BOUNDS
+    return [
+        *(reading(metrics, name, units) for name in names),
+        *(Reading(name, value) for name, value in custom.items()),
+    ]
 
 
 def reading(metrics: Mapping[str, Any], name: str, units: Units) -> Reading:

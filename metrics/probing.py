@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from explain.facts import Fact
 from metrics.answers import may_be_shown
 from metrics.collecting import endpoint_of
-from metrics.payload import InvalidPayload, Reading, read_metrics
+from metrics.payload import METRICS, InvalidPayload, Reading, read_metrics
 from metrics.sources.http_endpoint import (
     MAX_BODY_BYTES,
     TIMEOUT_S,
@@ -31,6 +31,7 @@ from outbound.addresses import AllowList
 from outbound.session import call
 from outbound.transfer import OutboundError, Response
 from projects.models import Environment
+from projects.policy import InvalidPolicy, policy_from_dict
 from scheduler.queue import database_now
 from scheduler.registry import JobError
 from security.redaction import redact_foreign_text
@@ -50,6 +51,7 @@ class Probe:
     if none was, or the request was not signed. unsigned: whether requests without a signature are answered too; None if
     not tested. readings: its metrics, as far as present. excerpt: the beginning of an answer without metrics. withheld:
     whether the excerpt is hidden because the address is not public: tests must not reveal services inside a network.
+    unjudged: names of custom metrics that the policy does not have.
     """
 
     url: str
@@ -61,6 +63,7 @@ class Probe:
     secret: str = ""
     unsigned: bool | None = None
     readings: list[Reading] = field(default_factory=list)
+    unjudged: tuple[str, ...] = ()
     excerpt: str = ""
     withheld: bool = False
 
@@ -77,10 +80,21 @@ def probe(environment: Environment, url: str) -> Probe:
         return start + timedelta(seconds=monotonic() - begun)
 
     try:
-        return _probe(endpoint_of(environment, url), now)
+        found = _probe(endpoint_of(environment, url), now)
+        return replace(found, unjudged=_unjudged(environment, found.readings))
     except ImproperlyConfigured:
         # Its secret, or the previous one, was encrypted with a key that is missing.
         return Probe(url, signed=True, code="unreadable_secret", problem=Fact("unreadable_secret"))
+
+
+def _unjudged(environment: Environment, readings: list[Reading]) -> tuple[str, ...]:
+    """Return the custom metrics that the environment's policy does not name."""
+    custom = [reading.name for reading in readings if reading.name not in METRICS]
+    try:
+        named_by_policy = {metric.name for metric in policy_from_dict(environment.policy).custom_metrics}
+    except InvalidPolicy:
+        return ()
+    return tuple(name for name in custom if name not in named_by_policy)
 
 
 def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:

@@ -118,6 +118,14 @@ PAYLOAD = {
         "this is an HTML page, probably a login page. Let the path answer without a login; signed requests protect it"
     ),
     "no_metrics": _('the answer has no object "metrics" with the five metrics'),
+    "custom_no_object": _("custom is {value}, it has to be an object of numbers by name"),
+    "custom_too_many": _("custom has {n} metrics, at most {most} are read"),
+    "custom_misnamed": _(
+        "custom: {name} is no name for a metric; at most 63 small letters, digits and underscores that begin with a "
+        "letter, and none of the five metrics"
+    ),
+    "custom_no_number": _("custom: {name} is {value}, it has to be a finite number"),
+    "instances_no_number": _("instances is {value}, it has to be a whole number from 1 to {most}"),
     "metric_missing": _("{name} is missing, it has to be a number, {allowed:allowed}"),
     "latency_missing": _(
         "{name} is missing, it has to be a number, {allowed:allowed}; it may be missing only where requests_per_sec is "

@@ -239,3 +239,61 @@ def test_a_body_that_is_no_set_of_metrics_is_refused(raw, code):
     with pytest.raises(InvalidPayload) as refused:
         parse_metrics(raw)
     assert refused.value.reason == code
+
+
+def body_of(**document: Any) -> bytes:
+    return json.dumps(document).encode()
+
+
+def test_an_answer_may_have_custom_metrics_and_a_number_of_instances() -> None:
+    found = parse_metrics(body_of(metrics=GOOD, custom={"backlog": 12, "hit_rate": 0.5}, instances=3))
+    assert (found.custom, found.instances, found.error_rate) == (
+        {"backlog": 12.0, "hit_rate": 0.5},
+        3,
+        GOOD["error_rate"],
+    )
+    plain = parse_metrics(body_of(metrics=GOOD, custom=None, instances=None))
+    assert (plain.custom, plain.instances) == ({}, None)
+
+
+@pytest.mark.parametrize("metrics", [{}, {"cpu_usage": 0.5, "error_rate": None}, None])
+def test_with_custom_metrics_the_five_are_optional(metrics: dict[str, Any] | None) -> None:
+    document: dict[str, Any] = {"custom": {"backlog": 12}} | ({} if metrics is None else {"metrics": metrics})
+    found = parse_metrics(body_of(**document))
+    assert (found.custom, found.cpu_usage, found.error_rate) == (
+        {"backlog": 12.0},
+        (metrics or {}).get("cpu_usage"),
+        None,
+    )
+    readings = read_metrics(body_of(**document))
+    assert [one.name for one in readings] == [*(["cpu_usage"] if metrics else []), "backlog"]
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ({"custom": [1]}, "custom"),
+        ({"custom": {"Backlog": 1}}, "custom"),
+        ({"custom": {"error_rate": 1}}, "custom"),
+        ({"custom": {"b" * 64: 1}}, "custom"),
+        ({"custom": {f"jobs_{n}": 1 for n in range(101)}}, "custom"),
+        *(
+            ({"custom": {"backlog": value}}, "custom.backlog")
+            for value in ("5", None, True, 1e300, -1e16, 10**400, [1])
+        ),
+        *(({"custom": {"backlog": 1}, "instances": value}, "instances") for value in (0, -1, 2.0, True, "3", 10**9)),
+        ({"custom": {"backlog": 1}, "metrics": {"cpu_usage": 5}}, "metrics.cpu_usage"),
+        ({"custom": {}, "metrics": {}}, "metrics.requests_per_sec"),
+        ({"custom": {}}, "metrics"),
+    ],
+)
+def test_a_wrong_custom_metric_is_refused_with_its_field(document: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidPayload) as caught:
+        parse_metrics(body_of(**document))
+    assert caught.value.field == field
+    assert "{" not in str(caught.value).replace("{}", "")
+
+
+def test_a_custom_metric_that_is_no_number_of_json_is_named() -> None:
+    with pytest.raises(InvalidPayload, match="custom: backlog is NaN"):
+        parse_metrics(b'{"custom": {"backlog": NaN}}')
