@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 from analysis.texts.hints import HintFacts, facts_of
-from explain.facts import Fact
+from common.links import public_link
+from explain.facts import Fact, Param
 from explain.rendering import render
 from notifications.headlines import NAME, Said, as_sentence, fact_of, part, parts
 from notifications.headlines import facts_of as facts_said
@@ -51,6 +53,38 @@ def about_week(week: Said) -> Iterator[Fact]:
     for one in parts(week, "noisy"):
         names = {name: line(one.get(name) or "", NAME) for name in ("project", "environment")}
         yield Fact("weekly.noisy", {"place": Fact("place.environment", names), "count": one.get("count")})
+    for project in parts(week, "projects"):
+        name = line(project.get("name") or "", NAME)
+        page = project_page(project.get("id"))
+        params: dict[str, Param] = {"project": name, "figures": list(figures_of_project(project)), "link": page}
+        yield Fact("weekly.project_link" if page else "weekly.project", params)
+    if week.get("more_projects"):
+        yield Fact("weekly.more_projects", {"n": week["more_projects"]})
+
+
+def project_page(stored: Any) -> str:
+    """Return the address of a project's page; "" where it has none."""
+    try:
+        return public_link("dashboard:project", UUID(str(stored)))
+    except ValueError:
+        return ""
+
+
+def figures_of_project(project: Said) -> Iterator[Fact]:
+    """Yield what there was of one project."""
+    yield Fact("weekly.of_deployed", {"deployed": project.get("deployed")})
+    if project.get("rollbacks"):
+        yield Fact("weekly.of_rollbacks", {"rollbacks": project["rollbacks"]})
+    if project.get("judged"):
+        yield Fact("weekly.of_failed", {name: project.get(name) for name in ("failed", "judged")})
+    for name in ("restore", "lead"):
+        if project.get(name) is not None:
+            yield Fact(f"weekly.of_{name}", {name: project[name]})
+    if project.get("wrong"):
+        yield Fact("weekly.of_wrong", {"wrong": project["wrong"]})
+    for one in parts(project, "noisy"):
+        environment = line(one.get("environment") or "", NAME)
+        yield Fact("weekly.of_noisy", {"environment": environment, "count": one.get("count")})
 
 
 def about_verdict(found: Said) -> Iterator[Fact]:

@@ -194,6 +194,16 @@ WEEKLY: dict[str, str | Plural] = {
     "weekly.restore": _("Time to restore: {restore:duration} (median)."),
     "weekly.lead": _("Lead time: {lead:duration} (median)."),
     "weekly.wrong": _("Verdicts marked wrong: {wrong:count}."),
+    "weekly.project": _("{project}: {figures:clauses}."),
+    "weekly.project_link": _("{project}: {figures:clauses}. {link}"),
+    "weekly.more_projects": Plural("n", "And {n} further project.", "And {n} further projects."),
+    "weekly.of_deployed": _("{deployed:count} deployed"),
+    "weekly.of_rollbacks": _("rollbacks: {rollbacks:count}"),
+    "weekly.of_failed": _("{failed:count} of {judged:n_changes} failed"),
+    "weekly.of_restore": _("restored after {restore:duration} (median)"),
+    "weekly.of_lead": _("lead time {lead:duration} (median)"),
+    "weekly.of_wrong": _("verdicts marked wrong: {wrong:count}"),
+    "weekly.of_noisy": _("noisy: {environment} ({count:n_events})"),
     "weekly.noisy": _("Noisy: {place}, {count:n_events} that were worth a warning."),
 }
 

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import Count
 
 from accounts.models import Team
-from analysis.delivery import figures_of
+from analysis.delivery import Figures, figures_of
 from analysis.models import Feedback
 from common.zones import zone_named
 from events.kinds import Severity
@@ -25,6 +25,9 @@ HOURS = 12
 WEEK = timedelta(days=7)
 # An environment is noisy with so many events of a week; the noisiest are named.
 NOISY, MOST_NOISY = 3, 3
+ALERTS = ("verdict_issued", "early_rollback", "endpoint_silent", "signature_refused", "deployment_abandoned")
+# Those with the most deployments are in the report.
+MOST_PROJECTS = 8
 KIND = "weekly_report"
 
 
@@ -66,14 +69,35 @@ def send_report(channel: Channel, now: datetime, local: datetime) -> int:
 
 
 def facts_of(team: Team, now: datetime) -> dict[str, Any] | None:
-    """Return the figures of the team's last week; None for a week without deployments."""
-    projects = list(Project.objects.not_deleted().filter(team=team).values_list("pk", flat=True))
-    figures = figures_of(projects, WEEK.days, now)
+    """Return the figures of the team's last week, and of its projects; None for a week without deployments."""
+    projects = {one.pk: one for one in Project.objects.not_deleted().filter(team=team).order_by("name", "pk")}
+    figures = figures_of(list(projects), WEEK.days, now)
     if not (figures.deployed or figures.rollbacks or figures.judged):
         return None
-    wrong = Feedback.objects.filter(
-        right=False, given_at__gte=now - WEEK, verdict__deployment__project_id__in=projects
-    ).count()
+    wrong, noise = wrong_in(list(projects), now), noise_in(team, now)
+    active = {pk: found for pk in projects if (found := figures_of([pk], WEEK.days, now)) and is_active(found)}
+    busiest = sorted(active, key=lambda pk: -(active[pk].deployed + active[pk].rollbacks + active[pk].judged))
+    return {
+        **as_facts(figures, sum(wrong.values())),
+        "noisy": noise[:MOST_NOISY],
+        "projects": [
+            {
+                "id": str(projects[pk].uuid),
+                "name": projects[pk].name,
+                **as_facts(active[pk], wrong.get(pk, 0)),
+                "noisy": [one for one in noise if one["project_id"] == pk][:MOST_NOISY],
+            }
+            for pk in busiest[:MOST_PROJECTS]
+        ],
+        "more_projects": max(len(busiest) - MOST_PROJECTS, 0),
+    }
+
+
+def is_active(figures: Figures) -> bool:
+    return bool(figures.deployed or figures.rollbacks or figures.judged)
+
+
+def as_facts(figures: Figures, wrong: int) -> dict[str, Any]:
     return {
         "deployed": figures.deployed,
         "rollbacks": figures.rollbacks,
@@ -83,23 +107,41 @@ def facts_of(team: Team, now: datetime) -> dict[str, Any] | None:
         "restore": figures.to_restore.median,
         "lead": figures.lead.median,
         "wrong": wrong,
-        "noisy": noisy_in(team, now),
     }
 
 
-def noisy_in(team: Team, now: datetime) -> list[dict[str, Any]]:
-    """Return the environments with the most events worth a warning in the last week."""
+def wrong_in(projects: list[int], now: datetime) -> dict[int, int]:
+    """Return the number of verdicts that were marked wrong in the last week, by project."""
+    rows = Feedback.objects.filter(right=False, given_at__gte=now - WEEK, verdict__deployment__project_id__in=projects)
+    counted = rows.values_list("verdict__deployment__project_id").annotate(count=Count("pk"))
+    return {pk: count for pk, count in counted.order_by() if pk is not None}
+
+
+def noise_in(team: Team, now: datetime) -> list[dict[str, Any]]:
+    """Return the environments with the most alerts in the last week, which are not being deleted.
+
+    What follows an alert, such as a recovery or a rollback, is no further one.
+    """
     events = Event.objects.filter(
         team_id=team.pk,
+        kind__in=ALERTS,
         occurred_at__gte=now - WEEK,
         severity__in=[Severity.WARNING, Severity.CRITICAL],
         environment_id__isnull=False,
+        # The final verdict after an early one is about the same.
+        parameters__early__isnull=True,
     )
     counts = events.values("environment_id").annotate(count=Count("pk")).filter(count__gte=NOISY)
-    most = list(counts.order_by("-count", "environment_id").values_list("environment_id", "count")[:MOST_NOISY])
-    rows = Environment.objects.select_related("project").in_bulk([pk for pk, _ in most])
+    most = list(counts.order_by("-count", "environment_id").values_list("environment_id", "count"))
+    environments = Environment.objects.filter(deleting_at=None, project__deleting_at=None).select_related("project")
+    rows = environments.in_bulk([pk for pk, _ in most])
     return [
-        {"project": rows[pk].project.name, "environment": rows[pk].name, "count": count}
+        {
+            "project": rows[pk].project.name,
+            "project_id": rows[pk].project_id,
+            "environment": rows[pk].name,
+            "count": count,
+        }
         for pk, count in most
         if pk in rows
     ]

@@ -14,7 +14,7 @@ from notifications import weekly
 from notifications.describing import describe
 from notifications.models import Delivery
 from notifications.tests.factories import make_channel
-from projects.tests.factories import make_environment
+from projects.tests.factories import make_environment, make_project
 from scheduler.models import ScheduledJob
 
 pytestmark = pytest.mark.django_db
@@ -102,3 +102,29 @@ def test_each_time_zone_has_its_own_monday(team: Team, monkeypatch: pytest.Monke
     at(monkeypatch, MORNING + timedelta(hours=6))
     assert weekly.send_due() == 1
     assert Event.objects.filter(kind="weekly_report").count() == 1
+
+
+def test_it_says_the_same_of_each_project_with_its_page(team: Team, settings: Any) -> None:
+    settings.SEQPULSE_PUBLIC_URL = "https://sp.example"
+    project = team.projects.get()
+    other = make_environment(project=make_project(team=team, name="other"), name="stage")
+    for number in range(3):
+        quiet = make_deployment(
+            environment=other, state="analyzed", started_at=MORNING - timedelta(days=1, minutes=9 + number)
+        )
+        make_verdict(quiet, verdict="ok")
+    # Neither of these is an alert of its own.
+    for kind in ("recovered", "rolled_back", "endpoint_answers") * 3:
+        event = Event.objects.create(kind=kind, severity="critical", team_id=team.pk, environment_id=other.pk)
+        Event.objects.filter(pk=event.pk).update(occurred_at=MORNING - timedelta(hours=1))
+    channel(team)
+    assert weekly.send_due() == 1
+    delivery = Delivery.objects.select_related("event", "channel").get()
+    lines = [line.replace("\xa0", " ") for line in describe([delivery])[delivery.pk].details]
+    first, second = (line for line in lines if "https://" in line)
+    assert (
+        first
+        == f"Other: 3 deployed; 0 of 3 judged changes failed. https://sp.example/dashboard/projects/{other.project.uuid}/"
+    )
+    assert second.casefold().startswith(f"{project.name}: 2 deployed; 1 of 2 judged changes failed; ".casefold())
+    assert "noisy: prod (3 events)" in second and "stage" not in " ".join(lines)
