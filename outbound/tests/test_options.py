@@ -155,6 +155,7 @@ def compressed(body: bytes, encoding: bytes = b"gzip", more: bytes = b"") -> Ser
         (b"deflate", _zlib(TEXT, -15)),
         (b"identity", TEXT),
     ],
+    ids=("gzip", "upper case", "x-gzip", "two members", "zlib", "bare data", "identity"),  # not the time in a body
 )
 def test_a_compressed_answer_is_inflated_where_it_was_asked_for(encoding: bytes, body: bytes, send: Any) -> None:
     server = compressed(body, encoding)
