@@ -91,6 +91,10 @@ EXPRESSIONS = {
         "{name}: the expression gives more series than {bytes:size} hold. Wrap it in sum() or max(), or select fewer"
     ),
     "expression.nothing": _("{name}: the expression gives nothing: check the names of the metric and of its labels"),
+    "expression.no_number": _("{name}: the expression gives no number now, as a quantile does without requests"),
+    "nothing_known_there": _(
+        "the server has no metrics that a template knows: write expressions for what your service calls its metrics"
+    ),
     "expression.type": _(
         "{name}: the expression gives {type}, and not a number. Wrap what ends in [5m] in rate() or avg_over_time()"
     ),

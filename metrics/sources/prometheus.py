@@ -41,18 +41,28 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=60)]
 Expression = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
-class PrometheusConfig(HttpConfig):
-    """url: of the server, in front of /api/v1; expressions: PromQL by metric, in our units.
-
-    scrape_interval_s: between two scrapes of the service. In expressions $__rate_interval stands for a range that fits
-    it and the interval of sampling.
-    """
+class PrometheusServer(HttpConfig):
+    """url: of the server, in front of /api/v1."""
 
     url: Annotated[Url, AfterValidator(server_address)]
-    expressions: Annotated[dict[Name, Expression], Field(min_length=1, max_length=35)]
-    scrape_interval_s: Annotated[float, Field(ge=1, le=600)] = DEFAULT_SCRAPE_INTERVAL_S
 
     _learned: Learned = PrivateAttr(default_factory=Learned)
+
+    @property
+    def ahead_s(self) -> float:
+        """Return by how much the server's clock is ahead of ours, 0 where that is unknown or little."""
+        ahead_s = self._learned.ahead_s or 0.0
+        return ahead_s if abs(ahead_s) >= CLOCK_S else 0.0
+
+
+class PrometheusConfig(PrometheusServer):
+    """expressions: PromQL by metric, in our units; scrape_interval_s: between two scrapes of the service.
+
+    In expressions $__rate_interval stands for a range that fits that and the interval of sampling.
+    """
+
+    expressions: Annotated[dict[Name, Expression], Field(min_length=1, max_length=35)]
+    scrape_interval_s: Annotated[float, Field(ge=1, le=600)] = DEFAULT_SCRAPE_INTERVAL_S
 
     @property
     def range_s(self) -> int:
@@ -68,14 +78,8 @@ class PrometheusConfig(HttpConfig):
         seconds = f"{self.range_s}s"
         return {name: VARIABLES.sub(seconds, query) for name, query in self.expressions.items()}
 
-    @property
-    def ahead_s(self) -> float:
-        """Return by how much the server's clock is ahead of ours, 0 where that is unknown or little."""
-        ahead_s = self._learned.ahead_s or 0.0
-        return ahead_s if abs(ahead_s) >= CLOCK_S else 0.0
 
-
-def api_of(config: PrometheusConfig, asking: Asking) -> Api:
+def api_of(config: PrometheusServer, asking: Asking) -> Api:
     return Api(asking.fetcher, config.url, config, config._learned, now=asking.now)
 
 

@@ -97,7 +97,7 @@ class Api:
             path, asked: query or query_range, and its times.
             points: of a series, at most.
         """
-        learned, asked = self.learned, {**EXACT_TIMES, **asked}
+        learned = self.learned
         size = min(BYTES + BYTES_PER_POINT * points, MOST_BYTES)
         apart = set(expressions) if monotonic() < learned.apart_until else learned.apart & set(expressions)
         together = {name: query for name, query in expressions.items() if name not in apart}
@@ -163,7 +163,7 @@ class Api:
 
     async def data(self, path: str, asked: Mapping[str, Any], max_bytes: int = MOST_BYTES) -> Any:
         """Return the data of an answer. Raises JobError, OutboundError, QueryRefused."""
-        query = urlencode(asked, doseq=True)
+        query = urlencode({**EXACT_TIMES, **asked}, doseq=True)
         url = f"{self.url}/api/v1/{path}"
         left_s = self.config.timeout_s - (monotonic() - self.begun)
         if left_s <= 0:

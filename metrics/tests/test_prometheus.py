@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from explain.facts import Fact
 from explain.rendering import render
-from metrics.configuring import Trial, try_source
+from metrics.configuring import Trial, ask_once, try_source
+from metrics.sources.prometheus import PrometheusServer
+from metrics.sources.prometheus_discovery import discover
 from metrics.tests.prometheus import prometheus_with
 from projects.models import Environment
 from projects.services import create_project
@@ -81,3 +84,10 @@ def test_one_wrong_expression_costs_only_its_own_metric(prometheus: str, environ
     assert "memory_usage is 42, allowed 0..1" in memory
     assert "text: the expression gives a text" in text
     assert "matrix: the expression gives ranges of samples" in matrix
+
+
+def test_a_server_without_anything_known_says_so(prometheus: str, environment: Environment) -> None:
+    server = PrometheusServer(url=prometheus)
+    found = ask_once(environment, lambda asking: discover(server, asking))
+    assert not found.suggestions
+    assert found.problem == Fact("nothing_known_there")
