@@ -146,6 +146,10 @@ def partly_measured() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
         nothing: dict[str, Any] = {metric: None}
         before, after = ([replace(one, **nothing) for one in side] for side in (pre, post))
         yield from ((one, other, make_window()) for one, other in ((before, after), (before, post), (pre, after)))
+    for before_it, after_it in ((4, 6), (6, 3)):
+        counted = ((make_pre(15), before_it), (make_post(), after_it))
+        pre, post = ([replace(one, instances=count) for one in side] for side, count in counted)
+        yield pre, post, make_window()
     idle: dict[str, Any] = dict.fromkeys(METRICS[:3])
     yield [replace(one, **idle) for one in make_pre(15)], [replace(one, **idle) for one in make_post()], make_window()
 

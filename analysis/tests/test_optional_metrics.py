@@ -128,6 +128,24 @@ def test_instances_are_part_of_the_basis() -> None:
     assert judged(make_pre(), make_series(5)).basis.instances is None
 
 
+@pytest.mark.parametrize(("now", "severity"), [(6, "info"), (2, "warning"), (4, None)])
+def test_another_number_of_instances_is_told_and_is_no_loss_of_traffic(now: int, severity: str | None) -> None:
+    pre = [replace(sample, instances=4) for sample in make_pre()]
+    post = [replace(sample, instances=now) for sample in make_series(5)]
+    verdict = judged(pre, post)
+    assert (verdict.verdict, verdict.failed_metrics) == (OK, ())
+    found = [hint for hint in hints(verdict, pre, post, make_window(5)) if hint.code == "instances_changed"]
+    assert [hint.severity for hint in found] == ([severity] if severity else [])
+    assert [render(hint.evidence[0]) for hint in found] == ([f"4 → {now} instances"] if severity else [])
+
+
+def test_lost_traffic_of_counted_instances_is_no_scaling() -> None:
+    pre, post = make_pre(cpu_usage=0.4), make_series(10, requests_per_sec=25.0, cpu_usage=0.2)
+    assert "scaling" in check_of(judged(pre, post), "requests_per_sec").details
+    counted = [[replace(sample, instances=4) for sample in side] for side in (pre, post)]
+    assert "scaling" not in check_of(judged(*counted), "requests_per_sec").details
+
+
 @given(
     regression=st.sampled_from(REGRESSIONS),
     removed=st.sets(st.sampled_from(METRICS), max_size=4),

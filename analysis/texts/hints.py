@@ -632,6 +632,33 @@ HINTS = {
             _("Deploy this version again once the service is healthy: it is then compared with a healthy level."),
         ),
     ),
+    "instances_changed.fewer": HintText(
+        title=_("{before} → {now} instances: fewer than before the deployment"),
+        cause=_(
+            "{now} instances answer at the end of the window, {before} did before the deployment. Traffic is counted "
+            "over all of them: {traffic_now:requests_per_sec}, before {traffic_before:requests_per_sec}. They were "
+            "scaled down, or some of them did not start, do not get ready or keep crashing."
+        ),
+        impact=_("Each instance carries more of the traffic, and there is less room for the next peak or failure."),
+        actions=(
+            _("Compare with the number of instances that the deployment should run."),
+            _("If some are missing, look at their events and restarts: start-up, health checks, memory, quotas."),
+            _("If fewer are meant, watch p95 and CPU at the next peak."),
+        ),
+    ),
+    "instances_changed.more": HintText(
+        title=_("{before} → {now} instances: more than before the deployment"),
+        cause=_(
+            "{now} instances answer at the end of the window, {before} did before the deployment. Traffic is counted "
+            "over all of them: {traffic_now:requests_per_sec}, before {traffic_before:requests_per_sec}."
+        ),
+        impact=_("Less CPU and a lower p95 may be owed to the number of instances, and not to the change."),
+        actions=(
+            _("Make sure that the number is meant: an autoscaler, or old instances that were not stopped."),
+            _("Compare CPU per instance before calling the new version cheaper."),
+            _("If old instances are still running, remove them: they answer with the old version."),
+        ),
+    ),
     "custom_metric.rose": HintText(
         title=_("{name} rose from {before} to {after}"),
         cause=_(
@@ -677,6 +704,7 @@ HINTS = {
 
 TEXTS = {
     "hint.roll_back_first": ROLL_BACK_FIRST,
+    "instances_went": _("{before} → {now} instances"),
     "no_reason_on_record": _("no reason on record"),
     "none_recorded": _("none recorded"),
     "unknown_share": _("an unknown share"),

@@ -1,4 +1,7 @@
-"""Recognize scaling: each answer is of one process, and more of them share the same traffic."""
+"""Recognize scaling: each answer is of one process, and more of them share the same traffic.
+
+Where samples say how many instances they cover, their traffic is that of all instances, and scaling loses none.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +24,8 @@ def explained_by_scaling(evidence: Evidence, findings: Sequence[Finding]) -> lis
     """Return the findings, with lost traffic that looks like scaling as a warning that says so."""
     shares = _shares(evidence)
     unchanged = all(max(f.strength, f.together) < CHANGED for f in findings if f.check.metric in USER_FACING)
-    if shares is None or not unchanged:
+    counted = all(any(sample.instances is not None for sample in side) for side in (evidence.pre, evidence.body))
+    if shares is None or not unchanged or counted:
         return list(findings)
     return [_named(finding, *shares) if finding.check.metric == "requests_per_sec" else finding for finding in findings]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, when_failed
+from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, traffic, when_failed
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.reasons import reasons
 from analysis.judge.statements import UNHEALTHY_AS_BEFORE
@@ -149,6 +149,30 @@ def looks_like_scaling(findings: Findings) -> Hint | None:
     if check is None or "scaling" not in check.details:
         return None
     return from_checks(findings, "looks_like_scaling", (check,), params={"factor": check.details["scaling"]})
+
+
+def instances_changed(findings: Findings) -> Hint | None:
+    """Report another number of instances at the end of the window than before the deployment."""
+    basis = findings.verdict.basis
+    before, now = basis.instances_before, basis.instances
+    if before is None or now is None or before == now:
+        return None
+    fewer = now < before
+    changed = Fact("instances_went", {"before": before, "now": now})
+    return Hint(
+        "instances_changed.fewer" if fewer else "instances_changed.more",
+        severity="warning" if fewer else "info",
+        confidence=0.95,
+        observed=float(now),
+        threshold=float(before),
+        evidence=(changed,),
+        params={
+            "before": before,
+            "now": now,
+            "traffic_before": traffic(findings, "baseline", findings.pre),
+            "traffic_now": traffic(findings, "observed", findings.post),
+        },
+    )
 
 
 # --- one metric -----------------------------------------------------------------------------------------------------
@@ -363,6 +387,7 @@ RULES: tuple[Rule, ...] = (
     service_unreachable,
     too_good_to_be_true,
     looks_like_scaling,
+    instances_changed,
     when_failed("service_degradation", "error_rate", "latency_p95"),
     when_failed("partial_outage", "requests_per_sec", "error_rate"),
     compute_saturation,
