@@ -14,7 +14,7 @@ from analysis.models import DeploymentVerdict, Feedback, VerdictName
 from analysis.recorded import LeftOut
 from deployments.models import Deployment, Kind
 from explain.facts import Fact, NotAFact
-from metrics.models import MetricLevel, MetricSample, Phase
+from metrics.models import Group, MetricLevel, MetricSample, Phase
 from projects.models import ExcludedWindow
 from projects.policy import Policy, policy_from_dict
 from scheduler.models import JobStatus, ScheduledJob
@@ -60,7 +60,9 @@ def load_evidence(
     """Return the evidence by deployment id. now: time of the verdict; policy: replaces their own."""
     replaced = load_replaced(deployments)
     involved = [*deployments, *replaced.values()]
-    own = group(MetricSample.objects.of_all(involved).order_by("collected_at", "id"), "deployment_id")
+    rows = MetricSample.objects.of_all(involved, groups=Group.values).order_by("collected_at", "id")
+    own = group((one for one in rows if one.group == Group.TREATMENT), "deployment_id")
+    control = group((one for one in rows if one.group == Group.CONTROL), "deployment_id")
     missed = (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)
     collections = ("pre_collect", "post_collect")
     lost = group(
@@ -89,7 +91,12 @@ def load_evidence(
             pre=(*pre, *(as_value(sample, "history") for sample in history)),
             post=tuple(as_value(sample, "post") for sample in samples if sample.phase == Phase.POST),
             # What a rollback is compared with was measured before its predecessor.
-            window=replace(window, bad_predecessor=None if bad else bad_predecessor(deployment, neighbours)),
+            window=replace(
+                window,
+                bad_predecessor=None if bad else bad_predecessor(deployment, neighbours),
+                control_before=control_of(control.get(deployment.pk, []), Phase.PRE),
+                control_after=control_of(control.get(deployment.pk, []), Phase.POST),
+            ),
             policy=policy or policy_of(deployment),
             policy_number=deployment.policy_version.number if deployment.policy_version else None,
             excluded=tuple(excluded),
@@ -136,7 +143,8 @@ def load_baselines(deployments: Sequence[Deployment]) -> dict[int, list[MetricSa
         spans |= Q(
             environment_id=deployment.environment_id, collected_at__gte=since, collected_at__lte=deployment.started_at
         )
-    rows = MetricSample.objects.measured().filter(spans, phase=Phase.BASELINE).order_by("collected_at", "id")
+    own = {"phase": Phase.BASELINE, "group": Group.TREATMENT}
+    rows = MetricSample.objects.measured().filter(spans, **own).order_by("collected_at", "id")
     return group(rows, "environment_id")
 
 
@@ -327,7 +335,11 @@ def load_history(deployment: Deployment) -> list[MetricSample]:
         return []
     since = deployment.started_at - HISTORY_SPAN
     rows = MetricSample.objects.measured().filter(
-        environment_id=deployment.environment_id, deployment_id__in=good, phase=Phase.POST, collected_at__gte=since
+        environment_id=deployment.environment_id,
+        deployment_id__in=good,
+        phase=Phase.POST,
+        group=Group.TREATMENT,
+        collected_at__gte=since,
     )
     excluded = ExcludedWindow.objects.filter(
         environment_id=OuterRef("environment_id"),
@@ -374,6 +386,12 @@ def as_value(sample: MetricSample, origin: Origin) -> Sample:
     values = {name: getattr(sample, name) for name in METRICS}
     custom = sample.custom_metrics or {}
     return Sample(sample.collected_at, origin=origin, custom=custom, instances=sample.instances, **values)
+
+
+def control_of(samples: Iterable[MetricSample], phase: Phase) -> tuple[Sample, ...]:
+    """Return the samples of the control group of one phase as the judge's values."""
+    origin: Origin = "pre" if phase == Phase.PRE else "post"
+    return tuple(as_value(sample, origin) for sample in samples if sample.phase == phase)
 
 
 def policy_of(deployment: Deployment) -> Policy:

@@ -14,7 +14,7 @@ from analysis.counting import count_hints, count_verdicts
 from analysis.evidence import Evidence
 from analysis.judge import judge, judge_early
 from analysis.judge.hints import hints
-from analysis.judge.types import Check, Hint, Quality, QualityIssue, Verdict, Window
+from analysis.judge.types import METRICS, Check, Hint, Quality, QualityIssue, Verdict, Window
 from analysis.models import DeploymentVerdict, EnvironmentStanding, Feedback
 from analysis.models import Hint as StoredHint
 from analysis.outbox import Stance, emit_revised, emit_verdicts, refresh_messages
@@ -227,6 +227,7 @@ def evidence_json(evidence: Evidence) -> dict[str, Any]:
         "earlier_days": [asdict(day) for day in window.earlier_days],
         "bad_predecessor": window.bad_predecessor,
         "endpoint_answered_before": window.endpoint_answered_before,
+        "control_samples": len(window.control_before) + len(window.control_after),
     }
 
 
@@ -257,8 +258,10 @@ def hint_rows(deployment_id: int, found: Sequence[Hint], *, first: int = 0) -> l
 
 def add_hints(deployment_id: int, found: Sequence[Hint]) -> None:
     """Add hints that the early verdict did not have."""
-    known = set(StoredHint.objects.filter(deployment_id=deployment_id).values_list("code", flat=True))
-    new = [hint for hint in found if hint.code not in known]
+    rows = StoredHint.objects.filter(deployment_id=deployment_id).values_list("code", "metric")
+    # Each custom metric has a hint of its own.
+    known = {(code, "" if metric in METRICS else metric) for code, metric in rows}
+    new = [hint for hint in found if (hint.code, "" if hint.metric in METRICS else hint.metric or "") not in known]
     StoredHint.objects.bulk_create(hint_rows(deployment_id, new, first=len(known)))
     count_hints(new)
 

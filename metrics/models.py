@@ -49,8 +49,10 @@ class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
         """Return the deployment's own samples, without those of its control group, oldest first."""
         return self.of_all([deployment]).order_by("collected_at", "id")
 
-    def of_all(self, deployments: Sequence[Deployment]) -> MetricSampleQuerySet:
-        """Return the own samples of these deployments, from the partitions of their days only."""
+    def of_all(
+        self, deployments: Sequence[Deployment], *, groups: Sequence[str] = (Group.TREATMENT,)
+    ) -> MetricSampleQuerySet:
+        """Return the samples of these deployments, without a control group, from the partitions of their days only."""
         if not deployments:
             return self.none()
         rows = self.measured().filter(
@@ -58,7 +60,7 @@ class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
             environment_id__in={deployment.environment_id for deployment in deployments},
             deployment_id__in=[deployment.pk for deployment in deployments],
             collected_at__gte=min(deployment.started_at for deployment in deployments) - MARGIN,
-            group=Group.TREATMENT,
+            group__in=groups,
         )
         ends = [deployment.window_ends_at for deployment in deployments if deployment.window_ends_at is not None]
         # A deployment that is not finished yet may have samples from now on.

@@ -117,6 +117,7 @@ class Window:
     started_at, finished_at: of the deployment, if known. final is false while samples are still to come.
     earlier_days: newest first. bad_predecessor: number of the deployment whose window PRE was taken in, if that one was
     judged bad. endpoint_answered_before: whether the environment's endpoint ever answered before this deployment.
+    control_before, control_after: samples of the control group, which kept the old version, oldest first.
     """
 
     expected: int = 5
@@ -130,6 +131,8 @@ class Window:
     bad_predecessor: int | None = None
     endpoint_answered_before: bool = True
     settle_s: float = 0.0
+    control_before: tuple[Sample, ...] = ()
+    control_after: tuple[Sample, ...] = ()
 
     @property
     def starts_at(self) -> datetime | None:

@@ -150,6 +150,8 @@ def partly_measured() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
         counted = ((make_pre(15), before_it), (make_post(), after_it))
         pre, post = ([replace(one, instances=count) for one in side] for side, count in counted)
         yield pre, post, make_window()
+    for pre in (make_pre(15), []):
+        yield pre, make_post(), make_window(control_before=tuple(make_pre(15)), control_after=tuple(make_post()))
     idle: dict[str, Any] = dict.fromkeys(METRICS[:3])
     yield [replace(one, **idle) for one in make_pre(15)], [replace(one, **idle) for one in make_post()], make_window()
 

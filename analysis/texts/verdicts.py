@@ -90,6 +90,9 @@ CHECKS: dict[str, str | Plural] = {
     "not_known": _("{metric:metric}: not judged, not measured by the source"),
     "known_only_before": _("{metric:metric}: not comparable, measured only before the deployment"),
     "known_only_after": _("{metric:metric}: not comparable, measured only after the deployment"),
+    "traffic_is_shared": _(
+        "{metric:metric}: not compared, the rollout decides how much of it each of the two groups gets"
+    ),
     "no_usable_sample": _("{metric:metric}: not compared, no usable sample after the deployment"),
     "too_little_to_compare": _("{metric:metric}: not compared, too little data before or after the deployment"),
     "above_hard_limit": _(
@@ -205,6 +208,16 @@ SUMMARIES: dict[str, str | Plural] = {
         "n",
         "compared with {n} sample from before (scatter: {history:n_samples} of earlier good deployments)",
         "compared with {n} samples from before (scatter: {history:n_samples} of earlier good deployments)",
+    ),
+    "compared_with_control_course": Plural(
+        "n",
+        "compared with {n} sample from before, without what the control group did at the same time",
+        "compared with {n} samples from before, without what the control group did at the same time",
+    ),
+    "compared_with_control_instead": Plural(
+        "n",
+        "compared with {n} sample of the control group at the same time",
+        "compared with {n} samples of the control group at the same time",
     ),
     "compared_with_nothing": _(
         "judged by absolute limits and by changes within the window, because there are no samples from before to "

@@ -9,6 +9,7 @@ from dataclasses import replace
 from analysis.judge.adaptive.absolute import hard_limit, judge_first, limited_metrics
 from analysis.judge.adaptive.combination import Combined, combine, score
 from analysis.judge.adaptive.confidence import confidence
+from analysis.judge.adaptive.control import controlled
 from analysis.judge.adaptive.cpu import judge_cpu
 from analysis.judge.adaptive.custom import judge_custom
 from analysis.judge.adaptive.early import is_clear, lasting, looks
@@ -65,6 +66,8 @@ def judge_adaptive(
     ablations only. Never raises on finite samples; under 5 ms for 30 + 15 samples.
     """
     evidence, found, combined = weigh(pre, post, policy, window, knobs=knobs)
+    # Whatever stands for samples from before; the service's health is about what was measured.
+    before = pre if evidence.control != "instead" else evidence.pre
     name = combined.verdict
     doubts = _doubts(combined, found)
     conclusive = not doubts
@@ -79,18 +82,20 @@ def judge_adaptive(
         score=round(score(name, max(combined.strength, 0.0 if name == OK else 1.0), combined.critical), 4),
         summary=_summary(name, combined, evidence, found),
         checks=combined.checks,
-        quality=assess([s for s in pre if s.origin != "history"], post, window),
+        quality=assess([s for s in before if s.origin != "history"], post, window),
         policy=policy.as_dict(),
         basis=Basis(doubts=doubts),
     )
-    return stated(verdict, Seen.of(pre, post, policy, window))
+    return stated(verdict, Seen.of(before, post, policy, window))
 
 
 def weigh(
     pre: Sequence[Sample], post: Sequence[Sample], policy: AdaptivePolicy, window: Window, *, knobs: Knobs = ALL_ON
 ) -> tuple[Evidence, Completeness, Combined]:
     """Return evidence, completeness and combined findings: the steps before a verdict."""
-    evidence = prepare(pre, post, policy=policy, window=window, knobs=knobs)
+    compared = controlled(pre, post, policy, window)
+    evidence = prepare(compared.pre, compared.post, policy=policy, window=compared.window, knobs=knobs)
+    evidence = replace(evidence, control=compared.how)
     found = completeness(evidence)
     return evidence, found, combine(_findings(evidence, found), policy, knobs)
 
@@ -125,6 +130,8 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
     unknown = {metric: check for metric in judged if (check := not_known(evidence, metric)) is not None}
     if evidence.pre:
         for metric in judged:
+            if evidence.control and metric == "requests_per_sec" and metric not in unknown:
+                unknown[metric] = Check(metric, "not_comparable", "skipped", "traffic_is_shared")
             finding = None if metric in unknown else _RULES[metric](evidence.knowing(metric))
             findings.append(finding or Finding(unknown.get(metric) or _skipped(metric, evidence)))
     else:
@@ -200,6 +207,8 @@ def _compared_with(evidence: Evidence) -> Fact:
     fresh, history = evidence.fresh_pre, len(evidence.history)
     if not evidence.pre:
         return Fact("compared_with_nothing")
+    if evidence.control:
+        return Fact(f"compared_with_control_{evidence.control}", {"n": len(evidence.pre)})
     if not fresh:
         return Fact("compared_with_earlier", {"n": len(evidence.pre)})
     return Fact("compared_with_scatter" if history else "compared_with", {"n": fresh, "history": history})

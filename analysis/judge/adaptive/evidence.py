@@ -72,7 +72,7 @@ class Evidence:
     earlier deployments that show only the scatter; body: POST without warm-up; early, last: the two parts of body.
     Minutes are sampling intervals since the first POST sample (PRE negative): a window of n minutes has n samples,
     whatever the interval. pre_age: seconds from the newest PRE sample to the first POST sample. warmup: the window's
-    first collections that are forgiven, whether or not a sample came.
+    first collections that are forgiven, whether or not a sample came. control: as in Controlled.how.
     """
 
     policy: AdaptivePolicy
@@ -90,6 +90,7 @@ class Evidence:
     history_minutes: tuple[float, ...] = ()
     pre_age: float = 0.0
     warmup: int = 0
+    control: str = ""
 
     @property
     def body_minutes(self) -> tuple[float, ...]:

@@ -1,0 +1,174 @@
+"""A control group removes what would have happened anyway: the time of day, a dependency that fails for both."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import analysis.texts  # noqa: F401  (registers the sentences)
+from analysis.evidence import load_evidence
+from analysis.judge import judge, judge_early
+from analysis.judge.types import METRICS, OK, ROLLBACK, VERDICTS, WARNING, Sample, Verdict
+from analysis.services import evidence_json
+from analysis.tests.adaptive_samples import check_of, make_pre, make_series, make_window
+from deployments.tests.factories import make_deployment
+from explain.rendering import render
+from metrics.models import Group, Phase
+from metrics.tests.factories import make_sample, make_samples
+from projects.policy import policy_from_dict
+
+Level = float | Callable[[int], float]
+
+
+def judged(
+    pre: list[Sample], post: list[Sample], control: tuple[list[Sample], list[Sample]], policy: Any = None
+) -> Verdict:
+    window = make_window(len(post), control_before=tuple(control[0]), control_after=tuple(control[1]))
+    return judge(pre, post, policy_from_dict(policy or {}), window)
+
+
+def control(after: dict[str, Any], *, count: int = 10) -> tuple[list[Sample], list[Sample]]:
+    """A control group of more instances: nine times the traffic."""
+    usual: dict[str, Any] = {"requests_per_sec": 450.0, "seed": 7}
+    return make_pre(20, **usual), make_series(count, **{**usual, **after})
+
+
+# What happens to both groups after the deployment, and what a judge without a control group would say of it.
+SHARED: list[dict[str, Any]] = [
+    {"error_rate": 0.2},
+    {"latency_p95": 600.0},
+    {"cpu_usage": 0.9},
+    {"memory_usage": 0.9},
+    {"latency_p95": lambda i: 120.0 + 40.0 * i},
+]
+
+
+@pytest.mark.parametrize("shared", SHARED)
+def test_what_the_control_does_as_well_is_not_blamed_on_the_deployment(shared: dict[str, Any]) -> None:
+    pre, post = make_pre(20), make_series(10, **shared)
+    alone = judge(pre, post, policy_from_dict({}), make_window(10))
+    beside = judged(pre, post, control(shared))
+    assert alone.verdict != OK
+    assert (beside.verdict, beside.conclusive) == (OK, True)
+    assert "control group" in render(beside.summary)
+
+
+@pytest.mark.parametrize("shared", [{}, {"latency_p95": 300.0}, {"error_rate": 0.05}])
+@pytest.mark.parametrize(
+    ("own", "verdict"),
+    [({"error_rate": 0.3}, ROLLBACK), ({"latency_p95": 1500.0}, ROLLBACK), ({"cpu_usage": 0.9}, WARNING)],
+)
+def test_what_the_treatment_does_alone_is_found(shared: dict[str, Any], own: dict[str, Any], verdict: str) -> None:
+    found = judged(make_pre(20), make_series(10, **{**shared, **own}), control(shared))
+    assert found.verdict == verdict
+    assert found.failed_metrics == tuple(own)
+
+
+def test_a_canary_without_samples_from_before_is_compared_with_the_control_at_the_same_instants() -> None:
+    busy = {"latency_p95": 400.0, "error_rate": 0.03}
+    few: dict[str, Any] = {"requests_per_sec": 5.0}
+    _, after = control(busy)
+    good, bad = (
+        judged([], make_series(10, **few, **level), ([], after)) for level in (busy, {**busy, "error_rate": 0.4})
+    )
+    assert (good.verdict, good.conclusive) == (OK, True)
+    assert "10 samples of the control group at the same time" in render(good.summary)
+    assert (bad.verdict, bad.failed_metrics) == (ROLLBACK, ("error_rate",))
+    assert check_of(bad, "error_rate").baseline == pytest.approx(0.03, rel=0.3)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 3.0])
+def test_traffic_that_the_rollout_moves_between_the_groups_is_no_loss(share: float) -> None:
+    after = {"requests_per_sec": 450.0 * (2.0 - share)}
+    found = judged(make_pre(20), make_series(10, requests_per_sec=50.0 * share), control(after))
+    assert (found.verdict, found.failed_metrics) == (OK, ())
+    assert "rollout" in render(check_of(found, "requests_per_sec").fact)
+
+
+def test_a_canary_that_gets_no_requests_is_not_exercised() -> None:
+    found = judged(make_pre(20), make_series(10, requests_per_sec=0.0, latency_p95=0.0), control({}))
+    assert (found.verdict, found.conclusive) == (WARNING, False)
+
+
+def test_custom_metrics_are_compared_with_the_control_too() -> None:
+    def with_jobs(samples: list[Sample], level: float) -> list[Sample]:
+        return [replace(sample, custom={"jobs": level}) for sample in samples]
+
+    policy = {"custom_metrics": [{"name": "jobs", "kind": "rate", "unit": "/min", "critical": True}]}
+    before, after = control({})
+    evening = (with_jobs(before, 400.0), with_jobs(after, 120.0))
+    pre = with_jobs(make_pre(20), 40.0)
+    assert judged(pre, with_jobs(make_series(10), 12.0), evening, policy).verdict == OK
+    assert judged(pre, with_jobs(make_series(10), 1.0), evening, policy).verdict == ROLLBACK
+
+
+def test_too_few_samples_of_the_control_change_nothing() -> None:
+    pre, post = make_pre(20), make_series(10, error_rate=0.2)
+    before, after = control({"error_rate": 0.2})
+    alone = judge(pre, post, policy_from_dict({}), make_window(10))
+    for few in ((before[:2], after), (before, after[:2]), ([], [])):
+        assert judged(pre, post, few) == alone
+
+
+def test_early_verdicts_know_the_control_group() -> None:
+    before, after = control({"error_rate": 0.4}, count=6)
+    window = make_window(10, final=False, control_before=tuple(before), control_after=tuple(after))
+    pre, post, policy = make_pre(20), make_series(6, error_rate=0.4, noisy=False), policy_from_dict({})
+    assert judge_early(pre, post, policy, replace(window, control_before=(), control_after=())) is not None
+    assert judge_early(pre, post, policy, window) is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_scatter_of_the_control_is_no_finding(seed: int) -> None:
+    usual: dict[str, Any] = {"requests_per_sec": 450.0, "seed": seed + 50}
+    found = judged(
+        make_pre(20, seed=seed), make_series(10, seed=seed), (make_pre(20, **usual), make_series(10, **usual))
+    )
+    assert found.verdict == OK
+
+
+numbers = st.none() | st.floats(0.0, 1e12)
+shares = st.none() | st.floats(0.0, 1.0)
+some = st.lists(
+    st.builds(
+        lambda minute, rate, latency, ratios, custom: replace(
+            make_series(1, start=minute)[0],
+            requests_per_sec=rate,
+            latency_p95=latency,
+            **dict(zip(METRICS[2:], ratios, strict=True)),
+            custom={"jobs": custom},
+        ),
+        st.integers(-30, 15),
+        numbers,
+        numbers,
+        st.tuples(shares, shares, shares),
+        st.floats(-1e12, 1e12),
+    ),
+    max_size=8,
+)
+
+
+@given(pre=some, post=some, before=some, after=some)
+@settings(max_examples=150)
+def test_any_control_group_gets_a_verdict(
+    pre: list[Sample], post: list[Sample], before: list[Sample], after: list[Sample]
+) -> None:
+    policy = {"custom_metrics": [{"name": "jobs", "direction": "either"}]}
+    assert judged(pre, post, (before, after), policy).verdict in VERDICTS
+
+
+@pytest.mark.django_db
+def test_stored_samples_of_the_control_group_are_evidence() -> None:
+    deployment = make_deployment(state="finished")
+    make_samples(deployment)
+    make_sample(deployment, phase=Phase.PRE, group=Group.CONTROL)
+    for index in range(1, 6):
+        make_sample(deployment, sequence_index=index, group=Group.CONTROL, error_rate=0.5)
+    evidence = load_evidence([deployment], deployment.started_at + timedelta(hours=1))[deployment.pk]
+    assert (len(evidence.post), len(evidence.window.control_before), len(evidence.window.control_after)) == (5, 1, 5)
+    assert {one.error_rate for one in evidence.window.control_after} == {0.5}
+    assert evidence_json(evidence)["control_samples"] == 6
