@@ -13,7 +13,7 @@ from explain.errors import ExplainedError
 from explain.facts import Fact
 from metrics.payload import InvalidPayload, Metrics, metrics_of
 from metrics.sources.base import Asking, HttpConfig, Past, SourceKind, Url, WrongSetting
-from metrics.sources.prometheus_api import Answer, Api, Learned, Series, example_of
+from metrics.sources.prometheus_api import Answer, Api, Learned, Series, about_query, example_of
 from outbound.endpoints import parse_endpoint
 from scheduler.registry import JobError
 
@@ -102,7 +102,11 @@ class PrometheusKind(SourceKind[PrometheusConfig]):
             except ExplainedError as error:
                 failures.append(error)
         if failures and not found:
-            raise failures[0]
+            # What is wrong with the server is no fault of an expression.
+            raise next(
+                (one for one in answers.values() if isinstance(one, ExplainedError) and not about_query(one)),
+                failures[0],
+            )
         asking.told.extend(error.fact for error in failures)
         if abs(config.ahead_s) > TOLD_CLOCK_S:
             asking.told.append(Fact("source_clock", {"seconds": round(config.ahead_s)}))

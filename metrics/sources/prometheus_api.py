@@ -112,7 +112,7 @@ class Api:
             if isinstance(batch, ExplainedError):
                 if took_too_long(batch):
                     learned.apart_until = monotonic() + ASKED_APART_S
-                if not (isinstance(batch, QueryRefused) or batch.code == "too_large"):
+                if not about_query(batch):
                     raise batch
                 known = set(learned.scalars), set(learned.apart)
                 found |= await self._separately(path, together, asked, size)
@@ -148,7 +148,7 @@ class Api:
     async def _one(self, name: str, size: int, path: str, asked: Mapping[str, str]) -> Answer:
         data = await _tried(self.data(path, asked, size))
         if isinstance(data, ExplainedError):
-            if isinstance(data, QueryRefused) or data.code == "too_large":
+            if about_query(data):
                 self.learned.apart.add(name)
             return data
         kind = data.get("resultType") if isinstance(data, dict) else None
@@ -218,6 +218,11 @@ class Api:
                 return
             # In whole seconds, rounded down.
             self.learned.ahead_s = there.timestamp() + 0.5 - (self.now.timestamp() + monotonic() - self.begun)
+
+
+def about_query(error: ExplainedError) -> bool:
+    """Return whether the query is wrong or too much, and not the server."""
+    return isinstance(error, QueryRefused) or error.code == "too_large"
 
 
 def took_too_long(error: ExplainedError) -> bool:
