@@ -112,6 +112,9 @@ IN_SHORT = {
 }
 POLICY_SOURCES = {"dashboard": _("dashboard"), "file": _("seqpulse.toml"), "admin": _("admin")}
 
+# Links to the profiles of policies (projects/profiles.py).
+PROFILES = {"worker": _("Begin with the profile for workers, which have no HTTP")}
+
 # Reasons of missing samples whose job stored no error.
 REASONS = {
     **{code: _(text) for code, text in REASON_TEXTS.items()},

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.permissions import Action, Actions, require
+from dashboard import labels
 from dashboard.forms import Refusals, changed
 from dashboard.page import current_user, page
 from dashboard.policies.form import ExcludedWindowForm, PolicyForm
@@ -129,7 +130,7 @@ def show(request: HttpRequest, page: PolicyPage, form: PolicyForm, **given: Any)
         "project": environment.project,
         "form": form,
         "window_form": ExcludedWindowForm(),
-        "profiles": PROFILES if Action.CHANGE_POLICY in page.actions else (),
+        "profiles": labels.PROFILES.items() if Action.CHANGE_POLICY in page.actions else (),
         "unreadable": readable(environment.policy) is None,
         "toml": policy_to_toml(shown or {"kind": "adaptive"}, environment.name),
     }

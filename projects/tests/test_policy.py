@@ -234,6 +234,12 @@ def test_the_schema_refuses_what_the_model_refuses() -> None:
     # A schema does not know that a list has every metric, that a number is beyond floats, that names are unique, which
     # characters can be printed, that one of two margins is needed, or which of two is larger.
     assert taken == [
-        *("left_out", "latency_p95.limit", "custom_metrics", "custom_metrics.0.name", "custom_metrics.0.unit"),
-        *("custom_metrics.0.warning", "custom_metrics.0.rollback", "custom_metrics.0", "custom_metrics.0"),
+        *("left_out", "latency_p95.limit", "custom_metrics", *["custom_metrics.0.name"] * 2),
+        *(
+            "custom_metrics.0.unit",
+            "custom_metrics.0.warning",
+            "custom_metrics.0.rollback",
+            "custom_metrics.0",
+            "custom_metrics.0",
+        ),
     ]

@@ -202,18 +202,18 @@ def _within(value: float | None, most: float) -> float | None:
 
 def _safe(sample: Sample) -> Sample:
     """Clamp all values of a sample to the range of their metric, so that no rule overflows or divides by almost 0."""
-    return replace(
-        sample,
-        requests_per_sec=_within(sample.requests_per_sec, _HUGE),
-        latency_p95=_within(sample.latency, _HUGE) if sample.knows("latency_p95") else None,
-        error_rate=_within(sample.error_rate, 1.0),
-        cpu_usage=_within(sample.cpu_usage, 1.0),
-        memory_usage=_within(sample.memory_usage, 1.0),
-        custom={
-            name: max(-_HUGE_CUSTOM, min(_HUGE_CUSTOM, value))
-            for name, value in sample.custom.items()
-            if math.isfinite(value)
-        },
+    custom = {name: max(-_HUGE_CUSTOM, min(_HUGE_CUSTOM, value)) for name, value in sample.custom.items()}
+    # The constructor: `replace` takes three times as long.
+    return Sample(
+        sample.collected_at,
+        _within(sample.requests_per_sec, _HUGE),
+        _within(sample.latency, _HUGE) if sample.knows("latency_p95") else None,
+        _within(sample.error_rate, 1.0),
+        _within(sample.cpu_usage, 1.0),
+        _within(sample.memory_usage, 1.0),
+        sample.origin,
+        {name: value for name, value in custom.items() if math.isfinite(value)},
+        sample.instances,
     )
 
 
