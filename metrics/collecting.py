@@ -94,7 +94,7 @@ def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:
 async def measure_for(job: Job, endpoint: Endpoint) -> Collected:
     """Return what the environment's sources know. Raises JobError."""
     now = database_time(job)
-    asking = Asking(shared_fetcher(), now, now, endpoint)
+    asking = Asking(shared_fetcher(), now, now, endpoint, phase=str(job.phase or ""), release=endpoint.release)
     found = await measure(endpoint.sources, asking, past=job.phase == Phase.PRE)
     place = (job.deployment_id, job.phase)
     # The minutes before trigger follow the sample of trigger itself, which has place 0.

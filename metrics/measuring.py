@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from explain.errors import ExplainedError
 from explain.facts import Fact
-from metrics.payload import METRICS, Metrics
+from metrics.payload import ERROR_ASKS, METRICS, Metrics
 from metrics.sources import source_kind
 from metrics.sources.base import Asking, Past, SourceConfig, SourceKind
 from metrics.sources.http_endpoint import Configured
@@ -139,10 +139,13 @@ def merged(readings: Sequence[Metrics]) -> Metrics:
     """Return what sources know together: of each metric the value of the first one that knows it."""
     found = Metrics()
     for reading in readings:
+        custom = reading.custom
+        if found.error_rate is not None:
+            custom = {name: value for name, value in custom.items() if name != ERROR_ASKS}
         for name in METRICS:
             if getattr(found, name) is None:
                 setattr(found, name, getattr(reading, name))
-        found.custom = {**reading.custom, **found.custom}
+        found.custom = {**custom, **found.custom}
         found.instances = found.instances if found.instances is not None else reading.instances
     return found
 

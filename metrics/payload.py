@@ -46,6 +46,8 @@ CUSTOM_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 MOST_CUSTOM = 100
 LARGEST_CUSTOM = 1e15
 MOST_INSTANCES = 1_000_000
+# Among the custom metrics: of how many journeys an error rate is, where a source knows (analysis/judge/types.py).
+ERROR_ASKS = "error_rate_asks"
 
 
 @dataclass(slots=True)  # not frozen: that makes it four times as slow, thousands of times a second

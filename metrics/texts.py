@@ -81,6 +81,56 @@ CONFIG = {
     "config.most_sources": _("An environment has at most {most} sources."),
 }
 
+# Of the settings of a journey, and of the text that names a place in JSON.
+JOURNEYS = {
+    "check.unsafe": _(
+        "{method} may change data of the service that people use, several times with each sample. Set unsafe to true "
+        "for this journey if that does no harm"
+    ),
+    "check.status": _("{value} is no status: write 200, 2xx or 200-204"),
+    "check.text": _("This has to be one line of text."),
+    "check.absent_value": _("What is not to be there has no value: leave out one of the two."),
+    "check.two_places": _("Name either the place in JSON or the header."),
+    "check.release": _("This has to contain {known}, and no other name in braces."),
+    "check.capture": _("Name one place: json, header, cookie, or the texts after and before."),
+    "check.body": _("{method} has no body."),
+    "check.head": _("An answer to HEAD has no body: use GET to look at its text or its JSON."),
+    "check.unknown_name": _(
+        "No earlier step captures {{{name}}}. Add it under capture of an earlier step, or write it with two braces on "
+        "each side if it is meant as it is"
+    ),
+    "check.no_base": _("This path needs base_url, or write the whole address."),
+    "check.url": _("{problem}"),
+    "check.origin": _("A captured value cannot be part of the host: write the host as it is."),
+    "json_path.begin": _("{path} is no path: it begins with $, such as $.items[0].name"),
+    "json_path.part": _(
+        "{path} cannot be read from “{rest}” on. Only names and numbers are possible, such as $.items[0].name: no "
+        "filters, no *, no .."
+    ),
+    "json_path.long": _("At most {most} parts are possible."),
+    # What a journey met.
+    "journey.step": _("{step}: {problem}"),
+    "journey.not_as_expected": _("{failed}; it answered {status}: “{text}”"),
+    "journey.no_time": _("there was no time left to ask"),
+    "journey.not_captured": _("not asked, because {name} was not found in an earlier answer"),
+    "journey.header": _("not asked, because a captured value cannot be sent in a header"),
+    "journey.too_many_redirects": _("it redirects more than five times"),
+    "journey.redirect_elsewhere": _("it redirects to a host that this journey does not name, which is not followed"),
+    # What was expected and not so, as of a step.
+    "expected.answer": _("{step} is not answered"),
+    "expected.status": _("{step} does not answer with {codes}"),
+    "expected.latency": _("{step} takes longer than {most:ms}"),
+    "expected.text": _("“{text}” is missing in {step}"),
+    "expected.absent": _("“{text}” is in {step}"),
+    "expected.json_present": _("{path} is missing in {step}"),
+    "expected.json_absent": _("{path} is in {step}"),
+    "expected.json_value": _("{path} is not {text} in {step}"),
+    "expected.header_present": _("the header {name} is missing in {step}"),
+    "expected.header_absent": _("the header {name} is in {step}"),
+    "expected.header_value": _("the header {name} is not {text} in {step}"),
+    "expected.version": _("the new version is not what answers {step}"),
+}
+
 # Of one expression of a Prometheus.
 EXPRESSIONS = {
     "expression.refused": _("{name}: the server refuses the expression: “{text}”"),
@@ -171,4 +221,4 @@ def exact(value: float, language: Language) -> str:
     return language.digits(f"{value:,}".removesuffix(".0"))
 
 
-register({**COLLECTIONS, **CONFIG, **EXPRESSIONS, **PAYLOAD, **SIGNATURES}, {"exact": exact})
+register({**COLLECTIONS, **CONFIG, **JOURNEYS, **EXPRESSIONS, **PAYLOAD, **SIGNATURES}, {"exact": exact})

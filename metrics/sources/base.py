@@ -91,8 +91,9 @@ class Asking:
     """The circumstances of one attempt to get a sample.
 
     now: the database's time; instant: the time that the sample is for; endpoint: of the environment, with its secrets
-    and whether ops have blocked it; group: which instances are asked for; told: what a kind has to say about a source
-    that gave something, such as which of its metrics it did not.
+    and whether ops have blocked it; group: which instances are asked for; phase: of the sample, "" of none; release:
+    version and commit_sha of the deployment; told: what a kind has to say about a source that gave something, such as
+    which of its metrics it did not.
     """
 
     fetcher: Fetcher
@@ -100,7 +101,26 @@ class Asking:
     instant: datetime
     endpoint: "Endpoint"
     group: str = Group.TREATMENT
+    phase: str = ""
+    release: Mapping[str, str] = field(default_factory=dict)
     told: list[Fact] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a source expects of the service: how often it was not so, before a deployment and since, is judged.
+
+    All names are of counts among the custom metrics of a sample. name: how often it was not so; asked: how often it was
+    asked for; answered: the status of the answer, 0 without one; earlier: expectations without which it cannot be seen,
+    whose failures count for themselves. fact: the step, and what is expected; after_only: it concerns the new release.
+    """
+
+    name: str
+    asked: str
+    answered: str
+    fact: Fact
+    earlier: tuple[str, ...] = ()
+    after_only: bool = False
 
 
 # Samples of the past, with their times.
@@ -130,6 +150,10 @@ class SourceKind(Generic[Config]):
         """
         raise NotImplementedError
 
+    def expectations(self, config: Config) -> Sequence[Expectation]:
+        """Return what the source expects of the service besides metrics."""
+        return ()
+
     def parse(self, data: Any) -> Config:
         """Return the configuration of these JSON values. Raises InvalidConfig."""
         if not isinstance(data, Mapping):
@@ -137,7 +161,17 @@ class SourceKind(Generic[Config]):
         try:
             return self.config.model_validate(data)
         except ValidationError as error:
-            raise InvalidConfig(dict(map(wrong, error.errors()[:MOST_ERRORS]))) from None
+            raise InvalidConfig(dict(map(wrong, innermost(error.errors())[:MOST_ERRORS]))) from None
+
+
+def innermost(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Return the errors without those of a list that is found too short because of what is wrong inside."""
+    places = [found["loc"] for found in errors]
+    return [
+        found
+        for found in errors
+        if not any(len(place) > len(found["loc"]) and place[: len(found["loc"])] == found["loc"] for place in places)
+    ]
 
 
 def wrong(found: ErrorDetails) -> tuple[str, Fact]:

@@ -1,6 +1,6 @@
 """Collect from a metrics endpoint over HTTP, signed if the environment signs (docs/protocol.md)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
@@ -53,7 +53,7 @@ class Endpoint:
     hmac_secret: "" if requests are not signed.
 
     previous: the encrypted secret from before a rotation, used until `previous_until` if the endpoint refuses the new
-    one; blocked: by the operators; units: of its answers.
+    one; blocked: by the operators; units: of its answers; release: version and commit_sha of the deployment.
     """
 
     url: str
@@ -65,6 +65,7 @@ class Endpoint:
     environment_id: int = 0
     units: Units = OUR_UNITS
     sources: Sequence[Configured] = ()
+    release: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"

@@ -1,0 +1,94 @@
+"""A site over HTTP whose pages a test writes: what it answers on each path, and what it was asked."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Asked:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Page:
+    """One answer. chunks: the body in parts; pause_s: in front of each of them."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/html; charset=utf-8"),)
+    pause_s: float = 0.0
+    chunks: int = 1
+
+
+Answer = Page | Callable[[Asked], Page]
+
+
+@dataclass
+class Site:
+    url: str = ""
+    pages: dict[str, Answer] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def clear(self) -> None:
+        self.pages.clear()
+        self.asked.clear()
+
+    def answer(self, asked: Asked) -> Page:
+        self.asked.append(asked)
+        found = self.pages.get(asked.path.partition("?")[0], Page(b"nothing here", 404))
+        return found if isinstance(found, Page) else found(asked)
+
+
+@contextmanager
+def serving() -> Iterator[Site]:
+    """Serve a site on this machine until the block ends."""
+    site = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            page = site.answer(Asked(self.command, self.path, dict(self.headers), body))
+            self.send_response(page.status)
+            for name, value in page.headers:
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(page.body) * page.chunks))
+            self.end_headers()
+            if self.command == "HEAD":
+                return
+            try:
+                for _ in range(page.chunks):
+                    if page.pause_s and site.stopping.wait(page.pause_s):
+                        return
+                    self.wfile.write(page.body)
+            except OSError:
+                self.close_connection = True
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815  (names of the library)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128
+
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    site.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield site
+    finally:
+        site.stopping.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
