@@ -286,36 +286,33 @@ def pre_samples(
     left_out: Sequence[tuple[Period, Fact]],
 ) -> tuple[list[Sample], list[LeftOut]]:
     """Return the samples of the service before this deployment, and the left-out ones with reasons."""
+    since, until = deployment.started_at - BASELINE_SPAN, deployment.started_at
+    before = [sample for sample in baseline if since <= sample.collected_at <= until]
     kept: list[Sample] = []
     excluded: list[LeftOut] = []
-
-    def leave_out(sample: MetricSample, why: Fact) -> None:
-        excluded.append(LeftOut(sample.phase, sample.collected_at, why))
-
-    for sample in baseline:
-        if not deployment.started_at - BASELINE_SPAN <= sample.collected_at <= deployment.started_at:
-            continue
-        reasons = [
-            why
-            for (begin, end), why in left_out
-            # Its own period starts where its baseline ends.
-            if begin <= sample.collected_at <= end and begin < deployment.started_at
-        ]
-        if reasons:
-            leave_out(sample, reasons[0])
+    for sample in (*before, *(sample for sample in own if sample.phase == Phase.PRE)):
+        why = why_left_out(sample, deployment, left_out)
+        if why is None:
+            kept.append(as_value(sample, "pre" if sample.phase == Phase.PRE else "baseline"))
         else:
-            kept.append(as_value(sample, "baseline"))
-    for sample in own:
-        if sample.phase != Phase.PRE:
-            continue
-        if deployment.finished_at is not None and sample.collected_at >= deployment.finished_at:
-            leave_out(sample, Fact("left_out.after_finish"))
-        elif sample.collected_at > deployment.started_at + PRE_WITHIN:
-            late = (sample.collected_at - deployment.started_at).total_seconds()
-            leave_out(sample, Fact("left_out.late", {"seconds": late}))
-        else:
-            kept.append(as_value(sample, "pre"))
+            excluded.append(LeftOut(sample.phase, sample.collected_at, why))
     return kept, excluded
+
+
+def why_left_out(sample: MetricSample, deployment: Deployment, left_out: Sequence[tuple[Period, Fact]]) -> Fact | None:
+    """Return why a sample is not what the deployment is compared with; None if it is."""
+    at = sample.collected_at
+    if sample.phase == Phase.PRE:
+        if deployment.finished_at is not None and at >= deployment.finished_at:
+            return Fact("left_out.after_finish")
+        if at > deployment.started_at + PRE_WITHIN:
+            return Fact("left_out.late", {"seconds": (at - deployment.started_at).total_seconds()})
+        if at >= deployment.started_at:
+            # Taken at trigger it says how the service is now; others are of a source that can answer for the past.
+            return None
+    # Its own period starts where its baseline ends.
+    periods = (period for period in left_out if period[0][0] < deployment.started_at)
+    return next((why for (begin, end), why in periods if begin <= at <= end), None)
 
 
 def load_history(deployment: Deployment) -> list[MetricSample]:

@@ -137,6 +137,16 @@ def test_a_rich_baseline_needs_no_history(environment: Environment) -> None:
     assert set(origins(evidence_of(deployment))) == {"baseline"}
 
 
+def test_past_samples_of_a_source_are_left_out_like_those_of_the_baseline(environment: Environment) -> None:
+    deployment = deployed(environment, 1, minutes_ago=10)
+    for minutes_ago in (10, 15, 20, 25):
+        sample(environment, minutes_ago=minutes_ago, phase="pre", deployment=deployment, sequence_index=minutes_ago)
+    times = {"starts_at": NOW - timedelta(minutes=22), "ends_at": NOW - timedelta(minutes=14)}
+    environment.excluded_windows.create(**times)
+    evidence = evidence_of(deployment)
+    assert (len(evidence.pre), len(evidence.excluded)) == (2, 2)
+
+
 def test_samples_without_any_metric_are_left_out(environment: Environment) -> None:
     nothing: dict[str, Any] = dict.fromkeys(MEASURED)
     earlier = deployed(environment, 1, minutes_ago=60, verdict="ok")
