@@ -66,18 +66,20 @@ NO_FINDING = 0.34
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was observed; samples in the order of time, without those of earlier deployments."""
+    """What was observed; samples in the order of time. earlier: those of earlier deployments, which before has not."""
 
     before: tuple[Sample, ...]
     after: tuple[Sample, ...]
     policy: Policy
     window: Window
+    earlier: tuple[Sample, ...] = ()
 
     @classmethod
     def of(cls, pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, window: Window) -> Seen:
         """Return the samples sorted."""
         before = (sample for sample in pre if sample.origin != "history")
-        return cls(tuple(sorted(before, key=_time)), tuple(sorted(post, key=_time)), policy, window)
+        earlier = tuple(sample for sample in pre if sample.origin == "history")
+        return cls(tuple(sorted(before, key=_time)), tuple(sorted(post, key=_time)), policy, window, earlier)
 
     @property
     def end(self) -> tuple[Sample, ...]:
@@ -101,9 +103,10 @@ class Seen:
 
     def compared(self, metric: str) -> bool:
         """Return whether the metric was measured after the deployment, and before it where anything was."""
-        before, after = (any(sample.knows(metric) for sample in side) for side in (self.before, self.after))
+        known = (*self.before, *self.earlier)
+        before, after = (any(sample.knows(metric) for sample in side) for side in (known, self.after))
         # Without any sample from before, limits that hold for every service judge the five metrics.
-        return after and (before or (metric in METRICS and not self.before))
+        return after and (before or (metric in METRICS and not known))
 
     @property
     def unmeasured(self) -> tuple[str, ...]:

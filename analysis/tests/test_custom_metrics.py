@@ -126,6 +126,12 @@ def test_a_worker_without_requests_gets_conclusive_verdicts_and_its_health() -> 
     assert (first.verdict, first.conclusive) == (WARNING, False)
 
 
+def test_the_windows_of_earlier_deployments_are_a_level_where_there_is_no_fresher_one() -> None:
+    earlier = [replace(sample, origin="history") for sample in before(20, 5.0)]
+    good, bad = (judged(earlier, series(10, level), policy_of()) for level in (5.0, 50.0))
+    assert (good.verdict, good.conclusive, bad.verdict) == (OK, True, ROLLBACK)
+
+
 def test_metrics_that_are_not_critical_are_nothing_that_users_notice() -> None:
     found = judged(before(20, 5.0), series(10, 5.0), policy_of(critical=False))
     assert (found.verdict, found.conclusive) == (WARNING, False)
