@@ -635,9 +635,8 @@ HINTS = {
     "instances_changed.fewer": HintText(
         title=_("{before} → {now} instances: fewer than before the deployment"),
         cause=_(
-            "{now} instances answer at the end of the window, {before} did before the deployment. Traffic is counted "
-            "over all of them: {traffic_now:requests_per_sec}, before {traffic_before:requests_per_sec}. They were "
-            "scaled down, or some of them did not start, do not get ready or keep crashing."
+            "{now} instances answer at the end of the window, {before} did before the deployment; traffic is counted "
+            "over all of them. They were scaled down, or some of them did not start, do not get ready or keep crashing."
         ),
         impact=_("Each instance carries more of the traffic, and there is less room for the next peak or failure."),
         actions=(
@@ -649,8 +648,8 @@ HINTS = {
     "instances_changed.more": HintText(
         title=_("{before} → {now} instances: more than before the deployment"),
         cause=_(
-            "{now} instances answer at the end of the window, {before} did before the deployment. Traffic is counted "
-            "over all of them: {traffic_now:requests_per_sec}, before {traffic_before:requests_per_sec}."
+            "{now} instances answer at the end of the window, {before} did before the deployment; traffic is counted "
+            "over all of them."
         ),
         impact=_("Less CPU and a lower p95 may be owed to the number of instances, and not to the change."),
         actions=(

@@ -171,8 +171,8 @@ def _params(findings: Findings, checks: Sequence[Check], limit: float | None) ->
         "change": change,
         "samples": Fact("samples", {"n": count}),
         "samples_over": samples_over(lead.details.get("over", round((lead.share or 0.0) * count)), count),
-        "traffic_before": traffic(findings, "baseline", findings.pre),
-        "traffic_now": traffic(findings, "observed", findings.post),
+        "traffic_before": _traffic(findings, "baseline", findings.pre),
+        "traffic_now": _traffic(findings, "observed", findings.post),
         "metrics": [named(check.metric) for check in checks],
     }
     if len(checks) == 1:
@@ -182,7 +182,7 @@ def _params(findings: Findings, checks: Sequence[Check], limit: float | None) ->
     return params
 
 
-def traffic(findings: Findings, side: str, samples: Sequence[Sample]) -> float | None:
+def _traffic(findings: Findings, side: str, samples: Sequence[Sample]) -> float | None:
     """Return the level of traffic that its check names, else the mean."""
     check = findings.check("requests_per_sec")
     named: float | None = getattr(check, side) if check is not None else None

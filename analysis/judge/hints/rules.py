@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, traffic, when_failed
+from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, when_failed
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.reasons import reasons
 from analysis.judge.statements import UNHEALTHY_AS_BEFORE
@@ -166,12 +166,7 @@ def instances_changed(findings: Findings) -> Hint | None:
         observed=float(now),
         threshold=float(before),
         evidence=(changed,),
-        params={
-            "before": before,
-            "now": now,
-            "traffic_before": traffic(findings, "baseline", findings.pre),
-            "traffic_now": traffic(findings, "observed", findings.post),
-        },
+        params={"before": before, "now": now},
     )
 
 
