@@ -1,5 +1,6 @@
 """Load the evidence of a deployment: samples, misses, window and policy. Records why a sample was left out."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -380,9 +381,15 @@ def detail_of(job: ScheduledJob) -> Fact | None:
 
 def as_value(sample: MetricSample, origin: Origin) -> Sample:
     """Convert a stored sample to the judge's value."""
-    values = {name: getattr(sample, name) for name in METRICS}
-    custom = sample.custom_metrics or {}
+    values = {name: known(getattr(sample, name)) for name in METRICS}
+    numbers = ((name, known(value)) for name, value in (sample.custom_metrics or {}).items())
+    custom = {name: number for name, number in numbers if number is not None}
     return Sample(sample.collected_at, origin=origin, custom=custom, instances=sample.instances, **values)
+
+
+def known(value: Any) -> float | None:
+    """Return a stored value as a number; None for anything else, such as NaN."""
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
 
 
 def control_of(samples: Iterable[MetricSample], phase: Phase) -> tuple[Sample, ...]:

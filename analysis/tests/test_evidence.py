@@ -137,6 +137,21 @@ def test_a_rich_baseline_needs_no_history(environment: Environment) -> None:
     assert set(origins(evidence_of(deployment))) == {"baseline"}
 
 
+def test_what_is_no_number_is_no_value(environment: Environment) -> None:
+    deployment = deployed(environment, 1, minutes_ago=10)
+    odd: dict[str, Any] = {"cpu_usage": float("nan"), "latency_p95": float("inf")}
+    sample(
+        environment,
+        minutes_ago=8,
+        phase="post",
+        deployment=deployment,
+        **odd,
+        custom_metrics={"a": None, "b": "x", "c": 2},
+    )
+    [one] = evidence_of(deployment).post
+    assert (one.cpu_usage, one.latency_p95, one.custom) == (None, None, {"c": 2.0})
+
+
 def test_past_samples_of_a_source_are_left_out_like_those_of_the_baseline(environment: Environment) -> None:
     deployment = deployed(environment, 1, minutes_ago=10)
     for minutes_ago in (10, 15, 20, 25):

@@ -196,13 +196,14 @@ def unmeasured(evidence: Evidence, metric: str) -> Finding | None:
 
 
 def _within(value: float | None, most: float) -> float | None:
-    """Clamp a value to 0 .. most; values too small to be measured become 0."""
-    return None if value is None else min(value, most) if value >= _CRUMB else 0.0
+    """Clamp a value to 0 .. most; values too small to be measured become 0, and what is no number is not known."""
+    if value is None or math.isnan(value):
+        return None
+    return min(value, most) if value >= _CRUMB else 0.0
 
 
 def _safe(sample: Sample) -> Sample:
     """Clamp all values of a sample to the range of their metric, so that no rule overflows or divides by almost 0."""
-    custom = {name: max(-_HUGE_CUSTOM, min(_HUGE_CUSTOM, value)) for name, value in sample.custom.items()}
     # The constructor: `replace` takes three times as long.
     return Sample(
         sample.collected_at,
@@ -212,7 +213,11 @@ def _safe(sample: Sample) -> Sample:
         _within(sample.cpu_usage, 1.0),
         _within(sample.memory_usage, 1.0),
         sample.origin,
-        {name: value for name, value in custom.items() if math.isfinite(value)},
+        {
+            name: max(-_HUGE_CUSTOM, min(_HUGE_CUSTOM, one))
+            for name, one in sample.custom.items()
+            if not math.isnan(one)
+        },
         sample.instances,
     )
 
