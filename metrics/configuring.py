@@ -18,6 +18,7 @@ from metrics.payload import Metrics
 from metrics.sources import SOURCE_KINDS, source_kind
 from metrics.sources.base import Asking, InvalidConfig, SourceConfig, SourceKind
 from outbound.addresses import AllowList
+from outbound.endpoints import EndpointError, Origin, origin_of
 from outbound.fetcher import Fetcher
 from projects.models import ENDPOINT, Environment
 from scheduler.queue import database_now
@@ -96,9 +97,23 @@ def reveal(source: Source) -> dict[str, Any]:
 
 
 def with_kept_secrets(kind: SourceKind[Any], source: Source, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return given values with the stored secrets of those that are left out."""
-    secret = secret_fields(kind)
-    return {**{name: value for name, value in reveal(source).items() if name in secret}, **data}
+    """Return given values with the stored secrets of those that are left out.
+
+    Raises: InvalidConfig where they would be sent to another origin: who changes it may not be who knows them.
+    """
+    stored = reveal(source)
+    kept = {name: value for name, value in stored.items() if name in secret_fields(kind) and name not in data}
+    if kept and _origin(stored) != _origin(data):
+        raise InvalidConfig(dict.fromkeys(kept, Fact("config.secret_again")))
+    return {**kept, **data}
+
+
+def _origin(data: Mapping[str, Any]) -> Origin | None:
+    """Return where a configuration with one address sends its secrets."""
+    try:
+        return origin_of(data["url"]) if isinstance(data.get("url"), str) else None
+    except EndpointError:
+        return None
 
 
 def without_secrets(kind: SourceKind[Any], data: Mapping[str, Any]) -> dict[str, Any]:

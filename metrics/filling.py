@@ -22,7 +22,7 @@ from metrics.payload import METRICS, Metrics
 from metrics.sources import RANGED_KINDS
 from metrics.sources.base import Asking, Past
 from metrics.sources.http_endpoint import Endpoint
-from metrics.storing import Sample, store
+from metrics.storing import Sample, custom_json, store
 from scheduler.models import ScheduledJob
 from scheduler.queue import NewJob, database_now, enqueue, expire, wake_when_done
 from scheduler.registry import Ended, Job, job_kind
@@ -65,10 +65,12 @@ WHERE deployments.id = ANY(%s::bigint[]) AND finished_at IS NOT NULL
 COMPLETE = f"""
 UPDATE metric_samples AS sample SET
     {", ".join(f"{metric} = coalesce(sample.{metric}, given.{metric})" for metric in METRICS)},
+    instances = coalesce(sample.instances, given.instances),
     custom_metrics = CASE WHEN given.custom IS NULL THEN custom_metrics
         ELSE given.custom || coalesce(custom_metrics, '{{}}') END
-FROM unnest(%(places)s::int[], %(custom)s::jsonb[], {", ".join(f"%({metric})s::float8[]" for metric in METRICS)})
-    AS given(place, custom, {", ".join(METRICS)})
+FROM unnest(%(places)s::int[], %(custom)s::jsonb[], %(instances)s::int[],
+        {", ".join(f"%({metric})s::float8[]" for metric in METRICS)})
+    AS given(place, custom, instances, {", ".join(METRICS)})
 WHERE environment_id = %(environment)s AND deployment_id = %(deployment)s AND phase = '{Phase.POST}'
     AND "group" = '{Group.TREATMENT}' AND sequence_index = place AND collected_at >= %(since)s
 """  # noqa: S608  (names of our own columns)
@@ -128,7 +130,8 @@ def store_found(done: Sequence[tuple[Job, Sequence[Sample]]]) -> None:
         }
         given |= {
             "places": array(sample.sequence_index for sample in samples),
-            "custom": array(sample.values[-3] for sample in samples),
+            "custom": array(custom_json(sample.metrics) for sample in samples),
+            "instances": array(sample.metrics.instances for sample in samples),
             "environment": samples[0].environment_id,
             "deployment": job.deployment_id,
             "since": samples[0].collected_at - timedelta(hours=1),

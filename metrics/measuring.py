@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -64,6 +64,7 @@ async def measure(sources: Sequence[Configured], asking: Asking, *, past: bool =
     troubles: dict[int, Fact | None] = {}
     given: list[Measured] = []
     failures: list[JobError] = []
+    of_service: list[JobError] = []
     for one, result in zip(sources, asked, strict=True):
         if isinstance(result, Measured):
             given.append(result)
@@ -72,6 +73,9 @@ async def measure(sources: Sequence[Configured], asking: Asking, *, past: bool =
             failure = result if isinstance(result, JobError) else JobError.of(result, retry=result.code != "blocked")
             failures.append(failure)
             troubles[one.pk] = failure.fact
+            known = source_kind(one.kind)
+            if known is None or known.of_service:
+                of_service.append(failure)
         else:
             raise result
     found = Measured(
@@ -81,8 +85,23 @@ async def measure(sources: Sequence[Configured], asking: Asking, *, past: bool =
         troubles,
     )
     if found.metrics.empty and not found.past:
-        raise failures[0] if failures else JobError("nothing_measured")
+        raise failed(failures, of_service, troubles)
     return found
+
+
+def failed(
+    failures: Sequence[JobError], of_service: Sequence[JobError], troubles: Mapping[int, Fact | None]
+) -> JobError:
+    """Return the failure of all sources: that of one that asks the service itself, if there is any.
+
+    That something else, which knows the service's metrics, does not answer is no sign that the service is down.
+    """
+    notes = [Fact("source_trouble", {"source": pk, "problem": fact}) for pk, fact in troubles.items() if fact]
+    if of_service:
+        return JobError.of(of_service[0], retry=of_service[0].retry, sources=notes)
+    if failures:
+        return JobError("source_failed", problem=failures[0].fact, retry=failures[0].retry, sources=notes)
+    return JobError("nothing_measured", sources=notes)
 
 
 async def ask(source: Configured, asking: Asking, *, past: bool) -> Measured:

@@ -11,6 +11,7 @@ from events import incidents
 from events.kinds import KINDS, Severity
 from events.models import Incident
 from events.outbox import NewEvent, emit_all
+from metrics.source_notes import note_failed
 from projects.models import Environment
 from scheduler.registry import Ended
 
@@ -44,6 +45,7 @@ def note_failures(jobs: Sequence[Ended]) -> None:
     failed = {job.id: job.error_code for job in jobs if job.status == "failed" and job.error_code not in NOT_ASKED}
     if not failed:
         return
+    note_failed(failed)
     with connection.cursor() as cursor:
         cursor.execute(ENVIRONMENTS, [array(failed)])
         environments = {job_id: pk for job_id, pk in cursor.fetchall() if pk is not None}

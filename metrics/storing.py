@@ -1,11 +1,10 @@
 """Store samples: one statement for a batch, each place of a deployment once."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import attrgetter
-from typing import Any
 
 from django.db import models
 from django.db.models.functions import Now
@@ -15,11 +14,11 @@ from common.database import prepared
 from explain.facts import Fact
 from metrics.counting import count_samples
 from metrics.levels import fill_levels
-from metrics.measuring import NOTES
-from metrics.models import Group, Phase, Source
+from metrics.models import Group, Phase
 from metrics.outages import note_answers
 from metrics.partitions import ensure_days, utc_day
 from metrics.payload import METRICS, Metrics
+from metrics.source_notes import NOTED_EVERY, note_sources
 from metrics.sources.base import Past
 from projects.models import Environment
 from scheduler.registry import Job
@@ -51,7 +50,6 @@ SELECT count(*) FROM written
 """  # noqa: S608  (built from the constants above)
 
 METRICS_OF = attrgetter(*METRICS)
-NOTED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(slots=True)  # not frozen: that makes it four times as slow, thousands of times a second
@@ -79,8 +77,12 @@ class Sample:
     def values(self) -> tuple[Value, ...]:
         """The values of COLUMNS."""
         metrics = self.metrics
-        custom = json.dumps(metrics.custom) if metrics.custom else None
-        return *self.place, *METRICS_OF(metrics), custom, metrics.instances, self.collected_at
+        return *self.place, *METRICS_OF(metrics), custom_json(metrics), metrics.instances, self.collected_at
+
+
+def custom_json(metrics: Metrics) -> str | None:
+    """Return the value of custom_metrics."""
+    return json.dumps(metrics.custom) if metrics.custom else None
 
 
 @dataclass(slots=True)
@@ -112,23 +114,6 @@ def store_samples(done: Sequence[tuple[Job, Sample | Collected | None]]) -> None
     note_previous_secret(samples)
     note_answers(sample.environment_id for sample in samples)
     count_samples(job for job, result in done if result is not None)
-
-
-def note_sources(troubles: Mapping[int, Fact | None]) -> None:
-    """Note how sources did: that one answers to the minute, why one does not whenever that changes."""
-    answered = models.Q(answered_at__isnull=True) | models.Q(answered_at__lt=Now() - NOTED_EVERY)
-    stale = models.Q(failure__isnull=False) | answered
-    well = [pk for pk, trouble in troubles.items() if trouble is None]
-    if well:
-        rows = Source.objects.filter(stale, pk__in=well).select_for_update(no_key=True, skip_locked=True)
-        free = list(rows.order_by("pk").values_list("pk", flat=True))
-        Source.objects.filter(pk__in=free).update(answered_at=Now(), failure=None)
-    for pk, trouble in sorted(troubles.items()):
-        if trouble is not None:
-            noted: dict[str, Any] = {"failed_at": Now(), "failure": trouble.to_json()}
-            if trouble.code == NOTES:
-                noted["answered_at"] = Now()
-            Source.objects.filter(pk=pk).update(**noted)
 
 
 def note_previous_secret(samples: Iterable[Sample]) -> None:

@@ -23,6 +23,8 @@ COLLECTIONS = {
     "unknown_source": _("this SeqPulse has no kind of source named {kind}: remove the source, or update SeqPulse"),
     "unusable_source": _("the settings of the source {kind} do not fit this version: save them again"),
     "nothing_measured": _("the source answered, and not one of the metrics was in it"),
+    "source_failed": _("{problem}"),
+    "source_trouble": _("{problem}"),
     "source_notes": _("{notes:clauses}"),
     "source_without_history": _("there is less to compare with, because it gave no past samples: {problem}"),
     "source_unauthorized": _(
@@ -77,6 +79,7 @@ CONFIG = {
     "config.too_short": _("At least {min_length} is needed."),
     "config.literal_error": _("One of these is needed: {expected}."),
     "config.string_pattern_mismatch": _("This is not in the form {pattern}."),
+    "config.secret_again": _("The address is another one: enter this again, so that it is not sent there by mistake."),
     "config.url_query": _("Leave out what begins with ?: the address of the server is needed, such as {example}."),
     "config.most_sources": _("An environment has at most {most} sources."),
 }

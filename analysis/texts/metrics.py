@@ -29,6 +29,8 @@ REASONS = {
     "proxy": _("outbound proxy failed"),
     "blocked_by_ops": _("blocked by the operators"),
     "no_endpoint": _("no endpoint configured"),
+    "source_failed": _("a source failed"),
+    "nothing_measured": _("no metric in the answer"),
     "poller_lost": _("the poller died"),
     "http_4xx": _("HTTP 4xx"),
     "http_5xx": _("HTTP 5xx"),

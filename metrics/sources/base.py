@@ -134,6 +134,7 @@ class SourceKind(Generic[Config]):
     label: ClassVar[str | Promise]
     config: type[Config]
     ranged: ClassVar[bool] = False  # it can answer for the past
+    of_service: ClassVar[bool] = True  # it asks the service itself, which is down where it does not answer
     measures: ClassVar[bool] = True  # samples come from it, and not only further evidence
 
     async def read(self, config: Config, asking: Asking) -> Metrics:

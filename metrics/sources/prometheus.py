@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PrivateAttr
 
 from explain.errors import ExplainedError
 from explain.facts import Fact
-from metrics.payload import InvalidPayload, Metrics, metrics_of
+from metrics.payload import MOST_INSTANCES, InvalidPayload, Metrics, metrics_of
 from metrics.sources.base import Asking, HttpConfig, Past, SourceKind, Url, WrongSetting
 from metrics.sources.prometheus_api import Answer, Api, Learned, Series, about_query, example_of
 from outbound.endpoints import parse_endpoint
@@ -26,6 +26,8 @@ VARIABLES = re.compile(r"\$(__rate_interval|__interval|\{__rate_interval\}|\{__i
 SCRAPES_PER_RANGE = 2.5
 # Clocks that differ by less are taken as equal; by more, people are told.
 CLOCK_S, TOLD_CLOCK_S = 2.0, 30.0
+# An expression of this name counts the instances of the service.
+INSTANCES = "instances"
 # Servers refuse more points of a series than 11,000.
 POINTS_AT_ONCE = 1000
 
@@ -61,7 +63,7 @@ class PrometheusConfig(PrometheusServer):
     In expressions $__rate_interval stands for a range that fits that and the interval of sampling.
     """
 
-    expressions: Annotated[dict[Name, Expression], Field(min_length=1, max_length=35)]
+    expressions: Annotated[dict[Name, Expression], Field(min_length=1, max_length=36)]
     scrape_interval_s: Annotated[float, Field(ge=1, le=600)] = DEFAULT_SCRAPE_INTERVAL_S
 
     @property
@@ -88,11 +90,12 @@ class PrometheusKind(SourceKind[PrometheusConfig]):
     label = _("Prometheus")
     config = PrometheusConfig
     ranged = True
+    of_service = False
 
     async def read(self, config: PrometheusConfig, asking: Asking) -> Metrics:
         """Ask for the values of now, by the server's clock."""
         answers = await api_of(config, asking).ask("query", config.filled, {})
-        found: dict[str, float | None] = {}
+        found: dict[str, float] = {}
         failures: list[ExplainedError] = []
         for name, answer in answers.items():
             try:
@@ -110,7 +113,7 @@ class PrometheusKind(SourceKind[PrometheusConfig]):
         asking.told.extend(error.fact for error in failures)
         if abs(config.ahead_s) > TOLD_CLOCK_S:
             asking.told.append(Fact("source_clock", {"seconds": round(config.ahead_s)}))
-        return metrics_of(found)
+        return as_metrics(found)
 
     async def history(
         self, config: PrometheusConfig, asking: Asking, *, since: datetime, until: datetime, step_s: float
@@ -131,7 +134,14 @@ class PrometheusKind(SourceKind[PrometheusConfig]):
                 for at, value in past_points(name, answer):
                     times.setdefault(number + round((at - start_s) / step_s), {})[name] = value
             begin, number = begin + points * step, number + points
-        return [(since + place * step, metrics_of(times[place])) for place in sorted(times)]
+        return [(since + place * step, as_metrics(times[place])) for place in sorted(times)]
+
+
+def as_metrics(values: Mapping[str, float]) -> Metrics:
+    """Return values by the names of their expressions as a sample."""
+    known = dict(values)
+    instances = round(known.pop(INSTANCES, 0))
+    return metrics_of(known, instances=min(instances, MOST_INSTANCES) if instances > 0 else None)
 
 
 def one_series(name: str, answer: Answer) -> Series:

@@ -22,7 +22,7 @@ from metrics.formats import format_of
 from metrics.sources.base import HttpConfig
 from metrics.sources.http_endpoint import USER_AGENT
 from outbound.endpoints import MAX_URL_LENGTH, parse_endpoint
-from outbound.fetcher import Fetcher, Response
+from outbound.fetcher import Fetcher, OutboundError, Response
 from outbound.transfer import timed_out
 from scheduler.registry import JobError
 from security.redaction import redact_foreign_text
@@ -35,8 +35,11 @@ BYTES = 64 * 1024
 BYTES_PER_POINT = 64
 MOST_BYTES = 8 * 1024 * 1024
 LONGEST_TEXT = 300
-# VictoriaMetrics moves the times of queries that may be cached; others ignore it.
-EXACT_TIMES = {"nocache": "1"}
+# Ignored by servers that do not know them. VictoriaMetrics moves the times of queries that may be cached; it and Thanos
+# answer with a part of the data where a part of their storage is away, which would read as a loss of traffic.
+EXACT = {"nocache": "1", "deny_partial_response": "1", "partial_response": "false"}
+# A kept-alive connection that the server closed just when it was used again.
+CLOSED = frozenset({"closed_unanswered", "broken_sending", "broken_receiving"})
 # Answers that are about the question, and not about the server or who asks it.
 ABOUT_QUERY = frozenset({400, 405, 413, 414, 422, 431})
 REFUSALS = frozenset({401, 403})
@@ -163,18 +166,30 @@ class Api:
 
     async def data(self, path: str, asked: Mapping[str, Any], max_bytes: int = MOST_BYTES) -> Any:
         """Return the data of an answer. Raises JobError, OutboundError, QueryRefused."""
-        query = urlencode({**EXACT_TIMES, **asked}, doseq=True)
+        query = urlencode({**EXACT, **asked}, doseq=True)
         url = f"{self.url}/api/v1/{path}"
         left_s = self.config.timeout_s - (monotonic() - self.begun)
         if left_s <= 0:
             raise timed_out(parse_endpoint(self.url), self.config.timeout_s, "answer")
-        limits = {"timeout_s": left_s, "max_bytes": max_bytes, "gzip": True, "ca_pem": self.config.ca_pem}
+        limits: dict[str, Any] = {
+            "timeout_s": left_s,
+            "max_bytes": max_bytes,
+            "gzip": True,
+            "ca_pem": self.config.ca_pem,
+        }
         sent = monotonic()
         if len(url) + len(query) < MAX_URL_LENGTH:
             answer = await self.fetcher.get(f"{url}?{query}", self.headers, **limits)
         else:
             headers = {**self.headers, "Content-Type": "application/x-www-form-urlencoded"}
-            answer = await self.fetcher.get(url, headers, method="POST", body=query.encode(), **limits)
+            limits |= {"method": "POST", "body": query.encode()}
+            try:
+                answer = await self.fetcher.get(url, headers, **limits)
+            except OutboundError as error:
+                if not was_closed(error):
+                    raise
+                # The fetcher repeats no POST; a query may be asked twice.
+                answer = await self.fetcher.get(url, headers, **limits)
         data = self._data_of(answer)
         self._note_clock(answer, data if path == "query" and "time" not in asked else None, sent)
         return data
@@ -223,6 +238,11 @@ class Api:
 def about_query(error: ExplainedError) -> bool:
     """Return whether the query is wrong or too much, and not the server."""
     return isinstance(error, QueryRefused) or error.code == "too_large"
+
+
+def was_closed(error: ExplainedError) -> bool:
+    problem = error.fact.params.get("problem")
+    return error.code == "protocol" and isinstance(problem, Fact) and problem.code in CLOSED
 
 
 def took_too_long(error: ExplainedError) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 REQUESTS, LATENCY, ERRORS, CPU, MEMORY = "requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage"
+INSTANCES = "instances"
 RANGE = "[$__rate_interval]"
 
 # Labels that say where something runs; a service of the same name in another place is another one.
@@ -99,6 +100,11 @@ def failures(requests: str, also: str = "", failed: str = "$failed") -> Formula:
     return Formula(ERRORS, query, (requests,))
 
 
+def instances(family: str) -> Formula:
+    """Return the formula of how many instances there are."""
+    return Formula(INSTANCES, f"count(count by (instance) ({family}{{$selector}}))", (family,))
+
+
 def quantile(base: str, *, scale: int = 1000, also: str = "") -> list[Formula]:
     """Return the formulas of the p95 of a histogram, classic or native, or of a summary. scale: what makes it ms."""
     factor = f"{scale} * " if scale != 1 else ""
@@ -124,6 +130,7 @@ def durations(base: str, label: str, services: Sequence[str] = SERVICES, *, scal
     """Return the template of a histogram of the durations of requests, whose labels have their status."""
     count = f"{base}_count"
     formulas = [rate(count), failures(count), *quantile(base, scale=scale), *natively(base)]
+    formulas += [instances(count), instances(base)]
     return Template(base, label, (count, base), formulas, services, STATUSES)
 
 
@@ -159,6 +166,7 @@ TEMPLATES: tuple[Template, ...] = (
             rate("django_http_requests_before_middlewares_total"),
             failures("django_http_responses_total_by_status_total", failed='status=~"5.."'),
             *quantile("django_http_requests_latency_including_middlewares_seconds"),
+            instances("django_http_requests_before_middlewares_total"),
         ),
     ),
     Template(
@@ -169,13 +177,14 @@ TEMPLATES: tuple[Template, ...] = (
             rate("grpc_server_handled_total"),
             failures("grpc_server_handled_total", failed=f'grpc_code=~"{GRPC_FAILED}"'),
             *quantile("grpc_server_handling_seconds"),
+            instances("grpc_server_handled_total"),
         ),
     ),
     Template(
         "http_requests_total",
         "Prometheus client library (counter)",
         ("http_requests_total",),
-        (rate("http_requests_total"), failures("http_requests_total")),
+        (rate("http_requests_total"), failures("http_requests_total"), instances("http_requests_total")),
         statuses=STATUSES,
     ),
     Template(

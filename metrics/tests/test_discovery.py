@@ -8,6 +8,7 @@ import pytest
 
 from explain.rendering import render
 from metrics.configuring import ask_once, try_source
+from metrics.payload import METRICS
 from metrics.sources.prometheus import PrometheusConfig, PrometheusServer
 from metrics.sources.prometheus_discovery import Discovery, Service, discover, tried
 from metrics.tests.exposition import NATIVE, Exposition, counter, gauge, histogram, scraping, service, wait_for
@@ -108,7 +109,7 @@ def test_services_and_their_expressions_are_found(
     ]
     shop, admin = best.services
     assert shop.templates == ("http_request_duration_seconds", "containers")
-    assert set(shop.expressions) == {"requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage"}
+    assert set(shop.expressions) == {*METRICS, "instances"}
     assert 'status=~"5..|5XX"' in shop.expressions["error_rate"]
     assert 'code=~"5..|5XX"' in admin.expressions["error_rate"]
     values = {
@@ -131,6 +132,7 @@ def test_services_and_their_expressions_are_found(
         )
         assert (trial.problem, trial.told) == (None, []), template
         got = trial.metrics
+        assert got.instances == (1 if "instances" in chosen.expressions else None)
         measured = (got.requests_per_sec, got.latency_p95, got.error_rate, got.cpu_usage, got.memory_usage)
         for value, right in zip(measured, expected, strict=True):
             assert value == (None if right is None else pytest.approx(right, rel=0.15, abs=0.01)), (template, measured)

@@ -242,7 +242,7 @@ def test_an_own_authority_is_trusted_for_its_source_only(prometheus: str, enviro
         ({"url": "http://p", "username": "a", "headers": {"authorization": "Bearer marked"}}, "username", "headers"),
         ({"url": "http://p", "ca_pem": "marked"}, "ca_pem", "BEGIN CERTIFICATE"),
         ({"url": "http://p", "expressions": {"a-b": "up"}}, "expressions.a-b.[key]", "form"),
-        ({"url": "http://p", "expressions": {f"a{n}": "up" for n in range(36)}}, "expressions", "At most 35"),
+        ({"url": "http://p", "expressions": {f"a{n}": "up" for n in range(37)}}, "expressions", "At most 36"),
         ({"url": "http://p", "scrape_interval_s": 0}, "scrape_interval_s", "at least 1"),
     ],
 )

@@ -21,8 +21,8 @@ from metrics.tests.prometheus import prometheus_with
 from projects.models import Environment
 from projects.services import NewProject, create_project
 from scheduler.models import ScheduledJob
-from scheduler.registry import Job
-from scheduler.store import JobStore
+from scheduler.registry import Job, JobError
+from scheduler.store import Failure, JobStore
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_allowed")]
 MINUTE = timedelta(minutes=1)
@@ -173,3 +173,46 @@ def test_a_source_is_tried_without_writing_anything(prometheus: str, made: NewPr
     assert json.dumps(lost.problem.to_json())
     assert not Source.objects.exists()
     assert not MetricSample.objects.exists()
+
+
+def test_a_prometheus_that_does_not_answer_is_noted_and_no_sign_of_an_outage(made: NewProject) -> None:
+    source = add_source(
+        made.environment, "prometheus", {"url": "http://127.0.0.1:9", "expressions": {"error_rate": "up"}}
+    )
+    job = pre_job(start_deployment(made.project, Trigger(env="prod")).deployment)
+    endpoint = load_endpoints([job])[job.id]
+    with pytest.raises(JobError) as failed:
+        asyncio.run(measure_for(job, endpoint))
+    assert (failed.value.code, failed.value.retry) == ("source_failed", True)
+    assert failed.value.fact.params["problem"].code == "refused"  # type: ignore[union-attr]
+    JobStore(job_owner(job), 30).fail([Failure(job, failed.value.fact, None)])
+    source.refresh_from_db()
+    assert source.failed_at is not None
+    assert source.failure["code"] == "refused"
+    # An endpoint is the service itself.
+    Environment.objects.update(metrics_endpoint="http://127.0.0.1:9/m")
+    Source.objects.create(environment=made.environment, kind="endpoint", position=9, config="{}")
+    with pytest.raises(JobError) as failed:
+        asyncio.run(measure_for(job, load_endpoints([job])[job.id]))
+    assert failed.value.code == "refused"
+
+
+def job_owner(job: Job) -> str:
+    return ScheduledJob.objects.get(pk=job.id).locked_by
+
+
+def test_secrets_are_not_kept_for_another_address(made: NewProject) -> None:
+    config = {"url": "https://p.example", "expressions": {"error_rate": "up"}}
+    secret = {"headers": {"Authorization": "Bearer marked"}}
+    source = add_source(made.environment, "prometheus", {**config, **secret})
+    change_source(source, {**config, "url": "https://p.example/prometheus"})
+    source.refresh_from_db()
+    assert "marked" in source.config.open()
+    with pytest.raises(InvalidConfig) as refused:
+        change_source(source, {**config, "url": "https://other.example"})
+    assert {path: fact.code for path, fact in refused.value.errors.items()} == {"headers": "config.secret_again"}
+    change_source(source, {**config, **secret, "url": "https://other.example"})
+    source.refresh_from_db()
+    change_source(source, {**config, "url": "https://third.example", "headers": {}})
+    source.refresh_from_db()
+    assert "marked" not in source.config.open()
