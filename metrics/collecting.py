@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64decode
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -24,8 +25,11 @@ ENDPOINT_COLUMNS = f"""
     environment.id, metrics_endpoint, project.uuid::text, hmac_secret, previous_hmac_secret, previous_hmac_until,
     endpoint_blocked_at IS NOT NULL, {", ".join(f"{metric}_unit" for metric in METRICS_WITH_UNITS)},
     CASE WHEN source_kinds <> '[]' THEN
-        (SELECT json_agg(json_build_array(source.id, kind, config) ORDER BY position, source.id)::text
-        FROM metric_sources AS source WHERE source.environment_id = environment.id) END
+        (SELECT json_agg(json_build_array(source.id, kind, config, (
+            SELECT json_object_agg("group", encode(state, 'base64')) FROM source_states WHERE source_id = source.id
+        )) ORDER BY position, source.id)::text
+        FROM metric_sources AS source WHERE source.environment_id = environment.id) END,
+    CASE WHEN source_kinds <> '[]' THEN environment.policy ->> 'custom_metrics' END
 """  # noqa: S608  (names of our own columns)
 _units = lru_cache(maxsize=64)(Units)
 # The event loop itself keeps no reference to tasks.
@@ -34,9 +38,21 @@ _tasks: set[asyncio.Task[Collected]] = set()
 
 def endpoint_of_row(row: Sequence[Any]) -> Endpoint:
     """Return the endpoint of a row of ENDPOINT_COLUMNS."""
-    pk, url, project, secret, previous, until, blocked, *units, rows = row
-    sources = [Configured(pk, kind, Sealed(config)) for pk, kind, config in json.loads(rows)] if rows else ()
-    return Endpoint(url, project, Sealed(secret).open(), Sealed(previous), until, blocked, pk, _units(*units), sources)
+    pk, url, project, secret, previous, until, blocked, *units, rows, custom = row
+    endpoint = Endpoint(url, project, Sealed(secret).open(), Sealed(previous), until, blocked, pk, _units(*units))
+    if rows:
+        endpoint.sources = [
+            Configured(number, kind, Sealed(config), {group: b64decode(text) for group, text in (states or {}).items()})
+            for number, kind, config, states in json.loads(rows)
+        ]
+        endpoint.custom_kinds = kinds_of(json.loads(custom or "[]"))
+    return endpoint
+
+
+def kinds_of(custom_metrics: Any) -> dict[str, str]:
+    """Return the kinds of the custom metrics of a policy as stored, by name."""
+    named = [one for one in custom_metrics if isinstance(one, dict)] if isinstance(custom_metrics, list) else []
+    return {str(one.get("name")): str(one.get("kind", "gauge")) for one in named}
 
 
 def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
@@ -50,6 +66,7 @@ def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
         environment.endpoint_blocked_at is not None,
         environment.pk,
         environment.units,
+        custom_kinds=kinds_of(environment.policy.get("custom_metrics")),
     )
 
 
@@ -94,7 +111,15 @@ def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:
 async def measure_for(job: Job, endpoint: Endpoint) -> Collected:
     """Return what the environment's sources know. Raises JobError."""
     now = database_time(job)
-    asking = Asking(shared_fetcher(), now, now, endpoint, phase=str(job.phase or ""), release=endpoint.release)
+    asking = Asking(
+        shared_fetcher(),
+        now,
+        now,
+        endpoint,
+        phase=str(job.phase or ""),
+        release=endpoint.release,
+        since=endpoint.since,
+    )
     found = await measure(endpoint.sources, asking, past=job.phase == Phase.PRE)
     place = (job.deployment_id, job.phase)
     # The minutes before trigger follow the sample of trigger itself, which has place 0.
@@ -105,7 +130,7 @@ async def measure_for(job: Job, endpoint: Endpoint) -> Collected:
         for number, at, metrics in given
         if not metrics.empty
     ]
-    return Collected(endpoint.environment_id, samples, found.days, found.troubles)
+    return Collected(endpoint.environment_id, samples, found.days, found.troubles, found.states)
 
 
 def database_time(job: Job) -> datetime:

@@ -23,7 +23,8 @@ EARLIEST_LOOK = 2
 
 
 ENDPOINTS = f"""
-SELECT deployments.id, deployments.version, deployments.commit_sha, {ENDPOINT_COLUMNS} FROM deployments
+SELECT deployments.id, deployments.version, deployments.commit_sha, deployments.finished_at, {ENDPOINT_COLUMNS}
+FROM deployments
 JOIN projects_environment AS environment ON environment.id = environment_id
 JOIN projects_project AS project ON project.id = deployments.project_id
 WHERE deployments.id = ANY(%s::bigint[])
@@ -37,9 +38,10 @@ def load_endpoints(jobs: Sequence[Job]) -> Mapping[int, Endpoint]:
         # Planned anew for each batch, with its ids: a plan for any number of them joins one by one.
         cursor.execute(ENDPOINTS, [ids])
         endpoints = {}
-        for pk, version, commit_sha, *row in cursor.fetchall():
+        for pk, version, commit_sha, finished_at, *row in cursor.fetchall():
             endpoints[pk] = endpoint_of_row(row)
             endpoints[pk].release = {"version": version, "commit_sha": commit_sha}
+            endpoints[pk].since = finished_at
     return {job.id: endpoints[job.deployment_id] for job in jobs if job.deployment_id in endpoints}
 
 

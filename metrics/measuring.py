@@ -14,7 +14,7 @@ from explain.errors import ExplainedError
 from explain.facts import Fact
 from metrics.payload import ERROR_ASKS, METRICS, Metrics
 from metrics.sources import source_kind
-from metrics.sources.base import Asking, Past, SourceConfig, SourceKind
+from metrics.sources.base import Asking, Past, SourceConfig, SourceKind, State
 from metrics.sources.http_endpoint import Configured
 from scheduler.registry import JobError
 from security.encryption import Sealed
@@ -31,7 +31,7 @@ NOTES = "source_notes"
 class Measured:
     """What sources gave: samples with their times, the levels of earlier days, and how each source did, by its id.
 
-    told: see Asking.
+    told: see Asking; states: what sources keep until the next sample, by their id and group.
     """
 
     metrics: Metrics
@@ -39,6 +39,7 @@ class Measured:
     days: Past = ()
     troubles: dict[int, Fact | None] = field(default_factory=dict)
     told: Sequence[Fact] = ()
+    states: dict[tuple[int, str], bytes] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=4096)
@@ -83,6 +84,7 @@ async def measure(sources: Sequence[Configured], asking: Asking, *, past: bool =
         merged_past([one.past for one in given]),
         merged_past([one.days for one in given]),
         troubles,
+        states={key: state for one in given for key, state in one.states.items()},
     )
     if found.metrics.empty and not found.past:
         raise failed(failures, of_service, troubles)
@@ -107,10 +109,12 @@ def failed(
 async def ask(source: Configured, asking: Asking, *, past: bool) -> Measured:
     """Ask one source. Raises JobError, OutboundError."""
     kind, config = opened(source.kind, source.config.token)
-    asking = replace(asking, told=[])
+    state = State(source.states.get(str(asking.group), b""))
+    asking = replace(asking, told=[], state=state)
     now = await kind.read(config, asking)
+    states = {} if state.after is None else {(source.pk, str(asking.group)): state.after}
     if not (past and kind.ranged):
-        return Measured(now, told=asking.told)
+        return Measured(now, told=once(asking.told), states=states)
     until = asking.instant
     spans = [(until - PAST, until - timedelta(seconds=STEP_S))]
     spans += [(until - timedelta(days=days) - PAST, until - timedelta(days=days) + PAST) for days in EARLIER_DAYS]
@@ -123,7 +127,8 @@ async def ask(source: Configured, asking: Asking, *, past: bool) -> Measured:
         elif isinstance(past_of, BaseException):
             raise past_of
         pasts.append([] if isinstance(past_of, ExplainedError) else past_of)
-    return Measured(now, pasts[0], [sample for day in pasts[1:] for sample in day], told=once(asking.told))
+    days = [sample for past_of in pasts[1:] for sample in past_of]
+    return Measured(now, pasts[0], days, told=once(asking.told), states=states)
 
 
 async def history_of(

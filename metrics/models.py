@@ -171,6 +171,22 @@ class Source(models.Model):
         return f"{self.kind} of {self.environment}"
 
 
+class SourceState(models.Model):
+    """What a source keeps from one sample to the next, such as counters to compare with, whichever poller runs it."""
+
+    pk = models.CompositePrimaryKey("source_id", "group")
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="states")
+    group = models.CharField(max_length=10, choices=Group)
+    state = models.BinaryField()
+    stored_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "source_states"
+
+    def __str__(self) -> str:
+        return f"state of source {self.source_id}"
+
+
 class SamplePlace(models.Model):
     """A place in a deployment's observation that has its sample, so that a job that runs twice stores one.
 

@@ -1,4 +1,4 @@
-"""Note how the sources of environments do, for their pages."""
+"""Note how the sources of environments do, for their pages, and what they keep until the next sample."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +18,16 @@ NOTED_EVERY = timedelta(minutes=1)
 TROUBLES = (
     "SELECT error_fact FROM scheduled_jobs WHERE id = ANY(%s::bigint[]) AND error_fact #> '{params,sources}' <> '[]'"
 )
+
+# Locked, so that no source is deleted meanwhile.
+KEEP = """
+WITH given AS (SELECT * FROM unnest(%(ids)s::bigint[], %(groups)s::text[], %(states)s::bytea[])
+    AS given(source_id, "group", state)),
+locked AS (SELECT id FROM metric_sources WHERE id IN (SELECT source_id FROM given) ORDER BY id FOR KEY SHARE)
+INSERT INTO source_states (source_id, "group", state, stored_at)
+SELECT source_id, "group", state, now() FROM given JOIN locked ON locked.id = source_id ORDER BY 1, 2
+ON CONFLICT (source_id, "group") DO UPDATE SET state = EXCLUDED.state, stored_at = EXCLUDED.stored_at
+"""
 
 
 def note_sources(troubles: Mapping[int, Fact | None]) -> None:
@@ -58,3 +68,19 @@ def troubles_of(facts: Iterable[Any]) -> dict[int, Fact | None]:
             if isinstance(pk, int) and isinstance(problem, Fact):
                 found[pk] = problem
     return found
+
+
+def keep_states(states: Mapping[tuple[int, str], bytes]) -> None:
+    """Store what sources keep until the next sample; that of a source that is gone is dropped."""
+    if not states:
+        return
+    rows = sorted(states.items())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            KEEP,
+            {
+                "ids": array(pk for (pk, _), _ in rows),
+                "groups": array(group for (_, group), _ in rows),
+                "states": [state for _, state in rows],
+            },
+        )

@@ -18,7 +18,7 @@ from metrics.models import Group, Phase
 from metrics.outages import note_answers
 from metrics.partitions import ensure_days, utc_day
 from metrics.payload import METRICS, Metrics
-from metrics.source_notes import NOTED_EVERY, note_sources
+from metrics.source_notes import NOTED_EVERY, keep_states, note_sources
 from metrics.sources.base import Past
 from projects.models import Environment
 from scheduler.registry import Job
@@ -89,28 +89,33 @@ def custom_json(metrics: Metrics) -> str | None:
 class Collected:
     """What sources gave to one job.
 
-    days: samples of earlier days, which are kept as levels; troubles: how each source did, by its id, None: well.
+    days: samples of earlier days, which are kept as levels; troubles: how each source did, by its id, None: well;
+    states: what sources keep until the next sample, by their id and group.
     """
 
     environment_id: int
     samples: list[Sample]
     days: Past = ()
     troubles: dict[int, Fact | None] = field(default_factory=dict)
+    states: dict[tuple[int, str], bytes] = field(default_factory=dict)
 
 
 def store_samples(done: Sequence[tuple[Job, Sample | Collected | None]]) -> None:
     """Store what jobs collected, in the transaction that completes them."""
     samples: list[Sample] = []
     troubles: dict[int, Fact | None] = {}
+    states: dict[tuple[int, str], bytes] = {}
     for _, result in done:
         if isinstance(result, Collected):
             samples += result.samples
             troubles |= result.troubles
+            states |= result.states
             fill_levels(result.environment_id, result.days)
         elif result is not None:
             samples.append(result)
     store(samples)
     note_sources(troubles)
+    keep_states(states)
     note_previous_secret(samples)
     note_answers(sample.environment_id for sample in samples)
     count_samples(job for job, result in done if result is not None)

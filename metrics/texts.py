@@ -41,6 +41,23 @@ COLLECTIONS = {
         "its clock differs from ours by {seconds} s. That is allowed for; setting the clock (NTP) is better"
     ),
     "source_refuses": _("HTTP {status} from {url}: “{text}”"),
+    "instances_silent": _("{n} of {total} instances did not answer: {instance}: {problem}"),
+    "instance_late": _("no answer within {seconds:number} s"),
+    "unread_exposition": _("the answer of {url} is no metrics as Prometheus reads them: {problem}"),
+    "exposition_broken": _("the line of {name} cannot be read: “{text}”"),
+    "exposition_cut": _("it is cut off: OpenMetrics ends with # EOF"),
+    "exposition_is.empty": _("it is empty"),
+    "exposition_is.html": _("this is an HTML page. Check the path, which is usually /metrics"),
+    "exposition_is.html_login": _(
+        "this is an HTML page, probably a login page. Let the path answer without a login, or give this source the "
+        "credentials"
+    ),
+    "exposition_is.other": _("not one line of it is a metric"),
+    "answer_is.protobuf": _("this is protobuf although text was asked for"),
+    "no_known_family": _(
+        "of the {n} families of {url} ({names}) none is known to have requests, durations, cpu or memory: say in the "
+        "settings of the source how metrics are computed from them"
+    ),
     "answer_is.other": _("the answer has another form"),
     "no_deployment": _("this job has no deployment"),
     "invalid_json": _("{problem} (from {url})"),
@@ -81,6 +98,16 @@ CONFIG = {
     "config.string_pattern_mismatch": _("This is not in the form {pattern}."),
     "config.secret_again": _("The address is another one: enter this again, so that it is not sent there by mistake."),
     "config.url_query": _("Leave out what begins with ?: the address of the server is needed, such as {example}."),
+    "config.url_and_targets": _("Give either url or targets: url for one address, targets for those of all instances."),
+    "config.url_or_targets": _("This is needed: the address to ask, or in targets those of all instances."),
+    "config.resolve_needs_url": _("This needs a url, whose host is looked up."),
+    "config.many_stars": _("At most {most} stars are possible."),
+    "config.metric_name": _(
+        "{name} is none of the five metrics, and no name for one of your own: at most 63 small letters, digits and "
+        "underscores that begin with a letter."
+    ),
+    "config.ratio_of_all": _("This is needed, or labels that select a part of the family: else every ratio is 1."),
+    "config.over_of_no_ratio": _("Only a ratio has this."),
     "config.most_sources": _("An environment has at most {most} sources."),
 }
 

@@ -52,6 +52,7 @@ BOUNDED = {
     "projects_environment": "made by people, 60 an hour and user at most (limit `making`)",
     "projects_apikey": "made by people, 60 an hour and user at most (limit `making`)",
     "metric_sources": "made by people, ten an environment at most (MOST_SOURCES); deleted with their environment",
+    "source_states": "one per source and group of instances, of some ten thousand bytes; deleted with its source",
     "projects_excludedwindow": "made by people, one at a time",
     "projects_policyversion": "one per change of a policy by people (limit `judging`)",
     "environment_standings": "one per environment",

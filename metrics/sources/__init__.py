@@ -5,9 +5,10 @@ from typing import Any
 from metrics.sources.base import SourceKind
 from metrics.sources.check import CheckKind
 from metrics.sources.endpoint import EndpointKind
+from metrics.sources.openmetrics import OpenMetricsKind
 from metrics.sources.prometheus import PrometheusKind
 
-SOURCE_KINDS: tuple[SourceKind[Any], ...] = (EndpointKind(), PrometheusKind(), CheckKind())
+SOURCE_KINDS: tuple[SourceKind[Any], ...] = (EndpointKind(), PrometheusKind(), OpenMetricsKind(), CheckKind())
 # Those that can answer for the past (projects/models.py names them as well).
 RANGED_KINDS = frozenset(kind.name for kind in SOURCE_KINDS if kind.ranged)
 _BY_NAME = {kind.name: kind for kind in SOURCE_KINDS}

@@ -86,14 +86,22 @@ class HttpConfig(SourceConfig):
 Config = TypeVar("Config", bound=SourceConfig)
 
 
+@dataclass(slots=True)
+class State:
+    """What a source keeps from one sample to the next: as stored before, and what to store; None: that is left."""
+
+    before: bytes = b""
+    after: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
     """The circumstances of one attempt to get a sample.
 
     now: the database's time; instant: the time that the sample is for; endpoint: of the environment, with its secrets
     and whether ops have blocked it; group: which instances are asked for; phase: of the sample, "" of none; release:
-    version and commit_sha of the deployment; told: what a kind has to say about a source that gave something, such as
-    which of its metrics it did not.
+    version and commit_sha of the deployment; since: when that was finished; state: see State; told: what a kind
+    has to say about a source that gave something, such as which of its metrics it did not.
     """
 
     fetcher: Fetcher
@@ -103,6 +111,8 @@ class Asking:
     group: str = Group.TREATMENT
     phase: str = ""
     release: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    state: State = field(default_factory=State)
     told: list[Fact] = field(default_factory=list)
 
 

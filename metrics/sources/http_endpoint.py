@@ -35,11 +35,15 @@ Start = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A row of metric_sources: its configuration is decrypted only when it is asked."""
+    """A row of metric_sources: its configuration is decrypted only when it is asked.
+
+    states: what the source keeps from one sample to the next, by group of instances.
+    """
 
     pk: int
     kind: str
     config: Sealed
+    states: Mapping[str, bytes] = field(default_factory=dict)
 
 
 # The metrics, and whether the endpoint accepted only the secret from before a rotation.
@@ -53,7 +57,8 @@ class Endpoint:
     hmac_secret: "" if requests are not signed.
 
     previous: the encrypted secret from before a rotation, used until `previous_until` if the endpoint refuses the new
-    one; blocked: by the operators; units: of its answers; release: version and commit_sha of the deployment.
+    one; blocked: by the operators; units: of its answers; release: version and commit_sha of the deployment;
+    since: when it was finished; custom_kinds: of the custom metrics of the policy, by name.
     """
 
     url: str
@@ -66,6 +71,8 @@ class Endpoint:
     units: Units = OUR_UNITS
     sources: Sequence[Configured] = ()
     release: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    custom_kinds: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"
@@ -180,10 +187,15 @@ def named(error: OutboundError) -> OutboundError:
 
 def check_may_be_asked(endpoint: Endpoint) -> None:
     """Raise JobError if there is no endpoint, or it is blocked."""
-    if endpoint.blocked:
-        raise JobError("blocked_by_ops", url=endpoint.url or Fact("this_environment"), retry=False)
+    check_not_blocked(endpoint)
     if not endpoint.url:
         raise JobError("no_endpoint", retry=False)
+
+
+def check_not_blocked(endpoint: Endpoint) -> None:
+    """Raise JobError if the operators have blocked requests to this environment."""
+    if endpoint.blocked:
+        raise JobError("blocked_by_ops", url=endpoint.url or Fact("this_environment"), retry=False)
 
 
 def check_status(response: Response, endpoint: Endpoint) -> None:
