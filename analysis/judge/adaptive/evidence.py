@@ -202,8 +202,12 @@ def _within(value: float | None, most: float) -> float | None:
     return min(value, most) if value >= _CRUMB else 0.0
 
 
-def _safe(sample: Sample) -> Sample:
-    """Clamp all values of a sample to the range of their metric, so that no rule overflows or divides by almost 0."""
+def _safe(sample: Sample, custom: Sequence[str]) -> Sample:
+    """Clamp all values of a sample to the range of their metric, so that no rule overflows or divides by almost 0.
+
+    custom: names of the custom metrics that are judged; others are left out.
+    """
+    own = ((name, sample.custom[name]) for name in custom if name in sample.custom)
     # The constructor: `replace` takes three times as long.
     return Sample(
         sample.collected_at,
@@ -213,11 +217,7 @@ def _safe(sample: Sample) -> Sample:
         _within(sample.cpu_usage, 1.0),
         _within(sample.memory_usage, 1.0),
         sample.origin,
-        {
-            name: max(-_HUGE_CUSTOM, min(_HUGE_CUSTOM, one))
-            for name, one in sample.custom.items()
-            if not math.isnan(one)
-        },
+        {name: max(-_HUGE_CUSTOM, min(_HUGE_CUSTOM, value)) for name, value in own if not math.isnan(value)},
         sample.instances,
     )
 
@@ -229,16 +229,16 @@ def _key(sample: Sample) -> tuple[object, ...]:
     return sample.collected_at, *values, sorted(sample.custom.items()), sample.instances or 0
 
 
-def _comparable(pre: Sequence[Sample], window: Window) -> tuple[list[Sample], list[Sample]]:
+def _comparable(pre: Sequence[Sample], window: Window, custom: Sequence[str]) -> tuple[list[Sample], list[Sample]]:
     """Return the samples taken right before the deployment, and those of earlier ones if these are few."""
     finished = window.finished_at
     fresh = [
         sample for sample in pre if sample.origin != "history" and (finished is None or sample.collected_at <= finished)
     ]
-    ordered = sorted(map(_safe, fresh), key=_key)
+    ordered = sorted((_safe(sample, custom) for sample in fresh), key=_key)
     if len(ordered) >= THIN_PRE:
         return ordered, []
-    history = sorted((_safe(sample) for sample in pre if sample.origin == "history"), key=_key)
+    history = sorted((_safe(sample, custom) for sample in pre if sample.origin == "history"), key=_key)
     return ordered, history[-MAX_HISTORY:]
 
 
@@ -260,10 +260,11 @@ def prepare(
     pre: Sequence[Sample], post: Sequence[Sample], *, policy: AdaptivePolicy, window: Window, knobs: Knobs
 ) -> Evidence:
     """Sort, clamp and split the samples, which may be in any order."""
-    fresh, history = _comparable(pre, window)
+    custom = [metric.name for metric in policy.custom_metrics]
+    fresh, history = _comparable(pre, window, custom)
     # Earlier deployments show a level only where nothing newer does: a service changes from day to day.
     comparable, history = (fresh, history) if fresh else (history, [])
-    ordered = sorted(map(_safe, post), key=_key)
+    ordered = sorted((_safe(sample, custom) for sample in post), key=_key)
     missed = [miss.sequence_index for miss in window.misses if miss.phase == "post"]
     warmup = warmup_places(len(ordered) + len(missed), policy, knobs)
     # At least two samples remain.
