@@ -19,6 +19,7 @@ from metrics.probing import Probe, read_answer
 from metrics.sources.http_endpoint import Endpoint
 from outbound.fetcher import Response
 from projects.models import Environment, Project
+from projects.services import set_policy
 from projects.signing import enable_signing, fingerprint
 from projects.tests.factories import make_environment
 from projects.units import Units
@@ -115,6 +116,20 @@ def test_prometheus_text_and_a_login_page_are_named(probe, service):
 def test_a_missing_value_is_named(probe, service):
     del service.metrics["error_rate"]
     shows(probe(), "A poller would get no sample", "error_rate is missing", "Activate it all the same")
+
+
+def test_custom_metrics_are_shown_and_those_that_no_policy_names(probe, service, environment):
+    set_policy(environment, {"custom_metrics": [{"name": "backlog"}]}, source="file")
+    service.raw = b'{"metrics": {"cpu_usage": 0.3}, "custom": {"backlog": 12, "hits": 0.5}, "instances": 3}'
+    page = probe()
+    shows(page, "A poller would store this sample", "backlog backlog Value 12", "hits hits Value 0.5")
+    shows(
+        page,
+        "Not judged, because the policy of the environment does not name them: hits",
+        without=["name them: backlog"],
+    )
+    service.raw = b'{"metrics": {}, "custom": {"backlog": "12"}}'
+    shows(probe(), "A poller would get no sample", 'custom: backlog is "12", it has to be a finite number')
 
 
 @pytest.mark.parametrize(
