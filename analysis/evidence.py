@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,15 +10,19 @@ import structlog
 from django.db.models import Exists, OuterRef, Q
 
 from analysis.earlier_days import LONGEST_DEPLOYMENT, Period, load_earlier_days, times_of_day
-from analysis.judge.types import METRICS, OK, Miss, Origin, Sample, Window
+from analysis.judge.types import METRICS, OK, Expectation, Miss, Origin, Sample, Window
 from analysis.models import DeploymentVerdict, Feedback, VerdictName
 from analysis.recorded import LeftOut
 from deployments.models import Deployment, Kind
 from explain.facts import Fact, NotAFact
-from metrics.models import Group, MetricLevel, MetricSample, Phase
+from metrics.measuring import opened
+from metrics.models import Group, MetricLevel, MetricSample, Phase, Source
+from metrics.sources import EXPECTING_KINDS
+from metrics.sources.base import Expectation as SourceExpectation
 from projects.models import ExcludedWindow
 from projects.policy import Policy, policy_from_dict
 from scheduler.models import JobStatus, ScheduledJob
+from scheduler.registry import JobError
 
 logger = structlog.get_logger(__name__)
 
@@ -73,6 +77,7 @@ def load_evidence(
     baselines = load_baselines(involved)
     neighbours = load_neighbours(involved)
     left_out = load_left_out(involved, neighbours)
+    expectations = load_expectations(deployments)
     found = {}
     for deployment in deployments:
         samples = own.get(deployment.pk, [])
@@ -97,6 +102,7 @@ def load_evidence(
                 bad_predecessor=None if bad else bad_predecessor(deployment, neighbours),
                 control_before=control_of(control.get(deployment.pk, []), Phase.PRE),
                 control_after=control_of(control.get(deployment.pk, []), Phase.POST),
+                expectations=tuple(expectations.get(deployment.environment_id, ())),
             ),
             policy=policy or policy_of(deployment),
             policy_number=deployment.policy_version.number if deployment.policy_version else None,
@@ -126,6 +132,28 @@ def with_the_past(deployments: Sequence[Deployment], found: dict[int, Evidence])
         )
         for pk, evidence in found.items()
     }
+
+
+def load_expectations(deployments: Iterable[Deployment]) -> dict[int, list[Expectation]]:
+    """Return by environment what its journeys expect of the service. One query, none where there are no journeys."""
+    asked = {one.environment_id for one in deployments if EXPECTING_KINDS.intersection(one.environment.source_kinds)}
+    if not asked:
+        return {}
+    found: dict[int, list[Expectation]] = {}
+    for row in Source.objects.filter(environment_id__in=asked, kind__in=EXPECTING_KINDS).order_by("position", "pk"):
+        try:
+            kind, config = opened(row.kind, row.config.token)
+        except JobError as error:
+            logger.error("expectations_unreadable", source=row.pk, error=str(error))
+            continue
+        known = (asdict_of(one) for one in kind.expectations(config))
+        found.setdefault(row.environment_id, []).extend(Expectation(**values) for values in known)
+    return found
+
+
+def asdict_of(expectation: SourceExpectation) -> dict[str, Any]:
+    """Return the values of what a source expects."""
+    return {one.name: getattr(expectation, one.name) for one in fields(expectation)}
 
 
 def group(rows: Iterable[Any], name: str) -> dict[int, list[Any]]:

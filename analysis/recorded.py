@@ -5,13 +5,25 @@ version, or edited by hand) keeps its English text everywhere.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from django.utils.dateparse import parse_datetime
 
-from analysis.judge.types import LEVELS, Basis, Check, EarlierDay, Health, Hint, Miss, Quality, QualityIssue, Verdict
+from analysis.judge.types import (
+    LEVELS,
+    Basis,
+    Check,
+    EarlierDay,
+    Expectation,
+    Health,
+    Hint,
+    Miss,
+    Quality,
+    QualityIssue,
+    Verdict,
+)
 from analysis.texts.hints import HintFacts, facts_of
 from explain.catalogue import TEMPLATES
 from explain.facts import Fact, NotAFact
@@ -51,6 +63,7 @@ class JudgedOn:
     earlier_days: tuple[EarlierDay, ...] = ()
     bad_predecessor: int | None = None
     endpoint_answered_before: bool | None = None
+    expectations: tuple[Expectation, ...] = ()
 
 
 # Of these, the values that are stored as they are.
@@ -140,6 +153,14 @@ def left_out_json(excluded: Sequence[LeftOut]) -> list[dict[str, Any]]:
         {"phase": one.phase, "collected_at": one.collected_at.isoformat(), **_with_text("why", one.why)}
         for one in excluded
     ]
+
+
+def expectation_json(expectation: Expectation) -> dict[str, Any]:
+    return {**asdict(expectation), "fact": expectation.fact.to_json()}
+
+
+def read_expectation(stored: Mapping[str, Any]) -> Expectation:
+    return Expectation(**{**stored, "earlier": tuple(stored["earlier"]), "fact": Fact.from_json(stored["fact"])})
 
 
 def hint_columns(hint: Hint) -> dict[str, Any]:
@@ -273,6 +294,7 @@ def _judged_on(stored: Mapping[str, Any]) -> JudgedOn:
         ),
         history_of=tuple(stored.get("history_of", ())),
         earlier_days=tuple(EarlierDay(**day) for day in stored.get("earlier_days", ())),
+        expectations=tuple(map(read_expectation, stored.get("expectations", ()))),
     )
 
 

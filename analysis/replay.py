@@ -146,7 +146,9 @@ def with_expired(evidence: Evidence, recorded: JudgedOn) -> Evidence:
     days |= {day.days_ago: day for day in recorded.earlier_days if day.days_ago > kept}
     earlier = tuple(days[number] for number in sorted(days)[:DAYS_USED])
     answered = window.endpoint_answered_before or bool(recorded.endpoint_answered_before)
-    return replace(evidence, window=replace(window, earlier_days=earlier, endpoint_answered_before=answered))
+    window = replace(window, earlier_days=earlier, endpoint_answered_before=answered)
+    # Of journeys that were changed since.
+    return replace(evidence, window=replace(window, expectations=recorded.expectations or window.expectations))
 
 
 def compare(replayed: Iterable[Replayed]) -> Comparison:

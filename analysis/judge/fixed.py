@@ -11,6 +11,7 @@ from decimal import Decimal
 from statistics import median_low
 
 from analysis.judge.adaptive.custom import custom_checks
+from analysis.judge.adaptive.journeys import expectation_checks
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.quality import assess
 from analysis.judge.statements import Seen, stated
@@ -57,6 +58,7 @@ def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPoli
         _check_traffic(pre, post, policy),
         *(_check_limit(metric, pre, post, policy) for metric in LIMITED_METRICS),
         *custom_checks(pre, post, policy, window),
+        *expectation_checks(pre, post, policy, window),
     )
     failing = [check for check in checks if check.failed]
     comparable = bool(pre) and bool(post)

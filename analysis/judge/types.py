@@ -18,6 +18,9 @@ VERDICTS: tuple[VerdictName, ...] = (OK, WARNING, ROLLBACK)
 # Where no source counts requests, error rates are compared unweighted: as if each sample was of so many.
 ASSUMED_REQUESTS: Final = 600.0
 
+# Among the custom metrics of a sample: of how many journeys its error rate is (metrics/payload.py).
+ERROR_ASKS: Final = "error_rate_asks"
+
 # Origin of a compared sample.
 Origin = Literal["pre", "baseline", "history", "post"]
 
@@ -109,6 +112,24 @@ class EarlierDay:
 
 
 @dataclass(frozen=True, slots=True)
+class Expectation:
+    """What journeys expect of the service, as metrics.sources.base.Expectation; names are of counts in `custom`."""
+
+    name: str
+    asked: str
+    answered: str
+    fact: Fact
+    earlier: tuple[str, ...] = ()
+    after_only: bool = False
+
+    def counted(self, sample: Sample) -> tuple[float, float]:
+        """Return how often it was not so, and how often that could be seen."""
+        seen = sample.custom.get(self.asked, 0.0) - sum(sample.custom.get(name, 0.0) for name in self.earlier)
+        known = self.name in sample.custom and seen > 0.0
+        return (min(sample.custom[self.name], seen), seen) if known else (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The planned observation, to judge how complete the evidence is.
 
@@ -118,6 +139,7 @@ class Window:
     earlier_days: newest first. bad_predecessor: number of the deployment whose window PRE was taken in, if that one was
     judged bad. endpoint_answered_before: whether the environment's endpoint ever answered before this deployment.
     control_before, control_after: samples of the control group, which kept the old version, oldest first.
+    expectations: what journeys expect of the service.
     """
 
     expected: int = 5
@@ -133,6 +155,7 @@ class Window:
     settle_s: float = 0.0
     control_before: tuple[Sample, ...] = ()
     control_after: tuple[Sample, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
 
     @property
     def starts_at(self) -> datetime | None:
@@ -146,6 +169,10 @@ UNREACHABLE: Final = "endpoint_stopped_answering"
 NOT_SET_UP: Final = "endpoint_not_set_up"
 # Faster and idler than any work could become: the check is about the service, not about its latency or cpu.
 TOO_GOOD: Final = "too_good"
+
+# The rules of checks of journeys: of all their steps together, and of one expectation.
+JOURNEYS: Final = "failed_journeys"
+EXPECTATION: Final = "expectation"
 
 # The rule of checks of custom metrics.
 CUSTOM: Final = "custom_metric"

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.judge import judge, judge_early
 from analysis.judge.hints import hints
-from analysis.judge.types import METRICS, Check, EarlierDay, Hint, Miss, Sample, Verdict, Window
+from analysis.judge.types import METRICS, Check, EarlierDay, Expectation, Hint, Miss, Sample, Verdict, Window
 from analysis.tests import adaptive_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.texts.metrics import REASONS
@@ -82,6 +82,7 @@ def judgements_of_samples(step: int = 1) -> Iterator[tuple[Verdict, list[Hint]]]
             if verdict is not None:
                 yield verdict, hints(verdict, pre, post, window)
     yield from of_custom_metrics()
+    yield from of_journeys()
 
 
 def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
@@ -211,6 +212,28 @@ def of_custom_metrics() -> Iterator[tuple[Verdict, list[Hint]]]:
             post, window = custom(make_post(5), **levels), make_window()
             verdict = judge(pre, post, policy, window)
             yield verdict, hints(verdict, pre, post, window)
+
+
+def of_journeys() -> Iterator[tuple[Verdict, list[Hint]]]:
+    """Verdicts on journeys: what fails since, as before, by chance, without a sample before, of another release."""
+    step = {"step": "POST /login"}
+    expected = (
+        Expectation("broken", "asked", "answered", Fact("expected.text", {**step, "text": "Welcome"})),
+        Expectation("version", "asked", "answered", Fact("expected.version", step), after_only=True),
+    )
+    nothing: dict[str, Any] = dict.fromkeys(METRICS)
+
+    def asked(samples: list[Sample], failed: int) -> list[Sample]:
+        counts = {"asked": 5, "answered": 200, "broken": failed, "version": failed, "error_rate_asks": 5}
+        return [
+            replace(one, **{**nothing, "latency_p95": 90.0, "error_rate": failed / 5}, custom=counts) for one in samples
+        ]
+
+    for kind, count, before, after in product(("adaptive", "fixed"), (0, 15), (0, 5), (0, 1, 5)):
+        pre, post = asked(make_pre(count), before), asked(make_post(5), after)
+        window = replace(make_window(), expectations=expected)
+        verdict = judge(pre, post, policy_from_dict({"kind": kind}), window)
+        yield verdict, hints(verdict, pre, post, window)
 
 
 def by_another_judge() -> Iterator[tuple[Verdict, list[Hint]]]:

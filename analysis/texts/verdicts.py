@@ -57,6 +57,16 @@ CHECKS: dict[str, str | Plural] = {
         "no requests are counted, and cpu went from {baseline:percent} to {observed:percent} in {samples_over}: the "
         "service may have stopped working"
     ),
+    "journeys_failed": _("{n} of {asks} journeys failed, before {n_before} of {asks_before}"),
+    "journeys_level": _("{n} of {asks} journeys failed, before {n_before} of {asks_before}"),
+    "journeys_without_before": _("{n} of {asks} journeys failed; none was asked before the deployment"),
+    "expectation_broken": _("{what} since the deployment: {n} of {asks}, before {n_before} of {asks_before}"),
+    "expectation_as_before": _(
+        "{what}: {n} of {asks}, before the deployment {n_before} of {asks_before}, so that is not its effect"
+    ),
+    "expectation_seldom": _("{what}: {n} of {asks}, before {n_before} of {asks_before}, which may be chance"),
+    "expectation_without_before": _("{what}: {n} of {asks}; whether it was so before the deployment is not known"),
+    "expectation_release": _("{what}: {n} of {asks} at the end of the window"),
     "custom_rose": _("{name} rose from {before} to {after} in {samples_over}; {line}"),
     "custom_fell": _("{name} fell from {before} to {after} in {samples_over}; {line}"),
     "custom_level": _("{name}: {after}, before {before}; {line}"),

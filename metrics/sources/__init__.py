@@ -11,6 +11,8 @@ from metrics.sources.prometheus import PrometheusKind
 SOURCE_KINDS: tuple[SourceKind[Any], ...] = (EndpointKind(), PrometheusKind(), OpenMetricsKind(), CheckKind())
 # Those that can answer for the past (projects/models.py names them as well).
 RANGED_KINDS = frozenset(kind.name for kind in SOURCE_KINDS if kind.ranged)
+# Those that expect something of the service besides metrics.
+EXPECTING_KINDS = frozenset(kind.name for kind in SOURCE_KINDS if kind.expects)
 _BY_NAME = {kind.name: kind for kind in SOURCE_KINDS}
 
 

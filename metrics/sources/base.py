@@ -146,6 +146,7 @@ class SourceKind(Generic[Config]):
     ranged: ClassVar[bool] = False  # it can answer for the past
     of_service: ClassVar[bool] = True  # it asks the service itself, which is down where it does not answer
     measures: ClassVar[bool] = True  # samples come from it, and not only further evidence
+    expects: ClassVar[bool] = False  # it expects something besides metrics
 
     async def read(self, config: Config, asking: Asking) -> Metrics:
         """Return what the source knows now: each metric that it does not know is None.

@@ -14,6 +14,7 @@ class CheckKind(SourceKind[CheckConfig]):
     name = "check"
     label = _("journey")
     config = CheckConfig
+    expects = True
 
     def expectations(self, config: CheckConfig) -> Sequence[Expectation]:
         return [check.about for step in config.steps for check in checks_of(config, step)]

@@ -23,7 +23,7 @@ from django.conf import settings
 
 from common.strict_json import InvalidJSON, read_json
 from explain.errors import ExplainedError
-from explain.facts import Fact, Param
+from explain.facts import Fact
 from metrics.answers import first_lines
 from metrics.models import Phase
 from metrics.payload import ERROR_ASKS, Metrics
@@ -279,8 +279,9 @@ class Journey:
             looked = page.looked if len(answer.body) <= LARGE else page.looked_apart
             found, status = await looked(self, step, checks, sum(one.elapsed_ms for one in answers)), answer.status
             for check in found[:1]:
-                told: dict[str, Param] = {"failed": check.about.fact, "status": status, "text": first_lines(answer)}
-                self.counts.tell(Fact("journey.not_as_expected", told))
+                failed = Fact(check.about.fact.code, {**check.about.fact.params, "status": status})
+                code, text = "journey.not_as_expected", first_lines(answer)
+                self.counts.tell(Fact(f"{code}_answered" if text else code, {"failed": failed, "text": text}))
         for check in found:
             self.counts.custom[check.about.name] += 1
         # Of a failure it is told with which status it came.

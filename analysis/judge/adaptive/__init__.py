@@ -15,6 +15,7 @@ from analysis.judge.adaptive.custom import judge_custom
 from analysis.judge.adaptive.early import is_clear, lasting, looks
 from analysis.judge.adaptive.errors import judge_errors
 from analysis.judge.adaptive.evidence import Evidence, Finding, not_known, prepare
+from analysis.judge.adaptive.journeys import judge_expectations, judge_failed_journeys, of_journeys
 from analysis.judge.adaptive.knobs import ALL_ON, Knobs
 from analysis.judge.adaptive.latency import judge_latency
 from analysis.judge.adaptive.memory import judge_memory
@@ -127,6 +128,10 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
     limited = limited_metrics(evidence) if evidence.body else ()
     findings = [hard_limit(evidence, metric, policy.limits[metric]) for metric in limited]
     judged = [metric for metric in METRICS if metric not in limited and metric not in policy.left_out]
+    if "error_rate" in judged and of_journeys(evidence):
+        judged.remove("error_rate")
+        findings.append(judge_failed_journeys(evidence) or Finding(_skipped("error_rate", evidence)))
+    findings += judge_expectations(evidence)
     unknown = {metric: check for metric in judged if (check := not_known(evidence, metric)) is not None}
     if evidence.pre:
         for metric in judged:
